@@ -1,0 +1,71 @@
+# `make` lists the targets. Proxies, certificates and package mirrors come from the environment (SSL_CERT_FILE, UV_*, PIP_*).
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PYTHONS := $(or $(PYTHON),python3.11 python3 python3.12 python3.13)
+
+PARAMS ?= pipelines/params/local.yaml
+WORKDIR ?= workdir
+PORT ?= 5000
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check lint type format compile lock mlflow-ui clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make .venv with everything in images/dev.lock (PYTHON=python3.12 chooses the interpreter)
+
+# uv itself is taken from the lock too, by its hash
+$(READY): images/dev.lock pyproject.toml
+	@set -eu; \
+	for python in $(PYTHONS); do \
+	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    found=$$python; break; fi; \
+	done; \
+	if [ -z "$${found:-}" ]; then \
+	  echo "error: no Python 3.11 or newer among: $(PYTHONS). Install it, or name it: make setup PYTHON=/path/to/python" >&2; \
+	  exit 1; fi; \
+	[ -x $(BIN)/python ] || "$$found" -m venv $(VENV)
+	@sed -n '/^uv==/,/# via/p' images/dev.lock > $(VENV)/uv.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode images/dev.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: $(READY) ## Run the whole pipeline here (DATA=folder PARAMS=file WORKDIR=folder SET="key=value key=value")
+	@$(BIN)/crack-pipeline run-local --params '$(PARAMS)' --workdir '$(WORKDIR)' \
+	  $(if $(DATA),--data '$(DATA)') $(foreach setting,$(SET),--set '$(setting)')
+
+test: check ## Run every check and test: lint, types, architecture, unit, component, compile, local end to end
+	$(BIN)/pytest --quiet
+
+check: lint type ## Run the linter and the type checker
+
+lint: $(READY) ## Check style and formatting
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+type: $(READY) ## Check types
+	$(BIN)/mypy
+
+format: $(READY) ## Put the code into its format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+compile: $(READY) ## Compile the pipeline for a cluster into build/ (PARAMS=file)
+	$(BIN)/crack-pipeline compile --params '$(PARAMS)' --output build/crack-training.yaml
+
+LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --generate-hashes --python-version 3.11 --no-emit-index-url \
+  --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
+lock: $(READY) ## Write images/*.lock anew (UPGRADE=1 takes newer versions)
+	$(LOCK) --extra gpu --extra cli --extra dev --output-file images/dev.lock
+	$(LOCK) --constraint images/dev.lock --output-file images/cpu.lock
+	$(LOCK) --extra gpu --constraint images/dev.lock --output-file images/gpu.lock
+
+mlflow-ui: $(READY) ## Browse the local runs in MLflow (WORKDIR=folder PORT=5000)
+	@$(BIN)/crack-pipeline mlflow-ui --workdir '$(WORKDIR)' --port '$(PORT)'
+
+clean: ## Remove build output and caches; the workdir and .venv stay
+	rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The drift step: whether the robustness split looks like what the network was trained on."""

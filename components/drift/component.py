@@ -1,0 +1,43 @@
+"""The KFP face of drift."""
+
+from kfp import dsl
+
+from components.container_images import container_image
+
+
+@dsl.component(base_image=container_image("cpu"), install_kfp_package=False)
+def drift(
+    manifest: dsl.Input[dsl.Dataset],
+    splits: dsl.Input[dsl.Dataset],
+    predictions: dsl.Input[dsl.Dataset],
+    config: str,
+    seed: int,
+    job: str,
+    measurements: dsl.Output[dsl.Dataset],
+    page: dsl.Output[dsl.HTML],
+    evidently: dsl.Output[dsl.HTML],
+):
+    """Hold the robustness split against a sample of the training split: images, embeddings and answers.
+
+    Args:
+        manifest: The data set version's manifest.
+        splits: Table (sample_id, split).
+        predictions: The candidate's predictions folder.
+        config: DriftConfig as JSON.
+        seed: Of the samples and permutations.
+        job: The pipeline job's id.
+
+    Returns:
+        measurements: Effect size of every feature, and the share that drifted.
+        page: Verdict, table and distributions.
+        evidently: Evidently's report of the same features.
+    """
+    from components.drift.config import DriftConfig
+    from components.shared.runtime import step
+
+    parsed = DriftConfig.model_validate_json(config)
+    with step(f"drift {parsed.candidate}", job, parsed.store):
+        from components.drift.detection import detect_drift
+
+        out = {"measurements": measurements.path, "page": page.path, "evidently": evidently.path}
+        detect_drift(manifest.path, splits.path, predictions.path, parsed, seed, out)

@@ -1,0 +1,15 @@
+"""What is compared, and when a difference counts as drift."""
+
+from pydantic import Field
+
+from components.shared.config import StepConfig
+
+
+class DriftConfig(StepConfig):
+    """Samples, tests and limits of the drift check."""
+
+    sample: int = Field(default=1000, ge=30, description="largest number of images on each side")
+    permutations: int = Field(default=1999, ge=99, le=100_000, description="random reassignments of groups")
+    alpha: float = Field(default=0.05, gt=0, lt=0.5, description="chance of any false alarm, over all tests together")
+    min_effect: float = Field(default=0.2, ge=0, description="smaller shifts, in standard deviations, are no drift")
+    evidently: bool = Field(default=True, description="draw Evidently's report as well")

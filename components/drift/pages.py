@@ -1,0 +1,101 @@
+"""The drift page, and Evidently's report beside it."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from components.drift.comparison import EMBEDDING, Shift, Side
+from components.drift.config import DriftConfig
+from components.drift.errors import Bin
+from components.shared.page import Badge, Page
+
+METHOD = (
+    "Each feature of the current images (robustness split) is held against a sample of the training split. *Effect*: "
+    "Wasserstein distance in standard deviations of the reference (embeddings: maximum mean discrepancy). *Chance*: "
+    "what 95 of 100 random deals of the groups (photos) to the two sides stay below; groups are dealt, not images, "
+    "because tiles of one photo resemble each other. *p* is corrected for the number of tests (Holm): without any "
+    "drift, the chance of a single false alarm in this whole table is at most {alpha:.0%}. A feature drifted where "
+    "p ≤ {alpha:g} and the effect is at least {min_effect:g}."
+)
+ERRORS = (
+    "Distance of the current images from the reference (root mean square of the image features' z-scores; about 1 is "
+    "like the training images) and the share of wrong answers, in bins of equal size. Where the rate rises with the "
+    "distance, drift costs accuracy."
+)
+
+
+def write_page(
+    path: str | Path, config: DriftConfig, shifts: list[Shift], sides: tuple[Side, Side], errors: list[Bin]
+) -> None:
+    """Write the drift page: verdict, table, distributions, error by drift; `sides`: reference, current."""
+    page = Page(f"Drift of {config.candidate or 'the candidate'}")
+    moved = [shift.name.replace("_", " ") for shift in shifts if shift.drifted]
+    if moved:
+        page.callout(f"**Drift** in {len(moved)} of {len(shifts)} tests: {', '.join(moved)}.", False)
+    else:
+        page.callout(f"**No drift** in {len(shifts)} tests.", True)
+    sizes = [f"{len(side.groups)} images of {len(set(side.groups))} groups" for side in sides]
+    page.text(f"Reference: {sizes[0]}. Current: {sizes[1]}.")
+    page.text(METHOD.format(alpha=config.alpha, min_effect=config.min_effect))
+    page.table(["feature", "effect", "chance", "mean change (sd)", "p", "verdict"], [_row(shift) for shift in shifts])
+    page.figure(
+        _draw(shifts, *(side.features for side in sides)),
+        "Distributions, the surest shift first",
+        "histograms of the features",
+    )
+    page.heading("Errors by drift", 3)
+    page.text(ERRORS)
+    rows = [[f"{part.low:.2f} to {part.high:.2f}", part.images, f"{part.error:.3f}"] for part in errors]
+    page.table(["distance", "images", "error rate"], rows)
+    page.write(path)
+
+
+def write_skipped(path: str | Path, candidate: str, why: str) -> None:
+    """Write the page of a comparison that could not be made."""
+    page = Page(f"Drift of {candidate or 'the candidate'}")
+    page.callout(f"**Skipped**: {why}.", False)
+    page.write(path)
+
+
+def write_evidently(path: str | Path, reference: pd.DataFrame, current: pd.DataFrame) -> None:
+    """Draw Evidently's report of the same features; the verdict is not its own, which takes images for independent."""
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.presets import DataDriftPreset
+
+    definition = DataDefinition(numerical_columns=list(reference.columns))
+    sides = [Dataset.from_pandas(side, data_definition=definition) for side in (current, reference)]
+    Report([DataDriftPreset()]).run(*sides).save_html(str(path))
+
+
+def _row(shift: Shift) -> list:
+    verdict = Badge(not shift.drifted, "drift" if shift.drifted else "none")
+    change = "" if np.isnan(shift.change) else f"{shift.change:+.2f}"
+    return [
+        shift.name.replace("_", " "),
+        f"{shift.effect:.3f}",
+        f"{shift.chance:.3f}",
+        change,
+        f"{shift.p:.3g}",
+        verdict,
+    ]
+
+
+def _draw(shifts: list[Shift], reference: pd.DataFrame, current: pd.DataFrame) -> Figure:
+    ordered = sorted((s for s in shifts if s.name != EMBEDDING), key=lambda shift: (shift.p, -shift.effect))
+    columns = 4
+    figure = Figure(figsize=(10, 2 * -(-len(ordered) // columns)), layout="constrained")
+    axes = figure.subplots(-(-len(ordered) // columns), columns, squeeze=False).ravel()
+    for axis, shift in zip(axes, ordered, strict=False):
+        pair = [reference[shift.name].to_numpy(), current[shift.name].to_numpy()]
+        bins = np.histogram_bin_edges(np.concatenate(pair), 25)
+        for values, name in zip(pair, ("reference", "current"), strict=True):
+            axis.hist(values, bins, density=True, histtype="step", label=name)
+        axis.set_title(shift.name.replace("_", " ") + (" (drift)" if shift.drifted else ""), fontsize=9)
+        axis.tick_params(labelsize=7)
+        axis.set_yticks([])
+    for axis in axes[len(ordered) :]:
+        axis.set_axis_off()
+    axes[0].legend(fontsize=7)
+    return figure

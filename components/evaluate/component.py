@@ -1,0 +1,46 @@
+"""The evaluate step."""
+
+from kfp import dsl
+
+from components.container_images import container_image
+
+
+@dsl.component(base_image=container_image("cpu"), install_kfp_package=False)
+def evaluate(
+    predictions: dsl.Input[dsl.Dataset],
+    config: str,
+    job: str,
+    measurements: dsl.Output[dsl.Dataset],
+    calibration: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+    classification: dsl.Output[dsl.ClassificationMetrics],
+    page: dsl.Output[dsl.HTML],
+    summary: dsl.Output[dsl.Markdown],
+):
+    """Measure a candidate from its predictions: metrics with intervals, temperature, operating threshold.
+
+    Args:
+        predictions: The candidate's predictions folder.
+        config: EvaluateConfig as JSON.
+        job: The pipeline job's id.
+
+    Returns:
+        measurements: One row per metric, split, slice and condition.
+        calibration: calibration.json: temperature, threshold and the rule behind it.
+        metrics: Headline numbers after fine-tuning.
+        classification: Confusion matrix and ROC curve of the test split at P(crack) >= 0.5.
+        page: The evaluation with its pictures.
+        summary: The headline numbers as a table.
+    """
+    from components.evaluate.config import EvaluateConfig
+    from components.evaluate.evaluation import evaluate_predictions
+    from components.shared.runtime import step
+
+    parsed = EvaluateConfig.model_validate_json(config)
+    with step(f"evaluate {parsed.candidate}".strip(), job, parsed.store):
+        outputs = (measurements.path, calibration.path, page.path, summary.path)
+        headline = evaluate_predictions(predictions.path, *outputs, parsed)
+        for name, value in headline.metrics.items():
+            metrics.log_metric(name, value)
+        classification.log_confusion_matrix(["no_crack", "crack"], headline.confusion)
+        classification.log_roc_curve(*headline.roc)

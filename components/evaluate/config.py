@@ -1,0 +1,31 @@
+"""What evaluate is told."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from components.shared.config import Config, StepConfig
+
+
+class ThresholdConfig(Config):
+    """How the operating threshold is chosen on the validation split."""
+
+    rule: Literal["recall_floor", "best_f1", "fixed"] = Field(
+        default="recall_floor",
+        description="recall_floor: best precision among the thresholds whose recall reaches the floor; best_f1: "
+        "highest F1; fixed: the value given",
+    )
+    recall: float = Field(default=0.95, gt=0, le=1, description="the floor of recall_floor, fraction of cracks found")
+    value: float = Field(default=0.5, gt=0, lt=1, description="the threshold of fixed, a calibrated P(crack)")
+
+
+class EvaluateConfig(StepConfig):
+    """Evaluation of one candidate."""
+
+    resamples: int = Field(default=2000, ge=0, le=100_000, description="bootstrap resamples of groups; 0: no intervals")
+    bootstrap_seed: int = Field(default=0, ge=0, description="seed of the resampling")
+    threshold: ThresholdConfig = ThresholdConfig()
+    seen_corruptions: tuple[str, ...] = Field(
+        default=("gaussian_noise", "low_light", "over_exposure"),
+        description="families that training augments with, reported apart from the others",
+    )

@@ -1,0 +1,162 @@
+"""The evaluation page and its summary, drawn from the measurements and the predictions they rest on."""
+
+from pathlib import Path
+
+import numpy as np
+
+from components.evaluate.config import EvaluateConfig
+from components.evaluate.pictures import Curves, draw_confusions, draw_curves, draw_reliability
+from components.shared.calibration import Calibration
+from components.shared.measurements import Measurement
+from components.shared.metrics import METRICS, classification_report, confusion_matrix
+from components.shared.page import Page
+from components.shared.predictions import Predictions
+
+HEADLINE = ("accuracy", "precision", "recall", "f1", "auroc")
+COLUMNS = (("test", "before"), ("test", "after"), ("robustness", "before"), ("robustness", "after"))
+DECISIONS = (
+    "Accuracy, precision, recall, F1 and the confusion matrices are the network's own answer, **P(crack) ≥ 0.5**. "
+    "The deployed model divides the logits by the temperature {temperature:.3g} and calls a crack where the calibrated "
+    "**P(crack) ≥ {threshold:.3f}** ({rule}); rows named *at threshold* show that answer. Temperature and threshold "
+    "were fitted on the validation split. Brackets are 95 % intervals, by bootstrap over {groups}."
+)
+
+
+def write_page(
+    predictions: Predictions,
+    rows: list[Measurement],
+    calibration: Calibration,
+    config: EvaluateConfig,
+    path: str | Path,
+) -> None:
+    """Write the evaluation page: what was decided how, the numbers, the pictures, the slices."""
+    page = Page(f"Evaluation of {config.candidate or 'the candidate'}")
+    groups = f"groups (photos), {config.resamples} resamples"
+    page.text(DECISIONS.format(groups=groups, **vars(calibration)))
+    page.heading("All metrics")
+    page.table(["metric", *(f"{split}, {condition}" for split, condition in COLUMNS)], _metric_rows(rows))
+    samples = _samples(predictions)
+    page.heading("Errors by class")
+    page.figure(draw_confusions(samples), "Confusion matrices at P(crack) ≥ 0.5", "confusion matrices")
+    page.table(["sample", "class", "precision", "recall", "F1", "images"], _class_rows(samples))
+    page.heading("Ranking")
+    page.figure(draw_curves(samples), "ROC and precision-recall curves", "ROC and precision-recall curves")
+    page.heading("Calibration")
+    page.figure(
+        draw_reliability(_calibrated(predictions, calibration)),
+        f"Ten bins of equal mass, after fine-tuning, before and after temperature {calibration.temperature:.3g}",
+        "reliability diagram and histogram of P(crack)",
+    )
+    corruptions = _corruption_rows(rows)
+    if corruptions:
+        page.heading("Corrupted images, after fine-tuning")
+        page.text(
+            "Robustness images made worse on purpose. *Error increase* is against the same images uncorrupted; "
+            f"training augments with {', '.join(config.seen_corruptions)} (seen)."
+        )
+        headers = [
+            "corruption",
+            "severity",
+            "images",
+            "accuracy",
+            "recall",
+            "AUROC",
+            "error increase",
+            "relative error",
+        ]
+        page.table(headers, corruptions)
+    page.heading("By source and surface, after fine-tuning")
+    page.table(["split", "slice", "images", *HEADLINE, "recall at threshold"], _slice_rows(rows))
+    page.write(path)
+
+
+def summary_markdown(rows: list[Measurement], calibration: Calibration) -> str:
+    """The headline numbers and the operating point as Markdown."""
+    lines = ["| metric | " + " | ".join(f"{split}, {condition}" for split, condition in COLUMNS) + " |"]
+    lines.append("|---|" + "---|" * len(COLUMNS))
+    lines += ["| " + " | ".join(row) + " |" for row in _metric_rows(rows) if row[0] in HEADLINE]
+    return "\n".join(lines) + (
+        f"\n\nTemperature {calibration.temperature:.3g}, threshold {calibration.threshold:.3f} ({calibration.rule}).\n"
+    )
+
+
+def _show(row: Measurement | None) -> str:
+    if row is None or np.isnan(row.value):
+        return "-"
+    interval = f" [{row.low:.4f}, {row.high:.4f}]" if row.low is not None else ""
+    return f"{row.value:.4f}{interval}"
+
+
+def _by_key(rows: list[Measurement]) -> dict[tuple[str, str, str, str], Measurement]:
+    return {(row.name, row.split, row.slice, row.condition): row for row in rows}
+
+
+def _metric_rows(rows: list[Measurement]) -> list[list[str]]:
+    found = _by_key(rows)
+    extra = sorted({row.name for row in rows if row.slice == "all" and row.split == "test"} - set(METRICS))
+    return [
+        [name.replace("_", " "), *(_show(found.get((name, split, "all", condition))) for split, condition in COLUMNS)]
+        for name in (*METRICS, *extra)
+    ]
+
+
+def _slice_rows(rows: list[Measurement]) -> list[list[str]]:
+    found = _by_key(rows)
+    parts = dict.fromkeys(
+        (row.split, row.slice, str(row.n))
+        for row in rows
+        if row.name == "accuracy"
+        and row.condition == "after"
+        and row.split != "train"
+        and "corruption" not in row.slice
+    )
+    return [
+        [
+            split,
+            part,
+            n,
+            *(_show(found.get((name, split, part, "after"))) for name in (*HEADLINE, "recall_at_threshold")),
+        ]
+        for split, part, n in parts
+    ]
+
+
+def _corruption_rows(rows: list[Measurement]) -> list[list[str]]:
+    found = _by_key(rows)
+    cells = []
+    for row in rows:
+        if row.name == "error_increase":
+            family, _, severity = row.slice.removeprefix("corruption=").partition(",severity=")
+            views = [found.get((name, "robustness", row.slice, "after")) for name in ("accuracy", "recall", "auroc")]
+            scores = ["" if row.slice == "all" else _show(view) for view in views]
+            ratio = _show(found[("relative_error", "robustness", row.slice, "after")])
+            name = {"all": "mean of all families", "seen": "mean of seen", "unseen": "mean of unseen"}.get(
+                family, family
+            )
+            cells.append([name, severity or "mean", str(row.n), *scores, f"{row.value:+.4f}", ratio])
+    return cells
+
+
+def _samples(predictions: Predictions) -> Curves:
+    tables = {f"{split}, {condition}": predictions.clean(split, condition) for split, condition in COLUMNS}
+    return {n: (t["label"].to_numpy(), t["p_crack"].to_numpy()) for n, t in tables.items() if len(t)}
+
+
+def _calibrated(predictions: Predictions, calibration: Calibration) -> Curves:
+    curves = {}
+    for split in ("test", "robustness"):
+        table = predictions.clean(split)
+        if len(table):
+            labels = table["label"].to_numpy()
+            curves[split] = (labels, table["p_crack"].to_numpy())
+            p_crack = calibration.p_crack(table["logit_0"].to_numpy(), table["logit_1"].to_numpy())
+            curves[f"{split}, calibrated"] = (labels, p_crack)
+    return curves
+
+
+def _class_rows(samples: Curves) -> list[list[str]]:
+    return [
+        [name, label, *(f"{row[key]:.4f}" for key in ("precision", "recall", "f1")), f"{row['images']:.0f}"]
+        for name, (labels, p_crack) in samples.items()
+        for label, row in classification_report(confusion_matrix(labels, p_crack)).items()
+    ]

@@ -1,0 +1,1 @@
+"""The explain step: where a network looks, drawn for people and measured against known cracks."""

@@ -1,0 +1,51 @@
+"""The KFP face of explain."""
+
+from kfp import dsl
+
+from components.container_images import container_image
+
+
+@dsl.component(base_image=container_image("gpu"), install_kfp_package=False)
+def explain(
+    model: dsl.Input[dsl.Model],
+    manifest: dsl.Input[dsl.Dataset],
+    splits: dsl.Input[dsl.Dataset],
+    predictions: dsl.Input[dsl.Dataset],
+    calibration: dsl.Input[dsl.Artifact],
+    config: str,
+    seed: int,
+    job: str,
+    measurements: dsl.Output[dsl.Dataset],
+    page: dsl.Output[dsl.HTML],
+    overlays: dsl.Output[dsl.Artifact],
+):
+    """Show where a candidate looks on the robustness split, and measure whether that is the crack.
+
+    Args:
+        model: Saved-model folder.
+        manifest: The data set version's manifest.
+        splits: Table (sample_id, split).
+        predictions: The candidate's predictions folder.
+        calibration: Its calibration.json.
+        config: ExplainConfig as JSON.
+        seed: Draws the measured images and the random maps.
+        job: The pipeline job's id.
+
+    Returns:
+        measurements: Table of measurements, Grad-CAM beside a random map and an edge filter.
+        page: Gallery and measures.
+        overlays: Folder of the gallery's panels as PNG.
+    """
+    import shutil
+
+    from components.explain.config import ExplainConfig
+    from components.shared.runtime import step
+
+    parsed = ExplainConfig.model_validate_json(config)
+    with step(f"explain {parsed.candidate}", job, parsed.store):
+        from components.explain.explanation import MEASUREMENTS, PAGE, explain_model
+
+        inputs = (model.path, manifest.path, splits.path, predictions.path, calibration.path)
+        explain_model(*inputs, parsed, seed, overlays.path)
+        shutil.move(f"{overlays.path}/{MEASUREMENTS}", measurements.path)
+        shutil.move(f"{overlays.path}/{PAGE}", page.path)

@@ -1,0 +1,157 @@
+"""Explain a candidate: choose images, map them, measure the maps, draw the page."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+
+from components.explain.config import ExplainConfig
+from components.explain.faithfulness import Score
+from components.explain.gallery import Panel, draw_panel, write_page, write_panels
+from components.explain.grad_cam import Target, find_target, grad_cam
+from components.explain.measures import Sample, measure
+from components.explain.selection import choose_measured, choose_shown, decide
+from components.shared.calibration import read_calibration
+from components.shared.checkpoint import load_network, weights_digest
+from components.shared.dataset import decode_tile
+from components.shared.image import decode_mask
+from components.shared.manifest import Manifest, read_manifest, read_splits
+from components.shared.measurements import write_measurements
+from components.shared.model import Network
+from components.shared.predictions import read_predictions
+from components.shared.reuse import reuse, run_key
+from components.shared.runtime import InputError, pick_device, pick_precision, progress
+from components.shared.shards import ShardReader, fetch
+from components.shared.storage import Store
+
+MEASUREMENTS, PAGE = "measurements.parquet", "page.html"
+
+
+def explain_model(
+    model: str,
+    manifest: str,
+    splits: str,
+    predictions: str,
+    calibration: str,
+    config: ExplainConfig,
+    seed: int,
+    out: str,
+) -> None:
+    """Explain a candidate's answers on the robustness split, or take finished explanations from the store.
+
+    Args:
+        model: The saved model's folder.
+        manifest: The data set version's manifest.
+        splits: Table (sample_id, split).
+        predictions: The candidate's predictions folder.
+        calibration: Its calibration.json.
+        config: Samples and measures.
+        seed: Draws the measured images and the random maps.
+        out: Gets measurements.parquet, page.html and the panels as PNG.
+
+    Raises:
+        InputError: The robustness split has no predictions, or Grad-CAM knows no layer of the network.
+    """
+    store, version = Store(config.store), read_manifest(manifest)
+    deployed = read_calibration(calibration)
+    table = read_predictions(predictions).clean("robustness")
+    if table.empty:
+        raise InputError(
+            "the predictions hold no clean image of the robustness split after fine-tuning; run predict again"
+        )
+    decided = decide(table, deployed)
+    digests = [version.digest, read_splits(splits).digest, weights_digest(model)]
+    key = run_key("explain", *digests, vars(deployed), config.identity(), config.candidate, seed)
+
+    def produce(folder: Path) -> None:
+        tiles = ShardReader(fetch(store, version.digest, config.cache))
+        network = load_network(model, pick_device())
+        explain_network(network, decided, Tiles(version, tiles, network.input_size), config, seed, folder)
+
+    reuse(store, key, Path(out), produce)
+
+
+class Tiles:
+    """Images and masks of a data set version at a network's input size."""
+
+    def __init__(self, manifest: Manifest, reader: ShardReader, size: int):
+        self.rows = manifest.table.set_index("sample_id")
+        self.reader, self.size = reader, size
+
+    def images(self, sample_ids: pd.Series) -> torch.Tensor:
+        """uint8 (N, 3, size, size)."""
+        pictures = [decode_tile(self._read(self.rows.loc[name], ""), self.size) for name in sample_ids]
+        stacked = np.stack(pictures) if pictures else np.empty((0, self.size, self.size, 3), np.uint8)
+        return torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous()
+
+    def mask(self, sample_id: str) -> np.ndarray | None:
+        """bool (size, size), true where any part of the pixel is crack; None where no mask is known."""
+        row = self.rows.loc[sample_id]
+        if pd.isna(row["mask_offset"]):
+            return None
+        return fit_mask(decode_mask(self._read(row, "mask_")), self.size)
+
+    def _read(self, row: pd.Series, prefix: str) -> bytes:
+        return self.reader.read(row["shard"], int(row[f"{prefix}offset"]), int(row[f"{prefix}size"]))
+
+
+def fit_mask(mask: np.ndarray, size: int) -> np.ndarray:
+    """Scale a mask bool (H, W) to (size, size) so that the thinnest crack survives."""
+    if mask.shape == (size, size):
+        return mask
+    shrinking = mask.size > size * size
+    how = cv2.INTER_AREA if shrinking else cv2.INTER_NEAREST
+    return cv2.resize(mask.astype(np.float32), (size, size), interpolation=how) > 0
+
+
+def explain_network(
+    network: Network, decided: pd.DataFrame, tiles: Tiles, config: ExplainConfig, seed: int, folder: Path
+) -> None:
+    """Draw and measure a network's explanations into a folder; `decided` are rows from `selection.decide`."""
+    target = find_target(network)
+    shown = choose_shown(decided, config.shown)
+    progress(0, 3, "drawing Grad-CAM")
+    panels = _panels(network, target, shown, tiles, config)
+    write_panels(shown, panels, folder)
+    progress(1, 3, "measuring explanations")
+    sample = _sample(network, choose_measured(decided, config.measured, seed), tiles)
+    measured = measure(network, target, _scorer(network, config), sample, config, seed)
+    write_measurements(measured, folder / MEASUREMENTS)
+    progress(2, 3, "writing the page")
+    write_page(folder / PAGE, config.candidate, shown, panels, measured, target.name)
+
+
+def _panels(network: Network, target: Target, shown: pd.DataFrame, tiles: Tiles, config: ExplainConfig) -> list[Panel]:
+    images = tiles.images(shown["sample_id"])
+    on_device = images.to(network.mean.device)
+    maps = [grad_cam(network, target, on_device, crack, config.batch_size) for crack in (False, True)]
+    panels = []
+    for index, row in enumerate(shown.itertuples()):
+        classes = [row.decision] if row.right else [row.decision, row.label]
+        evidence = {name: maps[name][index] for name in classes}
+        panels.append(draw_panel(images[index].permute(1, 2, 0).numpy(), evidence, tiles.mask(row.sample_id)))
+    return panels
+
+
+def _sample(network: Network, rows: pd.DataFrame, tiles: Tiles) -> Sample:
+    masks = [tiles.mask(name) for name in rows["sample_id"]]
+    blank = np.zeros((tiles.size, tiles.size), bool)
+    return Sample(
+        images=tiles.images(rows["sample_id"]).to(network.mean.device),
+        masks=np.stack([blank if mask is None else mask for mask in masks]) if masks else blank[None][:0],
+        masked=np.array([mask is not None for mask in masks], bool),
+        groups=rows["group_id"].to_numpy(),
+    )
+
+
+def _scorer(network: Network, config: ExplainConfig) -> Score:
+    device = network.mean.device.type
+    bf16 = pick_precision(config.precision, device) == "bf16"
+
+    def score(images: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=bf16):
+            return network(images).float().softmax(dim=1)[:, 1]
+
+    return score

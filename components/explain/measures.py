@@ -1,0 +1,169 @@
+"""How good the explanations are: every measure beside a random map and a plain edge filter."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+
+from components.explain.baselines import edge_maps, random_maps
+from components.explain.config import ExplainConfig
+from components.explain.faithfulness import Score, perturbation_curves
+from components.explain.grad_cam import Target, find_target, grad_cam
+from components.explain.localisation import best_iou, energy_inside, energy_ratio, pointing_game
+from components.shared.measurements import Measurement
+from components.shared.metrics import draw_groups, group_codes
+from components.shared.model import Network, build_network
+
+GRAD_CAM, BASELINES = "grad_cam", ("random_map", "edge_filter")
+LOCALISATION = ("pointing_game", "energy_inside", "energy_ratio", "best_iou")
+FAITHFULNESS = ("deletion_auc", "insertion_auc")
+LOWER_IS_BETTER = {"deletion_auc"}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Cracked images to measure on.
+
+    Attributes:
+        images: uint8 (N, 3, H, W), on the network's device.
+        masks: bool (N, H, W), true on the crack.
+        masked: bool (N,), where a mask is known.
+        groups: (N,) group of each image.
+    """
+
+    images: torch.Tensor
+    masks: np.ndarray
+    masked: np.ndarray
+    groups: np.ndarray
+
+    @property
+    def pictures(self) -> np.ndarray:
+        """uint8 (N, H, W, 3)."""
+        return self.images.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def measure(
+    network: Network, target: Target, score: Score, sample: Sample, config: ExplainConfig, seed: int
+) -> list[Measurement]:
+    """Measure Grad-CAM for the class crack on cracked images.
+
+    Args:
+        network: In eval mode.
+        target: Its layer, from `find_target`.
+        score: (n, 3, H, W) uint8 -> (n,) P(crack).
+        sample: The images; may be empty.
+        config: Steps, tolerance, noise, resamples.
+        seed: Of the random maps, the noise and the randomised weights.
+
+    Returns:
+        Rows `MAP.MEASURE` for each map, `grad_cam.MEASURE_over_BASELINE` (paired difference, positive where Grad-CAM is
+        better) and the sanity checks, with 95 % intervals by bootstrap over groups; NaN with its reason where there is
+        nothing to measure on.
+    """
+    if not len(sample.groups):
+        nothing = "the robustness split has no cracked image"
+        return [_undefined(f"{GRAD_CAM}.{name}", nothing) for name in (*LOCALISATION, *FAITHFULNESS)]
+    size = network.input_size
+    found = grad_cam(network, target, sample.images, True, config.batch_size)
+    maps = {
+        GRAD_CAM: found,
+        "random_map": random_maps(len(found), size, target.grid, seed),
+        "edge_filter": edge_maps(sample.pictures),
+    }
+    values = {name: _faithful(score, sample, single, config) for name, single in maps.items()}
+    rows = []
+    if sample.masked.any():
+        for name, single in maps.items():
+            values[name] |= _localised(single[sample.masked], sample.masks[sample.masked], config.tolerance * size)
+    else:
+        rows += [_undefined(f"{GRAD_CAM}.{name}", "no crack of the sample has a mask") for name in LOCALISATION]
+    rows += _compared(values, sample, config)
+    return rows + _sanity_checks(network, target, sample, found, config, seed)
+
+
+def _faithful(score: Score, sample: Sample, maps: np.ndarray, config: ExplainConfig) -> dict[str, np.ndarray]:
+    blur = config.blur * maps.shape[1]
+    curves = perturbation_curves(score, sample.images, maps, config.curve_steps, blur, config.batch_size)
+    return {"deletion_auc": curves.deletion_auc, "insertion_auc": curves.insertion_auc}
+
+
+def _localised(maps: np.ndarray, masks: np.ndarray, tolerance: float) -> dict[str, np.ndarray]:
+    return {
+        "pointing_game": pointing_game(maps, masks, tolerance),
+        "energy_inside": energy_inside(maps, masks),
+        "energy_ratio": energy_ratio(maps, masks),
+        "best_iou": best_iou(maps, masks),
+    }
+
+
+def _compared(values: dict[str, dict[str, np.ndarray]], sample: Sample, config: ExplainConfig) -> list[Measurement]:
+    rows = []
+    for measure_name in values[GRAD_CAM]:
+        groups = sample.groups if measure_name in FAITHFULNESS else sample.groups[sample.masked]
+        for map_name in values:
+            rows.append(_row(f"{map_name}.{measure_name}", values[map_name][measure_name], groups, config))
+        sign = -1 if measure_name in LOWER_IS_BETTER else 1
+        for baseline in BASELINES:
+            gain = sign * (values[GRAD_CAM][measure_name] - values[baseline][measure_name])
+            name = f"{GRAD_CAM}.{measure_name}_over_{baseline}"
+            rows.append(_row(name, gain, groups, config, "paired difference, positive where Grad-CAM is better"))
+    return rows
+
+
+def _sanity_checks(
+    network: Network, target: Target, sample: Sample, found: np.ndarray, config: ExplainConfig, seed: int
+) -> list[Measurement]:
+    """How much a map changes where it should not (small noise) and where it must (random weights).
+
+    Source: Adebayo et al. 2018, "Sanity checks for saliency maps"; all layers are randomised at once.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    noise = config.noise * torch.randn(sample.images.shape, generator=generator)
+    noisy = (sample.images.cpu() + noise).round().clamp(0, 255).to(torch.uint8).to(sample.images.device)
+    stable = rank_correlation(found, grad_cam(network, target, noisy, True, config.batch_size))
+    random = build_network(network.info.model_copy(update={"weights": "none", "seed": seed + 1})).eval()
+    random.to(sample.images.device)
+    ignorant = rank_correlation(found, grad_cam(random, find_target(random), sample.images, True, config.batch_size))
+    empty = (found.max(axis=(1, 2)) == 0).astype(float)
+    note = "rank correlation with the map of "
+    return [
+        _row(f"{GRAD_CAM}.noise_stability", stable, sample.groups, config, f"{note}the noisy image; 1 is stable"),
+        _row(
+            f"{GRAD_CAM}.random_weights_similarity",
+            ignorant,
+            sample.groups,
+            config,
+            f"{note}a network of random weights; near 1 the map shows the image, not what was learnt",
+        ),
+        _row(f"{GRAD_CAM}.empty", empty, sample.groups, config, "share of cracks with no evidence for a crack"),
+    ]
+
+
+def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Spearman correlation of maps (N, H, W), pair by pair: float64 (N,); 0 where a map is constant."""
+    ranks = [rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (first, second)]
+    centred = [rank - rank.mean(axis=1, keepdims=True) for rank in ranks]
+    scale = np.sqrt((centred[0] ** 2).sum(axis=1) * (centred[1] ** 2).sum(axis=1))
+    return np.divide((centred[0] * centred[1]).sum(axis=1), scale, out=np.zeros(len(first)), where=scale > 0)
+
+
+def mean_interval(values: np.ndarray, groups: np.ndarray, resamples: int) -> tuple[float, float | None, float | None]:
+    """Mean of values (n,) and its 95 % percentile interval by bootstrap over groups; no interval for a single group."""
+    codes, count = group_codes(groups)
+    if count < 2:
+        return float(values.mean()), None, None
+    draws = draw_groups(count, resamples, seed=0).astype(float)
+    sums, sizes = np.bincount(codes, values, count), np.bincount(codes, minlength=count)
+    means = (draws @ sums) / (draws @ sizes)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(values.mean()), float(low), float(high)
+
+
+def _row(name: str, values: np.ndarray, groups: np.ndarray, config: ExplainConfig, note: str = "") -> Measurement:
+    value, low, high = mean_interval(values, groups, config.resamples)
+    return Measurement(name, value, split="robustness", low=low, high=high, n=len(values), note=note)
+
+
+def _undefined(name: str, why: str) -> Measurement:
+    return Measurement(name, float("nan"), split="robustness", note=why)

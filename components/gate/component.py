@@ -1,0 +1,60 @@
+"""The gate step."""
+
+from kfp import dsl
+
+from components.container_images import container_image
+
+
+@dsl.component(base_image=container_image("cpu"), install_kfp_package=False)
+def gate(
+    evaluation: dsl.Input[dsl.Dataset],
+    explanation: dsl.Input[dsl.Dataset],
+    drift: dsl.Input[dsl.Dataset],
+    calibration: dsl.Input[dsl.Artifact],
+    training_page: dsl.Input[dsl.HTML],
+    evaluation_page: dsl.Input[dsl.HTML],
+    explanation_page: dsl.Input[dsl.HTML],
+    drift_page: dsl.Input[dsl.HTML],
+    predictions: dsl.Input[dsl.Dataset],
+    champion: dsl.Input[dsl.Dataset],
+    config: str,
+    job: str,
+    dossier: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+    summary: dsl.Output[dsl.Markdown],
+):
+    """Compare a candidate's measurements with the limits and with the champion; a refusal is a result, not a failure.
+
+    Args:
+        evaluation: Measurements of evaluate.
+        explanation: Measurements of explain.
+        drift: Measurements of drift.
+        calibration: calibration.json of evaluate.
+        training_page: Page of train.
+        evaluation_page: Page of evaluate.
+        explanation_page: Page of explain.
+        drift_page: Page of drift.
+        predictions: The candidate's predictions folder.
+        champion: The champion's predictions folder; an empty table where there is no champion.
+        config: GateConfig as JSON.
+        job: The pipeline job's id.
+
+    Returns:
+        dossier: Folder with verdict.json and all that it rests on.
+        metrics: Whether the candidate passed, and the number of limits it failed.
+        summary: The verdict as a table.
+    """
+    from components.gate.config import GateConfig
+    from components.gate.dossier import keep_dossier, write_dossier
+    from components.shared.runtime import step
+
+    parsed = GateConfig.model_validate_json(config)
+    with step(f"gate {parsed.candidate}".strip(), job, parsed.store):
+        tables = [evaluation.path, explanation.path, drift.path]
+        pages = {"training": training_page.path, "evaluation": evaluation_page.path}
+        pages |= {"explanation": explanation_page.path, "drift": drift_page.path}
+        scored = (predictions.path, champion.path)
+        verdict = write_dossier(tables, calibration.path, pages, scored, dossier.path, parsed)
+        metrics.log_metric("passed", int(verdict["passed"]))
+        metrics.log_metric("limits_failed", sum(not row["passed"] for row in verdict["rows"]))
+        keep_dossier(verdict, dossier.path, summary.path, job, parsed)

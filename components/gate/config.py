@@ -1,0 +1,48 @@
+"""What gate is told: the limits, and how the candidate is held against the champion."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from components.shared.config import Config, StepConfig
+
+
+class Limit(Config):
+    """One measurement and the value that it must reach; a measurement that is missing or NaN fails."""
+
+    name: str = Field(min_length=1, description="measurement, as evaluate, explain or drift names it")
+    split: Literal["train", "val", "test", "robustness"] = "test"
+    slice: str = Field(default="all", description='"all" or a part such as "surface=wall"')
+    condition: Literal["before", "after"] = Field(default="after", description="before or after fine-tuning")
+    op: Literal[">=", ">", "<=", "<"] = ">="
+    limit: float = Field(allow_inf_nan=False)
+    on: Literal["value", "low", "high"] = Field(
+        default="value", description="what is compared: the value, or the lower or upper end of its 95 % interval"
+    )
+
+
+class ChampionConfig(Config):
+    """The comparison with the champion on today's test split, paired image by image."""
+
+    metric: Literal["accuracy", "balanced_accuracy", "recall", "f1", "mcc", "auroc", "average_precision"] = "auroc"
+    margin: float = Field(default=0.01, ge=0, lt=1, description="how much worse the candidate may be")
+    require: Literal["better", "not_worse"] = Field(
+        default="not_worse",
+        description="better: the whole 95 % interval of the difference lies above 0; not_worse: above -margin",
+    )
+    resamples: int = Field(default=2000, ge=100, le=100_000, description="bootstrap resamples of groups")
+    bootstrap_seed: int = Field(default=0, ge=0, description="seed of the resampling")
+
+
+class GateConfig(StepConfig):
+    """The gate of one candidate."""
+
+    limits: tuple[Limit, ...] = Field(
+        default=(
+            Limit(name="auroc", limit=0.8, on="low"),
+            Limit(name="auroc", split="robustness", limit=0.7),
+        ),
+        min_length=1,
+        description="all must hold",
+    )
+    champion: ChampionConfig | None = Field(default=ChampionConfig(), description="null: no comparison")

@@ -1,0 +1,38 @@
+"""KFP face of ingest."""
+
+from kfp import dsl
+
+from components.container_images import container_image
+
+
+@dsl.component(base_image=container_image("cpu"), install_kfp_package=False)
+def ingest(
+    data_uri: str,
+    config: str,
+    job: str,
+    manifest: dsl.Output[dsl.Dataset],
+    page: dsl.Output[dsl.HTML],
+    summary: dsl.Output[dsl.Metrics],
+):
+    """Bring labelled pictures into the store as an immutable data set version.
+
+    Args:
+        data_uri: A folder, or synthetic://?images=600&seed=1.
+        config: IngestConfig as JSON.
+        job: The pipeline job's id.
+
+    Returns:
+        manifest: One row per image of the data set version.
+        page: Report of what came in and what was refused.
+        summary: Counts.
+    """
+    from components.ingest.config import IngestConfig
+    from components.ingest.ingestion import ingest_dataset
+    from components.shared.runtime import step
+
+    parsed = IngestConfig.model_validate_json(config)
+    with step("ingest", job, parsed.store):
+        result = ingest_dataset(data_uri, manifest.path, page.path, parsed)
+        manifest.metadata["digest"] = result.digest
+        for name, value in result.counts.items():
+            summary.log_metric(name, value)

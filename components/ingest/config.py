@@ -1,0 +1,42 @@
+"""Parameters of ingestion."""
+
+import re
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from components.shared.config import StepConfig
+
+
+class IngestConfig(StepConfig):
+    """What counts as a good picture, and how the source's names are read."""
+
+    layout: Literal["auto", "ccic", "sdnet2018", "folders"] = Field(
+        default="auto", description="how the source's folders are named; auto finds out"
+    )
+    group_pattern: str | None = Field(
+        default=None,
+        description="regular expression on the file name; its first group names the photo that a tile was cut from",
+    )
+    min_size: int = Field(default=32, ge=8, description="smallest width and height, pixels")
+    max_pixels: int = Field(default=50_000_000, ge=1, description="largest width times height, pixels")
+    max_refused: float = Field(default=0.05, ge=0, lt=1, description="largest share of refused files")
+    min_images: int = Field(default=20, ge=1, description="fewest good images in each class")
+    near_duplicate: float = Field(
+        default=0.97,
+        gt=0,
+        le=1,
+        description="correlation of grey thumbnails from which two pictures are the same",
+    )
+
+    @field_validator("group_pattern")
+    @classmethod
+    def _check_pattern(cls, pattern: str | None) -> str | None:
+        if pattern is not None:
+            try:
+                groups = re.compile(pattern).groups
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
+            if groups == 0:
+                raise ValueError(f"{pattern!r} has no group: put the part that names the photo into parentheses")
+        return pattern

@@ -1,0 +1,100 @@
+"""Pictures that are the same, or nearly: found by perceptual hash, confirmed by correlation."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+HASH_SIDE = 8
+HASH_DISTANCE = 7  # bits of 64; re-encoded and slightly shifted concrete tiles differ by at most 3
+BANDS, BAND_BITS = 4, 16
+CHUNK = 4096
+
+
+def perceptual_hashes(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Signs of the 8x8 lowest DCT coefficients of each thumbnail, without the mean.
+
+    Args:
+        thumbnails: uint8 (N, 32, 32), grey.
+
+    Returns:
+        uint8 (N, 8): 64 bits each.
+
+    Source: Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010, DCT hash; the signs are
+        taken against zero, since the median of 64 coefficients of a flat tile is noise.
+    """
+    side = thumbnails.shape[1]
+    frequency, position = np.arange(HASH_SIDE)[:, None], np.arange(side)[None]
+    basis = np.cos(np.pi * frequency * (2 * position + 1) / (2 * side)).astype(np.float32)
+    hashes = np.empty((len(thumbnails), HASH_SIDE), np.uint8)
+    for start in range(0, len(thumbnails), CHUNK):
+        coefficients = basis @ thumbnails[start : start + CHUNK].astype(np.float32) @ basis.T
+        coefficients[:, 0, 0] = 0
+        signs = (coefficients > 0).reshape(len(coefficients), -1)
+        hashes[start : start + CHUNK] = np.packbits(signs, axis=1)
+    return hashes
+
+
+def near_duplicates(thumbnails: NDArray[np.uint8], hashes: NDArray[np.uint8], correlation: float) -> NDArray[np.int64]:
+    """Pairs of pictures that look the same.
+
+    Candidates are at most 7 bits apart (found through a multi-index of hash bands, in less than quadratic time); a pair
+    counts when the thumbnails' grey levels correlate. A picture without any contrast is never a near duplicate.
+
+    Args:
+        thumbnails: uint8 (N, 32, 32), grey.
+        hashes: From `perceptual_hashes`.
+        correlation: Least Pearson correlation.
+
+    Returns:
+        int64 (M, 2): indices, the smaller one first, ordered.
+
+    Source: Norouzi, Punjani, Fleet, "Fast search in Hamming space with multi-index hashing", CVPR 2012, by FAISS.
+    """
+    first, second = _candidates(hashes)
+    keep = []
+    for start in range(0, len(first), CHUNK):
+        a, b = first[start : start + CHUNK], second[start : start + CHUNK]
+        keep.append(_correlations(thumbnails[a], thumbnails[b]) >= correlation)
+    chosen = np.concatenate(keep) if keep else np.empty(0, bool)
+    return np.stack([first[chosen], second[chosen]], axis=1)
+
+
+def _candidates(hashes: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ordered pairs of indices whose hashes differ in at most `HASH_DISTANCE` bits."""
+    import faiss
+
+    index = faiss.IndexBinaryMultiHash(8 * hashes.shape[1], BANDS, BAND_BITS)
+    index.nflip = HASH_DISTANCE // BANDS  # by the pigeonhole principle one band differs by no more
+    index.add(hashes)
+    limits, _, found = index.range_search(hashes, HASH_DISTANCE + 1)  # FAISS takes distances below the radius
+    owner = np.repeat(np.arange(len(hashes)), np.diff(limits.astype(np.int64)).astype(np.int64))
+    pairs = np.stack([owner, found], axis=1)[owner < found]
+    ordered = np.unique(pairs, axis=0)
+    return ordered[:, 0], ordered[:, 1]
+
+
+def _correlations(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Pearson correlation of each pair of thumbnails, 0 where one has no contrast."""
+    x, y = (t.reshape(len(t), -1).astype(np.float32) for t in (a, b))
+    x -= x.mean(axis=1, keepdims=True)
+    y -= y.mean(axis=1, keepdims=True)
+    norm = np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))
+    return np.divide((x * y).sum(axis=1), norm, out=np.zeros(len(x), np.float32), where=norm > 0)
+
+
+class Clusters:
+    """Disjoint sets of the indices 0 to size - 1 (union-find)."""
+
+    def __init__(self, size: int):
+        self._parent = list(range(size))
+
+    def root(self, index: int) -> int:
+        """The smallest index of the set that `index` is in."""
+        while self._parent[index] != index:
+            self._parent[index] = self._parent[self._parent[index]]
+            index = self._parent[index]
+        return index
+
+    def join(self, a: int, b: int) -> None:
+        """Make one set of the sets of `a` and `b`."""
+        low, high = sorted((self.root(a), self.root(b)))
+        self._parent[high] = low

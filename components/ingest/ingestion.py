@@ -1,0 +1,158 @@
+"""Make a data set version of a source: examine, select, pack, commit."""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from components.ingest.config import IngestConfig
+from components.ingest.examination import Picture, Refusal, examine
+from components.ingest.report import write_page
+from components.ingest.selection import Selection, select
+from components.ingest.sources import Source, open_source
+from components.shared.manifest import CLASSES, Manifest, make_manifest, write_manifest
+from components.shared.runtime import InputError, log, progress
+from components.shared.shards import Member, Place, commit, is_committed, write_shards
+from components.shared.storage import Store
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What came of an ingestion: the version's digest, and counts worth a glance in the KFP UI."""
+
+    digest: str
+    counts: dict[str, int]
+
+
+def ingest_dataset(data_uri: str, manifest_path: str | Path, page_path: str | Path, config: IngestConfig) -> Ingested:
+    """Bring a source into the store as a data set version, unless it is there already.
+
+    The version is named by its content and committed by its last object, so that nothing half-written is ever seen,
+    an ingestion that was killed is simply done again, and two that race write the same.
+
+    Args:
+        data_uri: A folder, or `synthetic://?images=600&seed=1`.
+        manifest_path: Where to write the manifest.
+        page_path: Where to write the data set report, HTML.
+        config: Parameters.
+
+    Raises:
+        InputError: The source is missing, has no known layout, only one class, too few good pictures or too many
+            refused ones; or the store cannot be used.
+    """
+    store = Store(config.store)
+    scratch = Path(tempfile.mkdtemp(prefix="ingest-"))
+    try:
+        source = open_source(data_uri, config, scratch)
+        pictures, refused = examine(source.folder, source.items, config)
+        _check_refused(refused, len(source.items), config)
+        selection = select(pictures, source.name, config.near_duplicate)
+        _check_enough(selection, config)
+        version = scratch / "version"
+        progress(0, 2, "packing")
+        places = write_shards(_members(source.folder, selection.pictures), version / "shards")
+        manifest = make_manifest(_table(source, selection, places))
+        report = _report(source, selection, refused, manifest)
+        progress(1, 2, "storing")
+        _keep(store, manifest, report, version)
+        shutil.copyfile(version / "manifest.parquet", manifest_path)
+        write_page(report, manifest, selection, source.folder, page_path)
+        return Ingested(manifest.digest, {name: value for name, value in report.items() if isinstance(value, int)})
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _keep(store: Store, manifest: Manifest, report: dict, version: Path) -> None:
+    """Commit the version, or take the manifest of the one that is there: its shards may be packed otherwise."""
+    if is_committed(store, manifest.digest):
+        log.info("data set version %s is in the store already", manifest.digest)
+        store.get_file(f"datasets/{manifest.digest}/manifest.parquet", version / "manifest.parquet")
+        return
+    write_manifest(manifest, version / "manifest.parquet")
+    (version / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    commit(store, manifest.digest, version, {"images": len(manifest.table)})
+
+
+def _members(folder: Path, pictures: list[Picture]) -> Iterator[Member]:
+    for picture in pictures:
+        image = _read_again(folder / picture.item.path, picture.sample_id)
+        if picture.item.mask is None:
+            yield Member(picture.sample_id, image, picture.suffix)
+        else:
+            mask = _read_again(folder / picture.item.mask, picture.mask_id)
+            yield Member(picture.sample_id, image, picture.suffix, mask, picture.mask_suffix)
+
+
+def _read_again(path: Path, digest: str | None) -> bytes:
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise InputError(f"{path} was changed while it was being ingested; run again when nothing writes there")
+    return data
+
+
+def _table(source: Source, selection: Selection, places: list[Place]) -> pd.DataFrame:
+    pictures = selection.pictures
+    return pd.DataFrame(
+        {
+            "sample_id": [p.sample_id for p in pictures],
+            "path": [p.item.path for p in pictures],
+            "source": source.name,
+            "label": [p.item.label for p in pictures],
+            "surface": [p.item.surface for p in pictures],
+            "group_id": selection.group_ids,
+            "width": [p.width for p in pictures],
+            "height": [p.height for p in pictures],
+            "phash": [bytes(row).hex() for row in selection.hashes],
+            "mask_id": [p.mask_id for p in pictures],
+            "shard": [place.shard for place in places],
+            "offset": [place.offset for place in places],
+            "size": [place.size for place in places],
+            "mask_offset": pd.array([place.mask_offset for place in places], dtype="Int64"),
+            "mask_size": pd.array([place.mask_size for place in places], dtype="Int64"),
+        }
+    )
+
+
+def _report(source: Source, selection: Selection, refused: list[Refusal], manifest: Manifest) -> dict:
+    quarantine = refused + selection.conflicts
+    return {
+        "digest": manifest.digest,
+        "source": source.name,
+        "layout": source.layout,
+        "files": len(source.items),
+        "images": len(manifest.table),
+        **{name: int((manifest.table["label"] == label).sum()) for label, name in enumerate(CLASSES)},
+        "groups": int(manifest.table["group_id"].nunique()),
+        "exact_copies": len(selection.copies),
+        "near_duplicate_pairs": len(selection.near_pairs),
+        "masks": int(manifest.table["mask_id"].notna().sum()),
+        "refused": len(refused),
+        "conflicts": len(selection.conflicts),
+        "quarantine": [{"path": entry.path, "reason": entry.reason} for entry in quarantine],
+        "copies": [{"path": path, "kept": kept} for path, kept in selection.copies],
+    }
+
+
+def _check_refused(refused: list[Refusal], files: int, config: IngestConfig) -> None:
+    for entry in refused:
+        log.warning("refused %s: %s", entry.path, entry.reason)
+    if len(refused) > config.max_refused * files:
+        examples = "; ".join(f"{entry.path}: {entry.reason}" for entry in refused[:3])
+        raise InputError(
+            f"{len(refused)} of {files} files are refused, more than max_refused {config.max_refused:g} allows "
+            f"({examples}); mend or remove them, or raise max_refused"
+        )
+
+
+def _check_enough(selection: Selection, config: IngestConfig) -> None:
+    for label, name in enumerate(CLASSES):
+        images = sum(picture.item.label == label for picture in selection.pictures)
+        if images < config.min_images:
+            raise InputError(
+                f"{name} has {images} good images, and at least min_images {config.min_images} are needed: add images"
+            )

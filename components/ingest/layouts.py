@@ -1,0 +1,145 @@
+"""How a folder of labelled pictures is laid out: which file has which label, surface, photo and mask.
+
+- ccic: `Positive/`, `Negative/`; the names tell no photo.
+- sdnet2018: `D/CD`, `D/UD` (deck), `P/CP`, `P/UP` (pavement), `W/CW`, `W/UW` (wall); `7001-12.jpg` is tile 12 of photo
+  7001, and a few names end in `_2`.
+- folders: `crack/`, `no_crack/`, and `masks/` (optional) with one file for each masked picture, of the same stem.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.shared.runtime import InputError
+
+
+@dataclass(frozen=True)
+class Item:
+    """One labelled file of a source.
+
+    Attributes:
+        path: Name relative to the source's folder, with slashes.
+        label: 0 no_crack, 1 crack.
+        surface: deck, pavement, wall or unknown.
+        group: The photo it was cut from, None where it is not known.
+        mask: Name of its mask, relative to the source's folder.
+    """
+
+    path: str
+    label: int
+    surface: str = "unknown"
+    group: str | None = None
+    mask: str | None = None
+
+
+SURFACES = {"D": "deck", "P": "pavement", "W": "wall"}
+FOLDERS = {  # class folders by layout: (label, surface)
+    "ccic": {"Positive": (1, "unknown"), "Negative": (0, "unknown")},
+    "sdnet2018": {
+        f"{letter}/{kind}{letter}": (label, surface)
+        for letter, surface in SURFACES.items()
+        for kind, label in (("C", 1), ("U", 0))
+    },
+    "folders": {"crack": (1, "unknown"), "no_crack": (0, "unknown")},
+}
+PHOTO = re.compile(r"(\d+)-\d+(?:_\d+)?\.")  # of SDNET2018's names
+
+
+def find_layout(folder: Path, layout: str) -> tuple[str, Path]:
+    """Find out how a folder is laid out.
+
+    Args:
+        folder: The source; a folder that holds nothing but one other folder stands for that one.
+        layout: A layout's name, or "auto".
+
+    Returns:
+        The layout and the folder that has it.
+
+    Raises:
+        InputError: Nothing there, no layout fits, or a class has no folder; says what was looked for and found.
+    """
+    wanted = list(FOLDERS) if layout == "auto" else [layout]
+    for root in _roots(folder):
+        found = [name for name in wanted if any((root / part).is_dir() for part in FOLDERS[name])]
+        if found:
+            _check_classes(root, found[0])
+            return found[0], root
+    looked = "; ".join(f"{name}: {', '.join(FOLDERS[name])}" for name in wanted)
+    raise InputError(f"{folder} has no layout that is known. Looked for folders ({looked}). Found: {_contents(folder)}")
+
+
+def list_items(root: Path, layout: str, group_pattern: str | None = None) -> list[Item]:
+    """List the files of the class folders, ordered by name; hidden files are passed over.
+
+    Args:
+        root: Folder that has the layout.
+        layout: A key of `FOLDERS`.
+        group_pattern: Regular expression on the file name whose first group is the photo; wins over the layout's own.
+
+    Raises:
+        InputError: The pattern does not match every name.
+    """
+    masks = {path.stem: path.relative_to(root).as_posix() for path in _files(root / "masks")}
+    items = [
+        Item(name, label, surface, _photo(layout, surface, name), masks.get(Path(name).stem))
+        for part, (label, surface) in FOLDERS[layout].items()
+        for name in (path.relative_to(root).as_posix() for path in _files(root / part))
+    ]
+    items = sorted(items, key=lambda item: item.path)
+    return items if group_pattern is None else _with_groups(items, group_pattern)
+
+
+def _photo(layout: str, surface: str, name: str) -> str | None:
+    match = PHOTO.match(Path(name).name) if layout == "sdnet2018" else None
+    return f"{surface}/{match[1]}" if match else None
+
+
+def _with_groups(items: list[Item], pattern: str) -> list[Item]:
+    matches = [re.search(pattern, Path(item.path).name) for item in items]
+    missed = [item.path for item, match in zip(items, matches, strict=True) if not (match and match[1])]
+    if missed:
+        raise InputError(
+            f"group_pattern {pattern!r} does not match {len(missed)} of {len(items)} names, such as {missed[0]!r}: "
+            "a tile whose photo is not known could leak between splits"
+        )
+    return [
+        Item(item.path, item.label, item.surface, match[1], item.mask)
+        for item, match in zip(items, matches, strict=True)
+        if match
+    ]
+
+
+def _roots(folder: Path) -> Iterator[Path]:
+    while True:
+        yield folder
+        entries = [path for path in folder.iterdir() if not path.name.startswith((".", "__"))]
+        if len(entries) != 1 or not entries[0].is_dir():
+            return
+        folder = entries[0]
+
+
+def _files(folder: Path) -> list[Path]:
+    hidden = (".", "Thumbs.db")
+    return [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(hidden)]
+
+
+def _check_classes(root: Path, layout: str) -> None:
+    for label, name in ((1, "crack"), (0, "no_crack")):
+        parts = [part for part, (own, _) in FOLDERS[layout].items() if own == label]
+        if not any(_files(root / part) for part in parts):
+            raise InputError(
+                f"{root} has only one class: layout {layout} keeps {name} in {' or '.join(parts)}, and no file is "
+                f"there. Found: {_contents(root)}"
+            )
+
+
+def _contents(folder: Path) -> str:
+    folders = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    kinds = Counter(path.suffix.lower() or "no suffix" for path in folder.iterdir() if path.is_file())
+    files = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common(5))
+    if not folders and not files:
+        return "nothing, the folder is empty"
+    named = f"folders {', '.join(folders[:8])}{', …' if len(folders) > 8 else ''}" if folders else "no folders"
+    return f"{named}; {'files ' + files if files else 'no files'}"

@@ -1,0 +1,1 @@
+"""Run a network over the splits; the only step that does."""

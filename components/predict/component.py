@@ -1,0 +1,65 @@
+"""The KFP face of predict: a candidate's network, and the champion's."""
+
+from kfp import dsl
+
+from components.container_images import container_image
+
+
+@dsl.component(base_image=container_image("gpu"), install_kfp_package=False)
+def predict(
+    model: dsl.Input[dsl.Model],
+    manifest: dsl.Input[dsl.Dataset],
+    splits: dsl.Input[dsl.Dataset],
+    config: str,
+    seed: int,
+    job: str,
+    predictions: dsl.Output[dsl.Dataset],
+):
+    """Run a candidate over val, test, robustness and a sample of train, before and after fine-tuning.
+
+    Args:
+        model: Saved-model folder.
+        manifest: The data set version's manifest.
+        splits: Table (sample_id, split).
+        config: PredictConfig as JSON.
+        seed: Chooses the training sample.
+        job: The pipeline job's id.
+
+    Returns:
+        predictions: Folder with predictions.parquet and embeddings.npy.
+    """
+    from components.predict.config import PredictConfig
+    from components.predict.prediction import predict_splits
+    from components.shared.runtime import step
+
+    parsed = PredictConfig.model_validate_json(config)
+    with step(f"predict {parsed.candidate}", job, parsed.store):
+        predict_splits(model.path, manifest.path, splits.path, parsed, seed, predictions.path)
+
+
+@dsl.component(base_image=container_image("gpu"), install_kfp_package=False)
+def champion(
+    manifest: dsl.Input[dsl.Dataset],
+    splits: dsl.Input[dsl.Dataset],
+    config: str,
+    job: str,
+    predictions: dsl.Output[dsl.Dataset],
+):
+    """Run the registered champion over today's test split; without one, write an empty table.
+
+    Args:
+        manifest: The data set version's manifest.
+        splits: Table (sample_id, split).
+        config: PredictConfig as JSON.
+        job: The pipeline job's id.
+
+    Returns:
+        predictions: Folder with predictions.parquet and embeddings.npy; metadata: the champion's version.
+    """
+    from components.predict.champion import predict_champion
+    from components.predict.config import PredictConfig
+    from components.shared.runtime import step
+
+    parsed = PredictConfig.model_validate_json(config)
+    with step("champion", job, parsed.store):
+        predictions.metadata["version"] = predict_champion(manifest.path, splits.path, parsed, predictions.path)

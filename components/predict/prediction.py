@@ -1,0 +1,101 @@
+"""A network's answers on the splits, before and after fine-tuning."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from components.predict.config import PredictConfig
+from components.shared.checkpoint import load_network, read_info, weights_digest
+from components.shared.dataset import TileDataset, loader
+from components.shared.manifest import read_manifest, read_splits, rows_of
+from components.shared.model import Network, build_network
+from components.shared.predictions import write_predictions
+from components.shared.reuse import reuse, run_key
+from components.shared.runtime import pick_device, pick_precision, progress
+from components.shared.shards import fetch
+from components.shared.storage import Store
+
+HELD_OUT = ("val", "test", "robustness")
+FACTS = ["sample_id", "split", "group_id", "source", "surface", "label"]
+
+
+def predict_splits(
+    model_folder: str, manifest_path: str, splits_path: str, config: PredictConfig, seed: int, folder: str
+) -> None:
+    """Predict a candidate's held-out splits and a sample of its training split, before and after fine-tuning.
+
+    Args:
+        model_folder: The saved model.
+        manifest_path: The data set version's manifest.
+        splits_path: Table (sample_id, split).
+        config: Batch, sample and precision.
+        seed: Chooses the training sample.
+        folder: Gets predictions.parquet and embeddings.npy.
+    """
+    store = Store(config.store)
+    manifest, splits = read_manifest(manifest_path), read_splits(splits_path)
+    key = run_key("predict", manifest.digest, splits.digest, weights_digest(model_folder), config.identity(), seed)
+
+    def produce(out: Path) -> None:
+        parts = {name: rows_of(manifest, splits, name).assign(split=name) for name in (*HELD_OUT, "train")}
+        parts["train"] = _sample(parts["train"], config.train_sample, seed)
+        rows = pd.concat(parts.values(), ignore_index=True)
+        tiles = fetch(store, manifest.digest, config.cache)
+        before = build_network(read_info(model_folder)).eval()
+        tables, embeddings = [], np.empty((0, 0), np.float32)
+        for condition, network in (("before", before), ("after", load_network(model_folder))):
+            table, embeddings = run_network(network, rows, tiles, config, f"{condition} fine-tuning")
+            tables.append(table.assign(condition=condition))
+        write_predictions(pd.concat(tables, ignore_index=True), embeddings, out)
+
+    reuse(store, key, Path(folder), produce)
+
+
+def _sample(rows: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
+    if len(rows) <= count:
+        return rows
+    chosen = np.random.default_rng([seed, 1]).choice(len(rows), count, replace=False)
+    return rows.iloc[np.sort(chosen)]
+
+
+def run_network(
+    network: Network, rows: pd.DataFrame, tiles: Path, config: PredictConfig, note: str
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Run a network over clean images.
+
+    Args:
+        network: In eval mode.
+        rows: Manifest rows with their split.
+        tiles: Folder of the fetched data set version.
+        config: Batch and precision.
+        note: For the progress display.
+
+    Returns:
+        The prediction table without its condition, in the order of `rows`, and the embeddings (rows, D) float32.
+    """
+    batches = list(_batches(network, rows, tiles, config, note))
+    logits = np.concatenate([batch[0] for batch in batches]).astype(np.float64)
+    embeddings = np.concatenate([batch[1] for batch in batches])
+    table = rows[FACTS].reset_index(drop=True).assign(corruption="clean", severity=0)
+    table["logit_0"], table["logit_1"] = logits.T
+    return table, embeddings
+
+
+def _batches(
+    network: Network, rows: pd.DataFrame, tiles: Path, config: PredictConfig, note: str
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    device = pick_device()
+    network = network.to(device).to(memory_format=torch.channels_last)
+    bf16 = pick_precision(config.precision, device) == "bf16"
+    dataset = TileDataset(rows, tiles, network.input_size)
+    done = 0
+    with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=bf16):
+        for images, _ in loader(dataset, config.batch_size, workers=config.workers):
+            images = images.to(device, non_blocking=True, memory_format=torch.channels_last)
+            logits, embeddings = network.logits_and_embeddings(images)
+            yield logits.float().cpu().numpy(), embeddings.float().cpu().numpy()
+            done += len(images)
+            progress(done, len(rows), note)

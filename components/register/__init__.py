@@ -1,0 +1,1 @@
+"""Register the winner as challenger, or record why nobody won."""

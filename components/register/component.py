@@ -1,0 +1,61 @@
+"""The KFP face of register, and of its counterpart that records a refusal."""
+
+from kfp import dsl
+
+from components.container_images import container_image
+
+
+@dsl.component(base_image=container_image("gpu"), install_kfp_package=False)
+def register(
+    model: dsl.Input[dsl.Model],
+    dossier: dsl.Input[dsl.Artifact],
+    manifest: dsl.Input[dsl.Dataset],
+    splits: dsl.Input[dsl.Dataset],
+    config: str,
+    job: str,
+) -> str:
+    """Register the winner in MLflow and give it the alias challenger.
+
+    Args:
+        model: The winner's saved-model folder.
+        dossier: The winner's dossier.
+        manifest: The data set version's manifest.
+        splits: Table (sample_id, split).
+        config: RegisterConfig as JSON.
+        job: The pipeline job's id.
+
+    Returns:
+        The registration's record as JSON.
+    """
+    import json
+
+    from components.register.config import RegisterConfig
+    from components.register.registration import register_winner
+    from components.shared.runtime import step
+
+    parsed = RegisterConfig.model_validate_json(config)
+    with step("register", job, parsed.store):
+        return json.dumps(register_winner(model.path, dossier.path, manifest.path, splits.path, parsed, job))
+
+
+@dsl.component(base_image=container_image("cpu"), install_kfp_package=False)
+def refuse(choice: dsl.Input[dsl.Artifact], config: str, job: str) -> str:
+    """Record that no candidate passed, and why.
+
+    Args:
+        choice: What select decided.
+        config: RegisterConfig as JSON.
+        job: The pipeline job's id.
+
+    Returns:
+        The refusal's record as JSON.
+    """
+    import json
+
+    from components.register.config import RegisterConfig
+    from components.register.refusal import record_refusal
+    from components.shared.runtime import step
+
+    parsed = RegisterConfig.model_validate_json(config)
+    with step("refuse", job, parsed.store):
+        return json.dumps(record_refusal(choice.path))

@@ -1,0 +1,13 @@
+"""The record of a run that registers nothing."""
+
+import json
+from pathlib import Path
+
+from components.shared.runtime import log
+
+
+def record_refusal(choice_path: str) -> dict:
+    """Return the record of a run that registers nothing, with the reasons of every candidate's verdict."""
+    choice = json.loads(Path(choice_path).read_text())
+    log.info("nothing registered: %s", choice["reasoning"])
+    return {"registered": False, "reasons": [choice["reasoning"]]}

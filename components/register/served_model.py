@@ -1,0 +1,56 @@
+"""The registered model as MLflow loads it: one string column `image` in (base64 of any image file), P(crack) out.
+
+Logged as models-from-code: MLflow runs this file, with `components/shared` beside it in the model's own code folder, so
+nothing is unpickled and the environment that serves it needs no copy of this project.
+"""
+
+import base64
+import binascii
+
+import numpy as np
+import pandas as pd
+import torch
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel
+
+from components.shared.calibration import read_calibration
+from components.shared.checkpoint import load_network
+from components.shared.dataset import decode_tile
+
+
+class CrackClassifier(PythonModel):
+    """Preprocessing, network, calibration and threshold in one."""
+
+    def load_context(self, context) -> None:
+        """Load the saved-model folder and its calibration, on the CPU."""
+        self.network = load_network(context.artifacts["model"])
+        self.calibration = read_calibration(context.artifacts["calibration"])
+
+    def predict(self, context, model_input: pd.DataFrame, params: dict | None = None) -> pd.DataFrame:
+        """Classify images.
+
+        Args:
+            context: MLflow's; unused.
+            model_input: One string column `image`: base64 of a PNG, JPEG or other image file. Never a path or a URL.
+            params: Unused.
+
+        Returns:
+            One row per image: p_crack (0 to 1, calibrated), label ("crack" or "no_crack") and the threshold applied.
+        """
+        size = self.network.input_size
+        tiles = np.stack([decode_tile(_bytes_of(text), size) for text in model_input["image"]])
+        with torch.inference_mode():
+            logits = self.network(torch.from_numpy(tiles).permute(0, 3, 1, 2)).numpy()
+        p_crack = self.calibration.p_crack(logits[:, 0], logits[:, 1])
+        labels = np.where(p_crack >= self.calibration.threshold, "crack", "no_crack")
+        return pd.DataFrame({"p_crack": p_crack, "label": labels, "threshold": self.calibration.threshold})
+
+
+def _bytes_of(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError("column image must hold base64 of an image file") from error
+
+
+set_model(CrackClassifier())

@@ -1,0 +1,127 @@
+"""The report: the outcome first, then each candidate's dossier, then the data it all rests on."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from components.report.findings import Candidate, Findings, headline, summarise
+from components.shared.measurements import Measurement, spoken
+from components.shared.page import Badge, Page, main_of
+
+COLUMNS = (
+    ("test accuracy", "accuracy", "test"),
+    ("test F1", "f1", "test"),
+    ("test AUROC", "auroc", "test"),
+    ("robustness accuracy", "accuracy", "robustness"),
+)
+SECTIONS = ("training", "evaluation", "explanation", "drift")
+
+
+def write_report(
+    findings: Findings, pages: Mapping[str, str | Path], title: str, page_path: str | Path, summary_path: str | Path
+) -> None:
+    """Write report.html and summary.json.
+
+    Args:
+        findings: What the run found.
+        pages: Heading -> page of a step that concerns all candidates, in the order to show them.
+        title: The report's heading.
+        page_path: Written: one self-contained HTML document.
+        summary_path: Written: JSON, see `findings.summarise`.
+    """
+    page = Page(title)
+    _outcome(page, findings)
+    page.contents()
+    for candidate in findings.candidates:
+        _candidate(page, candidate)
+    for heading, path in pages.items():
+        _embed(page, heading, path, level=2)
+    _facts(page, findings)
+    page.write(page_path)
+    Path(summary_path).write_text(json.dumps(summarise(findings), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _outcome(page: Page, findings: Findings) -> None:
+    note = f"\n\n{findings.run.note}" if findings.run.note else ""
+    outcome = f"{headline(findings)}\n\n{findings.choice['reasoning']}{note}"
+    page.callout(outcome, passed=findings.registration["registered"])
+    rows = [
+        [candidate.name, *(_shown(candidate.measured(name, split)) for _, name, split in COLUMNS), _badge(candidate)]
+        for candidate in findings.candidates
+    ]
+    caption = "Candidates after fine-tuning; brackets are 95 % intervals"
+    page.table(["candidate", *(title for title, _, _ in COLUMNS), "gate"], rows, caption)
+    reasons = [
+        f"- **{candidate.name}**: {row['why']}"
+        for candidate in findings.candidates
+        for row in candidate.verdict["rows"]
+        if not row["passed"]
+    ]
+    if reasons:
+        page.text("Why the gate refused:\n\n" + "\n".join(reasons))
+
+
+def _candidate(page: Page, candidate: Candidate) -> None:
+    page.heading(f"Candidate {candidate.name}")
+    verdict = candidate.verdict
+    page.table(
+        ["measurement", "where", "verdict", "measured", "limit", "why"],
+        [
+            [
+                spoken(row["name"]),
+                row["split"] + ("" if row["slice"] == "all" else f", {row['slice']}"),
+                Badge(row["passed"]),
+                _interval(row["value"], row["low"], row["high"]),
+                f"{'at least' if row['op'] == '>=' else 'at most'} {row['limit']:g}",
+                row["why"],
+            ]
+            for row in verdict["rows"]
+        ],
+        "The gate's limits",
+    )
+    if "champion" in verdict:
+        page.text(verdict["champion"]["text"])
+    for section in SECTIONS:
+        path = candidate.folder / f"{section}.html"
+        if path.exists():
+            _embed(page, f"{section.capitalize()} of {candidate.name}", path, level=3)
+
+
+def _facts(page: Page, findings: Findings) -> None:
+    run = findings.run
+    facts = {
+        "Job": run.job,
+        "Data": run.data_uri,
+        "Data set version": run.dataset_digest,
+        "Images": f"{run.images:,}",
+        "Seed": str(run.seed),
+        "Run note": run.note or "none",
+        "Rule of selection": findings.choice["rule"],
+    }
+    page.heading("The run")
+    page.table(["fact", "value"], list(facts.items()))
+
+
+def _embed(page: Page, heading: str, path: str | Path, level: int) -> None:
+    """Show another page's main part under a heading: its headings below this one, its anchors kept apart."""
+    prefix = page.heading(heading, level)
+    inside = main_of(path)
+    inside = re.sub(r"<(/?)h([2-6])\b", lambda m: f"<{m[1]}h{min(int(m[2]) + level - 1, 6)}", inside)
+    inside = re.sub(r'(<[^>]*\sid=")', rf"\g<1>{prefix}-", inside)
+    page.html(re.sub(r'(<a\s[^>]*href="#)', rf"\g<1>{prefix}-", inside))
+
+
+def _badge(candidate: Candidate) -> Badge:
+    return Badge(candidate.verdict["passed"], "passed" if candidate.verdict["passed"] else "refused")
+
+
+def _shown(row: Measurement | None) -> str:
+    return "-" if row is None else _interval(row.value, row.low, row.high)
+
+
+def _interval(value: float | None, low: float | None, high: float | None) -> str:
+    if value is None or value != value:
+        return "-"
+    ends = "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"
+    return f"{value:.4f}{ends}"

@@ -1,0 +1,1 @@
+"""Pick the winner among the candidates that passed their gates."""

@@ -1,0 +1,39 @@
+"""The select step."""
+
+from kfp import dsl
+
+from components.container_images import container_image
+
+
+@dsl.component(base_image=container_image("cpu"), install_kfp_package=False)
+def select(
+    first: dsl.Input[dsl.Artifact],
+    config: str,
+    job: str,
+    choice: dsl.Output[dsl.Artifact],
+    second: dsl.Input[dsl.Artifact] = None,
+    third: dsl.Input[dsl.Artifact] = None,
+    fourth: dsl.Input[dsl.Artifact] = None,
+) -> str:
+    """Pick the winner among the candidates that passed their gates, by one stated rule.
+
+    Args:
+        first: Dossier of the first candidate.
+        config: SelectConfig as JSON.
+        job: The pipeline job's id.
+        second: Dossier of the second candidate.
+        third: Dossier of the third candidate.
+        fourth: Dossier of the fourth candidate.
+
+    Returns:
+        choice: choice.json: winner, rule, reasoning, and who passed.
+        Output: The winner's name, empty where none passed.
+    """
+    from components.select.config import SelectConfig
+    from components.select.selection import choose
+    from components.shared.runtime import step
+
+    parsed = SelectConfig.model_validate_json(config)
+    with step("select", job, parsed.store):
+        dossiers = [dossier.path for dossier in (first, second, third, fourth) if dossier]
+        return choose(dossiers, choice.path, parsed, job)

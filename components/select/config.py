@@ -1,0 +1,16 @@
+"""What select is told."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from components.shared.config import StepConfig
+
+
+class SelectConfig(StepConfig):
+    """The rule by which the winner is picked among the candidates that passed their gates."""
+
+    metric: str = Field(default="auroc", min_length=1, description="measurement; the highest wins")
+    split: Literal["val", "test", "robustness"] = "test"
+    on: Literal["value", "low"] = Field(default="low", description="the value or the lower end of its 95 % interval")
+    tie: float = Field(default=0.0, ge=0, description="differences up to this are ties; the one listed first wins them")

@@ -1,0 +1,78 @@
+"""The winner among the candidates, and the reasoning behind the choice."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from components.select.config import SelectConfig
+from components.shared.measurements import read_measurements, spoken
+from components.shared.runtime import InputError
+from components.shared.storage import Store
+
+
+def choose(dossiers: Sequence[str | Path], choice_path: str | Path, config: SelectConfig, job: str) -> str:
+    """Pick the winner, write choice.json and keep a copy in the store as `runs/<job>/choice.json`.
+
+    Args:
+        dossiers: Folders from gate, in the order of the candidates in the parameter file.
+        choice_path: Written: winner (null where none passed), rule, reasoning, candidates (name -> passed).
+        config: The rule.
+        job: The pipeline job's id.
+
+    Returns:
+        The winner's name, "" where none passed.
+
+    Raises:
+        InputError: A candidate that passed lacks the measurement that the rule asks for.
+    """
+    verdicts = [json.loads((Path(folder) / "verdict.json").read_text(encoding="utf-8")) for folder in dossiers]
+    passed = {verdict["candidate"]: verdict["passed"] for verdict in verdicts}
+    scores = {
+        verdict["candidate"]: _score(Path(folder), verdict["candidate"], config)
+        for folder, verdict in zip(dossiers, verdicts, strict=True)
+        if verdict["passed"]
+    }
+    winner = next((name for name, score in scores.items() if score >= max(scores.values()) - config.tie), None)
+    choice = {
+        "winner": winner,
+        "rule": _rule(config),
+        "reasoning": _reasoning(winner, scores, passed, config),
+        "candidates": passed,
+    }
+    text = json.dumps(choice, indent=2) + "\n"
+    Path(choice_path).write_text(text, encoding="utf-8")
+    Store(config.store).put_bytes(f"runs/{job}/choice.json", text.encode())
+    return winner or ""
+
+
+def _score(folder: Path, candidate: str, config: SelectConfig) -> float:
+    for row in read_measurements(folder / "measurements.parquet"):
+        if (row.name, row.split, row.slice, row.condition) == (config.metric, config.split, "all", "after"):
+            score = getattr(row, config.on)
+            if score is not None and math.isfinite(score):
+                return score
+    raise InputError(
+        f'candidate "{candidate}" has no {_subject(config)}, by which the winner is selected; '
+        "change the selection's metric, or measure intervals (resamples above 0)"
+    )
+
+
+def _subject(config: SelectConfig) -> str:
+    end = "lower end of the 95 % interval of " if config.on == "low" else ""
+    return f"{end}{spoken(config.metric)} on {config.split}"
+
+
+def _rule(config: SelectConfig) -> str:
+    tie = f"; differences up to {config.tie:g} are ties" if config.tie else ""
+    return f"Of the candidates that passed, the highest {_subject(config)}{tie}; of ties, the one listed first."
+
+
+def _reasoning(winner: str | None, scores: dict[str, float], passed: dict[str, bool], config: SelectConfig) -> str:
+    refused = [name for name, verdict in passed.items() if not verdict]
+    left = f" Refused by the gate: {', '.join(refused)}." if refused else ""
+    if winner is None:
+        return f"No candidate passed its gate.{left}"
+    others = ", ".join(f"{name} {score:.4f}" for name, score in scores.items() if name != winner)
+    against = f", against {others}" if others else ", the only one that passed" if refused else ""
+    return f"{winner} was chosen: {_subject(config)} {scores[winner]:.4f}{against}.{left}"

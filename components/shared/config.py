@@ -1,0 +1,35 @@
+"""The base of every configuration class: frozen, strict, unknown keys refused."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Config(BaseModel):
+    """A frozen, strict set of parameters; an unknown key or a wrong type is an error."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class AugmentConfig(Config):
+    """Strength of the training augmentation; 0 switches a part off."""
+
+    rotation: float = Field(default=30.0, ge=0, le=180, description="degrees, either way")
+    brightness: float = Field(default=0.2, ge=0, le=1, description="fraction, either way")
+    contrast: float = Field(default=0.2, ge=0, le=1, description="fraction, either way")
+    saturation: float = Field(default=0.2, ge=0, le=1, description="fraction, either way")
+    hue: float = Field(default=0.02, ge=0, le=0.5, description="fraction of the colour circle, either way")
+    noise: float = Field(default=0.03, ge=0, le=1, description="largest standard deviation of Gaussian noise, fraction")
+    flip: bool = Field(default=False, description="mirror at random; a crack has no up or left")
+
+
+class StepConfig(Config):
+    """What every step is told, whatever it does; written by `pipelines/run_config.py`, never by hand."""
+
+    store: str = Field(default="s3://crack/store", pattern=r"^s3://[^/]+(/.+)?$", description="root of all storage")
+    cache: str = Field(default="/tmp/crack-cache", description="folder for fetched data set versions")
+    experiment: str = Field(default="crack-training", min_length=1, description="experiment in MLflow")
+    model_name: str = Field(default="crack-classifier", min_length=1, description="registered model in MLflow")
+    candidate: str = Field(default="", description="name of the candidate in its branch; empty outside the branches")
+
+    def identity(self) -> dict:
+        """Return what decides the step's result: every parameter but where things are kept and what they are called."""
+        return self.model_dump(mode="json", exclude=set(StepConfig.model_fields))

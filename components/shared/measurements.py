@@ -1,0 +1,68 @@
+"""The table of measurements that evaluate, explain and drift hand to gate: one row per number."""
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One measured number.
+
+    Attributes:
+        name: What was measured, such as "accuracy".
+        value: The number; NaN where it is undefined, and then `note` says why.
+        split: train, val, test or robustness.
+        slice: "all", or a part of the split as `column=value`, such as "surface=wall".
+        condition: "before" or "after" fine-tuning.
+        low: Lower end of the 95 % interval, None where none was computed.
+        high: Upper end of the 95 % interval.
+        n: Number of images it rests on.
+        note: One sentence a reader needs beside the number.
+    """
+
+    name: str
+    value: float
+    split: str = "test"
+    slice: str = "all"
+    condition: str = "after"
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    note: str = ""
+
+
+SCHEMA = pa.schema(
+    [
+        ("name", pa.string()),
+        ("value", pa.float64()),
+        ("split", pa.string()),
+        ("slice", pa.string()),
+        ("condition", pa.string()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("n", pa.int64()),
+        ("note", pa.string()),
+    ]
+)
+assert [field.name for field in fields(Measurement)] == SCHEMA.names
+
+
+ACRONYMS = {"auroc": "AUROC", "f1": "F1", "mcc": "MCC", "nll": "NLL", "ece": "ECE", "auc": "AUC"}
+
+
+def spoken(name: str) -> str:
+    """A measurement's name as people write it: "auroc" -> "AUROC", "recall_at_threshold" -> "recall at threshold"."""
+    return " ".join(ACRONYMS.get(word, word) for word in name.split("_"))
+
+
+def write_measurements(rows: list[Measurement], path: str | Path) -> None:
+    """Write rows as parquet, in the order given."""
+    pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA), path)
+
+
+def read_measurements(path: str | Path) -> list[Measurement]:
+    """Read rows in the order written."""
+    return [Measurement(**row) for row in pq.read_table(path, schema=SCHEMA).to_pylist()]

@@ -1,0 +1,248 @@
+"""Binary metrics on plain arrays, with intervals that resample groups (photos), not images.
+
+Tiles of one photo resemble each other, so an interval that resamples tiles is several times too narrow. Every metric
+here is computed for many resamples at once from the number of times each group was drawn; the plain value is the case
+of every group drawn once.
+
+Positive means crack (label 1). A decision is positive where P(crack) >= threshold. 0/0 is NaN, never 0 or 1, and
+`UNDEFINED` says what was missing.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtr, stdtrit
+
+UNDEFINED = {
+    "accuracy": "no images",
+    "balanced_accuracy": "needs images of both classes",
+    "precision": "nothing was called a crack",
+    "recall": "no cracks among the images",
+    "specificity": "every image is a crack",
+    "f1": "no cracks, neither true nor called",
+    "mcc": "needs both classes, among the labels and among the decisions",
+    "auroc": "needs images of both classes",
+    "average_precision": "no cracks among the images",
+    "brier": "no images",
+    "nll": "no images",
+    "ece": "no images",
+}
+METRICS = tuple(UNDEFINED)
+ECE_BINS = 15
+_SMALLEST = np.finfo(np.float64).eps
+_CHUNK = 50_000  # weights at a time, to stay in the processor's cache
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with the ends of its interval; NaN with a note where undefined, None ends where there is no interval."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    note: str = ""
+
+
+def confusion_matrix(labels: np.ndarray, p_crack: np.ndarray, threshold: float = 0.5) -> np.ndarray:
+    """int64 (2, 2): rows are the true class (no_crack, crack), columns the decision, as scikit-learn's."""
+    decisions = np.asarray(p_crack) >= threshold
+    return np.bincount(2 * np.asarray(labels, np.int64) + decisions, minlength=4).reshape(2, 2)
+
+
+def classification_report(confusion: np.ndarray) -> dict[str, dict[str, float]]:
+    """Precision, recall, F1 and number of images per class, and their unweighted mean ("macro").
+
+    Args:
+        confusion: (2, 2) counts as from `confusion_matrix`.
+    """
+    report: dict[str, dict[str, float]] = {}
+    for index, name in enumerate(("no_crack", "crack")):
+        hit, called, true = confusion[index, index], confusion[:, index].sum(), confusion[index].sum()
+        report[name] = {
+            "precision": float(_ratio(hit, called)),
+            "recall": float(_ratio(hit, true)),
+            "f1": float(_ratio(2 * hit, called + true)),
+            "images": float(true),
+        }
+    means = {key: sum(row[key] for row in report.values()) / 2 for key in ("precision", "recall", "f1")}
+    report["macro"] = {**means, "images": float(confusion.sum())}
+    return report
+
+
+def compute_metrics(labels: np.ndarray, p_crack: np.ndarray, threshold: float = 0.5) -> dict[str, float]:
+    """Every metric of METRICS once, without intervals; arguments as in `resampled_metrics`."""
+    groups = np.zeros(len(labels), np.int64)
+    values = resampled_metrics(labels, p_crack, groups, np.ones((1, 1)), threshold)
+    return {name: float(value[0]) for name, value in values.items()}
+
+
+def estimate_metrics(
+    labels: np.ndarray,
+    p_crack: np.ndarray,
+    groups: np.ndarray,
+    threshold: float = 0.5,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Every metric with its 95 % interval by bootstrap over groups.
+
+    Args:
+        labels: int (n,), 1 for crack.
+        p_crack: float (n,), in [0, 1].
+        groups: (n,), anything that can be told apart: the group of each image.
+        threshold: Decisions are P(crack) >= threshold.
+        resamples: Number of bootstrap resamples; 0 gives values without intervals.
+        seed: Of the resampling; equal seeds draw equal groups.
+    """
+    values = compute_metrics(labels, p_crack, threshold)
+    codes, count = group_codes(groups)
+    if resamples and count > 1:
+        draws = resampled_metrics(labels, p_crack, codes, draw_groups(count, resamples, seed), threshold)
+    else:
+        draws = {name: np.array([]) for name in METRICS}
+    sizes = _groups_behind(np.asarray(labels), codes)
+    return {name: _estimate(name, values[name], draws[name], count, sizes) for name in METRICS}
+
+
+def group_codes(groups: np.ndarray) -> tuple[np.ndarray, int]:
+    """Number the groups 0, 1, … in the order of their names: int64 (n,) and how many there are."""
+    names, codes = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    return codes, len(names)
+
+
+def draw_groups(count: int, resamples: int, seed: int) -> np.ndarray:
+    """uint16 (resamples, count): how often each group is drawn when as many groups are drawn with replacement."""
+    rng = np.random.default_rng(seed)
+    draws = np.empty((resamples, count), np.uint16)
+    for row in draws:
+        row[:] = np.bincount(rng.integers(count, size=count), minlength=count)
+    return draws
+
+
+def resampled_metrics(
+    labels: np.ndarray, p_crack: np.ndarray, codes: np.ndarray, draws: np.ndarray, threshold: float = 0.5
+) -> dict[str, np.ndarray]:
+    """Every metric for every resample.
+
+    Args:
+        labels: int (n,), 1 for crack.
+        p_crack: float (n,), in [0, 1].
+        codes: int (n,), each image's column of `draws`.
+        draws: (resamples, groups), how often each group was drawn.
+        threshold: Decisions are P(crack) >= threshold.
+
+    Returns:
+        float64 (resamples,) for each name of METRICS.
+
+    Raises:
+        ValueError: Labels other than 0 and 1, or probabilities outside [0, 1].
+
+    Source: definitions as in scikit-learn, but for `ece`: the mean over 15 bins of equal mass of the absolute
+        difference between the share of cracks and the mean P(crack) (Nguyen & O'Connor 2015). Images of equal P(crack)
+        are spread evenly over the bins they reach into, so that the order of the rows does not matter. `nll` keeps
+        P(crack) at least 2.2e-16 away from 0 and 1.
+    """
+    labels, p_crack = np.asarray(labels, np.int64), np.asarray(p_crack, np.float64)
+    if not np.isin(labels, (0, 1)).all() or not ((p_crack >= 0) & (p_crack <= 1)).all():
+        raise ValueError("labels must be 0 or 1 and probabilities within [0, 1]")
+    order = np.argsort(p_crack, kind="stable")
+    labels, p_crack, codes = labels[order], p_crack[order], codes[order]
+    values = _row_metrics(labels, p_crack, codes, draws, threshold)
+    chunk = max(1, _CHUNK // max(1, len(labels)))
+    parts = [_ranking_metrics(labels, p_crack, draws[i : i + chunk][:, codes]) for i in range(0, len(draws), chunk)]
+    values |= dict(zip(("auroc", "average_precision", "ece"), np.concatenate(parts, axis=1), strict=True))
+    return {name: values[name] for name in METRICS}
+
+
+def _row_metrics(
+    labels: np.ndarray, p_crack: np.ndarray, codes: np.ndarray, draws: np.ndarray, threshold: float
+) -> dict[str, np.ndarray]:
+    """Metrics that are made of sums over images: sums per group first, then per resample."""
+    clipped = np.clip(p_crack, _SMALLEST, 1 - _SMALLEST)
+    positive, called = labels == 1, p_crack >= threshold
+    loss = -np.where(positive, np.log(clipped), np.log1p(-clipped))
+    columns = [~positive & ~called, ~positive & called, positive & ~called, positive & called]
+    sums = [np.bincount(codes, column, draws.shape[1]) for column in (*columns, (p_crack - labels) ** 2, loss)]
+    tn, fp, fn, tp, square, loss = np.stack(sums) @ draws.T.astype(np.float64)
+    images = tn + fp + fn + tp
+    return {**_decision_metrics(tn, fp, fn, tp), "brier": _ratio(square, images), "nll": _ratio(loss, images)}
+
+
+def _decision_metrics(tn: np.ndarray, fp: np.ndarray, fn: np.ndarray, tp: np.ndarray) -> dict[str, np.ndarray]:
+    recall, specificity = _ratio(tp, tp + fn), _ratio(tn, tn + fp)
+    spread = np.sqrt(tp + fp) * np.sqrt(tp + fn) * np.sqrt(tn + fp) * np.sqrt(tn + fn)
+    return {
+        "accuracy": _ratio(tp + tn, tn + fp + fn + tp),
+        "balanced_accuracy": (recall + specificity) / 2,
+        "precision": _ratio(tp, tp + fp),
+        "recall": recall,
+        "specificity": specificity,
+        "f1": _ratio(2 * tp, 2 * tp + fp + fn),
+        "mcc": _ratio(tp * tn - fp * fn, spread),
+    }
+
+
+def _ranking_metrics(labels: np.ndarray, p_crack: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """float64 (3, resamples): auroc, average precision and ece; images in order of rising P(crack)."""
+    if not len(labels):
+        return np.full((3, len(weights)), np.nan)
+    everything = weights.astype(np.float64)
+    cracks = everything * labels
+    scores, first = np.unique(p_crack, return_index=True)
+    if len(scores) < len(p_crack):  # images of equal P(crack) count as one block
+        cracks, everything = (np.add.reduceat(block, first, axis=1) for block in (cracks, everything))
+    cracks_below, below = np.cumsum(cracks, axis=1), np.cumsum(everything, axis=1)
+    positives, total = cracks_below[:, -1], below[:, -1]
+    others, others_below = everything - cracks, below - cracks_below
+    pairs = (cracks * (others_below - others / 2)).sum(axis=1)
+    called = total[:, None] - below + everything
+    hits = positives[:, None] - cracks_below + cracks
+    steps = (cracks * np.divide(hits, called, out=np.zeros_like(hits), where=called > 0)).sum(axis=1)
+    surplus = np.cumsum(cracks - everything * scores, axis=1)
+    ece = _equal_mass_gap(below / total[:, None], surplus / total[:, None])
+    return np.stack([_ratio(pairs, positives * (total - positives)), _ratio(steps, positives), ece])
+
+
+def _equal_mass_gap(mass: np.ndarray, surplus: np.ndarray) -> np.ndarray:
+    """Sum over bins of equal mass of |share of cracks - P(crack)|, for each resample.
+
+    Args:
+        mass: (resamples, blocks), running share of the images, up to 1.
+        surplus: (resamples, blocks), running sum of label - P(crack), over the number of images.
+    """
+    shift = 2.0 * np.arange(len(mass))[:, None]  # rows side by side on one axis, so that one interpolation does
+    edges = shift + np.linspace(0, 1, ECE_BINS + 1)
+    at_edges = np.interp(edges, np.hstack([shift, shift + mass]).ravel(), np.pad(surplus, ((0, 0), (1, 0))).ravel())
+    return np.abs(np.diff(at_edges, axis=1)).sum(axis=1)
+
+
+def _ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.true_divide(top, bottom)
+
+
+def _groups_behind(labels: np.ndarray, codes: np.ndarray) -> int:
+    """The fewest groups that a class rests on."""
+    return min((len(np.unique(codes[labels == value])) for value in np.unique(labels)), default=0)
+
+
+def _estimate(name: str, value: float, draws: np.ndarray, groups: int, smallest: int) -> Estimate:
+    if np.isnan(value):
+        return Estimate(value, note=f"undefined: {UNDEFINED[name]}")
+    draws = draws[~np.isnan(draws)]
+    if not len(draws):
+        return Estimate(value, note="one group only: no interval" if groups == 1 else "")
+    low, high = percentile_interval(draws, groups)
+    if low == high == 1:  # no resample can hold an error that the sample lacks: the exact binomial bound over groups
+        return Estimate(value, 0.025 ** (1 / smallest), 1.0, "no error seen: exact bound over groups")
+    return Estimate(value, low, high)
+
+
+def percentile_interval(draws: np.ndarray, groups: int) -> tuple[float, float]:
+    """95 % interval from bootstrap draws: percentiles, widened for the number of groups as a t interval would be.
+
+    Source: the expanded percentile interval of Hesterberg, "What Teachers Should Know About the Bootstrap" (2015).
+    """
+    tail = ndtr(np.sqrt(groups / (groups - 1)) * stdtrit(groups - 1, 0.025))
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return float(low), float(high)

@@ -1,0 +1,159 @@
+"""A timm classifier that takes raw images: normalisation is part of the network, so no caller can get it wrong."""
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+import timm
+import torch
+from pydantic import Field
+from torch import nn
+
+from components.shared.config import Config
+from components.shared.runtime import InputError
+
+CLASSES = ("no_crack", "crack")
+
+
+class ModelInfo(Config):
+    """Everything needed to rebuild a network without its trained weights; the contents of `model.json`.
+
+    Attributes:
+        architecture: timm name, such as "resnet50".
+        weights: "none", "hub" (timm's default for the architecture) or the path of a weights file.
+        weights_sha256: Of the file; empty for "none", the hub's tag for "hub".
+        input_size: Height and width in pixels.
+        mean: Per RGB channel, on the scale 0 to 1, of the weights' own configuration.
+        std: As mean.
+        seed: Seeds what is not loaded: the head, or the whole network for "none".
+    """
+
+    format_version: Literal[1] = 1
+    architecture: str
+    classes: tuple[str, str] = CLASSES
+    weights: str = "none"
+    weights_sha256: str = ""
+    input_size: int = Field(ge=16)
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    dropout: float = 0.0
+    stochastic_depth: float = 0.0
+    freeze: Literal["none", "backbone"] = "none"
+    seed: int = 0
+    dataset_digest: str = ""
+    split_digest: str = ""
+
+
+class Network(nn.Module):
+    """A timm backbone with its normalisation.
+
+    `forward` takes (N, 3, H, W) RGB images in 0 to 255, uint8 or floating, with H = W = `input_size`, and returns
+    logits (N, 2) for no_crack and crack.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, backbone: Any, info: ModelInfo):
+        super().__init__()
+        self.backbone: Any = backbone  # timm's classifiers share methods that nn.Module does not know
+        self.info = info
+        self.input_size = info.input_size
+        self.register_buffer("mean", 255 * torch.tensor(info.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(info.std).view(1, 3, 1, 1), persistent=False)
+
+    def normalise(self, images: torch.Tensor) -> torch.Tensor:
+        """Return float32 images with the mean and standard deviation that the weights expect."""
+        return (images.float() - self.mean) / self.std
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return logits (N, 2)."""
+        return self.backbone(self.normalise(images))
+
+    @property
+    def head(self) -> nn.Module:
+        """The last layer, from pooled features to logits."""
+        return self.backbone.get_classifier()
+
+    def logits_and_embeddings(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return logits (N, 2) and the pooled features (N, D) that the last layer sees, from one pass."""
+        features = self.backbone.forward_features(self.normalise(images))
+        pooled = self.backbone.forward_head(features, pre_logits=True)
+        return self.head(pooled), pooled
+
+
+def describe(
+    architecture: str, weights: str, input_size: int, dropout: float, stochastic_depth: float, freeze: str, seed: int
+) -> ModelInfo:
+    """Resolve an architecture's name and its weights' own normalisation, before any data is fetched.
+
+    Raises:
+        InputError: timm knows no such architecture, or the weights file is not there.
+    """
+    if not timm.is_model(architecture):
+        near = timm.list_models(f"*{architecture[:6]}*")[:5]
+        hint = (
+            f"near it: {', '.join(near)}" if near else "`python -c 'import timm; print(timm.list_models())'` lists them"
+        )
+        raise InputError(
+            f'unknown architecture "{architecture}": timm {timm.__version__} has none of that name; {hint}'
+        )
+    checksum = ""
+    if weights not in ("none", "hub"):
+        if not Path(weights).is_file():
+            raise InputError(
+                f'weights file "{weights}" does not exist; give a file, "hub", or "none" to train from scratch'
+            )
+        checksum = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
+    pretrained = timm.get_pretrained_cfg(architecture)
+    if weights == "hub":
+        if pretrained is None or not pretrained.has_weights:
+            raise InputError(f'architecture "{architecture}" has no published weights; give a file or "none"')
+        checksum = f"{pretrained.hf_hub_id or pretrained.url}"
+    mean, std = (tuple(pretrained.mean), tuple(pretrained.std)) if pretrained else ((0.5,) * 3, (0.5,) * 3)
+    return ModelInfo(
+        architecture=architecture,
+        weights=weights,
+        weights_sha256=checksum,
+        input_size=input_size,
+        mean=(mean[0], mean[1], mean[2]),
+        std=(std[0], std[1], std[2]),
+        dropout=dropout,
+        stochastic_depth=stochastic_depth,
+        freeze="backbone" if freeze == "backbone" else "none",
+        seed=seed,
+    )
+
+
+def build_network(info: ModelInfo, load_weights: bool = True) -> Network:
+    """Build the network as it stands before fine-tuning, the same on every call.
+
+    Args:
+        info: What to build.
+        load_weights: False skips the pretrained weights, for callers that load trained ones over them.
+
+    Raises:
+        InputError: The hub cannot be reached or the weights do not fit.
+    """
+    pretrained = timm.get_pretrained_cfg(info.architecture)
+    options: dict = {"num_classes": len(info.classes), "drop_rate": info.dropout}
+    if info.stochastic_depth:
+        options["drop_path_rate"] = info.stochastic_depth
+    if pretrained is not None and pretrained.fixed_input_size:
+        options["img_size"] = info.input_size
+    if load_weights and info.weights != "none":
+        options["pretrained"] = True
+        if info.weights != "hub":
+            options["pretrained_cfg_overlay"] = {"file": info.weights}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(info.seed)
+        try:
+            backbone = timm.create_model(info.architecture, **options)
+        except (OSError, RuntimeError) as error:
+            if not options.get("pretrained"):
+                raise
+            raise InputError(
+                f'weights "{info.weights}" of {info.architecture} could not be loaded ({str(error).splitlines()[0]}); '
+                'give the path of a weights file, or "none" to train from scratch'
+            ) from error
+    return Network(backbone, info)

@@ -1,0 +1,229 @@
+"""Objects in S3-compatible storage.
+
+Endpoint and credentials come from the standard AWS_* environment and nowhere else. Checksums are sent only where the
+protocol requires them: the trailers that boto3 adds by default corrupt contents on some S3-compatible servers.
+"""
+
+import hashlib
+import os
+import re
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from components.shared.runtime import InputError
+
+THREADS = 8
+DELETE_LIMIT = 1000  # keys in one request, by the S3 protocol
+
+
+class MissingObjectError(InputError):
+    """No object has this key."""
+
+
+class Store:
+    """The objects under one root, `s3://BUCKET/PREFIX`; keys are relative to it. Safe to share between threads.
+
+    Every method raises `InputError` when the bucket is missing, the credentials are missing or refused, or the endpoint
+    cannot be reached (after retries with backoff). No method creates a bucket.
+    """
+
+    def __init__(self, uri: str):
+        match = re.fullmatch(r"s3://([^/]+)/?(.*?)/?", uri)
+        if not match:
+            raise InputError(f"store is {uri!r}; it must look like s3://BUCKET/PREFIX")
+        self.uri = uri.rstrip("/")
+        self.bucket, self._root = match[1], match[2]
+        self._client = _client()
+
+    def get_bytes(self, key: str) -> bytes:
+        """Content of an object. Raises `MissingObjectError`."""
+        with self._explained(key):
+            buffer = BytesIO()
+            self._client.download_fileobj(self.bucket, self._full(key), buffer)
+            return buffer.getvalue()
+
+    def put_bytes(self, key: str, data: bytes) -> None:
+        """Write an object; it is visible whole or not at all."""
+        with self._explained(key):
+            self._client.put_object(Bucket=self.bucket, Key=self._full(key), Body=data)
+
+    def get_file(self, key: str, path: str | Path, digest: str | None = None) -> None:
+        """Download an object; `path` appears only when it is whole.
+
+        Args:
+            key: The object.
+            path: File to write; its folder is made.
+            digest: The sha256 (64 hex characters) that the content must have, where it is known.
+
+        Raises:
+            MissingObjectError: There is no such object.
+            InputError: The content does not have the digest.
+        """
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+        try:
+            with self._explained(key), open(partial, "wb") as file:
+                self._client.download_fileobj(self.bucket, self._full(key), file)
+            if digest and (found := file_digest(partial)) != digest:
+                raise InputError(
+                    f"{self.uri}/{key} is damaged: its sha256 is {found}, not {digest}; delete the object and the "
+                    "version that it belongs to, and write it again"
+                )
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def put_file(self, key: str, path: str | Path) -> None:
+        """Upload a file; the object is visible whole or not at all."""
+        with self._explained(key), open(path, "rb") as file:
+            self._client.upload_fileobj(file, self.bucket, self._full(key))
+
+    def exists(self, key: str) -> bool:
+        """Whether an object has exactly this key."""
+        try:
+            with self._explained(key):
+                self._client.head_object(Bucket=self.bucket, Key=self._full(key))
+        except MissingObjectError:
+            return False
+        return True
+
+    def list(self, prefix: str = "") -> list[tuple[str, int]]:
+        """Keys that start with `prefix`, with their sizes in bytes, in the order of the keys."""
+        with self._explained(prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=self._full(prefix)
+            )
+            found = [(item["Key"], item["Size"]) for page in pages for item in page.get("Contents", [])]
+        start = len(self._full(""))
+        return sorted((key[start:], size) for key, size in found)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects; those that do not exist are no error."""
+        full = [self._full(key) for key in keys]
+        for first in range(0, len(full), DELETE_LIMIT):
+            objects = [{"Key": key} for key in full[first : first + DELETE_LIMIT]]
+            with self._explained(objects[0]["Key"]):
+                result = self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True})
+            for error in result.get("Errors", []):
+                raise InputError(f"cannot delete s3://{self.bucket}/{error['Key']}: {error.get('Message', '')}")
+
+    def put_folder(self, prefix: str, folder: str | Path, last: str | None = None) -> None:
+        """Upload every file of a folder, in parallel.
+
+        Args:
+            prefix: Where the folder's files go: `prefix/NAME`.
+            folder: Local folder; its subfolders are included.
+            last: Name of the file whose presence commits the rest; it is uploaded when all others are there.
+        """
+        folder = Path(folder)
+        names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+        with ThreadPoolExecutor(THREADS) as pool:
+            puts = [pool.submit(self.put_file, f"{prefix}/{n}", folder / n) for n in names if n != last]
+        for put in puts:
+            put.result()
+        if last is not None:
+            self.put_file(f"{prefix}/{last}", folder / last)
+
+    def get_folder(self, prefix: str, folder: str | Path, digests: dict[str, str] | None = None) -> None:
+        """Download everything under `prefix/` into a folder, in parallel.
+
+        Args:
+            prefix: Where the objects are; raises `MissingObjectError` when nothing is there.
+            folder: Local folder; it is made.
+            digests: sha256 by name (relative to the prefix); exactly these are then fetched, and verified.
+        """
+        names = list(digests) if digests else [key[len(prefix) + 1 :] for key, _ in self.list(f"{prefix}/")]
+        if not names:
+            raise MissingObjectError(f"there is nothing under {self.uri}/{prefix}/")
+        known = digests or {}
+        with ThreadPoolExecutor(THREADS) as pool:
+            gets = [pool.submit(self.get_file, f"{prefix}/{n}", Path(folder) / n, known.get(n)) for n in names]
+        for get in gets:
+            get.result()
+
+    def _full(self, key: str) -> str:
+        return f"{self._root}/{key}" if self._root else key
+
+    @contextmanager
+    def _explained(self, key: str) -> Iterator[None]:
+        """Turn the errors that a user can mend into `InputError`."""
+        from botocore import exceptions
+        from s3transfer.exceptions import RetriesExceededError
+
+        endpoint = self._client.meta.endpoint_url
+        try:
+            yield
+        except exceptions.ClientError as error:
+            raise self._explain(error, key) from error
+        except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
+            raise InputError(
+                f"no credentials for the store {self.uri}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            ) from error
+        except RetriesExceededError as error:
+            raise InputError(
+                f"the connection to {endpoint} was cut again and again while {self.uri}/{key} was fetched: "
+                f"{error.last_exception}; look at the network and the storage server"
+            ) from error
+        except (exceptions.HTTPClientError, exceptions.ConnectionError) as error:
+            raise InputError(
+                f"cannot reach the storage endpoint {endpoint} (AWS_ENDPOINT_URL_S3): {error}; is it up, and is the "
+                "address right?"
+            ) from error
+
+    def _explain(self, error: Any, key: str) -> Exception:
+        code, endpoint = str(error.response.get("Error", {}).get("Code", "")), self._client.meta.endpoint_url
+        if code in ("404", "NoSuchKey", "NotFound") and self._has_bucket():
+            return MissingObjectError(f"there is no object {self.uri}/{key}")
+        if code in ("404", "NoSuchBucket", "NotFound"):
+            return InputError(
+                f"the bucket {self.bucket!r} of the store {self.uri} does not exist at {endpoint}; "
+                "create it, or correct the parameter store"
+            )
+        if code in ("401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
+            return InputError(
+                f"{endpoint} refuses access to {self.uri}/{key} ({code}): check AWS_ACCESS_KEY_ID, "
+                "AWS_SECRET_ACCESS_KEY and the rights of that key"
+            )
+        return error
+
+    def _has_bucket(self) -> bool:
+        from botocore.exceptions import ClientError
+
+        try:
+            self._client.head_bucket(Bucket=self.bucket)
+        except ClientError:
+            return False
+        return True
+
+
+def file_digest(path: str | Path) -> str:
+    """sha256 of a file's content, as 64 hex characters."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _client() -> Any:
+    import boto3
+    from botocore.config import Config
+
+    places = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION")
+    if not any(os.environ.get(name) for name in places):
+        raise InputError("no storage endpoint: set AWS_ENDPOINT_URL_S3 (for AWS itself, AWS_REGION)")
+    config = Config(
+        signature_version="s3v4",
+        s3={"addressing_style": "path"},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        retries={"mode": "standard", "total_max_attempts": 4},
+        connect_timeout=5,
+        read_timeout=60,
+        max_pool_connections=2 * THREADS,
+    )
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+    return boto3.session.Session().client("s3", region_name=region, config=config)

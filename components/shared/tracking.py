@@ -1,0 +1,150 @@
+"""MLflow: one run per pipeline job, a child run per candidate, found again by their tags whichever step asks.
+
+The server and its credentials come from MLflow's own environment variables.
+"""
+
+import os
+import time
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
+
+from components.shared.runtime import InputError
+
+JOB, CANDIDATE = "crack.job", "crack.candidate"
+_PARAMS_PER_CALL, _PARAM_LENGTH = 100, 6000  # the tracking API's limits
+
+
+@cache
+def client() -> MlflowClient:
+    """Return the client of the server named by MLFLOW_TRACKING_URI.
+
+    Raises:
+        InputError: The variable is not set; MLflow would silently write to the working directory.
+    """
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        raise InputError("MLFLOW_TRACKING_URI is not set; it names the MLflow server that keeps runs and models")
+    return MlflowClient()
+
+
+def job_run(experiment: str, job: str) -> str:
+    """Return the id of the pipeline job's run, made where it is missing."""
+    return _find_or_create(experiment, {JOB: job, CANDIDATE: ""}, f"crack-training {job[:8]}")
+
+
+def candidate_run(experiment: str, job: str, candidate: str) -> str:
+    """Return the id of a candidate's run under its job's run, made where it is missing."""
+    tags = {JOB: job, CANDIDATE: candidate, MLFLOW_PARENT_RUN_ID: job_run(experiment, job)}
+    return _find_or_create(experiment, tags, candidate)
+
+
+def _find_or_create(experiment: str, tags: dict[str, str], name: str) -> str:
+    experiment_id = _experiment(experiment)
+    existing = _runs(experiment_id, tags)
+    if existing:
+        return existing[0].info.run_id
+    created = client().create_run(experiment_id, tags={**tags, MLFLOW_RUN_NAME: name})
+    first = _runs(experiment_id, tags)[0].info.run_id
+    if first != created.info.run_id:  # two steps made one at the same time: the older is everyone's
+        client().delete_run(created.info.run_id)
+    return first
+
+
+def _runs(experiment_id: str, tags: dict[str, str]) -> list[Run]:
+    query = " and ".join(f"tags.`{key}` = '{tags[key]}'" for key in (JOB, CANDIDATE))
+    runs = client().search_runs([experiment_id], query, max_results=10)
+    return sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))
+
+
+def _experiment(name: str) -> str:
+    found = client().get_experiment_by_name(name)
+    if found is not None:
+        return found.experiment_id
+    try:
+        return client().create_experiment(name)
+    except MlflowException:  # made by another step in between
+        found = client().get_experiment_by_name(name)
+        if found is None:
+            raise
+        return found.experiment_id
+
+
+def end_job(experiment: str, job: str, status: str) -> None:
+    """End every run of a pipeline job that is still running, as "FINISHED" or "FAILED"."""
+    query = f"tags.`{JOB}` = '{job}' and attributes.status = 'RUNNING'"
+    for run in client().search_runs([_experiment(experiment)], query):
+        client().set_terminated(run.info.run_id, status)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Turn nested parameters into MLflow's flat ones: {"a": {"b": 1}} -> {"a.b": "1"}."""
+    flat: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = str(value)[:_PARAM_LENGTH]
+    return flat
+
+
+def log_params(run_id: str, values: Mapping[str, Any]) -> None:
+    """Log nested parameters, flattened; logging the same again is allowed."""
+    params = [Param(key, value) for key, value in flatten(values).items()]
+    for start in range(0, len(params), _PARAMS_PER_CALL):
+        client().log_batch(run_id, params=params[start : start + _PARAMS_PER_CALL])
+
+
+def log_history(run_id: str, history: list[dict[str, float]]) -> None:
+    """Log curves: each entry holds "step" and the metrics at that step."""
+    now = int(time.time() * 1000)
+    metrics = [
+        Metric(key, float(value), now, int(entry["step"]))
+        for entry in history
+        for key, value in entry.items()
+        if key != "step"
+    ]
+    for start in range(0, len(metrics), 1000):
+        client().log_batch(run_id, metrics=metrics[start : start + 1000])
+
+
+def log_dossier(
+    experiment: str, job: str, candidate: str, dossier: Path, values: Mapping[str, float], tags: Mapping[str, str]
+) -> None:
+    """Keep a candidate's dossier, its headline numbers and its verdict with its MLflow run."""
+    run_id = candidate_run(experiment, job, candidate)
+    now = int(time.time() * 1000)
+    client().log_batch(
+        run_id,
+        metrics=[Metric(key, value, now, 0) for key, value in values.items()],
+        tags=[RunTag(key, value) for key, value in tags.items()],
+    )
+    client().log_artifacts(run_id, str(dossier), "dossier")
+
+
+def version_by_alias(name: str, alias: str) -> str | None:
+    """Return the version of a registered model that bears an alias, or None."""
+    try:
+        return str(client().get_model_version_by_alias(name, alias).version)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def download_model(name: str, version: str) -> Path:
+    """Fetch a registered version and return its saved-model folder (model.safetensors, model.json)."""
+    from mlflow.artifacts import download_artifacts
+
+    return Path(download_artifacts(f"models:/{name}/{version}")) / "artifacts" / "model"
+
+
+def version_by_job(name: str, job: str) -> str | None:
+    """Return the version that a pipeline job registered, or None."""
+    found = client().search_model_versions(f"name = '{name}' and tags.`{JOB}` = '{job}'")
+    return str(found[0].version) if found else None

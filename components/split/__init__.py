@@ -1,0 +1,1 @@
+"""Split: every image of a data set version goes to train, val, test or robustness, without leaks."""

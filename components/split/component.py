@@ -1,0 +1,35 @@
+"""KFP face of split."""
+
+from kfp import dsl
+
+from components.container_images import container_image
+
+
+@dsl.component(base_image=container_image("cpu"), install_kfp_package=False)
+def split(
+    manifest: dsl.Input[dsl.Dataset],
+    config: str,
+    seed: int,
+    job: str,
+    splits: dsl.Output[dsl.Dataset],
+    page: dsl.Output[dsl.HTML],
+):
+    """Assign every image to train, val, test or robustness, without leaks.
+
+    Args:
+        manifest: The data set version's manifest.
+        config: SplitConfig as JSON.
+        seed: The same seed and manifest give the same splits.
+        job: The pipeline job's id.
+
+    Returns:
+        splits: Table (sample_id, split).
+        page: Composition of the splits.
+    """
+    from components.shared.runtime import step
+    from components.split.assignment import assign_splits
+    from components.split.config import SplitConfig
+
+    parsed = SplitConfig.model_validate_json(config)
+    with step("split", job, parsed.store):
+        splits.metadata["digest"] = assign_splits(manifest.path, splits.path, page.path, parsed, seed).digest

@@ -1,0 +1,1 @@
+"""Fine-tune or train one candidate network."""

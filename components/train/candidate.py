@@ -1,0 +1,85 @@
+"""The train step: check, fetch, train (or reuse finished work), record."""
+
+import json
+import shutil
+import tempfile
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+
+from components.shared import tracking
+from components.shared.manifest import read_manifest, read_splits, rows_of
+from components.shared.model import ModelInfo, describe
+from components.shared.reuse import reuse, run_key
+from components.shared.runtime import log, pick_device
+from components.shared.shards import fetch
+from components.shared.storage import Store
+from components.train.config import TrainConfig
+
+
+def train_candidate(
+    manifest_path: str, splits_path: str, config: TrainConfig, seed: int, job: str, model_folder: str, page_path: str
+) -> dict[str, float]:
+    """Train a candidate, or take the finished result of the same inputs, and record it in MLflow.
+
+    Args:
+        manifest_path: The data set version's manifest.
+        splits_path: Table (sample_id, split).
+        config: How to train.
+        seed: Decides initial weights, image order and augmentation.
+        job: The pipeline job's id.
+        model_folder: Gets the saved model.
+        page_path: Gets the page with the training curves.
+
+    Returns:
+        Headline numbers: best validation loss (nats) and accuracy, images per second, seconds.
+    """
+    info = describe(
+        config.architecture,
+        config.weights,
+        config.input_size,
+        config.dropout,
+        config.stochastic_depth,
+        config.freeze,
+        seed,
+    )
+    pick_device(config.require_gpu)
+    store = Store(config.store)
+    run_id = tracking.candidate_run(config.experiment, job, config.candidate)
+    manifest, splits = read_manifest(manifest_path), read_splits(splits_path)
+    key = run_key("train", manifest.digest, splits.digest, config.identity(), info.model_dump(mode="json"), seed)
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(scratch)
+        reused = reuse(store, key, work, lambda folder: _train(info, manifest_path, splits_path, config, seed, folder))
+        record = json.loads((work / "training.json").read_text())
+        shutil.copytree(work / "model", model_folder, dirs_exist_ok=True)
+        shutil.copy(work / "training.html", page_path)
+    _track(run_id, config, seed, record, key, reused)
+    best = min(record["history"], key=lambda entry: entry["val_loss"])
+    return {
+        "val_loss": best["val_loss"],
+        "val_accuracy": best["val_accuracy"],
+        "images_per_second": record["images_per_second"],
+        "training_seconds": record["seconds"],
+    }
+
+
+def _train(info: ModelInfo, manifest_path: str, splits_path: str, config: TrainConfig, seed: int, folder: Path) -> None:
+    from components.train.curves import write_training_page  # late: finished work needs neither Lightning
+    from components.train.training import fit, save_trained  # nor matplotlib
+
+    manifest, splits = read_manifest(manifest_path), read_splits(splits_path)
+    train, val = rows_of(manifest, splits, "train"), rows_of(manifest, splits, "val")
+    tiles = fetch(Store(config.store), manifest.digest, config.cache)
+    log.info("training %s on %d images (%s)", config.architecture, len(train), dict(Counter(train["label"])))
+    network, record = fit(info, train, val, tiles, config, seed)
+    save_trained(network, folder / "model", manifest.digest, splits.digest)
+    (folder / "training.json").write_text(json.dumps(asdict(record)))
+    write_training_page(record, config, len(train), len(val), folder / "training.html")
+
+
+def _track(run_id: str, config: TrainConfig, seed: int, record: dict, key: str, reused: bool) -> None:
+    tracking.log_params(run_id, {"train": config.identity(), "seed": seed})
+    tracking.log_history(run_id, record["history"])
+    for tag, value in {"crack.run_key": key, "crack.reused": reused, "crack.device": record["device"]}.items():
+        tracking.client().set_tag(run_id, tag, str(value))

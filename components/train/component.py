@@ -1,0 +1,42 @@
+"""The KFP face of train."""
+
+from kfp import dsl
+
+from components.container_images import container_image
+
+
+@dsl.component(base_image=container_image("gpu"), install_kfp_package=False)
+def train(
+    manifest: dsl.Input[dsl.Dataset],
+    splits: dsl.Input[dsl.Dataset],
+    config: str,
+    seed: int,
+    job: str,
+    model: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+    page: dsl.Output[dsl.HTML],
+):
+    """Train one candidate network on the training split and keep its best weights by validation loss.
+
+    Args:
+        manifest: The data set version's manifest.
+        splits: Table (sample_id, split).
+        config: TrainConfig as JSON.
+        seed: Decides initial weights, image order and augmentation.
+        job: The pipeline job's id.
+
+    Returns:
+        model: Saved-model folder: model.safetensors and model.json.
+        metrics: Best validation loss and accuracy, throughput.
+        page: Training curves.
+    """
+    from components.shared.runtime import step
+    from components.train.candidate import train_candidate
+    from components.train.config import TrainConfig
+
+    parsed = TrainConfig.model_validate_json(config)
+    with step(f"train {parsed.candidate}", job, parsed.store):
+        for name, value in train_candidate(
+            manifest.path, splits.path, parsed, seed, job, model.path, page.path
+        ).items():
+            metrics.log_metric(name, value)

@@ -1,0 +1,52 @@
+"""The page with the training curves."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib.figure import Figure
+
+from components.shared.page import Page
+from components.train.config import TrainConfig
+from components.train.training import TrainingRecord
+
+
+def write_training_page(record: TrainingRecord, config: TrainConfig, n_train: int, n_val: int, path: Path) -> None:
+    """Write what was trained, how long it took, and the curves.
+
+    Args:
+        record: What happened.
+        config: How it was trained.
+        n_train: Images in the training split.
+        n_val: Images in the validation split.
+        path: Of the HTML document.
+    """
+    page = Page(f"Training: {config.candidate} ({config.architecture})")
+    started_from = "random weights" if config.weights == "none" else f"pretrained weights ({config.weights})"
+    trained = "all layers" if config.freeze == "none" else "the head only"
+    passes = record.steps * config.batch_size / n_train
+    page.text(
+        f"{config.architecture} at {config.input_size} px from {started_from}, {trained} trained for {record.steps} "
+        f"steps of {config.batch_size} images ({passes:.1f} passes over {n_train} images), in {record.seconds:.0f} s "
+        f"on {record.device} in {record.precision} at {record.images_per_second:.0f} images/s. The weights kept are "
+        f"those of step {record.best_step}, where the loss on {n_val} validation images was lowest."
+    )
+    page.figure(_curves(record), "Loss and accuracy during training", "training and validation curves")
+    page.write(path)
+
+
+def _curves(record: TrainingRecord) -> Figure:
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    steps = [entry["step"] for entry in record.history]
+    for name, label in (("train_loss", "training (smoothed labels, augmented)"), ("val_loss", "validation")):
+        left.plot(steps, [entry[name] for entry in record.history], marker="o", label=label)
+    left.set(xlabel="step", ylabel="cross-entropy (nats)", ylim=(0, None))
+    right.plot(steps, [entry["val_accuracy"] for entry in record.history], marker="o", color="tab:green")
+    right.set(xlabel="step", ylabel="validation accuracy", ylim=(None, 1.005))
+    for axes in (left, right):
+        axes.axvline(record.best_step, color="grey", linestyle=":", linewidth=1)
+        axes.grid(alpha=0.3)
+    left.legend(frameon=False)
+    return figure

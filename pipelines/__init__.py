@@ -1,0 +1,1 @@
+"""The pipelines, their parameters and the command line."""

@@ -1,0 +1,40 @@
+"""The process in which KFP runs the graph of a local run: `python -m pipelines.local_graph RUN_FOLDER`."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from kfp import local
+from kfp.dsl.base_component import BaseComponent
+
+from pipelines.local import ARTIFACTS, PARAMS
+
+
+def run_graph(pipeline: BaseComponent, run_folder: Path, arguments: dict[str, Any]) -> None:
+    """Run a pipeline's steps one after another as processes of this machine.
+
+    Raises:
+        RuntimeError: A step failed; which and why stands in its "failed" event, not here.
+    """
+    local.init(
+        runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(run_folder / ARTIFACTS), enable_caching=False
+    )
+    pipeline(**arguments)
+
+
+def main() -> None:
+    """Run the training pipeline with the parameters in the run's folder."""
+    from pipelines.run_config import RunConfig
+    from pipelines.training import training_pipeline
+
+    run_folder = Path(sys.argv[1])
+    config = RunConfig.model_validate_json((run_folder / PARAMS).read_text(encoding="utf-8"))
+    run_graph(
+        training_pipeline(config),
+        run_folder,
+        {"data_uri": config.data_uri, "seed": config.seed, "run_note": config.run_note},
+    )
+
+
+if __name__ == "__main__":
+    main()

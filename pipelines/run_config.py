@@ -1,0 +1,235 @@
+"""Everything a pipeline run is told: one parameter file, checked here before submit and by each step again.
+
+The parameter file's sections are the steps' own configuration classes. What every step must know alike (storage,
+experiment, the registered model's name) stands once at the top and is put into each step's configuration here.
+"""
+
+import difflib
+import json
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from components.drift.config import DriftConfig
+from components.evaluate.config import EvaluateConfig
+from components.explain.config import ExplainConfig
+from components.gate.config import GateConfig
+from components.ingest.config import IngestConfig
+from components.notify.config import NotifyConfig
+from components.predict.config import PredictConfig
+from components.register.config import RegisterConfig
+from components.report.config import ReportConfig
+from components.select.config import SelectConfig
+from components.shared.config import Config, StepConfig
+from components.shared.runtime import InputError
+from components.split.config import SplitConfig
+from components.train.config import TrainConfig
+
+MAX_CANDIDATES = 4  # select and report have this many slots: KFP cannot pass a list of artifacts to a step
+
+
+class Resources(Config):
+    """What a step's pod asks for, as Kubernetes quantities."""
+
+    cpu: str = "2"
+    memory: str = "8Gi"
+    accelerator: str = Field(default="nvidia.com/gpu", description="resource name; MIG slices have their own")
+    accelerators: int = Field(default=1, ge=0, description="number of accelerators; 0: none")
+    shared_memory: str = Field(default="8Gi", description="/dev/shm, which the data loader's workers need")
+
+
+class ClusterConfig(Config):
+    """How the pipeline's pods run on Kubernetes."""
+
+    s3_secret: str = Field(default="crack-s3", description="Secret with the AWS_* variables")
+    mlflow_secret: str = Field(default="crack-mlflow", description="Secret with the MLFLOW_TRACKING_* variables")
+    cpu_step: Resources = Resources(accelerators=0)
+    retries: int = Field(default=2, ge=0)
+
+
+class Candidate(Config):
+    """One network that competes for the registry."""
+
+    train: TrainConfig
+    resources: Resources = Resources(cpu="8", memory="32Gi")
+
+
+class RunConfig(Config):
+    """A whole run: storage, data, candidates and every step's parameters."""
+
+    store: str = StepConfig.model_fields["store"].default
+    cache: str = StepConfig.model_fields["cache"].default
+    experiment: str = StepConfig.model_fields["experiment"].default
+    model_name: str = StepConfig.model_fields["model_name"].default
+    data_uri: str = Field(
+        default="synthetic://?images=600&seed=1", description="run-time parameter: the labelled tiles"
+    )
+    seed: int = Field(default=1, ge=0, lt=2**31, description="run-time parameter")
+    run_note: str = Field(default="", description="run-time parameter: a sentence for the report")
+    candidates: dict[str, Candidate] = Field(min_length=1, max_length=MAX_CANDIDATES)
+    ingest: IngestConfig = IngestConfig()
+    split: SplitConfig = SplitConfig()
+    predict: PredictConfig = PredictConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    explain: ExplainConfig = ExplainConfig()
+    drift: DriftConfig = DriftConfig()
+    gate: GateConfig = GateConfig()
+    select: SelectConfig = SelectConfig()
+    registration: RegisterConfig = RegisterConfig()
+    report: ReportConfig = ReportConfig()
+    notify: NotifyConfig = NotifyConfig()
+    cluster: ClusterConfig = ClusterConfig()
+
+    @field_validator("candidates")
+    @classmethod
+    def _names_are_short(cls, candidates: dict[str, Candidate]) -> dict[str, Candidate]:
+        for name in candidates:
+            if not re.fullmatch(r"[a-z][a-z0-9_]{0,19}", name):
+                raise ValueError(f'candidate name "{name}" must be 1 to 20 of a-z, 0-9 and _, a letter first')
+        return candidates
+
+    def step_json(self, section: str, candidate: str = "") -> str:
+        """Return a step's configuration as the JSON that its component takes."""
+        step: StepConfig = self.candidates[candidate].train if section == "train" else getattr(self, section)
+        common = {name: getattr(self, name) for name in ("store", "cache", "experiment", "model_name")}
+        return step.model_copy(update={**common, "candidate": candidate}).model_dump_json()
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's scalars (5e-5 is a number, `on` and `no` are words), and no key twice."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own way to be configured)
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":  # "<<", whose keys may be given again
+                continue
+            key = self.construct_object(key_node, deep=deep)
+            if key in seen:
+                raise InputError(f'line {key_node.start_mark.line + 1}: key "{key}" stands twice; keep one')
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def load_run_config(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
+    """Read a parameter file.
+
+    Args:
+        path: YAML file.
+        overrides: Each `dotted.key=value`, the value read as YAML.
+
+    Raises:
+        InputError: The file is missing or not YAML, a key is unknown, a value has the wrong type or range. The message
+            names the file, the key, the value and what is allowed.
+    """
+    values = _read(Path(path))
+    for override in overrides or []:
+        _override(values, override)
+    _refuse_common_keys(values, path)
+    try:
+        # JSON, because strict validation of Python values would refuse YAML's lists for tuples
+        return RunConfig.model_validate_json(json.dumps(values))
+    except ValidationError as error:
+        details: list[dict[str, Any]] = [dict(detail) for detail in error.errors()]
+        places = [detail["loc"] for detail in details]
+        causes = [  # a list that is "too short" because its item is wrong is not worth a line
+            detail
+            for detail in details
+            if not any(place != detail["loc"] and place[: len(detail["loc"])] == detail["loc"] for place in places)
+        ]
+        raise InputError("\n".join(_explain(detail, path) for detail in causes)) from error
+
+
+def check_networks(config: RunConfig) -> None:
+    """Resolve every candidate's architecture and weights, which its train step would do only when its turn comes.
+
+    Raises:
+        InputError: timm knows no such architecture, or the weights file is not there.
+    """
+    from components.shared.model import describe  # late: torch takes seconds to import
+
+    for candidate in config.candidates.values():
+        train = candidate.train
+        describe(
+            train.architecture, train.weights, train.input_size, train.dropout, train.stochastic_depth, train.freeze, 0
+        )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except FileNotFoundError as error:
+        known = ", ".join(sorted(file.name for file in (Path(__file__).parent / "params").glob("*.yaml")))
+        raise InputError(f"parameter file {path} does not exist; pipelines/params holds {known}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, InputError) as error:
+        raise InputError(f"{path}: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected a mapping of parameters, got {type(values).__name__}")
+    return values
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise InputError(f'--set "{override}": expected key=value, such as candidates.cnn.train.steps=100')
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise InputError(f'--set "{override}": "{parent}" holds a value, not a section')
+    try:
+        values[last] = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError:
+        values[last] = text  # a regular expression, say, that YAML would read as something else
+
+
+def _refuse_common_keys(values: dict[str, Any], path: str | Path) -> None:
+    sections = {name: section for name, section in values.items() if isinstance(section, dict)}
+    for name, candidate in (sections.pop("candidates", None) or {}).items():
+        if isinstance(candidate, dict) and isinstance(candidate.get("train"), dict):
+            sections[f"candidates.{name}.train"] = candidate["train"]
+    for name, section in sections.items():
+        common = sorted(set(section) & set(StepConfig.model_fields))
+        if common:
+            raise InputError(
+                f'{path}: {name}.{common[0]} belongs to the run, not to a step; set "{common[0]}" at the top'
+            )
+
+
+def _explain(detail: dict[str, Any], path: str | Path) -> str:
+    place = ".".join(map(str, detail["loc"]))
+    if detail["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(detail["loc"][-1]), _known_keys(detail["loc"][:-1]), n=1)
+        hint = f'; did you mean "{near[0]}"?' if near else f"; known here: {', '.join(_known_keys(detail['loc'][:-1]))}"
+        return f'{path}: unknown key "{place}"{hint}'
+    if detail["type"] == "missing":
+        return f'{path}: "{place}" is missing'
+    return f"{path}: {place}: {detail['msg']} (got {detail['input']!r})"
+
+
+def _known_keys(place: tuple) -> list[str]:
+    """Keys of the section at a place of the parameter file, without those that `step_json` fills in."""
+    section: Any = RunConfig
+    for part in place:
+        inner = [kind for kind in get_args(section) if isinstance(kind, type) and issubclass(kind, Config)]
+        field = getattr(section, "model_fields", {}).get(part)
+        section = inner[-1] if inner else field and field.annotation
+    optional = [kind for kind in get_args(section) if isinstance(kind, type) and issubclass(kind, Config)]
+    section = optional[-1] if optional else section
+    common = set() if section is RunConfig else set(StepConfig.model_fields)
+    return sorted(set(getattr(section, "model_fields", {})) - common)

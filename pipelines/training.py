@@ -1,0 +1,147 @@
+"""The graph of `crack-training`, on one screen.
+
+Branches are unrolled here, one per candidate: named nodes in the UI, resources per architecture, and no loop inside the
+exit handler, which KFP's backend breaks on (kubeflow/pipelines#12390).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kfp import compiler, dsl
+from kfp.dsl import PipelineTask
+from kfp.dsl.base_component import BaseComponent
+
+from components.drift.component import drift
+from components.evaluate.component import evaluate
+from components.explain.component import explain
+from components.gate.component import gate
+from components.ingest.component import ingest
+from components.notify.component import notify
+from components.predict.component import champion, predict
+from components.register.component import refuse, register
+from components.report.component import report
+from components.select.component import select
+from components.split.component import split
+from components.train.component import train
+from pipelines.policy import bounded, on_gpu, with_mlflow
+from pipelines.run_config import RunConfig
+
+SLOTS = ("first", "second", "third", "fourth")
+JOB = dsl.PIPELINE_JOB_ID_PLACEHOLDER
+
+
+@dataclass(frozen=True)
+class Branch:
+    """What a candidate's branch leaves for the steps behind it."""
+
+    model: PipelineTask
+    dossier: PipelineTask
+
+
+def training_pipeline(config: RunConfig) -> BaseComponent:
+    """Return the pipeline with everything but `data_uri`, `seed` and `run_note` fixed."""
+
+    @dsl.pipeline(name="crack-training", description="Train, evaluate, explain, gate and register crack classifiers")
+    def crack_training(data_uri: str = config.data_uri, seed: int = config.seed, run_note: str = config.run_note):
+        done = with_mlflow(bounded(notify(config=config.step_json("notify"), job=JOB), config.cluster), config.cluster)
+        with dsl.ExitHandler(done, name="run"):
+            data = bounded(ingest(data_uri=data_uri, config=config.step_json("ingest"), job=JOB), config.cluster)
+            parts = split(manifest=data.outputs["manifest"], config=config.step_json("split"), seed=seed, job=JOB)
+            bounded(parts, config.cluster)
+            tiles = {"manifest": data.outputs["manifest"], "splits": parts.outputs["splits"]}
+            today = champion(**tiles, config=config.step_json("predict"), job=JOB)
+            with_mlflow(bounded(today, config.cluster), config.cluster)
+            branches = {name: _branch(name, config, tiles, seed, today) for name in config.candidates}
+            dossiers = {
+                slot: branch.dossier.outputs["dossier"] for slot, branch in zip(SLOTS, branches.values(), strict=False)
+            }
+            choice = bounded(select(**dossiers, config=config.step_json("select"), job=JOB), config.cluster)
+            registration = _register(config, tiles, branches, choice)
+            pages = {"data_page": data.outputs["page"], "split_page": parts.outputs["page"]}
+            facts = {"seed": seed, "run_note": run_note, "data_uri": data_uri, "config": config.step_json("report")}
+            document = report(
+                manifest=data.outputs["manifest"],
+                **pages,
+                **dossiers,
+                choice=choice.outputs["choice"],
+                registration=registration,
+                **facts,
+                job=JOB,
+            )
+            bounded(document, config.cluster)
+
+    return crack_training
+
+
+def _branch(name: str, config: RunConfig, tiles: dict, seed: int, today: PipelineTask) -> Branch:
+    cluster, resources = config.cluster, config.candidates[name].resources
+    common = {"job": JOB}
+
+    def named(task: PipelineTask) -> PipelineTask:
+        return task.set_display_name(f"{task.name.rstrip('-0123456789')} {name}")
+
+    trained = named(train(**tiles, config=config.step_json("train", name), seed=seed, **common))
+    on_gpu(with_mlflow(bounded(trained, cluster, resources), cluster), resources)
+    model = {"model": trained.outputs["model"]}
+    answers = named(predict(**model, **tiles, config=config.step_json("predict", name), seed=seed, **common))
+    on_gpu(bounded(answers, cluster, resources), resources)
+    predictions = {"predictions": answers.outputs["predictions"]}
+    scores = named(evaluate(**predictions, config=config.step_json("evaluate", name), **common))
+    bounded(scores, cluster)
+    calibration = {"calibration": scores.outputs["calibration"]}
+    explained = named(
+        explain(
+            **model,
+            **tiles,
+            **predictions,
+            **calibration,
+            config=config.step_json("explain", name),
+            seed=seed,
+            **common,
+        )
+    )
+    on_gpu(bounded(explained, cluster, resources), resources)
+    shift = named(drift(**tiles, **predictions, config=config.step_json("drift", name), seed=seed, **common))
+    bounded(shift, cluster)
+    measured = {"evaluation": scores, "explanation": explained, "drift": shift}
+    verdict = named(
+        gate(
+            **{name: task.outputs["measurements"] for name, task in measured.items()},
+            **{f"{name}_page": task.outputs["page"] for name, task in {"training": trained, **measured}.items()},
+            **predictions,
+            **calibration,
+            champion=today.outputs["predictions"],
+            config=config.step_json("gate", name),
+            **common,
+        )
+    )
+    with_mlflow(bounded(verdict, cluster), cluster)
+    return Branch(model=trained, dossier=verdict)
+
+
+def _register(config: RunConfig, tiles: dict, branches: dict[str, Branch], choice: PipelineTask) -> dsl.OneOf:
+    # a parameter, not an artifact: KFP's local runner cannot resolve OneOf of artifacts
+    records: list[Any] = []
+    for name, branch in branches.items():
+        won = (dsl.Elif if records else dsl.If)(choice.outputs["Output"] == name, name=f"winner {name}")
+        with won:
+            registered = register(
+                model=branch.model.outputs["model"],
+                dossier=branch.dossier.outputs["dossier"],
+                **tiles,
+                config=config.step_json("registration", name),
+                job=JOB,
+            )
+            with_mlflow(bounded(registered, config.cluster), config.cluster)
+            records.append(registered.outputs["Output"])
+    with dsl.Else(name="no winner"):
+        refused = refuse(choice=choice.outputs["choice"], config=config.step_json("registration"), job=JOB)
+        bounded(refused, config.cluster)
+        records.append(refused.outputs["Output"])
+    return dsl.OneOf(*records)
+
+
+def compile_pipeline(config: RunConfig, output: Path) -> None:
+    """Write the compiled pipeline as YAML, the same bytes for the same parameters."""
+    compiler.Compiler().compile(training_pipeline(config), str(output))

@@ -1,0 +1,81 @@
+"""What a user may get wrong: one clear message, exit 2, no traceback, nothing half-written, nothing registered."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tests.local.test_training_pipeline import run_local
+from tests.unit.tiny_version import tile
+
+
+def folder_of(tmp_path: Path, files: dict[str, bytes]) -> Path:
+    data = tmp_path / "data"
+    data.mkdir()
+    for name, content in files.items():
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).write_bytes(content)
+    return data
+
+
+def tiles(label: int, count: int) -> dict[str, bytes]:
+    return {f"{('Negative', 'Positive')[label]}/{number}.png": tile(label, number) for number in range(count)}
+
+
+TEXT = {f"{name}/{number}.jpg": b"no picture" for name in ("Positive", "Negative") for number in range(30)}
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "has no layout that is known"),
+        (tiles(1, 30) | {"Negative/readme.txt": b"none"}, "no_crack"),
+        (TEXT, "60 of 60 files are refused"),
+        (tiles(0, 22) | tiles(1, 22), "min_images"),
+    ],
+    ids=["empty folder", "one class", "text files", "too few for a split"],
+)
+def test_wrong_data_stops_the_run_with_one_message(tmp_path, files, message):
+    workdir = tmp_path / "workdir"
+    run = run_local(workdir, "--data", str(folder_of(tmp_path, files)))
+    assert run.returncode == 2, run.stdout + run.stderr
+    assert message in run.stderr
+    assert run.stderr.startswith("error: ")
+    assert "Traceback" not in run.stdout + run.stderr
+    versions = list((workdir / "s3").glob("crack/store/datasets/*/*"))
+    assert all((path.parent / "dataset.json").exists() for path in versions)
+    with sqlite3.connect(workdir / "mlflow.db") as registry:
+        assert registry.execute("select count(*) from model_versions").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "candidates.cnn.train.stepz=3"], 'unknown key "candidates.cnn.train.stepz"; did you mean "steps"'),
+        (["--set", "candidates.cnn.train.steps=many"], "candidates.cnn.train.steps: Input should be a valid integer"),
+        (["--set", "candidates.vit.train.architecture=resnet19"], 'unknown architecture "resnet19"'),
+        (["--set", "candidates.cnn.train.weights=gone.pth"], 'weights file "gone.pth" does not exist'),
+        (["--data", "/nowhere/tiles"], "/nowhere/tiles does not exist"),
+        (["--params", "nowhere.yaml"], "parameter file nowhere.yaml does not exist"),
+    ],
+    ids=[
+        "unknown key",
+        "wrong type",
+        "unknown architecture",
+        "missing weights",
+        "missing folder",
+        "missing parameter file",
+    ],
+)
+def test_wrong_parameters_stop_before_anything_starts(tmp_path, arguments, message):
+    run = run_local(tmp_path / "workdir", *arguments)
+    assert run.returncode == 2
+    assert message in run.stderr
+    assert "Traceback" not in run.stdout + run.stderr
+    assert not (tmp_path / "workdir").exists()
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    run = run_local(tmp_path / "workdir", "--params", "nowhere.yaml", "--debug")
+    assert run.returncode == 2
+    assert "Traceback" in run.stderr

@@ -1,0 +1,139 @@
+"""The local run with a toy graph: its results, its errors, and that nothing it started is left, whatever ends it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from components.shared.runtime import InputError
+from pipelines.embedded_stack import locked
+from pipelines.local import local_data_uri
+
+TOY = Path(__file__).parent / "toy_graph.py"
+
+
+def start(workdir: Path, behaviour: str) -> subprocess.Popen:
+    command = [sys.executable, str(TOY), "run", str(workdir), behaviour]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def run(workdir: Path, behaviour: str) -> tuple[int, str, str]:
+    process = start(workdir, behaviour)
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+def processes_of(workdir: Path) -> list[str]:
+    """Command lines of the living processes whose command line or environment names the workdir."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes()
+            names_it = str(workdir).encode() in words + (folder / "environ").read_bytes()
+        except OSError:
+            continue
+        if names_it and int(folder.name) != os.getpid():
+            found.append(words.replace(b"\0", b" ").decode())
+    return found
+
+
+def wait_until(condition, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(("behaviour", "version"), [("succeed", "1"), ("refuse", None)])
+def test_results_stand_in_the_run_folder_and_at_the_top(tmp_path: Path, behaviour: str, version: str | None) -> None:
+    status, out, err = run(tmp_path, behaviour)
+
+    assert (status, err) == (0, "")
+    assert "train toy: done in" in out
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["registration"] == {"version": version}
+    assert summary["tracking"] == f"sqlite:///{tmp_path}/mlflow.db"
+    spent = summary["seconds"]["train toy"]
+    assert 0 <= spent["work"] < 5
+    assert 0 < spent["overhead"] < summary["seconds_total"] - spent["work"]
+    (folder,) = (tmp_path / "runs").iterdir()
+    for name in ("report.html", "summary.json", "run.log"):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+    assert "notified of SUCCEEDED" in (tmp_path / "run.log").read_text()
+    assert (tmp_path / "s3/crack/store/seen").read_bytes() == b"by the step"
+    assert processes_of(tmp_path) == []
+
+
+def test_the_users_error_is_one_line_and_no_older_result_is_left_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text("of a run before")
+
+    status, _, err = run(tmp_path, "input")
+
+    assert status == 2
+    assert err == 'error: step "train toy": rate must be positive, got -1; set train.rate\n'
+    assert not (tmp_path / "summary.json").exists()
+    assert "notified of FAILED" in (tmp_path / "run.log").read_text()
+    assert processes_of(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "cause"), [("crash", "ZeroDivisionError: division by zero"), ("killed", "ended without a word")]
+)
+def test_a_crash_names_step_cause_and_log(tmp_path: Path, behaviour: str, cause: str) -> None:
+    status, _, err = run(tmp_path, behaviour)
+
+    assert status == 1
+    assert err.startswith('error: step "train toy"')
+    assert cause in err
+    assert err.rstrip().endswith("run.log")
+    assert len(err.splitlines()) == 1
+    assert processes_of(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_nothing_outlives_the_run(tmp_path: Path, number: signal.Signals) -> None:
+    process = start(tmp_path, "hang")
+    log = tmp_path / "runs"
+    wait_until(lambda: any("hanging" in file.read_text() for file in log.glob("*/events.jsonl")))
+    assert len(processes_of(tmp_path)) > 4  # the run, two guards, rclone, the graph, its step and the step's own child
+
+    process.send_signal(number)
+    process.communicate(timeout=30)
+
+    if number == signal.SIGKILL:
+        wait_until(lambda: not processes_of(tmp_path))
+    else:
+        assert process.returncode == 128 + number
+        assert processes_of(tmp_path) == []
+
+
+def test_a_workdir_serves_one_run_at_a_time(tmp_path: Path) -> None:
+    again = locked(tmp_path / "new" / "workdir")
+    refused = pytest.raises(InputError, match=rf"in use by process {os.getpid()};.*--workdir")
+    with locked(tmp_path / "new" / "workdir"), refused, again:
+        pass
+    with locked(tmp_path / "new" / "workdir"):
+        pass
+
+
+def test_a_workdir_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="choose another with --workdir"), locked(tmp_path / "file"):
+        pass
+
+
+def test_data_paths_hold_in_any_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tiles").mkdir()
+    (tmp_path / "a.txt").touch()
+    monkeypatch.chdir(tmp_path)
+    assert local_data_uri("tiles") == str(tmp_path / "tiles")
+    assert local_data_uri("synthetic://?images=5") == "synthetic://?images=5"
+    with pytest.raises(InputError, match=r"a\.txt is a file"):
+        local_data_uri("a.txt")
+    with pytest.raises(InputError, match="nowhere does not exist"):
+        local_data_uri("nowhere")

@@ -1,0 +1,102 @@
+"""The real graph, end to end, on small networks: what `make run` does, in about a minute."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SMALL = [
+    "candidates.cnn.train.architecture=resnet10t",
+    *(f"candidates.{name}.train.{key}" for name in ("cnn", "vit") for key in ("input_size=64", "steps=24")),
+    "candidates.cnn.train.learning_rate=3e-3",
+    "explain.measured=8",
+    "drift.evidently=false",
+    "evaluate.resamples=200",
+    "gate.limits=[{name: accuracy, split: test, limit: 0.01}]",  # what is tested is the way, not the score
+]
+
+
+def run_local(workdir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [
+        str(Path(sys.executable).with_name("crack-pipeline")),
+        "run-local",
+        "--workdir",
+        str(workdir),
+        *arguments,
+    ]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "MLFLOW_"))}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+
+
+def small(workdir: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    settings = [part for setting in (*SMALL, *more) for part in ("--set", setting)]
+    return run_local(workdir, "--data", "synthetic://?images=240&seed=4&size=64", *settings)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("run") / "workdir"
+    run = small(workdir)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return workdir, run, json.loads((workdir / "summary.json").read_text())
+
+
+def test_a_run_ends_with_a_registered_model_and_a_report(first):
+    workdir, run, summary = first
+    assert summary["winner"] in ("cnn", "vit")
+    assert summary["model"] == {"name": "crack-classifier", "version": "1", "alias": "challenger"}
+    assert len(summary["dataset_digest"]) == 64
+    for candidate in summary["candidates"].values():
+        assert 0 <= candidate["test"]["accuracy"] <= 1
+        assert 0 <= candidate["robustness"]["auroc"] <= 1
+        assert candidate["verdict"][0]["name"] == "accuracy"
+    assert f"winner: {summary['winner']}, registered as crack-classifier version 1" in run.stdout
+    report = (workdir / "report.html").read_text()
+    for heading in ("Training of cnn", "Evaluation of vit", "Explanation of cnn", "Drift of vit", "Data", "Split"):
+        assert heading in report
+    assert 'src="http' not in report
+    assert "Traceback" not in (workdir / "run.log").read_text()
+
+
+def test_every_step_ran_once_and_its_seconds_are_told(first):
+    _, _, summary = first
+    branch = ("train", "predict", "evaluate", "explain", "drift", "gate")
+    steps = {f"{step} {name}" for step in branch for name in ("cnn", "vit")}
+    assert set(summary["seconds"]) == steps | {"ingest", "split", "champion", "select", "register", "report", "notify"}
+
+
+def test_mlflow_holds_both_candidates_under_one_run(first):
+    from mlflow.tracking import MlflowClient
+
+    workdir, _, summary = first
+    client = MlflowClient(f"sqlite:///{workdir}/mlflow.db")
+    experiment = client.get_experiment_by_name("crack-training").experiment_id
+    runs = {run.data.tags["mlflow.runName"]: run for run in client.search_runs([experiment])}
+    parent = next(run for name, run in runs.items() if name.startswith("crack-training"))
+    for name in ("cnn", "vit"):
+        run = runs[name]
+        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert run.data.params["train.input_size"] == "64"
+        assert run.data.tags["gate"] == "passed"
+        assert run.data.metrics["test_accuracy"] == summary["candidates"][name]["test"]["accuracy"]
+        assert len(client.get_metric_history(run.info.run_id, "val_loss")) == 8
+        assert run.info.status == "FINISHED"
+    assert parent.info.status == "FINISHED"
+    version = client.get_model_version_by_alias("crack-classifier", "challenger")
+    assert version.tags["crack.dataset"] == summary["dataset_digest"]
+
+
+def test_an_unchanged_data_set_retrains_nothing(first):
+    workdir, _, before = first
+    again = small(workdir)
+    assert again.returncode == 0, again.stdout + again.stderr
+    after = json.loads((workdir / "summary.json").read_text())
+    assert after["dataset_digest"] == before["dataset_digest"]
+    assert after["candidates"] == before["candidates"]
+    assert after["model"]["version"] == "2"
+    events = [json.loads(line) for line in (workdir / "report.html").resolve().with_name("events.jsonl").open()]
+    reused = {event["step"] for event in events if event["event"] == "reused"}
+    assert reused == {f"{step} {name}" for step in ("train", "predict", "explain") for name in ("cnn", "vit")}

@@ -1,0 +1,97 @@
+"""A graph of the training pipeline's shape whose one step does as told: succeed, refuse, input, crash, hang, killed."""
+
+import json
+import sys
+from pathlib import Path
+
+from kfp import dsl
+from rich.console import Console
+
+from pipelines.cli import reporting_errors
+from pipelines.local import PARAMS, run_locally
+from pipelines.local_graph import run_graph
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def train(behaviour: str, job: str, choice: dsl.Output[dsl.Artifact]) -> str:
+    import os
+    import signal
+    import subprocess
+    import sys
+    import time
+    from pathlib import Path
+
+    from components.shared.runtime import InputError, progress, step
+    from components.shared.storage import Store
+
+    with step("train toy", job, "s3://crack/store"):
+        progress(1, 2, "half")
+        Store("s3://crack/store").put_bytes("seen", b"by the step")
+        if behaviour == "input":
+            raise InputError("rate must be positive, got -1; set train.rate")
+        if behaviour == "crash":
+            raise ZeroDivisionError("division by zero")
+        if behaviour == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if behaviour == "hang":
+            deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True)"
+            stubborn = subprocess.Popen([sys.executable, "-c", f"{deaf}; time.sleep(600)"], stdout=subprocess.PIPE)
+            assert stubborn.stdout
+            stubborn.stdout.readline()
+            progress(2, 2, "hanging")
+            time.sleep(600)
+        Path(choice.path).write_text(behaviour)
+    return "toy" if behaviour == "succeed" else ""
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def register(choice: dsl.Input[dsl.Artifact]) -> str:
+    return '{"version": "1"}'
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def refuse(choice: dsl.Input[dsl.Artifact]) -> str:
+    return '{"version": null}'
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def report(registration: str, page: dsl.Output[dsl.HTML], summary: dsl.Output[dsl.Artifact]):
+    import os
+    from pathlib import Path
+
+    Path(page.path).write_text(f"<html>{registration}</html>")
+    Path(summary.path).write_text(
+        f'{{"registration": {registration}, "tracking": "{os.environ["MLFLOW_TRACKING_URI"]}"}}'
+    )
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def notify(status: dsl.PipelineTaskFinalStatus, job: str):
+    print("notified of", status.state)
+
+
+@dsl.pipeline(name="toy")
+def toy(behaviour: str):
+    job = dsl.PIPELINE_JOB_ID_PLACEHOLDER
+    with dsl.ExitHandler(notify(job=job)):
+        trained = train(behaviour=behaviour, job=job)
+        with dsl.If(trained.outputs["Output"] == "toy"):
+            registered = register(choice=trained.outputs["choice"])
+        with dsl.Else():
+            refused = refuse(choice=trained.outputs["choice"])
+        report(registration=dsl.OneOf(registered.outputs["Output"], refused.outputs["Output"]))
+
+
+def main() -> None:
+    if sys.argv[1] == "run":
+        workdir, behaviour = Path(sys.argv[2]), sys.argv[3]
+        with reporting_errors(debug=False):
+            graph = [sys.executable, __file__]
+            run_locally(workdir, "toy", json.dumps({"behaviour": behaviour}), graph, Console())
+    else:
+        folder = Path(sys.argv[1])
+        run_graph(toy, folder, json.loads((folder / PARAMS).read_text()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from components.explain.explanation import fit_mask
+from components.explain.localisation import best_iou, energy_inside, energy_ratio, pointing_game
+
+
+@pytest.fixture
+def mask() -> np.ndarray:
+    mask = np.zeros((1, 20, 20), bool)
+    mask[0, 5:10, 5:15] = True
+    return mask
+
+
+def spot(row: int, column: int) -> np.ndarray:
+    found = np.zeros((1, 20, 20), np.float32)
+    found[0, row, column] = 1
+    return found
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "tolerance", "hit"),
+    [(7, 7, 0, 1), (12, 7, 0, 0), (12, 7, 3, 1), (12, 7, 2.9, 0), (13, 18, 5.6, 0)],
+)
+def test_pointing_game_hits_within_the_tolerance(mask, row, column, tolerance, hit):
+    assert pointing_game(spot(row, column), mask, tolerance) == [hit]
+
+
+def test_a_map_of_zeros_scores_nothing(mask):
+    nothing = np.zeros(mask.shape, np.float32)
+    mask[0, 0, 0] = True  # where argmax of a constant would point
+    assert pointing_game(nothing, mask, 3) == [0]
+    assert energy_inside(nothing, mask) == [0]
+    assert best_iou(nothing, mask) == [0]
+
+
+def test_energy_of_a_map_that_knows_nothing_is_the_area(mask):
+    even = np.ones(mask.shape, np.float32)
+    assert energy_inside(even, mask) == pytest.approx([50 / 400])
+    assert energy_ratio(even, mask) == pytest.approx([1])
+    assert energy_ratio(mask.astype(np.float32), mask) == pytest.approx([8])
+
+
+def test_best_iou_equals_trying_every_threshold():
+    rng = np.random.default_rng(0)
+    maps = (rng.integers(0, 12, (6, 20, 20)) / 11).astype(np.float32)
+    masks = rng.random((6, 20, 20)) < 0.2 + 0.5 * maps
+    for map_, mask, found in zip(maps, masks, best_iou(maps, masks), strict=True):
+        cuts = [map_ >= value for value in np.unique(map_) if value > 0]
+        assert found == pytest.approx(max((cut & mask).sum() / (cut | mask).sum() for cut in cuts))
+
+
+@pytest.mark.parametrize("size", [16, 32, 64, 100, 200])
+def test_the_thinnest_crack_survives_scaling(size):
+    mask = np.zeros((100, 100), bool)
+    mask[37] = True
+    fitted = fit_mask(mask, size)
+    assert fitted.shape == (size, size)
+    assert fitted.any(axis=0).all()
+    assert fitted.sum(axis=0).max() <= max(1, size // 100) + 1

@@ -1,0 +1,79 @@
+"""Near duplicates: found as by comparing every pair, and as people who know the data grouped them."""
+
+import csv
+from collections import defaultdict
+from itertools import combinations
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from components.ingest.duplicates import Clusters, near_duplicates, perceptual_hashes
+
+
+def thumbnails(number: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    coarse = rng.normal(128, 50, (number, 12, 12))
+    return (
+        np.stack([cv2.resize(c, (32, 32), interpolation=cv2.INTER_CUBIC) for c in coarse]).clip(0, 255).astype(np.uint8)
+    )
+
+
+def test_hash_is_the_sign_of_opencvs_dct() -> None:
+    images = thumbnails(50)
+    for image, packed in zip(images, perceptual_hashes(images), strict=True):
+        expected = cv2.dct(image.astype(np.float32))[:8, :8]
+        bits = np.unpackbits(packed).reshape(8, 8).astype(bool)
+        clear = np.abs(expected) > 0.1  # where rounding does not decide
+        clear[0, 0] = False
+        np.testing.assert_array_equal(bits[clear], (expected > 0)[clear])
+        assert not bits[0, 0]
+
+
+def test_finds_what_comparing_every_pair_finds() -> None:
+    rng = np.random.default_rng(1)
+    base = thumbnails(300)
+    noisy = [base + rng.normal(0, level, base.shape) for level in (1, 3, 6)]
+    images = np.concatenate([base, *noisy]).clip(0, 255).astype(np.uint8)
+    found = near_duplicates(images, perceptual_hashes(images), 0.97)
+    correlation = np.corrcoef(images.reshape(len(images), -1))
+    expected = np.argwhere(np.triu(correlation >= 0.97, 1))
+    assert len(expected) > 800
+    assert {tuple(pair) for pair in found.tolist()} <= {tuple(pair) for pair in expected.tolist()}
+    assert len(found) >= 0.99 * len(expected)
+    assert found.tolist() == sorted(found.tolist())
+
+
+def test_flat_pictures_are_not_near_duplicates() -> None:
+    images = np.full((5, 32, 32), 130, np.uint8)
+    assert len(near_duplicates(images, perceptual_hashes(images), 0.97)) == 0
+
+
+def test_no_pictures_give_no_pairs() -> None:
+    images = np.empty((0, 32, 32), np.uint8)
+    assert near_duplicates(images, perceptual_hashes(images), 0.97).shape == (0, 2)
+
+
+def test_real_near_duplicates_are_found_and_nothing_else(real_data: Path) -> None:
+    root = real_data / "ccic"
+    if not root.is_dir():
+        pytest.skip(f"no CCIC tiles at {root}")
+    files = sorted(path.relative_to(root).as_posix() for path in root.glob("*/*.jpg"))
+    images = np.stack(
+        [cv2.resize(cv2.imread(str(root / name), 0), (32, 32), interpolation=cv2.INTER_AREA) for name in files]
+    )
+    groups = defaultdict(list)
+    for row in csv.DictReader((root / "near_duplicate_groups.csv").open()):
+        groups[row["group"]].append(files.index(row["path"]))
+    known = {pair for group in groups.values() for pair in combinations(sorted(group), 2)}
+    found = {tuple(pair) for pair in near_duplicates(images, perceptual_hashes(images), 0.97).tolist()}
+    assert len(found & known) >= 0.95 * len(known)
+    assert len(found - known) <= 0.05 * len(known)
+
+
+def test_clusters_join_transitively() -> None:
+    clusters = Clusters(6)
+    for a, b in ((4, 5), (1, 4), (3, 0)):
+        clusters.join(a, b)
+    assert [clusters.root(index) for index in range(6)] == [0, 1, 2, 0, 1, 1]

@@ -1,0 +1,70 @@
+import os
+
+import numpy as np
+import pytest
+import torch
+
+from components.predict.champion import predict_champion
+from components.predict.config import PredictConfig
+from components.predict.prediction import predict_splits
+from components.shared import tracking
+from components.shared.checkpoint import save_network
+from components.shared.dataset import TileDataset
+from components.shared.model import build_network, describe
+from components.shared.predictions import read_predictions
+from components.shared.shards import fetch
+from tests.unit.tiny_version import commit_tiny_version
+
+
+@pytest.fixture
+def step(store, s3, tmp_path):
+    manifest, manifest_path, splits_path = commit_tiny_version(store, tmp_path, images=96)
+    network = build_network(describe("resnet10t", "none", 32, 0.0, 0.0, "none", 1))
+    with torch.no_grad():
+        network.backbone.fc.weight += 0.5  # "after" differs from what model.json rebuilds
+    save_network(network, tmp_path / "model")
+    config = PredictConfig(store=s3, cache=str(tmp_path / "cache"), train_sample=30, precision="fp32", workers=0)
+    return manifest, network.eval(), (str(tmp_path / "model"), str(manifest_path), str(splits_path), config)
+
+
+def test_answers_are_the_networks_own_for_every_image_and_condition(step, store, tmp_path):
+    manifest, network, arguments = step
+    predict_splits(*arguments, seed=1, folder=str(tmp_path / "out"))
+    predictions = read_predictions(tmp_path / "out")
+    counts = predictions.table.groupby(["condition", "split"]).size()
+    for condition in ("before", "after"):
+        assert counts[condition].to_dict() == {"robustness": 16, "test": 16, "train": 30, "val": 16}
+    test = predictions.clean("test")
+    rows = manifest.table.set_index("sample_id").loc[test["sample_id"]]
+    dataset = TileDataset(rows, fetch(store, manifest.digest, tmp_path / "cache"), 32)
+    images = torch.stack([dataset[index][0] for index in range(len(dataset))])
+    with torch.inference_mode():
+        logits, embeddings = network.logits_and_embeddings(images)
+    np.testing.assert_allclose(test[["logit_0", "logit_1"]], logits, atol=1e-4)
+    np.testing.assert_allclose(test["p_crack"], logits.softmax(1)[:, 1], atol=1e-5)
+    np.testing.assert_allclose(predictions.embeddings_of("test"), embeddings, atol=1e-4)
+    assert not np.allclose(predictions.clean("test", "before")["logit_1"], test["logit_1"])
+
+
+def test_finished_work_is_not_done_again_but_other_parameters_are(step, tmp_path, monkeypatch):
+    _, _, (model, manifest, splits, config) = step
+    predict_splits(model, manifest, splits, config, 1, str(tmp_path / "one"))
+    events = tmp_path / "events"
+    monkeypatch.setenv("CRACK_EVENTS", str(events))
+    predict_splits(model, manifest, splits, config, 1, str(tmp_path / "two"))
+    assert "reused" in events.read_text()
+    for name in ("predictions.parquet", "embeddings.npy"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    assert sorted(os.listdir(tmp_path / "two")) == ["embeddings.npy", "predictions.parquet"]
+    events.unlink()
+    other = config.model_copy(update={"train_sample": 31})
+    predict_splits(model, manifest, splits, other, 1, str(tmp_path / "three"))
+    assert "reused" not in events.read_text()
+
+
+def test_without_a_champion_the_table_is_empty(step, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    tracking.client.cache_clear()
+    _, _, (_, manifest, splits, config) = step
+    assert predict_champion(manifest, splits, config, str(tmp_path / "nobody")) == ""
+    assert read_predictions(tmp_path / "nobody").table.empty
