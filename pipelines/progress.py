@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 MARKS = {"running": "[cyan]…[/]", "done": "[green]✓[/]", "failed": "[red]✗[/]"}
+QUIET = 20  # seconds without a line before a running step is mentioned again, where there is no live table
 
 
 @dataclass
@@ -124,11 +125,12 @@ def display(console: Console) -> Display:
 
 
 class PlainLines:
-    """One line when a step starts and one when it ends."""
+    """One line when a step starts, one when it ends, and now and then one on how far it is."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._said: dict[str, str] = {}
+        self._last = 0.0
 
     def __enter__(self) -> "PlainLines":
         return self
@@ -137,13 +139,19 @@ class PlainLines:
         return None
 
     def show(self, timeline: Timeline, changed: Step | None) -> None:
-        """Print the changed step's state where it is new."""
-        if changed is None or self._said.get(changed.name) == changed.state:
+        """Print the changed step's state where it is new, its progress where nothing was said for a while."""
+        if changed is None:
             return
-        self._said[changed.name] = changed.state
-        clock = _clock(time.time() - timeline.started)
-        took = f" in {changed.work:.1f} s" if changed.work is not None else ""
-        self._console.print(f"{clock}  {changed.name}: {changed.state}{took}", highlight=False, markup=False)
+        now = time.time()
+        line = f"{_clock(now - timeline.started)}  {changed.name}: {changed.state}"
+        if self._said.get(changed.name) != changed.state:
+            line += f" in {changed.work:.1f} s" if changed.work is not None else ""
+        elif changed.total and now - self._last > QUIET:
+            line += f", {changed.done} of {changed.total} {changed.note}".rstrip()
+        else:
+            return
+        self._said[changed.name], self._last = changed.state, now
+        self._console.print(line, highlight=False, markup=False)
 
 
 class LiveTable:

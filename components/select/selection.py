@@ -29,11 +29,11 @@ def choose(dossiers: Sequence[str | Path], choice_path: str | Path, config: Sele
     verdicts = [json.loads((Path(folder) / "verdict.json").read_text(encoding="utf-8")) for folder in dossiers]
     passed = {verdict["candidate"]: verdict["passed"] for verdict in verdicts}
     scores = {
-        verdict["candidate"]: _score(Path(folder), verdict["candidate"], config)
+        verdict["candidate"]: _scores(Path(folder), verdict["candidate"], config)
         for folder, verdict in zip(dossiers, verdicts, strict=True)
         if verdict["passed"]
     }
-    winner = next((name for name, score in scores.items() if score >= max(scores.values()) - config.tie), None)
+    winner = _pick(scores, config.tie)
     choice = {
         "winner": winner,
         "rule": _rule(config),
@@ -46,12 +46,21 @@ def choose(dossiers: Sequence[str | Path], choice_path: str | Path, config: Sele
     return winner or ""
 
 
-def _score(folder: Path, candidate: str, config: SelectConfig) -> float:
+def _pick(scores: dict[str, tuple[float, float]], tie: float) -> str | None:
+    if not scores:
+        return None
+    best = max(score for score, _ in scores.values())
+    tied = {name: value for name, (score, value) in scores.items() if score >= best - tie}
+    return max(tied, key=lambda name: tied[name])  # of equals max takes the first
+
+
+def _scores(folder: Path, candidate: str, config: SelectConfig) -> tuple[float, float]:
+    """What the rule compares, and the metric's value, which decides ties."""
     for row in read_measurements(folder / "measurements.parquet"):
         if (row.name, row.split, row.slice, row.condition) == (config.metric, config.split, "all", "after"):
             score = getattr(row, config.on)
             if score is not None and math.isfinite(score):
-                return score
+                return score, row.value
     raise InputError(
         f'candidate "{candidate}" has no {_subject(config)}, by which the winner is selected; '
         "change the selection's metric, or measure intervals (resamples above 0)"
@@ -65,14 +74,18 @@ def _subject(config: SelectConfig) -> str:
 
 def _rule(config: SelectConfig) -> str:
     tie = f"; differences up to {config.tie:g} are ties" if config.tie else ""
-    return f"Of the candidates that passed, the highest {_subject(config)}{tie}; of ties, the one listed first."
+    of_ties = f"of ties, the highest {spoken(config.metric)}, then the one listed first"
+    return f"Of the candidates that passed, the highest {_subject(config)}{tie}; {of_ties}."
 
 
-def _reasoning(winner: str | None, scores: dict[str, float], passed: dict[str, bool], config: SelectConfig) -> str:
+def _reasoning(
+    winner: str | None, scores: dict[str, tuple[float, float]], passed: dict[str, bool], config: SelectConfig
+) -> str:
     refused = [name for name, verdict in passed.items() if not verdict]
     left = f" Refused by the gate: {', '.join(refused)}." if refused else ""
     if winner is None:
         return f"No candidate passed its gate.{left}"
-    others = ", ".join(f"{name} {score:.4f}" for name, score in scores.items() if name != winner)
+    shown = {name: f"{score:.4f} (value {value:.4f})" for name, (score, value) in scores.items()}
+    others = ", ".join(f"{name} {text}" for name, text in shown.items() if name != winner)
     against = f", against {others}" if others else ", the only one that passed" if refused else ""
-    return f"{winner} was chosen: {_subject(config)} {scores[winner]:.4f}{against}.{left}"
+    return f"{winner} was chosen: {_subject(config)} {shown[winner]}{against}.{left}"

@@ -28,6 +28,7 @@ UNDEFINED = {
     "ece": "no images",
 }
 METRICS = tuple(UNDEFINED)
+LOSSES = ("brier", "nll", "ece")  # 0 is best, not 1
 ECE_BINS = 15
 _SMALLEST = np.finfo(np.float64).eps
 _CHUNK = 50_000  # weights at a time, to stay in the processor's cache
@@ -233,9 +234,12 @@ def _estimate(name: str, value: float, draws: np.ndarray, groups: int, smallest:
     if not len(draws):
         return Estimate(value, note="one group only: no interval" if groups == 1 else "")
     low, high = percentile_interval(draws, groups)
-    if low == high == 1:  # no resample can hold an error that the sample lacks: the exact binomial bound over groups
-        return Estimate(value, 0.025 ** (1 / smallest), 1.0, "no error seen: exact bound over groups")
-    return Estimate(value, low, high)
+    if name in LOSSES:
+        return Estimate(value, low, high)
+    # No resample can hold an error that the sample lacks, so without errors the bootstrap's low end is 1. The exact
+    # binomial bound over groups stands in, and caps the others: nobody's low end is above that of a faultless model.
+    bound = 0.025 ** (1 / smallest)
+    return Estimate(value, min(low, bound), high, "" if low < bound else "few errors or none: exact bound over groups")
 
 
 def percentile_interval(draws: np.ndarray, groups: int) -> tuple[float, float]:

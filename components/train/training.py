@@ -123,7 +123,9 @@ class BestWeights(pl.Callback):
         self.losses.append(outputs["loss"].detach())
         self.images += len(batch[1])
         if trainer.global_step % 5 == 0 or trainer.global_step == self.record.steps:
-            progress(trainer.global_step, self.record.steps, "steps")
+            seen = self.record.history
+            accuracy = f", validation accuracy {seen[-1]['val_accuracy']:.3f}" if seen else ""
+            progress(trainer.global_step, self.record.steps, f"steps{accuracy}")
 
     def on_validation_start(self, trainer: pl.Trainer, *_) -> None:
         """Stop the clock while validating."""

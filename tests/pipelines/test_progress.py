@@ -94,3 +94,19 @@ def test_the_screen_names_steps_and_states(kind: type) -> None:
     assert "4.0" in shown
     if kind is PlainLines:
         assert [line.split("  ")[1] for line in shown.splitlines()] == ["ingest: running", "ingest: done in 4.0 s"]
+
+
+def test_without_a_terminal_a_long_step_is_mentioned_now_and_then(monkeypatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("pipelines.progress.time.time", lambda: now[0])
+    out = io.StringIO()
+    timeline, lines = Timeline(100.0), PlainLines(Console(file=out, width=100))
+    lines.show(timeline, timeline.apply(event("started", "train cnn", 100)))
+    for done in range(1, 61):
+        now[0] += 1
+        lines.show(timeline, timeline.apply(event("progress", "train cnn", now[0], done=done, total=60, note="steps")))
+    assert out.getvalue().splitlines() == [
+        "0:00  train cnn: running",
+        "0:21  train cnn: running, 21 of 60 steps",
+        "0:42  train cnn: running, 42 of 60 steps",
+    ]

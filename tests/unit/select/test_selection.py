@@ -29,6 +29,7 @@ def dossier(folder: Path, name: str, passed: bool, value: float, low: float | No
         ([("a", True, 0.90, 0.80), ("b", False, 0.99, 0.98)], {}, "a"),
         ([("a", True, 0.90, 0.85), ("b", True, 0.90, 0.85)], {}, "a"),
         ([("a", True, 0.90, 0.84), ("b", True, 0.90, 0.85)], {"tie": 0.02}, "a"),
+        ([("a", True, 0.91, 0.85), ("b", True, 0.95, 0.84)], {"tie": 0.02}, "b"),
         ([("a", False, 0.9, 0.8), ("b", False, 0.9, 0.8)], {}, ""),
     ],
 )

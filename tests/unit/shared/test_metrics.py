@@ -133,6 +133,17 @@ def test_no_error_seen_still_has_a_lower_bound() -> None:
     assert estimate.low == pytest.approx(0.025 ** (1 / 20))  # Clopper-Pearson for 20 of 20
 
 
+@pytest.mark.parametrize("name", ["accuracy", "recall", "f1", "auroc", "average_precision"])
+def test_no_model_has_a_higher_low_end_than_a_faultless_one(name: str) -> None:
+    labels, photos = np.tile([0, 1], 200), np.arange(400) // 2
+    faultless = labels * 0.8 + 0.1 + np.linspace(0, 0.05, 400)
+    nearly = faultless.copy()
+    nearly[[1, 2]] = 0.4, 0.6
+    one, two = (estimate_metrics(labels, p_crack, photos)[name] for p_crack in (faultless, nearly))
+    assert two.value < one.value == 1
+    assert two.low <= one.low < 1
+
+
 def test_photos_widen_the_interval_and_equal_seeds_repeat_it() -> None:
     rng = np.random.default_rng(0)
     labels, photo = np.tile([0, 1], 500), np.repeat(np.arange(50), 20)
