@@ -156,6 +156,7 @@ def _publish(folder: Path, timeline: Timeline) -> dict[str, Any]:
     page, summary_file = _artifact(folder, "page"), _artifact(folder, "summary")
     summary = json.loads(summary_file.read_text(encoding="utf-8"))
     summary["seconds"] = timeline.seconds()
+    summary["warnings"] = timeline.warnings
     summary["seconds_total"] = round(time.time() - timeline.started, 2)
     (folder / REPORT).write_bytes(page.read_bytes())
     (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")

@@ -52,6 +52,7 @@ class Timeline:
     def __init__(self, started: float) -> None:
         self.started = started
         self.steps: dict[str, Step] = {}
+        self.warnings: list[str] = []
         self._last_end = started
 
     def apply(self, event: dict[str, Any]) -> Step | None:
@@ -64,6 +65,8 @@ class Timeline:
             return None
         if event["event"] == "progress":
             step.done, step.total, step.note = event["done"], event["total"], event["note"] or step.note
+        elif event["event"] == "warning":
+            self.warnings.append(f"{name}: {event['message']}")
         elif event["event"] == "metric":
             step.note = f"{event['name']} {event['value']:.4g}"
         elif event["event"] in ("done", "failed"):

@@ -18,6 +18,8 @@ def show_results(summary: dict[str, Any], workdir: Path, console: Console) -> No
     """Print the candidates, the winner's registered version or why there is none, the times, and where to look."""
     console.print(_candidates(summary))
     console.print(_outcome(summary), highlight=False, markup=False)
+    for warning in summary["warnings"]:
+        console.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
     console.print(_seconds(summary))
     console.print(f"report: {workdir / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
     ui = f"MLflow: crack-pipeline mlflow-ui --workdir {workdir}"

@@ -33,11 +33,10 @@ def drift(
         evidently: Evidently's report of the same features.
     """
     from components.drift.config import DriftConfig
+    from components.drift.detection import detect_drift
     from components.shared.runtime import step
 
     parsed = DriftConfig.model_validate_json(config)
     with step(f"drift {parsed.candidate}", job, parsed.store):
-        from components.drift.detection import detect_drift
-
         out = {"measurements": measurements.path, "page": page.path, "evidently": evidently.path}
         detect_drift(manifest.path, splits.path, predictions.path, parsed, seed, out)

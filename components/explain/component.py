@@ -39,12 +39,11 @@ def explain(
     import shutil
 
     from components.explain.config import ExplainConfig
+    from components.explain.explanation import MEASUREMENTS, PAGE, explain_model
     from components.shared.runtime import step
 
     parsed = ExplainConfig.model_validate_json(config)
     with step(f"explain {parsed.candidate}", job, parsed.store):
-        from components.explain.explanation import MEASUREMENTS, PAGE, explain_model
-
         inputs = (model.path, manifest.path, splits.path, predictions.path, calibration.path)
         explain_model(*inputs, parsed, seed, overlays.path)
         shutil.move(f"{overlays.path}/{MEASUREMENTS}", measurements.path)

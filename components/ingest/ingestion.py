@@ -16,7 +16,7 @@ from components.ingest.report import write_page
 from components.ingest.selection import Selection, select
 from components.ingest.sources import Source, open_source
 from components.shared.manifest import CLASSES, Manifest, make_manifest, write_manifest
-from components.shared.runtime import InputError, log, progress
+from components.shared.runtime import InputError, log, progress, warn
 from components.shared.shards import Member, Place, commit, is_committed, write_shards
 from components.shared.storage import Store
 
@@ -147,6 +147,10 @@ def _check_refused(refused: list[Refusal], files: int, config: IngestConfig) -> 
             f"{len(refused)} of {files} files are refused, more than max_refused {config.max_refused:g} allows "
             f"({examples}); mend or remove them, or raise max_refused"
         )
+    if refused:
+        first = refused[0]
+        more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
+        warn(f"refused {first.path}: {first.reason}{more}; the report lists what was refused")
 
 
 def _check_enough(selection: Selection, config: IngestConfig) -> None:

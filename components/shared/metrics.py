@@ -97,12 +97,19 @@ def estimate_metrics(
     """
     values = compute_metrics(labels, p_crack, threshold)
     codes, count = group_codes(groups)
-    if resamples and count > 1:
-        draws = resampled_metrics(labels, p_crack, codes, draw_groups(count, resamples, seed), threshold)
-    else:
-        draws = {name: np.array([]) for name in METRICS}
-    sizes = _groups_behind(np.asarray(labels), codes)
-    return {name: _estimate(name, values[name], draws[name], count, sizes) for name in METRICS}
+    if not resamples or count < 2:
+        note = "one group only: no interval" if count == 1 else ""
+        return {name: _estimate(name, values[name], np.array([]), count, note) for name in METRICS}
+    drawn = draw_groups(count, resamples, seed)
+    draws = resampled_metrics(labels, p_crack, codes, drawn, threshold)
+    estimates = {name: _estimate(name, values[name], draws[name], count) for name in METRICS}
+    faultless = [name for name, estimate in estimates.items() if estimate.low == 1 and name not in LOSSES]
+    if faultless:
+        doubted = _as_if_wrong(labels, p_crack, codes, drawn, threshold)
+        for name in faultless:
+            low = _estimate(name, values[name], doubted[name], count).low
+            estimates[name] = Estimate(values[name], low, 1.0, "no error seen: as if the least sure answer were wrong")
+    return estimates
 
 
 def group_codes(groups: np.ndarray) -> tuple[np.ndarray, int]:
@@ -222,24 +229,36 @@ def _ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
         return np.true_divide(top, bottom)
 
 
-def _groups_behind(labels: np.ndarray, codes: np.ndarray) -> int:
-    """The fewest groups that a class rests on."""
-    return min((len(np.unique(codes[labels == value])) for value in np.unique(labels)), default=0)
+def _as_if_wrong(
+    labels: np.ndarray, p_crack: np.ndarray, codes: np.ndarray, draws: np.ndarray, threshold: float
+) -> dict[str, np.ndarray]:
+    """Resampled metrics of a sample in which the least sure answer of either class is wrong.
+
+    No resample can hold an error that the sample lacks, so the bootstrap gives a faultless model the interval [1, 1].
+    One error is the least that cannot be ruled out, and its interval joins on to those of models with errors seen: a
+    faultless model never has the lower low end. With one image a group, recall's low end comes out at about 1 - 3 / n,
+    the rule of three. Decisions are turned over; for the ranking, the closest crack and other image change places.
+    """
+    labels, p_crack = np.asarray(labels), np.asarray(p_crack, np.float64)
+    crack = np.flatnonzero(labels == 1)[np.argmin(p_crack[labels == 1])] if (labels == 1).any() else None
+    other = np.flatnonzero(labels == 0)[np.argmax(p_crack[labels == 0])] if (labels == 0).any() else None
+    decided, ranked = p_crack.copy(), p_crack.copy()
+    if crack is not None:
+        decided[crack] = 0.0
+    if other is not None:
+        decided[other] = 1.0
+    if crack is not None and other is not None:
+        ranked[[crack, other]] = p_crack[[other, crack]]
+    by_decision = resampled_metrics(labels, decided, codes, draws, threshold)
+    by_rank = resampled_metrics(labels, ranked, codes, draws, threshold)
+    return by_decision | {name: by_rank[name] for name in ("auroc", "average_precision")}
 
 
-def _estimate(name: str, value: float, draws: np.ndarray, groups: int, smallest: int) -> Estimate:
+def _estimate(name: str, value: float, draws: np.ndarray, groups: int, note: str = "") -> Estimate:
     if np.isnan(value):
         return Estimate(value, note=f"undefined: {UNDEFINED[name]}")
     draws = draws[~np.isnan(draws)]
-    if not len(draws):
-        return Estimate(value, note="one group only: no interval" if groups == 1 else "")
-    low, high = percentile_interval(draws, groups)
-    if name in LOSSES:
-        return Estimate(value, low, high)
-    # No resample can hold an error that the sample lacks, so without errors the bootstrap's low end is 1. The exact
-    # binomial bound over groups stands in, and caps the others: nobody's low end is above that of a faultless model.
-    bound = 0.025 ** (1 / smallest)
-    return Estimate(value, min(low, bound), high, "" if low < bound else "few errors or none: exact bound over groups")
+    return Estimate(value, *percentile_interval(draws, groups)) if len(draws) else Estimate(value, note=note)
 
 
 def percentile_interval(draws: np.ndarray, groups: int) -> tuple[float, float]:

@@ -42,6 +42,12 @@ def metric(name: str, value: float) -> None:
     emit("metric", name=name, value=float(value))
 
 
+def warn(message: str) -> None:
+    """Tell the run's user of something that did not stop it; a local run repeats it at its end."""
+    log.warning("%s", message)
+    emit("warning", message=message)
+
+
 _current_step = ""
 
 
