@@ -154,9 +154,13 @@ def _calibrated(predictions: Predictions, calibration: Calibration) -> Curves:
     return curves
 
 
+def _cell(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.4f}"
+
+
 def _class_rows(samples: Curves) -> list[list[str]]:
     return [
-        [name, label, *(f"{row[key]:.4f}" for key in ("precision", "recall", "f1")), f"{row['images']:.0f}"]
+        [name, label, *(_cell(row[key]) for key in ("precision", "recall", "f1")), f"{row['images']:.0f}"]
         for name, (labels, p_crack) in samples.items()
         for label, row in classification_report(confusion_matrix(labels, p_crack)).items()
     ]

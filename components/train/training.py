@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from components.shared.checkpoint import save_network
 from components.shared.dataset import TileDataset, TrainingSampler, loader
 from components.shared.model import ModelInfo, Network, build_network
-from components.shared.runtime import log, metric, pick_device, pick_precision, progress
+from components.shared.runtime import log, pick_device, pick_precision, progress
 from components.shared.transforms import build_augmentation
 from components.train.config import TrainConfig
 
@@ -143,7 +143,6 @@ class BestWeights(pl.Callback):
         }
         self.losses.clear()
         self.record.history.append(entry)
-        metric("val_accuracy", entry["val_accuracy"])
         log.info("%s", ", ".join(f"{key} {value:.5g}" for key, value in entry.items()))
         if entry["val_loss"] < self.best_loss:
             self.best_loss, self.record.best_step = entry["val_loss"], trainer.global_step
