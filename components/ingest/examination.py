@@ -53,13 +53,14 @@ class Refusal:
 
     path: str
     reason: str
+    source: str
 
 
-def examine(folder: Path, items: list[Item], config: IngestConfig) -> tuple[list[Picture], list[Refusal]]:
+def examine(items: list[Item], config: IngestConfig) -> tuple[list[Picture], list[Refusal]]:
     """Read, decode and hash every file once, on all processors; both lists are in the order of the items."""
     pictures: list[Picture] = []
     refused: list[Refusal] = []
-    look = partial(_look_at_batch, folder, config)
+    look = partial(_look_at_batch, config)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # OpenCV and hashlib let go of the interpreter
         for batch in pool.map(look, _batches(items)):
             for result in batch:
@@ -77,21 +78,21 @@ def _batches(items: list[Item]) -> Iterator[list[Item]]:
         yield batch
 
 
-def _look_at_batch(folder: Path, config: IngestConfig, items: list[Item]) -> list[Picture | Refusal]:
-    return [_look_at(folder, config, item) for item in items]
+def _look_at_batch(config: IngestConfig, items: list[Item]) -> list[Picture | Refusal]:
+    return [_look_at(config, item) for item in items]
 
 
-def _look_at(folder: Path, config: IngestConfig, item: Item) -> Picture | Refusal:
+def _look_at(config: IngestConfig, item: Item) -> Picture | Refusal:
     try:
-        data = (folder / item.path).read_bytes()
+        data = (item.folder / item.path).read_bytes()
         suffix = _check_header(data, config)
         image = decode(data)
         height, width = image.shape[:2]
         mask_id, mask_suffix = (
-            (None, "") if item.mask is None else _check_mask(folder / item.mask, (height, width), config)
+            (None, "") if item.mask is None else _check_mask(item.folder / item.mask, (height, width), config)
         )
     except (ImageError, OSError) as error:
-        return Refusal(item.path, str(error))
+        return Refusal(item.path, str(error), item.source)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     thumbnail = cv2.resize(grey, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
     digest = hashlib.sha256(data).hexdigest()
