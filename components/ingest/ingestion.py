@@ -15,6 +15,7 @@ from components.ingest.config import IngestConfig
 from components.ingest.examination import Picture, Refusal, examine
 from components.ingest.report import write_page
 from components.ingest.selection import Selection, select
+from components.ingest.shortcuts import audit_shortcuts
 from components.ingest.sources import Source, open_sources
 from components.shared.manifest import CLASSES, Manifest, make_manifest, write_manifest
 from components.shared.runtime import InputError, log, progress
@@ -142,6 +143,7 @@ def _report(sources: list[Source], selection: Selection, refused: list[Refusal],
         "refused": len(refused),
         "conflicts": len(selection.conflicts),
         "sources": [_source_report(source, selection, refused, manifest) for source in sources],
+        "shortcuts": audit_shortcuts(selection.pictures),
         "quarantine": [{"source": e.source, "path": e.path, "reason": e.reason} for e in quarantine],
         "copies": [{"path": path, "kept": kept} for path, kept in selection.copies],
     }

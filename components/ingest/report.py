@@ -13,6 +13,15 @@ from components.shared.manifest import CLASSES, Manifest
 from components.shared.page import Page
 
 TILE, COLUMNS, ROWS = 96, 10, 2  # of a mosaic; pixels, tiles
+PREDICTORS = {
+    "photo": "the photo it was cut from",
+    "surface": "surface",
+    "source": "source",
+    "brightness": "mean brightness",
+    "contrast": "contrast (standard deviation)",
+    "darkest": "median minus minimum",
+    "file_size": "file size",
+}
 LISTED = 100  # quarantined files named on the page; report.json names all
 
 
@@ -41,6 +50,7 @@ def write_page(report: dict[str, Any], manifest: Manifest, selection: Selection,
     )
     rows = [[source, surface, CLASSES[label], *map(int, row)] for (source, surface, label), *row in counts.itertuples()]
     page.table(["source", "surface", "class", "images", "groups", "with mask"], rows, "What the version holds")
+    _show_shortcuts(page, report["shortcuts"])
     for label, name in enumerate(CLASSES):
         chosen = [picture for picture in selection.pictures if picture.item.label == label]
         page.image(_mosaic(chosen[: COLUMNS * ROWS]), f"{name}: a random sample", f"Tiles of class {name}")
@@ -51,6 +61,20 @@ def write_page(report: dict[str, Any], manifest: Manifest, selection: Selection,
         more = f" (first {LISTED} of {len(quarantine)})" if len(quarantine) > LISTED else ""
         page.table(["source", "file", "reason"], quarantine[:LISTED], f"Files left out{more}")
     page.write(path)
+
+
+def _show_shortcuts(page: Page, shortcuts: dict[str, dict[str, float | None]]) -> None:
+    page.heading("Shortcuts")
+    page.text(
+        "How well the label can be told without looking for a crack: AUROC of each trivial predictor, 0.5 for one that "
+        "tells nothing, 1 for one that tells all. Where one is high, a network that scores high may have learnt no "
+        "more than that. Photo, surface and source stand for the share of cracks among other pictures with the same."
+    )
+    rows = [
+        [PREDICTORS[name], *("-" if by[name] is None else f"{by[name]:.3f}" for by in shortcuts.values())]
+        for name in PREDICTORS
+    ]
+    page.table(["predictor", *shortcuts], rows, "AUROC of trivial predictors (- where there is nothing to compare)")
 
 
 def _show_near_duplicates(page: Page, selection: Selection) -> None:
