@@ -33,7 +33,10 @@ LOCAL_PARAMS = Path(__file__).parent / "params" / "local.yaml"
 def run_local(
     params: Params = LOCAL_PARAMS,
     data: Annotated[
-        str | None, typer.Option(help="Folder of labelled tiles, or synthetic://?images=600&seed=1.")
+        str | None,
+        typer.Option(
+            help="Labelled tiles: folder, archive, table, s3://, https://, synthetic://; several with commas."
+        ),
     ] = None,
     workdir: Workdir = Path("workdir"),
     override: Override = None,

@@ -18,6 +18,7 @@ from typing import Any
 
 from rich.console import Console
 
+from components.ingest.uri import absolute_sources
 from components.shared.runtime import InputError
 from pipelines import embedded_stack
 from pipelines.progress import EventFile, Timeline, display
@@ -47,18 +48,12 @@ class FinishedRun:
 
 
 def local_data_uri(data_uri: str) -> str:
-    """Return a data URI that holds in any working directory: a folder's path made absolute, other forms as they are.
+    """Return a data URI that holds in any working directory: paths made absolute, other sources as they are.
 
     Raises:
-        InputError: There is no such folder.
+        InputError: A path does not exist, or a source is wrongly written.
     """
-    if "://" in data_uri:
-        return data_uri
-    folder = Path(data_uri).expanduser()
-    if not folder.is_dir():
-        what = "is a file, not a folder" if folder.exists() else "does not exist"
-        raise InputError(f"data folder {data_uri} {what}; give a folder of labelled tiles or synthetic://?images=600")
-    return str(folder.resolve())
+    return absolute_sources(data_uri)
 
 
 def run_locally(workdir: Path, experiment: str, params: str, graph: list[str], console: Console) -> FinishedRun:

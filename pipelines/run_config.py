@@ -62,6 +62,7 @@ class RunConfig(Config):
 
     store: str = StepConfig.model_fields["store"].default
     cache: str = StepConfig.model_fields["cache"].default
+    cache_size: int = StepConfig.model_fields["cache_size"].default
     experiment: str = StepConfig.model_fields["experiment"].default
     model_name: str = StepConfig.model_fields["model_name"].default
     data_uri: str = Field(
@@ -94,7 +95,7 @@ class RunConfig(Config):
     def step_json(self, section: str, candidate: str = "") -> str:
         """Return a step's configuration as the JSON that its component takes."""
         step: StepConfig = self.candidates[candidate].train if section == "train" else getattr(self, section)
-        common = {name: getattr(self, name) for name in ("store", "cache", "experiment", "model_name")}
+        common = {name: getattr(self, name) for name in ("store", "cache", "cache_size", "experiment", "model_name")}
         return step.model_copy(update={**common, "candidate": candidate}).model_dump_json()
 
 

@@ -49,7 +49,7 @@ def detect_drift(
         return
     kept = even_out(reference_groups, current_groups, seed, config.sample)
     version = manifest.table.set_index("sample_id")
-    reader = ShardReader(fetch(Store(config.store), manifest.digest, config.cache))
+    reader = ShardReader(fetch(Store(config.store), manifest.digest, config.cache, config.cache_size))
     reference = _side(predictions, REFERENCE, kept[0], version, reader)
     current = _side(predictions, CURRENT, kept[1], version, reader)
     shifts = compare(reference, current, config, seed)

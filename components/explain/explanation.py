@@ -66,7 +66,7 @@ def explain_model(
     key = run_key("explain", *digests, vars(deployed), config.identity(), config.candidate, seed)
 
     def produce(folder: Path) -> None:
-        tiles = ShardReader(fetch(store, version.digest, config.cache))
+        tiles = ShardReader(fetch(store, version.digest, config.cache, config.cache_size))
         network = load_network(model, pick_device())
         explain_network(network, decided, Tiles(version, tiles, network.input_size), config, seed, folder)
 

@@ -17,7 +17,8 @@ def ingest(
     """Bring labelled pictures into the store as an immutable data set version.
 
     Args:
-        data_uri: A folder, or synthetic://?images=600&seed=1.
+        data_uri: One or more sources, separated by commas: folder, archive, s3://, https://, CSV or Parquet table,
+            synthetic://?images=600&seed=1.
         config: IngestConfig as JSON.
         job: The pipeline job's id.
 

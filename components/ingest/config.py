@@ -20,7 +20,8 @@ class IngestConfig(StepConfig):
     )
     min_size: int = Field(default=32, ge=8, description="smallest width and height, pixels")
     max_pixels: int = Field(default=50_000_000, ge=1, description="largest width times height, pixels")
-    max_refused: float = Field(default=0.05, ge=0, lt=1, description="largest share of refused files")
+    max_unpacked: int = Field(default=100_000_000_000, ge=1, description="largest content of an archive, bytes")
+    max_refused: float = Field(default=0.05, ge=0, lt=1, description="largest share of refused files in a source")
     min_images: int = Field(default=20, ge=1, description="fewest good images in each class")
     near_duplicate: float = Field(
         default=0.97,

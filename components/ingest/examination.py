@@ -35,6 +35,9 @@ class Picture:
         mask_id, mask_suffix: The same of its mask, None and "" without one.
         width, height: Pixels, upright.
         thumbnail: uint8 (32, 32), grey.
+        brightness, contrast: Mean and standard deviation of the grey levels, 0 to 255.
+        darkest: Median minus minimum of the grey levels, 0 to 255.
+        file_size: Bytes.
     """
 
     item: Item
@@ -45,6 +48,10 @@ class Picture:
     width: int
     height: int
     thumbnail: NDArray[np.uint8]
+    brightness: float
+    contrast: float
+    darkest: float
+    file_size: int
 
 
 @dataclass(frozen=True)
@@ -53,13 +60,14 @@ class Refusal:
 
     path: str
     reason: str
+    source: str
 
 
-def examine(folder: Path, items: list[Item], config: IngestConfig) -> tuple[list[Picture], list[Refusal]]:
+def examine(items: list[Item], config: IngestConfig) -> tuple[list[Picture], list[Refusal]]:
     """Read, decode and hash every file once, on all processors; both lists are in the order of the items."""
     pictures: list[Picture] = []
     refused: list[Refusal] = []
-    look = partial(_look_at_batch, folder, config)
+    look = partial(_look_at_batch, config)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # OpenCV and hashlib let go of the interpreter
         for batch in pool.map(look, _batches(items)):
             for result in batch:
@@ -77,25 +85,36 @@ def _batches(items: list[Item]) -> Iterator[list[Item]]:
         yield batch
 
 
-def _look_at_batch(folder: Path, config: IngestConfig, items: list[Item]) -> list[Picture | Refusal]:
-    return [_look_at(folder, config, item) for item in items]
+def _look_at_batch(config: IngestConfig, items: list[Item]) -> list[Picture | Refusal]:
+    return [_look_at(config, item) for item in items]
 
 
-def _look_at(folder: Path, config: IngestConfig, item: Item) -> Picture | Refusal:
+def _look_at(config: IngestConfig, item: Item) -> Picture | Refusal:
     try:
-        data = (folder / item.path).read_bytes()
+        data = (item.folder / item.path).read_bytes()
         suffix = _check_header(data, config)
         image = decode(data)
         height, width = image.shape[:2]
         mask_id, mask_suffix = (
-            (None, "") if item.mask is None else _check_mask(folder / item.mask, (height, width), config)
+            (None, "") if item.mask is None else _check_mask(item.folder / item.mask, (height, width), config)
         )
     except (ImageError, OSError) as error:
-        return Refusal(item.path, str(error))
+        return Refusal(item.path, str(error), item.source)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     thumbnail = cv2.resize(grey, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
     digest = hashlib.sha256(data).hexdigest()
-    return Picture(item, digest, suffix, mask_id, mask_suffix, width, height, np.asarray(thumbnail, np.uint8))
+    small = np.asarray(thumbnail, np.uint8)
+    return Picture(item, digest, suffix, mask_id, mask_suffix, width, height, small, *_grey_levels(grey), len(data))
+
+
+def _grey_levels(grey: cv2.typing.MatLike) -> tuple[float, float, float]:
+    """Mean, standard deviation, and median minus minimum, all from one histogram: sorting pixels would be slow."""
+    counts = cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel().astype(np.float64)
+    levels, pixels = np.arange(256), counts.sum()
+    mean = float(levels @ counts / pixels)
+    median = int(np.searchsorted(counts.cumsum(), pixels / 2))
+    deviation = float(np.sqrt((levels - mean) ** 2 @ counts / pixels))
+    return mean, deviation, float(median - np.flatnonzero(counts)[0])
 
 
 def _check_header(data: bytes, config: IngestConfig) -> str:

@@ -1,5 +1,6 @@
-"""Make a data set version of a source: examine, select, pack, commit."""
+"""Make a data set version of one or more sources: examine, select, pack, commit."""
 
+import errno
 import hashlib
 import json
 import shutil
@@ -14,7 +15,8 @@ from components.ingest.config import IngestConfig
 from components.ingest.examination import Picture, Refusal, examine
 from components.ingest.report import write_page
 from components.ingest.selection import Selection, select
-from components.ingest.sources import Source, open_source
+from components.ingest.shortcuts import audit_shortcuts
+from components.ingest.sources import Source, open_sources
 from components.shared.manifest import CLASSES, Manifest, make_manifest, write_manifest
 from components.shared.runtime import InputError, log, progress, warn
 from components.shared.shards import Member, Place, commit, is_committed, write_shards
@@ -36,33 +38,41 @@ def ingest_dataset(data_uri: str, manifest_path: str | Path, page_path: str | Pa
     an ingestion that was killed is simply done again, and two that race write the same.
 
     Args:
-        data_uri: A folder, or `synthetic://?images=600&seed=1`.
+        data_uri: The sources, as `components/ingest/uri.py` describes them.
         manifest_path: Where to write the manifest.
         page_path: Where to write the data set report, HTML.
         config: Parameters.
 
     Raises:
-        InputError: The source is missing, has no known layout, only one class, too few good pictures or too many
-            refused ones; or the store cannot be used.
+        InputError: A source is missing, has no known layout, only one class, too few good pictures or too many refused
+            ones; the store cannot be used; or the disk for temporary files is full.
     """
     store = Store(config.store)
     scratch = Path(tempfile.mkdtemp(prefix="ingest-"))
     try:
-        source = open_source(data_uri, config, scratch)
-        pictures, refused = examine(source.folder, source.items, config)
-        _check_refused(refused, len(source.items), config)
-        selection = select(pictures, source.name, config.near_duplicate)
+        sources = open_sources(data_uri, config, scratch)
+        pictures, refused = examine([item for source in sources for item in source.items], config)
+        for source in sources:
+            _check_refused(source, refused, config)
+        selection = select(pictures, config.near_duplicate)
         _check_enough(selection, config)
         version = scratch / "version"
         progress(0, 2, "packing")
-        places = write_shards(_members(source.folder, selection.pictures), version / "shards")
-        manifest = make_manifest(_table(source, selection, places))
-        report = _report(source, selection, refused, manifest)
+        places = write_shards(_members(selection.pictures), version / "shards")
+        manifest = make_manifest(_table(selection, places))
+        report = _report(sources, selection, refused, manifest)
         progress(1, 2, "storing")
         _keep(store, manifest, report, version)
         shutil.copyfile(version / "manifest.parquet", manifest_path)
-        write_page(report, manifest, selection, source.folder, page_path)
+        write_page(report, manifest, selection, page_path)
         return Ingested(manifest.digest, {name: value for name, value in report.items() if isinstance(value, int)})
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise InputError(
+            f"the disk is full: {shutil.disk_usage(scratch).free} bytes are free at {scratch}; make room, or set "
+            "TMPDIR to a folder on a larger disk"
+        ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -78,8 +88,9 @@ def _keep(store: Store, manifest: Manifest, report: dict, version: Path) -> None
     commit(store, manifest.digest, version, {"images": len(manifest.table)})
 
 
-def _members(folder: Path, pictures: list[Picture]) -> Iterator[Member]:
+def _members(pictures: list[Picture]) -> Iterator[Member]:
     for picture in pictures:
+        folder = picture.item.folder
         image = _read_again(folder / picture.item.path, picture.sample_id)
         if picture.item.mask is None:
             yield Member(picture.sample_id, image, picture.suffix)
@@ -95,13 +106,13 @@ def _read_again(path: Path, digest: str | None) -> bytes:
     return data
 
 
-def _table(source: Source, selection: Selection, places: list[Place]) -> pd.DataFrame:
+def _table(selection: Selection, places: list[Place]) -> pd.DataFrame:
     pictures = selection.pictures
     return pd.DataFrame(
         {
             "sample_id": [p.sample_id for p in pictures],
             "path": [p.item.path for p in pictures],
-            "source": source.name,
+            "source": [p.item.source for p in pictures],
             "label": [p.item.label for p in pictures],
             "surface": [p.item.surface for p in pictures],
             "group_id": selection.group_ids,
@@ -118,13 +129,11 @@ def _table(source: Source, selection: Selection, places: list[Place]) -> pd.Data
     )
 
 
-def _report(source: Source, selection: Selection, refused: list[Refusal], manifest: Manifest) -> dict:
+def _report(sources: list[Source], selection: Selection, refused: list[Refusal], manifest: Manifest) -> dict:
     quarantine = refused + selection.conflicts
     return {
         "digest": manifest.digest,
-        "source": source.name,
-        "layout": source.layout,
-        "files": len(source.items),
+        "files": sum(len(source.items) for source in sources),
         "images": len(manifest.table),
         **{name: int((manifest.table["label"] == label).sum()) for label, name in enumerate(CLASSES)},
         "groups": int(manifest.table["group_id"].nunique()),
@@ -133,19 +142,35 @@ def _report(source: Source, selection: Selection, refused: list[Refusal], manife
         "masks": int(manifest.table["mask_id"].notna().sum()),
         "refused": len(refused),
         "conflicts": len(selection.conflicts),
-        "quarantine": [{"path": entry.path, "reason": entry.reason} for entry in quarantine],
+        "sources": [_source_report(source, selection, refused, manifest) for source in sources],
+        "shortcuts": audit_shortcuts(selection.pictures),
+        "quarantine": [{"source": e.source, "path": e.path, "reason": e.reason} for e in quarantine],
         "copies": [{"path": path, "kept": kept} for path, kept in selection.copies],
     }
 
 
-def _check_refused(refused: list[Refusal], files: int, config: IngestConfig) -> None:
-    for entry in refused:
-        log.warning("refused %s: %s", entry.path, entry.reason)
-    if len(refused) > config.max_refused * files:
-        examples = "; ".join(f"{entry.path}: {entry.reason}" for entry in refused[:3])
+def _source_report(source: Source, selection: Selection, refused: list[Refusal], manifest: Manifest) -> dict:
+    labels = manifest.table.loc[manifest.table["source"] == source.name, "label"]
+    return {
+        "source": source.name,
+        "layout": source.layout,
+        "files": len(source.items),
+        "images": len(labels),
+        **{name: int((labels == label).sum()) for label, name in enumerate(CLASSES)},
+        "refused": sum(entry.source == source.name for entry in refused),
+        "conflicts": sum(entry.source == source.name for entry in selection.conflicts),
+    }
+
+
+def _check_refused(source: Source, refused: list[Refusal], config: IngestConfig) -> None:
+    files, bad = len(source.items), [entry for entry in refused if entry.source == source.name]
+    for entry in bad:
+        log.warning("refused %s of %s: %s", entry.path, source.name, entry.reason)
+    if len(bad) > config.max_refused * files:
+        examples = "; ".join(f"{entry.path}: {entry.reason}" for entry in bad[:3])
         raise InputError(
-            f"{len(refused)} of {files} files are refused, more than max_refused {config.max_refused:g} allows "
-            f"({examples}); mend or remove them, or raise max_refused"
+            f"of the source {source.name}, {len(bad)} of {files} files are refused, more than max_refused "
+            f"{config.max_refused:g} allows ({examples}); mend or remove them, or raise max_refused"
         )
     if refused:
         first = refused[0]

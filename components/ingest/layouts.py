@@ -9,7 +9,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from components.shared.runtime import InputError
@@ -25,6 +25,8 @@ class Item:
         surface: deck, pavement, wall or unknown.
         group: The photo it was cut from, None where it is not known.
         mask: Name of its mask, relative to the source's folder.
+        source: Name of the source.
+        folder: The source's folder on this machine.
     """
 
     path: str
@@ -32,6 +34,8 @@ class Item:
     surface: str = "unknown"
     group: str | None = None
     mask: str | None = None
+    source: str = ""
+    folder: Path = Path()
 
 
 SURFACES = {"D": "deck", "P": "pavement", "W": "wall"}
@@ -88,7 +92,7 @@ def list_items(root: Path, layout: str, group_pattern: str | None = None) -> lis
         for name in (path.relative_to(root).as_posix() for path in _files(root / part))
     ]
     items = sorted(items, key=lambda item: item.path)
-    return items if group_pattern is None else _with_groups(items, group_pattern)
+    return items if group_pattern is None else with_groups(items, group_pattern)
 
 
 def _photo(layout: str, surface: str, name: str) -> str | None:
@@ -96,7 +100,8 @@ def _photo(layout: str, surface: str, name: str) -> str | None:
     return f"{surface}/{match[1]}" if match else None
 
 
-def _with_groups(items: list[Item], pattern: str) -> list[Item]:
+def with_groups(items: list[Item], pattern: str) -> list[Item]:
+    """The items with the photos that the pattern finds in their names. Raises `InputError` where it finds none."""
     matches = [re.search(pattern, Path(item.path).name) for item in items]
     missed = [item.path for item, match in zip(items, matches, strict=True) if not (match and match[1])]
     if missed:
@@ -104,11 +109,7 @@ def _with_groups(items: list[Item], pattern: str) -> list[Item]:
             f"group_pattern {pattern!r} does not match {len(missed)} of {len(items)} names, such as {missed[0]!r}: "
             "a tile whose photo is not known could leak between splits"
         )
-    return [
-        Item(item.path, item.label, item.surface, match[1], item.mask)
-        for item, match in zip(items, matches, strict=True)
-        if match
-    ]
+    return [replace(item, group=match[1]) for item, match in zip(items, matches, strict=True) if match]
 
 
 def _roots(folder: Path) -> Iterator[Path]:

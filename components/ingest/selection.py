@@ -32,12 +32,11 @@ class Selection:
     near_pairs: NDArray[np.int64]
 
 
-def select(pictures: list[Picture], source: str, correlation: float) -> Selection:
+def select(pictures: list[Picture], correlation: float) -> Selection:
     """Keep each picture once, quarantine those under both labels, and find the groups.
 
     Args:
         pictures: All good ones, in the order of their names.
-        source: Name of the source, which sets its photos apart from those of others.
         correlation: From which two pictures are nearly the same.
     """
     kept, copies, same_bytes, photos = _once(pictures)
@@ -52,7 +51,7 @@ def select(pictures: list[Picture], source: str, correlation: float) -> Selectio
     near = new_index[pairs]
     near = near[(near >= 0).all(axis=1)]
     chosen = [kept[index] for index in good]
-    group_ids = _group_ids(chosen, [photos[picture.sample_id] for picture in chosen], near, source)
+    group_ids = _group_ids(chosen, [photos[picture.sample_id] for picture in chosen], near)
     return Selection(chosen, group_ids, hashes[good], copies, same_bytes + _disputes(kept, contradicting), near)
 
 
@@ -68,11 +67,12 @@ def _once(
         same = by_content[sample_id]
         if len({picture.item.label for picture in same}) > 1:
             names = ", ".join(f"{picture.item.path} ({CLASSES[picture.item.label]})" for picture in same)
-            conflicts += [Refusal(p.item.path, f"the same file stands under both labels: {names}") for p in same]
+            reason = f"the same file stands under both labels: {names}"
+            conflicts += [Refusal(p.item.path, reason, p.item.source) for p in same]
             continue
         kept.append(same[0])
         copies += [(picture.item.path, same[0].item.path) for picture in same[1:]]
-        photos[sample_id] = {picture.item.group for picture in same if picture.item.group is not None}
+        photos[sample_id] = {f"{p.item.source}:{p.item.group}" for p in same if p.item.group is not None}
     return kept, copies, conflicts, photos
 
 
@@ -86,12 +86,13 @@ def _disputes(kept: list[Picture], contradicting: NDArray[np.int64]) -> list[Ref
             kept[index].item.path,
             f"the same picture stands under both labels: this is {CLASSES[kept[index].item.label]}, nearly the same is "
             + ", ".join(f"{kept[o].item.path} ({CLASSES[kept[o].item.label]})" for o in others[index]),
+            kept[index].item.source,
         )
         for index in sorted(others)
     ]
 
 
-def _group_ids(chosen: list[Picture], photos: list[set[str]], near: NDArray[np.int64], source: str) -> list[str]:
+def _group_ids(chosen: list[Picture], photos: list[set[str]], near: NDArray[np.int64]) -> list[str]:
     """Join what shares a photo or looks the same; name a group by its first photo, else by its first sample_id."""
     clusters = Clusters(len(chosen))
     first_of: dict[str, int] = {}
@@ -102,6 +103,6 @@ def _group_ids(chosen: list[Picture], photos: list[set[str]], near: NDArray[np.i
         clusters.join(a, b)
     named: dict[int, str] = {}
     for name in sorted(first_of):
-        named.setdefault(clusters.root(first_of[name]), f"{source}:{name}")
+        named.setdefault(clusters.root(first_of[name]), name)
     roots = [clusters.root(index) for index in range(len(chosen))]
     return [named.get(root, chosen[root].sample_id) for root in roots]

@@ -1,11 +1,17 @@
-"""Where labelled pictures come from: a data URI becomes a local folder and a list of its files."""
+"""Where labelled pictures come from: a data URI becomes local folders and lists of their files."""
 
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit
 
+from components.ingest.archives import is_archive, unpack
 from components.ingest.config import IngestConfig
-from components.ingest.layouts import Item, find_layout, list_items
+from components.ingest.download import download, download_objects
+from components.ingest.layouts import Item, find_layout, list_items, with_groups
+from components.ingest.tables import SUFFIXES, read_table
+from components.ingest.uri import KINDS, SourceUri, parse_sources
 from components.shared.manifest import CLASSES
 from components.shared.runtime import InputError, progress
 
@@ -17,49 +23,108 @@ class Source:
     """A source at hand.
 
     Attributes:
-        name: Kept with every image: ccic, sdnet2018, synthetic, or the folder's name.
-        layout: What was found.
-        folder: Local folder that the items' names are relative to.
+        name: Kept with every image: the option `source`, else ccic or sdnet2018 by the layout, synthetic, or the name
+            of the folder, archive, prefix or table.
+        layout: What was found; "table" for a table.
         items: Its files, ordered by name.
     """
 
     name: str
     layout: str
-    folder: Path
     items: list[Item]
 
 
-def open_source(data_uri: str, config: IngestConfig, scratch: Path) -> Source:
-    """Bring a source within reach.
+def open_sources(data_uri: str, config: IngestConfig, scratch: Path) -> list[Source]:
+    """Bring sources within reach.
 
     Args:
-        data_uri: A folder, or `synthetic://?images=600&seed=1`.
-        config: Layout and group pattern.
-        scratch: Folder for what has to be made; the caller removes it.
+        data_uri: One or more, as `components/ingest/uri.py` describes them.
+        config: Layout and group pattern, for sources that do not name their own.
+        scratch: Folder for what has to be fetched, unpacked or drawn; the caller removes it.
 
     Raises:
-        InputError: The URI is of no known kind, the folder does not exist, or its layout is unknown.
+        InputError: A source is of no known kind, does not exist, cannot be fetched, is damaged, or has no known layout;
+            or two have the same name.
     """
-    scheme = urlsplit(data_uri).scheme if "://" in data_uri else ""
-    if scheme == "synthetic":
-        return _draw(data_uri, scratch)
-    if scheme:
-        raise InputError(f"data is {data_uri!r}; it must be a folder or synthetic://?images=600&seed=1")
-    folder = Path(data_uri).expanduser()
-    if not folder.is_dir():
-        raise InputError(f"data is {data_uri!r}, and there is no such folder (looked at {folder.absolute()})")
-    layout, root = find_layout(folder, config.layout)
-    name = root.resolve().name if layout == "folders" else layout
-    return Source(name, layout, root, list_items(root, layout, config.group_pattern))
+    sources = []
+    for number, uri in enumerate(parse_sources(data_uri)):
+        name, layout, folder, items = _open(uri, config, scratch / f"source-{number}")
+        name = uri.options.get("source", name)
+        sources.append(Source(name, layout, [replace(item, source=name, folder=folder) for item in items]))
+    name, times = Counter(source.name for source in sources).most_common(1)[0]
+    if times > 1:
+        raise InputError(
+            f"data is {data_uri!r}: {times} sources are called {name}; name them apart with the option "
+            "?source=NAME behind each"
+        )
+    return sources
 
 
-def _draw(data_uri: str, scratch: Path) -> Source:
+Opened = tuple[str, str, Path, list[Item]]  # name, layout, folder, items
+
+
+def _open(uri: SourceUri, config: IngestConfig, scratch: Path) -> Opened:
+    scratch.mkdir()
+    if uri.scheme == "synthetic":
+        return _draw(uri, scratch)
+    if uri.scheme == "s3":
+        content = scratch / "content"
+        return _inside(uri, lambda: download_objects(uri.location, content), content, config)
+    if uri.scheme:
+        archive, content = scratch / "archive", scratch / "content"
+
+        def fetch() -> None:
+            download(uri.location, archive, uri.sha256)
+            _unpack(archive, content, config.max_unpacked, uri.text)
+            archive.unlink()
+
+        return _inside(uri, fetch, content, config)
+    path = Path(uri.location).expanduser()
+    if path.is_dir():
+        return _folder(path, uri, config, "")
+    if not path.exists():
+        raise InputError(f"data is {uri.text!r}, and there is no such folder or file (looked at {path.absolute()})")
+    if path.suffix.lower() in SUFFIXES:
+        items = read_table(path)
+        pattern = uri.options.get("group_pattern", config.group_pattern)
+        return path.stem, "table", path.parent, items if pattern is None else with_groups(items, pattern)
+    content = scratch / "content"
+    return _inside(uri, lambda: _unpack(path, content, config.max_unpacked, uri.text), content, config)
+
+
+def _inside(uri: SourceUri, bring: Callable[[], None], content: Path, config: IngestConfig) -> Opened:
+    """Bring a source's files into a folder of ours; errors name the source, not the folder."""
+    try:
+        bring()
+        return _folder(content, uri, config, _name(uri.location))
+    except InputError as error:
+        raise InputError(f"data is {uri.text!r}: {error}") from error
+
+
+def _folder(folder: Path, uri: SourceUri, config: IngestConfig, name: str) -> Opened:
+    layout, root = find_layout(folder, uri.options.get("layout", config.layout))
+    items = list_items(root, layout, uri.options.get("group_pattern", config.group_pattern))
+    return (name or root.resolve().name) if layout == "folders" else layout, layout, root, items
+
+
+def _unpack(archive: Path, content: Path, limit: int, name: str) -> None:
+    if not is_archive(archive):
+        raise InputError(f"{name} is neither a zip or tar archive nor a .csv or .parquet table; data must be {KINDS}")
+    unpack(archive, content, limit, name)
+
+
+def _name(location: str) -> str:
+    """The last part of a path or address, without the suffixes of an archive."""
+    return re.sub(r"(\.tar)?\.\w+$", "", location.partition("?")[0].rstrip("/").rpartition("/")[2]) or "archive"
+
+
+def _draw(uri: SourceUri, scratch: Path) -> Opened:
     """Draw synthetic tiles and keep them as files, so that from here on they are like any others."""
     import cv2
 
     from components.ingest.synthetic import draw_dataset
 
-    settings = _settings(data_uri)
+    settings = _settings(uri)
     items = []
     for number, tile in enumerate(draw_dataset(settings["images"], settings["seed"], settings["size"])):
         if number % 100 == 0:
@@ -72,19 +137,19 @@ def _draw(data_uri: str, scratch: Path) -> Source:
         if tile.mask is not None:
             cv2.imwrite(str(scratch / mask), tile.mask.astype("uint8") * 255)
         items.append(Item(path, tile.label, tile.surface, tile.group, None if tile.mask is None else mask))
-    return Source("synthetic", "synthetic", scratch, sorted(items, key=lambda item: item.path))
+    return "synthetic", "synthetic", scratch, sorted(items, key=lambda item: item.path)
 
 
-def _settings(data_uri: str) -> dict[str, int]:
-    given = dict(parse_qsl(urlsplit(data_uri).query, keep_blank_values=True))
+def _settings(uri: SourceUri) -> dict[str, int]:
+    given = uri.settings
     unknown = sorted(set(given) - set(SYNTHETIC))
     wrong = [f"{name}={value}" for name, value in given.items() if not value.isascii() or not value.isdigit()]
-    if unknown or wrong or urlsplit(data_uri).netloc or urlsplit(data_uri).path.strip("/"):
+    if unknown or wrong or uri.location.removeprefix("synthetic://").strip("/"):
         raise InputError(
-            f"data is {data_uri!r}: wrong is {', '.join(unknown + wrong) or 'what stands before the ?'}; write "
+            f"data is {uri.text!r}: wrong is {', '.join(unknown + wrong) or 'what stands before the ?'}; write "
             f"synthetic://?images=600&seed=1&size=128, whole numbers only"
         )
     settings = SYNTHETIC | {name: int(value) for name, value in given.items()}
     if settings["images"] < 1 or not 32 <= settings["size"] <= 1024:
-        raise InputError(f"data is {data_uri!r}: images must be at least 1, and size 32 to 1024")
+        raise InputError(f"data is {uri.text!r}: images must be at least 1, and size 32 to 1024")
     return settings

@@ -36,7 +36,7 @@ def predict_champion(manifest_path: str, splits_path: str, config: PredictConfig
 
     network = load_network(tracking.download_model(config.model_name, version))
     manifest, splits = read_manifest(manifest_path), read_splits(splits_path)
-    tiles = fetch(Store(config.store), manifest.digest, config.cache)
+    tiles = fetch(Store(config.store), manifest.digest, config.cache, config.cache_size)
     rows = rows_of(manifest, splits, "test").assign(split="test")
     table, embeddings = run_network(network, rows, Path(tiles), config, f"champion, version {version}")
     write_predictions(table.assign(condition="after"), embeddings, folder)

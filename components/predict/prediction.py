@@ -43,7 +43,7 @@ def predict_splits(
         parts = {name: rows_of(manifest, splits, name).assign(split=name) for name in (*HELD_OUT, "train")}
         parts["train"] = _sample(parts["train"], config.train_sample, seed)
         rows = pd.concat(parts.values(), ignore_index=True)
-        tiles = fetch(store, manifest.digest, config.cache)
+        tiles = fetch(store, manifest.digest, config.cache, config.cache_size)
         before = build_network(read_info(model_folder)).eval()
         tables, embeddings = [], np.empty((0, 0), np.float32)
         for condition, network in (("before", before), ("after", load_network(model_folder))):

@@ -95,7 +95,7 @@ def _log_version(run_id: str, model: Path, dossier: Path, example: pd.DataFrame,
 
 def _example(manifest_path: str, splits_path: str, config: RegisterConfig) -> pd.DataFrame:
     manifest, splits = read_manifest(manifest_path), read_splits(splits_path)
-    reader = ShardReader(fetch(Store(config.store), manifest.digest, config.cache))
+    reader = ShardReader(fetch(Store(config.store), manifest.digest, config.cache, config.cache_size))
     rows = rows_of(manifest, splits, "test").head(config.examples)
     tiles = [reader.read(row.shard, row.offset, row.size) for row in rows.itertuples()]
     return pd.DataFrame({"image": [base64.b64encode(tile).decode() for tile in tiles]})

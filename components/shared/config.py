@@ -26,6 +26,7 @@ class StepConfig(Config):
 
     store: str = Field(default="s3://crack/store", pattern=r"^s3://[^/]+(/.+)?$", description="root of all storage")
     cache: str = Field(default="/tmp/crack-cache", description="folder for fetched data set versions")
+    cache_size: int = Field(default=200_000_000_000, ge=1, description="largest size of the cache, bytes")
     experiment: str = Field(default="crack-training", min_length=1, description="experiment in MLflow")
     model_name: str = Field(default="crack-classifier", min_length=1, description="registered model in MLflow")
     candidate: str = Field(default="", description="name of the candidate in its branch; empty outside the branches")

@@ -7,6 +7,7 @@ every shard; without dataset.json there is no version. The bytes of the shards f
 version cannot harm each other; manifest and report also hold the source's file names, which are no part of the digest.
 """
 
+import errno
 import fcntl
 import json
 import mmap
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from components.shared.cache import make_room, use
 from components.shared.runtime import InputError
 from components.shared.storage import MissingObjectError, Store, file_digest
 
@@ -116,24 +118,27 @@ def is_committed(store: Store, digest: str) -> bool:
     return store.exists(f"datasets/{digest}/{COMMIT}")
 
 
-def fetch(store: Store, digest: str, cache: str | Path) -> Path:
+def fetch(store: Store, digest: str, cache: str | Path, limit: int | None = None) -> Path:
     """Bring a data set version into the local cache, once for all processes that use the cache.
 
     Args:
         store: Storage root.
         digest: The version, as `Manifest.digest` names it.
-        cache: Folder shared by steps; the version lands in `cache/DIGEST`.
+        cache: Folder shared by steps; the version lands in `cache/DIGEST`, and stays while this process lives.
+        limit: Largest size of the cache, bytes; versions that no process uses give way to this one. None: no limit.
 
     Returns:
         Folder for `ShardReader`. Every shard in it had the sha256 that dataset.json tells when it was fetched.
 
     Raises:
-        InputError: The store has no such version, or a shard of it is damaged.
+        InputError: The store has no such version, or a shard of it is damaged; the version is larger than the limit, or
+            the disk is full.
     """
     cache = Path(cache)
     cache.mkdir(parents=True, exist_ok=True)
     target = cache / digest
     with _locked(cache / f".{digest}.lock"):
+        use(target)  # before the look, so that nobody removes what was seen
         if _is_whole(target):
             return target
         partial = cache / f".{digest}.part"  # a dead process may have left one: only the holder of the lock touches it
@@ -144,8 +149,20 @@ def fetch(store: Store, digest: str, cache: str | Path) -> Path:
         except MissingObjectError as error:
             raise InputError(f"the store {store.uri} has no data set version {digest}: run ingest first") from error
         files = json.loads(contents)["files"]
-        store.get_folder(f"datasets/{digest}", partial, {name: about["sha256"] for name, about in files.items()})
-        (partial / COMMIT).write_bytes(contents)
+        needed = sum(about["size"] for about in files.values())
+        if limit is not None:
+            make_room(target, needed, limit)
+        try:
+            store.get_folder(f"datasets/{digest}", partial, {name: about["sha256"] for name, about in files.items()})
+            (partial / COMMIT).write_bytes(contents)
+        except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            if error.errno != errno.ENOSPC:
+                raise
+            raise InputError(
+                f"the disk of the cache {cache} is full: the data set version {digest} needs {needed} bytes, and "
+                f"{shutil.disk_usage(cache).free} are free; make room, lower cache_size or choose another cache"
+            ) from error
         partial.rename(target)
     return target
 

@@ -70,7 +70,7 @@ def _train(info: ModelInfo, manifest_path: str, splits_path: str, config: TrainC
 
     manifest, splits = read_manifest(manifest_path), read_splits(splits_path)
     train, val = rows_of(manifest, splits, "train"), rows_of(manifest, splits, "val")
-    tiles = fetch(Store(config.store), manifest.digest, config.cache)
+    tiles = fetch(Store(config.store), manifest.digest, config.cache, config.cache_size)
     log.info("training %s on %d images (%s)", config.architecture, len(train), dict(Counter(train["label"])))
     network, record = fit(info, train, val, tiles, config, seed)
     save_trained(network, folder / "model", manifest.digest, splits.digest)

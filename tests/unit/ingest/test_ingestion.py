@@ -219,8 +219,8 @@ def test_synthetic_tiles_are_a_source_like_others(store: Store, tmp_path: Path) 
         ("synthetic://?images=-5", "wrong is images=-5"),
         ("synthetic://600", "what stands before the"),
         ("synthetic://?size=8", "size 32 to 1024"),
-        ("ftp://somewhere/x", "must be a folder or synthetic://"),
-        ("/not/there", "there is no such folder"),
+        ("ftp://somewhere/x", "must be a folder, a zip"),
+        ("/not/there", "there is no such folder or file"),
     ],
 )
 def test_data_that_cannot_be_opened_is_named(data_uri: str, message: str, store: Store, tmp_path: Path) -> None:

@@ -1,0 +1,84 @@
+"""Bring pictures from elsewhere onto this machine: one archive from the web, or the objects under a prefix."""
+
+import hashlib
+import http.client
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+
+from components.shared.runtime import InputError, log, progress
+from components.shared.storage import THREADS, Store
+
+ATTEMPTS = 4
+PAUSE = 0.5  # seconds before the second attempt, doubled before each further one
+TIMEOUT = 60  # seconds without a byte
+PIECE = 2**20
+PASSING = (408, 425, 429)  # HTTP status codes below 500 that may be others a moment later
+
+
+def download(address: str, path: Path, sha256: str) -> None:
+    """Fetch one file over HTTP, again with a growing pause when the connection fails, and verify its sha256.
+
+    Raises:
+        InputError: The server refuses, cannot be reached in `ATTEMPTS` attempts, or the content is another one.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            found = _fetch(address, path)
+            break
+        except urllib.error.HTTPError as error:
+            if error.code < 500 and error.code not in PASSING:
+                raise InputError(f"{address}: the server answers {error.code} {error.reason}; is it right?") from error
+            cause: Exception = error
+        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
+            cause = error
+        if attempt == ATTEMPTS:
+            raise InputError(f"{address} cannot be fetched, tried {ATTEMPTS} times: {cause}") from cause
+        log.warning("%s: %s; trying again", address, cause)
+        time.sleep(PAUSE * 2 ** (attempt - 1))
+    if found != sha256:
+        raise InputError(
+            f"{address} has the sha256 {found}, not {sha256}: it is not the archive you meant, or the checksum is wrong"
+        )
+
+
+def _fetch(address: str, path: Path) -> str:
+    digest = hashlib.sha256()
+    with urllib.request.urlopen(address, timeout=TIMEOUT) as response, open(path, "wb") as file:
+        length, done = int(response.headers.get("Content-Length") or 0), 0
+        while piece := response.read(PIECE):
+            file.write(piece)
+            digest.update(piece)
+            done += len(piece)
+            progress(done, max(length, done), "downloading")
+    if done < length:
+        raise ConnectionError(f"the connection was cut after {done} of {length} bytes")
+    return digest.hexdigest()
+
+
+def download_objects(uri: str, folder: Path) -> None:
+    """Fetch every object under `s3://BUCKET/PREFIX/` into a folder, in parallel.
+
+    Raises:
+        InputError: Nothing is there, a key is no name for a file, or the storage cannot be used.
+    """
+    store = Store(uri)
+    names = [key for key, _ in store.list() if not key.endswith("/")]
+    if not names:
+        raise InputError(f"there is nothing under {store.uri}/")
+    for name in names:
+        parts = PurePosixPath(name).parts
+        if name.startswith("/") or ".." in parts or "\0" in name:
+            raise InputError(f"the object {store.uri}/{name} is refused: its key leads out of the folder")
+    with ThreadPoolExecutor(THREADS) as pool:
+        gets = [pool.submit(store.get_file, name, folder / name) for name in names]
+        try:
+            for number, get in enumerate(gets):
+                get.result()
+                if number % 100 == 0:
+                    progress(number, len(gets), "downloading")
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # what has not begun is not worth beginning
+            raise
