@@ -129,11 +129,10 @@ def test_a_workdir_that_is_a_file_is_refused(tmp_path: Path) -> None:
 
 def test_data_paths_hold_in_any_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tiles").mkdir()
-    (tmp_path / "a.txt").touch()
+    (tmp_path / "tiles.zip").touch()
     monkeypatch.chdir(tmp_path)
     assert local_data_uri("tiles") == str(tmp_path / "tiles")
     assert local_data_uri("synthetic://?images=5") == "synthetic://?images=5"
-    with pytest.raises(InputError, match=r"a\.txt is a file"):
-        local_data_uri("a.txt")
+    assert local_data_uri("tiles,tiles.zip?source=b") == f"{tmp_path}/tiles,{tmp_path}/tiles.zip?source=b"
     with pytest.raises(InputError, match="nowhere does not exist"):
         local_data_uri("nowhere")
