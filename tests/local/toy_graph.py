@@ -7,7 +7,7 @@ from pathlib import Path
 from kfp import dsl
 from rich.console import Console
 
-from pipelines.cli import reporting_errors
+from pipelines.commands.options import reporting_errors
 from pipelines.local import PARAMS, run_locally
 from pipelines.local_graph import run_graph
 

@@ -1,0 +1,37 @@
+"""Commands of the cluster."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.options import LOCAL_PARAMS, Debug, Override, Params, reporting_errors
+
+commands = typer.Typer()
+
+
+@commands.command("compile")
+def compile_training(
+    output: Annotated[Path, typer.Option(help="YAML file to write.")],
+    params: Params = LOCAL_PARAMS,
+    override: Override = None,
+    debug: Debug = False,
+) -> None:
+    """Compile the training pipeline for a cluster."""
+    with reporting_errors(debug):
+        from pipelines.run_config import load_run_config
+
+        config = load_run_config(params, override or [])
+        from pipelines.training import compile_pipeline
+
+        output.parent.mkdir(parents=True, exist_ok=True)
+        compile_pipeline(config, output)
+
+
+@commands.command()
+def schema() -> None:
+    """Print the JSON schema of the parameter file."""
+    from pipelines.run_config import RunConfig
+
+    print(json.dumps(RunConfig.model_json_schema(), indent=2))
