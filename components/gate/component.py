@@ -37,7 +37,7 @@ def gate(
         drift_page: Page of drift.
         reference_profile: Drift profile of the training sample, which goes with the registered version.
         predictions: The candidate's predictions folder.
-        champion: The champion's predictions folder; an empty table where there is no champion.
+        champion: The champion's predictions folder; metadata: its version, "" where there is no champion.
         config: GateConfig as JSON.
         job: The pipeline job's id.
 
@@ -56,8 +56,9 @@ def gate(
         pages = {"training": training_page.path, "evaluation": evaluation_page.path}
         pages |= {"explanation": explanation_page.path, "drift": drift_page.path}
         scored = (predictions.path, champion.path)
+        version = champion.metadata.get("version", "")
         kept = {"calibration.json": calibration.path, "reference_profile.parquet": reference_profile.path}
-        verdict = write_dossier(tables, kept, pages, scored, dossier.path, parsed)
+        verdict = write_dossier(tables, kept, pages, scored, version, dossier.path, parsed)
         metrics.log_metric("passed", int(verdict["passed"]))
         metrics.log_metric("limits_failed", sum(not row["passed"] for row in verdict["rows"]))
         keep_dossier(verdict, dossier.path, summary.path, job, parsed)
