@@ -53,8 +53,8 @@ format: $(READY) ## Put the code into its format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-compile: $(READY) ## Compile the pipeline for a cluster into build/ (PARAMS=file)
-	$(BIN)/crack-pipeline compile --params '$(PARAMS)' --output build/crack-training.yaml
+compile: $(READY) ## Compile the pipeline for a cluster into build/ (PARAMS=file; ALLOW_TAGS=1 before images were pushed)
+	$(BIN)/crack-pipeline compile --params '$(PARAMS)' --output build/crack-training.yaml $(if $(ALLOW_TAGS),--allow-tags)
 
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --generate-hashes --python-version 3.11 --no-emit-index-url \
   --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
