@@ -28,6 +28,7 @@ from components.shared.runtime import InputError
 from components.split.config import SplitConfig
 from components.train.config import TrainConfig
 from pipelines.cluster_config import CandidateResources, ClusterConfig
+from pipelines.schedule_config import PipelineName, ScheduleConfig
 
 MAX_CANDIDATES = 4  # select and report have this many slots: KFP cannot pass a list of artifacts to a step
 
@@ -65,6 +66,7 @@ class RunConfig(Config):
     report: ReportConfig = ReportConfig()
     notify: NotifyConfig = NotifyConfig()
     cluster: ClusterConfig = ClusterConfig()
+    schedule: dict[PipelineName, ScheduleConfig] = Field(default={}, description="which pipelines run by themselves")
 
     @field_validator("candidates")
     @classmethod

@@ -66,6 +66,7 @@ class KfpServer:
     experiments: list[dict] = field(default_factory=list)
     runs: list[dict] = field(default_factory=list)
     recurring_runs: list[dict] = field(default_factory=list)
+    scenes: list[dict] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
@@ -78,12 +79,15 @@ class KfpServer:
         """Number of requests so far whose "VERB /path" matches."""
         return len([request for request in self.requests if re.search(where, request)])
 
-    def play(self, run_id: str, state: str, tasks: dict[str, str]) -> None:
-        """Put a run into a state, with its tasks' states by name."""
-        run = self._get(self.runs, "run_id", run_id)
-        run["state"] = state
-        details = [{"display_name": name, "state": task, "run_id": run_id} for name, task in tasks.items()]
-        run["run_details"] = {"task_details": details}
+    def play(self, *scenes: tuple[str, dict[str, str]]) -> None:
+        """Let every run go through scenes (its state, its tasks' states by name), one a look; the last one stays."""
+        self.scenes = [
+            {
+                "state": state,
+                "run_details": {"task_details": [{"display_name": n, "state": s} for n, s in tasks.items()]},
+            }
+            for state, tasks in scenes
+        ]
 
     def healthz_service_get_healthz(self, **_: Any) -> dict:
         return {"multi_user": self.multi_user, "pipeline_store": "database"}
@@ -127,7 +131,9 @@ class KfpServer:
         return self._add(self.runs, "run_id", {**body, "state": "PENDING"})
 
     def run_service_get_run(self, run_id: str, **_: str) -> dict:
-        return self._get(self.runs, "run_id", run_id)
+        run = self._get(self.runs, "run_id", run_id)
+        run.update(self.scenes.pop(0) if len(self.scenes) > 1 else self.scenes[0] if self.scenes else {})
+        return run
 
     def recurring_run_service_list_recurring_runs(self, **query: str) -> dict:
         return self._page("recurringRuns", self.recurring_runs, query, "experiment_id")

@@ -20,7 +20,7 @@ PIPELINE = "pipelineInfo: {name: p}\nroot: {inputDefinitions: {parameters: {seed
 
 @pytest.fixture
 def client(kfp):
-    return KfpApi(Endpoint.from_environment(), timeout=(2, 0.3), backoff=0.01)
+    return KfpApi(Endpoint.from_environment(), timeout=(2, 0.4), backoff=0.01)
 
 
 @pytest.fixture
