@@ -167,7 +167,7 @@ def check_networks(config: RunConfig) -> None:
     for candidate in config.candidates.values():
         train = candidate.train
         describe(
-            train.architecture, train.weights, train.input_size, train.dropout, train.stochastic_depth, train.freeze, 0
+            train.architecture, train.weights, train.input_size, train.dropout, train.stochastic_depth, train.tuning, 0
         )
 
 

@@ -25,6 +25,7 @@ class ModelInfo(Config):
         input_size: Height and width in pixels.
         mean: Per RGB channel, on the scale 0 to 1, of the weights' own configuration.
         std: As mean.
+        tuning: What was trained: "full", "head_only" or "last_N".
         seed: Seeds what is not loaded: the head, or the whole network for "none".
     """
 
@@ -38,7 +39,7 @@ class ModelInfo(Config):
     std: tuple[float, float, float]
     dropout: float = 0.0
     stochastic_depth: float = 0.0
-    freeze: Literal["none", "backbone"] = "none"
+    tuning: str = "full"
     seed: int = 0
     dataset_digest: str = ""
     split_digest: str = ""
@@ -83,7 +84,7 @@ class Network(nn.Module):
 
 
 def describe(
-    architecture: str, weights: str, input_size: int, dropout: float, stochastic_depth: float, freeze: str, seed: int
+    architecture: str, weights: str, input_size: int, dropout: float, stochastic_depth: float, tuning: str, seed: int
 ) -> ModelInfo:
     """Resolve an architecture's name and its weights' own normalisation, before any data is fetched.
 
@@ -120,7 +121,7 @@ def describe(
         std=(std[0], std[1], std[2]),
         dropout=dropout,
         stochastic_depth=stochastic_depth,
-        freeze="backbone" if freeze == "backbone" else "none",
+        tuning=tuning,
         seed=seed,
     )
 

@@ -51,6 +51,13 @@ def warn(message: str) -> None:
 _current_step = ""
 
 
+def join_step(name: str) -> None:
+    """Log and emit events in a step's name; for the processes that a step starts."""
+    global _current_step
+    _current_step = name
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+
+
 @contextmanager
 def step(name: str, job: str, store: str) -> Iterator[None]:
     """Frame a step: log and emit its start, end and failure; keep a failure's cause in the store, then raise it on.
@@ -60,9 +67,7 @@ def step(name: str, job: str, store: str) -> Iterator[None]:
         job: The pipeline job's id.
         store: The storage root, `s3://BUCKET/PREFIX`.
     """
-    global _current_step
-    _current_step = name
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    join_step(name)
     started = time.perf_counter()
     emit("started")
     try:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from components.shared import tracking
-from components.shared.manifest import read_manifest, read_splits, rows_of
+from components.shared.manifest import Manifest, Splits, read_manifest, read_splits, rows_of
 from components.shared.model import ModelInfo, describe
 from components.shared.reuse import reuse, run_key
 from components.shared.runtime import log, pick_device
@@ -34,46 +34,53 @@ def train_candidate(
     Returns:
         Headline numbers: best validation loss (nats) and accuracy, images per second, seconds.
     """
-    info = describe(
-        config.architecture,
-        config.weights,
-        config.input_size,
-        config.dropout,
-        config.stochastic_depth,
-        config.freeze,
-        seed,
-    )
-    pick_device(config.require_gpu)
+    pick_device(config.require_gpu)  # before any data is fetched
     store = Store(config.store)
     run_id = tracking.candidate_run(config.experiment, job, config.candidate)
     manifest, splits = read_manifest(manifest_path), read_splits(splits_path)
-    key = run_key("train", manifest.digest, splits.digest, config.identity(), info.model_dump(mode="json"), seed)
+    info = _describe(config, seed).model_copy(update={"dataset_digest": manifest.digest, "split_digest": splits.digest})
+    key = run_key("train", config.identity(), info.model_dump(mode="json"), seed)
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
-        reused = reuse(store, key, work, lambda folder: _train(info, manifest_path, splits_path, config, seed, folder))
+        reused = reuse(store, key, work, lambda folder: _train(info, manifest, splits, config, seed, key, folder))
         record = json.loads((work / "training.json").read_text())
         shutil.copytree(work / "model", model_folder, dirs_exist_ok=True)
         shutil.copy(work / "training.html", page_path)
+    if not reused:
+        store.delete([name for name, _ in store.list(f"runs/{key}/checkpoints/")])  # only an unfinished one needs them
     _track(run_id, config, seed, record, key, reused)
     best = min(record["history"], key=lambda entry: entry["val_loss"])
     return {
         "val_loss": best["val_loss"],
         "val_accuracy": best["val_accuracy"],
-        "images_per_second": record["images_per_second"],
-        "training_seconds": record["seconds"],
+        "images_per_second": best["images_per_second"],
+        "training_seconds": record["training_seconds"],
     }
 
 
-def _train(info: ModelInfo, manifest_path: str, splits_path: str, config: TrainConfig, seed: int, folder: Path) -> None:
-    from components.train.curves import write_training_page  # late: finished work needs neither Lightning
-    from components.train.training import fit, save_trained  # nor matplotlib
+def _describe(config: TrainConfig, seed: int) -> ModelInfo:
+    return describe(
+        config.architecture,
+        config.weights,
+        config.input_size,
+        config.dropout,
+        config.stochastic_depth,
+        config.tuning,
+        seed,
+    )
 
-    manifest, splits = read_manifest(manifest_path), read_splits(splits_path)
+
+def _train(
+    info: ModelInfo, manifest: Manifest, splits: Splits, config: TrainConfig, seed: int, key: str, folder: Path
+) -> None:
+    from components.train.curves import write_training_page  # late: finished work needs neither Lightning
+    from components.train.task import Task  # nor matplotlib
+    from components.train.training import fit
+
     train, val = rows_of(manifest, splits, "train"), rows_of(manifest, splits, "val")
     tiles = fetch(Store(config.store), manifest.digest, config.cache, config.cache_size)
     log.info("training %s on %d images (%s)", config.architecture, len(train), dict(Counter(train["label"])))
-    network, record = fit(info, train, val, tiles, config, seed)
-    save_trained(network, folder / "model", manifest.digest, splits.digest)
+    record = fit(Task(info, train, val, tiles, config, seed, key), folder / "model")
     (folder / "training.json").write_text(json.dumps(asdict(record)))
     write_training_page(record, config, len(train), len(val), folder / "training.html")
 
