@@ -14,6 +14,7 @@ from components.shared.reuse import reuse, run_key
 from components.shared.runtime import log, pick_device
 from components.shared.shards import fetch
 from components.shared.storage import Store
+from components.shared.weights import known_digest
 from components.train.config import TrainConfig
 
 
@@ -38,7 +39,13 @@ def train_candidate(
     store = Store(config.store)
     run_id = tracking.candidate_run(config.experiment, job, config.candidate)
     manifest, splits = read_manifest(manifest_path), read_splits(splits_path)
-    info = _describe(config, seed).model_copy(update={"dataset_digest": manifest.digest, "split_digest": splits.digest})
+    info = _describe(config, seed).model_copy(
+        update={
+            "weights_sha256": known_digest(config.weights),
+            "dataset_digest": manifest.digest,
+            "split_digest": splits.digest,
+        }
+    )
     key = run_key("train", config.identity(), info.model_dump(mode="json"), seed)
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)

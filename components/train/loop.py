@@ -202,6 +202,7 @@ class Loop:
             "optimizer": self.optimizer.state_dict(),
             "ema": None if self.ema is None else self.ema.module.state_dict(),
             "best": self.best,
+            "weights_sha256": self.network.info.weights_sha256,
             "loss_sum": self.loss_sum,
             "record": asdict(self.record),
         }
@@ -209,6 +210,7 @@ class Loop:
     def _restore(self, state: dict, optimizer: torch.optim.Optimizer) -> None:
         self.step, self.best = state["step"], state["best"]
         self.network.load_state_dict(state["network"])
+        self.network.info = self.network.info.model_copy(update={"weights_sha256": state["weights_sha256"]})
         optimizer.load_state_dict(state["optimizer"])
         if self.ema is not None:
             self.ema.module.load_state_dict(state["ema"])

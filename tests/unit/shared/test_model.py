@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import numpy as np
@@ -82,8 +83,8 @@ def test_damaged_or_foreign_models_are_refused(tmp_path):
 def test_unknown_names_are_refused_with_a_way_out():
     with pytest.raises(InputError, match=r'"resnet51".*resnet50'):
         info("resnet51")
-    with pytest.raises(InputError, match=r'weights file "nowhere\.safetensors" does not exist'):
-        info(weights="nowhere.safetensors")
+    with pytest.raises(InputError, match=r"vit_tiny_r_s16_p8_224 cannot be built for images of 112 px"):
+        build_network(info("vit_tiny_r_s16_p8_224", 112))
 
 
 def test_weights_from_a_file_are_loaded_and_a_new_head_put_on(tmp_path):
@@ -93,4 +94,4 @@ def test_weights_from_a_file_are_loaded_and_a_new_head_put_on(tmp_path):
     network = build_network(described)
     assert torch.equal(network.backbone.conv1[0].weight, source.conv1[0].weight)
     assert network.backbone.get_classifier().out_features == 2
-    assert len(described.weights_sha256) == 64
+    assert network.info.weights_sha256 == hashlib.sha256((tmp_path / "w.pth").read_bytes()).hexdigest()

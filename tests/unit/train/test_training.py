@@ -1,5 +1,6 @@
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from components.shared.checkpoint import WEIGHTS, load_network
 from components.shared.model import build_network
@@ -41,6 +42,25 @@ def test_what_is_frozen_does_not_move_by_one_bit(make_task, tmp_path, architectu
         moving = head if tuning == "head_only" else (head, *([last] if isinstance(last, str) else last))
         for name, tensor in fresh.state_dict().items():
             assert torch.equal(tensor, trained[name]) != name.startswith(moving), name
+
+
+def test_averaged_weights_are_those_kept(make_task, tmp_path):
+    settings = {"learning_rate": 1e-3, "schedule": "constant", "warmup": 0, "val_check_interval": 1.0}
+    for steps in (1, 2):
+        fit(make_task(steps=steps, **settings), tmp_path / str(steps))
+    fit(make_task(steps=2, ema=0.999, **settings), tmp_path / "average")
+    one, two, average = (load_file(tmp_path / name / WEIGHTS) for name in ("1", "2", "average"))
+    decay = 1 - 2 ** (-2 / 3)  # timm's warm-up of the decay, after its first step
+    for name, tensor in average.items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor, decay * one[name] + (1 - decay) * two[name])
+
+
+def test_a_training_that_gets_no_better_stops_early(make_task, tmp_path):
+    standing_still = {"architecture": "test_vit", "learning_rate": 1e-30}
+    record = fit(make_task(steps=40, val_check_interval=0.05, patience=2, **standing_still), tmp_path / "model")
+    assert [point["step"] for point in record.history] == [2, 4, 6]
+    assert record.best_step == 2
 
 
 def test_length_is_given_once():
