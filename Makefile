@@ -37,8 +37,9 @@ run: $(READY) ## Run the whole pipeline here (DATA=folder PARAMS=file WORKDIR=fo
 	@$(BIN)/crack-pipeline run-local --params '$(PARAMS)' --workdir '$(WORKDIR)' \
 	  $(if $(DATA),--data '$(DATA)') $(foreach setting,$(SET),--set '$(setting)')
 
+# two at once, each on one thread; whole files in their order, so that the long local runs start first
 test: check ## Run every check and test: lint, types, architecture, unit, component, compile, local end to end
-	$(BIN)/pytest --quiet
+	OMP_NUM_THREADS=1 $(BIN)/pytest --quiet --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: lint type ## Run the linter and the type checker
 

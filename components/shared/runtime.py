@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 log = logging.getLogger("crack")
 
@@ -122,6 +122,22 @@ def pick_device(require_gpu: bool = False) -> str:
             "no GPU is visible to PyTorch, and require_gpu is set; check the node's accelerator and driver, or unset it"
         )
     return "cpu"
+
+
+def count_devices(wanted: int | Literal["auto"]) -> int:
+    """Resolve "auto" to every GPU that PyTorch sees, or to one process on a machine without any.
+
+    Raises:
+        InputError: More GPUs are wanted than there are.
+    """
+    import torch
+
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted == "auto":
+        return max(1, gpus)
+    if gpus and wanted > gpus:
+        raise InputError(f"devices is {wanted}, but only {gpus} GPUs are visible; lower it, or use auto")
+    return wanted
 
 
 def pick_precision(wanted: str, device: str) -> str:

@@ -8,14 +8,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 from components.shared import tracking
-from components.shared.manifest import Manifest, Splits, read_manifest, read_splits, rows_of
+from components.shared.manifest import read_manifest, read_splits, rows_of
 from components.shared.model import ModelInfo, describe
 from components.shared.reuse import reuse, run_key
-from components.shared.runtime import log, pick_device
+from components.shared.runtime import count_devices, log, pick_device
 from components.shared.shards import fetch
 from components.shared.storage import Store
 from components.shared.weights import known_digest
 from components.train.config import TrainConfig
+from components.train.recording import record_end, record_start, watching_the_machine
+from components.train.task import Task
 
 
 def train_candidate(
@@ -36,26 +38,30 @@ def train_candidate(
         Headline numbers: best validation loss (nats) and accuracy, images per second, seconds.
     """
     pick_device(config.require_gpu)  # before any data is fetched
+    count_devices(config.devices)
+    info = _describe(config, seed)
     store = Store(config.store)
     run_id = tracking.candidate_run(config.experiment, job, config.candidate)
     manifest, splits = read_manifest(manifest_path), read_splits(splits_path)
-    info = _describe(config, seed).model_copy(
-        update={
-            "weights_sha256": known_digest(config.weights),
-            "dataset_digest": manifest.digest,
-            "split_digest": splits.digest,
-        }
-    )
+    digests = {"dataset_digest": manifest.digest, "split_digest": splits.digest}
+    info = info.model_copy(update={**digests, "weights_sha256": known_digest(config.weights)})
     key = run_key("train", config.identity(), info.model_dump(mode="json"), seed)
+    parts = {name: rows_of(manifest, splits, name) for name in ("train", "val")}
+    record_start(run_id, config, seed, manifest, {name: len(rows) for name, rows in parts.items()})
+
+    def produce(folder: Path) -> None:
+        tiles = fetch(store, manifest.digest, config.cache, config.cache_size)
+        with watching_the_machine(run_id):
+            _train(Task(info, parts["train"], parts["val"], tiles, config, seed, key, run_id), folder)
+
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
-        reused = reuse(store, key, work, lambda folder: _train(info, manifest, splits, config, seed, key, folder))
+        reused = reuse(store, key, work, produce)
         record = json.loads((work / "training.json").read_text())
         shutil.copytree(work / "model", model_folder, dirs_exist_ok=True)
         shutil.copy(work / "training.html", page_path)
-    if not reused:
-        store.delete([name for name, _ in store.list(f"runs/{key}/checkpoints/")])  # only an unfinished one needs them
-    _track(run_id, config, seed, record, key, reused)
+        record_end(run_id, record, work, key, reused)
+    store.delete([name for name, _ in store.list(f"runs/{key}/checkpoints/")])  # only an unfinished one needs them
     best = min(record["history"], key=lambda entry: entry["val_loss"])
     return {
         "val_loss": best["val_loss"],
@@ -77,23 +83,12 @@ def _describe(config: TrainConfig, seed: int) -> ModelInfo:
     )
 
 
-def _train(
-    info: ModelInfo, manifest: Manifest, splits: Splits, config: TrainConfig, seed: int, key: str, folder: Path
-) -> None:
+def _train(task: Task, folder: Path) -> None:
     from components.train.curves import write_training_page  # late: finished work needs neither Lightning
-    from components.train.task import Task  # nor matplotlib
-    from components.train.training import fit
+    from components.train.training import fit  # nor matplotlib
 
-    train, val = rows_of(manifest, splits, "train"), rows_of(manifest, splits, "val")
-    tiles = fetch(Store(config.store), manifest.digest, config.cache, config.cache_size)
-    log.info("training %s on %d images (%s)", config.architecture, len(train), dict(Counter(train["label"])))
-    record = fit(Task(info, train, val, tiles, config, seed, key), folder / "model")
+    counts = dict(Counter(task.train["label"]))
+    log.info("training %s on %d images (%s)", task.info.architecture, len(task.train), counts)
+    record = fit(task, folder / "model")
     (folder / "training.json").write_text(json.dumps(asdict(record)))
-    write_training_page(record, config, len(train), len(val), folder / "training.html")
-
-
-def _track(run_id: str, config: TrainConfig, seed: int, record: dict, key: str, reused: bool) -> None:
-    tracking.log_params(run_id, {"train": config.identity(), "seed": seed})
-    tracking.log_history(run_id, record["history"])
-    for tag, value in {"crack.run_key": key, "crack.reused": reused, "crack.device": record["device"]}.items():
-        tracking.client().set_tag(run_id, tag, str(value))
+    write_training_page(record, task, folder)

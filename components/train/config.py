@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from components.shared.config import AugmentConfig, StepConfig
 
 # What a training costs or where it runs, but not what comes out of it.
-_NO_MATTER = {"workers", "require_gpu", "checkpoint_minutes"}
+_NO_MATTER = {"workers", "require_gpu", "checkpoint_minutes", "container_image"}
 
 
 class TrainConfig(StepConfig):
@@ -59,6 +59,8 @@ class TrainConfig(StepConfig):
     checkpoint_minutes: float = Field(
         default=5.0, gt=0, description="time between checkpoints, the most that a killed training loses"
     )
+
+    container_image: str = Field(default="", description="what the step runs in, for the record; filled in by itself")
 
     @model_validator(mode="after")
     def _one_length(self) -> "TrainConfig":

@@ -8,20 +8,20 @@ matplotlib.use("Agg")
 from matplotlib.figure import Figure
 
 from components.shared.page import Page
-from components.train.config import TrainConfig
-from components.train.task import TrainingRecord
+from components.train.task import Task, TrainingRecord
 
 
-def write_training_page(record: TrainingRecord, config: TrainConfig, n_train: int, n_val: int, path: Path) -> None:
+def write_training_page(record: TrainingRecord, task: Task, folder: Path) -> None:
     """Write what was trained, how long it took, and the curves.
 
     Args:
         record: What happened.
-        config: How it was trained.
-        n_train: Images in the training split.
-        n_val: Images in the validation split.
-        path: Of the HTML document.
+        task: What was trained.
+        folder: Gets training.html and curves.png.
     """
+    config, n_train, n_val = task.config, len(task.train), len(task.val)
+    figure = _curves(record)
+    figure.savefig(folder / "curves.png", dpi=120)
     page = Page(f"Training: {config.candidate} ({config.architecture})")
     started_from = "random weights" if config.weights == "none" else f"pretrained weights ({config.weights})"
     trained = {"full": "all layers", "head_only": "the head only"}.get(
@@ -40,8 +40,8 @@ def write_training_page(record: TrainingRecord, config: TrainConfig, n_train: in
         f"weights kept are those of step {record.best_step}, where the loss on {n_val} validation images was "
         f"lowest.{again}{parts}"
     )
-    page.figure(_curves(record), "Loss and accuracy during training", "training and validation curves")
-    page.write(path)
+    page.figure(figure, "Loss and accuracy during training", "training and validation curves")
+    page.write(folder / "training.html")
 
 
 def _curves(record: TrainingRecord) -> Figure:

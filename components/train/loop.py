@@ -26,6 +26,7 @@ from components.shared.runtime import log, progress
 from components.shared.transforms import build_augmentation
 from components.train.checkpoints import Checkpoints, PreemptedError, StopSignal
 from components.train.recipe import Loss, freeze, make_optimizer, set_rate, set_training
+from components.train.recording import record_point
 from components.train.task import Task, TrainingRecord
 
 
@@ -174,6 +175,7 @@ class Loop:
         loss, right, images = self._summed(sums).tolist()
         point = {
             "step": self.step,
+            "time": time.time(),
             "train_loss": train_loss,
             "val_loss": loss / images,
             "val_accuracy": right / images,
@@ -187,7 +189,9 @@ class Loop:
             self.record.best_step = self.step
             self.best = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
         if self.fabric.is_global_zero:
-            log.info("%s", ", ".join(f"{key} {value:.5g}" for key, value in point.items()))
+            log.info("%s", ", ".join(f"{key} {value:.5g}" for key, value in point.items() if key != "time"))
+            if self.task.run_id:
+                record_point(self.task.run_id, point)
 
     def _tell(self) -> None:
         if self.fabric.is_global_zero:

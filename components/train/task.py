@@ -20,6 +20,7 @@ class Task:
         tiles: Folder of the fetched data set version.
         seed: Decides initial weights, order of the images, augmentation and dropout.
         key: Run key, under which checkpoints are kept; None keeps none.
+        run_id: MLflow run that gets the curves as they grow; None for none.
     """
 
     info: ModelInfo
@@ -29,6 +30,7 @@ class Task:
     config: TrainConfig
     seed: int
     key: str | None = None
+    run_id: str | None = None
 
 
 @dataclass
@@ -41,8 +43,8 @@ class TrainingRecord:
         devices: Processes, each with a device of its own.
         steps: Optimiser steps planned; early stopping may end before.
         parts: Micro-batches that a device's share of a batch was split into, for want of memory.
-        history: One entry per validation: step, train_loss, val_loss, val_accuracy, learning_rate, images_per_second,
-            data_wait_share.
+        history: One entry per validation: step, time (seconds since 1970), train_loss, val_loss, val_accuracy,
+            learning_rate, images_per_second, data_wait_share.
         best_step: Optimiser steps done when the kept weights were taken.
         images: Images trained on.
         training_seconds: Time of the training steps, validations left out.

@@ -12,7 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from torch.multiprocessing import ProcessRaisedException
 
-from components.shared.runtime import InputError, join_step, pick_device, pick_precision, warn
+from components.shared.runtime import InputError, count_devices, join_step, pick_device, pick_precision, warn
 from components.shared.storage import Store
 from components.train.checkpoints import Checkpoints, PreemptedError
 from components.train.config import TrainConfig
@@ -34,7 +34,8 @@ def fit(task: Task, folder: Path) -> TrainingRecord:
         InputError: Not even one image fits into the memory; fewer devices are there than wanted.
         PreemptedError: SIGTERM came; what was done is kept.
     """
-    config, device, devices = task.config, pick_device(task.config.require_gpu), device_count(task.config)
+    config, device = task.config, pick_device(task.config.require_gpu)
+    devices = min(count_devices(config.devices), config.batch_size)
     steps, interval = length(config, len(task.train))
     share, parts = -(-config.batch_size // devices), 1
     while True:
@@ -53,20 +54,6 @@ def fit(task: Task, folder: Path) -> TrainingRecord:
             f"out of memory with {share} images at a time: taken in {parts} parts from here on, whose gradients add up "
             f"to those of the same batch of {config.batch_size}"
         )
-
-
-def device_count(config: TrainConfig) -> int:
-    """Resolve `devices`.
-
-    Raises:
-        InputError: More GPUs are wanted than there are.
-    """
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if config.devices == "auto":
-        return min(max(1, gpus), config.batch_size)
-    if gpus and config.devices > gpus:
-        raise InputError(f"devices is {config.devices}, but only {gpus} GPUs are visible; lower it, or use auto")
-    return config.devices
 
 
 def length(config: TrainConfig, images: int) -> tuple[int, int]:
