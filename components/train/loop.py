@@ -100,7 +100,7 @@ class Loop:
         with StopSignal().watched() as stop:
             batches, kept_at = iter(self.batches), time.monotonic()
             while self.step < self.record.steps and not self._hopeless():
-                self._advance(batches)
+                self.advance(batches)
                 if self.kept and (stop.came or time.monotonic() - kept_at > 60 * self.config.checkpoint_minutes):
                     self.kept.save(self.step, self.state())
                     kept_at = time.monotonic()
@@ -113,12 +113,12 @@ class Loop:
         fruitless = (self.step - self.record.best_step) // self.interval
         return self.config.patience is not None and bool(self.best) and fruitless >= self.config.patience
 
-    def _advance(self, batches: Iterator) -> None:
+    def advance(self, batches: Iterator) -> None:
         """One step, and the validation after it where one is due."""
         started = time.perf_counter()
         images, labels = next(batches)
         self.record.wait_seconds += time.perf_counter() - started
-        rate = self._train_on(images, labels)
+        rate = self.train_on(images, labels)
         due = self.step % self.interval == 0
         train_loss = self._mean_loss() if due else math.nan  # waits for the device, so that the clock tells the truth
         self.record.training_seconds += time.perf_counter() - started
@@ -128,7 +128,7 @@ class Loop:
         if self.step % 5 == 0 or self.step == self.record.steps:
             self._tell()
 
-    def _train_on(self, images: torch.Tensor, labels: torch.Tensor) -> float:
+    def train_on(self, images: torch.Tensor, labels: torch.Tensor) -> float:
         """One optimiser step on this device's share of a batch, in as many parts as memory asks for; the rate used."""
         rate = set_rate(self.optimizer, self.config, self.step, self.record.steps)
         seed = np.random.SeedSequence([self.task.seed, self.step, self.fabric.global_rank])

@@ -11,6 +11,7 @@ from components.shared.checkpoint import WEIGHTS
 from components.train import loop
 from components.train.checkpoints import Checkpoints, PreemptedError
 from components.train.training import fit
+from tests.bench.fuzz_checkpoints import fuzz
 
 # The server process imports PyTorch once; each training is a fork of it that has run nothing yet.
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -25,14 +26,14 @@ def train_until(task, folder, environment, sent, after):
     """Train in this process; send its process group a signal within the step that follows `after` steps."""
     os.setpgrp()
     os.environ.update(environment)
-    steps = loop.Loop._train_on
+    steps = loop.Loop.train_on
 
     def step(self, *batch):
         if sent and self.step == after:
             os.killpg(0, sent)
         return steps(self, *batch)
 
-    loop.Loop._train_on = step
+    loop.Loop.train_on = step
     try:
         record = fit(task, folder)
     except PreemptedError:
@@ -85,3 +86,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(make_task, store, t
     assert checkpoints.newest()["value"] == 2
     store.put_bytes(before, b"")
     assert checkpoints.newest() is None
+
+
+def test_damaged_models_and_checkpoints_are_never_loaded():
+    fuzz(count=30, seed=1)
