@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from components.shared.checkpoint import save_network
 from components.shared.dataset import TileDataset, TrainingBatches, loader
 from components.shared.model import build_network
-from components.shared.runtime import log, progress
+from components.shared.runtime import InputError, log, progress
 from components.shared.transforms import build_augmentation
 from components.train.checkpoints import Checkpoints, PreemptedError, StopSignal
 from components.train.recipe import Loss, freeze, make_optimizer, set_rate, set_training
@@ -183,6 +183,11 @@ class Loop:
             "images_per_second": self.record.images_per_second,
             "data_wait_share": self.record.data_wait_share,
         }
+        if not math.isfinite(point["val_loss"]):
+            raise InputError(
+                f"the validation loss after step {self.step} is {point['val_loss']}: the training has diverged; lower "
+                f"learning_rate ({self.config.learning_rate}), or raise warmup ({self.config.warmup})"
+            )
         best = min((point["val_loss"] for point in self.record.history), default=math.inf)
         self.record.history.append(point)
         if point["val_loss"] < best:

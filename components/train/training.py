@@ -1,5 +1,6 @@
 """Train one candidate: on every device of the machine, from its last checkpoint, within the memory there is."""
 
+import gc
 import os
 import re
 import signal
@@ -48,7 +49,8 @@ def fit(task: Task, folder: Path) -> TrainingRecord:
                     f"{config.architecture} at {config.input_size} px does not fit into the memory of the {device} "
                     "even with one image at a time; choose a smaller input_size or architecture, or a larger device"
                 ) from error
-        torch.cuda.empty_cache()  # not inside `except`: the error's frames hold the tensors
+        gc.collect()  # not inside `except`: the error's frames hold the tensors
+        torch.cuda.empty_cache()
         parts = min(2 * parts, share)
         warn(
             f"out of memory with {share} images at a time: taken in {parts} parts from here on, whose gradients add up "

@@ -4,6 +4,7 @@ from safetensors.torch import load_file
 
 from components.shared.checkpoint import WEIGHTS, load_network
 from components.shared.model import build_network
+from components.shared.runtime import InputError
 from components.train.training import fit, length
 from tests.unit.train.conftest import recipe
 
@@ -60,6 +61,11 @@ def test_a_training_that_gets_no_better_stops_early(make_task, tmp_path):
     record = fit(make_task(steps=40, val_check_interval=0.05, patience=2, **standing_still), tmp_path / "model")
     assert [point["step"] for point in record.history] == [2, 4, 6]
     assert record.best_step == 2
+
+
+def test_a_training_that_diverges_stops_and_says_what_to_change(make_task, tmp_path):
+    with pytest.raises(InputError, match=r"loss after step 3 is (nan|inf).*lower learning_rate \(1e\+30\)"):
+        fit(make_task(learning_rate=1e30), tmp_path / "model")
 
 
 def test_length_is_given_once():
