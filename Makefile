@@ -9,10 +9,10 @@ WORKDIR ?= workdir
 PORT ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint type format compile lock mlflow-ui status promote rollback clean
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' $(MAKEFILE_LIST))
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make .venv with everything in images/dev.lock (PYTHON=python3.12 chooses the interpreter)
 
@@ -63,6 +63,9 @@ lock: $(READY) ## Write images/*.lock anew (UPGRADE=1 takes newer versions)
 	$(LOCK) --extra gpu --extra cli --extra dev --output-file images/dev.lock
 	$(LOCK) --constraint images/dev.lock --output-file images/cpu.lock
 	$(LOCK) --extra gpu --constraint images/dev.lock --output-file images/gpu.lock
+
+bench-train: $(READY) ## Training speed beside the device's ceiling and timm's loader, as ratios
+	@$(BIN)/python tests/bench/bench_train.py
 
 mlflow-ui: $(READY) ## Browse the local runs in MLflow (WORKDIR=folder PORT=5000)
 	@$(BIN)/crack-pipeline mlflow-ui --workdir '$(WORKDIR)' --port '$(PORT)'
