@@ -54,8 +54,17 @@ format: $(READY) ## Put the code into its format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-compile: $(READY) ## Compile the pipeline for a cluster into build/ (PARAMS=file)
-	$(BIN)/crack-pipeline compile --params '$(PARAMS)' --output build/crack-training.yaml
+compile: $(READY) ## Compile the pipeline for a cluster into build/ (PARAMS=file; ALLOW_TAGS=1 before images were pushed)
+	$(BIN)/crack-pipeline compile --params '$(PARAMS)' --output build/crack-training.yaml $(if $(ALLOW_TAGS),--allow-tags)
+
+# make ends with 2 whatever the command ends with; it prints the command's own: 1 failed or refused, 2 not submitted, 3 unseen
+PARAMETERS = $(foreach parameter,$(P),--parameter '$(parameter)')
+pipeline-submit: $(READY) ## Run the pipeline on the cluster of KFP_ENDPOINT (ENV=prod WAIT=1 AGAIN=1 ALLOW_REFUSAL=1 P="seed=2")
+	@$(BIN)/crack-pipeline submit '$(ENV)' $(PARAMETERS) $(if $(WAIT),--wait) $(if $(AGAIN),--again) \
+	  $(if $(ALLOW_REFUSAL),--allow-refusal) $(if $(ALLOW_TAGS),--allow-tags)
+
+pipeline-schedule: $(READY) ## Let the cluster run it by the parameters' schedule (ENV=prod; DO=list, pause, resume or remove)
+	@$(BIN)/crack-pipeline schedule '$(ENV)' $(if $(DO),--$(DO)) $(if $(ALLOW_TAGS),--allow-tags)
 
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --generate-hashes --python-version 3.11 --no-emit-index-url \
   --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
@@ -66,6 +75,9 @@ lock: $(READY) ## Write images/*.lock anew (UPGRADE=1 takes newer versions)
 
 bench-train: $(READY) ## Training speed beside the device's ceiling and timm's loader, as ratios
 	@$(BIN)/python tests/bench/bench_train.py
+
+bench-explain: $(READY) ## Time KernelSHAP in batches against the network called once per coalition
+	@$(BIN)/python -W ignore tests/bench/bench_explain.py
 
 mlflow-ui: $(READY) ## Browse the local runs in MLflow (WORKDIR=folder PORT=5000)
 	@$(BIN)/crack-pipeline mlflow-ui --workdir '$(WORKDIR)' --port '$(PORT)'

@@ -2,26 +2,65 @@
 
 import json
 import os
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
+from components.shared.runtime import InputError
+
+Target = Literal["cpu", "gpu"]
 DIGESTS = Path(__file__).parent.parent / "images" / "digests.json"
-PLACEHOLDER = "unpublished.invalid/concrete-crack-{target}"  # compiles and runs locally; a cluster compile refuses it
+PLACEHOLDER = "unpublished.invalid/concrete-crack-{target}"  # compiles and runs locally; a cluster cannot pull it
+WAY_OUT = "`make images-push REGISTRY=…` builds and pushes the images and writes the file"
 
 
-def container_image(target: Literal["cpu", "gpu"]) -> str:
-    """Return `registry/name@sha256:…` of a build target, or a placeholder where no images were pushed yet.
+def container_image(target: Target) -> str:
+    """Return the image reference of a build target, or a placeholder where no images were pushed yet.
 
     Raises:
-        ValueError: The digest file is not JSON or lacks the target.
+        InputError: The digest file is named but not there, is not JSON, or lacks the target.
     """
-    path = Path(os.environ.get("IMAGE_DIGESTS") or DIGESTS)
+    path = _digest_file()
     if not path.exists():
+        if path != DIGESTS:
+            raise InputError(f"IMAGE_DIGESTS names {path}, which does not exist; {WAY_OUT}")
         return PLACEHOLDER.format(target=target)
     try:
-        return json.loads(path.read_text())[target]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(
-            f'{path}: no container image for target "{target}"; expected {{"cpu": "registry/name@sha256:…", …}}. '
-            "`make images-push REGISTRY=…` writes it"
+        reference = json.loads(path.read_text())[target]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f'{path}: no container image for target "{target}"; expected {{"cpu": "registry/name@sha256:…", '
+            f'"gpu": …}}. {WAY_OUT}'
         ) from error
+    if not isinstance(reference, str) or not reference:
+        raise InputError(f'{path}: the image of target "{target}" is {reference!r}, not a reference. {WAY_OUT}')
+    return reference
+
+
+def check_images(allow_tags: bool = False) -> None:
+    """See that every image is named by its digest, as a cluster needs it.
+
+    Args:
+        allow_tags: Accept tags and placeholders, for development: what a tag names may change between two runs.
+
+    Raises:
+        InputError: There are no digests, or one is malformed; the message says how to get them.
+    """
+    references = {target: container_image(target) for target in get_args(Target)}
+    if allow_tags:
+        return
+    if not _digest_file().exists():
+        raise InputError(
+            f"no digests of the container images: neither {DIGESTS} nor IMAGE_DIGESTS. {WAY_OUT}; --allow-tags "
+            "(make: ALLOW_TAGS=1) does without them, for development"
+        )
+    for target, reference in references.items():
+        if not re.fullmatch(r"[^@\s]+@sha256:[0-9a-f]{64}", reference):
+            raise InputError(
+                f'{_digest_file()}: the image of target "{target}" is {reference}; expected registry/name@sha256: '
+                f"and 64 hexadecimal digits. {WAY_OUT}; --allow-tags (make: ALLOW_TAGS=1) takes tags, for development"
+            )
+
+
+def _digest_file() -> Path:
+    return Path(os.environ.get("IMAGE_DIGESTS") or DIGESTS)

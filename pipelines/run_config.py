@@ -28,34 +28,17 @@ from components.shared.config import Config, StepConfig
 from components.shared.runtime import InputError
 from components.split.config import SplitConfig
 from components.train.config import TrainConfig
+from pipelines.cluster_config import CandidateResources, ClusterConfig
+from pipelines.schedule_config import PipelineName, ScheduleConfig
 
 MAX_CANDIDATES = 4  # select and report have this many slots: KFP cannot pass a list of artifacts to a step
-
-
-class Resources(Config):
-    """What a step's pod asks for, as Kubernetes quantities."""
-
-    cpu: str = "2"
-    memory: str = "8Gi"
-    accelerator: str = Field(default="nvidia.com/gpu", description="resource name; MIG slices have their own")
-    accelerators: int = Field(default=1, ge=0, description="number of accelerators; 0: none")
-    shared_memory: str = Field(default="8Gi", description="/dev/shm, which the data loader's workers need")
-
-
-class ClusterConfig(Config):
-    """How the pipeline's pods run on Kubernetes."""
-
-    s3_secret: str = Field(default="crack-s3", description="Secret with the AWS_* variables")
-    mlflow_secret: str = Field(default="crack-mlflow", description="Secret with the MLFLOW_TRACKING_* variables")
-    cpu_step: Resources = Resources(accelerators=0)
-    retries: int = Field(default=2, ge=0)
 
 
 class Candidate(Config):
     """One network that competes for the registry."""
 
     train: TrainConfig
-    resources: Resources = Resources(cpu="8", memory="32Gi")
+    resources: CandidateResources = CandidateResources()
 
 
 class RunConfig(Config):
@@ -84,6 +67,7 @@ class RunConfig(Config):
     report: ReportConfig = ReportConfig()
     notify: NotifyConfig = NotifyConfig()
     cluster: ClusterConfig = ClusterConfig()
+    schedule: dict[PipelineName, ScheduleConfig] = Field(default={}, description="which pipelines run by themselves")
 
     @field_validator("candidates")
     @classmethod

@@ -24,7 +24,7 @@ from components.report.component import report
 from components.select.component import select
 from components.split.component import split
 from components.train.component import train
-from pipelines.policy import bounded, on_gpu, with_mlflow
+from pipelines.policy import on_cluster, run_limits
 from pipelines.run_config import RunConfig
 
 SLOTS = ("first", "second", "third", "fourth")
@@ -43,21 +43,25 @@ class Branch:
 def training_pipeline(config: RunConfig) -> BaseComponent:
     """Return the pipeline with everything but `data_uri`, `seed` and `run_note` fixed."""
 
-    @dsl.pipeline(name="crack-training", description="Train, evaluate, explain, gate and register crack classifiers")
+    @dsl.pipeline(
+        name="crack-training",
+        description="Train, evaluate, explain, gate and register crack classifiers",
+        pipeline_config=run_limits(config.cluster),
+    )
     def crack_training(data_uri: str = config.data_uri, seed: int = config.seed, run_note: str = config.run_note):
-        done = with_mlflow(bounded(notify(config=config.step_json("notify"), job=JOB), config.cluster), config.cluster)
+        done = on_cluster(notify(config=config.step_json("notify"), job=JOB), config)
         with dsl.ExitHandler(done, name="run"):
-            data = bounded(ingest(data_uri=data_uri, config=config.step_json("ingest"), job=JOB), config.cluster)
+            data = on_cluster(ingest(data_uri=data_uri, config=config.step_json("ingest"), job=JOB), config)
             parts = split(manifest=data.outputs["manifest"], config=config.step_json("split"), seed=seed, job=JOB)
-            bounded(parts, config.cluster)
+            on_cluster(parts, config)
             tiles = {"manifest": data.outputs["manifest"], "splits": parts.outputs["splits"]}
             today = champion(**tiles, config=config.step_json("predict"), job=JOB)
-            with_mlflow(bounded(today, config.cluster), config.cluster)
+            on_cluster(today, config, config.cluster.champion)
             branches = {name: _branch(name, config, tiles, seed, today) for name in config.candidates}
             dossiers = {
                 slot: branch.dossier.outputs["dossier"] for slot, branch in zip(SLOTS, branches.values(), strict=False)
             }
-            choice = bounded(select(**dossiers, config=config.step_json("select"), job=JOB), config.cluster)
+            choice = on_cluster(select(**dossiers, config=config.step_json("select"), job=JOB), config)
             registration = _register(config, tiles, branches, choice)
             pages = {"data_page": data.outputs["page"], "split_page": parts.outputs["page"]}
             facts = {"seed": seed, "run_note": run_note, "data_uri": data_uri, "config": config.step_json("report")}
@@ -70,26 +74,26 @@ def training_pipeline(config: RunConfig) -> BaseComponent:
                 **facts,
                 job=JOB,
             )
-            bounded(document, config.cluster)
+            on_cluster(document, config)
 
     return crack_training
 
 
 def _branch(name: str, config: RunConfig, tiles: dict, seed: int, today: PipelineTask) -> Branch:
-    cluster, resources = config.cluster, config.candidates[name].resources
+    resources = config.candidates[name].resources
     common = {"job": JOB}
 
     def named(task: PipelineTask) -> PipelineTask:
         return task.set_display_name(f"{task.name.rstrip('-0123456789')} {name}")
 
     trained = named(train(**tiles, config=config.step_json("train", name), seed=seed, **common))
-    on_gpu(with_mlflow(bounded(trained, cluster, resources), cluster), resources)
+    on_cluster(trained, config, resources.train)
     model = {"model": trained.outputs["model"]}
     answers = named(predict(**model, **tiles, config=config.step_json("predict", name), seed=seed, **common))
-    on_gpu(bounded(answers, cluster, resources), resources)
+    on_cluster(answers, config, resources.predict)
     predictions = {"predictions": answers.outputs["predictions"]}
     scores = named(evaluate(**predictions, config=config.step_json("evaluate", name), **common))
-    bounded(scores, cluster)
+    on_cluster(scores, config)
     calibration = {"calibration": scores.outputs["calibration"]}
     explained = named(
         explain(
@@ -102,14 +106,15 @@ def _branch(name: str, config: RunConfig, tiles: dict, seed: int, today: Pipelin
             **common,
         )
     )
-    on_gpu(bounded(explained, cluster, resources), resources)
-    shift = named(drift(**tiles, **predictions, config=config.step_json("drift", name), seed=seed, **common))
-    bounded(shift, cluster)
+    on_cluster(explained, config, resources.explain)
+    shift = named(drift(**model, **tiles, **predictions, config=config.step_json("drift", name), seed=seed, **common))
+    on_cluster(shift, config)
     measured = {"evaluation": scores, "explanation": explained, "drift": shift}
     verdict = named(
         gate(
             **{name: task.outputs["measurements"] for name, task in measured.items()},
             **{f"{name}_page": task.outputs["page"] for name, task in {"training": trained, **measured}.items()},
+            reference_profile=shift.outputs["reference_profile"],
             **predictions,
             **calibration,
             champion=today.outputs["predictions"],
@@ -117,7 +122,7 @@ def _branch(name: str, config: RunConfig, tiles: dict, seed: int, today: Pipelin
             **common,
         )
     )
-    with_mlflow(bounded(verdict, cluster), cluster)
+    on_cluster(verdict, config)
     return Branch(model=trained, answers=answers, dossier=verdict)
 
 
@@ -135,11 +140,11 @@ def _register(config: RunConfig, tiles: dict, branches: dict[str, Branch], choic
                 config=config.step_json("registration", name),
                 job=JOB,
             )
-            with_mlflow(bounded(registered, config.cluster), config.cluster)
+            on_cluster(registered, config)
             records.append(registered.outputs["Output"])
     with dsl.Else(name="no winner"):
         refused = refuse(choice=choice.outputs["choice"], config=config.step_json("registration"), job=JOB)
-        bounded(refused, config.cluster)
+        on_cluster(refused, config)
         records.append(refused.outputs["Output"])
     return dsl.OneOf(*records)
 

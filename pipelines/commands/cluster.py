@@ -16,12 +16,17 @@ def compile_training(
     output: Annotated[Path, typer.Option(help="YAML file to write.")],
     params: Params = LOCAL_PARAMS,
     override: Override = None,
+    allow_tags: Annotated[
+        bool, typer.Option("--allow-tags", help="Take images by tag or placeholder, for development.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
-    """Compile the training pipeline for a cluster."""
+    """Compile the training pipeline for a cluster; its images must be named by digest."""
     with reporting_errors(debug):
+        from components.container_images import check_images
         from pipelines.run_config import load_run_config
 
+        check_images(allow_tags)
         config = load_run_config(params, override or [])
         from pipelines.training import compile_pipeline
 

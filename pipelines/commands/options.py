@@ -22,8 +22,13 @@ LOCAL_PARAMS = Path(__file__).parents[1] / "params" / "local.yaml"
 
 
 @contextlib.contextmanager
-def reporting_errors(debug: bool) -> Iterator[None]:
-    """Turn an error into one line on standard error and the process's exit status."""
+def reporting_errors(debug: bool, crash: int = 1) -> Iterator[None]:
+    """Turn an error into one line on standard error and the process's exit status.
+
+    Args:
+        debug: Show the traceback too.
+        crash: Exit status of an error that is not the user's to mend.
+    """
     try:
         yield
     except KeyboardInterrupt:
@@ -31,7 +36,7 @@ def reporting_errors(debug: bool) -> Iterator[None]:
     except InputError as error:
         _fail(f"error: {error}", 2, debug)
     except Exception as error:
-        _fail(f"error: {error or type(error).__name__}", 1, debug)
+        _fail(f"error: {error or type(error).__name__}", crash, debug)
 
 
 def _fail(message: str, status: int, debug: bool) -> NoReturn:

@@ -1,0 +1,122 @@
+"""A pipeline compiled for a cluster: the version that it is, and what is known of it without asking KFP."""
+
+import hashlib
+import importlib
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.shared.runtime import InputError
+from pipelines.run_config import RunConfig
+
+ROOT = Path(__file__).parents[1]
+MODULES = {"crack-training": "pipelines.training"}  # each with compile_pipeline(config, output)
+READERS: dict[str, Callable[[str], Any]] = {
+    "STRING": str,
+    "NUMBER_INTEGER": int,
+    "NUMBER_DOUBLE": float,
+    "BOOLEAN": {"true": True, "false": False}.get,
+}
+
+
+@dataclass(frozen=True)
+class CompiledPipeline:
+    """One pipeline, compiled.
+
+    Attributes:
+        name: Its name in KFP.
+        version: Git commit and digest of the document, which holds every parameter and image: it names one content.
+        file: The document, YAML.
+        description: A sentence for people.
+        parameters: Run-time parameters: name to (KFP's type, default).
+        tasks: Task as KFP's API names it, to task as people name it.
+    """
+
+    name: str
+    version: str
+    file: Path
+    description: str
+    parameters: dict[str, tuple[str, Any]]
+    tasks: dict[str, str]
+
+    def arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values of every run-time parameter: those given, of the parameter's type, else the defaults.
+
+        Raises:
+            InputError: A parameter is given that the pipeline does not have, or a value of another type.
+        """
+        for name in given:
+            if name not in self.parameters:
+                raise InputError(
+                    f'{self.name} has no run-time parameter "{name}"; it has {", ".join(sorted(self.parameters))}. '
+                    "Everything else stands in the parameter file"
+                )
+        defaults = {name: _typed(name, kind, default) for name, (kind, default) in self.parameters.items()}
+        return defaults | {name: _typed(name, self.parameters[name][0], value) for name, value in given.items()}
+
+
+def compile_version(name: str, config: RunConfig, revision: str, folder: Path) -> CompiledPipeline:
+    """Compile a pipeline into a folder.
+
+    Args:
+        name: Pipeline, one of `MODULES`.
+        config: Its parameters.
+        revision: The code's version, the first part of the version's name.
+        folder: Where the document is written.
+    """
+    file = folder / f"{name}.yaml"
+    importlib.import_module(MODULES[name]).compile_pipeline(config, file)
+    content = file.read_bytes()
+    spec = next(yaml.safe_load_all(content))
+    inputs = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    graphs = [spec["root"], *spec["components"].values()]
+    return CompiledPipeline(
+        name=name,
+        version=f"{revision}-{hashlib.sha256(content).hexdigest()[:12]}",
+        file=file,
+        description=spec["pipelineInfo"].get("description", ""),
+        parameters={key: (value["parameterType"], value.get("defaultValue")) for key, value in inputs.items()},
+        tasks={
+            key: task["taskInfo"]["name"]
+            for graph in graphs
+            for key, task in graph.get("dag", {}).get("tasks", {}).items()
+        },
+    )
+
+
+def git_revision(root: Path = ROOT) -> str:
+    """Return the checkout's commit, its first 12 digits, with "-dirty" behind it where a file differs from it.
+
+    The file of image digests does not count: the build writes it, and it is in the compiled document.
+
+    Raises:
+        InputError: This is no checkout, or git is not installed.
+    """
+    try:
+        commit = _git(root, "rev-parse", "--short=12", "HEAD")
+        dirty = _git(root, "status", "--porcelain", "--", ".", ":!images/digests.json")
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise InputError(
+            f"{root} is no git checkout, whose commit names the version; submit from a clone, or give --revision"
+        ) from error
+    return f"{commit}-dirty" if dirty else commit
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _typed(name: str, kind: str, value: Any) -> Any:
+    try:
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        typed = READERS[kind](text.removesuffix(".0") if kind == "NUMBER_INTEGER" else text)
+    except ValueError:
+        typed = None
+    if typed is None:
+        raise InputError(f'run-time parameter "{name}" is a {kind.lower()}; {value!r} is none')
+    return typed
