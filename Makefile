@@ -9,10 +9,10 @@ WORKDIR ?= workdir
 PORT ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint type format compile lock mlflow-ui clean
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' $(MAKEFILE_LIST))
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make .venv with everything in images/dev.lock (PYTHON=python3.12 chooses the interpreter)
 
@@ -64,8 +64,22 @@ lock: $(READY) ## Write images/*.lock anew (UPGRADE=1 takes newer versions)
 	$(LOCK) --constraint images/dev.lock --output-file images/cpu.lock
 	$(LOCK) --extra gpu --constraint images/dev.lock --output-file images/gpu.lock
 
+bench-train: $(READY) ## Training speed beside the device's ceiling and timm's loader, as ratios
+	@$(BIN)/python tests/bench/bench_train.py
+
 mlflow-ui: $(READY) ## Browse the local runs in MLflow (WORKDIR=folder PORT=5000)
 	@$(BIN)/crack-pipeline mlflow-ui --workdir '$(WORKDIR)' --port '$(PORT)'
+
+# the registry of MLFLOW_TRACKING_URI where that is set, else the workdir's
+REGISTRY = $(if $(MLFLOW_TRACKING_URI),,--workdir '$(WORKDIR)')
+status: $(READY) ## Show the registered versions and who is champion
+	@$(BIN)/crack-pipeline status $(REGISTRY)
+
+promote: $(READY) ## Make a version champion (VERSION=number BY=name WHY=text)
+	@$(BIN)/crack-pipeline promote '$(VERSION)' --by '$(BY)' --why '$(WHY)' $(REGISTRY)
+
+rollback: $(READY) ## Make the previous champion champion again (BY=name WHY=text)
+	@$(BIN)/crack-pipeline rollback --by '$(BY)' --why '$(WHY)' $(REGISTRY)
 
 clean: ## Remove build output and caches; the workdir and .venv stay
 	rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
