@@ -66,6 +66,28 @@ pipeline-submit: $(READY) ## Run the pipeline on the cluster of KFP_ENDPOINT (EN
 pipeline-schedule: $(READY) ## Let the cluster run it by the parameters' schedule (ENV=prod; DO=list, pause, resume or remove)
 	@$(BIN)/crack-pipeline schedule '$(ENV)' $(if $(DO),--$(DO)) $(if $(ALLOW_TAGS),--allow-tags)
 
+images/base.txt:
+	@images/resolve-base.sh > $@ || { rm -f $@; exit 1; }
+	@echo "$@: $$(cat $@); commit it"
+
+BASE := $(if $(BASE_IMAGE),,images/base.txt)
+images: $(BASE) ## Build the container images (ENGINE=podman BASE_IMAGE=name@sha256:… CA_BUNDLE=file BUILD_OPTIONS=…)
+	images/build.sh cpu gpu
+
+images-push: $(BASE) ## Push them and write images/digests.json (REGISTRY=host/folder)
+	images/push.sh '$(REGISTRY)'
+
+test-images: $(READY) $(BASE) ## Build the cpu image and run the CPU steps in it, locked down (BASE_IMAGE=localhost/… for a stand-in)
+	image=$$(images/build.sh cpu) && CPU_IMAGE=$$image $(BIN)/pytest --quiet tests/images
+
+CHECKOV := build/checkov/bin/checkov
+$(CHECKOV): # pins other versions than ours, hence an environment of its own
+	$(BIN)/python -m venv build/checkov
+	$(BIN)/uv pip install --quiet --python build/checkov/bin/python checkov==3.3.30
+
+test-manifests: $(READY) $(CHECKOV) ## Render, validate and check the Kubernetes manifests (needs kubectl 1.27 or newer)
+	CHECKOV=$(CHECKOV) $(BIN)/pytest --quiet tests/manifests
+
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --generate-hashes --python-version 3.11 --no-emit-index-url \
   --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 lock: $(READY) ## Write images/*.lock anew (UPGRADE=1 takes newer versions)
