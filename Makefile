@@ -9,7 +9,8 @@ WORKDIR ?= workdir
 PORT ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint type format compile pipeline-submit pipeline-schedule lock mlflow-ui clean
+.PHONY: help setup run test check lint type format compile pipeline-submit pipeline-schedule pipeline-manifest lock \
+  mlflow-ui status promote rollback clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +67,10 @@ pipeline-submit: $(READY) ## Run the pipeline on the cluster of KFP_ENDPOINT (EN
 pipeline-schedule: $(READY) ## Let the cluster run it by the parameters' schedule (ENV=prod; DO=list, pause, resume or remove)
 	@$(BIN)/crack-pipeline schedule '$(ENV)' $(if $(DO),--$(DO)) $(if $(ALLOW_TAGS),--allow-tags)
 
+pipeline-manifest: $(READY) ## Write it as Kubernetes resources into build/, for GitOps (ENV=prod NAMESPACE=team)
+	@$(BIN)/crack-pipeline manifest '$(ENV)' --output build/crack-training-$(ENV).yaml \
+	  $(if $(NAMESPACE),--namespace '$(NAMESPACE)') $(if $(ALLOW_TAGS),--allow-tags)
+
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --generate-hashes --python-version 3.11 --no-emit-index-url \
   --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 lock: $(READY) ## Write images/*.lock anew (UPGRADE=1 takes newer versions)
@@ -75,6 +80,17 @@ lock: $(READY) ## Write images/*.lock anew (UPGRADE=1 takes newer versions)
 
 mlflow-ui: $(READY) ## Browse the local runs in MLflow (WORKDIR=folder PORT=5000)
 	@$(BIN)/crack-pipeline mlflow-ui --workdir '$(WORKDIR)' --port '$(PORT)'
+
+# the registry of MLFLOW_TRACKING_URI where that is set, else the workdir's
+REGISTRY = $(if $(MLFLOW_TRACKING_URI),,--workdir '$(WORKDIR)')
+status: $(READY) ## Show the registered versions and who is champion
+	@$(BIN)/crack-pipeline status $(REGISTRY)
+
+promote: $(READY) ## Make a version champion (VERSION=number BY=name WHY=text)
+	@$(BIN)/crack-pipeline promote '$(VERSION)' --by '$(BY)' --why '$(WHY)' $(REGISTRY)
+
+rollback: $(READY) ## Make the previous champion champion again (BY=name WHY=text)
+	@$(BIN)/crack-pipeline rollback --by '$(BY)' --why '$(WHY)' $(REGISTRY)
 
 clean: ## Remove build output and caches; the workdir and .venv stay
 	rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

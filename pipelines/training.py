@@ -36,6 +36,7 @@ class Branch:
     """What a candidate's branch leaves for the steps behind it."""
 
     model: PipelineTask
+    answers: PipelineTask
     dossier: PipelineTask
 
 
@@ -121,7 +122,7 @@ def _branch(name: str, config: RunConfig, tiles: dict, seed: int, today: Pipelin
         )
     )
     on_cluster(verdict, config)
-    return Branch(model=trained, dossier=verdict)
+    return Branch(model=trained, answers=answers, dossier=verdict)
 
 
 def _register(config: RunConfig, tiles: dict, branches: dict[str, Branch], choice: PipelineTask) -> dsl.OneOf:
@@ -132,6 +133,7 @@ def _register(config: RunConfig, tiles: dict, branches: dict[str, Branch], choic
         with won:
             registered = register(
                 model=branch.model.outputs["model"],
+                predictions=branch.answers.outputs["predictions"],
                 dossier=branch.dossier.outputs["dossier"],
                 **tiles,
                 config=config.step_json("registration", name),
@@ -146,6 +148,12 @@ def _register(config: RunConfig, tiles: dict, branches: dict[str, Branch], choic
     return dsl.OneOf(*records)
 
 
-def compile_pipeline(config: RunConfig, output: Path) -> None:
-    """Write the compiled pipeline as YAML, the same bytes for the same parameters."""
-    compiler.Compiler().compile(training_pipeline(config), str(output))
+def compile_pipeline(config: RunConfig, output: Path, **options: Any) -> None:
+    """Write the compiled pipeline as YAML, the same bytes for the same parameters.
+
+    Args:
+        config: Everything but the run-time parameters.
+        output: File to write.
+        options: Further arguments of KFP's compiler.
+    """
+    compiler.Compiler().compile(training_pipeline(config), str(output), **options)

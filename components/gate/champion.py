@@ -39,16 +39,22 @@ class Comparison:
     pairs: pd.DataFrame | None = None
 
 
-def compare(candidate: Predictions, champion: Predictions, config: ChampionConfig) -> Comparison:
+def compare(candidate: Predictions, champion: Predictions, version: str, config: ChampionConfig) -> Comparison:
     """Compare candidate and champion on the clean test images that both tables hold.
 
     The interval of the difference is by bootstrap over groups, the same groups drawn for both. McNemar's test, exact,
     asks whether either is right more often where they disagree at P(crack) >= 0.5; it takes images as independent,
     so it informs and decides nothing.
 
+    Args:
+        candidate: Its predictions.
+        champion: The champion's; empty where it knew every test image.
+        version: The champion's version, "" where there is none.
+        config: Metric, margin and what is asked of the difference.
+
     Source: McNemar 1947; non-inferiority by the lower end of the interval, as in Piaggio et al. 2012 (CONSORT).
     """
-    if champion.table.empty:
+    if not version:
         return Comparison("no champion", "There is no champion yet, so only the absolute limits were asked.")
     mine, theirs = candidate.clean("test"), champion.clean("test")
     pairs = mine.merge(theirs[["sample_id", "p_crack"]], on="sample_id", suffixes=("", "_champion"))

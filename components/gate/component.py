@@ -35,7 +35,7 @@ def gate(
         explanation_page: Page of explain.
         drift_page: Page of drift.
         predictions: The candidate's predictions folder.
-        champion: The champion's predictions folder; an empty table where there is no champion.
+        champion: The champion's predictions folder; metadata: its version, "" where there is no champion.
         config: GateConfig as JSON.
         job: The pipeline job's id.
 
@@ -54,7 +54,8 @@ def gate(
         pages = {"training": training_page.path, "evaluation": evaluation_page.path}
         pages |= {"explanation": explanation_page.path, "drift": drift_page.path}
         scored = (predictions.path, champion.path)
-        verdict = write_dossier(tables, calibration.path, pages, scored, dossier.path, parsed)
+        version = champion.metadata.get("version", "")
+        verdict = write_dossier(tables, calibration.path, pages, scored, version, dossier.path, parsed)
         metrics.log_metric("passed", int(verdict["passed"]))
         metrics.log_metric("limits_failed", sum(not row["passed"] for row in verdict["rows"]))
         keep_dossier(verdict, dossier.path, summary.path, job, parsed)

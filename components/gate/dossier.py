@@ -22,6 +22,7 @@ def write_dossier(
     calibration: str | Path,
     pages: Mapping[str, str | Path],
     predictions: tuple[str | Path, str | Path],
+    version: str,
     folder: str | Path,
     config: GateConfig,
 ) -> dict:
@@ -32,6 +33,7 @@ def write_dossier(
         calibration: The candidate's calibration.json.
         pages: name -> HTML page, kept as `<name>.html`.
         predictions: The candidate's and the champion's predictions folders; the champion's may be empty.
+        version: The champion's version, "" where there is none.
         folder: Written: verdict.json, measurements.parquet, calibration.json and the pages.
         config: Limits and comparison.
 
@@ -43,14 +45,19 @@ def write_dossier(
     comparison = OFF
     if config.champion:
         candidate, champion = (read_predictions(path) for path in predictions)
-        comparison = compare(candidate, champion, config.champion)
+        comparison = compare(candidate, champion, version, config.champion)
     rows = [row for path in measurements for row in read_measurements(path)] + list(comparison.measurements)
     judged = judge(rows, config.limits + comparison.limits)
     verdict = {
         "candidate": config.candidate,
         "passed": all(row.passed for row in judged),
         "rows": [asdict(row) for row in judged],
-        "champion": {"verdict": comparison.verdict, "text": comparison.text, "left_out": comparison.left_out},
+        "champion": {
+            "version": version,
+            "verdict": comparison.verdict,
+            "text": comparison.text,
+            "left_out": comparison.left_out,
+        },
     }
     (folder / "verdict.json").write_text(json.dumps(verdict, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     write_measurements(rows, folder / "measurements.parquet")

@@ -2,42 +2,64 @@
 
 from pathlib import Path
 
+import pandas as pd
+
 from components.predict.config import PredictConfig
 from components.shared import tracking
 from components.shared.manifest import read_manifest, read_splits, rows_of
-from components.shared.predictions import empty_predictions, write_predictions
+from components.shared.predictions import Predictions, empty_predictions, write_predictions
 from components.shared.runtime import log
 
 
 def predict_champion(manifest_path: str, splits_path: str, config: PredictConfig, folder: str) -> str:
-    """Predict the test split with the registered model's champion.
+    """Predict the test split with the registered model's champion, less what the champion learnt from.
 
     Args:
         manifest_path: The data set version's manifest.
         splits_path: Table (sample_id, split).
         config: Batch, precision and the registered model's name.
-        folder: Gets predictions.parquet and embeddings.npy.
+        folder: Gets predictions.parquet and embeddings.npy; an empty table where there is no champion, or where it
+            learnt from every test image or its photo.
 
     Returns:
         The champion's version, "" where there is none.
     """
-    version = tracking.version_by_alias(config.model_name, "champion")
+    version = tracking.version_by_alias(config.model_name, tracking.CHAMPION)
     if version is None:
         log.info("%s has no champion yet", config.model_name)
-        nobody = empty_predictions()
-        write_predictions(nobody.table, nobody.embeddings, folder)
-        return ""
-    from components.predict.prediction import (
-        run_network,
-    )  # late: without a champion there is nothing to import torch for
+        answers = empty_predictions()
+    else:
+        answers = _answers(version, manifest_path, splits_path, config)
+    write_predictions(answers.table, answers.embeddings, folder)
+    return version or ""
+
+
+def _answers(version: str, manifest_path: str, splits_path: str, config: PredictConfig) -> Predictions:
+    fetched = tracking.download_version(config.model_name, version)
+    manifest, splits = read_manifest(manifest_path), read_splits(splits_path)
+    test = rows_of(manifest, splits, "test").assign(split="test")
+    rows = unknown_rows(test, pd.read_parquet(fetched / "training_rows.parquet"))
+    log.info("champion, version %s: %d of %d test images are new to it", version, len(rows), len(test))
+    if rows.empty:
+        return empty_predictions()
+    # late: without a champion there is nothing to import torch for
+    from components.predict.prediction import run_network
     from components.shared.checkpoint import load_network
     from components.shared.shards import fetch
     from components.shared.storage import Store
 
-    network = load_network(tracking.download_model(config.model_name, version))
-    manifest, splits = read_manifest(manifest_path), read_splits(splits_path)
+    network = load_network(fetched / "model")
     tiles = fetch(Store(config.store), manifest.digest, config.cache, config.cache_size)
-    rows = rows_of(manifest, splits, "test").assign(split="test")
     table, embeddings = run_network(network, rows, Path(tiles), config, f"champion, version {version}")
-    write_predictions(table.assign(condition="after"), embeddings, folder)
-    return version
+    return Predictions(table.assign(condition="after"), embeddings)
+
+
+def unknown_rows(rows: pd.DataFrame, learnt: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of which neither the image nor the photo is among those learnt from, index from 0.
+
+    Args:
+        rows: sample_id, group_id.
+        learnt: sample_id, group_id of a version's training and validation splits.
+    """
+    known = rows["sample_id"].isin(learnt["sample_id"]) | rows["group_id"].isin(learnt["group_id"])
+    return rows[~known].reset_index(drop=True)

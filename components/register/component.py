@@ -8,16 +8,18 @@ from components.container_images import container_image
 @dsl.component(base_image=container_image("gpu"), install_kfp_package=False)
 def register(
     model: dsl.Input[dsl.Model],
+    predictions: dsl.Input[dsl.Dataset],
     dossier: dsl.Input[dsl.Artifact],
     manifest: dsl.Input[dsl.Dataset],
     splits: dsl.Input[dsl.Dataset],
     config: str,
     job: str,
 ) -> str:
-    """Register the winner in MLflow and give it the alias challenger.
+    """Register the winner in MLflow, check that it answers as measured, and give it the alias challenger.
 
     Args:
         model: The winner's saved-model folder.
+        predictions: The winner's predictions folder.
         dossier: The winner's dossier.
         manifest: The data set version's manifest.
         splits: Table (sample_id, split).
@@ -30,12 +32,13 @@ def register(
     import json
 
     from components.register.config import RegisterConfig
-    from components.register.registration import register_winner
+    from components.register.registration import Winner, register_winner
     from components.shared.runtime import step
 
     parsed = RegisterConfig.model_validate_json(config)
     with step("register", job, parsed.store):
-        return json.dumps(register_winner(model.path, dossier.path, manifest.path, splits.path, parsed, job))
+        winner = Winner(model.path, predictions.path, dossier.path, manifest.path, splits.path)
+        return json.dumps(register_winner(winner, parsed, job))
 
 
 @dsl.component(base_image=container_image("cpu"), install_kfp_package=False)

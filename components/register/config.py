@@ -1,4 +1,4 @@
-"""Where the winner is registered."""
+"""What a registered version is checked against, and the example that goes with it."""
 
 from pydantic import Field
 
@@ -6,6 +6,13 @@ from components.shared.config import StepConfig
 
 
 class RegisterConfig(StepConfig):
-    """How much of the data goes with the registered model as an example."""
+    """The infra check and the input example."""
 
     examples: int = Field(default=2, ge=2, le=16, description="test tiles in the input example")
+    checked: int = Field(default=16, ge=2, description="test tiles that the version must answer as measured")
+    tolerance: float = Field(
+        default=1e-4, gt=0, description="P(crack): registered version against the saved network, both in float32"
+    )
+    measured_tolerance: float = Field(
+        default=0.05, gt=0, description="P(crack): saved network in float32 against predict, which may use bfloat16"
+    )

@@ -17,7 +17,10 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from components.shared.runtime import InputError
 
-JOB, CANDIDATE = "crack.job", "crack.candidate"
+JOB, CANDIDATE = "crack.job", "crack.candidate"  # tags of runs and of registered versions
+# tags of registered versions: the data set's digest, "passed", and "passed" or what the infra check found wrong
+DATASET, VERDICT, CHECKED = "crack.dataset", "crack.verdict", "crack.infra_check"
+CHALLENGER, CHAMPION = "challenger", "champion"  # aliases
 _PARAMS_PER_CALL, _PARAM_LENGTH = 100, 6000  # the tracking API's limits
 
 
@@ -137,14 +140,19 @@ def version_by_alias(name: str, alias: str) -> str | None:
         raise
 
 
-def download_model(name: str, version: str) -> Path:
-    """Fetch a registered version and return its saved-model folder (model.safetensors, model.json)."""
+def version_by_run(name: str, run_id: str) -> str | None:
+    """Return the version of a registered model that was made of a run's model, or None."""
+    found = client().search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+    return str(min(int(version.version) for version in found)) if found else None
+
+
+def download_version(name: str, version: str) -> Path:
+    """Fetch a registered version.
+
+    Returns:
+        The folder of its artifacts: `model/` (a saved-model folder), `calibration.json`, `training_rows.parquet` and,
+        where drift left one, `reference_profile.parquet`.
+    """
     from mlflow.artifacts import download_artifacts
 
-    return Path(download_artifacts(f"models:/{name}/{version}")) / "artifacts" / "model"
-
-
-def version_by_job(name: str, job: str) -> str | None:
-    """Return the version that a pipeline job registered, or None."""
-    found = client().search_model_versions(f"name = '{name}' and tags.`{JOB}` = '{job}'")
-    return str(found[0].version) if found else None
+    return Path(download_artifacts(f"models:/{name}/{version}")) / "artifacts"

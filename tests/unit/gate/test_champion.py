@@ -41,7 +41,7 @@ def scored(skill: float, seed: int, images: int = 400, group: int = 4) -> Predic
 )
 def test_better_equal_and_worse(skill: float, require: str, verdict: str, passed: bool) -> None:
     champion, candidate = scored(3.0, seed=1), scored(skill, seed=1 if skill == 3 else 2)
-    found = compare(candidate, champion, ChampionConfig(margin=0.02, require=require))
+    found = compare(candidate, champion, "3", ChampionConfig(margin=0.02, require=require))
     assert found.verdict == verdict
     difference = found.measurements[0]
     expected = [roc_auc_score(p.table.label, p.table.p_crack) for p in (candidate, champion)]
@@ -54,7 +54,7 @@ def test_better_equal_and_worse(skill: float, require: str, verdict: str, passed
 def test_pairing_is_by_image_and_what_the_champion_knew_is_left_out() -> None:
     candidate, champion = scored(3.0, seed=1), scored(3.0, seed=1)
     shuffled = champion.table.sample(frac=1, random_state=0).head(300)
-    found = compare(candidate, Predictions(shuffled, np.zeros((300, 1))), ChampionConfig())
+    found = compare(candidate, Predictions(shuffled, np.zeros((300, 1))), "3", ChampionConfig())
     assert found.left_out == 100
     assert "100 were left out" in found.text
     assert found.measurements[0].value == 0
@@ -62,14 +62,14 @@ def test_pairing_is_by_image_and_what_the_champion_knew_is_left_out() -> None:
 
 
 def test_the_first_model_meets_absolute_limits_only_and_is_told_so() -> None:
-    found = compare(scored(3.0, seed=1), empty_predictions(), ChampionConfig())
+    found = compare(scored(3.0, seed=1), empty_predictions(), "", ChampionConfig())
     assert (found.verdict, found.limits) == ("no champion", ())
     assert "only the absolute limits" in found.text
 
 
 def test_too_few_common_images_refuse_with_a_reason() -> None:
     champion = scored(3.0, seed=1, images=10)
-    found = compare(scored(3.0, seed=1), champion, ChampionConfig())
+    found = compare(scored(3.0, seed=1), champion, "3", ChampionConfig())
     assert found.verdict == "not comparable"
     assert np.isnan(found.measurements[0].value)
     assert "only 10 of 400 test images are unknown to the champion" in found.text

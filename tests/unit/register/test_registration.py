@@ -6,13 +6,18 @@ import pandas as pd
 import pytest
 import torch
 
+from components.predict.champion import unknown_rows
+from components.predict.config import PredictConfig
+from components.predict.prediction import predict_splits
 from components.register.config import RegisterConfig
 from components.register.refusal import record_refusal
-from components.register.registration import register_winner
+from components.register.registration import Winner, register_winner
 from components.shared import tracking
 from components.shared.calibration import Calibration, write_calibration
 from components.shared.checkpoint import load_network, save_network
+from components.shared.manifest import read_manifest, read_splits, rows_of
 from components.shared.model import build_network, describe
+from components.shared.predictions import read_predictions, write_predictions
 from tests.unit.tiny_version import commit_tiny_version, tile
 
 
@@ -27,8 +32,12 @@ def winner(store, s3, tmp_path, monkeypatch):
     save_network(build_network(describe("resnet10t", "none", 32, 0.0, 0.0, "none", 1)), tmp_path / "model")
     (tmp_path / "dossier").mkdir()
     write_calibration(Calibration(2.0, 0.4, "a test"), tmp_path / "dossier" / "calibration.json")
-    config = RegisterConfig(store=s3, cache=str(tmp_path / "cache"), candidate="cnn")
-    return str(tmp_path / "model"), str(tmp_path / "dossier"), str(manifest), str(splits), config
+    cache = str(tmp_path / "cache")
+    predict = PredictConfig(store=s3, cache=cache, train_sample=30, precision="fp32", workers=0)
+    model, answers = str(tmp_path / "model"), str(tmp_path / "predictions")
+    predict_splits(model, str(manifest), str(splits), predict, 1, answers)
+    given = Winner(model, answers, str(tmp_path / "dossier"), str(manifest), str(splits))
+    return given, RegisterConfig(store=s3, cache=cache, candidate="cnn", checked=4)
 
 
 def test_the_registered_version_answers_as_the_saved_network_does(winner):
@@ -37,27 +46,54 @@ def test_the_registered_version_answers_as_the_saved_network_does(winner):
     model = mlflow.pyfunc.load_model("models:/crack-classifier@challenger")
     tiles = [tile(label, number, size=32) for label in (0, 1) for number in range(3)]
     answers = model.predict(pd.DataFrame({"image": [_base64(data) for data in tiles]}))
-    expected = Calibration(2.0, 0.4).p_crack(*_logits(winner[0], tiles).T)
+    expected = Calibration(2.0, 0.4).p_crack(*_logits(winner[0].model, tiles).T)
     np.testing.assert_allclose(answers["p_crack"], expected, atol=1e-6)
     assert answers["label"].tolist() == ["crack" if p >= 0.4 else "no_crack" for p in expected]
     assert model.metadata.signature.inputs.input_names() == ["image"]
     assert len(model.input_example) == 2
+    kept = tracking.download_version("crack-classifier", "1")
+    weights, original = (load_network(folder).backbone.state_dict() for folder in (kept / "model", winner[0].model))
+    assert all(torch.equal(tensor, original[name]) for name, tensor in weights.items())
+    _check_what_it_learnt_from(pd.read_parquet(kept / "training_rows.parquet"), winner[0])
 
 
-def test_a_job_registers_once_and_two_jobs_twice(winner):
-    assert register_winner(*winner, job="job-1")["version"] == "1"
+def _check_what_it_learnt_from(learnt, given):
+    manifest, splits = read_manifest(given.manifest), read_splits(given.splits)
+    rows = {split: rows_of(manifest, splits, split) for split in ("train", "val", "test")}
+    assert set(learnt["sample_id"]) == {*rows["train"]["sample_id"], *rows["val"]["sample_id"]}
+    assert unknown_rows(rows["val"], learnt).empty
+    assert len(unknown_rows(rows["test"], learnt)) == len(rows["test"])
+    same_photo = rows["test"].assign(group_id=[*rows["train"]["group_id"].head(1), *rows["test"]["group_id"][1:]])
+    assert unknown_rows(same_photo, learnt)["sample_id"].tolist() == rows["test"]["sample_id"].tolist()[1:]
+
+
+def test_a_job_registers_once_though_cut_short_and_the_newest_is_challenger(winner, monkeypatch):
+    client = tracking.client()
+    with monkeypatch.context() as killed:
+        killed.setattr(client, "set_model_version_tag", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            register_winner(*winner, job="job-1")
+    assert tracking.version_by_alias("crack-classifier", "challenger") is None
     assert register_winner(*winner, job="job-1")["version"] == "1"
     assert register_winner(*winner, job="job-2")["version"] == "2"
+    assert register_winner(*winner, job="job-1")["version"] == "1"  # a retry of the older one
     assert tracking.version_by_alias("crack-classifier", "challenger") == "2"
     assert tracking.version_by_alias("crack-classifier", "champion") is None
+    versions = {version.version: version.tags for version in client.search_model_versions("name='crack-classifier'")}
+    assert {number: tags[tracking.JOB] for number, tags in versions.items()} == {1: "job-1", 2: "job-2"}
+    assert all(tags[tracking.CHECKED] == tags[tracking.VERDICT] == "passed" for tags in versions.values())
 
 
-def test_the_champion_can_be_fetched_as_a_saved_network(winner):
-    register_winner(*winner, job="job-1")
-    folder = tracking.download_model("crack-classifier", "1")
-    weights = load_network(folder).backbone.state_dict()
-    original = load_network(winner[0]).backbone.state_dict()
-    assert all(torch.equal(tensor, original[name]) for name, tensor in weights.items())
+def test_a_version_that_answers_otherwise_than_measured_gets_no_alias(winner):
+    given, config = winner
+    measured = read_predictions(given.predictions)
+    table = measured.table.assign(logit_1=measured.table["logit_1"] + 3)
+    write_predictions(table, measured.embeddings, given.predictions)
+    with pytest.raises(RuntimeError, match=r"version 1 gets no alias.*measured answers give P"):
+        register_winner(given, config, job="job-1")
+    assert tracking.version_by_alias("crack-classifier", "challenger") is None
+    failed = tracking.client().get_model_version("crack-classifier", "1")
+    assert "measured answers" in failed.tags[tracking.CHECKED]
 
 
 def test_a_refusal_keeps_its_reasons(tmp_path):
