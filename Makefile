@@ -66,6 +66,10 @@ pipeline-submit: $(READY) ## Run the pipeline on the cluster of KFP_ENDPOINT (EN
 pipeline-schedule: $(READY) ## Let the cluster run it by the parameters' schedule (ENV=prod; DO=list, pause, resume or remove)
 	@$(BIN)/crack-pipeline schedule '$(ENV)' $(if $(DO),--$(DO)) $(if $(ALLOW_TAGS),--allow-tags)
 
+pipeline-manifest: $(READY) ## Write it as Kubernetes resources into build/, for GitOps (ENV=prod NAMESPACE=team)
+	@$(BIN)/crack-pipeline manifest '$(ENV)' --output build/crack-training-$(ENV).yaml \
+	  $(if $(NAMESPACE),--namespace '$(NAMESPACE)') $(if $(ALLOW_TAGS),--allow-tags)
+
 images/base.txt:
 	@images/resolve-base.sh > $@ || { rm -f $@; exit 1; }
 	@echo "$@: $$(cat $@); commit it"

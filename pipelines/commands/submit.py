@@ -126,6 +126,31 @@ def schedule(
             place_all(api, config, file.stem, pipeline, revision, console)
 
 
+@commands.command()
+def manifest(
+    output: Annotated[Path, typer.Option(help="YAML file to write.")],
+    environment: Environment = None,
+    params: File = None,
+    override: Override = None,
+    namespace: Annotated[str, typer.Option(help="Of the resources; without, the one they are applied to.")] = "",
+    pipeline: Annotated[str, typer.Option(help="Which pipeline.")] = "crack-training",
+    revision: Revision = "",
+    allow_tags: AllowTags = False,
+    debug: Debug = False,
+) -> None:
+    """Write the pipeline and its version as Kubernetes resources, for GitOps."""
+    with reporting_errors(debug):
+        from pipelines.compiled import git_revision
+        from pipelines.run_config import load_run_config
+
+        config = load_run_config(chosen_file(environment, params), override or [])
+        _check_images(allow_tags)
+        from pipelines.manifest import write_manifest
+
+        version = write_manifest(pipeline, config, revision or git_revision(), namespace, output)
+        Console().print(f"{output}: {pipeline} version {version}", soft_wrap=True)
+
+
 def _pairs(parameters: list[str]) -> dict[str, str]:
     split = {given: given.partition("=") for given in parameters}
     for given, (key, equals, _) in split.items():
