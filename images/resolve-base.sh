@@ -1,17 +1,22 @@
 #!/bin/sh
 # Print the base image by the digest that its registry has for it now.
 set -eu
+cd "$(dirname "$0")/.."
 tag=docker.io/library/python:3.11-slim-bookworm
-engine=$(images/engine.sh)
-if command -v skopeo >/dev/null; then
-  digest=$(skopeo inspect --raw "docker://$tag" | sha256sum | sed 's/^\([0-9a-f]*\).*/sha256:\1/')
-elif [ "$engine" = docker ]; then
-  digest=$(docker buildx imagetools inspect "$tag" --format '{{.Manifest.Digest}}')
-else
-  podman pull --quiet "$tag" >/dev/null
-  digest=$(podman image inspect --format '{{.Digest}}' "$tag")
+ask() {
+  if command -v skopeo >/dev/null; then
+    skopeo inspect --raw "docker://$tag" | sha256sum | sed 's/^\([0-9a-f]*\).*/sha256:\1/'
+  elif [ "$(images/engine.sh)" = docker ]; then
+    docker buildx imagetools inspect "$tag" --format '{{.Manifest.Digest}}'
+  else
+    podman pull --quiet "$tag" >/dev/null && podman image inspect --format '{{.Digest}}' "$tag"
+  fi
+}
+digest=$(ask) || digest=
+# nothing hashed is what skopeo's failure leaves behind
+empty=sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
+if ! printf '%s' "$digest" | grep -qx 'sha256:[0-9a-f]\{64\}' || [ "$digest" = "$empty" ]; then
+  echo "error: the registry gave no digest for $tag; BASE_IMAGE=name@sha256:… names a base that you trust" >&2
+  exit 1
 fi
-case $digest in
-  sha256:????????????????????????????????????????????????????????????????) echo "$tag@$digest" ;;
-  *) echo "error: the registry gave no digest for $tag" >&2; exit 1 ;;
-esac
+echo "$tag@$digest"

@@ -1,5 +1,6 @@
 """The overlays as a cluster gets them: rendered by kubectl, validated against Kubernetes' schemas, read by checkov."""
 
+import fnmatch
 import json
 import os
 import re
@@ -85,3 +86,14 @@ def test_everything_lies_in_the_namespace_and_images_have_their_names(rendered):
         assert item["metadata"].get("namespace") == (None if cluster_wide else "crack"), item["metadata"]["name"]
         for container in item.get("spec", {}).get("template", {}).get("spec", {}).get("containers", []):
             assert re.fullmatch(r"\S+/\S+(:\S+|@sha256:[0-9a-f]{64})", container["image"])
+
+
+def test_mlflow_answers_to_its_own_names_and_to_prometheus_where_it_is_monitored(rendered):
+    objects = list(yaml.safe_load_all(rendered.read_text()))
+    (mlflow,) = [item for item in objects if item["kind"] == "Deployment"]
+    env = {item["name"]: item["value"] for item in mlflow["spec"]["template"]["spec"]["containers"][0]["env"]}
+    hosts = env["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
+    assert {"mlflow:5000", "mlflow.crack:5000"} <= set(hosts)
+    monitored = any(item["kind"] == "ServiceMonitor" for item in objects)
+    assert any(fnmatch.fnmatch("10.1.2.3:5000", host) for host in hosts) == monitored
+    assert not any(fnmatch.fnmatch(name, host) for name in ("10.evil.example:5000", "evil.example") for host in hosts)
