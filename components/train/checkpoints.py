@@ -52,7 +52,7 @@ class Checkpoints:
         if self._pending is not None:
             try:
                 self._pending.result()
-            except InputError as error:
+            except Exception as error:  # whatever it is, the training is worth more
                 warn(f"a checkpoint could not be written, so more is lost if the training is killed: {error}")
             self._pending = None
 
@@ -61,7 +61,9 @@ class Checkpoints:
             torch.save(state, file)
             file.flush()
             self._store.put_file(f"{self._prefix}/{step:09d}-{file_digest(file.name)}.pt", file.name)
-        self._store.delete([key for key, _ in self._store.list(f"{self._prefix}/")][:-KEPT])
+        kept = [key for key, _ in self._store.list(f"{self._prefix}/")]
+        reached = [key for key in kept if Path(key).name <= f"{step:09d}~"]  # one from beyond was damaged: none uses it
+        self._store.delete(set(kept) - set(reached[-KEPT:]))
         log.info("kept a checkpoint after step %d", step)
 
     def newest(self) -> dict[str, Any] | None:

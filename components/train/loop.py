@@ -107,6 +107,8 @@ class Loop:
                 if self.kept and stop.came:
                     self.kept.wait()
                     raise PreemptedError(f"stopped by SIGTERM after step {self.step}; run again, it goes on from there")
+        if self.kept:
+            self.kept.wait()
 
     def _hopeless(self) -> bool:
         """Whether the last validations brought nothing better, so that the training stops early."""

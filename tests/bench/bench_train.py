@@ -165,8 +165,8 @@ def main() -> None:
     """Bench the CPU, and the GPU where there is one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=128, help="pixels, on the CPU (a GPU gets 224)")
-    parser.add_argument("--batch", type=int, default=16, help="images, on the CPU (a GPU gets 128)")
-    parser.add_argument("--steps", type=int, default=4, help="steps a turn, on the CPU (a GPU gets ten times as many)")
+    parser.add_argument("--batch", type=int, default=8, help="images, on the CPU (a GPU gets 128)")
+    parser.add_argument("--steps", type=int, default=3, help="steps a turn, on the CPU (a GPU gets ten times as many)")
     parser.add_argument("--turns", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

@@ -75,17 +75,27 @@ def test_sigterm_keeps_a_checkpoint_that_the_next_start_goes_on_from(make_task, 
     assert (tmp_path / "stopped" / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(make_task, store, tmp_path):
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(store):
     checkpoints = Checkpoints(store, "work")
-    for step in (1, 2, 3):
+    for step in (1, 2, 4):
         checkpoints.save(step, {"value": step})
     checkpoints.wait()
-    newest, before = [key for key, _ in store.list("runs/work/checkpoints/")][::-1]
-    assert checkpoints.newest()["value"] == 3
+    newest = store.list("runs/work/checkpoints/")[-1][0]
+    assert checkpoints.newest()["value"] == 4
     store.put_bytes(newest, store.get_bytes(newest)[:-1])
     assert checkpoints.newest()["value"] == 2
-    store.put_bytes(before, b"")
-    assert checkpoints.newest() is None
+    checkpoints.save(3, {"value": 3})
+    checkpoints.wait()
+    assert newest not in [key for key, _ in store.list("runs/work/checkpoints/")]
+    assert checkpoints.newest()["value"] == 3
+
+
+def test_a_store_that_fails_does_not_stop_the_training(store, caplog):
+    store.bucket = "no-such-bucket"
+    checkpoints = Checkpoints(store, "work")
+    checkpoints.save(1, {"value": 1})
+    checkpoints.wait()
+    assert "a checkpoint could not be written" in caplog.text
 
 
 def test_damaged_models_and_checkpoints_are_never_loaded():
