@@ -9,7 +9,7 @@ WORKDIR ?= workdir
 PORT ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint type format compile pipeline-submit pipeline-schedule pipeline-manifest lock \
+.PHONY: help setup run test check lint type format compile pipeline-submit pipeline-schedule pipeline-manifest doctor lock \
   mlflow-ui status promote rollback clean
 
 help: ## Show this list
@@ -70,6 +70,9 @@ pipeline-schedule: $(READY) ## Let the cluster run it by the parameters' schedul
 pipeline-manifest: $(READY) ## Write it as Kubernetes resources into build/, for GitOps (ENV=prod NAMESPACE=team)
 	@$(BIN)/crack-pipeline manifest '$(ENV)' --output build/crack-training-$(ENV).yaml \
 	  $(if $(NAMESPACE),--namespace '$(NAMESPACE)') $(if $(ALLOW_TAGS),--allow-tags)
+
+doctor: $(READY) ## Look at all that a run on the cluster needs, and say how to mend it (ENV=prod)
+	@$(BIN)/crack-pipeline doctor '$(ENV)' $(if $(ALLOW_TAGS),--allow-tags)
 
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --generate-hashes --python-version 3.11 --no-emit-index-url \
   --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
