@@ -2,7 +2,7 @@
 
 import typer
 
-from pipelines.commands import cluster, data, doctor, local, registry, submit
+from pipelines.commands import cluster, data, doctor, local, registry, submit, weights
 
 app = typer.Typer(
     help="Concrete-crack classification on Kubeflow Pipelines.",
@@ -10,7 +10,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for family in (local, data, registry, cluster, submit, doctor):
+for family in (local, data, weights, registry, cluster, submit, doctor):
     app.add_typer(family.commands)
 
 

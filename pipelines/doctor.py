@@ -23,7 +23,6 @@ from pipelines.kfp_endpoint import Endpoint
 from pipelines.run_config import RunConfig
 
 MARKS = {"right": "[green]✓[/]", "wrong": "[red]✗[/]", "unseen": "[yellow]?[/]"}
-HUB_SECONDS = 5  # without an answer in this time, the hub counts as out of reach
 
 Check = Callable[[], str]
 
@@ -156,30 +155,25 @@ def check_weights(architecture: str, source: str) -> str:
     """See that a candidate's first weights can be had, as far as this machine can tell."""
     if source == "none":
         return "none: trained from scratch"
+    from components.shared.weights import HUB_SECONDS, hub_place, known_digest
+
     if source.startswith("s3://"):
         from components.shared.storage import Store
 
         root, _, key = source.rpartition("/")
         if not Store(root).exists(key):
-            raise InputError(f"{source} does not exist")
-        return f"{source} is there"
+            raise InputError(f"{source} does not exist; `crack-pipeline mirror-weights` copies weights there")
+        return f"{source} is there, sha256 {known_digest(source)[:12]}…"
     if source != "hub":
         raise UnseenError(f"{source} must be there inside the pods, where this machine cannot look")
-    return _on_hub(architecture)
-
-
-def _on_hub(architecture: str) -> str:
-    import timm
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
-    known = timm.get_pretrained_cfg(architecture)
-    if known is None or not known.hf_hub_id:
-        raise InputError(f'timm publishes no weights of "{architecture}"; set weights to a file or to none')
-    address = hf_hub_url(known.hf_hub_id, known.hf_hub_filename or "model.safetensors")
+    address = hf_hub_url(*hub_place(architecture))
     try:
         get_hf_file_metadata(address, timeout=HUB_SECONDS)
     except Exception as error:  # of the hub's client, its HTTP library, or the system
         raise InputError(
-            f"{address} cannot be reached ({type(error).__name__}); set HF_ENDPOINT to a mirror, or weights to a file"
+            f"{address} cannot be reached ({type(error).__name__}); set weights to what `crack-pipeline "
+            "mirror-weights` has copied to S3"
         ) from error
     return f"{address} answers, to this machine"

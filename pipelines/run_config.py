@@ -13,6 +13,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
+from components.container_images import container_image
 from components.drift.config import DriftConfig
 from components.evaluate.config import EvaluateConfig
 from components.explain.config import ExplainConfig
@@ -80,7 +81,8 @@ class RunConfig(Config):
         """Return a step's configuration as the JSON that its component takes."""
         step: StepConfig = self.candidates[candidate].train if section == "train" else getattr(self, section)
         common = {name: getattr(self, name) for name in ("store", "cache", "cache_size", "experiment", "model_name")}
-        return step.model_copy(update={**common, "candidate": candidate}).model_dump_json()
+        own = {"container_image": container_image("gpu")} if section == "train" else {}
+        return step.model_copy(update={**common, **own, "candidate": candidate}).model_dump_json()
 
 
 class _Loader(yaml.SafeLoader):
@@ -151,7 +153,7 @@ def check_networks(config: RunConfig) -> None:
     for candidate in config.candidates.values():
         train = candidate.train
         describe(
-            train.architecture, train.weights, train.input_size, train.dropout, train.stochastic_depth, train.freeze, 0
+            train.architecture, train.weights, train.input_size, train.dropout, train.stochastic_depth, train.tuning, 0
         )
 
 

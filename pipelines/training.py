@@ -107,13 +107,14 @@ def _branch(name: str, config: RunConfig, tiles: dict, seed: int, today: Pipelin
         )
     )
     on_cluster(explained, config, resources.explain)
-    shift = named(drift(**tiles, **predictions, config=config.step_json("drift", name), seed=seed, **common))
+    shift = named(drift(**model, **tiles, **predictions, config=config.step_json("drift", name), seed=seed, **common))
     on_cluster(shift, config)
     measured = {"evaluation": scores, "explanation": explained, "drift": shift}
     verdict = named(
         gate(
             **{name: task.outputs["measurements"] for name, task in measured.items()},
             **{f"{name}_page": task.outputs["page"] for name, task in {"training": trained, **measured}.items()},
+            reference_profile=shift.outputs["reference_profile"],
             **predictions,
             **calibration,
             champion=today.outputs["predictions"],

@@ -8,27 +8,11 @@ import pandas as pd
 from components.drift.config import DriftConfig
 from components.drift.permutation import holm, mmd, p_value, permuted_sides, wasserstein
 from components.shared.measurements import Measurement
+from components.shared.profile import Profile
 
 MIN_IMAGES = 30  # on each side; fewer say nothing of a distribution
 MIN_GROUPS = 4  # on each side; with fewer no deal of the groups is extreme enough
 EMBEDDING = "embedding"
-
-
-@dataclass(frozen=True)
-class Side:
-    """One side of a comparison, row by row.
-
-    Attributes:
-        groups: (n,) group of each image.
-        features: float (n, features), columns named.
-        embeddings: float (n, d).
-        wrong: bool (n,), the network's answer at P(crack) >= 0.5 is not the label.
-    """
-
-    groups: np.ndarray
-    features: pd.DataFrame
-    embeddings: np.ndarray
-    wrong: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -85,7 +69,7 @@ def even_out(reference: np.ndarray, current: np.ndarray, seed: int, limit: int) 
     return kept[0], kept[1]
 
 
-def compare(reference: Side, current: Side, config: DriftConfig, seed: int) -> list[Shift]:
+def compare(reference: Profile, current: Profile, config: DriftConfig, seed: int) -> list[Shift]:
     """Test every feature and the embeddings, by permutation of groups, corrected together (Holm).
 
     Args:

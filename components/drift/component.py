@@ -7,6 +7,7 @@ from components.container_images import container_image
 
 @dsl.component(base_image=container_image("cpu"), install_kfp_package=False)
 def drift(
+    model: dsl.Input[dsl.Model],
     manifest: dsl.Input[dsl.Dataset],
     splits: dsl.Input[dsl.Dataset],
     predictions: dsl.Input[dsl.Dataset],
@@ -16,10 +17,12 @@ def drift(
     measurements: dsl.Output[dsl.Dataset],
     page: dsl.Output[dsl.HTML],
     evidently: dsl.Output[dsl.HTML],
+    reference_profile: dsl.Output[dsl.Dataset],
 ):
     """Hold the robustness split against a sample of the training split: images, embeddings and answers.
 
     Args:
+        model: Saved-model folder.
         manifest: The data set version's manifest.
         splits: Table (sample_id, split).
         predictions: The candidate's predictions folder.
@@ -31,6 +34,7 @@ def drift(
         measurements: Effect size of every feature, and the share that drifted.
         page: Verdict, table and distributions.
         evidently: Evidently's report of the same features.
+        reference_profile: What later production images are held against: the training sample's drift profile.
     """
     from components.drift.config import DriftConfig
     from components.drift.detection import detect_drift
@@ -39,4 +43,5 @@ def drift(
     parsed = DriftConfig.model_validate_json(config)
     with step(f"drift {parsed.candidate}", job, parsed.store):
         out = {"measurements": measurements.path, "page": page.path, "evidently": evidently.path}
-        detect_drift(manifest.path, splits.path, predictions.path, parsed, seed, out)
+        out["reference_profile"] = reference_profile.path
+        detect_drift(model.path, manifest.path, splits.path, predictions.path, parsed, seed, out)

@@ -1,77 +1,93 @@
 """Drift of the robustness split against the training sample."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from components.drift.comparison import Side, compare, even_out, to_measurements, undefined, why_not
+from components.drift.comparison import compare, even_out, to_measurements, undefined, why_not
 from components.drift.config import DriftConfig
 from components.drift.errors import drift_distance, error_by_distance, error_measurement
-from components.drift.features import FEATURES, describe_images
 from components.drift.pages import write_evidently, write_page, write_skipped
 from components.shared.image import decode
-from components.shared.manifest import read_manifest, read_splits, rows_of
+from components.shared.image_features import FEATURES, describe_images
+from components.shared.manifest import Manifest, read_manifest, read_splits, rows_of
 from components.shared.measurements import write_measurements
 from components.shared.predictions import Predictions, read_predictions
+from components.shared.profile import Profile, make_profile, write_profile
 from components.shared.runtime import InputError, progress
 from components.shared.shards import ShardReader, fetch
-from components.shared.storage import Store
+from components.shared.storage import Store, file_digest
 
 REFERENCE, CURRENT = "train", "robustness"
 
 
 def detect_drift(
-    manifest_path: str, splits_path: str, predictions_path: str, config: DriftConfig, seed: int, out: dict[str, str]
+    model: str,
+    manifest_path: str,
+    splits_path: str,
+    predictions_path: str,
+    config: DriftConfig,
+    seed: int,
+    out: dict[str, str],
 ) -> None:
     """Compare the robustness split with the training images that the candidate was predicted on.
 
     Args:
+        model: The candidate's saved-model folder, which names the reference profile's network.
         manifest_path: The data set version's manifest.
         splits_path: Table (sample_id, split).
         predictions_path: The candidate's predictions folder.
         config: Samples, tests and limits.
         seed: Of the samples and permutations.
-        out: Paths to write: "measurements", "page" and "evidently".
+        out: Paths to write: "measurements", "page", "evidently" and "reference_profile", the training images' profile.
 
     Raises:
         InputError: Manifest, splits and predictions are not of one data set version.
     """
     manifest, predictions = read_manifest(manifest_path), read_predictions(predictions_path)
     rows_of(manifest, read_splits(splits_path), CURRENT)  # refuses splits of another version
-    tables = [predictions.clean(name) for name in (REFERENCE, CURRENT)]
-    reference_groups, current_groups = (table["group_id"].to_numpy() for table in tables)
-    why = why_not(reference_groups, current_groups)
-    if why:
-        write_measurements(undefined(why, len(tables[1])), out["measurements"])
-        for name in ("page", "evidently"):
-            write_skipped(out[name], config.candidate, why)
-        return
-    kept = even_out(reference_groups, current_groups, seed, config.sample)
-    version = manifest.table.set_index("sample_id")
+    tables = {name: predictions.clean(name) for name in (REFERENCE, CURRENT)}
     reader = ShardReader(fetch(Store(config.store), manifest.digest, config.cache, config.cache_size))
-    reference = _side(predictions, REFERENCE, kept[0], version, reader)
-    current = _side(predictions, CURRENT, kept[1], version, reader)
+    describe = partial(_profile, predictions, file_digest(f"{model}/model.safetensors"), manifest, reader)
+    whole = describe(REFERENCE, np.arange(len(tables[REFERENCE])))
+    write_profile(whole, out["reference_profile"])
+    groups = tables[CURRENT]["group_id"].to_numpy(str)
+    why = why_not(whole.groups, groups)
+    if why:
+        write_measurements(undefined(why, len(groups)), out["measurements"])
+        for name in ("page", "evidently"):
+            write_skipped(out[name], f"Drift of {config.candidate or 'the candidate'}", why)
+        return
+    kept = even_out(whole.groups, groups, seed, config.sample)
+    reference, current = whole.rows(kept[0]), describe(CURRENT, kept[1])
     shifts = compare(reference, current, config, seed)
+    wrong = _wrong(tables[CURRENT].iloc[kept[1]])
     distance = drift_distance(reference.features[list(FEATURES)], current.features[list(FEATURES)])
-    rows = [*to_measurements(shifts, len(current.groups)), error_measurement(distance, current.wrong)]
-    write_measurements(rows, out["measurements"])
-    write_page(out["page"], config, shifts, (reference, current), error_by_distance(distance, current.wrong))
-    _write_evidently(out["evidently"], config, reference.features, current.features)
+    write_measurements([*to_measurements(shifts, len(wrong)), error_measurement(distance, wrong)], out["measurements"])
+    write_page(out["page"], config, shifts, (reference, current), error_by_distance(distance, wrong))
+    if config.evidently:
+        progress(0, 1, "drawing Evidently's report")
+    write_evidently(out["evidently"], reference.features, current.features, config)
 
 
-def _side(predictions: Predictions, split: str, chosen: np.ndarray, version: pd.DataFrame, reader: ShardReader) -> Side:
-    table = predictions.clean(split).iloc[chosen]
+def _profile(
+    predictions: Predictions, model: str, manifest: Manifest, reader: ShardReader, split: str, chosen: np.ndarray
+) -> Profile:
+    table, version = predictions.clean(split).iloc[chosen], manifest.table.set_index("sample_id")
     unknown = set(table["sample_id"]) - set(version.index)
     if unknown:
         raise InputError(
             f"the predictions name {len(unknown)} images that the data set does not have; run predict again"
         )
     features = describe_images(_images(version.loc[table["sample_id"]], reader, split))
-    p_crack = table["p_crack"].to_numpy()
-    features = features.assign(p_crack=p_crack, confidence=np.maximum(p_crack, 1 - p_crack))
-    wrong = (p_crack >= 0.5) != (table["label"].to_numpy() == 1)
-    return Side(table["group_id"].to_numpy(), features, predictions.embeddings_of(split)[chosen], wrong)
+    embeddings = predictions.embeddings_of(split)[chosen]
+    return make_profile(table["group_id"].to_numpy(), features, table["p_crack"].to_numpy(), embeddings, model)
+
+
+def _wrong(table: pd.DataFrame) -> np.ndarray:
+    return (table["p_crack"].to_numpy() >= 0.5) != (table["label"].to_numpy() == 1)
 
 
 def _images(rows: pd.DataFrame, reader: ShardReader, split: str) -> Iterator[np.ndarray]:
@@ -79,11 +95,3 @@ def _images(rows: pd.DataFrame, reader: ShardReader, split: str) -> Iterator[np.
         yield decode(reader.read(row.shard, int(row.offset), int(row.size)))
         if done % 100 == 0 or done == len(rows):
             progress(done, len(rows), f"describing {split} images")
-
-
-def _write_evidently(path: str, config: DriftConfig, reference: pd.DataFrame, current: pd.DataFrame) -> None:
-    if config.evidently:
-        progress(0, 1, "drawing Evidently's report")
-        write_evidently(path, reference, current)
-    else:
-        write_skipped(path, config.candidate, "Evidently's report is switched off (drift.evidently)")

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from components.drift.comparison import EMBEDDING, Shift, Side
+from components.drift.comparison import EMBEDDING, Shift
 from components.drift.config import DriftConfig
 from components.drift.errors import Bin
 from components.shared.page import Badge, Page
+from components.shared.profile import Profile
 
 METHOD = (
     "Each feature of the current images (robustness split) is held against a sample of the training split. *Effect*: "
@@ -27,7 +28,7 @@ ERRORS = (
 
 
 def write_page(
-    path: str | Path, config: DriftConfig, shifts: list[Shift], sides: tuple[Side, Side], errors: list[Bin]
+    path: str | Path, config: DriftConfig, shifts: list[Shift], sides: tuple[Profile, Profile], errors: list[Bin]
 ) -> None:
     """Write the drift page: verdict, table, distributions, error by drift; `sides`: reference, current."""
     page = Page(f"Drift of {config.candidate or 'the candidate'}")
@@ -52,15 +53,18 @@ def write_page(
     page.write(path)
 
 
-def write_skipped(path: str | Path, candidate: str, why: str) -> None:
+def write_skipped(path: str | Path, title: str, why: str) -> None:
     """Write the page of a comparison that could not be made."""
-    page = Page(f"Drift of {candidate or 'the candidate'}")
+    page = Page(title)
     page.callout(f"**Skipped**: {why}.", False)
     page.write(path)
 
 
-def write_evidently(path: str | Path, reference: pd.DataFrame, current: pd.DataFrame) -> None:
+def write_evidently(path: str | Path, reference: pd.DataFrame, current: pd.DataFrame, config: DriftConfig) -> None:
     """Draw Evidently's report of the same features; the verdict is not its own, which takes images for independent."""
+    if not config.evidently:
+        write_skipped(path, "Evidently's report", "it is switched off (drift.evidently)")
+        return
     from evidently import DataDefinition, Dataset, Report
     from evidently.presets import DataDriftPreset
 

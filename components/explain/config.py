@@ -1,8 +1,24 @@
 """What is explained, and how closely it is measured."""
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from components.shared.config import StepConfig
+from components.shared.config import Config, StepConfig
+
+
+class ShapConfig(Config):
+    """How closely KernelSHAP looks."""
+
+    regions: int = Field(default=49, ge=4, le=1000, description="superpixels or blocks of patches in an image, about")
+    coalitions: int = Field(default=500, ge=8, le=100_000, description="sets of shown regions scored for each image")
+    sensitivity: int = Field(
+        default=8, ge=1, description="measured images on which other baselines and coalitions are tried"
+    )
+
+    @model_validator(mode="after")
+    def _enough_coalitions(self) -> "ShapConfig":
+        if self.coalitions < 2 * self.regions:
+            raise ValueError(f"coalitions {self.coalitions} must be at least twice the regions {self.regions}")
+        return self
 
 
 class ExplainConfig(StepConfig):
@@ -14,6 +30,10 @@ class ExplainConfig(StepConfig):
     blur: float = Field(
         default=1 / 16, gt=0, le=1, description="standard deviation of the blur that hides pixels, of the edge"
     )
+    road: tuple[float, ...] = Field(
+        default=(70.0, 90.0), min_length=1, description="percentiles of the map from which ROAD removes pixels"
+    )
+    shap: ShapConfig = ShapConfig()
     tolerance: float = Field(
         default=0.05, ge=0, le=0.5, description="how far from the crack a hit may lie, of the edge"
     )

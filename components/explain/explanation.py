@@ -8,10 +8,11 @@ import pandas as pd
 import torch
 
 from components.explain.config import ExplainConfig
-from components.explain.faithfulness import Score
+from components.explain.faithfulness import blurred
 from components.explain.gallery import Panel, draw_panel, write_page, write_panels
 from components.explain.grad_cam import Target, find_target, grad_cam
-from components.explain.measures import Sample, measure
+from components.explain.kernel_shap import Margin
+from components.explain.measures import Sample, explain_signed, measure
 from components.explain.selection import choose_measured, choose_shown, decide
 from components.shared.calibration import read_calibration
 from components.shared.checkpoint import load_network, weights_digest
@@ -67,7 +68,7 @@ def explain_model(
 
     def produce(folder: Path) -> None:
         tiles = ShardReader(fetch(store, version.digest, config.cache, config.cache_size))
-        network = load_network(model, pick_device())
+        network = load_network(model, pick_device()).to(memory_format=torch.channels_last)
         explain_network(network, decided, Tiles(version, tiles, network.input_size), config, seed, folder)
 
     reuse(store, key, Path(out), produce)
@@ -110,28 +111,38 @@ def explain_network(
     network: Network, decided: pd.DataFrame, tiles: Tiles, config: ExplainConfig, seed: int, folder: Path
 ) -> None:
     """Draw and measure a network's explanations into a folder; `decided` are rows from `selection.decide`."""
-    target = find_target(network)
+    target, margin = find_target(network), margin_of(network, config)
     shown = choose_shown(decided, config.shown)
-    progress(0, 3, "drawing Grad-CAM")
-    panels = _panels(network, target, shown, tiles, config)
+    progress(0, 3, "drawing explanations")
+    panels = _panels(network, target, margin, shown, tiles, config, seed)
     write_panels(shown, panels, folder)
     progress(1, 3, "measuring explanations")
     sample = _sample(network, choose_measured(decided, config.measured, seed), tiles)
-    measured = measure(network, target, _scorer(network, config), sample, config, seed)
+    measured = measure(network, target, margin, sample, config, seed)
     write_measurements(measured, folder / MEASUREMENTS)
     progress(2, 3, "writing the page")
     write_page(folder / PAGE, config.candidate, shown, panels, measured, target.name)
 
 
-def _panels(network: Network, target: Target, shown: pd.DataFrame, tiles: Tiles, config: ExplainConfig) -> list[Panel]:
-    images = tiles.images(shown["sample_id"])
-    on_device = images.to(network.mean.device)
-    maps = [grad_cam(network, target, on_device, crack, config.batch_size) for crack in (False, True)]
+def _panels(
+    network: Network,
+    target: Target,
+    margin: Margin,
+    shown: pd.DataFrame,
+    tiles: Tiles,
+    config: ExplainConfig,
+    seed: int,
+) -> list[Panel]:
+    images = tiles.images(shown["sample_id"]).to(network.mean.device)
+    maps = [grad_cam(network, target, images, crack, config.batch_size) for crack in (False, True)]
+    hidden = blurred(images, config.blur * network.input_size)
+    signed = explain_signed(network, margin, images, hidden, config, seed)
+    pictures = images.permute(0, 2, 3, 1).cpu().numpy()
     panels = []
     for index, row in enumerate(shown.itertuples()):
         classes = [row.decision] if row.right else [row.decision, row.label]
         evidence = {name: maps[name][index] for name in classes}
-        panels.append(draw_panel(images[index].permute(1, 2, 0).numpy(), evidence, tiles.mask(row.sample_id)))
+        panels.append(draw_panel(pictures[index], evidence, signed[index], tiles.mask(row.sample_id)))
     return panels
 
 
@@ -146,12 +157,19 @@ def _sample(network: Network, rows: pd.DataFrame, tiles: Tiles) -> Sample:
     )
 
 
-def _scorer(network: Network, config: ExplainConfig) -> Score:
+def margin_of(network: Network, config: ExplainConfig) -> Margin:
+    """Return the function (n, 3, H, W) in 0 to 255 -> (n,) log-odds of crack; it raises InputError at NaN."""
     device = network.mean.device.type
     bf16 = pick_precision(config.precision, device) == "bf16"
 
-    def score(images: torch.Tensor) -> torch.Tensor:
+    def margin(images: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=bf16):
-            return network(images).float().softmax(dim=1)[:, 1]
+            logits = network(images.contiguous(memory_format=torch.channels_last)).float()
+        if not logits.isfinite().all():
+            raise InputError(
+                f"{network.info.architecture} answers with logits that are not finite, so nothing can be explained; "
+                "its training diverged: lower the learning rate"
+            )
+        return logits[:, 1] - logits[:, 0]
 
-    return score
+    return margin

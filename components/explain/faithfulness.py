@@ -1,4 +1,4 @@
-"""Does the answer rest on what a map marks? Deletion and insertion curves."""
+"""Does the answer rest on what a map marks? Deletion and insertion curves, and ROAD."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
+from pytorch_grad_cam.metrics.road import ROADCombined
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 Score = Callable[[torch.Tensor], torch.Tensor]
 
@@ -66,6 +68,40 @@ def perturbation_curves(
     )
     deletion, insertion = torch.cat([start, between[..., 0], end], 1), torch.cat([end, between[..., 1], start], 1)
     return Curves(deletion.double().numpy(), insertion.double().numpy())
+
+
+def road(
+    score: Score, images: torch.Tensor, maps: np.ndarray, percentiles: tuple[float, ...], batch_size: int
+) -> np.ndarray:
+    """How much more the answer suffers when the most important pixels are removed than when the least are.
+
+    A removed pixel becomes the weighted mean of its neighbours, removed ones included, and a little noise, so that the
+    shape of the hole tells the network nothing.
+
+    Args:
+        score: (n, 3, H, W), 0 to 255 -> (n,) probability of the class explained.
+        images: uint8 (N, 3, H, W).
+        maps: float (N, H, W).
+        percentiles: Each: pixels above this percentile of the map are removed, and then those below its opposite.
+        batch_size: Images in a pass.
+
+    Returns:
+        float64 (N,) in [-0.5, 0.5], half the difference of the two drops; higher is better, 0 is chance.
+
+    Source: Rong et al. 2022, "A consistent and efficient evaluation strategy for attribution methods", in the
+        pytorch-grad-cam library. Maps are ranked first, so that it removes as many pixels of every map.
+    """
+
+    def model(batch: torch.Tensor) -> torch.Tensor:
+        p = torch.cat([score(255 * part.clamp(0, 1)) for part in batch.split(batch_size)])
+        return torch.stack([1 - p, p], dim=1)
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # of the noise
+        found = ROADCombined(list(percentiles))(
+            images.float() / 255, 1 - rank_pixels(maps), [ClassifierOutputTarget(1)] * len(images), model
+        )
+    return np.asarray(found, np.float64)
 
 
 def rank_pixels(maps: np.ndarray) -> np.ndarray:

@@ -8,16 +8,21 @@ import cv2
 import numpy as np
 import pandas as pd
 from jinja2 import Environment
+from matplotlib import colormaps
 
-from components.explain.measures import BASELINES, FAITHFULNESS, GRAD_CAM, LOCALISATION, LOWER_IS_BETTER
+from components.explain.measures import BASELINES, FAITHFULNESS, GRAD_CAM, LOCALISATION, LOWER_IS_BETTER, METHODS, SHAP
 from components.shared.measurements import Measurement
 from components.shared.page import Page
 
 NAMES = {0: "no crack", 1: "crack"}
+TITLES = {GRAD_CAM: "Grad-CAM", SHAP: "SHAP", "random_map": "random map", "edge_filter": "edge filter"}
+JUDGED = ("pointing_game", "insertion_auc", "deletion_auc", "road")  # what a method must win by, and not lose by
 OUTLINE = (64, 255, 64)  # RGB
 INTRODUCTION = (
-    "Grad-CAM marks what speaks for a class. Each panel shows the image, the evidence for the answer given and, where "
-    "that was wrong, the evidence for the true class; the crack's outline is drawn in green where a mask is known. "
+    "Each panel shows, from left to right: the image; Grad-CAM's evidence for the answer given and, where that was "
+    "wrong, for the true class; KernelSHAP's signed evidence, red where a region speaks for a crack, blue where it "
+    "speaks for no crack, so that one map tells of both classes; and the mask, where one is known, whose outline is "
+    "green on every map. "
     "The gallery is chosen by rule from the robustness split: a third each confidently wrong, near the threshold and "
     "confidently right, alternating between surfaces and classes. *Score* is the calibrated P(crack)."
 )
@@ -25,7 +30,9 @@ MEASURED = (
     "Measured for the class crack on {n} cracked images of the robustness split, drawn at random. *Pointing game*: "
     "the map's peak hits the crack. *Energy*: share of the map on the crack, and its ratio to the crack's area. *IoU*: "
     "best overlap at any cut of the map. *Deletion* (lower is better) and *insertion* (higher is better): area under "
-    "P(crack) while the marked pixels are hidden or shown first. Brackets are 95 % intervals by bootstrap over groups."
+    "P(crack) while the marked pixels are hidden or shown first. *ROAD*: how much more P(crack) falls when the marked "
+    "pixels are painted over than when the least marked are; 0 is chance. Brackets are 95 % intervals by bootstrap "
+    "over groups."
 )
 
 
@@ -37,24 +44,41 @@ class Panel:
     caption: str
 
 
-def draw_panel(image: np.ndarray, maps: dict[int, np.ndarray], mask: np.ndarray | None) -> Panel:
-    """Draw an image and, beside it, each map over it.
+def draw_panel(image: np.ndarray, maps: dict[int, np.ndarray], signed: np.ndarray, mask: np.ndarray | None) -> Panel:
+    """Draw an image and, beside it, each map over it, and the mask.
 
     Args:
         image: uint8 (H, H, 3) RGB.
-        maps: Class (0 or 1) -> float (H, H) in [0, 1]. A map of zeros is not drawn but told: a plain image in its place
-            would be taken for a map.
+        maps: Class (0 or 1) -> Grad-CAM, float (H, H) in [0, 1]. A map of zeros is not drawn but told: a plain image in
+            its place would be taken for a map.
+        signed: KernelSHAP, float (H, H), above 0 for crack.
         mask: bool (H, H); its outline is drawn on the maps.
     """
     drawn = {name: _outlined(_blend(image, single), mask) for name, single in maps.items() if single.any()}
     parts = ["image", *(f"for {NAMES[name]}" if name in drawn else f"nothing for {NAMES[name]}" for name in maps)]
-    return Panel(np.concatenate([image, *drawn.values()], axis=1), ", ".join(parts))
+    pictures = [image, *drawn.values()]
+    if signed.any():
+        pictures.append(_outlined(_blend_signed(image, signed), mask))
+    parts.append("SHAP" if signed.any() else "no region matters to SHAP")
+    if mask is not None:
+        pictures.append(np.repeat(255 * mask.astype(np.uint8)[..., None], 3, axis=2))
+        parts.append("mask")
+    return Panel(np.concatenate(pictures, axis=1), ", ".join(parts))
 
 
 def _blend(image: np.ndarray, single: np.ndarray) -> np.ndarray:
     colours = cv2.cvtColor(cv2.applyColorMap((255 * single).astype(np.uint8), cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
     strength = 0.65 * single[..., None] ** 0.5
     return np.rint((1 - strength) * image + strength * colours).astype(np.uint8)
+
+
+def _blend_signed(image: np.ndarray, signed: np.ndarray) -> np.ndarray:
+    """Lay the diverging colours over the grey image: a colour of the image's own would be read as evidence."""
+    share = signed / np.abs(signed).max()
+    colours = 255 * colormaps["RdBu_r"](0.5 + share / 2)[..., :3]
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
+    strength = 0.8 * np.abs(share)[..., None] ** 0.5
+    return np.rint((1 - strength) * grey + strength * colours).astype(np.uint8)
 
 
 def _outlined(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
@@ -82,48 +106,67 @@ def write_page(
     page = Page(f"Explanations of {candidate or 'the candidate'}")
     page.text(INTRODUCTION)
     found = {row.name: row for row in measured}
-    finding, good = conclusion(found)
-    page.callout(finding, good)
+    for method in METHODS:
+        page.callout(*conclusion(found, method))
     page.heading("Measures")
     page.text(MEASURED.format(n=max((row.n for row in measured), default=0)))
-    page.table(["measure", "Grad-CAM", "random map", "edge filter", "over the edge filter"], _measure_rows(found))
+    page.table(["measure", *TITLES.values()], _measure_rows(found))
+    headers = [f"{TITLES[method]} vs {TITLES[baseline]}" for method in METHODS for baseline in BASELINES]
+    page.table(["gain (positive: better)", *headers], _gain_rows(found))
     shown = {name for name in found if name.split(".")[1] in (*LOCALISATION, *FAITHFULNESS) or "_over_" in name}
     checks = [row for row in measured if row.name not in shown]
     page.table(["check", "value", "meaning"], [[_words(row.name), _show(row), row.note] for row in checks])
     page.heading("Gallery")
-    page.text(f"{len(rows)} images; layer `{layer}`." + _absences(rows))
+    page.text(f"{len(rows)} images; Grad-CAM of the layer `{layer}`." + _absences(rows))
     page.html(_gallery(rows, panels, candidate))
     page.write(path)
 
 
-def conclusion(found: dict[str, Measurement]) -> tuple[str, bool]:
-    """Say in one sentence whether Grad-CAM explains more than an edge filter does, and whether that is well.
+def conclusion(found: dict[str, Measurement], method: str) -> tuple[str, bool]:
+    """Say in one sentence whether a method explains more than an edge filter does, and whether that is well.
 
-    Judged by the insertion area and, where masks exist, the pointing game: better where the whole interval of the
-    difference lies above 0. It is well if one is better and none is worse.
+    Judged by deletion, insertion, ROAD and, where masks exist, the pointing game: better where the whole interval of
+    the difference lies above 0, worse where it lies below. It is well if one is better and none is worse.
     """
     verdicts = {}
-    for measure in ("pointing_game", "insertion_auc"):
-        gain = found.get(f"{GRAD_CAM}.{measure}_over_edge_filter")
+    for measure in JUDGED:
+        gain = found.get(f"{method}.{measure}_over_edge_filter")
         if gain is not None:
-            verdict = (
-                "better" if (gain.low or 0) > 0 else "worse" if (gain.high or 0) < 0 else "not measurably different"
-            )
-            values = [found[f"{name}.{measure}"].value for name in (GRAD_CAM, "edge_filter")]
+            values = [found[f"{name}.{measure}"].value for name in (method, "edge_filter")]
+            verdict = _verdict(gain)
             verdicts[f"{_words(measure)} {values[0]:.3f} against {values[1]:.3f} ({verdict})"] = verdict
     if not verdicts:
-        return "The explanations **could not be measured**: " + next(iter(found.values())).note + ".", False
-    good = "better" in verdicts.values() and "worse" not in verdicts.values()
-    claim = "explains **more than a plain edge filter**" if good else "explains **no more than a plain edge filter**"
-    return f"Grad-CAM {claim}: {'; '.join(verdicts)}.", good
+        return f"{TITLES[method]} **could not be measured**: {next(iter(found.values())).note}.", False
+    better, worse = ("better" in verdicts.values()), ("worse" in verdicts.values())
+    claim = "explains **no more than a plain edge filter**"
+    if better:
+        claim = "explains **more than a plain edge filter**"
+        if worse:
+            claim = "is **in part better, in part worse than a plain edge filter**, so it is not to be relied on"
+    elif worse:
+        claim = "explains **less than a plain edge filter**"
+    return f"{TITLES[method]} {claim}: {'; '.join(verdicts)}.", better and not worse
+
+
+def _verdict(gain: Measurement) -> str:
+    if gain.low is None or gain.high is None:
+        return "not measurably different"
+    return "better" if gain.low > 0 else "worse" if gain.high < 0 else "not measurably different"
 
 
 def _measure_rows(found: dict[str, Measurement]) -> list[list[str]]:
     rows = []
     for name in (*LOCALISATION, *FAITHFULNESS):
         label = _words(name) + (" (lower is better)" if name in LOWER_IS_BETTER else "")
-        keys = [f"{map_name}.{name}" for map_name in (GRAD_CAM, *BASELINES)] + [f"{GRAD_CAM}.{name}_over_edge_filter"]
-        rows.append([label, *(_show(found.get(key)) for key in keys)])
+        rows.append([label, *(_show(found.get(f"{map_name}.{name}")) for map_name in TITLES)])
+    return rows
+
+
+def _gain_rows(found: dict[str, Measurement]) -> list[list[str]]:
+    rows = []
+    for name in (*LOCALISATION, *FAITHFULNESS):
+        gains = [found.get(f"{method}.{name}_over_{baseline}") for method in METHODS for baseline in BASELINES]
+        rows.append([_words(name), *map(_show, gains)])
     return rows
 
 
@@ -135,7 +178,9 @@ def _show(row: Measurement | None) -> str:
 
 
 def _words(name: str) -> str:
-    return name.removeprefix(f"{GRAD_CAM}.").replace("_", " ").replace("auc", "AUC").replace("iou", "IoU")
+    method, _, measure = name.rpartition(".")
+    words = measure.replace("_", " ").replace("auc", "AUC").replace("iou", "IoU").replace("road", "ROAD")
+    return f"{TITLES[method]}: {words}" if method else words
 
 
 def _absences(rows: pd.DataFrame) -> str:
@@ -176,9 +221,9 @@ def _jpeg(panel: Panel) -> str:
 # Filters are radio buttons read by CSS: the page needs no script, so it works in KFP's sandboxed frame.
 _GALLERY = """
 <style>
-.gallery .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(20rem,1fr));gap:1rem}
+.gallery .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(30rem,100%),1fr));gap:1.4rem 1rem}
 .gallery figure{margin:0}
-.gallery img{width:100%;height:10rem;object-fit:contain;object-position:left;image-rendering:auto}
+.gallery img{width:100%;height:7.4rem;object-fit:contain;object-position:left}
 .gallery fieldset{border:0;padding:0;margin:.3rem 0}
 .gallery label{margin-right:1rem}
 {% for options in filters.values() %}
@@ -199,7 +244,7 @@ _GALLERY = """
 <div class="cards">
 {% for card in cards %}
 <figure class="{{ card.classes }}">
-<img src="{{ card.uri }}" alt="image and Grad-CAM: {{ card.text }}" loading="lazy">
+<img src="{{ card.uri }}" alt="{{ card.parts }}: {{ card.text }}" loading="lazy">
 <figcaption>{{ card.reason }}: {{ card.text }}<br>{{ card.parts }}</figcaption>
 </figure>
 {% endfor %}

@@ -90,7 +90,7 @@ def grad_cam(network: Network, target: Target, images: torch.Tensor, crack: bool
         float32 (N, H, W), each map scaled to [0, 1]. A map of zeros: the layer holds nothing in favour of the class.
 
     Raises:
-        InputError: No image's layer has a gradient: it takes no part in the answer.
+        InputError: No image's layer has a gradient: it takes no part in the answer. Or a map is not finite.
 
     Source: Selvaraju et al. 2017, eq. 1 and 2, in the pytorch-grad-cam library, which scales each map by its own
         minimum and maximum and enlarges it bilinearly.
@@ -107,6 +107,11 @@ def grad_cam(network: Network, target: Target, images: torch.Tensor, crack: bool
             f'"{target.name}" has no gradient, so the answer does not depend on it'
         )
     found = np.concatenate(maps).astype(np.float32)
+    if not np.isfinite(found).all():
+        raise InputError(
+            f"Grad-CAM of {network.info.architecture} for {CLASSES[int(crack)]} is not finite; the network's training "
+            "diverged: lower the learning rate"
+        )
     peaks = found.max(axis=(1, 2), keepdims=True)
     return found / np.where(peaks > 0, peaks, 1)  # the library leaves maps of small gradients below 1
 

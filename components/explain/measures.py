@@ -1,6 +1,7 @@
 """How good the explanations are: every measure beside a random map and a plain edge filter."""
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
@@ -8,17 +9,20 @@ from scipy.stats import rankdata
 
 from components.explain.baselines import edge_maps, random_maps
 from components.explain.config import ExplainConfig
-from components.explain.faithfulness import Score, perturbation_curves
+from components.explain.faithfulness import blurred, perturbation_curves, road
 from components.explain.grad_cam import Target, find_target, grad_cam
+from components.explain.kernel_shap import Margin, find_regions, kernel_shap, mean_colour
 from components.explain.localisation import best_iou, energy_inside, energy_ratio, pointing_game
 from components.shared.measurements import Measurement
 from components.shared.metrics import draw_groups, group_codes
 from components.shared.model import Network, build_network
 
-GRAD_CAM, BASELINES = "grad_cam", ("random_map", "edge_filter")
+GRAD_CAM, SHAP = METHODS = ("grad_cam", "shap")
+BASELINES = ("random_map", "edge_filter")
 LOCALISATION = ("pointing_game", "energy_inside", "energy_ratio", "best_iou")
-FAITHFULNESS = ("deletion_auc", "insertion_auc")
+FAITHFULNESS = ("deletion_auc", "insertion_auc", "road")
 LOWER_IS_BETTER = {"deletion_auc"}
+_CORRELATION = "rank correlation with the map of"
 
 
 @dataclass(frozen=True)
@@ -44,48 +48,66 @@ class Sample:
 
 
 def measure(
-    network: Network, target: Target, score: Score, sample: Sample, config: ExplainConfig, seed: int
+    network: Network, target: Target, margin: Margin, sample: Sample, config: ExplainConfig, seed: int
 ) -> list[Measurement]:
-    """Measure Grad-CAM for the class crack on cracked images.
+    """Measure Grad-CAM and KernelSHAP for the class crack on cracked images.
 
     Args:
         network: In eval mode.
         target: Its layer, from `find_target`.
-        score: (n, 3, H, W) uint8 -> (n,) P(crack).
+        margin: (n, 3, H, W) in 0 to 255 -> (n,) log-odds of crack.
         sample: The images; may be empty.
-        config: Steps, tolerance, noise, resamples.
-        seed: Of the random maps, the noise and the randomised weights.
+        config: Steps, coalitions, tolerance, noise, resamples.
+        seed: Of the coalitions, the random maps, the noise and the randomised weights.
 
     Returns:
-        Rows `MAP.MEASURE` for each map, `grad_cam.MEASURE_over_BASELINE` (paired difference, positive where Grad-CAM is
+        Rows `MAP.MEASURE` for each map, `METHOD.MEASURE_over_BASELINE` (paired difference, positive where the method is
         better) and the sanity checks, with 95 % intervals by bootstrap over groups; NaN with its reason where there is
         nothing to measure on.
     """
     if not len(sample.groups):
         nothing = "the robustness split has no cracked image"
-        return [_undefined(f"{GRAD_CAM}.{name}", nothing) for name in (*LOCALISATION, *FAITHFULNESS)]
+        return [
+            _undefined(f"{method}.{name}", nothing) for method in METHODS for name in (*LOCALISATION, *FAITHFULNESS)
+        ]
     size = network.input_size
-    found = grad_cam(network, target, sample.images, True, config.batch_size)
+    signed = explain_signed(network, margin, sample.images, blurred(sample.images, config.blur * size), config, seed)
     maps = {
-        GRAD_CAM: found,
-        "random_map": random_maps(len(found), size, target.grid, seed),
+        GRAD_CAM: grad_cam(network, target, sample.images, True, config.batch_size),
+        SHAP: signed,
+        "random_map": random_maps(len(signed), size, target.grid, seed),
         "edge_filter": edge_maps(sample.pictures),
     }
-    values = {name: _faithful(score, sample, single, config) for name, single in maps.items()}
+    values = {name: _faithful(margin, sample, single, config) for name, single in maps.items()}
     rows = []
     if sample.masked.any():
+        maps[SHAP] = np.maximum(signed, 0)  # what speaks against a crack is not expected on it
         for name, single in maps.items():
             values[name] |= _localised(single[sample.masked], sample.masks[sample.masked], config.tolerance * size)
     else:
-        rows += [_undefined(f"{GRAD_CAM}.{name}", "no crack of the sample has a mask") for name in LOCALISATION]
+        why = "no crack of the sample has a mask"
+        rows += [_undefined(f"{method}.{name}", why) for method in METHODS for name in LOCALISATION]
     rows += _compared(values, sample, config)
-    return rows + _sanity_checks(network, target, sample, found, config, seed)
+    rows += _sanity_checks(network, target, sample, maps[GRAD_CAM], config, seed)
+    return rows + _sensitivity(network, margin, sample, signed, config, seed)
 
 
-def _faithful(score: Score, sample: Sample, maps: np.ndarray, config: ExplainConfig) -> dict[str, np.ndarray]:
+def explain_signed(
+    network: Network, margin: Margin, images: torch.Tensor, hidden: torch.Tensor, config: ExplainConfig, seed: int
+) -> np.ndarray:
+    """KernelSHAP of images as the configuration says: float32 (N, H, W), above 0 for crack."""
+    regions = find_regions(network, images, config.shap.regions)
+    return kernel_shap(margin, images, hidden, regions, config.shap.coalitions, config.batch_size, seed)
+
+
+def _faithful(margin: Margin, sample: Sample, maps: np.ndarray, config: ExplainConfig) -> dict[str, np.ndarray]:
+    def score(images: torch.Tensor) -> torch.Tensor:
+        return margin(images).sigmoid()
+
     blur = config.blur * maps.shape[1]
     curves = perturbation_curves(score, sample.images, maps, config.curve_steps, blur, config.batch_size)
-    return {"deletion_auc": curves.deletion_auc, "insertion_auc": curves.insertion_auc}
+    removed = road(score, sample.images, maps, config.road, config.batch_size)
+    return {"deletion_auc": curves.deletion_auc, "insertion_auc": curves.insertion_auc, "road": removed}
 
 
 def _localised(maps: np.ndarray, masks: np.ndarray, tolerance: float) -> dict[str, np.ndarray]:
@@ -104,17 +126,17 @@ def _compared(values: dict[str, dict[str, np.ndarray]], sample: Sample, config: 
         for map_name in values:
             rows.append(_row(f"{map_name}.{measure_name}", values[map_name][measure_name], groups, config))
         sign = -1 if measure_name in LOWER_IS_BETTER else 1
-        for baseline in BASELINES:
-            gain = sign * (values[GRAD_CAM][measure_name] - values[baseline][measure_name])
-            name = f"{GRAD_CAM}.{measure_name}_over_{baseline}"
-            rows.append(_row(name, gain, groups, config, "paired difference, positive where Grad-CAM is better"))
+        for method, baseline in product(METHODS, BASELINES):
+            gain = sign * (values[method][measure_name] - values[baseline][measure_name])
+            name = f"{method}.{measure_name}_over_{baseline}"
+            rows.append(_row(name, gain, groups, config, f"paired difference, positive where {method} is better"))
     return rows
 
 
 def _sanity_checks(
     network: Network, target: Target, sample: Sample, found: np.ndarray, config: ExplainConfig, seed: int
 ) -> list[Measurement]:
-    """How much a map changes where it should not (small noise) and where it must (random weights).
+    """How much Grad-CAM changes where it should not (small noise) and where it must (random weights).
 
     Source: Adebayo et al. 2018, "Sanity checks for saliency maps"; all layers are randomised at once.
     """
@@ -126,17 +148,39 @@ def _sanity_checks(
     random.to(sample.images.device)
     ignorant = rank_correlation(found, grad_cam(random, find_target(random), sample.images, True, config.batch_size))
     empty = (found.max(axis=(1, 2)) == 0).astype(float)
-    note = "rank correlation with the map of "
-    return [
-        _row(f"{GRAD_CAM}.noise_stability", stable, sample.groups, config, f"{note}the noisy image; 1 is stable"),
-        _row(
-            f"{GRAD_CAM}.random_weights_similarity",
+    checks = {
+        "noise_stability": (stable, f"{_CORRELATION} the noisy image; 1 is stable"),
+        "random_weights_similarity": (
             ignorant,
-            sample.groups,
-            config,
-            f"{note}a network of random weights; near 1 the map shows the image, not what was learnt",
+            f"{_CORRELATION} a network of random weights; near 1 the map shows the image, not what was learnt",
         ),
-        _row(f"{GRAD_CAM}.empty", empty, sample.groups, config, "share of cracks with no evidence for a crack"),
+        "empty": (empty, "share of cracks with no evidence for a crack"),
+    }
+    return [_row(f"{GRAD_CAM}.{name}", values, sample.groups, config, note) for name, (values, note) in checks.items()]
+
+
+def _sensitivity(
+    network: Network, margin: Margin, sample: Sample, signed: np.ndarray, config: ExplainConfig, seed: int
+) -> list[Measurement]:
+    """How much KernelSHAP's map owes to its own settings: what a hidden region shows, and how many coalitions."""
+    tried = slice(config.shap.sensitivity)
+    images, groups = sample.images[tried], sample.groups[tried]
+    hidden = blurred(images, config.blur * network.input_size)
+    fewer = config.shap.model_copy(update={"coalitions": config.shap.coalitions // 2})
+    half = config.model_copy(update={"shap": fewer})
+    others = {
+        "baseline_similarity": (
+            explain_signed(network, margin, images, mean_colour(images), config, seed),
+            "hidden regions that show the mean colour, not a blur; 1: the baseline does not matter",
+        ),
+        "coalitions_similarity": (
+            explain_signed(network, margin, images, hidden, half, seed + 1),
+            f"{fewer.coalitions} other coalitions in place of {config.shap.coalitions}; 1: enough were scored",
+        ),
+    }
+    return [
+        _row(f"{SHAP}.{name}", rank_correlation(signed[tried], other), groups, config, f"{_CORRELATION} {note}")
+        for name, (other, note) in others.items()
     ]
 
 

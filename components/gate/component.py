@@ -15,6 +15,7 @@ def gate(
     evaluation_page: dsl.Input[dsl.HTML],
     explanation_page: dsl.Input[dsl.HTML],
     drift_page: dsl.Input[dsl.HTML],
+    reference_profile: dsl.Input[dsl.Dataset],
     predictions: dsl.Input[dsl.Dataset],
     champion: dsl.Input[dsl.Dataset],
     config: str,
@@ -34,6 +35,7 @@ def gate(
         evaluation_page: Page of evaluate.
         explanation_page: Page of explain.
         drift_page: Page of drift.
+        reference_profile: Drift profile of the training sample, which goes with the registered version.
         predictions: The candidate's predictions folder.
         champion: The champion's predictions folder; metadata: its version, "" where there is no champion.
         config: GateConfig as JSON.
@@ -55,7 +57,8 @@ def gate(
         pages |= {"explanation": explanation_page.path, "drift": drift_page.path}
         scored = (predictions.path, champion.path)
         version = champion.metadata.get("version", "")
-        verdict = write_dossier(tables, calibration.path, pages, scored, version, dossier.path, parsed)
+        kept = {"calibration.json": calibration.path, "reference_profile.parquet": reference_profile.path}
+        verdict = write_dossier(tables, kept, pages, scored, version, dossier.path, parsed)
         metrics.log_metric("passed", int(verdict["passed"]))
         metrics.log_metric("limits_failed", sum(not row["passed"] for row in verdict["rows"]))
         keep_dossier(verdict, dossier.path, summary.path, job, parsed)

@@ -19,7 +19,7 @@ OFF = Comparison("not asked", "A comparison with the champion was not asked for.
 
 def write_dossier(
     measurements: list[str | Path],
-    calibration: str | Path,
+    kept: Mapping[str, str | Path],
     pages: Mapping[str, str | Path],
     predictions: tuple[str | Path, str | Path],
     version: str,
@@ -30,11 +30,11 @@ def write_dossier(
 
     Args:
         measurements: The tables of evaluate, explain and drift.
-        calibration: The candidate's calibration.json.
+        kept: name in the dossier -> file kept as it is: calibration and drift profile.
         pages: name -> HTML page, kept as `<name>.html`.
         predictions: The candidate's and the champion's predictions folders; the champion's may be empty.
         version: The champion's version, "" where there is none.
-        folder: Written: verdict.json, measurements.parquet, calibration.json and the pages.
+        folder: Written: verdict.json, measurements.parquet, the files kept and the pages.
         config: Limits and comparison.
 
     Returns:
@@ -61,9 +61,8 @@ def write_dossier(
     }
     (folder / "verdict.json").write_text(json.dumps(verdict, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     write_measurements(rows, folder / "measurements.parquet")
-    shutil.copyfile(calibration, folder / "calibration.json")
-    for name, page in pages.items():
-        shutil.copyfile(page, folder / f"{name}.html")
+    for name, file in {**kept, **{f"{name}.html": page for name, page in pages.items()}}.items():
+        shutil.copyfile(file, folder / name)
     return verdict
 
 

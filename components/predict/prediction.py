@@ -93,7 +93,7 @@ def _batches(
     dataset = TileDataset(rows, tiles, network.input_size)
     done = 0
     with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=bf16):
-        for images, _ in loader(dataset, config.batch_size, workers=config.workers):
+        for images, _ in loader(dataset, config.batch_size, config.workers):
             images = images.to(device, non_blocking=True, memory_format=torch.channels_last)
             logits, embeddings = network.logits_and_embeddings(images)
             yield logits.float().cpu().numpy(), embeddings.float().cpu().numpy()

@@ -164,7 +164,10 @@ def test_weights_that_are_not_there_are_said(s3):
     with pytest.raises(InputError, match=f"{weights} does not exist"):
         check_weights("resnet18", weights)
     Store(s3).put_bytes("w.safetensors", b"w")
-    assert check_weights("resnet18", weights) == f"{weights} is there"
+    with pytest.raises(InputError, match="has no checksum beside it"):
+        check_weights("resnet18", weights)
+    Store(s3).put_bytes("w.safetensors.sha256", b"0" * 64)
+    assert check_weights("resnet18", weights) == f"{weights} is there, sha256 000000000000…"
     assert check_weights("resnet18", "none") == "none: trained from scratch"
     with pytest.raises(UnseenError, match="inside the pods"):
         check_weights("resnet18", "/mnt/w.safetensors")

@@ -24,7 +24,7 @@ def test_the_shipped_parameter_files_are_valid(name):
 def test_the_paper_is_what_the_paper_says():
     vit = load_run_config(PARAMS / "paper.yaml").candidates["vit_b16"].train
     expected = {
-        "architecture": "vit_base_patch16_224", "weights": "hub", "input_size": 224, "freeze": "backbone",
+        "architecture": "vit_base_patch16_224", "weights": "hub", "input_size": 224, "tuning": "head_only",
         "learning_rate": 5e-5, "weight_decay": 0.05, "dropout": 0.1, "stochastic_depth": 0.1, "label_smoothing": 0.1,
         "epochs": 1, "batch_size": 32, "val_check_interval": 0.25,
     }  # fmt: skip

@@ -4,13 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.drift.comparison import EMBEDDING, Side, compare, even_out, to_measurements, why_not
+from components.drift.comparison import EMBEDDING, compare, even_out, to_measurements, why_not
 from components.drift.config import DriftConfig
+from components.shared.profile import Profile
 
 CONFIG = DriftConfig(permutations=199)
 
 
-def side(name: str, groups: int, per_group: int, seed: int, **moved: float) -> Side:
+def side(name: str, groups: int, per_group: int, seed: int, **moved: float) -> Profile:
     """Photos with their own level of each feature; `moved` shifts a feature by so many standard deviations."""
     rng = np.random.default_rng(seed)
     codes = np.repeat(np.arange(groups), per_group)
@@ -20,12 +21,10 @@ def side(name: str, groups: int, per_group: int, seed: int, **moved: float) -> S
         columns[feature] = level + moved.get(feature, 0.0)
     embeddings = 0.7 * rng.normal(size=(groups, 8))[codes] + 0.7 * rng.normal(size=(len(codes), 8))
     embeddings[:, 0] += moved.get(EMBEDDING, 0.0)
-    return Side(
-        np.array([f"{name}{code}" for code in codes]), pd.DataFrame(columns), embeddings, np.zeros(len(codes), bool)
-    )
+    return Profile(np.array([f"{name}{code}" for code in codes]), pd.DataFrame(columns), embeddings, "model")
 
 
-def drifted(reference: Side, current: Side, seed: int = 0) -> set[str]:
+def drifted(reference: Profile, current: Profile, seed: int = 0) -> set[str]:
     return {shift.name for shift in compare(reference, current, CONFIG, seed) if shift.drifted}
 
 
@@ -51,9 +50,8 @@ def test_the_effect_is_told_in_standard_deviations():
 def test_a_sure_but_negligible_shift_is_no_drift():
     reference = side("a", 1500, 1, 1)
     features = reference.features.assign(noise=reference.features["noise"] + 0.15)
-    shifts = compare(
-        reference, Side(np.char.add(reference.groups, "b"), features, reference.embeddings, reference.wrong), CONFIG, 0
-    )
+    current = Profile(np.char.add(reference.groups, "b"), features, reference.embeddings, "model")
+    shifts = compare(reference, current, CONFIG, 0)
     found = next(shift for shift in shifts if shift.name == "noise")
     assert found.p <= 0.05
     assert not found.drifted

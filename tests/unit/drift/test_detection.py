@@ -1,3 +1,4 @@
+import hashlib
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,8 @@ from components.drift.detection import detect_drift
 from components.ingest.synthetic import draw_dataset
 from components.shared.manifest import Manifest, make_manifest, make_splits, write_manifest, write_splits
 from components.shared.measurements import read_measurements
-from components.shared.predictions import write_predictions
+from components.shared.predictions import read_predictions, write_predictions
+from components.shared.profile import read_profile
 from components.shared.shards import Member, commit, write_shards
 from components.shared.storage import Store
 
@@ -44,8 +46,10 @@ def run(tmp_path: Path, store: Store, change=lambda image: image, images: int = 
     table = table.tail(images)
     write_predictions(table, rng.normal(size=(len(table), 4)), tmp_path / "predictions")
     config = DriftConfig(store=store.uri, cache=str(tmp_path / "cache"), permutations=499, **parameters)
-    out = {name: str(tmp_path / name) for name in ("measurements", "page", "evidently")}
-    inputs = [str(tmp_path / name) for name in ("manifest.parquet", "splits.parquet", "predictions")]
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"weights")
+    out = {name: str(tmp_path / name) for name in ("measurements", "page", "evidently", "reference_profile")}
+    inputs = [str(tmp_path / name) for name in ("model", "manifest.parquet", "splits.parquet", "predictions")]
     detect_drift(*inputs, config, 1, out)
     rows = {row.name: row for row in read_measurements(out["measurements"])}
     return rows, {name: Path(out[name]).read_text() for name in ("page", "evidently")}
@@ -83,3 +87,13 @@ def test_too_few_images_are_skipped_with_the_reason(tmp_path, store):
     assert np.isnan(rows["drift.detected"].value)
     assert "the reference side has 10 images, and 30 are needed" in rows["drift.share"].note
     assert all("Skipped" in page for page in pages.values())
+
+
+def test_the_whole_training_sample_is_kept_as_reference_profile(tmp_path, store):
+    run(tmp_path, store, images=90)
+    kept, predictions = read_profile(tmp_path / "reference_profile"), read_predictions(tmp_path / "predictions")
+    train = predictions.clean("train")
+    assert kept.groups.tolist() == train["group_id"].tolist()
+    assert kept.features["p_crack"].tolist() == train["p_crack"].tolist()
+    np.testing.assert_array_equal(kept.embeddings, predictions.embeddings_of("train"))
+    assert kept.model == hashlib.sha256(b"weights").hexdigest()

@@ -7,19 +7,28 @@ import pandas as pd
 import pytest
 import torch
 
-from components.explain.config import ExplainConfig
+from components.explain.config import ExplainConfig, ShapConfig
 from components.explain.explanation import MEASUREMENTS, PAGE, Tiles, explain_network
 from components.explain.selection import decide
 from components.shared.calibration import Calibration
 from components.shared.manifest import make_manifest
 from components.shared.measurements import read_measurements
+from components.shared.runtime import InputError
 from components.shared.shards import Member, ShardReader, write_shards
 
-CONFIG = ExplainConfig(shown=12, measured=12, resamples=200, precision="fp32", candidate="dark")
+CONFIG = ExplainConfig(
+    shown=12,
+    measured=12,
+    resamples=200,
+    precision="fp32",
+    candidate="dark",
+    road=(80.0,),
+    shap=ShapConfig(regions=16, coalitions=64, sensitivity=4),
+)
 PLAIN = 3  # of four images the last has no dark cell
 
 
-def drawn_tile(index: int, masked: bool = True) -> Member:
+def drawn_tile(index: int, masked: bool = True, scale: int = 1) -> Member:
     """A tile of 64 px: grey with fine bright lines that an edge filter prefers, and mostly one dark soft cell."""
     rng = np.random.default_rng(index)
     image = np.clip(rng.normal(120, 4, (64, 64, 3)), 0, 255)
@@ -29,13 +38,14 @@ def drawn_tile(index: int, masked: bool = True) -> Member:
         top, left = 16 * rng.integers(0, 4, 2)
         mask[top : top + 16, left : left + 16] = 255
         image = np.where(mask[..., None] > 0, 50, image)
+    image, mask = (np.repeat(np.repeat(part, scale, 0), scale, 1) for part in (image, mask))
     data = cv2.imencode(".png", image.astype(np.uint8))[1].tobytes()
     mask_data = cv2.imencode(".png", mask)[1].tobytes() if masked and mask.any() else None
     return Member(hashlib.sha256(data).hexdigest(), data, ".png", mask_data, ".png")
 
 
-def make_tiles(folder, masked: bool = True) -> Tiles:
-    members = [drawn_tile(index, masked) for index in range(40)]
+def make_tiles(folder, masked: bool = True, scale: int = 1) -> Tiles:
+    members = [drawn_tile(index, masked, scale) for index in range(40)]
     places = write_shards(members, folder / "shards")
     table = pd.DataFrame([vars(place) for place in places]).assign(
         path="drawn", source="drawn", width=64, height=64, phash="0" * 16
@@ -81,8 +91,23 @@ def test_a_network_that_looks_at_the_crack_beats_the_edge_filter(explained):
     assert found["grad_cam.noise_stability"].value > 0.8
     assert abs(found["grad_cam.random_weights_similarity"].value) < 0.5
     assert found["grad_cam.empty"].value == 0
-    assert all(row.split == "robustness" and row.n == 12 for row in found.values())
-    assert "more than a plain edge filter" in (explained / PAGE).read_text()
+    assert all(row.split == "robustness" for row in found.values())
+    assert {row.n for row in found.values()} == {12, CONFIG.shap.sensitivity}
+    assert "Grad-CAM explains <strong>more than a plain edge filter" in (explained / PAGE).read_text()
+
+
+def test_shap_is_measured_like_grad_cam_and_its_own_settings_are_tried(explained):
+    found = measured_in(explained)
+    grad_cam = {name.removeprefix("grad_cam.") for name in found if name.startswith("grad_cam.")}
+    shap = {name.removeprefix("shap.") for name in found if name.startswith("shap.")}
+    assert grad_cam - shap == {"noise_stability", "random_weights_similarity", "empty"}
+    assert shap - grad_cam == {"baseline_similarity", "coalitions_similarity"}
+    assert found["shap.pointing_game"].value == 1
+    assert found["shap.energy_inside_over_edge_filter"].low > 0
+    assert found["shap.deletion_auc_over_random_map"].low > 0
+    assert found["shap.baseline_similarity"].n == 4
+    assert 0 < found["shap.coalitions_similarity"].value <= 1
+    assert "SHAP explains <strong>more than a plain edge filter" in (explained / PAGE).read_text()
 
 
 def test_every_shown_image_has_its_panel(explained):
@@ -98,9 +123,9 @@ def test_every_shown_image_has_its_panel(explained):
 
 
 def test_an_empty_map_is_told_and_not_drawn(explained):
-    """Nothing in this network's layer speaks for no crack."""
+    """Nothing in this network's layer speaks for no crack, and an even image has no region that matters."""
     page = (explained / PAGE).read_text()
-    assert "image, nothing for no crack" in page
+    assert "image, nothing for no crack, no region matters to SHAP" in page
     plain = next(path for path in explained.glob("*_right_*_no_crack.png"))
     assert cv2.imread(str(plain)).shape == (64, 64, 3)
 
@@ -131,3 +156,25 @@ def test_without_cracks_nothing_is_measured_and_said_so(dark_network, tmp_path):
     found = measured_in(tmp_path)
     assert all(np.isnan(row.value) and "has no cracked image" in row.note for row in found.values())
     assert "could not be measured" in (tmp_path / PAGE).read_text()
+
+
+def test_images_larger_than_the_networks_input_are_explained_at_its_size(dark_network, tmp_path):
+    tiles = make_tiles(tmp_path, scale=3)
+    explain_network(dark_network, predict(dark_network, tiles), tiles, CONFIG, 1, tmp_path)
+    assert measured_in(tmp_path)["grad_cam.pointing_game"].value == 1
+    assert cv2.imread(str(next(tmp_path.glob("*_right_*_crack.png")))).shape[0] == 64
+
+
+def test_logits_that_are_no_numbers_are_an_error_and_leave_no_picture(dark_network, tmp_path):
+    tiles = make_tiles(tmp_path)
+    decided = predict(dark_network, tiles)
+    with torch.no_grad():
+        dark_network.backbone.head.bias[1] = torch.nan
+    with pytest.raises(InputError, match="not finite, so nothing can be explained; its training diverged"):
+        explain_network(dark_network, decided, tiles, CONFIG, 1, tmp_path)
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_too_few_coalitions_for_the_regions_are_refused():
+    with pytest.raises(ValueError, match="coalitions 40 must be at least twice the regions 25"):
+        ShapConfig(regions=25, coalitions=40)

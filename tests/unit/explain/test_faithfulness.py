@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from components.explain.faithfulness import perturbation_curves, rank_pixels
+from components.explain.faithfulness import perturbation_curves, rank_pixels, road
 
 
 def patch_score(images: torch.Tensor) -> torch.Tensor:
@@ -66,3 +66,14 @@ def test_equal_pixels_go_in_no_direction():
     ranks = rank_pixels(np.zeros((1, 32, 32), np.float32))[0]
     assert sorted(ranks.ravel()) == pytest.approx(np.arange(1024) / 1024)
     assert abs(ranks[:16].mean() - ranks[16:].mean()) < 0.05
+
+
+def test_road_is_the_difference_of_both_removals(images):
+    """Removing the dark quarter paints it bright; removing as many other pixels changes nothing."""
+    right, wrong, nothing = (
+        road(patch_score, images, maps, (93.75,), batch_size=1) for maps in (true_map(), 1 - true_map(), 0 * true_map())
+    )
+    assert (right > 0.2).all()
+    assert wrong == pytest.approx(-right, abs=0.05)
+    assert (np.abs(nothing) < 0.1).all()
+    np.testing.assert_array_equal(right, road(patch_score, images, true_map(), (93.75,), batch_size=8))

@@ -5,44 +5,67 @@ from components.explain.gallery import conclusion, draw_panel
 from components.shared.measurements import Measurement
 
 
-def rows(pointing: tuple[float, float], insertion: tuple[float, float]) -> dict[str, Measurement]:
+def rows(**gains: tuple[float, float]) -> dict[str, Measurement]:
     """Measurements with the given intervals of the differences from the edge filter."""
     found = {}
-    for name, (low, high) in (("pointing_game", pointing), ("insertion_auc", insertion)):
-        found[f"grad_cam.{name}"] = Measurement("", 0.5)
+    for name, (low, high) in gains.items():
+        found[f"shap.{name}"] = Measurement("", 0.5)
         found[f"edge_filter.{name}"] = Measurement("", 0.5 - (low + high) / 2)
-        found[f"grad_cam.{name}_over_edge_filter"] = Measurement("", (low + high) / 2, low=low, high=high)
+        found[f"shap.{name}_over_edge_filter"] = Measurement("", (low + high) / 2, low=low, high=high)
     return found
 
 
+BETTER, WORSE, ALIKE = (0.1, 0.3), (-0.3, -0.1), (-0.1, 0.1)
+
+
 @pytest.mark.parametrize(
-    ("pointing", "insertion", "good"),
+    ("gains", "claim", "good"),
     [
-        ((0.1, 0.3), (0.1, 0.3), True),
-        ((-0.1, 0.3), (0.1, 0.3), True),
-        ((-0.3, -0.1), (0.1, 0.3), False),
-        ((-0.1, 0.1), (-0.1, 0.1), False),
-        ((-0.3, -0.1), (-0.3, -0.1), False),
+        ({"pointing_game": BETTER, "insertion_auc": BETTER}, "more than a plain edge filter", True),
+        ({"pointing_game": ALIKE, "insertion_auc": BETTER}, "more than a plain edge filter", True),
+        ({"pointing_game": ALIKE, "insertion_auc": ALIKE}, "no more than a plain edge filter", False),
+        ({"insertion_auc": BETTER, "deletion_auc": WORSE}, "in part better, in part worse", False),
+        ({"insertion_auc": BETTER, "road": WORSE}, "in part better, in part worse", False),
+        ({"deletion_auc": WORSE, "insertion_auc": ALIKE}, "less than a plain edge filter", False),
     ],
 )
-def test_an_explanation_no_better_than_the_edge_filter_is_called_so(pointing, insertion, good):
-    text, found = conclusion(rows(pointing, insertion))
+def test_an_explanation_no_better_than_the_edge_filter_is_called_so(gains, claim, good):
+    text, found = conclusion(rows(**gains), "shap")
+    assert text.startswith("SHAP ")
+    assert claim in text
     assert found is good
-    assert ("no more than a plain edge filter" in text) is not good
-    assert ("(worse)" in text) is (pointing[1] < 0)
+    assert text.count("(worse)") == list(gains.values()).count(WORSE)
 
 
-def test_the_panel_shows_the_image_untouched_and_the_outline_on_the_map():
+def test_a_single_group_shows_no_difference():
+    found = rows(insertion_auc=BETTER)
+    found["shap.insertion_auc_over_edge_filter"] = Measurement("", 0.2)
+    assert "no more than a plain edge filter" in conclusion(found, "shap")[0]
+
+
+def test_the_panel_shows_the_image_untouched_and_the_outline_on_the_maps():
     image = np.full((40, 40, 3), 100, np.uint8)
     mask = np.zeros((40, 40), bool)
     mask[10:20, 10:20] = True
     evidence = np.zeros((40, 40))
     evidence[30, 30] = 1
-    panel = draw_panel(image, {1: evidence, 0: np.zeros((40, 40))}, mask)
-    assert panel.caption == "image, for crack, nothing for no crack"
-    assert panel.picture.shape == (40, 80, 3)
+    panel = draw_panel(image, {1: evidence, 0: np.zeros((40, 40))}, np.zeros((40, 40)), mask)
+    assert panel.caption == "image, for crack, nothing for no crack, no region matters to SHAP, mask"
+    assert panel.picture.shape == (40, 120, 3)
     assert (panel.picture[:, :40] == image).all()
-    green = (panel.picture[:, 40:] == (64, 255, 64)).all(axis=2)
+    green = (panel.picture[:, 40:80] == (64, 255, 64)).all(axis=2)
     assert green.sum() == 36
     assert (panel.picture[5, 45] == image[5, 5]).all()
     assert (panel.picture[30, 70] != image[30, 30]).any()
+    assert (panel.picture[:, 80:] > 0).all(axis=2).sum() == mask.sum()
+
+
+def test_red_speaks_for_a_crack_and_blue_against():
+    signed = np.zeros((40, 40))
+    signed[:, :10], signed[:, 30:] = 0.4, -0.2
+    panel = draw_panel(np.full((40, 40, 3), 100, np.uint8), {}, signed, None)
+    assert panel.caption == "image, SHAP"
+    drawn = panel.picture[:, 40:].astype(int)
+    assert (drawn[:, :10, 0] > drawn[:, :10, 2] + 50).all()
+    assert (drawn[:, 30:, 2] > drawn[:, 30:, 0] + 50).all()
+    assert (drawn[:, 10:30] == 100).all()

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from skimage.measure import shannon_entropy
 
-from components.drift.features import FEATURES, describe_image, describe_images
+from components.shared.image_features import FEATURES, describe_image, describe_images
 
 
 def even(red: int, green: int, blue: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What an image looks like, in nine numbers that need no network."""
+"""What an image looks like, in nine numbers that need no network: the features of a drift profile."""
 
 from collections.abc import Iterable
 
