@@ -70,6 +70,9 @@ pipeline-manifest: $(READY) ## Write it as Kubernetes resources into build/, for
 	@$(BIN)/crack-pipeline manifest '$(ENV)' --output build/crack-training-$(ENV).yaml \
 	  $(if $(NAMESPACE),--namespace '$(NAMESPACE)') $(if $(ALLOW_TAGS),--allow-tags)
 
+doctor: $(READY) ## Look at all that a run on the cluster needs, and say how to mend it (ENV=prod)
+	@$(BIN)/crack-pipeline doctor '$(ENV)' $(if $(ALLOW_TAGS),--allow-tags)
+
 images/base.txt:
 	@images/resolve-base.sh > $@ || { rm -f $@; exit 1; }
 	@echo "$@: $$(cat $@); commit it"

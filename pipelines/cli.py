@@ -2,7 +2,26 @@
 
 import typer
 
-from pipelines.commands import cluster, data, local, registry, submit, weights
+from pipelines.commands import (
+    cluster,
+    data,
+    doctor,
+    local,
+    registry,
+    submit,
+    weights,
+)
+
+# In the order in which `--help` lists them.
+FAMILIES = (
+    local,
+    data,
+    weights,
+    registry,
+    cluster,
+    submit,
+    doctor,
+)
 
 app = typer.Typer(
     help="Concrete-crack classification on Kubeflow Pipelines.",
@@ -10,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for family in (local, data, weights, registry, cluster, submit):
+for family in FAMILIES:
     app.add_typer(family.commands)
 
 

@@ -61,7 +61,13 @@ class CompiledPipeline:
 
 
 def module_of(name: str) -> ModuleType:
-    """Return a pipeline's module, which has `compile_pipeline(config, output, **options)`; importing it loads kfp."""
+    """Return a pipeline's module, which has `compile_pipeline(config, output, **options)`; importing it loads kfp.
+
+    Raises:
+        InputError: There is no such pipeline.
+    """
+    if name not in MODULES:
+        raise InputError(f'there is no pipeline "{name}"; there are {", ".join(MODULES)}')
     return importlib.import_module(MODULES[name])
 
 
