@@ -81,7 +81,11 @@ class RunConfig(Config):
         """Return a step's configuration as the JSON that its component takes."""
         step: StepConfig = self.candidates[candidate].train if section == "train" else getattr(self, section)
         common = {name: getattr(self, name) for name in ("store", "cache", "cache_size", "experiment", "model_name")}
-        own = {"container_image": container_image("gpu")} if section == "train" else {}
+        own: dict[str, Any] = {}
+        if section == "train":
+            own = {"container_image": container_image("gpu")}
+        elif section == "evaluate":
+            own = {"seen_corruptions": self.candidates[candidate].train.augment.corruptions()}
         return step.model_copy(update={**common, **own, "candidate": candidate}).model_dump_json()
 
 

@@ -83,7 +83,8 @@ def mlflow_server(folder: Path, environment: dict[str, str], *options: str) -> I
     with open(folder / "log", "wb") as log:
         server = subprocess.Popen(
             [*command, *stores, "--no-serve-artifacts", *options],
-            env={**os.environ, **environment},
+            # its job workers take seconds to start, and nothing here uses them
+            env={**os.environ, **environment, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
             stdout=log,
             stderr=log,
             start_new_session=True,  # its workers end with it

@@ -44,10 +44,18 @@ class TileDataset(Dataset):
 
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[torch.Tensor, int]:
         index, seed = key if isinstance(key, tuple) else (key, None)
-        image = decode_tile(self.reader.read(*self.places[index]), self.size)
+        image = self.tile(index)
         if self.augment is not None and seed is not None:
             image = self.augment(image, seed)
         return torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1), int(self.labels[index])
+
+    def read(self, index: int) -> bytes:
+        """Return an image's file."""
+        return self.reader.read(*self.places[index])
+
+    def tile(self, index: int) -> np.ndarray:
+        """Return an image (size, size, 3) uint8 RGB, not augmented."""
+        return decode_tile(self.read(index), self.size)
 
 
 class TrainingBatches(Sampler):

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,15 @@ def test_scalars_are_those_of_yaml_1_2(tmp_path):
     config = load_run_config(write(tmp_path, text))
     assert config.run_note == "no"
     assert (config.gate.limits[0].limit, config.gate.limits[0].on) == (0.8, "low")
+
+
+def test_evaluate_is_told_which_corruptions_the_candidates_own_augmentation_shows(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text(
+        "candidates:\n"
+        "  plain: {train: {architecture: resnet18, steps: 1, augment: {noise: 0, brightness: 0}}}\n"
+        "  noisy: {train: {architecture: resnet18, steps: 1, augment: {noise: 0.1, brightness: 0}}}\n"
+    )
+    config = load_run_config(file)
+    seen = {name: json.loads(config.step_json("evaluate", name))["seen_corruptions"] for name in config.candidates}
+    assert seen == {"plain": [], "noisy": ["gaussian_noise"]}
