@@ -189,13 +189,12 @@ def test_the_parameter_file_decides_per_step_and_per_architecture(plain, tuned):
     assert ingest.pod["activeDeadlineSeconds"] == "60"
 
 
-def test_queue_and_priority_are_labels_of_the_gpu_steps_only_where_asked_for(plain, tuned):
-    labels = {"kueue.x-k8s.io/queue-name": "gpus", "crack-pipeline/priority-class": "retraining"}
-    for name, executor in tuned.items():
-        assert executor.pod.get("podMetadata", {}).get("labels", {}) == (
-            labels if executor.step in GPU_STEPS else {}
-        ), name
-    assert not [name for name, executor in plain.items() if "podMetadata" in executor.pod]
+def test_queue_and_priority_are_labels_of_the_gpu_steps_only(plain, tuned):
+    priority, queue = "crack-pipeline/priority-class", "kueue.x-k8s.io/queue-name"
+    for executors, labels in ((plain, {priority: "crack-training"}), (tuned, {priority: "retraining", queue: "gpus"})):
+        for name, executor in executors.items():
+            found = executor.pod.get("podMetadata", {}).get("labels", {})
+            assert found == (labels if executor.step in GPU_STEPS else {}), name
 
 
 @pytest.mark.parametrize(
