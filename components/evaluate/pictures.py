@@ -120,7 +120,7 @@ def draw_corruptions(increases: dict[str, float]) -> Figure:
         axes.text(
             column,
             row,
-            f"{100 * value:+.0f} %",
+            f"{100 * value:+.0f}",
             ha="center",
             va="center",
             fontsize=9,

@@ -120,7 +120,11 @@ def _show_corruptions(page: Page, rows: list[Measurement], config: EvaluateConfi
     if views.is_file():
         page.image(views.read_bytes(), "One image in every view", "one image in every corruption and severity")
     cells = {key: row.value for key, row in errors.items() if ",severity=" in key}
-    page.figure(draw_corruptions(cells), "Error increase by family and severity", "heat map of the error increase")
+    page.figure(
+        draw_corruptions(cells),
+        "Error increase by family and severity, percentage points",
+        "heat map of the error increase",
+    )
     means = {key: row.value for key, row in errors.items() if ",severity=" not in key}
     page.table(
         ["mean of", "seen", "error increase", "error, relative to clean"],

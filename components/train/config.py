@@ -35,6 +35,9 @@ class TrainConfig(StepConfig):
         default=1.0, gt=0, le=1, description="factor of the learning rate from each block to the one before it"
     )
     weight_decay: float = Field(default=0.05, ge=0)
+    clip_norm: float = Field(
+        default=1.0, ge=0, description="longest gradient, Euclidean; a longer one is cut to it; 0: never"
+    )
     warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps in which the rate rises from 0")
     schedule: Literal["cosine", "constant"] = "cosine"
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)

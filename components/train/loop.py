@@ -144,6 +144,10 @@ class Loop:
                 loss = self.loss(self.module(part[0]), part[1])
                 self.fabric.backward(loss / share)
             self.loss_sum += loss.detach()
+        if self.config.clip_norm:  # a gradient that is not finite shows in the validation loss
+            self.fabric.clip_gradients(
+                self.module, self.optimizer, max_norm=self.config.clip_norm, error_if_nonfinite=False
+            )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1

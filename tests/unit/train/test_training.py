@@ -56,6 +56,20 @@ def test_averaged_weights_are_those_kept(make_task, tmp_path):
             torch.testing.assert_close(tensor, decay * one[name] + (1 - decay) * two[name])
 
 
+def test_a_gradient_that_is_too_long_is_cut(make_task, tmp_path):
+    # AdamW divides by the gradient's own size; one cut to far below its epsilon moves the weights no more
+    settings = {"weight_decay": 0.0, "steps": 1, "warmup": 0}
+    moved = {}
+    for norm in (0.0, 1e6, 1e-15):
+        task = make_task(clip_norm=norm, **settings)
+        fit(task, tmp_path / str(norm))
+        before = dict(build_network(task.info).named_parameters())
+        after = dict(load_network(tmp_path / str(norm)).named_parameters())
+        moved[norm] = max(float((after[name] - before[name]).abs().max().detach()) for name in before)
+    assert moved[0.0] == moved[1e6] == pytest.approx(3e-3, rel=0.01)  # the learning rate
+    assert moved[1e-15] < 1e-8
+
+
 def test_a_training_that_gets_no_better_stops_early(make_task, tmp_path):
     standing_still = {"architecture": "test_vit", "learning_rate": 1e-30}
     record = fit(make_task(steps=40, val_check_interval=0.05, patience=2, **standing_still), tmp_path / "model")
