@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from components.drift.comparison import EMBEDDING, Shift
+from components.drift.comparison import Shift
 from components.drift.config import DriftConfig
 from components.drift.errors import Bin
 from components.drift.slices import Slice
@@ -16,11 +16,11 @@ from components.shared.profile import Profile
 
 METHOD = (
     "Each feature of the current images is held against the reference. *Effect*: Wasserstein distance in standard "
-    "deviations of the reference (embeddings: maximum mean discrepancy). *Chance*: what 95 of 100 random deals of the "
-    "groups (photos) to the two sides stay below; groups are dealt, not images, because tiles of one photo resemble "
-    "each other. *p* is corrected for the number of tests (Holm): without any drift, the chance of a single false "
-    "alarm in this whole table is at most {alpha:.0%}. A feature drifted where p ≤ {alpha:g} and the effect is at "
-    "least {min_effect:g}."
+    "deviations of the reference (features together: Mahalanobis distance of the photos' means; embedding: maximum "
+    "mean discrepancy). *Chance*: what 95 of 100 random deals of the groups (photos) to the two sides stay below; "
+    "groups are dealt, not images, because tiles of one photo resemble each other. *p* is corrected for the number of "
+    "tests (Westfall and Young): without any drift, the chance of a single false alarm in this whole table is at most "
+    "{alpha:.0%}. A feature drifted where p ≤ {alpha:g} and the effect is at least {min_effect:g}."
 )
 ERRORS = (
     "Distance of the current images from the reference (root mean square of the image features' z-scores; about 1 is "
@@ -109,7 +109,7 @@ def _row(shift: Shift) -> list:
 
 
 def _draw(shifts: list[Shift], reference: pd.DataFrame, current: pd.DataFrame) -> Figure:
-    ordered = sorted((s for s in shifts if s.name != EMBEDDING), key=lambda shift: (shift.p, -shift.effect))
+    ordered = sorted((s for s in shifts if s.name in reference.columns), key=lambda shift: (shift.p, -shift.effect))
     columns = 4
     figure = Figure(figsize=(10, 2 * -(-len(ordered) // columns)), layout="constrained")
     axes = figure.subplots(-(-len(ordered) // columns), columns, squeeze=False).ravel()
