@@ -15,7 +15,7 @@ from components.shared.runtime import InputError
 from pipelines.run_config import RunConfig
 
 ROOT = Path(__file__).parents[1]
-MODULES = {  # each with compile_pipeline(config, output)
+MODULES = {  # each with compile_pipeline(config, output, **options)
     "crack-training": "pipelines.training",
     "crack-drift-check": "pipelines.drift_check",
 }
