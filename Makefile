@@ -108,6 +108,16 @@ bench-train: $(READY) ## Training speed beside the device's ceiling and timm's l
 bench-explain: $(READY) ## Time KernelSHAP in batches against the network called once per coalition
 	@$(BIN)/python -W ignore tests/bench/bench_explain.py
 
+simulate: $(READY) ## Error rates of verdicts and coverage of intervals, by simulation (minutes)
+	@for script in tests/bench/simulate_*.py; do $(BIN)/python "$$script" || exit 1; done
+
+fuzz: $(READY) ## Feed thousands of damaged files and checkpoints to what reads them (minutes)
+	@for script in tests/bench/fuzz_*.py; do $(BIN)/python "$$script" || exit 1; done
+
+drift-check: $(READY) ## Hold production images against the workdir's champion (IMAGES=folder WORKDIR=folder)
+	@$(BIN)/crack-pipeline drift-check --images '$(IMAGES)' --params '$(PARAMS)' --workdir '$(WORKDIR)' \
+	  $(foreach setting,$(SET),--set '$(setting)')
+
 mlflow-ui: $(READY) ## Browse the local runs in MLflow (WORKDIR=folder PORT=5000)
 	@$(BIN)/crack-pipeline mlflow-ui --workdir '$(WORKDIR)' --port '$(PORT)'
 

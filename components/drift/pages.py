@@ -6,51 +6,73 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from components.drift.comparison import EMBEDDING, Shift
+from components.drift.comparison import Shift
 from components.drift.config import DriftConfig
 from components.drift.errors import Bin
+from components.drift.slices import Slice
+from components.shared.measurements import spoken
 from components.shared.page import Badge, Page
 from components.shared.profile import Profile
 
 METHOD = (
-    "Each feature of the current images (robustness split) is held against a sample of the training split. *Effect*: "
-    "Wasserstein distance in standard deviations of the reference (embeddings: maximum mean discrepancy). *Chance*: "
-    "what 95 of 100 random deals of the groups (photos) to the two sides stay below; groups are dealt, not images, "
-    "because tiles of one photo resemble each other. *p* is corrected for the number of tests (Holm): without any "
-    "drift, the chance of a single false alarm in this whole table is at most {alpha:.0%}. A feature drifted where "
-    "p ≤ {alpha:g} and the effect is at least {min_effect:g}."
+    "Each feature of the current images is held against the reference. *Effect*: Wasserstein distance in standard "
+    "deviations of the reference (features together: Mahalanobis distance of the photos' means; embedding: maximum "
+    "mean discrepancy). *Chance*: what 95 of 100 random deals of the groups (photos) to the two sides stay below; "
+    "groups are dealt, not images, because tiles of one photo resemble each other. *p* is corrected for the number of "
+    "tests (Westfall and Young): without any drift, the chance of a single false alarm in this whole table is at most "
+    "{alpha:.0%}. A feature drifted where p ≤ {alpha:g} and the effect is at least {min_effect:g}."
 )
 ERRORS = (
     "Distance of the current images from the reference (root mean square of the image features' z-scores; about 1 is "
     "like the training images) and the share of wrong answers, in bins of equal size. Where the rate rises with the "
     "distance, drift costs accuracy."
 )
+Sides = dict[str, Profile]  # what a side is -> the side, reference first
 
 
 def write_page(
-    path: str | Path, config: DriftConfig, shifts: list[Shift], sides: tuple[Profile, Profile], errors: list[Bin]
+    path: str | Path, config: DriftConfig, shifts: list[Shift], sides: Sides, slices: list[Slice], errors: list[Bin]
 ) -> None:
-    """Write the drift page: verdict, table, distributions, error by drift; `sides`: reference, current."""
+    """Write the drift page of a candidate: verdict, table, distributions, error by drift."""
     page = Page(f"Drift of {config.candidate or 'the candidate'}")
-    moved = [shift.name.replace("_", " ") for shift in shifts if shift.drifted]
-    if moved:
-        page.callout(f"**Drift** in {len(moved)} of {len(shifts)} tests: {', '.join(moved)}.", False)
-    else:
-        page.callout(f"**No drift** in {len(shifts)} tests.", True)
-    sizes = [f"{len(side.groups)} images of {len(set(side.groups))} groups" for side in sides]
-    page.text(f"Reference: {sizes[0]}. Current: {sizes[1]}.")
-    page.text(METHOD.format(alpha=config.alpha, min_effect=config.min_effect))
-    page.table(["feature", "effect", "chance", "mean change (sd)", "p", "verdict"], [_row(shift) for shift in shifts])
-    page.figure(
-        _draw(shifts, *(side.features for side in sides)),
-        "Distributions, the surest shift first",
-        "histograms of the features",
-    )
+    page.callout(finding(shifts), not any(shift.drifted for shift in shifts))
+    add_comparison(page, config, shifts, sides)
+    if slices:
+        page.heading("By source and surface", 3)
+        page.text("Each against the same part of the reference, or all of it where it has none; tests as above.")
+        page.table(["slice", "images", "groups", "tests that drifted"], [_slice_row(part) for part in slices])
     page.heading("Errors by drift", 3)
     page.text(ERRORS)
     rows = [[f"{part.low:.2f} to {part.high:.2f}", part.images, f"{part.error:.3f}"] for part in errors]
     page.table(["distance", "images", "error rate"], rows)
     page.write(path)
+
+
+def _slice_row(part: Slice) -> list:
+    moved = [spoken(shift.name) for shift in part.shifts if shift.drifted]
+    found = f"{len(moved)} of {len(part.shifts)}" + (f": {', '.join(moved)}" if moved else "")
+    return [part.name, part.images, part.photos, f"not compared: {part.why}" if part.why else found]
+
+
+def finding(shifts: list[Shift]) -> str:
+    """What drifted, as a sentence in Markdown."""
+    moved = [spoken(shift.name) for shift in shifts if shift.drifted]
+    if moved:
+        return f"**Drift** in {len(moved)} of {len(shifts)} tests: {', '.join(moved)}."
+    return f"**No drift** in {len(shifts)} tests."
+
+
+def add_comparison(page: Page, config: DriftConfig, shifts: list[Shift], sides: Sides) -> None:
+    """Append what was compared, how, the table of the tests, and the distributions."""
+    sizes = [f"{name}: {len(side.groups)} images of {len(set(side.groups))} groups" for name, side in sides.items()]
+    page.text(f"Reference, {sizes[0]}. Current, {sizes[1]}.")
+    page.text(METHOD.format(alpha=config.alpha, min_effect=config.min_effect))
+    page.table(["feature", "effect", "chance", "mean change (sd)", "p", "verdict"], [_row(shift) for shift in shifts])
+    page.figure(
+        _draw(shifts, *(side.features for side in sides.values())),
+        "Distributions, the surest shift first",
+        "histograms of the features",
+    )
 
 
 def write_skipped(path: str | Path, title: str, why: str) -> None:
@@ -77,7 +99,7 @@ def _row(shift: Shift) -> list:
     verdict = Badge(not shift.drifted, "drift" if shift.drifted else "none")
     change = "" if np.isnan(shift.change) else f"{shift.change:+.2f}"
     return [
-        shift.name.replace("_", " "),
+        spoken(shift.name),
         f"{shift.effect:.3f}",
         f"{shift.chance:.3f}",
         change,
@@ -87,7 +109,7 @@ def _row(shift: Shift) -> list:
 
 
 def _draw(shifts: list[Shift], reference: pd.DataFrame, current: pd.DataFrame) -> Figure:
-    ordered = sorted((s for s in shifts if s.name != EMBEDDING), key=lambda shift: (shift.p, -shift.effect))
+    ordered = sorted((s for s in shifts if s.name in reference.columns), key=lambda shift: (shift.p, -shift.effect))
     columns = 4
     figure = Figure(figsize=(10, 2 * -(-len(ordered) // columns)), layout="constrained")
     axes = figure.subplots(-(-len(ordered) // columns), columns, squeeze=False).ravel()
@@ -96,7 +118,7 @@ def _draw(shifts: list[Shift], reference: pd.DataFrame, current: pd.DataFrame) -
         bins = np.histogram_bin_edges(np.concatenate(pair), 25)
         for values, name in zip(pair, ("reference", "current"), strict=True):
             axis.hist(values, bins, density=True, histtype="step", label=name)
-        axis.set_title(shift.name.replace("_", " ") + (" (drift)" if shift.drifted else ""), fontsize=9)
+        axis.set_title(spoken(shift.name) + (" (drift)" if shift.drifted else ""), fontsize=9)
         axis.tick_params(labelsize=7)
         axis.set_yticks([])
     for axis in axes[len(ordered) :]:
