@@ -105,6 +105,9 @@ lock: $(READY) ## Write images/*.lock anew (UPGRADE=1 takes newer versions)
 bench-train: $(READY) ## Training speed beside the device's ceiling and timm's loader, as ratios
 	@$(BIN)/python tests/bench/bench_train.py
 
+bench-evaluate: $(READY) ## Time the intervals of all metrics
+	@OMP_NUM_THREADS=1 $(BIN)/python tests/bench/bench_metrics.py
+
 bench-explain: $(READY) ## Time KernelSHAP in batches against the network called once per coalition
 	@$(BIN)/python -W ignore tests/bench/bench_explain.py
 
