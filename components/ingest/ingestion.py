@@ -104,7 +104,8 @@ def _make(store: Store, sources: list[Source], history: History, config: IngestC
         _write_pairs(selection, version / PAIRS)
         used = {place.shard for place in places}
         earlier = {name: size for name, size in previous.shards.items() if name in used}
-        commit(store, manifest.digest, version, {"images": len(manifest.table)}, earlier)
+        about = {"images": len(manifest.table), "previous": previous.digest}
+        commit(store, manifest.digest, version, about, earlier)
     history.remember(manifest.digest, found, [version / REPORT, version / PAGE])
     return manifest.digest
 
