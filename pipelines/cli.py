@@ -2,7 +2,7 @@
 
 import typer
 
-from pipelines.commands import cluster, data, local, submit
+from pipelines.commands import cluster, data, drift, local, submit
 
 app = typer.Typer(
     help="Concrete-crack classification on Kubeflow Pipelines.",
@@ -10,7 +10,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for family in (local, data, cluster, submit):
+for family in (local, data, drift, cluster, submit):
     app.add_typer(family.commands)
 
 

@@ -6,7 +6,10 @@ from pydantic import Field
 
 from components.shared.config import Config
 
-CpuStep = Literal["ingest", "split", "evaluate", "drift", "gate", "select", "register", "refuse", "report", "notify"]
+CpuStep = Literal[
+    "ingest", "split", "evaluate", "drift", "gate", "select", "register", "refuse", "report", "notify",
+    "check", "retrain",
+]  # fmt: skip
 Cores = Annotated[str, Field(pattern=r"^([0-9]*[.])?[0-9]+m?$", description="cores, such as 2 or 500m")]
 Bytes = Annotated[str, Field(pattern=r"^[1-9][0-9]*([EPTGMK]i|[EPTGM])?$", description="bytes, such as 8Gi")]
 
@@ -55,6 +58,7 @@ class ClusterConfig(Config):
     run_as_user: int = Field(default=10001, gt=0, description="user id in every step's container")
     steps: dict[CpuStep, Resources] = Field(default={}, description="CPU steps that need more than the default")
     champion: GpuResources = GpuResources(timeout=4 * 3600)
+    collect: GpuResources = GpuResources(timeout=4 * 3600)
     cache_claim: str = Field(default="", description="PersistentVolumeClaim for `cache`; empty: the pod's own disk")
     retries: int = Field(default=2, ge=0, description="of a failed step, after 30 s, 60 s, …")
     queue: str = Field(default="", description="Kueue LocalQueue of the GPU steps; empty: none")

@@ -14,7 +14,10 @@ from components.shared.runtime import InputError
 from pipelines.run_config import RunConfig
 
 ROOT = Path(__file__).parents[1]
-MODULES = {"crack-training": "pipelines.training"}  # each with compile_pipeline(config, output)
+MODULES = {  # each with compile_pipeline(config, output)
+    "crack-training": "pipelines.training",
+    "crack-drift-check": "pipelines.drift_check",
+}
 READERS: dict[str, Callable[[str], Any]] = {
     "STRING": str,
     "NUMBER_INTEGER": int,

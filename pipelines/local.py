@@ -23,10 +23,11 @@ from components.shared.runtime import InputError
 from pipelines import embedded_stack
 from pipelines.progress import EventFile, Timeline, display
 
-LOG, REPORT, SUMMARY = "run.log", "report.html", "summary.json"
+LOG = "run.log"
 PARAMS = "params.json"  # in the run's folder: the checked parameters, read by pipelines/local_graph.py
 ARTIFACTS = "artifacts"  # in the run's folder: KFP's pipeline root
-TRAINING_GRAPH = [sys.executable, "-m", "pipelines.local_graph"]
+GRAPH = [sys.executable, "-m", "pipelines.local_graph"]
+TRAINING_GRAPH, DRIFT_CHECK_GRAPH = [*GRAPH, "crack-training"], [*GRAPH, "crack-drift-check"]
 POLL = 0.1  # seconds
 
 
@@ -35,12 +36,31 @@ class RunError(RuntimeError):
 
 
 @dataclass(frozen=True)
+class Results:
+    """Where a graph leaves its results, and what they are called in the run's folder and at the workdir's top.
+
+    Attributes:
+        step: The step whose artifacts `page` and `summary` they are.
+        page: File name of the page.
+        summary: File name of the summary, JSON.
+    """
+
+    step: str
+    page: str
+    summary: str
+
+
+TRAINING = Results("report", "report.html", "summary.json")
+DRIFT_CHECK = Results("check", "drift.html", "drift.json")
+
+
+@dataclass(frozen=True)
 class FinishedRun:
     """What a successful run leaves.
 
     Attributes:
-        folder: `workdir/runs/…`, with report.html, summary.json, params.json, events.jsonl, run.log and artifacts/.
-        summary: The content of summary.json.
+        folder: `workdir/runs/…`, with the results, params.json, events.jsonl, run.log and artifacts/.
+        summary: The content of the summary.
     """
 
     folder: Path
@@ -56,7 +76,9 @@ def local_data_uri(data_uri: str) -> str:
     return absolute_sources(data_uri)
 
 
-def run_locally(workdir: Path, experiment: str, params: str, graph: list[str], console: Console) -> FinishedRun:
+def run_locally(
+    workdir: Path, experiment: str, params: str, graph: list[str], console: Console, results: Results = TRAINING
+) -> FinishedRun:
     """Run the graph to its end on the embedded stack; whatever was started has ended when this returns or raises.
 
     Args:
@@ -65,6 +87,7 @@ def run_locally(workdir: Path, experiment: str, params: str, graph: list[str], c
         params: The run's parameters as JSON, put into the run's folder for the graph's process.
         graph: Command that runs the graph, to be given the run's folder as its last argument.
         console: Where progress is drawn.
+        results: What the graph leaves.
 
     Raises:
         InputError: The workdir is in use, or a step refused what it was given.
@@ -75,7 +98,7 @@ def run_locally(workdir: Path, experiment: str, params: str, graph: list[str], c
     with _ended_by_signals(), embedded_stack.locked(workdir), embedded_stack.embedded_stack(workdir) as environment:
         folder = _new_run_folder(workdir)
         (folder / PARAMS).write_text(params, encoding="utf-8")
-        for name in (LOG, REPORT, SUMMARY):
+        for name in (LOG, results.page, results.summary):
             (workdir / name).unlink(missing_ok=True)
         _link_latest(workdir, folder, LOG)
         embedded_stack.prepare_mlflow(workdir, experiment)
@@ -83,8 +106,8 @@ def run_locally(workdir: Path, experiment: str, params: str, graph: list[str], c
         with tempfile.TemporaryDirectory(prefix="crack-", ignore_cleanup_errors=True) as temporary:
             settings = environment | {"CRACK_EVENTS": str(folder / "events.jsonl"), "TMPDIR": temporary}
             timeline = _run_graph([*graph, str(folder)], folder, settings, Timeline(started), console)
-        summary = _publish(folder, timeline)
-        _link_latest(workdir, folder, REPORT, SUMMARY)
+        summary = _publish(folder, timeline, results)
+        _link_latest(workdir, folder, results.page, results.summary)
         return FinishedRun(folder, summary)
 
 
@@ -146,22 +169,22 @@ def _link_latest(workdir: Path, folder: Path, *names: str) -> None:
         (workdir / name).symlink_to(Path("runs") / folder.name / name)
 
 
-def _publish(folder: Path, timeline: Timeline) -> dict[str, Any]:
-    """Put the report step's artifacts at the top of the run's folder, with the times that only the run knows."""
-    page, summary_file = _artifact(folder, "page"), _artifact(folder, "summary")
+def _publish(folder: Path, timeline: Timeline, results: Results) -> dict[str, Any]:
+    """Put the results at the top of the run's folder, with the times that only the run knows."""
+    page, summary_file = (_artifact(folder, results.step, output) for output in ("page", "summary"))
     summary = json.loads(summary_file.read_text(encoding="utf-8"))
     summary["seconds"] = timeline.seconds()
     summary["warnings"] = timeline.warnings
     summary["seconds_total"] = round(time.time() - timeline.started, 2)
-    (folder / REPORT).write_bytes(page.read_bytes())
-    (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    (folder / results.page).write_bytes(page.read_bytes())
+    (folder / results.summary).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return summary
 
 
-def _artifact(folder: Path, output: str) -> Path:
-    found = list((folder / ARTIFACTS).glob(f"*/report/{output}"))
+def _artifact(folder: Path, step: str, output: str) -> Path:
+    found = list((folder / ARTIFACTS).glob(f"*/{step}/{output}"))
     if len(found) != 1:
-        raise RunError(f"the graph ended well, but its report step left no {output}; the log is {folder / LOG}")
+        raise RunError(f"the graph ended well, but its step {step} left no {output}; the log is {folder / LOG}")
     return found[0]
 
 

@@ -1,4 +1,4 @@
-"""The process in which KFP runs the graph of a local run: `python -m pipelines.local_graph RUN_FOLDER`."""
+"""The process in which KFP runs the graph of a local run: `python -m pipelines.local_graph PIPELINE RUN_FOLDER`."""
 
 import sys
 from pathlib import Path
@@ -23,17 +23,20 @@ def run_graph(pipeline: BaseComponent, run_folder: Path, arguments: dict[str, An
 
 
 def main() -> None:
-    """Run the training pipeline with the parameters in the run's folder."""
+    """Run the pipeline named with the parameters in the run's folder."""
     from pipelines.run_config import RunConfig
-    from pipelines.training import training_pipeline
 
-    run_folder = Path(sys.argv[1])
+    name, run_folder = sys.argv[1], Path(sys.argv[2])
     config = RunConfig.model_validate_json((run_folder / PARAMS).read_text(encoding="utf-8"))
-    run_graph(
-        training_pipeline(config),
-        run_folder,
-        {"data_uri": config.data_uri, "seed": config.seed, "run_note": config.run_note},
-    )
+    if name == "crack-drift-check":
+        from pipelines.drift_check import drift_check_pipeline
+
+        run_graph(drift_check_pipeline(config), run_folder, {"images": config.images, "seed": config.seed})
+    else:
+        from pipelines.training import training_pipeline
+
+        arguments = {"data_uri": config.data_uri, "seed": config.seed, "run_note": config.run_note}
+        run_graph(training_pipeline(config), run_folder, arguments)
 
 
 if __name__ == "__main__":

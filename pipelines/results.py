@@ -26,6 +26,22 @@ def show_results(summary: dict[str, Any], workdir: Path, console: Console) -> No
     console.print(ui, highlight=False, markup=False, soft_wrap=True)
 
 
+def show_drift_check(summary: dict[str, Any], params: Path, workdir: Path, console: Console) -> None:
+    """Print a drift check's verdict, where its page is, and the command that retrains where that is asked for."""
+    lines = [
+        f"{summary['verdict']}: {summary['reason']}",
+        f"{summary['count']} images of {summary['images']} against the training sample of {summary['model']} "
+        f"version {summary['version']}",
+        *(f"warning: {warning}" for warning in summary["warnings"]),
+        f"report: {workdir / 'drift.html'}",
+    ]
+    if summary["verdict"] == "retrain":
+        command = f"crack-pipeline run-local --params {params} --workdir {workdir} --data LABELLED_TILES"
+        lines.append(f"to retrain, label some of these images and run: {command}")
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def _candidates(summary: dict[str, Any]) -> Table:
     table = Table(title="Candidates", title_justify="left")
     table.add_column("candidate")

@@ -13,6 +13,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
+from components.collect.config import CollectConfig
 from components.drift.config import DriftConfig
 from components.evaluate.config import EvaluateConfig
 from components.explain.config import ExplainConfig
@@ -22,6 +23,7 @@ from components.notify.config import NotifyConfig
 from components.predict.config import PredictConfig
 from components.register.config import RegisterConfig
 from components.report.config import ReportConfig
+from components.retrain.config import RetrainConfig
 from components.select.config import SelectConfig
 from components.shared.config import Config, StepConfig
 from components.shared.runtime import InputError
@@ -53,6 +55,11 @@ class RunConfig(Config):
     )
     seed: int = Field(default=1, ge=0, lt=2**31, description="run-time parameter")
     run_note: str = Field(default="", description="run-time parameter: a sentence for the report")
+    images: str = Field(
+        default="s3://crack/incoming/{date}",
+        min_length=1,
+        description="run-time parameter of crack-drift-check: production images, folder or s3://; {date}: today, UTC",
+    )
     candidates: dict[str, Candidate] = Field(min_length=1, max_length=MAX_CANDIDATES)
     ingest: IngestConfig = IngestConfig()
     split: SplitConfig = SplitConfig()
@@ -60,6 +67,8 @@ class RunConfig(Config):
     evaluate: EvaluateConfig = EvaluateConfig()
     explain: ExplainConfig = ExplainConfig()
     drift: DriftConfig = DriftConfig()
+    collect: CollectConfig = CollectConfig()
+    retrain: RetrainConfig = RetrainConfig()
     gate: GateConfig = GateConfig()
     select: SelectConfig = SelectConfig()
     registration: RegisterConfig = RegisterConfig()

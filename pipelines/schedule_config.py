@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 from components.shared.config import Config
 from pipelines.cron import cron_for_kfp
 
-PipelineName = Literal["crack-training"]
+PipelineName = Literal["crack-training", "crack-drift-check"]
 
 
 class ScheduleConfig(Config):

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 STEPS = sorted(path.parent.name for path in (ROOT / "components").glob("*/component.py"))
-TORCH_STEPS = {"train", "predict", "explain", "register"}
+TORCH_STEPS = {"train", "predict", "explain", "register", "collect"}
 OWN = ("components", "pipelines")
 
 
@@ -36,7 +36,7 @@ def logic_files(step: str) -> list[Path]:
 
 
 def test_the_graph_has_every_step():
-    cpu = {"ingest", "split", "evaluate", "drift", "gate", "select", "report", "notify"}
+    cpu = {"ingest", "split", "evaluate", "drift", "gate", "select", "report", "notify", "retrain"}
     assert set(STEPS) == cpu | TORCH_STEPS
 
 

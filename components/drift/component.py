@@ -1,4 +1,4 @@
-"""The KFP face of drift."""
+"""The KFP faces of drift: of a candidate's robustness split, and of production images."""
 
 from kfp import dsl
 
@@ -45,3 +45,43 @@ def drift(
         out = {"measurements": measurements.path, "page": page.path, "evidently": evidently.path}
         out["reference_profile"] = reference_profile.path
         detect_drift(model.path, manifest.path, splits.path, predictions.path, parsed, seed, out)
+
+
+@dsl.component(base_image=container_image("cpu"), install_kfp_package=False)
+def check(
+    reference: dsl.Input[dsl.Dataset],
+    observed: dsl.Input[dsl.Dataset],
+    images: str,
+    version: str,
+    config: str,
+    seed: int,
+    job: str,
+    page: dsl.Output[dsl.HTML],
+    evidently: dsl.Output[dsl.HTML],
+    summary: dsl.Output[dsl.Artifact],
+) -> str:
+    """Hold production images against what the champion was trained on, and say whether to retrain.
+
+    Args:
+        reference: Drift profile of the champion's training sample.
+        observed: Drift profile of the production images.
+        images: Where the images are, for people.
+        version: The champion's version, which gets the verdict as tags.
+        config: DriftConfig as JSON.
+        seed: Of the samples and permutations.
+        job: The pipeline job's id.
+
+    Returns:
+        page: Verdict, table, distributions, and the trend over earlier checks.
+        evidently: Evidently's report of the same features.
+        summary: The verdict as JSON.
+        Output: steady, drift, retrain or skipped.
+    """
+    from components.drift.checking import check_drift
+    from components.drift.config import DriftConfig
+    from components.shared.runtime import step
+
+    parsed = DriftConfig.model_validate_json(config)
+    with step("check", job, parsed.store):
+        out = {"page": page.path, "evidently": evidently.path, "summary": summary.path}
+        return check_drift(reference.path, observed.path, images, version, parsed, seed, job, out)

@@ -66,7 +66,8 @@ def detect_drift(
     wrong = _wrong(tables[CURRENT].iloc[kept[1]])
     distance = drift_distance(reference.features[list(FEATURES)], current.features[list(FEATURES)])
     write_measurements([*to_measurements(shifts, len(wrong)), error_measurement(distance, wrong)], out["measurements"])
-    write_page(out["page"], config, shifts, (reference, current), error_by_distance(distance, wrong))
+    sides = {"sample of the training split": reference, "robustness split": current}
+    write_page(out["page"], config, shifts, sides, error_by_distance(distance, wrong))
     if config.evidently:
         progress(0, 1, "drawing Evidently's report")
     write_evidently(out["evidently"], reference.features, current.features, config)

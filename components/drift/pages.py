@@ -13,44 +13,52 @@ from components.shared.page import Badge, Page
 from components.shared.profile import Profile
 
 METHOD = (
-    "Each feature of the current images (robustness split) is held against a sample of the training split. *Effect*: "
-    "Wasserstein distance in standard deviations of the reference (embeddings: maximum mean discrepancy). *Chance*: "
-    "what 95 of 100 random deals of the groups (photos) to the two sides stay below; groups are dealt, not images, "
-    "because tiles of one photo resemble each other. *p* is corrected for the number of tests (Holm): without any "
-    "drift, the chance of a single false alarm in this whole table is at most {alpha:.0%}. A feature drifted where "
-    "p ≤ {alpha:g} and the effect is at least {min_effect:g}."
+    "Each feature of the current images is held against the reference. *Effect*: Wasserstein distance in standard "
+    "deviations of the reference (embeddings: maximum mean discrepancy). *Chance*: what 95 of 100 random deals of the "
+    "groups (photos) to the two sides stay below; groups are dealt, not images, because tiles of one photo resemble "
+    "each other. *p* is corrected for the number of tests (Holm): without any drift, the chance of a single false "
+    "alarm in this whole table is at most {alpha:.0%}. A feature drifted where p ≤ {alpha:g} and the effect is at "
+    "least {min_effect:g}."
 )
 ERRORS = (
     "Distance of the current images from the reference (root mean square of the image features' z-scores; about 1 is "
     "like the training images) and the share of wrong answers, in bins of equal size. Where the rate rises with the "
     "distance, drift costs accuracy."
 )
+Sides = dict[str, Profile]  # what a side is -> the side, reference first
 
 
-def write_page(
-    path: str | Path, config: DriftConfig, shifts: list[Shift], sides: tuple[Profile, Profile], errors: list[Bin]
-) -> None:
-    """Write the drift page: verdict, table, distributions, error by drift; `sides`: reference, current."""
+def write_page(path: str | Path, config: DriftConfig, shifts: list[Shift], sides: Sides, errors: list[Bin]) -> None:
+    """Write the drift page of a candidate: verdict, table, distributions, error by drift."""
     page = Page(f"Drift of {config.candidate or 'the candidate'}")
-    moved = [shift.name.replace("_", " ") for shift in shifts if shift.drifted]
-    if moved:
-        page.callout(f"**Drift** in {len(moved)} of {len(shifts)} tests: {', '.join(moved)}.", False)
-    else:
-        page.callout(f"**No drift** in {len(shifts)} tests.", True)
-    sizes = [f"{len(side.groups)} images of {len(set(side.groups))} groups" for side in sides]
-    page.text(f"Reference: {sizes[0]}. Current: {sizes[1]}.")
-    page.text(METHOD.format(alpha=config.alpha, min_effect=config.min_effect))
-    page.table(["feature", "effect", "chance", "mean change (sd)", "p", "verdict"], [_row(shift) for shift in shifts])
-    page.figure(
-        _draw(shifts, *(side.features for side in sides)),
-        "Distributions, the surest shift first",
-        "histograms of the features",
-    )
+    page.callout(finding(shifts), not any(shift.drifted for shift in shifts))
+    add_comparison(page, config, shifts, sides)
     page.heading("Errors by drift", 3)
     page.text(ERRORS)
     rows = [[f"{part.low:.2f} to {part.high:.2f}", part.images, f"{part.error:.3f}"] for part in errors]
     page.table(["distance", "images", "error rate"], rows)
     page.write(path)
+
+
+def finding(shifts: list[Shift]) -> str:
+    """What drifted, as a sentence in Markdown."""
+    moved = [shift.name.replace("_", " ") for shift in shifts if shift.drifted]
+    if moved:
+        return f"**Drift** in {len(moved)} of {len(shifts)} tests: {', '.join(moved)}."
+    return f"**No drift** in {len(shifts)} tests."
+
+
+def add_comparison(page: Page, config: DriftConfig, shifts: list[Shift], sides: Sides) -> None:
+    """Append what was compared, how, the table of the tests, and the distributions."""
+    sizes = [f"{name}: {len(side.groups)} images of {len(set(side.groups))} groups" for name, side in sides.items()]
+    page.text(f"Reference, {sizes[0]}. Current, {sizes[1]}.")
+    page.text(METHOD.format(alpha=config.alpha, min_effect=config.min_effect))
+    page.table(["feature", "effect", "chance", "mean change (sd)", "p", "verdict"], [_row(shift) for shift in shifts])
+    page.figure(
+        _draw(shifts, *(side.features for side in sides.values())),
+        "Distributions, the surest shift first",
+        "histograms of the features",
+    )
 
 
 def write_skipped(path: str | Path, title: str, why: str) -> None:

@@ -39,12 +39,20 @@ def _causes(store: Store, job: str) -> list[str]:
 
 
 def _verdict(store: Store, job: str) -> list[str]:
-    try:
-        choice = json.loads(store.get_bytes(f"runs/{job}/choice.json"))
-    except MissingObjectError:
+    drift, choice = (_left(store, f"runs/{job}/{name}.json") for name in ("drift", "choice"))
+    if drift:
+        return [f"Drift check of {drift['images']}: {drift['verdict']}. {drift['reason']}."]
+    if not choice:
         return []
     winner = f"Winner: {choice['winner']}." if choice["winner"] else "Nothing was registered."
     return [f"{winner} {choice['reasoning']}"]
+
+
+def _left(store: Store, key: str) -> dict:
+    try:
+        return json.loads(store.get_bytes(key))
+    except MissingObjectError:
+        return {}
 
 
 def _kind(cause: dict[str, str]) -> str:

@@ -1,0 +1,99 @@
+"""Profile production images with the registry's champion."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+import pandas as pd
+import torch
+
+from components.collect.config import CollectConfig
+from components.collect.pictures import Pictures
+from components.shared import tracking
+from components.shared.checkpoint import load_network
+from components.shared.image_features import FEATURES, describe_image
+from components.shared.model import Network
+from components.shared.profile import make_profile, read_profile, write_profile
+from components.shared.runtime import InputError, pick_device, pick_precision, progress
+from components.shared.storage import file_digest
+from components.shared.transforms import resize
+
+
+def collect_images(uri: str, config: CollectConfig, observed: str, reference: str) -> str:
+    """Write the profiles of the images and of the champion's training sample.
+
+    Args:
+        uri: Folder or s3:// prefix of the images; {date} becomes today's date (UTC).
+        config: Sample, grouping, batch, and the registered model's name.
+        observed: Gets the images' profile.
+        reference: Gets the champion's own.
+
+    Returns:
+        The champion's version.
+
+    Raises:
+        InputError: There is no champion; it has no profile, or one of another feature version; or there is no image.
+    """
+    name = config.model_name
+    version = tracking.version_by_alias(name, tracking.CHAMPION)
+    if version is None:
+        raise InputError(f"{name} has no champion to hold the images against; run crack-training, then promote it")
+    pictures = Pictures(uri, config.sample)
+    fetched = tracking.download_version(name, version)
+    profile = fetched / "reference_profile.parquet"
+    if not profile.exists():
+        raise InputError(
+            f"{name} version {version} has no drift profile of its training sample; run crack-training again and "
+            "promote the version that it registers"
+        )
+    digest = file_digest(fetched / "model" / "model.safetensors")
+    if read_profile(profile).model != digest:
+        raise InputError(
+            f"the drift profile of {name} version {version} is another network's; the version was put together by "
+            "hand: run crack-training again and promote the version that it registers"
+        )
+    shutil.copyfile(profile, reference)
+    _profile(pictures, load_network(fetched / "model", pick_device()), digest, config, observed)
+    return version
+
+
+def _profile(pictures: Pictures, network: Network, digest: str, config: CollectConfig, path: str) -> None:
+    features, answers, names = [], [], []
+    for batch in _batches(pictures.read(), config.batch_size):
+        features += [describe_image(image) for _, image in batch]
+        answers.append(_answer(network, [image for _, image in batch], config.precision))
+        names += [name for name, _ in batch]
+        progress(len(names), len(pictures.names), "looking at images")
+    if not names:
+        raise InputError(f"none of the {len(pictures.names)} images under {pictures.uri} can be read")
+    logits, embeddings = (np.concatenate(part) for part in zip(*answers, strict=True))
+    if not np.isfinite(logits).all():
+        raise InputError("the champion answers with logits that are not finite; roll it back")
+    p_crack = 1 / (1 + np.exp(np.clip(logits[:, 0] - logits[:, 1], -700, 700)))
+    groups = np.array([photo_of(name, config.group_pattern) for name in names])
+    write_profile(
+        make_profile(groups, pd.DataFrame(features, columns=list(FEATURES)), p_crack, embeddings, digest), path
+    )
+
+
+def photo_of(name: str, pattern: str | None) -> str:
+    """The photo that an image was cut from: what the pattern's first group matches in its path, else the path."""
+    match = re.search(pattern, name) if pattern else None
+    return match[1] if match and match[1] else name
+
+
+def _batches(images: Iterator, size: int) -> Iterator[list[tuple[str, np.ndarray]]]:
+    while batch := list(islice(images, size)):
+        yield batch
+
+
+def _answer(network: Network, images: list[np.ndarray], precision: str) -> tuple[np.ndarray, np.ndarray]:
+    device = network.mean.device
+    tiles = np.stack([resize(image, network.input_size) for image in images]).transpose(0, 3, 1, 2)
+    batch = torch.from_numpy(np.ascontiguousarray(tiles)).to(device)
+    bf16 = pick_precision(precision, device.type) == "bf16"
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        logits, embeddings = network.logits_and_embeddings(batch)
+    return logits.double().cpu().numpy(), embeddings.float().cpu().numpy()

@@ -1,0 +1,34 @@
+"""The KFP face of collect."""
+
+from kfp import dsl
+
+from components.container_images import container_image
+
+
+@dsl.component(base_image=container_image("gpu"), install_kfp_package=False)
+def collect(
+    images: str,
+    config: str,
+    job: str,
+    observed: dsl.Output[dsl.Dataset],
+    reference: dsl.Output[dsl.Dataset],
+) -> str:
+    """Profile production images by the champion's eyes, and fetch the profile of what it was trained on.
+
+    Args:
+        images: Folder or s3://BUCKET/PREFIX of unlabelled images; {date} in it becomes today's, such as 2026-01-31.
+        config: CollectConfig as JSON.
+        job: The pipeline job's id.
+
+    Returns:
+        observed: Drift profile of the images.
+        reference: Drift profile of the champion's training sample, from the registry.
+        Output: The champion's version.
+    """
+    from components.collect.collection import collect_images
+    from components.collect.config import CollectConfig
+    from components.shared.runtime import step
+
+    parsed = CollectConfig.model_validate_json(config)
+    with step("collect", job, parsed.store):
+        return collect_images(images, parsed, observed.path, reference.path)

@@ -1,0 +1,67 @@
+"""Where production images come from: a folder or a prefix of a store, read one by one."""
+
+import datetime
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from components.shared.image import ImageError, decode
+from components.shared.runtime import InputError, warn
+from components.shared.storage import THREADS, Store
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+
+
+class Pictures:
+    """The images under a folder or an s3:// prefix.
+
+    Attributes:
+        uri: Where they are, {date} replaced.
+        names: Their paths below it, ordered; at most `sample`, drawn at random.
+    """
+
+    def __init__(self, uri: str, sample: int):
+        """List them.
+
+        Raises:
+            InputError: There is no such folder, or no image in it.
+        """
+        self.uri = uri.replace("{date}", f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}")
+        self._store = Store(self.uri) if self.uri.startswith("s3://") else None
+        found = sorted(name for name in self._list() if name.lower().endswith(SUFFIXES))
+        if not found:
+            raise InputError(
+                f"there is no image under {self.uri}: files named {', '.join(SUFFIXES)} are looked for, in folders "
+                "below it too; check the date and the path"
+            )
+        chosen = np.random.default_rng(0).permutation(len(found))[:sample]
+        self.names = [found[index] for index in np.sort(chosen)]
+
+    def read(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield (name, uint8 (H, W, 3) RGB) of every image that can be decoded; the rest is warned of."""
+        refused = []
+        with ThreadPoolExecutor(THREADS) as pool:
+            for start in range(0, len(self.names), 16 * THREADS):  # so that few files wait in memory
+                part = self.names[start : start + 16 * THREADS]
+                for name, data in zip(part, pool.map(self._bytes, part), strict=True):
+                    try:
+                        yield name, decode(data)
+                    except ImageError as error:
+                        refused.append(f"{name}: {error}")
+        if refused:
+            warn(f"{len(refused)} of {len(self.names)} images cannot be read and were left out, first {refused[0]}")
+
+    def _list(self) -> list[str]:
+        if self._store:
+            return [name for name, _ in self._store.list()]
+        folder = Path(self.uri).expanduser()
+        if not folder.is_dir():
+            raise InputError(
+                f"images is {self.uri!r}, and there is no such folder; name a folder or s3://BUCKET/PREFIX"
+            )
+        return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+
+    def _bytes(self, name: str) -> bytes:
+        return self._store.get_bytes(name) if self._store else (Path(self.uri).expanduser() / name).read_bytes()

@@ -1,0 +1,105 @@
+"""The verdicts of drift checks: kept in the store one by one, told to the registry, shown as a trend."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from components.shared.page import Badge, Page
+from components.shared.storage import Store
+
+SHOWN = 30  # checks on the trend page
+LINES = 6  # features in its figure, those of the largest effects
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check of production images found.
+
+    Attributes:
+        verdict: steady, drift (some test), retrain (at least the share of tests that asks for it), or skipped.
+        reason: One sentence.
+        model: Registered model.
+        version: Its version, the champion of the day.
+        images: Where the images are.
+        count: Number of images compared.
+        checked: When, ISO 8601, UTC.
+        effects: Effect of every test, as `Shift` has it; empty where skipped.
+        drifted: Names of the tests that drifted.
+    """
+
+    verdict: Literal["steady", "drift", "retrain", "skipped"]
+    reason: str
+    model: str
+    version: str
+    images: str
+    count: int
+    checked: str
+    effects: dict[str, float] = field(default_factory=dict)
+    drifted: list[str] = field(default_factory=list)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Tags of the registered version."""
+        return {
+            "crack.drift": self.verdict,
+            "crack.drift.reason": self.reason,
+            "crack.drift.checked": self.checked,
+            "crack.drift.images": self.images,
+        }
+
+
+def as_json(verdict: Verdict) -> str:
+    """The verdict as JSON for people and programs."""
+    return json.dumps(asdict(verdict), indent=2, allow_nan=False) + "\n"
+
+
+def keep(store: Store, verdict: Verdict, job: str) -> None:
+    """Keep a verdict among those of earlier checks, and where notify finds it; doing so again replaces it."""
+    data = as_json(verdict).encode()
+    store.put_bytes(f"drift-checks/{verdict.model}/{job}.json", data)
+    store.put_bytes(f"runs/{job}/drift.json", data)
+
+
+def earlier(store: Store, model: str) -> list[Verdict]:
+    """Verdicts on a registered model, the latest `SHOWN`, oldest first."""
+    keys = [key for key, _ in store.list(f"drift-checks/{model}/")]
+    found = [Verdict(**json.loads(store.get_bytes(key))) for key in keys]
+    return sorted(found, key=lambda verdict: verdict.checked)[-SHOWN:]
+
+
+def add_trend(page: Page, verdicts: list[Verdict]) -> None:
+    """Append how drift went over the checks: effects as lines, verdicts as a table, the latest first."""
+    page.heading("Trend")
+    page.text(f"The last {len(verdicts)} checks of this model, this one included.")
+    compared = [verdict for verdict in verdicts if verdict.effects]
+    if len(compared) > 1:
+        page.figure(_draw(compared), "Effect of the features that moved most", "lines of effects over the checks")
+    rows = [
+        [
+            verdict.checked[:16].replace("T", " "),
+            verdict.version,
+            verdict.images,
+            verdict.count,
+            Badge(verdict.verdict == "steady", verdict.verdict),
+            ", ".join(verdict.drifted).replace("_", " ") or "-",
+        ]
+        for verdict in reversed(verdicts)
+    ]
+    page.table(["checked (UTC)", "version", "images", "number", "verdict", "drifted"], rows)
+
+
+def _draw(verdicts: list[Verdict]) -> Figure:
+    names = sorted(verdicts[-1].effects, key=lambda name: -max(v.effects.get(name, 0) for v in verdicts))[:LINES]
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    axis = figure.subplots()
+    places = np.arange(len(verdicts))
+    for name in names:
+        axis.plot(places, [v.effects.get(name, np.nan) for v in verdicts], marker="o", label=name.replace("_", " "))
+    axis.set_xticks(places, [v.checked[:10] for v in verdicts], rotation=45, ha="right", fontsize=8)
+    axis.set_ylabel("effect (standard deviations)")
+    axis.set_ylim(bottom=0)
+    axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure

@@ -1,0 +1,26 @@
+"""The KFP face of retrain."""
+
+from kfp import dsl
+
+from components.container_images import container_image
+
+
+@dsl.component(base_image=container_image("cpu"), install_kfp_package=False)
+def retrain(verdict: dsl.Input[dsl.Artifact], config: str, job: str) -> str:
+    """Start the newest version of crack-training, with the drift check's reason as its note.
+
+    Args:
+        verdict: Verdict of the drift check.
+        config: RetrainConfig as JSON.
+        job: The pipeline job's id.
+
+    Returns:
+        The id of the training's run.
+    """
+    from components.retrain.config import RetrainConfig
+    from components.retrain.starting import start_training
+    from components.shared.runtime import step
+
+    parsed = RetrainConfig.model_validate_json(config)
+    with step("retrain", job, parsed.store):
+        return start_training(verdict.path, parsed, job)

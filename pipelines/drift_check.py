@@ -1,0 +1,51 @@
+"""The graph of `crack-drift-check`: production images against what the champion was trained on, without training."""
+
+from pathlib import Path
+
+from kfp import compiler, dsl
+from kfp.dsl.base_component import BaseComponent
+
+from components.collect.component import collect
+from components.drift.component import check
+from components.notify.component import notify
+from components.retrain.component import retrain
+from pipelines.policy import on_cluster, run_limits
+from pipelines.run_config import RunConfig
+
+JOB = dsl.PIPELINE_JOB_ID_PLACEHOLDER
+
+
+def drift_check_pipeline(config: RunConfig) -> BaseComponent:
+    """Return the pipeline with everything but `images` and `seed` fixed."""
+
+    @dsl.pipeline(
+        name="crack-drift-check",
+        description="Hold production images against the champion's training sample, and say whether to retrain",
+        pipeline_config=run_limits(config.cluster),
+    )
+    def crack_drift_check(images: str = config.images, seed: int = config.seed):
+        done = on_cluster(notify(config=config.step_json("notify"), job=JOB), config)
+        with dsl.ExitHandler(done, name="run"):
+            seen = collect(images=images, config=config.step_json("collect"), job=JOB)
+            on_cluster(seen, config, config.cluster.collect)
+            verdict = check(
+                reference=seen.outputs["reference"],
+                observed=seen.outputs["observed"],
+                images=images,
+                version=seen.outputs["Output"],
+                config=config.step_json("drift"),
+                seed=seed,
+                job=JOB,
+            )
+            on_cluster(verdict, config)
+            if config.retrain.start:
+                with dsl.If(verdict.outputs["Output"] == "retrain", name="drifted"):
+                    started = retrain(verdict=verdict.outputs["summary"], config=config.step_json("retrain"), job=JOB)
+                    on_cluster(started, config)
+
+    return crack_drift_check
+
+
+def compile_pipeline(config: RunConfig, output: Path) -> None:
+    """Write the compiled pipeline as YAML, the same bytes for the same parameters."""
+    compiler.Compiler().compile(drift_check_pipeline(config), str(output))

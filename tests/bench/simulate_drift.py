@@ -1,0 +1,142 @@
+"""Does the drift verdict keep its level, and does it find what moved?
+
+Photos are dealt to two sides of 20 at random. Without a shift, the share of verdicts that find drift may not exceed the
+stated level by more than chance; with a shift, every verdict must find it. Exit status 1 where one of these fails.
+Usage: python tests/bench/simulate_drift.py [FOLDER OF THE REAL DATA SETS]
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import binom
+
+from components.drift.comparison import compare, even_out
+from components.drift.config import DriftConfig
+from components.ingest.synthetic import draw_dataset
+from components.shared.image_features import describe_images
+from components.shared.model import build_network, describe
+from components.shared.profile import Profile, make_profile
+
+PHOTOS, SIZE, TILES, SEED = 20, 64, 1600, 1
+NULL_DRAWS, SHIFT_DRAWS = 200, 50
+CONFIG = DriftConfig(permutations=499)
+REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
+NETWORK = build_network(describe("resnet10t", "none", SIZE, 0.0, 0.0, "none", SEED)).eval()
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Images, uint8 (H, W, 3), the photo of each, and the profile they make."""
+
+    images: list[np.ndarray]
+    groups: np.ndarray
+    profile: Profile
+
+    @classmethod
+    def of(cls, images: list[np.ndarray], groups: list[str]) -> "Pool":
+        """Profile images with a network of random weights: the test must hold for any."""
+        tiles = np.stack([cv2.resize(image, (SIZE, SIZE), interpolation=cv2.INTER_AREA) for image in images])
+        with torch.inference_mode():
+            parts = [
+                NETWORK.logits_and_embeddings(part) for part in torch.from_numpy(tiles).permute(0, 3, 1, 2).split(128)
+            ]
+        p_crack = torch.cat([logits for logits, _ in parts]).softmax(1)[:, 1].numpy()
+        embeddings = torch.cat([embedding for _, embedding in parts]).numpy()
+        return cls(
+            images, np.array(groups), make_profile(np.array(groups), describe_images(images), p_crack, embeddings, "")
+        )
+
+    def changed(self, change: Callable[[np.ndarray], np.ndarray]) -> "Pool":
+        """The same photos, every image changed."""
+        return Pool.of([change(image) for image in self.images], self.groups.tolist())
+
+    def part(self, wanted: Callable[[str], bool]) -> "Pool":
+        """The images of some photos."""
+        kept = np.array([wanted(group) for group in self.groups])
+        images = [image for image, keep in zip(self.images, kept, strict=True) if keep]
+        return Pool(images, self.groups[kept], self.profile.rows(np.flatnonzero(kept)))
+
+
+def darker(image: np.ndarray) -> np.ndarray:
+    """20 % less light."""
+    return (0.8 * image).astype(np.uint8)
+
+
+def blurred(image: np.ndarray) -> np.ndarray:
+    """Out of focus by a hundredth of the edge, at least one pixel."""
+    return cv2.GaussianBlur(image, (0, 0), max(1.0, image.shape[0] / 100))
+
+
+def main() -> int:
+    """Print the table; return the exit status."""
+    root = Path(sys.argv[1]) if len(sys.argv) > 1 else REAL
+    drawn = list(draw_dataset(TILES, seed=SEED, size=SIZE))
+    synthetic = Pool.of([tile.image for tile in drawn], [tile.group for tile in drawn])
+    nulls, shifts = {"synthetic photos": synthetic}, _shifts(synthetic, "synthetic")
+    shifts["deck against wall"] = (synthetic.part(lambda g: "deck" in g), synthetic.part(lambda g: "wall" in g))
+    if root.is_dir():
+        uav = _folder(root / "uav75_tiles", lambda path: path.stem.split("_r")[0].rstrip("abcdefgh"))
+        ccic = _folder(root / "ccic", lambda path: path.stem)
+        nulls["uav75, by photo"] = uav
+        shifts |= _shifts(uav, "uav75") | {"ccic against uav75": (ccic, uav)}
+    table = Table(title=f"{PHOTOS} photos a side; level {CONFIG.alpha:g}")
+    for title in ("draw", "draws", "drift found", "wanted", ""):
+        table.add_column(title)
+    most = binom.ppf(0.99, NULL_DRAWS, CONFIG.alpha) / NULL_DRAWS
+    outcomes = [_row(table, f"no shift: {name}", _null(pool), NULL_DRAWS, most) for name, pool in nulls.items()]
+    outcomes += [_row(table, f"{name}", _shift(*sides), SHIFT_DRAWS, None) for name, sides in shifts.items()]
+    Console(width=110).print(table)
+    if not root.is_dir():
+        print(f"the real data sets are not at {root}: drawn photos alone were tried")
+    return 0 if all(outcomes) else 1
+
+
+def _shifts(pool: Pool, name: str) -> dict[str, tuple[Pool, Pool]]:
+    return {f"{name}, 20 % darker": (pool, pool.changed(darker)), f"{name}, blurred": (pool, pool.changed(blurred))}
+
+
+def _folder(folder: Path, photo: Callable[[Path], str]) -> Pool:
+    paths = sorted(path for name in folder.iterdir() if name.name != "masks" for path in name.glob("*.jpg"))
+    chosen = np.random.default_rng(SEED).permutation(len(paths))[:TILES]
+    paths = [paths[index] for index in np.sort(chosen)]
+    return Pool.of([cv2.imread(str(path), cv2.IMREAD_COLOR_RGB) for path in paths], [photo(path) for path in paths])
+
+
+def _null(pool: Pool) -> float:
+    return float(np.mean([_found(pool, pool, seed) for seed in range(NULL_DRAWS)]))
+
+
+def _shift(before: Pool, after: Pool) -> float:
+    return float(np.mean([_found(before, after, seed) for seed in range(SHIFT_DRAWS)]))
+
+
+def _found(before: Pool, after: Pool, seed: int) -> bool:
+    """Whether drift is found between 20 photos of one pool and 20 others of the other."""
+    rng = np.random.default_rng([seed, 9])
+    first = rng.permutation(np.unique(before.groups))[:PHOTOS]
+    second = rng.permutation(np.setdiff1d(np.unique(after.groups), first))[:PHOTOS]
+    sides = [
+        pool.profile.rows(np.flatnonzero(np.isin(pool.groups, photos)))
+        for pool, photos in ((before, first), (after, second))
+    ]
+    kept = even_out(*(side.groups for side in sides), seed, CONFIG.sample)
+    shifts = compare(*(side.rows(rows) for side, rows in zip(sides, kept, strict=True)), CONFIG, seed)
+    return any(shift.drifted for shift in shifts)
+
+
+def _row(table: Table, name: str, share: float, draws: int, most: float | None) -> bool:
+    good = share == 1 if most is None else share <= most
+    wanted = "every time" if most is None else f"at most {most:.3f}"
+    table.add_row(name, str(draws), f"{share:.3f}", wanted, "✓" if good else "✗")
+    return good
+
+
+if __name__ == "__main__":
+    sys.exit(main())

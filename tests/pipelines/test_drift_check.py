@@ -1,0 +1,34 @@
+"""What the compiled drift check says, read from its YAML as the cluster would."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines.drift_check import compile_pipeline
+from pipelines.run_config import load_run_config
+
+PROD = Path(__file__).parents[2] / "pipelines" / "params" / "prod.yaml"
+
+
+@pytest.mark.parametrize("start", [False, True])
+def test_a_training_is_started_only_where_the_parameter_allows_it(tmp_path, start):
+    config = load_run_config(PROD, [f"retrain.start={str(start).lower()}"])
+    compile_pipeline(config, tmp_path / "p.yaml")
+    spec, platform = yaml.safe_load_all((tmp_path / "p.yaml").read_text())
+    assert set(spec["root"]["inputDefinitions"]["parameters"]) == {"images", "seed"}
+    executors = {name.removeprefix("exec-") for name in spec["deploymentSpec"]["executors"]}
+    assert executors == {"collect", "check", "notify"} | ({"retrain"} if start else set())
+    asked = [task for graph in spec["components"].values() for task in graph.get("dag", {}).get("tasks", {}).values()]
+    conditions = [task["triggerPolicy"]["condition"] for task in asked if "condition" in task.get("triggerPolicy", {})]
+    assert [condition.rpartition(" == ")[2] for condition in conditions] == ["'retrain'"] * start
+    accelerated = [
+        name
+        for name, executor in spec["deploymentSpec"]["executors"].items()
+        if "accelerator" in executor["container"]["resources"]
+    ]
+    assert accelerated == ["exec-collect"]
+    settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for name in ("collect", "check"):
+        secrets = {secret["secretName"] for secret in settings[f"exec-{name}"]["secretAsEnv"]}
+        assert secrets >= {"crack-s3", "crack-mlflow"}

@@ -1,0 +1,163 @@
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from components.collect.collection import collect_images, photo_of
+from components.collect.config import CollectConfig
+from components.shared import tracking
+from components.shared.checkpoint import save_network
+from components.shared.image_features import FEATURES, describe_images
+from components.shared.model import Network, build_network, describe
+from components.shared.profile import make_profile, read_profile, write_profile
+from components.shared.runtime import InputError
+from components.shared.storage import Store
+
+NAME = "crack-classifier"
+
+
+def image(number: int) -> np.ndarray:
+    return np.random.default_rng(number).integers(0, 256, (48, 48, 3)).astype(np.uint8)
+
+
+def png(number: int) -> bytes:
+    return cv2.imencode(".png", image(number)[..., ::-1])[1].tobytes()
+
+
+@pytest.fixture
+def network() -> Network:
+    return build_network(describe("test_resnet", "none", 32, 0.0, 0.0, "none", 1)).eval()
+
+
+@pytest.fixture
+def version(tmp_path: Path, network: Network, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The artifacts of a registered version 1 without an alias, its training sample of five images profiled."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    tracking.client.cache_clear()
+    artifacts = tmp_path / "registered" / "artifacts"
+    save_network(network, artifacts / "model")
+    digest = hashlib.sha256((artifacts / "model" / "model.safetensors").read_bytes()).hexdigest()
+    profile = make_profile(
+        np.arange(5), describe_images(image(n) for n in range(5)), np.full(5, 0.1), np.ones((5, 3)), digest
+    )
+    write_profile(profile, artifacts / "reference_profile.parquet")
+    tracking.client().create_registered_model(NAME)
+    tracking.client().create_model_version(NAME, artifacts.parent.as_uri())
+    return artifacts
+
+
+@pytest.fixture
+def champion(version: Path) -> Path:
+    tracking.client().set_registered_model_alias(NAME, "champion", "1")
+    return version
+
+
+@pytest.fixture
+def incoming(tmp_path: Path) -> Path:
+    """Ten images of five photos, and a file that is none."""
+    folder = tmp_path / "incoming"
+    (folder / "bridge").mkdir(parents=True)
+    for number in range(10):
+        (folder / "bridge" / f"p{number // 2}-{number}.png").write_bytes(png(number))
+    (folder / "notes.txt").write_text("sunny")
+    return folder
+
+
+def collect(uri: str | Path, tmp_path: Path, **parameters) -> str:
+    config = CollectConfig(precision="fp32", batch_size=4, **parameters)
+    return collect_images(str(uri), config, str(tmp_path / "observed"), str(tmp_path / "reference"))
+
+
+def test_the_images_are_profiled_as_the_network_sees_them(champion, network, incoming, tmp_path):
+    assert collect(incoming, tmp_path, group_pattern=r"(p\d+)-") == "1"
+    observed = read_profile(tmp_path / "observed")
+    tiles = np.stack([cv2.resize(image(n), (32, 32), interpolation=cv2.INTER_AREA) for n in range(10)])
+    with torch.inference_mode():
+        logits, embeddings = network.logits_and_embeddings(torch.from_numpy(tiles).permute(0, 3, 1, 2))
+    np.testing.assert_allclose(observed.features["p_crack"], logits.softmax(1)[:, 1], atol=1e-5)
+    np.testing.assert_allclose(observed.embeddings, embeddings, atol=1e-4)
+    pd.testing.assert_frame_equal(observed.features[list(FEATURES)], describe_images(image(n) for n in range(10)))
+    assert observed.groups.tolist() == [f"p{n // 2}" for n in range(10)]
+    assert (tmp_path / "reference").read_bytes() == (champion / "reference_profile.parquet").read_bytes()
+    assert observed.model == read_profile(tmp_path / "reference").model
+
+
+def test_a_prefix_of_today_gives_what_the_folder_gives(champion, incoming, tmp_path, s3):
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    Store(f"{s3}/incoming/{today}").put_folder("bridge", incoming / "bridge")
+    Store(f"{s3}/incoming/{today}-old").put_bytes("other.png", png(99))
+    collect(f"{s3}/incoming/{{date}}", tmp_path)
+    of_store = (tmp_path / "observed").read_bytes()
+    collect(incoming, tmp_path)
+    assert of_store == (tmp_path / "observed").read_bytes()
+
+
+def test_images_that_cannot_be_read_are_left_out(champion, incoming, tmp_path, caplog):
+    (incoming / "half.png").write_bytes(png(3)[:200])
+    collect(incoming, tmp_path)
+    assert len(read_profile(tmp_path / "observed").groups) == 10
+    assert "1 of 11 images cannot be read and were left out, first half.png" in caplog.text
+
+
+def test_of_many_images_a_sample_is_taken(champion, tmp_path):
+    (tmp_path / "many").mkdir()
+    for number in range(40):
+        (tmp_path / "many" / f"{number:02d}.PNG").write_bytes(png(number))
+    collect(tmp_path / "many", tmp_path, sample=30)
+    groups = read_profile(tmp_path / "observed").groups
+    assert len(set(groups)) == 30
+    assert sorted(groups) != [f"{number:02d}.PNG" for number in range(30)]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "photo"), [(None, "a/p1-3.jpg"), (r"(p\d+)-", "p1"), (r"([a-z]+)/", "a"), (r"(q\d)", "a/p1-3.jpg")]
+)
+def test_the_photo_is_the_patterns_first_group(pattern, photo):
+    assert photo_of("a/p1-3.jpg", pattern) == photo
+
+
+def test_without_a_champion_there_is_nothing_to_hold_images_against(version, incoming, tmp_path):
+    with pytest.raises(InputError, match=r"crack-classifier has no champion.*promote"):
+        collect(incoming, tmp_path)
+
+
+def test_an_empty_prefix_is_named(champion, tmp_path, s3):
+    with pytest.raises(InputError, match=rf"there is no image under {s3}/incoming/2026-01-31"):
+        collect(f"{s3}/incoming/2026-01-31", tmp_path)
+    with pytest.raises(InputError, match="there is no such folder"):
+        collect(tmp_path / "nowhere", tmp_path)
+
+
+def test_a_version_without_a_profile_is_refused(champion, incoming, tmp_path):
+    (champion / "reference_profile.parquet").unlink()
+    with pytest.raises(InputError, match="version 1 has no drift profile of its training sample; run crack-training"):
+        collect(incoming, tmp_path)
+
+
+def test_features_of_another_version_are_refused_before_any_image_is_read(champion, incoming, tmp_path):
+    path = champion / "reference_profile.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"crack.feature_version": b"0"}), path)
+    with pytest.raises(InputError, match="features of version 0"):
+        collect(incoming, tmp_path)
+    assert not (tmp_path / "observed").exists()
+
+
+def test_a_profile_of_another_network_is_refused(champion, incoming, tmp_path):
+    with open(champion / "model" / "model.safetensors", "ab") as file:
+        file.write(b" ")
+    with pytest.raises(InputError, match="is another network's"):
+        collect(incoming, tmp_path)
+
+
+def test_nothing_but_broken_images_is_an_error(champion, tmp_path):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.jpg").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"none of the 1 images under .* can be read"):
+        collect(tmp_path / "broken", tmp_path)
