@@ -9,10 +9,10 @@ WORKDIR ?= workdir
 PORT ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint type format compile pipeline-submit pipeline-schedule lock bench-explain mlflow-ui clean
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' $(MAKEFILE_LIST))
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make .venv with everything in images/dev.lock (PYTHON=python3.12 chooses the interpreter)
 
@@ -66,6 +66,35 @@ pipeline-submit: $(READY) ## Run the pipeline on the cluster of KFP_ENDPOINT (EN
 pipeline-schedule: $(READY) ## Let the cluster run it by the parameters' schedule (ENV=prod; DO=list, pause, resume or remove)
 	@$(BIN)/crack-pipeline schedule '$(ENV)' $(if $(DO),--$(DO)) $(if $(ALLOW_TAGS),--allow-tags)
 
+pipeline-manifest: $(READY) ## Write it as Kubernetes resources into build/, for GitOps (ENV=prod NAMESPACE=team)
+	@$(BIN)/crack-pipeline manifest '$(ENV)' --output build/crack-training-$(ENV).yaml \
+	  $(if $(NAMESPACE),--namespace '$(NAMESPACE)') $(if $(ALLOW_TAGS),--allow-tags)
+
+doctor: $(READY) ## Look at all that a run on the cluster needs, and say how to mend it (ENV=prod)
+	@$(BIN)/crack-pipeline doctor '$(ENV)' $(if $(ALLOW_TAGS),--allow-tags)
+
+images/base.txt:
+	@images/resolve-base.sh > $@ || { rm -f $@; exit 1; }
+	@echo "$@: $$(cat $@); commit it"
+
+BASE := $(if $(BASE_IMAGE),,images/base.txt)
+images: $(BASE) ## Build the container images (ENGINE=podman BASE_IMAGE=name@sha256:… CA_BUNDLE=file BUILD_OPTIONS=…)
+	images/build.sh cpu gpu
+
+images-push: $(BASE) ## Push them and write images/digests.json (REGISTRY=host/folder)
+	images/push.sh '$(REGISTRY)'
+
+test-images: $(READY) $(BASE) ## Build the cpu image and run the CPU steps in it, locked down (BASE_IMAGE=localhost/… for a stand-in)
+	image=$$(images/build.sh cpu) && CPU_IMAGE=$$image $(BIN)/pytest --quiet tests/images
+
+CHECKOV := build/checkov/bin/checkov
+$(CHECKOV): # pins other versions than ours, hence an environment of its own
+	$(BIN)/python -m venv build/checkov
+	$(BIN)/uv pip install --quiet --python build/checkov/bin/python checkov==3.3.30
+
+test-manifests: $(READY) $(CHECKOV) ## Render, validate and check the Kubernetes manifests (needs kubectl 1.27 or newer)
+	CHECKOV=$(CHECKOV) $(BIN)/pytest --quiet tests/manifests
+
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --generate-hashes --python-version 3.11 --no-emit-index-url \
   --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 lock: $(READY) ## Write images/*.lock anew (UPGRADE=1 takes newer versions)
@@ -73,11 +102,38 @@ lock: $(READY) ## Write images/*.lock anew (UPGRADE=1 takes newer versions)
 	$(LOCK) --constraint images/dev.lock --output-file images/cpu.lock
 	$(LOCK) --extra gpu --constraint images/dev.lock --output-file images/gpu.lock
 
+bench-train: $(READY) ## Training speed beside the device's ceiling and timm's loader, as ratios
+	@$(BIN)/python tests/bench/bench_train.py
+
+bench-evaluate: $(READY) ## Time the intervals of all metrics
+	@OMP_NUM_THREADS=1 $(BIN)/python tests/bench/bench_metrics.py
+
 bench-explain: $(READY) ## Time KernelSHAP in batches against the network called once per coalition
-	@PYTHONPATH=. $(BIN)/python -W ignore tests/bench/bench_explain.py
+	@$(BIN)/python -W ignore tests/bench/bench_explain.py
+
+simulate: $(READY) ## Error rates of verdicts and coverage of intervals, by simulation (minutes)
+	@for script in tests/bench/simulate_*.py; do $(BIN)/python "$$script" || exit 1; done
+
+fuzz: $(READY) ## Feed thousands of damaged files and checkpoints to what reads them (minutes)
+	@for script in tests/bench/fuzz_*.py; do $(BIN)/python "$$script" || exit 1; done
+
+drift-check: $(READY) ## Hold production images against the workdir's champion (IMAGES=folder WORKDIR=folder)
+	@$(BIN)/crack-pipeline drift-check --images '$(IMAGES)' --params '$(PARAMS)' --workdir '$(WORKDIR)' \
+	  $(foreach setting,$(SET),--set '$(setting)')
 
 mlflow-ui: $(READY) ## Browse the local runs in MLflow (WORKDIR=folder PORT=5000)
 	@$(BIN)/crack-pipeline mlflow-ui --workdir '$(WORKDIR)' --port '$(PORT)'
+
+# the registry of MLFLOW_TRACKING_URI where that is set, else the workdir's
+REGISTRY = $(if $(MLFLOW_TRACKING_URI),,--workdir '$(WORKDIR)')
+status: $(READY) ## Show the registered versions and who is champion
+	@$(BIN)/crack-pipeline status $(REGISTRY)
+
+promote: $(READY) ## Make a version champion (VERSION=number BY=name WHY=text)
+	@$(BIN)/crack-pipeline promote '$(VERSION)' --by '$(BY)' --why '$(WHY)' $(REGISTRY)
+
+rollback: $(READY) ## Make the previous champion champion again (BY=name WHY=text)
+	@$(BIN)/crack-pipeline rollback --by '$(BY)' --why '$(WHY)' $(REGISTRY)
 
 clean: ## Remove build output and caches; the workdir and .venv stay
 	rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -2,7 +2,30 @@
 
 import typer
 
-from pipelines.commands import cluster, data, drift, local, submit
+from pipelines.commands import (
+    cluster,
+    data,
+    doctor,
+    drift,
+    local,
+    predict,
+    registry,
+    submit,
+    weights,
+)
+
+# In the order in which `--help` lists them.
+FAMILIES = (
+    local,
+    data,
+    weights,
+    predict,
+    drift,
+    registry,
+    cluster,
+    submit,
+    doctor,
+)
 
 app = typer.Typer(
     help="Concrete-crack classification on Kubeflow Pipelines.",
@@ -10,7 +33,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for family in (local, data, drift, cluster, submit):
+for family in FAMILIES:
     app.add_typer(family.commands)
 
 

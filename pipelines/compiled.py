@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import yaml
@@ -14,7 +15,7 @@ from components.shared.runtime import InputError
 from pipelines.run_config import RunConfig
 
 ROOT = Path(__file__).parents[1]
-MODULES = {  # each with compile_pipeline(config, output)
+MODULES = {  # each with compile_pipeline(config, output, **options)
     "crack-training": "pipelines.training",
     "crack-drift-check": "pipelines.drift_check",
 }
@@ -62,6 +63,17 @@ class CompiledPipeline:
         return defaults | {name: _typed(name, self.parameters[name][0], value) for name, value in given.items()}
 
 
+def module_of(name: str) -> ModuleType:
+    """Return a pipeline's module, which has `compile_pipeline(config, output, **options)`; importing it loads kfp.
+
+    Raises:
+        InputError: There is no such pipeline.
+    """
+    if name not in MODULES:
+        raise InputError(f'there is no pipeline "{name}"; there are {", ".join(MODULES)}')
+    return importlib.import_module(MODULES[name])
+
+
 def compile_version(name: str, config: RunConfig, revision: str, folder: Path) -> CompiledPipeline:
     """Compile a pipeline into a folder.
 
@@ -72,7 +84,7 @@ def compile_version(name: str, config: RunConfig, revision: str, folder: Path) -
         folder: Where the document is written.
     """
     file = folder / f"{name}.yaml"
-    importlib.import_module(MODULES[name]).compile_pipeline(config, file)
+    module_of(name).compile_pipeline(config, file)
     content = file.read_bytes()
     spec = next(yaml.safe_load_all(content))
     inputs = spec["root"].get("inputDefinitions", {}).get("parameters", {})

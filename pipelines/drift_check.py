@@ -1,6 +1,7 @@
 """The graph of `crack-drift-check`: production images against what the champion was trained on, without training."""
 
 from pathlib import Path
+from typing import Any
 
 from kfp import compiler, dsl
 from kfp.dsl.base_component import BaseComponent
@@ -46,6 +47,6 @@ def drift_check_pipeline(config: RunConfig) -> BaseComponent:
     return crack_drift_check
 
 
-def compile_pipeline(config: RunConfig, output: Path) -> None:
-    """Write the compiled pipeline as YAML, the same bytes for the same parameters."""
-    compiler.Compiler().compile(drift_check_pipeline(config), str(output))
+def compile_pipeline(config: RunConfig, output: Path, **options: Any) -> None:
+    """Write the compiled pipeline as YAML, the same bytes for the same parameters; `options` go to KFP's compiler."""
+    compiler.Compiler().compile(drift_check_pipeline(config), str(output), **options)

@@ -17,6 +17,7 @@ NOTIFY_KEYS = ("NOTIFY_WEBHOOK_URL",)
 MLFLOW_STEPS = frozenset({"champion", "train", "gate", "register", "notify", "collect", "check"})
 NOT_REPEATED = frozenset({"notify"})  # a message sent twice is worse than none; it tries again by itself
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+KFP_LABEL = "crack-pipeline/reaches-kfp"  # the namespace's mutating policy gives such a pod a token for KFP's API
 PRIORITY_LABEL = "crack-pipeline/priority-class"  # the namespace's mutating policy turns it into priorityClassName
 
 
@@ -45,6 +46,8 @@ def on_cluster(task: PipelineTask, config: RunConfig, resources: Resources | Non
     kubernetes.set_security_context(task, run_as_user=user, run_as_group=user, run_as_non_root=True)
     _give_secrets(task, step, cluster)
     _give_folders(task, config, resources)
+    if step == "retrain":
+        kubernetes.add_pod_label(task, KFP_LABEL, "true")
     if isinstance(resources, GpuResources):
         _put_on_accelerator(task, cluster, resources)
     return task

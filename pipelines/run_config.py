@@ -14,6 +14,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from components.collect.config import CollectConfig
+from components.container_images import container_image
 from components.drift.config import DriftConfig
 from components.evaluate.config import EvaluateConfig
 from components.explain.config import ExplainConfig
@@ -89,7 +90,12 @@ class RunConfig(Config):
         """Return a step's configuration as the JSON that its component takes."""
         step: StepConfig = self.candidates[candidate].train if section == "train" else getattr(self, section)
         common = {name: getattr(self, name) for name in ("store", "cache", "cache_size", "experiment", "model_name")}
-        return step.model_copy(update={**common, "candidate": candidate}).model_dump_json()
+        own: dict[str, Any] = {}
+        if section == "train":
+            own = {"container_image": container_image("gpu")}
+        elif section == "evaluate":
+            own = {"seen_corruptions": self.candidates[candidate].train.augment.corruptions()}
+        return step.model_copy(update={**common, **own, "candidate": candidate}).model_dump_json()
 
 
 class _Loader(yaml.SafeLoader):
@@ -160,7 +166,7 @@ def check_networks(config: RunConfig) -> None:
     for candidate in config.candidates.values():
         train = candidate.train
         describe(
-            train.architecture, train.weights, train.input_size, train.dropout, train.stochastic_depth, train.freeze, 0
+            train.architecture, train.weights, train.input_size, train.dropout, train.stochastic_depth, train.tuning, 0
         )
 
 

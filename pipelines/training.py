@@ -149,6 +149,12 @@ def _register(config: RunConfig, tiles: dict, branches: dict[str, Branch], choic
     return dsl.OneOf(*records)
 
 
-def compile_pipeline(config: RunConfig, output: Path) -> None:
-    """Write the compiled pipeline as YAML, the same bytes for the same parameters."""
-    compiler.Compiler().compile(training_pipeline(config), str(output))
+def compile_pipeline(config: RunConfig, output: Path, **options: Any) -> None:
+    """Write the compiled pipeline as YAML, the same bytes for the same parameters.
+
+    Args:
+        config: Everything but the run-time parameters.
+        output: File to write.
+        options: Further arguments of KFP's compiler.
+    """
+    compiler.Compiler().compile(training_pipeline(config), str(output), **options)

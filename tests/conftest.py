@@ -1,7 +1,10 @@
-"""A real S3 server for the tests, and small pictures to put into it."""
+"""Real servers for the tests: S3 and MLflow."""
 
+import contextlib
+import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -22,9 +25,7 @@ def s3_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[st
     """An S3 server on a free loopback port; yields the AWS_* environment that reaches it."""
     root = tmp_path_factory.mktemp("s3")
     (root / BUCKET).mkdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = _free_port()
     access, secret = secrets.token_hex(10), secrets.token_hex(20)
     rclone = shutil.which("rclone", path=str(Path(sys.executable).parent)) or shutil.which("rclone")
     assert rclone, "rclone is missing: install the project with its cli extra"
@@ -60,6 +61,43 @@ def store(s3: str) -> Store:
 
 
 @pytest.fixture(scope="session")
+def mlflow_environment(
+    s3_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
+    """A real MLflow server on SQLite and the tests' S3 server; yields the environment that reaches it."""
+    with mlflow_server(tmp_path_factory.mktemp("mlflow"), s3_environment) as uri:
+        yield {**s3_environment, "MLFLOW_TRACKING_URI": uri}
+
+
+@contextlib.contextmanager
+def mlflow_server(folder: Path, environment: dict[str, str], *options: str) -> Iterator[str]:
+    """Serve MLflow from a folder with further environment and options; yields its URI."""
+    port = _free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    stores = [
+        "--backend-store-uri",
+        f"sqlite:///{folder}/mlflow.db",
+        "--default-artifact-root",
+        f"s3://{BUCKET}/mlflow",
+    ]
+    with open(folder / "log", "wb") as log:
+        server = subprocess.Popen(
+            [*command, *stores, "--no-serve-artifacts", *options],
+            # its job workers take seconds to start, and nothing here uses them
+            env={**os.environ, **environment, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # its workers end with it
+        )
+    try:
+        _wait_for(port, server)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(20)
+
+
+@pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder of the real data sets kept beside the checkout; skips the test where it is absent."""
     root = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -68,12 +106,18 @@ def real_data() -> Path:
     return root
 
 
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def _wait_for(port: int, server: subprocess.Popen) -> None:
-    for _ in range(200):
+    for _ in range(1200):
         if server.poll() is not None:
-            raise RuntimeError(f"the S3 server ended with code {server.returncode}")
+            raise RuntimeError(f"{server.args[:3]} ended with code {server.returncode}")
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.05)
-    raise RuntimeError("the S3 server did not open its port within 10 s")
+    raise RuntimeError(f"{server.args[:3]} did not open its port within 60 s")

@@ -30,7 +30,7 @@ class Pictures:
         """
         self.uri = uri.replace("{date}", f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}")
         self._store = Store(self.uri) if self.uri.startswith("s3://") else None
-        found = sorted(name for name in self._list() if name.lower().endswith(SUFFIXES))
+        found = sorted(name for name in self._list() if name.lower().endswith(SUFFIXES) and not _is_mask(name))
         if not found:
             raise InputError(
                 f"there is no image under {self.uri}: files named {', '.join(SUFFIXES)} are looked for, in folders "
@@ -65,3 +65,7 @@ class Pictures:
 
     def _bytes(self, name: str) -> bytes:
         return self._store.get_bytes(name) if self._store else (Path(self.uri).expanduser() / name).read_bytes()
+
+
+def _is_mask(name: str) -> bool:
+    return "masks" in name.split("/")[:-1]  # the folder that labelled tiles keep their masks in

@@ -9,7 +9,7 @@ import pandas as pd
 from components.drift.comparison import Shift, compare, even_out, why_not
 from components.drift.config import DriftConfig
 from components.drift.errors import drift_distance
-from components.drift.pages import add_comparison, finding, write_evidently, write_skipped
+from components.drift.pages import Sides, add_comparison, finding, write_evidently, write_skipped
 from components.drift.verdicts import Verdict, add_trend, as_json, earlier, keep
 from components.shared import tracking
 from components.shared.image_features import FEATURES
@@ -51,24 +51,23 @@ def check_drift(
     Returns:
         steady, drift, retrain or skipped. Skipped is what too few images or photos come to.
     """
-    whole = {"training sample": read_profile(reference_path), "production images": read_profile(observed_path)}
-    groups = [side.groups for side in whole.values()]
-    why = why_not(*groups)
-    shifts, sides = [], whole
+    reference, observed = read_profile(reference_path), read_profile(observed_path)
+    count, why, shifts = len(observed.groups), why_not(reference.groups, observed.groups), list[Shift]()
     if not why:
-        kept = even_out(*groups, seed, config.sample)
-        sides = {name: side.rows(rows) for (name, side), rows in zip(whole.items(), kept, strict=True)}
-        shifts = compare(*sides.values(), config, seed)
-    verdict = _judge(shifts, why, images, version, len(groups[1]), config)
+        kept = even_out(reference.groups, observed.groups, seed, config.sample)
+        reference, observed = reference.rows(kept[0]), observed.rows(kept[1])
+        shifts = compare(reference, observed, config, seed)
+    verdict = _judge(shifts, why, images, version, count, config)
     store = Store(config.store)
     keep(store, verdict, job)
     for key, value in verdict.tags.items():
         tracking.client().set_model_version_tag(config.model_name, version, key, value)
+    sides = {"training sample": reference, "production images": observed}
     _write_page(out["page"], verdict, shifts, sides, earlier(store, config.model_name), config)
     if why:
         write_skipped(out["evidently"], "Evidently's report", why)
     else:
-        write_evidently(out["evidently"], *(side.features for side in sides.values()), config)
+        write_evidently(out["evidently"], reference.features, observed.features, config)
     Path(out["summary"]).write_text(as_json(verdict), encoding="utf-8")
     return verdict.verdict
 
@@ -95,7 +94,7 @@ def _write_page(
     path: str,
     verdict: Verdict,
     shifts: list[Shift],
-    sides: dict[str, Profile],
+    sides: Sides,
     verdicts: list[Verdict],
     config: DriftConfig,
 ) -> None:

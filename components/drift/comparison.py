@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 
 from components.drift.config import DriftConfig
-from components.drift.permutation import holm, mmd, p_value, permuted_sides, wasserstein
+from components.drift.permutation import mahalanobis, mmd, permuted_sides, step_down, wasserstein
 from components.shared.measurements import Measurement
 from components.shared.profile import Profile
 
 MIN_IMAGES = 30  # on each side; fewer say nothing of a distribution
 MIN_GROUPS = 4  # on each side; with fewer no deal of the groups is extreme enough
-EMBEDDING = "embedding"
+EMBEDDING, TOGETHER = "embedding", "features_together"
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,11 @@ class Shift:
     """What one test found.
 
     Attributes:
-        name: The feature, or "embedding".
-        effect: Wasserstein distance in standard deviations of the reference; for embeddings the maximum mean
-            discrepancy. Not negative.
+        name: The feature, "features_together", or "embedding".
+        effect: Wasserstein distance in standard deviations of the reference; for the features together the
+            Mahalanobis distance of the groups' means; for embeddings the maximum mean discrepancy. Not negative.
         chance: What 95 of 100 random deals of the groups stay below, in the unit of `effect`.
-        change: Difference of the means, current less reference, in standard deviations; NaN for embeddings.
+        change: Difference of the means, current less reference, in standard deviations; NaN for the last two.
         p: Corrected for the number of tests.
         drifted: p is small, and the effect not negligible.
     """
@@ -70,7 +70,7 @@ def even_out(reference: np.ndarray, current: np.ndarray, seed: int, limit: int) 
 
 
 def compare(reference: Profile, current: Profile, config: DriftConfig, seed: int) -> list[Shift]:
-    """Test every feature and the embeddings, by permutation of groups, corrected together (Holm).
+    """Test every feature and the embeddings, by permutation of groups, corrected together.
 
     Args:
         reference: What the network was trained on.
@@ -79,20 +79,22 @@ def compare(reference: Profile, current: Profile, config: DriftConfig, seed: int
         seed: Of the permutations.
 
     Returns:
-        One shift per feature, in column order, and one for the embeddings.
+        One shift per feature, in column order, one for the features together, and one for the embeddings.
     """
     groups = np.concatenate([reference.groups, current.groups])
     is_current = np.arange(len(groups)) >= len(reference.groups)
     sides = permuted_sides(groups, is_current, config.permutations, seed)
-    names, effects, changes = [*reference.features.columns, EMBEDDING], [], []
+    names, effects, changes = [*reference.features.columns, TOGETHER, EMBEDDING], [], []
     for name in reference.features.columns:
         before, after = reference.features[name].to_numpy(), current.features[name].to_numpy()
         spread = float(before.std()) or 1.0
         effects.append(wasserstein(np.concatenate([before, after]), sides) / spread)
         changes.append(float(after.mean() - before.mean()) / spread)
+    features = pd.concat([reference.features, current.features]).to_numpy()
+    effects.append(mahalanobis(features, groups, sides))
     effects.append(np.sqrt(np.maximum(mmd(np.concatenate([reference.embeddings, current.embeddings]), sides), 0)))
-    changes.append(float("nan"))
-    corrected = holm(np.array([p_value(effect) for effect in effects]))
+    changes += [float("nan")] * 2
+    corrected = step_down(np.array(effects))
     return [
         Shift(
             name=name,

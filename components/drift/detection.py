@@ -10,6 +10,7 @@ from components.drift.comparison import compare, even_out, to_measurements, unde
 from components.drift.config import DriftConfig
 from components.drift.errors import drift_distance, error_by_distance, error_measurement
 from components.drift.pages import write_evidently, write_page, write_skipped
+from components.drift.slices import compare_slices, slice_measurements
 from components.shared.image import decode
 from components.shared.image_features import FEATURES, describe_images
 from components.shared.manifest import Manifest, read_manifest, read_splits, rows_of
@@ -65,9 +66,12 @@ def detect_drift(
     shifts = compare(reference, current, config, seed)
     wrong = _wrong(tables[CURRENT].iloc[kept[1]])
     distance = drift_distance(reference.features[list(FEATURES)], current.features[list(FEATURES)])
-    write_measurements([*to_measurements(shifts, len(wrong)), error_measurement(distance, wrong)], out["measurements"])
+    facts = tables[REFERENCE], tables[CURRENT].iloc[kept[1]]
+    slices = compare_slices((whole, facts[0]), (current, facts[1]), config, seed)
+    rows = [*to_measurements(shifts, len(wrong)), *slice_measurements(slices), error_measurement(distance, wrong)]
+    write_measurements(rows, out["measurements"])
     sides = {"sample of the training split": reference, "robustness split": current}
-    write_page(out["page"], config, shifts, sides, error_by_distance(distance, wrong))
+    write_page(out["page"], config, shifts, sides, slices, error_by_distance(distance, wrong))
     if config.evidently:
         progress(0, 1, "drawing Evidently's report")
     write_evidently(out["evidently"], reference.features, current.features, config)

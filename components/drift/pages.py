@@ -6,19 +6,21 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from components.drift.comparison import EMBEDDING, Shift
+from components.drift.comparison import Shift
 from components.drift.config import DriftConfig
 from components.drift.errors import Bin
+from components.drift.slices import Slice
+from components.shared.measurements import spoken
 from components.shared.page import Badge, Page
 from components.shared.profile import Profile
 
 METHOD = (
     "Each feature of the current images is held against the reference. *Effect*: Wasserstein distance in standard "
-    "deviations of the reference (embeddings: maximum mean discrepancy). *Chance*: what 95 of 100 random deals of the "
-    "groups (photos) to the two sides stay below; groups are dealt, not images, because tiles of one photo resemble "
-    "each other. *p* is corrected for the number of tests (Holm): without any drift, the chance of a single false "
-    "alarm in this whole table is at most {alpha:.0%}. A feature drifted where p ≤ {alpha:g} and the effect is at "
-    "least {min_effect:g}."
+    "deviations of the reference (features together: Mahalanobis distance of the photos' means; embedding: maximum "
+    "mean discrepancy). *Chance*: what 95 of 100 random deals of the groups (photos) to the two sides stay below; "
+    "groups are dealt, not images, because tiles of one photo resemble each other. *p* is corrected for the number of "
+    "tests (Westfall and Young): without any drift, the chance of a single false alarm in this whole table is at most "
+    "{alpha:.0%}. A feature drifted where p ≤ {alpha:g} and the effect is at least {min_effect:g}."
 )
 ERRORS = (
     "Distance of the current images from the reference (root mean square of the image features' z-scores; about 1 is "
@@ -28,11 +30,17 @@ ERRORS = (
 Sides = dict[str, Profile]  # what a side is -> the side, reference first
 
 
-def write_page(path: str | Path, config: DriftConfig, shifts: list[Shift], sides: Sides, errors: list[Bin]) -> None:
+def write_page(
+    path: str | Path, config: DriftConfig, shifts: list[Shift], sides: Sides, slices: list[Slice], errors: list[Bin]
+) -> None:
     """Write the drift page of a candidate: verdict, table, distributions, error by drift."""
     page = Page(f"Drift of {config.candidate or 'the candidate'}")
     page.callout(finding(shifts), not any(shift.drifted for shift in shifts))
     add_comparison(page, config, shifts, sides)
+    if slices:
+        page.heading("By source and surface", 3)
+        page.text("Each against the same part of the reference, or all of it where it has none; tests as above.")
+        page.table(["slice", "images", "groups", "tests that drifted"], [_slice_row(part) for part in slices])
     page.heading("Errors by drift", 3)
     page.text(ERRORS)
     rows = [[f"{part.low:.2f} to {part.high:.2f}", part.images, f"{part.error:.3f}"] for part in errors]
@@ -40,9 +48,15 @@ def write_page(path: str | Path, config: DriftConfig, shifts: list[Shift], sides
     page.write(path)
 
 
+def _slice_row(part: Slice) -> list:
+    moved = [spoken(shift.name) for shift in part.shifts if shift.drifted]
+    found = f"{len(moved)} of {len(part.shifts)}" + (f": {', '.join(moved)}" if moved else "")
+    return [part.name, part.images, part.photos, f"not compared: {part.why}" if part.why else found]
+
+
 def finding(shifts: list[Shift]) -> str:
     """What drifted, as a sentence in Markdown."""
-    moved = [shift.name.replace("_", " ") for shift in shifts if shift.drifted]
+    moved = [spoken(shift.name) for shift in shifts if shift.drifted]
     if moved:
         return f"**Drift** in {len(moved)} of {len(shifts)} tests: {', '.join(moved)}."
     return f"**No drift** in {len(shifts)} tests."
@@ -85,7 +99,7 @@ def _row(shift: Shift) -> list:
     verdict = Badge(not shift.drifted, "drift" if shift.drifted else "none")
     change = "" if np.isnan(shift.change) else f"{shift.change:+.2f}"
     return [
-        shift.name.replace("_", " "),
+        spoken(shift.name),
         f"{shift.effect:.3f}",
         f"{shift.chance:.3f}",
         change,
@@ -95,7 +109,7 @@ def _row(shift: Shift) -> list:
 
 
 def _draw(shifts: list[Shift], reference: pd.DataFrame, current: pd.DataFrame) -> Figure:
-    ordered = sorted((s for s in shifts if s.name != EMBEDDING), key=lambda shift: (shift.p, -shift.effect))
+    ordered = sorted((s for s in shifts if s.name in reference.columns), key=lambda shift: (shift.p, -shift.effect))
     columns = 4
     figure = Figure(figsize=(10, 2 * -(-len(ordered) // columns)), layout="constrained")
     axes = figure.subplots(-(-len(ordered) // columns), columns, squeeze=False).ravel()
@@ -104,7 +118,7 @@ def _draw(shifts: list[Shift], reference: pd.DataFrame, current: pd.DataFrame) -
         bins = np.histogram_bin_edges(np.concatenate(pair), 25)
         for values, name in zip(pair, ("reference", "current"), strict=True):
             axis.hist(values, bins, density=True, histtype="step", label=name)
-        axis.set_title(shift.name.replace("_", " ") + (" (drift)" if shift.drifted else ""), fontsize=9)
+        axis.set_title(spoken(shift.name) + (" (drift)" if shift.drifted else ""), fontsize=9)
         axis.tick_params(labelsize=7)
         axis.set_yticks([])
     for axis in axes[len(ordered) :]:

@@ -5,6 +5,8 @@ A test that shuffles tiles takes 10 photos of 240 tiles for 2,400 observations a
 
 import numpy as np
 
+SHRINKAGE = 0.3  # of the covariance of a few dozen groups' means
+
 
 def permuted_sides(groups: np.ndarray, current: np.ndarray, permutations: int, seed: int) -> np.ndarray:
     """Deal the groups to the two sides at random, as many groups to each as there are.
@@ -60,13 +62,54 @@ def p_value(statistics: np.ndarray) -> float:
     return float((statistics >= statistics[0] * (1 - 1e-12)).mean())
 
 
-def holm(p_values: np.ndarray) -> np.ndarray:
-    """p-values corrected for their number, float64 (n,), so that the level holds for all of them together.
+def step_down(statistics: np.ndarray) -> np.ndarray:
+    """p-values corrected for the number of tests, float64 (tests,), so that the level holds for all of them together.
 
-    Source: Holm 1979.
+    Tests that say much the same, as brightness and contrast do, are corrected for less than their number: what counts
+    is how small the smallest p of all gets by chance.
+
+    Args:
+        statistics: float (tests, deals), every test under the same deals, the first the real one; large is extreme.
+
+    Source: Westfall & Young 1993, algorithm 2.8 (free step-down, smallest p).
     """
-    order = np.argsort(p_values)
-    factors = np.arange(len(p_values), 0, -1)
-    corrected = np.empty(len(p_values))
-    corrected[order] = np.minimum(np.maximum.accumulate(factors * np.asarray(p_values)[order]), 1)
+    tests, deals = statistics.shape
+    each = np.array([_p_of_every_deal(test) for test in statistics])
+    order = np.argsort(each[:, 0])
+    corrected, smallest = np.empty(tests), np.ones(deals)
+    for test in order[::-1]:  # from the largest p down: the smallest p among those not yet found significant
+        smallest = np.minimum(smallest, each[test])
+        corrected[test] = (smallest <= each[test, 0]).mean()
+    corrected[order] = np.maximum.accumulate(corrected[order])
     return corrected
+
+
+def _p_of_every_deal(statistics: np.ndarray) -> np.ndarray:
+    rounded = statistics * (1 - 1e-12)  # as in p_value: equal up to rounding is equal
+    return 1 - np.searchsorted(np.sort(statistics), rounded, side="left") / len(statistics)
+
+
+def mahalanobis(values: np.ndarray, groups: np.ndarray, sides: np.ndarray) -> np.ndarray:
+    """Mahalanobis distance between the two sides' means over groups, for each deal: float64 (deals,).
+
+    It finds what no feature shows by itself: a change along which the groups hardly differ, though each of its features
+    varies. The covariance, of the groups' means about their side's, is shrunk by `SHRINKAGE` towards independence.
+
+    Args:
+        values: float (n, features).
+        groups: (n,), group of each image.
+        sides: bool (deals, n), from `permuted_sides`.
+
+    Source: Hotelling 1931; shrinkage after Ledoit & Wolf 2004, of a fixed share.
+    """
+    names, first, codes = np.unique(np.asarray(groups, str), return_index=True, return_inverse=True)
+    counts = np.bincount(codes)
+    means = np.stack([np.bincount(codes, column) / counts for column in np.asarray(values, float).T], axis=1)
+    means = (means - means.mean(axis=0)) / (means.std(axis=0) + 1e-12)
+    current = sides[:, first]
+    count = current.sum(axis=1, keepdims=True)
+    change = (current / count - ~current / (len(names) - count)) @ means
+    between = (count * (len(names) - count) / len(names))[:, :, None] * change[:, :, None] * change[:, None]
+    within = (means.T @ means - between) / (len(names) - 2)
+    within = (1 - SHRINKAGE) * within + SHRINKAGE * np.eye(means.shape[1])
+    return np.sqrt(np.einsum("ij,ij->i", change, np.linalg.solve(within, change[:, :, None])[:, :, 0]))

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from matplotlib.figure import Figure
 
+from components.shared.measurements import spoken
 from components.shared.page import Badge, Page
 from components.shared.storage import Store
 
@@ -73,7 +74,7 @@ def earlier(store: Store, model: str) -> list[Verdict]:
 def add_trend(page: Page, verdicts: list[Verdict]) -> None:
     """Append how drift went over the checks: effects as lines, verdicts as a table, the latest first."""
     page.heading("Trend")
-    page.text(f"The last {len(verdicts)} checks of this model, this one included.")
+    page.text(f"Checks of this model, this one included, at most the last {SHOWN}: {len(verdicts)}.")
     compared = [verdict for verdict in verdicts if verdict.effects]
     if len(compared) > 1:
         page.figure(_draw(compared), "Effect of the features that moved most", "lines of effects over the checks")
@@ -84,7 +85,7 @@ def add_trend(page: Page, verdicts: list[Verdict]) -> None:
             verdict.images,
             verdict.count,
             Badge(verdict.verdict == "steady", verdict.verdict),
-            ", ".join(verdict.drifted).replace("_", " ") or "-",
+            ", ".join(map(spoken, verdict.drifted)) or "-",
         ]
         for verdict in reversed(verdicts)
     ]
@@ -97,7 +98,7 @@ def _draw(verdicts: list[Verdict]) -> Figure:
     axis = figure.subplots()
     places = np.arange(len(verdicts))
     for name in names:
-        axis.plot(places, [v.effects.get(name, np.nan) for v in verdicts], marker="o", label=name.replace("_", " "))
+        axis.plot(places, [v.effects.get(name, np.nan) for v in verdicts], marker="o", label=spoken(name))
     axis.set_xticks(places, [v.checked[:10] for v in verdicts], rotation=45, ha="right", fontsize=8)
     axis.set_ylabel("effect (standard deviations)")
     axis.set_ylim(bottom=0)

@@ -65,7 +65,7 @@ def evaluate_predictions(
     rows = measure(predictions, calibration, config) + measure_corruptions(predictions, config)
     write_calibration(calibration, calibration_path)
     write_measurements(rows, measurements_path)
-    write_page(predictions, rows, calibration, config, page_path)
+    write_page(predictions, predictions_folder, rows, calibration, config, page_path)
     Path(summary_path).write_text(summary_markdown(rows, calibration), encoding="utf-8")
     return _headline(test, rows, calibration)
 

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: ROC, precision-recall, reliability and confusion matrix."""
+"""Pictures of an evaluation: ROC, precision-recall, reliability, confusion matrix, errors under corruption."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -96,4 +96,36 @@ def draw_confusions(samples: Curves, threshold: float = 0.5) -> Figure:
         axes.set_yticks([0, 1], ["no crack", "crack"], rotation=90, va="center")
         axes.set_title(name, fontsize=10)
         axes.set(xlabel="decision", ylabel="truth")
+    return figure
+
+
+def draw_corruptions(increases: dict[str, float]) -> Figure:
+    """Heat map of the error increase, families by severities, the families that hurt most at the top.
+
+    Args:
+        increases: "corruption=FAMILY,severity=N" -> error increase, fraction of images.
+    """
+    places = {key: tuple(part.partition("=")[2] for part in key.split(",")) for key in increases}
+    severities = sorted({severity for _, severity in places.values()})
+    rows: dict[str, list[float]] = {}
+    for key, (family, severity) in places.items():
+        rows.setdefault(family, [float("nan")] * len(severities))[severities.index(severity)] = increases[key]
+    names = sorted(rows, key=lambda family: -float(np.nanmean(rows[family])))
+    values = np.array([rows[family] for family in names])
+    figure = Figure(figsize=(2.2 + 1.1 * len(severities), 0.6 + 0.36 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(values, cmap="RdBu_r", vmin=-0.5, vmax=0.5, aspect="auto")
+    for row, column in np.ndindex(*values.shape):
+        value = values[row, column]
+        axes.text(
+            column,
+            row,
+            f"{100 * value:+.0f}",
+            ha="center",
+            va="center",
+            fontsize=9,
+            color="white" if abs(value) > 0.3 else "black",
+        )
+    axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
+    axes.set_xticks(range(len(severities)), [f"severity {severity}" for severity in severities])
     return figure

@@ -5,14 +5,15 @@ from pathlib import Path
 import numpy as np
 
 from components.evaluate.config import EvaluateConfig
-from components.evaluate.pictures import Curves, draw_confusions, draw_curves, draw_reliability
+from components.evaluate.pictures import Curves, draw_confusions, draw_corruptions, draw_curves, draw_reliability
 from components.shared.calibration import Calibration
 from components.shared.measurements import Measurement
 from components.shared.metrics import METRICS, classification_report, confusion_matrix
 from components.shared.page import Page
-from components.shared.predictions import Predictions
+from components.shared.predictions import VIEWS, Predictions
 
 HEADLINE = ("accuracy", "precision", "recall", "f1", "auroc")
+MEANS = ("all", "seen", "unseen")  # slices of the robustness suite that stand for several families
 COLUMNS = (("test", "before"), ("test", "after"), ("robustness", "before"), ("robustness", "after"))
 DECISIONS = (
     "Accuracy, precision, recall, F1 and the confusion matrices are the network's own answer, **P(crack) ≥ 0.5**. "
@@ -24,6 +25,7 @@ DECISIONS = (
 
 def write_page(
     predictions: Predictions,
+    predictions_folder: str | Path,
     rows: list[Measurement],
     calibration: Calibration,
     config: EvaluateConfig,
@@ -47,24 +49,7 @@ def write_page(
         f"Ten bins of equal mass, after fine-tuning, before and after temperature {calibration.temperature:.3g}",
         "reliability diagram and histogram of P(crack)",
     )
-    corruptions = _corruption_rows(rows)
-    if corruptions:
-        page.heading("Corrupted images, after fine-tuning")
-        page.text(
-            "Robustness images made worse on purpose. *Error increase* is against the same images uncorrupted; "
-            f"training augments with {', '.join(config.seen_corruptions)} (seen)."
-        )
-        headers = [
-            "corruption",
-            "severity",
-            "images",
-            "accuracy",
-            "recall",
-            "AUROC",
-            "error increase",
-            "relative error",
-        ]
-        page.table(headers, corruptions)
+    _show_corruptions(page, rows, config, Path(predictions_folder) / VIEWS)
     page.heading("By source and surface, after fine-tuning")
     page.table(["split", "slice", "images", *HEADLINE, "recall at threshold"], _slice_rows(rows))
     page.write(path)
@@ -121,20 +106,43 @@ def _slice_rows(rows: list[Measurement]) -> list[list[str]]:
     ]
 
 
-def _corruption_rows(rows: list[Measurement]) -> list[list[str]]:
-    found = _by_key(rows)
-    cells = []
-    for row in rows:
-        if row.name == "error_increase":
-            family, _, severity = row.slice.removeprefix("corruption=").partition(",severity=")
-            views = [found.get((name, "robustness", row.slice, "after")) for name in ("accuracy", "recall", "auroc")]
-            scores = ["" if row.slice == "all" else _show(view) for view in views]
-            ratio = _show(found[("relative_error", "robustness", row.slice, "after")])
-            name = {"all": "mean of all families", "seen": "mean of seen", "unseen": "mean of unseen"}.get(
-                family, family
-            )
-            cells.append([name, severity or "mean", str(row.n), *scores, f"{row.value:+.4f}", ratio])
-    return cells
+def _show_corruptions(page: Page, rows: list[Measurement], config: EvaluateConfig, views: Path) -> None:
+    errors = {row.slice: row for row in rows if row.name == "error_increase"}
+    ratios = {row.slice: row.value for row in rows if row.name == "relative_error"}
+    if not errors:
+        return
+    page.heading("Corrupted images, after fine-tuning")
+    seen = ", ".join(config.seen_corruptions).replace("_", " ") or "none of them"
+    page.text(
+        f"{errors['all'].n} robustness images, made worse on purpose. *Error increase*: share of wrong decisions less "
+        f"that on the same images as they were. *Seen*: training augments with it, if weaker ({seen})."
+    )
+    if views.is_file():
+        page.image(views.read_bytes(), "One image in every view", "one image in every corruption and severity")
+    cells = {key: row.value for key, row in errors.items() if ",severity=" in key}
+    page.figure(
+        draw_corruptions(cells),
+        "Error increase by family and severity, percentage points",
+        "heat map of the error increase",
+    )
+    means = {key: row.value for key, row in errors.items() if ",severity=" not in key}
+    page.table(
+        ["mean of", "seen", "error increase", "error, relative to clean"],
+        [
+            [_family(key), _seen(key, config), f"{value:+.4f}", ratios[key]]
+            for key, value in sorted(means.items(), key=lambda item: item[1])
+        ],
+    )
+
+
+def _family(part: str) -> str:
+    name = part.removeprefix("corruption=")
+    return f"{name} families" if name in MEANS else name.replace("_", " ")
+
+
+def _seen(part: str, config: EvaluateConfig) -> str:
+    name = part.removeprefix("corruption=")
+    return "" if name in MEANS else ("yes" if name in config.seen_corruptions else "no")
 
 
 def _samples(predictions: Predictions) -> Curves:

@@ -13,8 +13,8 @@ from components.explain.faithfulness import blurred, perturbation_curves, road
 from components.explain.grad_cam import Target, find_target, grad_cam
 from components.explain.kernel_shap import Margin, find_regions, kernel_shap, mean_colour
 from components.explain.localisation import best_iou, energy_inside, energy_ratio, pointing_game
+from components.shared.intervals import draw_groups, group_codes, interval, leave_one_out
 from components.shared.measurements import Measurement
-from components.shared.metrics import draw_groups, group_codes
 from components.shared.model import Network, build_network
 
 GRAD_CAM, SHAP = METHODS = ("grad_cam", "shap")
@@ -193,15 +193,16 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def mean_interval(values: np.ndarray, groups: np.ndarray, resamples: int) -> tuple[float, float | None, float | None]:
-    """Mean of values (n,) and its 95 % percentile interval by bootstrap over groups; no interval for a single group."""
+    """Mean of values (n,) and its 95 % interval by bootstrap over groups; no interval for a single group."""
     codes, count = group_codes(groups)
     if count < 2:
         return float(values.mean()), None, None
-    draws = draw_groups(count, resamples, seed=0).astype(float)
     sums, sizes = np.bincount(codes, values, count), np.bincount(codes, minlength=count)
-    means = (draws @ sums) / (draws @ sizes)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(values.mean()), float(low), float(high)
+    draws, without = (
+        (times.astype(float) @ sums) / (times.astype(float) @ sizes)
+        for times in (draw_groups(count, resamples, seed=0), leave_one_out(count))
+    )
+    return float(values.mean()), *interval(float(values.mean()), draws, without, count, "difference")
 
 
 def _row(name: str, values: np.ndarray, groups: np.ndarray, config: ExplainConfig, note: str = "") -> Measurement:

@@ -11,8 +11,9 @@ import pandas as pd
 from scipy.special import bdtr
 
 from components.gate.config import ChampionConfig, Limit
+from components.shared.intervals import draw_groups, group_codes, interval, leave_one_out
 from components.shared.measurements import Measurement
-from components.shared.metrics import compute_metrics, draw_groups, group_codes, percentile_interval, resampled_metrics
+from components.shared.metrics import compute_metrics, resampled_metrics
 from components.shared.predictions import Predictions
 
 MINIMUM = 20
@@ -95,12 +96,12 @@ def _difference(
 ) -> Measurement:
     mine, theirs = pairs["p_crack"].to_numpy(), pairs["p_crack_champion"].to_numpy()
     value = compute_metrics(labels, mine)[config.metric] - compute_metrics(labels, theirs)[config.metric]
-    drawn = draw_groups(count, config.resamples, config.bootstrap_seed)
-    draws = (
-        resampled_metrics(labels, mine, codes, drawn)[config.metric]
-        - resampled_metrics(labels, theirs, codes, drawn)[config.metric]
+    draws, without = (
+        resampled_metrics(labels, mine, codes, times)[config.metric]
+        - resampled_metrics(labels, theirs, codes, times)[config.metric]
+        for times in (draw_groups(count, config.resamples, config.bootstrap_seed), leave_one_out(count))
     )
-    low, high = percentile_interval(draws[~np.isnan(draws)], count)
+    low, high = interval(value, draws, without, count, "difference")
     return Measurement(f"{config.metric}_minus_champion", value, low=low, high=high, n=len(pairs))
 
 

@@ -44,13 +44,14 @@ def _answers(version: str, manifest_path: str, splits_path: str, config: Predict
         return empty_predictions()
     # late: without a champion there is nothing to import torch for
     from components.predict.prediction import run_network
+    from components.predict.views import CLEAN
     from components.shared.checkpoint import load_network
     from components.shared.shards import fetch
     from components.shared.storage import Store
 
     network = load_network(fetched / "model")
     tiles = fetch(Store(config.store), manifest.digest, config.cache, config.cache_size)
-    table, embeddings = run_network(network, rows, Path(tiles), config, f"champion, version {version}")
+    table, embeddings = run_network(network, rows.assign(**CLEAN), Path(tiles), config, f"champion, version {version}")
     return Predictions(table.assign(condition="after"), embeddings)
 
 

@@ -8,18 +8,19 @@ import pandas as pd
 import torch
 
 from components.predict.config import PredictConfig
+from components.predict.views import CLEAN, ViewDataset, corrupted_views, draw_views
 from components.shared.checkpoint import load_network, read_info, weights_digest
-from components.shared.dataset import TileDataset, loader
+from components.shared.dataset import loader
 from components.shared.manifest import read_manifest, read_splits, rows_of
 from components.shared.model import Network, build_network
-from components.shared.predictions import write_predictions
+from components.shared.predictions import VIEWS, write_predictions
 from components.shared.reuse import reuse, run_key
 from components.shared.runtime import pick_device, pick_precision, progress
 from components.shared.shards import fetch
 from components.shared.storage import Store
 
 HELD_OUT = ("val", "test", "robustness")
-FACTS = ["sample_id", "split", "group_id", "source", "surface", "label"]
+FACTS = ["sample_id", "split", "group_id", "source", "surface", "label", "corruption", "severity"]
 
 
 def predict_splits(
@@ -27,13 +28,15 @@ def predict_splits(
 ) -> None:
     """Predict a candidate's held-out splits and a sample of its training split, before and after fine-tuning.
 
+    After fine-tuning, corrupted views of robustness images too, where the configuration asks for them.
+
     Args:
         model_folder: The saved model.
         manifest_path: The data set version's manifest.
         splits_path: Table (sample_id, split).
         config: Batch, sample and precision.
         seed: Chooses the training sample.
-        folder: Gets predictions.parquet and embeddings.npy.
+        folder: Gets predictions.parquet, embeddings.npy and, with corrupted views, views.jpg.
     """
     store = Store(config.store)
     manifest, splits = read_manifest(manifest_path), read_splits(splits_path)
@@ -42,13 +45,19 @@ def predict_splits(
     def produce(out: Path) -> None:
         parts = {name: rows_of(manifest, splits, name).assign(split=name) for name in (*HELD_OUT, "train")}
         parts["train"] = _sample(parts["train"], config.train_sample, seed)
-        rows = pd.concat(parts.values(), ignore_index=True)
+        rows = pd.concat(parts.values(), ignore_index=True).assign(**CLEAN)
+        views = corrupted_views(parts["robustness"], config.corruptions)
         tiles = fetch(store, manifest.digest, config.cache, config.cache_size)
-        before = build_network(read_info(model_folder)).eval()
-        tables, embeddings = [], np.empty((0, 0), np.float32)
-        for condition, network in (("before", before), ("after", load_network(model_folder))):
-            table, embeddings = run_network(network, rows, tiles, config, f"{condition} fine-tuning")
-            tables.append(table.assign(condition=condition))
+        network = build_network(read_info(model_folder)).eval()
+        before, _ = run_network(network, rows, tiles, config, "before fine-tuning")
+        network = load_network(model_folder)
+        after, embeddings = run_network(network, rows, tiles, config, "after fine-tuning")
+        worse = after.head(0)
+        if len(views):
+            worse, _ = run_network(network, views, tiles, config, "corrupted images")
+            (out / VIEWS).write_bytes(draw_views(parts["robustness"], tiles, config.corruptions))
+        conditions = {"before": before, "after": pd.concat([after, worse])}
+        tables = [table.assign(condition=condition) for condition, table in conditions.items()]
         write_predictions(pd.concat(tables, ignore_index=True), embeddings, out)
 
     reuse(store, key, Path(folder), produce)
@@ -64,11 +73,11 @@ def _sample(rows: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
 def run_network(
     network: Network, rows: pd.DataFrame, tiles: Path, config: PredictConfig, note: str
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """Run a network over clean images.
+    """Run a network over images.
 
     Args:
         network: In eval mode.
-        rows: Manifest rows with their split.
+        rows: Manifest rows with their split and view (`corruption`, `severity`).
         tiles: Folder of the fetched data set version.
         config: Batch and precision.
         note: For the progress display.
@@ -79,7 +88,7 @@ def run_network(
     batches = list(_batches(network, rows, tiles, config, note))
     logits = np.concatenate([batch[0] for batch in batches]).astype(np.float64)
     embeddings = np.concatenate([batch[1] for batch in batches])
-    table = rows[FACTS].reset_index(drop=True).assign(corruption="clean", severity=0)
+    table = rows[FACTS].reset_index(drop=True)
     table["logit_0"], table["logit_1"] = logits.T
     return table, embeddings
 
@@ -90,10 +99,10 @@ def _batches(
     device = pick_device()
     network = network.to(device).to(memory_format=torch.channels_last)
     bf16 = pick_precision(config.precision, device) == "bf16"
-    dataset = TileDataset(rows, tiles, network.input_size)
+    dataset = ViewDataset(rows, tiles, network.input_size)
     done = 0
     with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=bf16):
-        for images, _ in loader(dataset, config.batch_size, workers=config.workers):
+        for images, _ in loader(dataset, config.batch_size, config.workers):
             images = images.to(device, non_blocking=True, memory_format=torch.channels_last)
             logits, embeddings = network.logits_and_embeddings(images)
             yield logits.float().cpu().numpy(), embeddings.float().cpu().numpy()

@@ -10,12 +10,14 @@ import binascii
 import numpy as np
 import pandas as pd
 import torch
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
 from components.shared.calibration import read_calibration
 from components.shared.checkpoint import load_network
 from components.shared.dataset import decode_tile
+from components.shared.image import ImageError
 
 
 class CrackClassifier(PythonModel):
@@ -36,9 +38,12 @@ class CrackClassifier(PythonModel):
 
         Returns:
             One row per image: p_crack (0 to 1, calibrated), label ("crack" or "no_crack") and the threshold applied.
+
+        Raises:
+            MlflowException: A row is not base64, or not of a whole image; a server answers it with status 400.
         """
         size = self.network.input_size
-        tiles = np.stack([decode_tile(_bytes_of(text), size) for text in model_input["image"]])
+        tiles = np.stack([_tile(row, text, size) for row, text in enumerate(model_input["image"])])
         with torch.inference_mode():
             logits = self.network(torch.from_numpy(tiles).permute(0, 3, 1, 2)).numpy()
         p_crack = self.calibration.p_crack(logits[:, 0], logits[:, 1])
@@ -46,11 +51,14 @@ class CrackClassifier(PythonModel):
         return pd.DataFrame({"p_crack": p_crack, "label": labels, "threshold": self.calibration.threshold})
 
 
-def _bytes_of(text: str) -> bytes:
+def _tile(row: int, text: str, size: int) -> np.ndarray:
     try:
-        return base64.b64decode(text, validate=True)
+        return decode_tile(base64.b64decode(text, validate=True), size)
     except (binascii.Error, ValueError) as error:
-        raise ValueError("column image must hold base64 of an image file") from error
+        cause = error if isinstance(error, ImageError) else "not base64"
+        raise MlflowException.invalid_parameter_value(
+            f"row {row} of the column image must be base64 of an image file (a path or a URL is never opened): {cause}"
+        ) from error
 
 
 set_model(CrackClassifier())

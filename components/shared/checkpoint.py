@@ -1,4 +1,7 @@
-"""The saved-model folder: `model.safetensors` (the backbone's tensors) and `model.json` (ModelInfo). No pickle."""
+"""The saved-model folder: `model.safetensors` (the backbone's tensors) and `model.json` (ModelInfo). No pickle.
+
+`model.sha256` holds the checksums of both, as `sha256sum` writes them: no bit of the three can change unseen.
+"""
 
 import hashlib
 from pathlib import Path
@@ -9,8 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from components.shared.model import ModelInfo, Network, build_network
 from components.shared.runtime import InputError
+from components.shared.storage import file_digest
 
-WEIGHTS, INFO = "model.safetensors", "model.json"
+WEIGHTS, INFO, SUMS = "model.safetensors", "model.json", "model.sha256"
 
 
 def save_network(network: Network, folder: str | Path) -> None:
@@ -20,19 +24,24 @@ def save_network(network: Network, folder: str | Path) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.backbone.state_dict().items()}
     save_file(tensors, folder / WEIGHTS)
     (folder / INFO).write_text(network.info.model_dump_json(indent=2))
+    (folder / SUMS).write_bytes(_sums(folder))
 
 
 def read_info(folder: str | Path) -> ModelInfo:
     """Read `model.json`.
 
     Raises:
-        InputError: The file is missing, or of a version or content this code does not know.
+        InputError: A file is missing or damaged, or of a version or content this code does not know.
     """
-    path = Path(folder) / INFO
+    folder = Path(folder)
+    for name in (INFO, WEIGHTS, SUMS):
+        if not (folder / name).is_file():
+            raise InputError(f"{folder} is no saved model: {name} is missing")
+    if (folder / SUMS).read_bytes() != _sums(folder):
+        raise InputError(f"the saved model {folder} is damaged: its files are not those that {SUMS} names")
+    path = folder / INFO
     try:
-        return ModelInfo.model_validate_json(path.read_text())
-    except FileNotFoundError as error:
-        raise InputError(f"{folder} is no saved model: {INFO} is missing") from error
+        return ModelInfo.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
@@ -51,7 +60,7 @@ def load_network(folder: str | Path, device: str = "cpu") -> Network:
     path = Path(folder) / WEIGHTS
     try:
         network.backbone.load_state_dict(load_file(path))
-    except (FileNotFoundError, SafetensorError, RuntimeError) as error:
+    except (SafetensorError, RuntimeError) as error:
         raise InputError(
             f"{path} cannot be loaded as {network.info.architecture}: {str(error).splitlines()[0]}"
         ) from error
@@ -59,6 +68,9 @@ def load_network(folder: str | Path, device: str = "cpu") -> Network:
 
 
 def weights_digest(folder: str | Path) -> str:
-    """sha256 of a saved model's two files, which names the model."""
-    content = (Path(folder) / WEIGHTS).read_bytes() + (Path(folder) / INFO).read_bytes()
-    return hashlib.sha256(content).hexdigest()
+    """Return the sha256 of a saved model's checksums, which names the model."""
+    return hashlib.sha256(_sums(Path(folder))).hexdigest()
+
+
+def _sums(folder: Path) -> bytes:
+    return "".join(f"{file_digest(folder / name)}  {name}\n" for name in (INFO, WEIGHTS)).encode()

@@ -20,6 +20,10 @@ class AugmentConfig(Config):
     noise: float = Field(default=0.03, ge=0, le=1, description="largest standard deviation of Gaussian noise, fraction")
     flip: bool = Field(default=False, description="mirror at random; a crack has no up or left")
 
+    def corruptions(self) -> tuple[str, ...]:
+        """Return the families of the robustness suite that a network trained so has met, if weaker ones."""
+        return ("gaussian_noise",) * bool(self.noise) + ("low_light", "over_exposure") * bool(self.brightness)
+
 
 class StepConfig(Config):
     """What every step is told, whatever it does; written by `pipelines/run_config.py`, never by hand."""

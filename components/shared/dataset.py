@@ -1,6 +1,7 @@
 """Tiles as PyTorch sees them: uint8 tensors; the network normalises them on its own device (see model.py)."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,63 +44,115 @@ class TileDataset(Dataset):
 
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[torch.Tensor, int]:
         index, seed = key if isinstance(key, tuple) else (key, None)
-        image = decode_tile(self.reader.read(*self.places[index]), self.size)
+        image = self.tile(index)
         if self.augment is not None and seed is not None:
             image = self.augment(image, seed)
-        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), int(self.labels[index])
+        return torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1), int(self.labels[index])
+
+    def read(self, index: int) -> bytes:
+        """Return an image's file."""
+        return self.reader.read(*self.places[index])
+
+    def tile(self, index: int) -> np.ndarray:
+        """Return an image (size, size, 3) uint8 RGB, not augmented."""
+        return decode_tile(self.read(index), self.size)
 
 
-class TrainingSampler(Sampler):
-    """The whole training's sequence of (index, augmentation seed), a function of the seed alone.
+class TrainingBatches(Sampler):
+    """The whole training's batches of (index, augmentation seed), a function of the seed and the step alone.
 
-    Epochs follow one another without a seam, each a fresh permutation, so that the length is counted in images and a
-    training can be taken up at any image. The seed of an image's augmentation does not depend on the worker that
-    decodes it.
+    Epochs follow one another without a seam, each a fresh permutation, so that the length is counted in steps and a
+    training can be taken up at any of them. The seed of an image's augmentation does not depend on the worker that
+    decodes it, nor an image's batch on the number of devices.
 
     Args:
-        rows: Number of images.
-        total: Number of images to draw in all.
+        labels: Class of every image, 0 or 1.
+        batch_size: Images in a batch, over all devices.
+        steps: Batches of the whole training.
         seed: Seeds permutations and augmentation.
-        start: Images already seen.
+        start: Steps already done.
+        balanced: Draw both classes equally often; the rarer one then comes round more often.
+        share: This device and the number of devices, (0, 1) for one: it gets every n-th image of each batch.
     """
 
-    def __init__(self, rows: int, total: int, seed: int, start: int = 0):
-        self.rows, self.total, self.seed, self.start = rows, total, seed, start
+    def __init__(
+        self,
+        labels: np.ndarray,
+        batch_size: int,
+        steps: int,
+        seed: int,
+        start: int = 0,
+        balanced: bool = False,
+        share: tuple[int, int] = (0, 1),
+    ):
+        everything = np.arange(len(labels))
+        self._pools = [everything[labels == label] for label in (0, 1)] if balanced else [everything]
+        self.batch_size, self.steps, self.seed, self.start, self.share = batch_size, steps, seed, start, share
 
     def __len__(self) -> int:
-        return self.total - self.start
+        return self.steps - self.start
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        epoch, order = -1, np.empty(0, np.int64)
-        for position in range(self.start, self.total):
-            if position // self.rows != epoch:
-                epoch = position // self.rows
-                order = np.random.default_rng([self.seed, epoch]).permutation(self.rows)
-            augmentation_seed = np.random.SeedSequence([self.seed, position]).generate_state(1)[0]
-            yield int(order[position % self.rows]), int(augmentation_seed)
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = [_Laps(pool, self.seed, kind) for kind, pool in enumerate(self._pools)]
+        device, devices = self.share
+        for step in range(self.start, self.steps):
+            places = range(step * self.batch_size + device, (step + 1) * self.batch_size, devices)
+            yield [(order[place % len(order)][place // len(order)], _seed(self.seed, place)) for place in places]
+
+
+class _Laps:
+    """Images in lap after lap over a pool, each lap a permutation of its own."""
+
+    def __init__(self, pool: np.ndarray, seed: int, kind: int):
+        self._pool, self._seed, self._kind, self._lap = pool, seed, kind, -1
+        self._order = pool
+
+    def __getitem__(self, place: int) -> int:
+        lap, position = divmod(place, len(self._pool))
+        if lap != self._lap:
+            self._lap = lap
+            self._order = np.random.default_rng([self._seed, self._kind, lap]).permutation(self._pool)
+        return int(self._order[position])
+
+
+def _seed(seed: int, place: int) -> int:
+    return int(np.random.SeedSequence([seed, place]).generate_state(1)[0])
 
 
 def loader(
-    dataset: TileDataset, batch_size: int, sampler: Sampler | None = None, workers: int | None = None
+    dataset: TileDataset, batches: int | TrainingBatches, workers: int | None = None, devices: int = 1
 ) -> DataLoader:
-    """Batches of (N, 3, size, size) uint8 and labels (N,), in the dataset's or the sampler's order.
+    """Batches of (N, 3, size, size) uint8, in channels_last memory format, and labels (N,).
 
     Args:
         dataset: What to read.
-        batch_size: Images in a batch.
-        sampler: Order and augmentation; None reads every item once, in order.
-        workers: Decoding processes; None takes the processors at hand less one, up to 8.
+        batches: Order and augmentation; or a batch's size, for every item once, in order.
+        workers: Decoding processes; None takes this device's share of the processors less one, up to 16.
+        devices: Devices that share the processors.
     """
-    if workers is None:
-        workers = max(1, min(8, len(os.sched_getaffinity(0)) - 1))  # one processor stays with the network
-    if len(dataset) < 4 * batch_size and sampler is None:
+    if workers is None:  # one processor stays with the network
+        workers = max(1, min(16, len(os.sched_getaffinity(0)) // devices - 1))
+    if isinstance(batches, int) and len(dataset) < 4 * batches:
         workers = 0  # starting processes would take longer than the work
     return DataLoader(
         dataset,
-        batch_size=batch_size,
-        sampler=sampler,
+        **({"batch_size": batches} if isinstance(batches, int) else {"batch_sampler": batches}),
         num_workers=workers,
+        multiprocessing_context="fork" if workers else None,  # starts at once, with everything imported
+        collate_fn=_stack,
+        worker_init_fn=_outlive_sigterm,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
     )
+
+
+def _stack(items: list[tuple[torch.Tensor, int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Stack images as they were decoded, channels last, which is how the network wants them: nothing is transposed."""
+    images = torch.stack([image.permute(1, 2, 0) for image, _ in items]).permute(0, 3, 1, 2)
+    return images, torch.tensor([label for _, label in items])
+
+
+def _outlive_sigterm(_: int) -> None:
+    """A SIGTERM to the whole group is for the training to answer, with a checkpoint; its workers end when it does."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -55,7 +55,7 @@ ACRONYMS = {"auroc": "AUROC", "f1": "F1", "mcc": "MCC", "nll": "NLL", "ece": "EC
 
 def spoken(name: str) -> str:
     """A measurement's name as people write it: "auroc" -> "AUROC", "recall_at_threshold" -> "recall at threshold"."""
-    return " ".join(ACRONYMS.get(word, word) for word in name.split("_"))
+    return " ".join(ACRONYMS.get(word, word) for word in name.split("_")).replace("p crack", "P(crack)")
 
 
 def write_measurements(rows: list[Measurement], path: str | Path) -> None:

@@ -2,7 +2,7 @@
 
 Tiles of one photo resemble each other, so an interval that resamples tiles is several times too narrow. Every metric
 here is computed for many resamples at once from the number of times each group was drawn; the plain value is the case
-of every group drawn once.
+of every group drawn once. `shared/intervals.py` turns the resamples into intervals.
 
 Positive means crack (label 1). A decision is positive where P(crack) >= threshold. 0/0 is NaN, never 0 or 1, and
 `UNDEFINED` says what was missing.
@@ -11,7 +11,8 @@ Positive means crack (label 1). A decision is positive where P(crack) >= thresho
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr, stdtrit
+
+from components.shared.intervals import Scale, draw_groups, group_codes, interval, leave_one_out
 
 UNDEFINED = {
     "accuracy": "no images",
@@ -29,6 +30,8 @@ UNDEFINED = {
 }
 METRICS = tuple(UNDEFINED)
 LOSSES = ("brier", "nll", "ece")  # 0 is best, not 1
+RANKING = ("auroc", "average_precision")  # of the order of P(crack), not of decisions
+SCALES: dict[str, Scale] = {**dict.fromkeys(METRICS, "share"), **dict.fromkeys(LOSSES, "loss"), "mcc": "signed"}
 ECE_BINS = 15
 _SMALLEST = np.finfo(np.float64).eps
 _CHUNK = 50_000  # weights at a time, to stay in the processor's cache
@@ -95,36 +98,42 @@ def estimate_metrics(
         resamples: Number of bootstrap resamples; 0 gives values without intervals.
         seed: Of the resampling; equal seeds draw equal groups.
     """
-    values = compute_metrics(labels, p_crack, threshold)
-    codes, count = group_codes(groups)
-    if not resamples or count < 2:
-        note = "one group only: no interval" if count == 1 else ""
-        return {name: _estimate(name, values[name], np.array([]), count, note) for name in METRICS}
-    drawn = draw_groups(count, resamples, seed)
-    draws = resampled_metrics(labels, p_crack, codes, drawn, threshold)
-    estimates = {name: _estimate(name, values[name], draws[name], count) for name in METRICS}
-    faultless = [name for name, estimate in estimates.items() if estimate.low == 1 and name not in LOSSES]
+    labels, p_crack = np.asarray(labels, np.int64), np.asarray(p_crack, np.float64)
+    drawn = _Draws.of(groups, resamples, seed)
+    estimates = _estimate_all(labels, p_crack, drawn, threshold)
+    faultless = [name for name, found in estimates.items() if found.low == found.value == 1 and name not in LOSSES]
     if faultless:
-        doubted = _as_if_wrong(labels, p_crack, codes, drawn, threshold)
+        decided, ranked = _as_if_wrong(labels, p_crack)
+        doubted = _estimate_all(labels, decided, drawn, threshold)
+        by_rank = _estimate_all(labels, ranked, drawn, threshold)
         for name in faultless:
-            low = _estimate(name, values[name], doubted[name], count).low
-            estimates[name] = Estimate(values[name], low, 1.0, "no error seen: as if the least sure answer were wrong")
+            low = (by_rank if name in RANKING else doubted)[name].low
+            estimates[name] = Estimate(1.0, low, 1.0, "no error seen: as if the least sure answer were wrong")
     return estimates
 
 
-def group_codes(groups: np.ndarray) -> tuple[np.ndarray, int]:
-    """Number the groups 0, 1, … in the order of their names: int64 (n,) and how many there are."""
-    names, codes = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
-    return codes, len(names)
+@dataclass(frozen=True)
+class _Draws:
+    """Which groups the images are of, and how often each is drawn in every resample."""
+
+    codes: np.ndarray
+    count: int
+    bootstrap: np.ndarray
+    without: np.ndarray
+
+    @classmethod
+    def of(cls, groups: np.ndarray, resamples: int, seed: int) -> "_Draws":
+        codes, count = group_codes(groups)
+        bootstrap = draw_groups(count, resamples if count > 1 else 0, seed)
+        return cls(codes, count, bootstrap, leave_one_out(count) if len(bootstrap) else bootstrap)
 
 
-def draw_groups(count: int, resamples: int, seed: int) -> np.ndarray:
-    """uint16 (resamples, count): how often each group is drawn when as many groups are drawn with replacement."""
-    rng = np.random.default_rng(seed)
-    draws = np.empty((resamples, count), np.uint16)
-    for row in draws:
-        row[:] = np.bincount(rng.integers(count, size=count), minlength=count)
-    return draws
+def _estimate_all(labels: np.ndarray, p_crack: np.ndarray, drawn: _Draws, threshold: float) -> dict[str, Estimate]:
+    values = compute_metrics(labels, p_crack, threshold)
+    draws, without = (
+        resampled_metrics(labels, p_crack, drawn.codes, times, threshold) for times in (drawn.bootstrap, drawn.without)
+    )
+    return {name: _estimate(name, values[name], draws[name], without[name], drawn.count) for name in METRICS}
 
 
 def resampled_metrics(
@@ -158,7 +167,8 @@ def resampled_metrics(
     values = _row_metrics(labels, p_crack, codes, draws, threshold)
     chunk = max(1, _CHUNK // max(1, len(labels)))
     parts = [_ranking_metrics(labels, p_crack, draws[i : i + chunk][:, codes]) for i in range(0, len(draws), chunk)]
-    values |= dict(zip(("auroc", "average_precision", "ece"), np.concatenate(parts, axis=1), strict=True))
+    parts = parts or [np.empty((3, 0))]
+    values |= dict(zip((*RANKING, "ece"), np.concatenate(parts, axis=1), strict=True))
     return {name: values[name] for name in METRICS}
 
 
@@ -229,17 +239,14 @@ def _ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
         return np.true_divide(top, bottom)
 
 
-def _as_if_wrong(
-    labels: np.ndarray, p_crack: np.ndarray, codes: np.ndarray, draws: np.ndarray, threshold: float
-) -> dict[str, np.ndarray]:
-    """Resampled metrics of a sample in which the least sure answer of either class is wrong.
+def _as_if_wrong(labels: np.ndarray, p_crack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """P(crack) of a sample in which the least sure answer of either class is wrong: for decisions, and for the ranking.
 
     No resample can hold an error that the sample lacks, so the bootstrap gives a faultless model the interval [1, 1].
     One error is the least that cannot be ruled out, and its interval joins on to those of models with errors seen: a
-    faultless model never has the lower low end. With one image a group, recall's low end comes out at about 1 - 3 / n,
-    the rule of three. Decisions are turned over; for the ranking, the closest crack and other image change places.
+    faultless model never has the lower low end. Decisions are turned over; for the ranking, the closest crack and other
+    image change places.
     """
-    labels, p_crack = np.asarray(labels), np.asarray(p_crack, np.float64)
     crack = np.flatnonzero(labels == 1)[np.argmin(p_crack[labels == 1])] if (labels == 1).any() else None
     other = np.flatnonzero(labels == 0)[np.argmax(p_crack[labels == 0])] if (labels == 0).any() else None
     decided, ranked = p_crack.copy(), p_crack.copy()
@@ -249,23 +256,12 @@ def _as_if_wrong(
         decided[other] = 1.0
     if crack is not None and other is not None:
         ranked[[crack, other]] = p_crack[[other, crack]]
-    by_decision = resampled_metrics(labels, decided, codes, draws, threshold)
-    by_rank = resampled_metrics(labels, ranked, codes, draws, threshold)
-    return by_decision | {name: by_rank[name] for name in ("auroc", "average_precision")}
+    return decided, ranked
 
 
-def _estimate(name: str, value: float, draws: np.ndarray, groups: int, note: str = "") -> Estimate:
+def _estimate(name: str, value: float, draws: np.ndarray, without: np.ndarray, groups: int) -> Estimate:
     if np.isnan(value):
         return Estimate(value, note=f"undefined: {UNDEFINED[name]}")
-    draws = draws[~np.isnan(draws)]
-    return Estimate(value, *percentile_interval(draws, groups)) if len(draws) else Estimate(value, note=note)
-
-
-def percentile_interval(draws: np.ndarray, groups: int) -> tuple[float, float]:
-    """95 % interval from bootstrap draws: percentiles, widened for the number of groups as a t interval would be.
-
-    Source: the expanded percentile interval of Hesterberg, "What Teachers Should Know About the Bootstrap" (2015).
-    """
-    tail = ndtr(np.sqrt(groups / (groups - 1)) * stdtrit(groups - 1, 0.025))
-    low, high = np.quantile(draws, [tail, 1 - tail])
-    return float(low), float(high)
+    if not len(draws):
+        return Estimate(value, note="one group only: no interval" if groups == 1 else "")
+    return Estimate(value, *interval(value, draws, without, groups, SCALES[name]))

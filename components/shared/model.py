@@ -1,7 +1,7 @@
 """A timm classifier that takes raw images: normalisation is part of the network, so no caller can get it wrong."""
 
-import hashlib
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal
 
 import timm
@@ -11,6 +11,8 @@ from torch import nn
 
 from components.shared.config import Config
 from components.shared.runtime import InputError
+from components.shared.storage import file_digest
+from components.shared.weights import check_weights, weights_file
 
 CLASSES = ("no_crack", "crack")
 
@@ -20,11 +22,12 @@ class ModelInfo(Config):
 
     Attributes:
         architecture: timm name, such as "resnet50".
-        weights: "none", "hub" (timm's default for the architecture) or the path of a weights file.
-        weights_sha256: Of the file; empty for "none", the hub's tag for "hub".
+        weights: "none", "hub" (timm's default for the architecture), a file's path or s3://BUCKET/KEY.
+        weights_sha256: Of their file; empty for "none", and for "hub" until they are loaded.
         input_size: Height and width in pixels.
         mean: Per RGB channel, on the scale 0 to 1, of the weights' own configuration.
         std: As mean.
+        tuning: What was trained: "full", "head_only" or "last_N".
         seed: Seeds what is not loaded: the head, or the whole network for "none".
     """
 
@@ -38,7 +41,7 @@ class ModelInfo(Config):
     std: tuple[float, float, float]
     dropout: float = 0.0
     stochastic_depth: float = 0.0
-    freeze: Literal["none", "backbone"] = "none"
+    tuning: str = "full"
     seed: int = 0
     dataset_digest: str = ""
     split_digest: str = ""
@@ -83,9 +86,9 @@ class Network(nn.Module):
 
 
 def describe(
-    architecture: str, weights: str, input_size: int, dropout: float, stochastic_depth: float, freeze: str, seed: int
+    architecture: str, weights: str, input_size: int, dropout: float, stochastic_depth: float, tuning: str, seed: int
 ) -> ModelInfo:
-    """Resolve an architecture's name and its weights' own normalisation, before any data is fetched.
+    """Resolve an architecture's name and its weights' own normalisation; opens no connection.
 
     Raises:
         InputError: timm knows no such architecture, or the weights file is not there.
@@ -98,29 +101,18 @@ def describe(
         raise InputError(
             f'unknown architecture "{architecture}": timm {timm.__version__} has none of that name; {hint}'
         )
-    checksum = ""
-    if weights not in ("none", "hub"):
-        if not Path(weights).is_file():
-            raise InputError(
-                f'weights file "{weights}" does not exist; give a file, "hub", or "none" to train from scratch'
-            )
-        checksum = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
+    check_weights(architecture, weights)
     pretrained = timm.get_pretrained_cfg(architecture)
-    if weights == "hub":
-        if pretrained is None or not pretrained.has_weights:
-            raise InputError(f'architecture "{architecture}" has no published weights; give a file or "none"')
-        checksum = f"{pretrained.hf_hub_id or pretrained.url}"
     mean, std = (tuple(pretrained.mean), tuple(pretrained.std)) if pretrained else ((0.5,) * 3, (0.5,) * 3)
     return ModelInfo(
         architecture=architecture,
         weights=weights,
-        weights_sha256=checksum,
         input_size=input_size,
         mean=(mean[0], mean[1], mean[2]),
         std=(std[0], std[1], std[2]),
         dropout=dropout,
         stochastic_depth=stochastic_depth,
-        freeze="backbone" if freeze == "backbone" else "none",
+        tuning=tuning,
         seed=seed,
     )
 
@@ -133,7 +125,7 @@ def build_network(info: ModelInfo, load_weights: bool = True) -> Network:
         load_weights: False skips the pretrained weights, for callers that load trained ones over them.
 
     Raises:
-        InputError: The hub cannot be reached or the weights do not fit.
+        InputError: The weights cannot be had, are not those that the description names, or do not fit.
     """
     pretrained = timm.get_pretrained_cfg(info.architecture)
     options: dict = {"num_classes": len(info.classes), "drop_rate": info.dropout}
@@ -141,19 +133,36 @@ def build_network(info: ModelInfo, load_weights: bool = True) -> Network:
         options["drop_path_rate"] = info.stochastic_depth
     if pretrained is not None and pretrained.fixed_input_size:
         options["img_size"] = info.input_size
-    if load_weights and info.weights != "none":
-        options["pretrained"] = True
-        if info.weights != "hub":
-            options["pretrained_cfg_overlay"] = {"file": info.weights}
+    if not load_weights or info.weights == "none":
+        return Network(_create(info, options), info)
+    with weights_file(info.architecture, info.weights, info.weights_sha256) as path:
+        info = info.model_copy(update={"weights_sha256": file_digest(path)})
+        return Network(_create_pretrained(info, options, path), info)
+
+
+def _create(info: ModelInfo, options: dict) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(info.seed)
         try:
-            backbone = timm.create_model(info.architecture, **options)
-        except (OSError, RuntimeError) as error:
-            if not options.get("pretrained"):
-                raise
+            return timm.create_model(info.architecture, **options)
+        except AssertionError as error:  # timm's word for a size that patches or windows do not divide
             raise InputError(
-                f'weights "{info.weights}" of {info.architecture} could not be loaded ({str(error).splitlines()[0]}); '
-                'give the path of a weights file, or "none" to train from scratch'
+                f"{info.architecture} cannot be built for images of {info.input_size} px; choose another input_size"
             ) from error
-    return Network(backbone, info)
+
+
+def _create_pretrained(info: ModelInfo, options: dict, path: Path) -> Any:
+    refusal = f'weights "{info.weights}" are not weights of {info.architecture}'
+    # timm's hub files are in timm's own form, whatever the form in which the authors published
+    source = {"file": str(path), "custom_load": path.suffix == ".npz"}
+    try:
+        backbone = _create(info, options | {"pretrained": True, "pretrained_cfg_overlay": source})
+    except (OSError, RuntimeError, KeyError, ValueError, UnpicklingError) as error:
+        raise InputError(f"{refusal}: {str(error).splitlines()[0]}") from error
+    head = {id(parameter) for parameter in backbone.get_classifier().parameters()}
+    # where the head is new, timm leaves whatever the file lacks at its random start, without an error
+    random = dict(_create(info, options).named_parameters())
+    for name, parameter in backbone.named_parameters():
+        if parameter.ndim > 1 and id(parameter) not in head and torch.equal(parameter, random[name]):
+            raise InputError(f"{refusal}: they lack {name}")
+    return backbone

@@ -1,7 +1,8 @@
 """The predictions folder: what a trained network said about every image, before and after fine-tuning.
 
 `predict` writes it; evaluate, explain, drift and gate read it and need no network. The folder holds
-`predictions.parquet`, one row per image and view of it, and `embeddings.npy`, one row per clean "after" row.
+`predictions.parquet`, one row per image and view of it, `embeddings.npy`, one row per clean "after" row, and, where
+corrupted views were scored, `views.jpg`, one image in all of them.
 An empty table is valid: it stands for a champion that does not exist yet.
 """
 
@@ -31,6 +32,7 @@ SCHEMA = pa.schema(
         ("p_crack", pa.float64()),
     ]
 )
+VIEWS = "views.jpg"
 KEY = ["sample_id", "condition", "corruption", "severity"]
 ALLOWED: dict[str, set] = {
     "split": {"train", "val", "test", "robustness"},

@@ -1,5 +1,7 @@
 """Finished work is not done twice: results stand under `runs/<key>/` in the store, commit marker last.
 
+The marker names every file with its sha256, and exactly these are fetched, verified.
+
 KFP's own cache cannot do this: its key is fixed when the pipeline is compiled, and so cannot hold a digest known only
 at run time.
 """
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from components.shared.runtime import digest, emit, log
-from components.shared.storage import Store
+from components.shared.storage import Store, file_digest
 
 MARKER = "done.json"
 
@@ -43,13 +45,13 @@ def reuse(store: Store, key: str, folder: Path, produce: Callable[[Path], None])
     prefix = f"runs/{key}"
     folder.mkdir(parents=True, exist_ok=True)
     if store.exists(f"{prefix}/{MARKER}"):
-        store.get_folder(prefix, folder)
-        (folder / MARKER).unlink()
+        store.get_folder(prefix, folder, json.loads(store.get_bytes(f"{prefix}/{MARKER}"))["files"])
         log.info("reused finished work %s", key)
         emit("reused", key=key)
         return True
     produce(folder)
-    (folder / MARKER).write_text(json.dumps({"key": key}))
+    files = {path.relative_to(folder).as_posix(): file_digest(path) for path in folder.rglob("*") if path.is_file()}
+    (folder / MARKER).write_text(json.dumps({"key": key, "files": files}))
     store.put_folder(prefix, folder, last=MARKER)
     (folder / MARKER).unlink()
     return False

@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 log = logging.getLogger("crack")
 
@@ -51,6 +51,13 @@ def warn(message: str) -> None:
 _current_step = ""
 
 
+def join_step(name: str) -> None:
+    """Log and emit events in a step's name; for the processes that a step starts."""
+    global _current_step
+    _current_step = name
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+
+
 @contextmanager
 def step(name: str, job: str, store: str) -> Iterator[None]:
     """Frame a step: log and emit its start, end and failure; keep a failure's cause in the store, then raise it on.
@@ -60,9 +67,7 @@ def step(name: str, job: str, store: str) -> Iterator[None]:
         job: The pipeline job's id.
         store: The storage root, `s3://BUCKET/PREFIX`.
     """
-    global _current_step
-    _current_step = name
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    join_step(name)
     started = time.perf_counter()
     emit("started")
     try:
@@ -117,6 +122,22 @@ def pick_device(require_gpu: bool = False) -> str:
             "no GPU is visible to PyTorch, and require_gpu is set; check the node's accelerator and driver, or unset it"
         )
     return "cpu"
+
+
+def count_devices(wanted: int | Literal["auto"]) -> int:
+    """Resolve "auto" to every GPU that PyTorch sees, or to one process on a machine without any.
+
+    Raises:
+        InputError: More GPUs are wanted than there are.
+    """
+    import torch
+
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted == "auto":
+        return max(1, gpus)
+    if gpus and wanted > gpus:
+        raise InputError(f"devices is {wanted}, but only {gpus} GPUs are visible; lower it, or use auto")
+    return wanted
 
 
 def pick_precision(wanted: str, device: str) -> str:

@@ -42,9 +42,20 @@ def job_run(experiment: str, job: str) -> str:
 
 
 def candidate_run(experiment: str, job: str, candidate: str) -> str:
-    """Return the id of a candidate's run under its job's run, made where it is missing."""
-    tags = {JOB: job, CANDIDATE: candidate, MLFLOW_PARENT_RUN_ID: job_run(experiment, job)}
-    return _find_or_create(experiment, tags, candidate)
+    """Return the id of a candidate's run under its job's run, made where it is missing.
+
+    A run that the platform made for this step, and named by MLFLOW_RUN_ID, becomes the candidate's, under the parent
+    that the platform gave it.
+    """
+    given = os.environ.get("MLFLOW_RUN_ID")
+    tags = {JOB: job, CANDIDATE: candidate}
+    if given and not _runs(_experiment(experiment), tags):
+        found = client().get_run(given)
+        if found.data.tags.get(CANDIDATE, candidate) == candidate:  # else it is the whole pipeline's run
+            parent = found.data.tags.get(MLFLOW_PARENT_RUN_ID) or job_run(experiment, job)
+            set_tags(given, {**tags, MLFLOW_PARENT_RUN_ID: parent})
+            return given
+    return _find_or_create(experiment, {**tags, MLFLOW_PARENT_RUN_ID: job_run(experiment, job)}, candidate)
 
 
 def _find_or_create(experiment: str, tags: dict[str, str], name: str) -> str:
@@ -103,17 +114,27 @@ def log_params(run_id: str, values: Mapping[str, Any]) -> None:
         client().log_batch(run_id, params=params[start : start + _PARAMS_PER_CALL])
 
 
-def log_history(run_id: str, history: list[dict[str, float]]) -> None:
-    """Log curves: each entry holds "step" and the metrics at that step."""
-    now = int(time.time() * 1000)
+def set_tags(run_id: str, tags: Mapping[str, str]) -> None:
+    """Set a run's tags."""
+    client().log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+
+def log_history(run_id: str, history: list[dict[str, float]], synchronous: bool = True) -> None:
+    """Log curves; logging the same again is allowed.
+
+    Args:
+        run_id: The run.
+        history: Each entry holds "step", "time" (seconds since 1970) and the metrics at that step.
+        synchronous: False returns at once and logs in a thread.
+    """
     metrics = [
-        Metric(key, float(value), now, int(entry["step"]))
+        Metric(key, float(value), int(entry["time"] * 1000), int(entry["step"]))
         for entry in history
         for key, value in entry.items()
-        if key != "step"
+        if key not in ("step", "time")
     ]
     for start in range(0, len(metrics), 1000):
-        client().log_batch(run_id, metrics=metrics[start : start + 1000])
+        client().log_batch(run_id, metrics=metrics[start : start + 1000], synchronous=synchronous)
 
 
 def log_dossier(

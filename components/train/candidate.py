@@ -11,10 +11,13 @@ from components.shared import tracking
 from components.shared.manifest import read_manifest, read_splits, rows_of
 from components.shared.model import ModelInfo, describe
 from components.shared.reuse import reuse, run_key
-from components.shared.runtime import log, pick_device
+from components.shared.runtime import count_devices, log, pick_device
 from components.shared.shards import fetch
 from components.shared.storage import Store
+from components.shared.weights import known_digest
 from components.train.config import TrainConfig
+from components.train.recording import record_end, record_start, watching_the_machine
+from components.train.task import Task
 
 
 def train_candidate(
@@ -34,52 +37,58 @@ def train_candidate(
     Returns:
         Headline numbers: best validation loss (nats) and accuracy, images per second, seconds.
     """
-    info = describe(
+    pick_device(config.require_gpu)  # before any data is fetched
+    count_devices(config.devices)
+    info = _describe(config, seed)
+    store = Store(config.store)
+    run_id = tracking.candidate_run(config.experiment, job, config.candidate)
+    manifest, splits = read_manifest(manifest_path), read_splits(splits_path)
+    digests = {"dataset_digest": manifest.digest, "split_digest": splits.digest}
+    info = info.model_copy(update={**digests, "weights_sha256": known_digest(config.weights)})
+    key = run_key("train", config.identity(), info.model_dump(mode="json"), seed)
+    parts = {name: rows_of(manifest, splits, name) for name in ("train", "val")}
+    record_start(run_id, config, seed, manifest, {name: len(rows) for name, rows in parts.items()})
+
+    def produce(folder: Path) -> None:
+        tiles = fetch(store, manifest.digest, config.cache, config.cache_size)
+        with watching_the_machine(run_id):
+            _train(Task(info, parts["train"], parts["val"], tiles, config, seed, key, run_id), folder)
+
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(scratch)
+        reused = reuse(store, key, work, produce)
+        record = json.loads((work / "training.json").read_text())
+        shutil.copytree(work / "model", model_folder, dirs_exist_ok=True)
+        shutil.copy(work / "training.html", page_path)
+        record_end(run_id, record, work, key, reused)
+    store.delete([name for name, _ in store.list(f"runs/{key}/checkpoints/")])  # only an unfinished one needs them
+    best = min(record["history"], key=lambda entry: entry["val_loss"])
+    return {
+        "val_loss": best["val_loss"],
+        "val_accuracy": best["val_accuracy"],
+        "images_per_second": best["images_per_second"],
+        "training_seconds": record["training_seconds"],
+    }
+
+
+def _describe(config: TrainConfig, seed: int) -> ModelInfo:
+    return describe(
         config.architecture,
         config.weights,
         config.input_size,
         config.dropout,
         config.stochastic_depth,
-        config.freeze,
+        config.tuning,
         seed,
     )
-    pick_device(config.require_gpu)
-    store = Store(config.store)
-    run_id = tracking.candidate_run(config.experiment, job, config.candidate)
-    manifest, splits = read_manifest(manifest_path), read_splits(splits_path)
-    key = run_key("train", manifest.digest, splits.digest, config.identity(), info.model_dump(mode="json"), seed)
-    with tempfile.TemporaryDirectory() as scratch:
-        work = Path(scratch)
-        reused = reuse(store, key, work, lambda folder: _train(info, manifest_path, splits_path, config, seed, folder))
-        record = json.loads((work / "training.json").read_text())
-        shutil.copytree(work / "model", model_folder, dirs_exist_ok=True)
-        shutil.copy(work / "training.html", page_path)
-    _track(run_id, config, seed, record, key, reused)
-    best = min(record["history"], key=lambda entry: entry["val_loss"])
-    return {
-        "val_loss": best["val_loss"],
-        "val_accuracy": best["val_accuracy"],
-        "images_per_second": record["images_per_second"],
-        "training_seconds": record["seconds"],
-    }
 
 
-def _train(info: ModelInfo, manifest_path: str, splits_path: str, config: TrainConfig, seed: int, folder: Path) -> None:
+def _train(task: Task, folder: Path) -> None:
     from components.train.curves import write_training_page  # late: finished work needs neither Lightning
-    from components.train.training import fit, save_trained  # nor matplotlib
+    from components.train.training import fit  # nor matplotlib
 
-    manifest, splits = read_manifest(manifest_path), read_splits(splits_path)
-    train, val = rows_of(manifest, splits, "train"), rows_of(manifest, splits, "val")
-    tiles = fetch(Store(config.store), manifest.digest, config.cache, config.cache_size)
-    log.info("training %s on %d images (%s)", config.architecture, len(train), dict(Counter(train["label"])))
-    network, record = fit(info, train, val, tiles, config, seed)
-    save_trained(network, folder / "model", manifest.digest, splits.digest)
+    counts = dict(Counter(task.train["label"]))
+    log.info("training %s on %d images (%s)", task.info.architecture, len(task.train), counts)
+    record = fit(task, folder / "model")
     (folder / "training.json").write_text(json.dumps(asdict(record)))
-    write_training_page(record, config, len(train), len(val), folder / "training.html")
-
-
-def _track(run_id: str, config: TrainConfig, seed: int, record: dict, key: str, reused: bool) -> None:
-    tracking.log_params(run_id, {"train": config.identity(), "seed": seed})
-    tracking.log_history(run_id, record["history"])
-    for tag, value in {"crack.run_key": key, "crack.reused": reused, "crack.device": record["device"]}.items():
-        tracking.client().set_tag(run_id, tag, str(value))
+    write_training_page(record, task, folder)

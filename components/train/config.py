@@ -6,38 +6,77 @@ from pydantic import Field, model_validator
 
 from components.shared.config import AugmentConfig, StepConfig
 
+# What a training costs or where it runs, but not what comes out of it.
+_NO_MATTER = {"workers", "require_gpu", "checkpoint_minutes", "container_image"}
+
 
 class TrainConfig(StepConfig):
     """Network, optimiser, length and augmentation of one candidate's training."""
 
     architecture: str = Field(description="any timm classifier, such as resnet50")
     weights: str = Field(
-        default="hub", description='"hub", the path of a weights file, or "none" for training from scratch'
+        default="hub",
+        description='"hub", the path of a weights file, s3://BUCKET/KEY, or "none" for training from scratch',
     )
     input_size: int = Field(default=224, ge=32, le=1024, description="height and width in pixels")
-    freeze: Literal["none", "backbone"] = Field(default="none", description='"backbone" trains the head only')
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    stochastic_depth: float = Field(default=0.0, ge=0, lt=1)
+    tuning: str = Field(
+        default="full",
+        pattern=r"^(full|head_only|last_[1-9][0-9]*)$",
+        description='what is trained: "full", "head_only", or "last_3" for the last three blocks and the head',
+    )
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="before the head")
+    stochastic_depth: float = Field(default=0.0, ge=0, lt=1, description="share of blocks skipped, of the deepest one")
 
     epochs: float | None = Field(default=None, gt=0, description="length in passes over the training split")
     steps: int | None = Field(default=None, gt=0, description="length in optimiser steps, whatever the data's size")
-    batch_size: int = Field(default=32, ge=1)
+    batch_size: int = Field(default=32, ge=1, description="images in an optimiser step, over all devices")
     learning_rate: float = Field(default=3e-4, gt=0)
+    layer_decay: float = Field(
+        default=1.0, gt=0, le=1, description="factor of the learning rate from each block to the one before it"
+    )
     weight_decay: float = Field(default=0.05, ge=0)
+    clip_norm: float = Field(
+        default=1.0, ge=0, description="longest gradient, Euclidean; a longer one is cut to it; 0: never"
+    )
     warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps in which the rate rises from 0")
     schedule: Literal["cosine", "constant"] = "cosine"
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
-    class_weights: Literal["none", "balanced"] = "none"
+    class_balance: Literal["none", "weights", "sampling"] = Field(
+        default="none", description="rare class: heavier in the loss, drawn as often as the other, or neither"
+    )
+    ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the averaged weights, such as 0.9998; 0: none")
     val_check_interval: float = Field(default=0.25, gt=0, le=1, description="share of the training between validations")
-    precision: Literal["auto", "bf16", "fp32"] = Field(default="auto", description="auto: bf16 where the device has it")
+    patience: int | None = Field(default=None, ge=1, description="stop after so many validations without a better one")
     augment: AugmentConfig = AugmentConfig()
+
+    precision: Literal["auto", "bf16", "fp32"] = Field(default="auto", description="auto: bf16 where the device has it")
+    devices: int | Literal["auto"] = Field(
+        default="auto", description="GPUs to train on, or processes on a CPU; auto: every GPU, or one process"
+    )
+    deterministic: bool = Field(default=False, description="only algorithms that repeat bit by bit, on a GPU too")
+    compile: bool = Field(default=False, description="torch.compile: minutes at the start, faster steps after it")
     workers: int | None = Field(
-        default=None, ge=0, description="decoding processes; None: the processors less one, at most 8"
+        default=None, ge=0, description="decoding processes of a device; None: its processors less one, at most 16"
     )
     require_gpu: bool = Field(default=False, description="stop at once where there is no GPU")
+    checkpoint_minutes: float = Field(
+        default=5.0, gt=0, description="time between checkpoints, the most that a killed training loses"
+    )
+
+    container_image: str = Field(default="", description="what the step runs in, for the record; filled in by itself")
 
     @model_validator(mode="after")
     def _one_length(self) -> "TrainConfig":
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give either epochs or steps")
         return self
+
+    @model_validator(mode="after")
+    def _some_device(self) -> "TrainConfig":
+        if self.devices != "auto" and not 1 <= self.devices <= self.batch_size:
+            raise ValueError(f"devices is {self.devices}; it must be 1 to batch_size ({self.batch_size}), or auto")
+        return self
+
+    def identity(self) -> dict:
+        """Return every parameter that decides the trained weights."""
+        return {key: value for key, value in super().identity().items() if key not in _NO_MATTER}

@@ -12,26 +12,28 @@ commands = typer.Typer()
 
 
 @commands.command("compile")
-def compile_training(
+def compile_pipeline(
     output: Annotated[Path, typer.Option(help="YAML file to write.")],
     params: Params = LOCAL_PARAMS,
     override: Override = None,
     allow_tags: Annotated[
         bool, typer.Option("--allow-tags", help="Take images by tag or placeholder, for development.")
     ] = False,
+    pipeline: Annotated[str, typer.Option(help="crack-training or crack-drift-check.")] = "crack-training",
     debug: Debug = False,
 ) -> None:
-    """Compile the training pipeline for a cluster; its images must be named by digest."""
+    """Compile a pipeline for a cluster; its images must be named by digest."""
     with reporting_errors(debug):
         from components.container_images import check_images
         from pipelines.run_config import load_run_config
 
         check_images(allow_tags)
         config = load_run_config(params, override or [])
-        from pipelines.training import compile_pipeline
+        from pipelines.compiled import module_of
 
+        module = module_of(pipeline)
         output.parent.mkdir(parents=True, exist_ok=True)
-        compile_pipeline(config, output)
+        module.compile_pipeline(config, output)
 
 
 @commands.command()

@@ -21,6 +21,7 @@ Given = Annotated[
     list[str] | None,
     typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="A run-time parameter, such as seed=2; repeatable."),
 ]
+Pipeline = Annotated[str, typer.Option(help="Which pipeline.")]
 Revision = Annotated[str, typer.Option(help="What the version is named by, instead of the git commit.")]
 AllowTags = Annotated[bool, typer.Option("--allow-tags", help="Take images by tag or placeholder, for development.")]
 
@@ -55,11 +56,12 @@ def submit(
     ] = False,
     again: Annotated[bool, typer.Option("--again", help="Submit what was submitted within the hour.")] = False,
     name: Annotated[str, typer.Option(help="First part of the run's name.")] = "",
+    pipeline: Pipeline = "crack-training",
     revision: Revision = "",
     allow_tags: AllowTags = False,
     debug: Debug = False,
 ) -> None:
-    """Run the training pipeline on the cluster that KFP_ENDPOINT names.
+    """Run a pipeline on the cluster that KFP_ENDPOINT names.
 
     Exit status: 0 submitted, with --wait succeeded; 1 failed, or refused by the gates; 2 could not submit; 3 its end
     was not seen in time; 130 interrupted (the run goes on).
@@ -77,7 +79,7 @@ def submit(
         from pipelines.submit import submit as submit_run
 
         api, console = KfpApi(Endpoint.from_environment()), Console()
-        compiled = compile_version("crack-training", config, revision or git_revision(), Path(folder))
+        compiled = compile_version(pipeline, config, revision or git_revision(), Path(folder))
         run_id = submit_run(api, compiled, config, given, console, name, again)
     if wait:
         with reporting_errors(debug, crash=3):
@@ -124,6 +126,31 @@ def schedule(
         else:
             _check_images(allow_tags)
             place_all(api, config, file.stem, pipeline, revision, console)
+
+
+@commands.command()
+def manifest(
+    output: Annotated[Path, typer.Option(help="YAML file to write.")],
+    environment: Environment = None,
+    params: File = None,
+    override: Override = None,
+    namespace: Annotated[str, typer.Option(help="Of the resources; without, the one they are applied to.")] = "",
+    pipeline: Pipeline = "crack-training",
+    revision: Revision = "",
+    allow_tags: AllowTags = False,
+    debug: Debug = False,
+) -> None:
+    """Write the pipeline and its version as Kubernetes resources, for GitOps."""
+    with reporting_errors(debug):
+        from pipelines.compiled import git_revision
+        from pipelines.run_config import load_run_config
+
+        config = load_run_config(chosen_file(environment, params), override or [])
+        _check_images(allow_tags)
+        from pipelines.manifest import write_manifest
+
+        version = write_manifest(pipeline, config, revision or git_revision(), namespace, output)
+        Console().print(f"{output}: {pipeline} version {version}", soft_wrap=True)
 
 
 def _pairs(parameters: list[str]) -> dict[str, str]:

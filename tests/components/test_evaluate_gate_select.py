@@ -19,7 +19,7 @@ from components.shared.storage import Store
 SKILLS = {"good": 6.0, "bad": 0.2}
 
 
-@dsl.component(install_kfp_package=False)
+@dsl.component(base_image="python:3.12", install_kfp_package=False)
 def draw_predictions(skill: float, images: int, predictions: dsl.Output[dsl.Dataset]):
     """Predictions of a network of the given skill; none for zero images."""
     import numpy as np
@@ -53,7 +53,7 @@ def draw_predictions(skill: float, images: int, predictions: dsl.Output[dsl.Data
     write_predictions(table, np.zeros((int((table["condition"] == "after").sum()), 2)), predictions.path)
 
 
-@dsl.component(install_kfp_package=False)
+@dsl.component(base_image="python:3.12", install_kfp_package=False)
 def draw_nothing(measurements: dsl.Output[dsl.Dataset], page: dsl.Output[dsl.HTML]):
     """An empty measurements table and a page."""
     from pathlib import Path

@@ -15,7 +15,7 @@ from components.report.component import report
 from components.report.config import ReportConfig
 
 
-@dsl.component(install_kfp_package=False)
+@dsl.component(base_image="python:3.12", install_kfp_package=False)
 def draw_findings(
     manifest: dsl.Output[dsl.Dataset], page: dsl.Output[dsl.HTML], choice: dsl.Output[dsl.Artifact]
 ) -> str:
@@ -39,7 +39,7 @@ def draw_findings(
     return json.dumps({"registered": False, "reasons": ['accuracy is "low"\nby far']})
 
 
-@dsl.component(install_kfp_package=False)
+@dsl.component(base_image="python:3.12", install_kfp_package=False)
 def draw_dossier(candidate: str, dossier: dsl.Output[dsl.Artifact]):
     """A refused candidate's dossier with one measurement and one page."""
     import json
@@ -55,7 +55,7 @@ def draw_dossier(candidate: str, dossier: dsl.Output[dsl.Artifact]):
     Page("an evaluation").write(folder / "evaluation.html")
 
 
-@dsl.component(install_kfp_package=False)
+@dsl.component(base_image="python:3.12", install_kfp_package=False)
 def stumble(store: str, job: str):
     """A step that fails by its user's fault."""
     from components.shared.runtime import InputError, step

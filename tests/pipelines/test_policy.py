@@ -16,7 +16,7 @@ PARAMS = ROOT / "pipelines" / "params"
 DIGESTS = {
     target: f"registry.example/crack-{target}@sha256:{digit * 64}" for target, digit in (("cpu", "1"), ("gpu", "2"))
 }
-GPU_STEPS = {"champion", "train", "predict", "explain"}
+GPU_STEPS = {"champion", "train", "predict", "explain", "collect"}
 GPU_IMAGE = GPU_STEPS | {"register"}  # loads the network to describe it, on a CPU
 OVERRIDES = (
     "candidates.resnet50.resources.train={accelerator: nvidia.com/mig-3g.40gb, memory: 48Gi, timeout: 7000}",
@@ -85,7 +85,17 @@ def tuned(tmp_path_factory):
     return read(output)
 
 
-@pytest.fixture(params=["plain", "tuned"])
+@pytest.fixture(scope="module")
+def drift_check(tmp_path_factory):
+    """The scheduled drift check, where it may start a training."""
+    output = tmp_path_factory.mktemp("drift") / "p.yaml"
+    arguments = ("--pipeline", "crack-drift-check", "--set", "retrain.start=true")
+    result = compile_here(output, arguments=arguments)
+    assert result.returncode == 0, result.stderr
+    return read(output)
+
+
+@pytest.fixture(params=["plain", "tuned", "drift_check"])
 def executors(request):
     return request.getfixturevalue(request.param)
 
@@ -132,7 +142,7 @@ def test_every_step_runs_as_a_numbered_user_that_is_not_root(executors):
 def test_a_step_has_its_own_secrets_and_no_others(executors):
     for name, executor in executors.items():
         expected = {"crack-s3"}
-        if executor.step in {"champion", "train", "gate", "register", "notify"}:
+        if executor.step in {"champion", "train", "gate", "register", "notify", "collect", "check"}:
             expected.add("crack-mlflow")
         if executor.step == "notify":
             expected.add("crack-notify")
@@ -158,7 +168,9 @@ def test_steps_that_run_the_network_have_shared_memory_and_the_others_no_acceler
         assert [mount["medium"] for mount in shared] == (["Memory"] if step in GPU_STEPS else []), name
         if step not in GPU_STEPS:
             assert "accelerator" not in container["resources"], name
-            assert not {"tolerations", "nodeSelector", "podMetadata"} & set(pod), name
+            assert not {"tolerations", "nodeSelector"} & set(pod), name
+            labels = pod.get("podMetadata", {}).get("labels", {})
+            assert labels == ({"crack-pipeline/reaches-kfp": "true"} if step == "retrain" else {}), name
 
 
 def test_an_accelerator_is_asked_for_by_its_resource_name_with_the_toleration_for_it(executors):
@@ -189,13 +201,12 @@ def test_the_parameter_file_decides_per_step_and_per_architecture(plain, tuned):
     assert ingest.pod["activeDeadlineSeconds"] == "60"
 
 
-def test_queue_and_priority_are_labels_of_the_gpu_steps_only_where_asked_for(plain, tuned):
-    labels = {"kueue.x-k8s.io/queue-name": "gpus", "crack-pipeline/priority-class": "retraining"}
-    for name, executor in tuned.items():
-        assert executor.pod.get("podMetadata", {}).get("labels", {}) == (
-            labels if executor.step in GPU_STEPS else {}
-        ), name
-    assert not [name for name, executor in plain.items() if "podMetadata" in executor.pod]
+def test_queue_and_priority_are_labels_of_the_gpu_steps_only(plain, tuned):
+    priority, queue = "crack-pipeline/priority-class", "kueue.x-k8s.io/queue-name"
+    for executors, labels in ((plain, {priority: "crack-training"}), (tuned, {priority: "retraining", queue: "gpus"})):
+        for name, executor in executors.items():
+            found = executor.pod.get("podMetadata", {}).get("labels", {})
+            assert found == (labels if executor.step in GPU_STEPS else {}), name
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def test_the_shipped_parameter_files_are_valid(name):
 def test_the_paper_is_what_the_paper_says():
     vit = load_run_config(PARAMS / "paper.yaml").candidates["vit_b16"].train
     expected = {
-        "architecture": "vit_base_patch16_224", "weights": "hub", "input_size": 224, "freeze": "backbone",
+        "architecture": "vit_base_patch16_224", "weights": "hub", "input_size": 224, "tuning": "head_only",
         "learning_rate": 5e-5, "weight_decay": 0.05, "dropout": 0.1, "stochastic_depth": 0.1, "label_smoothing": 0.1,
         "epochs": 1, "batch_size": 32, "val_check_interval": 0.25,
     }  # fmt: skip
@@ -83,3 +84,15 @@ def test_scalars_are_those_of_yaml_1_2(tmp_path):
     config = load_run_config(write(tmp_path, text))
     assert config.run_note == "no"
     assert (config.gate.limits[0].limit, config.gate.limits[0].on) == (0.8, "low")
+
+
+def test_evaluate_is_told_which_corruptions_the_candidates_own_augmentation_shows(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text(
+        "candidates:\n"
+        "  plain: {train: {architecture: resnet18, steps: 1, augment: {noise: 0, brightness: 0}}}\n"
+        "  noisy: {train: {architecture: resnet18, steps: 1, augment: {noise: 0.1, brightness: 0}}}\n"
+    )
+    config = load_run_config(file)
+    seen = {name: json.loads(config.step_json("evaluate", name))["seen_corruptions"] for name in config.candidates}
+    assert seen == {"plain": [], "noisy": ["gaussian_noise"]}

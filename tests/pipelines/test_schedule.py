@@ -122,7 +122,7 @@ def test_one_that_left_the_file_is_pointed_out(kfp, client, config, console, pla
 
 
 def test_removing_what_is_not_there_is_said(client, config, console):
-    with pytest.raises(InputError, match=f"nothing is scheduled under {NAME}"):
+    with pytest.raises(InputError, match=f"nothing is scheduled under crack-drift-check prod or {NAME}"):
         switch_all(client, config, "prod", None, "remove", console)
 
 

@@ -132,6 +132,7 @@ def test_a_token_that_expires_while_waiting_leaves_the_end_unseen(kfp, follow):
         (["--params", "nowhere.yaml"], "does not exist"),
         (["dev", "--set", "candidates.resnet50.train.stepz=1"], 'did you mean "steps"'),
         (["dev", "-p", "seed"], "expected key=value"),
+        (["dev", "--pipeline", "crack", "--revision", "0"], 'there is no pipeline "crack"; there are crack-training'),
     ],
 )
 def test_a_wrong_argument_is_said_before_anything_is_created(kfp, arguments, message):

@@ -66,6 +66,8 @@ def incoming(tmp_path: Path) -> Path:
     for number in range(10):
         (folder / "bridge" / f"p{number // 2}-{number}.png").write_bytes(png(number))
     (folder / "notes.txt").write_text("sunny")
+    (folder / "masks").mkdir()  # of labelled tiles: no photos
+    (folder / "masks" / "p0-0.png").write_bytes(png(0))
     return folder
 
 

@@ -54,7 +54,7 @@ def test_like_images_are_steady_and_the_registry_says_so(check, store):
     assert verdict == summary["verdict"] == "steady"
     assert summary["count"] == 100
     assert summary["drifted"] == []
-    assert set(summary["effects"]) == {*FEATURES, "p_crack", "confidence", "embedding"}
+    assert set(summary["effects"]) == {*FEATURES, "p_crack", "confidence", "features_together", "embedding"}
     assert "The champion may go on" in page
     assert "Photos farthest from the training sample" in page
     assert tags()["crack.drift"] == "steady"
@@ -64,12 +64,12 @@ def test_like_images_are_steady_and_the_registry_says_so(check, store):
 
 def test_one_feature_that_moves_is_drift_and_many_ask_for_retraining(check):
     verdict, summary, page = check(profile("p", 100, 2, brightness=-3.0))
-    assert (verdict, summary["drifted"]) == ("drift", ["brightness"])
+    assert (verdict, summary["drifted"]) == ("drift", ["brightness", "features_together"])
     assert "less than asks for a retraining" in page
     moved = dict.fromkeys(("brightness", "contrast", "sharpness", "noise"), 3.0)
     verdict, summary, page = check(profile("p", 100, 2, **moved))
     assert verdict == "retrain"
-    assert summary["reason"] == "4 of 12 tests drifted: brightness, contrast, sharpness, noise"
+    assert summary["reason"] == "5 of 13 tests drifted: brightness, contrast, sharpness, noise, features_together"
     assert "Label some of these images and retrain" in page
     assert tags()["crack.drift"] == "retrain"
     assert tags()["crack.drift.reason"] == summary["reason"]
@@ -95,7 +95,7 @@ def test_the_trend_shows_earlier_checks_once_each(check):
     check(profile("p", 20, 2), "tuesday")
     check(profile("p", 100, 3, noise=3.0), "wednesday")
     _, _, page = check(profile("p", 100, 3, noise=3.0), "wednesday")  # the step was repeated
-    assert "The last 3 checks" in page
+    assert "at most the last 30: 3." in page
     trend = page.split('id="trend"')[1]
     assert trend.count("<img") == 1
     assert [trend.count(f"s3://incoming/{day}") for day in ("monday", "tuesday", "wednesday")] == [1, 1, 1]

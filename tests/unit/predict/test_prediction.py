@@ -1,19 +1,26 @@
 import os
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from components.predict.champion import predict_champion
-from components.predict.config import PredictConfig
+from components.predict.config import CorruptionConfig, PredictConfig
+from components.predict.corruptions import corrupt
 from components.predict.prediction import predict_splits
+from components.predict.views import CELL
 from components.shared import tracking
 from components.shared.checkpoint import save_network
 from components.shared.dataset import TileDataset
+from components.shared.image import decode
 from components.shared.model import build_network, describe
 from components.shared.predictions import read_predictions
-from components.shared.shards import fetch
+from components.shared.shards import ShardReader, fetch
+from components.shared.transforms import resize
 from tests.unit.tiny_version import commit_tiny_version
+
+NONE = CorruptionConfig(max_images=0)
 
 
 @pytest.fixture
@@ -23,7 +30,9 @@ def step(store, s3, tmp_path):
     with torch.no_grad():
         network.backbone.fc.weight += 0.5  # "after" differs from what model.json rebuilds
     save_network(network, tmp_path / "model")
-    config = PredictConfig(store=s3, cache=str(tmp_path / "cache"), train_sample=30, precision="fp32", workers=0)
+    config = PredictConfig(
+        store=s3, cache=str(tmp_path / "cache"), train_sample=30, precision="fp32", workers=0, corruptions=NONE
+    )
     return manifest, network.eval(), (str(tmp_path / "model"), str(manifest_path), str(splits_path), config)
 
 
@@ -68,3 +77,27 @@ def test_without_a_champion_the_table_is_empty(step, tmp_path, monkeypatch):
     _, _, (_, manifest, splits, config) = step
     assert predict_champion(manifest, splits, config, str(tmp_path / "nobody")) == ""
     assert read_predictions(tmp_path / "nobody").table.empty
+
+
+def test_the_robustness_suite_scores_worse_views_of_robustness_images_after_fine_tuning_only(step, store, tmp_path):
+    manifest, network, (*paths, config) = step
+    suite = CorruptionConfig(families=("jpeg", "low_light"), severities=(5, 1), max_images=10)
+    predict_splits(*paths, config.model_copy(update={"corruptions": suite}), seed=1, folder=str(tmp_path / "out"))
+    predictions = read_predictions(tmp_path / "out")
+    worse = predictions.table[predictions.table["corruption"] != "clean"]
+    views = [("jpeg", 1), ("jpeg", 5), ("low_light", 1), ("low_light", 5)]
+    assert worse.groupby(["corruption", "severity"]).size().to_dict() == dict.fromkeys(views, 10)
+    assert set(zip(worse["split"], worse["condition"], strict=True)) == {("robustness", "after")}
+    assert worse["sample_id"].nunique() == 10
+    row = worse[(worse["corruption"] == "low_light") & (worse["severity"] == 5)].iloc[3]
+    place = manifest.table.set_index("sample_id").loc[row["sample_id"]]
+    tiles = ShardReader(fetch(store, manifest.digest, tmp_path / "cache"))
+    image = decode(tiles.read(place["shard"], int(place["offset"]), int(place["size"])))
+    dark = resize(corrupt(image, "low_light", 5, row["sample_id"]), 32)
+    with torch.inference_mode():
+        logits = network(torch.from_numpy(dark).permute(2, 0, 1)[None])[0]
+    np.testing.assert_allclose(row[["logit_0", "logit_1"]].astype(float), logits, atol=1e-4)
+    picture = cv2.imread(str(tmp_path / "out" / "views.jpg"))
+    assert picture.shape == (20 + 2 * CELL, 110 + 3 * CELL, 3)  # clean and two severities of two families
+    clean, darkest = (picture[20 + CELL :, 110 + column * CELL :][:, :CELL] for column in (0, 2))
+    assert darkest.mean() < 0.3 * clean.mean()

@@ -3,26 +3,46 @@ import pytest
 import torch
 
 from components.shared.config import AugmentConfig
-from components.shared.dataset import TileDataset, TrainingSampler, loader
+from components.shared.dataset import TileDataset, TrainingBatches, loader
 from components.shared.shards import fetch
 from components.shared.transforms import build_augmentation, resize
 from tests.unit.tiny_version import commit_tiny_version
 
+LABELS = np.array([0] * 7 + [1] * 3)
 
-def test_the_sampler_shows_every_image_once_an_epoch():
-    order = [index for index, _ in TrainingSampler(rows=10, total=35, seed=1)]
-    assert len(order) == 35
+
+def order(batches):
+    return [index for batch in batches for index, _ in batch]
+
+
+def test_every_image_comes_once_an_epoch():
+    shown = order(TrainingBatches(LABELS, batch_size=4, steps=8, seed=1))
+    assert len(shown) == 32
     for start in (0, 10, 20):
-        assert sorted(order[start : start + 10]) == list(range(10))
-    assert order[:10] != order[10:20]
+        assert sorted(shown[start : start + 10]) == list(range(10))
+    assert shown[:10] != shown[10:20]
 
 
-def test_the_sampler_is_a_function_of_its_seed_and_resumes_at_any_image():
-    whole = list(TrainingSampler(rows=10, total=35, seed=1))
-    assert whole == list(TrainingSampler(rows=10, total=35, seed=1))
-    assert whole != list(TrainingSampler(rows=10, total=35, seed=2))
-    assert whole[13:] == list(TrainingSampler(rows=10, total=35, seed=1, start=13))
-    assert len({seed for _, seed in whole}) == 35  # no augmentation twice
+@pytest.mark.parametrize("balanced", [False, True])
+def test_batches_are_a_function_of_seed_and_step_whatever_the_number_of_devices(balanced):
+    def batches(seed=1, start=0, share=(0, 1)):
+        return list(TrainingBatches(LABELS, 4, 9, seed, start, balanced, share))
+
+    whole = batches()
+    assert whole == batches()
+    assert whole != batches(seed=2)
+    assert whole[5:] == batches(start=5)
+    assert len({seed for batch in whole for _, seed in batch}) == 36  # no augmentation twice
+    for step, shares in enumerate(zip(*(batches(share=(device, 3)) for device in range(3)), strict=True)):
+        assert sorted(key for share in shares for key in share) == sorted(whole[step])
+
+
+def test_balanced_batches_hold_both_classes_equally_often():
+    shown = order(TrainingBatches(LABELS, batch_size=4, steps=7, seed=1, balanced=True))
+    assert LABELS[shown].mean() == 0.5
+    assert sorted(index for index in shown if LABELS[index] == 0) == sorted([*range(7)] * 2)
+    rare = [index for index in shown if LABELS[index] == 1]
+    assert sorted(rare[:3]) == sorted(rare[3:6]) == [7, 8, 9]
 
 
 @pytest.fixture
@@ -34,14 +54,15 @@ def version(store, tmp_path):
 def test_batches_do_not_depend_on_the_number_of_workers(version):
     manifest, folder = version
     dataset = TileDataset(manifest.table, folder, 32, build_augmentation(AugmentConfig(flip=True)))
-    sampler = TrainingSampler(len(dataset), 24, seed=5)
-    alone, helped = (list(loader(dataset, 8, sampler, workers)) for workers in (0, 2))
+    batches = TrainingBatches(dataset.labels, 8, 3, seed=5)
+    alone, helped = (list(loader(dataset, batches, workers)) for workers in (0, 2))
     assert len(alone) == len(helped) == 3
     for (images, labels), (other_images, other_labels) in zip(alone, helped, strict=True):
         assert torch.equal(images, other_images)
         assert torch.equal(labels, other_labels)
         assert images.shape == (8, 3, 32, 32)
         assert images.dtype == torch.uint8
+        assert images.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_evaluation_sees_the_image_as_it_is(version):

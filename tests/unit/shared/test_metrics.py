@@ -1,21 +1,18 @@
 """Metrics against scikit-learn and against resampling by hand."""
 
 import math
-import time
 
 import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
+from components.shared.intervals import draw_groups, group_codes
 from components.shared.metrics import (
     METRICS,
     classification_report,
     compute_metrics,
     confusion_matrix,
-    draw_groups,
     estimate_metrics,
-    group_codes,
-    percentile_interval,
     resampled_metrics,
 )
 
@@ -130,7 +127,7 @@ def test_no_error_seen_still_has_a_lower_bound() -> None:
     labels = np.tile([0, 1], 20)
     estimate = estimate_metrics(labels, labels * 0.8 + 0.1, np.arange(40) // 2)["recall"]
     assert (estimate.value, estimate.high) == (1, 1)
-    assert estimate.low == pytest.approx(1 - 3 / 20, abs=0.06)  # the rule of three for 20 of 20
+    assert 0.5 < estimate.low < 1 - 3 / 20  # below the rule of three for 20 of 20, which takes tiles for independent
 
 
 @pytest.mark.parametrize("name", ["accuracy", "recall", "f1", "auroc", "average_precision"])
@@ -153,13 +150,6 @@ def test_photos_widen_the_interval_and_equal_seeds_repeat_it() -> None:
     assert by_photo.high - by_photo.low > 2 * (by_image.high - by_image.low)
     seeded = [estimate_metrics(labels, p_crack, photo, seed=seed)["nll"] for seed in (0, 0, 1)]
     assert seeded[0] == seeded[1] != seeded[2]
-
-
-def test_interval_of_many_groups_is_the_normal_one() -> None:
-    draws = np.random.default_rng(0).normal(10, 2, 400_000)
-    assert percentile_interval(draws, 100_000) == pytest.approx((10 - 1.96 * 2, 10 + 1.96 * 2), abs=0.03)
-    low, high = percentile_interval(draws, 5)  # t with 4 degrees of freedom, 2.776, and sqrt(5 / 4)
-    assert (high - low) / 4 == pytest.approx(2.776 * math.sqrt(5 / 4), abs=0.03)
 
 
 @pytest.mark.parametrize(
@@ -186,10 +176,3 @@ def test_published_confusion_matrices_give_the_published_figures(counts: list, e
         assert tuple(round(value, 4) for value in report[name].values()) == numbers
     theirs = sklearn_metrics.classification_report(labels, p_crack >= 0.5, output_dict=True)
     assert report["macro"]["f1"] == pytest.approx(theirs["macro avg"]["f1-score"])
-
-
-def test_two_thousand_resamples_of_ten_thousand_images_take_less_than_five_seconds() -> None:
-    labels, p_crack = sample(10_000, 0.2, None, seed=0)
-    started = time.process_time()
-    estimate_metrics(labels, p_crack, np.random.default_rng(1).integers(500, size=10_000))
-    assert time.process_time() - started < 5

@@ -1,0 +1,241 @@
+"""One device's share of a training, step by step.
+
+Everything but the state of `Loop.state` is a function of the seed and the step: the images of a batch, their
+augmentation, the learning rate, and the random numbers of dropout and stochastic depth, which are seeded anew for every
+step. A training taken up at a checkpoint therefore goes on exactly as if it had never stopped.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from timm.layers import convert_sync_batchnorm
+from timm.utils import ModelEmaV3
+from torch.nn import functional as F
+
+from components.shared.checkpoint import save_network
+from components.shared.dataset import TileDataset, TrainingBatches, loader
+from components.shared.model import build_network
+from components.shared.runtime import InputError, log, progress
+from components.shared.transforms import build_augmentation
+from components.train.checkpoints import Checkpoints, PreemptedError, StopSignal
+from components.train.recipe import Loss, freeze, make_optimizer, set_rate, set_training
+from components.train.recording import record_point
+from components.train.task import Task, TrainingRecord
+
+
+class Loop:
+    """Network, optimiser and data of one device, and what is done with them.
+
+    Args:
+        fabric: Device, precision and the other processes.
+        task: What to train.
+        record: Is filled.
+        interval: Steps between validations.
+        kept: Where the training is kept, and taken up; None for every process but the first of several.
+        state: From `Checkpoints.newest`, the same in every process; None for a training from the start.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        task: Task,
+        record: TrainingRecord,
+        interval: int,
+        kept: Checkpoints | None,
+        state: dict | None,
+    ):
+        self.fabric, self.task, self.config, self.interval, self.kept = fabric, task, task.config, interval, kept
+        self.record = record
+        self.step = 0
+        self.loss_sum = torch.zeros((), device=fabric.device)
+        self.best: dict[str, torch.Tensor] = {}
+        self.network = build_network(task.info, load_weights=state is None).to(memory_format=torch.channels_last)
+        freeze(self.network, self.config.tuning)
+        if fabric.world_size > 1 and record.device == "cuda":
+            self.network.backbone = convert_sync_batchnorm(self.network.backbone)
+        labels = task.train["label"].to_numpy()
+        self.loss = Loss(self.config, labels).to(fabric.device)
+        self.network.to(fabric.device)
+        optimizer = make_optimizer(self.network, self.config)
+        self.ema = ModelEmaV3(self.network, self.config.ema, use_warmup=True) if self.config.ema else None
+        if state is not None:
+            self._restore(state, optimizer)
+        if self.config.compile:
+            self.network.compile()
+        self.module, self.optimizer = fabric.setup(self.network, optimizer)
+        self._load_data(labels)
+
+    def _load_data(self, labels: np.ndarray) -> None:
+        task, share = self.task, (self.fabric.global_rank, self.fabric.world_size)
+        size, workers = task.info.input_size, self.config.workers
+        batches = TrainingBatches(
+            labels,
+            self.config.batch_size,
+            self.record.steps,
+            task.seed,
+            self.step,
+            self.config.class_balance == "sampling",
+            share,
+        )
+        augmented = TileDataset(task.train, task.tiles, size, build_augmentation(self.config.augment))
+        self.batches = loader(augmented, batches, workers, share[1])
+        plain = TileDataset(task.val.iloc[share[0] :: share[1]], task.tiles, size)  # each image on one device only
+        size = max(1, 4 * self.config.batch_size // (share[1] * self.record.parts))  # without gradients, more fit
+        self.val = loader(plain, size, workers, share[1])
+
+    def run(self) -> None:
+        """Train to the end.
+
+        Raises:
+            PreemptedError: SIGTERM came; what was done is kept.
+        """
+        set_training(self.network)
+        with StopSignal().watched() as stop:
+            batches, kept_at = iter(self.batches), time.monotonic()
+            while self.step < self.record.steps and not self._hopeless():
+                self.advance(batches)
+                if self.kept and (stop.came or time.monotonic() - kept_at > 60 * self.config.checkpoint_minutes):
+                    self.kept.save(self.step, self.state())
+                    kept_at = time.monotonic()
+                if self.kept and stop.came:
+                    self.kept.wait()
+                    raise PreemptedError(f"stopped by SIGTERM after step {self.step}; run again, it goes on from there")
+        if self.kept:
+            self.kept.wait()
+
+    def _hopeless(self) -> bool:
+        """Whether the last validations brought nothing better, so that the training stops early."""
+        fruitless = (self.step - self.record.best_step) // self.interval
+        return self.config.patience is not None and bool(self.best) and fruitless >= self.config.patience
+
+    def advance(self, batches: Iterator) -> None:
+        """One step, and the validation after it where one is due."""
+        started = time.perf_counter()
+        images, labels = next(batches)
+        self.record.wait_seconds += time.perf_counter() - started
+        rate = self.train_on(images, labels)
+        due = self.step % self.interval == 0
+        train_loss = self._mean_loss() if due else math.nan  # waits for the device, so that the clock tells the truth
+        self.record.training_seconds += time.perf_counter() - started
+        self.record.images += self.config.batch_size
+        if due:
+            self._validate(train_loss, rate)
+        if self.step % 5 == 0 or self.step == self.record.steps:
+            self._tell()
+
+    def train_on(self, images: torch.Tensor, labels: torch.Tensor) -> float:
+        """One optimiser step on this device's share of a batch, in as many parts as memory asks for; the rate used."""
+        rate = set_rate(self.optimizer, self.config, self.step, self.record.steps)
+        seed = np.random.SeedSequence([self.task.seed, self.step, self.fabric.global_rank])
+        torch.manual_seed(int(seed.generate_state(1)[0]))
+        images = images.to(self.fabric.device, non_blocking=True)
+        labels = labels.to(self.fabric.device, non_blocking=True)
+        parts = list(zip(images.chunk(self.record.parts), labels.chunk(self.record.parts), strict=True))
+        share = self.config.batch_size / self.fabric.world_size  # gradients are averaged over the devices
+        for number, part in enumerate(parts, 1):
+            with self.fabric.no_backward_sync(self.module, enabled=number < len(parts)):
+                loss = self.loss(self.module(part[0]), part[1])
+                self.fabric.backward(loss / share)
+            self.loss_sum += loss.detach()
+        if self.config.clip_norm:  # a gradient that is not finite shows in the validation loss
+            self.fabric.clip_gradients(
+                self.module, self.optimizer, max_norm=self.config.clip_norm, error_if_nonfinite=False
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        if self.ema is not None:
+            self.ema.update(self.network, step=self.step)
+        return rate
+
+    def _mean_loss(self) -> float:
+        """Training loss since the last validation, nats an image."""
+        total = float(self._summed(self.loss_sum))
+        self.loss_sum.zero_()
+        return total / (self.interval * self.config.batch_size)
+
+    def _summed(self, value: torch.Tensor) -> torch.Tensor:
+        return cast(torch.Tensor, self.fabric.all_reduce(value.clone(), reduce_op="sum"))
+
+    def _validate(self, train_loss: float, rate: float) -> None:
+        """Record the curves' next point; keep the weights where they are the best so far."""
+        network = self.network if self.ema is None else self.ema.module
+        network.eval()
+        sums = torch.zeros(3, dtype=torch.float64, device=self.fabric.device)  # loss, right answers, images
+        with torch.inference_mode(), self.fabric.autocast():
+            for batch in self.val:
+                images, labels = (tensor.to(self.fabric.device, non_blocking=True) for tensor in batch)
+                logits = network(images).float()
+                right = (logits.argmax(1) == labels).sum()
+                sums += torch.stack(
+                    [F.cross_entropy(logits, labels, reduction="sum"), right, right.new_tensor(len(labels))]
+                )
+        set_training(self.network)
+        loss, right, images = self._summed(sums).tolist()
+        point = {
+            "step": self.step,
+            "time": time.time(),
+            "train_loss": train_loss,
+            "val_loss": loss / images,
+            "val_accuracy": right / images,
+            "learning_rate": rate,
+            "images_per_second": self.record.images_per_second,
+            "data_wait_share": self.record.data_wait_share,
+        }
+        if not math.isfinite(point["val_loss"]):
+            raise InputError(
+                f"the validation loss after step {self.step} is {point['val_loss']}: the training has diverged; lower "
+                f"learning_rate ({self.config.learning_rate}), or raise warmup ({self.config.warmup})"
+            )
+        best = min((point["val_loss"] for point in self.record.history), default=math.inf)
+        self.record.history.append(point)
+        if point["val_loss"] < best:
+            self.record.best_step = self.step
+            self.best = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+        if self.fabric.is_global_zero:
+            log.info("%s", ", ".join(f"{key} {value:.5g}" for key, value in point.items() if key != "time"))
+            if self.task.run_id:
+                record_point(self.task.run_id, point)
+
+    def _tell(self) -> None:
+        if self.fabric.is_global_zero:
+            seen = self.record.history
+            accuracy = f", validation accuracy {seen[-1]['val_accuracy']:.3f}" if seen else ""
+            progress(self.step, self.record.steps, f"steps{accuracy}")
+
+    def state(self) -> dict:
+        """Everything that a training taken up again must know: tensors and plain values."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "ema": None if self.ema is None else self.ema.module.state_dict(),
+            "best": self.best,
+            "weights_sha256": self.network.info.weights_sha256,
+            "loss_sum": self.loss_sum,
+            "record": asdict(self.record),
+        }
+
+    def _restore(self, state: dict, optimizer: torch.optim.Optimizer) -> None:
+        self.step, self.best = state["step"], state["best"]
+        self.network.load_state_dict(state["network"])
+        self.network.info = self.network.info.model_copy(update={"weights_sha256": state["weights_sha256"]})
+        optimizer.load_state_dict(state["optimizer"])
+        if self.ema is not None:
+            self.ema.module.load_state_dict(state["ema"])
+        self.loss_sum += state["loss_sum"].to(self.fabric.device)
+        for name in ("history", "best_step", "images", "training_seconds", "wait_seconds", "resumed_at"):
+            setattr(self.record, name, state["record"][name])
+        self.record.resumed_at.append(self.step)
+        log.info("taken up again after step %d of %d", self.step, self.record.steps)
+
+    def save(self, folder: Path) -> None:
+        """Write the network with its best weights."""
+        self.network.load_state_dict(self.best)
+        save_network(self.network, folder)

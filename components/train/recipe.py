@@ -1,0 +1,94 @@
+"""The recipe: what is trained, at which rate, towards which loss."""
+
+import math
+
+import numpy as np
+import torch
+from timm.models import group_parameters
+from timm.optim import param_groups_layer_decay
+from torch import nn
+from torch.nn import functional as F
+
+from components.shared.model import Network
+from components.shared.runtime import InputError
+from components.train.config import TrainConfig
+
+
+def freeze(network: Network, tuning: str) -> None:
+    """Leave only those parameters trainable that `tuning` names.
+
+    Args:
+        network: Is changed.
+        tuning: "full", "head_only", or "last_N": the N blocks before the head, as timm counts them, and the head.
+    """
+    network.requires_grad_(tuning == "full")
+    network.head.requires_grad_(True)
+    if tuning.startswith("last_"):
+        blocks = group_parameters(network.backbone, network.backbone.group_matcher(coarse=False), reverse=True)
+        first = max(blocks.values()) - int(tuning.removeprefix("last_"))
+        if first < 0:
+            raise InputError(f"tuning is {tuning}: {network.info.architecture} has {max(blocks.values())} blocks")
+        for name, parameter in network.backbone.named_parameters():
+            parameter.requires_grad_(blocks[name] >= first)
+
+
+def set_training(network: Network) -> None:
+    """Put what is trained into training mode, and all the rest into eval mode.
+
+    A frozen block thus keeps its normalisation statistics, and drops nothing. Autograd leaves it out by itself, since
+    nothing in it or before it requires a gradient.
+    """
+    network.train()
+    for module in network.modules():
+        parameters = list(module.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            module.eval()
+
+
+def make_optimizer(network: Network, config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW over what is trainable; no weight decay on biases, normalisation and position embeddings, as timm does."""
+    spared = network.backbone.no_weight_decay() if hasattr(network.backbone, "no_weight_decay") else ()
+    groups = param_groups_layer_decay(
+        network.backbone, config.weight_decay, spared, layer_decay=config.layer_decay
+    )  # each group bears "lr_scale"
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int, steps: int) -> float:
+    """Set the learning rate of a step, counted from 0, of `steps`; return it, without the layers' factors."""
+    rate = config.learning_rate * relative_rate(config, step, steps)
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["lr_scale"]
+    return rate
+
+
+def relative_rate(config: TrainConfig, step: int, steps: int) -> float:
+    """Learning rate of a step as a share of the highest: linear warm-up, then constant or half a cosine to 0."""
+    warmup = int(config.warmup * steps)
+    if step < warmup:
+        return (step + 1) / warmup
+    if config.schedule == "constant":
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+class Loss(nn.Module):
+    """Cross-entropy with label smoothing, summed over images, so that parts of a batch add up to the batch.
+
+    Class weights are the inverse frequencies in the training split, 1 on average over its images.
+    """
+
+    weights: torch.Tensor | None
+
+    def __init__(self, config: TrainConfig, labels: np.ndarray):
+        super().__init__()
+        self.smoothing = config.label_smoothing
+        counts = np.bincount(labels, minlength=2)
+        weights = torch.tensor(counts.sum() / (2 * counts), dtype=torch.float32)
+        self.register_buffer("weights", weights if config.class_balance == "weights" else None)
+
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return the sum over the images, nats."""
+        return F.cross_entropy(
+            logits.float(), labels, weight=self.weights, label_smoothing=self.smoothing, reduction="sum"
+        )

@@ -1,0 +1,13 @@
+#!/bin/sh
+# Print the container engine to use: $ENGINE, or docker where its daemon answers, or podman.
+set -eu
+if [ -n "${ENGINE:-}" ]; then
+  echo "$ENGINE"
+elif docker info >/dev/null 2>&1; then
+  echo docker
+elif command -v podman >/dev/null; then
+  echo podman
+else
+  echo "error: no container engine: docker's daemon does not answer and podman is not installed" >&2
+  exit 1
+fi

@@ -1,0 +1,35 @@
+#!/bin/sh
+# Push both images: `images/push.sh REGISTRY/FOLDER`; writes images/digests.json, which a cluster compile reads. From the
+# environment: ENGINE, PUSH_OPTIONS, and what images/build.sh takes.
+set -eu
+cd "$(dirname "$0")/.."
+registry=${1:-}
+case $registry in
+  "" | *@* | *://*) echo "error: expected REGISTRY=host/folder, such as ghcr.io/team, got \"$registry\"" >&2; exit 2 ;;
+esac
+case ${BASE_IMAGE:-} in
+  localhost/*) echo "error: BASE_IMAGE is a local stand-in; only an image on a base named by digest is pushed" >&2; exit 2 ;;
+esac
+engine=$(images/engine.sh)
+digest_file=$(mktemp)
+trap 'rm -f "$digest_file"' EXIT
+push() { # TARGET; prints the reference by the digest that the registry has
+  local_name=$(images/build.sh "$1")
+  repository=$registry/concrete-crack-$1
+  remote=$repository:${local_name##*:}
+  "$engine" tag "$local_name" "$remote"
+  # shellcheck disable=SC2086 # options are words
+  case $engine in
+    *podman) # compresses as it pushes: what it keeps here has another digest
+      "$engine" push ${PUSH_OPTIONS:-} --digestfile "$digest_file" "$remote" >&2
+      echo "$repository@$(cat "$digest_file")" ;;
+    *)
+      "$engine" push ${PUSH_OPTIONS:-} "$remote" >&2
+      "$engine" image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$remote" \
+        | grep -m 1 "^$repository@sha256:" ;;
+  esac
+}
+cpu=$(push cpu)
+gpu=$(push gpu)
+printf '{"cpu": "%s", "gpu": "%s"}\n' "$cpu" "$gpu" > images/digests.json
+cat images/digests.json

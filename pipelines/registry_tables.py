@@ -1,0 +1,82 @@
+"""The registry as people read it in a terminal."""
+
+from datetime import UTC, datetime
+
+from mlflow.exceptions import MlflowException
+from rich.table import Table
+
+from components.shared.tracking import CANDIDATE, CHALLENGER, CHAMPION, DATASET
+from pipelines.registry import Entry, Registry, verdict_on
+
+METRICS = {"test accuracy": "test_accuracy", "test AUROC": "test_auroc", "robustness accuracy": "robustness_accuracy"}
+SHOWN = 15  # newest versions
+
+
+def versions_table(registry: Registry) -> Table:
+    """Return the newest versions with their aliases, verdicts and headline metrics."""
+    table = Table(title=registry.name, title_justify="left")
+    for title in ("version", "alias", "candidate", *METRICS, "verdict", "data set", "registered"):
+        table.add_column(title, justify="right" if title == "version" or title in METRICS else "left")
+    holders = {alias: registry.alias(alias) for alias in (CHAMPION, CHALLENGER)}
+    for version in registry.versions()[:SHOWN]:
+        number = str(version.version)
+        aliases = ", ".join(alias for alias, holder in holders.items() if holder == number)
+        measured = _metrics(registry, version.run_id)
+        table.add_row(
+            number,
+            aliases,
+            version.tags.get(CANDIDATE, ""),
+            *(f"{measured[key]:.4f}" if key in measured else "n/a" for key in METRICS.values()),
+            verdict_on(version),
+            version.tags.get(DATASET, "")[:12],
+            _minute(version.creation_timestamp),
+        )
+    return table
+
+
+def next_move(registry: Registry) -> str:
+    """Return what the team may want to do next, in a sentence or two."""
+    champion, challenger = registry.alias(CHAMPION), registry.alias(CHALLENGER)
+    lines = []
+    if registry.moved_by_hand():
+        lines.append(
+            f"alias {CHAMPION} was moved by hand to version {champion}; `crack-pipeline history` does not know it"
+        )
+    if challenger is None or challenger == champion:
+        return "\n".join(
+            [*lines, f"champion: version {champion}; no challenger waits" if champion else "no champion yet"]
+        )
+    tags = _tags(registry, registry.version(challenger).run_id)
+    lines.append(f"challenger: version {challenger}; against the champion: {tags.get('gate.champion', 'not compared')}")
+    lines.append(f'to promote it: crack-pipeline promote {challenger} --by NAME --why "…"')
+    return "\n".join(lines)
+
+
+def history_table(entries: list[Entry]) -> Table:
+    """Return every act, oldest first."""
+    table = Table(title="Promotions", title_justify="left")
+    for title in ("when (UTC)", "what", "from", "to", "verdict", "by", "why"):
+        table.add_column(title)
+    for entry in entries:
+        what = f"{entry.action}, forced" if entry.forced else entry.action
+        when = entry.at.replace("T", " ").removesuffix("Z")
+        table.add_row(when, what, entry.source or "none", entry.target, entry.verdict, entry.by, entry.why)
+    return table
+
+
+def _metrics(registry: Registry, run_id: str | None) -> dict[str, float]:
+    try:
+        return registry.client.get_run(run_id or "").data.metrics
+    except MlflowException:  # the run was deleted, or the version came from another registry
+        return {}
+
+
+def _tags(registry: Registry, run_id: str | None) -> dict[str, str]:
+    try:
+        return registry.client.get_run(run_id or "").data.tags
+    except MlflowException:
+        return {}
+
+
+def _minute(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,88 @@
+"""Containers as a locked-down cluster would run them: another user, read-only root, no network but loopback.
+
+A container is started detached, waited for, and removed only after its logs were read: engines that remove it by
+themselves lose the exit code now and then.
+"""
+
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+USER = "54321:54321"  # in no image's /etc/passwd
+HARDENED = ["--user", USER, "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+WRITABLE = ["--tmpfs", "/tmp:rw,mode=1777,size=1g"]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What is left of a container."""
+
+    code: int
+    output: str
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Docker or podman, and the image that is tried."""
+
+    command: str
+    image: str
+
+    def run(self, arguments: list[str], network: str, environment: Mapping[str, str], mounts: list[str]) -> Ended:
+        """Run a container to its end; `mounts` are HOST:CONTAINER[:ro]."""
+        name = self._start(arguments, network, environment, mounts)
+        try:
+            code = int(self._call("wait", name).stdout.split()[-1])
+            logs = self._call("logs", name)
+            return Ended(code, logs.stdout + logs.stderr)
+        finally:
+            self._call("rm", "--force", name)
+
+    @contextmanager
+    def serving(
+        self, arguments: list[str], network: str, environment: Mapping[str, str], mounts: list[str], ready: str
+    ) -> Iterator[str]:
+        """Run a container until the block ends; yields its name once `ready` stands in its log."""
+        name = self._start(arguments, network, environment, mounts)
+        try:
+            for _ in range(240):
+                logs = self._call("logs", name)
+                if ready in logs.stdout + logs.stderr:
+                    break
+                assert "true" in self._call("inspect", "--format", "{{.State.Running}}", name).stdout, logs
+                time.sleep(0.5)
+            else:
+                raise AssertionError(f"not ready within 120 s: {logs}")
+            yield name
+        finally:
+            self._call("rm", "--force", name)
+
+    def inspect(self, template: str) -> str:
+        """A field of the image's description, as the engine's Go template."""
+        return self._call("image", "inspect", "--format", template, self.image).stdout.strip()
+
+    def _start(self, arguments: list[str], network: str, environment: Mapping[str, str], mounts: list[str]) -> str:
+        name = f"crack-test-{secrets.token_hex(4)}"
+        variables = [part for key, value in environment.items() for part in ("--env", f"{key}={value}")]
+        volumes = [part for mount in mounts for part in ("--volume", mount)]
+        if self.command.endswith("podman"):  # which leaves /var/tmp and /run writable otherwise
+            volumes += ["--read-only-tmpfs=false"]
+        options = ["--detach", "--pull", "never", "--name", name, "--network", network, *HARDENED, *WRITABLE]
+        self._call("run", *options, *variables, *volumes, self.image, *arguments)
+        return name
+
+    def _call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        result = subprocess.run([self.command, *arguments], capture_output=True, text=True, check=False)
+        assert result.returncode == 0, f"{self.command} {' '.join(arguments[:6])} …: {result.stderr}"
+        return result
+
+
+def rclone() -> Path:
+    """The S3 server's program, which is one static file."""
+    return Path(sys.executable).with_name("rclone")

@@ -1,0 +1,57 @@
+"""What the image scripts refuse, and what the locks must agree on; needs no container engine."""
+
+import importlib.metadata
+import os
+import re
+import subprocess
+
+import pytest
+
+from tests.images.engine import ROOT
+
+
+def call(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [ROOT / "images" / script, *arguments], env={**os.environ, **environment}, capture_output=True, text=True
+    )
+
+
+def test_a_base_that_is_not_named_by_digest_is_refused():
+    result = call("build.sh", "cpu", BASE_IMAGE="python:3.11-slim")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert 'must be named by digest, got "python:3.11-slim"' in result.stderr
+    assert "make images/base.txt" in result.stderr
+
+
+@pytest.mark.parametrize("registry", ["", "https://registry.example/team", "registry.example/team@sha256:1"])
+def test_a_registry_that_is_no_prefix_of_an_image_is_refused(registry):
+    result = call("push.sh", registry)
+    assert result.returncode == 2
+    assert "expected REGISTRY=host/folder" in result.stderr
+
+
+def test_an_image_on_a_stand_in_is_not_pushed():
+    result = call("push.sh", "registry.example/team", BASE_IMAGE="localhost/python:3.11-slim")
+    assert result.returncode == 2
+    assert "stand-in" in result.stderr
+
+
+def test_every_image_has_the_compilers_kfp_and_only_one_has_torch():
+    def pinned(lock: str, package: str) -> str | None:
+        text = (ROOT / "images" / lock).read_text()
+        match = re.search(rf"^{package}==(\S+)", text, re.MULTILINE)
+        return match and match[1]
+
+    kfp = importlib.metadata.version("kfp")
+    assert {pinned(lock, "kfp") for lock in ("cpu.lock", "gpu.lock", "dev.lock")} == {kfp}
+    assert pinned("cpu.lock", "torch") is None
+    assert pinned("gpu.lock", "torch")
+    assert re.search(r"^nvidia-cu", (ROOT / "images" / "gpu.lock").read_text(), re.MULTILINE), "torch without CUDA"
+
+
+def test_every_package_of_an_image_is_pinned_with_its_hashes():
+    for lock in ("cpu.lock", "gpu.lock"):
+        for entry in re.split(r"\n(?=[a-z0-9])", (ROOT / "images" / lock).read_text())[1:]:
+            assert re.match(r"[a-z0-9._-]+(\[[a-z0-9,_-]+\])?==\S+ .*\\\n\s+--hash=sha256:[0-9a-f]{64}", entry), entry[
+                :80
+            ]

@@ -1,0 +1,1 @@
+"""The Kubernetes manifests: rules on the files as they stand, and the rendered overlays (`make test-manifests`)."""

@@ -1,0 +1,195 @@
+"""What must hold of the manifests, read from their files without any tool."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kubernetes.utils import parse_quantity
+
+from pipelines.cluster_config import CandidateResources, ClusterConfig, Resources
+from pipelines.policy import MLFLOW_KEYS, NOTIFY_KEYS, S3_KEYS
+from pipelines.run_config import load_run_config
+
+ROOT = Path(__file__).parents[2]
+MANIFESTS = ROOT / "manifests"
+README = (MANIFESTS / "README.md").read_text()
+OPTIONS = [MANIFESTS / "components" / name for name in ("cache", "monitoring", "pod-defaults")]
+
+
+def documents(folder: Path) -> list[dict[str, Any]]:
+    """Every object that a kustomization names, from its files; patches and image names are not applied."""
+    kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    found = []
+    for name in [*kustomization.get("resources", []), *kustomization.get("components", [])]:
+        path = (folder / name).resolve()
+        found += documents(path) if path.is_dir() else [part for part in yaml.safe_load_all(path.read_text()) if part]
+    return found
+
+
+@pytest.fixture(params=["dev", "prod"])
+def objects(request) -> list[dict[str, Any]]:
+    """An overlay with every option added."""
+    overlay = documents(MANIFESTS / "overlays" / request.param)
+    return overlay + [item for option in OPTIONS for item in documents(option) if item not in overlay]
+
+
+def of(objects: list[dict[str, Any]], *kinds: str) -> list[dict[str, Any]]:
+    return [item for item in objects if item["kind"] in kinds]
+
+
+def pods(objects: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    workloads = of(objects, "Deployment", "StatefulSet", "DaemonSet", "Job")
+    assert {"mlflow"} <= {item["metadata"]["name"] for item in workloads}
+    return {item["metadata"]["name"]: item["spec"]["template"] for item in workloads}
+
+
+def walk(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    yield path, value
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in parts:
+        yield from walk(inner, (*path, str(key)))
+
+
+def test_every_image_is_named_in_one_place(objects):
+    named = yaml.safe_load((MANIFESTS / "components" / "images" / "kustomization.yaml").read_text())["images"]
+    names = {image["name"]: image for image in named}
+    used = {container["image"] for pod in pods(objects).values() for container in pod["spec"]["containers"]}
+    assert used <= set(names)
+    for image in names.values():
+        assert image["newName"]
+        assert image.get("digest") or image["newTag"] != "latest"
+
+
+def test_every_pod_is_restricted(objects):
+    for name, pod in pods(objects).items():
+        spec = pod["spec"]
+        assert spec["securityContext"]["runAsNonRoot"], name
+        assert spec["securityContext"]["runAsUser"] > 0, name
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert spec["automountServiceAccountToken"] is False, name
+        assert spec["serviceAccountName"] in {item["metadata"]["name"] for item in of(objects, "ServiceAccount")}
+        for container in spec["containers"]:
+            context = container["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False, name
+            assert context["readOnlyRootFilesystem"] is True, name
+            assert context["capabilities"] == {"drop": ["ALL"]}, name
+            for bound in ("requests", "limits"):
+                assert set(container["resources"][bound]) == {"cpu", "memory", "ephemeral-storage"}, name
+            assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container), name
+
+
+def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
+    return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items()) and all(
+        item["operator"] == "Exists" and item["key"] in labels for item in selector.get("matchExpressions", [])
+    )
+
+
+def test_nothing_is_reachable_that_is_not_named_and_every_service_is(objects):
+    policies = of(objects, "NetworkPolicy")
+    (everything,) = [policy for policy in policies if policy["metadata"]["name"] == "deny-all"]
+    assert everything["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    step = {"workflows.argoproj.io/workflow": "crack-training-x"}
+    for service in of(objects, "Service"):
+        name, labels, wanted = (
+            service["metadata"]["name"],
+            service["spec"]["selector"],
+            service["spec"]["ports"][0]["port"],
+        )
+        users = [step] if name != "postgres" else [pods(objects)["mlflow"]["metadata"]["labels"]]
+        for user in users:
+            assert allowed(policies, "ingress", "from", labels, user, wanted), f"nobody reaches {name}"
+            assert allowed(policies, "egress", "to", user, labels, wanted), f"{name} is not reached by {user}"
+    assert not allowed(policies, "ingress", "from", {"app.kubernetes.io/name": "postgres"}, step, 5432)
+
+
+def allowed(policies: list[dict], way: str, side: str, owner: dict[str, str], peer: dict[str, str], port: int) -> bool:
+    """Whether a policy on the pods labelled `owner` lets them speak with pods of this namespace labelled `peer`."""
+    rules = [
+        rule
+        for policy in policies
+        if selects(policy["spec"]["podSelector"], owner)
+        for rule in policy["spec"].get(way, [])
+    ]
+    return any(
+        port in {item["port"] for item in rule["ports"]}
+        and any(
+            "podSelector" in other and "namespaceSelector" not in other and selects(other["podSelector"], peer)
+            for other in rule[side]
+        )
+        for rule in rules
+    )
+
+
+def test_every_secret_is_named_in_the_readme_and_none_stands_in_a_file(objects):
+    assert not of(objects, "Secret")
+    referenced = set()
+    for item in objects:
+        for path, value in walk(item):
+            if path[-1:] == ("secretName",):
+                referenced.add(value)
+            elif path[-1:] in {("secretRef",), ("secretKeyRef",), ("username",), ("password",)}:
+                referenced.add(value["name"])
+        if item["kind"] == "Role":
+            rules = [rule for rule in item["rules"] if "secrets" in rule["resources"]]
+            referenced |= {name for rule in rules for name in rule["resourceNames"]}
+    cluster = ClusterConfig()
+    referenced |= {cluster.s3_secret, cluster.mlflow_secret, cluster.notify_secret}
+    assert {"crack-s3", "crack-mlflow-auth", "mlpipeline-minio-artifact"} <= referenced
+    assert [name for name in sorted(referenced) if f"| `{name}` |" not in README] == []
+    assert [key for key in (*S3_KEYS, *MLFLOW_KEYS, *NOTIFY_KEYS) if f"`{key}`" not in README] == []
+
+
+def test_the_pipeline_finds_what_its_parameters_name(objects):
+    assert ClusterConfig().service_account in {item["metadata"]["name"] for item in of(objects, "ServiceAccount")}
+    (namespace,) = of(objects, "Namespace")
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    priorities = {item["metadata"]["name"] for item in of(objects, "PriorityClass")} or {"crack-training"}
+    bindings = of(objects, "MutatingAdmissionPolicyBinding")
+    assert {item["spec"]["paramRef"]["name"] for item in bindings if "paramRef" in item["spec"]} == priorities
+    for binding in bindings:
+        assert binding["spec"]["policyName"] in {
+            item["metadata"]["name"] for item in of(objects, "MutatingAdmissionPolicy")
+        }
+
+
+def test_a_step_may_write_as_much_as_it_was_promised(objects):
+    (limits,) = of(objects, "LimitRange")
+    bound = parse_quantity(limits["spec"]["limits"][0]["default"]["ephemeral-storage"])
+    candidate = CandidateResources()
+    for resources in (Resources(), ClusterConfig().champion, candidate.train, candidate.predict, candidate.explain):
+        assert parse_quantity(resources.storage) <= bound
+
+
+def test_the_quota_lets_a_candidate_train_and_in_prod_all_of_them(objects):
+    (quota,) = of(objects, "ResourceQuota")
+    hard = {name: parse_quantity(value) for name, value in quota["spec"]["hard"].items()}
+    overlay = "prod" if of(objects, "PriorityClass") else "dev"
+    candidates = load_run_config(ROOT / "pipelines" / "params" / f"{overlay}.yaml").candidates.values()
+    asked = [candidate.resources.train for candidate in candidates][: 1 if overlay == "dev" else None]
+    servers = [pod["spec"]["containers"][0]["resources"] for pod in pods(objects).values()]
+    for bound in ("requests", "limits"):
+        memory = sum(parse_quantity(train.memory) for train in asked)
+        memory += 2 * sum(parse_quantity(server[bound]["memory"]) for server in servers)
+        assert memory <= hard[f"{bound}.memory"]
+        assert sum(parse_quantity(train.cpu) for train in asked) < hard[f"{bound}.cpu"]
+    assert sum(train.accelerators for train in asked) <= hard["requests.nvidia.com/gpu"]
+
+
+def test_every_quantity_is_one(objects):
+    places = ("requests", "limits", "hard", "default", "defaultRequest")
+    found = 0
+    for item in objects:
+        for path, value in walk(item):
+            if (len(path) > 1 and path[-2] in places and isinstance(value, str)) or path[-1:] == ("sizeLimit",):
+                parse_quantity(value)  # raises
+                found += 1
+    assert found > 20
+
+
+def test_every_folder_is_in_the_readme():
+    for folder in [*MANIFESTS.glob("overlays/*"), *MANIFESTS.glob("components/*")]:
+        assert f"`{folder.relative_to(MANIFESTS).as_posix()}`" in README
+    assert re.findall(r"^(\d)\. ", README, re.MULTILINE) == list("12345678")

@@ -1,0 +1,154 @@
+"""Promotions and rollbacks on a real MLflow server."""
+
+import secrets
+import threading
+import uuid
+
+import pytest
+from mlflow.tracking import MlflowClient
+from typer.testing import CliRunner
+
+from components.shared.runtime import InputError
+from components.shared.tracking import CHALLENGER, CHAMPION, CHECKED, VERDICT
+from pipelines.cli import app
+from pipelines.registry import Registry
+from tests.conftest import mlflow_server
+
+
+@pytest.fixture
+def registry(mlflow_environment, monkeypatch) -> Registry:
+    """Four versions: 1 to 3 passed, 4 failed."""
+    for key, value in mlflow_environment.items():
+        monkeypatch.setenv(key, value)
+    client, name = MlflowClient(mlflow_environment["MLFLOW_TRACKING_URI"]), f"crack-{uuid.uuid4().hex[:8]}"
+    client.create_registered_model(name)
+    for number in range(1, 5):
+        tags = {VERDICT: "passed" if number < 4 else "refused", CHECKED: "passed"}
+        client.create_model_version(name, f"s3://crack/{name}/{number}", tags=tags)
+    return Registry(client, name)
+
+
+def invoke(*arguments: str):
+    return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
+
+
+def test_promote_and_rollback_move_the_alias_and_keep_the_history(registry):
+    registry.promote("1", "Ada", "first model")
+    registry.promote("3", "Ada", "better on walls")
+    registry.promote("2", "Bo", "smaller")
+    assert registry.rollback("Cy", "misses deck cracks").target == "3"
+    assert registry.rollback("Cy", "still").target == "1"
+    assert registry.alias(CHAMPION) == "1"
+    acts = [(entry.action, entry.source, entry.target, entry.by) for entry in registry.history()]
+    assert acts == [
+        ("promote", None, "1", "Ada"),
+        ("promote", "1", "3", "Ada"),
+        ("promote", "3", "2", "Bo"),
+        ("rollback", "2", "3", "Cy"),
+        ("rollback", "3", "1", "Cy"),
+    ]
+    with pytest.raises(InputError, match="no earlier champion"):
+        registry.rollback("Cy", "once more")
+    assert registry.promote("1", "Ada", "again") is None
+    assert len(registry.history()) == 5
+
+
+def test_a_version_whose_verdict_failed_is_refused_unless_forced(registry):
+    with pytest.raises(InputError, match="version 4 is 'refused'"):
+        registry.promote("4", "Ada", "we need it")
+    assert registry.alias(CHAMPION) is None
+    registry.promote("4", "Ada", "we need it", force=True)
+    assert registry.history()[0].forced
+    registry.client.set_model_version_tag(registry.name, "3", CHECKED, "answers otherwise")
+    with pytest.raises(InputError, match="infra check: answers otherwise"):
+        registry.promote("3", "Ada", "why not")
+    with pytest.raises(InputError, match="no version '9'; there are: 4, 3, 2, 1"):
+        registry.promote("9", "Ada", "typo")
+    with pytest.raises(InputError, match="--why is empty"):
+        registry.promote("1", "Ada", " ")
+
+
+@pytest.mark.parametrize("fatal", ["set_registered_model_alias", "set_registered_model_tag"])
+def test_an_act_killed_in_the_middle_is_finished_by_the_next_command(registry, monkeypatch, fatal):
+    registry.promote("1", "Ada", "first model")
+    with monkeypatch.context() as killed:
+        real, calls = getattr(registry.client, fatal), []
+
+        def die(*arguments):
+            # the history's entry is written, then the process dies: at the alias, or behind it
+            if fatal == "set_registered_model_alias" or calls:
+                raise KeyboardInterrupt
+            calls.append(real(*arguments))
+
+        killed.setattr(registry.client, fatal, die)
+        with pytest.raises(KeyboardInterrupt):
+            registry.promote("2", "Ada", "second")
+    assert invoke("status", "--name", registry.name).exit_code == 0
+    assert registry.alias(CHAMPION) == "2"
+    assert not registry.settle()
+    assert [entry.target for entry in registry.history()] == ["1", "2"]
+
+
+def test_two_who_act_at_once_both_stand_in_the_history_and_the_alias_follows_its_end(registry):
+    together = threading.Barrier(3)
+
+    def act(version: str) -> None:
+        together.wait()
+        Registry(MlflowClient(registry.client.tracking_uri), registry.name).promote(version, "many", "at once")
+
+    threads = [threading.Thread(target=act, args=(version,)) for version in ("1", "2", "3")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    history = registry.history()
+    assert sorted(entry.target for entry in history) == ["1", "2", "3"]
+    assert registry.alias(CHAMPION) == history[-1].target
+
+
+def test_the_commands_say_what_they_did(registry):
+    client, name = registry.client, registry.name
+    client.set_registered_model_alias(name, CHALLENGER, "2")
+    promoted = invoke("promote", "2", "--by", "Ada", "--why", "first model", "--name", name)
+    assert promoted.stdout == f"{name} version 2 is champion, the first one (promote by Ada: first model)\n"
+    client.set_registered_model_alias(name, CHALLENGER, "3")
+    shown = invoke("status", "--name", name).stdout
+    assert "champion" in shown
+    assert "crack-pipeline promote 3 --by NAME" in shown
+    client.set_registered_model_alias(name, CHAMPION, "1")
+    assert "moved by hand to version 1" in invoke("status", "--name", name).stdout
+    assert "first model" in invoke("history", "--name", name).stdout
+    refused = invoke("promote", "4", "--by", "Ada", "--why", "x", "--name", name)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("error: the verdict on")
+
+
+def test_a_server_with_accounts_takes_the_right_one_only(s3_environment, tmp_path, monkeypatch):
+    password = secrets.token_hex(12)
+    (tmp_path / "auth.ini").write_text(
+        f"[mlflow]\ndefault_permission = NO_PERMISSIONS\ndatabase_uri = sqlite:///{tmp_path}/auth.db\n"
+        f"admin_username = ada\nadmin_password = {password}\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+    )
+    accounts = {"MLFLOW_AUTH_CONFIG_PATH": f"{tmp_path}/auth.ini", "MLFLOW_FLASK_SERVER_SECRET_KEY": "of this test"}
+    with mlflow_server(tmp_path, s3_environment | accounts, "--app-name", "basic-auth") as uri:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
+        client = MlflowClient(uri)
+        client.create_registered_model("guarded")
+        client.create_model_version("guarded", "s3://crack/guarded", tags={VERDICT: "passed", CHECKED: "passed"})
+        assert invoke("promote", "1", "--by", "Ada", "--why", "first", "--name", "guarded").exit_code == 0
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "not the one")
+        stranger = invoke("promote", "1", "--by", "Eve", "--why", "mine", "--name", "guarded")
+    assert stranger.exit_code == 1
+    assert "not authenticated" in stranger.stderr
+    assert password not in stranger.stdout + stranger.stderr
+
+
+def test_an_unnamed_registry_is_told(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    nowhere = invoke("status")
+    assert nowhere.exit_code == 2
+    assert "give --workdir of a local run, or set MLFLOW_TRACKING_URI" in nowhere.stderr
+    assert "holds no runs" in invoke("status", "--workdir", "/nowhere").stderr

@@ -1,0 +1,38 @@
+import mlflow
+import pytest
+
+from components.predict.config import CorruptionConfig, PredictConfig
+from components.predict.prediction import predict_splits
+from components.register.config import RegisterConfig
+from components.register.registration import Winner
+from components.shared import tracking
+from components.shared.calibration import Calibration, write_calibration
+from components.shared.checkpoint import save_network
+from components.shared.model import build_network, describe
+from tests.unit.tiny_version import commit_tiny_version
+
+
+@pytest.fixture
+def winner(store, s3, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.chdir(tmp_path)
+    tracking.client.cache_clear()
+    mlflow.set_tracking_uri(None)
+    tracking.client().create_experiment("crack-training", artifact_location=f"{s3}/mlflow")
+    _, manifest, splits = commit_tiny_version(store, tmp_path)
+    save_network(build_network(describe("resnet10t", "none", 32, 0.0, 0.0, "none", 1)), tmp_path / "model")
+    (tmp_path / "dossier").mkdir()
+    write_calibration(Calibration(2.0, 0.4, "a test"), tmp_path / "dossier" / "calibration.json")
+    cache = str(tmp_path / "cache")
+    predict = PredictConfig(
+        store=s3,
+        cache=cache,
+        train_sample=30,
+        precision="fp32",
+        workers=0,
+        corruptions=CorruptionConfig(max_images=0),
+    )
+    model, answers = str(tmp_path / "model"), str(tmp_path / "predictions")
+    predict_splits(model, str(manifest), str(splits), predict, 1, answers)
+    given = Winner(model, answers, str(tmp_path / "dossier"), str(manifest), str(splits))
+    return given, RegisterConfig(store=s3, cache=cache, candidate="cnn", checked=4)

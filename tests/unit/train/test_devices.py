@@ -1,0 +1,62 @@
+"""Several devices, and too little memory on them."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from components.shared.checkpoint import WEIGHTS
+from components.shared.model import Network
+from components.shared.runtime import InputError
+from components.train.training import fit
+from tests.unit.train.conftest import recipe
+
+# A network without batch statistics, which belong to a device or a micro-batch, not to the whole batch.
+RECIPE = {"architecture": "test_vit", "steps": 4, "class_balance": "weights", "learning_rate": 1e-3}
+
+
+def assert_close(one, two):
+    left, right = load_file(one / WEIGHTS), load_file(two / WEIGHTS)
+    for name, tensor in left.items():
+        torch.testing.assert_close(tensor, right[name], atol=2e-5, rtol=1e-3, msg=name)
+
+
+def test_two_processes_train_as_one_does(make_task, tmp_path):
+    one = fit(make_task(devices=1, **RECIPE), tmp_path / "one")
+    two = fit(make_task(devices=2, **RECIPE), tmp_path / "two")
+    assert (one.devices, two.devices) == (1, 2)
+    assert_close(tmp_path / "one", tmp_path / "two")
+    for alone, together in zip(one.history, two.history, strict=True):
+        for name in ("step", "train_loss", "val_loss", "val_accuracy"):
+            assert together[name] == pytest.approx(alone[name], rel=1e-3), name
+
+
+def limit_memory(monkeypatch, images):
+    forward = Network.forward
+
+    def limited(self, batch):
+        if self.training and len(batch) > images:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, batch)
+
+    monkeypatch.setattr(Network, "forward", limited)
+
+
+def test_too_little_memory_is_made_up_for_by_smaller_parts_of_the_same_batch(make_task, tmp_path, monkeypatch, caplog):
+    fit(make_task(**RECIPE), tmp_path / "whole")
+    limit_memory(monkeypatch, images=3)
+    record = fit(make_task(**RECIPE), tmp_path / "parts")
+    assert record.parts == 4
+    assert "out of memory with 8 images" in caplog.text
+    assert_close(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_network_that_does_not_fit_at_all_is_an_error(make_task, tmp_path, monkeypatch):
+    limit_memory(monkeypatch, images=0)
+    with pytest.raises(InputError, match=r"test_vit at 32 px does not fit .* even with one image"):
+        fit(make_task(**RECIPE), tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_more_devices_than_images_are_refused():
+    with pytest.raises(ValueError, match="devices is 9; it must be 1 to batch_size"):
+        recipe(devices=9)

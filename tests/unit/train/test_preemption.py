@@ -1,0 +1,102 @@
+"""Trainings that are killed for good, in processes of their own."""
+
+import multiprocessing
+import os
+import random
+import signal
+
+import pytest
+
+from components.shared.checkpoint import WEIGHTS
+from components.train import loop
+from components.train.checkpoints import Checkpoints, PreemptedError
+from components.train.training import fit
+from tests.bench.fuzz_checkpoints import fuzz
+
+# The server process imports PyTorch once; each training is a fork of it that has run nothing yet.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["components.train.training", "albumentations"])
+KILLED_EVERY_STEP, ONLY_ON_SIGTERM = 1e-9, 60
+RECIPE = {
+    "steps": 12, "dropout": 0.2, "ema": 0.8, "class_balance": "sampling", "val_check_interval": 0.25, "workers": 1,
+}  # fmt: skip
+
+
+def train_until(task, folder, environment, sent, after):
+    """Train in this process; send its process group a signal within the step that follows `after` steps."""
+    os.setpgrp()
+    os.environ.update(environment)
+    steps = loop.Loop.train_on
+
+    def step(self, *batch):
+        if sent and self.step == after:
+            os.killpg(0, sent)
+        return steps(self, *batch)
+
+    loop.Loop.train_on = step
+    try:
+        record = fit(task, folder)
+    except PreemptedError:
+        os._exit(3)
+    (folder / "resumed").write_text(" ".join(map(str, record.resumed_at)))
+
+
+@pytest.fixture
+def train(s3_environment):
+    def run(task, folder, sent=None, after=0):
+        process = PROCESSES.Process(target=train_until, args=(task, folder, s3_environment, sent, after))
+        process.start()
+        process.join(60)
+        return process.exitcode
+
+    return run
+
+
+def test_a_training_killed_again_and_again_ends_in_the_same_weights(make_task, train, store, tmp_path):
+    task = make_task(key="work", checkpoint_minutes=KILLED_EVERY_STEP, **RECIPE)
+    kills = sorted(random.sample(range(1, 12), 3))
+    for after in kills:
+        assert train(task, tmp_path / "killed", signal.SIGKILL, after) == -signal.SIGKILL
+        assert not (tmp_path / "killed").exists()
+    assert 1 <= len(store.list("runs/work/checkpoints/")) <= 3
+    assert train(task, tmp_path / "killed") == 0
+    assert (tmp_path / "killed" / "resumed").read_text()
+    assert train(make_task(**RECIPE), tmp_path / "whole") == 0
+    assert (tmp_path / "killed" / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes(), kills
+
+
+def test_sigterm_keeps_a_checkpoint_that_the_next_start_goes_on_from(make_task, train, store, tmp_path):
+    task = make_task(key="work", checkpoint_minutes=ONLY_ON_SIGTERM, **RECIPE)
+    assert train(task, tmp_path / "stopped", signal.SIGTERM, 4) == 3
+    assert len(store.list("runs/work/checkpoints/")) == 1
+    assert train(task, tmp_path / "stopped") == 0
+    assert (tmp_path / "stopped" / "resumed").read_text() == "5"
+    assert train(make_task(**RECIPE), tmp_path / "whole") == 0
+    assert (tmp_path / "stopped" / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(store):
+    checkpoints = Checkpoints(store, "work")
+    for step in (1, 2, 4):
+        checkpoints.save(step, {"value": step})
+    checkpoints.wait()
+    newest = store.list("runs/work/checkpoints/")[-1][0]
+    assert checkpoints.newest()["value"] == 4
+    store.put_bytes(newest, store.get_bytes(newest)[:-1])
+    assert checkpoints.newest()["value"] == 2
+    checkpoints.save(3, {"value": 3})
+    checkpoints.wait()
+    assert newest not in [key for key, _ in store.list("runs/work/checkpoints/")]
+    assert checkpoints.newest()["value"] == 3
+
+
+def test_a_store_that_fails_does_not_stop_the_training(store, caplog):
+    store.bucket = "no-such-bucket"
+    checkpoints = Checkpoints(store, "work")
+    checkpoints.save(1, {"value": 1})
+    checkpoints.wait()
+    assert "a checkpoint could not be written" in caplog.text
+
+
+def test_damaged_models_and_checkpoints_are_never_loaded():
+    fuzz(count=30, seed=1)
