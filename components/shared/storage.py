@@ -20,6 +20,7 @@ from typing import Any
 from components.shared.runtime import InputError
 
 THREADS = 8
+PARTS = 2  # of one object at once; each takes 8 MiB of memory, in each of the threads
 ATTEMPTS = 4
 DELETE_LIMIT = 1000  # keys in one request, by the S3 protocol
 
@@ -46,18 +47,21 @@ class Store:
     """
 
     def __init__(self, uri: str):
+        from boto3.s3.transfer import TransferConfig
+
         match = re.fullmatch(r"s3://([^/]+)/?(.*?)/?", uri)
         if not match:
             raise InputError(f"store is {uri!r}; it must look like s3://BUCKET/PREFIX")
         self.uri = uri.rstrip("/")
         self.bucket, self._root = match[1], match[2]
         self._client = _client()
+        self._transfer = TransferConfig(max_concurrency=PARTS)
 
     def get_bytes(self, key: str) -> bytes:
         """Content of an object. Raises `MissingObjectError`."""
         with self._explained(key):
             buffer = BytesIO()
-            self._client.download_fileobj(self.bucket, self._full(key), buffer)
+            self._client.download_fileobj(self.bucket, self._full(key), buffer, Config=self._transfer)
             return buffer.getvalue()
 
     def get_part(self, key: str, offset: int, size: int) -> bytes:
@@ -96,7 +100,7 @@ class Store:
         partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
         try:
             with self._explained(key), open(partial, "wb") as file:
-                self._client.download_fileobj(self.bucket, self._full(key), file)
+                self._client.download_fileobj(self.bucket, self._full(key), file, Config=self._transfer)
             if digest and (found := file_digest(partial)) != digest:
                 raise InputError(
                     f"{self.uri}/{key} is damaged: its sha256 is {found}, not {digest}; delete the object, and do "
@@ -109,7 +113,7 @@ class Store:
     def put_file(self, key: str, path: str | Path) -> None:
         """Upload a file; the object is visible whole or not at all."""
         with self._explained(key), open(path, "rb") as file:
-            self._client.upload_fileobj(file, self.bucket, self._full(key))
+            self._client.upload_fileobj(file, self.bucket, self._full(key), Config=self._transfer)
 
     def exists(self, key: str) -> bool:
         """Whether an object has exactly this key."""
