@@ -5,9 +5,11 @@ import http.client
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
+from components.ingest.layouts import Item
 from components.shared.runtime import InputError, log, progress
 from components.shared.storage import THREADS, Store
 
@@ -58,27 +60,43 @@ def _fetch(address: str, path: Path) -> str:
     return digest.hexdigest()
 
 
-def download_objects(uri: str, folder: Path) -> None:
-    """Fetch every object under `s3://BUCKET/PREFIX/` into a folder, in parallel.
+class Objects:
+    """The objects under `s3://BUCKET/PREFIX/` as a folder of empty files, each filled when it is asked for."""
 
-    Raises:
-        InputError: Nothing is there, a key is no name for a file, or the storage cannot be used.
-    """
-    store = Store(uri)
-    names = [key for key, _ in store.list() if not key.endswith("/")]
-    if not names:
-        raise InputError(f"there is nothing under {store.uri}/")
-    for name in names:
-        parts = PurePosixPath(name).parts
-        if name.startswith("/") or ".." in parts or "\0" in name:
-            raise InputError(f"the object {store.uri}/{name} is refused: its key leads out of the folder")
-    with ThreadPoolExecutor(THREADS) as pool:
-        gets = [pool.submit(store.get_file, name, folder / name) for name in names]
-        try:
-            for number, get in enumerate(gets):
-                get.result()
-                if number % 100 == 0:
-                    progress(number, len(gets), "downloading")
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # what has not begun is not worth beginning
-            raise
+    def __init__(self, uri: str, folder: Path):
+        """List the objects and make the folder.
+
+        Raises:
+            InputError: Nothing is there, a key is no name for a file, or the storage cannot be used.
+        """
+        self._store, self._folder = Store(uri), folder
+        found = [one for one in self._store.objects() if not one.key.endswith("/")]
+        if not found:
+            raise InputError(f"there is nothing under {self._store.uri}/")
+        for key in (one.key for one in found):
+            if key.startswith("/") or ".." in PurePosixPath(key).parts or "\0" in key:
+                raise InputError(f"the object {self._store.uri}/{key} is refused: its key leads out of the folder")
+        for parent in {(folder / one.key).parent for one in found}:
+            parent.mkdir(parents=True, exist_ok=True)
+        for one in found:
+            (folder / one.key).touch()
+        self._tags = {str(folder / one.key): f"{one.size}-{one.tag}" for one in found}
+
+    def tag(self, path: Path) -> str:
+        """Size and entity tag of the object that the file stands for."""
+        return self._tags[str(path)]
+
+    def bring(self, items: Iterable[Item]) -> None:
+        """Fetch the objects of items, in parallel, but those that were fetched before."""
+        files = {item.folder / name for item in items for name in (item.path, item.mask) if name is not None}
+        keys = sorted(path.relative_to(self._folder).as_posix() for path in files if not path.stat().st_size)
+        with ThreadPoolExecutor(THREADS) as pool:
+            gets = [pool.submit(self._store.get_file, key, self._folder / key) for key in keys]
+            try:
+                for number, get in enumerate(gets):
+                    get.result()
+                    if number % 100 == 0:
+                        progress(number, len(gets), "downloading")
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)  # what has not begun is not worth beginning
+                raise

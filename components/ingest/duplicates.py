@@ -33,7 +33,9 @@ def perceptual_hashes(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return hashes
 
 
-def near_duplicates(thumbnails: NDArray[np.uint8], hashes: NDArray[np.uint8], correlation: float) -> NDArray[np.int64]:
+def near_duplicates(
+    thumbnails: NDArray[np.uint8], hashes: NDArray[np.uint8], correlation: float, asked: NDArray[np.bool_] | None = None
+) -> NDArray[np.int64]:
     """Pairs of pictures that look the same.
 
     Candidates are at most 7 bits apart (found through a multi-index of hash bands, in less than quadratic time); a pair
@@ -43,13 +45,14 @@ def near_duplicates(thumbnails: NDArray[np.uint8], hashes: NDArray[np.uint8], co
         thumbnails: uint8 (N, 32, 32), grey.
         hashes: From `perceptual_hashes`.
         correlation: Least Pearson correlation.
+        asked: bool (N,): only pairs with at least one of these are looked for; None: all.
 
     Returns:
         int64 (M, 2): indices, the smaller one first, ordered.
 
     Source: Norouzi, Punjani, Fleet, "Fast search in Hamming space with multi-index hashing", CVPR 2012, by FAISS.
     """
-    first, second = _candidates(hashes)
+    first, second = _candidates(hashes, np.ones(len(hashes), bool) if asked is None else asked)
     keep = []
     for start in range(0, len(first), CHUNK):
         a, b = first[start : start + CHUNK], second[start : start + CHUNK]
@@ -58,16 +61,16 @@ def near_duplicates(thumbnails: NDArray[np.uint8], hashes: NDArray[np.uint8], co
     return np.stack([first[chosen], second[chosen]], axis=1)
 
 
-def _candidates(hashes: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _candidates(hashes: NDArray[np.uint8], asked: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Ordered pairs of indices whose hashes differ in at most `HASH_DISTANCE` bits."""
     import faiss
 
     index = faiss.IndexBinaryMultiHash(8 * hashes.shape[1], BANDS, BAND_BITS)
     index.nflip = HASH_DISTANCE // BANDS  # by the pigeonhole principle one band differs by no more
     index.add(hashes)
-    limits, _, found = index.range_search(hashes, HASH_DISTANCE + 1)  # FAISS takes distances below the radius
-    owner = np.repeat(np.arange(len(hashes)), np.diff(limits.astype(np.int64)).astype(np.int64))
-    pairs = np.stack([owner, found], axis=1)[owner < found]
+    limits, _, found = index.range_search(hashes[asked], HASH_DISTANCE + 1)  # FAISS takes distances below the radius
+    owner = np.repeat(np.flatnonzero(asked), np.diff(limits.astype(np.int64)).astype(np.int64))
+    pairs = np.sort(np.stack([owner, found], axis=1)[owner != found], axis=1)
     ordered = np.unique(pairs, axis=0)
     return ordered[:, 0], ordered[:, 1]
 

@@ -58,25 +58,19 @@ class Picture:
 class Refusal:
     """A file that went to quarantine, and why."""
 
-    path: str
+    item: Item
     reason: str
-    source: str
 
 
-def examine(items: list[Item], config: IngestConfig) -> tuple[list[Picture], list[Refusal]]:
-    """Read, decode and hash every file once, on all processors; both lists are in the order of the items."""
-    pictures: list[Picture] = []
-    refused: list[Refusal] = []
+def examine(items: list[Item], config: IngestConfig) -> list[Picture | Refusal]:
+    """Read, decode and hash every file once, on all processors; what was found is in the order of the items."""
+    found: list[Picture | Refusal] = []
     look = partial(_look_at_batch, config)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # OpenCV and hashlib let go of the interpreter
         for batch in pool.map(look, _batches(items)):
-            for result in batch:
-                if isinstance(result, Picture):
-                    pictures.append(result)
-                else:
-                    refused.append(result)
-            progress(len(pictures) + len(refused), len(items), "reading and checking")
-    return pictures, refused
+            found += batch
+            progress(len(found), len(items), "reading and checking")
+    return found
 
 
 def _batches(items: list[Item]) -> Iterator[list[Item]]:
@@ -99,7 +93,7 @@ def _look_at(config: IngestConfig, item: Item) -> Picture | Refusal:
             (None, "") if item.mask is None else _check_mask(item.folder / item.mask, (height, width), config)
         )
     except (ImageError, OSError) as error:
-        return Refusal(item.path, str(error), item.source)
+        return Refusal(item, str(error))
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     thumbnail = cv2.resize(grey, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
     digest = hashlib.sha256(data).hexdigest()

@@ -5,14 +5,18 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from components.ingest.config import IngestConfig
 from components.ingest.examination import Picture, Refusal, examine
+from components.ingest.history import PAIRS, History
+from components.ingest.layouts import Item
 from components.ingest.report import write_page
 from components.ingest.selection import Selection, select
 from components.ingest.shortcuts import audit_shortcuts
@@ -21,6 +25,8 @@ from components.shared.manifest import CLASSES, Manifest, make_manifest, write_m
 from components.shared.runtime import InputError, log, progress, warn
 from components.shared.shards import Member, Place, commit, is_committed, write_shards
 from components.shared.storage import Store
+
+PAGE, REPORT = "report.html", "report.json"
 
 
 @dataclass(frozen=True)
@@ -51,21 +57,13 @@ def ingest_dataset(data_uri: str, manifest_path: str | Path, page_path: str | Pa
     scratch = Path(tempfile.mkdtemp(prefix="ingest-"))
     try:
         sources = open_sources(data_uri, config, scratch)
-        pictures, refused = examine([item for source in sources for item in source.items], config)
-        for source in sources:
-            _check_refused(source, refused, config)
-        selection = select(pictures, config.near_duplicate)
-        _check_enough(selection, config)
-        version = scratch / "version"
-        progress(0, 2, "packing")
-        places = write_shards(_members(selection.pictures), version / "shards")
-        manifest = make_manifest(_table(selection, places))
-        report = _report(sources, selection, refused, manifest)
-        progress(1, 2, "storing")
-        _keep(store, manifest, report, version)
-        shutil.copyfile(version / "manifest.parquet", manifest_path)
-        write_page(report, manifest, selection, page_path)
-        return Ingested(manifest.digest, {name: value for name, value in report.items() if isinstance(value, int)})
+        history = History(store, sources, config)
+        digest = history.unchanged() or _make(store, sources, history, config, scratch)
+        log.info("the data set version is %s", digest)
+        store.get_file(f"datasets/{digest}/manifest.parquet", manifest_path)
+        store.get_file(f"{history.folder}/{PAGE}", page_path)
+        report = json.loads(store.get_bytes(f"{history.folder}/{REPORT}"))
+        return Ingested(digest, {name: value for name, value in report.items() if isinstance(value, int)})
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
@@ -77,15 +75,73 @@ def ingest_dataset(data_uri: str, manifest_path: str | Path, page_path: str | Pa
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _keep(store: Store, manifest: Manifest, report: dict, version: Path) -> None:
-    """Commit the version, or take the manifest of the one that is there: its shards may be packed otherwise."""
-    if is_committed(store, manifest.digest):
-        log.info("data set version %s is in the store already", manifest.digest)
-        store.get_file(f"datasets/{manifest.digest}/manifest.parquet", version / "manifest.parquet")
-        return
-    write_manifest(manifest, version / "manifest.parquet")
-    (version / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
-    commit(store, manifest.digest, version, {"images": len(manifest.table)})
+def _make(store: Store, sources: list[Source], history: History, config: IngestConfig, scratch: Path) -> str:
+    """Make a version of what is known of the sources and what is new in them; return its digest."""
+    found = _examine(sources, history, config)
+    refused = [one for one in found if isinstance(one, Refusal)]
+    for source in sources:
+        _check_refused(source, refused, config)
+    previous = history.previous()
+    selection = select([one for one in found if isinstance(one, Picture)], config.near_duplicate, previous.past)
+    _check_enough(selection, config)
+    new = [p for p in selection.pictures if (p.sample_id, p.mask_id) not in previous.places]
+    _bring(sources, [picture.item for picture in new])
+    progress(0, 2, "packing")
+    version = scratch / "version"
+    packed = {
+        (p.sample_id, p.mask_id): place
+        for p, place in zip(new, write_shards(_members(new), version / "shards"), strict=True)
+    }
+    places = [packed.get(key) or previous.places[key] for key in ((p.sample_id, p.mask_id) for p in selection.pictures)]
+    manifest = make_manifest(_table(selection, places))
+    progress(1, 2, "storing")
+    report = _report(sources, selection, refused, manifest)
+    (version / REPORT).write_text(json.dumps(report, indent=1), encoding="utf-8")
+    write_page(report, manifest, selection, _reader(store, places, version), version / PAGE)
+    if not is_committed(store, manifest.digest):
+        write_manifest(manifest, version / "manifest.parquet")
+        _write_pairs(selection, version / PAIRS)
+        used = {place.shard for place in places}
+        earlier = {name: size for name, size in previous.shards.items() if name in used}
+        commit(store, manifest.digest, version, {"images": len(manifest.table)}, earlier)
+    history.remember(manifest.digest, found, [version / REPORT, version / PAGE])
+    return manifest.digest
+
+
+def _examine(sources: list[Source], history: History, config: IngestConfig) -> list[Picture | Refusal]:
+    """What is in every file, in the order of the sources' items; only those without a history are looked at."""
+    known = history.known()
+    new = [item for source in sources for item in source.items if item not in known]
+    _bring(sources, new)
+    known.update(zip(new, examine(new, config), strict=True))
+    return [known[item] for source in sources for item in source.items]
+
+
+def _bring(sources: list[Source], items: list[Item]) -> None:
+    for source in sources:
+        source.bring([item for item in items if item.source == source.name])
+
+
+def _reader(store: Store, places: list[Place], version: Path) -> Callable[[int], bytes]:
+    """Reads the image of a place, by its index, from the new shards or from those in the store."""
+
+    def read(index: int) -> bytes:
+        place = places[index]
+        path = version / "shards" / place.shard
+        if not path.exists():
+            return store.get_part(f"shards/{place.shard}", place.offset, place.size)
+        with open(path, "rb") as file:
+            file.seek(place.offset)
+            return file.read(place.size)
+
+    return read
+
+
+def _write_pairs(selection: Selection, path: Path) -> None:
+    names = [picture.sample_id for picture in selection.pictures]
+    columns = {"first": selection.near_pairs[:, 0], "second": selection.near_pairs[:, 1]}
+    table = pa.table({name: pa.array([names[i] for i in column], pa.string()) for name, column in columns.items()})
+    pq.write_table(table, path, compression="zstd")
 
 
 def _members(pictures: list[Picture]) -> Iterator[Member]:
@@ -130,7 +186,7 @@ def _table(selection: Selection, places: list[Place]) -> pd.DataFrame:
 
 
 def _report(sources: list[Source], selection: Selection, refused: list[Refusal], manifest: Manifest) -> dict:
-    quarantine = refused + selection.conflicts
+    quarantine = refused + selection.conflicts + selection.bridges
     return {
         "digest": manifest.digest,
         "files": sum(len(source.items) for source in sources),
@@ -142,9 +198,10 @@ def _report(sources: list[Source], selection: Selection, refused: list[Refusal],
         "masks": int(manifest.table["mask_id"].notna().sum()),
         "refused": len(refused),
         "conflicts": len(selection.conflicts),
+        "bridges": len(selection.bridges),
         "sources": [_source_report(source, selection, refused, manifest) for source in sources],
         "shortcuts": audit_shortcuts(selection.pictures),
-        "quarantine": [{"source": e.source, "path": e.path, "reason": e.reason} for e in quarantine],
+        "quarantine": [{"source": e.item.source, "path": e.item.path, "reason": e.reason} for e in quarantine],
         "copies": [{"path": path, "kept": kept} for path, kept in selection.copies],
     }
 
@@ -157,17 +214,18 @@ def _source_report(source: Source, selection: Selection, refused: list[Refusal],
         "files": len(source.items),
         "images": len(labels),
         **{name: int((labels == label).sum()) for label, name in enumerate(CLASSES)},
-        "refused": sum(entry.source == source.name for entry in refused),
-        "conflicts": sum(entry.source == source.name for entry in selection.conflicts),
+        "refused": sum(entry.item.source == source.name for entry in refused),
+        "conflicts": sum(entry.item.source == source.name for entry in selection.conflicts),
+        "bridges": sum(entry.item.source == source.name for entry in selection.bridges),
     }
 
 
 def _check_refused(source: Source, refused: list[Refusal], config: IngestConfig) -> None:
-    files, bad = len(source.items), [entry for entry in refused if entry.source == source.name]
+    files, bad = len(source.items), [entry for entry in refused if entry.item.source == source.name]
     for entry in bad:
-        log.warning("refused %s of %s: %s", entry.path, source.name, entry.reason)
+        log.warning("refused %s of %s: %s", entry.item.path, source.name, entry.reason)
     if len(bad) > config.max_refused * files:
-        examples = "; ".join(f"{entry.path}: {entry.reason}" for entry in bad[:3])
+        examples = "; ".join(f"{entry.item.path}: {entry.reason}" for entry in bad[:3])
         raise InputError(
             f"of the source {source.name}, {len(bad)} of {files} files are refused, more than max_refused "
             f"{config.max_refused:g} allows ({examples}); mend or remove them, or raise max_refused"
@@ -175,7 +233,7 @@ def _check_refused(source: Source, refused: list[Refusal], config: IngestConfig)
     if refused:
         first = refused[0]
         more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
-        warn(f"refused {first.path}: {first.reason}{more}; the report lists what was refused")
+        warn(f"refused {first.item.path}: {first.reason}{more}; the report lists what was refused")
 
 
 def _check_enough(selection: Selection, config: IngestConfig) -> None:

@@ -6,6 +6,7 @@
 - folders: `crack/`, `no_crack/`, and `masks/` (optional) with one file for each masked picture, of the same stem.
 """
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ class Item:
         mask: Name of its mask, relative to the source's folder.
         source: Name of the source.
         folder: The source's folder on this machine.
+        tag: Changes whenever the file or its mask does; empty where that cannot be told without reading it.
     """
 
     path: str
@@ -36,6 +38,7 @@ class Item:
     mask: str | None = None
     source: str = ""
     folder: Path = Path()
+    tag: str = ""
 
 
 SURFACES = {"D": "deck", "P": "pavement", "W": "wall"}
@@ -123,7 +126,7 @@ def _roots(folder: Path) -> Iterator[Path]:
 
 def _files(folder: Path) -> list[Path]:
     hidden = (".", "Thumbs.db")
-    return [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(hidden)]
+    return [Path(top, name) for top, _, names in os.walk(folder) for name in names if not name.startswith(hidden)]
 
 
 def _check_classes(root: Path, layout: str) -> None:

@@ -1,17 +1,19 @@
 """Where labelled pictures come from: a data URI becomes local folders and lists of their files."""
 
+import os
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from components.ingest.archives import is_archive, unpack
 from components.ingest.config import IngestConfig
-from components.ingest.download import download, download_objects
+from components.ingest.download import Objects, download
 from components.ingest.layouts import Item, find_layout, list_items, with_groups
 from components.ingest.tables import SUFFIXES, read_table
-from components.ingest.uri import KINDS, SourceUri, parse_sources
+from components.ingest.uri import KINDS, SourceUri, absolute, parse_sources
 from components.shared.manifest import CLASSES
 from components.shared.runtime import InputError, progress
 
@@ -27,15 +29,19 @@ class Source:
             of the folder, archive, prefix or table.
         layout: What was found; "table" for a table.
         items: Its files, ordered by name.
+        uri: The same for the same source on every day.
+        bring: Makes sure that the files of these items are on this machine.
     """
 
     name: str
     layout: str
     items: list[Item]
+    uri: str
+    bring: Callable[[Iterable[Item]], None]
 
 
 def open_sources(data_uri: str, config: IngestConfig, scratch: Path) -> list[Source]:
-    """Bring sources within reach.
+    """List the files of sources; archives are unpacked, and objects are not fetched before they are asked for.
 
     Args:
         data_uri: One or more, as `components/ingest/uri.py` describes them.
@@ -48,9 +54,10 @@ def open_sources(data_uri: str, config: IngestConfig, scratch: Path) -> list[Sou
     """
     sources = []
     for number, uri in enumerate(parse_sources(data_uri)):
-        name, layout, folder, items = _open(uri, config, scratch / f"source-{number}")
-        name = uri.options.get("source", name)
-        sources.append(Source(name, layout, [replace(item, source=name, folder=folder) for item in items]))
+        found = _open(uri, config, scratch / f"source-{number}")
+        name = uri.options.get("source", found.name)
+        items = [replace(i, source=name, folder=found.folder, tag=found.tag(i)) for i in found.items]
+        sources.append(Source(name, found.layout, items, absolute(uri), found.bring))
     name, times = Counter(source.name for source in sources).most_common(1)[0]
     if times > 1:
         raise InputError(
@@ -60,25 +67,35 @@ def open_sources(data_uri: str, config: IngestConfig, scratch: Path) -> list[Sou
     return sources
 
 
-Opened = tuple[str, str, Path, list[Item]]  # name, layout, folder, items
+@dataclass(frozen=True)
+class Opened:
+    """A source's files in a local folder; `tag` and `bring` as in `Item` and `Source`, for items without a folder."""
+
+    name: str
+    layout: str
+    folder: Path
+    items: list[Item]
+    tag: Callable[[Item], str]
+    bring: Callable[[Iterable[Item]], None] = lambda items: None
 
 
 def _open(uri: SourceUri, config: IngestConfig, scratch: Path) -> Opened:
     scratch.mkdir()
+    content = scratch / "content"
     if uri.scheme == "synthetic":
         return _draw(uri, scratch)
     if uri.scheme == "s3":
-        content = scratch / "content"
-        return _inside(uri, lambda: download_objects(uri.location, content), content, config)
+        with _named(uri):
+            objects = Objects(uri.location, content)
+            opened = _folder(content, uri, config, _name(uri.location))
+        return replace(opened, tag=_tags(lambda path: objects.tag(opened.folder / path)), bring=objects.bring)
     if uri.scheme:
-        archive, content = scratch / "archive", scratch / "content"
-
-        def fetch() -> None:
+        with _named(uri):
+            archive = scratch / "archive"
             download(uri.location, archive, uri.sha256)
             _unpack(archive, content, config.max_unpacked, uri.text)
             archive.unlink()
-
-        return _inside(uri, fetch, content, config)
+            return replace(_folder(content, uri, config, _name(uri.location)), tag=lambda item: uri.sha256)
     path = Path(uri.location).expanduser()
     if path.is_dir():
         return _folder(path, uri, config, "")
@@ -87,16 +104,19 @@ def _open(uri: SourceUri, config: IngestConfig, scratch: Path) -> Opened:
     if path.suffix.lower() in SUFFIXES:
         items = read_table(path)
         pattern = uri.options.get("group_pattern", config.group_pattern)
-        return path.stem, "table", path.parent, items if pattern is None else with_groups(items, pattern)
-    content = scratch / "content"
-    return _inside(uri, lambda: _unpack(path, content, config.max_unpacked, uri.text), content, config)
+        items = items if pattern is None else with_groups(items, pattern)
+        return Opened(path.stem, "table", path.parent, items, _tags(lambda name: _changed(path.parent / name)))
+    with _named(uri):
+        _unpack(path, content, config.max_unpacked, uri.text)
+        tag = _changed(path)
+        return replace(_folder(content, uri, config, _name(uri.location)), tag=lambda item: tag)
 
 
-def _inside(uri: SourceUri, bring: Callable[[], None], content: Path, config: IngestConfig) -> Opened:
-    """Bring a source's files into a folder of ours; errors name the source, not the folder."""
+@contextmanager
+def _named(uri: SourceUri) -> Iterator[None]:
+    """Let errors name the source, not the folder of ours that it was brought to."""
     try:
-        bring()
-        return _folder(content, uri, config, _name(uri.location))
+        yield
     except InputError as error:
         raise InputError(f"data is {uri.text!r}: {error}") from error
 
@@ -104,7 +124,21 @@ def _inside(uri: SourceUri, bring: Callable[[], None], content: Path, config: In
 def _folder(folder: Path, uri: SourceUri, config: IngestConfig, name: str) -> Opened:
     layout, root = find_layout(folder, uri.options.get("layout", config.layout))
     items = list_items(root, layout, uri.options.get("group_pattern", config.group_pattern))
-    return (name or root.resolve().name) if layout == "folders" else layout, layout, root, items
+    name = (name or root.resolve().name) if layout == "folders" else layout
+    return Opened(name, layout, root, items, _tags(lambda path: _changed(root / path)))
+
+
+def _tags(tag_of: Callable[[str], str]) -> Callable[[Item], str]:
+    """The tag of an item from those of its file and its mask."""
+    return lambda item: tag_of(item.path) if item.mask is None else f"{tag_of(item.path)} {tag_of(item.mask)}"
+
+
+def _changed(path: Path | str) -> str:
+    try:
+        status = os.stat(path)
+    except OSError:  # a dangling link, say: to be found out when it is read
+        return ""
+    return f"{status.st_size}-{status.st_mtime_ns}"
 
 
 def _unpack(archive: Path, content: Path, limit: int, name: str) -> None:
@@ -119,7 +153,7 @@ def _name(location: str) -> str:
 
 
 def _draw(uri: SourceUri, scratch: Path) -> Opened:
-    """Draw synthetic tiles and keep them as files, so that from here on they are like any others."""
+    """Draw synthetic tiles and keep them as files: from here on they are like any others, but always looked at."""
     import cv2
 
     from components.ingest.synthetic import draw_dataset
@@ -137,7 +171,8 @@ def _draw(uri: SourceUri, scratch: Path) -> Opened:
         if tile.mask is not None:
             cv2.imwrite(str(scratch / mask), tile.mask.astype("uint8") * 255)
         items.append(Item(path, tile.label, tile.surface, tile.group, None if tile.mask is None else mask))
-    return "synthetic", "synthetic", scratch, sorted(items, key=lambda item: item.path)
+    items.sort(key=lambda item: item.path)
+    return Opened("synthetic", "synthetic", scratch, items, lambda item: "")
 
 
 def _settings(uri: SourceUri) -> dict[str, int]:

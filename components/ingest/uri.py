@@ -66,10 +66,11 @@ def absolute_sources(data_uri: str) -> str:
     Raises:
         InputError: As `parse_sources`; or a path does not exist.
     """
-    return ",".join(_absolute(source) for source in parse_sources(data_uri))
+    return ",".join(absolute(source) for source in parse_sources(data_uri))
 
 
-def _absolute(source: SourceUri) -> str:
+def absolute(source: SourceUri) -> str:
+    """One source's URI for any working directory. Raises `InputError` where its path does not exist."""
     if source.scheme:
         return source.text
     path = Path(source.location).expanduser()

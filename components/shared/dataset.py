@@ -1,8 +1,10 @@
 """Tiles as PyTorch sees them: uint8 tensors; the network normalises them on its own device (see model.py)."""
 
+import atexit
 import os
 import signal
 from collections.abc import Iterator
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -156,3 +158,11 @@ def _stack(items: list[tuple[torch.Tensor, int]]) -> tuple[torch.Tensor, torch.T
 def _outlive_sigterm(_: int) -> None:
     """A SIGTERM to the whole group is for the training to answer, with a checkpoint; its workers end when it does."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+@atexit.register
+def _end_workers() -> None:
+    """At exit multiprocessing sends its children SIGTERM, which the workers outlive, and waits for them: for ever."""
+    for child in active_children():
+        if child.daemon:
+            child.kill()

@@ -1,27 +1,28 @@
 """Image bytes in a few large tar files instead of many small objects.
 
 A shard is a plain tar: `ID.jpg`, and after it `ID.mask.png` where the image has a mask. The manifest holds each
-member's offset and size, so an image is read by one slice of a memory map. A data set version in the store is the
-folder `datasets/DIGEST/`: shards/, manifest.parquet, report.json and, written last, dataset.json with the sha256 of
-every shard; without dataset.json there is no version. The bytes of the shards follow from the digest, so writers of one
-version cannot harm each other; manifest and report also hold the source's file names, which are no part of the digest.
+member's offset and size, so an image is read by one slice of a memory map. Shards are named by their content,
+`shards/SHA256.tar`, so that versions of a growing data set share them. A data set version in the store is the folder
+`datasets/DIGEST/`: manifest, reports and, written last, dataset.json, which lists its shards; without dataset.json
+there is no version. Who packs the same images packs the same shards, so writers of one version cannot harm each other.
 """
 
 import errno
 import fcntl
+import hashlib
 import json
 import mmap
 import shutil
 import tarfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from components.shared.cache import make_room, use
 from components.shared.runtime import InputError
-from components.shared.storage import MissingObjectError, Store, file_digest
+from components.shared.storage import MissingObjectError, Store
 
 COMMIT = "dataset.json"
 SHARD_BYTES = 64 * 2**20
@@ -52,7 +53,7 @@ class Place:
 
 
 def write_shards(members: Iterable[Member], folder: str | Path, limit: int = SHARD_BYTES) -> list[Place]:
-    """Pack images into `folder/00000.tar`, `00001.tar`, …; equal members in equal order give equal files.
+    """Pack images into tar files named by their own sha256; equal members in equal order give equal files.
 
     Args:
         members: Images in the order of packing; consumed one by one, so they need not fit into memory.
@@ -67,55 +68,87 @@ def write_shards(members: Iterable[Member], folder: str | Path, limit: int = SHA
     places: list[Place] = []
     iterator = iter(members)
     member = next(iterator, None)
-    number = 0
     while member is not None:
-        shard = f"{number:05d}.tar"
-        with open(folder / shard, "wb") as file:
-            while member is not None and file.tell() < limit:
+        unnamed: list[Place] = []
+        partial = folder / ".part"
+        with open(partial, "wb") as raw:
+            file = _Hashed(raw)
+            while member is not None and file.position < limit:
                 offset = _append(file, f"{member.sample_id}{member.suffix}", member.image)
-                mask_offset = None
+                mask_offset = mask_size = None
                 if member.mask is not None:
                     mask_offset = _append(file, f"{member.sample_id}.mask{member.mask_suffix}", member.mask)
-                mask_size = None if member.mask is None else len(member.mask)
-                places.append(Place(member.sample_id, shard, offset, len(member.image), mask_offset, mask_size))
+                    mask_size = len(member.mask)
+                unnamed.append(Place(member.sample_id, "", offset, len(member.image), mask_offset, mask_size))
                 member = next(iterator, None)
             file.write(bytes(2 * BLOCK))
-        number += 1
+        shard = f"{file.digest.hexdigest()}.tar"
+        partial.rename(folder / shard)
+        places += [replace(place, shard=shard) for place in unnamed]
     return places
 
 
-def _append(file: BinaryIO, name: str, data: bytes) -> int:
+class _Hashed:
+    """A file being written, its sha256 so far and its length."""
+
+    def __init__(self, file: BinaryIO):
+        self._file, self.digest, self.position = file, hashlib.sha256(), 0
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+        self.digest.update(data)
+        self.position += len(data)
+
+
+def _append(file: _Hashed, name: str, data: bytes) -> int:
     """Write one tar member with constant times and owners; return the offset of its content."""
     info = tarfile.TarInfo(name)
     info.size = len(data)
     file.write(info.tobuf(tarfile.USTAR_FORMAT))
-    offset = file.tell()
+    offset = file.position
     file.write(data)
     file.write(bytes(-len(data) % BLOCK))
     return offset
 
 
-def commit(store: Store, digest: str, folder: str | Path, about: dict[str, Any]) -> None:
+def commit(
+    store: Store, digest: str, folder: str | Path, about: dict[str, Any], earlier: dict[str, int] | None = None
+) -> None:
     """Upload a folder as the data set version `digest`; it exists from the moment its last object is there.
+
+    Where another writer was faster the version stays as it is: images may lie in other shards there.
 
     Args:
         store: Storage root.
         digest: Digest of the manifest.
-        folder: Holds shards/, manifest.parquet and report.json; dataset.json is added to it.
+        folder: Holds shards/ (those that are new), manifest.parquet and the reports.
         about: Facts to keep in dataset.json beside the list of shards.
+        earlier: Size by name of the shards of earlier versions that this one refers to, which are in the store.
     """
     folder = Path(folder)
-    files = {
-        path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": file_digest(path)}
-        for path in sorted((folder / "shards").iterdir())
-    }
-    (folder / COMMIT).write_text(json.dumps({"digest": digest, **about, "files": files}, indent=1), encoding="utf-8")
-    store.put_folder(f"datasets/{digest}", folder, last=COMMIT)
+    shards = (earlier or {}) | {path.name: path.stat().st_size for path in (folder / "shards").iterdir()}
+    contents = {"digest": digest, **about, "shards": dict(sorted(shards.items()))}
+    store.put_folder("shards", folder / "shards")
+    if is_committed(store, digest):
+        return
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        store.put_file(f"datasets/{digest}/{path.name}", path)
+    store.put_bytes(f"datasets/{digest}/{COMMIT}", json.dumps(contents, indent=1).encode())
+
+
+def read_commit(store: Store, digest: str) -> dict[str, Any] | None:
+    """Content of a version's dataset.json; None where the store does not hold that version, whole."""
+    try:
+        contents = json.loads(store.get_bytes(f"datasets/{digest}/{COMMIT}"))
+    except MissingObjectError:
+        return None
+    there = dict(store.list("shards/"))
+    return contents if all(there.get(f"shards/{n}") == size for n, size in contents["shards"].items()) else None
 
 
 def is_committed(store: Store, digest: str) -> bool:
     """Whether the store holds this version, whole."""
-    return store.exists(f"datasets/{digest}/{COMMIT}")
+    return read_commit(store, digest) is not None
 
 
 def fetch(store: Store, digest: str, cache: str | Path, limit: int | None = None) -> Path:
@@ -128,7 +161,7 @@ def fetch(store: Store, digest: str, cache: str | Path, limit: int | None = None
         limit: Largest size of the cache, bytes; versions that no process uses give way to this one. None: no limit.
 
     Returns:
-        Folder for `ShardReader`. Every shard in it had the sha256 that dataset.json tells when it was fetched.
+        Folder for `ShardReader`. Every shard in it had the sha256 that its name tells when it was fetched.
 
     Raises:
         InputError: The store has no such version, or a shard of it is damaged; the version is larger than the limit, or
@@ -148,12 +181,12 @@ def fetch(store: Store, digest: str, cache: str | Path, limit: int | None = None
             contents = store.get_bytes(f"datasets/{digest}/{COMMIT}")
         except MissingObjectError as error:
             raise InputError(f"the store {store.uri} has no data set version {digest}: run ingest first") from error
-        files = json.loads(contents)["files"]
-        needed = sum(about["size"] for about in files.values())
+        shards = json.loads(contents)["shards"]
+        needed = sum(shards.values())
         if limit is not None:
             make_room(target, needed, limit)
         try:
-            store.get_folder(f"datasets/{digest}", partial, {name: about["sha256"] for name, about in files.items()})
+            store.get_folder("shards", partial / "shards", {name: name.removesuffix(".tar") for name in shards})
             (partial / COMMIT).write_bytes(contents)
         except OSError as error:
             shutil.rmtree(partial, ignore_errors=True)
@@ -171,8 +204,9 @@ def _is_whole(folder: Path) -> bool:
     """Whether every shard that dataset.json lists is there with its size; contents were verified when fetched."""
     if not (folder / COMMIT).is_file():
         return False
-    files = json.loads((folder / COMMIT).read_bytes())["files"]
-    return all((folder / n).is_file() and (folder / n).stat().st_size == f["size"] for n, f in files.items())
+    shards = json.loads((folder / COMMIT).read_bytes())["shards"]
+    files = {folder / "shards" / name: size for name, size in shards.items()}
+    return all(path.is_file() and path.stat().st_size == size for path, size in files.items())
 
 
 @contextmanager

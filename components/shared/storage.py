@@ -8,9 +8,11 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,16 @@ DELETE_LIMIT = 1000  # keys in one request, by the S3 protocol
 
 class MissingObjectError(InputError):
     """No object has this key."""
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """What a listing tells of an object: key, size in bytes, entity tag (changes with the content), last change."""
+
+    key: str
+    size: int
+    tag: str
+    changed: datetime
 
 
 class Store:
@@ -46,6 +58,12 @@ class Store:
             buffer = BytesIO()
             self._client.download_fileobj(self.bucket, self._full(key), buffer)
             return buffer.getvalue()
+
+    def get_part(self, key: str, offset: int, size: int) -> bytes:
+        """`size` bytes (at least one) of an object from `offset` on. Raises `MissingObjectError`."""
+        with self._explained(key):
+            wanted = f"bytes={offset}-{offset + size - 1}"
+            return self._client.get_object(Bucket=self.bucket, Key=self._full(key), Range=wanted)["Body"].read()
 
     def put_bytes(self, key: str, data: bytes) -> None:
         """Write an object; it is visible whole or not at all."""
@@ -72,8 +90,8 @@ class Store:
                 self._client.download_fileobj(self.bucket, self._full(key), file)
             if digest and (found := file_digest(partial)) != digest:
                 raise InputError(
-                    f"{self.uri}/{key} is damaged: its sha256 is {found}, not {digest}; delete the object and the "
-                    "version that it belongs to, and write it again"
+                    f"{self.uri}/{key} is damaged: its sha256 is {found}, not {digest}; delete the object, and do "
+                    "again what wrote it"
                 )
             partial.replace(path)
         finally:
@@ -95,13 +113,18 @@ class Store:
 
     def list(self, prefix: str = "") -> list[tuple[str, int]]:
         """Keys that start with `prefix`, with their sizes in bytes, in the order of the keys."""
+        return [(found.key, found.size) for found in self.objects(prefix)]
+
+    def objects(self, prefix: str = "") -> Sequence[StoredObject]:
+        """What is stored under keys that start with `prefix`, in the order of the keys."""
         with self._explained(prefix):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket, Prefix=self._full(prefix)
             )
-            found = [(item["Key"], item["Size"]) for page in pages for item in page.get("Contents", [])]
+            items = [item for page in pages for item in page.get("Contents", [])]
         start = len(self._full(""))
-        return sorted((key[start:], size) for key, size in found)
+        found = [StoredObject(i["Key"][start:], i["Size"], i["ETag"].strip('"'), i["LastModified"]) for i in items]
+        return sorted(found, key=lambda one: one.key)
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; those that do not exist are no error."""

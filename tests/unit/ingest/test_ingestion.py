@@ -72,15 +72,15 @@ def test_another_tile_is_another_version(tiles: Path, store: Store, tmp_path: Pa
 def test_killed_ingestion_leaves_no_version_and_is_simply_repeated(
     tiles: Path, store: Store, tmp_path: Path, monkeypatch
 ) -> None:
-    put_file = Store.put_file
+    put_bytes = Store.put_bytes
 
-    def dying(self: Store, key: str, path: Path) -> None:
+    def dying(self: Store, key: str, data: bytes) -> None:
         if key.endswith("dataset.json"):
             raise KeyboardInterrupt
-        put_file(self, key, path)
+        put_bytes(self, key, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "put_file", dying)
+        patch.setattr(Store, "put_bytes", dying)
         with pytest.raises(KeyboardInterrupt):
             ingest(tiles, store, tmp_path)
     (digest,) = {key.split("/")[1] for key, _ in store.list("datasets/")}

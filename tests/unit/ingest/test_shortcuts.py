@@ -68,7 +68,7 @@ def test_measured_predictors_count_in_either_direction_and_by_source() -> None:
 
 
 def test_grey_levels_are_those_of_the_pixels(tiles: Path) -> None:
-    found, _ = examine([Item(i.path, i.label, folder=tiles) for i in list_items(tiles, "folders")], IngestConfig())
+    found = examine([Item(i.path, i.label, folder=tiles) for i in list_items(tiles, "folders")], IngestConfig())
     for picture in found:
         path = tiles / picture.item.path
         grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).astype(float)

@@ -60,7 +60,7 @@ def test_a_version_in_use_stays_though_the_cache_is_too_large(store: Store, tmp_
     folder = fetch(store, "a", cache, limit)
     fetch_elsewhere(store.uri, "b", cache, limit)
     assert kept(cache) == {"a", "b"}
-    assert (folder / "shards" / "00000.tar").stat().st_size > SIZE
+    assert next((folder / "shards").iterdir()).stat().st_size > SIZE
     fetch(store, "b", cache, limit)
     assert kept(cache) == {"a", "b"}
 

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -81,3 +84,17 @@ def test_resize_averages_when_it_shrinks():
     assert resize(image, 2)[:, :, 0].tolist() == [[200, 200], [0, 0]]
     assert resize(image, 1)[0, 0, 0] == 100
     assert resize(image, 4) is image
+
+
+def test_a_process_that_leaves_its_batches_half_read_ends_all_the_same(store, tmp_path):
+    manifest, *_ = commit_tiny_version(store, tmp_path)
+    folder = fetch(store, manifest.digest, tmp_path / "cache")
+    manifest.table.to_pickle(tmp_path / "rows")
+    script = (
+        "import pandas as pd; from pathlib import Path; from components.shared.dataset import TileDataset, loader\n"
+        f"rows, folder = pd.read_pickle({str(tmp_path / 'rows')!r}), Path({str(folder)!r})\n"
+        "batches = iter(loader(TileDataset(rows, folder, 32), 4, 1))\n"
+        "print(len(next(batches)[1]))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "4\n"

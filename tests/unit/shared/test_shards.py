@@ -90,10 +90,11 @@ def test_version_without_its_commit_marker_does_not_exist(store: Store, tmp_path
 def test_damaged_shard_is_refused_and_never_appears(store: Store, tmp_path: Path) -> None:
     made = version(tmp_path / "made")
     commit(store, "abc", made, {})
-    data = bytearray((made / "shards" / "00001.tar").read_bytes())
+    shard = next((made / "shards").iterdir())
+    data = bytearray(shard.read_bytes())
     data[700] ^= 1
-    store.put_bytes("datasets/abc/shards/00001.tar", bytes(data))
-    with pytest.raises(InputError, match=r"shards/00001\.tar is damaged"):
+    store.put_bytes(f"shards/{shard.name}", bytes(data))
+    with pytest.raises(InputError, match=rf"shards/{shard.name} is damaged"):
         fetch(store, "abc", tmp_path / "cache")
     assert not (tmp_path / "cache" / "abc").exists()
 
@@ -102,8 +103,9 @@ def test_cache_that_lost_a_file_is_fetched_again(store: Store, tmp_path: Path) -
     made = version(tmp_path / "made")
     commit(store, "abc", made, {})
     folder = fetch(store, "abc", tmp_path / "cache")
-    (folder / "shards" / "00000.tar").unlink()
-    (folder / "shards" / "00001.tar").write_bytes(b"cut")
+    first, second, *_ = (folder / "shards").iterdir()
+    first.unlink()
+    second.write_bytes(b"cut")
     fetch(store, "abc", tmp_path / "cache")
     for path in (made / "shards").iterdir():
         assert (folder / "shards" / path.name).read_bytes() == path.read_bytes()
@@ -142,9 +144,9 @@ def test_reader_travels_to_other_processes(tmp_path: Path) -> None:
 
 
 def test_reading_past_the_end_or_from_no_shard_is_refused(tmp_path: Path) -> None:
-    write_shards(members(1), tmp_path / "shards")
-    with pytest.raises(InputError, match=r"00000.tar ends before byte 1000010"):
-        ShardReader(tmp_path).read("00000.tar", 1_000_000, 10)
+    shard = write_shards(members(1), tmp_path / "shards")[0].shard
+    with pytest.raises(InputError, match=f"{shard} ends before byte 1000010"):
+        ShardReader(tmp_path).read(shard, 1_000_000, 10)
     with pytest.raises(InputError, match=r"there is no shard .*00009.tar"):
         ShardReader(tmp_path).read("00009.tar", 0, 10)
 
@@ -155,5 +157,28 @@ def test_commit_marker_tells_the_shards(store: Store, tmp_path: Path) -> None:
     told = json.loads(store.get_bytes("datasets/abc/dataset.json"))
     assert told["digest"] == "abc"
     assert told["images"] == 30
-    sizes = {f"shards/{path.name}": path.stat().st_size for path in (made / "shards").iterdir()}
-    assert {name: about["size"] for name, about in told["files"].items()} == sizes
+    assert told["shards"] == {path.name: path.stat().st_size for path in (made / "shards").iterdir()}
+
+
+def test_version_that_another_writer_committed_first_stays_as_it_is(store: Store, tmp_path: Path) -> None:
+    commit(store, "abc", version(tmp_path / "made"), {})
+    shutil.rmtree(tmp_path / "made")
+    write_shards(members()[:10], tmp_path / "made" / "shards", limit=4_000)
+    (tmp_path / "made" / "manifest.parquet").write_bytes(b"places in other shards")
+    told = store.get_bytes("datasets/abc/dataset.json")
+    commit(store, "abc", tmp_path / "made", {})
+    assert store.get_bytes("datasets/abc/dataset.json") == told
+    assert store.get_bytes("datasets/abc/manifest.parquet") == b"manifest"
+
+
+def test_version_refers_to_shards_of_an_earlier_one(store: Store, tmp_path: Path) -> None:
+    first = write_shards(members()[:10], tmp_path / "first" / "shards")
+    commit(store, "old", tmp_path / "first", {})
+    second = write_shards(members()[10:], tmp_path / "second" / "shards")
+    (shard,) = {place.shard for place in first}
+    commit(store, "new", tmp_path / "second", {}, {shard: (tmp_path / "first" / "shards" / shard).stat().st_size})
+    reader = ShardReader(fetch(store, "new", tmp_path / "cache"))
+    for member, place in zip(members(), first + second, strict=True):
+        assert reader.read(place.shard, place.offset, place.size) == member.image
+    store.delete([f"shards/{shard}"])
+    assert not is_committed(store, "new")

@@ -1,0 +1,208 @@
+"""A source that grows: what is known is neither read nor packed again, and no picture ever changes its group."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from components.ingest.config import IngestConfig
+from components.ingest.examination import Picture
+from components.ingest.ingestion import ingest_dataset
+from components.ingest.layouts import Item
+from components.ingest.selection import Past, Selection, select
+from components.shared.manifest import Manifest, read_manifest
+from components.shared.runtime import InputError
+from components.shared.shards import ShardReader, fetch
+from components.shared.storage import Store
+
+Write = Callable[..., Path]
+
+
+def ingest(data: Path | str, store: Store, tmp_path: Path, **config: object) -> Manifest:
+    parsed = IngestConfig.model_validate({"store": store.uri, "min_images": 5, "max_refused": 0.4, **config})
+    ingest_dataset(str(data), tmp_path / "manifest", tmp_path / "page.html", parsed)
+    return read_manifest(tmp_path / "manifest")
+
+
+def spoil(folder: Path) -> dict[Path, bytes]:
+    """Make every file unreadable as a picture, which size and time of change do not tell; return what was in them."""
+    contents = {}
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        contents[path], status = path.read_bytes(), path.stat()
+        path.write_bytes(bytes(status.st_size))
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    return contents
+
+
+def assert_all_there(manifest: Manifest, contents: dict[str, bytes], store: Store, cache: Path) -> None:
+    reader = ShardReader(fetch(store, manifest.digest, cache))
+    table = manifest.table
+    for path, shard, offset, size in zip(table["path"], table["shard"], table["offset"], table["size"], strict=True):
+        assert reader.read(shard, offset, size) == contents[path]
+
+
+def test_known_files_are_not_read_again(tiles: Path, store: Store, tmp_path: Path, write_tile: Write) -> None:
+    first = ingest(tiles, store, tmp_path)
+    page, before = (tmp_path / "page.html").read_text(), store.list()
+    contents = {path.relative_to(tiles).as_posix(): data for path, data in spoil(tiles).items()}
+    assert ingest(tiles, store, tmp_path).digest == first.digest
+    assert (tmp_path / "page.html").read_text() == page
+    assert store.list() == before
+    contents["crack/new.jpg"] = write_tile(tiles / "crack" / "new.jpg", seed=99).read_bytes()
+    second = ingest(tiles, store, tmp_path)
+    assert len(second.table) == len(first.table) + 1
+    assert_all_there(second, contents, store, tmp_path / "cache")
+    shards = [key for key, _ in store.list("shards/")]
+    assert len(shards) == 2  # the first version's, and one with the new tile
+
+
+def test_known_objects_are_not_fetched_again(
+    tiles: Path, store: Store, tmp_path: Path, write_tile: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = Store(f"{store.uri}/raw/walls")
+    raw.put_folder("now", tiles)
+    source = f"{raw.uri}/now"
+    ingest(source, store, tmp_path)
+    write_tile(tiles / "crack" / "new.jpg", seed=99)
+    write_tile(tiles / "crack" / "p0_1.jpg", seed=98)  # another picture under a name that is known
+    for name in ("new.jpg", "p0_1.jpg"):
+        raw.put_file(f"now/crack/{name}", tiles / "crack" / name)
+    fetched, get_file = [], Store.get_file
+    monkeypatch.setattr(Store, "get_file", lambda self, key, *rest: (fetched.append(key), get_file(self, key, *rest)))
+    manifest = ingest(source, store, tmp_path)
+    assert [key for key in fetched if key.endswith(".jpg")] == ["crack/new.jpg", "crack/p0_1.jpg"]
+    contents = {path.relative_to(tiles).as_posix(): path.read_bytes() for path in tiles.rglob("*.jpg")}
+    assert_all_there(manifest, contents, store, tmp_path / "cache")
+
+
+def test_source_that_lost_and_relabelled_pictures(tiles: Path, store: Store, tmp_path: Path) -> None:
+    ingest(tiles, store, tmp_path)
+    (tiles / "crack" / "p0_1.jpg").unlink()
+    (tiles / "crack" / "p0_3.jpg").rename(tiles / "no_crack" / "p0_3.jpg")
+    table = ingest(tiles, store, tmp_path).table.set_index("path")
+    assert len(table) == 23
+    assert "crack/p0_1.jpg" not in table.index
+    assert table.loc["no_crack/p0_3.jpg", "label"] == 0
+
+
+def test_source_that_grew_between_others_is_known_there_too(
+    tiles: Path, store: Store, tmp_path: Path, write_tile: Write
+) -> None:
+    alone = ingest(tiles, store, tmp_path).table.set_index("sample_id")
+    spoil(tiles)
+    for index in range(12):
+        write_tile(tmp_path / "bridge" / ("crack", "no_crack")[index % 2] / f"{index}.jpg", seed=200 + index)
+    both = ingest(f"{tiles},{tmp_path / 'bridge'}", store, tmp_path).table.set_index("sample_id")
+    assert len(both) == 36
+    pd.testing.assert_frame_equal(both.loc[alone.index], alone)
+
+
+def test_history_that_is_lost_or_damaged_costs_time_only(tiles: Path, store: Store, tmp_path: Path) -> None:
+    first = ingest(tiles, store, tmp_path)
+    (index,) = [key for key, _ in store.list("sources/") if key.endswith("index.parquet")]
+    store.put_bytes(index, b"not parquet")
+    (tiles / "crack" / "p0_1.jpg").rename(tiles / "crack" / "renamed.jpg")
+    assert ingest(tiles, store, tmp_path).digest == first.digest
+    store.delete([key for key, _ in store.list("sources/")])
+    assert ingest(tiles, store, tmp_path).digest == first.digest
+
+
+def test_version_that_lost_a_shard_is_made_again(tiles: Path, store: Store, tmp_path: Path) -> None:
+    first = ingest(tiles, store, tmp_path)
+    store.delete([key for key, _ in store.list("shards/")])
+    contents = {path.relative_to(tiles).as_posix(): path.read_bytes() for path in tiles.rglob("*.jpg")}
+    again = ingest(tiles, store, tmp_path)
+    assert again.digest == first.digest
+    assert_all_there(again, contents, store, tmp_path / "cache")
+
+
+def test_other_parameters_do_not_use_what_was_found_under_these(tiles: Path, store: Store, tmp_path: Path) -> None:
+    ingest(tiles, store, tmp_path)
+    with pytest.raises(InputError, match="no_crack has 12 good images"):
+        ingest(tiles, store, tmp_path, min_images=13)
+    table = ingest(tiles, store, tmp_path, group_pattern=r"^(p\d)_").table
+    assert set(table["group_id"]) == {f"walls:p{number}" for number in range(6)}
+
+
+def test_quarantine_between_groups_is_reported(tiles: Path, store: Store, tmp_path: Path, write_tile: Write) -> None:
+    source = rf"{tiles}?group_pattern=^(p\d)_"
+    before = ingest(source, store, tmp_path).table.set_index("sample_id")["group_id"]
+    (tiles / "crack" / "p0_copy.jpg").write_bytes(write_tile(tmp_path / "x.jpg", seed=21, quality=80).read_bytes())
+    manifest = ingest(source, store, tmp_path)
+    assert manifest.table.set_index("sample_id")["group_id"].equals(before)
+    (key,) = [key for key, _ in store.list("sources/") if key.endswith("report.json")]
+    for _ in range(2):  # the second time nothing has changed, and the report is still that of this state of the source
+        report = json.loads(store.get_bytes(key))
+        assert report["bridges"] == report["sources"][0]["bridges"] == 1
+        assert "crack/p0_copy.jpg" in (tmp_path / "page.html").read_text()
+        assert ingest(source, store, tmp_path).digest == manifest.digest
+
+
+def picture(number: int, thumbnail: np.ndarray, group: str | None = None, path: str = "") -> Picture:
+    item = Item(path or f"{number}.jpg", 0, group=group, source="s")
+    small = thumbnail.clip(0, 255).astype(np.uint8)
+    return Picture(item, f"{number:064x}", ".jpg", None, "", 64, 64, small, 0.0, 0.0, 0.0, 1)
+
+
+def scene(seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.kron(rng.uniform(60, 190, (8, 8)), np.ones((4, 4)))
+
+
+def group_of(selection: Selection) -> dict[int, str]:
+    return {int(p.sample_id, 16): g for p, g in zip(selection.pictures, selection.group_ids, strict=True)}
+
+
+def past_of(selection: Selection) -> Past:
+    names = [p.sample_id for p in selection.pictures]
+    pairs = [(names[a], names[b]) for a, b in selection.near_pairs.tolist()]
+    return Past(dict(zip(names, selection.group_ids, strict=True)), pairs)
+
+
+def test_new_near_duplicate_joins_the_old_group_even_where_its_own_name_is_smaller() -> None:
+    first = select([picture(5, scene(1)), picture(6, scene(2))], 0.97)
+    grown = select([picture(n, scene(s)) for n, s in ((1, 1), (5, 1), (6, 2), (7, 3))], 0.97, past_of(first))
+    assert group_of(grown) == {1: f"{5:064x}", 5: f"{5:064x}", 6: f"{6:064x}", 7: f"{7:064x}"}
+    assert grown.near_pairs.tolist() == [[0, 1]]
+    again = select(list(grown.pictures), 0.97, past_of(grown))
+    assert again.group_ids == grown.group_ids
+    assert again.near_pairs.tolist() == grown.near_pairs.tolist()
+
+
+def test_what_would_join_two_old_groups_goes_to_quarantine_named_with_both() -> None:
+    noise = np.random.default_rng(9).normal(0, 13, (32, 32))
+    left, between, right = scene(1) - noise / 2, scene(1), scene(1) + noise / 2
+    old = [picture(1, left), picture(3, right)]
+    first = select(old, 0.97)
+    assert len(set(first.group_ids)) == 2
+    assert len(set(select([*old, picture(2, between)], 0.97).group_ids)) == 1  # without a past they are one group
+    grown = select([*old, picture(2, between), picture(4, scene(5))], 0.97, past_of(first))
+    assert group_of(grown) == {1: f"{1:064x}", 3: f"{3:064x}", 4: f"{4:064x}"}
+    (refusal,) = grown.bridges
+    assert refusal.item.path == "2.jpg"
+    assert all(group in refusal.reason for group in first.group_ids)
+    once_more = select([*old, picture(2, between), picture(4, scene(5))], 0.97, past_of(grown))
+    assert group_of(once_more) == group_of(grown)
+
+
+def test_tile_of_one_old_photo_that_looks_like_another_goes_to_quarantine() -> None:
+    old = [picture(1, scene(1), "a"), picture(2, scene(2), "b")]
+    first = select(old, 0.97)
+    grown = select(
+        [*old, picture(3, scene(2), "a"), picture(4, scene(4), "a"), picture(5, scene(5), "c")], 0.97, past_of(first)
+    )
+    assert group_of(grown) == {1: "s:a", 2: "s:b", 4: "s:a", 5: "s:c"}
+    assert [refusal.item.path for refusal in grown.bridges] == ["3.jpg"]
+    assert "s:a, s:b" in grown.bridges[0].reason
+
+
+def test_copy_of_an_old_picture_brings_its_new_photo_into_the_group() -> None:
+    old = [picture(1, scene(1), "a")]
+    copy = picture(1, scene(1), "z", path="copy.jpg")
+    grown = select([*old, copy, picture(2, scene(2), "z")], 0.97, past_of(select(old, 0.97)))
+    assert group_of(grown) == {1: "s:a", 2: "s:a"}
+    assert grown.copies == [("copy.jpg", "1.jpg")]
