@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from typing import Any
 from components.shared.runtime import InputError
 
 THREADS = 8
+ATTEMPTS = 4
+PAUSE = 0.2  # seconds before the second attempt, more than doubled before each further one
 DELETE_LIMIT = 1000  # keys in one request, by the S3 protocol
 
 
@@ -61,9 +64,19 @@ class Store:
 
     def get_part(self, key: str, offset: int, size: int) -> bytes:
         """`size` bytes (at least one) of an object from `offset` on. Raises `MissingObjectError`."""
+        from botocore.exceptions import HTTPClientError, IncompleteReadError
+        from s3transfer.exceptions import RetriesExceededError
+
+        wanted = f"bytes={offset}-{offset + size - 1}"
         with self._explained(key):
-            wanted = f"bytes={offset}-{offset + size - 1}"
-            return self._client.get_object(Bucket=self.bucket, Key=self._full(key), Range=wanted)["Body"].read()
+            for attempt in range(ATTEMPTS):  # boto3 itself asks again only until the answer has begun
+                time.sleep(PAUSE * (2**attempt - 1))
+                body = self._client.get_object(Bucket=self.bucket, Key=self._full(key), Range=wanted)["Body"]
+                try:
+                    return body.read()
+                except (HTTPClientError, IncompleteReadError) as error:
+                    cut = error
+            raise RetriesExceededError(cut)
 
     def put_bytes(self, key: str, data: bytes) -> None:
         """Write an object; it is visible whole or not at all."""
@@ -243,7 +256,7 @@ def _client() -> Any:
         s3={"addressing_style": "path"},
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        retries={"mode": "standard", "total_max_attempts": 4},
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
         connect_timeout=5,
         read_timeout=60,
         max_pool_connections=2 * THREADS,
