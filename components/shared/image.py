@@ -22,7 +22,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     EXIF orientation is applied; grey, palette, CMYK and 16-bit images become 8-bit RGB; an alpha channel is dropped.
     JPEG and PNG files with an end go through OpenCV, which is fast but fills what is missing with grey without a word;
     everything else, and whatever OpenCV refuses, goes through Pillow, which is strict. Neither minds a PNG's checksums,
-    so they are verified here. Damage in the middle of other kinds is seen where no decoder can go on, and only there.
+    so they are verified here. Damage in the middle of a JPEG raises nothing: libjpeg warns, and only ingestion listens.
 
     Args:
         data: Content of the file.

@@ -8,10 +8,9 @@ import hashlib
 import os
 import re
 import threading
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
@@ -22,7 +21,6 @@ from components.shared.runtime import InputError
 
 THREADS = 8
 ATTEMPTS = 4
-PAUSE = 0.2  # seconds before the second attempt, more than doubled before each further one
 DELETE_LIMIT = 1000  # keys in one request, by the S3 protocol
 
 
@@ -64,19 +62,17 @@ class Store:
 
     def get_part(self, key: str, offset: int, size: int) -> bytes:
         """`size` bytes (at least one) of an object from `offset` on. Raises `MissingObjectError`."""
-        from botocore.exceptions import HTTPClientError, IncompleteReadError
-        from s3transfer.exceptions import RetriesExceededError
+        from botocore.exceptions import IncompleteReadError, ResponseStreamingError
 
-        wanted = f"bytes={offset}-{offset + size - 1}"
+        def read() -> bytes:
+            wanted = f"bytes={offset}-{offset + size - 1}"
+            return self._client.get_object(Bucket=self.bucket, Key=self._full(key), Range=wanted)["Body"].read()
+
         with self._explained(key):
-            for attempt in range(ATTEMPTS):  # boto3 itself asks again only until the answer has begun
-                time.sleep(PAUSE * (2**attempt - 1))
-                body = self._client.get_object(Bucket=self.bucket, Key=self._full(key), Range=wanted)["Body"]
-                try:
-                    return body.read()
-                except (HTTPClientError, IncompleteReadError) as error:
-                    cut = error
-            raise RetriesExceededError(cut)
+            for _ in range(ATTEMPTS - 1):  # boto3 asks again for whole files only
+                with suppress(IncompleteReadError, ResponseStreamingError):
+                    return read()
+            return read()
 
     def put_bytes(self, key: str, data: bytes) -> None:
         """Write an object; it is visible whole or not at all."""
@@ -201,10 +197,10 @@ class Store:
             raise InputError(
                 f"no credentials for the store {self.uri}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             ) from error
-        except RetriesExceededError as error:
+        except (RetriesExceededError, exceptions.IncompleteReadError, exceptions.ResponseStreamingError) as error:
             raise InputError(
                 f"the connection to {endpoint} was cut again and again while {self.uri}/{key} was fetched: "
-                f"{error.last_exception}; look at the network and the storage server"
+                f"{getattr(error, 'last_exception', error)}; look at the network and the storage server"
             ) from error
         except (exceptions.HTTPClientError, exceptions.ConnectionError) as error:
             raise InputError(
@@ -225,6 +221,11 @@ class Store:
             return InputError(
                 f"{endpoint} refuses access to {self.uri}/{key} ({code}): check AWS_ACCESS_KEY_ID, "
                 "AWS_SECRET_ACCESS_KEY and the rights of that key"
+            )
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
+            return InputError(
+                f"the storage server {endpoint} fails at {error.operation_name} of {self.uri}/{key}, also when asked "
+                f"again: {error.response['Error'].get('Message') or code}; is its disk full? Look at its log"
             )
         return error
 

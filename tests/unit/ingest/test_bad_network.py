@@ -125,17 +125,3 @@ def test_download_that_is_cut_for_ever_leaves_no_version_in_the_cache(
     assert not (tmp_path / "cache" / digest).exists()
     proxy.left = 0
     fetch(Store(store.uri), digest, tmp_path / "cache")
-
-
-@pytest.mark.parametrize(("times", "whole"), [(2, True), (1000, False)])
-def test_part_of_an_object_is_fetched_again_after_a_cut(
-    times: int, whole: bool, store: Store, cutting: Callable[[str, int], Proxy]
-) -> None:
-    content = os.urandom(300_000)
-    store.put_bytes("shard", content)
-    cutting("down", times)
-    if whole:
-        assert Store(store.uri).get_part("shard", 7, 200_000) == content[7:200_007]
-    else:
-        with pytest.raises(InputError, match=r"was cut again and again while .*/shard was fetched"):
-            Store(store.uri).get_part("shard", 7, 200_000)
