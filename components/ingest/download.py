@@ -80,11 +80,11 @@ class Objects:
             parent.mkdir(parents=True, exist_ok=True)
         for one in found:
             (folder / one.key).touch()
-        self._tags = {str(folder / one.key): f"{one.size}-{one.tag}" for one in found}
+        self._tags = {f"{folder}/{one.key}": f"{one.size}-{one.tag}" for one in found}
 
-    def tag(self, path: Path) -> str:
+    def tag(self, path: str) -> str:
         """Size and entity tag of the object that the file stands for."""
-        return self._tags[str(path)]
+        return self._tags[path]
 
     def bring(self, items: Iterable[Item]) -> None:
         """Fetch the objects of items, in parallel, but those that were fetched before."""

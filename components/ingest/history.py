@@ -38,11 +38,13 @@ class Previous:
     """The version that the sources last were part of.
 
     Attributes:
+        digest: Its name; None where there is none.
         past: Its groups and near duplicates.
         places: Where its images lie, by sample_id and mask_id.
         shards: Size by name of its shards.
     """
 
+    digest: str | None
     past: Past
     places: dict[tuple[str, str | None], Place]
     shards: dict[str, int]
@@ -79,7 +81,7 @@ class History:
             committed = read_commit(self._store, told["version"])
             if committed is not None:
                 return self._read_version(told["version"], committed["shards"])
-        return Previous(Past(), {}, {})
+        return Previous(None, Past(), {}, {})
 
     def known(self) -> dict[Item, Picture | Refusal]:
         """Of every file that an earlier ingestion examined and that did not change since: what it found."""
@@ -129,7 +131,7 @@ class History:
         where = zip(*(rows[field.name] for field in fields(Place)), strict=True)
         masks = rows["mask_id"]
         places = {(row[0], mask): Place(*row) for row, mask in zip(where, masks, strict=True)}
-        return Previous(past, places, shards)
+        return Previous(version, past, places, shards)
 
 
 def _columns(data: bytes) -> dict[str, list]:

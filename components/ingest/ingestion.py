@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,13 +98,14 @@ def _make(store: Store, sources: list[Source], history: History, config: IngestC
     progress(1, 2, "storing")
     report = _report(sources, selection, refused, manifest)
     (version / REPORT).write_text(json.dumps(report, indent=1), encoding="utf-8")
-    write_page(report, manifest, selection, _reader(store, places, version), version / PAGE)
+    write_page(report, manifest, selection, _reader(store, selection, places), version / PAGE)
     if not is_committed(store, manifest.digest):
         write_manifest(manifest, version / "manifest.parquet")
         _write_pairs(selection, version / PAIRS)
         used = {place.shard for place in places}
         earlier = {name: size for name, size in previous.shards.items() if name in used}
-        commit(store, manifest.digest, version, {"images": len(manifest.table)}, earlier)
+        about = {"images": len(manifest.table), "previous": previous.digest}
+        commit(store, manifest.digest, version, about, earlier)
     history.remember(manifest.digest, found, [version / REPORT, version / PAGE])
     return manifest.digest
 
@@ -122,17 +124,14 @@ def _bring(sources: list[Source], items: list[Item]) -> None:
         source.bring([item for item in items if item.source == source.name])
 
 
-def _reader(store: Store, places: list[Place], version: Path) -> Callable[[int], bytes]:
-    """Reads the image of a place, by its index, from the new shards or from those in the store."""
+def _reader(store: Store, selection: Selection, places: list[Place]) -> Callable[[int], bytes]:
+    """Reads a picture by its index, from its file where that is here, else from the shard in the store."""
 
     def read(index: int) -> bytes:
-        place = places[index]
-        path = version / "shards" / place.shard
-        if not path.exists():
-            return store.get_part(f"shards/{place.shard}", place.offset, place.size)
-        with open(path, "rb") as file:
-            file.seek(place.offset)
-            return file.read(place.size)
+        picture, place = selection.pictures[index], places[index]
+        with suppress(OSError, InputError):
+            return _read_again(picture.item.folder / picture.item.path, picture.sample_id)
+        return store.get_part(f"shards/{place.shard}", place.offset, place.size)
 
     return read
 

@@ -88,7 +88,7 @@ def _open(uri: SourceUri, config: IngestConfig, scratch: Path) -> Opened:
         with _named(uri):
             objects = Objects(uri.location, content)
             opened = _folder(content, uri, config, _name(uri.location))
-        return replace(opened, tag=_tags(lambda path: objects.tag(opened.folder / path)), bring=objects.bring)
+        return replace(opened, tag=_tags(lambda name: objects.tag(f"{opened.folder}/{name}")), bring=objects.bring)
     if uri.scheme:
         with _named(uri):
             archive = scratch / "archive"
@@ -105,7 +105,7 @@ def _open(uri: SourceUri, config: IngestConfig, scratch: Path) -> Opened:
         items = read_table(path)
         pattern = uri.options.get("group_pattern", config.group_pattern)
         items = items if pattern is None else with_groups(items, pattern)
-        return Opened(path.stem, "table", path.parent, items, _tags(lambda name: _changed(path.parent / name)))
+        return Opened(path.stem, "table", path.parent, items, _tags(lambda name: _changed(f"{path.parent}/{name}")))
     with _named(uri):
         _unpack(path, content, config.max_unpacked, uri.text)
         tag = _changed(path)
@@ -125,7 +125,7 @@ def _folder(folder: Path, uri: SourceUri, config: IngestConfig, name: str) -> Op
     layout, root = find_layout(folder, uri.options.get("layout", config.layout))
     items = list_items(root, layout, uri.options.get("group_pattern", config.group_pattern))
     name = (name or root.resolve().name) if layout == "folders" else layout
-    return Opened(name, layout, root, items, _tags(lambda path: _changed(root / path)))
+    return Opened(name, layout, root, items, _tags(lambda name: _changed(f"{root}/{name}")))
 
 
 def _tags(tag_of: Callable[[str], str]) -> Callable[[Item], str]:

@@ -8,8 +8,10 @@ import pandas as pd
 
 from components.shared.manifest import CLASSES, SPLITS, Splits, make_splits, read_manifest, write_splits
 from components.shared.runtime import InputError
-from components.split.config import SplitConfig
+from components.shared.storage import Store
+from components.split.config import HeldOut, SplitConfig
 from components.split.leaks import check_leaks
+from components.split.lineage import Assignment, assignment_key, earlier_assignment, keep_assignment, look_alikes
 from components.split.report import write_page
 
 STRATUM = ["label", "source", "surface"]
@@ -24,34 +26,68 @@ def assign_splits(
         manifest_path: The version's manifest.
         splits_path: Where to write the splits.
         page_path: Where to write the report, HTML.
-        config: Shares.
-        seed: Decides between equally good assignments; the same seed and manifest give the same splits.
+        config: Shares, or the domain held out for robustness.
+        seed: Decides between equally good assignments. The same seed, manifest and history of the version give the same
+            splits; an image of a version that this one grew from keeps its split.
 
     Raises:
         InputError: A class has fewer groups than there are splits, or a split would have too few images.
     """
-    manifest = read_manifest(manifest_path)
-    _check_groups(manifest.table)
-    chosen = split_groups(manifest.table, config.shares(), seed)
+    manifest, store = read_manifest(manifest_path), Store(config.store)
+    key = assignment_key(config, seed)
+    earlier = earlier_assignment(store, manifest.digest, key)
+    chosen = choose_splits(manifest.table, config, seed, earlier)
     table = pd.DataFrame({"sample_id": manifest.table["sample_id"], "split": manifest.table["group_id"].map(chosen)})
     splits = make_splits(table)
-    check_leaks(manifest, splits)
+    check_leaks(manifest, splits, look_alikes(store, manifest.digest))
     _check_images(manifest.table.merge(splits.table, on="sample_id"), config)
     write_splits(splits, splits_path)
-    write_page(manifest, splits, config.shares(), page_path)
+    write_page(manifest, splits, config, len(set(chosen) & set(earlier)), page_path)
+    keep_assignment(store, manifest.digest, key, chosen)
     return splits
 
 
-def split_groups(table: pd.DataFrame, shares: dict[str, float], seed: int) -> dict[str, str]:
+def choose_splits(table: pd.DataFrame, config: SplitConfig, seed: int, earlier: Assignment) -> Assignment:
+    """Choose a split for each group: the earlier one where it has one; else the held-out domain, or by shares.
+
+    Args:
+        table: Manifest rows.
+        config: Shares, or the domain held out.
+        seed: Of the order among equals.
+        earlier: Groups that were assigned before.
+
+    Raises:
+        InputError: A class has too few groups, or no image is of the domain to hold out.
+    """
+    if isinstance(config.robustness, HeldOut):
+        column, value = config.robustness.column_and_value()
+        held = set(table.loc[table[column] == value, "group_id"])
+        if not held:
+            there = ", ".join(sorted(table[column].unique()))
+            raise InputError(f'robustness holds out {column} "{value}", and no image has it; there are: {there}')
+        earlier = {**dict.fromkeys(sorted(held), "robustness"), **earlier}
+        rest = table[~table["group_id"].isin(held)]
+        _check_groups(rest, tuple(config.shares()), f" outside {column} {value}")
+        kept = {name: split for name, split in earlier.items() if name in held}
+        return kept | split_groups(rest, config.shares(), seed, earlier)
+    _check_groups(table, SPLITS, "")
+    return split_groups(table, config.shares(), seed, earlier)
+
+
+def split_groups(
+    table: pd.DataFrame, shares: dict[str, float], seed: int, earlier: Assignment | None = None
+) -> Assignment:
     """Choose a split for each group.
 
-    Groups are placed one by one, the largest first and equals in an order drawn from the seed, each where it brings
-    the counts per stratum nearest to the wanted ones, measured as chi-square: the sum of (is - wanted)^2 / wanted.
+    Groups that were assigned before stay where they are. The others are placed one by one, the largest first and equals
+    in an order drawn from the seed, each where it brings the counts per stratum nearest to the wanted ones, measured as
+    chi-square: the sum of (is - wanted)^2 / wanted.
 
     Args:
         table: Manifest rows (group_id, label, source, surface).
         shares: Wanted share of the images by split; they sum to 1.
         seed: Of the order.
+        earlier: Split by group_id of groups that were assigned before; may name others too.
 
     Returns:
         Split by group_id.
@@ -66,24 +102,30 @@ def split_groups(table: pd.DataFrame, shares: dict[str, float], seed: int) -> di
     wanted = np.outer(list(shares.values()), totals)  # (splits, strata)
     placed = np.zeros_like(wanted)
     drawn = [hashlib.sha256(f"{seed}:{name}".encode()).hexdigest() for name in names]
-    chosen = {}
-    for index in sorted(range(len(names)), key=lambda i: (-sizes[i].sum(), drawn[i])):
+    order = list(shares)
+    known = {name: split for name, split in (earlier or {}).items() if split in order}
+    chosen = {name: known[name] for name in names if name in known}
+    for index, name in enumerate(names):
+        if name in chosen:
+            placed[order.index(chosen[name])] += sizes[index]
+    new = [index for index, name in enumerate(names) if name not in chosen]
+    for index in sorted(new, key=lambda i: (-sizes[i].sum(), drawn[i])):
         group = sizes[index]
         change = (group * (2 * (placed - wanted) + group) / wanted).sum(axis=1)
         best = int(change.round(9).argmin())  # rounded, so that every machine sees the same ties
         placed[best] += group
-        chosen[names[index]] = list(shares)[best]
+        chosen[names[index]] = order[best]
     return chosen
 
 
-def _check_groups(table: pd.DataFrame) -> None:
+def _check_groups(table: pd.DataFrame, splits: tuple[str, ...], where: str) -> None:
     for label, name in enumerate(CLASSES):
         groups = sorted(table.loc[table["label"] == label, "group_id"].unique())
-        if len(groups) < len(SPLITS):
+        if len(groups) < len(splits):
             photos = {0: "no photos", 1: "one photo"}.get(len(groups), f"only {len(groups)} photos")
             raise InputError(
-                f"{name} has {photos} ({', '.join(groups)}), and {len(SPLITS)} splits need one each, so it cannot be "
-                "split without leaks; add photos of this class, or data of another source"
+                f"{name} has {photos}{where} ({', '.join(groups)}), and {len(splits)} splits need one each, so it "
+                "cannot be split without leaks; add photos of this class, or data of another source"
             )
 
 

@@ -2,7 +2,24 @@
 
 from pydantic import Field, model_validator
 
-from components.shared.config import StepConfig
+from components.shared.config import Config, StepConfig
+
+
+class HeldOut(Config):
+    """A domain that no training image comes from: one surface, or one source."""
+
+    surface: str | None = Field(default=None, description="deck, pavement, wall or unknown")
+    source: str | None = Field(default=None, description="name of a source, as the data set report lists it")
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> "HeldOut":
+        if (self.surface is None) == (self.source is None):
+            raise ValueError("give either surface or source")
+        return self
+
+    def column_and_value(self) -> tuple[str, str]:
+        """The manifest's column, and its value in the domain."""
+        return ("surface", self.surface) if self.surface is not None else ("source", self.source or "")
 
 
 class SplitConfig(StepConfig):
@@ -10,16 +27,23 @@ class SplitConfig(StepConfig):
 
     val: float = Field(default=0.1, gt=0, lt=1, description="share of the images")
     test: float = Field(default=0.1, gt=0, lt=1, description="share of the images")
-    robustness: float = Field(default=0.1, gt=0, lt=1, description="share of the images")
+    robustness: float | HeldOut = Field(
+        default=0.1,
+        description="share of the images; or a whole domain held out, such as {surface: wall}, and the others share "
+        "what is left",
+    )
     min_images: int = Field(default=5, ge=1, description="fewest images of each class in each split")
 
     @model_validator(mode="after")
     def _leave_some_to_train(self) -> "SplitConfig":
-        if self.val + self.test + self.robustness > 0.9:
+        if isinstance(self.robustness, float) and not 0 < self.robustness < 1:
+            raise ValueError("robustness must lie between 0 and 1")
+        if self.shares()["train"] < 0.1 - 1e-9:
             raise ValueError("val, test and robustness leave less than 0.1 to train")
         return self
 
     def shares(self) -> dict[str, float]:
-        """Share of each split, in the order of `components.shared.manifest.SPLITS`."""
-        train = 1 - self.val - self.test - self.robustness
-        return {"train": train, "val": self.val, "test": self.test, "robustness": self.robustness}
+        """Share by split, of all images or, with a domain held out, of those outside it; they sum to 1."""
+        held = {"robustness": self.robustness} if isinstance(self.robustness, float) else {}
+        train = 1 - self.val - self.test - sum(held.values())
+        return {"train": train, "val": self.val, "test": self.test, **held}

@@ -2,19 +2,23 @@
 
 from pathlib import Path
 
+import pandas as pd
+
 from components.shared.manifest import CLASSES, SPLITS, Manifest, Splits
 from components.shared.page import Page
+from components.split.config import HeldOut, SplitConfig
 
 NOTABLE = 0.02  # share of the images that a split may be off without a word
 
 
-def write_page(manifest: Manifest, splits: Splits, shares: dict[str, float], path: str | Path) -> None:
+def write_page(manifest: Manifest, splits: Splits, config: SplitConfig, earlier: int, path: str | Path) -> None:
     """Write what each split is made of as one HTML page.
 
     Args:
         manifest: The data set version.
         splits: Its assignment.
-        shares: Wanted share of the images by split.
+        config: Wanted shares, or the domain held out.
+        earlier: Groups that an earlier version had assigned.
         path: File to write.
     """
     table = manifest.table.merge(splits.table, on="sample_id")
@@ -24,6 +28,9 @@ def write_page(manifest: Manifest, splits: Splits, shares: dict[str, float], pat
         "pictures that look the same) is never divided; classes, sources and surfaces are spread evenly. Checked: no "
         "leaks."
     )
+    if earlier:
+        page.text(f"{earlier} groups were assigned in an earlier version of the data set, and stayed where they were.")
+    shares = _wanted(table, config)
     rows, notes = [], []
     for split in SPLITS:
         part = table[table["split"] == split]
@@ -33,8 +40,9 @@ def write_page(manifest: Manifest, splits: Splits, shares: dict[str, float], pat
         if abs(share - shares[split]) > NOTABLE:
             sizes = table.groupby("group_id").size()
             notes.append(
-                f"{split} has {share:.1%} of the images instead of {shares[split]:.1%}, because groups stay whole and "
-                f"the largest of the {len(sizes)}, {sizes.idxmax()}, has {int(sizes.max())} images."
+                f"{split} has {share:.1%} of the images instead of {shares[split]:.1%}, because groups stay whole"
+                f"{' and where they were' if earlier else ''}; the largest of the {len(sizes)}, {sizes.idxmax()}, has "
+                f"{int(sizes.max())} images ({sizes.max() / len(table):.1%})."
             )
     page.table(["split", "images", "share", "wanted", "groups", *CLASSES], rows, "Composition")
     for note in notes:
@@ -46,3 +54,11 @@ def write_page(manifest: Manifest, splits: Splits, shares: dict[str, float], pat
     ]
     page.table(["source", "surface", "class", *SPLITS], rows, "Images by source, surface and class")
     page.write(path)
+
+
+def _wanted(table: pd.DataFrame, config: SplitConfig) -> dict[str, float]:
+    """Share of all images by split; with a domain held out, the other splits share what is left."""
+    if not isinstance(config.robustness, HeldOut):
+        return config.shares()
+    held = float((table["split"] == "robustness").mean())
+    return {split: share * (1 - held) for split, share in config.shares().items()} | {"robustness": held}

@@ -78,7 +78,7 @@ def test_a_full_disk_is_explained_and_leaves_nothing(
     put(store, "a")
 
     def full(self: Store, prefix: str, folder: Path, digests: dict[str, str]) -> None:
-        folder.mkdir()
+        folder.mkdir(parents=True)
         (folder / "half").write_bytes(b"x")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

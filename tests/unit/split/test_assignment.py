@@ -1,5 +1,6 @@
 """Splits: whole groups, the wanted shares in every stratum, the same for the same seed, and clear refusals."""
 
+import json
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from components.shared.manifest import SPLITS, make_manifest, make_splits, read_splits, rows_of, write_manifest
 from components.shared.runtime import InputError
+from components.shared.storage import Store
 from components.split.assignment import assign_splits, split_groups
 from components.split.config import SplitConfig
 from components.split.leaks import LeakError, check_leaks
@@ -47,9 +49,10 @@ def shares_of(frame: pd.DataFrame, chosen: dict[str, str]) -> pd.Series:
     return frame["group_id"].map(chosen).value_counts(normalize=True).reindex(SPLITS, fill_value=0.0)
 
 
-def assign(frame: pd.DataFrame, folder: Path, config: SplitConfig | None = None, seed: int = 0) -> pd.DataFrame:
+def assign(frame: pd.DataFrame, folder: Path, s3: str, seed: int = 0, **parameters: object) -> pd.DataFrame:
     write_manifest(make_manifest(frame), folder / "manifest")
-    assign_splits(folder / "manifest", folder / "splits", folder / "page.html", config or SplitConfig(), seed)
+    config = SplitConfig.model_validate({"store": s3, **parameters})
+    assign_splits(folder / "manifest", folder / "splits", folder / "page.html", config, seed)
     return frame.merge(read_splits(folder / "splits").table, on="sample_id")
 
 
@@ -96,11 +99,11 @@ def test_whatever_the_groups_the_checker_finds_no_leak(labels: list[list[int]], 
     assert np.abs(shares_of(frame, chosen) - pd.Series(SHARES)).max() <= 2 * largest / len(frame) + 0.02
 
 
-def test_files_hold_the_same_splits_every_time(tmp_path: Path) -> None:
+def test_files_hold_the_same_splits_every_time(s3: str, tmp_path: Path) -> None:
     frame = table([(f"g{i}", [0, 1]) for i in range(100)])
-    assigned = assign(frame, tmp_path, seed=7)
+    assigned = assign(frame, tmp_path, s3, seed=7)
     first = (tmp_path / "splits").read_bytes()
-    assign(frame, tmp_path, seed=7)
+    assign(frame, tmp_path, s3, seed=7)
     assert (tmp_path / "splits").read_bytes() == first
     counts = assigned.groupby("split").size()
     assert dict(counts) == {"train": 140, "val": 20, "test": 20, "robustness": 20}
@@ -109,30 +112,30 @@ def test_files_hold_the_same_splits_every_time(tmp_path: Path) -> None:
     assert "140" in (tmp_path / "page.html").read_text()
 
 
-def test_class_of_one_photo_is_refused(tmp_path: Path) -> None:
+def test_class_of_one_photo_is_refused(s3: str, tmp_path: Path) -> None:
     frame = table([("deck/7001", [0] * 50 + [1] * 10), *((f"deck/700{i}", [1] * 10) for i in range(2, 7))])
     with pytest.raises(InputError, match=r"no_crack has one photo \(deck/7001\).* cannot be split without leaks; add"):
-        assign(frame, tmp_path)
+        assign(frame, tmp_path, s3)
     assert not (tmp_path / "splits").exists()
 
 
-def test_class_of_three_photos_is_refused(tmp_path: Path) -> None:
+def test_class_of_three_photos_is_refused(s3: str, tmp_path: Path) -> None:
     frame = table([*((f"a{i}", [0, 1]) for i in range(3)), *((f"b{i}", [0]) for i in range(20))])
     with pytest.raises(InputError, match=r"crack has only 3 photos \(a0, a1, a2\)"):
-        assign(frame, tmp_path)
+        assign(frame, tmp_path, s3)
 
 
-def test_too_few_images_for_a_split_are_refused(tmp_path: Path) -> None:
+def test_too_few_images_for_a_split_are_refused(s3: str, tmp_path: Path) -> None:
     frame = table([(f"g{i}", [i % 2]) for i in range(40)])
     with pytest.raises(
         InputError, match="too few images: the split val would have 2 of class no_crack, and min_images"
     ):
-        assign(frame, tmp_path)
+        assign(frame, tmp_path, s3)
 
 
-def test_share_that_is_off_is_explained(tmp_path: Path) -> None:
+def test_share_that_is_off_is_explained(s3: str, tmp_path: Path) -> None:
     groups = [("giant", [0, 1] * 400), *((f"g{i}", [0, 1] * 5) for i in range(12))]
-    assign(table(groups), tmp_path)
+    assign(table(groups), tmp_path, s3)
     page = (tmp_path / "page.html").read_text()
     assert "instead of 70.0%" in page
     assert "giant" in page
@@ -164,4 +167,94 @@ def test_real_deck_tiles_of_one_uncracked_photo_are_refused(real_data: Path, sto
         pytest.skip(f"no SDNET2018 tiles at {root}")
     ingest_dataset(str(root), tmp_path / "manifest", tmp_path / "page.html", IngestConfig(store=store.uri))
     with pytest.raises(InputError, match=r"no_crack has one photo \(sdnet2018:deck/7001\)"):
-        assign_splits(tmp_path / "manifest", tmp_path / "splits", tmp_path / "page.html", SplitConfig(), 1)
+        assign_splits(
+            tmp_path / "manifest", tmp_path / "splits", tmp_path / "page.html", SplitConfig(store=store.uri), 1
+        )
+
+
+def grown(frame: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
+    """The frame and more: tiles of its photos, and new photos, together that share of it."""
+    rng = np.random.default_rng(seed)
+    number = int(share * len(frame))
+    more = table([(f"new{i // 6}", [i % 2]) for i in range(number)], surface="deck")
+    known = rng.choice(frame["group_id"], number // 3)
+    more.loc[: len(known) - 1, "group_id"] = known
+    return pd.concat([frame, more], ignore_index=True)
+
+
+def version(store: Store, frame: pd.DataFrame, previous: str | None) -> str:
+    digest = make_manifest(frame).digest
+    store.put_bytes(f"datasets/{digest}/dataset.json", json.dumps({"previous": previous}).encode())
+    return digest
+
+
+@pytest.mark.parametrize("parameters", [{}, {"robustness": {"surface": "deck"}}])
+def test_no_image_moves_when_the_data_set_grows(store: Store, s3: str, tmp_path: Path, parameters: dict) -> None:
+    frame = pd.concat(
+        [
+            table([(f"g{i}", [i % 2] * (1 + i % 4)) for i in range(240)]),
+            table([(f"d{i}", [i % 2]) for i in range(60)], "deck"),
+        ],
+        ignore_index=True,
+    )
+    previous = version(store, frame, None)
+    first = before = assign(frame, tmp_path, s3, seed=3, **parameters)
+    for share, seed in ((0.1, 1), (0.5, 2)):
+        bigger = grown(before.drop(columns="split"), share, seed)
+        bigger["sample_id"] = [
+            sha256(f"{seed}{i}".encode()).hexdigest() if pd.isna(s) else s
+            for i, s in enumerate(bigger["sample_id"].where(~bigger["sample_id"].duplicated()))
+        ]
+        previous = version(store, bigger, previous)
+        after = assign(bigger, tmp_path, s3, seed=3, **parameters)
+        both = before.merge(after, on="sample_id", suffixes=("", "_after"))
+        assert len(both) == len(before)
+        assert (both["split"] == both["split_after"]).all()
+        assert after.groupby("group_id")["split"].nunique().max() == 1
+        before = after
+    if not parameters:
+        shares = before["split"].value_counts(normalize=True)
+        assert np.abs(shares - pd.Series(SHARES)).max() <= 0.02
+    assert "stayed where they were" in (tmp_path / "page.html").read_text()
+    other = assign(first.drop(columns="split"), tmp_path, s3, seed=4, **parameters)  # another seed has no past
+    assert (
+        other.sort_values("sample_id")["split"].to_numpy() != first.sort_values("sample_id")["split"].to_numpy()
+    ).any()
+
+
+def test_a_domain_is_held_out_whole_and_the_rest_shares_what_is_left(s3: str, tmp_path: Path) -> None:
+    frame = pd.concat(
+        [table([(f"{surface}{i}", [i % 2] * 3) for i in range(80)], surface) for surface in ("deck", "wall")],
+        ignore_index=True,
+    )
+    assigned = assign(frame, tmp_path, s3, robustness={"surface": "wall"})
+    assert set(assigned.loc[assigned["split"] == "robustness", "surface"]) == {"wall"}
+    rest = assigned[assigned["surface"] == "deck"]["split"].value_counts(normalize=True)
+    assert rest.to_dict() == pytest.approx({"train": 0.8, "val": 0.1, "test": 0.1}, abs=0.02)
+    page = (tmp_path / "page.html").read_text()
+    assert "instead of" not in page
+    with pytest.raises(InputError, match='holds out source "moon", and no image has it; there are: walls'):
+        assign(frame, tmp_path, s3, robustness={"source": "moon"})
+    with pytest.raises(InputError, match="no_crack has no photos outside source walls"):
+        assign(frame, tmp_path, s3, robustness={"source": "walls"})
+
+
+@pytest.mark.parametrize("robustness", [{}, {"surface": "wall", "source": "walls"}])
+def test_one_domain_is_held_out(robustness: dict) -> None:
+    with pytest.raises(ValueError, match="give either surface or source"):
+        SplitConfig.model_validate({"robustness": robustness})
+
+
+def test_look_alikes_in_different_splits_are_a_leak_whatever_their_groups(
+    s3: str, store: Store, tmp_path: Path
+) -> None:
+    frame = table([(f"g{i}", [i % 2] * 4) for i in range(60)])
+    assigned = assign(frame, tmp_path, s3)
+    one, other = (assigned.loc[assigned["split"] == split, "sample_id"].iloc[0] for split in ("train", "test"))
+    pairs = pd.DataFrame({"first": [one], "second": [other]})
+    pairs.to_parquet(tmp_path / "pairs")
+    store.put_file(f"datasets/{make_manifest(frame).digest}/near_duplicates.parquet", tmp_path / "pairs")
+    with pytest.raises(
+        LeakError, match=r"1 pairs that look the same .* the first: walls/\d+.jpg in train and walls/\d+"
+    ):
+        assign(frame, tmp_path, s3)
