@@ -179,7 +179,7 @@ def _make_challenger(name: str) -> None:
     """Let the alias follow the newest checked version, also when another pipeline registers at the same time."""
     aliased, newest = None, _newest_checked(name)
     while aliased != newest:
-        tracking.client().set_registered_model_alias(name, tracking.CHALLENGER, str(newest))
+        tracking.put(tracking.client().set_registered_model_alias, name, tracking.CHALLENGER, str(newest))
         aliased, newest = newest, _newest_checked(name)
 
 

@@ -1,4 +1,6 @@
 import json
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import mlflow
 import numpy as np
@@ -59,6 +61,17 @@ def test_a_job_registers_once_though_cut_short_and_the_newest_is_challenger(winn
     versions = {version.version: version.tags for version in client.search_model_versions("name='crack-classifier'")}
     assert {number: tags[tracking.JOB] for number, tags in versions.items()} == {1: "job-1", 2: "job-2"}
     assert all(tags[tracking.CHECKED] == tags[tracking.VERDICT] == "passed" for tags in versions.values())
+
+
+def test_two_pipelines_that_register_at_once_give_two_versions_and_the_newer_is_challenger(winner):
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pipelines:
+        records = [pipelines.submit(register_winner, *winner, job=job) for job in ("job-1", "job-2")]
+        assert {record.result()["version"] for record in records} == {"1", "2"}
+    versions = tracking.client().search_model_versions("name='crack-classifier'")
+    assert {version.tags[tracking.JOB] for version in versions} == {"job-1", "job-2"}
+    assert [version.tags[tracking.CHECKED] for version in versions] == ["passed", "passed"]
+    assert all(version.source.startswith("models:/") for version in versions)
+    assert tracking.version_by_alias("crack-classifier", "challenger") == "2"
 
 
 def test_a_version_that_answers_otherwise_than_measured_gets_no_alias(winner):
