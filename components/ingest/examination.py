@@ -25,7 +25,7 @@ BATCH = 64
 SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be very many
 class Picture:
     """A file that is a good picture.
 

@@ -22,6 +22,7 @@ from components.ingest.report import write_page
 from components.ingest.selection import Selection, select
 from components.ingest.shortcuts import audit_shortcuts
 from components.ingest.sources import Source, open_sources
+from components.ingest.uri import parse_sources
 from components.shared.manifest import CLASSES, Manifest, make_manifest, write_manifest
 from components.shared.runtime import InputError, log, progress, warn
 from components.shared.shards import Member, Place, commit, is_committed, write_shards
@@ -57,9 +58,12 @@ def ingest_dataset(data_uri: str, manifest_path: str | Path, page_path: str | Pa
     store = Store(config.store)
     scratch = Path(tempfile.mkdtemp(prefix="ingest-"))
     try:
-        sources = open_sources(data_uri, config, scratch)
-        history = History(store, sources, config)
-        digest = history.unchanged() or _make(store, sources, history, config, scratch)
+        uris = parse_sources(data_uri)
+        history = History(store, uris, config)
+        digest = history.unchanged_archives()
+        if digest is None:
+            sources = open_sources(uris, config, scratch)
+            digest = history.unchanged(sources) or _make(store, sources, history, config, scratch)
         log.info("the data set version is %s", digest)
         store.get_file(f"datasets/{digest}/manifest.parquet", manifest_path)
         store.get_file(f"{history.folder}/{PAGE}", page_path)
@@ -107,13 +111,13 @@ def _make(store: Store, sources: list[Source], history: History, config: IngestC
         earlier = {name: size for name, size in previous.shards.items() if name in used}
         about = {"images": len(manifest.table), "previous": previous.digest}
         commit(store, manifest.digest, version, about, earlier)
-    history.remember(manifest.digest, found, [version / REPORT, version / PAGE])
+    history.remember(manifest.digest, sources, found, [version / REPORT, version / PAGE])
     return manifest.digest
 
 
 def _examine(sources: list[Source], history: History, config: IngestConfig) -> list[Picture | Refusal]:
     """What is in every file, in the order of the sources' items; only those without a history are looked at."""
-    known = history.known()
+    known = history.known(sources)
     new = [item for source in sources for item in source.items if item not in known]
     _bring(sources, new)
     known.update(zip(new, examine(new, config), strict=True))

@@ -16,7 +16,7 @@ from pathlib import Path
 from components.shared.runtime import InputError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be very many
 class Item:
     """One labelled file of a source.
 

@@ -117,6 +117,17 @@ def test_web_archive_is_fetched_again_after_a_cut_and_a_server_error(
     assert set(manifest.table["source"]) == {"walls"}
 
 
+def test_web_archive_that_is_known_is_not_fetched_again(
+    tiles: Path, store: Store, tmp_path: Path, serve: Serve
+) -> None:
+    body = zipped(tiles, tmp_path / "walls.zip").read_bytes()
+    source = f"{serve((200, body, len(body)), (404, b'', 0))}#sha256={hashlib.sha256(body).hexdigest()}"
+    first, _ = ingest(source, store, tmp_path)
+    assert ingest(source, store, tmp_path)[0].digest == first.digest
+    with pytest.raises(InputError, match="the server answers 404"):
+        ingest(source, store, tmp_path, min_images=6)
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
