@@ -138,6 +138,9 @@ promote: $(READY) ## Make a version champion (VERSION=number BY=name WHY=text)
 rollback: $(READY) ## Make the previous champion champion again (BY=name WHY=text)
 	@$(BIN)/crack-pipeline rollback --by '$(BY)' --why '$(WHY)' $(REGISTRY)
 
+gc: $(READY) ## List what the store holds in vain (DAYS=30 DELETE=1 PARAMS=file, or the workdir's)
+	@$(BIN)/crack-pipeline gc --params '$(PARAMS)' $(if $(DAYS),--days '$(DAYS)') $(if $(DELETE),--delete) $(REGISTRY)
+
 clean: ## Remove build output and caches; the workdir and .venv stay
 	rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
