@@ -114,6 +114,9 @@ bench-explain: $(READY) ## Time KernelSHAP in batches against the network called
 simulate: $(READY) ## Error rates of verdicts and coverage of intervals, by simulation (minutes)
 	@for script in tests/bench/simulate_*.py; do $(BIN)/python "$$script" || exit 1; done
 
+bench-data: $(READY) ## Near duplicates, speed and memory of ingestion, beside rclone and boto3 (FULL=1: 100,000 tiles)
+	@$(BIN)/python tests/bench/bench_data.py $(if $(FULL),--full)
+
 fuzz: $(READY) ## Feed thousands of damaged files and checkpoints to what reads them (minutes)
 	@for script in tests/bench/fuzz_*.py; do $(BIN)/python "$$script" || exit 1; done
 

@@ -22,6 +22,7 @@ from components.shared.runtime import InputError
 BUCKET = "crack"
 MLFLOW_ARTIFACTS = f"s3://{BUCKET}/mlflow"
 LOOPBACK = "127.0.0.1"
+DAY = 86_400  # seconds
 
 
 @contextlib.contextmanager
@@ -87,6 +88,7 @@ def embedded_stack(workdir: Path) -> Iterator[dict[str, str]]:
     """
     folder = workdir / "s3"
     (folder / BUCKET).mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(folder)
     access, secret = secrets.token_hex(10), secrets.token_hex(20)
     port = free_port()
     log = workdir / "s3.log"
@@ -97,6 +99,13 @@ def embedded_stack(workdir: Path) -> Iterator[dict[str, str]]:
     with guarded([*command, str(folder)], log, {**os.environ, **keys}) as server:
         wait_for_port(port, server, log)
         yield _environment(f"http://{LOOPBACK}:{port}", access, secret, tracking_uri(workdir))
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what uploads in parts left in rclone's temporary files when they were killed a day ago or earlier."""
+    for path in folder.rglob(".rclone_temp_multipart_*"):
+        if path.stat().st_mtime < time.time() - DAY:
+            path.unlink(missing_ok=True)
 
 
 def tracking_uri(workdir: Path) -> str:

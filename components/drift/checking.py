@@ -23,7 +23,12 @@ ADVICE = {
     "retrain": "Label some of these images and retrain: on images like these, the champion's measured scores are void.",
     "skipped": "Nothing is known of these images: collect more.",
 }
+ALONE = (
+    "Every production image counts as a photo of its own. If they are tiles of fewer photos, the verdict finds drift "
+    "too easily: name the photos by `collect.group_pattern`."
+)
 FARTHEST = 10  # photos in the table
+REFERENCE, PRODUCTION = "training sample", "production images"
 
 
 def check_drift(
@@ -62,7 +67,7 @@ def check_drift(
     keep(store, verdict, job)
     for key, value in verdict.tags.items():
         tracking.client().set_model_version_tag(config.model_name, version, key, value)
-    sides = {"training sample": reference, "production images": observed}
+    sides = {REFERENCE: reference, PRODUCTION: observed}
     _write_page(out["page"], verdict, shifts, sides, earlier(store, config.model_name), config)
     if why:
         write_skipped(out["evidently"], "Evidently's report", why)
@@ -105,6 +110,9 @@ def _write_page(
     if shifts:
         page.heading("Tests")
         add_comparison(page, config, shifts, sides)
+        photos = sides[PRODUCTION].groups
+        if len(set(photos)) == len(photos):
+            page.text(ALONE)
         page.heading("Photos farthest from the training sample")
         page.text("Distance: root mean square of the image features' z-scores, mean over the photo; about 1 is usual.")
         page.table(["photo", "images", "distance"], _farthest(*sides.values()))

@@ -120,6 +120,7 @@ def _draw(shifts: list[Shift], reference: pd.DataFrame, current: pd.DataFrame) -
             axis.hist(values, bins, density=True, histtype="step", label=name)
         axis.set_title(spoken(shift.name) + (" (drift)" if shift.drifted else ""), fontsize=9)
         axis.tick_params(labelsize=7)
+        axis.locator_params(axis="x", nbins=5)
         axis.set_yticks([])
     for axis in axes[len(ordered) :]:
         axis.set_axis_off()

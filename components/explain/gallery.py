@@ -28,11 +28,11 @@ INTRODUCTION = (
 )
 MEASURED = (
     "Measured for the class crack on {n} cracked images of the robustness split, drawn at random. *Pointing game*: "
-    "the map's peak hits the crack. *Energy*: share of the map on the crack, and its ratio to the crack's area. *IoU*: "
-    "best overlap at any cut of the map. *Deletion* (lower is better) and *insertion* (higher is better): area under "
-    "P(crack) while the marked pixels are hidden or shown first. *ROAD*: how much more P(crack) falls when the marked "
-    "pixels are painted over than when the least marked are; 0 is chance. Brackets are 95 % intervals by bootstrap "
-    "over groups."
+    "the map's peak, or the share of its highest region, hits the crack. *Energy*: share of the map on the crack, and "
+    "its ratio to the crack's area. *IoU*: best overlap at any cut of the map. *Deletion* (lower is better) and "
+    "*insertion* (higher is better): area under P(crack) while the marked pixels are hidden or shown first. *ROAD*: "
+    "how much more P(crack) falls when the marked pixels are painted over than when the least marked are; 0 is chance. "
+    "Brackets are 95 % intervals by bootstrap over groups."
 )
 
 
@@ -145,7 +145,8 @@ def conclusion(found: dict[str, Measurement], method: str) -> tuple[str, bool]:
             claim = "is **in part better, in part worse than a plain edge filter**, so it is not to be relied on"
     elif worse:
         claim = "explains **less than a plain edge filter**"
-    return f"{TITLES[method]} {claim}: {'; '.join(verdicts)}.", better and not worse
+    details = "; ".join(verdicts)
+    return f"{TITLES[method]} {claim}.\n\n{details[0].upper()}{details[1:]}.", better and not worse
 
 
 def _verdict(gain: Measurement) -> str:

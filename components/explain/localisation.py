@@ -9,15 +9,18 @@ import numpy as np
 
 
 def pointing_game(maps: np.ndarray, masks: np.ndarray, tolerance: float) -> np.ndarray:
-    """1 where a map's highest pixel lies within `tolerance` pixels of the crack, else 0.
+    """Chance that a map's highest pixel lies within `tolerance` pixels of the crack.
+
+    It is 1 or 0 where one pixel is the highest; a map of regions, such as KernelSHAP's, has many, of which none is
+    preferred.
 
     Source: Zhang et al. 2018, "Top-down neural attention by excitation backprop", section 4.1.
     """
     hits = np.zeros(len(maps))
     for index, (single, mask) in enumerate(zip(maps, masks, strict=True)):
         distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        top = np.unravel_index(single.argmax(), single.shape)
-        hits[index] = single.max() > 0 and mask.any() and distance[top] <= tolerance
+        if single.max() > 0 and mask.any():
+            hits[index] = (distance[single == single.max()] <= tolerance).mean()
     return hits
 
 

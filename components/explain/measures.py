@@ -13,7 +13,7 @@ from components.explain.faithfulness import blurred, perturbation_curves, road
 from components.explain.grad_cam import Target, find_target, grad_cam
 from components.explain.kernel_shap import Margin, find_regions, kernel_shap, mean_colour
 from components.explain.localisation import best_iou, energy_inside, energy_ratio, pointing_game
-from components.shared.intervals import draw_groups, group_codes, interval, leave_one_out
+from components.shared.intervals import Scale, draw_groups, group_codes, interval, leave_one_out
 from components.shared.measurements import Measurement
 from components.shared.model import Network, build_network
 
@@ -22,6 +22,12 @@ BASELINES = ("random_map", "edge_filter")
 LOCALISATION = ("pointing_game", "energy_inside", "energy_ratio", "best_iou")
 FAITHFULNESS = ("deletion_auc", "insertion_auc", "road")
 LOWER_IS_BETTER = {"deletion_auc"}
+SCALES: dict[str, Scale] = {  # of the measures' means; what is not named here is a difference
+    **dict.fromkeys(("pointing_game", "energy_inside", "best_iou", "deletion_auc", "insertion_auc", "empty"), "share"),
+    **dict.fromkeys(("noise_stability", "random_weights_similarity"), "signed"),
+    **dict.fromkeys(("baseline_similarity", "coalitions_similarity"), "signed"),
+    "energy_ratio": "loss",
+}
 _CORRELATION = "rank correlation with the map of"
 
 
@@ -192,7 +198,9 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.divide((centred[0] * centred[1]).sum(axis=1), scale, out=np.zeros(len(first)), where=scale > 0)
 
 
-def mean_interval(values: np.ndarray, groups: np.ndarray, resamples: int) -> tuple[float, float | None, float | None]:
+def mean_interval(
+    values: np.ndarray, groups: np.ndarray, resamples: int, scale: Scale
+) -> tuple[float, float | None, float | None]:
     """Mean of values (n,) and its 95 % interval by bootstrap over groups; no interval for a single group."""
     codes, count = group_codes(groups)
     if count < 2:
@@ -202,11 +210,12 @@ def mean_interval(values: np.ndarray, groups: np.ndarray, resamples: int) -> tup
         (times.astype(float) @ sums) / (times.astype(float) @ sizes)
         for times in (draw_groups(count, resamples, seed=0), leave_one_out(count))
     )
-    return float(values.mean()), *interval(float(values.mean()), draws, without, count, "difference")
+    return float(values.mean()), *interval(float(values.mean()), draws, without, count, scale)
 
 
 def _row(name: str, values: np.ndarray, groups: np.ndarray, config: ExplainConfig, note: str = "") -> Measurement:
-    value, low, high = mean_interval(values, groups, config.resamples)
+    scale = SCALES.get(name.rpartition(".")[2], "difference")
+    value, low, high = mean_interval(values, groups, config.resamples, scale)
     return Measurement(name, value, split="robustness", low=low, high=high, n=len(values), note=note)
 
 

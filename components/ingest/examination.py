@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.ingest.config import IngestConfig
+from components.ingest.decoder_messages import Messages, listening
 from components.ingest.layouts import Item
 from components.shared.image import ImageError, decode, decode_mask
 from components.shared.runtime import progress
@@ -24,7 +25,7 @@ BATCH = 64
 SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be very many
 class Picture:
     """A file that is a good picture.
 
@@ -65,11 +66,16 @@ class Refusal:
 def examine(items: list[Item], config: IngestConfig) -> list[Picture | Refusal]:
     """Read, decode and hash every file once, on all processors; what was found is in the order of the items."""
     found: list[Picture | Refusal] = []
-    look = partial(_look_at_batch, config)
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # OpenCV and hashlib let go of the interpreter
-        for batch in pool.map(look, _batches(items)):
-            found += batch
-            progress(len(found), len(items), "reading and checking")
+    suspects: list[int] = []
+    with listening() as messages:
+        look = partial(_look_at_batch, config, messages)
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # OpenCV and hashlib let go of the interpreter
+            for batch in pool.map(look, _batches(items)):
+                suspects += [len(found) + index for index, (_, suspect) in enumerate(batch) if suspect]
+                found += [result for result, _ in batch]
+                progress(len(found), len(items), "reading and checking")
+        for index in suspects:  # the message may have been another thread's: now there is one only
+            found[index] = _listen_to(config, messages, items[index])
     return found
 
 
@@ -79,8 +85,20 @@ def _batches(items: list[Item]) -> Iterator[list[Item]]:
         yield batch
 
 
-def _look_at_batch(config: IngestConfig, items: list[Item]) -> list[Picture | Refusal]:
-    return [_look_at(config, item) for item in items]
+def _look_at_batch(config: IngestConfig, messages: Messages, items: list[Item]) -> list[tuple[Picture | Refusal, bool]]:
+    """What each file is, and whether a decoder had something to say meanwhile."""
+    results = []
+    for item in items:
+        before = messages.size()
+        results.append((_look_at(config, item), messages.size() > before))
+    return results
+
+
+def _listen_to(config: IngestConfig, messages: Messages, item: Item) -> Picture | Refusal:
+    before = messages.size()
+    result = _look_at(config, item)
+    damage = messages.damage_since(before)
+    return Refusal(item, f"not a whole image: {damage}") if damage and isinstance(result, Picture) else result
 
 
 def _look_at(config: IngestConfig, item: Item) -> Picture | Refusal:

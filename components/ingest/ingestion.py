@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from components.ingest.report import write_page
 from components.ingest.selection import Selection, select
 from components.ingest.shortcuts import audit_shortcuts
 from components.ingest.sources import Source, open_sources
+from components.ingest.uri import parse_sources
 from components.shared.manifest import CLASSES, Manifest, make_manifest, write_manifest
 from components.shared.runtime import InputError, log, progress, warn
 from components.shared.shards import Member, Place, commit, is_committed, write_shards
@@ -56,9 +58,12 @@ def ingest_dataset(data_uri: str, manifest_path: str | Path, page_path: str | Pa
     store = Store(config.store)
     scratch = Path(tempfile.mkdtemp(prefix="ingest-"))
     try:
-        sources = open_sources(data_uri, config, scratch)
-        history = History(store, sources, config)
-        digest = history.unchanged() or _make(store, sources, history, config, scratch)
+        uris = parse_sources(data_uri)
+        history = History(store, uris, config)
+        digest = history.unchanged_archives()
+        if digest is None:
+            sources = open_sources(uris, config, scratch)
+            digest = history.unchanged(sources) or _make(store, sources, history, config, scratch)
         log.info("the data set version is %s", digest)
         store.get_file(f"datasets/{digest}/manifest.parquet", manifest_path)
         store.get_file(f"{history.folder}/{PAGE}", page_path)
@@ -67,9 +72,10 @@ def ingest_dataset(data_uri: str, manifest_path: str | Path, page_path: str | Pa
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
+        results = Path(manifest_path).parent
         raise InputError(
-            f"the disk is full: {shutil.disk_usage(scratch).free} bytes are free at {scratch}; make room, or set "
-            "TMPDIR to a folder on a larger disk"
+            f"the disk is full: {shutil.disk_usage(scratch).free} bytes are free at {scratch}, and "
+            f"{shutil.disk_usage(results).free} at {results}; make room, or set TMPDIR to a folder on a larger disk"
         ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -97,7 +103,7 @@ def _make(store: Store, sources: list[Source], history: History, config: IngestC
     progress(1, 2, "storing")
     report = _report(sources, selection, refused, manifest)
     (version / REPORT).write_text(json.dumps(report, indent=1), encoding="utf-8")
-    write_page(report, manifest, selection, _reader(store, places, version), version / PAGE)
+    write_page(report, manifest, selection, _reader(store, selection, places), version / PAGE)
     if not is_committed(store, manifest.digest):
         write_manifest(manifest, version / "manifest.parquet")
         _write_pairs(selection, version / PAIRS)
@@ -105,13 +111,13 @@ def _make(store: Store, sources: list[Source], history: History, config: IngestC
         earlier = {name: size for name, size in previous.shards.items() if name in used}
         about = {"images": len(manifest.table), "previous": previous.digest}
         commit(store, manifest.digest, version, about, earlier)
-    history.remember(manifest.digest, found, [version / REPORT, version / PAGE])
+    history.remember(manifest.digest, sources, found, [version / REPORT, version / PAGE])
     return manifest.digest
 
 
 def _examine(sources: list[Source], history: History, config: IngestConfig) -> list[Picture | Refusal]:
     """What is in every file, in the order of the sources' items; only those without a history are looked at."""
-    known = history.known()
+    known = history.known(sources)
     new = [item for source in sources for item in source.items if item not in known]
     _bring(sources, new)
     known.update(zip(new, examine(new, config), strict=True))
@@ -123,17 +129,14 @@ def _bring(sources: list[Source], items: list[Item]) -> None:
         source.bring([item for item in items if item.source == source.name])
 
 
-def _reader(store: Store, places: list[Place], version: Path) -> Callable[[int], bytes]:
-    """Reads the image of a place, by its index, from the new shards or from those in the store."""
+def _reader(store: Store, selection: Selection, places: list[Place]) -> Callable[[int], bytes]:
+    """Reads a picture by its index, from its file where that is here, else from the shard in the store."""
 
     def read(index: int) -> bytes:
-        place = places[index]
-        path = version / "shards" / place.shard
-        if not path.exists():
-            return store.get_part(f"shards/{place.shard}", place.offset, place.size)
-        with open(path, "rb") as file:
-            file.seek(place.offset)
-            return file.read(place.size)
+        picture, place = selection.pictures[index], places[index]
+        with suppress(OSError, InputError):
+            return _read_again(picture.item.folder / picture.item.path, picture.sample_id)
+        return store.get_part(f"shards/{place.shard}", place.offset, place.size)
 
     return read
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from components.shared.runtime import InputError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be very many
 class Item:
     """One labelled file of a source.
 
@@ -88,18 +88,18 @@ def list_items(root: Path, layout: str, group_pattern: str | None = None) -> lis
     Raises:
         InputError: The pattern does not match every name.
     """
-    masks = {path.stem: path.relative_to(root).as_posix() for path in _files(root / "masks")}
+    masks = {_stem(name): name for name in _files(root, "masks")}
     items = [
-        Item(name, label, surface, _photo(layout, surface, name), masks.get(Path(name).stem))
+        Item(name, label, surface, _photo(layout, surface, name), masks.get(_stem(name)))
         for part, (label, surface) in FOLDERS[layout].items()
-        for name in (path.relative_to(root).as_posix() for path in _files(root / part))
+        for name in _files(root, part)
     ]
     items = sorted(items, key=lambda item: item.path)
     return items if group_pattern is None else with_groups(items, group_pattern)
 
 
 def _photo(layout: str, surface: str, name: str) -> str | None:
-    match = PHOTO.match(Path(name).name) if layout == "sdnet2018" else None
+    match = PHOTO.match(name.rpartition("/")[2]) if layout == "sdnet2018" else None
     return f"{surface}/{match[1]}" if match else None
 
 
@@ -124,15 +124,21 @@ def _roots(folder: Path) -> Iterator[Path]:
         folder = entries[0]
 
 
-def _files(folder: Path) -> list[Path]:
-    hidden = (".", "Thumbs.db")
-    return [Path(top, name) for top, _, names in os.walk(folder) for name in names if not name.startswith(hidden)]
+def _files(root: Path, part: str) -> Iterator[str]:
+    """Names of the files below a part of the root, relative to the root; strings, for there may be very many."""
+    hidden, start = (".", "Thumbs.db"), len(f"{root}/")
+    for top, _, names in os.walk(f"{root}/{part}"):
+        yield from (f"{top}/{name}"[start:] for name in names if not name.startswith(hidden))
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(name.rpartition("/")[2])[0]
 
 
 def _check_classes(root: Path, layout: str) -> None:
     for label, name in ((1, "crack"), (0, "no_crack")):
         parts = [part for part, (own, _) in FOLDERS[layout].items() if own == label]
-        if not any(_files(root / part) for part in parts):
+        if not any(True for part in parts for _ in _files(root, part)):
             raise InputError(
                 f"{root} has only one class: layout {layout} keeps {name} in {' or '.join(parts)}, and no file is "
                 f"there. Found: {_contents(root)}"

@@ -13,7 +13,7 @@ from components.ingest.config import IngestConfig
 from components.ingest.download import Objects, download
 from components.ingest.layouts import Item, find_layout, list_items, with_groups
 from components.ingest.tables import SUFFIXES, read_table
-from components.ingest.uri import KINDS, SourceUri, absolute, parse_sources
+from components.ingest.uri import KINDS, SourceUri, absolute
 from components.shared.manifest import CLASSES
 from components.shared.runtime import InputError, progress
 
@@ -40,11 +40,11 @@ class Source:
     bring: Callable[[Iterable[Item]], None]
 
 
-def open_sources(data_uri: str, config: IngestConfig, scratch: Path) -> list[Source]:
+def open_sources(uris: list[SourceUri], config: IngestConfig, scratch: Path) -> list[Source]:
     """List the files of sources; archives are unpacked, and objects are not fetched before they are asked for.
 
     Args:
-        data_uri: One or more, as `components/ingest/uri.py` describes them.
+        uris: One or more.
         config: Layout and group pattern, for sources that do not name their own.
         scratch: Folder for what has to be fetched, unpacked or drawn; the caller removes it.
 
@@ -53,7 +53,7 @@ def open_sources(data_uri: str, config: IngestConfig, scratch: Path) -> list[Sou
             or two have the same name.
     """
     sources = []
-    for number, uri in enumerate(parse_sources(data_uri)):
+    for number, uri in enumerate(uris):
         found = _open(uri, config, scratch / f"source-{number}")
         name = uri.options.get("source", found.name)
         items = [replace(i, source=name, folder=found.folder, tag=found.tag(i)) for i in found.items]
@@ -61,8 +61,8 @@ def open_sources(data_uri: str, config: IngestConfig, scratch: Path) -> list[Sou
     name, times = Counter(source.name for source in sources).most_common(1)[0]
     if times > 1:
         raise InputError(
-            f"data is {data_uri!r}: {times} sources are called {name}; name them apart with the option "
-            "?source=NAME behind each"
+            f"data is {','.join(uri.text for uri in uris)!r}: {times} sources are called {name}; name them apart with "
+            "the option ?source=NAME behind each"
         )
     return sources
 
@@ -88,7 +88,7 @@ def _open(uri: SourceUri, config: IngestConfig, scratch: Path) -> Opened:
         with _named(uri):
             objects = Objects(uri.location, content)
             opened = _folder(content, uri, config, _name(uri.location))
-        return replace(opened, tag=_tags(lambda path: objects.tag(opened.folder / path)), bring=objects.bring)
+        return replace(opened, tag=_tags(lambda name: objects.tag(f"{opened.folder}/{name}")), bring=objects.bring)
     if uri.scheme:
         with _named(uri):
             archive = scratch / "archive"
@@ -105,7 +105,7 @@ def _open(uri: SourceUri, config: IngestConfig, scratch: Path) -> Opened:
         items = read_table(path)
         pattern = uri.options.get("group_pattern", config.group_pattern)
         items = items if pattern is None else with_groups(items, pattern)
-        return Opened(path.stem, "table", path.parent, items, _tags(lambda name: _changed(path.parent / name)))
+        return Opened(path.stem, "table", path.parent, items, _tags(lambda name: _changed(f"{path.parent}/{name}")))
     with _named(uri):
         _unpack(path, content, config.max_unpacked, uri.text)
         tag = _changed(path)
@@ -125,7 +125,7 @@ def _folder(folder: Path, uri: SourceUri, config: IngestConfig, name: str) -> Op
     layout, root = find_layout(folder, uri.options.get("layout", config.layout))
     items = list_items(root, layout, uri.options.get("group_pattern", config.group_pattern))
     name = (name or root.resolve().name) if layout == "folders" else layout
-    return Opened(name, layout, root, items, _tags(lambda path: _changed(root / path)))
+    return Opened(name, layout, root, items, _tags(lambda name: _changed(f"{root}/{name}")))
 
 
 def _tags(tag_of: Callable[[str], str]) -> Callable[[Item], str]:

@@ -178,16 +178,16 @@ def _refuse(table: pd.DataFrame, bad: pd.Series, column: str, why: str) -> None:
 
 def _write(table: pd.DataFrame, schema: pa.Schema, known: str, path: str | Path) -> None:
     arrow = pa.Table.from_pandas(table, schema=schema, preserve_index=False)
-    pq.write_table(arrow.replace_schema_metadata({"digest": known}), path, compression="zstd")
+    pq.write_table(arrow.replace_schema_metadata({"digest": known}), path, compression="zstd", write_page_checksum=True)
 
 
 def _read(path: str | Path) -> tuple[pd.DataFrame, str]:
     try:
-        arrow = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
+        arrow = pq.read_table(path, page_checksum_verification=True)  # the digest does not tell where images lie
+        known = (arrow.schema.metadata or {}).get(b"digest", b"").decode()
+        return _to_pandas(arrow), known
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as a parquet table: {error}") from error
-    known = (arrow.schema.metadata or {}).get(b"digest", b"").decode()
-    return _to_pandas(arrow), known
 
 
 def _verified(named: Named, known: str, path: str | Path) -> Named:

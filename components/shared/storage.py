@@ -10,7 +10,7 @@ import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
@@ -20,6 +20,8 @@ from typing import Any
 from components.shared.runtime import InputError
 
 THREADS = 8
+PARTS = 2  # of one object at once; each takes 8 MiB of memory, in each of the threads
+ATTEMPTS = 4
 DELETE_LIMIT = 1000  # keys in one request, by the S3 protocol
 
 
@@ -45,25 +47,36 @@ class Store:
     """
 
     def __init__(self, uri: str):
+        from boto3.s3.transfer import TransferConfig
+
         match = re.fullmatch(r"s3://([^/]+)/?(.*?)/?", uri)
         if not match:
             raise InputError(f"store is {uri!r}; it must look like s3://BUCKET/PREFIX")
         self.uri = uri.rstrip("/")
         self.bucket, self._root = match[1], match[2]
         self._client = _client()
+        self._transfer = TransferConfig(max_concurrency=PARTS)
 
     def get_bytes(self, key: str) -> bytes:
         """Content of an object. Raises `MissingObjectError`."""
         with self._explained(key):
             buffer = BytesIO()
-            self._client.download_fileobj(self.bucket, self._full(key), buffer)
+            self._client.download_fileobj(self.bucket, self._full(key), buffer, Config=self._transfer)
             return buffer.getvalue()
 
     def get_part(self, key: str, offset: int, size: int) -> bytes:
         """`size` bytes (at least one) of an object from `offset` on. Raises `MissingObjectError`."""
-        with self._explained(key):
+        from botocore.exceptions import IncompleteReadError, ResponseStreamingError
+
+        def read() -> bytes:
             wanted = f"bytes={offset}-{offset + size - 1}"
             return self._client.get_object(Bucket=self.bucket, Key=self._full(key), Range=wanted)["Body"].read()
+
+        with self._explained(key):
+            for _ in range(ATTEMPTS - 1):  # boto3 asks again for whole files only
+                with suppress(IncompleteReadError, ResponseStreamingError):
+                    return read()
+            return read()
 
     def put_bytes(self, key: str, data: bytes) -> None:
         """Write an object; it is visible whole or not at all."""
@@ -87,7 +100,7 @@ class Store:
         partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
         try:
             with self._explained(key), open(partial, "wb") as file:
-                self._client.download_fileobj(self.bucket, self._full(key), file)
+                self._client.download_fileobj(self.bucket, self._full(key), file, Config=self._transfer)
             if digest and (found := file_digest(partial)) != digest:
                 raise InputError(
                     f"{self.uri}/{key} is damaged: its sha256 is {found}, not {digest}; delete the object, and do "
@@ -100,7 +113,7 @@ class Store:
     def put_file(self, key: str, path: str | Path) -> None:
         """Upload a file; the object is visible whole or not at all."""
         with self._explained(key), open(path, "rb") as file:
-            self._client.upload_fileobj(file, self.bucket, self._full(key))
+            self._client.upload_fileobj(file, self.bucket, self._full(key), Config=self._transfer)
 
     def exists(self, key: str) -> bool:
         """Whether an object has exactly this key."""
@@ -188,10 +201,10 @@ class Store:
             raise InputError(
                 f"no credentials for the store {self.uri}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             ) from error
-        except RetriesExceededError as error:
+        except (RetriesExceededError, exceptions.IncompleteReadError, exceptions.ResponseStreamingError) as error:
             raise InputError(
                 f"the connection to {endpoint} was cut again and again while {self.uri}/{key} was fetched: "
-                f"{error.last_exception}; look at the network and the storage server"
+                f"{getattr(error, 'last_exception', error)}; look at the network and the storage server"
             ) from error
         except (exceptions.HTTPClientError, exceptions.ConnectionError) as error:
             raise InputError(
@@ -212,6 +225,11 @@ class Store:
             return InputError(
                 f"{endpoint} refuses access to {self.uri}/{key} ({code}): check AWS_ACCESS_KEY_ID, "
                 "AWS_SECRET_ACCESS_KEY and the rights of that key"
+            )
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
+            return InputError(
+                f"the storage server {endpoint} fails at {error.operation_name} of {self.uri}/{key}, also when asked "
+                f"again: {error.response['Error'].get('Message') or code}; is its disk full? Look at its log"
             )
         return error
 
@@ -243,7 +261,7 @@ def _client() -> Any:
         s3={"addressing_style": "path"},
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        retries={"mode": "standard", "total_max_attempts": 4},
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
         connect_timeout=5,
         read_timeout=60,
         max_pool_connections=2 * THREADS,

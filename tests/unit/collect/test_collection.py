@@ -1,4 +1,5 @@
 import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -156,6 +157,18 @@ def test_a_profile_of_another_network_is_refused(champion, incoming, tmp_path):
         file.write(b" ")
     with pytest.raises(InputError, match="is another network's"):
         collect(incoming, tmp_path)
+
+
+def test_a_champion_that_answers_with_nan_is_an_error(champion, network, incoming, tmp_path):
+    with torch.no_grad():
+        network.get_parameter("backbone.fc.bias")[1] = torch.nan
+    save_network(network, champion / "model")
+    profile = read_profile(champion / "reference_profile.parquet")
+    digest = hashlib.sha256((champion / "model" / "model.safetensors").read_bytes()).hexdigest()
+    write_profile(replace(profile, model=digest), champion / "reference_profile.parquet")
+    with pytest.raises(InputError, match="logits that are not finite; roll it back"):
+        collect(incoming, tmp_path)
+    assert not (tmp_path / "observed").exists()
 
 
 def test_nothing_but_broken_images_is_an_error(champion, tmp_path):

@@ -57,6 +57,7 @@ def test_like_images_are_steady_and_the_registry_says_so(check, store):
     assert set(summary["effects"]) == {*FEATURES, "p_crack", "confidence", "features_together", "embedding"}
     assert "The champion may go on" in page
     assert "Photos farthest from the training sample" in page
+    assert "group_pattern" not in page
     assert tags()["crack.drift"] == "steady"
     assert tags()["crack.drift.images"] == "s3://incoming/job-1"
     assert json.loads(store.get_bytes("runs/job-1/drift.json")) == summary
@@ -88,6 +89,12 @@ def test_too_few_images_or_photos_are_skipped_with_the_reason(check, images, why
     assert "Skipped" in page
     assert "<img" not in page
     assert tags()["crack.drift"] == "skipped"
+
+
+def test_images_without_photos_are_pointed_out(check):
+    observed = profile("p", 100, 2)
+    alone = Profile(np.arange(100).astype(str), observed.features, observed.embeddings, observed.model)
+    assert "name the photos by <code>collect.group_pattern" in check(alone)[2]
 
 
 def test_the_trend_shows_earlier_checks_once_each(check):

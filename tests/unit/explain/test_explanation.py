@@ -102,11 +102,12 @@ def test_shap_is_measured_like_grad_cam_and_its_own_settings_are_tried(explained
     shap = {name.removeprefix("shap.") for name in found if name.startswith("shap.")}
     assert grad_cam - shap == {"noise_stability", "random_weights_similarity", "empty"}
     assert shap - grad_cam == {"baseline_similarity", "coalitions_similarity"}
-    assert found["shap.pointing_game"].value == 1
+    assert found["shap.pointing_game"].value > 0.9  # a superpixel's rim may lie beside the cell
     assert found["shap.energy_inside_over_edge_filter"].low > 0
     assert found["shap.deletion_auc_over_random_map"].low > 0
     assert found["shap.baseline_similarity"].n == 4
     assert 0 < found["shap.coalitions_similarity"].value <= 1
+    assert found["shap.pointing_game"].high <= 1
     assert "SHAP explains <strong>more than a plain edge filter" in (explained / PAGE).read_text()
 
 

@@ -26,6 +26,12 @@ def test_pointing_game_hits_within_the_tolerance(mask, row, column, tolerance, h
     assert pointing_game(spot(row, column), mask, tolerance) == [hit]
 
 
+def test_of_a_region_that_is_highest_no_pixel_is_preferred(mask):
+    region = np.zeros(mask.shape, np.float32)
+    region[0, :10, :10] = 1  # holds 25 of the crack's pixels, none of them first
+    assert pointing_game(region, mask, 0) == [0.25]
+
+
 def test_a_map_of_zeros_scores_nothing(mask):
     nothing = np.zeros(mask.shape, np.float32)
     mask[0, 0, 0] = True  # where argmax of a constant would point

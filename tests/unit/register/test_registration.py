@@ -36,6 +36,29 @@ def test_the_registered_version_answers_as_the_saved_network_does(winner):
     _check_what_it_learnt_from(pd.read_parquet(kept / "training_rows.parquet"), winner[0])
 
 
+def test_the_version_shows_its_card(winner):
+    register_winner(*winner, job="job-7")
+    kept = tracking.download_version("crack-classifier", "1")
+    card = (kept / "model_card.md").read_text()
+    assert tracking.client().get_model_version("crack-classifier", "1").description == card
+    for said in (
+        "# crack-classifier: cnn",
+        "| AUROC | 0.900 [0.850, 0.930] | - |",
+        "a crack from P(crack) ≥ 0.400 (a test)",
+        "mean over families: unseen +0.125.",
+        "| tiny | unknown | crack | 12 | 4 | 4 | 4 |",
+        "resnet10t at 32 px from random weights",
+        "There is no champion yet.",
+        "✓ AUROC on test is 0.9, as asked at least 0.8.",
+        "job `job-7`",
+    ):
+        assert said in card, said
+    assert card.index("surface=wall") < card.index("surface=deck")  # the weakest part first
+    page = (kept / "model_card.html").read_text()
+    assert "<h1>crack-classifier: cnn</h1>" in page
+    assert page.count("<table>") == 3
+
+
 def _check_what_it_learnt_from(learnt, given):
     manifest, splits = read_manifest(given.manifest), read_splits(given.splits)
     rows = {split: rows_of(manifest, splits, split) for split in ("train", "val", "test")}

@@ -147,8 +147,44 @@ def test_connection_that_is_cut_is_retried_and_then_named(
     try:
         with pytest.raises(InputError, match=r"was cut again and again while .*/x was fetched"):
             Store(s3).get_file("x", tmp_path / "x")
+        with pytest.raises(InputError, match=r"was cut .* while .*/x was fetched"):
+            Store(s3).get_part("x", 10, 500)
     finally:
         server.shutdown()
         server.server_close()
     assert len(asked) > 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_server_that_fails_is_asked_again_and_then_named(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Failing(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            asked.append(self.path)
+            self.rfile.read(int(self.headers["Content-Length"]))
+            body = b"<Error><Code>InternalError</Code><Message>no space left on device</Message></Error>"
+            self.send_response(500)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Failing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.server_port}")
+    try:
+        with pytest.raises(InputError, match=r"fails at PutObject of .*/x, .*: no space left on device; is its disk"):
+            Store(s3).put_bytes("x", b"content")
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert len(asked) > 2
+
+
+def test_part_of_an_object(store: Store) -> None:
+    store.put_bytes("x", bytes(range(100)))
+    assert store.get_part("x", 40, 3) == bytes([40, 41, 42])
+    with pytest.raises(MissingObjectError):
+        store.get_part("nothing", 0, 1)

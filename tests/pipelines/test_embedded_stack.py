@@ -1,0 +1,26 @@
+"""The workdir's S3 server: what killed uploads left is removed, what may still be written is not."""
+
+import os
+import time
+from pathlib import Path
+
+from components.shared.storage import Store
+from pipelines.embedded_stack import embedded_stack
+
+
+def test_temporary_files_of_killed_uploads_are_removed_after_a_day(tmp_path: Path, monkeypatch) -> None:
+    with embedded_stack(tmp_path) as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        store = Store("s3://crack/store")
+        full, killed = {"Bucket": "crack", "Key": "store/shards/x"}, []
+        for _ in range(2):
+            upload = store._client.create_multipart_upload(**full)["UploadId"]
+            store._client.upload_part(**full, UploadId=upload, PartNumber=1, Body=bytes(6_000_000))
+        assert store.list() == []
+        killed = list(tmp_path.rglob(".rclone_temp_multipart_*"))
+        assert killed
+    yesterday = time.time() - 90_000
+    os.utime(killed[0], (yesterday, yesterday))
+    with embedded_stack(tmp_path):
+        assert set(tmp_path.rglob(".rclone_temp_multipart_*")) == set(killed[1:])
