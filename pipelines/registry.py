@@ -25,6 +25,7 @@ from components.shared.tracking import CHAMPION, CHECKED, VERDICT, put
 from pipelines.embedded_stack import embedded_stack, tracking_uri
 
 ENTRY, SETTLED = "crack.promotion.", "crack.settled"
+QUIET = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 LONGEST = {"by": 200, "why": 2000}  # characters; MLflow's tags hold 5000 bytes
 
 
@@ -216,6 +217,7 @@ def reached(workdir: Path | None, artifacts: bool = False) -> Iterator[MlflowCli
             raise InputError(
                 "no registry is named: give --workdir of a local run, or set MLFLOW_TRACKING_URI to the MLflow server"
             )
+        os.environ.update(QUIET)
         try:
             yield MlflowClient()
         finally:

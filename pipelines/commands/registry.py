@@ -1,5 +1,6 @@
 """Commands of the model registry: who is champion, who was, and why."""
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,8 @@ from rich.console import Console
 from pipelines.commands.options import Debug, reporting_errors
 
 commands = typer.Typer()
+backup = typer.Typer(no_args_is_help=True)
+commands.add_typer(backup, name="registry", help="Back a registered model up into a file, and restore it.")
 Name = Annotated[str, typer.Option("--name", help="The registered model.")]
 Reached = Annotated[
     Path | None, typer.Option("--workdir", help="Workdir of local runs; without it, MLFLOW_TRACKING_URI's registry.")
@@ -74,6 +77,46 @@ def status(workdir: Reached = None, name: Name = MODEL, debug: Debug = False) ->
             table, advice = versions_table(registry), next_move(registry)
         Console().print(table)
         _say(advice)
+
+
+@backup.command("export")
+def export_to_file(
+    file: Annotated[Path, typer.Argument(help="File to write, such as registry.tar.")],
+    workdir: Reached = None,
+    name: Name = MODEL,
+    debug: Debug = False,
+) -> None:
+    """Write every version with its files and run, the aliases and the history into a file."""
+    with reporting_errors(debug):
+        from pipelines.registry import Registry, reached
+        from pipelines.registry_backup import export_registry
+
+        with reached(workdir, artifacts=True) as client:
+            count = export_registry(Registry(client, name), file, _say)
+        _say(f"{file}: {name}, {count} versions")
+
+
+@backup.command("import")
+def import_from_file(
+    file: Annotated[Path, typer.Argument(help="File that export wrote.")],
+    workdir: Reached = None,
+    debug: Debug = False,
+) -> None:
+    """Restore a registered model into a registry that has none of that name; a new workdir is one, too."""
+    with reporting_errors(debug):
+        from components.shared.config import StepConfig
+        from pipelines.embedded_stack import locked, prepare_mlflow
+        from pipelines.registry import reached
+        from pipelines.registry_backup import import_registry
+
+        experiment = StepConfig.model_fields["experiment"].default
+        with contextlib.ExitStack() as stack:
+            if workdir is not None:
+                stack.enter_context(locked(workdir))
+                prepare_mlflow(workdir, experiment)
+            client = stack.enter_context(reached(workdir, artifacts=True))
+            name = import_registry(client, file, experiment, _say)
+        _say(f"{name} is restored; `crack-pipeline status` shows it")
 
 
 def _say(text: str) -> None:
