@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from components.shared.runtime import InputError
-from components.shared.tracking import CHAMPION, CHECKED, VERDICT
+from components.shared.tracking import CHAMPION, CHECKED, VERDICT, put
 from pipelines.embedded_stack import embedded_stack, tracking_uri
 
 ENTRY, SETTLED = "crack.promotion.", "crack.settled"
@@ -142,8 +142,8 @@ class Registry:
             if not entries or settled == entries[-1][0]:
                 return worked
             key, entry = entries[-1]
-            self.client.set_registered_model_alias(self.name, CHAMPION, entry.target)
-            self.client.set_registered_model_tag(self.name, SETTLED, key)
+            put(self.client.set_registered_model_alias, self.name, CHAMPION, entry.target)
+            put(self.client.set_registered_model_tag, self.name, SETTLED, key)
             worked = True
 
     def history(self) -> list[Entry]:

@@ -99,7 +99,7 @@ def _draw(verdicts: list[Verdict]) -> Figure:
     places = np.arange(len(verdicts))
     for name in names:
         axis.plot(places, [v.effects.get(name, np.nan) for v in verdicts], marker="o", label=spoken(name))
-    axis.set_xticks(places, [v.checked[:10] for v in verdicts], rotation=45, ha="right", fontsize=8)
+    axis.set_xticks(places, [v.checked[5:16].replace("T", " ") for v in verdicts], rotation=45, ha="right", fontsize=8)
     axis.set_ylabel("effect (standard deviations)")
     axis.set_ylim(bottom=0)
     axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))

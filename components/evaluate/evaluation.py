@@ -63,6 +63,7 @@ def evaluate_predictions(
         raise InputError(f"the test split holds {len(test)} images and not both classes; enlarge it")
     calibration = calibrate(predictions.clean("val"), config.threshold)
     rows = measure(predictions, calibration, config) + measure_corruptions(predictions, config)
+    rows.append(Measurement("inference_gigaflops", predictions.gigaflops, n=1, note="operations on one image"))
     write_calibration(calibration, calibration_path)
     write_measurements(rows, measurements_path)
     write_page(predictions, predictions_folder, rows, calibration, config, page_path)

@@ -1,5 +1,6 @@
 """Bring pictures from elsewhere onto this machine: one archive from the web, or the objects under a prefix."""
 
+import errno
 import hashlib
 import http.client
 import time
@@ -76,10 +77,19 @@ class Objects:
         for key in (one.key for one in found):
             if key.startswith("/") or ".." in PurePosixPath(key).parts or "\0" in key:
                 raise InputError(f"the object {self._store.uri}/{key} is refused: its key leads out of the folder")
-        for parent in {(folder / one.key).parent for one in found}:
-            parent.mkdir(parents=True, exist_ok=True)
-        for one in found:
-            (folder / one.key).touch()
+            if str(PurePosixPath(key)) != key:
+                raise InputError(
+                    f"the object {self._store.uri}/{key} is refused: its key is no name of a file; rename it"
+                )
+        try:
+            for parent in {(folder / one.key).parent for one in found}:
+                parent.mkdir(parents=True, exist_ok=True)
+            for one in found:
+                (folder / one.key).touch(exist_ok=False)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise
+            raise InputError(f"the objects of {self._store.uri} cannot all be files here: {error}") from error
         self._tags = {f"{folder}/{one.key}": f"{one.size}-{one.tag}" for one in found}
 
     def tag(self, path: str) -> str:

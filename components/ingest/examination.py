@@ -9,7 +9,6 @@ from functools import partial
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -20,9 +19,6 @@ from components.ingest.decoder_messages import Messages, listening
 from components.ingest.layouts import Item
 from components.shared.image import ImageError, decode, decode_mask
 from components.shared.runtime import progress
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 THUMBNAIL = 32  # pixels, height and width
 BATCH = 64
@@ -154,17 +150,7 @@ def _check_header(data: bytes, config: IngestConfig) -> str:
         raise ImageError(f"too small: {width}x{height} pixels, less than min_size {config.min_size}")
     if getattr(image, "is_animated", False):
         raise ImageError(f"animated: {getattr(image, 'n_frames', 'several')} pictures in one file")
-    if image.format == "PNG":
-        _check_sums(image)
     return SUFFIXES.get(str(image.format), f".{image.format}".lower())
-
-
-def _check_sums(image: "Image.Image") -> None:
-    """Check the checksums of a PNG's chunks, which OpenCV partly passes over."""
-    try:
-        image.verify()
-    except Exception as error:  # Pillow raises SyntaxError, OSError, struct.error and others
-        raise ImageError(f"not a whole image: {error}") from error
 
 
 def _check_mask(path: Path, shape: tuple[int, int], config: IngestConfig) -> tuple[str, str]:

@@ -72,9 +72,10 @@ def ingest_dataset(data_uri: str, manifest_path: str | Path, page_path: str | Pa
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
+        results = Path(manifest_path).parent
         raise InputError(
-            f"the disk is full: {shutil.disk_usage(scratch).free} bytes are free at {scratch}; make room, or set "
-            "TMPDIR to a folder on a larger disk"
+            f"the disk is full: {shutil.disk_usage(scratch).free} bytes are free at {scratch}, and "
+            f"{shutil.disk_usage(results).free} at {results}; make room, or set TMPDIR to a folder on a larger disk"
         ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

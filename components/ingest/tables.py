@@ -1,5 +1,6 @@
 """A source that is a table: one row for each picture, CSV or Parquet, with paths relative to the table's folder."""
 
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -68,4 +69,4 @@ def _item(row: dict, where: str, folder: Path) -> Item:
     for name in filter(None, (path, mask)):
         if not (folder / name).is_file():
             raise InputError(f"{where}: there is no file {folder / name}")
-    return Item(path, LABELS[label], cells.get("surface") or "unknown", cells.get("group"), mask)
+    return Item(os.path.normpath(path), LABELS[label], cells.get("surface") or "unknown", cells.get("group"), mask)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from components.predict.config import PredictConfig
 from components.predict.views import CLEAN, ViewDataset, corrupted_views, draw_views
@@ -58,9 +59,17 @@ def predict_splits(
             (out / VIEWS).write_bytes(draw_views(parts["robustness"], tiles, config.corruptions))
         conditions = {"before": before, "after": pd.concat([after, worse])}
         tables = [table.assign(condition=condition) for condition, table in conditions.items()]
-        write_predictions(pd.concat(tables, ignore_index=True), embeddings, out)
+        write_predictions(pd.concat(tables, ignore_index=True), embeddings, out, gigaflops(network))
 
     reuse(store, key, Path(folder), produce)
+
+
+def gigaflops(network: Network) -> float:
+    """10^9 floating-point operations of the network on one image; a multiplication and its addition count as two."""
+    image = torch.zeros(1, 3, network.input_size, network.input_size, dtype=torch.uint8, device=network.mean.device)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network(image)
+    return counter.get_total_flops() / 1e9
 
 
 def _sample(rows: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:

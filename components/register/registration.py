@@ -16,16 +16,19 @@ from mlflow.types import ColSpec, Schema
 
 from components.register.config import RegisterConfig
 from components.register.infra_check import served_answers
+from components.register.model_card import model_card
 from components.shared import tracking
 from components.shared.calibration import read_calibration
 from components.shared.checkpoint import load_network, read_info
 from components.shared.dataset import decode_tile
 from components.shared.manifest import read_manifest, read_splits, rows_of
+from components.shared.page import Page
 from components.shared.predictions import read_predictions
 from components.shared.runtime import log
 from components.shared.shards import ShardReader, fetch
 from components.shared.storage import Store
 
+LONGEST = 5000  # characters of a version's description, MLflow's limit
 LEARNT_FROM = ("train", "val")  # weights are chosen and calibrated on val
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec("string", "image")]),
@@ -74,7 +77,7 @@ def register_winner(winner: Winner, config: RegisterConfig, job: str) -> dict:
     """
     run_id = tracking.candidate_run(config.experiment, job, config.candidate)
     tiles = _test_tiles(winner, config)
-    version = tracking.version_by_run(config.model_name, run_id) or _log_version(run_id, winner, tiles, config)
+    version = tracking.version_by_run(config.model_name, run_id) or _log_version(run_id, winner, tiles, config, job)
     tags = {
         tracking.JOB: job,
         tracking.CANDIDATE: config.candidate,
@@ -86,6 +89,7 @@ def register_winner(winner: Winner, config: RegisterConfig, job: str) -> dict:
     if tracking.client().get_model_version(config.model_name, version).tags.get(tracking.CHECKED) != "passed":
         _check(version, winner, tiles, config)
     _make_challenger(config.model_name)
+    _describe(version, config)
     log.info("registered %s version %s as %s", config.model_name, version, tracking.CHALLENGER)
     return {
         "registered": True,
@@ -97,7 +101,14 @@ def register_winner(winner: Winner, config: RegisterConfig, job: str) -> dict:
     }
 
 
-def _log_version(run_id: str, winner: Winner, tiles: pd.Series, config: RegisterConfig) -> str:
+def _describe(version: str, config: RegisterConfig) -> None:
+    """Show the model card where MLflow shows a version."""
+    kept = tracking.download_version(config.model_name, version)
+    card = (kept / "model_card.md").read_text(encoding="utf-8")
+    tracking.client().update_model_version(config.model_name, version, description=card[:LONGEST])
+
+
+def _log_version(run_id: str, winner: Winner, tiles: pd.Series, config: RegisterConfig, job: str) -> str:
     with tempfile.TemporaryDirectory() as scratch, mlflow.start_run(run_id=run_id):
         code = Path(scratch) / "components"
         here = Path(__file__).parents[1]
@@ -106,7 +117,7 @@ def _log_version(run_id: str, winner: Winner, tiles: pd.Series, config: Register
         logged = mlflow.pyfunc.log_model(
             name="model",
             python_model=str(Path(__file__).with_name("served_model.py")),
-            artifacts=_artifacts(winner, Path(scratch)),
+            artifacts=_artifacts(winner, Path(scratch), config, job),
             code_paths=[str(code)],
             signature=SIGNATURE,
             input_example=_column(tiles.head(config.examples)),
@@ -116,7 +127,7 @@ def _log_version(run_id: str, winner: Winner, tiles: pd.Series, config: Register
     return str(logged.registered_model_version)
 
 
-def _artifacts(winner: Winner, scratch: Path) -> dict[str, str]:
+def _artifacts(winner: Winner, scratch: Path, config: RegisterConfig, job: str) -> dict[str, str]:
     """Return the version's artifacts, name -> path; the training rows say what it may not be tested on."""
     manifest, splits = read_manifest(winner.manifest), read_splits(winner.splits)
     learnt = pd.concat([rows_of(manifest, splits, split).assign(split=split) for split in LEARNT_FROM])
@@ -127,7 +138,19 @@ def _artifacts(winner: Winner, scratch: Path) -> dict[str, str]:
     profile = dossier / "reference_profile.parquet"
     if profile.exists():
         artifacts["reference_profile"] = profile
+    artifacts |= _write_card(winner, scratch, config, job)
     return {name: str(path) for name, path in artifacts.items()}
+
+
+def _write_card(winner: Winner, scratch: Path, config: RegisterConfig, job: str) -> dict[str, Path]:
+    card = model_card(winner.model, winner.dossier, winner.manifest, winner.splits, config.model_name, job)
+    files = {"model_card": scratch / "model_card.md", "model_card_page": scratch / "model_card.html"}
+    files["model_card"].write_text(card, encoding="utf-8")
+    title, _, text = card.removeprefix("# ").partition("\n")
+    page = Page(title)
+    page.text(text)
+    page.write(files["model_card_page"])
+    return files
 
 
 def _test_tiles(winner: Winner, config: RegisterConfig) -> pd.Series:
@@ -179,7 +202,7 @@ def _make_challenger(name: str) -> None:
     """Let the alias follow the newest checked version, also when another pipeline registers at the same time."""
     aliased, newest = None, _newest_checked(name)
     while aliased != newest:
-        tracking.client().set_registered_model_alias(name, tracking.CHALLENGER, str(newest))
+        tracking.put(tracking.client().set_registered_model_alias, name, tracking.CHALLENGER, str(newest))
         aliased, newest = newest, _newest_checked(name)
 
 

@@ -13,4 +13,4 @@ class SelectConfig(StepConfig):
     metric: str = Field(default="auroc", min_length=1, description="measurement; the highest wins")
     split: Literal["val", "test", "robustness"] = "test"
     on: Literal["value", "low"] = Field(default="low", description="the value or the lower end of its 95 % interval")
-    tie: float = Field(default=0.0, ge=0, description="differences up to this are ties; the higher value wins them")
+    tie: float = Field(default=0.0, ge=0, description="differences up to this are ties; the cheaper network wins them")

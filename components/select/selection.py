@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from components.select.config import SelectConfig
@@ -29,7 +30,7 @@ def choose(dossiers: Sequence[str | Path], choice_path: str | Path, config: Sele
     verdicts = [json.loads((Path(folder) / "verdict.json").read_text(encoding="utf-8")) for folder in dossiers]
     passed = {verdict["candidate"]: verdict["passed"] for verdict in verdicts}
     scores = {
-        verdict["candidate"]: _scores(Path(folder), verdict["candidate"], config)
+        verdict["candidate"]: _score(Path(folder), verdict["candidate"], config)
         for folder, verdict in zip(dossiers, verdicts, strict=True)
         if verdict["passed"]
     }
@@ -46,21 +47,31 @@ def choose(dossiers: Sequence[str | Path], choice_path: str | Path, config: Sele
     return winner or ""
 
 
-def _pick(scores: dict[str, tuple[float, float]], tie: float) -> str | None:
+@dataclass(frozen=True)
+class Score:
+    """What the rule compares of a candidate: the score, the metric's value, and 10^9 operations on an image."""
+
+    score: float
+    value: float
+    cost: float
+
+
+def _pick(scores: dict[str, Score], tie: float) -> str | None:
     if not scores:
         return None
-    best = max(score for score, _ in scores.values())
-    tied = {name: value for name, (score, value) in scores.items() if score >= best - tie}
-    return max(tied, key=lambda name: tied[name])  # of equals max takes the first
+    best = max(found.score for found in scores.values())
+    tied = {name: found for name, found in scores.items() if found.score >= best - tie}
+    return min(tied, key=lambda name: (tied[name].cost, -tied[name].value))  # of equals min takes the first
 
 
-def _scores(folder: Path, candidate: str, config: SelectConfig) -> tuple[float, float]:
-    """What the rule compares, and the metric's value, which decides ties."""
-    for row in read_measurements(folder / "measurements.parquet"):
+def _score(folder: Path, candidate: str, config: SelectConfig) -> Score:
+    rows = read_measurements(folder / "measurements.parquet")
+    cost = next((row.value for row in rows if row.name == "inference_gigaflops"), math.nan)
+    for row in rows:
         if (row.name, row.split, row.slice, row.condition) == (config.metric, config.split, "all", "after"):
             score = getattr(row, config.on)
             if score is not None and math.isfinite(score):
-                return score, row.value
+                return Score(score, row.value, cost if math.isfinite(cost) else math.inf)
     raise InputError(
         f'candidate "{candidate}" has no {_subject(config)}, by which the winner is selected; '
         "change the selection's metric, or measure intervals (resamples above 0)"
@@ -74,18 +85,21 @@ def _subject(config: SelectConfig) -> str:
 
 def _rule(config: SelectConfig) -> str:
     tie = f"; differences up to {config.tie:g} are ties" if config.tie else ""
-    of_ties = f"of ties, the highest {spoken(config.metric)}, then the one listed first"
+    of_ties = f"of ties, the cheapest on an image, then the highest {spoken(config.metric)}, then the one listed first"
     return f"Of the candidates that passed, the highest {_subject(config)}{tie}; {of_ties}."
 
 
-def _reasoning(
-    winner: str | None, scores: dict[str, tuple[float, float]], passed: dict[str, bool], config: SelectConfig
-) -> str:
+def _reasoning(winner: str | None, scores: dict[str, Score], passed: dict[str, bool], config: SelectConfig) -> str:
     refused = [name for name, verdict in passed.items() if not verdict]
     left = f" Refused by the gate: {', '.join(refused)}." if refused else ""
     if winner is None:
         return f"No candidate passed its gate.{left}"
-    shown = {name: f"{score:.4f} (value {value:.4f})" for name, (score, value) in scores.items()}
+    shown = {name: _shown(found) for name, found in scores.items()}
     others = ", ".join(f"{name} {text}" for name, text in shown.items() if name != winner)
     against = f", against {others}" if others else ", the only one that passed" if refused else ""
     return f"{winner} was chosen: {_subject(config)} {shown[winner]}{against}.{left}"
+
+
+def _shown(found: Score) -> str:
+    cost = f", {found.cost:.3g} gigaflops an image" if math.isfinite(found.cost) else ""
+    return f"{found.score:.4f} (value {found.value:.4f}{cost})"

@@ -1,5 +1,6 @@
 """Image bytes to arrays."""
 
+import zlib
 from contextlib import suppress
 from io import BytesIO
 
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 JPEG, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
-PNG, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class ImageError(ValueError):
@@ -19,8 +20,9 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     """Decode an image file of any usual kind.
 
     EXIF orientation is applied; grey, palette, CMYK and 16-bit images become 8-bit RGB; an alpha channel is dropped.
-    Whole JPEG and PNG files go through OpenCV, which is fast but fills what is missing with grey without a word;
-    everything else, and whatever OpenCV refuses, goes through Pillow, which is strict.
+    JPEG and PNG files with an end go through OpenCV, which is fast but fills what is missing with grey without a word;
+    everything else, and whatever OpenCV refuses, goes through Pillow, which is strict. Neither minds a PNG's checksums,
+    so they are verified here. Damage in the middle of a JPEG raises nothing: libjpeg warns, and only ingestion listens.
 
     Args:
         data: Content of the file.
@@ -31,7 +33,9 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     Raises:
         ImageError: Not an image, or not a whole one.
     """
-    if _is_whole(data):
+    if data.startswith(PNG):
+        _check_png(data)
+    if data.startswith(PNG) or (data.startswith(JPEG) and data.endswith(JPEG_END)):
         with suppress(cv2.error):
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
             if image is not None:
@@ -52,8 +56,17 @@ def decode_mask(data: bytes) -> NDArray[np.bool_]:
     return grey > int(grey.max()) / 2
 
 
-def _is_whole(data: bytes) -> bool:
-    return (data.startswith(JPEG) and data.endswith(JPEG_END)) or (data.startswith(PNG) and data.endswith(PNG_END))
+def _check_png(data: bytes) -> None:
+    """Raise ImageError unless every chunk up to the last one is there and has its checksum (PNG specification, 5.3)."""
+    place, kind = len(PNG), b""
+    while kind != b"IEND":
+        end = place + 12 + int.from_bytes(data[place : place + 4])
+        if end > len(data):
+            raise ImageError("not a whole image: the end of the PNG data is missing")
+        kind = data[place + 4 : place + 8]
+        if zlib.crc32(memoryview(data)[place + 4 : end - 4]) != int.from_bytes(data[end - 4 : end]):
+            raise ImageError("not a whole image: a checksum of the PNG data is wrong")
+        place = end
 
 
 def _decode_with_pillow(data: bytes) -> NDArray[np.uint8]:
@@ -62,8 +75,6 @@ def _decode_with_pillow(data: bytes) -> NDArray[np.uint8]:
     # Pillow would take a rest filled with zeros, which interrupted downloads leave, for image data.
     if data.startswith(JPEG) and data.rfind(JPEG_END) < data.rfind(JPEG_SCAN):
         raise ImageError("not a whole image: the end of the JPEG data is missing")
-    if data.startswith(PNG) and PNG_END not in data:
-        raise ImageError("not a whole image: the end of the PNG data is missing")
     try:
         with Image.open(BytesIO(data)) as opened:
             image = ImageOps.exif_transpose(opened)

@@ -33,6 +33,7 @@ SCHEMA = pa.schema(
     ]
 )
 VIEWS = "views.jpg"
+_COST = b"crack.gigaflops"
 KEY = ["sample_id", "condition", "corruption", "severity"]
 ALLOWED: dict[str, set] = {
     "split": {"train", "val", "test", "robustness"},
@@ -51,10 +52,12 @@ class Predictions:
             are 1 for crack; `condition` is before or after fine-tuning; `corruption` is "clean" (severity 0) or a
             family of corruptions (severity 1 to 5).
         embeddings: float32 (rows, features): the penultimate features of the clean "after" rows, in their order.
+        gigaflops: What the network spends on one image, in 10^9 floating-point operations; NaN where unknown.
     """
 
     table: pd.DataFrame
     embeddings: np.ndarray
+    gigaflops: float = float("nan")
 
     def clean(self, split: str, condition: str = "after") -> pd.DataFrame:
         """Rows of the uncorrupted images of one split under one condition, in table order; may be empty."""
@@ -72,13 +75,16 @@ def empty_predictions() -> Predictions:
     return Predictions(SCHEMA.empty_table().to_pandas(), np.zeros((0, 0), np.float32))
 
 
-def write_predictions(table: pd.DataFrame, embeddings: np.ndarray, folder: str | Path) -> None:
+def write_predictions(
+    table: pd.DataFrame, embeddings: np.ndarray, folder: str | Path, gigaflops: float = float("nan")
+) -> None:
     """Check and write a predictions folder; `p_crack` is computed here, as the softmax of the two logits.
 
     Args:
         table: Columns as in SCHEMA; `p_crack` may be missing.
         embeddings: float32 (rows, features), one row per clean "after" row, in their order.
         folder: Created if need be.
+        gigaflops: As in `Predictions`.
 
     Raises:
         InputError: Logits that are not finite, rows given twice, values outside the contract, or embeddings that do
@@ -90,7 +96,8 @@ def write_predictions(table: pd.DataFrame, embeddings: np.ndarray, folder: str |
     _check(Predictions(table, embeddings), "the predictions to write")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pandas(table, SCHEMA, preserve_index=False), folder / "predictions.parquet")
+    columns = pa.Table.from_pandas(table, SCHEMA, preserve_index=False)
+    pq.write_table(columns.replace_schema_metadata({_COST: repr(float(gigaflops))}), folder / "predictions.parquet")
     np.save(folder / "embeddings.npy", embeddings)
 
 
@@ -109,7 +116,8 @@ def read_predictions(folder: str | Path) -> Predictions:
     missing = [name for name in SCHEMA.names if name not in table.column_names]
     if missing:
         raise InputError(f"{folder}/predictions.parquet lacks the columns {missing}; run predict again")
-    predictions = Predictions(table.select(SCHEMA.names).cast(SCHEMA).to_pandas(), embeddings)
+    cost = float((table.schema.metadata or {}).get(_COST, b"nan"))
+    predictions = Predictions(table.select(SCHEMA.names).cast(SCHEMA).to_pandas(), embeddings, cost)
     _check(predictions, str(folder))
     return predictions
 

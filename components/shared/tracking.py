@@ -5,7 +5,7 @@ The server and its credentials come from MLflow's own environment variables.
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -165,6 +165,24 @@ def version_by_run(name: str, run_id: str) -> str | None:
     """Return the version of a registered model that was made of a run's model, or None."""
     found = client().search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
     return str(min(int(version.version) for version in found)) if found else None
+
+
+def put(write: Callable[..., Any], *row: str) -> None:
+    """Set an alias or a tag of a registered model, though somebody else sets the same one at this moment.
+
+    MLflow looks whether the row is there, and then inserts or updates it. Of two who insert at once one is refused; by
+    then the row is there, so that its second try is an update.
+
+    Args:
+        write: The client's method.
+        row: Its arguments.
+    """
+    try:
+        write(*row)
+    except MlflowException as error:
+        if error.error_code != "BAD_REQUEST":  # what the store makes of a constraint that does not hold
+            raise
+        write(*row)
 
 
 def download_version(name: str, version: str) -> Path:

@@ -1,4 +1,4 @@
-"""The real graph, end to end, on small networks: what `make run` does, in about a minute."""
+"""The real graphs, end to end, on small networks: what `make run` does, in about a minute, and then a drift check."""
 
 import json
 import os
@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
+
+from components.ingest.synthetic import draw_dataset
 
 SMALL = [
     "candidates.cnn.train.architecture=resnet10t",
@@ -19,10 +22,10 @@ SMALL = [
 ]
 
 
-def run_local(workdir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def crack_pipeline(subcommand: str, workdir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [
         str(Path(sys.executable).with_name("crack-pipeline")),
-        "run-local",
+        subcommand,
         "--workdir",
         str(workdir),
         *arguments,
@@ -33,7 +36,7 @@ def run_local(workdir: Path, *arguments: str) -> subprocess.CompletedProcess[str
 
 def small(workdir: Path, *more: str) -> subprocess.CompletedProcess[str]:
     settings = [part for setting in (*SMALL, *more) for part in ("--set", setting)]
-    return run_local(workdir, "--data", "synthetic://?images=240&seed=4&size=64", *settings)
+    return crack_pipeline("run-local", workdir, "--data", "synthetic://?images=240&seed=4&size=64", *settings)
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +103,24 @@ def test_an_unchanged_data_set_retrains_nothing(first):
     events = [json.loads(line) for line in (workdir / "report.html").resolve().with_name("events.jsonl").open()]
     reused = {event["step"] for event in events if event["event"] == "reused"}
     assert reused == {f"{step} {name}" for step in ("train", "predict", "explain") for name in ("cnn", "vit")}
+
+
+def test_dark_images_ask_the_champions_owner_to_retrain(first, tmp_path):
+    from mlflow.tracking import MlflowClient
+
+    workdir, _, _ = first
+    for tile in draw_dataset(60, seed=9, size=64):
+        cv2.imwrite(str(tmp_path / f"{tile.name}.png"), (0.4 * tile.image[..., ::-1]).astype("uint8"))
+    promoted = crack_pipeline("promote", workdir, "1", "--by", "Ada", "--why", "first model")
+    assert promoted.returncode == 0, promoted.stdout + promoted.stderr
+    settings = ("--set", "drift.evidently=false", "--set", r"collect.group_pattern=(.*)-\d")
+    check = crack_pipeline("drift-check", workdir, "--images", str(tmp_path), *settings)
+    assert check.returncode == 0, check.stdout + check.stderr
+    summary = json.loads((workdir / "drift.json").read_text())
+    assert (summary["verdict"], summary["count"], summary["version"]) == ("retrain", 60, "1")
+    assert "brightness" in summary["drifted"]
+    assert "to retrain, label some of these images and run: crack-pipeline run-local" in check.stdout
+    assert "Drift check of crack-classifier, version 1" in (workdir / "drift.html").read_text()
+    assert (workdir / "report.html").exists()  # the training's results stay beside the check's
+    tags = MlflowClient(f"sqlite:///{workdir}/mlflow.db").get_model_version("crack-classifier", "1").tags
+    assert tags["crack.drift"] == "retrain"

@@ -1,15 +1,17 @@
 """Promotions and rollbacks on a real MLflow server."""
 
+import functools
 import secrets
 import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from mlflow.tracking import MlflowClient
 from typer.testing import CliRunner
 
 from components.shared.runtime import InputError
-from components.shared.tracking import CHALLENGER, CHAMPION, CHECKED, VERDICT
+from components.shared.tracking import CHALLENGER, CHAMPION, CHECKED, VERDICT, put
 from pipelines.cli import app
 from pipelines.registry import Registry
 from tests.conftest import mlflow_server
@@ -89,21 +91,34 @@ def test_an_act_killed_in_the_middle_is_finished_by_the_next_command(registry, m
     assert [entry.target for entry in registry.history()] == ["1", "2"]
 
 
-def test_two_who_act_at_once_both_stand_in_the_history_and_the_alias_follows_its_end(registry):
-    together = threading.Barrier(3)
+def at_once(act, people: int = 3) -> None:
+    """Let several people do `act(number)` at the same moment; raise what one of them raised."""
+    together = threading.Barrier(people)
 
-    def act(version: str) -> None:
+    def wait_and_act(number: int) -> None:
         together.wait()
-        Registry(MlflowClient(registry.client.tracking_uri), registry.name).promote(version, "many", "at once")
+        act(number)
 
-    threads = [threading.Thread(target=act, args=(version,)) for version in ("1", "2", "3")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(people) as pool:
+        list(pool.map(wait_and_act, range(1, people + 1)))
+
+
+def test_all_who_act_at_once_stand_in_the_history_and_the_alias_follows_its_end(registry):
+    uri = registry.client.tracking_uri
+    at_once(lambda number: Registry(MlflowClient(uri), registry.name).promote(str(number), "many", "at once"))
     history = registry.history()
     assert sorted(entry.target for entry in history) == ["1", "2", "3"]
     assert registry.alias(CHAMPION) == history[-1].target
+    assert not registry.settle()
+
+
+def test_of_those_who_set_a_new_tag_at_once_none_is_refused(registry):
+    # MLflow itself refuses one of them in every fifth round or so
+    for attempt in range(20):
+        set_tag = functools.partial(put, registry.client.set_registered_model_tag, registry.name, f"tag{attempt}")
+        at_once(lambda number, set_tag=set_tag: set_tag(str(number)))
+    tags = registry.client.get_registered_model(registry.name).tags
+    assert {tags[f"tag{attempt}"] for attempt in range(20)} <= {"1", "2", "3"}
 
 
 def test_the_commands_say_what_they_did(registry):

@@ -10,6 +10,7 @@ import tempfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from components.ingest.ingestion import ingest_dataset
 from components.ingest.uri import absolute_sources, parse_sources
 from components.shared.manifest import Manifest, read_manifest
 from components.shared.runtime import InputError
-from components.shared.storage import Store
+from components.shared.storage import Store, StoredObject
 
 Write = Callable[..., Path]
 Serve = Callable[..., str]
@@ -210,6 +211,7 @@ def test_table_names_pictures_labels_photos_surfaces(
         ("path,label\na.jpg,2\n", r"row 1 \(a.jpg\): the label is '2'; it must be one of 0, 1, no_crack, crack"),
         ("path,label\na.jpg,\n", r"row 1 \(a.jpg\): the label is None"),
         ("path,label\na.jpg,1\na.jpg,1\n", "row 2: the path a.jpg stands twice"),
+        ("path,label\na.jpg,1\n./a.jpg,0\n", "row 2: the path a.jpg stands twice"),
         ("path,label\na.jpg,1\ngone.jpg,0\n", "row 2: there is no file .*gone.jpg"),
         ("path,label,mask\na.jpg,1,gone.png\n", "row 1: there is no file .*gone.png"),
         ("path,label\n,1\n", "row 1: the path is missing"),
@@ -279,7 +281,7 @@ def test_full_disk_is_explained(tiles: Path, store: Store, tmp_path: Path, monke
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr("components.ingest.ingestion.write_shards", full)
-    with pytest.raises(InputError, match=r"the disk is full: \d+ bytes are free at .*; make room, or set TMPDIR"):
+    with pytest.raises(InputError, match=r"the disk is full: \d+ bytes are free at .*, and \d+ at .*; make room"):
         ingest(tiles, store, tmp_path)
 
 
@@ -288,6 +290,24 @@ def test_storage_that_cannot_be_used_names_the_source(tiles: Path, store: Store,
         ingest("s3://nowhere/x", store, tmp_path)
     with pytest.raises(InputError, match=r"data is '.*/empty': there is nothing under"):
         ingest(f"{store.uri}/empty", store, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (["../up.jpg"], r"the object s3://a/b/../up.jpg is refused: its key leads out of the folder"),
+        (["crack//1.jpg"], r"the object s3://a/b/crack//1.jpg is refused: its key is no name of a file"),
+        (["crack", "crack/1.jpg"], r"the objects of s3://a/b cannot all be files here: .*crack"),
+        (["crack/" + "n" * 256], r"cannot all be files here: .*File name too long"),
+    ],
+)
+def test_objects_that_cannot_be_files_are_refused(
+    keys: list[str], message: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = [StoredObject(key, 9, "tag", datetime.now(UTC)) for key in keys]  # some servers cannot hold such keys
+    monkeypatch.setattr(Store, "objects", lambda _: listed)
+    with pytest.raises(InputError, match=message):
+        ingest("s3://a/b", store, tmp_path)
 
 
 @pytest.mark.parametrize(

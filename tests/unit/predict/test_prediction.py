@@ -8,7 +8,7 @@ import torch
 from components.predict.champion import predict_champion
 from components.predict.config import CorruptionConfig, PredictConfig
 from components.predict.corruptions import corrupt
-from components.predict.prediction import predict_splits
+from components.predict.prediction import gigaflops, predict_splits
 from components.predict.views import CELL
 from components.shared import tracking
 from components.shared.checkpoint import save_network
@@ -53,6 +53,11 @@ def test_answers_are_the_networks_own_for_every_image_and_condition(step, store,
     np.testing.assert_allclose(test["p_crack"], logits.softmax(1)[:, 1], atol=1e-5)
     np.testing.assert_allclose(predictions.embeddings_of("test"), embeddings, atol=1e-4)
     assert not np.allclose(predictions.clean("test", "before")["logit_1"], test["logit_1"])
+
+
+def test_the_cost_of_an_image_is_the_published_one():
+    network = build_network(describe("resnet50", "none", 224, 0.0, 0.0, "none", 1)).eval()
+    assert gigaflops(network) == pytest.approx(2 * 4.1, rel=0.02)  # timm's table says 4.1 GMACs
 
 
 def test_finished_work_is_not_done_again_but_other_parameters_are(step, tmp_path, monkeypatch):

@@ -1,3 +1,5 @@
+import json
+
 import mlflow
 import pytest
 
@@ -8,6 +10,7 @@ from components.register.registration import Winner
 from components.shared import tracking
 from components.shared.calibration import Calibration, write_calibration
 from components.shared.checkpoint import save_network
+from components.shared.measurements import Measurement, write_measurements
 from components.shared.model import build_network, describe
 from tests.unit.tiny_version import commit_tiny_version
 
@@ -23,6 +26,16 @@ def winner(store, s3, tmp_path, monkeypatch):
     save_network(build_network(describe("resnet10t", "none", 32, 0.0, 0.0, "none", 1)), tmp_path / "model")
     (tmp_path / "dossier").mkdir()
     write_calibration(Calibration(2.0, 0.4, "a test"), tmp_path / "dossier" / "calibration.json")
+    rows = [{"passed": True, "why": "AUROC on test is 0.9, as asked at least 0.8."}]
+    verdict = {"candidate": "cnn", "passed": True, "rows": rows, "champion": {"text": "There is no champion yet."}}
+    (tmp_path / "dossier" / "verdict.json").write_text(json.dumps(verdict))
+    measured = [
+        Measurement("auroc", 0.9, low=0.85, high=0.93),
+        Measurement("recall_at_threshold", 0.5, slice="surface=wall", low=0.3, high=0.7, n=12),
+        Measurement("recall_at_threshold", 0.96, slice="surface=deck", n=30),
+        Measurement("error_increase", 0.125, split="robustness", slice="corruption=unseen"),
+    ]
+    write_measurements(measured, tmp_path / "dossier" / "measurements.parquet")
     cache = str(tmp_path / "cache")
     predict = PredictConfig(
         store=s3,

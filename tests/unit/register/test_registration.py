@@ -1,4 +1,6 @@
 import json
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import mlflow
 import numpy as np
@@ -34,6 +36,29 @@ def test_the_registered_version_answers_as_the_saved_network_does(winner):
     _check_what_it_learnt_from(pd.read_parquet(kept / "training_rows.parquet"), winner[0])
 
 
+def test_the_version_shows_its_card(winner):
+    register_winner(*winner, job="job-7")
+    kept = tracking.download_version("crack-classifier", "1")
+    card = (kept / "model_card.md").read_text()
+    assert tracking.client().get_model_version("crack-classifier", "1").description == card
+    for said in (
+        "# crack-classifier: cnn",
+        "| AUROC | 0.900 [0.850, 0.930] | - |",
+        "a crack from P(crack) ≥ 0.400 (a test)",
+        "mean over families: unseen +0.125.",
+        "| tiny | unknown | crack | 12 | 4 | 4 | 4 |",
+        "resnet10t at 32 px from random weights",
+        "There is no champion yet.",
+        "✓ AUROC on test is 0.9, as asked at least 0.8.",
+        "job `job-7`",
+    ):
+        assert said in card, said
+    assert card.index("surface=wall") < card.index("surface=deck")  # the weakest part first
+    page = (kept / "model_card.html").read_text()
+    assert "<h1>crack-classifier: cnn</h1>" in page
+    assert page.count("<table>") == 3
+
+
 def _check_what_it_learnt_from(learnt, given):
     manifest, splits = read_manifest(given.manifest), read_splits(given.splits)
     rows = {split: rows_of(manifest, splits, split) for split in ("train", "val", "test")}
@@ -59,6 +84,17 @@ def test_a_job_registers_once_though_cut_short_and_the_newest_is_challenger(winn
     versions = {version.version: version.tags for version in client.search_model_versions("name='crack-classifier'")}
     assert {number: tags[tracking.JOB] for number, tags in versions.items()} == {1: "job-1", 2: "job-2"}
     assert all(tags[tracking.CHECKED] == tags[tracking.VERDICT] == "passed" for tags in versions.values())
+
+
+def test_two_pipelines_that_register_at_once_give_two_versions_and_the_newer_is_challenger(winner):
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pipelines:
+        records = [pipelines.submit(register_winner, *winner, job=job) for job in ("job-1", "job-2")]
+        assert {record.result()["version"] for record in records} == {"1", "2"}
+    versions = tracking.client().search_model_versions("name='crack-classifier'")
+    assert {version.tags[tracking.JOB] for version in versions} == {"job-1", "job-2"}
+    assert [version.tags[tracking.CHECKED] for version in versions] == ["passed", "passed"]
+    assert all(version.source.startswith("models:/") for version in versions)
+    assert tracking.version_by_alias("crack-classifier", "challenger") == "2"
 
 
 def test_a_version_that_answers_otherwise_than_measured_gets_no_alias(winner):

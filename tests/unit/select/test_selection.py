@@ -12,11 +12,12 @@ from components.shared.runtime import InputError
 from components.shared.storage import Store
 
 
-def dossier(folder: Path, name: str, passed: bool, value: float, low: float | None) -> Path:
+def dossier(folder: Path, name: str, passed: bool, value: float, low: float | None, cost: float = 1.0) -> Path:
     path = folder / name
     path.mkdir()
     (path / "verdict.json").write_text(json.dumps({"candidate": name, "passed": passed, "rows": []}))
     rows = [Measurement("auroc", 0.99, split="val", low=0.99, high=1), Measurement("auroc", value, low=low, high=1.0)]
+    rows.append(Measurement("inference_gigaflops", cost))
     write_measurements(rows, path / "measurements.parquet")
     return path
 
@@ -30,6 +31,9 @@ def dossier(folder: Path, name: str, passed: bool, value: float, low: float | No
         ([("a", True, 0.90, 0.85), ("b", True, 0.90, 0.85)], {}, "a"),
         ([("a", True, 0.90, 0.84), ("b", True, 0.90, 0.85)], {"tie": 0.02}, "a"),
         ([("a", True, 0.91, 0.85), ("b", True, 0.95, 0.84)], {"tie": 0.02}, "b"),
+        ([("a", True, 0.95, 0.85, 33.7), ("b", True, 0.91, 0.84, 8.2)], {"tie": 0.02}, "b"),
+        ([("a", True, 0.95, 0.85, 33.7), ("b", True, 0.91, 0.82, 8.2)], {"tie": 0.02}, "a"),
+        ([("a", True, 0.95, 0.85, float("nan")), ("b", True, 0.91, 0.84, 8.2)], {"tie": 0.02}, "b"),
         ([("a", False, 0.9, 0.8), ("b", False, 0.9, 0.8)], {}, ""),
     ],
 )

@@ -91,6 +91,13 @@ def test_part_of_a_file_is_refused(kind: str, rest: str, share: float) -> None:
         decode(part)
 
 
+def test_png_whose_pixels_still_decode_is_refused_by_its_checksum() -> None:
+    data = bytearray(encode(picture(), "PNG", compress_level=0))  # stored as they are: any byte will do for a pixel
+    data[len(data) // 2] ^= 0x80
+    with pytest.raises(ImageError, match="not a whole image: a checksum of the PNG data is wrong"):
+        decode(bytes(data))
+
+
 @pytest.mark.parametrize("data", [b"", b"hello, I am text\n" * 100, b"\xff\xd8\xff\xd9", b"%PDF-1.4 \xff\xd9"])
 def test_what_is_no_image_is_refused(data: bytes) -> None:
     with pytest.raises(ImageError):

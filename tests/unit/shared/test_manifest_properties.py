@@ -114,8 +114,8 @@ def test_no_bytes_crash_the_reader(noise: bytes, seed: int) -> None:
         data = bytearray(path.read_bytes())
         data[rng.integers(len(data))] ^= 1 << rng.integers(8)
         path.write_bytes(data)
-        with contextlib.suppress(InputError):  # a bit that says nothing of the content may pass
-            assert read_manifest(path).digest == content_digest(ROWS)
+        with contextlib.suppress(InputError):  # a bit that says nothing may pass; where an image lies is no such thing
+            pd.testing.assert_frame_equal(read_manifest(path).table, make_manifest(ROWS).table)
 
 
 ROWS = pd.DataFrame(

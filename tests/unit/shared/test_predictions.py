@@ -36,6 +36,8 @@ def test_round_trip_with_p_crack_as_softmax(tmp_path: Path) -> None:
     assert back.clean("test")["sample_id"].tolist() == ["b"]
     assert back.clean("val", "before")["logit_0"].tolist() == [0.0]
     assert back.embeddings_of("test").tolist() == [[3, 4, 5]]
+    write_predictions(rows(), embeddings, tmp_path, gigaflops=8.2)
+    assert read_predictions(tmp_path).gigaflops == 8.2
 
 
 def test_the_empty_table_of_no_champion_is_valid(tmp_path: Path) -> None:

@@ -1,0 +1,135 @@
+"""The model card of a registered version: what it is for, what it was made of, how good it is, and where it is not.
+
+After Mitchell et al., "Model Cards for Model Reporting" (2019). Every number comes from the winner's dossier.
+"""
+
+import json
+import math
+from pathlib import Path
+
+import pandas as pd
+
+from components.shared.calibration import read_calibration
+from components.shared.checkpoint import read_info
+from components.shared.manifest import CLASSES, SPLITS, read_manifest, read_splits
+from components.shared.measurements import Measurement, read_measurements, spoken
+
+HEADLINE = ("accuracy", "recall_at_threshold", "precision_at_threshold", "specificity_at_threshold", "f1", "auroc")
+USE = (
+    "It tells whether a tile, a close-up of concrete of some decimetres, shows a crack, so that people look first "
+    "where cracks are likely. It was not made for other materials, for whole photographs, for the width or the danger "
+    "of a crack, or to release a structure without an engineer's look."
+)
+LIMITS = (
+    "All figures are of photos like those below. On other surfaces, cameras, distances or light they are void until "
+    "measured: `crack-pipeline drift-check` says whether new images are like these. Labels were given by people, tile "
+    "by tile, and are not free of errors. A tile without a crack says nothing of the tiles beside it."
+)
+
+
+def model_card(
+    model: str | Path, dossier: str | Path, manifest: str | Path, splits: str | Path, name: str, job: str
+) -> str:
+    """Return a version's card as Markdown.
+
+    Args:
+        model: Saved-model folder.
+        dossier: The winner's dossier.
+        manifest: manifest.parquet of the data set version.
+        splits: Table (sample_id, split).
+        name: The registered model's name.
+        job: The pipeline job's id.
+    """
+    info, calibration = read_info(model), read_calibration(Path(dossier) / "calibration.json")
+    verdict = json.loads((Path(dossier) / "verdict.json").read_text(encoding="utf-8"))
+    rows = read_measurements(Path(dossier) / "measurements.parquet")
+    data = read_manifest(manifest)
+    table = data.table.merge(read_splits(splits).table, on="sample_id")
+    weights = "random weights" if info.weights == "none" else f"`{info.weights}`, sha256 `{info.weights_sha256[:12]}`"
+    parts = [
+        f"# {name}: {verdict['candidate']}",
+        "## What it is for",
+        USE,
+        "## How good it is",
+        "On photos that it has not seen, with 95 % intervals by bootstrap over photos. *At threshold*: as it answers, "
+        f"a crack from P(crack) ≥ {calibration.threshold:.3f} ({calibration.rule}).",
+        _results(rows),
+        _sentences(rows),
+        "## Where it is weaker",
+        _slices(rows),
+        LIMITS,
+        "## What it was made of",
+        f"Data set `{info.dataset_digest[:12]}`: {len(table)} images of {table['group_id'].nunique()} photos or "
+        "near-duplicate groups, none in two splits.",
+        _composition(table),
+        f"{info.architecture} at {info.input_size} px from {weights}, tuning {info.tuning}, seed {info.seed}; splits "
+        f"`{info.split_digest[:12]}`; calibrated on the validation split, temperature {calibration.temperature:.3g}. "
+        f"Pipeline job `{job}`.",
+        "## Why it was let through",
+        verdict["champion"]["text"],
+        _gate(verdict["rows"]),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _results(rows: list[Measurement]) -> str:
+    found = {(row.name, row.split): row for row in rows if row.slice == "all" and row.condition == "after"}
+    lines = [
+        [spoken(name), *(_shown(found.get((name, split))) for split in ("test", "robustness"))] for name in HEADLINE
+    ]
+    return _table(["", "test", "robustness"], lines)
+
+
+def _sentences(rows: list[Measurement]) -> str:
+    found = {(row.name, row.slice): row for row in rows if row.split == "robustness" and row.condition == "after"}
+    ece = next((row for row in rows if (row.name, row.split, row.slice) == ("ece_calibrated", "test", "all")), None)
+    said = [f"- Calibration error after temperature scaling, test: {_shown(ece)}."]
+    worse = [(part, found.get(("error_increase", part))) for part in ("all", "corruption=seen", "corruption=unseen")]
+    told = [f"{part.removeprefix('corruption=')} {row.value:+.3f}" for part, row in worse if row]
+    if told:
+        said.append(f"- Share of wrong answers added by worse images, mean over families: {', '.join(told)}.")
+    for method, words in (("grad_cam", "Grad-CAM"), ("shap", "KernelSHAP")):
+        row = found.get((f"{method}.insertion_auc_over_edge_filter", "all"))
+        if row and math.isfinite(row.value):
+            said.append(f"- {words} against a plain edge filter, insertion AUC: {_shown(row)} (positive: better).")
+    share = found.get(("drift.share", "all"))
+    if share and math.isfinite(share.value):
+        said.append(f"- Drift tests that tell the robustness split from the training split: {share.value:.0%}.")
+    return "\n".join(said)
+
+
+def _slices(rows: list[Measurement]) -> str:
+    parts = [
+        row
+        for row in rows
+        if (row.name, row.condition) == ("recall_at_threshold", "after")
+        and row.split in ("test", "robustness")
+        and row.slice.startswith(("source=", "surface="))
+    ]
+    weakest = sorted(parts, key=lambda row: math.inf if math.isnan(row.value) else row.value)
+    lines = [[row.split, row.slice, str(row.n), _shown(row)] for row in weakest]
+    return _table(["split", "part", "images", "recall at threshold"], lines)
+
+
+def _composition(table: pd.DataFrame) -> str:
+    counts = table.groupby(["source", "surface", "label"])["split"].value_counts().unstack(fill_value=0)
+    lines = [
+        [source, surface, CLASSES[label], *(str(int(row.get(split, 0))) for split in SPLITS)]
+        for (source, surface, label), row in counts.iterrows()
+    ]
+    return _table(["source", "surface", "class", *SPLITS], lines)
+
+
+def _gate(rows: list[dict]) -> str:
+    return "\n".join(f"- {'✓' if row['passed'] else '✗'} {row['why']}" for row in rows)
+
+
+def _shown(row: Measurement | None) -> str:
+    if row is None or math.isnan(row.value):
+        return "-"
+    return f"{row.value:.3f}" + (f" [{row.low:.3f}, {row.high:.3f}]" if row.low is not None else "")
+
+
+def _table(headers: list[str], lines: list[list[str]]) -> str:
+    body = [f"| {' | '.join(line)} |" for line in (headers, ["---"] * len(headers), *lines)]
+    return "\n".join(body)
