@@ -56,6 +56,7 @@ class Store:
         self.bucket, self._root = match[1], match[2]
         self._client = _client()
         self._transfer = TransferConfig(max_concurrency=PARTS)
+        self._transfer.max_in_memory_upload_chunks = PARTS
 
     def get_bytes(self, key: str) -> bytes:
         """Content of an object. Raises `MissingObjectError`."""
