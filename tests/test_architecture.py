@@ -61,7 +61,7 @@ def test_config_imports_pydantic_and_the_base_only(step):
     roots = {name.split(".")[0] for name in imports(ROOT / "components" / step / "config.py")}
     assert roots <= {"components", "pydantic", "typing", "re", "enum"}
     assert own(imports(ROOT / "components" / step / "config.py")) <= {
-        f"components.shared.config.{name}" for name in ("Config", "StepConfig", "AugmentConfig")
+        f"components.shared.config.{name}" for name in ("Config", "StepConfig", "AugmentConfig", "PhotoPattern")
     }
 
 

@@ -1,11 +1,10 @@
 """Parameters of ingestion."""
 
-import re
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from components.shared.config import StepConfig
+from components.shared.config import PhotoPattern, StepConfig
 
 
 class IngestConfig(StepConfig):
@@ -14,7 +13,7 @@ class IngestConfig(StepConfig):
     layout: Literal["auto", "ccic", "sdnet2018", "folders"] = Field(
         default="auto", description="how the source's folders are named; auto finds out"
     )
-    group_pattern: str | None = Field(
+    group_pattern: PhotoPattern | None = Field(
         default=None,
         description="regular expression on the file name; its first group names the photo that a tile was cut from",
     )
@@ -29,15 +28,3 @@ class IngestConfig(StepConfig):
         le=1,
         description="correlation of grey thumbnails from which two pictures are the same",
     )
-
-    @field_validator("group_pattern")
-    @classmethod
-    def _check_pattern(cls, pattern: str | None) -> str | None:
-        if pattern is not None:
-            try:
-                groups = re.compile(pattern).groups
-            except re.error as error:
-                raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
-            if groups == 0:
-                raise ValueError(f"{pattern!r} has no group: put the part that names the photo into parentheses")
-        return pattern

@@ -1,12 +1,28 @@
 """The base of every configuration class: frozen, strict, unknown keys refused."""
 
-from pydantic import BaseModel, ConfigDict, Field
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 class Config(BaseModel):
     """A frozen, strict set of parameters; an unknown key or a wrong type is an error."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+def _has_a_group(pattern: str) -> str:
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
+    if groups == 0:
+        raise ValueError(f"{pattern!r} has no group: put the part that names the photo into parentheses")
+    return pattern
+
+
+PhotoPattern = Annotated[str, AfterValidator(_has_a_group)]  # regular expression whose first group names a photo
 
 
 class AugmentConfig(Config):
