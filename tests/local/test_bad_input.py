@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.local.test_training_pipeline import run_local
+from tests.local.test_training_pipeline import crack_pipeline
 from tests.unit.tiny_version import tile
 
 
@@ -37,7 +37,7 @@ TEXT = {f"{name}/{number}.jpg": b"no picture" for name in ("Positive", "Negative
 )
 def test_wrong_data_stops_the_run_with_one_message(tmp_path, files, message):
     workdir = tmp_path / "workdir"
-    run = run_local(workdir, "--data", str(folder_of(tmp_path, files)))
+    run = crack_pipeline("run-local", workdir, "--data", str(folder_of(tmp_path, files)))
     assert run.returncode == 2, run.stdout + run.stderr
     assert message in run.stderr
     assert run.stderr.startswith("error: ")
@@ -68,7 +68,7 @@ def test_wrong_data_stops_the_run_with_one_message(tmp_path, files, message):
     ],
 )
 def test_wrong_parameters_stop_before_anything_starts(tmp_path, arguments, message):
-    run = run_local(tmp_path / "workdir", *arguments)
+    run = crack_pipeline("run-local", tmp_path / "workdir", *arguments)
     assert run.returncode == 2
     assert message in run.stderr
     assert "Traceback" not in run.stdout + run.stderr
@@ -76,6 +76,6 @@ def test_wrong_parameters_stop_before_anything_starts(tmp_path, arguments, messa
 
 
 def test_debug_shows_the_traceback(tmp_path):
-    run = run_local(tmp_path / "workdir", "--params", "nowhere.yaml", "--debug")
+    run = crack_pipeline("run-local", tmp_path / "workdir", "--params", "nowhere.yaml", "--debug")
     assert run.returncode == 2
     assert "Traceback" in run.stderr
