@@ -99,8 +99,6 @@ def _open(uri: SourceUri, config: IngestConfig, scratch: Path) -> Opened:
     path = Path(uri.location).expanduser()
     if path.is_dir():
         return _folder(path, uri, config, "")
-    if not path.exists():
-        raise InputError(f"data is {uri.text!r}, and there is no such folder or file (looked at {path.absolute()})")
     if path.suffix.lower() in SUFFIXES:
         items = read_table(path)
         pattern = uri.options.get("group_pattern", config.group_pattern)

@@ -103,7 +103,7 @@ def test_nothing_outlives_the_run(tmp_path: Path, number: signal.Signals) -> Non
     assert len(processes_of(tmp_path)) > 4  # the run, two guards, rclone, the graph, its step and the step's own child
 
     process.send_signal(number)
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
 
     if number == signal.SIGKILL:
         wait_until(lambda: not processes_of(tmp_path))

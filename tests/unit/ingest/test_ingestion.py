@@ -220,7 +220,7 @@ def test_synthetic_tiles_are_a_source_like_others(store: Store, tmp_path: Path) 
         ("synthetic://600", "what stands before the"),
         ("synthetic://?size=8", "size 32 to 1024"),
         ("ftp://somewhere/x", "must be a folder, a zip"),
-        ("/not/there", "there is no such folder or file"),
+        ("/not/there", "data /not/there does not exist; name a folder"),
     ],
 )
 def test_data_that_cannot_be_opened_is_named(data_uri: str, message: str, store: Store, tmp_path: Path) -> None:
