@@ -138,6 +138,12 @@ promote: $(READY) ## Make a version champion (VERSION=number BY=name WHY=text)
 rollback: $(READY) ## Make the previous champion champion again (BY=name WHY=text)
 	@$(BIN)/crack-pipeline rollback --by '$(BY)' --why '$(WHY)' $(REGISTRY)
 
+registry-export: $(READY) ## Back the registered model up (FILE=registry.tar)
+	@$(BIN)/crack-pipeline registry export '$(or $(FILE),registry.tar)' $(REGISTRY)
+
+registry-import: $(READY) ## Restore it into a registry that has none (FILE=registry.tar)
+	@$(BIN)/crack-pipeline registry import '$(or $(FILE),registry.tar)' $(REGISTRY)
+
 gc: $(READY) ## List what the store holds in vain (DAYS=30 DELETE=1 PARAMS=file, or the workdir's)
 	@$(BIN)/crack-pipeline gc --params '$(PARAMS)' $(if $(DAYS),--days '$(DAYS)') $(if $(DELETE),--delete) $(REGISTRY)
 

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from components.shared.image import ImageError, decode
+from components.shared.image import ImageError, decode, thumbnail
 from components.shared.runtime import InputError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
@@ -179,18 +179,15 @@ def write_page(answers: list[Answer], model_uri: str, path: Path) -> None:
     page.heading("Answers, the surest cracks first")
     if len(shown) < len(answers) - len(failed):
         page.text(f"The first {THUMBNAILS}; the table of results holds all.")
-    rows = [[_thumbnail(Path(a.path)), a.path, f"{a.p_crack:.3f}", a.label.replace("_", " ")] for a in shown]
+    rows = [[_picture(Path(a.path)), a.path, f"{a.p_crack:.3f}", a.label.replace("_", " ")] for a in shown]
     page.table(["image", "file", "P(crack)", "answer"], rows)
     page.write(path)
 
 
-def _thumbnail(file: Path) -> Any:
-    import cv2
-    from markupsafe import Markup
+def _picture(file: Path) -> Any:
+    from components.shared.page import Picture
 
-    image = decode(file.read_bytes())
-    scale = THUMBNAIL / max(image.shape[:2])
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    small = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
-    data = base64.b64encode(cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()).decode()
-    return Markup('<img src="data:image/jpeg;base64,{}" alt="" loading="lazy">').format(data)
+    try:
+        return Picture(thumbnail(decode(file.read_bytes()), THUMBNAIL))
+    except (OSError, ImageError):  # it was there when it was answered
+        return "gone"

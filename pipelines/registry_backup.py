@@ -29,7 +29,7 @@ FORMAT = 1
 CONTENTS = "registry.json"
 MODEL = "registered_model"  # folder of a version's files among those of its run
 NOWHERE = "s3://nowhere/deleted"  # files of a version that was deleted before the export
-PARAMS_PER_CALL = 100  # the tracking API's limit
+PER_CALL = 100  # params or tags, the tracking API's limit; it takes more metrics
 
 
 def export_registry(registry: Registry, path: Path, progress: Callable[[str], None]) -> int:
@@ -209,12 +209,15 @@ def _restore(
 def _fill_run(client: MlflowClient, run_id: str, run: dict[str, Any], files: Path) -> str:
     """Log what a run and its version held; return the place of the version's files."""
     now = int(time.time() * 1000)
-    metrics = [Metric(key, value, now, 0) for key, value in run["metrics"].items()]
-    tags = [RunTag(key, value) for key, value in run["tags"].items()]
-    client.log_batch(run_id, metrics=metrics, tags=tags)
-    params = [Param(key, value) for key, value in run["params"].items()]
-    for start in range(0, len(params), PARAMS_PER_CALL):
-        client.log_batch(run_id, params=params[start : start + PARAMS_PER_CALL])
+    logged: dict[str, list[Any]] = {
+        "metrics": [Metric(key, value, now, 0) for key, value in run["metrics"].items()],
+        "tags": [RunTag(key, value) for key, value in run["tags"].items()],
+        "params": [Param(key, value) for key, value in run["params"].items()],
+    }
+    for kind, entries in logged.items():
+        for start in range(0, len(entries), PER_CALL):
+            batch: dict[str, Any] = {kind: entries[start : start + PER_CALL]}
+            client.log_batch(run_id, **batch)
     if any((files / "run").iterdir()):
         client.log_artifacts(run_id, str(files / "run"))
     client.log_artifacts(run_id, str(files / "model"), MODEL)

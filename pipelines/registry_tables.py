@@ -46,8 +46,13 @@ def next_move(registry: Registry) -> str:
         return "\n".join(
             [*lines, f"champion: version {champion}; no challenger waits" if champion else "no champion yet"]
         )
-    tags = _tags(registry, registry.version(challenger).run_id)
-    lines.append(f"challenger: version {challenger}; against the champion: {tags.get('gate.champion', 'not compared')}")
+    run_id = registry.version(challenger).run_id
+    tags = _tags(registry, run_id)
+    compared, then = tags.get("gate.champion", "not compared"), tags.get("gate.champion_version")
+    stale = f", which is not champion now (version {champion} was not compared)" if then and then != champion else ""
+    against = f"the champion, version {then}{stale}" if then else "the champion"
+    lines.append(f"challenger: version {challenger}; against {against}: {compared}")
+    lines.append(f"should it be promoted? {_page(registry, run_id)}")
     lines.append(f'to promote it: crack-pipeline promote {challenger} --by NAME --why "…"')
     return "\n".join(lines)
 
@@ -62,6 +67,19 @@ def history_table(entries: list[Entry]) -> Table:
         when = entry.at.replace("T", " ").removesuffix("Z")
         table.add_row(when, what, entry.source or "none", entry.target, entry.verdict, entry.by, entry.why)
     return table
+
+
+def _page(registry: Registry, run_id: str | None) -> str:
+    """Where MLflow shows the page of the run's dossier."""
+    try:
+        experiment = registry.client.get_run(run_id or "").info.experiment_id
+    except MlflowException:
+        return "its run, which held the page, is gone"
+    place = f"/#/experiments/{experiment}/runs/{run_id}/artifacts/dossier/promotion.html"
+    uri = registry.client.tracking_uri
+    if uri.startswith("http"):
+        return uri.rstrip("/") + place
+    return f"http://127.0.0.1:5000{place} while `make mlflow-ui` runs"
 
 
 def _metrics(registry: Registry, run_id: str | None) -> dict[str, float]:

@@ -1,7 +1,7 @@
-"""The candidate against today's champion: both on today's test split, paired image by image.
+"""The candidate against today's champion: both as they are deployed, on today's test split, image by image.
 
 The champion was scored anew on today's test split; images that it was trained on are absent from its table, and so
-take no part.
+take no part. As deployed means: P(crack) calibrated, and a crack from each network's own operating threshold.
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,61 @@ import pandas as pd
 from scipy.special import bdtr
 
 from components.gate.config import ChampionConfig, Limit
+from components.shared.calibration import Calibration
 from components.shared.intervals import draw_groups, group_codes, interval, leave_one_out
 from components.shared.measurements import Measurement
-from components.shared.metrics import compute_metrics, resampled_metrics
+from components.shared.metrics import METRICS, compute_metrics, resampled_metrics
 from components.shared.predictions import Predictions
 
-MINIMUM = 20
+MINIMUM = 20  # images to compare on
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A network's answers, and how its logits become decisions."""
+
+    predictions: Predictions
+    calibration: Calibration
+
+    def answers(self) -> pd.DataFrame:
+        """The clean test images: sample_id, group_id, source, surface, label, p_crack (calibrated), crack (bool)."""
+        table = self.predictions.clean("test")
+        p_crack = self.calibration.p_crack(table["logit_0"].to_numpy(), table["logit_1"].to_numpy())
+        columns = ["sample_id", "group_id", "source", "surface", "label"]
+        return table[columns].assign(p_crack=p_crack, crack=p_crack >= self.calibration.threshold)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One metric of both on the same images.
+
+    Attributes:
+        metric: Of METRICS.
+        slice: "all", or a part of the test split as `column=value`.
+        candidate, champion: The metric of each; NaN where undefined.
+        low, high: 95 % interval of candidate minus champion; NaN where that is.
+        n: Number of images.
+    """
+
+    metric: str
+    slice: str
+    candidate: float
+    champion: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def value(self) -> float:
+        """Candidate minus champion."""
+        return self.candidate - self.champion
+
+    def measurement(self) -> Measurement:
+        """The difference as gate and MLflow take it."""
+        name, part = f"{self.metric}_minus_champion", self.slice
+        if np.isnan(self.value):
+            return Measurement(name, self.value, slice=part, n=self.n, note="undefined for one of the two")
+        return Measurement(name, self.value, slice=part, low=self.low, high=self.high, n=self.n)
 
 
 @dataclass(frozen=True)
@@ -27,29 +76,32 @@ class Comparison:
         verdict: "better", "not worse", "worse", "no champion" or "not comparable".
         text: One sentence for people.
         left_out: Test images that the champion knew or was not scored on.
-        measurements: The difference with its interval, and McNemar's p value.
+        differences: Every metric on all images, then on each source and surface that is large enough.
+        measurements: The differences, and McNemar's p value.
         limits: What the gate asks of them; none where there is no champion.
-        pairs: The images both were scored on: sample_id, label, candidate's and champion's P(crack).
+        pairs: The images both were scored on: sample_id, group_id, source, surface, label, p_crack and crack of the
+            candidate, p_crack_champion and crack_champion.
     """
 
     verdict: str
     text: str
     left_out: int = 0
+    differences: tuple[Difference, ...] = ()
     measurements: tuple[Measurement, ...] = ()
     limits: tuple[Limit, ...] = ()
     pairs: pd.DataFrame | None = None
 
 
-def compare(candidate: Predictions, champion: Predictions, version: str, config: ChampionConfig) -> Comparison:
-    """Compare candidate and champion on the clean test images that both tables hold.
+def compare(candidate: Deployed, champion: Deployed, version: str, config: ChampionConfig) -> Comparison:
+    """Compare candidate and champion on the clean test images that both were scored on.
 
-    The interval of the difference is by bootstrap over groups, the same groups drawn for both. McNemar's test, exact,
-    asks whether either is right more often where they disagree at P(crack) >= 0.5; it takes images as independent,
-    so it informs and decides nothing.
+    The interval of a difference is by bootstrap over groups, the same groups drawn for both. McNemar's test, exact,
+    asks whether either is right more often where their decisions differ; it takes images as independent, so it informs
+    and decides nothing.
 
     Args:
-        candidate: Its predictions.
-        champion: The champion's; empty where it knew every test image.
+        candidate: Its answers.
+        champion: The champion's; none where it knew every test image.
         version: The champion's version, "" where there is none.
         config: Metric, margin and what is asked of the difference.
 
@@ -57,25 +109,31 @@ def compare(candidate: Predictions, champion: Predictions, version: str, config:
     """
     if not version:
         return Comparison("no champion", "There is no champion yet, so only the absolute limits were asked.")
-    mine, theirs = candidate.clean("test"), champion.clean("test")
-    pairs = mine.merge(theirs[["sample_id", "p_crack"]], on="sample_id", suffixes=("", "_champion"))
+    mine, theirs = candidate.answers(), champion.answers()
+    pairs = mine.merge(theirs[["sample_id", "p_crack", "crack"]], on="sample_id", suffixes=("", "_champion"))
     left_out, name = len(mine) - len(pairs), f"{config.metric}_minus_champion"
     limit = Limit(name=name, op=">=", limit=-config.margin, on="low")
     if config.require == "better":
         limit = Limit(name=name, op=">", limit=0.0, on="low")
-    labels, codes = pairs["label"].to_numpy(), group_codes(pairs["group_id"].to_numpy())
-    if len(pairs) < MINIMUM or set(labels) != {0, 1} or codes[1] < 2:
+    if not _comparable(pairs):
         note = (
-            f"only {len(pairs)} of {len(mine)} test images are unknown to the champion ({int(labels.sum())} cracks, "
-            f"{codes[1]} groups), too few to compare"
+            f"only {len(pairs)} of {len(mine)} test images are unknown to the champion ({int(pairs['label'].sum())} "
+            f"cracks, {pairs['group_id'].nunique()} groups), too few to compare"
         )
         missing = Measurement(name, float("nan"), n=len(pairs), note=note)
-        return Comparison("not comparable", f"Of the champion: {note}.", left_out, (missing,), (limit,), pairs)
-    difference = _difference(pairs, labels, *codes, config)
-    p_value = mcnemar(labels, pairs["p_crack"].to_numpy(), pairs["p_crack_champion"].to_numpy())
-    verdict, text = _verdict(difference, config, left_out)
-    measured = (difference, Measurement("mcnemar_p", p_value, n=len(pairs), note="images taken as independent"))
-    return Comparison(verdict, text, left_out, measured, (limit,), pairs)
+        return Comparison("not comparable", f"Of the champion: {note}.", left_out, (), (missing,), (limit,), pairs)
+    thresholds = candidate.calibration.threshold, champion.calibration.threshold
+    found = [
+        difference
+        for part, rows in _slices(pairs).items()
+        for difference in _differences(part, rows, thresholds, config)
+    ]
+    decisive = next(one for one in found if one.metric == config.metric and one.slice == "all")
+    verdict, text = _verdict(decisive, config, left_out)
+    p_value = mcnemar(*(pairs[name].to_numpy() for name in ("label", "crack", "crack_champion")))
+    measured = [one.measurement() for one in found]
+    measured.append(Measurement("mcnemar_p", p_value, n=len(pairs), note="images taken as independent"))
+    return Comparison(verdict, text, left_out, tuple(found), tuple(measured), (limit,), pairs)
 
 
 def mcnemar(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
@@ -83,30 +141,52 @@ def mcnemar(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
 
     Args:
         labels: int (n,).
-        first: float (n,), P(crack) of one classifier; decisions at 0.5.
-        second: float (n,), of the other.
+        first: bool (n,), whether one classifier says crack.
+        second: bool (n,), the same of the other.
     """
-    right, other = (first >= 0.5) == labels, (second >= 0.5) == labels
+    right, other = first == labels, second == labels
     only_first, only_second = int((right & ~other).sum()), int((~right & other).sum())
     return float(min(1.0, 2 * bdtr(min(only_first, only_second), only_first + only_second, 0.5)))
 
 
-def _difference(
-    pairs: pd.DataFrame, labels: np.ndarray, codes: np.ndarray, count: int, config: ChampionConfig
-) -> Measurement:
-    mine, theirs = pairs["p_crack"].to_numpy(), pairs["p_crack_champion"].to_numpy()
-    value = compute_metrics(labels, mine)[config.metric] - compute_metrics(labels, theirs)[config.metric]
+def _comparable(pairs: pd.DataFrame) -> bool:
+    return len(pairs) >= MINIMUM and set(pairs["label"]) == {0, 1} and pairs["group_id"].nunique() > 1
+
+
+def _slices(pairs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """All pairs, then those of each source and surface where there are several, as far as they can be compared."""
+    parts = {"all": pairs}
+    for column in ("source", "surface"):
+        if pairs[column].nunique() > 1:
+            parts |= {f"{column}={value}": rows for value, rows in pairs.groupby(column) if _comparable(rows)}
+    return parts
+
+
+def _differences(
+    part: str, pairs: pd.DataFrame, thresholds: tuple[float, float], config: ChampionConfig
+) -> list[Difference]:
+    labels, (codes, count) = pairs["label"].to_numpy(), group_codes(pairs["group_id"].to_numpy())
+    sides = [
+        (labels, pairs[name].to_numpy(), threshold)
+        for name, threshold in zip(("p_crack", "p_crack_champion"), thresholds, strict=True)
+    ]
+    values = [compute_metrics(*side) for side in sides]
     draws, without = (
-        resampled_metrics(labels, mine, codes, times)[config.metric]
-        - resampled_metrics(labels, theirs, codes, times)[config.metric]
+        [resampled_metrics(labels, p_crack, codes, times, threshold) for _, p_crack, threshold in sides]
         for times in (draw_groups(count, config.resamples, config.bootstrap_seed), leave_one_out(count))
     )
-    low, high = interval(value, draws, without, count, "difference")
-    return Measurement(f"{config.metric}_minus_champion", value, low=low, high=high, n=len(pairs))
+    found = []
+    for metric in METRICS:
+        mine, theirs = (value[metric] for value in values)
+        low = high = float("nan")
+        if not np.isnan(mine - theirs):
+            drawn, left = (first[metric] - second[metric] for first, second in (draws, without))
+            low, high = interval(mine - theirs, drawn, left, count, "difference")
+        found.append(Difference(metric, part, mine, theirs, low, high, len(pairs)))
+    return found
 
 
-def _verdict(difference: Measurement, config: ChampionConfig, left_out: int) -> tuple[str, str]:
-    assert difference.low is not None
+def _verdict(difference: Difference, config: ChampionConfig, left_out: int) -> tuple[str, str]:
     if difference.low > 0:
         verdict, words = "better", "better than the champion"
     elif difference.low >= -config.margin:
@@ -114,6 +194,6 @@ def _verdict(difference: Measurement, config: ChampionConfig, left_out: int) -> 
     else:
         verdict, words = "worse", f"worse than the champion, or not shown to be within {config.margin:g} of it"
     return verdict, (
-        f"The candidate is {words}: {config.metric} differs by {difference.value:+.4f} "
+        f"The candidate is {words}: {difference.metric} differs by {difference.value:+.4f} "
         f"[{difference.low:+.4f}, {difference.high:+.4f}] on {difference.n} test images; {left_out} were left out."
     )

@@ -16,11 +16,13 @@ def gate(
     explanation_page: dsl.Input[dsl.HTML],
     drift_page: dsl.Input[dsl.HTML],
     reference_profile: dsl.Input[dsl.Dataset],
+    manifest: dsl.Input[dsl.Dataset],
     predictions: dsl.Input[dsl.Dataset],
     champion: dsl.Input[dsl.Dataset],
     config: str,
     job: str,
     dossier: dsl.Output[dsl.Artifact],
+    page: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
     summary: dsl.Output[dsl.Markdown],
 ):
@@ -36,6 +38,7 @@ def gate(
         explanation_page: Page of explain.
         drift_page: Page of drift.
         reference_profile: Drift profile of the training sample, which goes with the registered version.
+        manifest: The data set version's manifest.
         predictions: The candidate's predictions folder.
         champion: The champion's predictions folder; metadata: its version, "" where there is no champion.
         config: GateConfig as JSON.
@@ -43,22 +46,27 @@ def gate(
 
     Returns:
         dossier: Folder with verdict.json and all that it rests on.
+        page: Should it be promoted? The limits, the champion beside it, and the tiles on which they disagree.
         metrics: Whether the candidate passed, and the number of limits it failed.
         summary: The verdict as a table.
     """
     from components.gate.config import GateConfig
-    from components.gate.dossier import keep_dossier, write_dossier
+    from components.gate.dossier import Evidence, keep_dossier, show_verdict, write_dossier
     from components.shared.runtime import step
 
     parsed = GateConfig.model_validate_json(config)
     with step(f"gate {parsed.candidate}".strip(), job, parsed.store):
-        tables = [evaluation.path, explanation.path, drift.path]
-        pages = {"training": training_page.path, "evaluation": evaluation_page.path}
-        pages |= {"explanation": explanation_page.path, "drift": drift_page.path}
-        scored = (predictions.path, champion.path)
-        version = champion.metadata.get("version", "")
-        kept = {"calibration.json": calibration.path, "reference_profile.parquet": reference_profile.path}
-        verdict = write_dossier(tables, kept, pages, scored, version, dossier.path, parsed)
+        evidence = Evidence(
+            measurements=[evaluation.path, explanation.path, drift.path],
+            pages=[training_page.path, evaluation_page.path, explanation_page.path, drift_page.path],
+            kept=[calibration.path, reference_profile.path],
+            manifest=manifest.path,
+            predictions=predictions.path,
+            champion=champion.path,
+            version=champion.metadata.get("version", ""),
+        )
+        verdict = write_dossier(evidence, dossier.path, parsed)
         metrics.log_metric("passed", int(verdict["passed"]))
         metrics.log_metric("limits_failed", sum(not row["passed"] for row in verdict["rows"]))
-        keep_dossier(verdict, dossier.path, summary.path, job, parsed)
+        show_verdict(verdict, dossier.path, page.path, summary.path)
+        keep_dossier(verdict, dossier.path, job, parsed)

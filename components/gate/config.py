@@ -22,7 +22,7 @@ class Limit(Config):
 
 
 class ChampionConfig(Config):
-    """The comparison with the champion on today's test split, paired image by image."""
+    """The comparison with the champion on today's test split, paired image by image, both as they are deployed."""
 
     metric: Literal["accuracy", "balanced_accuracy", "recall", "f1", "mcc", "auroc", "average_precision"] = "auroc"
     margin: float = Field(default=0.01, ge=0, lt=1, description="how much worse the candidate may be")
@@ -32,6 +32,7 @@ class ChampionConfig(Config):
     )
     resamples: int = Field(default=2000, ge=100, le=100_000, description="bootstrap resamples of groups")
     bootstrap_seed: int = Field(default=0, ge=0, description="seed of the resampling")
+    shown: int = Field(default=12, ge=0, le=200, description="tiles on the page, of each kind of disagreement")
 
 
 class GateConfig(StepConfig):

@@ -3,38 +3,59 @@
 import json
 import math
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
-from components.gate.champion import Comparison, compare
+import pandas as pd
+
+from components.gate.champion import Comparison, Deployed, compare
 from components.gate.config import GateConfig
+from components.gate.promotion import promotion_page
 from components.gate.verdict import judge
+from components.shared.calibration import Calibration, read_calibration
+from components.shared.manifest import read_manifest
 from components.shared.measurements import read_measurements, write_measurements
 from components.shared.predictions import read_predictions
+from components.shared.storage import Store
 
 TAG_LENGTH = 5000  # of MLflow
+PAGE, CALIBRATION = "promotion.html", "calibration.json"
+PAGES = ("training.html", "evaluation.html", "explanation.html", "drift.html")
+KEPT = (CALIBRATION, "reference_profile.parquet")  # of evaluate, and of drift: they go with the registered version
 OFF = Comparison("not asked", "A comparison with the champion was not asked for.")
 
 
-def write_dossier(
-    measurements: list[str | Path],
-    kept: Mapping[str, str | Path],
-    pages: Mapping[str, str | Path],
-    predictions: tuple[str | Path, str | Path],
-    version: str,
-    folder: str | Path,
-    config: GateConfig,
-) -> dict:
+@dataclass(frozen=True)
+class Evidence:
+    """What a verdict rests on.
+
+    Attributes:
+        measurements: Tables of evaluate, explain and drift.
+        pages: HTML pages, as PAGES names them.
+        kept: Further files, as KEPT names them.
+        manifest: The data set version's manifest.
+        predictions: The candidate's predictions folder.
+        champion: The champion's; empty tables where there is none.
+        version: The champion's version, "" where there is none.
+    """
+
+    measurements: list[str]
+    pages: list[str]
+    kept: list[str]
+    manifest: str
+    predictions: str
+    champion: str
+    version: str
+
+
+def write_dossier(evidence: Evidence, folder: str | Path, config: GateConfig) -> dict:
     """Judge the candidate and write its dossier.
 
     Args:
-        measurements: The tables of evaluate, explain and drift.
-        kept: name in the dossier -> file kept as it is: calibration and drift profile.
-        pages: name -> HTML page, kept as `<name>.html`.
-        predictions: The candidate's and the champion's predictions folders; the champion's may be empty.
-        version: The champion's version, "" where there is none.
-        folder: Written: verdict.json, measurements.parquet, the files kept and the pages.
+        evidence: What was found out about it.
+        folder: Written: verdict.json, measurements.parquet, promotion.html, the pages and further files and, where
+            there is a champion, champion_pairs.parquet.
         config: Limits and comparison.
 
     Returns:
@@ -42,18 +63,15 @@ def write_dossier(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    comparison = OFF
-    if config.champion:
-        candidate, champion = (read_predictions(path) for path in predictions)
-        comparison = compare(candidate, champion, version, config.champion)
-    rows = [row for path in measurements for row in read_measurements(path)] + list(comparison.measurements)
+    comparison = _comparison(evidence, config)
+    rows = [row for path in evidence.measurements for row in read_measurements(path)] + list(comparison.measurements)
     judged = judge(rows, config.limits + comparison.limits)
     verdict = {
         "candidate": config.candidate,
         "passed": all(row.passed for row in judged),
         "rows": [asdict(row) for row in judged],
         "champion": {
-            "version": version,
+            "version": evidence.version,
             "verdict": comparison.verdict,
             "text": comparison.text,
             "left_out": comparison.left_out,
@@ -61,9 +79,29 @@ def write_dossier(
     }
     (folder / "verdict.json").write_text(json.dumps(verdict, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     write_measurements(rows, folder / "measurements.parquet")
-    for name, file in {**kept, **{f"{name}.html": page for name, page in pages.items()}}.items():
+    if comparison.pairs is not None:
+        comparison.pairs.to_parquet(folder / "champion_pairs.parquet", index=False)
+    shown = config.champion.shown if config.champion else 0
+    promotion_page(verdict, comparison, partial(_tiles, evidence.manifest, config.store), shown).write(folder / PAGE)
+    for name, file in zip((*PAGES, *KEPT), (*evidence.pages, *evidence.kept), strict=True):
         shutil.copyfile(file, folder / name)
     return verdict
+
+
+def _comparison(evidence: Evidence, config: GateConfig) -> Comparison:
+    if config.champion is None:
+        return OFF
+    candidate = Deployed(read_predictions(evidence.predictions), read_calibration(evidence.kept[0]))
+    theirs = read_calibration(Path(evidence.champion) / CALIBRATION) if evidence.version else Calibration()
+    return compare(candidate, Deployed(read_predictions(evidence.champion), theirs), evidence.version, config.champion)
+
+
+def _tiles(manifest: str, store: str, sample_ids: list[str]) -> pd.DataFrame:
+    """Path and image file of a few tiles, by sample_id; read one by one, since a whole version would take longer."""
+    rows = read_manifest(manifest).table.set_index("sample_id").loc[sample_ids]
+    files = Store(store)
+    data = [files.get_part(f"shards/{row.shard}", row.offset, row.size) for row in rows.itertuples()]
+    return rows[["path"]].assign(data=data)
 
 
 def verdict_markdown(verdict: dict) -> str:
@@ -93,15 +131,21 @@ def _cells(row: dict) -> list[str]:
     return [mark, row["name"], row["split"], row["slice"], value, f"{row['op']} {row['limit']:g}", why]
 
 
-def keep_dossier(verdict: dict, folder: str | Path, summary_path: str | Path, job: str, config: GateConfig) -> None:
-    """Write the verdict table for people, then keep dossier, numbers and verdict with the candidate's MLflow run."""
+def show_verdict(verdict: dict, folder: str | Path, page: str | Path, summary: str | Path) -> None:
+    """Put the dossier's promotion page and the verdict table, Markdown, where the platform shows them."""
+    shutil.copyfile(Path(folder) / PAGE, page)
+    Path(summary).write_text(verdict_markdown(verdict), encoding="utf-8")
+
+
+def keep_dossier(verdict: dict, folder: str | Path, job: str, config: GateConfig) -> None:
+    """Keep dossier, headline numbers and verdict with the candidate's MLflow run."""
     from components.shared.tracking import log_dossier
 
-    Path(summary_path).write_text(verdict_markdown(verdict), encoding="utf-8")
     failed = [row["why"] for row in verdict["rows"] if not row["passed"]]
     tags = {
         "gate": "passed" if verdict["passed"] else "refused",
         "gate.reasons": (" ".join(failed) or "every limit holds")[:TAG_LENGTH],
         "gate.champion": verdict["champion"]["verdict"],
+        "gate.champion_version": verdict["champion"]["version"],
     }
     log_dossier(config.experiment, job, config.candidate, Path(folder), headline(folder), tags)

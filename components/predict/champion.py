@@ -1,5 +1,6 @@
 """Today's champion on today's test split; an empty table where there is no champion."""
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -14,12 +15,14 @@ from components.shared.runtime import log
 def predict_champion(manifest_path: str, splits_path: str, config: PredictConfig, folder: str) -> str:
     """Predict the test split with the registered model's champion, less what the champion learnt from.
 
+    Beside the predictions goes the champion's calibration.json, so that it is judged as it is deployed.
+
     Args:
         manifest_path: The data set version's manifest.
         splits_path: Table (sample_id, split).
         config: Batch, precision and the registered model's name.
-        folder: Gets predictions.parquet and embeddings.npy; an empty table where there is no champion, or where it
-            learnt from every test image or its photo.
+        folder: Gets the predictions, and calibration.json where there is a champion; the table is empty where there is
+            none, or where it learnt from every test image or its photo.
 
     Returns:
         The champion's version, "" where there is none.
@@ -27,15 +30,16 @@ def predict_champion(manifest_path: str, splits_path: str, config: PredictConfig
     version = tracking.version_by_alias(config.model_name, tracking.CHAMPION)
     if version is None:
         log.info("%s has no champion yet", config.model_name)
-        answers = empty_predictions()
-    else:
-        answers = _answers(version, manifest_path, splits_path, config)
-    write_predictions(answers.table, answers.embeddings, folder)
-    return version or ""
-
-
-def _answers(version: str, manifest_path: str, splits_path: str, config: PredictConfig) -> Predictions:
+        write_predictions(empty_predictions().table, empty_predictions().embeddings, folder)
+        return ""
     fetched = tracking.download_version(config.model_name, version)
+    answers = _answers(fetched, version, manifest_path, splits_path, config)
+    write_predictions(answers.table, answers.embeddings, folder)
+    shutil.copyfile(fetched / "calibration.json", Path(folder) / "calibration.json")
+    return version
+
+
+def _answers(fetched: Path, version: str, manifest_path: str, splits_path: str, config: PredictConfig) -> Predictions:
     manifest, splits = read_manifest(manifest_path), read_splits(splits_path)
     test = rows_of(manifest, splits, "test").assign(split="test")
     rows = unknown_rows(test, pd.read_parquet(fetched / "training_rows.parquet"))

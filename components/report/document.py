@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from components.report.findings import Candidate, Findings, headline, summarise
-from components.shared.measurements import Measurement, spoken
+from components.shared.measurements import Measurement
 from components.shared.page import Badge, Page, main_of
 
 COLUMNS = (
@@ -15,7 +15,13 @@ COLUMNS = (
     ("test AUROC", "auroc", "test"),
     ("robustness accuracy", "accuracy", "robustness"),
 )
-SECTIONS = ("training", "evaluation", "explanation", "drift")
+SECTIONS = {
+    "promotion": "Should {} be promoted?",
+    "training": "Training of {}",
+    "evaluation": "Evaluation of {}",
+    "explanation": "Explanation of {}",
+    "drift": "Drift of {}",
+}
 
 
 def write_report(
@@ -64,28 +70,10 @@ def _outcome(page: Page, findings: Findings) -> None:
 
 def _candidate(page: Page, candidate: Candidate) -> None:
     page.heading(f"Candidate {candidate.name}")
-    verdict = candidate.verdict
-    page.table(
-        ["measurement", "where", "verdict", "measured", "limit", "why"],
-        [
-            [
-                spoken(row["name"]),
-                row["split"] + ("" if row["slice"] == "all" else f", {row['slice']}"),
-                Badge(row["passed"]),
-                _interval(row["value"], row["low"], row["high"]),
-                f"{'at least' if row['op'] == '>=' else 'at most'} {row['limit']:g}",
-                row["why"],
-            ]
-            for row in verdict["rows"]
-        ],
-        "The gate's limits",
-    )
-    if "champion" in verdict:
-        page.text(verdict["champion"]["text"])
-    for section in SECTIONS:
+    for section, heading in SECTIONS.items():
         path = candidate.folder / f"{section}.html"
         if path.exists():
-            _embed(page, f"{section.capitalize()} of {candidate.name}", path, level=3)
+            _embed(page, heading.format(candidate.name), path, level=3)
 
 
 def _facts(page: Page, findings: Findings) -> None:

@@ -56,6 +56,19 @@ def decode_mask(data: bytes) -> NDArray[np.bool_]:
     return grey > int(grey.max()) / 2
 
 
+def thumbnail(image: NDArray[np.uint8], longest: int) -> bytes:
+    """A small JPEG file of an image.
+
+    Args:
+        image: uint8 (H, W, 3), RGB.
+        longest: Its longer side in pixels; the other keeps the proportion.
+    """
+    scale = longest / max(image.shape[:2])
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    small = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
+
+
 def _check_png(data: bytes) -> None:
     """Raise ImageError unless every chunk up to the last one is there and has its checksum (PNG specification, 5.3)."""
     place, kind = len(PNG), b""

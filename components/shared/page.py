@@ -38,6 +38,19 @@ class Badge:
         return Markup('<span class="badge {}">{} {}</span>').format(_style(self.passed), sign, word)
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A JPEG file in a table cell; `alt` says what it shows to those who cannot see it."""
+
+    jpeg: bytes
+    alt: str = ""
+
+    def __html__(self) -> str:
+        """The picture as HTML; jinja2 and markupsafe call this."""
+        data = base64.b64encode(self.jpeg).decode()
+        return Markup('<img src="data:image/jpeg;base64,{}" alt="{}" loading="lazy">').format(data, self.alt)
+
+
 class Page:
     """A document built from top to bottom; every method but `write` appends to it."""
 
@@ -74,7 +87,8 @@ class Page:
 
         Args:
             headers: One per column.
-            rows: Cells: text, numbers (floats are shown with four significant digits), `Badge`, or None for nothing.
+            rows: Cells: text, numbers (floats are shown with four significant digits), `Badge`, `Picture`, or
+                None for nothing.
                 Columns whose cells are all numbers, with or without an interval, are aligned to the right.
             caption: What the table shows, where its heading does not say.
         """

@@ -2,7 +2,7 @@
 
 `predict` writes it; evaluate, explain, drift and gate read it and need no network. The folder holds
 `predictions.parquet`, one row per image and view of it, `embeddings.npy`, one row per clean "after" row, and, where
-corrupted views were scored, `views.jpg`, one image in all of them.
+corrupted views were scored, `views.jpg`, one image in all of them; the champion's holds its `calibration.json` too.
 An empty table is valid: it stands for a champion that does not exist yet.
 """
 

@@ -15,12 +15,13 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 from scipy.optimize import brentq
-from scipy.special import expit
+from scipy.special import expit, logit
 from scipy.stats import binom
 
-from components.gate.champion import compare
+from components.gate.champion import Deployed, compare
 from components.gate.config import ChampionConfig
 from components.gate.verdict import judge
+from components.shared.calibration import Calibration
 from components.shared.metrics import compute_metrics
 from components.shared.predictions import Predictions
 
@@ -73,24 +74,27 @@ def passes(case: Case, skill: float, seed: int) -> bool:
     """Whether a drawn challenger passes the comparison."""
     labels, answers = draw(PHOTOS, (skill, SKILL), np.random.default_rng([seed, 3]))
     config = ChampionConfig(require=case.require, margin=case.margin, resamples=RESAMPLES, bootstrap_seed=seed)
-    found = compare(*(_predictions(labels, answer) for answer in answers), "1", config)
+    found = compare(*(_deployed(labels, answer) for answer in answers), "1", config)
     return all(row.passed for row in judge(list(found.measurements), found.limits))
 
 
-def _predictions(labels: np.ndarray, p_crack: np.ndarray) -> Predictions:
+def _deployed(labels: np.ndarray, p_crack: np.ndarray) -> Deployed:
     table = pd.DataFrame(
         {
             "sample_id": np.arange(labels.size).astype(str),
             "split": "test",
             "group_id": np.repeat(np.arange(len(labels)), TILES).astype(str),
+            "source": "drawn",
+            "surface": "drawn",
             "label": labels.ravel(),
             "condition": "after",
             "corruption": "clean",
             "severity": 0,
-            "p_crack": p_crack.ravel(),
+            "logit_0": 0.0,
+            "logit_1": logit(p_crack.ravel()),
         }
     )
-    return Predictions(table, np.empty((len(table), 0)))
+    return Deployed(Predictions(table, np.empty((len(table), 0))), Calibration())
 
 
 def main() -> int:

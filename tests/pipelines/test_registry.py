@@ -138,6 +138,25 @@ def test_the_commands_say_what_they_did(registry):
     assert refused.stderr.startswith("error: the verdict on")
 
 
+def test_the_status_leads_to_the_page_that_compares_and_says_when_its_champion_is_another(registry):
+    client, name = registry.client, registry.name
+    run = client.create_run("0", tags={"gate.champion": "better", "gate.champion_version": "1"})
+    compared = client.create_model_version(
+        name, f"s3://crack/{name}/5", run_id=run.info.run_id, tags={VERDICT: "passed"}
+    )
+    client.set_registered_model_alias(name, CHALLENGER, compared.version)
+    client.set_registered_model_alias(name, CHAMPION, "1")
+    shown = invoke("status", "--name", name).stdout
+    assert "challenger: version 5; against the champion, version 1: better" in shown
+    page = f"/#/experiments/0/runs/{run.info.run_id}/artifacts/dossier/promotion.html"
+    assert f"should it be promoted? {client.tracking_uri}{page}\n" in shown
+    client.set_registered_model_alias(name, CHAMPION, "2")
+    assert (
+        "version 1, which is not champion now (version 2 was not compared): better"
+        in invoke("status", "--name", name).stdout
+    )
+
+
 def test_a_server_with_accounts_takes_the_right_one_only(s3_environment, tmp_path, monkeypatch):
     password = secrets.token_hex(12)
     (tmp_path / "auth.ini").write_text(

@@ -3,16 +3,18 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
 from scipy.stats import binomtest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import brier_score_loss, recall_score, roc_auc_score
 
-from components.gate.champion import compare, mcnemar
+from components.gate.champion import Deployed, compare, mcnemar
 from components.gate.config import ChampionConfig
 from components.gate.verdict import judge
+from components.shared.calibration import Calibration
 from components.shared.predictions import Predictions, empty_predictions
 
 
-def scored(skill: float, seed: int, images: int = 400, group: int = 4) -> Predictions:
+def scored(skill: float, seed: int, images: int = 400, group: int = 4, **calibration: float) -> Deployed:
     rng = np.random.default_rng(seed)
     label = np.arange(images) % 2
     margin = rng.normal(size=images) + skill * (label - 0.5)
@@ -21,13 +23,16 @@ def scored(skill: float, seed: int, images: int = 400, group: int = 4) -> Predic
             "sample_id": [str(i) for i in range(images)],
             "split": "test",
             "group_id": [str(i // group) for i in range(images)],
+            "source": "drawn",
+            "surface": np.where(np.arange(images) // group % 4 == 0, "wall", "deck"),
             "label": label,
             "condition": "after",
             "corruption": "clean",
-            "p_crack": 1 / (1 + np.exp(-margin)),
+            "logit_0": 0.0,
+            "logit_1": margin,
         }
     )
-    return Predictions(table, np.zeros((images, 1)))
+    return Deployed(Predictions(table, np.zeros((images, 1))), Calibration(**calibration))
 
 
 @pytest.mark.parametrize(
@@ -43,8 +48,8 @@ def test_better_equal_and_worse(skill: float, require: str, verdict: str, passed
     champion, candidate = scored(3.0, seed=1), scored(skill, seed=1 if skill == 3 else 2)
     found = compare(candidate, champion, "3", ChampionConfig(margin=0.02, require=require))
     assert found.verdict == verdict
-    difference = found.measurements[0]
-    expected = [roc_auc_score(p.table.label, p.table.p_crack) for p in (candidate, champion)]
+    difference = next(row for row in found.measurements if (row.name, row.slice) == ("auroc_minus_champion", "all"))
+    expected = [roc_auc_score(t.label, t.logit_1) for t in (candidate.predictions.table, champion.predictions.table)]
     assert difference.value == pytest.approx(expected[0] - expected[1])
     (row,) = judge(list(found.measurements), found.limits)
     assert row.passed is passed
@@ -53,16 +58,46 @@ def test_better_equal_and_worse(skill: float, require: str, verdict: str, passed
 
 def test_pairing_is_by_image_and_what_the_champion_knew_is_left_out() -> None:
     candidate, champion = scored(3.0, seed=1), scored(3.0, seed=1)
-    shuffled = champion.table.sample(frac=1, random_state=0).head(300)
-    found = compare(candidate, Predictions(shuffled, np.zeros((300, 1))), "3", ChampionConfig())
+    shuffled = champion.predictions.table.sample(frac=1, random_state=0).head(300)
+    fewer = Deployed(Predictions(shuffled, np.zeros((300, 1))), Calibration())
+    found = compare(candidate, fewer, "3", ChampionConfig())
     assert found.left_out == 100
     assert "100 were left out" in found.text
-    assert found.measurements[0].value == 0
-    assert found.measurements[1].value == 1
+    assert {one.value for one in found.differences} == {0}
+    assert found.measurements[-1].name == "mcnemar_p"
+    assert found.measurements[-1].value == 1
+
+
+def test_both_are_compared_as_they_are_deployed_on_every_metric_and_surface() -> None:
+    candidate, champion = scored(3.0, 1, temperature=2.0, threshold=0.3), scored(2.0, 2, temperature=0.5, threshold=0.8)
+    found = compare(candidate, champion, "3", ChampionConfig(resamples=200))
+    for part, rows in (("all", slice(None)), ("surface=wall", "wall"), ("surface=deck", "deck")):
+        tables = [one.predictions.table for one in (candidate, champion)]
+        if part != "all":
+            tables = [table[table["surface"] == rows] for table in tables]
+        labels = [table.label for table in tables]
+        p_crack = [expit(table.logit_1 / heat) for table, heat in zip(tables, (2.0, 0.5), strict=True)]
+        recalls = [recall_score(y, p >= cut) for y, p, cut in zip(labels, p_crack, (0.3, 0.8), strict=True)]
+        briers = [brier_score_loss(y, p) for y, p in zip(labels, p_crack, strict=True)]
+        one = {d.metric: d for d in found.differences if d.slice == part}
+        assert (one["recall"].candidate, one["recall"].champion) == pytest.approx(recalls)
+        assert one["brier"].value == pytest.approx(briers[0] - briers[1])
+        assert one["recall"].low < one["recall"].value < one["recall"].high
+    assert found.pairs is not None
+    assert found.pairs["crack"].tolist() == (expit(candidate.predictions.table.logit_1 / 2) >= 0.3).tolist()
+
+
+def test_a_metric_that_one_of_them_lacks_is_no_number_and_a_limit_on_it_fails() -> None:
+    silent = scored(3.0, seed=1, threshold=1.1)  # calls nothing a crack, so it has no precision
+    found = compare(silent, scored(3.0, seed=1), "3", ChampionConfig(resamples=200, metric="f1"))
+    precision = next(row for row in found.measurements if row.name == "precision_minus_champion")
+    assert np.isnan(precision.value)
+    assert precision.note == "undefined for one of the two"
+    assert found.verdict == "worse"
 
 
 def test_the_first_model_meets_absolute_limits_only_and_is_told_so() -> None:
-    found = compare(scored(3.0, seed=1), empty_predictions(), "", ChampionConfig())
+    found = compare(scored(3.0, seed=1), Deployed(empty_predictions(), Calibration()), "", ChampionConfig())
     assert (found.verdict, found.limits) == ("no champion", ())
     assert "only the absolute limits" in found.text
 
@@ -79,9 +114,9 @@ def test_too_few_common_images_refuse_with_a_reason() -> None:
 @pytest.mark.parametrize(("only_first", "only_second"), [(0, 0), (3, 3), (1, 9), (30, 12)])
 def test_mcnemar_is_the_exact_binomial_test(only_first: int, only_second: int) -> None:
     labels = np.ones(only_first + only_second + 5, int)
-    first, second = np.full(len(labels), 0.9), np.full(len(labels), 0.9)
-    second[:only_first] = 0.1
-    first[only_first : only_first + only_second] = 0.1
+    first, second = np.ones(len(labels), bool), np.ones(len(labels), bool)
+    second[:only_first] = False
+    first[only_first : only_first + only_second] = False
     disagree = only_first + only_second
     expected = binomtest(only_first, disagree).pvalue if disagree else 1.0
     assert mcnemar(labels, first, second) == pytest.approx(expected)

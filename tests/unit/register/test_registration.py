@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 import torch
 
-from components.predict.champion import unknown_rows
+from components.predict.champion import predict_champion, unknown_rows
+from components.predict.config import PredictConfig
 from components.register.refusal import record_refusal
 from components.register.registration import register_winner
 from components.shared import tracking
-from components.shared.calibration import Calibration
+from components.shared.calibration import Calibration, read_calibration
 from components.shared.checkpoint import load_network
 from components.shared.manifest import read_manifest, read_splits, rows_of
 from components.shared.predictions import read_predictions, write_predictions
@@ -34,6 +35,18 @@ def test_the_registered_version_answers_as_the_saved_network_does(winner):
     weights, original = (load_network(folder).backbone.state_dict() for folder in (kept / "model", winner[0].model))
     assert all(torch.equal(tensor, original[name]) for name, tensor in weights.items())
     _check_what_it_learnt_from(pd.read_parquet(kept / "training_rows.parquet"), winner[0])
+
+
+def test_the_champion_is_scored_anew_as_it_is_deployed(winner, tmp_path):
+    given, config = winner
+    register_winner(*winner, job="job-1")
+    tracking.client().set_registered_model_alias("crack-classifier", "champion", "1")
+    again = PredictConfig(store=config.store, cache=config.cache, precision="fp32", workers=0)
+    assert predict_champion(given.manifest, given.splits, again, str(tmp_path / "champion")) == "1"
+    scored, before = (read_predictions(folder).clean("test") for folder in (tmp_path / "champion", given.predictions))
+    assert scored["sample_id"].tolist() == before["sample_id"].tolist()
+    np.testing.assert_allclose(scored["logit_1"], before["logit_1"], atol=1e-5)
+    assert read_calibration(tmp_path / "champion" / "calibration.json") == Calibration(2.0, 0.4, "a test")
 
 
 def test_the_version_shows_its_card(winner):
