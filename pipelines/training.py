@@ -115,6 +115,7 @@ def _branch(name: str, config: RunConfig, tiles: dict, seed: int, today: Pipelin
             **{name: task.outputs["measurements"] for name, task in measured.items()},
             **{f"{name}_page": task.outputs["page"] for name, task in {"training": trained, **measured}.items()},
             reference_profile=shift.outputs["reference_profile"],
+            overlays=explained.outputs["overlays"],
             manifest=tiles["manifest"],
             **predictions,
             **calibration,

@@ -2,6 +2,7 @@
 
 import base64
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -206,8 +207,18 @@ def _gallery(rows: pd.DataFrame, panels: list[Panel], candidate: str) -> str:
         "surface": [f"surface-{name}" for name in sorted(rows["surface"].unique())],
         "score": ["score-low", "score-middle", "score-high"],
     }
+    nothing = _without_a_card(list(filters.values()), [set(card["classes"].split()) for card in cards])
     template = Environment(autoescape=True, trim_blocks=True).from_string(_GALLERY)
-    return template.render(cards=cards, filters=filters, name=candidate or "gallery")
+    return template.render(cards=cards, filters=filters, nothing=nothing, name=candidate or "gallery")
+
+
+def _without_a_card(filters: list[list[str]], cards: list[set[str]]) -> list[list[str]]:
+    """The choices, one or none of each filter, that no card meets; none that another one is part of."""
+    empty: list[set[str]] = []
+    for choice in sorted((set(chosen) - {""} for chosen in product(*(["", *names] for names in filters))), key=len):
+        if not any(choice <= card for card in cards) and not any(part <= choice for part in empty):
+            empty.append(choice)
+    return [sorted(choice) for choice in empty]
 
 
 def _band(score: float) -> str:
@@ -232,6 +243,10 @@ _GALLERY = """
 .gallery:has(input[value="{{ option }}"]:checked) figure:not(.{{ option }}){display:none}
 {% endfor %}
 {% endfor %}
+.gallery .nothing{display:none}
+{% for choice in nothing %}
+.gallery{% for option in choice %}:has(input[value="{{ option }}"]:checked){% endfor %} .nothing{display:block}
+{% endfor %}
 </style>
 <div class="gallery">
 {% for filter, options in filters.items() %}
@@ -242,6 +257,7 @@ _GALLERY = """
 {% endfor %}
 </fieldset>
 {% endfor %}
+<p class="nothing">No image of the gallery is of this kind.</p>
 <div class="cards">
 {% for card in cards %}
 <figure class="{{ card.classes }}">

@@ -16,6 +16,7 @@ def gate(
     explanation_page: dsl.Input[dsl.HTML],
     drift_page: dsl.Input[dsl.HTML],
     reference_profile: dsl.Input[dsl.Dataset],
+    overlays: dsl.Input[dsl.Artifact],
     manifest: dsl.Input[dsl.Dataset],
     predictions: dsl.Input[dsl.Dataset],
     champion: dsl.Input[dsl.Dataset],
@@ -38,6 +39,7 @@ def gate(
         explanation_page: Page of explain.
         drift_page: Page of drift.
         reference_profile: Drift profile of the training sample, which goes with the registered version.
+        overlays: Folder of explain's panels.
         manifest: The data set version's manifest.
         predictions: The candidate's predictions folder.
         champion: The champion's predictions folder; metadata: its version, "" where there is no champion.
@@ -59,7 +61,7 @@ def gate(
         evidence = Evidence(
             measurements=[evaluation.path, explanation.path, drift.path],
             pages=[training_page.path, evaluation_page.path, explanation_page.path, drift_page.path],
-            kept=[calibration.path, reference_profile.path],
+            kept=[calibration.path, reference_profile.path, overlays.path],
             manifest=manifest.path,
             predictions=predictions.path,
             champion=champion.path,

@@ -22,7 +22,7 @@ from components.shared.storage import Store
 TAG_LENGTH = 5000  # of MLflow
 PAGE, CALIBRATION = "promotion.html", "calibration.json"
 PAGES = ("training.html", "evaluation.html", "explanation.html", "drift.html")
-KEPT = (CALIBRATION, "reference_profile.parquet")  # of evaluate, and of drift: they go with the registered version
+KEPT = (CALIBRATION, "reference_profile.parquet", "panels")  # of evaluate, drift and explain
 OFF = Comparison("not asked", "A comparison with the champion was not asked for.")
 
 
@@ -84,7 +84,7 @@ def write_dossier(evidence: Evidence, folder: str | Path, config: GateConfig) ->
     shown = config.champion.shown if config.champion else 0
     promotion_page(verdict, comparison, partial(_tiles, evidence.manifest, config.store), shown).write(folder / PAGE)
     for name, file in zip((*PAGES, *KEPT), (*evidence.pages, *evidence.kept), strict=True):
-        shutil.copyfile(file, folder / name)
+        (shutil.copytree if Path(file).is_dir() else shutil.copyfile)(file, folder / name)
     return verdict
 
 

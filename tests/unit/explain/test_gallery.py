@@ -1,7 +1,10 @@
+import re
+
 import numpy as np
+import pandas as pd
 import pytest
 
-from components.explain.gallery import conclusion, draw_panel
+from components.explain.gallery import Panel, _gallery, conclusion, draw_panel
 from components.shared.measurements import Measurement
 
 
@@ -69,3 +72,24 @@ def test_red_speaks_for_a_crack_and_blue_against():
     assert (drawn[:, :10, 0] > drawn[:, :10, 2] + 50).all()
     assert (drawn[:, 30:, 2] > drawn[:, 30:, 0] + 50).all()
     assert (drawn[:, 10:30] == 100).all()
+
+
+def test_a_choice_of_filters_that_no_image_meets_says_so():
+    rows = pd.DataFrame(
+        {
+            "right": [True, False],
+            "surface": ["deck", "wall"],
+            "score": [0.9, 0.1],
+            "label": [1, 1],
+            "decision": [1, 0],
+            "reason": ["confident and right", "confident and wrong"],
+        }
+    )
+    panels = [Panel(np.zeros((4, 4, 3), np.uint8), "image")] * 2
+    rules = re.findall(r"\.gallery((?::has\(\S+:checked\))+) \.nothing", _gallery(rows, panels, "cnn"))
+    empty = {frozenset(re.findall(r'value="([\w-]+)"', rule)) for rule in rules}
+    assert frozenset({"score-middle"}) in empty
+    assert frozenset({"right", "surface-wall"}) in empty
+    assert frozenset({"wrong", "surface-deck"}) in empty
+    assert not any(choice <= {"right", "surface-deck", "score-high"} for choice in empty)
+    assert not any(choice <= {"wrong", "surface-wall", "score-low"} for choice in empty)

@@ -49,7 +49,7 @@ def evidence(store: Store, tmp_path: Path):
         return Evidence(
             measurements=[str(tmp_path / "measured")],
             pages=4 * [str(tmp_path / "measured")],
-            kept=[str(mine / "calibration.json"), str(tmp_path / "measured")],
+            kept=[str(mine / "calibration.json"), str(tmp_path / "measured"), str(mine)],
             manifest=str(path),
             predictions=str(mine),
             champion=str(theirs),
@@ -83,6 +83,8 @@ def test_missed_cracks_come_first_with_their_pictures(evidence, s3: str, tmp_pat
     assert dark < 100 < bright  # cracks are the dark tiles
     assert "The 2 on which their P(crack) is furthest apart." in page
     assert "champion, version 7" in page
+
+    assert (tmp_path / "dossier" / "panels" / "calibration.json").is_file()  # a folder is kept whole
 
     pairs = pd.read_parquet(tmp_path / "dossier" / "champion_pairs.parquet")
     assert ((pairs["label"] == 1) & ~pairs["crack"] & pairs["crack_champion"]).sum() == 3
