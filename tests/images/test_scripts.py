@@ -20,7 +20,12 @@ def test_a_base_that_is_not_named_by_digest_is_refused():
     result = call("build.sh", "cpu", BASE_IMAGE="python:3.11-slim")
     assert (result.returncode, result.stdout) == (2, "")
     assert 'must be named by digest, got "python:3.11-slim"' in result.stderr
-    assert "make images/base.txt" in result.stderr
+    assert "make -B images/base.txt" in result.stderr
+
+
+def test_the_base_is_the_locks_python_by_its_digest():
+    base = (ROOT / "images" / "base.txt").read_text()
+    assert re.fullmatch(r"docker\.io/library/python:3\.11-\S+@sha256:[0-9a-f]{64}\n", base)
 
 
 @pytest.mark.parametrize("registry", ["", "https://registry.example/team", "registry.example/team@sha256:1"])
