@@ -59,9 +59,9 @@ compile: $(READY) ## Compile the pipeline for a cluster into build/ (PARAMS=file
 
 # make ends with 2 whatever the command ends with; it prints the command's own: 1 failed or refused, 2 not submitted, 3 unseen
 PARAMETERS = $(foreach parameter,$(P),--parameter '$(parameter)')
-pipeline-submit: $(READY) ## Run the pipeline on the cluster of KFP_ENDPOINT (ENV=prod WAIT=1 AGAIN=1 ALLOW_REFUSAL=1 P="seed=2")
-	@$(BIN)/crack-pipeline submit '$(ENV)' $(PARAMETERS) $(if $(WAIT),--wait) $(if $(AGAIN),--again) \
-	  $(if $(ALLOW_REFUSAL),--allow-refusal) $(if $(ALLOW_TAGS),--allow-tags)
+pipeline-submit: $(READY) ## Run the pipeline on the cluster of KFP_ENDPOINT (ENV=prod WAIT=1 TIMEOUT=seconds AGAIN=1 ALLOW_REFUSAL=1 P="seed=2")
+	@$(BIN)/crack-pipeline submit '$(ENV)' $(PARAMETERS) $(if $(WAIT),--wait) $(if $(TIMEOUT),--timeout '$(TIMEOUT)') \
+	  $(if $(AGAIN),--again) $(if $(ALLOW_REFUSAL),--allow-refusal) $(if $(ALLOW_TAGS),--allow-tags)
 
 pipeline-schedule: $(READY) ## Let the cluster run it by the parameters' schedule (ENV=prod; DO=list, pause, resume or remove)
 	@$(BIN)/crack-pipeline schedule '$(ENV)' $(if $(DO),--$(DO)) $(if $(ALLOW_TAGS),--allow-tags)
