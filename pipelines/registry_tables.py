@@ -8,28 +8,28 @@ from rich.table import Table
 from components.shared.tracking import CANDIDATE, CHALLENGER, CHAMPION, DATASET
 from pipelines.registry import Entry, Registry, verdict_on
 
-METRICS = {"test accuracy": "test_accuracy", "test AUROC": "test_auroc", "robustness accuracy": "robustness_accuracy"}
+METRICS = {"test accuracy": "test_accuracy", "test AUROC": "test_auroc", "robust accuracy": "robustness_accuracy"}
 SHOWN = 15  # newest versions
 
 
 def versions_table(registry: Registry) -> Table:
     """Return the newest versions with their aliases, verdicts and headline metrics."""
-    table = Table(title=registry.name, title_justify="left")
-    for title in ("version", "alias", "candidate", *METRICS, "verdict", "data set", "registered"):
-        table.add_column(title, justify="right" if title == "version" or title in METRICS else "left")
+    # narrow enough for the 80 columns of a log
+    table = Table(title=registry.name, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for title in ("version", "candidate", *METRICS, "verdict", "data", "registered"):
+        table.add_column(title, justify="right" if title in METRICS else "left")
     holders = {alias: registry.alias(alias) for alias in (CHAMPION, CHALLENGER)}
     for version in registry.versions()[:SHOWN]:
         number = str(version.version)
         aliases = ", ".join(alias for alias, holder in holders.items() if holder == number)
         measured = _metrics(registry, version.run_id)
         table.add_row(
-            number,
-            aliases,
+            f"{number} {aliases}".strip(),
             version.tags.get(CANDIDATE, ""),
             *(f"{measured[key]:.4f}" if key in measured else "n/a" for key in METRICS.values()),
             verdict_on(version),
-            version.tags.get(DATASET, "")[:12],
-            _minute(version.creation_timestamp),
+            version.tags.get(DATASET, "")[:7],
+            _day(version.creation_timestamp),
         )
     return table
 
@@ -96,5 +96,5 @@ def _tags(registry: Registry, run_id: str | None) -> dict[str, str]:
         return {}
 
 
-def _minute(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+def _day(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d")

@@ -13,11 +13,12 @@ from scipy.special import bdtr
 from components.gate.config import ChampionConfig, Limit
 from components.shared.calibration import Calibration
 from components.shared.intervals import draw_groups, group_codes, interval, leave_one_out
-from components.shared.measurements import Measurement
+from components.shared.measurements import Measurement, spoken
 from components.shared.metrics import METRICS, compute_metrics, resampled_metrics
 from components.shared.predictions import Predictions
 
-MINIMUM = 20  # images to compare on
+MINIMUM, FEWEST_GROUPS = 20, 5  # images and photos to compare on; of fewer photos an interval says nothing
+RANGES = {"mcc": (-2.0, 2.0), "nll": (-np.inf, np.inf)}  # of a difference; of the other metrics -1 to 1
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class Comparison:
         left_out: Test images that the champion knew or was not scored on.
         differences: Every metric on all images, then on each source and surface that is large enough.
         measurements: The differences, and McNemar's p value.
+        thresholds: From which calibrated P(crack) candidate and champion call an image a crack.
         limits: What the gate asks of them; none where there is no champion.
         pairs: The images both were scored on: sample_id, group_id, source, surface, label, p_crack and crack of the
             candidate, p_crack_champion and crack_champion.
@@ -88,6 +90,7 @@ class Comparison:
     left_out: int = 0
     differences: tuple[Difference, ...] = ()
     measurements: tuple[Measurement, ...] = ()
+    thresholds: tuple[float, float] = (0.5, 0.5)
     limits: tuple[Limit, ...] = ()
     pairs: pd.DataFrame | None = None
 
@@ -121,7 +124,8 @@ def compare(candidate: Deployed, champion: Deployed, version: str, config: Champ
             f"cracks, {pairs['group_id'].nunique()} groups), too few to compare"
         )
         missing = Measurement(name, float("nan"), n=len(pairs), note=note)
-        return Comparison("not comparable", f"Of the champion: {note}.", left_out, (), (missing,), (limit,), pairs)
+        text = f"Of the champion: {note}."
+        return Comparison("not comparable", text, left_out, measurements=(missing,), limits=(limit,), pairs=pairs)
     thresholds = candidate.calibration.threshold, champion.calibration.threshold
     found = [
         difference
@@ -133,7 +137,7 @@ def compare(candidate: Deployed, champion: Deployed, version: str, config: Champ
     p_value = mcnemar(*(pairs[name].to_numpy() for name in ("label", "crack", "crack_champion")))
     measured = [one.measurement() for one in found]
     measured.append(Measurement("mcnemar_p", p_value, n=len(pairs), note="images taken as independent"))
-    return Comparison(verdict, text, left_out, tuple(found), tuple(measured), (limit,), pairs)
+    return Comparison(verdict, text, left_out, tuple(found), tuple(measured), thresholds, (limit,), pairs)
 
 
 def mcnemar(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
@@ -150,7 +154,8 @@ def mcnemar(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _comparable(pairs: pd.DataFrame) -> bool:
-    return len(pairs) >= MINIMUM and set(pairs["label"]) == {0, 1} and pairs["group_id"].nunique() > 1
+    groups = pairs["group_id"].nunique()
+    return len(pairs) >= MINIMUM and groups >= FEWEST_GROUPS and set(pairs["label"]) == {0, 1}
 
 
 def _slices(pairs: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -181,8 +186,8 @@ def _differences(
         low = high = float("nan")
         if not np.isnan(mine - theirs):
             drawn, left = (first[metric] - second[metric] for first, second in (draws, without))
-            low, high = interval(mine - theirs, drawn, left, count, "difference")
-        found.append(Difference(metric, part, mine, theirs, low, high, len(pairs)))
+            low, high = np.clip(interval(mine - theirs, drawn, left, count, "difference"), *RANGES.get(metric, (-1, 1)))
+        found.append(Difference(metric, part, mine, theirs, float(low), float(high), len(pairs)))
     return found
 
 
@@ -194,6 +199,6 @@ def _verdict(difference: Difference, config: ChampionConfig, left_out: int) -> t
     else:
         verdict, words = "worse", f"worse than the champion, or not shown to be within {config.margin:g} of it"
     return verdict, (
-        f"The candidate is {words}: {difference.metric} differs by {difference.value:+.4f} "
+        f"The candidate is {words}: {spoken(difference.metric)} differs by {difference.value:+.4f} "
         f"[{difference.low:+.4f}, {difference.high:+.4f}] on {difference.n} test images; {left_out} were left out."
     )

@@ -17,10 +17,10 @@ SIDE = 128  # pixels of a tile on the page
 SIGNS = {">=": "≥", ">": ">", "<=": "≤", "<": "<"}
 Read = Callable[[list[str]], pd.DataFrame]
 DEPLOYED = (
-    "Both as they are deployed, calibrated and each at its own operating threshold, on the {n} test images that both "
-    "were scored on; {left_out} that the champion had learnt from, or photos of which it had, were left out. Brackets "
-    "are 95 % intervals by bootstrap over photos, the same photos drawn for both; *clear* is a difference whose "
-    "interval does not hold 0."
+    "Both as they are deployed: calibrated, a crack from P(crack) ≥ {:.3f} (champion) and ≥ {:.3f} (candidate). They "
+    "were scored on the same {} test images of {} photos; {} images were left out because the champion had learnt from "
+    "them or their photos. Brackets are 95 % intervals by bootstrap over photos, the same photos drawn for both; a "
+    "difference is called better or worse where its interval does not hold 0."
 )
 
 
@@ -75,7 +75,9 @@ def _limit(row: dict) -> list:
 def _compare(page: Page, comparison: Comparison, version: str) -> None:
     assert comparison.pairs is not None
     page.heading("Beside the champion")
-    page.text(DEPLOYED.format(n=len(comparison.pairs), left_out=comparison.left_out))
+    pairs = comparison.pairs
+    images = len(pairs), pairs["group_id"].nunique(), comparison.left_out
+    page.text(DEPLOYED.format(*reversed(comparison.thresholds), *images))
     whole = [one for one in comparison.differences if one.slice == "all"]
     headers = ["metric", f"champion, version {version}", "candidate", "difference", ""]
     page.table(headers, [[spoken(one.metric), *_sides(one)] for one in whole])
@@ -87,12 +89,13 @@ def _compare(page: Page, comparison: Comparison, version: str) -> None:
 
 
 def _sides(one: Difference) -> list:
+    values = ["-" if np.isnan(value) else f"{value:.4f}" for value in (one.champion, one.candidate)]
     if np.isnan(one.value):
-        return [one.champion, one.candidate, "-", "undefined for one of the two"]
+        return [*values, "-", "undefined for one of the two"]
     difference = f"{one.value:+.4f} [{one.low:+.4f}, {one.high:+.4f}]"
     better = (one.high < 0) if one.metric in LOSSES else (one.low > 0)
     clear = one.low > 0 or one.high < 0
-    return [one.champion, one.candidate, difference, Badge(better, "better" if better else "worse") if clear else ""]
+    return [*values, difference, Badge(better, "better" if better else "worse") if clear else ""]
 
 
 def _disagree(page: Page, pairs: pd.DataFrame, read: Read, shown: int) -> None:

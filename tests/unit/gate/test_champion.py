@@ -107,6 +107,9 @@ def test_too_few_common_images_refuse_with_a_reason() -> None:
     found = compare(scored(3.0, seed=1), champion, "3", ChampionConfig())
     assert found.verdict == "not comparable"
     assert np.isnan(found.measurements[0].value)
+    same = scored(3.0, seed=1, images=40, group=10)
+    few = compare(same, same, "3", ChampionConfig())
+    assert few.verdict == "not comparable"  # of 4 photos
     assert "only 10 of 400 test images are unknown to the champion" in found.text
     assert len(found.limits) == 1
 
