@@ -177,12 +177,13 @@ def test_steps_that_run_the_network_have_shared_memory_and_the_others_no_acceler
             assert labels == ({"crack-pipeline/reaches-kfp": "true"} if step == "retrain" else {}), name
 
 
-def test_an_accelerator_is_asked_for_by_its_resource_name_with_the_toleration_for_it(executors):
+def test_an_accelerator_is_asked_for_by_its_resource_name_with_the_tolerations_for_it(executors):
     for name, (step, _, container, pod) in executors.items():
         accelerator = container["resources"].get("accelerator")
         if step in GPU_STEPS and accelerator:
             tolerated = [(t["key"], t["operator"], t["effect"]) for t in pod["tolerations"]]
-            assert tolerated == [(accelerator["resourceType"], "Exists", "NoSchedule")], name
+            taints = sorted({"nvidia.com/gpu", accelerator["resourceType"]})
+            assert tolerated == [(taint, "Exists", "NoSchedule") for taint in taints], name
 
 
 def test_the_parameter_file_decides_per_step_and_per_architecture(plain, tuned):
