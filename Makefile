@@ -59,9 +59,9 @@ compile: $(READY) ## Compile the pipeline for a cluster into build/ (PARAMS=file
 
 # make ends with 2 whatever the command ends with; it prints the command's own: 1 failed or refused, 2 not submitted, 3 unseen
 PARAMETERS = $(foreach parameter,$(P),--parameter '$(parameter)')
-pipeline-submit: $(READY) ## Run the pipeline on the cluster of KFP_ENDPOINT (ENV=prod WAIT=1 AGAIN=1 ALLOW_REFUSAL=1 P="seed=2")
-	@$(BIN)/crack-pipeline submit '$(ENV)' $(PARAMETERS) $(if $(WAIT),--wait) $(if $(AGAIN),--again) \
-	  $(if $(ALLOW_REFUSAL),--allow-refusal) $(if $(ALLOW_TAGS),--allow-tags)
+pipeline-submit: $(READY) ## Run the pipeline on the cluster of KFP_ENDPOINT (ENV=prod WAIT=1 TIMEOUT=seconds AGAIN=1 ALLOW_REFUSAL=1 P="seed=2")
+	@$(BIN)/crack-pipeline submit '$(ENV)' $(PARAMETERS) $(if $(WAIT),--wait) $(if $(TIMEOUT),--timeout '$(TIMEOUT)') \
+	  $(if $(AGAIN),--again) $(if $(ALLOW_REFUSAL),--allow-refusal) $(if $(ALLOW_TAGS),--allow-tags)
 
 pipeline-schedule: $(READY) ## Let the cluster run it by the parameters' schedule (ENV=prod; DO=list, pause, resume or remove)
 	@$(BIN)/crack-pipeline schedule '$(ENV)' $(if $(DO),--$(DO)) $(if $(ALLOW_TAGS),--allow-tags)
@@ -74,17 +74,15 @@ doctor: $(READY) ## Look at all that a run on the cluster needs, and say how to 
 	@$(BIN)/crack-pipeline doctor '$(ENV)' $(if $(ALLOW_TAGS),--allow-tags)
 
 images/base.txt:
-	@images/resolve-base.sh > $@ || { rm -f $@; exit 1; }
-	@echo "$@: $$(cat $@); commit it"
+	@base=$$(images/resolve-base.sh) && echo "$$base" > $@ && echo "$@: $$base; commit it"
 
-BASE := $(if $(BASE_IMAGE),,images/base.txt)
-images: $(BASE) ## Build the container images (ENGINE=podman BASE_IMAGE=name@sha256:… CA_BUNDLE=file BUILD_OPTIONS=…)
+images: ## Build the container images (ENGINE=podman BASE_IMAGE=name@sha256:… CA_BUNDLE=file BUILD_OPTIONS=…)
 	images/build.sh cpu gpu
 
-images-push: $(BASE) ## Push them and write images/digests.json (REGISTRY=host/folder)
+images-push: ## Push them and write images/digests.json (REGISTRY=host/folder)
 	images/push.sh '$(REGISTRY)'
 
-test-images: $(READY) $(BASE) ## Build the cpu image and run the CPU steps in it, locked down (BASE_IMAGE=localhost/… for a stand-in)
+test-images: $(READY) ## Build the cpu image and run the CPU steps in it, locked down (BASE_IMAGE=localhost/… for a stand-in)
 	image=$$(images/build.sh cpu) && CPU_IMAGE=$$image $(BIN)/pytest --quiet tests/images
 
 CHECKOV := build/checkov/bin/checkov

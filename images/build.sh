@@ -4,12 +4,12 @@
 # authority), BUILD_OPTIONS (further options of the engine).
 set -eu
 cd "$(dirname "$0")/.."
-base=${BASE_IMAGE:-$(cat images/base.txt 2>/dev/null || true)}
+base=${BASE_IMAGE:-$(cat images/base.txt)}
 case $base in
   *@sha256:*) ;;
   localhost/*) echo "note: $base is a local stand-in for the base; such an image cannot be pushed" >&2 ;;
   *)
-    echo "error: the base image must be named by digest, got \"$base\". \`make images/base.txt\` asks the registry for it;" \
+    echo "error: the base image must be named by digest, got \"$base\". \`make -B images/base.txt\` asks the registry for it;" \
       "BASE_IMAGE=name@sha256:… (or a local stand-in, localhost/name:tag) takes another" >&2
     exit 2 ;;
 esac

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from components.shared.runtime import InputError
-from pipelines.run_config import RunConfig
+from pipelines.run_config import RunConfig, check_arguments
 
 ROOT = Path(__file__).parents[1]
 MODULES = {  # each with compile_pipeline(config, output, **options)
@@ -38,6 +38,7 @@ class CompiledPipeline:
         description: A sentence for people.
         parameters: Run-time parameters: name to (KFP's type, default).
         tasks: Task as KFP's API names it, to task as people name it.
+        config: What it was compiled from.
     """
 
     name: str
@@ -46,12 +47,13 @@ class CompiledPipeline:
     description: str
     parameters: dict[str, tuple[str, Any]]
     tasks: dict[str, str]
+    config: RunConfig
 
     def arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values of every run-time parameter: those given, of the parameter's type, else the defaults.
 
         Raises:
-            InputError: A parameter is given that the pipeline does not have, or a value of another type.
+            InputError: A parameter is given that the pipeline does not have, or a value of another type or range.
         """
         for name in given:
             if name not in self.parameters:
@@ -60,7 +62,9 @@ class CompiledPipeline:
                     "Everything else stands in the parameter file"
                 )
         defaults = {name: _typed(name, kind, default) for name, (kind, default) in self.parameters.items()}
-        return defaults | {name: _typed(name, self.parameters[name][0], value) for name, value in given.items()}
+        typed = {name: _typed(name, self.parameters[name][0], value) for name, value in given.items()}
+        check_arguments(self.config, typed)
+        return defaults | typed
 
 
 def module_of(name: str) -> ModuleType:
@@ -100,6 +104,7 @@ def compile_version(name: str, config: RunConfig, revision: str, folder: Path) -
             for graph in graphs
             for key, task in graph.get("dag", {}).get("tasks", {}).items()
         },
+        config=config,
     )
 
 
@@ -133,5 +138,6 @@ def _typed(name: str, kind: str, value: Any) -> Any:
     except ValueError:
         typed = None
     if typed is None:
-        raise InputError(f'run-time parameter "{name}" is a {kind.lower()}; {value!r} is none')
+        wanted = kind.lower().removeprefix("number_")
+        raise InputError(f'run-time parameter "{name}" is of type {wanted}; got {value!r}')
     return typed

@@ -17,7 +17,7 @@ from rich.table import Table
 from components.container_images import check_images, container_image
 from components.shared.runtime import InputError
 from pipelines.cluster_config import GpuResources
-from pipelines.doctor_cluster import ClusterView, UnseenError
+from pipelines.doctor_cluster import KFP_NAMESPACE, ClusterView, UnseenError
 from pipelines.kfp_api import KfpApi
 from pipelines.kfp_endpoint import Endpoint
 from pipelines.run_config import RunConfig
@@ -63,7 +63,7 @@ def _checks(config: RunConfig, allow_tags: bool) -> Iterator[tuple[str, Check]]:
     cluster = config.cluster
     yield "container images", partial(check_digests, allow_tags)
     yield "Kubeflow Pipelines", check_kfp
-    view = ClusterView(os.environ.get("KFP_NAMESPACE") or "kubeflow")
+    view = ClusterView(os.environ.get("KFP_NAMESPACE") or KFP_NAMESPACE)
     yield "namespace", view.namespace_there
     yield "service account", partial(view.service_account, cluster.service_account)
     yield from _secret_checks(config, view)
@@ -92,7 +92,8 @@ def _secret_checks(config: RunConfig, view: ClusterView) -> Iterator[tuple[str, 
 def _accelerators(config: RunConfig) -> list[GpuResources]:
     """Return the largest need of every kind of accelerator and node."""
     resources = [candidate.resources for candidate in config.candidates.values()]
-    needs = [need for it in resources for need in (it.train, it.predict, it.explain)] + [config.cluster.champion]
+    needs = [need for it in resources for need in (it.train, it.predict, it.explain)]
+    needs += [config.cluster.champion, config.cluster.collect]
     largest: dict[tuple, GpuResources] = {}
     for need in sorted(needs, key=lambda need: need.accelerators):
         if need.accelerators:

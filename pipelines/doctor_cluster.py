@@ -1,5 +1,6 @@
-"""What `doctor` sees of the Kubernetes cluster; it only reads, and of Secrets only the names of their keys."""
+"""What is seen of the Kubernetes cluster from here; it is only read, and of Secrets only the names of their keys."""
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -12,6 +13,7 @@ from components.shared.runtime import InputError
 from pipelines.cluster_config import GpuResources
 
 SECONDS = 10  # for one answer
+KFP_NAMESPACE = "kubeflow"  # where KFP runs every pod if it serves one user
 DEFAULT_KUBECONFIG = Path.home() / ".kube" / "config"
 
 
@@ -141,3 +143,20 @@ class ClusterView:
             raise InputError(f"{what}: the cluster answers {error.status} {error.reason}") from error
         except urllib3.exceptions.HTTPError as error:
             raise InputError(f"the cluster does not answer ({type(error).__name__}); check KUBECONFIG") from error
+
+
+def refuse_missing_account(namespace: str, name: str) -> None:
+    """Refuse a service account that the namespace lacks: KFP would take the run, and none of its pods would start.
+
+    Where the cluster cannot be asked, or has no such namespace and so is not KFP's, nothing is said.
+
+    Raises:
+        MissingError: The namespace is there, the account is not.
+    """
+    view = ClusterView(namespace)
+    try:
+        view.namespace_there()
+    except Exception:  # whatever keeps this machine from looking is no reason to refuse
+        return
+    with contextlib.suppress(UnseenError):
+        view.service_account(name)

@@ -204,7 +204,7 @@ class KfpApi:
 
     def _get(self, path: str) -> Any:
         options = {"response_type": "object", "auth_settings": ["Bearer"], "_return_http_data_only": True}
-        return self._call("ask for its health", self._client.call_api, path, "GET", **options)
+        return self._call("read its health", self._client.call_api, path, "GET", **options)
 
     def _pages(self, doing: str, function: Callable, field: str, **query: Any) -> Iterator[Any]:
         token = ""

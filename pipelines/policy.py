@@ -74,7 +74,9 @@ def _give_folders(task: PipelineTask, config: RunConfig, resources: Resources) -
 def _put_on_accelerator(task: PipelineTask, cluster: ClusterConfig, resources: GpuResources) -> None:
     if resources.accelerators:
         task.set_accelerator_type(resources.accelerator).set_accelerator_limit(resources.accelerators)
-        kubernetes.add_toleration(task, key=resources.accelerator, operator="Exists", effect="NoSchedule")
+        vendor = resources.accelerator.partition("/")[0]  # a node cut into MIG parts may bear the whole one's taint
+        for taint in sorted({resources.accelerator, f"{vendor}/gpu"}):
+            kubernetes.add_toleration(task, key=taint, operator="Exists", effect="NoSchedule")
     for label, value in resources.node_selector.items():
         kubernetes.add_node_selector(task, label, value)
     kubernetes.empty_dir_mount(  # a pod's own /dev/shm has 64 MB, on which data loader workers die

@@ -7,6 +7,7 @@ experiment, the registered model's name) stands once at the top and is put into 
 import difflib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,6 +21,7 @@ from components.evaluate.config import EvaluateConfig
 from components.explain.config import ExplainConfig
 from components.gate.config import GateConfig
 from components.ingest.config import IngestConfig
+from components.ingest.uri import parse_sources
 from components.notify.config import NotifyConfig
 from components.predict.config import PredictConfig
 from components.register.config import RegisterConfig
@@ -77,6 +79,12 @@ class RunConfig(Config):
     notify: NotifyConfig = NotifyConfig()
     cluster: ClusterConfig = ClusterConfig()
     schedule: dict[PipelineName, ScheduleConfig] = Field(default={}, description="which pipelines run by themselves")
+
+    @field_validator("data_uri")
+    @classmethod
+    def _names_sources(cls, data_uri: str) -> str:
+        parse_sources(data_uri)
+        return data_uri
 
     @field_validator("candidates")
     @classmethod
@@ -141,6 +149,19 @@ def load_run_config(path: str | Path, overrides: list[str] | None = None) -> Run
     for override in overrides or []:
         _override(values, override)
     _refuse_common_keys(values, path)
+    return _validated(values, path)
+
+
+def check_arguments(config: RunConfig, arguments: Mapping[str, Any]) -> None:
+    """See that a parameter file could hold these run-time parameters.
+
+    Raises:
+        InputError: One has the wrong type or range.
+    """
+    _validated({**config.model_dump(mode="json"), **arguments}, "run-time parameters")
+
+
+def _validated(values: dict[str, Any], path: str | Path) -> RunConfig:
     try:
         # JSON, because strict validation of Python values would refuse YAML's lists for tuples
         return RunConfig.model_validate_json(json.dumps(values))
@@ -219,6 +240,8 @@ def _explain(detail: dict[str, Any], path: str | Path) -> str:
         return f'{path}: unknown key "{place}"{hint}'
     if detail["type"] == "missing":
         return f'{path}: "{place}" is missing'
+    if detail["type"] == "value_error":  # a validator of ours, whose message names the value, unless it is a secret
+        return f"{path}: {place}: {detail['ctx']['error']}"
     return f"{path}: {place}: {detail['msg']} (got {detail['input']!r})"
 
 

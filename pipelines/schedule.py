@@ -16,7 +16,7 @@ from pipelines.cron import cron_for_kfp, next_time
 from pipelines.kfp_api import KfpApi
 from pipelines.run_config import RunConfig
 from pipelines.schedule_config import ScheduleConfig
-from pipelines.submit import publish
+from pipelines.submit import check_target, publish
 
 
 def schedule_name(pipeline: str, environment: str) -> str:
@@ -87,7 +87,7 @@ def place_all(
     """Place every schedule of the parameter file, or one pipeline's; compile all before anything is created.
 
     Raises:
-        InputError: The file schedules nothing, or not this pipeline; or KFP cannot be used.
+        InputError: The file schedules nothing, or not this pipeline; or KFP or its namespace cannot be used.
     """
     chosen: dict[str, ScheduleConfig] = {
         name: schedule for name, schedule in config.schedule.items() if pipeline in (None, name)
@@ -103,7 +103,7 @@ def place_all(
         compiled = [compile_version(name, config, revision, Path(folder)) for name in chosen]
         for one in compiled:
             one.arguments(chosen[one.name].parameters)
-        api.check()
+        check_target(api, config)
         for one in compiled:
             place_schedule(api, one, config, chosen[one.name], environment, console)
     names = {schedule_name(name, environment) for name in set(MODULES) - set(config.schedule)}

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from components.shared.runtime import InputError
 from pipelines.compiled import CompiledPipeline
+from pipelines.doctor_cluster import KFP_NAMESPACE, refuse_missing_account
 from pipelines.kfp_api import KfpApi
 from pipelines.run_config import RunConfig
 
@@ -25,6 +26,16 @@ class Published:
     experiment_id: str
 
 
+def check_target(api: KfpApi, config: RunConfig) -> None:
+    """See, before anything is created, that KFP will do and that its namespace has the pods' service account.
+
+    Raises:
+        InputError: It will not do, or the account is not there.
+    """
+    api.check()
+    refuse_missing_account(api.namespace or KFP_NAMESPACE, config.cluster.service_account)
+
+
 def publish(api: KfpApi, compiled: CompiledPipeline, config: RunConfig, console: Console) -> Published:
     """Bring a version into KFP where it is not there yet, with its pipeline and its experiment.
 
@@ -37,7 +48,8 @@ def publish(api: KfpApi, compiled: CompiledPipeline, config: RunConfig, console:
     pipeline = api.pipeline(compiled.name, compiled.description)
     version, uploaded = api.version(pipeline.pipeline_id, compiled.version, compiled.file, compiled.description)
     link = api.link(f"pipelines/details/{pipeline.pipeline_id}/version/{version.pipeline_version_id}")
-    console.print(f"{compiled.name} version {compiled.version}: {'uploaded' if uploaded else 'unchanged'}, {link}")
+    done = "uploaded" if uploaded else "unchanged"
+    console.print(f"{compiled.name} version {compiled.version}: {done}, {link}", soft_wrap=True)
     if "-dirty-" in compiled.version:
         console.print("[yellow]warning:[/] files differ from the commit; the version's name says so: -dirty")
     reference = kfp_server_api.V2beta1PipelineVersionReference(
@@ -67,10 +79,11 @@ def submit(
         again: Allow the same version and run-time parameters as in a run of the last hour.
 
     Raises:
-        InputError: KFP cannot be used, a run-time parameter is wrong, or the same was submitted within the hour.
+        InputError: KFP or its namespace cannot be used, a run-time parameter is wrong, or the same was submitted within
+            the hour.
     """
     arguments = compiled.arguments(given)
-    api.check()
+    check_target(api, config)
     published = publish(api, compiled, config, console)
     if not again:
         _refuse_repetition(api, published, arguments)

@@ -34,6 +34,11 @@ def test_actions_are_pinned_by_commit_and_leave_no_credentials_behind(workflow):
             assert step["with"]["persist-credentials"] is False
 
 
+def test_a_pin_tells_people_its_version():
+    pins = [line for path in FILES for line in path.read_text().splitlines() if "uses:" in line]
+    assert [line for line in pins if not re.search(r"@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line)] == []
+
+
 def test_rights_are_the_least_and_every_job_ends(workflow):
     assert workflow["permissions"] == {"contents": "read"}
     for name, job in workflow["jobs"].items():

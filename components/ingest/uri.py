@@ -84,6 +84,9 @@ def absolute(source: SourceUri) -> str:
 
 def _parse(text: str) -> SourceUri:
     scheme = urlsplit(text).scheme if "://" in text else ""
+    if scheme and urlsplit(text).username is not None:
+        shown = re.sub("//.*@", "//…@", text)
+        raise InputError(f"data is {shown!r}; a name or password in it would be seen by all who see the run: use s3://")
     rest, _, fragment = text.partition("#") if scheme in ("https", "http") else (text, "", "")
     location, _, query = rest.partition("?")
     pairs = [pair for pair in query.split("&") if pair]

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,9 @@ from components.shared.manifest import read_manifest, read_splits, rows_of
 from components.shared.measurements import write_measurements
 from components.shared.page import Page
 from components.shared.predictions import empty_predictions, write_predictions
+from components.shared.profile import read_profile, write_profile
+from pipelines import drift_check, training
 from pipelines.run_config import load_run_config
-from pipelines.training import compile_pipeline
 from tests.images.engine import ROOT, USER, Ended, Engine, rclone
 from tests.images.executor import JOB, Compiled
 
@@ -87,7 +89,7 @@ def ended(
     network, environment = cluster
     folder = tmp_path_factory.mktemp("run")
     (folder / "params.yaml").write_text(PARAMS)
-    compile_pipeline(load_run_config(folder / "params.yaml"), folder / "pipeline.yaml")
+    training.compile_pipeline(load_run_config(folder / "params.yaml"), folder / "pipeline.yaml")
     artifacts = folder / "s3"
     pipeline = Compiled(folder / "pipeline.yaml", artifacts)
     results: dict[str, Ended] = {}
@@ -117,6 +119,9 @@ def draw_gpu_steps(pipeline: Compiled) -> None:
     nobody = empty_predictions()
     write_predictions(nobody.table, nobody.embeddings, pipeline.path("champion", "predictions"))
     write_measurements([], pipeline.path("explain", "measurements"))
+    pipeline.path("explain", "overlays").mkdir()
+    pipeline.path("train", "model").mkdir()
+    (pipeline.path("train", "model") / "model.safetensors").write_bytes(b"guesses")
     for step in ("train", "explain"):
         Page(step).write(pipeline.path(step, "page"))
 
@@ -138,6 +143,31 @@ def test_the_steps_are_all_that_the_pipeline_runs_in_this_image(ended):
     pipeline, results = ended
     cpu = {task for task in pipeline.tasks if pipeline.runs(task) and pipeline.image(task).endswith("-cpu")}
     assert cpu == set(results)
+
+
+REGISTERED = """
+from mlflow.tracking import MlflowClient
+MlflowClient().create_registered_model("crack-classifier")
+MlflowClient().create_model_version("crack-classifier", "s3://crack/model")
+"""
+
+
+def test_the_drift_check_s_step_ends_well_too(engine, cluster, ended, tmp_path):
+    """On production images that look like the training's, seen by a champion that is a name in the registry."""
+    network, environment = cluster
+    trained, _ = ended
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    drift_check.compile_pipeline(load_run_config(tmp_path / "params.yaml"), tmp_path / "pipeline.yaml")
+    pipeline = Compiled(tmp_path / "pipeline.yaml", tmp_path / "s3")
+    reference = read_profile(trained.path("drift", "reference_profile"))
+    write_profile(reference, pipeline.path("collect", "reference"))
+    production = replace(reference, groups=np.char.add("production/", reference.groups))
+    write_profile(production, pipeline.path("collect", "observed"))
+    assert engine.run(["python3", "-c", REGISTERED], network, environment, []).code == 0
+    given = {**GIVEN, "images": "s3://crack/incoming", "version": "1"}
+    result = engine.run(pipeline.command("check", given), network, environment, [f"{pipeline.artifacts}:/s3"])
+    assert result.code == 0, result.output
+    assert pipeline.returned("check") == "steady"
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +197,8 @@ def test_the_image_holds_no_torch_no_installer_and_the_compilers_kfp(probe):
     found = "import importlib.util as u; print([bool(u.find_spec(n)) for n in ('torch', 'pip', 'uv', 'setuptools')])"
     assert probe(found) == "[False, False, False, False]"
     assert probe("import kfp; print(kfp.__version__)") == kfp.__version__
-    assert probe("import shutil; print(shutil.which('gcc'), shutil.which('uv'))") == "None None"
+    tools = "import shutil; print([tool for tool in ('gcc', 'git', 'uv', 'pip', 'pip3') if shutil.which(tool)])"
+    assert probe(tools) == "[]"
 
 
 def test_the_bill_of_materials_names_what_is_installed(probe):

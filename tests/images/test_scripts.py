@@ -3,10 +3,12 @@
 import importlib.metadata
 import os
 import re
+import shutil
 import subprocess
 
 import pytest
 
+from components.container_images import check_images, container_image
 from tests.images.engine import ROOT
 
 
@@ -20,7 +22,12 @@ def test_a_base_that_is_not_named_by_digest_is_refused():
     result = call("build.sh", "cpu", BASE_IMAGE="python:3.11-slim")
     assert (result.returncode, result.stdout) == (2, "")
     assert 'must be named by digest, got "python:3.11-slim"' in result.stderr
-    assert "make images/base.txt" in result.stderr
+    assert "make -B images/base.txt" in result.stderr
+
+
+def test_the_base_is_the_locks_python_by_its_digest():
+    base = (ROOT / "images" / "base.txt").read_text()
+    assert re.fullmatch(r"docker\.io/library/python:3\.11-\S+@sha256:[0-9a-f]{64}\n", base)
 
 
 @pytest.mark.parametrize("registry", ["", "https://registry.example/team", "registry.example/team@sha256:1"])
@@ -34,6 +41,32 @@ def test_an_image_on_a_stand_in_is_not_pushed():
     result = call("push.sh", "registry.example/team", BASE_IMAGE="localhost/python:3.11-slim")
     assert result.returncode == 2
     assert "stand-in" in result.stderr
+
+
+# an engine that builds nothing and pushes nowhere, and answers as docker and podman do
+ENGINE = f"""#!/bin/sh
+digest=sha256:{"0123456789abcdef" * 4}
+for name; do :; done # the last argument
+case $1 in
+  push) while [ $# -gt 1 ]; do [ "$1" != --digestfile ] || echo $digest > "$2"; shift; done ;;
+  image) printf 'elsewhere.example/other@%s\\n%s@%s\\n' $digest "${{name%:*}}" $digest ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("engine", ["docker", "podman"])
+def test_a_push_writes_the_digests_that_the_compiler_reads(tmp_path, monkeypatch, engine):
+    shutil.copytree(ROOT / "images", tmp_path / "images")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / engine).write_text(ENGINE)
+    (tmp_path / engine).chmod(0o755)
+    command = [tmp_path / "images" / "push.sh", "registry.example/team"]
+    environment = {**os.environ, "ENGINE": str(tmp_path / engine), "BASE_IMAGE": ""}
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    monkeypatch.setenv("IMAGE_DIGESTS", str(tmp_path / "images" / "digests.json"))
+    check_images()
+    for target in ("cpu", "gpu"):
+        assert container_image(target).startswith(f"registry.example/team/concrete-crack-{target}@sha256:0123")
 
 
 def test_every_image_has_the_compilers_kfp_and_only_one_has_torch():

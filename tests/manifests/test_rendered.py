@@ -93,7 +93,7 @@ def test_mlflow_answers_to_its_own_names_and_to_prometheus_where_it_is_monitored
     (mlflow,) = [item for item in objects if item["kind"] == "Deployment"]
     env = {item["name"]: item["value"] for item in mlflow["spec"]["template"]["spec"]["containers"][0]["env"]}
     hosts = env["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
-    assert {"mlflow:5000", "mlflow.crack:5000"} <= set(hosts)
+    assert {"localhost:5000", "mlflow:5000", "mlflow.crack:5000"} <= set(hosts)
     monitored = any(item["kind"] == "ServiceMonitor" for item in objects)
     assert any(fnmatch.fnmatch("10.1.2.3:5000", host) for host in hosts) == monitored
     assert not any(fnmatch.fnmatch(name, host) for name in ("10.evil.example:5000", "evil.example") for host in hosts)

@@ -16,7 +16,7 @@ from pipelines.run_config import load_run_config
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "manifests"
 README = (MANIFESTS / "README.md").read_text()
-OPTIONS = [MANIFESTS / "components" / name for name in ("cache", "monitoring", "pod-defaults")]
+OPTIONS = sorted((MANIFESTS / "components").iterdir())
 
 
 def documents(folder: Path) -> list[dict[str, Any]]:

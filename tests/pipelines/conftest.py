@@ -14,6 +14,12 @@ from pipelines.run_config import RunConfig, load_run_config
 from tests.pipelines.kfp_server import KfpServer, serving
 
 
+@pytest.fixture(autouse=True)
+def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the tests away from the cluster of whoever runs them."""
+    monkeypatch.setenv("KUBECONFIG", "/nowhere")
+
+
 @pytest.fixture
 def kfp(monkeypatch: pytest.MonkeyPatch) -> Iterator[KfpServer]:
     """A running server that nothing was uploaded to; at the end, nobody may have departed from the published API."""

@@ -109,6 +109,13 @@ def test_the_nodes_that_can_run_a_gpu_step_are_counted(view):
     assert view.accelerator(GpuResources(accelerators=2)) == "1 of 2 nodes can run a pod with 2"
 
 
+def test_what_the_drift_check_asks_for_is_looked_for_too(kfp, cluster, config):
+    collect = GpuResources(accelerator="nvidia.com/mig-1g.10gb")
+    changed = config.model_copy(update={"cluster": config.cluster.model_copy(update={"collect": collect})})
+    states = {finding.subject: finding.state for finding in examine(changed, allow_tags=True)}
+    assert (states["GPU: nvidia.com/gpu"], states["GPU: nvidia.com/mig-1g.10gb"]) == ("right", "wrong")
+
+
 def test_a_secret_that_a_run_can_do_without_is_no_error(view):
     assert "goes without it" in view.secret("crack-notify", ["NOTIFY_WEBHOOK_URL"], optional=True)
 
@@ -171,3 +178,15 @@ def test_weights_that_are_not_there_are_said(s3):
     assert check_weights("resnet18", "none") == "none: trained from scratch"
     with pytest.raises(UnseenError, match="inside the pods"):
         check_weights("resnet18", "/mnt/w.safetensors")
+
+
+@pytest.mark.parametrize("command", ["submit", "schedule"])
+def test_a_namespace_without_the_service_account_is_said_before_anything_is_created(kfp, cluster, small, command):
+    arguments = [command, "--params", str(small), "--allow-tags", "--revision", "0"]
+    del cluster.objects[f"{TEAM}/serviceaccounts/crack-pipeline"]
+    done = CliRunner().invoke(app, arguments)
+    assert (done.exit_code, kfp.asked("POST")) == (2, 0)
+    assert "there is no service account crack-pipeline in namespace team; make it (manifests/)" in done.output
+    cluster.objects.clear()  # without the namespace it is another cluster than KFP's
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert kfp.asked("POST")

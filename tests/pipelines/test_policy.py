@@ -11,8 +11,12 @@ from typing import NamedTuple
 import pytest
 import yaml
 
+from components.shared.runtime import InputError
+from pipelines.run_config import load_run_config
+from pipelines.training import compile_pipeline
+
 ROOT = Path(__file__).parents[2]
-PARAMS = ROOT / "pipelines" / "params"
+PROD = ROOT / "pipelines" / "params" / "prod.yaml"
 DIGESTS = {
     target: f"registry.example/crack-{target}@sha256:{digit * 64}" for target, digit in (("cpu", "1"), ("gpu", "2"))
 }
@@ -35,7 +39,7 @@ def compile_here(output: Path, digests: object = DIGESTS, arguments: tuple[str, 
         file.write_text(digests if isinstance(digests, str) else json.dumps(digests))
     command = [sys.executable, "-c", "from pipelines.cli import main; main()", "compile", "--output", str(output)]
     return subprocess.run(
-        [*command, "--params", str(PARAMS / "prod.yaml"), *arguments],
+        [*command, "--params", str(PROD), *arguments],
         cwd=ROOT, env={**os.environ, "IMAGE_DIGESTS": str(file), **environment}, capture_output=True, text=True,
     )  # fmt: skip
 
@@ -173,12 +177,13 @@ def test_steps_that_run_the_network_have_shared_memory_and_the_others_no_acceler
             assert labels == ({"crack-pipeline/reaches-kfp": "true"} if step == "retrain" else {}), name
 
 
-def test_an_accelerator_is_asked_for_by_its_resource_name_with_the_toleration_for_it(executors):
+def test_an_accelerator_is_asked_for_by_its_resource_name_with_the_tolerations_for_it(executors):
     for name, (step, _, container, pod) in executors.items():
         accelerator = container["resources"].get("accelerator")
         if step in GPU_STEPS and accelerator:
             tolerated = [(t["key"], t["operator"], t["effect"]) for t in pod["tolerations"]]
-            assert tolerated == [(accelerator["resourceType"], "Exists", "NoSchedule")], name
+            taints = sorted({"nvidia.com/gpu", accelerator["resourceType"]})
+            assert tolerated == [(taint, "Exists", "NoSchedule") for taint in taints], name
 
 
 def test_the_parameter_file_decides_per_step_and_per_architecture(plain, tuned):
@@ -218,16 +223,14 @@ def test_queue_and_priority_are_labels_of_the_gpu_steps_only(plain, tuned):
     ],
 )
 def test_the_cache_is_writable_wherever_it_lies(tmp_path, settings, claims, folders):
-    assert (
-        compile_here(tmp_path / "p.yaml", arguments=tuple(f"--set={setting}" for setting in settings)).returncode == 0
-    )
+    compile_pipeline(load_run_config(PROD, settings), tmp_path / "p.yaml")
     for name, (_, _, _, pod) in read(tmp_path / "p.yaml").items():
         assert [(mount["constant"], mount["mountPath"]) for mount in pod.get("pvcMount", [])] == claims, name
         assert {mount["mountPath"] for mount in pod["emptyDirMounts"]} - {"/dev/shm"} == folders, name
 
 
 def test_a_run_has_a_deadline_and_is_cleared_away(tmp_path):
-    assert compile_here(tmp_path / "p.yaml", arguments=("--set", "cluster.run_deadline=3600")).returncode == 0
+    compile_pipeline(load_run_config(PROD, ["cluster.run_deadline=3600"]), tmp_path / "p.yaml")
     _, platform = yaml.safe_load_all((tmp_path / "p.yaml").read_text())
     limits = platform["platforms"]["kubernetes"]["pipelineConfig"]
     assert limits["activeDeadlineSeconds"] == 3600
@@ -267,7 +270,6 @@ def test_tags_are_taken_where_they_are_asked_for(tmp_path):
         ("cluster.steps.ingest.accelerators=1", "cluster.steps.ingest.accelerators"),
     ],
 )
-def test_a_policy_that_cannot_be_is_refused(tmp_path, setting, message):
-    result = compile_here(tmp_path / "p.yaml", arguments=("--set", setting))
-    assert result.returncode == 2
-    assert message in result.stderr
+def test_a_policy_that_cannot_be_is_refused(setting, message):
+    with pytest.raises(InputError, match=message):
+        load_run_config(PROD, [setting])

@@ -322,6 +322,7 @@ def test_objects_that_cannot_be_files_are_refused(
         ("https://host/a.zip", "add the archive's checksum: https://host/a.zip#sha256="),
         ("https://host/a.zip#sha256=12", "add the archive's checksum"),
         ("http://host/a.zip#sha256=" + "0" * 64, "over the network use https://"),
+        ("https://ada:secret@host/a.zip#sha256=" + "0" * 64, "'https://…@host/a.zip#sha256=0"),
     ],
 )
 def test_wrong_uris_are_explained(uri: str, message: str) -> None:

@@ -50,7 +50,7 @@ def row(draw: st.DrawFn) -> dict:
 
 @st.composite
 def tables(draw: st.DrawFn) -> pd.DataFrame:
-    rows = draw(st.lists(row(), min_size=1, max_size=12, unique_by=lambda one: one["sample_id"]))
+    rows = draw(st.lists(row(), min_size=1, max_size=4, unique_by=lambda one: one["sample_id"]))
     numbers = dict.fromkeys(["mask_offset", "mask_size"], "Int64")
     return pd.DataFrame({name: [one[name] for one in rows] for name in MANIFEST_SCHEMA.names}, dtype=object).astype(
         numbers
@@ -71,10 +71,9 @@ def test_comes_back_whatever_the_order_and_the_packing(table: pd.DataFrame, rand
         assert paths[0].read_bytes() == paths[1].read_bytes()
         again = read_manifest(paths[0])
     pd.testing.assert_frame_equal(again.table, manifest.table)
+    given_rows = table.set_index("sample_id").loc[again.table["sample_id"]]
     for name in ("width", "size", "mask_size"):  # exact, not through floats
-        assert again.table[name].astype(object).tolist() == [
-            table.set_index("sample_id").loc[key, name] for key in again.table["sample_id"]
-        ]
+        assert again.table[name].astype(object).tolist() == given_rows[name].tolist()
 
 
 @settings(deadline=None, max_examples=60)
