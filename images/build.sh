@@ -25,5 +25,6 @@ for target in "$@"; do
     --build-arg BASE_IMAGE="$base" --build-arg REVISION="$revision" --build-arg VERSION="$version" \
     --build-arg SOURCE="${SOURCE:-${source:-unknown}}" \
     ${CA_BUNDLE:+--secret id=ca-bundle,src=$CA_BUNDLE} ${BUILD_OPTIONS:-} . >&2
+  "$engine" image inspect "$name" > /dev/null # an engine that was told to stop may end with 0 all the same
   echo "$name"
 done

@@ -54,6 +54,14 @@ esac
 """
 
 
+def test_a_build_that_left_no_image_fails_though_the_engine_ends_with_0(tmp_path):
+    (tmp_path / "podman").write_text('#!/bin/sh\n[ "$1" != image ]\n')
+    (tmp_path / "podman").chmod(0o755)
+    result = call("build.sh", "cpu", ENGINE=str(tmp_path / "podman"), BASE_IMAGE="localhost/python:3.11-slim")
+    assert result.returncode == 1
+    assert result.stdout == ""
+
+
 @pytest.mark.parametrize("engine", ["docker", "podman"])
 def test_a_push_writes_the_digests_that_the_compiler_reads(tmp_path, monkeypatch, engine):
     shutil.copytree(ROOT / "images", tmp_path / "images")
