@@ -84,7 +84,7 @@ def content_digest(table: pd.DataFrame) -> str:
     """sha256 (64 hex characters) of what a manifest or a splits table says, whatever the order of its rows."""
     columns = [name for name in [*CONTENT, "split"] if name in table.columns]
     values = table.sort_values("sample_id")[columns].astype(object)
-    return digest(values.where(values.notna(), None).to_dict("list"))
+    return digest({name: column.where(column.notna(), None).tolist() for name, column in values.items()})
 
 
 def write_manifest(manifest: Manifest, path: str | Path) -> None:
@@ -139,7 +139,7 @@ def _typed(table: pd.DataFrame, schema: pa.Schema) -> pd.DataFrame:
         )
     for field in schema:
         if not field.nullable:
-            _refuse(table, table[field.name].isna() | (table[field.name].astype(str) == ""), field.name, "is missing")
+            _refuse(table, table[field.name].isna() | (table[field.name] == ""), field.name, "is missing")
     try:
         arrow = pa.Table.from_pandas(table[schema.names], schema=schema, preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
