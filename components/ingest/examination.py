@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from components.ingest.config import IngestConfig
 from components.ingest.decoder_messages import Messages, listening
 from components.shared.image import ImageError, decode, decode_mask
+from components.shared.manifest import plain
 from components.shared.runtime import progress
 
 THUMBNAIL = 32  # pixels, height and width
@@ -76,8 +77,7 @@ def examine(files: pd.DataFrame, folder: Path, thumbnails: NDArray[np.uint8], co
     """
     found: list[Found] = []
     suspects: list[int] = []
-    masks = files["mask"].astype(object).where(files["mask"].notna(), None)
-    rows = zip(files["path"].tolist(), masks, files.index, strict=True)
+    rows = zip(plain(files["path"]), plain(files["mask"]), files.index, strict=True)
     wanted = [
         File(f"{folder}/{path}", None if mask is None else f"{folder}/{mask}", thumbnails[row])
         for path, mask, row in rows

@@ -1,7 +1,8 @@
 """What earlier ingestions of the same sources found out, so that no file is looked at twice and no group changes.
 
-In the store, `sources/KEY/` belongs to one source under one configuration: `index.parquet` holds what was found in each
-file, `latest.json` names the version that the source last became part of and the state of all sources that made it.
+In the store, `sources/KEY/` belongs to one source under one configuration: the parts under `index/` hold what was found
+in each file, each what one ingestion looked at, and `latest.json` names the version that the source last became part of
+and the state of all sources that made it.
 With the first of several sources lie the reports of that ingestion: its files may be others than those that first made
 the version. All are written after the version's commit, `latest.json` last. Whoever deletes them ingests anew, and
 groups anew.
@@ -9,6 +10,7 @@ groups anew.
 
 import json
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -24,12 +26,14 @@ from components.ingest.examination import FOUND, THUMBNAIL
 from components.ingest.selection import Past
 from components.ingest.sources import Source, archive_tag
 from components.ingest.uri import SourceUri, absolute
+from components.shared.manifest import plain
 from components.shared.runtime import digest, log
 from components.shared.shards import read_commit
 from components.shared.storage import MissingObjectError, Store
 
 FORMAT = 1  # raise it when what is found in a file changes its meaning
 ROWS = 4096  # of the index, in memory at once
+PARTS = 16  # of the index, before they are made one
 PASSING = ("layout", "max_unpacked", "max_refused", "min_images")  # parameters that change no finding and no group
 INDEX = pa.schema(
     [(name, pa.string()) for name in ("path", "tag", "reason", "sample_id", "suffix", "mask_id", "mask_suffix")]
@@ -90,7 +94,7 @@ class History:
         """Everything that decides what comes of the sources, as far as it can be told without reading their files."""
         if all(self._archives):
             return digest(list(self._keys), self._parameters, self._archives)
-        files = [[source.name, *(_plain(column) for _, column in source.files.items())] for source in sources]
+        files = [[source.name, *(plain(column) for _, column in source.files.items())] for source in sources]
         return digest(list(self._keys), self._parameters, files)
 
     def previous(self) -> Previous:
@@ -112,17 +116,19 @@ class History:
         Returns:
             Table of the columns `FOUND`, of that index, without the files that nothing is known of.
         """
-        try:
-            with tempfile.NamedTemporaryFile() as file:
-                self._store.get_file(f"sources/{self._keys[source.uri]}/index.parquet", file.name)
-                return _read_index(pq.ParquetFile(file.name), files[files["tag"] != ""], thumbnails)
-        except MissingObjectError:
-            pass
-        except (pa.ArrowException, OSError) as error:
-            log.warning(
-                "the index of the source %s cannot be read, so files are looked at again: %s", source.name, error
-            )
-        return pd.DataFrame(columns=list(FOUND)).astype(FOUND)
+        found = [pd.DataFrame(columns=list(FOUND)).astype(FOUND)]
+        files = files[files["tag"] != ""]
+        for key, _ in self._store.list(f"sources/{self._keys[source.uri]}/index/"):
+            # another ingestion may have made one of the parts meanwhile
+            with suppress(MissingObjectError), tempfile.NamedTemporaryFile() as file:
+                self._store.get_file(key, file.name)
+                try:
+                    found.append(_read_index(pq.ParquetFile(file.name), files, thumbnails))
+                except (pa.ArrowException, OSError) as error:
+                    log.warning("%s cannot be read, so files of %s are looked at again: %s", key, source.name, error)
+                    self._store.delete([key])
+            files = files.drop(found[-1].index, errors="ignore")
+        return pd.concat(found)
 
     def remember(
         self,
@@ -137,7 +143,8 @@ class History:
         Args:
             version: Digest of the version.
             sources: The sources.
-            files: All their files, with what was found; the index says which thumbnail is whose.
+            files: All their files, with what was found, and whether that is `new`; the index says which thumbnail is
+                whose.
             thumbnails: uint8 (N, 32, 32).
             reports: Files.
         """
@@ -146,9 +153,16 @@ class History:
         state = self._state(sources)
         for source in sources:
             key = self._keys[source.uri]
-            with tempfile.NamedTemporaryFile() as file:
-                _write_index(files[(files["source"] == source.name) & (files["tag"] != "")], thumbnails, file.name)
-                self._store.put_file(f"sources/{key}/index.parquet", file.name)
+            part = f"sources/{key}/index/{state}.parquet"
+            others = [name for name, _ in self._store.list(f"sources/{key}/index/") if name != part]
+            whole = len(others) >= PARTS
+            mine = files[(files["source"] == source.name) & (files["tag"] != "") & (files["new"] | whole)]
+            if len(mine):
+                with tempfile.NamedTemporaryFile() as file:
+                    _write_index(mine, thumbnails, file.name)
+                    self._store.put_file(part, file.name)
+            if whole:
+                self._store.delete(others)
             latest = {"source": source.name, "state": state, "version": version}
             self._store.put_bytes(f"sources/{key}/latest.json", json.dumps(latest).encode())
 
@@ -168,25 +182,22 @@ class History:
         return table.to_pandas(ignore_metadata=True, types_mapper={pa.int64(): pd.Int64Dtype()}.get)
 
 
-def _plain(column: pd.Series) -> list:
-    return column.astype(object).where(column.notna(), None).tolist()
-
-
 def _read_index(index: pq.ParquetFile, files: pd.DataFrame, thumbnails: NDArray[np.uint8]) -> pd.DataFrame:
-    """What the index says of files, found by path and tag; thumbnails in pieces, for they would need much memory."""
-    plain = [name for name in INDEX.names if name != "thumbnail"]
-    told = index.read(plain).to_pandas().reset_index(names="at")
-    found = files[["path", "tag"]].reset_index(names="row").merge(told, on=["path", "tag"])
-    row_of = np.full(len(told), -1)
-    row_of[found["at"]] = found["row"]
-    for start, batch in enumerate(index.iter_batches(ROWS, columns=["reason", "thumbnail"])):
-        good = batch["reason"].is_null().to_numpy(zero_copy_only=False)
-        rows = row_of[start * ROWS :][: len(batch)][good]
-        data = b"".join(batch["thumbnail"].drop_null().to_pylist())
-        small = np.frombuffer(data, np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL)
-        thumbnails[rows[rows >= 0]] = small[rows >= 0]
-    numbers = {name: 0 for name, kind in FOUND.items() if kind != "str"}
-    return found.set_index("row")[list(FOUND)].fillna(numbers).astype(FOUND)
+    """What a part of the index says of files, known by path and tag; in pieces, for it is large."""
+    names = index.read(["path", "tag"]).to_pandas().reset_index(names="at")
+    here = files[["path", "tag"]].reset_index(names="row").merge(names, on=["path", "tag"])
+    row_of = np.full(len(names), -1)
+    row_of[here["at"]] = here["row"]
+    found = []
+    for group in range(index.num_row_groups):  # iter_batches would keep them all in memory
+        told = index.read_row_group(group)
+        rows, row_of = row_of[: len(told)], row_of[len(told) :]
+        told, rows = told.filter(rows >= 0), rows[rows >= 0]
+        small = told["thumbnail"]
+        data = b"".join(small.drop_null().to_pylist())
+        thumbnails[rows[small.is_valid()]] = np.frombuffer(data, np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL)
+        found.append(told.select(list(FOUND)).to_pandas().set_index(rows).astype(FOUND))
+    return pd.concat(found)
 
 
 def _write_index(files: pd.DataFrame, thumbnails: NDArray[np.uint8], path: str) -> None:

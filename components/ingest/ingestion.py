@@ -22,7 +22,7 @@ from components.ingest.selection import QUARANTINE, Selection, select
 from components.ingest.shortcuts import audit_shortcuts
 from components.ingest.sources import Source, open_sources
 from components.ingest.uri import parse_sources
-from components.shared.manifest import CLASSES, Manifest, make_manifest, write_manifest
+from components.shared.manifest import CLASSES, Manifest, make_manifest, plain, write_manifest
 from components.shared.runtime import InputError, log, progress, warn
 from components.shared.shards import Member, commit, is_committed, write_shards
 from components.shared.storage import Store
@@ -109,7 +109,7 @@ def _make(store: Store, sources: list[Source], history: History, config: IngestC
 
 
 def _examine(sources: list[Source], history: History, config: IngestConfig) -> tuple[pd.DataFrame, NDArray[np.uint8]]:
-    """What is in every file, and the thumbnails; only files without a history are looked at."""
+    """What is in every file, whether that is `new`, and the thumbnails; only files without a history are looked at."""
     files = pd.concat([source.files.assign(source=source.name) for source in sources], ignore_index=True)
     thumbnails = np.zeros((len(files), THUMBNAIL, THUMBNAIL), np.uint8)
     found = []
@@ -118,7 +118,8 @@ def _examine(sources: list[Source], history: History, config: IngestConfig) -> t
         known = history.known(source, mine, thumbnails)
         new = mine.drop(known.index)
         source.bring(new)
-        found += [known, examine(new, source.folder, thumbnails, config)]
+        looked_at = examine(new, source.folder, thumbnails, config)
+        found += [known.assign(new=False), looked_at.assign(new=True)]
     return files.join(pd.concat(found)), thumbnails
 
 
@@ -130,8 +131,8 @@ def _pack(sources: list[Source], pictures: pd.DataFrame, previous: Previous, fol
         source.bring(placed[new & (placed["source"] == source.name)])
     folders = {source.name: source.folder for source in sources}
     packed = pd.DataFrame(write_shards(_members(placed[new], folders), folder), placed.index[new], list(PLACES))
-    packed = packed.astype(PLACES)[[name for name in PLACES if name not in pictures]]
-    return pd.concat([placed[~new], placed.loc[new, list(pictures)].join(packed)]).sort_index()
+    placed.update(packed.astype(PLACES))
+    return placed
 
 
 def _reader(store: Store, sources: list[Source], pictures: pd.DataFrame) -> Callable[[int], bytes]:
@@ -156,13 +157,13 @@ def _write_pairs(selection: Selection, path: Path) -> None:
 def _members(pictures: pd.DataFrame, folders: dict[str, Path]) -> Iterator[Member]:
     columns = ["source", "path", "sample_id", "suffix", "mask", "mask_id", "mask_suffix"]
     for source, path, sample_id, suffix, mask, mask_id, mask_suffix in zip(
-        *(pictures[name].tolist() for name in columns), strict=True
+        *(plain(pictures[name]) for name in columns), strict=True
     ):
         image = _read_again(folders[source] / path, sample_id)
-        if isinstance(mask, str):
-            yield Member(sample_id, image, suffix, _read_again(folders[source] / mask, mask_id), mask_suffix)
-        else:
+        if mask is None:
             yield Member(sample_id, image, suffix)
+        else:
+            yield Member(sample_id, image, suffix, _read_again(folders[source] / mask, mask_id), mask_suffix)
 
 
 def _read_again(path: Path, digest: str) -> bytes:

@@ -12,6 +12,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -118,10 +119,18 @@ def _roots(folder: Path) -> Iterator[Path]:
 
 
 def _files(root: Path, part: str) -> Iterator[str]:
-    """Names of the files below a part of the root, relative to the root; strings, for there may be very many."""
-    hidden, start = (".", "Thumbs.db"), len(f"{root}/")
-    for top, _, names in os.walk(f"{root}/{part}"):
-        yield from (f"{top}/{name}"[start:] for name in names if not name.startswith(hidden))
+    """Names of the files below a part of the root, relative to the root, as they are found: there may be very many."""
+    hidden, folders = (".", "Thumbs.db"), [part]
+    while folders:
+        folder = folders.pop()
+        with suppress(OSError), os.scandir(f"{root}/{folder}") as entries:
+            for entry in entries:
+                name = f"{folder}/{entry.name}"
+                if not entry.is_dir():
+                    if not entry.name.startswith(hidden):
+                        yield name
+                elif not entry.is_symlink():
+                    folders.append(name)
 
 
 def _stem(name: str) -> str:

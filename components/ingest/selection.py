@@ -62,11 +62,11 @@ def select(
     """
     past = past or Past()
     kept, photos, copies, same_bytes = _once(pictures)
-    thumbnails = thumbnails[kept.index]
+    rows = kept.index.to_numpy()
     kept = kept.reset_index(drop=True).merge(past.groups, "left", "sample_id")
     new = kept["group_id"].isna().to_numpy()
-    hashes = perceptual_hashes(thumbnails)
-    found = near_duplicates(thumbnails, hashes, correlation, new)
+    hashes = perceptual_hashes(thumbnails)[rows]
+    found = near_duplicates(thumbnails, rows, hashes, correlation, new)
     pairs = np.unique(np.concatenate([found, _remembered(kept["sample_id"], past.pairs)]), axis=0)
     labels = kept["label"].to_numpy()
     contradicting = pairs[labels[pairs[:, 0]] != labels[pairs[:, 1]]]

@@ -6,8 +6,10 @@ protocol requires them: the trailers that boto3 adds by default corrupt contents
 
 import hashlib
 import os
+import random
 import re
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -20,7 +22,7 @@ from typing import Any
 from components.shared.runtime import InputError
 
 THREADS = 8
-PARTS = 2  # of one object at once; each takes 8 MiB of memory, in each of the threads
+PARTS = 2  # of one object at once, in each of the threads
 ATTEMPTS = 4
 DELETE_LIMIT = 1000  # keys in one request, by the S3 protocol
 
@@ -56,7 +58,6 @@ class Store:
         self.bucket, self._root = match[1], match[2]
         self._client = _client()
         self._transfer = TransferConfig(max_concurrency=PARTS)
-        self._transfer.max_in_memory_upload_chunks = PARTS
 
     def get_bytes(self, key: str) -> bytes:
         """Content of an object. Raises `MissingObjectError`."""
@@ -74,9 +75,10 @@ class Store:
             return self._client.get_object(Bucket=self.bucket, Key=self._full(key), Range=wanted)["Body"].read()
 
         with self._explained(key):
-            for _ in range(ATTEMPTS - 1):  # boto3 asks again for whole files only
+            for attempt in range(ATTEMPTS - 1):  # boto3 asks again for whole files only
                 with suppress(IncompleteReadError, ResponseStreamingError):
                     return read()
+                time.sleep(random.random() * 2**attempt)  # as boto3 does before it asks again
             return read()
 
     def put_bytes(self, key: str, data: bytes) -> None:
@@ -113,8 +115,10 @@ class Store:
 
     def put_file(self, key: str, path: str | Path) -> None:
         """Upload a file; the object is visible whole or not at all."""
-        with self._explained(key), open(path, "rb") as file:
-            self._client.upload_fileobj(file, self.bucket, self._full(key), Config=self._transfer)
+        from boto3.s3.transfer import create_transfer_manager
+
+        with self._explained(key), create_transfer_manager(self._client, self._transfer) as manager:
+            manager.upload(str(path), self.bucket, self._full(key)).result()  # of an open file, parts would fill memory
 
     def exists(self, key: str) -> bool:
         """Whether an object has exactly this key."""
