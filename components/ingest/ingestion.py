@@ -130,8 +130,9 @@ def _pack(sources: list[Source], pictures: pd.DataFrame, previous: Previous, fol
     for source in sources:
         source.bring(placed[new & (placed["source"] == source.name)])
     folders = {source.name: source.folder for source in sources}
-    packed = pd.DataFrame(write_shards(_members(placed[new], folders), folder), placed.index[new], list(PLACES))
-    placed.update(packed.astype(PLACES))
+    packed = [vars(place) for place in write_shards(_members(placed[new], folders), folder)]
+    table = pd.DataFrame(packed, placed.index[new], list(PLACES)).astype(PLACES)
+    placed.update(table)
     return placed
 
 

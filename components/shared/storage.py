@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -256,6 +257,7 @@ def file_digest(path: str | Path) -> str:
 
 def _client() -> Any:
     import boto3
+    import botocore.session
     from botocore.config import Config
 
     places = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION")
@@ -272,4 +274,14 @@ def _client() -> Any:
         max_pool_connections=2 * THREADS,
     )
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-    return boto3.session.Session().client("s3", region_name=region, config=config)
+    session = botocore.session.get_session()
+    session.register_component("data_loader", _loader())
+    return boto3.session.Session(botocore_session=session).client("s3", region_name=region, config=config)
+
+
+@cache
+def _loader() -> Any:
+    """What botocore knows of its services, read once in a process: it is much."""
+    from botocore.loaders import create_loader
+
+    return create_loader()

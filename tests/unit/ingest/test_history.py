@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from components.ingest import history
 from components.ingest.config import IngestConfig
 from components.ingest.ingestion import ingest_dataset
 from components.ingest.selection import Past, Selection, select
@@ -58,6 +59,20 @@ def test_known_files_are_not_read_again(tiles: Path, store: Store, tmp_path: Pat
     assert len(shards) == 2  # the first version's, and one with the new tile
 
 
+def test_what_is_known_is_kept_in_parts_that_are_made_one(
+    tiles: Path, store: Store, tmp_path: Path, write_tile: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "PARTS", 2)
+    ingest(tiles, store, tmp_path)
+    parts = []
+    for number in range(4):
+        spoil(tiles)  # a file that was looked at again would be refused
+        write_tile(tiles / "crack" / f"new{number}.jpg", seed=100 + number)
+        assert len(ingest(tiles, store, tmp_path).table) == 25 + number
+        parts.append(sum("/index/" in key for key, _ in store.list("sources/")))
+    assert parts == [2, 1, 2, 1]
+
+
 def test_known_objects_are_not_fetched_again(
     tiles: Path, store: Store, tmp_path: Path, write_tile: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +120,11 @@ def test_history_that_is_lost_or_damaged_costs_time_only(tiles: Path, store: Sto
     store.put_bytes(index, b"not parquet")
     (tiles / "crack" / "p0_1.jpg").rename(tiles / "crack" / "renamed.jpg")
     assert ingest(tiles, store, tmp_path).digest == first.digest
+    contents = spoil(tiles / "crack")  # what was looked at again is known again
+    (tiles / "no_crack" / "p0_0.jpg").rename(tiles / "no_crack" / "renamed.jpg")
+    assert ingest(tiles, store, tmp_path).digest == first.digest
+    for path, data in contents.items():
+        path.write_bytes(data)
     store.delete([key for key, _ in store.list("sources/")])
     assert ingest(tiles, store, tmp_path).digest == first.digest
 
