@@ -131,8 +131,7 @@ def _pack(sources: list[Source], pictures: pd.DataFrame, previous: Previous, fol
         source.bring(placed[new & (placed["source"] == source.name)])
     folders = {source.name: source.folder for source in sources}
     packed = [vars(place) for place in write_shards(_members(placed[new], folders), folder)]
-    table = pd.DataFrame(packed, placed.index[new], list(PLACES)).astype(PLACES)
-    placed.update(table)
+    placed.update(pd.DataFrame(packed, placed.index[new], list(PLACES)).astype(PLACES))
     return placed
 
 
@@ -157,9 +156,8 @@ def _write_pairs(selection: Selection, path: Path) -> None:
 
 def _members(pictures: pd.DataFrame, folders: dict[str, Path]) -> Iterator[Member]:
     columns = ["source", "path", "sample_id", "suffix", "mask", "mask_id", "mask_suffix"]
-    for source, path, sample_id, suffix, mask, mask_id, mask_suffix in zip(
-        *(plain(pictures[name]) for name in columns), strict=True
-    ):
+    rows = zip(*(plain(pictures[name]) for name in columns), strict=True)
+    for source, path, sample_id, suffix, mask, mask_id, mask_suffix in rows:
         image = _read_again(folders[source] / path, sample_id)
         if mask is None:
             yield Member(sample_id, image, suffix)

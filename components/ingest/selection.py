@@ -1,6 +1,7 @@
 """Which of the good pictures make the data set, and which of them belong together."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -75,16 +76,16 @@ def select(
     near = pairs[usable[pairs].all(axis=1)]
     joined, between = _join(kept, new, usable, photos, near)
     usable[list(between)] = False
-    groups = kept["group_id"].astype(object)
-    groups[list(joined)] = list(joined.values())
-    names = hashes.tobytes().hex()
-    phashes = [names[start : start + 2 * hashes.shape[1]] for start in range(0, len(names), 2 * hashes.shape[1])]
     good = np.flatnonzero(usable)
+    chosen = kept.assign(
+        group_id=kept["group_id"].fillna(pd.Series(joined, dtype="str")),
+        phash=[row.tobytes().hex() for row in hashes],
+    )
     return Selection(
-        kept.assign(group_id=groups, phash=phashes).iloc[good].reset_index(drop=True),
+        chosen.iloc[good].reset_index(drop=True),
         copies,
         pd.concat([same_bytes, _disputes(kept, contradicting)], ignore_index=True),
-        _quarantine(kept.iloc[list(between)], [_between(groups) for groups in between.values()]),
+        _quarantine(kept.iloc[list(between)], map(_between, between.values())),
         np.searchsorted(good, near[usable[near].all(axis=1)]),
     )
 
@@ -107,16 +108,12 @@ def _once(pictures: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFr
     both = ordered[mixed]
     names = both["path"] + " (" + both["label"].map(dict(enumerate(CLASSES))) + ")"
     listed = names.groupby(both["sample_id"]).transform(", ".join)
-    return (
-        kept,
-        photos,
-        copies,
-        _quarantine(both, [f"the same file stands under both labels: {name}" for name in listed]),
-    )
+    reasons = [f"the same file stands under both labels: {files}" for files in listed]
+    return kept, photos, copies, _quarantine(both, reasons)
 
 
-def _quarantine(pictures: pd.DataFrame, reasons: list[str]) -> pd.DataFrame:
-    return pictures[["source", "path"]].assign(reason=pd.array(reasons, dtype="str"))
+def _quarantine(pictures: pd.DataFrame, reasons: Iterable[str]) -> pd.DataFrame:
+    return pictures[["source", "path"]].assign(reason=pd.array(list(reasons), dtype="str"))
 
 
 def _remembered(sample_ids: pd.Series, pairs: pd.DataFrame) -> NDArray[np.int64]:
