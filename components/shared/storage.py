@@ -16,7 +16,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -62,21 +61,20 @@ class Store:
 
     def get_bytes(self, key: str) -> bytes:
         """Content of an object. Raises `MissingObjectError`."""
-        with self._explained(key):
-            buffer = BytesIO()
-            self._client.download_fileobj(self.bucket, self._full(key), buffer, Config=self._transfer)
-            return buffer.getvalue()
+        return self._read(key)
 
     def get_part(self, key: str, offset: int, size: int) -> bytes:
         """`size` bytes (at least one) of an object from `offset` on. Raises `MissingObjectError`."""
+        return self._read(key, Range=f"bytes={offset}-{offset + size - 1}")
+
+    def _read(self, key: str, **wanted: str) -> bytes:
         from botocore.exceptions import IncompleteReadError, ResponseStreamingError
 
         def read() -> bytes:
-            wanted = f"bytes={offset}-{offset + size - 1}"
-            return self._client.get_object(Bucket=self.bucket, Key=self._full(key), Range=wanted)["Body"].read()
+            return self._client.get_object(Bucket=self.bucket, Key=self._full(key), **wanted)["Body"].read()
 
         with self._explained(key):
-            for attempt in range(ATTEMPTS - 1):  # boto3 asks again for whole files only
+            for attempt in range(ATTEMPTS - 1):  # boto3 asks again until an answer begins, not when it breaks off
                 with suppress(IncompleteReadError, ResponseStreamingError):
                     return read()
                 time.sleep(random.random() * 2**attempt)  # as boto3 does before it asks again
