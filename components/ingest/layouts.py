@@ -63,8 +63,11 @@ def find_layout(folder: Path, layout: str) -> tuple[str, Path]:
 
 
 def as_files(rows: Iterable[tuple[str, int, str, str | None, str | None]]) -> pd.DataFrame:
-    """A table of the columns `FILES`, ordered by path."""
-    return pd.DataFrame(sorted(rows), columns=list(FILES)).astype(FILES)
+    """A table of the columns `FILES`, ordered by path. Raises `InputError` where a name is not UTF-8."""
+    try:
+        return pd.DataFrame(sorted(rows), columns=list(FILES)).astype(FILES)
+    except UnicodeEncodeError as error:
+        raise InputError(f"the name {error.object!r} is not UTF-8; rename it") from error
 
 
 def list_files(root: Path, layout: str, group_pattern: str | None = None) -> pd.DataFrame:
@@ -79,7 +82,7 @@ def list_files(root: Path, layout: str, group_pattern: str | None = None) -> pd.
         Table of the columns `FILES`.
 
     Raises:
-        InputError: The pattern does not match every name.
+        InputError: The pattern does not match every name, or a name is not UTF-8.
     """
     masks = {_stem(name): name for name in _files(root, "masks")}
     files = as_files(

@@ -66,6 +66,12 @@ def test_pattern_that_misses_a_name_is_refused(tmp_path: Path) -> None:
         list_files(tmp_path, "folders", r"(\d)")
 
 
+def test_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "crack/a\udcff.jpg", "no_crack/b.jpg")
+    with pytest.raises(InputError, match=r"the name 'crack/a\\udcff.jpg' is not UTF-8; rename it"):
+        list_files(tmp_path, "folders")
+
+
 def test_unknown_layout_tells_what_was_looked_for_and_found(tmp_path: Path) -> None:
     touch(tmp_path, "a.txt", "b.txt", "notes.md", "cracked/1.jpg")
     with pytest.raises(InputError) as caught:
