@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import http.client
+import os
 import time
 import urllib.error
 import urllib.request
@@ -10,7 +11,6 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-from components.ingest.layouts import Item
 from components.shared.runtime import InputError, log, progress
 from components.shared.storage import THREADS, Store
 
@@ -96,10 +96,9 @@ class Objects:
         """Size and entity tag of the object that the file stands for."""
         return self._tags[path]
 
-    def bring(self, items: Iterable[Item]) -> None:
-        """Fetch the objects of items, in parallel, but those that were fetched before."""
-        files = {item.folder / name for item in items for name in (item.path, item.mask) if name is not None}
-        keys = sorted(path.relative_to(self._folder).as_posix() for path in files if not path.stat().st_size)
+    def bring(self, paths: Iterable[str]) -> None:
+        """Fetch the objects that these files stand for, in parallel, but those that were fetched before."""
+        keys = sorted({os.path.relpath(path, self._folder) for path in paths if not os.path.getsize(path)})
         with ThreadPoolExecutor(THREADS) as pool:
             gets = [pool.submit(self._store.get_file, key, self._folder / key) for key in keys]
             try:

@@ -34,7 +34,11 @@ def perceptual_hashes(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def near_duplicates(
-    thumbnails: NDArray[np.uint8], hashes: NDArray[np.uint8], correlation: float, asked: NDArray[np.bool_] | None = None
+    thumbnails: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    hashes: NDArray[np.uint8],
+    correlation: float,
+    asked: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.int64]:
     """Pairs of pictures that look the same.
 
@@ -42,13 +46,14 @@ def near_duplicates(
     counts when the thumbnails' grey levels correlate. A picture without any contrast is never a near duplicate.
 
     Args:
-        thumbnails: uint8 (N, 32, 32), grey.
-        hashes: From `perceptual_hashes`.
+        thumbnails: uint8 (M, 32, 32), grey; not copied as a whole.
+        rows: int64 (N,): which thumbnail is that of each picture.
+        hashes: uint8 (N, 8), from `perceptual_hashes`.
         correlation: Least Pearson correlation.
         asked: bool (N,): only pairs with at least one of these are looked for; None: all.
 
     Returns:
-        int64 (M, 2): indices, the smaller one first, ordered.
+        int64 (P, 2): indices of pictures, the smaller one first, ordered.
 
     Source: Norouzi, Punjani, Fleet, "Fast search in Hamming space with multi-index hashing", CVPR 2012, by FAISS.
     """
@@ -56,7 +61,7 @@ def near_duplicates(
     keep = []
     for start in range(0, len(first), CHUNK):
         a, b = first[start : start + CHUNK], second[start : start + CHUNK]
-        keep.append(_correlations(thumbnails[a], thumbnails[b]) >= correlation)
+        keep.append(_correlations(thumbnails[rows[a]], thumbnails[rows[b]]) >= correlation)
     chosen = np.concatenate(keep) if keep else np.empty(0, bool)
     return np.stack([first[chosen], second[chosen]], axis=1)
 

@@ -2,22 +2,21 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
-from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from components.ingest.config import IngestConfig
 from components.ingest.decoder_messages import Messages, listening
-from components.ingest.layouts import Item
 from components.shared.image import ImageError, decode, decode_mask
+from components.shared.manifest import plain
 from components.shared.runtime import progress
 
 THUMBNAIL = 32  # pixels, height and width
@@ -25,98 +24,108 @@ BATCH = 64
 SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif"}
 
 
-@dataclass(frozen=True, slots=True)  # there may be very many
-class Picture:
-    """A file that is a good picture.
+class File(NamedTuple):
+    """What to look at: the file, its mask if it has one, and where its thumbnail goes."""
+
+    path: str
+    mask: str | None
+    thumbnail: NDArray[np.uint8]
+
+
+class Found(NamedTuple):
+    """What is in a file: why it is no good picture, or all the others.
 
     Attributes:
-        item: The file.
+        reason: Why it is refused, None for a good picture.
         sample_id: sha256 of its bytes.
         suffix: Of its kind: ".jpg", ".png", …
         mask_id, mask_suffix: The same of its mask, None and "" without one.
         width, height: Pixels, upright.
-        thumbnail: uint8 (32, 32), grey.
         brightness, contrast: Mean and standard deviation of the grey levels, 0 to 255.
         darkest: Median minus minimum of the grey levels, 0 to 255.
         file_size: Bytes.
     """
 
-    item: Item
-    sample_id: str
-    suffix: str
-    mask_id: str | None
-    mask_suffix: str
-    width: int
-    height: int
-    thumbnail: NDArray[np.uint8]
-    brightness: float
-    contrast: float
-    darkest: float
-    file_size: int
+    reason: str | None
+    sample_id: str | None = None
+    suffix: str | None = None
+    mask_id: str | None = None
+    mask_suffix: str | None = None
+    width: int = 0
+    height: int = 0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    darkest: float = 0.0
+    file_size: int = 0
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """A file that went to quarantine, and why."""
-
-    item: Item
-    reason: str
+TEXTS = ("reason", "sample_id", "suffix", "mask_id", "mask_suffix")
+FOUND = {name: "str" if name in TEXTS else kind.__name__ for name, kind in Found.__annotations__.items()}
 
 
-def examine(items: list[Item], config: IngestConfig) -> list[Picture | Refusal]:
-    """Read, decode and hash every file once, on all processors; what was found is in the order of the items."""
-    found: list[Picture | Refusal] = []
+def examine(files: pd.DataFrame, folder: Path, thumbnails: NDArray[np.uint8], config: IngestConfig) -> pd.DataFrame:
+    """Read, decode and hash every file once, on all processors.
+
+    Args:
+        files: Columns path and mask (missing without one); the index says which thumbnail is whose.
+        folder: What these names are relative to.
+        thumbnails: uint8 (N, 32, 32), grey; those of good pictures are filled in.
+        config: Parameters.
+
+    Returns:
+        What was found: a table of the columns `FOUND`, of the same index.
+    """
+    found: list[Found] = []
     suspects: list[int] = []
+    rows = zip(plain(files["path"]), plain(files["mask"]), files.index, strict=True)
+    wanted = [
+        File(f"{folder}/{path}", None if mask is None else f"{folder}/{mask}", thumbnails[row])
+        for path, mask, row in rows
+    ]
     with listening() as messages:
         look = partial(_look_at_batch, config, messages)
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # OpenCV and hashlib let go of the interpreter
-            for batch in pool.map(look, _batches(items)):
+            batches = [wanted[start : start + BATCH] for start in range(0, len(wanted), BATCH)]
+            for batch in pool.map(look, batches):
                 suspects += [len(found) + index for index, (_, suspect) in enumerate(batch) if suspect]
                 found += [result for result, _ in batch]
-                progress(len(found), len(items), "reading and checking")
+                progress(len(found), len(wanted), "reading and checking")
         for index in suspects:  # the message may have been another thread's: now there is one only
-            found[index] = _listen_to(config, messages, items[index])
-    return found
+            found[index] = _listen_to(config, messages, wanted[index])
+    return pd.DataFrame(found, files.index, list(FOUND)).astype(FOUND)
 
 
-def _batches(items: list[Item]) -> Iterator[list[Item]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, BATCH)):
-        yield batch
-
-
-def _look_at_batch(config: IngestConfig, messages: Messages, items: list[Item]) -> list[tuple[Picture | Refusal, bool]]:
+def _look_at_batch(config: IngestConfig, messages: Messages, files: list[File]) -> list[tuple[Found, bool]]:
     """What each file is, and whether a decoder had something to say meanwhile."""
     results = []
-    for item in items:
+    for file in files:
         before = messages.size()
-        results.append((_look_at(config, item), messages.size() > before))
+        results.append((_look_at(config, file), messages.size() > before))
     return results
 
 
-def _listen_to(config: IngestConfig, messages: Messages, item: Item) -> Picture | Refusal:
+def _listen_to(config: IngestConfig, messages: Messages, file: File) -> Found:
     before = messages.size()
-    result = _look_at(config, item)
+    result = _look_at(config, file)
     damage = messages.damage_since(before)
-    return Refusal(item, f"not a whole image: {damage}") if damage and isinstance(result, Picture) else result
+    return Found(f"not a whole image: {damage}") if damage and result.reason is None else result
 
 
-def _look_at(config: IngestConfig, item: Item) -> Picture | Refusal:
+def _look_at(config: IngestConfig, file: File) -> Found:
     try:
-        data = (item.folder / item.path).read_bytes()
+        data = Path(file.path).read_bytes()
         suffix = _check_header(data, config)
         image = decode(data)
         height, width = image.shape[:2]
         mask_id, mask_suffix = (
-            (None, "") if item.mask is None else _check_mask(item.folder / item.mask, (height, width), config)
+            (None, "") if file.mask is None else _check_mask(Path(file.mask), (height, width), config)
         )
     except (ImageError, OSError) as error:
-        return Refusal(item, str(error))
+        return Found(str(error))
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    thumbnail = cv2.resize(grey, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
+    cv2.resize(grey, (THUMBNAIL, THUMBNAIL), dst=file.thumbnail, interpolation=cv2.INTER_AREA)
     digest = hashlib.sha256(data).hexdigest()
-    small = np.asarray(thumbnail, np.uint8)
-    return Picture(item, digest, suffix, mask_id, mask_suffix, width, height, small, *_grey_levels(grey), len(data))
+    return Found(None, digest, suffix, mask_id, mask_suffix, width, height, *_grey_levels(grey), len(data))
 
 
 def _grey_levels(grey: cv2.typing.MatLike) -> tuple[float, float, float]:

@@ -10,22 +10,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from components.ingest.config import IngestConfig
-from components.ingest.examination import Picture, Refusal, examine
-from components.ingest.history import PAIRS, History
-from components.ingest.layouts import Item
+from components.ingest.examination import THUMBNAIL, examine
+from components.ingest.history import PAIRS, PLACES, History, Previous
 from components.ingest.report import write_page
-from components.ingest.selection import Selection, select
+from components.ingest.selection import QUARANTINE, Selection, select
 from components.ingest.shortcuts import audit_shortcuts
 from components.ingest.sources import Source, open_sources
 from components.ingest.uri import parse_sources
-from components.shared.manifest import CLASSES, Manifest, make_manifest, write_manifest
+from components.shared.manifest import CLASSES, Manifest, make_manifest, plain, write_manifest
 from components.shared.runtime import InputError, log, progress, warn
-from components.shared.shards import Member, Place, commit, is_committed, write_shards
+from components.shared.shards import Member, commit, is_committed, write_shards
 from components.shared.storage import Store
 
 PAGE, REPORT = "report.html", "report.json"
@@ -83,166 +82,149 @@ def ingest_dataset(data_uri: str, manifest_path: str | Path, page_path: str | Pa
 
 def _make(store: Store, sources: list[Source], history: History, config: IngestConfig, scratch: Path) -> str:
     """Make a version of what is known of the sources and what is new in them; return its digest."""
-    found = _examine(sources, history, config)
-    refused = [one for one in found if isinstance(one, Refusal)]
+    files, thumbnails = _examine(sources, history, config)
+    refused = files.loc[files["reason"].notna(), QUARANTINE]
     for source in sources:
         _check_refused(source, refused, config)
     previous = history.previous()
-    selection = select([one for one in found if isinstance(one, Picture)], config.near_duplicate, previous.past)
+    selection = select(files[files["reason"].isna()], thumbnails, config.near_duplicate, previous.past)
     _check_enough(selection, config)
-    new = [p for p in selection.pictures if (p.sample_id, p.mask_id) not in previous.places]
-    _bring(sources, [picture.item for picture in new])
     progress(0, 2, "packing")
     version = scratch / "version"
-    packed = {
-        (p.sample_id, p.mask_id): place
-        for p, place in zip(new, write_shards(_members(new), version / "shards"), strict=True)
-    }
-    places = [packed.get(key) or previous.places[key] for key in ((p.sample_id, p.mask_id) for p in selection.pictures)]
-    manifest = make_manifest(_table(selection, places))
+    packed = _pack(sources, selection.pictures, previous, version / "shards")
+    manifest = make_manifest(packed)
     progress(1, 2, "storing")
     report = _report(sources, selection, refused, manifest)
     (version / REPORT).write_text(json.dumps(report, indent=1), encoding="utf-8")
-    write_page(report, manifest, selection, _reader(store, selection, places), version / PAGE)
+    write_page(report, manifest, selection, _reader(store, sources, packed), version / PAGE)
     if not is_committed(store, manifest.digest):
         write_manifest(manifest, version / "manifest.parquet")
         _write_pairs(selection, version / PAIRS)
-        used = {place.shard for place in places}
+        used = set(packed["shard"].unique())
         earlier = {name: size for name, size in previous.shards.items() if name in used}
         about = {"images": len(manifest.table), "previous": previous.digest}
         commit(store, manifest.digest, version, about, earlier)
-    history.remember(manifest.digest, sources, found, [version / REPORT, version / PAGE])
+    history.remember(manifest.digest, sources, files, thumbnails, [version / REPORT, version / PAGE])
     return manifest.digest
 
 
-def _examine(sources: list[Source], history: History, config: IngestConfig) -> list[Picture | Refusal]:
-    """What is in every file, in the order of the sources' items; only those without a history are looked at."""
-    known = history.known(sources)
-    new = [item for source in sources for item in source.items if item not in known]
-    _bring(sources, new)
-    known.update(zip(new, examine(new, config), strict=True))
-    return [known[item] for source in sources for item in source.items]
-
-
-def _bring(sources: list[Source], items: list[Item]) -> None:
+def _examine(sources: list[Source], history: History, config: IngestConfig) -> tuple[pd.DataFrame, NDArray[np.uint8]]:
+    """What is in every file, whether that is `new`, and the thumbnails; only files without a history are looked at."""
+    files = pd.concat([source.files.assign(source=source.name) for source in sources], ignore_index=True)
+    thumbnails = np.zeros((len(files), THUMBNAIL, THUMBNAIL), np.uint8)
+    found = []
     for source in sources:
-        source.bring([item for item in items if item.source == source.name])
+        mine = files[files["source"] == source.name]
+        known = history.known(source, mine, thumbnails)
+        new = mine.drop(known.index)
+        source.bring(new)
+        looked_at = examine(new, source.folder, thumbnails, config)
+        found += [known.assign(new=False), looked_at.assign(new=True)]
+    return files.join(pd.concat(found)), thumbnails
 
 
-def _reader(store: Store, selection: Selection, places: list[Place]) -> Callable[[int], bytes]:
+def _pack(sources: list[Source], pictures: pd.DataFrame, previous: Previous, folder: Path) -> pd.DataFrame:
+    """Pack the pictures that no earlier version has; return all of them, with their places."""
+    placed = pictures.merge(previous.places, "left", ["sample_id", "mask_id"])
+    new = placed["shard"].isna()
+    for source in sources:
+        source.bring(placed[new & (placed["source"] == source.name)])
+    folders = {source.name: source.folder for source in sources}
+    packed = [vars(place) for place in write_shards(_members(placed[new], folders), folder)]
+    placed.update(pd.DataFrame(packed, placed.index[new], list(PLACES)).astype(PLACES))
+    return placed
+
+
+def _reader(store: Store, sources: list[Source], pictures: pd.DataFrame) -> Callable[[int], bytes]:
     """Reads a picture by its index, from its file where that is here, else from the shard in the store."""
+    folders = {source.name: source.folder for source in sources}
 
     def read(index: int) -> bytes:
-        picture, place = selection.pictures[index], places[index]
+        picture = pictures.iloc[index]
         with suppress(OSError, InputError):
-            return _read_again(picture.item.folder / picture.item.path, picture.sample_id)
-        return store.get_part(f"shards/{place.shard}", place.offset, place.size)
+            return _read_again(folders[picture["source"]] / picture["path"], picture["sample_id"])
+        return store.get_part(f"shards/{picture['shard']}", int(picture["offset"]), int(picture["size"]))
 
     return read
 
 
 def _write_pairs(selection: Selection, path: Path) -> None:
-    names = [picture.sample_id for picture in selection.pictures]
-    columns = {"first": selection.near_pairs[:, 0], "second": selection.near_pairs[:, 1]}
-    table = pa.table({name: pa.array([names[i] for i in column], pa.string()) for name, column in columns.items()})
-    pq.write_table(table, path, compression="zstd")
+    names = selection.pictures["sample_id"].to_numpy()
+    pairs = pd.DataFrame({"first": names[selection.near_pairs[:, 0]], "second": names[selection.near_pairs[:, 1]]})
+    pairs.astype("str").to_parquet(path, compression="zstd")
 
 
-def _members(pictures: list[Picture]) -> Iterator[Member]:
-    for picture in pictures:
-        folder = picture.item.folder
-        image = _read_again(folder / picture.item.path, picture.sample_id)
-        if picture.item.mask is None:
-            yield Member(picture.sample_id, image, picture.suffix)
+def _members(pictures: pd.DataFrame, folders: dict[str, Path]) -> Iterator[Member]:
+    columns = ["source", "path", "sample_id", "suffix", "mask", "mask_id", "mask_suffix"]
+    rows = zip(*(plain(pictures[name]) for name in columns), strict=True)
+    for source, path, sample_id, suffix, mask, mask_id, mask_suffix in rows:
+        image = _read_again(folders[source] / path, sample_id)
+        if mask is None:
+            yield Member(sample_id, image, suffix)
         else:
-            mask = _read_again(folder / picture.item.mask, picture.mask_id)
-            yield Member(picture.sample_id, image, picture.suffix, mask, picture.mask_suffix)
+            yield Member(sample_id, image, suffix, _read_again(folders[source] / mask, mask_id), mask_suffix)
 
 
-def _read_again(path: Path, digest: str | None) -> bytes:
+def _read_again(path: Path, digest: str) -> bytes:
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != digest:
         raise InputError(f"{path} was changed while it was being ingested; run again when nothing writes there")
     return data
 
 
-def _table(selection: Selection, places: list[Place]) -> pd.DataFrame:
-    pictures = selection.pictures
-    return pd.DataFrame(
-        {
-            "sample_id": [p.sample_id for p in pictures],
-            "path": [p.item.path for p in pictures],
-            "source": [p.item.source for p in pictures],
-            "label": [p.item.label for p in pictures],
-            "surface": [p.item.surface for p in pictures],
-            "group_id": selection.group_ids,
-            "width": [p.width for p in pictures],
-            "height": [p.height for p in pictures],
-            "phash": [bytes(row).hex() for row in selection.hashes],
-            "mask_id": [p.mask_id for p in pictures],
-            "shard": [place.shard for place in places],
-            "offset": [place.offset for place in places],
-            "size": [place.size for place in places],
-            "mask_offset": pd.array([place.mask_offset for place in places], dtype="Int64"),
-            "mask_size": pd.array([place.mask_size for place in places], dtype="Int64"),
-        }
-    )
-
-
-def _report(sources: list[Source], selection: Selection, refused: list[Refusal], manifest: Manifest) -> dict:
-    quarantine = refused + selection.conflicts + selection.bridges
+def _report(sources: list[Source], selection: Selection, refused: pd.DataFrame, manifest: Manifest) -> dict:
+    table = manifest.table
     return {
         "digest": manifest.digest,
-        "files": sum(len(source.items) for source in sources),
-        "images": len(manifest.table),
-        **{name: int((manifest.table["label"] == label).sum()) for label, name in enumerate(CLASSES)},
-        "groups": int(manifest.table["group_id"].nunique()),
+        "files": sum(len(source.files) for source in sources),
+        "images": len(table),
+        **{name: int((table["label"] == label).sum()) for label, name in enumerate(CLASSES)},
+        "groups": int(table["group_id"].nunique()),
         "exact_copies": len(selection.copies),
         "near_duplicate_pairs": len(selection.near_pairs),
-        "masks": int(manifest.table["mask_id"].notna().sum()),
+        "masks": int(table["mask_id"].notna().sum()),
         "refused": len(refused),
         "conflicts": len(selection.conflicts),
         "bridges": len(selection.bridges),
         "sources": [_source_report(source, selection, refused, manifest) for source in sources],
         "shortcuts": audit_shortcuts(selection.pictures),
-        "quarantine": [{"source": e.item.source, "path": e.item.path, "reason": e.reason} for e in quarantine],
-        "copies": [{"path": path, "kept": kept} for path, kept in selection.copies],
+        "quarantine": pd.concat([refused, selection.conflicts, selection.bridges]).to_dict("records"),
+        "copies": selection.copies.to_dict("records"),
     }
 
 
-def _source_report(source: Source, selection: Selection, refused: list[Refusal], manifest: Manifest) -> dict:
+def _source_report(source: Source, selection: Selection, refused: pd.DataFrame, manifest: Manifest) -> dict:
     labels = manifest.table.loc[manifest.table["source"] == source.name, "label"]
+    left_out = {"refused": refused, "conflicts": selection.conflicts, "bridges": selection.bridges}
     return {
         "source": source.name,
         "layout": source.layout,
-        "files": len(source.items),
+        "files": len(source.files),
         "images": len(labels),
         **{name: int((labels == label).sum()) for label, name in enumerate(CLASSES)},
-        "refused": sum(entry.item.source == source.name for entry in refused),
-        "conflicts": sum(entry.item.source == source.name for entry in selection.conflicts),
-        "bridges": sum(entry.item.source == source.name for entry in selection.bridges),
+        **{name: int((files["source"] == source.name).sum()) for name, files in left_out.items()},
     }
 
 
-def _check_refused(source: Source, refused: list[Refusal], config: IngestConfig) -> None:
-    files, bad = len(source.items), [entry for entry in refused if entry.item.source == source.name]
-    for entry in bad:
-        log.warning("refused %s of %s: %s", entry.item.path, source.name, entry.reason)
+def _check_refused(source: Source, refused: pd.DataFrame, config: IngestConfig) -> None:
+    files, bad = len(source.files), refused[refused["source"] == source.name]
+    named = [f"{path}: {reason}" for path, reason in zip(bad["path"], bad["reason"], strict=True)]
+    for name, reason in zip(bad["path"], bad["reason"], strict=True):
+        log.warning("refused %s of %s: %s", name, source.name, reason)
     if len(bad) > config.max_refused * files:
-        examples = "; ".join(f"{entry.item.path}: {entry.reason}" for entry in bad[:3])
         raise InputError(
             f"of the source {source.name}, {len(bad)} of {files} files are refused, more than max_refused "
-            f"{config.max_refused:g} allows ({examples}); mend or remove them, or raise max_refused"
+            f"{config.max_refused:g} allows ({'; '.join(named[:3])}); mend or remove them, or raise max_refused"
         )
-    if refused:
-        first = refused[0]
+    if len(refused):
+        first = refused.iloc[0]
         more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
-        warn(f"refused {first.item.path}: {first.reason}{more}; the report lists what was refused")
+        warn(f"refused {first['path']}: {first['reason']}{more}; the report lists what was refused")
 
 
 def _check_enough(selection: Selection, config: IngestConfig) -> None:
     for label, name in enumerate(CLASSES):
-        images = sum(picture.item.label == label for picture in selection.pictures)
+        images = int((selection.pictures["label"] == label).sum())
         if images < config.min_images:
             raise InputError(
                 f"{name} has {images} good images, and at least min_images {config.min_images} are needed: add images"

@@ -4,43 +4,28 @@
 - sdnet2018: `D/CD`, `D/UD` (deck), `P/CP`, `P/UP` (pavement), `W/CW`, `W/UW` (wall); `7001-12.jpg` is tile 12 of photo
   7001, and a few names end in `_2`.
 - folders: `crack/`, `no_crack/`, and `masks/` (optional) with one file for each masked picture, of the same stem.
+
+Files are kept in tables (`FILES`), one row each: there may be very many.
 """
 
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
+
+import pandas as pd
 
 from components.shared.runtime import InputError
 
-
-@dataclass(frozen=True, slots=True)  # there may be very many
-class Item:
-    """One labelled file of a source.
-
-    Attributes:
-        path: Name relative to the source's folder, with slashes.
-        label: 0 no_crack, 1 crack.
-        surface: deck, pavement, wall or unknown.
-        group: The photo it was cut from, None where it is not known.
-        mask: Name of its mask, relative to the source's folder.
-        source: Name of the source.
-        folder: The source's folder on this machine.
-        tag: Changes whenever the file or its mask does; empty where that cannot be told without reading it.
-    """
-
-    path: str
-    label: int
-    surface: str = "unknown"
-    group: str | None = None
-    mask: str | None = None
-    source: str = ""
-    folder: Path = Path()
-    tag: str = ""
-
-
+FILES = {
+    "path": "str",  # relative to the source's folder, with slashes
+    "label": "int64",  # 0 no_crack, 1 crack
+    "surface": "str",  # deck, pavement, wall or unknown
+    "photo": "str",  # that it was cut from; missing where it is not known
+    "mask": "str",  # name of its mask, relative to the source's folder; missing without one
+}
 SURFACES = {"D": "deck", "P": "pavement", "W": "wall"}
 FOLDERS = {  # class folders by layout: (label, surface)
     "ccic": {"Positive": (1, "unknown"), "Negative": (0, "unknown")},
@@ -77,7 +62,15 @@ def find_layout(folder: Path, layout: str) -> tuple[str, Path]:
     raise InputError(f"{folder} has no layout that is known. Looked for folders ({looked}). Found: {_contents(folder)}")
 
 
-def list_items(root: Path, layout: str, group_pattern: str | None = None) -> list[Item]:
+def as_files(rows: Iterable[tuple[str, int, str, str | None, str | None]]) -> pd.DataFrame:
+    """A table of the columns `FILES`, ordered by path. Raises `InputError` where a name is not UTF-8."""
+    try:
+        return pd.DataFrame(sorted(rows), columns=list(FILES)).astype(FILES)
+    except UnicodeEncodeError as error:
+        raise InputError(f"the name {error.object!r} is not UTF-8; rename it") from error
+
+
+def list_files(root: Path, layout: str, group_pattern: str | None = None) -> pd.DataFrame:
     """List the files of the class folders, ordered by name; hidden files are passed over.
 
     Args:
@@ -85,17 +78,19 @@ def list_items(root: Path, layout: str, group_pattern: str | None = None) -> lis
         layout: A key of `FOLDERS`.
         group_pattern: Regular expression on the file name whose first group is the photo; wins over the layout's own.
 
+    Returns:
+        Table of the columns `FILES`.
+
     Raises:
-        InputError: The pattern does not match every name.
+        InputError: The pattern does not match every name, or a name is not UTF-8.
     """
     masks = {_stem(name): name for name in _files(root, "masks")}
-    items = [
-        Item(name, label, surface, _photo(layout, surface, name), masks.get(_stem(name)))
+    files = as_files(
+        (name, label, surface, _photo(layout, surface, name), masks.get(_stem(name)) if masks else None)
         for part, (label, surface) in FOLDERS[layout].items()
         for name in _files(root, part)
-    ]
-    items = sorted(items, key=lambda item: item.path)
-    return items if group_pattern is None else with_groups(items, group_pattern)
+    )
+    return files if group_pattern is None else with_photos(files, group_pattern)
 
 
 def _photo(layout: str, surface: str, name: str) -> str | None:
@@ -103,16 +98,18 @@ def _photo(layout: str, surface: str, name: str) -> str | None:
     return f"{surface}/{match[1]}" if match else None
 
 
-def with_groups(items: list[Item], pattern: str) -> list[Item]:
-    """The items with the photos that the pattern finds in their names. Raises `InputError` where it finds none."""
-    matches = [re.search(pattern, Path(item.path).name) for item in items]
-    missed = [item.path for item, match in zip(items, matches, strict=True) if not (match and match[1])]
+def with_photos(files: pd.DataFrame, pattern: str) -> pd.DataFrame:
+    """The files with the photos that the pattern finds in their names. Raises `InputError` where it finds none."""
+    paths = files["path"].tolist()
+    matches = [re.search(pattern, path.rpartition("/")[2]) for path in paths]
+    photos = [match[1] if match else None for match in matches]
+    missed = [path for path, photo in zip(paths, photos, strict=True) if not photo]
     if missed:
         raise InputError(
-            f"group_pattern {pattern!r} does not match {len(missed)} of {len(items)} names, such as {missed[0]!r}: "
+            f"group_pattern {pattern!r} does not match {len(missed)} of {len(paths)} names, such as {missed[0]!r}: "
             "a tile whose photo is not known could leak between splits"
         )
-    return [replace(item, group=match[1]) for item, match in zip(items, matches, strict=True) if match]
+    return files.assign(photo=pd.array(photos, dtype="str"))
 
 
 def _roots(folder: Path) -> Iterator[Path]:
@@ -125,10 +122,18 @@ def _roots(folder: Path) -> Iterator[Path]:
 
 
 def _files(root: Path, part: str) -> Iterator[str]:
-    """Names of the files below a part of the root, relative to the root; strings, for there may be very many."""
-    hidden, start = (".", "Thumbs.db"), len(f"{root}/")
-    for top, _, names in os.walk(f"{root}/{part}"):
-        yield from (f"{top}/{name}"[start:] for name in names if not name.startswith(hidden))
+    """Names of the files below a part of the root, relative to the root, as they are found: there may be very many."""
+    hidden, folders = (".", "Thumbs.db"), [part]
+    while folders:
+        folder = folders.pop()
+        with suppress(OSError), os.scandir(f"{root}/{folder}") as entries:
+            for entry in entries:
+                name = f"{folder}/{entry.name}"
+                if not entry.is_dir():
+                    if not entry.name.startswith(hidden):
+                        yield name
+                elif not entry.is_symlink():
+                    folders.append(name)
 
 
 def _stem(name: str) -> str:

@@ -61,9 +61,9 @@ def write_page(
     page.table(["source", "surface", "class", "images", "groups", "with mask"], rows, "What the version holds")
     _show_shortcuts(page, report["shortcuts"])
     for label, name in enumerate(CLASSES):
-        chosen = [index for index, picture in enumerate(selection.pictures) if picture.item.label == label]
+        chosen = np.flatnonzero(manifest.table["label"] == label)[: COLUMNS * ROWS].tolist()
         page.image(
-            _mosaic([read(index) for index in chosen[: COLUMNS * ROWS]]),
+            _mosaic([read(index) for index in chosen]),
             f"{name}: a random sample",
             f"Tiles of class {name}",
         )

@@ -1,23 +1,30 @@
 """Which of the good pictures make the data set, and which of them belong together."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from components.ingest.duplicates import Clusters, near_duplicates, perceptual_hashes
-from components.ingest.examination import THUMBNAIL, Picture, Refusal
 from components.shared.manifest import CLASSES
+
+QUARANTINE = ["source", "path", "reason"]
 
 
 @dataclass(frozen=True)
 class Past:
-    """What an earlier version says of its pictures: the group of each sample_id, and which of them look the same."""
+    """What an earlier version says of its pictures.
 
-    groups: dict[str, str] = field(default_factory=dict)
-    pairs: list[tuple[str, str]] = field(default_factory=list)
+    Attributes:
+        groups: Table (sample_id, group_id).
+        pairs: Table (first, second) of sample_ids that look the same.
+    """
+
+    groups: pd.DataFrame = field(default_factory=lambda: pd.DataFrame({"sample_id": [], "group_id": []}, dtype="str"))
+    pairs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame({"first": [], "second": []}, dtype="str"))
 
 
 @dataclass(frozen=True)
@@ -25,97 +32,111 @@ class Selection:
     """The data set's pictures, ordered by sample_id, and what was found on the way.
 
     Attributes:
-        pictures: One for each content.
-        group_ids: Of each picture: that of an earlier version; else its photo (`SOURCE:PHOTO`), or the smallest
-            sample_id of its near-duplicate cluster.
-        hashes: uint8 (N, 8), perceptual.
-        copies: Files left out because the same bytes are there already, each with the file that was kept.
-        conflicts: Files under both labels, in quarantine.
-        bridges: Files that would make one group of two of an earlier version, in quarantine.
-        near_pairs: int64 (M, 2), indices of pictures that look the same.
+        pictures: One row for each content: the columns given, and
+            group_id: that of an earlier version; else its photo (`SOURCE:PHOTO`), or the smallest sample_id of its
+            near-duplicate cluster;
+            phash: perceptual hash, 16 hex characters.
+        copies: Table (path, kept): files left out because the same bytes are there already, and the file that was kept.
+        conflicts: Table (source, path, reason): files under both labels, in quarantine.
+        bridges: The same of files that would make one group of two of an earlier version.
+        near_pairs: int64 (M, 2), row numbers of pictures that look the same.
     """
 
-    pictures: list[Picture]
-    group_ids: list[str]
-    hashes: NDArray[np.uint8]
-    copies: list[tuple[str, str]]
-    conflicts: list[Refusal]
-    bridges: list[Refusal]
+    pictures: pd.DataFrame
+    copies: pd.DataFrame
+    conflicts: pd.DataFrame
+    bridges: pd.DataFrame
     near_pairs: NDArray[np.int64]
 
 
-def select(pictures: list[Picture], correlation: float, past: Past | None = None) -> Selection:
+def select(
+    pictures: pd.DataFrame, thumbnails: NDArray[np.uint8], correlation: float, past: Past | None = None
+) -> Selection:
     """Keep each picture once, quarantine those under both labels, and find the groups.
 
     Args:
-        pictures: All good ones, in the order of their names.
+        pictures: All good ones, in the order of their names: columns sample_id, source, path, label, photo and whatever
+            else; the index says which thumbnail is whose.
+        thumbnails: uint8 (N, 32, 32), grey.
         correlation: From which two pictures are nearly the same.
         past: What is known already; its pictures keep their groups and are not compared with each other again.
     """
     past = past or Past()
-    kept, copies, same_bytes, photos = _once(pictures)
-    thumbnails = np.stack([p.thumbnail for p in kept]) if kept else np.empty((0, THUMBNAIL, THUMBNAIL), np.uint8)
-    hashes = perceptual_hashes(thumbnails)
-    pairs = _pairs(kept, thumbnails, hashes, correlation, past)
-    labels = np.array([picture.item.label for picture in kept], np.int64)
+    kept, photos, copies, same_bytes = _once(pictures)
+    rows = kept.index.to_numpy()
+    kept = kept.reset_index(drop=True).merge(past.groups, "left", "sample_id")
+    new = kept["group_id"].isna().to_numpy()
+    hashes = perceptual_hashes(thumbnails)[rows]
+    found = near_duplicates(thumbnails, rows, hashes, correlation, new)
+    pairs = np.unique(np.concatenate([found, _remembered(kept["sample_id"], past.pairs)]), axis=0)
+    labels = kept["label"].to_numpy()
     contradicting = pairs[labels[pairs[:, 0]] != labels[pairs[:, 1]]]
     usable = np.ones(len(kept), bool)
     usable[contradicting.ravel()] = False
     near = pairs[usable[pairs].all(axis=1)]
-    groups, between = _groups(kept, usable, photos, near, past)
-    bridges = [Refusal(kept[index].item, _between(two)) for index, two in between.items()]
+    joined, between = _join(kept, new, usable, photos, near)
     usable[list(between)] = False
     good = np.flatnonzero(usable)
-    near = np.searchsorted(good, near[usable[near].all(axis=1)])
-    conflicts = same_bytes + _disputes(kept, contradicting)
-    chosen = [kept[index] for index in good]
-    return Selection(chosen, [groups[i] for i in good.tolist()], hashes[good], copies, conflicts, bridges, near)
+    chosen = kept.assign(
+        group_id=kept["group_id"].fillna(pd.Series(joined, dtype="str")),
+        phash=[row.tobytes().hex() for row in hashes],
+    )
+    return Selection(
+        chosen.iloc[good].reset_index(drop=True),
+        copies,
+        pd.concat([same_bytes, _disputes(kept, contradicting)], ignore_index=True),
+        _quarantine(kept.iloc[list(between)], map(_between, between.values())),
+        np.searchsorted(good, near[usable[near].all(axis=1)]),
+    )
 
 
-def _once(
-    pictures: list[Picture],
-) -> tuple[list[Picture], list[tuple[str, str]], list[Refusal], list[list[str]]]:
-    """Keep the first file of each content; also return, of each kept one, all photos that it was found in."""
-    by_content: dict[str, list[Picture]] = defaultdict(list)
-    for picture in pictures:
-        by_content[picture.sample_id].append(picture)
-    kept, copies, conflicts, photos = [], [], [], []
-    for sample_id in sorted(by_content):
-        same = by_content[sample_id]
-        if len({picture.item.label for picture in same}) > 1:
-            names = ", ".join(f"{picture.item.path} ({CLASSES[picture.item.label]})" for picture in same)
-            conflicts += [Refusal(p.item, f"the same file stands under both labels: {names}") for p in same]
-            continue
-        kept.append(same[0])
-        copies += [(picture.item.path, same[0].item.path) for picture in same[1:]]
-        photos.append(sorted({f"{p.item.source}:{p.item.group}" for p in same if p.item.group is not None}))
-    return kept, copies, conflicts, photos
+def _once(pictures: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Keep the first file of each content, but none of those under both labels.
+
+    Returns:
+        The kept ones; the photos that they were found in, table (name) with their row numbers as index; the copies; and
+        those under both labels.
+    """
+    ordered = pictures.sort_values("sample_id", kind="stable")
+    first = ~ordered["sample_id"].duplicated()
+    labels = ordered.groupby(first.cumsum())["label"]
+    mixed = labels.transform("min") != labels.transform("max")
+    kept = ordered[first & ~mixed]
+    where = (ordered["source"] + ":" + ordered["photo"]).to_frame("name").set_index((first & ~mixed).cumsum() - 1)
+    photos = where[~mixed.to_numpy()].dropna()
+    copies = ordered[["path"]].assign(kept=ordered["path"].where(first).ffill())[~first & ~mixed]
+    both = ordered[mixed]
+    names = both["path"] + " (" + both["label"].map(dict(enumerate(CLASSES))) + ")"
+    listed = names.groupby(both["sample_id"]).transform(", ".join)
+    reasons = [f"the same file stands under both labels: {files}" for files in listed]
+    return kept, photos, copies, _quarantine(both, reasons)
 
 
-def _pairs(
-    kept: list[Picture], thumbnails: NDArray[np.uint8], hashes: NDArray[np.uint8], correlation: float, past: Past
-) -> NDArray[np.int64]:
-    """Indices of those that look the same, ordered: looked for among the new ones, remembered among the others."""
-    index_of = {picture.sample_id: index for index, picture in enumerate(kept)}
-    new = np.array([picture.sample_id not in past.groups for picture in kept], bool)
-    found = near_duplicates(thumbnails, hashes, correlation, new)
-    remembered = [(index_of[a], index_of[b]) for a, b in past.pairs if a in index_of and b in index_of]
-    return np.unique(np.concatenate([found, np.array(remembered, np.int64).reshape(-1, 2)]), axis=0)
+def _quarantine(pictures: pd.DataFrame, reasons: Iterable[str]) -> pd.DataFrame:
+    return pictures[["source", "path"]].assign(reason=pd.array(list(reasons), dtype="str"))
 
 
-def _disputes(kept: list[Picture], contradicting: NDArray[np.int64]) -> list[Refusal]:
+def _remembered(sample_ids: pd.Series, pairs: pd.DataFrame) -> NDArray[np.int64]:
+    """Row numbers of the pairs whose pictures are both here."""
+    rows = pd.DataFrame({"sample_id": sample_ids, "row": np.arange(len(sample_ids))})
+    both = pairs.merge(rows, left_on="first", right_on="sample_id").merge(rows, left_on="second", right_on="sample_id")
+    return both[["row_x", "row_y"]].to_numpy(np.int64)
+
+
+def _disputes(kept: pd.DataFrame, contradicting: NDArray[np.int64]) -> pd.DataFrame:
     others: dict[int, list[int]] = defaultdict(list)
     for a, b in contradicting.tolist():
         others[a].append(b)
         others[b].append(a)
-    return [
-        Refusal(
-            kept[index].item,
-            f"the same picture stands under both labels: this is {CLASSES[kept[index].item.label]}, nearly the same is "
-            + ", ".join(f"{kept[o].item.path} ({CLASSES[kept[o].item.label]})" for o in others[index]),
-        )
-        for index in sorted(others)
+    disputed = kept.loc[sorted(others)]
+    label = {row: CLASSES[label] for row, label in disputed["label"].items()}
+    named = {row: f"{path} ({label[row]})" for row, path in disputed["path"].items()}
+    reasons = [
+        f"the same picture stands under both labels: this is {label[row]}, nearly the same is "
+        + ", ".join(named[other] for other in others[row])
+        for row in disputed.index
     ]
+    return _quarantine(disputed, reasons)
 
 
 def _between(groups: list[str]) -> str:
@@ -125,62 +146,61 @@ def _between(groups: list[str]) -> str:
     )
 
 
-def _groups(
-    kept: list[Picture], usable: NDArray[np.bool_], photos: list[list[str]], near: NDArray[np.int64], past: Past
+def _join(
+    kept: pd.DataFrame, new: NDArray[np.bool_], usable: NDArray[np.bool_], photos: pd.DataFrame, near: NDArray[np.int64]
 ) -> tuple[dict[int, str], dict[int, list[str]]]:
     """Join what shares a photo or looks the same, without ever joining two groups of the past.
 
+    Only new pictures are gone through, and the past ones that they touch.
+
+    Args:
+        kept: Pictures; group_id is missing where they are new.
+        new: bool (N,).
+        usable: bool (N,): those that may have a group.
+        photos: From `_once`.
+        near: int64 (M, 2), row numbers of usable ones that look the same.
+
     Returns:
-        The group id by index, and of those that would join groups of the past, in their order, these groups.
+        The group id by row number of new ones; and by that of those that would join groups of the past, these groups.
     """
-    clusters, old, first_of = _old_groups(kept, usable, photos, past)
+    names: dict[int, list[str]] = defaultdict(list)
+    for row, name in photos["name"][(new & usable)[photos.index]].items():
+        names[row].append(name)
     neighbours: dict[int, list[int]] = defaultdict(list)
-    for a, b in near.tolist():
+    for a, b in near[new[near].any(axis=1)].tolist():
         neighbours[a].append(b)
         neighbours[b].append(a)
-    between: dict[int, list[str]] = {}
-    new = [index for index in np.flatnonzero(usable).tolist() if kept[index].sample_id not in past.groups]
-    placed = {index for index in np.flatnonzero(usable).tolist() if kept[index].sample_id in past.groups}
-    for index in new:
-        linked = [other for other in neighbours[index] if other in placed]
-        linked += [first_of[name] for name in photos[index] if name in first_of]
+    first_of = _old_photos(
+        kept, photos[(~new & usable)[photos.index]], {name for own in names.values() for name in own}
+    )
+    placed = {row for row in (*neighbours, *first_of.values()) if not new[row]}
+    old = kept.loc[list(placed), "group_id"].to_dict()
+    clusters, between = Clusters(len(kept)), {}
+    for row in np.flatnonzero(new & usable).tolist():
+        linked = [other for other in neighbours[row] if other in placed]
+        linked += [first_of[name] for name in names[row] if name in first_of]
         theirs = {old[clusters.root(other)] for other in linked if clusters.root(other) in old}
         if len(theirs) > 1:
-            between[index] = sorted(theirs)
+            between[row] = sorted(theirs)
             continue
-        placed.add(index)
+        placed.add(row)
         for other in linked:
-            clusters.join(index, other)
+            clusters.join(row, other)
         if theirs:
-            old[clusters.root(index)] = theirs.pop()
-        for name in photos[index]:
-            first_of.setdefault(name, index)
-    names = old | {root: name for name, root in _named(clusters, first_of) if root not in old}
-    roots = {index: clusters.root(index) for index in placed}
-    return {index: names.get(root, kept[root].sample_id) for index, root in roots.items()}, between
-
-
-def _old_groups(
-    kept: list[Picture], usable: NDArray[np.bool_], photos: list[list[str]], past: Past
-) -> tuple[Clusters, dict[int, str], dict[str, int]]:
-    """The groups of the past: clusters, the group id by a cluster's root, and one picture by photo."""
-    clusters, first_of = Clusters(len(kept)), {}
-    members: dict[str, int] = {}
-    for index in np.flatnonzero(usable).tolist():
-        group = past.groups.get(kept[index].sample_id)
-        if group is not None:
-            clusters.join(members.setdefault(group, index), index)
-            for name in photos[index]:
-                if name == group or name not in first_of:  # a copy in another photo does not take that photo's name
-                    first_of[name] = index
-    return clusters, {clusters.root(index): group for group, index in members.items()}, first_of
-
-
-def _named(clusters: Clusters, first_of: dict[str, int]) -> Iterator[tuple[str, int]]:
-    """The first photo of each cluster that has one, with the cluster's root."""
-    named = set()
+            old[clusters.root(row)] = theirs.pop()
+        for name in names[row]:
+            first_of.setdefault(name, row)
+    named: dict[int, str] = {}
     for name in sorted(first_of):
-        root = clusters.root(first_of[name])
-        if root not in named:
-            named.add(root)
-            yield name, root
+        named.setdefault(clusters.root(first_of[name]), name)
+    sample_ids = kept["sample_id"].tolist()
+    roots = {row: clusters.root(row) for row in placed if new[row]}
+    return {row: old.get(root) or named.get(root) or sample_ids[root] for row, root in roots.items()}, between
+
+
+def _old_photos(kept: pd.DataFrame, photos: pd.DataFrame, wanted: set[str]) -> dict[str, int]:
+    """One picture of each wanted photo; a copy in another photo does not take that photo's name."""
+    told = photos[photos["name"].isin(wanted)]
+    foreign = told["name"].to_numpy() != kept["group_id"].to_numpy()[told.index]
+    first = told.assign(foreign=foreign).sort_values("foreign", kind="stable").drop_duplicates("name")
+    return dict(zip(first["name"], first.index.tolist(), strict=True))

@@ -4,14 +4,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from components.ingest.examination import Picture
-
 KNOWN = ("photo", "surface", "source")  # each scored by the labels of other pictures that share it
 MEASURED = ("brightness", "contrast", "darkest", "file_size")  # each a score by itself, whichever way round
 ALL = "all"
 
 
-def audit_shortcuts(pictures: list[Picture]) -> dict[str, dict[str, float | None]]:
+def audit_shortcuts(pictures: pd.DataFrame) -> dict[str, dict[str, float | None]]:
     """Measure how well trivial predictors tell the label.
 
     A measured one (mean grey level, its standard deviation, median minus minimum, bytes of the file) is a score by
@@ -20,21 +18,15 @@ def audit_shortcuts(pictures: list[Picture]) -> dict[str, dict[str, float | None
     label out of its score.
 
     Args:
-        pictures: The data set's.
+        pictures: The data set's: columns sample_id, label, source, surface, photo, and those of `MEASURED`.
 
     Returns:
         By source, "all" first, then by predictor: AUROC from 0 to 1, where 0.5 tells nothing; None where it cannot be
         measured: one class only, or a property that no two pictures share or that all do.
     """
-    table = pd.DataFrame(
-        {
-            "label": [p.item.label for p in pictures],
-            "half": [int(p.sample_id, 16) % 2 for p in pictures],
-            "source": [p.item.source for p in pictures],
-            "surface": [p.item.surface for p in pictures],
-            "photo": [None if p.item.group is None else f"{p.item.source}:{p.item.group}" for p in pictures],
-            **{name: [getattr(p, name) for p in pictures] for name in MEASURED},
-        }
+    table = pictures[["label", "source", "surface", *MEASURED]].assign(
+        half=pictures["sample_id"].str[-1].isin(list("13579bdf")).astype(int),
+        photo=pictures["source"] + ":" + pictures["photo"],
     )
     names = sorted(table["source"].unique())
     parts = {ALL: table} | ({name: table[table["source"] == name] for name in names} if len(names) > 1 else {})

@@ -1,17 +1,19 @@
-"""Where labelled pictures come from: a data URI becomes local folders and lists of their files."""
+"""Where labelled pictures come from: a data URI becomes local folders and tables of their files."""
 
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pandas as pd
+
 from components.ingest.archives import is_archive, unpack
 from components.ingest.config import IngestConfig
 from components.ingest.download import Objects, download
-from components.ingest.layouts import Item, find_layout, list_items, with_groups
+from components.ingest.layouts import as_files, find_layout, list_files, with_photos
 from components.ingest.tables import SUFFIXES, read_table
 from components.ingest.uri import KINDS, SourceUri, absolute
 from components.shared.manifest import CLASSES
@@ -28,16 +30,19 @@ class Source:
         name: Kept with every image: the option `source`, else ccic or sdnet2018 by the layout, synthetic, or the name
             of the folder, archive, prefix or table.
         layout: What was found; "table" for a table.
-        items: Its files, ordered by name.
+        folder: Where its files lie on this machine.
+        files: Table of the columns `layouts.FILES`, ordered by path; and tag, which changes whenever the file or its
+            mask does, and is empty where that cannot be told without reading them.
         uri: The same for the same source on every day.
-        bring: Makes sure that the files of these items are on this machine.
+        bring: Makes sure that these files (rows of such a table) and their masks are on this machine.
     """
 
     name: str
     layout: str
-    items: list[Item]
+    folder: Path
+    files: pd.DataFrame
     uri: str
-    bring: Callable[[Iterable[Item]], None]
+    bring: Callable[[pd.DataFrame], None]
 
 
 def open_sources(uris: list[SourceUri], config: IngestConfig, scratch: Path) -> list[Source]:
@@ -56,8 +61,8 @@ def open_sources(uris: list[SourceUri], config: IngestConfig, scratch: Path) -> 
     for number, uri in enumerate(uris):
         found = _open(uri, config, scratch / f"source-{number}")
         name = uri.options.get("source", found.name)
-        items = [replace(i, source=name, folder=found.folder, tag=found.tag(i)) for i in found.items]
-        sources.append(Source(name, found.layout, items, absolute(uri), found.bring))
+        files = found.files.assign(tag=pd.Series(found.tags(found.files), found.files.index, "str"))
+        sources.append(Source(name, found.layout, found.folder, files, absolute(uri), found.bring))
     name, times = Counter(source.name for source in sources).most_common(1)[0]
     if times > 1:
         raise InputError(
@@ -67,16 +72,23 @@ def open_sources(uris: list[SourceUri], config: IngestConfig, scratch: Path) -> 
     return sources
 
 
+def archive_tag(uri: SourceUri) -> str:
+    """What tells, without opening it, that an archive is the same; empty for sources of other kinds."""
+    path = Path(uri.location).expanduser()
+    local = not uri.scheme and path.is_file() and path.suffix.lower() not in SUFFIXES
+    return _changed(path) if local else uri.sha256
+
+
 @dataclass(frozen=True)
 class Opened:
-    """A source's files in a local folder; `tag` and `bring` as in `Item` and `Source`, for items without a folder."""
+    """A source's files in a local folder; `bring` as in `Source`, `tags` gives the tags of a table of files."""
 
     name: str
     layout: str
     folder: Path
-    items: list[Item]
-    tag: Callable[[Item], str]
-    bring: Callable[[Iterable[Item]], None] = lambda items: None
+    files: pd.DataFrame
+    tags: Callable[[pd.DataFrame], list[str] | str]
+    bring: Callable[[pd.DataFrame], None] = lambda files: None
 
 
 def _open(uri: SourceUri, config: IngestConfig, scratch: Path) -> Opened:
@@ -88,26 +100,24 @@ def _open(uri: SourceUri, config: IngestConfig, scratch: Path) -> Opened:
         with _named(uri):
             objects = Objects(uri.location, content)
             opened = _folder(content, uri, config, _name(uri.location))
-        return replace(opened, tag=_tags(lambda name: objects.tag(f"{opened.folder}/{name}")), bring=objects.bring)
-    if uri.scheme:
-        with _named(uri):
-            archive = scratch / "archive"
-            download(uri.location, archive, uri.sha256)
-            _unpack(archive, content, config.max_unpacked, uri.text)
-            archive.unlink()
-            return replace(_folder(content, uri, config, _name(uri.location)), tag=lambda item: uri.sha256)
-    path = Path(uri.location).expanduser()
+        root = opened.folder
+        return replace(opened, tags=_tags(root, objects.tag), bring=lambda files: objects.bring(_paths(root, files)))
+    path, tag = Path(uri.location).expanduser(), archive_tag(uri)
     if path.is_dir():
         return _folder(path, uri, config, "")
-    if path.suffix.lower() in SUFFIXES:
-        items = read_table(path)
+    if not tag:
+        files = read_table(path)
         pattern = uri.options.get("group_pattern", config.group_pattern)
-        items = items if pattern is None else with_groups(items, pattern)
-        return Opened(path.stem, "table", path.parent, items, _tags(lambda name: _changed(f"{path.parent}/{name}")))
+        files = files if pattern is None else with_photos(files, pattern)
+        return Opened(path.stem, "table", path.parent, files, _tags(path.parent, _changed))
     with _named(uri):
+        if uri.scheme:
+            path = scratch / "archive"
+            download(uri.location, path, uri.sha256)
         _unpack(path, content, config.max_unpacked, uri.text)
-        tag = _changed(path)
-        return replace(_folder(content, uri, config, _name(uri.location)), tag=lambda item: tag)
+        if uri.scheme:
+            path.unlink()
+        return replace(_folder(content, uri, config, _name(uri.location)), tags=lambda files: tag)
 
 
 @contextmanager
@@ -121,14 +131,25 @@ def _named(uri: SourceUri) -> Iterator[None]:
 
 def _folder(folder: Path, uri: SourceUri, config: IngestConfig, name: str) -> Opened:
     layout, root = find_layout(folder, uri.options.get("layout", config.layout))
-    items = list_items(root, layout, uri.options.get("group_pattern", config.group_pattern))
+    files = list_files(root, layout, uri.options.get("group_pattern", config.group_pattern))
     name = (name or root.resolve().name) if layout == "folders" else layout
-    return Opened(name, layout, root, items, _tags(lambda name: _changed(f"{root}/{name}")))
+    return Opened(name, layout, root, files, _tags(root, _changed))
 
 
-def _tags(tag_of: Callable[[str], str]) -> Callable[[Item], str]:
-    """The tag of an item from those of its file and its mask."""
-    return lambda item: tag_of(item.path) if item.mask is None else f"{tag_of(item.path)} {tag_of(item.mask)}"
+def _tags(root: Path, tag_of: Callable[[str], str]) -> Callable[[pd.DataFrame], list[str]]:
+    """The tags of files from those of each file and its mask."""
+
+    def tags(files: pd.DataFrame) -> list[str]:
+        found = [tag_of(f"{root}/{path}") for path in files["path"].tolist()]
+        for row, mask in files["mask"].dropna().items():
+            found[row] += f" {tag_of(f'{root}/{mask}')}"
+        return found
+
+    return tags
+
+
+def _paths(root: Path, files: pd.DataFrame) -> list[str]:
+    return [f"{root}/{name}" for name in [*files["path"], *files["mask"].dropna()]]
 
 
 def _changed(path: Path | str) -> str:
@@ -157,7 +178,7 @@ def _draw(uri: SourceUri, scratch: Path) -> Opened:
     from components.ingest.synthetic import draw_dataset
 
     settings = _settings(uri)
-    items = []
+    rows = []
     for number, tile in enumerate(draw_dataset(settings["images"], settings["seed"], settings["size"])):
         if number % 100 == 0:
             progress(number, settings["images"], "drawing synthetic tiles")
@@ -168,9 +189,8 @@ def _draw(uri: SourceUri, scratch: Path) -> Opened:
         cv2.imwrite(str(scratch / path), bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])
         if tile.mask is not None:
             cv2.imwrite(str(scratch / mask), tile.mask.astype("uint8") * 255)
-        items.append(Item(path, tile.label, tile.surface, tile.group, None if tile.mask is None else mask))
-    items.sort(key=lambda item: item.path)
-    return Opened("synthetic", "synthetic", scratch, items, lambda item: "")
+        rows.append((path, tile.label, tile.surface, tile.group, None if tile.mask is None else mask))
+    return Opened("synthetic", "synthetic", scratch, as_files(rows), lambda files: "")
 
 
 def _settings(uri: SourceUri) -> dict[str, int]:

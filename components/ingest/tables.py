@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from components.ingest.layouts import Item
+from components.ingest.layouts import as_files
 from components.shared.manifest import CLASSES
 from components.shared.runtime import InputError
 
@@ -14,7 +14,7 @@ NEEDED, OPTIONAL = ["path", "label"], ["group", "surface", "mask"]
 LABELS = {"0": 0, "1": 1, CLASSES[0]: 0, CLASSES[1]: 1}
 
 
-def read_table(path: Path) -> list[Item]:
+def read_table(path: Path) -> pd.DataFrame:
     """Read a table of pictures.
 
     Args:
@@ -22,7 +22,7 @@ def read_table(path: Path) -> list[Item]:
             surface and mask (a path); empty cells of these are unknown.
 
     Returns:
-        Its pictures, ordered by path.
+        Its pictures, ordered by path: a table of the columns `layouts.FILES`.
 
     Raises:
         InputError: Not such a table, a label is another one, a path stands twice, or a file is missing; names the row.
@@ -36,15 +36,15 @@ def read_table(path: Path) -> list[Item]:
             f"{what} {', '.join(names)}" for what, names in (("lacks", missing), ("has", unknown)) if names
         )
         raise InputError(f"{path} {wrong}: its columns must be path and label, and may be {', '.join(OPTIONAL)}")
-    items: dict[str, Item] = {}
+    files: dict[str, tuple] = {}
     for number, row in enumerate(table.to_dict("records"), start=1):
-        item = _item(row, f"{path}, row {number}", path.parent)
-        if item.path in items:
-            raise InputError(f"{path}, row {number}: the path {item.path} stands twice; keep one row for each picture")
-        items[item.path] = item
-    if not items:
+        file = _file(row, f"{path}, row {number}", path.parent)
+        if file[0] in files:
+            raise InputError(f"{path}, row {number}: the path {file[0]} stands twice; keep one row for each picture")
+        files[file[0]] = file
+    if not files:
         raise InputError(f"{path} has no rows")
-    return [items[name] for name in sorted(items)]
+    return as_files(files.values())
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -59,7 +59,7 @@ def _read(path: Path) -> pd.DataFrame:
     return table.astype(object).where(table.notna(), None)
 
 
-def _item(row: dict, where: str, folder: Path) -> Item:
+def _file(row: dict, where: str, folder: Path) -> tuple[str, int, str, str | None, str | None]:
     cells = {name: None if value is None else str(value).strip() or None for name, value in row.items()}
     path, label, mask = cells["path"], cells["label"], cells.get("mask")
     if path is None:
@@ -69,4 +69,4 @@ def _item(row: dict, where: str, folder: Path) -> Item:
     for name in filter(None, (path, mask)):
         if not (folder / name).is_file():
             raise InputError(f"{where}: there is no file {folder / name}")
-    return Item(os.path.normpath(path), LABELS[label], cells.get("surface") or "unknown", cells.get("group"), mask)
+    return os.path.normpath(path), LABELS[label], cells.get("surface") or "unknown", cells.get("group"), mask

@@ -3,6 +3,7 @@
 Both are parquet files with the digest of their content in the file's metadata, verified when they are read.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -11,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.shared.runtime import InputError, digest
+from components.shared.runtime import InputError, canonical
 
 CLASSES = ("no_crack", "crack")
 SPLITS = ("train", "val", "test", "robustness")
@@ -81,10 +82,22 @@ def make_splits(table: pd.DataFrame) -> Splits:
 
 
 def content_digest(table: pd.DataFrame) -> str:
-    """sha256 (64 hex characters) of what a manifest or a splits table says, whatever the order of its rows."""
-    columns = [name for name in [*CONTENT, "split"] if name in table.columns]
-    values = table.sort_values("sample_id")[columns].astype(object)
-    return digest(values.where(values.notna(), None).to_dict("list"))
+    """sha256 (64 hex characters) of what a manifest or a splits table says, whatever the order of its rows.
+
+    It is `digest` of the columns' values by name, taken one column at a time: all at once would need much memory.
+    """
+    columns = sorted(name for name in [*CONTENT, "split"] if name in table.columns)
+    ordered = table.sort_values("sample_id")[columns]
+    content = hashlib.sha256(b"[{")
+    for number, name in enumerate(columns):
+        content.update((b"," if number else b"") + canonical(name) + b":" + canonical(plain(ordered[name])))
+    content.update(b"}]")
+    return content.hexdigest()
+
+
+def plain(column: pd.Series) -> list:
+    """The values of a column as Python's own, None where they are missing."""
+    return column.astype(object).where(column.notna(), None).tolist()
 
 
 def write_manifest(manifest: Manifest, path: str | Path) -> None:
@@ -139,7 +152,7 @@ def _typed(table: pd.DataFrame, schema: pa.Schema) -> pd.DataFrame:
         )
     for field in schema:
         if not field.nullable:
-            _refuse(table, table[field.name].isna() | (table[field.name].astype(str) == ""), field.name, "is missing")
+            _refuse(table, table[field.name].isna() | (table[field.name] == ""), field.name, "is missing")
     try:
         arrow = pa.Table.from_pandas(table[schema.names], schema=schema, preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:

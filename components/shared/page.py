@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from itertools import count
 from pathlib import Path
@@ -170,6 +171,7 @@ def _markdown() -> MarkdownIt:
     return MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
 
 
+@cache
 def _template(source: str) -> Any:
     return Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(source)
 

@@ -6,21 +6,23 @@ protocol requires them: the trailers that boto3 adds by default corrupt contents
 
 import hashlib
 import os
+import random
 import re
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from io import BytesIO
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from components.shared.runtime import InputError
 
 THREADS = 8
-PARTS = 2  # of one object at once; each takes 8 MiB of memory, in each of the threads
+PARTS = 2  # of one object at once, in each of the threads
 ATTEMPTS = 4
 DELETE_LIMIT = 1000  # keys in one request, by the S3 protocol
 
@@ -56,27 +58,26 @@ class Store:
         self.bucket, self._root = match[1], match[2]
         self._client = _client()
         self._transfer = TransferConfig(max_concurrency=PARTS)
-        self._transfer.max_in_memory_upload_chunks = PARTS
 
     def get_bytes(self, key: str) -> bytes:
         """Content of an object. Raises `MissingObjectError`."""
-        with self._explained(key):
-            buffer = BytesIO()
-            self._client.download_fileobj(self.bucket, self._full(key), buffer, Config=self._transfer)
-            return buffer.getvalue()
+        return self._read(key)
 
     def get_part(self, key: str, offset: int, size: int) -> bytes:
         """`size` bytes (at least one) of an object from `offset` on. Raises `MissingObjectError`."""
+        return self._read(key, Range=f"bytes={offset}-{offset + size - 1}")
+
+    def _read(self, key: str, **wanted: str) -> bytes:
         from botocore.exceptions import IncompleteReadError, ResponseStreamingError
 
         def read() -> bytes:
-            wanted = f"bytes={offset}-{offset + size - 1}"
-            return self._client.get_object(Bucket=self.bucket, Key=self._full(key), Range=wanted)["Body"].read()
+            return self._client.get_object(Bucket=self.bucket, Key=self._full(key), **wanted)["Body"].read()
 
         with self._explained(key):
-            for _ in range(ATTEMPTS - 1):  # boto3 asks again for whole files only
+            for attempt in range(ATTEMPTS - 1):  # boto3 asks again until an answer begins, not when it breaks off
                 with suppress(IncompleteReadError, ResponseStreamingError):
                     return read()
+                time.sleep(random.random() * 2**attempt)  # as boto3 does before it asks again
             return read()
 
     def put_bytes(self, key: str, data: bytes) -> None:
@@ -113,8 +114,10 @@ class Store:
 
     def put_file(self, key: str, path: str | Path) -> None:
         """Upload a file; the object is visible whole or not at all."""
-        with self._explained(key), open(path, "rb") as file:
-            self._client.upload_fileobj(file, self.bucket, self._full(key), Config=self._transfer)
+        from boto3.s3.transfer import create_transfer_manager
+
+        with self._explained(key), create_transfer_manager(self._client, self._transfer) as manager:
+            manager.upload(str(path), self.bucket, self._full(key)).result()  # of an open file, parts would fill memory
 
     def exists(self, key: str) -> bool:
         """Whether an object has exactly this key."""
@@ -252,6 +255,7 @@ def file_digest(path: str | Path) -> str:
 
 def _client() -> Any:
     import boto3
+    import botocore.session
     from botocore.config import Config
 
     places = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION")
@@ -268,4 +272,14 @@ def _client() -> Any:
         max_pool_connections=2 * THREADS,
     )
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-    return boto3.session.Session().client("s3", region_name=region, config=config)
+    session = botocore.session.get_session()
+    session.register_component("data_loader", _loader())
+    return boto3.session.Session(botocore_session=session).client("s3", region_name=region, config=config)
+
+
+@cache
+def _loader() -> Any:
+    """What botocore knows of its services, read once in a process: it is much."""
+    from botocore.loaders import create_loader
+
+    return create_loader()

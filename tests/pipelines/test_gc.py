@@ -32,7 +32,7 @@ def filled(store: Store) -> Store:
     for shard in "12345":
         store.put_bytes(f"shards/{shard}", bytes(9))
     store.put_bytes("sources/one/latest.json", json.dumps({"version": "c"}).encode())
-    store.put_bytes("sources/one/index.parquet", b"index")
+    store.put_bytes("sources/one/index/a.parquet", b"index")
     store.put_bytes("runs/key/model/model.json", b"model")
     store.put_bytes("runs/key/checkpoints/000000001.pt", b"checkpoint")
     store.put_bytes("drift-checks/crack-classifier/monday.json", b"verdict")
@@ -71,7 +71,7 @@ def test_what_makes_a_version_visible_goes_first_and_nothing_else_goes(filled, c
             "drift-checks/crack-classifier/monday.json",
             "shards/1",
             "shards/3",
-            "sources/one/index.parquet",
+            "sources/one/index/a.parquet",
             "sources/one/latest.json",
         ]
     )

@@ -4,10 +4,12 @@ import os
 import random
 from pathlib import Path
 
+import numpy as np
+
 from components.ingest.config import IngestConfig
 from components.ingest.decoder_messages import listening
-from components.ingest.examination import Picture, Refusal, examine
-from components.ingest.layouts import Item
+from components.ingest.examination import examine
+from components.ingest.layouts import as_files
 from tests.bench.fuzz_images import fuzz
 
 
@@ -24,13 +26,11 @@ def test_jpegs_with_a_hole_but_a_whole_end_are_found_among_good_ones(tiles: Path
         middle = data.index(b"\xff\xda") + 200
         (tiles / name).write_bytes(data[:middle] + random.Random(name).randbytes(200) + data[middle + 200 :])
     names = sorted(path.relative_to(tiles).as_posix() for path in tiles.rglob("*.jpg"))
-    items = [Item(name, 0, folder=tiles) for name in names] * 20
-    found = examine(items, IngestConfig())
-    assert [one.item for one in found] == items
-    assert {one.item.path for one in found if isinstance(one, Refusal)} == holed
-    assert {one.item.path for one in found if isinstance(one, Picture)} == set(names) - holed
-    reasons = {one.reason for one in found if isinstance(one, Refusal)}
-    assert all(reason.startswith("not a whole image: ") for reason in reasons)
+    files = as_files((name, 0, "unknown", None, None) for name in names * 20)
+    found = examine(files, tiles, np.zeros((len(files), 32, 32), np.uint8), IngestConfig())
+    assert set(files["path"][found["reason"].notna()]) == holed
+    assert set(files["path"][found["reason"].isna()]) == set(names) - holed
+    assert found["reason"].dropna().str.startswith("not a whole image: ").all()
 
 
 def test_what_others_write_to_standard_error_meanwhile_is_not_lost(capfd) -> None:

@@ -36,7 +36,7 @@ def test_finds_what_comparing_every_pair_finds() -> None:
     base = thumbnails(300)
     noisy = [base + rng.normal(0, level, base.shape) for level in (1, 3, 6)]
     images = np.concatenate([base, *noisy]).clip(0, 255).astype(np.uint8)
-    found = near_duplicates(images, perceptual_hashes(images), 0.97)
+    found = near_duplicates(images, np.arange(len(images)), perceptual_hashes(images), 0.97)
     correlation = np.corrcoef(images.reshape(len(images), -1))
     expected = np.argwhere(np.triu(correlation >= 0.97, 1))
     assert len(expected) > 800
@@ -47,12 +47,12 @@ def test_finds_what_comparing_every_pair_finds() -> None:
 
 def test_flat_pictures_are_not_near_duplicates() -> None:
     images = np.full((5, 32, 32), 130, np.uint8)
-    assert len(near_duplicates(images, perceptual_hashes(images), 0.97)) == 0
+    assert len(near_duplicates(images, np.arange(len(images)), perceptual_hashes(images), 0.97)) == 0
 
 
 def test_no_pictures_give_no_pairs() -> None:
     images = np.empty((0, 32, 32), np.uint8)
-    assert near_duplicates(images, perceptual_hashes(images), 0.97).shape == (0, 2)
+    assert near_duplicates(images, np.arange(len(images)), perceptual_hashes(images), 0.97).shape == (0, 2)
 
 
 def test_real_near_duplicates_are_found_and_nothing_else(real_data: Path) -> None:
@@ -67,7 +67,10 @@ def test_real_near_duplicates_are_found_and_nothing_else(real_data: Path) -> Non
     for row in csv.DictReader((root / "near_duplicate_groups.csv").open()):
         groups[row["group"]].append(files.index(row["path"]))
     known = {pair for group in groups.values() for pair in combinations(sorted(group), 2)}
-    found = {tuple(pair) for pair in near_duplicates(images, perceptual_hashes(images), 0.97).tolist()}
+    found = {
+        tuple(pair)
+        for pair in near_duplicates(images, np.arange(len(images)), perceptual_hashes(images), 0.97).tolist()
+    }
     assert len(found & known) >= 0.95 * len(known)
     assert len(found - known) <= 0.05 * len(known)
 

@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from components.ingest import history
 from components.ingest.config import IngestConfig
-from components.ingest.examination import Picture
 from components.ingest.ingestion import ingest_dataset
-from components.ingest.layouts import Item
 from components.ingest.selection import Past, Selection, select
 from components.shared.manifest import Manifest, read_manifest
 from components.shared.runtime import InputError
@@ -60,6 +59,20 @@ def test_known_files_are_not_read_again(tiles: Path, store: Store, tmp_path: Pat
     assert len(shards) == 2  # the first version's, and one with the new tile
 
 
+def test_what_is_known_is_kept_in_parts_that_are_made_one(
+    tiles: Path, store: Store, tmp_path: Path, write_tile: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "PARTS", 2)
+    ingest(tiles, store, tmp_path)
+    parts = []
+    for number in range(4):
+        spoil(tiles)  # a file that was looked at again would be refused
+        write_tile(tiles / "crack" / f"new{number}.jpg", seed=100 + number)
+        assert len(ingest(tiles, store, tmp_path).table) == 25 + number
+        parts.append(sum("/index/" in key for key, _ in store.list("sources/")))
+    assert parts == [2, 1, 2, 1]
+
+
 def test_known_objects_are_not_fetched_again(
     tiles: Path, store: Store, tmp_path: Path, write_tile: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,10 +116,15 @@ def test_source_that_grew_between_others_is_known_there_too(
 
 def test_history_that_is_lost_or_damaged_costs_time_only(tiles: Path, store: Store, tmp_path: Path) -> None:
     first = ingest(tiles, store, tmp_path)
-    (index,) = [key for key, _ in store.list("sources/") if key.endswith("index.parquet")]
+    (index,) = [key for key, _ in store.list("sources/") if "/index/" in key]
     store.put_bytes(index, b"not parquet")
     (tiles / "crack" / "p0_1.jpg").rename(tiles / "crack" / "renamed.jpg")
     assert ingest(tiles, store, tmp_path).digest == first.digest
+    contents = spoil(tiles / "crack")  # what was looked at again is known again
+    (tiles / "no_crack" / "p0_0.jpg").rename(tiles / "no_crack" / "renamed.jpg")
+    assert ingest(tiles, store, tmp_path).digest == first.digest
+    for path, data in contents.items():
+        path.write_bytes(data)
     store.delete([key for key, _ in store.list("sources/")])
     assert ingest(tiles, store, tmp_path).digest == first.digest
 
@@ -142,10 +160,9 @@ def test_quarantine_between_groups_is_reported(tiles: Path, store: Store, tmp_pa
         assert ingest(source, store, tmp_path).digest == manifest.digest
 
 
-def picture(number: int, thumbnail: np.ndarray, group: str | None = None, path: str = "") -> Picture:
-    item = Item(path or f"{number}.jpg", 0, group=group, source="s")
-    small = thumbnail.clip(0, 255).astype(np.uint8)
-    return Picture(item, f"{number:064x}", ".jpg", None, "", 64, 64, small, 0.0, 0.0, 0.0, 1)
+def picture(number: int, thumbnail: np.ndarray, photo: str | None = None, path: str = "") -> dict:
+    name, small = path or f"{number}.jpg", thumbnail.clip(0, 255).astype(np.uint8)
+    return {"sample_id": f"{number:064x}", "path": name, "label": 0, "photo": photo, "source": "s", "thumbnail": small}
 
 
 def scene(seed: int) -> np.ndarray:
@@ -153,23 +170,31 @@ def scene(seed: int) -> np.ndarray:
     return np.kron(rng.uniform(60, 190, (8, 8)), np.ones((4, 4)))
 
 
+def choose(pictures: list[dict], past: Past | None = None) -> Selection:
+    table = pd.DataFrame(pictures).drop(columns="thumbnail").astype({"photo": "str"})
+    return select(table, np.stack([one["thumbnail"] for one in pictures]), 0.97, past)
+
+
 def group_of(selection: Selection) -> dict[int, str]:
-    return {int(p.sample_id, 16): g for p, g in zip(selection.pictures, selection.group_ids, strict=True)}
+    pictures = selection.pictures
+    return {
+        int(sample_id, 16): group for sample_id, group in zip(pictures["sample_id"], pictures["group_id"], strict=True)
+    }
 
 
 def past_of(selection: Selection) -> Past:
-    names = [p.sample_id for p in selection.pictures]
-    pairs = [(names[a], names[b]) for a, b in selection.near_pairs.tolist()]
-    return Past(dict(zip(names, selection.group_ids, strict=True)), pairs)
+    names = selection.pictures["sample_id"].to_numpy()[selection.near_pairs]
+    return Past(selection.pictures[["sample_id", "group_id"]], pd.DataFrame(names, columns=["first", "second"]))
 
 
 def test_new_near_duplicate_joins_the_old_group_even_where_its_own_name_is_smaller() -> None:
-    first = select([picture(5, scene(1)), picture(6, scene(2))], 0.97)
-    grown = select([picture(n, scene(s)) for n, s in ((1, 1), (5, 1), (6, 2), (7, 3))], 0.97, past_of(first))
+    first = choose([picture(5, scene(1)), picture(6, scene(2))])
+    pictures = [picture(n, scene(s)) for n, s in ((1, 1), (5, 1), (6, 2), (7, 3))]
+    grown = choose(pictures, past_of(first))
     assert group_of(grown) == {1: f"{5:064x}", 5: f"{5:064x}", 6: f"{6:064x}", 7: f"{7:064x}"}
     assert grown.near_pairs.tolist() == [[0, 1]]
-    again = select(list(grown.pictures), 0.97, past_of(grown))
-    assert again.group_ids == grown.group_ids
+    again = choose(pictures, past_of(grown))
+    assert group_of(again) == group_of(grown)
     assert again.near_pairs.tolist() == grown.near_pairs.tolist()
 
 
@@ -177,32 +202,32 @@ def test_what_would_join_two_old_groups_goes_to_quarantine_named_with_both() -> 
     noise = np.random.default_rng(9).normal(0, 13, (32, 32))
     left, between, right = scene(1) - noise / 2, scene(1), scene(1) + noise / 2
     old = [picture(1, left), picture(3, right)]
-    first = select(old, 0.97)
-    assert len(set(first.group_ids)) == 2
-    assert len(set(select([*old, picture(2, between)], 0.97).group_ids)) == 1  # without a past they are one group
-    grown = select([*old, picture(2, between), picture(4, scene(5))], 0.97, past_of(first))
+    first = choose(old)
+    assert len(set(group_of(first).values())) == 2
+    assert len(set(group_of(choose([*old, picture(2, between)])).values())) == 1  # without a past they are one group
+    grown = choose([*old, picture(2, between), picture(4, scene(5))], past_of(first))
     assert group_of(grown) == {1: f"{1:064x}", 3: f"{3:064x}", 4: f"{4:064x}"}
-    (refusal,) = grown.bridges
-    assert refusal.item.path == "2.jpg"
-    assert all(group in refusal.reason for group in first.group_ids)
-    once_more = select([*old, picture(2, between), picture(4, scene(5))], 0.97, past_of(grown))
+    (refusal,) = grown.bridges.to_dict("records")
+    assert refusal["path"] == "2.jpg"
+    assert all(group in refusal["reason"] for group in group_of(first).values())
+    once_more = choose([*old, picture(2, between), picture(4, scene(5))], past_of(grown))
     assert group_of(once_more) == group_of(grown)
 
 
 def test_tile_of_one_old_photo_that_looks_like_another_goes_to_quarantine() -> None:
     old = [picture(1, scene(1), "a"), picture(2, scene(2), "b")]
-    first = select(old, 0.97)
-    grown = select(
-        [*old, picture(3, scene(2), "a"), picture(4, scene(4), "a"), picture(5, scene(5), "c")], 0.97, past_of(first)
+    first = choose(old)
+    grown = choose(
+        [*old, picture(3, scene(2), "a"), picture(4, scene(4), "a"), picture(5, scene(5), "c")], past_of(first)
     )
     assert group_of(grown) == {1: "s:a", 2: "s:b", 4: "s:a", 5: "s:c"}
-    assert [refusal.item.path for refusal in grown.bridges] == ["3.jpg"]
-    assert "s:a, s:b" in grown.bridges[0].reason
+    assert grown.bridges["path"].tolist() == ["3.jpg"]
+    assert "s:a, s:b" in grown.bridges["reason"].item()
 
 
 def test_copy_of_an_old_picture_brings_its_new_photo_into_the_group() -> None:
     old = [picture(1, scene(1), "a")]
     copy = picture(1, scene(1), "z", path="copy.jpg")
-    grown = select([*old, copy, picture(2, scene(2), "z")], 0.97, past_of(select(old, 0.97)))
+    grown = choose([*old, copy, picture(2, scene(2), "z")], past_of(choose(old)))
     assert group_of(grown) == {1: "s:a", 2: "s:a"}
-    assert grown.copies == [("copy.jpg", "1.jpg")]
+    assert grown.copies.to_dict("records") == [{"path": "copy.jpg", "kept": "1.jpg"}]

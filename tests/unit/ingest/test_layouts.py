@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from components.ingest.layouts import find_layout, list_items
+from components.ingest.layouts import find_layout, list_files
 from components.shared.runtime import InputError
 
 
@@ -15,10 +15,15 @@ def touch(root: Path, *names: str) -> Path:
     return root
 
 
+def listed(root: Path, layout: str, pattern: str | None = None) -> list[dict]:
+    files = list_files(root, layout, pattern)
+    return files.astype(object).where(files.notna(), None).to_dict("records")
+
+
 def test_ccic(tmp_path: Path) -> None:
     touch(tmp_path, "Positive/1.jpg", "Negative/2.jpg", "Negative/.DS_Store", "README.md")
     assert find_layout(tmp_path, "auto") == ("ccic", tmp_path)
-    found = [(item.path, item.label, item.group) for item in list_items(tmp_path, "ccic")]
+    found = [(file["path"], file["label"], file["photo"]) for file in listed(tmp_path, "ccic")]
     assert found == [("Negative/2.jpg", 0, None), ("Positive/1.jpg", 1, None)]
 
 
@@ -26,7 +31,7 @@ def test_sdnet2018_knows_surface_and_photo_of_names_with_and_without_suffix(tmp_
     touch(tmp_path, "D/CD/7001-12.jpg", "D/UD/7001-3_2.jpg", "P/UP/001-99.jpg", "W/CW/7074-105_2.jpg", "W/UW/odd.jpg")
     layout, root = find_layout(tmp_path, "auto")
     assert layout == "sdnet2018"
-    found = {item.path: (item.label, item.surface, item.group) for item in list_items(root, layout)}
+    found = {file["path"]: (file["label"], file["surface"], file["photo"]) for file in listed(root, layout)}
     assert found == {
         "D/CD/7001-12.jpg": (1, "deck", "deck/7001"),
         "D/UD/7001-3_2.jpg": (0, "deck", "deck/7001"),
@@ -39,7 +44,8 @@ def test_sdnet2018_knows_surface_and_photo_of_names_with_and_without_suffix(tmp_
 def test_folders_with_masks_and_photos_by_pattern(tmp_path: Path) -> None:
     touch(tmp_path, "crack/DSC5b_r1.jpg", "crack/DSC5_r2.jpg", "no_crack/DSC7_r1.jpg", "masks/DSC5b_r1.png")
     layout, root = find_layout(tmp_path, "auto")
-    found = {item.path: (item.label, item.group, item.mask) for item in list_items(root, layout, r"^(DSC\d+)")}
+    files = listed(root, layout, r"^(DSC\d+)")
+    found = {file["path"]: (file["label"], file["photo"], file["mask"]) for file in files}
     assert found == {
         "crack/DSC5b_r1.jpg": (1, "DSC5", "masks/DSC5b_r1.png"),
         "crack/DSC5_r2.jpg": (1, "DSC5", None),
@@ -57,7 +63,13 @@ def test_pattern_that_misses_a_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"group_pattern '\(\\\\d\)' does not match 1 of 2 names, such as 'no_crack/b.jpg'"
     ):
-        list_items(tmp_path, "folders", r"(\d)")
+        list_files(tmp_path, "folders", r"(\d)")
+
+
+def test_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "crack/a\udcff.jpg", "no_crack/b.jpg")
+    with pytest.raises(InputError, match=r"the name 'crack/a\\udcff.jpg' is not UTF-8; rename it"):
+        list_files(tmp_path, "folders")
 
 
 def test_unknown_layout_tells_what_was_looked_for_and_found(tmp_path: Path) -> None:

@@ -7,29 +7,26 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from components.ingest.config import IngestConfig
-from components.ingest.examination import Picture, examine
+from components.ingest.examination import examine
 from components.ingest.ingestion import ingest_dataset
-from components.ingest.layouts import Item, list_items
+from components.ingest.layouts import list_files
 from components.ingest.shortcuts import audit_shortcuts, auroc
 from components.shared.storage import Store
 
 Write = Callable[..., Path]
 
 
-def pictures(labels: np.ndarray, photos: list[str | None], **more: object) -> list[Picture]:
+def pictures(labels: np.ndarray, photos: list[str | None], **more: object) -> pd.DataFrame:
     rng = np.random.default_rng(0)
-    values = {name: more.get(name, rng.normal(size=len(labels))) for name in ("brightness", "contrast", "darkest")}
-    sources = more.get("sources", ["a"] * len(labels))
-    rows = enumerate(zip(labels, photos, sources, strict=True))
-    items = [Item(str(index), int(label), "wall", photo, source=source) for index, (label, photo, source) in rows]
-    ids = [hashlib.sha256(item.path.encode()).hexdigest() for item in items]
-    grey = [[float(value) for value in row] for row in zip(*values.values(), strict=True)]
-    flat = np.zeros((32, 32), np.uint8)
-    return [Picture(item, ids[i], ".jpg", None, "", 64, 64, flat, *grey[i], 1000) for i, item in enumerate(items)]
+    values = {name: rng.normal(size=len(labels)) for name in ("brightness", "contrast", "darkest")}
+    ids = [hashlib.sha256(str(index).encode()).hexdigest() for index in range(len(labels))]
+    known = {"sample_id": ids, "label": labels, "photo": photos, "source": "a", "surface": "wall", "file_size": 1000}
+    return pd.DataFrame(known | values | more).astype({"photo": "str"})
 
 
 def test_auroc_is_that_of_scikit_learn() -> None:
@@ -57,7 +54,7 @@ def test_measured_predictors_count_in_either_direction_and_by_source() -> None:
     labels = np.arange(400) % 2
     sources = ["a"] * 200 + ["b"] * 200
     brightness = np.where(np.arange(400) < 200, -labels, np.random.default_rng(2).normal(size=400))
-    found = audit_shortcuts(pictures(labels, [None] * 400, brightness=brightness, sources=sources))
+    found = audit_shortcuts(pictures(labels, [None] * 400, brightness=brightness, source=sources))
     assert list(found) == ["all", "a", "b"]
     assert found["a"]["brightness"] == 1
     assert found["b"]["brightness"] < 0.62
@@ -68,9 +65,10 @@ def test_measured_predictors_count_in_either_direction_and_by_source() -> None:
 
 
 def test_grey_levels_are_those_of_the_pixels(tiles: Path) -> None:
-    found = examine([Item(i.path, i.label, folder=tiles) for i in list_items(tiles, "folders")], IngestConfig())
-    for picture in found:
-        path = tiles / picture.item.path
+    files = list_files(tiles, "folders")
+    found = examine(files, tiles, np.zeros((len(files), 32, 32), np.uint8), IngestConfig())
+    for picture in files.join(found).itertuples():
+        path = tiles / picture.path
         grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).astype(float)
         assert picture.brightness == pytest.approx(grey.mean(), abs=0.6)  # decoded as colour and back
         assert picture.contrast == pytest.approx(grey.std(), abs=0.6)

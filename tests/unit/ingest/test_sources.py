@@ -128,6 +128,20 @@ def test_web_archive_that_is_known_is_not_fetched_again(
         ingest(source, store, tmp_path, min_images=6)
 
 
+@pytest.mark.parametrize("make", [zipped, tarred])
+def test_local_archive_that_is_known_is_not_unpacked_again(
+    make: Callable, tiles: Path, store: Store, tmp_path: Path, write_tile: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = make(tiles, tmp_path / "walls.archive")
+    first, _ = ingest(archive, store, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("components.ingest.sources.unpack", None)
+        assert ingest(archive, store, tmp_path)[0].digest == first.digest
+    write_tile(tiles / "crack" / "new.jpg", seed=99)
+    make(tiles, archive)
+    assert len(ingest(archive, store, tmp_path)[0].table) == len(first.table) + 1
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [

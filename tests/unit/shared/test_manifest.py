@@ -64,6 +64,11 @@ def test_equal_manifests_are_equal_files_whatever_the_order_of_rows(tmp_path: Pa
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+def test_names_of_versions_are_for_ever() -> None:
+    assert content_digest(rows()) == "d912ddbf06a37b3f9c23c4e4eb0a1cd7527af1d5d94d7a2554c20ce53e2733d0"
+    assert content_digest(splits()) == "2152c3c2a05e0c8348ec146039ae48693bec791b54d5e8d664ec2e6eb1f8d4e5"
+
+
 @pytest.mark.parametrize(
     ("column", "value"), [("label", 0), ("group_id", "g9"), ("surface", "deck"), ("mask_id", "f" * 64), ("source", "x")]
 )

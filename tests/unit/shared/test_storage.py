@@ -124,7 +124,8 @@ def test_uri_of_another_kind_is_refused() -> None:
 def test_connection_that_is_cut_is_retried_and_then_named(
     s3: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    asked = []
+    asked, pauses = [], []
+    monkeypatch.setattr("components.shared.storage.time.sleep", pauses.append)
 
     class Cutting(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
@@ -149,6 +150,7 @@ def test_connection_that_is_cut_is_retried_and_then_named(
             Store(s3).get_file("x", tmp_path / "x")
         with pytest.raises(InputError, match=r"was cut .* while .*/x was fetched"):
             Store(s3).get_part("x", 10, 500)
+        assert [0 <= pause <= 2**attempt for attempt, pause in enumerate(pauses[-3:])] == [True] * 3
     finally:
         server.shutdown()
         server.server_close()
