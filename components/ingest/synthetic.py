@@ -1,8 +1,9 @@
 """Concrete-like tiles with and without cracks: data for a first run and for tests, never for a real model.
 
-Tiles come in photos of ten, which share concrete, light and camera; 3 to 7 of the ten are cracked, so that the photo
-says little of the label. Every tile, cracked or not, carries the same marks (`synthetic_surface.py`), so that neither
-a dark pixel nor a line gives a crack away: what does is its jagged, branching, tapering course.
+Tiles come in photos of five, which share concrete, light and camera: few, so that a small data set has enough photos
+for intervals over them. One to four of the five are cracked, so that the photo says little of the label. Every tile,
+cracked or not, carries the same marks (`synthetic_surface.py`), so that neither a dark pixel nor a line gives a crack
+away: what does is its jagged, branching, tapering course.
 """
 
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import numpy as np
 
 from components.ingest.synthetic_surface import SURFACES, Photo, add_marks, draw_photo, draw_surface, stroke
 
-TILES_PER_PHOTO = 10
+TILES_PER_PHOTO = 5
 SMALLEST_CRACK = 0.006  # share of the tile: 100 of the 128 x 128 pixels
 
 
@@ -50,7 +51,7 @@ def draw_dataset(images: int, seed: int, size: int = 128) -> Iterator[Tile]:
         number = first // TILES_PER_PHOTO
         rng = np.random.default_rng([seed, number])
         photo = draw_photo(rng, SURFACES[number % len(SURFACES)])
-        cracked = rng.permutation(TILES_PER_PHOTO) < rng.integers(3, 8)
+        cracked = rng.permutation(TILES_PER_PHOTO) < rng.integers(1, TILES_PER_PHOTO)
         for index in range(min(TILES_PER_PHOTO, images - first)):
             image, mask = _draw_tile(np.random.default_rng([seed, number, index]), photo, size, bool(cracked[index]))
             group = f"{photo.surface}-{number:04d}"
