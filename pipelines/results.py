@@ -17,7 +17,7 @@ COLUMNS = {
 def show_results(summary: dict[str, Any], workdir: Path, console: Console) -> None:
     """Print the candidates, the winner's registered version or why there is none, the times, and where to look."""
     console.print(_candidates(summary))
-    console.print(_outcome(summary), highlight=False, markup=False)
+    console.print(_outcome(summary), highlight=False, markup=False, soft_wrap=True)
     for warning in summary["warnings"]:
         console.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
     console.print(_seconds(summary))
@@ -58,7 +58,8 @@ def _candidates(summary: dict[str, Any]) -> Table:
 def _outcome(summary: dict[str, Any]) -> str:
     if summary["winner"]:
         model = summary["model"]
-        return f"winner: {summary['winner']}, registered as {model['name']} version {model['version']} (challenger)"
+        registered = f"registered as {model['name']} version {model['version']} (challenger)"
+        return f"winner: {summary['winner']}, {registered}\nwhy: {summary['reasoning']}"
     reasons = [
         f"  {name}: {row['why']}"
         for name, candidate in summary["candidates"].items()

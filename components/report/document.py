@@ -40,7 +40,7 @@ def write_report(
     _outcome(page, findings)
     page.contents()
     for candidate in findings.candidates:
-        _candidate(page, candidate)
+        _candidate(page, candidate, candidate.name == findings.choice["winner"])
     for heading, path in pages.items():
         _embed(page, heading, path, level=2)
     _facts(page, findings)
@@ -68,8 +68,8 @@ def _outcome(page: Page, findings: Findings) -> None:
         page.text("Why the gate refused:\n\n" + "\n".join(reasons))
 
 
-def _candidate(page: Page, candidate: Candidate) -> None:
-    page.heading(f"Candidate {candidate.name}")
+def _candidate(page: Page, candidate: Candidate, won: bool) -> None:
+    page.heading(f"{'Winner' if won else 'Candidate'} {candidate.name}")
     for section, heading in SECTIONS.items():
         path = candidate.folder / f"{section}.html"
         if path.exists():

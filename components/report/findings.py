@@ -61,7 +61,7 @@ class Findings:
 
     Attributes:
         run: What was run on what.
-        candidates: In the parameter file's order.
+        candidates: The winner first, the others in the parameter file's order.
         choice: What choice.json holds.
         registration: The record of register or refuse: registered, reasons; name, version and alias where registered.
     """
@@ -74,8 +74,11 @@ class Findings:
 
 def read_findings(run: Run, dossiers: Sequence[str | Path], choice: str | Path, registration: str) -> Findings:
     """Read the candidates' dossiers, the choice and the registration's record (JSON)."""
-    candidates = tuple(_read_candidate(Path(folder)) for folder in dossiers)
-    return Findings(run, candidates, json.loads(Path(choice).read_text("utf-8")), json.loads(registration))
+    chosen = json.loads(Path(choice).read_text("utf-8"))
+    candidates = sorted(
+        (_read_candidate(Path(folder)) for folder in dossiers), key=lambda found: found.name != chosen["winner"]
+    )
+    return Findings(run, tuple(candidates), chosen, json.loads(registration))
 
 
 def headline(findings: Findings) -> str:

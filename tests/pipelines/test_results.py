@@ -48,6 +48,8 @@ def test_overhead_in_all_is_what_is_not_own_work() -> None:
     assert [cell.strip() for cell in last[0].strip("│").split("│")] == ["all", "32.0", "9.0"]
 
 
-def test_a_winner_is_told_with_its_version() -> None:
+def test_a_winner_is_told_with_its_version_and_the_reason() -> None:
     model = {"name": "crack-classifier", "version": "3", "alias": "challenger"}
-    assert "winner: cnn, registered as crack-classifier version 3 (challenger)" in shown(winner="cnn", model=model)
+    out = shown(winner="cnn", model=model, reasoning="cnn was chosen: AUROC 0.97 against vit 0.95.")
+    assert "winner: cnn, registered as crack-classifier version 3 (challenger)" in out
+    assert "why: cnn was chosen: AUROC 0.97 against vit 0.95." in out

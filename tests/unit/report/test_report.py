@@ -85,8 +85,8 @@ def test_the_page_opens_with_the_outcome_and_shows_every_part(report):
     page, summary = report({"cnn": False, "vit": True}, "vit", REGISTERED)
     assert summary["outcome"] == "vit registered as crack-classifier version 3, challenger"
     shown = [summary["outcome"], "after the &lt;spring&gt; inspection", "0.9625 [0.930, 0.980]", "✗ refused"]
-    shown += ["<strong>cnn</strong>: Recall on test is 0.61", ">Candidate cnn</h2>", "the evaluation text of cnn"]
-    shown += ["the drift text of cnn", ">Candidate vit</h2>", "the explanation text of vit", "about the Data", "d" * 64]
+    shown += ["<strong>cnn</strong>: Recall on test is 0.61", ">Winner vit</h2>", "the evaluation text of vit"]
+    shown += ["the drift text of vit", ">Candidate cnn</h2>", "the explanation text of cnn", "about the Data", "d" * 64]
     positions = [page.index(text) for text in shown]
     assert positions == sorted(positions)
 
