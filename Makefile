@@ -126,24 +126,24 @@ mlflow-ui: $(READY) ## Browse the local runs in MLflow (WORKDIR=folder PORT=5000
 	@$(BIN)/crack-pipeline mlflow-ui --workdir '$(WORKDIR)' --port '$(PORT)'
 
 # the registry of MLFLOW_TRACKING_URI where that is set, else the workdir's
-REGISTRY = $(if $(MLFLOW_TRACKING_URI),,--workdir '$(WORKDIR)')
+AT = $(if $(MLFLOW_TRACKING_URI),,--workdir '$(WORKDIR)')
 status: $(READY) ## Show the registered versions and who is champion
-	@$(BIN)/crack-pipeline status $(REGISTRY)
+	@$(BIN)/crack-pipeline status $(AT)
 
 promote: $(READY) ## Make a version champion (VERSION=number BY=name WHY=text)
-	@$(BIN)/crack-pipeline promote '$(VERSION)' --by '$(BY)' --why '$(WHY)' $(REGISTRY)
+	@$(BIN)/crack-pipeline promote '$(VERSION)' --by '$(BY)' --why '$(WHY)' $(AT)
 
 rollback: $(READY) ## Make the previous champion champion again (BY=name WHY=text)
-	@$(BIN)/crack-pipeline rollback --by '$(BY)' --why '$(WHY)' $(REGISTRY)
+	@$(BIN)/crack-pipeline rollback --by '$(BY)' --why '$(WHY)' $(AT)
 
 registry-export: $(READY) ## Back the registered model up (FILE=registry.tar)
-	@$(BIN)/crack-pipeline registry export '$(or $(FILE),registry.tar)' $(REGISTRY)
+	@$(BIN)/crack-pipeline registry export '$(or $(FILE),registry.tar)' $(AT)
 
 registry-import: $(READY) ## Restore it into a registry that has none (FILE=registry.tar)
-	@$(BIN)/crack-pipeline registry import '$(or $(FILE),registry.tar)' $(REGISTRY)
+	@$(BIN)/crack-pipeline registry import '$(or $(FILE),registry.tar)' $(AT)
 
 gc: $(READY) ## List what the store holds in vain (DAYS=30 DELETE=1 PARAMS=file, or the workdir's)
-	@$(BIN)/crack-pipeline gc --params '$(PARAMS)' $(if $(DAYS),--days '$(DAYS)') $(if $(DELETE),--delete) $(REGISTRY)
+	@$(BIN)/crack-pipeline gc --params '$(PARAMS)' $(if $(DAYS),--days '$(DAYS)') $(if $(DELETE),--delete) $(AT)
 
 clean: ## Remove build output and caches; the workdir and .venv stay
 	rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
