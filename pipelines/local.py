@@ -18,7 +18,6 @@ from typing import Any
 
 from rich.console import Console
 
-from components.ingest.uri import absolute_sources
 from components.shared.runtime import InputError
 from pipelines import embedded_stack
 from pipelines.progress import EventFile, Timeline, display
@@ -65,15 +64,6 @@ class FinishedRun:
 
     folder: Path
     summary: dict[str, Any]
-
-
-def local_data_uri(data_uri: str) -> str:
-    """Return a data URI that holds in any working directory: paths made absolute, other sources as they are.
-
-    Raises:
-        InputError: A path does not exist, or a source is wrongly written.
-    """
-    return absolute_sources(data_uri)
 
 
 def run_locally(

@@ -31,7 +31,8 @@ def run_local(
     input was wrong; 130 interrupted.
     """
     with reporting_errors(debug):
-        from pipelines.local import TRAINING_GRAPH, local_data_uri, run_locally
+        from components.ingest.uri import absolute_sources
+        from pipelines.local import TRAINING_GRAPH, run_locally
         from pipelines.results import show_results
         from pipelines.run_config import check_networks, load_run_config
 
@@ -39,7 +40,7 @@ def run_local(
         fixed = [f"cache={json.dumps(str(workdir.resolve() / 'cache'))}", "cluster.retries=0"]
         chosen = [f"data_uri={json.dumps(data)}"] if data is not None else []
         config = load_run_config(params, [*(override or []), *chosen, *fixed])
-        config = config.model_copy(update={"data_uri": local_data_uri(config.data_uri)})
+        config = config.model_copy(update={"data_uri": absolute_sources(config.data_uri)})
         check_networks(config)
         console = Console()
         run = run_locally(workdir, config.experiment, config.model_dump_json(), TRAINING_GRAPH, console)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from components.ingest.uri import absolute_sources
 from components.shared.runtime import InputError
 from pipelines.embedded_stack import locked
-from pipelines.local import local_data_uri
 
 TOY = Path(__file__).parent / "toy_graph.py"
 
@@ -131,8 +131,8 @@ def test_data_paths_hold_in_any_working_directory(tmp_path: Path, monkeypatch: p
     (tmp_path / "tiles").mkdir()
     (tmp_path / "tiles.zip").touch()
     monkeypatch.chdir(tmp_path)
-    assert local_data_uri("tiles") == str(tmp_path / "tiles")
-    assert local_data_uri("synthetic://?images=5") == "synthetic://?images=5"
-    assert local_data_uri("tiles,tiles.zip?source=b") == f"{tmp_path}/tiles,{tmp_path}/tiles.zip?source=b"
+    assert absolute_sources("tiles") == str(tmp_path / "tiles")
+    assert absolute_sources("synthetic://?images=5") == "synthetic://?images=5"
+    assert absolute_sources("tiles,tiles.zip?source=b") == f"{tmp_path}/tiles,{tmp_path}/tiles.zip?source=b"
     with pytest.raises(InputError, match="nowhere does not exist"):
-        local_data_uri("nowhere")
+        absolute_sources("nowhere")
