@@ -2,13 +2,7 @@
 
 import contextlib
 import os
-import secrets
-import shutil
-import signal
-import socket
-import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,34 +10,22 @@ from pathlib import Path
 import pytest
 
 from components.shared.storage import Store
-
-BUCKET = "crack"
+from pipelines.embedded_stack import (
+    BUCKET,
+    LOOPBACK,
+    MLFLOW_ARTIFACTS,
+    embedded_stack,
+    free_port,
+    guarded,
+    wait_for_port,
+)
 
 
 @pytest.fixture(scope="session")
 def s3_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """An S3 server on a free loopback port; yields the AWS_* environment that reaches it."""
-    root = tmp_path_factory.mktemp("s3")
-    (root / BUCKET).mkdir()
-    port = _free_port()
-    access, secret = secrets.token_hex(10), secrets.token_hex(20)
-    rclone = shutil.which("rclone", path=str(Path(sys.executable).parent)) or shutil.which("rclone")
-    assert rclone, "rclone is missing: install the project with its cli extra"
-    command = [rclone, "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key", f"{access},{secret}"]
-    server = subprocess.Popen(
-        [*command, "--config", "", str(root)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        _wait_for(port, server)
-        yield {
-            "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}",
-            "AWS_ACCESS_KEY_ID": access,
-            "AWS_SECRET_ACCESS_KEY": secret,
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
-    finally:
-        server.terminate()
-        server.wait(10)
+    """The S3 server of the local run on a free loopback port; yields the AWS_* environment that reaches it."""
+    with embedded_stack(tmp_path_factory.mktemp("stack")) as environment:
+        yield {name: value for name, value in environment.items() if name.startswith("AWS_")}
 
 
 @pytest.fixture
@@ -72,29 +54,15 @@ def mlflow_environment(
 @contextlib.contextmanager
 def mlflow_server(folder: Path, environment: dict[str, str], *options: str) -> Iterator[str]:
     """Serve MLflow from a folder with further environment and options; yields its URI."""
-    port = _free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    stores = [
-        "--backend-store-uri",
-        f"sqlite:///{folder}/mlflow.db",
-        "--default-artifact-root",
-        f"s3://{BUCKET}/mlflow",
-    ]
-    with open(folder / "log", "wb") as log:
-        server = subprocess.Popen(
-            [*command, *stores, "--no-serve-artifacts", *options],
-            # its job workers take seconds to start, and nothing here uses them
-            env={**os.environ, **environment, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # its workers end with it
-        )
-    try:
-        _wait_for(port, server)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(20)
+    port, log = free_port(), folder / "log"
+    command = [sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(port), "--workers", "1"]
+    stores = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
+    stores += ["--default-artifact-root", MLFLOW_ARTIFACTS, "--no-serve-artifacts"]
+    # its job workers take seconds to start, and nothing here uses them
+    told = {**os.environ, **environment, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with guarded([*command, *stores, *options], log, told) as server:
+        wait_for_port(port, server, log)
+        yield f"http://{LOOPBACK}:{port}"
 
 
 @pytest.fixture(scope="session")
@@ -104,20 +72,3 @@ def real_data() -> Path:
     if not root.is_dir():
         pytest.skip(f"real data sets are not at {root}")
     return root
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _wait_for(port: int, server: subprocess.Popen) -> None:
-    for _ in range(1200):
-        if server.poll() is not None:
-            raise RuntimeError(f"{server.args[:3]} ended with code {server.returncode}")
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise RuntimeError(f"{server.args[:3]} did not open its port within 60 s")

@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 import cv2
+import pandas as pd
 import pytest
+from playwright.sync_api import Browser, Page
+from sklearn.metrics import accuracy_score, roc_auc_score
 
 from components.ingest.synthetic import draw_dataset
 
@@ -39,6 +42,10 @@ def small(workdir: Path, *more: str) -> subprocess.CompletedProcess[str]:
     return crack_pipeline("run-local", workdir, "--data", "synthetic://?images=240&seed=4&size=64", *settings)
 
 
+def _artifacts(workdir: Path, name: str) -> list[Path]:
+    return sorted((workdir / "report.html").resolve().parent.glob(f"artifacts/*/{name}"))
+
+
 @pytest.fixture(scope="module")
 def first(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run") / "workdir"
@@ -53,8 +60,6 @@ def test_a_run_ends_with_a_registered_model_and_a_report(first):
     assert summary["model"] == {"name": "crack-classifier", "version": "1", "alias": "challenger"}
     assert len(summary["dataset_digest"]) == 64
     for candidate in summary["candidates"].values():
-        assert 0 <= candidate["test"]["accuracy"] <= 1
-        assert 0 <= candidate["robustness"]["auroc"] <= 1
         assert candidate["verdict"][0]["name"] == "accuracy"
     assert f"winner: {summary['winner']}, registered as crack-classifier version 1" in run.stdout
     report = (workdir / "report.html").read_text()
@@ -62,6 +67,68 @@ def test_a_run_ends_with_a_registered_model_and_a_report(first):
         assert heading in report
     assert 'src="http' not in report
     assert "Traceback" not in (workdir / "run.log").read_text()
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_summary_tells_what_the_networks_answered(first, number):
+    workdir, _, summary = first
+    answers = pd.read_parquet(_artifacts(workdir, "predict*/predictions/predictions.parquet")[number])
+    answers = answers[(answers["condition"] == "after") & (answers["corruption"] == "clean")]
+    test, robustness = (answers[answers["split"] == split] for split in ("test", "robustness"))
+    measured = (
+        accuracy_score(test["label"], test["p_crack"] >= 0.5),
+        roc_auc_score(robustness["label"], robustness["p_crack"]),
+    )
+    told = [(found["test"]["accuracy"], found["robustness"]["auroc"]) for found in summary["candidates"].values()]
+    assert pytest.approx(measured) in told
+
+
+def open_page(browser: Browser, path: Path, width: int) -> tuple[Page, list[str]]:
+    """Open a page; also returns what went wrong and what it asked the network for."""
+    page, complaints = browser.new_page(viewport={"width": width, "height": 900}), []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
+        "request",
+        lambda request: None if request.url.startswith(("file:", "data:")) else complaints.append(request.url),
+    )
+    page.goto(path.resolve().as_uri())
+    return page, complaints
+
+
+@pytest.mark.parametrize("width", [390, 1280], ids=["phone", "desk"])
+def test_the_report_is_whole_and_fits_the_window(first, browser, width):
+    page, complaints = open_page(browser, first[0] / "report.html", width)
+    pictures = page.evaluate("""async () => {
+        const pictures = [...document.images];
+        pictures.forEach(picture => { picture.loading = 'eager'; });
+        await Promise.all(pictures.map(picture => picture.decode()));
+        return pictures.map(picture => picture.naturalWidth > 1 && picture.alt !== '');
+    }""")
+    assert len(pictures) > 20
+    assert all(pictures)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width  # wide tables scroll inside themselves
+    broken = "[...document.querySelectorAll('a[href^=\"#\"]')].filter(a => !document.querySelector(a.hash)).length"
+    assert page.evaluate(broken) == 0
+    assert complaints == []
+
+
+def test_the_galleries_filters_show_what_they_say(first, browser):
+    page, _ = open_page(browser, first[0] / "report.html", 1280)
+    galleries = page.locator(".gallery")
+    assert galleries.count() == 2
+    for gallery in galleries.all():
+        images = gallery.locator("figure")
+        everything = images.count()
+        assert sum(image.is_visible() for image in images.all()) == everything > 0
+        counted = 0
+        for verdict in ("right", "wrong"):
+            gallery.get_by_label(verdict, exact=True).check()
+            shown = [image for image in images.all() if image.is_visible()]
+            assert all(verdict in image.get_attribute("class").split() for image in shown)
+            assert gallery.locator(".nothing").is_visible() == (not shown)
+            counted += len(shown)
+        assert counted == everything
 
 
 def test_every_step_ran_once_and_its_seconds_are_told(first):
