@@ -14,7 +14,7 @@ from pipelines.run_config import RunConfig
 S3_KEYS = ("AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 MLFLOW_KEYS = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 NOTIFY_KEYS = ("NOTIFY_WEBHOOK_URL",)
-MLFLOW_STEPS = frozenset({"champion", "train", "gate", "register", "notify", "collect", "check"})
+MLFLOW_STEPS = frozenset({"champion", "train", "gate", "register", "report", "notify", "collect", "check"})
 NOT_REPEATED = frozenset({"notify"})  # a message sent twice is worse than none; it tries again by itself
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 KFP_LABEL = "crack-pipeline/reaches-kfp"  # the namespace's mutating policy gives such a pod a token for KFP's API

@@ -24,7 +24,7 @@ def report(
     third: dsl.Input[dsl.Artifact] = None,
     fourth: dsl.Input[dsl.Artifact] = None,
 ):
-    """Write the run's report: one page for people, one summary for programs.
+    """Write the run's report: one page for people, one summary for programs; MLflow keeps both with the job's run.
 
     Args:
         manifest: The data set version's manifest.
@@ -48,9 +48,10 @@ def report(
     """
     from components.report.config import ReportConfig
     from components.report.document import write_report
-    from components.report.findings import Run, read_findings
+    from components.report.findings import Run, outcome, read_findings
     from components.shared.manifest import read_manifest
     from components.shared.runtime import step
+    from components.shared.tracking import log_report
 
     parsed = ReportConfig.model_validate_json(config)
     with step("report", job, parsed.store):
@@ -59,4 +60,5 @@ def report(
         dossiers = [dossier.path for dossier in (first, second, third, fourth) if dossier]
         findings = read_findings(run, dossiers, choice.path, registration)
         pages = {"Data": data_page.path, "Split": split_page.path}
-        write_report(findings, pages, parsed.title, page.path, summary.path)
+        texts = write_report(findings, pages, parsed.title, page.path, summary.path)
+        log_report(parsed.experiment, job, texts, outcome(findings))

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from components.report.findings import Candidate, Findings, headline, summarise
+from components.report.findings import Candidate, Findings, outcome, summarise
 from components.shared.measurements import Measurement
 from components.shared.page import Badge, Page, main_of
 
@@ -26,8 +26,8 @@ SECTIONS = {
 
 def write_report(
     findings: Findings, pages: Mapping[str, str | Path], title: str, page_path: str | Path, summary_path: str | Path
-) -> None:
-    """Write report.html and summary.json.
+) -> dict[str, str]:
+    """Write the page and the summary, and return them as `report.html` and `summary.json`.
 
     Args:
         findings: What the run found.
@@ -45,13 +45,13 @@ def write_report(
         _embed(page, heading, path, level=2)
     _facts(page, findings)
     page.write(page_path)
-    Path(summary_path).write_text(json.dumps(summarise(findings), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    summary = json.dumps(summarise(findings), indent=2, allow_nan=False) + "\n"
+    Path(summary_path).write_text(summary, encoding="utf-8")
+    return {"report.html": Path(page_path).read_text(encoding="utf-8"), "summary.json": summary}
 
 
 def _outcome(page: Page, findings: Findings) -> None:
-    note = f"\n\n{findings.run.note}" if findings.run.note else ""
-    outcome = f"{headline(findings)}\n\n{findings.choice['reasoning']}{note}"
-    page.callout(outcome, passed=findings.registration["registered"])
+    page.callout(outcome(findings), passed=findings.registration["registered"])
     rows = [
         [candidate.name, *(_shown(candidate.measured(name, split)) for _, name, split in COLUMNS), _badge(candidate)]
         for candidate in findings.candidates

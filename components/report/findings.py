@@ -91,6 +91,11 @@ def headline(findings: Findings) -> str:
     return f"{winner} was selected but not registered"
 
 
+def outcome(findings: Findings) -> str:
+    """The outcome, the reason for it and the person's own sentence, Markdown."""
+    return "\n\n".join(filter(None, (headline(findings), findings.choice["reasoning"], findings.run.note)))
+
+
 def summarise(findings: Findings) -> dict[str, Any]:
     """The outcome for programs.
 

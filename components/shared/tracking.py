@@ -13,7 +13,7 @@ from typing import Any
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 
 from components.shared.runtime import InputError
 
@@ -149,6 +149,14 @@ def log_dossier(
         tags=[RunTag(key, value) for key, value in tags.items()],
     )
     client().log_artifacts(run_id, str(dossier), "dossier")
+
+
+def log_report(experiment: str, job: str, documents: Mapping[str, str], outcome: str) -> None:
+    """Keep documents (file name -> text) with the job's run, and its outcome, Markdown, as the run's description."""
+    run_id = job_run(experiment, job)
+    for name, text in documents.items():
+        client().log_text(run_id, text, name)
+    set_tags(run_id, {MLFLOW_RUN_NOTE: outcome})
 
 
 def version_by_alias(name: str, alias: str) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from kfp import dsl, local
+from mlflow.tracking import MlflowClient
 
 from components.notify.component import notify
 from components.notify.config import NotifyConfig
@@ -92,7 +93,14 @@ def posted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict]]:
     server.server_close()
 
 
-def test_the_report_is_written_from_two_of_four_slots(root: Path, s3: str) -> None:
+def test_the_report_is_written_from_two_of_four_slots_and_kept_in_mlflow(
+    root: Path, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracking = f"sqlite:///{root.parent}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking)
+    client = MlflowClient(tracking)
+    experiment = client.create_experiment("crack-training", artifact_location=f"{s3}/mlflow")
+
     @dsl.pipeline(name="reporting")
     def reporting():
         found = draw_findings()
@@ -121,6 +129,11 @@ def test_the_report_is_written_from_two_of_four_slots(root: Path, s3: str) -> No
     page = (outputs / "page").read_text()
     assert "No candidate passed" in page
     assert "a &quot;note&quot; &amp; more" in page
+    (run,) = client.search_runs([experiment])
+    assert run.data.tags["mlflow.note.content"] == "\n\n".join(
+        ("No candidate passed; nothing was registered", "Nobody passed.", 'a "note" & more')
+    )
+    assert Path(client.download_artifacts(run.info.run_id, "report.html")).read_text() == page
 
 
 def test_a_failing_step_and_its_cause_reach_the_webhook(root: Path, s3: str, posted: list[dict]) -> None:

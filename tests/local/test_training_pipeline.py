@@ -155,6 +155,7 @@ def test_mlflow_holds_both_candidates_under_one_run(first):
         assert len(client.get_metric_history(run.info.run_id, "val_loss")) == 8
         assert run.info.status == "FINISHED"
     assert parent.info.status == "FINISHED"
+    assert summary["reasoning"] in parent.data.tags["mlflow.note.content"]
     version = client.get_model_version_by_alias("crack-classifier", "challenger")
     assert version.tags["crack.dataset"] == summary["dataset_digest"]
 

@@ -146,7 +146,7 @@ def test_every_step_runs_as_a_numbered_user_that_is_not_root(executors):
 def test_a_step_has_its_own_secrets_and_no_others(executors):
     for name, executor in executors.items():
         expected = {"crack-s3"}
-        if executor.step in {"champion", "train", "gate", "register", "notify", "collect", "check"}:
+        if executor.step in {"champion", "train", "gate", "register", "report", "notify", "collect", "check"}:
             expected.add("crack-mlflow")
         if executor.step == "notify":
             expected.add("crack-notify")
