@@ -12,8 +12,10 @@ PORT ?= 5000
 .PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' $(MAKEFILE_LIST))
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^### / {print "\n" substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' \
+	  $(MAKEFILE_LIST)
 
+### On this machine
 setup: $(READY) ## Make .venv with everything in images/dev.lock (PYTHON=python3.12 chooses the interpreter)
 
 # uv itself is taken from the lock too, by its hash
@@ -37,6 +39,14 @@ run: $(READY) ## Run the whole pipeline here (DATA=folder PARAMS=file WORKDIR=fo
 	@$(BIN)/crack-pipeline run-local --params '$(PARAMS)' --workdir '$(WORKDIR)' \
 	  $(if $(DATA),--data '$(DATA)') $(foreach setting,$(SET),--set '$(setting)')
 
+mlflow-ui: $(READY) ## Browse the local runs in MLflow (WORKDIR=folder PORT=5000)
+	@$(BIN)/crack-pipeline mlflow-ui --workdir '$(WORKDIR)' --port '$(PORT)'
+
+clean: ## Remove build output and caches; the workdir and .venv stay
+	rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+### Code
 # two at once, each on one thread; whole files in their order, so that the long local runs start first
 test: check ## Run every check and test: lint, types, architecture, unit, component, compile, local end to end
 	OMP_NUM_THREADS=1 $(BIN)/pytest --quiet --numprocesses 2 --dist loadfile --no-loadscope-reorder
@@ -54,6 +64,14 @@ format: $(READY) ## Put the code into its format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --generate-hashes --python-version 3.11 --no-emit-index-url \
+  --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
+lock: $(READY) ## Write images/*.lock anew (UPGRADE=1 takes newer versions)
+	$(LOCK) --extra gpu --extra cli --extra dev --output-file images/dev.lock
+	$(LOCK) --constraint images/dev.lock --output-file images/cpu.lock
+	$(LOCK) --extra gpu --constraint images/dev.lock --output-file images/gpu.lock
+
+### On a cluster
 compile: $(READY) ## Compile the pipeline for a cluster into build/ (PARAMS=file; ALLOW_TAGS=1 before images were pushed)
 	$(BIN)/crack-pipeline compile --params '$(PARAMS)' --output build/crack-training.yaml $(if $(ALLOW_TAGS),--allow-tags)
 
@@ -93,13 +111,7 @@ $(CHECKOV): # pins other versions than ours, hence an environment of its own
 test-manifests: $(READY) $(CHECKOV) ## Render, validate and check the Kubernetes manifests (needs kubectl 1.27 or newer)
 	CHECKOV=$(CHECKOV) $(BIN)/pytest --quiet tests/manifests
 
-LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --generate-hashes --python-version 3.11 --no-emit-index-url \
-  --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
-lock: $(READY) ## Write images/*.lock anew (UPGRADE=1 takes newer versions)
-	$(LOCK) --extra gpu --extra cli --extra dev --output-file images/dev.lock
-	$(LOCK) --constraint images/dev.lock --output-file images/cpu.lock
-	$(LOCK) --extra gpu --constraint images/dev.lock --output-file images/gpu.lock
-
+### Measurements
 bench-train: $(READY) ## Training speed beside the device's ceiling and timm's loader, as ratios
 	@$(BIN)/python tests/bench/bench_train.py
 
@@ -118,12 +130,10 @@ bench-data: $(READY) ## Near duplicates, speed and memory of ingestion, beside r
 fuzz: $(READY) ## Feed thousands of damaged files and checkpoints to what reads them (minutes)
 	@for script in tests/bench/fuzz_*.py; do $(BIN)/python "$$script" || exit 1; done
 
+### Models
 drift-check: $(READY) ## Hold production images against the workdir's champion (IMAGES=folder WORKDIR=folder)
 	@$(BIN)/crack-pipeline drift-check --images '$(IMAGES)' --params '$(PARAMS)' --workdir '$(WORKDIR)' \
 	  $(foreach setting,$(SET),--set '$(setting)')
-
-mlflow-ui: $(READY) ## Browse the local runs in MLflow (WORKDIR=folder PORT=5000)
-	@$(BIN)/crack-pipeline mlflow-ui --workdir '$(WORKDIR)' --port '$(PORT)'
 
 # the registry of MLFLOW_TRACKING_URI where that is set, else the workdir's
 AT = $(if $(MLFLOW_TRACKING_URI),,--workdir '$(WORKDIR)')
@@ -144,7 +154,3 @@ registry-import: $(READY) ## Restore it into a registry that has none (FILE=regi
 
 gc: $(READY) ## List what the store holds in vain (DAYS=30 DELETE=1 PARAMS=file, or the workdir's)
 	@$(BIN)/crack-pipeline gc --params '$(PARAMS)' $(if $(DAYS),--days '$(DAYS)') $(if $(DELETE),--delete) $(AT)
-
-clean: ## Remove build output and caches; the workdir and .venv stay
-	rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
-	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

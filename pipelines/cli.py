@@ -2,32 +2,14 @@
 
 import typer
 
-from pipelines.commands import (
-    cluster,
-    data,
-    doctor,
-    drift,
-    gc,
-    local,
-    predict,
-    registry,
-    submit,
-    weights,
-)
+from pipelines.commands import cluster, data, doctor, drift, gc, local, predict, registry, submit, weights
 
 # In the order in which `--help` lists them.
-FAMILIES = (
-    local,
-    data,
-    weights,
-    predict,
-    drift,
-    registry,
-    gc,
-    cluster,
-    submit,
-    doctor,
-)
+PANELS = {
+    "On this machine": (local, data, weights),
+    "Models": (predict, drift, registry, gc),
+    "On a cluster": (cluster, submit, doctor),
+}
 
 app = typer.Typer(
     help="Concrete-crack classification on Kubeflow Pipelines.",
@@ -35,8 +17,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for family in FAMILIES:
-    app.add_typer(family.commands)
+for panel, families in PANELS.items():
+    for family in families:
+        for command in (*family.commands.registered_commands, *family.commands.registered_groups):
+            command.rich_help_panel = panel
+        app.add_typer(family.commands)
 
 
 def main() -> None:
