@@ -68,7 +68,7 @@ def train_candidate(
     return {
         "val_loss": best["val_loss"],
         "val_accuracy": best["val_accuracy"],
-        "images_per_second": best["images_per_second"],
+        "images_per_second": record["images"] / record["training_seconds"],
         "training_seconds": record["training_seconds"],
     }
 

@@ -166,16 +166,20 @@ class Loop:
         if sums is None:
             return
         loss, right = self._summed(sums).tolist()
-        images = len(self.task.val)
+        images, seen = len(self.task.val), self.interval * self.config.batch_size
+        last = self.record.history[-1] if self.record.history else {"training_seconds": 0.0, "wait_seconds": 0.0}
+        seconds = self.record.training_seconds - last["training_seconds"]
         point = {
             "step": self.step,
             "time": time.time(),
-            "train_loss": float(self._summed(self.loss_sum)) / (self.interval * self.config.batch_size),
+            "train_loss": float(self._summed(self.loss_sum)) / seen,
             "val_loss": loss / images,
             "val_accuracy": right / images,
             "learning_rate": learning_rate(self.config, self.step - 1, self.record.steps),
-            "images_per_second": self.record.images_per_second,
-            "data_wait_share": self.record.data_wait_share,
+            "images_per_second": seen / seconds,
+            "data_wait_share": (self.record.wait_seconds - last["wait_seconds"]) / seconds,
+            "training_seconds": self.record.training_seconds,
+            "wait_seconds": self.record.wait_seconds,
         }
         if not math.isfinite(point["val_loss"]):
             raise InputError(
@@ -196,8 +200,7 @@ class Loop:
     def _over_validation(self, network: Network, stop: StopSignal) -> torch.Tensor | None:
         """Return loss and right answers on this device's share, summed, (2,) float64.
 
-        None where SIGTERM came: it is made up for when the training is taken up again. Several devices would have to
-        agree on that, and do not stop.
+        None where SIGTERM came, which a device alone may heed: the next start makes up for it.
         """
         sums = torch.zeros(2, dtype=torch.float64, device=self.fabric.device)
         with torch.inference_mode(), self.fabric.autocast():

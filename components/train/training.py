@@ -100,12 +100,12 @@ def _pass_on(*_: Any) -> None:
 
 def _original(error: ProcessRaisedException) -> Exception:
     """The error that ended a process, of which its traceback alone comes through."""
-    last = str(error).rpartition("Traceback (most recent call last):\n")[2]
+    last = str(error).rpartition("Traceback (most recent call last):\n")[2].rstrip()
     found = re.search(r"^([\w.]+)(?:: (.*))?\Z", last, re.MULTILINE | re.DOTALL)  # behind the indented frames
     if found is None:
         return error
     ours = {kind.__name__: kind for kind in (PreemptedError, InputError)}.get(found[1].rpartition(".")[2])
-    return ours(found[2].strip()) if ours else RuntimeError(found[0].strip())
+    return ours(found[2]) if ours else RuntimeError(found[0])
 
 
 def _run(fabric: Fabric, record: TrainingRecord, task: Task, interval: int, folder: Path) -> TrainingRecord:
