@@ -1,7 +1,6 @@
 """Tiles as PyTorch sees them: uint8 tensors; the network normalises them on its own device (see model.py)."""
 
 import atexit
-import os
 import signal
 from collections.abc import Iterator
 from multiprocessing import active_children
@@ -129,11 +128,14 @@ def loader(
     Args:
         dataset: What to read.
         batches: Order and augmentation; or a batch's size, for every item once, in order.
-        workers: Decoding processes; None takes this device's share of the processors less one, up to 16.
+        workers: Decoding processes; None takes this device's share of the processors less one, up to 16. What a
+            container may use counts, not what the machine has.
         devices: Devices that share the processors.
     """
-    if workers is None:  # one processor stays with the network
-        workers = max(1, min(16, len(os.sched_getaffinity(0)) // devices - 1))
+    if workers is None:
+        from joblib import cpu_count  # late: a registered model carries this file, and decodes without joblib
+
+        workers = max(1, min(16, cpu_count() // devices - 1))  # one processor stays with the network
     if isinstance(batches, int) and len(dataset) < 4 * batches:
         workers = 0  # starting processes would take longer than the work
     return DataLoader(
@@ -145,7 +147,7 @@ def loader(
         worker_init_fn=_outlive_sigterm,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
-        prefetch_factor=4 if workers else None,
+        prefetch_factor=2 if workers else None,  # they lie in /dev/shm
     )
 
 

@@ -74,15 +74,16 @@ class Network(nn.Module):
         return self.backbone(self.normalise(images))
 
     @property
-    def head(self) -> nn.Module:
-        """The last layer, from pooled features to logits."""
-        return self.backbone.get_classifier()
+    def heads(self) -> list[nn.Module]:
+        """The last layers, from pooled features to logits: one, or several whose logits the network averages."""
+        found = self.backbone.get_classifier()
+        return list(found) if isinstance(found, tuple | nn.ModuleList) else [found]
 
     def logits_and_embeddings(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return logits (N, 2) and the pooled features (N, D) that the last layer sees, from one pass."""
-        features = self.backbone.forward_features(self.normalise(images))
-        pooled = self.backbone.forward_head(features, pre_logits=True)
-        return self.head(pooled), pooled
+        """Return logits (N, 2) and the pooled features (N, D) that the (first) last layer sees, from one pass."""
+        seen: list[torch.Tensor] = []
+        with self.heads[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(1))):
+            return self(images), seen[0]
 
 
 def describe(
@@ -159,7 +160,7 @@ def _create_pretrained(info: ModelInfo, options: dict, path: Path) -> Any:
         backbone = _create(info, options | {"pretrained": True, "pretrained_cfg_overlay": source})
     except (OSError, RuntimeError, KeyError, ValueError, UnpicklingError) as error:
         raise InputError(f"{refusal}: {str(error).splitlines()[0]}") from error
-    head = {id(parameter) for parameter in backbone.get_classifier().parameters()}
+    head = {id(parameter) for head in Network(backbone, info).heads for parameter in head.parameters()}
     # where the head is new, timm leaves whatever the file lacks at its random start, without an error
     random = dict(_create(info, options).named_parameters())
     for name, parameter in backbone.named_parameters():

@@ -6,8 +6,10 @@ KFP's own cache cannot do this: its key is fixed when the pipeline is compiled, 
 at run time.
 """
 
+import ast
 import json
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +17,47 @@ from components.shared.runtime import digest, emit, log
 from components.shared.storage import Store, file_digest
 
 MARKER = "done.json"
+# What computes results, and may do it otherwise in another version.
+_PACKAGES = ("albumentations", "grad-cam", "numpy", "opencv-python-headless", "shap", "timm", "torch")
 
 
 def run_key(code_of: str, *parts: Any) -> str:
     """Name a piece of work by everything that decides its result.
 
     Args:
-        code_of: Step folder whose code does the work; its sources and those of `shared` are part of the key.
+        code_of: Step folder whose code does the work. Part of the key are its sources, those that they import, and the
+            versions of the packages that compute.
         parts: Digests, seed and `StepConfig.identity()`; JSON values.
     """
-    root = Path(__file__).parents[1]
-    sources = sorted([*(root / code_of).glob("*.py"), *(root / "shared").glob("*.py")])
-    code = [(path.relative_to(root).as_posix(), path.read_text()) for path in sources]
-    return digest(code, *parts)
+    return digest(_sources(code_of), {name: _version(name) for name in _PACKAGES}, *parts)
+
+
+def _sources(step: str) -> dict[str, str]:
+    """Content by name of a step's files and of those of `components` that they import, directly or not."""
+    root = Path(__file__).parents[2]
+    sources: dict[str, str] = {}
+    pending = list((root / "components" / step).glob("*.py"))
+    while pending:
+        path = pending.pop()
+        name = path.relative_to(root).as_posix()
+        if name not in sources and path.is_file():
+            sources[name] = path.read_text()
+            pending += [root / f"{module.replace('.', '/')}.py" for module in _imported(sources[name])]
+    return sources
+
+
+def _imported(source: str) -> list[str]:
+    """Names of what a file imports from `components`: modules, and things in modules."""
+    statements = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
+    ours = [(node.module, node.names) for node in statements if node.module and node.module.startswith("components.")]
+    return [name for module, names in ours for name in (module, *(f"{module}.{alias.name}" for alias in names))]
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def reuse(store: Store, key: str, folder: Path, produce: Callable[[Path], None]) -> bool:

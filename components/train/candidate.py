@@ -16,6 +16,7 @@ from components.shared.shards import fetch
 from components.shared.storage import Store
 from components.shared.weights import known_digest
 from components.train.config import TrainConfig
+from components.train.recipe import rehearse
 from components.train.recording import record_end, record_start, watching_the_machine
 from components.train.task import Task
 
@@ -50,6 +51,7 @@ def train_candidate(
     record_start(run_id, config, seed, manifest, {name: len(rows) for name, rows in parts.items()})
 
     def produce(folder: Path) -> None:
+        rehearse(info, config)
         tiles = fetch(store, manifest.digest, config.cache, config.cache_size)
         with watching_the_machine(run_id):
             _train(Task(info, parts["train"], parts["val"], tiles, config, seed, key, run_id), folder)
@@ -66,7 +68,7 @@ def train_candidate(
     return {
         "val_loss": best["val_loss"],
         "val_accuracy": best["val_accuracy"],
-        "images_per_second": best["images_per_second"],
+        "images_per_second": record["images"] / record["training_seconds"],
         "training_seconds": record["training_seconds"],
     }
 

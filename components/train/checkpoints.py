@@ -21,6 +21,7 @@ from components.shared.storage import Store, file_digest
 
 FORMAT = 1
 KEPT = 2  # the newest, and the one before it, should the newest turn out damaged
+PASSED_ON = signal.SIGUSR1
 _NAME = re.compile(r"(\d{9})-([0-9a-f]{64})\.pt")
 
 
@@ -113,15 +114,24 @@ def _copied(value: Any) -> Any:
 
 
 class StopSignal:
-    """Whether SIGTERM has come; a second one ends the process at once."""
+    """Whether SIGTERM has come; a second one ends the process at once.
 
-    def __init__(self) -> None:
+    One of several processes listens to `PASSED_ON` instead, which the process that started them sends: a SIGTERM to the
+    whole group reaches them too, and would be the second one.
+
+    Args:
+        passed_on: Whether this is one of several processes.
+    """
+
+    def __init__(self, passed_on: bool) -> None:
         self.came = False
+        self._number = PASSED_ON if passed_on else signal.SIGTERM
 
     @contextmanager
     def watched(self) -> Iterator["StopSignal"]:
-        """Note SIGTERM instead of dying of it."""
-        before = signal.signal(signal.SIGTERM, self._note)
+        """Note the signal instead of dying of it."""
+        before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(self._number, self._note)
         try:
             yield self
         finally:

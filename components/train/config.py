@@ -54,7 +54,10 @@ class TrainConfig(StepConfig):
         default="auto", description="GPUs to train on, or processes on a CPU; auto: every GPU, or one process"
     )
     deterministic: bool = Field(default=False, description="only algorithms that repeat bit by bit, on a GPU too")
-    compile: bool = Field(default=False, description="torch.compile: minutes at the start, faster steps after it")
+    compile: bool = Field(
+        default=False,
+        description="torch.compile: minutes at the start, faster steps after it; the container image must have gcc",
+    )
     workers: int | None = Field(
         default=None, ge=0, description="decoding processes of a device; None: its processors less one, at most 16"
     )

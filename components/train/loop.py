@@ -21,11 +21,11 @@ from torch.nn import functional as F
 
 from components.shared.checkpoint import save_network
 from components.shared.dataset import TileDataset, TrainingBatches, loader
-from components.shared.model import build_network
+from components.shared.model import Network, build_network
 from components.shared.runtime import InputError, log, progress
 from components.shared.transforms import build_augmentation
 from components.train.checkpoints import Checkpoints, PreemptedError, StopSignal
-from components.train.recipe import Loss, freeze, make_optimizer, set_rate, set_training
+from components.train.recipe import Loss, freeze, learning_rate, make_optimizer, set_rate, set_training
 from components.train.recording import record_point
 from components.train.task import Task, TrainingRecord
 
@@ -74,21 +74,14 @@ class Loop:
 
     def _load_data(self, labels: np.ndarray) -> None:
         task, share = self.task, (self.fabric.global_rank, self.fabric.world_size)
-        size, workers = task.info.input_size, self.config.workers
-        batches = TrainingBatches(
-            labels,
-            self.config.batch_size,
-            self.record.steps,
-            task.seed,
-            self.step,
-            self.config.class_balance == "sampling",
-            share,
-        )
+        size, workers, batch = task.info.input_size, self.config.workers, self.config.batch_size
+        balanced = self.config.class_balance == "sampling"
+        batches = TrainingBatches(labels, batch, self.record.steps, task.seed, self.step, balanced, share)
         augmented = TileDataset(task.train, task.tiles, size, build_augmentation(self.config.augment))
         self.batches = loader(augmented, batches, workers, share[1])
         plain = TileDataset(task.val.iloc[share[0] :: share[1]], task.tiles, size)  # each image on one device only
-        size = max(1, 4 * self.config.batch_size // (share[1] * self.record.parts))  # without gradients, more fit
-        self.val = loader(plain, size, workers, share[1])
+        part = max(1, batch // (share[1] * self.record.parts))  # what fits with gradients fits without
+        self.val = loader(plain, part, workers, share[1])
 
     def run(self) -> None:
         """Train to the end.
@@ -97,10 +90,13 @@ class Loop:
             PreemptedError: SIGTERM came; what was done is kept.
         """
         set_training(self.network)
-        with StopSignal().watched() as stop:
+        with StopSignal(passed_on=self.fabric.world_size > 1).watched() as stop:
             batches, kept_at = iter(self.batches), time.monotonic()
-            while self.step < self.record.steps and not self._hopeless():
-                self.advance(batches)
+            while not self._finished():
+                if self._due():
+                    self._validate(stop)
+                else:
+                    self.advance(batches)
                 if self.kept and (stop.came or time.monotonic() - kept_at > 60 * self.config.checkpoint_minutes):
                     self.kept.save(self.step, self.state())
                     kept_at = time.monotonic()
@@ -110,29 +106,33 @@ class Loop:
         if self.kept:
             self.kept.wait()
 
-    def _hopeless(self) -> bool:
-        """Whether the last validations brought nothing better, so that the training stops early."""
+    def _finished(self) -> bool:
+        """Whether all steps are done and validated, or the last validations brought nothing better."""
         fruitless = (self.step - self.record.best_step) // self.interval
-        return self.config.patience is not None and bool(self.best) and fruitless >= self.config.patience
+        hopeless = self.config.patience is not None and bool(self.best) and fruitless >= self.config.patience
+        return not self._due() and (hopeless or self.step >= self.record.steps)
+
+    def _due(self) -> bool:
+        """Whether the weights, as they are now, are to be validated."""
+        validated = self.record.history[-1]["step"] if self.record.history else 0
+        return self.step % self.interval == 0 and self.step > validated
 
     def advance(self, batches: Iterator) -> None:
-        """One step, and the validation after it where one is due."""
+        """One step."""
         started = time.perf_counter()
         images, labels = next(batches)
         self.record.wait_seconds += time.perf_counter() - started
-        rate = self.train_on(images, labels)
-        due = self.step % self.interval == 0
-        train_loss = self._mean_loss() if due else math.nan  # waits for the device, so that the clock tells the truth
+        self.train_on(images, labels)
+        if self._due():
+            self.loss_sum.item()  # waits for the device, so that the clock tells the truth
         self.record.training_seconds += time.perf_counter() - started
         self.record.images += self.config.batch_size
-        if due:
-            self._validate(train_loss, rate)
         if self.step % 5 == 0 or self.step == self.record.steps:
             self._tell()
 
-    def train_on(self, images: torch.Tensor, labels: torch.Tensor) -> float:
-        """One optimiser step on this device's share of a batch, in as many parts as memory asks for; the rate used."""
-        rate = set_rate(self.optimizer, self.config, self.step, self.record.steps)
+    def train_on(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        """One optimiser step on this device's share of a batch, in as many parts as memory asks for."""
+        set_rate(self.optimizer, self.config, self.step, self.record.steps)
         seed = np.random.SeedSequence([self.task.seed, self.step, self.fabric.global_rank])
         torch.manual_seed(int(seed.generate_state(1)[0]))
         images = images.to(self.fabric.device, non_blocking=True)
@@ -153,47 +153,40 @@ class Loop:
         self.step += 1
         if self.ema is not None:
             self.ema.update(self.network, step=self.step)
-        return rate
-
-    def _mean_loss(self) -> float:
-        """Training loss since the last validation, nats an image."""
-        total = float(self._summed(self.loss_sum))
-        self.loss_sum.zero_()
-        return total / (self.interval * self.config.batch_size)
 
     def _summed(self, value: torch.Tensor) -> torch.Tensor:
         return cast(torch.Tensor, self.fabric.all_reduce(value.clone(), reduce_op="sum"))
 
-    def _validate(self, train_loss: float, rate: float) -> None:
+    def _validate(self, stop: StopSignal) -> None:
         """Record the curves' next point; keep the weights where they are the best so far."""
         network = self.network if self.ema is None else self.ema.module
         network.eval()
-        sums = torch.zeros(3, dtype=torch.float64, device=self.fabric.device)  # loss, right answers, images
-        with torch.inference_mode(), self.fabric.autocast():
-            for batch in self.val:
-                images, labels = (tensor.to(self.fabric.device, non_blocking=True) for tensor in batch)
-                logits = network(images).float()
-                right = (logits.argmax(1) == labels).sum()
-                sums += torch.stack(
-                    [F.cross_entropy(logits, labels, reduction="sum"), right, right.new_tensor(len(labels))]
-                )
+        sums = self._over_validation(network, stop)
         set_training(self.network)
-        loss, right, images = self._summed(sums).tolist()
+        if sums is None:
+            return
+        loss, right = self._summed(sums).tolist()
+        images, seen = len(self.task.val), self.interval * self.config.batch_size
+        last = self.record.history[-1] if self.record.history else {"training_seconds": 0.0, "wait_seconds": 0.0}
+        seconds = self.record.training_seconds - last["training_seconds"]
         point = {
             "step": self.step,
             "time": time.time(),
-            "train_loss": train_loss,
+            "train_loss": float(self._summed(self.loss_sum)) / seen,
             "val_loss": loss / images,
             "val_accuracy": right / images,
-            "learning_rate": rate,
-            "images_per_second": self.record.images_per_second,
-            "data_wait_share": self.record.data_wait_share,
+            "learning_rate": learning_rate(self.config, self.step - 1, self.record.steps),
+            "images_per_second": seen / seconds,
+            "data_wait_share": (self.record.wait_seconds - last["wait_seconds"]) / seconds,
+            "training_seconds": self.record.training_seconds,
+            "wait_seconds": self.record.wait_seconds,
         }
         if not math.isfinite(point["val_loss"]):
             raise InputError(
                 f"the validation loss after step {self.step} is {point['val_loss']}: the training has diverged; lower "
                 f"learning_rate ({self.config.learning_rate}), or raise warmup ({self.config.warmup})"
             )
+        self.loss_sum.zero_()
         best = min((point["val_loss"] for point in self.record.history), default=math.inf)
         self.record.history.append(point)
         if point["val_loss"] < best:
@@ -203,6 +196,22 @@ class Loop:
             log.info("%s", ", ".join(f"{key} {value:.5g}" for key, value in point.items() if key != "time"))
             if self.task.run_id:
                 record_point(self.task.run_id, point)
+
+    def _over_validation(self, network: Network, stop: StopSignal) -> torch.Tensor | None:
+        """Return loss and right answers on this device's share, summed, (2,) float64.
+
+        None where SIGTERM came, which a device alone may heed: the next start makes up for it.
+        """
+        sums = torch.zeros(2, dtype=torch.float64, device=self.fabric.device)
+        with torch.inference_mode(), self.fabric.autocast():
+            for batch in self.val:
+                if stop.came and self.kept and self.fabric.world_size == 1:
+                    return None
+                images, labels = (tensor.to(self.fabric.device, non_blocking=True) for tensor in batch)
+                logits = network(images).float()
+                loss = F.cross_entropy(logits, labels, reduction="sum")
+                sums += torch.stack([loss, (logits.argmax(1) == labels).sum()])
+        return sums
 
     def _tell(self) -> None:
         if self.fabric.is_global_zero:

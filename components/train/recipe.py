@@ -1,6 +1,8 @@
 """The recipe: what is trained, at which rate, towards which loss."""
 
 import math
+import os
+import shutil
 
 import numpy as np
 import torch
@@ -9,9 +11,41 @@ from timm.optim import param_groups_layer_decay
 from torch import nn
 from torch.nn import functional as F
 
-from components.shared.model import Network
+from components.shared.model import ModelInfo, Network, build_network
 from components.shared.runtime import InputError
 from components.train.config import TrainConfig
+
+
+def rehearse(info: ModelInfo, config: TrainConfig) -> None:
+    """Build a network as the training will, and show it an image: what cannot be fails before any data is fetched.
+
+    Raises:
+        InputError: The weights cannot be had or do not fit, timm cannot build, cut or run the network as asked for, or
+            there is nothing to compile it with.
+    """
+    if config.compile and not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+        raise InputError(
+            "compile is set, but there is no C compiler, which Triton needs: unset it, or use a container image that "
+            "has gcc or clang"
+        )
+    try:
+        network = build_network(info).eval()
+        freeze(network, config.tuning)
+        make_optimizer(network, config)
+        with torch.inference_mode():
+            network.logits_and_embeddings(torch.zeros(1, 3, info.input_size, info.input_size, dtype=torch.uint8))
+    except InputError:
+        raise
+    except Exception as error:  # timm's networks differ in what they lack, and in how they say so
+        asked = ", ".join(
+            f"{name} {getattr(config, name)}"
+            for name in ("input_size", "tuning", "layer_decay", "dropout", "stochastic_depth")
+        )
+        cause = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"{config.architecture} cannot be trained with {asked}: {cause}; leave out what it cannot do, or choose "
+            "another architecture"
+        ) from error
 
 
 def freeze(network: Network, tuning: str) -> None:
@@ -22,7 +56,8 @@ def freeze(network: Network, tuning: str) -> None:
         tuning: "full", "head_only", or "last_N": the N blocks before the head, as timm counts them, and the head.
     """
     network.requires_grad_(tuning == "full")
-    network.head.requires_grad_(True)
+    for head in network.heads:
+        head.requires_grad_(True)
     if tuning.startswith("last_"):
         blocks = group_parameters(network.backbone, network.backbone.group_matcher(coarse=False), reverse=True)
         first = max(blocks.values()) - int(tuning.removeprefix("last_"))
@@ -54,16 +89,18 @@ def make_optimizer(network: Network, config: TrainConfig) -> torch.optim.Optimiz
     return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int, steps: int) -> float:
-    """Set the learning rate of a step, counted from 0, of `steps`; return it, without the layers' factors."""
-    rate = config.learning_rate * relative_rate(config, step, steps)
+def set_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int, steps: int) -> None:
+    """Set the learning rate of a step, each layer's by its own factor."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group["lr_scale"]
-    return rate
+        group["lr"] = learning_rate(config, step, steps) * group["lr_scale"]
 
 
-def relative_rate(config: TrainConfig, step: int, steps: int) -> float:
-    """Learning rate of a step as a share of the highest: linear warm-up, then constant or half a cosine to 0."""
+def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
+    """Learning rate of a step, counted from 0, of `steps`: linear warm-up, then constant or half a cosine to 0."""
+    return config.learning_rate * _relative_rate(config, step, steps)
+
+
+def _relative_rate(config: TrainConfig, step: int, steps: int) -> float:
     warmup = int(config.warmup * steps)
     if step < warmup:
         return (step + 1) / warmup

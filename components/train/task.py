@@ -44,7 +44,8 @@ class TrainingRecord:
         steps: Optimiser steps planned; early stopping may end before.
         parts: Micro-batches that a device's share of a batch was split into, for want of memory.
         history: One entry per validation: step, time (seconds since 1970), train_loss, val_loss, val_accuracy,
-            learning_rate, images_per_second, data_wait_share.
+            learning_rate; images_per_second and data_wait_share since the one before it; training_seconds and
+            wait_seconds so far.
         best_step: Optimiser steps done when the kept weights were taken.
         images: Images trained on.
         training_seconds: Time of the training steps, validations left out.

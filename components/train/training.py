@@ -15,10 +15,13 @@ from torch.multiprocessing import ProcessRaisedException
 
 from components.shared.runtime import InputError, count_devices, join_step, pick_device, pick_precision, warn
 from components.shared.storage import Store
-from components.train.checkpoints import Checkpoints, PreemptedError
+from components.train.checkpoints import PASSED_ON, Checkpoints, PreemptedError
 from components.train.config import TrainConfig
 from components.train.loop import Loop
 from components.train.task import Task, TrainingRecord
+
+# PyTorch has an error of its own for a GPU's memory only; cuBLAS, cuDNN and the processor's allocator say it in words
+_MEMORY = re.compile(r"out of memory|DefaultCPUAllocator|_ALLOC_FAILED|unable to find an engine")
 
 
 def fit(task: Task, folder: Path) -> TrainingRecord:
@@ -43,7 +46,9 @@ def fit(task: Task, folder: Path) -> TrainingRecord:
         record = TrainingRecord(pick_precision(config.precision, device), device, devices, steps, parts)
         try:
             return _launch(record, task, interval, folder)
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not _MEMORY.search(str(error)):
+                raise
             if parts >= share:
                 raise InputError(
                     f"{config.architecture} at {config.input_size} px does not fit into the memory of the {device} "
@@ -89,16 +94,18 @@ def _launch(record: TrainingRecord, task: Task, interval: int, folder: Path) -> 
 
 def _pass_on(*_: Any) -> None:
     for process in active_children():
-        process.terminate()
+        if process.pid:
+            os.kill(process.pid, PASSED_ON)
 
 
 def _original(error: ProcessRaisedException) -> Exception:
     """The error that ended a process, of which its traceback alone comes through."""
-    for kind in (torch.OutOfMemoryError, PreemptedError, InputError):
-        found = re.search(rf"^[\w.]*\b{kind.__name__}: (.*)", str(error), re.MULTILINE | re.DOTALL)
-        if found:
-            return kind(found[1].strip())
-    return error
+    last = str(error).rpartition("Traceback (most recent call last):\n")[2].rstrip()
+    found = re.search(r"^([\w.]+)(?:: (.*))?\Z", last, re.MULTILINE | re.DOTALL)  # behind the indented frames
+    if found is None:
+        return error
+    ours = {kind.__name__: kind for kind in (PreemptedError, InputError)}.get(found[1].rpartition(".")[2])
+    return ours(found[2]) if ours else RuntimeError(found[0])
 
 
 def _run(fabric: Fabric, record: TrainingRecord, task: Task, interval: int, folder: Path) -> TrainingRecord:

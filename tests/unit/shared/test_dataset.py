@@ -78,6 +78,24 @@ def test_evaluation_sees_the_image_as_it_is(version):
     assert not torch.equal(image, dataset[(0, 7)][0])
 
 
+def test_augmentation_is_as_strong_as_it_was_told_to_be_and_decided_by_the_seed_alone():
+    grey = np.full((64, 64, 3), 128, np.uint8)
+    still = {"rotation": 0, "brightness": 0, "contrast": 0, "saturation": 0, "hue": 0}
+    noise = build_augmentation(AugmentConfig(noise=0.1, **still))
+    noisy = [noise(grey, seed) for seed in range(200)]
+    assert all((noise(grey, seed) == image).all() for seed, image in enumerate(noisy))
+    strengths = np.array([image.std((0, 1)) / 255 for image in noisy])
+    touched = strengths[strengths.max(axis=1) > 0]
+    assert 70 < len(touched) < 130
+    assert 0.085 < touched.max() < 0.105
+    assert np.ptp(touched, axis=1).max() < 0.02  # alike in every channel
+    quiet = build_augmentation(AugmentConfig(noise=0, **still))
+    assert (quiet(grey, 1) == grey).all()
+    bright = build_augmentation(AugmentConfig(noise=0, **{**still, "brightness": 0.2}))
+    means = [bright(grey, seed).mean() / 128 for seed in range(200)]
+    assert 0.79 < min(means) < 0.85 < 1.15 < max(means) < 1.21
+
+
 def test_resize_averages_when_it_shrinks():
     image = np.zeros((4, 4, 3), np.uint8)
     image[:2] = 200

@@ -30,15 +30,29 @@ def test_normalisation_is_the_weights_own(architecture, images):
 
 
 @pytest.mark.parametrize(
-    "architecture", ["resnet10t", "vit_tiny_patch16_224", "convnext_atto", "mobilenetv3_small_050"]
+    "architecture",
+    ["resnet10t", "vit_tiny_patch16_224", "convnext_atto", "mobilenetv3_small_050", "dla46x_c", "efficientvit_m0"],
 )
 def test_embeddings_are_what_the_last_layer_sees(architecture, images):
-    network = build_network(info(architecture)).eval()
+    network = build_network(info(architecture))
+    network(images)  # moves the normalisation's statistics, where there is one between features and last layer
+    network.eval()
     with torch.inference_mode():
         logits, embeddings = network.logits_and_embeddings(images)
         torch.testing.assert_close(logits, network(images), atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(network.backbone.get_classifier()(embeddings), logits)
-    assert embeddings.shape == (4, network.backbone.get_classifier().in_features)
+        (head,) = network.heads
+        seen = embeddings if isinstance(head, torch.nn.Linear) else embeddings[:, :, None, None]
+        torch.testing.assert_close(head(seen).flatten(1), logits)
+    assert embeddings.ndim == 2
+
+
+def test_a_network_that_averages_two_heads_answers_as_it_does(images):
+    network = build_network(info("deit_tiny_distilled_patch16_224")).eval()
+    assert len(network.heads) == 2
+    with torch.inference_mode():
+        logits, embeddings = network.logits_and_embeddings(images)
+        torch.testing.assert_close(logits, network(images))
+    assert embeddings.shape == (4, 192)
 
 
 def test_the_network_before_fine_tuning_is_rebuilt_from_its_description(tmp_path):

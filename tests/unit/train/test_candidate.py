@@ -92,6 +92,19 @@ def test_a_run_that_the_platform_made_becomes_the_candidates(train, monkeypatch)
     assert tracking.candidate_run(train.experiment, "job", "vit") != given
 
 
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        ({"architecture": "vgg11", "stochastic_depth": 0.1}, "stochastic_depth 0.1: .*'drop_path_rate'"),
+        ({"architecture": "halonet_h1", "input_size": 40}, "halonet_h1 cannot be trained with input_size 40"),
+    ],
+)
+def test_a_network_that_cannot_be_trained_so_stops_the_step_before_any_data_is_fetched(train, tmp_path, changes, cause):
+    with pytest.raises(InputError, match=cause):
+        train(**changes)
+    assert not (tmp_path / "cache").exists()
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU, so the error cannot come up")
 def test_a_missing_gpu_stops_the_step_before_anything_is_fetched_or_recorded(train, tmp_path):
     with pytest.raises(InputError, match="no GPU"):

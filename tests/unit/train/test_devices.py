@@ -1,13 +1,17 @@
 """Several devices, and too little memory on them."""
 
+import traceback
+
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.multiprocessing import ProcessRaisedException
 
 from components.shared.checkpoint import WEIGHTS
 from components.shared.model import Network
 from components.shared.runtime import InputError
-from components.train.training import fit
+from components.train.checkpoints import PreemptedError
+from components.train.training import _original, fit
 from tests.unit.train.conftest import recipe
 
 # A network without batch statistics, which belong to a device or a micro-batch, not to the whole batch.
@@ -30,20 +34,35 @@ def test_two_processes_train_as_one_does(make_task, tmp_path):
             assert together[name] == pytest.approx(alone[name], rel=1e-3), name
 
 
-def limit_memory(monkeypatch, images):
+def gpu():
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+
+def gpu_library():
+    raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+
+
+def processor():
+    torch.empty(2**60)  # raises its allocator's own error
+
+
+def limit_memory(monkeypatch, images, run_out=processor):
     forward = Network.forward
 
     def limited(self, batch):
         if self.training and len(batch) > images:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            run_out()
         return forward(self, batch)
 
     monkeypatch.setattr(Network, "forward", limited)
 
 
-def test_too_little_memory_is_made_up_for_by_smaller_parts_of_the_same_batch(make_task, tmp_path, monkeypatch, caplog):
+@pytest.mark.parametrize("run_out", [gpu, gpu_library, processor])
+def test_too_little_memory_is_made_up_for_by_smaller_parts_of_the_same_batch(
+    make_task, tmp_path, monkeypatch, caplog, run_out
+):
     fit(make_task(**RECIPE), tmp_path / "whole")
-    limit_memory(monkeypatch, images=3)
+    limit_memory(monkeypatch, 3, run_out)
     record = fit(make_task(**RECIPE), tmp_path / "parts")
     assert record.parts == 4
     assert "out of memory with 8 images" in caplog.text
@@ -55,6 +74,23 @@ def test_a_network_that_does_not_fit_at_all_is_an_error(make_task, tmp_path, mon
     with pytest.raises(InputError, match=r"test_vit at 32 px does not fit .* even with one image"):
         fit(make_task(**RECIPE), tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+def test_what_ended_one_of_several_processes_is_told_as_it_is():
+    for raised in (
+        InputError("lower learning_rate: 1\nit diverged"),
+        PreemptedError("stopped"),
+        KeyError("x"),
+        OSError(),
+    ):
+        try:
+            raise raised from ValueError("another: cause")
+        except Exception:
+            found = _original(ProcessRaisedException(f"\n\n-- Process 1 terminated\n{traceback.format_exc()}", 1, 2))
+        if isinstance(raised, InputError | PreemptedError):
+            assert (type(found), str(found)) == (type(raised), str(raised))
+        else:
+            assert str(found).startswith(type(raised).__name__)
 
 
 def test_more_devices_than_images_are_refused():

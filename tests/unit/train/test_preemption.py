@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import random
 import signal
+import time
 
 import pytest
 
@@ -22,18 +23,18 @@ RECIPE = {
 }  # fmt: skip
 
 
-def train_until(task, folder, environment, sent, after):
-    """Train in this process; send its process group a signal within the step that follows `after` steps."""
+def train_until(task, folder, environment, sent=None, after=0, within="train_on"):
+    """Train in this process; send its process group a signal within the method that `after` steps are done before."""
     os.setpgrp()
     os.environ.update(environment)
-    steps = loop.Loop.train_on
+    method = getattr(loop.Loop, within)
 
-    def step(self, *batch):
+    def killed(self, *arguments):
         if sent and self.step == after:
             os.killpg(0, sent)
-        return steps(self, *batch)
+        return method(self, *arguments)
 
-    loop.Loop.train_on = step
+    setattr(loop.Loop, within, killed)
     try:
         record = fit(task, folder)
     except PreemptedError:
@@ -43,8 +44,8 @@ def train_until(task, folder, environment, sent, after):
 
 @pytest.fixture
 def train(s3_environment):
-    def run(task, folder, sent=None, after=0):
-        process = PROCESSES.Process(target=train_until, args=(task, folder, s3_environment, sent, after))
+    def run(task, folder, sent=None, after=0, within="train_on"):
+        process = PROCESSES.Process(target=train_until, args=(task, folder, s3_environment, sent, after, within))
         process.start()
         process.join(60)
         return process.exitcode
@@ -69,10 +70,27 @@ def test_sigterm_keeps_a_checkpoint_that_the_next_start_goes_on_from(make_task, 
     task = make_task(key="work", checkpoint_minutes=ONLY_ON_SIGTERM, **RECIPE)
     assert train(task, tmp_path / "stopped", signal.SIGTERM, 4) == 3
     assert len(store.list("runs/work/checkpoints/")) == 1
+    assert train(task, tmp_path / "stopped", signal.SIGTERM, 9, within="_validate") == 3  # left undone, and made up for
+    assert [point["step"] for point in Checkpoints(store, "work").newest()["record"]["history"]] == [3, 6]
     assert train(task, tmp_path / "stopped") == 0
-    assert (tmp_path / "stopped" / "resumed").read_text() == "5"
+    assert (tmp_path / "stopped" / "resumed").read_text() == "5 9"
     assert train(make_task(**RECIPE), tmp_path / "whole") == 0
     assert (tmp_path / "stopped" / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
+
+
+def test_sigterm_to_the_whole_group_of_two_processes_keeps_a_checkpoint(make_task, store, s3_environment, tmp_path):
+    settings = {"architecture": "test_vit", "steps": 100_000, "val_check_interval": 1.0, "devices": 2}
+    task = make_task(key="work", checkpoint_minutes=0.01, **settings)
+    process = PROCESSES.Process(target=train_until, args=(task, tmp_path / "model", s3_environment))
+    process.start()
+    deadline = time.monotonic() + 60
+    while not store.list("runs/work/checkpoints/") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    before = Checkpoints(store, "work").newest()["step"]
+    os.killpg(process.pid, signal.SIGTERM)
+    process.join(60)
+    assert process.exitcode == 3
+    assert Checkpoints(store, "work").newest()["step"] > before
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(store):

@@ -4,7 +4,7 @@ import torch
 
 from components.shared.model import build_network, describe
 from components.shared.runtime import InputError
-from components.train.recipe import Loss, freeze, make_optimizer, relative_rate, set_rate, set_training
+from components.train.recipe import Loss, freeze, learning_rate, make_optimizer, set_rate, set_training
 from tests.unit.train.conftest import recipe
 
 
@@ -13,7 +13,7 @@ def network_of(architecture, **options):
 
 
 def test_the_learning_rate_warms_up_and_falls_to_zero():
-    rates = [relative_rate(recipe(warmup=0.2), step, 10) for step in range(11)]
+    rates = [learning_rate(recipe(warmup=0.2, learning_rate=1.0), step, 10) for step in range(11)]
     assert rates[:3] == [0.5, 1.0, 1.0]
     assert rates[2:] == sorted(rates[2:], reverse=True)
     assert rates[10] == pytest.approx(0)
@@ -31,10 +31,10 @@ def test_weight_decay_spares_biases_normalisation_and_position_embeddings():
 def test_layers_far_from_the_head_learn_more_slowly():
     network = network_of("test_vit")
     optimizer = make_optimizer(network, recipe(layer_decay=0.5, warmup=0))
-    assert set_rate(optimizer, recipe(learning_rate=0.1, warmup=0), 0, 10) == pytest.approx(0.1)
+    set_rate(optimizer, recipe(learning_rate=0.1, warmup=0), 0, 10)
     rates = {id(parameter): group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
     blocks = network.backbone.blocks
-    assert rates[id(network.head.weight)] == pytest.approx(0.1)
+    assert rates[id(network.heads[0].weight)] == pytest.approx(0.1)
     assert rates[id(blocks[5].mlp.fc1.weight)] == pytest.approx(0.05)
     assert rates[id(blocks[4].mlp.fc1.weight)] == pytest.approx(0.025)
 
