@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from components.shared.runtime import InputError
+from components.shared.storage import OUTSIDE
 
 BUCKET = "crack"
 MLFLOW_ARTIFACTS = f"s3://{BUCKET}/mlflow"
@@ -117,8 +118,10 @@ def tracking_uri(workdir: Path) -> str:
 def _environment(endpoint: str, access: str, secret: str, tracking: str) -> dict[str, str]:
     # a profile, session token or run id of the user's own would lead the steps elsewhere
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "MLFLOW_"))}
+    inherited |= {f"{OUTSIDE}{key}": value for key, value in os.environ.items() if key.startswith("AWS_")}
     no_proxy = ",".join(filter(None, [os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), LOOPBACK]))
     return inherited | {
+        "LOCAL_BUCKET": BUCKET,
         "AWS_ENDPOINT_URL_S3": endpoint,
         "AWS_ACCESS_KEY_ID": access,
         "AWS_SECRET_ACCESS_KEY": secret,

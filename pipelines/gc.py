@@ -1,23 +1,28 @@
-"""What the store holds that nobody needs any more: data set versions, shards, results and checkpoints.
+"""What the store holds that nobody needs any more: data set versions, histories of sources, shards, results.
 
-Needed is what a registered version or a run of the last days was made of, what the next ingestion of a source goes on
-from, and whatever is younger than that. Results of steps are kept for reuse only; a registered version carries its
-model itself.
+Needed is what a registered version or a run of the last days was made of, and whatever is younger than that. So is what
+the next ingestion of a source goes on from, as long as a needed version has pictures of that source: forgotten, they
+could come back in other splits than those that a model was trained on. A source that no needed version knows, such as
+the archive of a day long past, is forgotten with its version. Results of steps, checkpoints among them, are kept for
+reuse only; a registered version carries its model itself.
 """
 
 import datetime
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from mlflow.tracking import MlflowClient
 from rich.table import Table
 
 from components.shared.shards import COMMIT
-from components.shared.storage import Store, StoredObject
+from components.shared.storage import MissingObjectError, Store, StoredObject
 from components.shared.tracking import DATASET
+
+LATEST = "latest.json"  # of a source, as components/ingest/history.py writes it
+VISIBLE = (f"/{COMMIT}", f"/{LATEST}")  # without these there is no version, and no history
 
 
 @dataclass(frozen=True)
@@ -25,8 +30,8 @@ class Leftover:
     """Something that may go.
 
     Attributes:
-        kind: "data set version", "shard" or "results".
-        name: Its digest or run key.
+        kind: "data set version", "shard", "source history" or "results".
+        name: Its digest or key.
         keys: Its objects, in the order in which they are deleted: what makes it visible comes first.
         size: Bytes.
         age: Days since anything in it changed.
@@ -39,6 +44,15 @@ class Leftover:
     age: float
 
 
+@dataclass(frozen=True)
+class About:
+    """What a version says of itself: the shards it consists of, what it grew from, and whether it was ever split."""
+
+    shards: frozenset[str]
+    previous: str | None
+    is_split: bool
+
+
 def find_leftovers(store: Store, client: MlflowClient, days: float) -> list[Leftover]:
     """Return what may go, the largest first.
 
@@ -47,29 +61,25 @@ def find_leftovers(store: Store, client: MlflowClient, days: float) -> list[Left
         client: Of the MLflow server that keeps runs and versions.
         days: Nothing younger goes, and nothing that a run of this time was made of.
     """
-    now = datetime.datetime.now(datetime.UTC)
-    versions = _folders(store.objects("datasets/"))
-    kept = _needed_versions(store, client, days)
-    found = [
-        _leftover("data set version", name, objects, now)
-        for name, objects in versions.items()
-        if name not in kept and _age(objects, now) > days
-    ]
-    going = {leftover.name for leftover in found}
-    used = {shard for name in versions if name not in going for shard in _shards_of(store, name)}
-    for shard in store.objects("shards/"):
-        if shard.key.removeprefix("shards/") not in used and _age([shard], now) > days:
-            found.append(_leftover("shard", shard.key.removeprefix("shards/"), [shard], now))
-    for name, objects in _folders(store.objects("runs/")).items():
-        if _age(objects, now) > days:
-            found.append(_leftover("results", name, objects, now))
-    return sorted(found, key=lambda leftover: -leftover.size)
+    versions, sources = _folders(store.objects("datasets/")), _folders(store.objects("sources/"))
+    shards = {one.key.removeprefix("shards/"): [one] for one in store.objects("shards/")}
+    about = {name: _about(store, name, objects) for name, objects in versions.items()}
+    latest = {name: _latest(store, name) for name in sources}
+    asked_for = _versions_of_models_and_runs(client, days) & set(versions)
+    useful = frozenset[str]().union(*(about[name].shards for name in asked_for))
+    alive = [name for name, version in latest.items() if version in about and useful & about[version].shards]
+    forgotten = _unneeded("source history", sources, alive, days)
+    remembered = {latest[name] for name in set(sources) - {one.name for one in forgotten}}
+    old = _unneeded("data set version", versions, _with_origins(asked_for | remembered, about), days)
+    used = frozenset[str]().union(*(about[name].shards for name in set(versions) - {one.name for one in old}))
+    results = _unneeded("results", _folders(store.objects("runs/")), (), days)
+    return sorted([*forgotten, *old, *_unneeded("shard", shards, used, days), *results], key=lambda one: -one.size)
 
 
 def delete(store: Store, leftovers: Iterable[Leftover]) -> None:
-    """Delete, versions before the shards that they refer to; each is invisible from its first deletion on."""
-    order = {"data set version": 0, "results": 1, "shard": 2}
-    for leftover in sorted(leftovers, key=lambda one: order[one.kind]):
+    """Delete, what refers to others before these; each is invisible from its first deletion on."""
+    order = ["source history", "data set version", "results", "shard"]
+    for leftover in sorted(leftovers, key=lambda one: order.index(one.kind)):
         for key in leftover.keys[:1]:
             store.delete([key])
         store.delete(leftover.keys[1:])
@@ -86,8 +96,8 @@ def leftovers_table(leftovers: list[Leftover], days: float) -> Table:
     return table
 
 
-def _needed_versions(store: Store, client: MlflowClient, days: float) -> set[str]:
-    """Digests of versions that registered models, recent runs, or the next ingestion of a source need."""
+def _versions_of_models_and_runs(client: MlflowClient, days: float) -> set[str]:
+    """Digests of the versions that registered models or recent runs were made of."""
     needed = {
         version.tags[DATASET]
         for model in _all(client.search_registered_models)
@@ -99,9 +109,6 @@ def _needed_versions(store: Store, client: MlflowClient, days: float) -> set[str
     for run in _all(client.search_runs, experiments, f"attributes.start_time >= {since}"):
         if DATASET in run.data.tags:
             needed.add(run.data.tags[DATASET])
-    for one in store.objects("sources/"):
-        if one.key.endswith("/latest.json"):
-            needed.add(json.loads(store.get_bytes(one.key))["version"])
     return needed
 
 
@@ -125,14 +132,42 @@ def _folders(objects: Iterable[StoredObject]) -> dict[str, list[StoredObject]]:
     return dict(folders)
 
 
-def _shards_of(store: Store, version: str) -> list[str]:
-    key = f"datasets/{version}/{COMMIT}"
-    return list(json.loads(store.get_bytes(key))["shards"]) if store.exists(key) else []
+def _about(store: Store, version: str, objects: list[StoredObject]) -> About:
+    is_split = any(one.key.startswith(f"datasets/{version}/splits/") for one in objects)
+    try:
+        told = json.loads(store.get_bytes(f"datasets/{version}/{COMMIT}"))
+    except MissingObjectError:  # half-written, or half-deleted
+        return About(frozenset(), None, is_split)
+    return About(frozenset(told["shards"]), told.get("previous"), is_split)
 
 
-def _leftover(kind: str, name: str, objects: list[StoredObject], now: datetime.datetime) -> Leftover:
-    keys = sorted((one.key for one in objects), key=lambda key: (not key.endswith(f"/{COMMIT}"), key))
-    return Leftover(kind, name, tuple(keys), sum(one.size for one in objects), _age(objects, now))
+def _latest(store: Store, source: str) -> str | None:
+    """The version that the next ingestion of a source goes on from."""
+    try:
+        return json.loads(store.get_bytes(f"sources/{source}/{LATEST}"))["version"]
+    except MissingObjectError:
+        return None
+
+
+def _with_origins(wanted: Iterable[str | None], about: dict[str, About]) -> set[str]:
+    """Those versions, and what those not split yet grew from, up to the one whose splits they go on from."""
+    kept: set[str] = set()
+    for version in wanted:
+        while version in about and version not in kept:
+            kept.add(version)
+            version = None if about[version].is_split else about[version].previous
+    return kept
+
+
+def _unneeded(kind: str, folders: dict[str, list[StoredObject]], kept: Collection[str], days: float) -> list[Leftover]:
+    """Those folders that are not kept and older than that."""
+    now, found = datetime.datetime.now(datetime.UTC), []
+    for name, objects in folders.items():
+        age = _age(objects, now)
+        if name not in kept and age > days:
+            keys = sorted((one.key for one in objects), key=lambda key: (not key.endswith(VISIBLE), key))
+            found.append(Leftover(kind, name, tuple(keys), sum(one.size for one in objects), age))
+    return found
 
 
 def _age(objects: list[StoredObject], now: datetime.datetime) -> float:

@@ -45,6 +45,7 @@ PLACES = dict.fromkeys(["sample_id", "mask_id", "shard"], "str") | dict.fromkeys
     ["offset", "size", "mask_offset", "mask_size"], "Int64"
 )
 PAIRS = "near_duplicates.parquet"  # in a version: sample_ids of pictures that look the same
+PHOTOS = "photos.parquet"  # in a version: sample_ids and photos of the pictures whose photo is known
 
 
 @dataclass(frozen=True)

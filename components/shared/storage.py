@@ -1,7 +1,9 @@
 """Objects in S3-compatible storage.
 
-Endpoint and credentials come from the standard AWS_* environment and nowhere else. Checksums are sent only where the
-protocol requires them: the trailers that boto3 adds by default corrupt contents on some S3-compatible servers.
+Endpoint and credentials come from the standard AWS_* environment and nowhere else. A local run has a storage of its
+own, the bucket LOCAL_BUCKET; it hands on the AWS_* environment of its user, for all other buckets, as OUTSIDE_AWS_*.
+Checksums are sent only where the protocol requires them: the trailers that boto3 adds by default corrupt contents on
+some S3-compatible servers.
 """
 
 import hashlib
@@ -10,7 +12,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,6 +27,12 @@ THREADS = 8
 PARTS = 2  # of one object at once, in each of the threads
 ATTEMPTS = 4
 DELETE_LIMIT = 1000  # keys in one request, by the S3 protocol
+OUTSIDE = "OUTSIDE_"
+KEYS = {
+    "aws_access_key_id": "AWS_ACCESS_KEY_ID",
+    "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY",
+    "aws_session_token": "AWS_SESSION_TOKEN",
+}
 
 
 class MissingObjectError(InputError):
@@ -56,7 +64,7 @@ class Store:
             raise InputError(f"store is {uri!r}; it must look like s3://BUCKET/PREFIX")
         self.uri = uri.rstrip("/")
         self.bucket, self._root = match[1], match[2]
-        self._client = _client()
+        self._client = _client(self.uri, self.bucket)
         self._transfer = TransferConfig(max_concurrency=PARTS)
 
     def get_bytes(self, key: str) -> bytes:
@@ -222,8 +230,7 @@ class Store:
             return MissingObjectError(f"there is no object {self.uri}/{key}")
         if code in ("404", "NoSuchBucket", "NotFound"):
             return InputError(
-                f"the bucket {self.bucket!r} of the store {self.uri} does not exist at {endpoint}; "
-                "create it, or correct the parameter store"
+                f"the bucket {self.bucket!r} of {self.uri} does not exist at {endpoint}; create it, or correct its name"
             )
         if code in ("401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
             return InputError(
@@ -253,14 +260,29 @@ def file_digest(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _client() -> Any:
+def _settings(bucket: str) -> Mapping[str, str]:
+    """The AWS_* environment that a bucket is reached with."""
+    if os.environ.get("LOCAL_BUCKET", bucket) == bucket:
+        return os.environ
+    names = [name for name in os.environ if name.startswith(OUTSIDE)]
+    return {name.removeprefix(OUTSIDE): os.environ[name] for name in names}
+
+
+def _client(uri: str, bucket: str) -> Any:
     import boto3
     import botocore.session
     from botocore.config import Config
 
-    places = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION")
-    if not any(os.environ.get(name) for name in places):
-        raise InputError("no storage endpoint: set AWS_ENDPOINT_URL_S3 (for AWS itself, AWS_REGION)")
+    settings = _settings(bucket)
+    endpoint = settings.get("AWS_ENDPOINT_URL_S3") or settings.get("AWS_ENDPOINT_URL")
+    region = settings.get("AWS_REGION") or settings.get("AWS_DEFAULT_REGION")
+    if not endpoint and not region:
+        raise InputError(f"no storage endpoint for {uri}: set AWS_ENDPOINT_URL_S3 (for AWS itself, AWS_REGION)")
+    keys = {argument: settings.get(name) for argument, name in KEYS.items()}
+    if settings is not os.environ:  # what boto3 is not told, it would take from the local run's own environment
+        endpoint = endpoint or f"https://s3.{region}.amazonaws.com"
+        if not keys["aws_access_key_id"] or not keys["aws_secret_access_key"]:
+            raise InputError(f"no credentials for {uri}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     config = Config(
         signature_version="s3v4",
         s3={"addressing_style": "path"},
@@ -271,10 +293,16 @@ def _client() -> Any:
         read_timeout=60,
         max_pool_connections=2 * THREADS,
     )
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
     session = botocore.session.get_session()
     session.register_component("data_loader", _loader())
-    return boto3.session.Session(botocore_session=session).client("s3", region_name=region, config=config)
+    return boto3.session.Session(botocore_session=session).client(
+        "s3",
+        region_name=region or "us-east-1",
+        endpoint_url=endpoint,
+        verify=settings.get("AWS_CA_BUNDLE"),
+        config=config,
+        **keys,
+    )
 
 
 @cache

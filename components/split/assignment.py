@@ -11,7 +11,7 @@ from components.shared.runtime import InputError
 from components.shared.storage import Store
 from components.split.config import HeldOut, SplitConfig
 from components.split.leaks import check_leaks
-from components.split.lineage import Assignment, assignment_key, earlier_assignment, keep_assignment, look_alikes
+from components.split.lineage import Assignment, assignment_key, earlier_assignment, keep_assignment, kin
 from components.split.report import write_page
 
 STRATUM = ["label", "source", "surface"]
@@ -39,7 +39,7 @@ def assign_splits(
     chosen = choose_splits(manifest.table, config, seed, earlier)
     table = pd.DataFrame({"sample_id": manifest.table["sample_id"], "split": manifest.table["group_id"].map(chosen)})
     splits = make_splits(table)
-    check_leaks(manifest, splits, look_alikes(store, manifest.digest))
+    check_leaks(manifest, splits, kin(store, manifest.digest))
     _check_images(manifest.table.merge(splits.table, on="sample_id"), config)
     write_splits(splits, splits_path)
     write_page(manifest, splits, config, len(set(chosen) & set(earlier)), page_path)

@@ -1,6 +1,6 @@
 """Prove that no split knows anything of another: written apart from the assignment, and sharing nothing with it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from components.shared.manifest import Manifest, Splits
 
@@ -9,13 +9,14 @@ class LeakError(RuntimeError):
     """An image, or a picture of the same group, is in two splits; a defect of the assignment, not of the data."""
 
 
-def check_leaks(manifest: Manifest, splits: Splits, look_alikes: Iterable[tuple[str, str]] = ()) -> None:
-    """Check that every image is in exactly one split, every group in one only, and look-alikes in the same.
+def check_leaks(manifest: Manifest, splits: Splits, kin: Mapping[str, Iterable[tuple[str, str]]] | None = None) -> None:
+    """Check that every image is in exactly one split, every group in one only, and kin in the same.
 
     Args:
         manifest: The data set version.
         splits: Its assignment.
-        look_alikes: Pairs of sample_ids that ingestion found to look the same, whatever groups it made of them.
+        kin: Pairs of sample_ids that must not be parted, whatever groups ingestion made of them, by what they do
+            ("look the same", "are of one photo").
 
     Raises:
         LeakError: With the first offending images.
@@ -25,7 +26,8 @@ def check_leaks(manifest: Manifest, splits: Splits, look_alikes: Iterable[tuple[
         if sample_id in split_of:
             raise LeakError(f"image {sample_id} is assigned twice, to {split_of[sample_id]} and {split}")
         split_of[sample_id] = split
-    _check_pairs(manifest, split_of, look_alikes)
+    for what, pairs in (kin or {}).items():
+        _check_pairs(manifest, split_of, what, pairs)
     first_of: dict[str, tuple[str, str]] = {}
     rows = manifest.table
     for sample_id, path, group in zip(rows["sample_id"], rows["path"], rows["group_id"], strict=True):
@@ -39,9 +41,9 @@ def check_leaks(manifest: Manifest, splits: Splits, look_alikes: Iterable[tuple[
         raise LeakError(f"{len(split_of)} assigned images are not in the manifest, such as {next(iter(split_of))}")
 
 
-def _check_pairs(manifest: Manifest, split_of: dict[str, str], look_alikes: Iterable[tuple[str, str]]) -> None:
-    apart = [pair for pair in look_alikes if len({split_of.get(sample_id) for sample_id in pair} - {None}) > 1]
+def _check_pairs(manifest: Manifest, split_of: dict[str, str], what: str, pairs: Iterable[tuple[str, str]]) -> None:
+    apart = [pair for pair in pairs if len({split_of.get(sample_id) for sample_id in pair} - {None}) > 1]
     if apart:
         path_of = dict(zip(manifest.table["sample_id"], manifest.table["path"], strict=True))
         first = " and ".join(f"{path_of[sample_id]} in {split_of[sample_id]}" for sample_id in apart[0])
-        raise LeakError(f"{len(apart)} pairs that look the same are in different splits, the first: {first}")
+        raise LeakError(f"{len(apart)} pairs that {what} are in different splits, the first: {first}")

@@ -9,7 +9,7 @@ from io import BytesIO
 
 import pandas as pd
 
-from components.shared.runtime import digest
+from components.shared.runtime import digest, warn
 from components.shared.shards import COMMIT
 from components.shared.storage import MissingObjectError, Store
 from components.split.config import SplitConfig
@@ -44,13 +44,26 @@ def keep_assignment(store: Store, version: str, key: str, chosen: Assignment) ->
     store.put_bytes(_place(version, key), buffer.getvalue())
 
 
-def look_alikes(store: Store, version: str) -> list[tuple[str, str]]:
-    """Return the pairs of sample_ids that ingestion found to look the same."""
+def kin(store: Store, version: str) -> dict[str, list[tuple[str, str]]]:
+    """Return pairs of sample_ids that must not be parted, as ingestion saw them in the files and their names.
+
+    Two of each photo are enough: the first one with each of the others.
+    """
+    alike = _table(store, version, "near_duplicates", ["first", "second"])
+    photos = _table(store, version, "photos", ["sample_id", "photo"])
+    photos["first"] = photos.groupby("photo")["sample_id"].transform("first")
+    return {
+        "look the same": list(zip(alike["first"], alike["second"], strict=True)),
+        "are of one photo": list(zip(photos["first"], photos["sample_id"], strict=True)),
+    }
+
+
+def _table(store: Store, version: str, name: str, columns: list[str]) -> pd.DataFrame:
     try:
-        table = pd.read_parquet(BytesIO(store.get_bytes(f"datasets/{version}/near_duplicates.parquet")))
+        return pd.read_parquet(BytesIO(store.get_bytes(f"datasets/{version}/{name}.parquet")))
     except MissingObjectError:
-        return []
-    return list(zip(table["first"], table["second"], strict=True))
+        warn(f"the data set version {version[:12]} has no {name}.parquet: leaks were looked for by its groups only")
+        return pd.DataFrame(columns=columns)
 
 
 def _place(version: str, key: str) -> str:

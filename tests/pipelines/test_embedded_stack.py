@@ -4,6 +4,9 @@ import os
 import time
 from pathlib import Path
 
+import pytest
+
+from components.shared.runtime import InputError
 from components.shared.storage import Store
 from pipelines.embedded_stack import embedded_stack
 
@@ -24,3 +27,21 @@ def test_temporary_files_of_killed_uploads_are_removed_after_a_day(tmp_path: Pat
     os.utime(killed[0], (yesterday, yesterday))
     with embedded_stack(tmp_path):
         assert set(tmp_path.rglob(".rclone_temp_multipart_*")) == set(killed[1:])
+
+
+def test_a_local_run_reaches_its_own_bucket_and_those_of_its_user(store: Store, tmp_path: Path, monkeypatch) -> None:
+    store._client.create_bucket(Bucket="raw")
+    theirs = Store("s3://raw/tiles")
+    theirs.put_bytes("name", b"theirs")
+    with embedded_stack(tmp_path) as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        Store(store.uri).put_bytes("name", b"own")
+        assert store.list() == []
+        assert Store(theirs.uri).get_bytes("name") == b"theirs"
+        monkeypatch.delenv("OUTSIDE_AWS_SECRET_ACCESS_KEY")
+        with pytest.raises(InputError, match="no credentials for s3://raw/tiles: set AWS_ACCESS_KEY_ID"):
+            Store(theirs.uri)
+        monkeypatch.delenv("OUTSIDE_AWS_ENDPOINT_URL_S3")
+        with pytest.raises(InputError, match="no storage endpoint for s3://raw/tiles: set AWS_ENDPOINT_URL_S3"):
+            Store(theirs.uri)

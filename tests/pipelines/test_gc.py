@@ -24,15 +24,24 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
 
 @pytest.fixture
 def filled(store: Store) -> Store:
-    """Versions a to d; the next ingestion of a source goes on from "c"; "b" was of no use to anyone."""
-    for version, shards in {"a": ["1"], "b": ["1", "2"], "c": ["3"], "d": ["4"]}.items():
+    """Versions a to f.
+
+    "c" grew from "b", this from "a", and none but "a" was split; a source goes on from "c", another one, which no
+    model knows, from "f". "e" was of no use to anyone.
+    """
+    shards = {"a": "1", "b": "12", "c": "13", "d": "4", "e": "15", "f": "6"}
+    for version, names in shards.items():
+        previous = {"b": "a", "c": "b"}.get(version)
+        about = json.dumps({"shards": dict.fromkeys(names, 9), "previous": previous})
         store.put_bytes(f"datasets/{version}/manifest.parquet", b"manifest")
-        store.put_bytes(f"datasets/{version}/splits/key.parquet", b"splits")
-        store.put_bytes(f"datasets/{version}/dataset.json", json.dumps({"shards": dict.fromkeys(shards, 9)}).encode())
-    for shard in "12345":
+        if version == "a":
+            store.put_bytes(f"datasets/{version}/splits/key.parquet", b"splits")
+        store.put_bytes(f"datasets/{version}/dataset.json", about.encode())
+    for shard in "1234567":
         store.put_bytes(f"shards/{shard}", bytes(9))
-    store.put_bytes("sources/one/latest.json", json.dumps({"version": "c"}).encode())
-    store.put_bytes("sources/one/index/a.parquet", b"index")
+    for source, version in {"known": "c", "unknown": "f"}.items():
+        store.put_bytes(f"sources/{source}/index/a.parquet", b"index")
+        store.put_bytes(f"sources/{source}/latest.json", json.dumps({"version": version}).encode())
     store.put_bytes("runs/key/model/model.json", b"model")
     store.put_bytes("runs/key/checkpoints/000000001.pt", b"checkpoint")
     store.put_bytes("drift-checks/crack-classifier/monday.json", b"verdict")
@@ -43,36 +52,47 @@ def names(leftovers) -> set[tuple[str, str]]:
     return {(one.kind, one.name) for one in leftovers}
 
 
-def test_what_a_model_a_source_or_a_recent_run_needs_stays(filled, client):
-    useless = {("data set version", "b"), ("data set version", "d"), ("results", "key")}
-    assert names(find_leftovers(filled, client, 0)) == useless | {("shard", shard) for shard in "245"}
+def test_what_a_model_or_a_source_of_its_pictures_needs_stays(filled, client):
+    useless = {("data set version", version) for version in "def"} | {("shard", shard) for shard in "4567"}
+    useless |= {("source history", "unknown"), ("results", "key")}
+    assert names(find_leftovers(filled, client, 0)) == useless
     assert find_leftovers(filled, client, 1) == []  # all is of today
 
 
 def test_a_run_of_these_days_keeps_its_data_however_old(filled, client, monkeypatch):
     monkeypatch.setattr("pipelines.gc._age", lambda objects, now: 40.0)
-    useless = {("data set version", "b"), ("results", "key"), ("shard", "2"), ("shard", "5")}
-    assert names(find_leftovers(filled, client, 30)) == useless
+    found = names(find_leftovers(filled, client, 30))
+    assert ("data set version", "d") not in found
+    assert ("shard", "4") not in found
+    assert ("data set version", "e") in found
 
 
-def test_what_makes_a_version_visible_goes_first_and_nothing_else_goes(filled, client, monkeypatch):
-    leftovers, files = find_leftovers(filled, client, 0), ("dataset.json", "manifest.parquet", "splits/key.parquet")
+def test_a_version_that_was_split_needs_none_that_it_grew_from(filled, client):
+    filled.put_bytes("datasets/c/splits/key.parquet", b"splits")
+    found = names(find_leftovers(filled, client, 0))
+    assert ("data set version", "b") in found
+    assert ("shard", "2") in found
+    assert ("data set version", "a") not in found  # a model was made of it
+
+
+def test_what_makes_something_visible_goes_first_and_nothing_else_goes(filled, client, monkeypatch):
+    leftovers = find_leftovers(filled, client, 0)
     deleted: list[str] = []
     take = Store.delete
     monkeypatch.setattr(Store, "delete", lambda self, keys: (deleted.extend(keys), take(self, keys))[1])
     delete(filled, leftovers)
-    for version in "bd":
-        mine = [key for key in deleted if key.startswith(f"datasets/{version}/")]
-        assert mine[0] == f"datasets/{version}/dataset.json"
-        assert max(deleted.index(key) for key in mine) < deleted.index("shards/2")
+    for folder, first in {"datasets/d": "dataset.json", "sources/unknown": "latest.json"}.items():
+        mine = [key for key in deleted if key.startswith(f"{folder}/")]
+        assert mine[0] == f"{folder}/{first}"
+        assert max(deleted.index(key) for key in mine) < deleted.index("shards/4")
     assert [key for key, _ in filled.list()] == sorted(
         [
-            *(f"datasets/{version}/{name}" for version in "ac" for name in files),
+            *(f"datasets/{version}/{name}" for version in "abc" for name in ("dataset.json", "manifest.parquet")),
+            "datasets/a/splits/key.parquet",
             "drift-checks/crack-classifier/monday.json",
-            "shards/1",
-            "shards/3",
-            "sources/one/index/a.parquet",
-            "sources/one/latest.json",
+            *(f"shards/{shard}" for shard in "123"),
+            "sources/known/index/a.parquet",
+            "sources/known/latest.json",
         ]
     )
     assert find_leftovers(filled, client, 0) == []

@@ -245,16 +245,30 @@ def test_one_domain_is_held_out(robustness: dict) -> None:
         SplitConfig.model_validate({"robustness": robustness})
 
 
-def test_look_alikes_in_different_splits_are_a_leak_whatever_their_groups(
-    s3: str, store: Store, tmp_path: Path
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "near_duplicates",
+            r"1 pairs that look the same are in different splits, the first: walls/\d+.jpg in train and",
+        ),
+        ("photos", r"1 pairs that are of one photo are in different splits, the first: walls/\d+.jpg in train and"),
+    ],
+)
+def test_kin_in_different_splits_are_a_leak_whatever_their_groups(
+    name: str, message: str, s3: str, store: Store, tmp_path: Path
 ) -> None:
     frame = table([(f"g{i}", [i % 2] * 4) for i in range(60)])
     assigned = assign(frame, tmp_path, s3)
-    one, other = (assigned.loc[assigned["split"] == split, "sample_id"].iloc[0] for split in ("train", "test"))
-    pairs = pd.DataFrame({"first": [one], "second": [other]})
-    pairs.to_parquet(tmp_path / "pairs")
-    store.put_file(f"datasets/{make_manifest(frame).digest}/near_duplicates.parquet", tmp_path / "pairs")
-    with pytest.raises(
-        LeakError, match=r"1 pairs that look the same .* the first: walls/\d+.jpg in train and walls/\d+"
-    ):
+    one, other, third = (
+        *assigned.loc[assigned["split"] == "train", "sample_id"].iloc[:2],
+        assigned.loc[assigned["split"] == "test", "sample_id"].iloc[0],
+    )
+    kin = {
+        "near_duplicates": pd.DataFrame({"first": [one], "second": [third]}),
+        "photos": pd.DataFrame({"sample_id": [one, other, third], "photo": "walls:p0"}),
+    }
+    kin[name].to_parquet(tmp_path / name)
+    store.put_file(f"datasets/{make_manifest(frame).digest}/{name}.parquet", tmp_path / name)
+    with pytest.raises(LeakError, match=message):
         assign(frame, tmp_path, s3)
