@@ -157,8 +157,8 @@ def resampled_metrics(
 
     Source: definitions as in scikit-learn, but for `ece`: the mean over 15 bins of equal mass of the absolute
         difference between the share of cracks and the mean P(crack) (Nguyen & O'Connor 2015). Images of equal P(crack)
-        are spread evenly over the bins they reach into, so that the order of the rows does not matter. `nll` keeps
-        P(crack) at least 2.2e-16 away from 0 and 1.
+        are spread evenly over the bins they reach into, so that the order of the rows does not matter. Like any binned
+        error it is too high where images are few. `nll` keeps P(crack) at least 2.2e-16 away from 0 and 1.
     """
     labels, p_crack = np.asarray(labels, np.int64), np.asarray(p_crack, np.float64)
     if not np.isin(labels, (0, 1)).all() or not ((p_crack >= 0) & (p_crack <= 1)).all():

@@ -18,7 +18,7 @@ from scipy.special import expit
 
 from components.shared.metrics import METRICS, compute_metrics, estimate_metrics
 
-SHOWN = tuple(name for name in METRICS if name != "ece")  # whose estimate is biased: what it says is an upper guess
+SHOWN = tuple(name for name in METRICS if name != "ece")  # its estimate is biased upwards
 TILES, SPREAD, POPULATION = 70, 1.1, 20_000
 DRAWS, RESAMPLES = 400, 500
 ASKED = (0.93, 0.97)
