@@ -187,6 +187,7 @@ def write_page(answers: list[Answer], model_uri: str, path: Path) -> None:
         page.text(f"The first {THUMBNAILS}; the table of results holds all.")
     rows = [[_picture(Path(a.path)), a.path, f"{a.p_crack:.3f}", a.label.replace("_", " ")] for a in shown]
     page.table(["image", "file", "P(crack)", "answer"], rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
     page.write(path)
 
 

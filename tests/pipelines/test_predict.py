@@ -34,7 +34,7 @@ def call(*arguments: object):
 def test_files_become_rows_and_a_bad_one_a_row_with_an_error(winner, images, tmp_path, monkeypatch):  # noqa: F811
     register_winner(*winner, job="job-1")
     tracking.client().set_registered_model_alias("crack-classifier", "champion", "1")
-    out, page = tmp_path / "out" / "results.csv", tmp_path / "out" / "page.html"
+    out, page = tmp_path / "out" / "results.csv", tmp_path / "page" / "page.html"
     done = call(images, images / "0.png", "--out", out, "--html", page, "--batch-size", 2)
     assert done.exit_code == 0, done.output
     with out.open(newline="") as file:
@@ -45,7 +45,7 @@ def test_files_become_rows_and_a_bad_one_a_row_with_an_error(winner, images, tmp
     answered = [row for row in rows.values() if not row["error"]]
     assert all(row["label"] == ("crack" if float(row["p_crack"]) >= 0.4 else "no_crack") for row in answered)
     assert {row["threshold"] for row in answered} == {"0.4"}
-    assert sorted(os.listdir(out.parent)) == ["page.html", "results.csv"]
+    assert os.listdir(out.parent) == ["results.csv"]
     assert page.read_text().count("data:image/jpeg;base64,") == 5
     cracks = sum(row["label"] == "crack" for row in answered)
     assert f"6 files: {cracks} cracks, 1 without an answer" in done.output
@@ -79,6 +79,13 @@ def test_a_path_that_names_nothing_is_told_before_a_model_is_loaded(tmp_path, mo
     done = call(given, "--out", "results.csv")
     assert done.exit_code == 2
     assert message in done.output
+
+
+@pytest.mark.parametrize("option", ["--out", "--html"])
+def test_a_folder_in_place_of_a_file_to_write_is_told_before_a_model_is_loaded(images, tmp_path, option):
+    done = call(images, "--out", tmp_path / "results.csv", option, tmp_path)
+    assert done.exit_code == 2
+    assert f"{tmp_path} is a folder; name a file to write" in done.output.replace("\n", "")
 
 
 def test_patterns_name_files(images):
