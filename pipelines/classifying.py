@@ -74,6 +74,7 @@ def classify(model_uri: str, files: list[Path], batch_size: int, progress: Calla
 
     Raises:
         InputError: The model cannot be loaded.
+        RuntimeError: Its process was killed.
     """
     with _Model(model_uri) as model:
         remaining = iter(files)
@@ -111,7 +112,7 @@ class _Model:
         )  # fmt: skip
         try:
             self._receive()
-        except InputError:
+        except (InputError, RuntimeError):
             self.__exit__()
             raise
         return self
@@ -127,8 +128,9 @@ class _Model:
         if not images:
             return []
         assert self._process.stdin
-        self._process.stdin.write(json.dumps(images) + "\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it has ended; what follows says so
+            self._process.stdin.write(json.dumps(images) + "\n")
+            self._process.stdin.flush()
         return self._receive()
 
     def _receive(self) -> Any:
@@ -136,7 +138,11 @@ class _Model:
         line = self._process.stdout.readline()
         if line:
             return json.loads(line)
-        self._process.wait()
+        if self._process.wait() < 0:
+            raise RuntimeError(
+                f"the process of {self.uri} was ended by signal {-self._process.returncode}; where memory ran out, a "
+                "smaller --batch-size needs less"
+            )
         self._log.seek(0)
         words = self._log.read().strip().splitlines() or ["it ended without a word"]
         raise InputError(
@@ -181,6 +187,7 @@ def write_page(answers: list[Answer], model_uri: str, path: Path) -> None:
         page.text(f"The first {THUMBNAILS}; the table of results holds all.")
     rows = [[_picture(Path(a.path)), a.path, f"{a.p_crack:.3f}", a.label.replace("_", " ")] for a in shown]
     page.table(["image", "file", "P(crack)", "answer"], rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
     page.write(path)
 
 

@@ -1,6 +1,7 @@
 """The registry as people read it in a terminal."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 from mlflow.exceptions import MlflowException
 from rich.table import Table
@@ -50,11 +51,17 @@ def next_move(registry: Registry) -> str:
     tags = _tags(registry, run_id)
     compared, then = tags.get("gate.champion", "not compared"), tags.get("gate.champion_version")
     stale = f", which is not champion now (version {champion} was not compared)" if then and then != champion else ""
-    against = f"the champion, version {then}{stale}" if then else "the champion"
-    lines.append(f"challenger: version {challenger}; against {against}: {compared}")
+    against = f"against the champion, version {then}{stale}: {compared}" if then else "compared with no champion"
+    lines.append(f"challenger: version {challenger}; {against}")
     lines.append(f"should it be promoted? {_page(registry, run_id)}")
-    lines.append(f'to promote it: crack-pipeline promote {challenger} --by NAME --why "…"')
+    lines.append(f'to promote it: crack-pipeline promote {challenger} --by NAME --why "…"{_where(registry)}')
     return "\n".join(lines)
+
+
+def _where(registry: Registry) -> str:
+    """Return the option that leads a command to a local run's registry; nothing for a server's."""
+    uri = registry.client.tracking_uri
+    return f" --workdir {Path(uri.removeprefix('sqlite:///')).parent}" if uri.endswith("/mlflow.db") else ""
 
 
 def history_table(entries: list[Entry]) -> Table:

@@ -13,7 +13,7 @@ from components.explain.faithfulness import blurred, perturbation_curves, road
 from components.explain.grad_cam import Target, find_target, grad_cam
 from components.explain.kernel_shap import Margin, find_regions, kernel_shap, mean_colour
 from components.explain.localisation import best_iou, energy_inside, energy_ratio, pointing_game
-from components.shared.intervals import Scale, draw_groups, group_codes, interval, leave_one_out
+from components.shared.intervals import Scale, draw_groups, group_codes, interval, one_twice
 from components.shared.measurements import Measurement
 from components.shared.model import Network, build_network
 
@@ -206,11 +206,11 @@ def mean_interval(
     if count < 2:
         return float(values.mean()), None, None
     sums, sizes = np.bincount(codes, values, count), np.bincount(codes, minlength=count)
-    draws, without = (
+    draws, twice = (
         (times.astype(float) @ sums) / (times.astype(float) @ sizes)
-        for times in (draw_groups(count, resamples, seed=0), leave_one_out(count))
+        for times in (draw_groups(count, resamples, seed=0), one_twice(count))
     )
-    return float(values.mean()), *interval(float(values.mean()), draws, without, count, scale)
+    return float(values.mean()), *interval(float(values.mean()), draws, twice, count, scale)
 
 
 def _row(name: str, values: np.ndarray, groups: np.ndarray, config: ExplainConfig, note: str = "") -> Measurement:

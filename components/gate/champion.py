@@ -12,7 +12,7 @@ from scipy.special import bdtr
 
 from components.gate.config import ChampionConfig, Limit
 from components.shared.calibration import Calibration
-from components.shared.intervals import draw_groups, group_codes, interval, leave_one_out
+from components.shared.intervals import draw_groups, group_codes, interval, one_twice
 from components.shared.measurements import Measurement, spoken
 from components.shared.metrics import METRICS, compute_metrics, resampled_metrics
 from components.shared.predictions import Predictions
@@ -176,17 +176,18 @@ def _differences(
         for name, threshold in zip(("p_crack", "p_crack_champion"), thresholds, strict=True)
     ]
     values = [compute_metrics(*side) for side in sides]
-    draws, without = (
+    draws, twice = (
         [resampled_metrics(labels, p_crack, codes, times, threshold) for _, p_crack, threshold in sides]
-        for times in (draw_groups(count, config.resamples, config.bootstrap_seed), leave_one_out(count))
+        for times in (draw_groups(count, config.resamples, config.bootstrap_seed), one_twice(count))
     )
     found = []
     for metric in METRICS:
         mine, theirs = (value[metric] for value in values)
         low = high = float("nan")
         if not np.isnan(mine - theirs):
-            drawn, left = (first[metric] - second[metric] for first, second in (draws, without))
-            low, high = np.clip(interval(mine - theirs, drawn, left, count, "difference"), *RANGES.get(metric, (-1, 1)))
+            drawn, again = (first[metric] - second[metric] for first, second in (draws, twice))
+            ends = interval(mine - theirs, drawn, again, count, "difference")
+            low, high = np.clip(ends, *RANGES.get(metric, (-1, 1)))
         found.append(Difference(metric, part, mine, theirs, float(low), float(high), len(pairs)))
     return found
 

@@ -47,7 +47,7 @@ def _answers(fetched: Path, version: str, manifest_path: str, splits_path: str, 
     if rows.empty:
         return empty_predictions()
     # late: without a champion there is nothing to import torch for
-    from components.predict.prediction import run_network
+    from components.predict.prediction import exact, run_network
     from components.predict.views import CLEAN
     from components.shared.checkpoint import load_network
     from components.shared.shards import fetch
@@ -55,7 +55,8 @@ def _answers(fetched: Path, version: str, manifest_path: str, splits_path: str, 
 
     network = load_network(fetched / "model")
     tiles = fetch(Store(config.store), manifest.digest, config.cache, config.cache_size)
-    table, embeddings = run_network(network, rows.assign(**CLEAN), Path(tiles), config, f"champion, version {version}")
+    note = f"champion, version {version}"
+    table, embeddings = run_network(network, rows.assign(**CLEAN), Path(tiles), exact(config), note)
     return Predictions(table.assign(condition="after"), embeddings)
 
 

@@ -34,7 +34,11 @@ class PredictConfig(StepConfig):
     batch_size: int = Field(default=128, ge=1)
     train_sample: int = Field(default=500, ge=30, description="images of the training split, the reference for drift")
     corruptions: CorruptionConfig = CorruptionConfig()
-    precision: str = Field(default="auto", pattern="^(auto|bf16|fp32)$")
+    precision: str = Field(
+        default="auto",
+        pattern="^(auto|bf16|fp32)$",
+        description="of the answers before fine-tuning and on worse views; what will be served is measured in fp32",
+    )
     workers: int | None = Field(
         default=None, ge=0, description="decoding processes; None: the processors less one, at most 16"
     )

@@ -5,6 +5,7 @@ After Mitchell et al., "Model Cards for Model Reporting" (2019). Every number co
 
 import json
 import math
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -22,9 +23,17 @@ USE = (
 )
 LIMITS = (
     "All figures are of photos like those below. On other surfaces, cameras, distances or light they are void until "
-    "measured: `crack-pipeline drift-check` says whether new images are like these. Labels were given by people, tile "
-    "by tile, and are not free of errors. A tile without a crack says nothing of the tiles beside it."
+    "measured: `crack-pipeline drift-check` says whether new images are like these. Labels are taken as they were "
+    "given, tile by tile, and are not free of errors. A tile without a crack says nothing of the tiles beside it."
 )
+ASKING = (
+    "`crack-pipeline predict photos/ --out answers.csv` answers for files, `mlflow models serve --model-uri "
+    "models:/{name}@champion` over HTTP. In: one string column `image`, base64 of a PNG, JPEG or other image file; a "
+    "path is never opened. Out: `p_crack` (calibrated, 0 to 1), `label` (`crack` or `no_crack`) and the `threshold` "
+    "between them. Resizing, normalisation, calibration and threshold are inside; it runs on a CPU and needs none of "
+    "the project's code."
+)
+WORST = 3  # families of worse images named in the card
 
 
 def model_card(
@@ -56,15 +65,17 @@ def model_card(
         _results(rows),
         _sentences(rows),
         "## Where it is weaker",
-        _slices(rows),
+        _slices(rows, table),
         LIMITS,
+        "## How to ask it",
+        ASKING.format(name=name),
         "## What it was made of",
         f"Data set `{info.dataset_digest[:12]}`: {len(table)} images of {table['group_id'].nunique()} photos or "
         "near-duplicate groups, none in two splits.",
         _composition(table),
         f"{info.architecture} at {info.input_size} px from {weights}, tuning {info.tuning}, seed {info.seed}; splits "
         f"`{info.split_digest[:12]}`; calibrated on the validation split, temperature {calibration.temperature:.3g}. "
-        f"Pipeline job `{job}`.",
+        f"Pipeline job `{job}`; every parameter, curve and page is in the MLflow run that this version comes from.",
         "## Why it was let through",
         verdict["champion"]["text"],
         _gate(verdict["rows"]),
@@ -87,7 +98,9 @@ def _sentences(rows: list[Measurement]) -> str:
     worse = [(part, found.get(("error_increase", part))) for part in ("all", "corruption=seen", "corruption=unseen")]
     told = [f"{part.removeprefix('corruption=')} {row.value:+.3f}" for part, row in worse if row]
     if told:
-        said.append(f"- Share of wrong answers added by worse images, mean over families: {', '.join(told)}.")
+        said.append(
+            f"- Share of wrong answers added by worse images, mean over families: {', '.join(told)}.{_worst(rows)}"
+        )
     for method, words in (("grad_cam", "Grad-CAM"), ("shap", "KernelSHAP")):
         row = found.get((f"{method}.insertion_auc_over_edge_filter", "all"))
         if row and math.isfinite(row.value):
@@ -98,17 +111,39 @@ def _sentences(rows: list[Measurement]) -> str:
     return "\n".join(said)
 
 
-def _slices(rows: list[Measurement]) -> str:
-    parts = [
-        row
+def _worst(rows: list[Measurement]) -> str:
+    """Name the families of worse images that cost most."""
+    families = {
+        row.slice.removeprefix("corruption=").replace("_", " "): row.value
         for row in rows
-        if (row.name, row.condition) == ("recall_at_threshold", "after")
-        and row.split in ("test", "robustness")
-        and row.slice.startswith(("source=", "surface="))
+        if row.name == "error_increase" and row.slice.startswith("corruption=") and "," not in row.slice
+    }
+    families = {name: value for name, value in families.items() if name not in ("seen", "unseen")}
+    worst = sorted(families, key=lambda name: -families[name])[:WORST]
+    return f" Worst: {', '.join(f'{name} {families[name]:+.3f}' for name in worst)}." if worst else ""
+
+
+def _slices(rows: list[Measurement], table: pd.DataFrame) -> str:
+    """Sources and surfaces, where there are several, those with the most missed cracks first."""
+    found = {(row.split, row.slice, row.name): row for row in rows if row.condition == "after"}
+    parts = [
+        (split, part, row)
+        for (split, part, name), row in found.items()
+        if name == "recall_at_threshold"
+        and split in ("test", "robustness")
+        and part.startswith(("source=", "surface="))
     ]
-    weakest = sorted(parts, key=lambda row: math.inf if math.isnan(row.value) else row.value)
-    lines = [[row.split, row.slice, str(row.n), _shown(row)] for row in weakest]
-    return _table(["split", "part", "images", "recall at threshold"], lines)
+    columns = Counter(part.partition("=")[0] for split, part, _ in parts if split == "test")
+    weakest = sorted(parts, key=lambda found: math.inf if math.isnan(found[2].value) else found[2].value)
+    lines = []
+    for split, part, recall in weakest:
+        column, _, value = part.partition("=")
+        if columns[column] > 1:
+            photos = table.loc[(table["split"] == split) & (table[column] == value), "group_id"].nunique()
+            specificity = found.get((split, part, "specificity_at_threshold"))
+            lines.append([split, value, str(recall.n), str(photos), _shown(recall), _shown(specificity)])
+    headers = ["split", "part", "images", "photos", "recall at threshold", "specificity at threshold"]
+    return _table(headers, lines) if lines else ""
 
 
 def _composition(table: pd.DataFrame) -> str:

@@ -6,6 +6,7 @@ nothing is unpickled and the environment that serves it needs no copy of this pr
 
 import base64
 import binascii
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,8 +41,10 @@ class CrackClassifier(PythonModel):
             One row per image: p_crack (0 to 1, calibrated), label ("crack" or "no_crack") and the threshold applied.
 
         Raises:
-            MlflowException: A row is not base64, or not of a whole image; a server answers it with status 400.
+            MlflowException: There is no row, or one is not base64 of a whole image; a server answers with status 400.
         """
+        if model_input.empty:
+            raise MlflowException.invalid_parameter_value("the column image is empty; send at least one image")
         size = self.network.input_size
         tiles = np.stack([_tile(row, text, size) for row, text in enumerate(model_input["image"])])
         with torch.inference_mode():
@@ -51,10 +54,12 @@ class CrackClassifier(PythonModel):
         return pd.DataFrame({"p_crack": p_crack, "label": labels, "threshold": self.calibration.threshold})
 
 
-def _tile(row: int, text: str, size: int) -> np.ndarray:
+def _tile(row: int, cell: Any, size: int) -> np.ndarray:
+    if isinstance(cell, list) and len(cell) == 1:  # a row written as the list of its one cell
+        cell = cell[0]
     try:
-        return decode_tile(base64.b64decode(text, validate=True), size)
-    except (binascii.Error, ValueError) as error:
+        return decode_tile(base64.b64decode(cell, validate=True), size)
+    except (binascii.Error, TypeError, ValueError) as error:  # TypeError: a null, or no text at all
         cause = error if isinstance(error, ImageError) else "not base64"
         raise MlflowException.invalid_parameter_value(
             f"row {row} of the column image must be base64 of an image file (a path or a URL is never opened): {cause}"

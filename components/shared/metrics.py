@@ -8,11 +8,11 @@ Positive means crack (label 1). A decision is positive where P(crack) >= thresho
 `UNDEFINED` says what was missing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from components.shared.intervals import Scale, draw_groups, group_codes, interval, leave_one_out
+from components.shared.intervals import Scale, draw_groups, group_codes, interval, one_twice
 
 UNDEFINED = {
     "accuracy": "no images",
@@ -104,8 +104,9 @@ def estimate_metrics(
     faultless = [name for name, found in estimates.items() if found.low == found.value == 1 and name not in LOSSES]
     if faultless:
         decided, ranked = _as_if_wrong(labels, p_crack)
-        doubted = _estimate_all(labels, decided, drawn, threshold)
-        by_rank = _estimate_all(labels, ranked, drawn, threshold)
+        made_up = replace(drawn, twice=drawn.twice[:0])  # an error made up says nothing of the worst photo
+        doubted = _estimate_all(labels, decided, made_up, threshold)
+        by_rank = _estimate_all(labels, ranked, made_up, threshold)
         for name in faultless:
             low = (by_rank if name in RANKING else doubted)[name].low
             estimates[name] = Estimate(1.0, low, 1.0, "no error seen: as if the least sure answer were wrong")
@@ -119,21 +120,21 @@ class _Draws:
     codes: np.ndarray
     count: int
     bootstrap: np.ndarray
-    without: np.ndarray
+    twice: np.ndarray
 
     @classmethod
     def of(cls, groups: np.ndarray, resamples: int, seed: int) -> "_Draws":
         codes, count = group_codes(groups)
         bootstrap = draw_groups(count, resamples if count > 1 else 0, seed)
-        return cls(codes, count, bootstrap, leave_one_out(count) if len(bootstrap) else bootstrap)
+        return cls(codes, count, bootstrap, one_twice(count) if len(bootstrap) else bootstrap)
 
 
 def _estimate_all(labels: np.ndarray, p_crack: np.ndarray, drawn: _Draws, threshold: float) -> dict[str, Estimate]:
     values = compute_metrics(labels, p_crack, threshold)
-    draws, without = (
-        resampled_metrics(labels, p_crack, drawn.codes, times, threshold) for times in (drawn.bootstrap, drawn.without)
+    draws, twice = (
+        resampled_metrics(labels, p_crack, drawn.codes, times, threshold) for times in (drawn.bootstrap, drawn.twice)
     )
-    return {name: _estimate(name, values[name], draws[name], without[name], drawn.count) for name in METRICS}
+    return {name: _estimate(name, values[name], draws[name], twice[name], drawn.count) for name in METRICS}
 
 
 def resampled_metrics(
@@ -156,8 +157,8 @@ def resampled_metrics(
 
     Source: definitions as in scikit-learn, but for `ece`: the mean over 15 bins of equal mass of the absolute
         difference between the share of cracks and the mean P(crack) (Nguyen & O'Connor 2015). Images of equal P(crack)
-        are spread evenly over the bins they reach into, so that the order of the rows does not matter. `nll` keeps
-        P(crack) at least 2.2e-16 away from 0 and 1.
+        are spread evenly over the bins they reach into, so that the order of the rows does not matter. Like any binned
+        error it is too high where images are few. `nll` keeps P(crack) at least 2.2e-16 away from 0 and 1.
     """
     labels, p_crack = np.asarray(labels, np.int64), np.asarray(p_crack, np.float64)
     if not np.isin(labels, (0, 1)).all() or not ((p_crack >= 0) & (p_crack <= 1)).all():
@@ -259,9 +260,9 @@ def _as_if_wrong(labels: np.ndarray, p_crack: np.ndarray) -> tuple[np.ndarray, n
     return decided, ranked
 
 
-def _estimate(name: str, value: float, draws: np.ndarray, without: np.ndarray, groups: int) -> Estimate:
+def _estimate(name: str, value: float, draws: np.ndarray, twice: np.ndarray, groups: int) -> Estimate:
     if np.isnan(value):
         return Estimate(value, note=f"undefined: {UNDEFINED[name]}")
     if not len(draws):
         return Estimate(value, note="one group only: no interval" if groups == 1 else "")
-    return Estimate(value, *interval(value, draws, without, groups, SCALES[name]))
+    return Estimate(value, *interval(value, draws, twice, groups, SCALES[name]))

@@ -29,9 +29,13 @@ def predict(
     with reporting_errors(debug):
         from rich.progress import Progress
 
+        from components.shared.runtime import InputError
         from pipelines.classifying import classify, find_images, write_page, write_results
         from pipelines.registry import reached
 
+        for written in filter(None, (out, html)):
+            if written.is_dir():
+                raise InputError(f"{written} is a folder; name a file to write")
         files = find_images(paths)
         console = Console(stderr=True)
         with reached(workdir, artifacts=True), Progress(console=console, disable=not console.is_terminal) as bar:

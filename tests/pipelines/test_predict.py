@@ -1,5 +1,6 @@
 import csv
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from typer.testing import CliRunner
 
 from components.register.registration import register_winner
 from components.shared import tracking
-from pipelines.classifying import find_images
+from pipelines.classifying import classify, find_images
 from pipelines.cli import app
 from tests.unit.register.conftest import winner  # noqa: F401 (a fixture)
 from tests.unit.tiny_version import tile
@@ -30,10 +31,10 @@ def call(*arguments: object):
     return CliRunner().invoke(app, ["predict", *map(str, arguments)])
 
 
-def test_files_become_rows_and_a_bad_one_a_row_with_an_error(winner, images, tmp_path):  # noqa: F811
+def test_files_become_rows_and_a_bad_one_a_row_with_an_error(winner, images, tmp_path, monkeypatch):  # noqa: F811
     register_winner(*winner, job="job-1")
     tracking.client().set_registered_model_alias("crack-classifier", "champion", "1")
-    out, page = tmp_path / "out" / "results.csv", tmp_path / "out" / "page.html"
+    out, page = tmp_path / "out" / "results.csv", tmp_path / "page" / "page.html"
     done = call(images, images / "0.png", "--out", out, "--html", page, "--batch-size", 2)
     assert done.exit_code == 0, done.output
     with out.open(newline="") as file:
@@ -44,7 +45,7 @@ def test_files_become_rows_and_a_bad_one_a_row_with_an_error(winner, images, tmp
     answered = [row for row in rows.values() if not row["error"]]
     assert all(row["label"] == ("crack" if float(row["p_crack"]) >= 0.4 else "no_crack") for row in answered)
     assert {row["threshold"] for row in answered} == {"0.4"}
-    assert sorted(os.listdir(out.parent)) == ["page.html", "results.csv"]
+    assert os.listdir(out.parent) == ["results.csv"]
     assert page.read_text().count("data:image/jpeg;base64,") == 5
     cracks = sum(row["label"] == "crack" for row in answered)
     assert f"6 files: {cracks} cracks, 1 without an answer" in done.output
@@ -52,6 +53,20 @@ def test_files_become_rows_and_a_bad_one_a_row_with_an_error(winner, images, tmp
     assert wrong.exit_code == 2
     assert "models:/crack-classifier@nobody cannot be loaded and asked" in wrong.output
     assert not (tmp_path / "none.csv").exists()
+    _check_a_model_killed_between_two_batches(images, monkeypatch)
+
+
+def _check_a_model_killed_between_two_batches(images, monkeypatch):
+    started, start = [], subprocess.Popen
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda *args, **options: started.append(start(*args, **options)) or started[0]
+    )
+    answers = classify("models:/crack-classifier/1", find_images([str(images)]), 2, lambda done: started[0].kill())
+    with pytest.raises(
+        RuntimeError, match=r"models:/crack-classifier/1 was ended by signal 9; .* smaller --batch-size"
+    ):
+        list(answers)
+    assert started[0].poll() == -9
 
 
 @pytest.mark.parametrize(
@@ -64,6 +79,13 @@ def test_a_path_that_names_nothing_is_told_before_a_model_is_loaded(tmp_path, mo
     done = call(given, "--out", "results.csv")
     assert done.exit_code == 2
     assert message in done.output
+
+
+@pytest.mark.parametrize("option", ["--out", "--html"])
+def test_a_folder_in_place_of_a_file_to_write_is_told_before_a_model_is_loaded(images, tmp_path, option):
+    done = call(images, "--out", tmp_path / "results.csv", option, tmp_path)
+    assert done.exit_code == 2
+    assert f"{tmp_path} is a folder; name a file to write" in done.output.replace("\n", "")
 
 
 def test_patterns_name_files(images):

@@ -128,8 +128,8 @@ def test_the_commands_say_what_they_did(registry):
     assert promoted.stdout == f"{name} version 2 is champion, the first one (promote by Ada: first model)\n"
     client.set_registered_model_alias(name, CHALLENGER, "3")
     shown = invoke("status", "--name", name).stdout
-    assert "champion" in shown
-    assert "crack-pipeline promote 3 --by NAME" in shown
+    assert "challenger: version 3; compared with no champion\n" in shown
+    assert 'crack-pipeline promote 3 --by NAME --why "…"\n' in shown
     client.set_registered_model_alias(name, CHAMPION, "1")
     assert "moved by hand to version 1" in invoke("status", "--name", name).stdout
     assert "first model" in invoke("history", "--name", name).stdout
@@ -178,6 +178,15 @@ def test_a_server_with_accounts_takes_the_right_one_only(s3_environment, tmp_pat
     assert stranger.exit_code == 1
     assert "not authenticated" in stranger.stderr
     assert password not in stranger.stdout + stranger.stderr
+
+
+def test_what_to_do_next_in_a_workdir_says_where(tmp_path):
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    client.create_registered_model("crack-classifier")
+    client.create_model_version("crack-classifier", "s3://crack/1", tags={VERDICT: "passed", CHECKED: "passed"})
+    client.set_registered_model_alias("crack-classifier", CHALLENGER, "1")
+    shown = invoke("status", "--workdir", str(tmp_path)).stdout
+    assert f'crack-pipeline promote 1 --by NAME --why "…" --workdir {tmp_path}\n' in shown
 
 
 def test_an_unnamed_registry_is_told(monkeypatch):

@@ -8,6 +8,7 @@ import tarfile
 import mlflow
 import pandas as pd
 import pytest
+from mlflow.entities import Param, RunTag
 from mlflow.tracking import MlflowClient
 from typer.testing import CliRunner
 
@@ -34,6 +35,10 @@ def test_a_registry_is_restored_as_it_was_and_nothing_is_overwritten(winner, s3_
     run_id = source.get_model_version(NAME, "1").run_id
     source.log_metric(run_id, "test_auroc", 0.875)
     source.log_text(run_id, "why", "dossier/verdict.txt")
+    for start in (0, 100):  # more than one call takes
+        numbers = range(start, start + 100)
+        params, tags = ([kind(f"many{n}", str(n)) for n in numbers] for kind in (Param, RunTag))
+        source.log_batch(run_id, params=params, tags=tags)
     for _ in range(3):  # the same files again; the second of them is deleted, and so is the newest
         source.create_model_version(NAME, f"models:/{NAME}/1", run_id, tags={"crack.verdict": "passed"})
     before = Registry(source, NAME)
@@ -65,6 +70,10 @@ def test_a_registry_is_restored_as_it_was_and_nothing_is_overwritten(winner, s3_
         restored = target.get_run(after.version("1").run_id)
         assert restored.data.metrics == source.get_run(run_id).data.metrics
         assert restored.data.params == source.get_run(run_id).data.params
+        assert len(restored.data.params) == 200
+        kept = {key: value for key, value in source.get_run(run_id).data.tags.items() if not key.startswith("mlflow.")}
+        assert kept.items() <= restored.data.tags.items()
+        assert len(kept) > 200
         assert "dossier" in {item.path for item in target.list_artifacts(restored.info.run_id)}
         assert served_answers(f"models:/{NAME}@champion", [image])[0] == pytest.approx(expected, abs=1e-6)
         assert target.create_model_version(NAME, "s3://crack/next").version in (5, "5")

@@ -37,8 +37,9 @@ def step(store, s3, tmp_path):
 
 
 def test_answers_are_the_networks_own_for_every_image_and_condition(step, store, tmp_path):
-    manifest, network, arguments = step
-    predict_splits(*arguments, seed=1, folder=str(tmp_path / "out"))
+    manifest, network, (*paths, config) = step
+    fast = config.model_copy(update={"precision": "bf16"})  # but not for what the registered version must repeat
+    predict_splits(*paths, fast, seed=1, folder=str(tmp_path / "out"))
     predictions = read_predictions(tmp_path / "out")
     counts = predictions.table.groupby(["condition", "split"]).size()
     for condition in ("before", "after"):

@@ -33,7 +33,11 @@ def winner(store, s3, tmp_path, monkeypatch):
         Measurement("auroc", 0.9, low=0.85, high=0.93),
         Measurement("recall_at_threshold", 0.5, slice="surface=wall", low=0.3, high=0.7, n=12),
         Measurement("recall_at_threshold", 0.96, slice="surface=deck", n=30),
+        Measurement("specificity_at_threshold", 0.9, slice="surface=wall"),
         Measurement("error_increase", 0.125, split="robustness", slice="corruption=unseen"),
+        Measurement("error_increase", 0.0, split="robustness", slice="corruption=jpeg"),
+        Measurement("error_increase", 0.25, split="robustness", slice="corruption=defocus"),
+        Measurement("error_increase", 0.5, split="robustness", slice="corruption=defocus,severity=5"),
     ]
     write_measurements(measured, tmp_path / "dossier" / "measurements.parquet")
     cache = str(tmp_path / "cache")
@@ -41,7 +45,7 @@ def winner(store, s3, tmp_path, monkeypatch):
         store=s3,
         cache=cache,
         train_sample=30,
-        precision="fp32",
+        precision="bf16",
         workers=0,
         corruptions=CorruptionConfig(max_images=0),
     )

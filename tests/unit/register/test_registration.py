@@ -58,7 +58,9 @@ def test_the_version_shows_its_card(winner):
         "# crack-classifier: cnn",
         "| AUROC | 0.900 [0.850, 0.930] | - |",
         "a crack from P(crack) ≥ 0.400 (a test)",
-        "mean over families: unseen +0.125.",
+        "mean over families: unseen +0.125. Worst: defocus +0.250, jpeg +0.000.",
+        "--model-uri models:/crack-classifier@champion",
+        "| test | wall | 12 | 0 | 0.500 [0.300, 0.700] | 0.900 |",
         "| tiny | unknown | crack | 12 | 4 | 4 | 4 |",
         "resnet10t at 32 px from random weights",
         "There is no champion yet.",
@@ -66,7 +68,7 @@ def test_the_version_shows_its_card(winner):
         "job `job-7`",
     ):
         assert said in card, said
-    assert card.index("surface=wall") < card.index("surface=deck")  # the weakest part first
+    assert card.index("| wall |") < card.index("| deck |")  # the weakest part first
     page = (kept / "model_card.html").read_text()
     assert "<h1>crack-classifier: cnn</h1>" in page
     assert page.count("<table>") == 3
@@ -115,11 +117,11 @@ def test_a_version_that_answers_otherwise_than_measured_gets_no_alias(winner):
     measured = read_predictions(given.predictions)
     table = measured.table.assign(logit_1=measured.table["logit_1"] + 3)
     write_predictions(table, measured.embeddings, given.predictions)
-    with pytest.raises(RuntimeError, match=r"version 1 gets no alias.*measured answers give P"):
+    with pytest.raises(RuntimeError, match=r"version 1 gets no alias.* and is served with 0\.\d+; at most 0\.0001"):
         register_winner(given, config, job="job-1")
     assert tracking.version_by_alias("crack-classifier", "challenger") is None
     failed = tracking.client().get_model_version("crack-classifier", "1")
-    assert "measured answers" in failed.tags[tracking.CHECKED]
+    assert "was measured with" in failed.tags[tracking.CHECKED]
 
 
 def test_a_refusal_keeps_its_reasons(tmp_path):

@@ -81,15 +81,15 @@ def post(address: str, body: bytes, kind: str = "application/json") -> tuple[int
 def test_every_form_of_request_is_answered_alike_and_a_wrong_one_with_400(server, tmp_path):
     address, tiles, expected = server
     rows = [{"image": text} for text in tiles]
-    forms = {
-        "dataframe_split": {"columns": ["image"], "data": [[text] for text in tiles]},
-        "dataframe_records": rows,
-        "instances": rows,
-        "inputs": {"image": tiles},
-    }
-    bodies = {name: (json.dumps({name: value}).encode(), "application/json") for name, value in forms.items()}
-    bodies["csv"] = (pd.DataFrame(rows).to_csv(index=False).encode(), "text/csv")
-    for name, (body, kind) in bodies.items():
+    cells = [[text] for text in tiles]
+    forms = [
+        {"dataframe_split": {"columns": ["image"], "data": cells}},
+        {"dataframe_records": rows},
+        *({name: form} for name in ("inputs", "instances") for form in (rows, {"image": tiles}, cells, tiles)),
+    ]
+    bodies = [(str(form)[:40], json.dumps(form).encode(), "application/json") for form in forms]
+    bodies.append(("csv", pd.DataFrame(rows).to_csv(index=False).encode(), "text/csv"))
+    for name, body, kind in bodies:
         status, text = post(address, body, kind)
         assert status == 200, f"{name}: {text}"
         found = pd.DataFrame(json.loads(text)["predictions"])
@@ -98,13 +98,15 @@ def test_every_form_of_request_is_answered_alike_and_a_wrong_one_with_400(server
         assert found["threshold"].tolist() == [0.4, 0.4], name
     secret = tmp_path / "secret.png"
     secret.write_bytes(base64.b64decode(tiles[0]))
-    for wrong in (str(secret), secret.as_uri(), f"{address}/ping", tiles[0][:80], ""):
+    for wrong in (str(secret), secret.as_uri(), f"{address}/ping", tiles[0][:80], "", None):
         status, text = post(address, json.dumps({"inputs": {"image": [tiles[0], wrong]}}).encode())
         assert status == 400, wrong
         assert "row 1 of the column image must be base64 of an image file" in text
     for body, cause in (
         ({"inputs": {"picture": tiles}}, "image"),
         ({"inputs": {"image": [1, 2]}}, "row 0 of the column image must be base64"),
+        ({"dataframe_records": [{"image": tiles[0]}, {}]}, "row 1 of the column image must be base64"),
+        ({"inputs": {"image": []}}, "the column image is empty; send at least one image"),
         ({"nothing": []}, "dataframe_split"),
     ):
         status, text = post(address, json.dumps(body).encode())
