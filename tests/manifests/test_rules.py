@@ -105,6 +105,21 @@ def test_nothing_is_reachable_that_is_not_named_and_every_service_is(objects):
     assert not allowed(policies, "ingress", "from", {"app.kubernetes.io/name": "postgres"}, step, 5432)
 
 
+def test_a_step_reaches_dns_kfp_and_https_but_not_the_cloud_s_metadata_of_its_machine(objects):
+    step = {"workflows.argoproj.io/workflow": "crack-training-x"}
+    reached = set()
+    for policy in of(objects, "NetworkPolicy"):
+        for rule in policy["spec"].get("egress", []) if selects(policy["spec"]["podSelector"], step) else []:
+            for peer in rule["to"]:
+                namespace = peer.get("namespaceSelector", {}).get("matchLabels", {}).get("kubernetes.io/metadata.name")
+                place = namespace or peer.get("ipBlock", {}).get("cidr")
+                reached |= {(place, port["port"]) for port in rule["ports"]}
+                assert place != "0.0.0.0/0" or peer["ipBlock"]["except"] == ["169.254.0.0/16"]
+    launcher = {("kubeflow", port) for port in (8080, 8333, 8887)}  # metadata, object store, API, as its pods listen
+    assert launcher | {("kube-system", 53), ("169.254.20.10/32", 53), ("0.0.0.0/0", 443)} <= reached
+    assert {place for place, _ in reached} == {None, "kubeflow", "kube-system", "169.254.20.10/32", "0.0.0.0/0"}
+
+
 def allowed(policies: list[dict], way: str, side: str, owner: dict[str, str], peer: dict[str, str], port: int) -> bool:
     """Whether a policy on the pods labelled `owner` lets them speak with pods of this namespace labelled `peer`."""
     rules = [
