@@ -1,7 +1,7 @@
 #!/bin/sh
 # Build container images: `images/build.sh cpu gpu`; prints their names. From the environment: ENGINE, BASE_IMAGE (instead
 # of images/base.txt), SOURCE (the repository's address, if not git's origin), CA_BUNDLE (file; a proxy's certificate
-# authority), BUILD_OPTIONS (further options of the engine).
+# authority), BUILD_OPTIONS (further options of the engine, such as --platform linux/amd64 on a machine of another kind).
 set -eu
 cd "$(dirname "$0")/.."
 base=${BASE_IMAGE:-$(cat images/base.txt)}
@@ -15,7 +15,8 @@ case $base in
 esac
 engine=$(images/engine.sh)
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
-[ -z "$(git status --porcelain 2>/dev/null)" ] || revision=$revision-dirty
+# the digests are written by a push, and are in no image
+[ -z "$(git status --porcelain -- . ':!images/digests.json' 2>/dev/null)" ] || revision=$revision-dirty
 source=$(git config --get remote.origin.url 2>/dev/null | sed 's#//[^/@]*@#//#')
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 for target in "$@"; do

@@ -110,7 +110,7 @@ def _refuse_repetition(api: KfpApi, published: Published, arguments: dict[str, A
             return  # the newest come first
         reference = run.pipeline_version_reference
         same_version = reference and reference.pipeline_version_id == published.version.pipeline_version_id
-        if same_version and (run.runtime_config.parameters or {}) == arguments:
+        if same_version and run.runtime_config and run.runtime_config.parameters == arguments:
             raise InputError(
                 f'the same version with the same parameters was submitted {age.seconds // 60} minutes ago: "'
                 f'{run.display_name}", {run.state.lower()}, {api.link(f"runs/details/{run.run_id}")}. '

@@ -88,6 +88,11 @@ def test_everything_lies_in_the_namespace_and_images_have_their_names(rendered):
             assert re.fullmatch(r"\S+/\S+(:\S+|@sha256:[0-9a-f]{64})", container["image"])
 
 
+def test_kubeflow_s_own_network_policies_know_the_namespace(rendered):
+    (namespace,) = [item for item in yaml.safe_load_all(rendered.read_text()) if item["kind"] == "Namespace"]
+    assert namespace["metadata"]["labels"]["app.kubernetes.io/part-of"] == "kubeflow-profile"
+
+
 def test_mlflow_answers_to_its_own_names_and_to_prometheus_where_it_is_monitored(rendered):
     objects = list(yaml.safe_load_all(rendered.read_text()))
     (mlflow,) = [item for item in objects if item["kind"] == "Deployment"]

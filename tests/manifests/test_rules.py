@@ -12,9 +12,9 @@ import pytest
 import yaml
 from kubernetes.utils import parse_quantity
 
-from pipelines.cluster_config import CandidateResources, ClusterConfig, Resources
+from pipelines.cluster_config import ClusterConfig, Resources
 from pipelines.policy import MLFLOW_KEYS, NOTIFY_KEYS, S3_KEYS
-from pipelines.run_config import load_run_config
+from pipelines.run_config import RunConfig, load_run_config
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "manifests"
@@ -108,6 +108,21 @@ def test_nothing_is_reachable_that_is_not_named_and_every_service_is(objects):
     assert not allowed(policies, "ingress", "from", {"app.kubernetes.io/name": "postgres"}, step, 5432)
 
 
+def test_a_step_reaches_dns_kfp_and_https_but_not_the_cloud_s_metadata_of_its_machine(objects):
+    step = {"workflows.argoproj.io/workflow": "crack-training-x"}
+    reached = set()
+    for policy in of(objects, "NetworkPolicy"):
+        for rule in policy["spec"].get("egress", []) if selects(policy["spec"]["podSelector"], step) else []:
+            for peer in rule["to"]:
+                namespace = peer.get("namespaceSelector", {}).get("matchLabels", {}).get("kubernetes.io/metadata.name")
+                place = namespace or peer.get("ipBlock", {}).get("cidr")
+                reached |= {(place, port["port"]) for port in rule["ports"]}
+                assert place != "0.0.0.0/0" or peer["ipBlock"]["except"] == ["169.254.0.0/16"]
+    launcher = {("kubeflow", port) for port in (8080, 8333, 8887)}  # metadata, object store, API, as its pods listen
+    assert launcher | {("kube-system", 53), ("169.254.20.10/32", 53), ("0.0.0.0/0", 443)} <= reached
+    assert {place for place, _ in reached} == {None, "kubeflow", "kube-system", "169.254.20.10/32", "0.0.0.0/0"}
+
+
 def allowed(policies: list[dict], way: str, side: str, owner: dict[str, str], peer: dict[str, str], port: int) -> bool:
     """Whether a policy on the pods labelled `owner` lets them speak with pods of this namespace labelled `peer`."""
     rules = [
@@ -148,7 +163,9 @@ def test_every_secret_is_named_in_the_readme_and_none_stands_in_a_file(objects):
 def test_the_pipeline_finds_what_its_parameters_name(objects):
     assert ClusterConfig().service_account in {item["metadata"]["name"] for item in of(objects, "ServiceAccount")}
     (namespace,) = of(objects, "Namespace")
-    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    labels = namespace["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert labels["pipelines.kubeflow.org/enabled"] == "true"
     priorities = {item["metadata"]["name"] for item in of(objects, "PriorityClass")} or {"crack-training"}
     bindings = of(objects, "MutatingAdmissionPolicyBinding")
     assert {item["spec"]["paramRef"]["name"] for item in bindings if "paramRef" in item["spec"]} == priorities
@@ -179,27 +196,70 @@ def test_a_step_that_is_taken_away_tells_its_program_alone_and_waits_for_it(tmp_
         assert step.wait(10) == 7
 
 
+def parameters(objects: list[dict[str, Any]]) -> RunConfig:
+    """The parameters that an overlay is made for."""
+    overlay = "prod" if of(objects, "PriorityClass") else "dev"
+    return load_run_config(ROOT / "pipelines" / "params" / f"{overlay}.yaml")
+
+
+def moments(config: RunConfig) -> Iterator[list[Resources]]:
+    """What runs beside each other at the busiest moments of a training, one list per moment."""
+    beside = [config.cluster.steps.get(step, Resources()) for step in ("evaluate", "drift")]
+    candidates = [candidate.resources for candidate in config.candidates.values()]
+    yield [config.cluster.champion, *(it.train for it in candidates)]
+    yield [config.cluster.champion, *(step for it in candidates for step in (it.explain, *beside))]
+
+
 def test_a_step_may_write_as_much_as_it_was_promised(objects):
     (limits,) = of(objects, "LimitRange")
     bound = parse_quantity(limits["spec"]["limits"][0]["default"]["ephemeral-storage"])
-    candidate = CandidateResources()
-    for resources in (Resources(), ClusterConfig().champion, candidate.train, candidate.predict, candidate.explain):
+    config = parameters(objects)
+    candidates = [candidate.resources for candidate in config.candidates.values()]
+    gpu = [step for it in candidates for step in (it.train, it.predict, it.explain)]
+    for resources in (
+        Resources(),
+        config.cluster.champion,
+        config.cluster.collect,
+        *config.cluster.steps.values(),
+        *gpu,
+    ):
         assert parse_quantity(resources.storage) <= bound
 
 
-def test_the_quota_lets_a_candidate_train_and_in_prod_all_of_them(objects):
-    (quota,) = of(objects, "ResourceQuota")
+def test_the_quota_holds_a_training_in_prod_all_of_it_at_once(objects):
+    (quota,), (limits,) = of(objects, "ResourceQuota"), of(objects, "LimitRange")
     hard = {name: parse_quantity(value) for name, value in quota["spec"]["hard"].items()}
-    overlay = "prod" if of(objects, "PriorityClass") else "dev"
-    candidates = load_run_config(ROOT / "pipelines" / "params" / f"{overlay}.yaml").candidates.values()
-    asked = [candidate.resources.train for candidate in candidates][: 1 if overlay == "dev" else None]
     servers = [pod["spec"]["containers"][0]["resources"] for pod in pods(objects).values()]
-    for bound in ("requests", "limits"):
-        memory = sum(parse_quantity(train.memory) for train in asked)
-        memory += 2 * sum(parse_quantity(server[bound]["memory"]) for server in servers)
-        assert memory <= hard[f"{bound}.memory"]
-        assert sum(parse_quantity(train.cpu) for train in asked) < hard[f"{bound}.cpu"]
-    assert sum(train.accelerators for train in asked) <= hard["requests.nvidia.com/gpu"]
+    in_prod = bool(of(objects, "PriorityClass"))
+    for steps in moments(parameters(objects)):
+        asked = steps if in_prod else steps[:1]  # where there is one GPU, the others wait until the quota has room
+        assert sum(getattr(step, "accelerators", 0) for step in asked) <= hard["requests.nvidia.com/gpu"]
+        for bound, default in (("requests", "defaultRequest"), ("limits", "default")):
+            helper = limits["spec"]["limits"][0][default]  # Argo's, in every pod
+            for kind in ("cpu", "memory"):
+                total = sum(parse_quantity(getattr(step, kind)) + parse_quantity(helper[kind]) for step in asked)
+                total += 2 * sum(parse_quantity(server[bound][kind]) for server in servers)
+                assert total <= hard[f"{bound}.{kind}"], (bound, kind)
+
+
+CALLED = {"experiment": "experiments", "pipeline": "pipelines", "run": "runs", "recurring_run": "jobs"}
+
+
+def test_ci_may_do_what_the_client_calls_and_start_the_pipeline_s_account(objects):
+    (role,) = [item for item in of(objects, "Role") if item["metadata"]["name"] == "crack-submit"]
+    allowed = {(resource, verb) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]}
+    source = (ROOT / "pipelines" / "kfp_api.py").read_text()
+    called = {
+        (CALLED[kind], verb) for kind, verb in re.findall(r"\.(\w+?)_service_([a-z]+)_", source) if kind in CALLED
+    }
+    assert len(called) > 8
+    reading = {(kind, "get") for kind in CALLED.values()}  # KFP asks for it of whatever a run refers to
+    versions = {("pipelines/versions", verb) for verb in ("create", "get", "list")}
+    assert allowed == called | reading | versions | {("serviceaccounts", "use")}
+    for item in of(objects, "Role"):
+        for rule in item["rules"]:
+            if "serviceaccounts" in rule["resources"]:
+                assert rule["resourceNames"] == [ClusterConfig().service_account]
 
 
 def test_every_quantity_is_one(objects):

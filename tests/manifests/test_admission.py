@@ -1,0 +1,118 @@
+"""What the namespace's admission policies make of the pods of a run."""
+
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from components.retrain.starting import TOKEN
+from pipelines.policy import KFP_LABEL, PRIORITY_LABEL
+from tests.manifests.admission import RefusedError, admitted
+from tests.manifests.test_rules import MANIFESTS, OPTIONS, documents, of
+
+PROD = documents(MANIFESTS / "overlays" / "prod")
+(CLASS,) = of(PROD, "PriorityClass")
+
+
+def a_pod(init: list[str], containers: list[str], labels: dict[str, str]) -> dict[str, Any]:
+    """A pod with what matters here of those that KFP's backend and Argo make."""
+
+    def container(name: str) -> dict[str, Any]:
+        return {
+            "name": name,
+            "image": f"registry.example/{name}",
+            "securityContext": {"allowPrivilegeEscalation": False},
+            "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+        }
+
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "crack-training-x", "labels": {"workflows.argoproj.io/workflow": "x", **labels}},
+        "spec": {
+            "initContainers": [container(name) for name in init],
+            "containers": [container(name) for name in containers],
+            "volumes": [{"name": "tmp", "emptyDir": {}}],
+            "priority": 0,
+        },
+    }
+
+
+def a_step(**labels: str) -> dict[str, Any]:
+    return a_pod(["init", "kfp-launcher"], ["wait", "main"], labels)
+
+
+DRIVER = a_pod(["init"], ["wait", "main"], {})  # writes /tmp/outputs, where it has no volume
+
+
+@pytest.fixture(params=["1.36", "1.37"])
+def admit(request):
+    """Let a pod through every policy, as a version of Kubernetes would."""
+    options = [item for option in OPTIONS for item in documents(option)]
+    policies = {item["metadata"]["name"]: item for item in of(PROD + options, "MutatingAdmissionPolicy")}
+    assert len(policies) == 3
+
+    def run(pod: dict[str, Any]) -> dict[str, Any]:
+        for policy in policies.values():
+            pod = admitted(policy, pod, CLASS, request.param)
+        kubernetes_validate.validate(pod, request.param, strict=True)
+        return pod
+
+    return run
+
+
+def main(pod: dict[str, Any]) -> dict[str, Any]:
+    return next(container for container in pod["spec"]["containers"] if container["name"] == "main")
+
+
+def test_a_step_gets_a_read_only_root_and_keeps_the_rest(admit):
+    step = a_step()
+    pod = admit(step)
+    assert main(pod)["securityContext"] == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True}
+    main(pod)["securityContext"] = {"allowPrivilegeEscalation": False}
+    assert pod == step
+
+
+def test_the_pods_of_kfp_s_drivers_are_left_as_they_are(admit):
+    assert admit(DRIVER) == DRIVER
+
+
+def test_a_step_that_names_the_class_gets_it_with_its_number(admit):
+    pod = admit(a_step(**{PRIORITY_LABEL: CLASS["metadata"]["name"]}))
+    assert (pod["spec"]["priorityClassName"], pod["spec"]["priority"]) == ("crack-training", CLASS["value"])
+    other = admit(a_step(**{PRIORITY_LABEL: "another"}))
+    assert "priorityClassName" not in other["spec"]
+
+
+def test_the_step_that_starts_a_training_finds_a_token_for_kfp(admit):
+    pod = admit(a_step(**{KFP_LABEL: "true"}))
+    mounts = {mount["name"]: mount for mount in main(pod)["volumeMounts"]}
+    assert set(mounts) == {"tmp", "kfp-token"}
+    volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
+    (source,) = volumes[mounts["kfp-token"]["name"]]["projected"]["sources"]
+    assert f"{mounts['kfp-token']['mountPath']}/{source['serviceAccountToken']['path']}" == str(TOKEN)
+    assert source["serviceAccountToken"]["audience"] == "pipelines.kubeflow.org"
+    assert [mount["name"] for mount in pod["spec"]["containers"][0]["volumeMounts"]] == ["tmp"]
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ('Object{spec: Object.spec{volumes: [Object.spec.volumes{name: "t", projected: '
+         "Object.spec.volumes.projected{sources: [Object.spec.volumes.projected.sources{}]}}]}}", "sources is atomic"),
+        ('Object{spec: Object.spec{priorityClass: "high"}}', "has no priorityClass"),
+    ],
+)  # fmt: skip
+def test_a_policy_that_the_api_server_would_not_carry_out_is_found_out(expression, message):
+    policy = yaml.safe_load(f"""
+        spec:
+          matchConditions: []
+          mutations:
+            - patchType: ApplyConfiguration
+              applyConfiguration:
+                expression: >-
+                  {expression}
+    """)
+    with pytest.raises(RefusedError, match=message):
+        admitted(policy, a_step(), CLASS, "1.36")
