@@ -32,8 +32,8 @@ def drift_check_pipeline(config: RunConfig) -> BaseComponent:
             verdict = check(
                 reference=seen.outputs["reference"],
                 observed=seen.outputs["observed"],
-                images=images,
-                version=seen.outputs["Output"],
+                images=seen.outputs["images"],
+                version=seen.outputs["version"],
                 config=config.step_json("drift"),
                 seed=seed,
                 job=JOB,

@@ -59,9 +59,9 @@ class RunConfig(Config):
     seed: int = Field(default=1, ge=0, lt=2**31, description="run-time parameter")
     run_note: str = Field(default="", description="run-time parameter: a sentence for the report")
     images: str = Field(
-        default="s3://crack/incoming/{date}",
+        default="s3://crack/incoming/{yesterday}",
         min_length=1,
-        description="run-time parameter of crack-drift-check: production images, folder or s3://; {date}: today, UTC",
+        description="run-time parameter of crack-drift-check: folder or s3:// of images; {date}, {yesterday}: UTC",
     )
     candidates: dict[str, Candidate] = Field(min_length=1, max_length=MAX_CANDIDATES)
     ingest: IngestConfig = IngestConfig()

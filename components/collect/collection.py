@@ -21,17 +21,17 @@ from components.shared.storage import file_digest
 from components.shared.transforms import resize
 
 
-def collect_images(uri: str, config: CollectConfig, observed: str, reference: str) -> str:
+def collect_images(uri: str, config: CollectConfig, observed: str, reference: str) -> tuple[str, str]:
     """Write the profiles of the images and of the champion's training sample.
 
     Args:
-        uri: Folder or s3:// prefix of the images; {date} becomes today's date (UTC).
+        uri: Folder or s3:// prefix of the images; {date} and {yesterday} become dates (UTC).
         config: Sample, grouping, batch, and the registered model's name.
         observed: Gets the images' profile.
         reference: Gets the champion's own.
 
     Returns:
-        The champion's version.
+        The champion's version, and where the images are, dates put in.
 
     Raises:
         InputError: There is no champion; it has no profile, or one of another feature version; or there is no image.
@@ -56,7 +56,7 @@ def collect_images(uri: str, config: CollectConfig, observed: str, reference: st
         )
     shutil.copyfile(profile, reference)
     _profile(pictures, load_network(fetched / "model", pick_device()), digest, config, observed)
-    return version
+    return version, pictures.uri
 
 
 def _profile(pictures: Pictures, network: Network, digest: str, config: CollectConfig, path: str) -> None:

@@ -1,5 +1,7 @@
 """The KFP face of collect."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 
 from components.container_images import container_image
@@ -12,18 +14,20 @@ def collect(
     job: str,
     observed: dsl.Output[dsl.Dataset],
     reference: dsl.Output[dsl.Dataset],
-) -> str:
+) -> NamedTuple("Collected", [("version", str), ("images", str)]):
     """Profile production images by the champion's eyes, and fetch the profile of what it was trained on.
 
     Args:
-        images: Folder or s3://BUCKET/PREFIX of unlabelled images; {date} in it becomes today's, such as 2026-01-31.
+        images: Folder or s3://BUCKET/PREFIX of unlabelled images; {date} and {yesterday} in it become dates (UTC),
+            such as 2026-01-31.
         config: CollectConfig as JSON.
         job: The pipeline job's id.
 
     Returns:
         observed: Drift profile of the images.
         reference: Drift profile of the champion's training sample, from the registry.
-        Output: The champion's version.
+        version: The champion's version.
+        images: Where the images are, the dates put in.
     """
     from components.collect.collection import collect_images
     from components.collect.config import CollectConfig

@@ -18,7 +18,7 @@ class Pictures:
     """The images under a folder or an s3:// prefix.
 
     Attributes:
-        uri: Where they are, {date} replaced.
+        uri: Where they are, {date} and {yesterday} replaced.
         names: Their paths below it, ordered; at most `sample`, drawn at random.
     """
 
@@ -28,7 +28,7 @@ class Pictures:
         Raises:
             InputError: There is no such folder, or no image in it.
         """
-        self.uri = uri.replace("{date}", f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}")
+        self.uri = _dated(uri)
         self._store = Store(self.uri) if self.uri.startswith("s3://") else None
         found = sorted(name for name in self._list() if name.lower().endswith(SUFFIXES) and not _is_mask(name))
         if not found:
@@ -65,6 +65,11 @@ class Pictures:
 
     def _bytes(self, name: str) -> bytes:
         return self._store.get_bytes(name) if self._store else (Path(self.uri).expanduser() / name).read_bytes()
+
+
+def _dated(uri: str) -> str:
+    today = datetime.datetime.now(datetime.UTC).date()
+    return uri.replace("{date}", f"{today}").replace("{yesterday}", f"{today - datetime.timedelta(days=1)}")
 
 
 def _is_mask(name: str) -> bool:

@@ -14,7 +14,9 @@ commands = typer.Typer()
 
 @commands.command()
 def drift_check(
-    images: Annotated[str, typer.Option(help="Production images: folder or s3://BUCKET/PREFIX; {date} is today, UTC.")],
+    images: Annotated[
+        str, typer.Option(help="Folder or s3://BUCKET/PREFIX; {date} and {yesterday} become dates, UTC.")
+    ],
     params: Params = LOCAL_PARAMS,
     workdir: Workdir = Path("workdir"),
     override: Override = None,

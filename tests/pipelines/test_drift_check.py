@@ -32,3 +32,12 @@ def test_a_training_is_started_only_where_the_parameter_allows_it(tmp_path, star
     for name in ("collect", "check"):
         secrets = {secret["secretName"] for secret in settings[f"exec-{name}"]["secretAsEnv"]}
         assert secrets >= {"crack-s3", "crack-mlflow"}
+
+
+def test_what_is_told_of_the_images_is_where_they_were_found(tmp_path):
+    """Not the parameter with {yesterday} in it: every day's verdict would seem to be of the same place."""
+    compile_pipeline(load_run_config(PROD), tmp_path / "p.yaml")
+    spec = next(yaml.safe_load_all((tmp_path / "p.yaml").read_text()))
+    tasks = next(c["dag"]["tasks"] for c in spec["components"].values() if "check" in c.get("dag", {}).get("tasks", {}))
+    given = tasks["check"]["inputs"]["parameters"]["images"]
+    assert given["taskOutputParameter"] == {"outputParameterKey": "images", "producerTask": "collect"}

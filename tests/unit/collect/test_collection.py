@@ -1,6 +1,6 @@
 import hashlib
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import cv2
@@ -72,13 +72,13 @@ def incoming(tmp_path: Path) -> Path:
     return folder
 
 
-def collect(uri: str | Path, tmp_path: Path, **parameters) -> str:
+def collect(uri: str | Path, tmp_path: Path, **parameters) -> tuple[str, str]:
     config = CollectConfig(precision="fp32", batch_size=4, **parameters)
     return collect_images(str(uri), config, str(tmp_path / "observed"), str(tmp_path / "reference"))
 
 
 def test_the_images_are_profiled_as_the_network_sees_them(champion, network, incoming, tmp_path):
-    assert collect(incoming, tmp_path, group_pattern=r"(p\d+)-") == "1"
+    assert collect(incoming, tmp_path, group_pattern=r"(p\d+)-") == ("1", str(incoming))
     observed = read_profile(tmp_path / "observed")
     tiles = np.stack([cv2.resize(image(n), (32, 32), interpolation=cv2.INTER_AREA) for n in range(10)])
     with torch.inference_mode():
@@ -91,11 +91,12 @@ def test_the_images_are_profiled_as_the_network_sees_them(champion, network, inc
     assert observed.model == read_profile(tmp_path / "reference").model
 
 
-def test_a_prefix_of_today_gives_what_the_folder_gives(champion, incoming, tmp_path, s3):
-    today = f"{datetime.now(UTC):%Y-%m-%d}"
-    Store(f"{s3}/incoming/{today}").put_folder("bridge", incoming / "bridge")
-    Store(f"{s3}/incoming/{today}-old").put_bytes("other.png", png(99))
-    collect(f"{s3}/incoming/{{date}}", tmp_path)
+@pytest.mark.parametrize(("word", "days"), [("date", 0), ("yesterday", 1)])
+def test_the_prefix_of_a_day_gives_what_the_folder_gives(champion, incoming, tmp_path, s3, word, days):
+    day = f"{datetime.now(UTC) - timedelta(days=days):%Y-%m-%d}"
+    Store(f"{s3}/incoming/{day}").put_folder("bridge", incoming / "bridge")
+    Store(f"{s3}/incoming/{day}-old").put_bytes("other.png", png(99))
+    assert collect(f"{s3}/incoming/{{{word}}}", tmp_path) == ("1", f"{s3}/incoming/{day}")
     of_store = (tmp_path / "observed").read_bytes()
     collect(incoming, tmp_path)
     assert of_store == (tmp_path / "observed").read_bytes()
