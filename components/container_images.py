@@ -1,4 +1,8 @@
-"""Where every container image reference comes from: `images/digests.json`, or the file named by IMAGE_DIGESTS."""
+"""Which container image a step runs in.
+
+Components name a build target; `pipelines/policy.py` puts in its place what `images/digests.json`, or the file named by
+IMAGE_DIGESTS, says of it when a pipeline is compiled.
+"""
 
 import json
 import os
@@ -10,12 +14,17 @@ from components.shared.runtime import InputError
 
 Target = Literal["cpu", "gpu"]
 DIGESTS = Path(__file__).parent.parent / "images" / "digests.json"
-PLACEHOLDER = "unpublished.invalid/concrete-crack-{target}"  # compiles and runs locally; a cluster cannot pull it
+UNPUBLISHED = "unpublished.invalid"  # registry of images never pushed: compiles, but no cluster can pull them
 WAY_OUT = "`make images-push REGISTRY=…` builds and pushes the images and writes the file"
 
 
 def container_image(target: Target) -> str:
-    """Return the image reference of a build target, or a placeholder where no images were pushed yet.
+    """Return the name by which a component asks for a build target's image."""
+    return f"{UNPUBLISHED}/concrete-crack-{target}"
+
+
+def image_reference(target: Target) -> str:
+    """Return the reference of a build target's image, or just its name where no images were pushed yet.
 
     Raises:
         InputError: The digest file is named but not there, is not JSON, or lacks the target.
@@ -24,7 +33,7 @@ def container_image(target: Target) -> str:
     if not path.exists():
         if path != DIGESTS:
             raise InputError(f"IMAGE_DIGESTS names {path}, which does not exist; {WAY_OUT}")
-        return PLACEHOLDER.format(target=target)
+        return container_image(target)
     try:
         reference = json.loads(path.read_text())[target]
     except (ValueError, KeyError, TypeError) as error:
@@ -46,7 +55,7 @@ def check_images(allow_tags: bool = False) -> None:
     Raises:
         InputError: There are no digests, or one is malformed; the message says how to get them.
     """
-    references = {target: container_image(target) for target in get_args(Target)}
+    references = {target: image_reference(target) for target in get_args(Target)}
     if allow_tags:
         return
     if not _digest_file().exists():

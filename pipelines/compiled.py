@@ -6,16 +6,18 @@ import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from components.shared.runtime import InputError
 from pipelines.run_config import RunConfig, check_arguments
 
+if TYPE_CHECKING:
+    from kfp.dsl.base_component import BaseComponent
+
 ROOT = Path(__file__).parents[1]
-MODULES = {  # each with compile_pipeline(config, output, **options)
+MODULES = {  # each with build_pipeline(config)
     "crack-training": "pipelines.training",
     "crack-drift-check": "pipelines.drift_check",
 }
@@ -67,15 +69,22 @@ class CompiledPipeline:
         return defaults | typed
 
 
-def module_of(name: str) -> ModuleType:
-    """Return a pipeline's module, which has `compile_pipeline(config, output, **options)`; importing it loads kfp.
+def build_pipeline(name: str, config: RunConfig) -> "BaseComponent":
+    """Return a pipeline with everything but its run-time parameters fixed.
 
     Raises:
         InputError: There is no such pipeline.
     """
     if name not in MODULES:
         raise InputError(f'there is no pipeline "{name}"; there are {", ".join(MODULES)}')
-    return importlib.import_module(MODULES[name])
+    return importlib.import_module(MODULES[name]).build_pipeline(config)
+
+
+def compile_pipeline(name: str, config: RunConfig, output: Path, **options: Any) -> None:
+    """Write a pipeline as YAML, the same bytes for the same parameters; `options` go to KFP's compiler."""
+    from kfp import compiler  # late: most commands that ask for names only never need it
+
+    compiler.Compiler().compile(build_pipeline(name, config), str(output), **options)
 
 
 def compile_version(name: str, config: RunConfig, revision: str, folder: Path) -> CompiledPipeline:
@@ -88,7 +97,7 @@ def compile_version(name: str, config: RunConfig, revision: str, folder: Path) -
         folder: Where the document is written.
     """
     file = folder / f"{name}.yaml"
-    module_of(name).compile_pipeline(config, file)
+    compile_pipeline(name, config, file)
     content = file.read_bytes()
     spec = next(yaml.safe_load_all(content))
     inputs = spec["root"].get("inputDefinitions", {}).get("parameters", {})

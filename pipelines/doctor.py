@@ -14,7 +14,7 @@ from typing import Literal
 
 from rich.table import Table
 
-from components.container_images import check_images, container_image
+from components.container_images import check_images, image_reference
 from components.shared.runtime import InputError
 from pipelines.cluster_config import GpuResources
 from pipelines.doctor_cluster import KFP_NAMESPACE, ClusterView, UnseenError
@@ -104,7 +104,7 @@ def _accelerators(config: RunConfig) -> list[GpuResources]:
 def check_digests(allow_tags: bool = False) -> str:
     """See that the container images are named by digest."""
     check_images(allow_tags)
-    return "\n".join(container_image(target) for target in ("cpu", "gpu"))
+    return "\n".join(image_reference(target) for target in ("cpu", "gpu"))
 
 
 def check_kfp() -> str:

@@ -1,9 +1,6 @@
 """The graph of `crack-drift-check`: production images against what the champion was trained on, without training."""
 
-from pathlib import Path
-from typing import Any
-
-from kfp import compiler, dsl
+from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
 from components.collect.component import collect
@@ -16,7 +13,7 @@ from pipelines.run_config import RunConfig
 JOB = dsl.PIPELINE_JOB_ID_PLACEHOLDER
 
 
-def drift_check_pipeline(config: RunConfig) -> BaseComponent:
+def build_pipeline(config: RunConfig) -> BaseComponent:
     """Return the pipeline with everything but `images` and `seed` fixed."""
 
     @dsl.pipeline(
@@ -45,8 +42,3 @@ def drift_check_pipeline(config: RunConfig) -> BaseComponent:
                     on_cluster(started, config)
 
     return crack_drift_check
-
-
-def compile_pipeline(config: RunConfig, output: Path, **options: Any) -> None:
-    """Write the compiled pipeline as YAML, the same bytes for the same parameters; `options` go to KFP's compiler."""
-    compiler.Compiler().compile(drift_check_pipeline(config), str(output), **options)

@@ -24,19 +24,13 @@ def run_graph(pipeline: BaseComponent, run_folder: Path, arguments: dict[str, An
 
 def main() -> None:
     """Run the pipeline named with the parameters in the run's folder."""
+    from pipelines.compiled import build_pipeline
     from pipelines.run_config import RunConfig
 
     name, run_folder = sys.argv[1], Path(sys.argv[2])
     config = RunConfig.model_validate_json((run_folder / PARAMS).read_text(encoding="utf-8"))
-    if name == "crack-drift-check":
-        from pipelines.drift_check import drift_check_pipeline
-
-        run_graph(drift_check_pipeline(config), run_folder, {"images": config.images, "seed": config.seed})
-    else:
-        from pipelines.training import training_pipeline
-
-        arguments = {"data_uri": config.data_uri, "seed": config.seed, "run_note": config.run_note}
-        run_graph(training_pipeline(config), run_folder, arguments)
+    pipeline = build_pipeline(name, config)
+    run_graph(pipeline, run_folder, {name: getattr(config, name) for name in pipeline.component_spec.inputs})
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
-from pipelines.compiled import compile_version, module_of
+from pipelines.compiled import compile_pipeline, compile_version
 from pipelines.run_config import RunConfig
 
 
@@ -32,7 +32,5 @@ def write_manifest(name: str, config: RunConfig, revision: str, namespace: str, 
         include_pipeline_manifest=True,
     )
     output.parent.mkdir(parents=True, exist_ok=True)
-    module_of(name).compile_pipeline(
-        config, output, kubernetes_manifest_format=True, kubernetes_manifest_options=options
-    )
+    compile_pipeline(name, config, output, kubernetes_manifest_format=True, kubernetes_manifest_options=options)
     return version

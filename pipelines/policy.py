@@ -5,9 +5,12 @@ dropped, and the runtime's default seccomp profile; the namespace adds a read-on
 for ephemeral storage (manifests/README.md, "What the namespace adds").
 """
 
+from typing import get_args
+
 from kfp import kubernetes
 from kfp.dsl import PipelineConfig, PipelineTask
 
+from components.container_images import Target, container_image, image_reference
 from pipelines.cluster_config import ClusterConfig, GpuResources, Resources
 from pipelines.run_config import RunConfig
 
@@ -36,6 +39,7 @@ def on_cluster(task: PipelineTask, config: RunConfig, resources: Resources | Non
     """
     step, cluster = task.component_spec.name, config.cluster
     resources = resources or cluster.steps.get(step, Resources())
+    task.set_container_image(_image(task))
     task.set_caching_options(False)  # reuse is by run key, see components/shared/reuse.py
     task.set_cpu_request(resources.cpu).set_cpu_limit(resources.cpu)
     task.set_memory_request(resources.memory).set_memory_limit(resources.memory)
@@ -51,6 +55,12 @@ def on_cluster(task: PipelineTask, config: RunConfig, resources: Resources | Non
     if isinstance(resources, GpuResources):
         _put_on_accelerator(task, cluster, resources)
     return task
+
+
+def _image(task: PipelineTask) -> str:
+    """The reference of the image that the task's component asks for by name."""
+    (target,) = (target for target in get_args(Target) if task.container_spec.image == container_image(target))
+    return image_reference(target)
 
 
 def _give_secrets(task: PipelineTask, step: str, cluster: ClusterConfig) -> None:

@@ -15,7 +15,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from components.collect.config import CollectConfig
-from components.container_images import container_image
+from components.container_images import image_reference
 from components.drift.config import DriftConfig
 from components.evaluate.config import EvaluateConfig
 from components.explain.config import ExplainConfig
@@ -100,7 +100,7 @@ class RunConfig(Config):
         common = {name: getattr(self, name) for name in ("store", "cache", "cache_size", "experiment", "model_name")}
         own: dict[str, Any] = {}
         if section == "train":
-            own = {"container_image": container_image("gpu")}
+            own = {"container_image": image_reference("gpu")}
         elif section == "evaluate":
             own = {"seen_corruptions": self.candidates[candidate].train.augment.corruptions()}
         return step.model_copy(update={**common, **own, "candidate": candidate}).model_dump_json()

@@ -5,10 +5,9 @@ exit handler, which KFP's backend breaks on (kubeflow/pipelines#12390).
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from kfp import compiler, dsl
+from kfp import dsl
 from kfp.dsl import PipelineTask
 from kfp.dsl.base_component import BaseComponent
 
@@ -40,7 +39,7 @@ class Branch:
     dossier: PipelineTask
 
 
-def training_pipeline(config: RunConfig) -> BaseComponent:
+def build_pipeline(config: RunConfig) -> BaseComponent:
     """Return the pipeline with everything but `data_uri`, `seed` and `run_note` fixed."""
 
     @dsl.pipeline(
@@ -149,14 +148,3 @@ def _register(config: RunConfig, tiles: dict, branches: dict[str, Branch], choic
         on_cluster(refused, config)
         records.append(refused.outputs["Output"])
     return dsl.OneOf(*records)
-
-
-def compile_pipeline(config: RunConfig, output: Path, **options: Any) -> None:
-    """Write the compiled pipeline as YAML, the same bytes for the same parameters.
-
-    Args:
-        config: Everything but the run-time parameters.
-        output: File to write.
-        options: Further arguments of KFP's compiler.
-    """
-    compiler.Compiler().compile(training_pipeline(config), str(output), **options)

@@ -12,7 +12,7 @@ commands = typer.Typer()
 
 
 @commands.command("compile")
-def compile_pipeline(
+def compile_for_cluster(
     output: Annotated[Path, typer.Option(help="YAML file to write.")],
     params: Params = LOCAL_PARAMS,
     override: Override = None,
@@ -25,15 +25,13 @@ def compile_pipeline(
     """Compile a pipeline for a cluster; its images must be named by digest."""
     with reporting_errors(debug):
         from components.container_images import check_images
+        from pipelines.compiled import compile_pipeline
         from pipelines.run_config import load_run_config
 
         check_images(allow_tags)
         config = load_run_config(params, override or [])
-        from pipelines.compiled import module_of
-
-        module = module_of(pipeline)
         output.parent.mkdir(parents=True, exist_ok=True)
-        module.compile_pipeline(config, output)
+        compile_pipeline(pipeline, config, output)
 
 
 @commands.command()

@@ -15,7 +15,7 @@ from components.shared.measurements import write_measurements
 from components.shared.page import Page
 from components.shared.predictions import empty_predictions, write_predictions
 from components.shared.profile import read_profile, write_profile
-from pipelines import drift_check, training
+from pipelines.compiled import compile_pipeline
 from pipelines.run_config import load_run_config
 from tests.images.engine import ROOT, USER, Ended, Engine, rclone
 from tests.images.executor import JOB, Compiled
@@ -89,7 +89,7 @@ def ended(
     network, environment = cluster
     folder = tmp_path_factory.mktemp("run")
     (folder / "params.yaml").write_text(PARAMS)
-    training.compile_pipeline(load_run_config(folder / "params.yaml"), folder / "pipeline.yaml")
+    compile_pipeline("crack-training", load_run_config(folder / "params.yaml"), folder / "pipeline.yaml")
     artifacts = folder / "s3"
     pipeline = Compiled(folder / "pipeline.yaml", artifacts)
     results: dict[str, Ended] = {}
@@ -157,7 +157,7 @@ def test_the_drift_check_s_step_ends_well_too(engine, cluster, ended, tmp_path):
     network, environment = cluster
     trained, _ = ended
     (tmp_path / "params.yaml").write_text(PARAMS)
-    drift_check.compile_pipeline(load_run_config(tmp_path / "params.yaml"), tmp_path / "pipeline.yaml")
+    compile_pipeline("crack-drift-check", load_run_config(tmp_path / "params.yaml"), tmp_path / "pipeline.yaml")
     pipeline = Compiled(tmp_path / "pipeline.yaml", tmp_path / "s3")
     reference = read_profile(trained.path("drift", "reference_profile"))
     write_profile(reference, pipeline.path("collect", "reference"))

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from components.container_images import check_images, container_image
+from components.container_images import check_images, image_reference
 from tests.images.engine import ROOT
 
 
@@ -74,7 +74,7 @@ def test_a_push_writes_the_digests_that_the_compiler_reads(tmp_path, monkeypatch
     monkeypatch.setenv("IMAGE_DIGESTS", str(tmp_path / "images" / "digests.json"))
     check_images()
     for target in ("cpu", "gpu"):
-        assert container_image(target).startswith(f"registry.example/team/concrete-crack-{target}@sha256:0123")
+        assert image_reference(target).startswith(f"registry.example/team/concrete-crack-{target}@sha256:0123")
 
 
 def test_every_image_has_the_compilers_kfp_and_only_one_has_torch():

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.drift_check import compile_pipeline
+from pipelines.compiled import compile_pipeline
 from pipelines.run_config import load_run_config
 
 PROD = Path(__file__).parents[2] / "pipelines" / "params" / "prod.yaml"
@@ -14,7 +14,7 @@ PROD = Path(__file__).parents[2] / "pipelines" / "params" / "prod.yaml"
 @pytest.mark.parametrize("start", [False, True])
 def test_a_training_is_started_only_where_the_parameter_allows_it(tmp_path, start):
     config = load_run_config(PROD, [f"retrain.start={str(start).lower()}"])
-    compile_pipeline(config, tmp_path / "p.yaml")
+    compile_pipeline("crack-drift-check", config, tmp_path / "p.yaml")
     spec, platform = yaml.safe_load_all((tmp_path / "p.yaml").read_text())
     assert set(spec["root"]["inputDefinitions"]["parameters"]) == {"images", "seed"}
     executors = {name.removeprefix("exec-") for name in spec["deploymentSpec"]["executors"]}
@@ -36,7 +36,7 @@ def test_a_training_is_started_only_where_the_parameter_allows_it(tmp_path, star
 
 def test_what_is_told_of_the_images_is_where_they_were_found(tmp_path):
     """Not the parameter with {yesterday} in it: every day's verdict would seem to be of the same place."""
-    compile_pipeline(load_run_config(PROD), tmp_path / "p.yaml")
+    compile_pipeline("crack-drift-check", load_run_config(PROD), tmp_path / "p.yaml")
     spec = next(yaml.safe_load_all((tmp_path / "p.yaml").read_text()))
     tasks = next(c["dag"]["tasks"] for c in spec["components"].values() if "check" in c.get("dag", {}).get("tasks", {}))
     given = tasks["check"]["inputs"]["parameters"]["images"]

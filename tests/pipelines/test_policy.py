@@ -1,19 +1,19 @@
 """The pod policy, read from the compiled YAML as the cluster would, over every executor."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import yaml
+from click.testing import Result
+from typer.testing import CliRunner
 
 from components.shared.runtime import InputError
+from pipelines.cli import app
+from pipelines.compiled import compile_pipeline
 from pipelines.run_config import load_run_config
-from pipelines.training import compile_pipeline
 
 ROOT = Path(__file__).parents[2]
 PROD = ROOT / "pipelines" / "params" / "prod.yaml"
@@ -32,16 +32,13 @@ OVERRIDES = (
 )
 
 
-def compile_here(output: Path, digests: object = DIGESTS, arguments: tuple[str, ...] = (), **environment: str):
-    """Run `crack-pipeline compile` in a fresh process, since images are read when the components are imported."""
+def compile_here(output: Path, digests: object = DIGESTS, arguments: tuple[str, ...] = ()) -> Result:
+    """Run `crack-pipeline compile` for prod."""
     file = output.with_name("digests.json")
     if digests is not None:
         file.write_text(digests if isinstance(digests, str) else json.dumps(digests))
-    command = [sys.executable, "-c", "from pipelines.cli import main; main()", "compile", "--output", str(output)]
-    return subprocess.run(
-        [*command, "--params", str(PROD), *arguments],
-        cwd=ROOT, env={**os.environ, "IMAGE_DIGESTS": str(file), **environment}, capture_output=True, text=True,
-    )  # fmt: skip
+    command = ["compile", "--output", str(output), "--params", str(PROD), *arguments]
+    return CliRunner().invoke(app, command, env={"IMAGE_DIGESTS": str(file)})
 
 
 class Executor(NamedTuple):
@@ -75,7 +72,7 @@ def read(path: Path) -> dict[str, Executor]:
 def plain(tmp_path_factory):
     """The scheduled retraining as it stands."""
     output = tmp_path_factory.mktemp("plain") / "p.yaml"
-    assert compile_here(output).returncode == 0
+    assert compile_here(output).exit_code == 0
     return read(output)
 
 
@@ -85,7 +82,7 @@ def tuned(tmp_path_factory):
     output = tmp_path_factory.mktemp("tuned") / "p.yaml"
     settings = tuple(part for override in OVERRIDES for part in ("--set", override))
     result = compile_here(output, arguments=settings)
-    assert result.returncode == 0, result.stderr
+    assert result.exit_code == 0, result.stderr
     return read(output)
 
 
@@ -95,7 +92,7 @@ def drift_check(tmp_path_factory):
     output = tmp_path_factory.mktemp("drift") / "p.yaml"
     arguments = ("--pipeline", "crack-drift-check", "--set", "retrain.start=true")
     result = compile_here(output, arguments=arguments)
-    assert result.returncode == 0, result.stderr
+    assert result.exit_code == 0, result.stderr
     return read(output)
 
 
@@ -223,14 +220,14 @@ def test_queue_and_priority_are_labels_of_the_gpu_steps_only(plain, tuned):
     ],
 )
 def test_the_cache_is_writable_wherever_it_lies(tmp_path, settings, claims, folders):
-    compile_pipeline(load_run_config(PROD, settings), tmp_path / "p.yaml")
+    compile_pipeline("crack-training", load_run_config(PROD, settings), tmp_path / "p.yaml")
     for name, (_, _, _, pod) in read(tmp_path / "p.yaml").items():
         assert [(mount["constant"], mount["mountPath"]) for mount in pod.get("pvcMount", [])] == claims, name
         assert {mount["mountPath"] for mount in pod["emptyDirMounts"]} - {"/dev/shm"} == folders, name
 
 
 def test_a_run_has_a_deadline_and_is_cleared_away(tmp_path):
-    compile_pipeline(load_run_config(PROD, ["cluster.run_deadline=3600"]), tmp_path / "p.yaml")
+    compile_pipeline("crack-training", load_run_config(PROD, ["cluster.run_deadline=3600"]), tmp_path / "p.yaml")
     _, platform = yaml.safe_load_all((tmp_path / "p.yaml").read_text())
     limits = platform["platforms"]["kubernetes"]["pipelineConfig"]
     assert limits["activeDeadlineSeconds"] == 3600
@@ -249,7 +246,7 @@ def test_a_run_has_a_deadline_and_is_cleared_away(tmp_path):
 )
 def test_without_digests_nothing_is_compiled_for_a_cluster(tmp_path, digests, message):
     result = compile_here(tmp_path / "p.yaml", digests)
-    assert result.returncode == 2
+    assert result.exit_code == 2
     assert message in result.stderr
     assert "make images-push REGISTRY=" in result.stderr
     assert not (tmp_path / "p.yaml").exists()
@@ -257,7 +254,7 @@ def test_without_digests_nothing_is_compiled_for_a_cluster(tmp_path, digests, me
 
 def test_tags_are_taken_where_they_are_asked_for(tmp_path):
     tags = {"cpu": "crack-cpu:dev", "gpu": "crack-gpu:dev"}
-    assert compile_here(tmp_path / "p.yaml", tags, ("--allow-tags",)).returncode == 0
+    assert compile_here(tmp_path / "p.yaml", tags, ("--allow-tags",)).exit_code == 0
     assert {executor.container["image"] for executor in read(tmp_path / "p.yaml").values()} == set(tags.values())
 
 

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from components.shared.runtime import InputError
+from pipelines.compiled import compile_pipeline
 from pipelines.run_config import load_run_config
-from pipelines.training import compile_pipeline
 
 ROOT = Path(__file__).parents[2]
 PARAMS = ROOT / "pipelines" / "params"
@@ -18,7 +18,7 @@ PARAMS = ROOT / "pipelines" / "params"
 
 def compiled(path: Path, output: Path) -> dict:
     """The pipeline's document; the platform's is the business of test_policy.py."""
-    compile_pipeline(load_run_config(path), output)
+    compile_pipeline("crack-training", load_run_config(path), output)
     return next(yaml.safe_load_all(output.read_text()))
 
 
@@ -49,7 +49,8 @@ def test_branches_are_unrolled_and_named_by_candidate(pipeline):
 def test_the_same_parameters_give_the_same_bytes_in_any_process(tmp_path):
     code = (
         "import sys; from pathlib import Path; from pipelines.run_config import load_run_config as load;"
-        "from pipelines.training import compile_pipeline as c; c(load(sys.argv[1]), Path(sys.argv[2]))"
+        "from pipelines.compiled import compile_pipeline;"
+        "compile_pipeline('crack-training', load(sys.argv[1]), Path(sys.argv[2]))"
     )
     for seed in ("1", "2"):
         command = [sys.executable, "-c", code, str(PARAMS / "local.yaml"), str(tmp_path / f"{seed}.yaml")]
