@@ -134,6 +134,19 @@ _Loader.add_implicit_resolver(
 )
 
 
+def parameter_schema() -> dict[str, Any]:
+    """Return the JSON schema of a parameter file."""
+    schema = RunConfig.model_json_schema()
+    for kind in StepConfig.__subclasses__():
+        properties = schema["$defs"].get(kind.__name__, {}).get("properties", {})
+        for name in kind.GIVEN_BY_RUN:
+            properties.pop(name, None)
+    for section in schema["properties"].values():
+        if isinstance(section.get("default"), dict):  # the same again, of all its parts
+            del section["default"]
+    return schema
+
+
 def load_run_config(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
     """Read a parameter file.
 
@@ -148,7 +161,7 @@ def load_run_config(path: str | Path, overrides: list[str] | None = None) -> Run
     values = _read(Path(path))
     for override in overrides or []:
         _override(values, override)
-    _refuse_common_keys(values, path)
+    _refuse_given_keys(values, path)
     return _validated(values, path)
 
 
@@ -219,17 +232,19 @@ def _override(values: dict[str, Any], override: str) -> None:
         values[last] = text  # a regular expression, say, that YAML would read as something else
 
 
-def _refuse_common_keys(values: dict[str, Any], path: str | Path) -> None:
-    sections = {name: section for name, section in values.items() if isinstance(section, dict)}
-    for name, candidate in (sections.pop("candidates", None) or {}).items():
-        if isinstance(candidate, dict) and isinstance(candidate.get("train"), dict):
-            sections[f"candidates.{name}.train"] = candidate["train"]
-    for name, section in sections.items():
-        common = sorted(set(section) & set(StepConfig.model_fields))
-        if common:
-            raise InputError(
-                f'{path}: {name}.{common[0]} belongs to the run, not to a step; set "{common[0]}" at the top'
-            )
+def _refuse_given_keys(values: dict[str, Any], path: str | Path) -> None:
+    """Refuse what `step_json` fills in."""
+    kinds = {name: field.annotation for name, field in RunConfig.model_fields.items()}
+    sections = [(name, values[name], kinds.get(name)) for name in values]
+    candidates = values.get("candidates")
+    for name, candidate in candidates.items() if isinstance(candidates, dict) else ():
+        if isinstance(candidate, dict):
+            sections.append((f"candidates.{name}.train", candidate.get("train"), TrainConfig))
+    for name, section, kind in sections:
+        if isinstance(section, dict) and isinstance(kind, type) and issubclass(kind, StepConfig):
+            for key in sorted(kind.GIVEN_BY_RUN & set(section)):
+                way_out = f'set "{key}" at the top' if key in kinds else "leave it out"
+                raise InputError(f"{path}: {name}.{key} belongs to the run, not to a step; {way_out}")
 
 
 def _explain(detail: dict[str, Any], path: str | Path) -> str:
@@ -254,5 +269,4 @@ def _known_keys(place: tuple) -> list[str]:
         section = inner[-1] if inner else field and field.annotation
     optional = [kind for kind in get_args(section) if isinstance(kind, type) and issubclass(kind, Config)]
     section = optional[-1] if optional else section
-    common = set() if section is RunConfig else set(StepConfig.model_fields)
-    return sorted(set(getattr(section, "model_fields", {})) - common)
+    return sorted(set(getattr(section, "model_fields", {})) - getattr(section, "GIVEN_BY_RUN", set()))

@@ -22,10 +22,11 @@ class ThresholdConfig(Config):
 class EvaluateConfig(StepConfig):
     """Evaluation of one candidate."""
 
+    GIVEN_BY_RUN = StepConfig.GIVEN_BY_RUN | {"seen_corruptions"}
+
     resamples: int = Field(default=2000, ge=0, le=100_000, description="bootstrap resamples of groups; 0: no intervals")
     bootstrap_seed: int = Field(default=0, ge=0, description="seed of the resampling")
     threshold: ThresholdConfig = ThresholdConfig()
     seen_corruptions: tuple[str, ...] = Field(
-        default=(),
-        description="families that training augments with, reported apart; filled in by itself",
+        default=(), description="families that training augments with, reported apart"
     )

@@ -31,6 +31,8 @@ class CorruptionConfig(Config):
 class PredictConfig(StepConfig):
     """Splits, sample, views and batch of a prediction."""
 
+    WITHOUT_EFFECT = StepConfig.WITHOUT_EFFECT | {"workers"}
+
     batch_size: int = Field(default=128, ge=1)
     train_sample: int = Field(default=500, ge=30, description="images of the training split, the reference for drift")
     corruptions: CorruptionConfig = CorruptionConfig()

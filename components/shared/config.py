@@ -1,7 +1,7 @@
 """The base of every configuration class: frozen, strict, unknown keys refused."""
 
 import re
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -42,7 +42,17 @@ class AugmentConfig(Config):
 
 
 class StepConfig(Config):
-    """What every step is told, whatever it does; written by `pipelines/run_config.py`, never by hand."""
+    """What every step is told, whatever it does.
+
+    Attributes:
+        GIVEN_BY_RUN: Fields that `pipelines/run_config.py` fills in, and that no section of a parameter file may hold.
+        WITHOUT_EFFECT: Fields that do not decide what comes of the step: where things are kept, what they are called.
+    """
+
+    GIVEN_BY_RUN: ClassVar[frozenset[str]] = frozenset(
+        {"store", "cache", "cache_size", "experiment", "model_name", "candidate"}
+    )
+    WITHOUT_EFFECT: ClassVar[frozenset[str]] = GIVEN_BY_RUN
 
     store: str = Field(default="s3://crack/store", pattern=r"^s3://[^/]+(/.+)?$", description="root of all storage")
     cache: str = Field(default="/tmp/crack-cache", description="folder for fetched data set versions")
@@ -52,5 +62,5 @@ class StepConfig(Config):
     candidate: str = Field(default="", description="name of the candidate in its branch; empty outside the branches")
 
     def identity(self) -> dict:
-        """Return what decides the step's result: every parameter but where things are kept and what they are called."""
-        return self.model_dump(mode="json", exclude=set(StepConfig.model_fields))
+        """Return what decides the step's result."""
+        return self.model_dump(mode="json", exclude=set(self.WITHOUT_EFFECT))

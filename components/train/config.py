@@ -6,12 +6,12 @@ from pydantic import Field, model_validator
 
 from components.shared.config import AugmentConfig, StepConfig
 
-# What a training costs or where it runs, but not what comes out of it.
-_NO_MATTER = {"workers", "require_gpu", "checkpoint_minutes", "container_image"}
-
 
 class TrainConfig(StepConfig):
     """Network, optimiser, length and augmentation of one candidate's training."""
+
+    GIVEN_BY_RUN = StepConfig.GIVEN_BY_RUN | {"container_image"}
+    WITHOUT_EFFECT = GIVEN_BY_RUN | {"workers", "require_gpu", "checkpoint_minutes"}
 
     architecture: str = Field(description="any timm classifier, such as resnet50")
     weights: str = Field(
@@ -66,7 +66,7 @@ class TrainConfig(StepConfig):
         default=5.0, gt=0, description="time between checkpoints, the most that a killed training loses"
     )
 
-    container_image: str = Field(default="", description="what the step runs in, for the record; filled in by itself")
+    container_image: str = Field(default="", description="what the step runs in, for the record")
 
     @model_validator(mode="after")
     def _one_length(self) -> "TrainConfig":
@@ -79,7 +79,3 @@ class TrainConfig(StepConfig):
         if self.devices != "auto" and not 1 <= self.devices <= self.batch_size:
             raise ValueError(f"devices is {self.devices}; it must be 1 to batch_size ({self.batch_size}), or auto")
         return self
-
-    def identity(self) -> dict:
-        """Return every parameter that decides the trained weights."""
-        return {key: value for key, value in super().identity().items() if key not in _NO_MATTER}

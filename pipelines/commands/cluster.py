@@ -37,6 +37,6 @@ def compile_for_cluster(
 @commands.command()
 def schema() -> None:
     """Print the JSON schema of the parameter file."""
-    from pipelines.run_config import RunConfig
+    from pipelines.run_config import parameter_schema
 
-    print(json.dumps(RunConfig.model_json_schema(), indent=2))
+    print(json.dumps(parameter_schema(), indent=2))

@@ -5,7 +5,7 @@ import pytest
 
 from components.shared.runtime import InputError
 from components.train.config import TrainConfig
-from pipelines.run_config import load_run_config
+from pipelines.run_config import load_run_config, parameter_schema
 
 PARAMS = Path(__file__).parents[2] / "pipelines" / "params"
 SMALLEST = "candidates:\n  cnn:\n    train: {architecture: resnet18, steps: 5}\n"
@@ -56,6 +56,10 @@ def test_overrides_reach_any_depth_and_a_step_reads_back_what_it_was_given(tmp_p
         (SMALLEST + "gate: {champion: {margins: 1.0}}\n", r'"gate\.champion\.margins"; did you mean "margin"'),
         (SMALLEST + "seed: 1\nseed: 2\n", 'line 5: key "seed" stands twice'),
         (SMALLEST + "ingest: {store: 's3://x/y'}\n", r'ingest\.store belongs to the run.*"store"'),
+        (
+            SMALLEST + "evaluate: {seen_corruptions: [jpeg]}\n",
+            r"evaluate\.seen_corruptions belongs to the run.*leave it out",
+        ),
         (SMALLEST.replace("{architecture: resnet18, steps: 5}", "{architecture: resnet18}"), "either epochs or steps"),
         (SMALLEST.replace("cnn", "CNN 1"), 'candidate name "CNN 1"'),
         ("seed: 1\n", '"candidates" is missing'),
@@ -77,6 +81,16 @@ def test_a_missing_file_names_those_that_are_there():
 def test_an_override_without_a_value_is_refused(tmp_path):
     with pytest.raises(InputError, match="expected key=value"):
         load_run_config(write(tmp_path, SMALLEST), ["seed"])
+
+
+def test_the_schema_lists_what_a_file_may_hold_and_where():
+    schema = parameter_schema()
+    sections = {name: set(schema["$defs"][name]["properties"]) for name in ("TrainConfig", "EvaluateConfig")}
+    assert {"steps", "architecture"} <= sections["TrainConfig"]
+    assert not {"store", "candidate", "container_image", "seen_corruptions"} & set.union(*sections.values())
+    assert "store" in schema["properties"]
+    assert '"crack-classifier"' in json.dumps(schema)
+    assert json.dumps(schema).count('"experiment"') == 1
 
 
 def test_scalars_are_those_of_yaml_1_2(tmp_path):
