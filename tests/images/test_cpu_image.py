@@ -213,8 +213,10 @@ def test_the_bill_of_materials_names_what_is_installed(probe):
     assert any(purl.startswith("pkg:deb/debian/libc6@") for purl in named)
 
 
-def test_the_image_says_where_it_comes_from_and_runs_as_a_number(engine):
+def test_the_image_says_where_it_comes_from_and_runs_as_a_number(engine, probe):
     assert engine.inspect("{{.Config.User}}") == "10001:10001"
     for label in ("source", "revision", "version", "licenses", "base.name"):
         value = engine.inspect(f'{{{{index .Config.Labels "org.opencontainers.image.{label}"}}}}')
         assert value, label
+    revision = engine.inspect('{{index .Config.Labels "org.opencontainers.image.revision"}}')
+    assert probe("print(open('/opt/crack/REVISION').read().strip())") == revision
