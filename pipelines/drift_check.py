@@ -21,7 +21,7 @@ def build_pipeline(config: RunConfig) -> BaseComponent:
         description="Hold production images against the champion's training sample, and say whether to retrain",
         pipeline_config=run_limits(config.cluster),
     )
-    def crack_drift_check(images: str = config.images, seed: int = config.seed):
+    def crack_drift_check(images: str = config.images, seed: int = config.seed) -> None:
         done = on_cluster(notify(config=config.step_json("notify"), job=JOB), config)
         with dsl.ExitHandler(done, name="run"):
             seen = collect(images=images, config=config.step_json("collect"), job=JOB)

@@ -11,8 +11,9 @@ import datetime
 import json
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from mlflow.tracking import MlflowClient
 from rich.table import Table
@@ -112,7 +113,7 @@ def _versions_of_models_and_runs(client: MlflowClient, days: float) -> set[str]:
     return needed
 
 
-def _all(search, *arguments) -> Iterable:
+def _all(search: Callable[..., Any], *arguments: Any) -> Iterable:
     token = None
     while True:
         page = search(*arguments, page_token=token)

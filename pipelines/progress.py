@@ -7,7 +7,6 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, Protocol
 
 from rich.console import Console
@@ -116,7 +115,7 @@ class Display(Protocol):
 
     def __enter__(self) -> "Display": ...
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None): ...
+    def __exit__(self, *error: Any) -> None: ...
 
     def show(self, timeline: Timeline, changed: Step | None) -> None:
         """Show the timeline, after an event of the `changed` step or (None) as time passes."""
@@ -138,7 +137,7 @@ class PlainLines:
     def __enter__(self) -> "PlainLines":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
+    def __exit__(self, *error: Any) -> None:
         return None
 
     def show(self, timeline: Timeline, changed: Step | None) -> None:
@@ -167,8 +166,8 @@ class LiveTable:
         self._live.__enter__()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
-        self._live.__exit__(kind, error, trace)
+    def __exit__(self, *error: Any) -> None:
+        self._live.__exit__(*error)
 
     def show(self, timeline: Timeline, changed: Step | None) -> None:
         """Draw the table anew."""

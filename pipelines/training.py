@@ -47,7 +47,9 @@ def build_pipeline(config: RunConfig) -> BaseComponent:
         description="Train, evaluate, explain, gate and register crack classifiers",
         pipeline_config=run_limits(config.cluster),
     )
-    def crack_training(data_uri: str = config.data_uri, seed: int = config.seed, run_note: str = config.run_note):
+    def crack_training(
+        data_uri: str = config.data_uri, seed: int = config.seed, run_note: str = config.run_note
+    ) -> None:
         done = on_cluster(notify(config=config.step_json("notify"), job=JOB), config)
         with dsl.ExitHandler(done, name="run"):
             data = on_cluster(ingest(data_uri=data_uri, config=config.step_json("ingest"), job=JOB), config)

@@ -24,12 +24,12 @@ from components.shared.image import ImageError
 class CrackClassifier(PythonModel):
     """Preprocessing, network, calibration and threshold in one."""
 
-    def load_context(self, context) -> None:
+    def load_context(self, context: Any) -> None:
         """Load the saved-model folder and its calibration, on the CPU."""
         self.network = load_network(context.artifacts["model"])
         self.calibration = read_calibration(context.artifacts["calibration"])
 
-    def predict(self, context, model_input: pd.DataFrame, params: dict | None = None) -> pd.DataFrame:
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict | None = None) -> pd.DataFrame:
         """Classify images.
 
         Args:
