@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from components.ingest.config import IngestConfig
 from components.ingest.examination import THUMBNAIL, examine
-from components.ingest.history import PAIRS, PLACES, History, Previous
+from components.ingest.history import PAIRS, PHOTOS, PLACES, History, Previous
 from components.ingest.report import write_page
 from components.ingest.selection import QUARANTINE, Selection, select
 from components.ingest.shortcuts import audit_shortcuts
@@ -86,8 +86,10 @@ def _make(store: Store, sources: list[Source], history: History, config: IngestC
     refused = files.loc[files["reason"].notna(), QUARANTINE]
     for source in sources:
         _check_refused(source, refused, config)
+    _warn_of("refused", refused)
     previous = history.previous()
     selection = select(files[files["reason"].isna()], thumbnails, config.near_duplicate, previous.past)
+    _warn_of("left out", pd.concat([selection.conflicts, selection.bridges]))
     _check_enough(selection, config)
     progress(0, 2, "packing")
     version = scratch / "version"
@@ -99,7 +101,7 @@ def _make(store: Store, sources: list[Source], history: History, config: IngestC
     write_page(report, manifest, selection, _reader(store, sources, packed), version / PAGE)
     if not is_committed(store, manifest.digest):
         write_manifest(manifest, version / "manifest.parquet")
-        _write_pairs(selection, version / PAIRS)
+        _write_kin(selection, version)
         used = set(packed["shard"].unique())
         earlier = {name: size for name, size in previous.shards.items() if name in used}
         about = {"images": len(manifest.table), "previous": previous.digest}
@@ -148,10 +150,14 @@ def _reader(store: Store, sources: list[Source], pictures: pd.DataFrame) -> Call
     return read
 
 
-def _write_pairs(selection: Selection, path: Path) -> None:
-    names = selection.pictures["sample_id"].to_numpy()
+def _write_kin(selection: Selection, folder: Path) -> None:
+    """Write what must not be parted, apart from the groups that were made of it: whoever checks these needs it."""
+    pictures = selection.pictures
+    names = pictures["sample_id"].to_numpy()
     pairs = pd.DataFrame({"first": names[selection.near_pairs[:, 0]], "second": names[selection.near_pairs[:, 1]]})
-    pairs.astype("str").to_parquet(path, compression="zstd")
+    pairs.astype("str").to_parquet(folder / PAIRS, compression="zstd")
+    photos = pictures[["sample_id"]].assign(photo=pictures["source"] + ":" + pictures["photo"]).dropna()
+    photos.astype("str").to_parquet(folder / PHOTOS, compression="zstd", index=False)
 
 
 def _members(pictures: pd.DataFrame, folders: dict[str, Path]) -> Iterator[Member]:
@@ -216,10 +222,13 @@ def _check_refused(source: Source, refused: pd.DataFrame, config: IngestConfig) 
             f"of the source {source.name}, {len(bad)} of {files} files are refused, more than max_refused "
             f"{config.max_refused:g} allows ({'; '.join(named[:3])}); mend or remove them, or raise max_refused"
         )
-    if len(refused):
-        first = refused.iloc[0]
-        more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
-        warn(f"refused {first['path']}: {first['reason']}{more}; the report lists what was refused")
+
+
+def _warn_of(what: str, files: pd.DataFrame) -> None:
+    if len(files):
+        first = files.iloc[0]
+        more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+        warn(f"{what} {first['path']}: {first['reason']}{more}; the report lists what was {what}")
 
 
 def _check_enough(selection: Selection, config: IngestConfig) -> None:

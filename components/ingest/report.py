@@ -1,5 +1,6 @@
 """The data set report: what came in, what did not, and what it looks like."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,19 +8,22 @@ from typing import Any
 import cv2
 import numpy as np
 
+from components.ingest.duplicates import Clusters
 from components.ingest.selection import Selection
 from components.shared.image import decode
 from components.shared.manifest import CLASSES, Manifest
 from components.shared.page import Page
 
-TILE, COLUMNS, ROWS = 96, 10, 2  # of a mosaic; pixels, tiles
+TILE, COLUMNS = 96, 10  # of a mosaic; pixels, tiles
+CLUSTERS = 4  # of near duplicates, shown
+EASY = 0.9  # AUROC from which a trivial predictor deserves a word
 PREDICTORS = {
     "photo": "the photo it was cut from",
     "surface": "surface",
     "source": "source",
     "brightness": "mean brightness",
-    "contrast": "contrast (standard deviation)",
-    "darkest": "median minus minimum",
+    "contrast": "contrast (standard deviation of grey levels)",
+    "darkest": "darkest spot (median minus minimum of grey levels)",
     "file_size": "file size",
 }
 LISTED = 100  # quarantined files named on the page; report.json names all
@@ -38,13 +42,35 @@ def write_page(
         path: File to write.
     """
     page = Page("Data set")
+    _show_counts(page, report, manifest)
+    _show_shortcuts(page, report["shortcuts"])
+    for label, name in enumerate(CLASSES):
+        chosen = np.flatnonzero(manifest.table["label"] == label)[: 2 * COLUMNS].tolist()
+        rows = [list(map(read, chosen[start : start + COLUMNS])) for start in range(0, len(chosen), COLUMNS)]
+        page.image(_mosaic(rows), f"{name}: a random sample", f"Tiles of class {name}")
+    _show_near_duplicates(page, selection, read)
+    quarantine = [[entry["source"], entry["path"], entry["reason"]] for entry in report["quarantine"]]
+    if quarantine:
+        page.heading("Quarantine")
+        more = f" (first {LISTED} of {len(quarantine)})" if len(quarantine) > LISTED else ""
+        page.table(["source", "file", "reason"], quarantine[:LISTED], f"Files left out{more}")
+    page.write(path)
+
+
+def _show_counts(page: Page, report: dict[str, Any], manifest: Manifest) -> None:
     page.text(
-        f"Version `{report['digest'][:12]}`: {report['images']} images of {report['files']} files, "
-        f"in {report['groups']} groups that must not be split. "
-        f"{report['refused']} files were refused, {report['conflicts']} stand under both labels and "
-        f"{report['bridges']} between two groups of an earlier version, so that they were left out, "
-        f"{report['exact_copies']} are copies of others, and {report['near_duplicate_pairs']} pairs look the same."
+        f"Version `{report['digest'][:12]}`: {report['images']} images of {report['files']} files, in "
+        f"{report['groups']} groups. A group, the tiles of one photo or pictures that look the same, is never divided "
+        "among training and test."
     )
+    ends = {
+        "kept": report["images"],
+        "copies of others, byte for byte": report["exact_copies"],
+        "refused as no good picture": report["refused"],
+        "stand under both labels": report["conflicts"],
+        "belong to two groups of an earlier version": report["bridges"],
+    }
+    page.table(["files", "number"], [[what, number] for what, number in ends.items()], "What became of the files")
     rows = [
         [s[name] for name in ("source", "layout", "files", "images", "refused", "conflicts", "bridges")]
         for s in report["sources"]
@@ -59,21 +85,6 @@ def write_page(
     )
     rows = [[source, surface, CLASSES[label], *map(int, row)] for (source, surface, label), *row in counts.itertuples()]
     page.table(["source", "surface", "class", "images", "groups", "with mask"], rows, "What the version holds")
-    _show_shortcuts(page, report["shortcuts"])
-    for label, name in enumerate(CLASSES):
-        chosen = np.flatnonzero(manifest.table["label"] == label)[: COLUMNS * ROWS].tolist()
-        page.image(
-            _mosaic([read(index) for index in chosen]),
-            f"{name}: a random sample",
-            f"Tiles of class {name}",
-        )
-    _show_near_duplicates(page, selection, read)
-    quarantine = [[entry["source"], entry["path"], entry["reason"]] for entry in report["quarantine"]]
-    if quarantine:
-        page.heading("Quarantine")
-        more = f" (first {LISTED} of {len(quarantine)})" if len(quarantine) > LISTED else ""
-        page.table(["source", "file", "reason"], quarantine[:LISTED], f"Files left out{more}")
-    page.write(path)
 
 
 def _show_shortcuts(page: Page, shortcuts: dict[str, dict[str, float | None]]) -> None:
@@ -88,27 +99,49 @@ def _show_shortcuts(page: Page, shortcuts: dict[str, dict[str, float | None]]) -
         for name in PREDICTORS
     ]
     page.table(["predictor", *shortcuts], rows, "AUROC of trivial predictors (- where there is nothing to compare)")
+    for source, by in shortcuts.items():
+        easy = {PREDICTORS[name]: value for name, value in by.items() if value is not None and value >= EASY}
+        if easy:
+            best = max(easy, key=lambda name: easy[name])
+            page.text(
+                f"Of {source}, {best} alone tells a cracked tile from a sound one in {easy[best]:.0%} of pairs: a high "
+                "score on these pictures proves little."
+            )
 
 
 def _show_near_duplicates(page: Page, selection: Selection, read: Callable[[int], bytes]) -> None:
-    if not len(selection.near_pairs):
+    found = _clusters(selection)
+    if not found:
         return
-    pairs = selection.near_pairs[: COLUMNS // 2 * ROWS].ravel().tolist()
     page.heading("Near duplicates")
-    page.text("Pictures that look the same stay in one group, so that no split is tested on what it was trained on.")
+    page.text(
+        f"{sum(map(len, found))} pictures look like others, in {len(found)} clusters ({len(selection.near_pairs)} "
+        "pairs). Each cluster stays in one group, so that no model is tested on what it was trained on."
+    )
+    shown = found[:CLUSTERS]
+    sizes = ", ".join(str(len(cluster)) for cluster in shown)
     page.image(
-        _mosaic([read(index) for index in pairs]),
-        "Pairs that look the same, side by side",
-        "Pairs of near-duplicate tiles",
+        _mosaic([[read(index) for index in cluster[:COLUMNS]] for cluster in shown]),
+        f"The largest clusters, one in each row; they have {sizes} pictures",
+        "Near-duplicate tiles",
     )
 
 
-def _mosaic(pictures: list[bytes]) -> bytes:
-    """Tiles side by side, as PNG. Pictures are ordered by content hash, so the first ones are a random sample."""
-    rows = -(-len(pictures) // COLUMNS)
-    canvas = np.full((rows * TILE, min(COLUMNS, len(pictures)) * TILE, 3), 255, np.uint8)
-    for index, picture in enumerate(pictures):
-        row, column = divmod(index, COLUMNS)
-        tile = cv2.resize(decode(picture), (TILE - 4, TILE - 4), interpolation=cv2.INTER_AREA)
-        canvas[row * TILE + 2 : (row + 1) * TILE - 2, column * TILE + 2 : (column + 1) * TILE - 2] = tile
+def _clusters(selection: Selection) -> list[list[int]]:
+    """Row numbers of the pictures that look the same, by way of others too; the largest cluster first."""
+    clusters, members = Clusters(len(selection.pictures)), defaultdict(list)
+    for a, b in selection.near_pairs.tolist():
+        clusters.join(a, b)
+    for row in np.unique(selection.near_pairs).tolist():
+        members[clusters.root(row)].append(row)
+    return sorted(members.values(), key=len, reverse=True)
+
+
+def _mosaic(rows: list[list[bytes]]) -> bytes:
+    """Rows of tiles, as PNG. Pictures are ordered by content hash, so the first ones are a random sample."""
+    canvas = np.full((len(rows) * TILE, max(map(len, rows)) * TILE, 3), 255, np.uint8)
+    for row, pictures in enumerate(rows):
+        for column, picture in enumerate(pictures):
+            tile = cv2.resize(decode(picture), (TILE - 4, TILE - 4), interpolation=cv2.INTER_AREA)
+            canvas[row * TILE + 2 : (row + 1) * TILE - 2, column * TILE + 2 : (column + 1) * TILE - 2] = tile
     return cv2.imencode(".png", cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR))[1].tobytes()

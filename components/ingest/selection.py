@@ -38,7 +38,7 @@ class Selection:
             phash: perceptual hash, 16 hex characters.
         copies: Table (path, kept): files left out because the same bytes are there already, and the file that was kept.
         conflicts: Table (source, path, reason): files under both labels, in quarantine.
-        bridges: The same of files that would make one group of two of an earlier version.
+        bridges: The same of files that belong to two groups of an earlier version, which must not become one.
         near_pairs: int64 (M, 2), row numbers of pictures that look the same.
     """
 
@@ -73,9 +73,12 @@ def select(
     contradicting = pairs[labels[pairs[:, 0]] != labels[pairs[:, 1]]]
     usable = np.ones(len(kept), bool)
     usable[contradicting.ravel()] = False
-    near = pairs[usable[pairs].all(axis=1)]
-    joined, between = _join(kept, new, usable, photos, near)
+    between = _astray(kept, photos[(~new & usable)[photos.index]])
     usable[list(between)] = False
+    near = pairs[usable[pairs].all(axis=1)]
+    joined, joining = _join(kept, new, usable, photos, near)
+    between |= joining
+    usable[list(joining)] = False
     good = np.flatnonzero(usable)
     chosen = kept.assign(
         group_id=kept["group_id"].fillna(pd.Series(joined, dtype="str")),
@@ -146,6 +149,22 @@ def _between(groups: list[str]) -> str:
     )
 
 
+def _astray(kept: pd.DataFrame, photos: pd.DataFrame) -> dict[int, list[str]]:
+    """Pictures of the past that turn out to be of a photo most of which stands in another group, with both groups.
+
+    A copy of the picture came in with that photo, or the source says something else of photos than it did.
+
+    Args:
+        kept: Pictures.
+        photos: From `_once`, those of pictures of the past.
+    """
+    told = photos.assign(group=kept["group_id"].to_numpy()[photos.index])
+    groups = told[["name", "group"]].value_counts().reset_index().sort_values(["count", "group"])
+    home = groups.drop_duplicates("name", keep="last").set_index("name")["group"]
+    others = told.assign(home=told["name"].map(home)).query("group != home")
+    return {row: sorted({*own["group"], *own["home"]}) for row, own in others.groupby(level=0)}
+
+
 def _join(
     kept: pd.DataFrame, new: NDArray[np.bool_], usable: NDArray[np.bool_], photos: pd.DataFrame, near: NDArray[np.int64]
 ) -> tuple[dict[int, str], dict[int, list[str]]]:
@@ -170,9 +189,9 @@ def _join(
     for a, b in near[new[near].any(axis=1)].tolist():
         neighbours[a].append(b)
         neighbours[b].append(a)
-    first_of = _old_photos(
-        kept, photos[(~new & usable)[photos.index]], {name for own in names.values() for name in own}
-    )
+    wanted = {name for own in names.values() for name in own}
+    known = photos[(~new & usable)[photos.index] & photos["name"].isin(wanted)].drop_duplicates("name")
+    first_of = dict(zip(known["name"], known.index.tolist(), strict=True))
     placed = {row for row in (*neighbours, *first_of.values()) if not new[row]}
     old = kept.loc[list(placed), "group_id"].to_dict()
     clusters, between = Clusters(len(kept)), {}
@@ -196,11 +215,3 @@ def _join(
     sample_ids = kept["sample_id"].tolist()
     roots = {row: clusters.root(row) for row in placed if new[row]}
     return {row: old.get(root) or named.get(root) or sample_ids[root] for row, root in roots.items()}, between
-
-
-def _old_photos(kept: pd.DataFrame, photos: pd.DataFrame, wanted: set[str]) -> dict[str, int]:
-    """One picture of each wanted photo; a copy in another photo does not take that photo's name."""
-    told = photos[photos["name"].isin(wanted)]
-    foreign = told["name"].to_numpy() != kept["group_id"].to_numpy()[told.index]
-    first = told.assign(foreign=foreign).sort_values("foreign", kind="stable").drop_duplicates("name")
-    return dict(zip(first["name"], first.index.tolist(), strict=True))

@@ -231,3 +231,17 @@ def test_copy_of_an_old_picture_brings_its_new_photo_into_the_group() -> None:
     grown = choose([*old, copy, picture(2, scene(2), "z")], past_of(choose(old)))
     assert group_of(grown) == {1: "s:a", 2: "s:a"}
     assert grown.copies.to_dict("records") == [{"path": "copy.jpg", "kept": "1.jpg"}]
+
+
+def test_old_picture_that_turns_up_in_another_old_photo_goes_to_quarantine() -> None:
+    old = [picture(n, scene(n), photo) for n, photo in ((1, "a"), (2, "a"), (3, "b"), (4, "b"))]
+    first = choose(old)
+    copy = picture(1, scene(1), "b", path="copy.jpg")
+    grown = choose([*old, copy, picture(5, scene(5), "b")], past_of(first))
+    assert group_of(grown) == {2: "s:a", 3: "s:b", 4: "s:b", 5: "s:b"}
+    (refusal,) = grown.bridges.to_dict("records")
+    assert refusal["path"] == "1.jpg"
+    assert "s:a, s:b" in refusal["reason"]
+    again = choose([*old, copy, picture(5, scene(5), "b")], past_of(grown))
+    assert group_of(again) == group_of(grown)
+    assert again.bridges["path"].tolist() == ["1.jpg"]

@@ -3,10 +3,13 @@
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from components.ingest.config import IngestConfig
@@ -69,25 +72,47 @@ def test_another_tile_is_another_version(tiles: Path, store: Store, tmp_path: Pa
     assert ingest(tiles, store, tmp_path)[0].digest != first.digest
 
 
-def test_killed_ingestion_leaves_no_version_and_is_simply_repeated(
-    tiles: Path, store: Store, tmp_path: Path, monkeypatch
+class Killed(BaseException):
+    """As by SIGKILL: nothing catches it."""
+
+
+def die_at_write(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the process die at its write to the store of that number, before anything is written."""
+    left = iter(range(number))
+    for name in ("put_bytes", "put_file", "delete"):
+        write = getattr(Store, name)
+
+        def dying(self: Store, *arguments: object, write: Callable = write) -> None:
+            if next(left, None) is None:
+                raise Killed
+            write(self, *arguments)
+
+        monkeypatch.setattr(Store, name, dying)
+
+
+def test_killed_at_any_write_it_leaves_whole_versions_only_and_is_simply_repeated(
+    tiles: Path, store: Store, tmp_path: Path, write_tile: Write, monkeypatch
 ) -> None:
-    put_bytes = Store.put_bytes
-
-    def dying(self: Store, key: str, data: bytes) -> None:
-        if key.endswith("dataset.json"):
-            raise KeyboardInterrupt
-        put_bytes(self, key, data)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Store, "put_bytes", dying)
-        with pytest.raises(KeyboardInterrupt):
+    before = ingest(tiles, store, tmp_path)[1].digest
+    parts = {key: store.get_bytes(key) for key, _ in store.list()}
+    write_tile(tiles / "crack" / "new.jpg", seed=99)
+    after = ingest(tiles, store, tmp_path)[1].digest
+    seen = []
+    for number in range(100):
+        store.delete([key for key, _ in store.list()])
+        for key, data in parts.items():
+            store.put_bytes(key, data)
+        with monkeypatch.context() as patch, suppress(Killed):
+            die_at_write(number, patch)
             ingest(tiles, store, tmp_path)
-    (digest,) = {key.split("/")[1] for key, _ in store.list("datasets/")}
-    with pytest.raises(InputError, match="has no data set version"):
-        fetch(store, digest, tmp_path / "cache")
-    assert ingest(tiles, store, tmp_path)[0].digest == digest
-    fetch(store, digest, tmp_path / "cache")
+            break
+        seen.append({key.split("/")[1] for key, _ in store.list("datasets/") if key.endswith("/dataset.json")})
+        for digest in seen[-1]:
+            fetch(store, digest, tmp_path / f"cache-{number}")
+        assert ingest(tiles, store, tmp_path)[0].digest == after
+    assert seen[0] == {before}
+    assert seen[-1] == {before, after}
+    assert len(seen) > 8  # a shard, the manifest, pairs, photos, the reports, the marker, what is remembered
 
 
 def test_bad_files_are_refused_each_with_its_reason(
@@ -162,6 +187,9 @@ def test_known_photos_are_groups_and_near_duplicates_merge_them(
     groups = manifest.table.set_index("path")["group_id"]
     assert set(groups) == {"walls:p0", "walls:p1", "walls:p2", "walls:p3", "walls:p4"}
     assert {groups[path] for path in groups.index if "/p5_" in path} == {"walls:p0"}
+    told = pd.read_parquet(BytesIO(store.get_bytes(f"datasets/{manifest.digest}/photos.parquet")))
+    photos = manifest.table.merge(told, on="sample_id").set_index("path")["photo"]  # as their names say, joined or not
+    assert photos.to_dict() == {path: f"walls:{path.split('/')[1][:2]}" for path in groups.index}
 
 
 def test_odd_pictures_are_made_right(tiles: Path, store: Store, tmp_path: Path) -> None:
