@@ -197,8 +197,11 @@ def _verdict(difference: Difference, config: ChampionConfig, left_out: int) -> t
         verdict, words = "better", "better than the champion"
     elif difference.low >= -config.margin:
         verdict, words = "not worse", f"not worse than the champion by more than {config.margin:g}"
-    else:
-        verdict, words = "worse", f"worse than the champion, or not shown to be within {config.margin:g} of it"
+    elif difference.high < 0:
+        verdict, words = "worse", "worse than the champion"
+    else:  # refused as if it were worse: a promotion must be earned
+        verdict = "worse"
+        words = f"not shown to be within {config.margin:g} of the champion; more test photos would tell"
     return verdict, (
         f"The candidate is {words}: {spoken(difference.metric)} differs by {difference.value:+.4f} "
         f"[{difference.low:+.4f}, {difference.high:+.4f}] on {difference.n} test images; {left_out} were left out."

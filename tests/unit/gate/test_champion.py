@@ -102,6 +102,14 @@ def test_the_first_model_meets_absolute_limits_only_and_is_told_so() -> None:
     assert "only the absolute limits" in found.text
 
 
+def test_a_refusal_for_want_of_photos_is_told_from_one_for_a_worse_model() -> None:
+    champion = scored(2.0, seed=1, images=40)
+    better, worse = (compare(scored(skill, 2, 40), champion, "3", ChampionConfig()) for skill in (3.0, 0.0))
+    assert better.verdict == worse.verdict == "worse"
+    assert "is not shown to be within 0.01 of the champion; more test photos would tell: AUROC differs" in better.text
+    assert "is worse than the champion: AUROC differs" in worse.text
+
+
 def test_too_few_common_images_refuse_with_a_reason() -> None:
     champion = scored(3.0, seed=1, images=10)
     found = compare(scored(3.0, seed=1), champion, "3", ChampionConfig())
