@@ -80,7 +80,7 @@ def collect(uri: str | Path, tmp_path: Path, **parameters) -> tuple[str, str]:
 def test_the_images_are_profiled_as_the_network_sees_them(champion, network, incoming, tmp_path):
     assert collect(incoming, tmp_path, group_pattern=r"(p\d+)-") == ("1", str(incoming))
     observed = read_profile(tmp_path / "observed")
-    tiles = np.stack([cv2.resize(image(n), (32, 32), interpolation=cv2.INTER_AREA) for n in range(10)])
+    tiles = np.stack([cv2.resize(image(n), (32, 32), interpolation=cv2.INTER_LINEAR) for n in range(10)])
     with torch.inference_mode():
         logits, embeddings = network.logits_and_embeddings(torch.from_numpy(tiles).permute(0, 3, 1, 2))
     np.testing.assert_allclose(observed.features["p_crack"], logits.softmax(1)[:, 1], atol=1e-5)
