@@ -1,13 +1,12 @@
 """The evaluation page and its summary, drawn from the measurements and the predictions they rest on."""
 
+from collections.abc import Iterable
 from pathlib import Path
-
-import numpy as np
 
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.pictures import Curves, draw_confusions, draw_corruptions, draw_curves, draw_reliability
 from components.shared.calibration import Calibration
-from components.shared.measurements import Measurement
+from components.shared.measurements import Measurement, shown_row, spoken, with_interval
 from components.shared.metrics import METRICS, classification_report, confusion_matrix
 from components.shared.page import Page
 from components.shared.predictions import VIEWS, Predictions
@@ -36,7 +35,8 @@ def write_page(
     groups = f"groups (photos), {config.resamples} resamples"
     page.text(DECISIONS.format(groups=groups, **vars(calibration)))
     page.heading("All metrics")
-    page.table(["metric", *(f"{split}, {condition}" for split, condition in COLUMNS)], _metric_rows(rows))
+    names = dict.fromkeys((*METRICS, *sorted(row.name for row in rows if row.slice == "all" and row.split == "test")))
+    page.table(["metric", *(f"{split}, {condition}" for split, condition in COLUMNS)], _metric_rows(rows, names))
     samples = _samples(predictions)
     page.heading("Errors by class")
     page.figure(draw_confusions(samples), "Confusion matrices at P(crack) ≥ 0.5", "confusion matrices")
@@ -51,7 +51,7 @@ def write_page(
     )
     _show_corruptions(page, rows, config, Path(predictions_folder) / VIEWS)
     page.heading("By source and surface, after fine-tuning")
-    page.table(["split", "slice", "images", *HEADLINE, "recall at threshold"], _slice_rows(rows))
+    page.table(["split", "slice", "images", *map(spoken, (*HEADLINE, "recall_at_threshold"))], _slice_rows(rows))
     page.write(path)
 
 
@@ -59,29 +59,21 @@ def summary_markdown(rows: list[Measurement], calibration: Calibration) -> str:
     """The headline numbers and the operating point as Markdown."""
     lines = ["| metric | " + " | ".join(f"{split}, {condition}" for split, condition in COLUMNS) + " |"]
     lines.append("|---|" + "---|" * len(COLUMNS))
-    lines += ["| " + " | ".join(row) + " |" for row in _metric_rows(rows) if row[0] in HEADLINE]
+    lines += ["| " + " | ".join(row) + " |" for row in _metric_rows(rows, HEADLINE)]
     return "\n".join(lines) + (
         f"\n\nTemperature {calibration.temperature:.3g}, threshold {calibration.threshold:.3f} ({calibration.rule}).\n"
     )
-
-
-def _show(row: Measurement | None) -> str:
-    if row is None or np.isnan(row.value):
-        return "-"
-    interval = f" [{row.low:.4f}, {row.high:.4f}]" if row.low is not None else ""
-    return f"{row.value:.4f}{interval}"
 
 
 def _by_key(rows: list[Measurement]) -> dict[tuple[str, str, str, str], Measurement]:
     return {(row.name, row.split, row.slice, row.condition): row for row in rows}
 
 
-def _metric_rows(rows: list[Measurement]) -> list[list[str]]:
+def _metric_rows(rows: list[Measurement], names: Iterable[str]) -> list[list[str]]:
     found = _by_key(rows)
-    extra = sorted({row.name for row in rows if row.slice == "all" and row.split == "test"} - set(METRICS))
     return [
-        [name.replace("_", " "), *(_show(found.get((name, split, "all", condition))) for split, condition in COLUMNS)]
-        for name in (*METRICS, *extra)
+        [spoken(name), *(shown_row(found.get((name, split, "all", condition))) for split, condition in COLUMNS)]
+        for name in names
     ]
 
 
@@ -100,7 +92,7 @@ def _slice_rows(rows: list[Measurement]) -> list[list[str]]:
             split,
             part,
             n,
-            *(_show(found.get((name, split, part, "after"))) for name in (*HEADLINE, "recall_at_threshold")),
+            *(shown_row(found.get((name, split, part, "after"))) for name in (*HEADLINE, "recall_at_threshold")),
         ]
         for split, part, n in parts
     ]
@@ -162,13 +154,9 @@ def _calibrated(predictions: Predictions, calibration: Calibration) -> Curves:
     return curves
 
 
-def _cell(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.4f}"
-
-
 def _class_rows(samples: Curves) -> list[list[str]]:
     return [
-        [name, label, *(_cell(row[key]) for key in ("precision", "recall", "f1")), f"{row['images']:.0f}"]
+        [name, label, *(with_interval(row[key]) for key in ("precision", "recall", "f1")), f"{row['images']:.0f}"]
         for name, (labels, p_crack) in samples.items()
         for label, row in classification_report(confusion_matrix(labels, p_crack)).items()
     ]

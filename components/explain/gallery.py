@@ -3,14 +3,13 @@
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from jinja2 import Environment
 
 from components.explain.maps import BASELINES, GRAD_CAM, METHODS, SHAP
 from components.explain.measures import CHECKS, FAITHFULNESS, LOCALISATION, LOWER_IS_BETTER
 from components.explain.panels import NAMES, Panel
-from components.shared.measurements import Measurement, spoken
+from components.shared.measurements import Measurement, shown_row, spoken
 from components.shared.page import Page
 
 TITLES = {GRAD_CAM: "Grad-CAM", SHAP: "SHAP", "random_map": "random map", "edge_filter": "edge filter"}
@@ -64,7 +63,7 @@ def _add_measures(page: Page, found: dict[str, Measurement]) -> None:
     headers = [f"{TITLES[method]} vs {TITLES[baseline]}" for method in METHODS for baseline in BASELINES]
     page.table(["gain (positive: better)", *headers], _gain_rows(found))
     checks = {name: [found.get(f"{map_name}.{name}") for map_name in TITLES] for name in CHECKS}
-    page.table(["check", *TITLES.values()], [[spoken(name), *map(_show, rows)] for name, rows in checks.items()])
+    page.table(["check", *TITLES.values()], [[spoken(name), *map(shown_row, rows)] for name, rows in checks.items()])
     notes = {name: next((row.note for row in rows if row is not None), "") for name, rows in checks.items()}
     page.text("\n".join(f"- *{spoken(name)}*: {note}" for name, note in notes.items()))
 
@@ -118,7 +117,7 @@ def _measure_rows(found: dict[str, Measurement]) -> list[list[str]]:
     rows = []
     for name in (*LOCALISATION, *FAITHFULNESS):
         label = spoken(name) + (" (lower is better)" if name in LOWER_IS_BETTER else "")
-        rows.append([label, *(_show(found.get(f"{map_name}.{name}")) for map_name in TITLES)])
+        rows.append([label, *(shown_row(found.get(f"{map_name}.{name}")) for map_name in TITLES)])
     return rows
 
 
@@ -126,15 +125,8 @@ def _gain_rows(found: dict[str, Measurement]) -> list[list[str]]:
     rows = []
     for name in (*LOCALISATION, *FAITHFULNESS):
         gains = [found.get(f"{method}.{name}_over_{baseline}") for method in METHODS for baseline in BASELINES]
-        rows.append([spoken(name), *map(_show, gains)])
+        rows.append([spoken(name), *map(shown_row, gains)])
     return rows
-
-
-def _show(row: Measurement | None) -> str:
-    if row is None or np.isnan(row.value):
-        return "-"
-    interval = f" [{row.low:.3f}, {row.high:.3f}]" if row.low is not None else ""
-    return f"{row.value:.3f}{interval}"
 
 
 def _absences(rows: pd.DataFrame) -> str:

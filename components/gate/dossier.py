@@ -15,7 +15,7 @@ from components.gate.promotion import promotion_page
 from components.gate.verdict import judge
 from components.shared.calibration import Calibration, read_calibration
 from components.shared.manifest import read_manifest
-from components.shared.measurements import read_measurements, write_measurements
+from components.shared.measurements import read_measurements, with_interval, write_measurements
 from components.shared.predictions import read_predictions
 from components.shared.storage import Store
 
@@ -123,9 +123,7 @@ def headline(folder: str | Path) -> dict[str, float]:
 
 
 def _cells(row: dict) -> list[str]:
-    value = "-" if row["value"] is None else f"{row['value']:.4f}"
-    if row["low"] is not None and row["high"] is not None:
-        value += f" [{row['low']:.4f}, {row['high']:.4f}]"
+    value = with_interval(row["value"], row["low"], row["high"])
     mark = "✓" if row["passed"] else "✗"
     why = row["why"].replace("|", "\\|")
     return [mark, row["name"], row["split"], row["slice"], value, f"{row['op']} {row['limit']:g}", why]

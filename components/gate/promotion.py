@@ -9,7 +9,7 @@ import pandas as pd
 from components.gate.champion import Comparison, Difference
 from components.shared.image import decode, thumbnail
 from components.shared.manifest import CLASSES
-from components.shared.measurements import spoken
+from components.shared.measurements import spoken, with_interval
 from components.shared.metrics import LOSSES
 from components.shared.page import Badge, Page, Picture
 
@@ -66,8 +66,7 @@ def promotion_page(verdict: dict, comparison: Comparison, read: Read, shown: int
 
 def _limit(row: dict) -> list:
     where = row["split"] + ("" if row["slice"] == "all" else f", {row['slice']}")
-    ends = "" if row["low"] is None or row["high"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]"
-    measured = "-" if row["value"] is None else f"{row['value']:.4f}{ends}"
+    measured = with_interval(row["value"], row["low"], row["high"])
     limit = f"{SIGNS[row['op']]} {row['limit']:g}"
     return [spoken(row["name"]), where, Badge(row["passed"]), measured, limit, row["why"]]
 
@@ -89,7 +88,7 @@ def _compare(page: Page, comparison: Comparison, version: str) -> None:
 
 
 def _sides(one: Difference) -> list:
-    values = ["-" if np.isnan(value) else f"{value:.4f}" for value in (one.champion, one.candidate)]
+    values = [with_interval(one.champion), with_interval(one.candidate)]
     if np.isnan(one.value):
         return [*values, "-", "undefined for one of the two"]
     difference = f"{one.value:+.4f} [{one.low:+.4f}, {one.high:+.4f}]"

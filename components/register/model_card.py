@@ -13,7 +13,7 @@ import pandas as pd
 from components.shared.calibration import read_calibration
 from components.shared.checkpoint import read_info
 from components.shared.manifest import CLASSES, SPLITS, read_manifest, read_splits
-from components.shared.measurements import Measurement, read_measurements, spoken
+from components.shared.measurements import Measurement, read_measurements, shown_row, spoken
 
 HEADLINE = ("accuracy", "recall_at_threshold", "precision_at_threshold", "specificity_at_threshold", "f1", "auroc")
 USE = (
@@ -86,7 +86,7 @@ def model_card(
 def _results(rows: list[Measurement]) -> str:
     found = {(row.name, row.split): row for row in rows if row.slice == "all" and row.condition == "after"}
     lines = [
-        [spoken(name), *(_shown(found.get((name, split))) for split in ("test", "robustness"))] for name in HEADLINE
+        [spoken(name), *(shown_row(found.get((name, split))) for split in ("test", "robustness"))] for name in HEADLINE
     ]
     return _table(["", "test", "robustness"], lines)
 
@@ -94,7 +94,7 @@ def _results(rows: list[Measurement]) -> str:
 def _sentences(rows: list[Measurement]) -> str:
     found = {(row.name, row.slice): row for row in rows if row.split == "robustness" and row.condition == "after"}
     ece = next((row for row in rows if (row.name, row.split, row.slice) == ("ece_calibrated", "test", "all")), None)
-    said = [f"- Calibration error after temperature scaling, test: {_shown(ece)}."]
+    said = [f"- Calibration error after temperature scaling, test: {shown_row(ece)}."]
     worse = [(part, found.get(("error_increase", part))) for part in ("all", "corruption=seen", "corruption=unseen")]
     told = [f"{part.removeprefix('corruption=')} {row.value:+.3f}" for part, row in worse if row]
     if told:
@@ -104,7 +104,7 @@ def _sentences(rows: list[Measurement]) -> str:
     for method, words in (("grad_cam", "Grad-CAM"), ("shap", "KernelSHAP")):
         row = found.get((f"{method}.insertion_auc_over_edge_filter", "all"))
         if row and math.isfinite(row.value):
-            said.append(f"- {words} against a plain edge filter, insertion AUC: {_shown(row)} (positive: better).")
+            said.append(f"- {words} against a plain edge filter, insertion AUC: {shown_row(row)} (positive: better).")
     share = found.get(("drift.share", "all"))
     if share and math.isfinite(share.value):
         said.append(f"- Drift tests that tell the robustness split from the training split: {share.value:.0%}.")
@@ -141,7 +141,7 @@ def _slices(rows: list[Measurement], table: pd.DataFrame) -> str:
         if columns[column] > 1:
             photos = table.loc[(table["split"] == split) & (table[column] == value), "group_id"].nunique()
             specificity = found.get((split, part, "specificity_at_threshold"))
-            lines.append([split, value, str(recall.n), str(photos), _shown(recall), _shown(specificity)])
+            lines.append([split, value, str(recall.n), str(photos), shown_row(recall), shown_row(specificity)])
     headers = ["split", "part", "images", "photos", "recall at threshold", "specificity at threshold"]
     return _table(headers, lines) if lines else ""
 
@@ -157,12 +157,6 @@ def _composition(table: pd.DataFrame) -> str:
 
 def _gate(rows: list[dict]) -> str:
     return "\n".join(f"- {'✓' if row['passed'] else '✗'} {row['why']}" for row in rows)
-
-
-def _shown(row: Measurement | None) -> str:
-    if row is None or math.isnan(row.value):
-        return "-"
-    return f"{row.value:.3f}" + (f" [{row.low:.3f}, {row.high:.3f}]" if row.low is not None else "")
 
 
 def _table(headers: list[str], lines: list[list[str]]) -> str:

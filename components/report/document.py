@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from components.report.findings import Candidate, Findings, outcome, summarise
-from components.shared.measurements import Measurement
+from components.shared.measurements import shown_row
 from components.shared.page import Badge, Page, main_of
 
 COLUMNS = (
@@ -53,7 +53,7 @@ def write_report(
 def _outcome(page: Page, findings: Findings) -> None:
     page.callout(outcome(findings), passed=findings.registration["registered"])
     rows = [
-        [candidate.name, *(_shown(candidate.measured(name, split)) for _, name, split in COLUMNS), _badge(candidate)]
+        [candidate.name, *(shown_row(candidate.measured(name, split)) for _, name, split in COLUMNS), _badge(candidate)]
         for candidate in findings.candidates
     ]
     caption = "Candidates after fine-tuning; brackets are 95 % intervals"
@@ -102,14 +102,3 @@ def _embed(page: Page, heading: str, path: str | Path, level: int) -> None:
 
 def _badge(candidate: Candidate) -> Badge:
     return Badge(candidate.verdict["passed"], "passed" if candidate.verdict["passed"] else "refused")
-
-
-def _shown(row: Measurement | None) -> str:
-    return "-" if row is None else _interval(row.value, row.low, row.high)
-
-
-def _interval(value: float | None, low: float | None, high: float | None) -> str:
-    if value is None or value != value:
-        return "-"
-    ends = "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"
-    return f"{value:.4f}{ends}"

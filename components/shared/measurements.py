@@ -1,5 +1,6 @@
 """The table of measurements that evaluate, explain and drift hand to gate: one row per number."""
 
+import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -56,6 +57,18 @@ ACRONYMS = {name.lower(): name for name in ("AUROC", "F1", "MCC", "NLL", "ECE", 
 def spoken(name: str) -> str:
     """A measurement's name as people write it: "auroc" -> "AUROC", "recall_at_threshold" -> "recall at threshold"."""
     return " ".join(ACRONYMS.get(word, word) for word in name.split("_")).replace("p crack", "P(crack)")
+
+
+def with_interval(value: float | None, low: float | None = None, high: float | None = None) -> str:
+    """A number and its interval as people read them, "0.9125 [0.850, 0.956]"; "-" where it is undefined."""
+    if value is None or math.isnan(value):
+        return "-"
+    return f"{value:.4f}" if low is None or high is None else f"{value:.4f} [{low:.3f}, {high:.3f}]"
+
+
+def shown_row(row: Measurement | None) -> str:
+    """A measurement as people read it; "-" where there is none."""
+    return "-" if row is None else with_interval(row.value, row.low, row.high)
 
 
 def write_measurements(rows: list[Measurement], path: str | Path) -> None:

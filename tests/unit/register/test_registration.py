@@ -56,11 +56,11 @@ def test_the_version_shows_its_card(winner):
     assert tracking.client().get_model_version("crack-classifier", "1").description == card
     for said in (
         "# crack-classifier: cnn",
-        "| AUROC | 0.900 [0.850, 0.930] | - |",
+        "| AUROC | 0.9000 [0.850, 0.930] | - |",
         "a crack from P(crack) ≥ 0.400 (a test)",
         "mean over families: unseen +0.125. Worst: defocus +0.250, jpeg +0.000.",
         "--model-uri models:/crack-classifier@champion",
-        "| test | wall | 12 | 0 | 0.500 [0.300, 0.700] | 0.900 |",
+        "| test | wall | 12 | 0 | 0.5000 [0.300, 0.700] | 0.9000 |",
         "| tiny | unknown | crack | 12 | 4 | 4 | 4 |",
         "resnet10t at 32 px from random weights",
         "There is no champion yet.",
