@@ -186,10 +186,10 @@ _GALLERY = """
 {% endfor %}
 .gallery .nothing{display:none}
 {% for choice in nothing %}
-.gallery{% for option in choice %}:has(input[value="{{ option }}"]:checked){% endfor %} .nothing{display:block}
+.gallery-{{ name }}{% for option in choice %}:has(input[value="{{ option }}"]:checked){% endfor %} .nothing{display:block}
 {% endfor %}
 </style>
-<div class="gallery">
+<div class="gallery gallery-{{ name }}">
 {% for filter, options in filters.items() %}
 <fieldset aria-label="{{ filter }}">
 <label><input type="radio" name="{{ name }}-{{ filter }}" value="" checked> any {{ filter }}</label>

@@ -98,7 +98,7 @@ def test_a_choice_of_filters_that_no_image_meets_says_so():
         }
     )
     panels = [Panel(np.zeros((4, 4, 3), np.uint8), "image")] * 2
-    rules = re.findall(r"\.gallery((?::has\(\S+:checked\))+) \.nothing", _gallery(rows, panels, "cnn"))
+    rules = re.findall(r"\.gallery-cnn((?::has\(\S+:checked\))+) \.nothing", _gallery(rows, panels, "cnn"))
     empty = {frozenset(re.findall(r'value="([\w-]+)"', rule)) for rule in rules}
     assert frozenset({"score-middle"}) in empty
     assert frozenset({"right", "surface-wall"}) in empty
