@@ -186,7 +186,8 @@ _GALLERY = """
 {% endfor %}
 .gallery .nothing{display:none}
 {% for choice in nothing %}
-.gallery-{{ name }}{% for option in choice %}:has(input[value="{{ option }}"]:checked){% endfor %} .nothing{display:block}
+.gallery-{{ name }}{% for option in choice %}:has(input[value="{{ option }}"]:checked){% endfor %} .nothing
+{display:block}
 {% endfor %}
 </style>
 <div class="gallery gallery-{{ name }}">
