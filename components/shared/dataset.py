@@ -165,6 +165,7 @@ def _outlive_sigterm(_: int) -> None:
 @atexit.register
 def _end_workers() -> None:
     """At exit multiprocessing sends its children SIGTERM, which the workers outlive, and waits for them: for ever."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would raise that a worker was killed
     for child in active_children():
         if child.daemon:
             child.kill()
