@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -11,15 +10,21 @@ from pipelines.cli import app
 from pipelines.gc import delete, find_leftovers
 
 
-@pytest.fixture
-def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
-    """A registered version was made of data set "a", a run of "d"."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    client = MlflowClient()
+@pytest.fixture(scope="module")
+def tracking(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """URI of an MLflow store where a registered version was made of data set "a", a run of "d"."""
+    uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+    client = MlflowClient(uri)
     client.create_registered_model("crack-classifier")
     client.create_model_version("crack-classifier", "file:///nowhere", tags={DATASET: "a"})
     client.create_run(client.create_experiment("crack-training"), tags={DATASET: "d"})
-    return client
+    return uri
+
+
+@pytest.fixture
+def client(tracking: str, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking)
+    return MlflowClient()
 
 
 @pytest.fixture
