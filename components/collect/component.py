@@ -14,7 +14,7 @@ def collect(
     job: str,
     observed: dsl.Output[dsl.Dataset],
     reference: dsl.Output[dsl.Dataset],
-) -> NamedTuple("Collected", [("version", str), ("images", str)]):
+) -> NamedTuple("Collected", [("version", str), ("images", str)]):  # type: ignore[valid-type]
     """Profile production images by the champion's eyes, and fetch the profile of what it was trained on.
 
     Args:
