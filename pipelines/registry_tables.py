@@ -43,6 +43,9 @@ def next_move(registry: Registry) -> str:
         lines.append(
             f"alias {CHAMPION} was moved by hand to version {champion}; `crack-pipeline history` does not know it"
         )
+    if champion and "crack.drift" in (tags := registry.version(champion).tags):
+        seen, checked = tags["crack.drift.images"], tags["crack.drift.checked"][:10]
+        lines.append(f"last drift check of the champion ({checked}, {seen}): {tags['crack.drift']}")
     if challenger is None or challenger == champion:
         return "\n".join(
             [*lines, f"champion: version {champion}; no challenger waits" if champion else "no champion yet"]

@@ -15,17 +15,19 @@ from components.shared import tracking
 from components.shared.image_features import FEATURES
 from components.shared.page import Page
 from components.shared.profile import Profile, read_profile
+from components.shared.runtime import warn
 from components.shared.storage import Store
 
 ADVICE = {
     "steady": "The champion may go on: the images are like those that it was trained on.",
-    "drift": "Something moved, but less than asks for a retraining: look at what did.",
+    "drift": "Something moved, but less than asks for a retraining: look at what did, and whether the next check finds "
+    "it again.",
     "retrain": "Label some of these images and retrain: on images like these, the champion's measured scores are void.",
     "skipped": "Nothing is known of these images: collect more.",
 }
 ALONE = (
     "Every production image counts as a photo of its own. If they are tiles of fewer photos, the verdict finds drift "
-    "too easily: name the photos by `collect.group_pattern`."
+    "too easily: name the photos by collect.group_pattern"
 )
 FARTHEST = 10  # photos in the table
 REFERENCE, PRODUCTION = "training sample", "production images"
@@ -65,14 +67,16 @@ def check_drift(
     verdict = _judge(shifts, why, images, version, count, config)
     store = Store(config.store)
     keep(store, verdict, job)
-    for key, value in verdict.tags.items():
-        tracking.client().set_model_version_tag(config.model_name, version, key, value)
     sides = {REFERENCE: reference, PRODUCTION: observed}
     _write_page(out["page"], verdict, shifts, sides, earlier(store, config.model_name), config)
     if why:
         write_skipped(out["evidently"], "Evidently's report", why)
     else:
-        write_evidently(out["evidently"], reference.features, observed.features, config)
+        for key, value in verdict.tags.items():  # a skipped check knows nothing, and hides no earlier verdict
+            tracking.client().set_model_version_tag(config.model_name, version, key, value)
+        if len(set(observed.groups)) == len(observed.groups):
+            warn(ALONE)
+        write_evidently(out["evidently"], reference.features, observed.features, shifts, config)
     Path(out["summary"]).write_text(as_json(verdict), encoding="utf-8")
     return verdict.verdict
 
@@ -91,6 +95,7 @@ def _judge(shifts: list[Shift], why: str, images: str, version: str, count: int,
         count=count,
         checked=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         effects={shift.name: shift.effect for shift in shifts},
+        chances={shift.name: shift.chance for shift in shifts},
         drifted=drifted,
     )
 
@@ -116,7 +121,7 @@ def _write_page(
         page.heading("Photos farthest from the training sample")
         page.text("Distance: root mean square of the image features' z-scores, mean over the photo; about 1 is usual.")
         page.table(["photo", "images", "distance"], _farthest(*sides.values()))
-    add_trend(page, verdicts)
+    add_trend(page, verdicts, config.alpha)
     page.write(path)
 
 

@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 
 from components.drift.config import DriftConfig
-from components.drift.permutation import mahalanobis, mmd, permuted_sides, step_down, wasserstein
+from components.drift.permutation import energy, permuted_sides, step_down, wasserstein
 from components.shared.measurements import Measurement
 from components.shared.profile import Profile
 
 MIN_IMAGES = 30  # on each side; fewer say nothing of a distribution
 MIN_GROUPS = 4  # on each side; with fewer no deal of the groups is extreme enough
-EMBEDDING, TOGETHER = "embedding", "features_together"
+TOGETHER, EMBEDDING = "features_together", "embedding"  # the two tests of the verdict
+LEAST_SPREAD = 1e-3  # of a feature; less is taken for this much, as Evidently does
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,13 @@ class Shift:
     """What one test found.
 
     Attributes:
-        name: The feature, "features_together", or "embedding".
-        effect: Wasserstein distance in standard deviations of the reference; for the features together the
-            Mahalanobis distance of the groups' means; for embeddings the maximum mean discrepancy. Not negative.
+        name: "features_together", "embedding", or a feature.
+        effect: In standard deviations, not negative: of the first two the energy distance of the groups' means, in
+            those of all groups together; of a feature the Wasserstein distance, in those of the reference's images.
         chance: What 95 of 100 random deals of the groups stay below, in the unit of `effect`.
-        change: Difference of the means, current less reference, in standard deviations; NaN for the last two.
-        p: Corrected for the number of tests.
-        drifted: p is small, and the effect not negligible.
+        change: Difference of the means, current less reference, in standard deviations; NaN for the first two.
+        p: Corrected for the number of tests: two, or the features.
+        drifted: p is small, and the effect not negligible; of a feature, only where one of the first two drifted.
     """
 
     name: str
@@ -70,7 +71,11 @@ def even_out(reference: np.ndarray, current: np.ndarray, seed: int, limit: int) 
 
 
 def compare(reference: Profile, current: Profile, config: DriftConfig, seed: int) -> list[Shift]:
-    """Test every feature and the embeddings, by permutation of groups, corrected together.
+    """Test whether there is drift, then what drifted, by permutation of groups.
+
+    Two tests decide, of all features at once and of the embeddings: a change that spreads over many features is surer
+    found by them than by the features one by one, corrected for their number. Only where they find drift are the
+    features asked which of them moved, so that the chance of any false alarm stays at `alpha`.
 
     Args:
         reference: What the network was trained on.
@@ -79,22 +84,26 @@ def compare(reference: Profile, current: Profile, config: DriftConfig, seed: int
         seed: Of the permutations.
 
     Returns:
-        One shift per feature, in column order, one for the features together, and one for the embeddings.
+        One shift for the features together, one for the embeddings, and one per feature, in column order.
     """
     groups = np.concatenate([reference.groups, current.groups])
     is_current = np.arange(len(groups)) >= len(reference.groups)
     sides = permuted_sides(groups, is_current, config.permutations, seed)
-    names, effects, changes = [*reference.features.columns, TOGETHER, EMBEDDING], [], []
-    for name in reference.features.columns:
-        before, after = reference.features[name].to_numpy(), current.features[name].to_numpy()
-        spread = float(before.std()) or 1.0
-        effects.append(wasserstein(np.concatenate([before, after]), sides) / spread)
-        changes.append(float(after.mean() - before.mean()) / spread)
-    features = pd.concat([reference.features, current.features]).to_numpy()
-    effects.append(mahalanobis(features, groups, sides))
-    effects.append(np.sqrt(np.maximum(mmd(np.concatenate([reference.embeddings, current.embeddings]), sides), 0)))
-    changes += [float("nan")] * 2
-    corrected = step_down(np.array(effects))
+    features = pd.concat([reference.features, current.features])
+    embeddings = np.concatenate([reference.embeddings, current.embeddings])
+    joint = np.array([energy(values, groups, sides) for values in (features.to_numpy(), embeddings)])
+    spread = reference.features.std(ddof=0).clip(lower=LEAST_SPREAD)
+    each = np.array([wasserstein(features[name].to_numpy(), sides) / spread[name] for name in features])
+    changes = (current.features.mean() - reference.features.mean()) / spread
+    verdict = _shifts([TOGETHER, EMBEDDING], joint, [float("nan")] * 2, config)
+    asked = any(shift.drifted for shift in verdict)
+    return verdict + _shifts(list(features), each, changes.tolist(), config, asked)
+
+
+def _shifts(
+    names: list[str], effects: np.ndarray, changes: list[float], config: DriftConfig, asked: bool = True
+) -> list[Shift]:
+    """Shifts of tests (tests, deals) that are corrected together; none drifted where it was not asked."""
     return [
         Shift(
             name=name,
@@ -102,9 +111,9 @@ def compare(reference: Profile, current: Profile, config: DriftConfig, seed: int
             chance=float(np.quantile(effect[1:], 0.95)),
             change=change,
             p=float(p),
-            drifted=bool(p <= config.alpha and (name == EMBEDDING or effect[0] >= config.min_effect)),
+            drifted=bool(asked and p <= config.alpha and effect[0] >= config.min_effect),
         )
-        for name, effect, change, p in zip(names, effects, changes, corrected, strict=True)
+        for name, effect, change, p in zip(names, effects, changes, step_down(effects), strict=True)
     ]
 
 

@@ -74,7 +74,7 @@ def detect_drift(
     write_page(out["page"], config, shifts, sides, slices, error_by_distance(distance, wrong))
     if config.evidently:
         progress(0, 1, "drawing Evidently's report")
-    write_evidently(out["evidently"], reference.features, current.features, config)
+    write_evidently(out["evidently"], reference.features, current.features, shifts, config)
 
 
 def _profile(

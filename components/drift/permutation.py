@@ -4,6 +4,7 @@ A test that shuffles tiles takes 10 photos of 240 tiles for 2,400 observations a
 """
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 SHRINKAGE = 0.3  # of the covariance of a few dozen groups' means
 
@@ -37,31 +38,6 @@ def wasserstein(values: np.ndarray, sides: np.ndarray) -> np.ndarray:
     return np.abs(difference[:, :-1]) @ gaps
 
 
-def mmd(embeddings: np.ndarray, sides: np.ndarray) -> np.ndarray:
-    """Squared maximum mean discrepancy for each deal, float64 (deals,), Gaussian kernel of median distance.
-
-    Args:
-        embeddings: float (n, d).
-        sides: bool (deals, n), from `permuted_sides`.
-
-    Source: Gretton et al. 2012, eq. 5 (the biased estimate: its bias is the same for the deals it is compared with).
-    """
-    points = embeddings.astype(np.float64)
-    points = (points - points.mean(axis=0)) / (points.std(axis=0) + 1e-12)
-    squares = (points**2).sum(axis=1)
-    distances = np.maximum(squares[:, None] + squares[None] - 2 * points @ points.T, 0)
-    scale = np.median(distances[np.triu_indices(len(points), 1)])
-    kernel = np.exp(-distances / max(float(scale), 1e-12))
-    current = sides.sum(axis=1, keepdims=True)
-    weights = np.where(sides, 1 / current, -1 / (len(points) - current))
-    return np.einsum("ij,ij->i", weights @ kernel, weights)
-
-
-def p_value(statistics: np.ndarray) -> float:
-    """Share of deals at least as extreme as the first, which is counted too, so that it is never 0."""
-    return float((statistics >= statistics[0] * (1 - 1e-12)).mean())
-
-
 def step_down(statistics: np.ndarray) -> np.ndarray:
     """p-values corrected for the number of tests, float64 (tests,), so that the level holds for all of them together.
 
@@ -85,31 +61,45 @@ def step_down(statistics: np.ndarray) -> np.ndarray:
 
 
 def _p_of_every_deal(statistics: np.ndarray) -> np.ndarray:
-    rounded = statistics * (1 - 1e-12)  # as in p_value: equal up to rounding is equal
+    """Share of deals at least as extreme, each deal counted too, so that it is never 0."""
+    rounded = statistics * (1 - 1e-12)  # equal up to rounding is equal
     return 1 - np.searchsorted(np.sort(statistics), rounded, side="left") / len(statistics)
 
 
-def mahalanobis(values: np.ndarray, groups: np.ndarray, sides: np.ndarray) -> np.ndarray:
-    """Mahalanobis distance between the two sides' means over groups, for each deal: float64 (deals,).
+def energy(values: np.ndarray, groups: np.ndarray, sides: np.ndarray) -> np.ndarray:
+    """How far apart the two sides' groups lie in all columns at once, for each deal: float64 (deals,).
 
-    It finds what no feature shows by itself: a change along which the groups hardly differ, though each of its features
-    varies. The covariance, of the groups' means about their side's, is shrunk by `SHRINKAGE` towards independence.
+    The energy distance (a maximum mean discrepancy whose kernel is the distance) of the groups' means, whose columns'
+    correlations are removed first: a change along which the groups hardly differ counts for more than one along which
+    they differ anyway, and a wider spread is found like another level. The covariance is shrunk by `SHRINKAGE` towards
+    independence, so that there may be more columns than groups.
 
     Args:
-        values: float (n, features).
+        values: float (n, columns).
         groups: (n,), group of each image.
-        sides: bool (deals, n), from `permuted_sides`.
+        sides: bool (deals, n), from `permuted_sides`; two groups or more on each side.
 
-    Source: Hotelling 1931; shrinkage after Ledoit & Wolf 2004, of a fixed share.
+    Returns:
+        In standard deviations of all groups together: about the distance of the sides' centres, where only those
+        differ; 0 where the sides lie no farther apart than groups of one side do.
+
+    Source: Székely & Rizzo 2013, eq. 6.1, without the pairs of a group and itself; shrinkage after Ledoit & Wolf 2004,
+        of a fixed share.
     """
     names, first, codes = np.unique(np.asarray(groups, str), return_index=True, return_inverse=True)
-    counts = np.bincount(codes)
-    means = np.stack([np.bincount(codes, column) / counts for column in np.asarray(values, float).T], axis=1)
+    means = np.zeros((len(names), values.shape[1]))
+    np.add.at(means, codes, values)
+    means /= np.bincount(codes)[:, None]
     means = (means - means.mean(axis=0)) / (means.std(axis=0) + 1e-12)
-    current = sides[:, first]
-    count = current.sum(axis=1, keepdims=True)
-    change = (current / count - ~current / (len(names) - count)) @ means
-    between = (count * (len(names) - count) / len(names))[:, :, None] * change[:, :, None] * change[:, None]
-    within = (means.T @ means - between) / (len(names) - 2)
-    within = (1 - SHRINKAGE) * within + SHRINKAGE * np.eye(means.shape[1])
-    return np.sqrt(np.einsum("ij,ij->i", change, np.linalg.solve(within, change[:, :, None])[:, :, 0]))
+    left, singular, _ = np.linalg.svd(means, full_matrices=False)
+    points = left * singular / np.sqrt((1 - SHRINKAGE) * singular**2 / len(names) + SHRINKAGE)
+    apart = cdist(points, points)
+    current = sides[:, first].astype(float)
+    here = current.sum(axis=1)
+    there = len(names) - here
+    to_all, to_current = current @ apart.sum(axis=1), ((current @ apart) * current).sum(axis=1)
+    across = to_all - to_current
+    within = to_current / (here * (here - 1)) + (apart.sum() - to_all - across) / (there * (there - 1))
+    distance = 2 * across / (here * there) - within
+    usual = apart.sum() / (len(names) * (len(names) - 1))
+    return np.sqrt(np.maximum(distance, 0) * usual)

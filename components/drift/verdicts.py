@@ -12,7 +12,11 @@ from components.shared.page import Badge, Page
 from components.shared.storage import Store
 
 SHOWN = 30  # checks on the trend page
-LINES = 6  # features in its figure, those of the largest effects
+LINES = 6  # tests in its figure, those of the largest effects
+REPEATED = (
+    "{found} of {compared} checks found drift; chance alone finds it in {alpha:.0%} of checks, here about "
+    "{expected:.1f}. One alarm among many checks may be chance, one that the next check repeats hardly is."
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class Verdict:
         count: Number of images compared.
         checked: When, ISO 8601, UTC.
         effects: Effect of every test, as `Shift` has it; empty where skipped.
+        chances: What chance reaches in each, likewise.
         drifted: Names of the tests that drifted.
     """
 
@@ -39,6 +44,7 @@ class Verdict:
     count: int
     checked: str
     effects: dict[str, float] = field(default_factory=dict)
+    chances: dict[str, float] = field(default_factory=dict)
     drifted: list[str] = field(default_factory=list)
 
     @property
@@ -71,13 +77,21 @@ def earlier(store: Store, model: str) -> list[Verdict]:
     return sorted(found, key=lambda verdict: verdict.checked)[-SHOWN:]
 
 
-def add_trend(page: Page, verdicts: list[Verdict]) -> None:
-    """Append how drift went over the checks: effects as lines, verdicts as a table, the latest first."""
+def add_trend(page: Page, verdicts: list[Verdict], alpha: float) -> None:
+    """Append how drift went over the checks: effects as lines, verdicts as a table, the latest first.
+
+    Args:
+        page: Is appended to.
+        verdicts: Oldest first.
+        alpha: Chance of a false alarm in each.
+    """
     page.heading("Trend")
     page.text(f"Checks of this model, this one included, at most the last {SHOWN}: {len(verdicts)}.")
     compared = [verdict for verdict in verdicts if verdict.effects]
     if len(compared) > 1:
-        page.figure(_draw(compared), "Effect of the features that moved most", "lines of effects over the checks")
+        found = sum(bool(verdict.drifted) for verdict in compared)
+        page.text(REPEATED.format(found=found, compared=len(compared), expected=alpha * len(compared), alpha=alpha))
+        page.figure(_draw(compared), "The tests that moved most", "lines of effects over the checks")
     rows = [
         [
             verdict.checked[:16].replace("T", " "),
@@ -93,14 +107,19 @@ def add_trend(page: Page, verdicts: list[Verdict]) -> None:
 
 
 def _draw(verdicts: list[Verdict]) -> Figure:
-    names = sorted(verdicts[-1].effects, key=lambda name: -max(v.effects.get(name, 0) for v in verdicts))[:LINES]
+    ratios = [
+        {name: effect / max(verdict.chances.get(name, np.nan), 1e-9) for name, effect in verdict.effects.items()}
+        for verdict in verdicts
+    ]
+    names = sorted(ratios[-1], key=lambda name: -max(ratio.get(name, 0) for ratio in ratios))[:LINES]
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     axis = figure.subplots()
     places = np.arange(len(verdicts))
     for name in names:
-        axis.plot(places, [v.effects.get(name, np.nan) for v in verdicts], marker="o", label=spoken(name))
+        axis.plot(places, [ratio.get(name, np.nan) for ratio in ratios], marker="o", label=spoken(name))
+    axis.axhline(1, color="grey", linestyle="--", linewidth=1)
     axis.set_xticks(places, [v.checked[5:16].replace("T", " ") for v in verdicts], rotation=45, ha="right", fontsize=8)
-    axis.set_ylabel("effect (standard deviations)")
+    axis.set_ylabel("effect / what chance reaches")
     axis.set_ylim(bottom=0)
     axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return figure

@@ -131,7 +131,11 @@ def test_the_commands_say_what_they_did(registry):
     assert "challenger: version 3; compared with no champion\n" in shown
     assert 'crack-pipeline promote 3 --by NAME --why "…"\n' in shown
     client.set_registered_model_alias(name, CHAMPION, "1")
-    assert "moved by hand to version 1" in invoke("status", "--name", name).stdout
+    for key, value in {"": "retrain", ".images": "s3://in/2026-11-24", ".checked": "2026-11-25T05:00:07+00:00"}.items():
+        client.set_model_version_tag(name, "1", f"crack.drift{key}", value)
+    shown = invoke("status", "--name", name).stdout
+    assert "moved by hand to version 1" in shown
+    assert "last drift check of the champion (2026-11-25, s3://in/2026-11-24): retrain" in shown
     assert "first model" in invoke("history", "--name", name).stdout
     refused = invoke("promote", "4", "--by", "Ada", "--why", "x", "--name", name)
     assert (refused.exit_code, refused.stdout) == (2, "")

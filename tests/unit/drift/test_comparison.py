@@ -34,10 +34,21 @@ def test_false_alarms_stay_at_the_stated_level():
 
 
 @pytest.mark.parametrize("name", ["brightness", "entropy", EMBEDDING])
-def test_what_moved_is_found_and_nothing_else(name):
+def test_what_moved_is_found_and_seldom_anything_else(name):
+    wanted = {name} if name == EMBEDDING else {name, TOGETHER}
+    others = 0
     for seed in range(5):
         found = drifted(side("a", 20, 6, 2 * seed), side("b", 20, 6, 2 * seed + 1, **{name: 2.0}), seed)
-        assert found == ({name} if name == EMBEDDING else {name, TOGETHER})
+        assert found >= wanted
+        others += bool(found - wanted)
+    assert others <= 2  # where something moved, each of the two families has its own chance of 0.05
+
+
+def test_features_are_asked_only_where_the_verdict_finds_drift():
+    """A single feature that stands out by chance is no false alarm of its own."""
+    for seed in range(30):
+        found = drifted(side("a", 12, 6, 2 * seed), side("b", 12, 6, 2 * seed + 1), seed)
+        assert not found or found & {TOGETHER, EMBEDDING}
 
 
 def test_the_effect_is_told_in_standard_deviations():

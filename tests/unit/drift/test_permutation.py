@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+from scipy.spatial.distance import mahalanobis
 from scipy.stats import wasserstein_distance
 
 from components.drift import permutation
-from components.drift.permutation import mahalanobis, mmd, p_value, permuted_sides, step_down, wasserstein
+from components.drift.permutation import energy, permuted_sides, step_down, wasserstein
 
 
 def sides_of(groups: int, per_group: int, current_groups: int, permutations: int = 199, seed: int = 0):
@@ -27,16 +28,8 @@ def test_wasserstein_equals_scipys():
     assert wasserstein(values, sides) == pytest.approx(expected)
 
 
-def test_mmd_equals_the_papers_sum():
-    rng = np.random.default_rng(0)
-    points = rng.normal(size=(24, 3))
-    sides = sides_of(8, 3, 3, permutations=4)
-    scaled = (points - points.mean(axis=0)) / points.std(axis=0)
-    distances = ((scaled[:, None] - scaled[None]) ** 2).sum(axis=2)
-    kernel = np.exp(-distances / np.median(distances[np.triu_indices(24, 1)]))
-    for side, found in zip(sides, mmd(points, sides), strict=True):
-        within = kernel[np.ix_(side, side)].mean() + kernel[np.ix_(~side, ~side)].mean()
-        assert found == pytest.approx(within - 2 * kernel[np.ix_(side, ~side)].mean())
+def p_value(statistics: np.ndarray) -> float:
+    return step_down(statistics[None])[0]
 
 
 def test_p_values_are_uniform_without_drift_though_groups_differ():
@@ -76,18 +69,49 @@ def test_step_down_equals_its_definition_worked_by_hand():
     assert step_down(statistics) == pytest.approx([0.5, 0.5])
 
 
-def test_mahalanobis_is_the_textbooks_and_sees_what_no_single_feature_shows(monkeypatch):
+def test_energy_equals_the_papers_means_of_distances(monkeypatch):
     rng = np.random.default_rng(0)
-    common = rng.normal(size=(40, 1))
-    means = common + 0.1 * rng.normal(size=(40, 2))
-    means[20:, 1] += 0.3  # small beside the spread of 1, large beside that of the difference
-    values, groups = np.repeat(means, 3, axis=0), np.repeat(np.arange(40), 3)
-    sides = permuted_sides(groups, groups >= 20, 199, 0)
+    means = rng.normal(size=(12, 3)) @ rng.normal(size=(3, 3))
+    sides = permuted_sides(np.repeat(np.arange(12), 3), np.arange(36) >= 21, 20, 0)
     monkeypatch.setattr(permutation, "SHRINKAGE", 0.0)
-    found = mahalanobis(values, groups, sides)
-    for side, distance in list(zip(sides[:, ::3], found, strict=True))[:5]:
-        pooled = (19 * np.cov(means[side].T) + 19 * np.cov(means[~side].T)) / 38
-        change = means[side].mean(axis=0) - means[~side].mean(axis=0)
-        assert distance == pytest.approx(np.sqrt(change @ np.linalg.solve(pooled, change)))
-    assert p_value(found) == 1 / 200
-    assert p_value(wasserstein(values[:, 1], sides)) > 0.05
+    found = energy(np.repeat(means, 3, axis=0), np.repeat(np.arange(12), 3), sides)
+    inverse = np.linalg.inv(np.cov(means.T, ddof=0))
+    apart = np.array([[mahalanobis(one, other, inverse) for other in means] for one in means])
+    for side, distance in zip(sides[:, ::3], found, strict=True):
+        across = apart[np.ix_(side, ~side)].mean()
+        here, there = (apart[np.ix_(one, one)].sum() / (one.sum() * (one.sum() - 1)) for one in (side, ~side))
+        squared = max(0, 2 * across - here - there) * apart.sum() / (12 * 11)
+        assert distance == pytest.approx(np.sqrt(squared), abs=1e-6)
+
+
+def test_energy_is_the_distance_of_the_centres_in_standard_deviations():
+    values, groups = np.random.default_rng(0).normal(size=(2000, 10)), np.arange(2000)
+    for shift in (0.5, 1.5):
+        moved = values + shift * np.eye(10)[3] * (groups >= 1000)[:, None]
+        spread = np.sqrt(1 + shift**2 / 4)  # of both sides together
+        assert energy(moved, groups, (groups >= 1000)[None])[0] == pytest.approx(shift / spread, rel=0.1)
+
+
+def test_energy_sees_what_no_single_column_shows():
+    rng = np.random.default_rng(0)
+    means = rng.normal(size=(40, 1)) + 0.1 * rng.normal(size=(40, 2))
+    means[20:, 1] += 0.3  # small beside the spread of 1, large beside that of the difference
+    sides = permuted_sides(np.arange(40), np.arange(40) >= 20, 199, 0)
+    assert p_value(energy(means, np.arange(40), sides)) <= 0.05
+    assert p_value(wasserstein(means[:, 1], sides)) > 0.05
+
+
+def test_energy_sees_a_spread_that_widens_about_the_same_centre():
+    means = np.random.default_rng(0).normal(size=(60, 8))
+    means[30:] *= 2
+    assert p_value(energy(means, np.arange(60), permuted_sides(np.arange(60), np.arange(60) >= 30, 199, 0))) <= 0.05
+
+
+def test_more_columns_than_groups_and_columns_that_never_vary_are_no_trouble():
+    rng = np.random.default_rng(0)
+    values = np.hstack([rng.normal(size=(40, 300)), np.ones((40, 2))])
+    sides = permuted_sides(np.arange(40), np.arange(40) >= 20, 199, 0)
+    assert p_value(energy(values, np.arange(40), sides)) > 0.05
+    values[20:, :20] += 3
+    assert p_value(energy(values, np.arange(40), sides)) <= 0.05
+    assert energy(np.ones((40, 3)), np.arange(40), sides) == pytest.approx(np.zeros(200))

@@ -22,7 +22,7 @@ def test_a_shift_of_one_surface_is_found_there_and_not_on_the_other():
     found = {part.name: part for part in compare_slices(*sides, CONFIG, 1)}
     assert list(found) == ["surface=deck", "surface=wall"]  # one source: the whole, told already
     moved = {name: [shift.name for shift in part.shifts if shift.drifted] for name, part in found.items()}
-    assert moved == {"surface=deck": [], "surface=wall": ["brightness", "features_together"]}
+    assert moved == {"surface=deck": [], "surface=wall": ["features_together", "brightness"]}
     assert [(part.images, part.photos) for part in found.values()] == [(100, 20), (100, 20)]
     rows = slice_measurements(list(found.values()))
     assert [(row.name, row.slice, row.value) for row in rows] == [

@@ -1,6 +1,7 @@
 import cv2
 import numpy as np
 import pytest
+from scipy import ndimage
 from skimage.measure import shannon_entropy
 
 from components.shared.image_features import FEATURES, describe_image, describe_images
@@ -32,6 +33,18 @@ def test_contrast_and_entropy_are_the_usual_ones():
     found = describe_image(image)
     assert found["contrast"] == pytest.approx(grey.std() / 255, rel=1e-4)
     assert found["entropy"] == pytest.approx(shannon_entropy(grey), rel=1e-4)
+
+
+def test_sharpness_edges_and_fine_detail_equal_scipys_filters():
+    image = cv2.resize(np.random.default_rng(1).integers(0, 256, (24, 24, 3)).astype(np.uint8), (96, 80))
+    grey = image.astype(float) @ (0.299, 0.587, 0.114) / 255
+    found = describe_image(image)
+    assert found["sharpness"] == pytest.approx(np.log(ndimage.laplace(grey, mode="mirror").var()), rel=1e-3)
+    slope = np.hypot(*(ndimage.sobel(grey, axis, mode="mirror") / 8 for axis in (0, 1)))
+    assert 0.1 < found["edge_density"] < 0.9
+    assert found["edge_density"] == pytest.approx((slope > 0.1).mean(), abs=1e-3)
+    blurred = ndimage.gaussian_filter(grey, 1, mode="mirror", truncate=4)
+    assert found["fine_detail"] == pytest.approx((grey - blurred).std(), rel=1e-3)
 
 
 def test_noise_is_estimated_in_its_own_unit():
