@@ -4,6 +4,7 @@ Expressions are evaluated by an implementation of CEL that is not the API server
 schema, which says what fields there are, which lists are maps, and what is atomic and so may not be patched.
 """
 
+import copy
 import json
 import re
 from functools import cache
@@ -77,9 +78,19 @@ def _merged(value: dict[str, Any], patch: dict[str, Any], kind: str, schema: dic
 
 
 def _patched(pod: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any]:
-    section, name = re.fullmatch(r"/(\w+)/(\w+)/-", operation["path"]).groups()
+    """JSON Patch (RFC 6902), of which the policies use "add" to a mapping and to the end of a list."""
     assert operation["op"] == "add"
-    return {**pod, section: {**pod[section], name: [*pod[section][name], operation["value"]]}}
+    patched = copy.deepcopy(pod)
+    *parents, last = operation["path"].removeprefix("/").split("/")
+    place: Any = patched
+    for name in parents:
+        place = place[int(name) if isinstance(place, list) else name]
+    if last == "-":
+        place.append(operation["value"])
+    else:
+        assert isinstance(place, dict)
+        place[last] = operation["value"]
+    return patched
 
 
 @cache

@@ -1,5 +1,8 @@
 """What the namespace's admission policies make of the pods of a run."""
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import kubernetes_validate
@@ -51,7 +54,7 @@ def admit(request):
     """Let a pod through every policy, as a version of Kubernetes would."""
     options = [item for option in OPTIONS for item in documents(option)]
     policies = {item["metadata"]["name"]: item for item in of(PROD + options, "MutatingAdmissionPolicy")}
-    assert len(policies) == 3
+    assert len(policies) == 4
 
     def run(pod: dict[str, Any]) -> dict[str, Any]:
         for policy in policies.values():
@@ -66,12 +69,31 @@ def main(pod: dict[str, Any]) -> dict[str, Any]:
     return next(container for container in pod["spec"]["containers"] if container["name"] == "main")
 
 
-def test_a_step_gets_a_read_only_root_and_keeps_the_rest(admit):
+def test_a_step_gets_a_read_only_root_and_time_for_a_last_checkpoint_and_keeps_the_rest(admit):
     step = a_step()
     pod = admit(step)
     assert main(pod)["securityContext"] == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True}
+    assert main(pod).pop("lifecycle")["preStop"]["exec"]["command"][:2] == ["sh", "-c"]
+    assert pod["spec"].pop("terminationGracePeriodSeconds") == 120
     main(pod)["securityContext"] = {"allowPrivilegeEscalation": False}
     assert pod == step
+
+
+def test_a_step_that_is_taken_away_tells_its_program_alone_and_waits_for_it(admit, tmp_path):
+    *shell, code = main(admit(a_step()))["lifecycle"]["preStop"]["exec"]["command"]
+    word = f"program-{tmp_path.name}-{os.getpid()}"  # steps of others may run on this machine
+    hook = [*shell, code.replace("kfp.dsl.executor_mai[n]", f"{word}-mai[n]")]
+    program = (
+        "import signal, sys, time\n"
+        "def stop(*_): time.sleep(1); open(sys.argv[2], 'w').write('kept'); sys.exit(7)\n"
+        "signal.signal(signal.SIGTERM, stop); print('ready', flush=True); time.sleep(60)"
+    )
+    command = ["sh", "-ec", f'{sys.executable} -c "{program}" {word}-main "$0"; :', str(tmp_path / "checkpoint")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as step:  # a shell and the program in it, as KFP starts them
+        assert step.stdout.readline() == b"ready\n"
+        subprocess.run(hook, timeout=30, check=False)
+        assert (tmp_path / "checkpoint").read_text() == "kept"
+        assert step.wait(10) == 7
 
 
 def test_the_pods_of_kfp_s_drivers_are_left_as_they_are(admit):

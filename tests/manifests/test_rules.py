@@ -1,9 +1,6 @@
 """What must hold of the manifests, read from their files without any tool."""
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -173,27 +170,6 @@ def test_the_pipeline_finds_what_its_parameters_name(objects):
         assert binding["spec"]["policyName"] in {
             item["metadata"]["name"] for item in of(objects, "MutatingAdmissionPolicy")
         }
-
-
-def test_a_step_that_is_taken_away_tells_its_program_alone_and_waits_for_it(tmp_path):
-    folder = MANIFESTS / "components" / "pod-defaults"
-    (policy,) = [item for item in documents(folder) if item["metadata"]["name"] == "crack-last-checkpoint"
-                 and item["kind"] == "MutatingAdmissionPolicy"]  # fmt: skip
-    expression = policy["spec"]["mutations"][0]["applyConfiguration"]["expression"]
-    quoted = re.findall(r'"([^"\n]*)"', re.search(r"command: \[(.*?)\n *\]", expression, re.DOTALL)[1])
-    word = f"program-{tmp_path.name}-{os.getpid()}"  # steps of others may run on this machine
-    hook = ["sh", "-c", "".join(quoted[2:]).replace(r"\\", "\\").replace("kfp.dsl.executor_mai[n]", f"{word}-mai[n]")]
-    program = (
-        "import signal, sys, time\n"
-        "def stop(*_): time.sleep(1); open(sys.argv[2], 'w').write('kept'); sys.exit(7)\n"
-        "signal.signal(signal.SIGTERM, stop); print('ready', flush=True); time.sleep(60)"
-    )
-    command = ["sh", "-ec", f'{sys.executable} -c "{program}" {word}-main "$0"; :', str(tmp_path / "checkpoint")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as step:  # a shell and the program in it, as KFP starts them
-        assert step.stdout.readline() == b"ready\n"
-        subprocess.run(hook, timeout=30, check=False)
-        assert (tmp_path / "checkpoint").read_text() == "kept"
-        assert step.wait(10) == 7
 
 
 def parameters(objects: list[dict[str, Any]]) -> RunConfig:
