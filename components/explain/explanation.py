@@ -9,10 +9,11 @@ import torch
 
 from components.explain.config import ExplainConfig
 from components.explain.faithfulness import blurred
-from components.explain.gallery import Panel, draw_panel, write_page, write_panels
+from components.explain.gallery import write_page
 from components.explain.grad_cam import Target, find_target, grad_cam
-from components.explain.kernel_shap import Margin
-from components.explain.measures import Sample, explain_signed, measure
+from components.explain.maps import explain_signed
+from components.explain.measures import Sample, measure
+from components.explain.panels import Panel, draw_panel, write_panels
 from components.explain.selection import choose_measured, choose_shown, decide
 from components.shared.calibration import read_calibration
 from components.shared.checkpoint import load_network, weights_digest
@@ -23,11 +24,12 @@ from components.shared.measurements import write_measurements
 from components.shared.model import Network
 from components.shared.predictions import read_predictions
 from components.shared.reuse import reuse, run_key
-from components.shared.runtime import InputError, pick_device, pick_precision, progress
+from components.shared.runtime import InputError, pick_device, progress, warn
 from components.shared.shards import ShardReader, fetch
 from components.shared.storage import Store
 
 MEASUREMENTS, PAGE = "measurements.parquet", "page.html"
+FEW = 30  # images in the split
 
 
 def explain_model(
@@ -111,32 +113,31 @@ def explain_network(
     network: Network, decided: pd.DataFrame, tiles: Tiles, config: ExplainConfig, seed: int, folder: Path
 ) -> None:
     """Draw and measure a network's explanations into a folder; `decided` are rows from `selection.decide`."""
-    target, margin = find_target(network), margin_of(network, config)
+    target = find_target(network)
     shown = choose_shown(decided, config.shown)
     progress(0, 3, "drawing explanations")
-    panels = _panels(network, target, margin, shown, tiles, config, seed)
+    panels = _panels(network, target, shown, tiles, config, seed)
     write_panels(shown, panels, folder)
     progress(1, 3, "measuring explanations")
     sample = _sample(network, choose_measured(decided, config.measured, seed), tiles)
-    measured = measure(network, target, margin, sample, config, seed)
+    measured = measure(network, sample, config, seed)
     write_measurements(measured, folder / MEASUREMENTS)
     progress(2, 3, "writing the page")
-    write_page(folder / PAGE, config.candidate, shown, panels, measured, target.name)
+    remark = f"{len(shown)} of {len(decided)} images; Grad-CAM of the layer `{target.name}`."
+    if len(decided) < FEW:
+        small = f"The robustness split has only {len(decided)} images; below {FEW} every number here is rough."
+        remark += f" {small}"
+        warn(f"explanations of {config.candidate}: {small} Add photos, or raise split.robustness.")
+    write_page(folder / PAGE, config.candidate, shown, panels, measured, remark)
 
 
 def _panels(
-    network: Network,
-    target: Target,
-    margin: Margin,
-    shown: pd.DataFrame,
-    tiles: Tiles,
-    config: ExplainConfig,
-    seed: int,
+    network: Network, target: Target, shown: pd.DataFrame, tiles: Tiles, config: ExplainConfig, seed: int
 ) -> list[Panel]:
     images = tiles.images(shown["sample_id"]).to(network.mean.device)
     maps = [grad_cam(network, target, images, crack, config.batch_size) for crack in (False, True)]
     hidden = blurred(images, config.blur * network.input_size)
-    signed = explain_signed(network, margin, images, hidden, config, seed)
+    signed = explain_signed(network, images, hidden, config, seed)
     pictures = images.permute(0, 2, 3, 1).cpu().numpy()
     panels = []
     for index, row in enumerate(shown.itertuples()):
@@ -155,21 +156,3 @@ def _sample(network: Network, rows: pd.DataFrame, tiles: Tiles) -> Sample:
         masked=np.array([mask is not None for mask in masks], bool),
         groups=rows["group_id"].to_numpy(),
     )
-
-
-def margin_of(network: Network, config: ExplainConfig) -> Margin:
-    """Return the function (n, 3, H, W) in 0 to 255 -> (n,) log-odds of crack; it raises InputError at NaN."""
-    device = network.mean.device.type
-    bf16 = pick_precision(config.precision, device) == "bf16"
-
-    def margin(images: torch.Tensor) -> torch.Tensor:
-        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=bf16):
-            logits = network(images.contiguous(memory_format=torch.channels_last)).float()
-        if not logits.isfinite().all():
-            raise InputError(
-                f"{network.info.architecture} answers with logits that are not finite, so nothing can be explained; "
-                "its training diverged: lower the learning rate"
-            )
-        return logits[:, 1] - logits[:, 0]
-
-    return margin

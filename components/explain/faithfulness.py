@@ -55,19 +55,14 @@ def perturbation_curves(
     hidden = blurred(images, blur)
     ranks = torch.from_numpy(rank_pixels(maps)).to(images.device)
     levels = torch.linspace(0, 1, steps + 1, device=images.device)
-    jobs = torch.cartesian_prod(torch.arange(len(images)), torch.arange(1, steps), torch.arange(2)).to(images.device)
+    jobs = torch.cartesian_prod(torch.arange(len(images)), torch.arange(2), torch.arange(steps + 1)).to(images.device)
     scores = []
-    for picture, level, inserting in (chunk.unbind(1) for chunk in jobs.split(batch_size)):
-        first = ranks[picture] < levels[level][:, None, None]
+    for picture, inserting, step in (chunk.unbind(1) for chunk in jobs.split(batch_size)):
+        first = ranks[picture] < levels[step][:, None, None]
         hide = first ^ inserting.bool()[:, None, None]
         scores.append(score(torch.where(hide[:, None], hidden[picture], images[picture])).cpu())
-    between = torch.cat(scores).view(len(images), steps - 1, 2)
-    start, end = (
-        torch.cat([score(batch).cpu() for batch in pictures.split(batch_size)])[:, None]
-        for pictures in (images, hidden)
-    )
-    deletion, insertion = torch.cat([start, between[..., 0], end], 1), torch.cat([end, between[..., 1], start], 1)
-    return Curves(deletion.double().numpy(), insertion.double().numpy())
+    curves = torch.cat(scores).view(len(images), 2, steps + 1).double().numpy()
+    return Curves(deletion=curves[:, 0], insertion=curves[:, 1])
 
 
 def road(

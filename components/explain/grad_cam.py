@@ -53,25 +53,34 @@ def find_target(network: Network) -> Target:
         if name in modules:
             layers[name] = stage["num_chs"]
     shapes = _output_shapes(network, {name: modules[name] for name in layers})
-    found = [_target(backbone, name, modules[name], shapes[name], layers[name]) for name in reversed(layers)]
+    found = [_target(network, name, modules[name], shapes[name], layers[name]) for name in reversed(layers)]
     targets = [target for target in found if target is not None]
     if not targets:
         raise InputError(
-            f"no layer of {network.info.architecture} is known to Grad-CAM: none of its stages ({', '.join(layers)}) "
-            "gives a map; choose a timm CNN or vision transformer"
+            f"no layer of {network.info.architecture} is known to Grad-CAM: none of its stages "
+            f"({', '.join(layers) or 'it names none'}) gives a map; choose a timm CNN or vision transformer"
         )
     return next((target for target in targets if min(target.grid) >= MIN_GRID), targets[0])
 
 
-def _target(backbone: Any, name: str, layer: nn.Module, shape: tuple[int, ...], channels: int) -> Target | None:
+def patch_grid(network: Network) -> tuple[int, int] | None:
+    """Rows and columns of the patches in which the network reads an image; None where it tells of none."""
+    backbone: Any = network.backbone
+    reader = getattr(backbone, "patch_embed", getattr(backbone, "stem", None))
+    grid = getattr(reader, "grid_size", None)
+    return (int(grid[0]), int(grid[1])) if grid is not None else None
+
+
+def _target(network: Network, name: str, layer: nn.Module, shape: tuple[int, ...], channels: int) -> Target | None:
     if len(shape) == 4 and shape[1] == channels:
         return Target(name, layer, _as_it_is, (shape[2], shape[3]))
     if len(shape) == 4 and shape[3] == channels:
         return Target(name, layer, _channels_first, (shape[1], shape[2]))
-    if len(shape) == 3 and shape[2] == channels:
-        grid = tuple(backbone.patch_embed.grid_size)
+    grid = patch_grid(network)
+    if len(shape) == 3 and shape[2] == channels and grid is not None:
         prefix = shape[1] - grid[0] * grid[1]
-        if prefix == getattr(backbone, "num_prefix_tokens", 0):
+        # a class token may join later than this layer
+        if prefix in (0, getattr(network.backbone, "num_prefix_tokens", 0)):
             return Target(name, layer, _patches(prefix, grid), grid)
     return None
 

@@ -2,15 +2,35 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
 from skimage.segmentation import slic
 
+from components.explain.grad_cam import patch_grid
 from components.shared.model import Network
+from components.shared.runtime import InputError, pick_precision
 
 Margin = Callable[[torch.Tensor], torch.Tensor]
+SMOOTHING = 1 / 16  # standard deviation of the blur under SLIC, of a superpixel's edge
+
+
+def margin_of(network: Network, precision: str) -> Margin:
+    """Return the function (n, 3, H, W) in 0 to 255 -> (n,) log-odds of crack; it raises InputError at NaN."""
+    device = network.mean.device.type
+    bf16 = pick_precision(precision, device) == "bf16"
+
+    def margin(images: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=bf16):
+            logits = network(images.contiguous(memory_format=torch.channels_last)).float()
+        if not logits.isfinite().all():
+            raise InputError(
+                f"{network.info.architecture} answers with logits that are not finite, so nothing can be explained; "
+                "its training diverged: lower the learning rate"
+            )
+        return logits[:, 1] - logits[:, 0]
+
+    return margin
 
 
 def find_regions(network: Network, images: torch.Tensor, count: int) -> np.ndarray:
@@ -29,13 +49,14 @@ def find_regions(network: Network, images: torch.Tensor, count: int) -> np.ndarr
 
     Source: Achanta et al. 2012, "SLIC superpixels", in scikit-image.
     """
-    backbone: Any = network.backbone
-    grid = getattr(getattr(backbone, "patch_embed", None), "grid_size", None)
+    grid, size = patch_grid(network), network.input_size
     if grid is not None:
-        blocks = _blocks(grid, (images.shape[2], images.shape[3]), count)
+        blocks = _blocks(grid, (size, size), count)
         return np.repeat(blocks[None], len(images), axis=0)
     pictures = images.permute(0, 2, 3, 1).cpu().numpy()
-    return np.array([slic(picture, n_segments=count, start_label=0) for picture in pictures], np.int64)
+    # on unsmoothed images the camera's noise tears superpixels to pieces, and the library joins those to one
+    smooth = SMOOTHING * size / count**0.5
+    return np.array([slic(picture, n_segments=count, sigma=smooth, start_label=0) for picture in pictures], np.int64)
 
 
 def _blocks(grid: tuple[int, int], shape: tuple[int, int], count: int) -> np.ndarray:

@@ -7,23 +7,25 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
-from components.explain.baselines import edge_maps, random_maps
 from components.explain.config import ExplainConfig
 from components.explain.faithfulness import blurred, perturbation_curves, road
-from components.explain.grad_cam import Target, find_target, grad_cam
-from components.explain.kernel_shap import Margin, find_regions, kernel_shap, mean_colour
+from components.explain.kernel_shap import Margin, margin_of, mean_colour
 from components.explain.localisation import best_iou, energy_inside, energy_ratio, pointing_game
+from components.explain.maps import BASELINES, GRAD_CAM, METHODS, SHAP, draw_maps, explain_signed, random_network
 from components.shared.intervals import Scale, draw_groups, group_codes, interval, leave_one_out
 from components.shared.measurements import Measurement
-from components.shared.model import Network, build_network
+from components.shared.model import Network
 
-GRAD_CAM, SHAP = METHODS = ("grad_cam", "shap")
-BASELINES = ("random_map", "edge_filter")
 LOCALISATION = ("pointing_game", "energy_inside", "energy_ratio", "best_iou")
 FAITHFULNESS = ("deletion_auc", "insertion_auc", "road")
+CHECKS = (
+    *("noise_stability", "random_weights_similarity", "empty"),
+    *("baseline_similarity", "coalitions_similarity", "hidden_p_crack"),
+)
 LOWER_IS_BETTER = {"deletion_auc"}
 SCALES: dict[str, Scale] = {  # of the measures' means; what is not named here is a difference
-    **dict.fromkeys(("pointing_game", "energy_inside", "best_iou", "deletion_auc", "insertion_auc", "empty"), "share"),
+    **dict.fromkeys(("pointing_game", "energy_inside", "best_iou", "deletion_auc", "insertion_auc"), "share"),
+    **dict.fromkeys(("empty", "hidden_p_crack"), "share"),
     **dict.fromkeys(("noise_stability", "random_weights_similarity"), "signed"),
     **dict.fromkeys(("baseline_similarity", "coalitions_similarity"), "signed"),
     "energy_ratio": "loss",
@@ -47,63 +49,41 @@ class Sample:
     masked: np.ndarray
     groups: np.ndarray
 
-    @property
-    def pictures(self) -> np.ndarray:
-        """uint8 (N, H, W, 3)."""
-        return self.images.permute(0, 2, 3, 1).cpu().numpy()
 
-
-def measure(
-    network: Network, target: Target, margin: Margin, sample: Sample, config: ExplainConfig, seed: int
-) -> list[Measurement]:
+def measure(network: Network, sample: Sample, config: ExplainConfig, seed: int) -> list[Measurement]:
     """Measure Grad-CAM and KernelSHAP for the class crack on cracked images.
 
     Args:
         network: In eval mode.
-        target: Its layer, from `find_target`.
-        margin: (n, 3, H, W) in 0 to 255 -> (n,) log-odds of crack.
         sample: The images; may be empty.
         config: Steps, coalitions, tolerance, noise, resamples.
         seed: Of the coalitions, the random maps, the noise and the randomised weights.
 
     Returns:
         Rows `MAP.MEASURE` for each map, `METHOD.MEASURE_over_BASELINE` (paired difference, positive where the method is
-        better) and the sanity checks, with 95 % intervals by bootstrap over groups; NaN with its reason where there is
-        nothing to measure on.
+        better) and the checks, with 95 % intervals by bootstrap over groups; NaN with its reason where there is nothing
+        to measure on.
     """
     if not len(sample.groups):
         nothing = "the robustness split has no cracked image"
         return [
             _undefined(f"{method}.{name}", nothing) for method in METHODS for name in (*LOCALISATION, *FAITHFULNESS)
         ]
-    size = network.input_size
-    signed = explain_signed(network, margin, sample.images, blurred(sample.images, config.blur * size), config, seed)
-    maps = {
-        GRAD_CAM: grad_cam(network, target, sample.images, True, config.batch_size),
-        SHAP: signed,
-        "random_map": random_maps(len(signed), size, target.grid, seed),
-        "edge_filter": edge_maps(sample.pictures),
-    }
+    maps = draw_maps(network, sample.images, len(sample.groups), config, seed)
+    signed, margin = maps[SHAP], margin_of(network, config.precision)
     values = {name: _faithful(margin, sample, single, config) for name, single in maps.items()}
     rows = []
     if sample.masked.any():
-        maps[SHAP] = np.maximum(signed, 0)  # what speaks against a crack is not expected on it
-        for name, single in maps.items():
-            values[name] |= _localised(single[sample.masked], sample.masks[sample.masked], config.tolerance * size)
+        positive = maps | {SHAP: np.maximum(signed, 0)}  # what speaks against a crack is not expected on it
+        tolerance = config.tolerance * network.input_size
+        for name, single in positive.items():
+            values[name] |= _localised(single[sample.masked], sample.masks[sample.masked], tolerance)
     else:
         why = "no crack of the sample has a mask"
         rows += [_undefined(f"{method}.{name}", why) for method in METHODS for name in LOCALISATION]
     rows += _compared(values, sample, config)
-    rows += _sanity_checks(network, target, sample, maps[GRAD_CAM], config, seed)
-    return rows + _sensitivity(network, margin, sample, signed, config, seed)
-
-
-def explain_signed(
-    network: Network, margin: Margin, images: torch.Tensor, hidden: torch.Tensor, config: ExplainConfig, seed: int
-) -> np.ndarray:
-    """KernelSHAP of images as the configuration says: float32 (N, H, W), above 0 for crack."""
-    regions = find_regions(network, images, config.shap.regions)
-    return kernel_shap(margin, images, hidden, regions, config.shap.coalitions, config.batch_size, seed)
+    rows += _sanity_checks(network, sample, maps, config, seed)
+    return rows + _sensitivity(network, sample, signed, config, seed)
 
 
 def _faithful(margin: Margin, sample: Sample, maps: np.ndarray, config: ExplainConfig) -> dict[str, np.ndarray]:
@@ -140,62 +120,72 @@ def _compared(values: dict[str, dict[str, np.ndarray]], sample: Sample, config: 
 
 
 def _sanity_checks(
-    network: Network, target: Target, sample: Sample, found: np.ndarray, config: ExplainConfig, seed: int
+    network: Network, sample: Sample, maps: dict[str, np.ndarray], config: ExplainConfig, seed: int
 ) -> list[Measurement]:
-    """How much Grad-CAM changes where it should not (small noise) and where it must (random weights).
+    """How much maps change where they should not (small noise) and where they must (random weights).
 
     Source: Adebayo et al. 2018, "Sanity checks for saliency maps"; all layers are randomised at once.
     """
-    generator = torch.Generator().manual_seed(seed)
-    noise = config.noise * torch.randn(sample.images.shape, generator=generator)
-    noisy = (sample.images.cpu() + noise).round().clamp(0, 255).to(torch.uint8).to(sample.images.device)
-    stable = rank_correlation(found, grad_cam(network, target, noisy, True, config.batch_size))
-    random = build_network(network.info.model_copy(update={"weights": "none", "seed": seed + 1})).eval()
-    random.to(sample.images.device)
-    ignorant = rank_correlation(found, grad_cam(random, find_target(random), sample.images, True, config.batch_size))
-    empty = (found.max(axis=(1, 2)) == 0).astype(float)
+    images, tried = sample.images, config.shap.sensitivity
+    noise = config.noise * torch.randn(images.shape, generator=torch.Generator().manual_seed(seed))
+    noisy = (images.cpu() + noise).round().clamp(0, 255).to(torch.uint8).to(images.device)
+    random = random_network(network, seed + 1)
     checks = {
-        "noise_stability": (stable, f"{_CORRELATION} the noisy image; 1 is stable"),
+        "noise_stability": (draw_maps(network, noisy, tried, config, seed, draw=1), "the noisy image; 1 is stable"),
         "random_weights_similarity": (
-            ignorant,
-            f"{_CORRELATION} a network of random weights; near 1 the map shows the image, not what was learnt",
+            draw_maps(random, images, tried, config, seed, draw=1),
+            "a network of random weights; near 1 the map shows the image, not what was learnt",
         ),
-        "empty": (empty, "share of cracks with no evidence for a crack"),
     }
-    return [_row(f"{GRAD_CAM}.{name}", values, sample.groups, config, note) for name, (values, note) in checks.items()]
+    rows = [
+        _row(f"{name}.{check}", rank_correlation(maps[name], other), sample.groups, config, f"{_CORRELATION} {note}")
+        for check, (again, note) in checks.items()
+        for name, other in again.items()
+    ]
+    empty = (maps[GRAD_CAM].max(axis=(1, 2)) == 0).astype(float)
+    note = "share of cracks with no evidence for a crack"
+    return [*rows, _row(f"{GRAD_CAM}.empty", empty, sample.groups, config, note)]
 
 
 def _sensitivity(
-    network: Network, margin: Margin, sample: Sample, signed: np.ndarray, config: ExplainConfig, seed: int
+    network: Network, sample: Sample, signed: np.ndarray, config: ExplainConfig, seed: int
 ) -> list[Measurement]:
     """How much KernelSHAP's map owes to its own settings: what a hidden region shows, and how many coalitions."""
-    tried = slice(config.shap.sensitivity)
-    images, groups = sample.images[tried], sample.groups[tried]
-    hidden = blurred(images, config.blur * network.input_size)
+    margin, images = margin_of(network, config.precision), sample.images[: config.shap.sensitivity]
+    everything = blurred(sample.images, config.blur * network.input_size)
+    p_crack = torch.cat([margin(batch).sigmoid() for batch in everything.split(config.batch_size)])
+    note = "of the blurred image, in which all is hidden; where it is high, hiding parts of an image says little"
+    rows = [_row(f"{SHAP}.hidden_p_crack", p_crack.double().cpu().numpy(), sample.groups, config, note)]
+    hidden = everything[: len(images)]
     fewer = config.shap.model_copy(update={"coalitions": config.shap.coalitions // 2})
     half = config.model_copy(update={"shap": fewer})
     others = {
         "baseline_similarity": (
-            explain_signed(network, margin, images, mean_colour(images), config, seed),
+            explain_signed(network, images, mean_colour(images), config, seed),
             "hidden regions that show the mean colour, not a blur; 1: the baseline does not matter",
         ),
         "coalitions_similarity": (
-            explain_signed(network, margin, images, hidden, half, seed + 1),
+            explain_signed(network, images, hidden, half, seed + 1),
             f"{fewer.coalitions} other coalitions in place of {config.shap.coalitions}; 1: enough were scored",
         ),
     }
-    return [
-        _row(f"{SHAP}.{name}", rank_correlation(signed[tried], other), groups, config, f"{_CORRELATION} {note}")
+    return rows + [
+        _row(f"{SHAP}.{name}", rank_correlation(signed, other), sample.groups, config, f"{_CORRELATION} {note}")
         for name, (other, note) in others.items()
     ]
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Spearman correlation of maps (N, H, W), pair by pair: float64 (N,); 0 where a map is constant."""
-    ranks = [rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (first, second)]
+    """Spearman correlation of maps, pair by pair: float64 (n,) of the first n maps; 0 where a map is constant.
+
+    Args:
+        first: float (N, H, W).
+        second: float (n, H, W), no more of them.
+    """
+    ranks = [rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (first[: len(second)], second)]
     centred = [rank - rank.mean(axis=1, keepdims=True) for rank in ranks]
     scale = np.sqrt((centred[0] ** 2).sum(axis=1) * (centred[1] ** 2).sum(axis=1))
-    return np.divide((centred[0] * centred[1]).sum(axis=1), scale, out=np.zeros(len(first)), where=scale > 0)
+    return np.divide((centred[0] * centred[1]).sum(axis=1), scale, out=np.zeros(len(second)), where=scale > 0)
 
 
 def mean_interval(
@@ -215,7 +205,9 @@ def mean_interval(
 
 def _row(name: str, values: np.ndarray, groups: np.ndarray, config: ExplainConfig, note: str = "") -> Measurement:
     scale = SCALES.get(name.rpartition(".")[2], "difference")
-    value, low, high = mean_interval(values, groups, config.resamples, scale)
+    value, low, high = mean_interval(values, groups[: len(values)], config.resamples, scale)
+    if scale == "difference" and low is not None and high is not None and "energy_ratio" not in name:
+        low, high = max(low, -1.0), min(high, 1.0)  # of shares
     return Measurement(name, value, split="robustness", low=low, high=high, n=len(values), note=note)
 
 

@@ -52,7 +52,10 @@ def _alternate(rows: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 def choose_measured(decided: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
-    """Draw cracked images at random, right or wrong as they come: a sample by rule would bias the measures."""
+    """Draw cracked images at random, right or wrong as they come: a sample by rule would bias the measures.
+
+    They stand in random order, so that the first few are a random sample too.
+    """
     cracked = decided[decided["label"] == 1]
     chosen = np.random.default_rng([seed, 2]).permutation(len(cracked))[:count]
-    return cracked.iloc[np.sort(chosen)].reset_index(drop=True)
+    return cracked.iloc[chosen].reset_index(drop=True)

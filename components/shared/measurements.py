@@ -50,7 +50,7 @@ SCHEMA = pa.schema(
 assert [field.name for field in fields(Measurement)] == SCHEMA.names
 
 
-ACRONYMS = {"auroc": "AUROC", "f1": "F1", "mcc": "MCC", "nll": "NLL", "ece": "ECE", "auc": "AUC", "brier": "Brier"}
+ACRONYMS = {name.lower(): name for name in ("AUROC", "F1", "MCC", "NLL", "ECE", "AUC", "Brier", "IoU", "ROAD")}
 
 
 def spoken(name: str) -> str:

@@ -1,3 +1,4 @@
+import copy
 import hashlib
 import re
 
@@ -7,8 +8,10 @@ import pandas as pd
 import pytest
 import torch
 
+from components.explain import maps
 from components.explain.config import ExplainConfig, ShapConfig
 from components.explain.explanation import MEASUREMENTS, PAGE, Tiles, explain_network
+from components.explain.maps import random_network
 from components.explain.selection import decide
 from components.shared.calibration import Calibration
 from components.shared.manifest import make_manifest
@@ -100,15 +103,46 @@ def test_shap_is_measured_like_grad_cam_and_its_own_settings_are_tried(explained
     found = measured_in(explained)
     grad_cam = {name.removeprefix("grad_cam.") for name in found if name.startswith("grad_cam.")}
     shap = {name.removeprefix("shap.") for name in found if name.startswith("shap.")}
-    assert grad_cam - shap == {"noise_stability", "random_weights_similarity", "empty"}
-    assert shap - grad_cam == {"baseline_similarity", "coalitions_similarity"}
+    assert grad_cam - shap == {"empty"}
+    assert shap - grad_cam == {"baseline_similarity", "coalitions_similarity", "hidden_p_crack"}
     assert found["shap.pointing_game"].value > 0.9  # a superpixel's rim may lie beside the cell
     assert found["shap.energy_inside_over_edge_filter"].low > 0
     assert found["shap.deletion_auc_over_random_map"].low > 0
     assert found["shap.baseline_similarity"].n == 4
+    assert found["shap.hidden_p_crack"].n == 12
     assert 0 < found["shap.coalitions_similarity"].value <= 1
     assert found["shap.pointing_game"].high <= 1
     assert "SHAP explains <strong>more than a plain edge filter" in (explained / PAGE).read_text()
+
+
+def test_sanity_checks_stand_beside_maps_that_know_nothing(explained):
+    found, page = measured_in(explained), (explained / PAGE).read_text()
+    assert found["edge_filter.random_weights_similarity"].value == pytest.approx(1)  # it never saw the network
+    assert abs(found["random_map.random_weights_similarity"].value) < 0.3
+    assert abs(found["random_map.noise_stability"].value) < 0.3
+    assert found["shap.noise_stability"].value > found["shap.random_weights_similarity"].value
+    assert found["shap.noise_stability"].n == CONFIG.shap.sensitivity
+    row = page[page.index("<td") :].split("noise stability")[1].split("</tr>")[0]
+    assert row.count("<td") == 5  # four maps and the meaning
+
+
+def test_a_network_whose_head_starts_at_zero_is_randomised_all_the_same(dark_network, monkeypatch):
+    """Many timm heads start at zero; a network that answers alike to everything has no map to compare with."""
+    blank = copy.deepcopy(dark_network)
+    blank.backbone.head.weight.data.zero_()
+    monkeypatch.setattr(maps, "build_network", lambda info: blank)
+    assert random_network(dark_network, 3).backbone.head.weight.abs().min() > 0
+
+
+def test_a_small_split_is_explained_and_said_to_be_small(dark_network, tmp_path, caplog):
+    tiles = make_tiles(tmp_path / "version")
+    few = predict(dark_network, tiles).head(8)
+    explain_network(dark_network, few, tiles, CONFIG, 1, tmp_path)
+    assert "explanations of dark: The robustness split has only 8 images" in caplog.text
+    page = (tmp_path / PAGE).read_text()
+    assert "of 8 images" in page
+    assert "below 30 every number here is rough" in page
+    assert measured_in(tmp_path)["grad_cam.insertion_auc"].n == few["label"].sum()
 
 
 def test_every_shown_image_has_its_panel(explained):

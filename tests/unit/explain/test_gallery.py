@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.explain.gallery import Panel, _gallery, conclusion, draw_panel
+from components.explain.gallery import _gallery, conclusion
+from components.explain.panels import Panel, draw_panel
 from components.shared.measurements import Measurement
 
 
@@ -38,6 +39,17 @@ def test_an_explanation_no_better_than_the_edge_filter_is_called_so(gains, claim
     assert claim in text
     assert found is good
     assert text.count("(worse)") == list(gains.values()).count(WORSE)
+
+
+def test_maps_that_mark_nothing_are_counted():
+    found = rows(insertion_auc=BETTER) | {"shap.empty": Measurement("", 0.25)}
+    assert "; on 25% of the cracks it marks nothing." in conclusion(found, "shap")[0]
+
+
+@pytest.mark.parametrize(("p_crack", "told"), [(0.1, False), (0.8, True)])
+def test_a_network_that_calls_what_is_hidden_a_crack_is_told_of(p_crack, told):
+    found = rows(insertion_auc=BETTER) | {"shap.hidden_p_crack": Measurement("", p_crack)}
+    assert (f"where all is hidden, a crack (P(crack) {p_crack:.2f})" in conclusion(found, "shap")[0]) is told
 
 
 def test_a_single_group_shows_no_difference():

@@ -8,30 +8,35 @@ from components.explain.grad_cam import find_target, grad_cam
 from components.shared.model import Network, build_network, describe
 from components.shared.runtime import InputError
 
+FAMILIES = [
+    ("test_resnet", {}, (8, 8)),
+    ("test_efficientnet", {}, (8, 8)),
+    ("test_convnext", {}, (8, 8)),
+    ("test_vit", {"img_size": 64}, (4, 4)),
+    ("deit_tiny_distilled_patch16_224", {"img_size": 64, "depth": 2}, (4, 4)),
+    ("cait_xxs24_224", {"img_size": 64, "depth": 2}, (4, 4)),  # its class token joins late
+    ("mixer_s32_224", {"img_size": 64}, (2, 2)),
+    (
+        "swin_tiny_patch4_window7_224",
+        {"img_size": 64, "embed_dim": 24, "depths": (1, 1, 1), "num_heads": (2, 2, 2)},
+        (8, 8),
+    ),
+]
+
 
 def network_of(architecture: str, size: int = 64, **options) -> Network:
     torch.manual_seed(3)
     info = describe("resnet18", "none", size, 0.0, 0.0, "none", seed=3).model_copy(
         update={"architecture": architecture}
     )
-    return Network(timm.create_model(architecture, num_classes=2, **options), info).eval()
+    network = Network(timm.create_model(architecture, num_classes=2, **options), info).eval()
+    for weights in network.parameters():
+        if not weights.any():  # timm starts some heads at zero
+            torch.nn.init.normal_(weights, std=0.02)
+    return network
 
 
-@pytest.mark.parametrize(
-    ("architecture", "options", "grid"),
-    [
-        ("test_resnet", {}, (8, 8)),
-        ("test_efficientnet", {}, (8, 8)),
-        ("test_convnext", {}, (8, 8)),
-        ("test_vit", {"img_size": 64}, (4, 4)),
-        ("deit_tiny_distilled_patch16_224", {"img_size": 64, "depth": 2}, (4, 4)),
-        (
-            "swin_tiny_patch4_window7_224",
-            {"img_size": 64, "embed_dim": 24, "depths": (1, 1, 1), "num_heads": (2, 2, 2)},
-            (8, 8),
-        ),
-    ],
-)
+@pytest.mark.parametrize(("architecture", "options", "grid"), FAMILIES)
 def test_the_layer_is_found_and_gives_a_map(architecture, options, grid):
     network, size = network_of(architecture, **options), 64
     target = find_target(network)
@@ -40,6 +45,23 @@ def test_the_layer_is_found_and_gives_a_map(architecture, options, grid):
     both = [grad_cam(network, target, images, crack, batch_size=2) for crack in (False, True)]
     assert all(maps.shape == (2, size, size) for maps in both)
     assert max(maps.max() for maps in both) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("row", "column"), [(16, 48), (48, 16)])
+@pytest.mark.parametrize(("architecture", "options", "grid"), FAMILIES)
+def test_the_layers_map_lies_as_the_image_does(architecture, options, grid, row, column):
+    """Where the image changes, the layer's output changes most."""
+    network = network_of(architecture, **options)
+    image = torch.randint(90, 140, (1, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    changed = image.clone()
+    changed[:, :, row - 4 : row + 4, column - 4 : column + 4] = 255
+    target, kept = find_target(network), []
+    target.layer.register_forward_hook(lambda module, args, output: kept.append(target.reshape(output)))
+    with torch.inference_mode():
+        network(image), network(changed)
+    change = (kept[1] - kept[0]).abs().sum(dim=1)[0]
+    place = np.array(np.unravel_index(int(change.argmax()), change.shape))
+    assert (np.abs((place + 0.5) / grid - (row / 64, column / 64)) <= 1 / np.array(grid)).all()
 
 
 @pytest.mark.parametrize(("architecture", "options"), [("test_resnet", {}), ("test_vit", {"img_size": 64})])
@@ -85,6 +107,13 @@ def test_stages_that_are_no_maps_are_refused(dark_network):
     dark_network.backbone.feature_info = [{"module": "head", "num_chs": 2}]
     with pytest.raises(InputError, match=r"none of its stages \(head\) gives a map"):
         find_target(dark_network)
+
+
+@pytest.mark.parametrize("architecture", ["hiera_tiny_224", "levit_128s"])
+def test_a_transformer_that_does_not_tell_its_patches_is_refused(architecture):
+    """Hiera keeps its tokens in another order than the image: a map of them would be a picture of nothing."""
+    with pytest.raises(InputError, match=f"no layer of {architecture} is known to Grad-CAM"):
+        find_target(network_of(architecture, size=224))
 
 
 @pytest.mark.parametrize(("size", "layer"), [(64, "layer2"), (128, "layer3"), (224, "layer4")])

@@ -4,7 +4,7 @@ import torch
 from shap import KernelExplainer
 
 from components.explain.faithfulness import blurred
-from components.explain.kernel_shap import find_regions, kernel_shap, mean_colour
+from components.explain.kernel_shap import find_regions, kernel_shap, margin_of, mean_colour
 from components.shared.model import Network, build_network, describe
 
 
@@ -14,31 +14,37 @@ def network_of(architecture: str) -> Network:
 
 @pytest.fixture
 def images() -> torch.Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=generator)
+    """Four by four cells of random colours."""
+    cells = torch.randint(0, 256, (2, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return cells.repeat_interleave(16, 2).repeat_interleave(16, 3)
 
 
-def margin_of(network: Network):
-    @torch.inference_mode()
-    def margin(images: torch.Tensor) -> torch.Tensor:
-        return network(images).diff(dim=1)[:, 0]
-
-    return margin
+def test_bf16_moves_the_values_little(dark_network, dark_images):
+    images, _ = dark_images
+    hidden, regions = mean_colour(images), find_regions(dark_network, images, 16)
+    exact, rounded = (
+        kernel_shap(margin_of(dark_network, precision), images, hidden, regions, coalitions=60, batch_size=32, seed=5)
+        for precision in ("fp32", "bf16")
+    )
+    assert 0 < np.square(rounded - exact).mean() < 0.02**2 * np.square(exact).mean()
 
 
 @pytest.mark.parametrize("architecture", ["test_resnet", "test_vit"])
 def test_values_equal_those_of_the_network_called_once_per_coalition(architecture, images):
     network = network_of(architecture)
     hidden, regions = blurred(images, 4), find_regions(network, images, 16)
-    found = kernel_shap(margin_of(network), images, hidden, regions, coalitions=60, batch_size=7, seed=5)
+    margin = margin_of(network, "fp32")
+    found = kernel_shap(margin, images, hidden, regions, coalitions=60, batch_size=7, seed=5)
     for index in range(2):
         labels = regions[index]
+        assert labels.max() > 8
 
+        @torch.inference_mode()
         def one_by_one(sets: np.ndarray, index: int = index, labels: np.ndarray = labels) -> np.ndarray:
             answers = []
             for shown in sets:
                 masked = np.where(shown[labels] > 0.5, images[index].numpy(), hidden[index].numpy())
-                answers.append(float(margin_of(network)(torch.from_numpy(masked)[None])))
+                answers.append(float(network(torch.from_numpy(masked)[None]).diff()))
             return np.array(answers)
 
         np.random.seed(5)
@@ -89,6 +95,15 @@ def test_a_cnns_regions_follow_the_edges_of_the_image():
     regions = find_regions(network_of("test_resnet"), image, 9)
     assert regions.min() == 0
     assert not set(regions[0, :, :21].ravel()) & set(regions[0, :, 21:].ravel())
+
+
+@pytest.mark.parametrize("noise", [0, 15])
+def test_the_cameras_noise_leaves_as_many_regions(images, noise):
+    """Without smoothing SLIC finds a single region in an image whose noise is a few grey levels."""
+    grain = noise * torch.randn(images.shape, generator=torch.Generator().manual_seed(1))
+    grainy = (images // 4 + 96 + grain).clamp(0, 255).to(torch.uint8)
+    counts = find_regions(network_of("test_resnet"), grainy, 16).max(axis=(1, 2)) + 1
+    assert (counts >= 12).all()
 
 
 def test_the_mean_colour_is_each_images_own(images):
