@@ -63,7 +63,10 @@ def _add_measures(page: Page, found: dict[str, Measurement]) -> None:
     page.table(["measure", *TITLES.values()], _measure_rows(found))
     headers = [f"{TITLES[method]} vs {TITLES[baseline]}" for method in METHODS for baseline in BASELINES]
     page.table(["gain (positive: better)", *headers], _gain_rows(found))
-    page.table(["check", *TITLES.values(), "meaning"], _check_rows(found))
+    checks = {name: [found.get(f"{map_name}.{name}") for map_name in TITLES] for name in CHECKS}
+    page.table(["check", *TITLES.values()], [[spoken(name), *map(_show, rows)] for name, rows in checks.items()])
+    notes = {name: next((row.note for row in rows if row is not None), "") for name, rows in checks.items()}
+    page.text("\n".join(f"- *{spoken(name)}*: {note}" for name, note in notes.items()))
 
 
 def conclusion(found: dict[str, Measurement], method: str) -> tuple[str, bool]:
@@ -124,15 +127,6 @@ def _gain_rows(found: dict[str, Measurement]) -> list[list[str]]:
     for name in (*LOCALISATION, *FAITHFULNESS):
         gains = [found.get(f"{method}.{name}_over_{baseline}") for method in METHODS for baseline in BASELINES]
         rows.append([spoken(name), *map(_show, gains)])
-    return rows
-
-
-def _check_rows(found: dict[str, Measurement]) -> list[list[str]]:
-    rows = []
-    for name in CHECKS:
-        of_maps = [found.get(f"{map_name}.{name}") for map_name in TITLES]
-        notes = [row.note for row in of_maps if row is not None]
-        rows += [[spoken(name), *map(_show, of_maps), notes[0]]] if notes else []
     return rows
 
 
