@@ -1,6 +1,8 @@
+import cv2
 import numpy as np
 import pytest
 
+from components.explain.baselines import edge_maps, random_maps
 from components.explain.explanation import fit_mask
 from components.explain.localisation import best_iou, energy_inside, energy_ratio, pointing_game
 
@@ -54,6 +56,18 @@ def test_best_iou_equals_trying_every_threshold():
     for map_, mask, found in zip(maps, masks, best_iou(maps, masks), strict=True):
         cuts = [map_ >= value for value in np.unique(map_) if value > 0]
         assert found == pytest.approx(max((cut & mask).sum() / (cut | mask).sum() for cut in cuts))
+
+
+def test_the_cracks_of_real_tiles_lie_on_edges_and_nowhere_else(real_data):
+    """Photos and masks drawn by people: the edge filter must find them better than chance, the random map not."""
+    files = sorted((real_data / "uav75_tiles" / "crack").iterdir())[::12]
+    photos = np.stack([cv2.resize(cv2.imread(str(file))[..., ::-1], (96, 96)) for file in files])
+    drawn = [cv2.imread(str(next((real_data / "uav75_tiles" / "masks").glob(f"{file.stem}*"))), 0) for file in files]
+    masks = np.stack([fit_mask(mask > 127, 96) for mask in drawn])
+    assert len(files) > 20
+    assert energy_ratio(edge_maps(photos), masks).mean() > 1.3
+    assert energy_ratio(random_maps(len(files), 96, (7, 7), 1), masks).mean() == pytest.approx(1, abs=0.15)
+    assert pointing_game(edge_maps(photos), masks, 5).mean() > pointing_game(1 - edge_maps(photos), masks, 5).mean()
 
 
 @pytest.mark.parametrize("size", [16, 32, 64, 100, 200])
