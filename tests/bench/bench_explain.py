@@ -19,6 +19,7 @@ from rich.table import Table
 from shap import KernelExplainer
 from sklearn.linear_model import LogisticRegression
 
+from components.explain.config import ExplainConfig
 from components.explain.faithfulness import blurred, perturbation_curves
 from components.explain.kernel_shap import find_regions, kernel_shap, margin_of
 from components.ingest.synthetic import draw_dataset
@@ -26,7 +27,8 @@ from components.predict.prediction import gigaflops
 from components.shared.model import Network, build_network, describe
 from components.shared.runtime import pick_device, pick_precision
 
-COALITIONS, REGIONS, BATCH, SEED = 500, 49, 64, 1
+COALITIONS, REGIONS, SEED = 500, 49, 1
+BATCH = ExplainConfig().batch_size if pick_device() == "cuda" else 16  # as local.yaml has it for CPUs
 SMALL = (("resnet18", 128), ("vit_tiny_r_s16_p8_224", 128))  # of make run
 LARGE = (("resnet50", 224), ("vit_base_patch16_224", 224))  # of the paper: timed on fewer coalitions
 FEWER = 64  # the cost grows with their number
@@ -123,8 +125,9 @@ def learn_head(network: Network) -> None:
     seen = [network.logits_and_embeddings(part.to(network.mean.device))[1] for part in images.split(BATCH)]
     fitted = LogisticRegression(max_iter=10_000).fit(torch.cat(seen).cpu().numpy(), [tile.label for tile in tiles])
     weights, bias = (torch.from_numpy(it).float() for it in (fitted.coef_, fitted.intercept_))
-    network.head.weight.copy_(torch.cat([-weights, weights]) / 2)
-    network.head.bias.copy_(torch.cat([-bias, bias]) / 2)
+    head = network.backbone.get_classifier()
+    head.weight.copy_(torch.cat([-weights, weights]) / 2)
+    head.bias.copy_(torch.cat([-bias, bias]) / 2)
 
 
 def _distance(values: np.ndarray, others: np.ndarray) -> float:
