@@ -14,8 +14,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 from shap import KernelExplainer
 from sklearn.linear_model import LogisticRegression
 
@@ -30,43 +28,33 @@ from components.shared.runtime import pick_device, pick_precision
 COALITIONS, REGIONS, SEED = 500, 49, 1
 BATCH = ExplainConfig().batch_size if pick_device() == "cuda" else 16  # as local.yaml has it for CPUs
 SMALL = (("resnet18", 128), ("vit_tiny_r_s16_p8_224", 128))  # of make run
-LARGE = (("resnet50", 224), ("vit_base_patch16_224", 224))  # of the paper: timed on fewer coalitions
-FEWER = 64  # the cost grows with their number
+LARGE = (("resnet50", 224), ("vit_base_patch16_224", 224))  # of the paper: a CPU is timed on fewer coalitions
+FEWER = 32  # the cost grows with their number
 
 
 def main() -> None:
-    """Print seconds, and how far the values lie apart."""
+    """Print a network's seconds, and how far its values lie apart, as soon as they are known."""
     device = pick_device()
     precision = pick_precision("auto", device)
-    title = f"KernelSHAP of one image, {COALITIONS} coalitions, {device}, {torch.get_num_threads()} threads: seconds"
-    seconds = _table(
-        title, "network", "once per coalition, fp32", "batched, fp32", f"batched, {precision}", f"ceiling, {precision}"
-    )
-    apart = _table(
-        f"Distance from the values of batches in fp32, {COALITIONS} coalitions, as a share of the values",
-        *("network", "once per coalition", f"batched, {precision}", "other coalitions"),
-    )
-    console = Console(width=120)
+    print(f"KernelSHAP of one image, {COALITIONS} coalitions, {device}, {torch.get_num_threads()} threads")
     for name, size in SMALL + LARGE:
         bench = Bench(build_network(describe(name, "none", size, 0.0, 0.0, "none", SEED)).eval().to(device))
         small = (name, size) in SMALL
         if small:
             learn_head(bench.network)
-        spent, values = bench.seconds(COALITIONS if small else FEWER)
-        seconds.add_row(name, f"{spent[0]:.2f}", *(f"{it:.2f} ({spent[0] / it:.1f}x)" for it in spent[1:]))
+        (naive, *batched), values = bench.seconds(COALITIONS if small or device == "cuda" else FEWER)
+        print(f"{name}, {size} px: once per coalition, fp32: {naive:.2f} s")
+        for way, spent in zip(
+            ("batched, fp32", f"batched, {precision}", f"ceiling, {precision}"), batched, strict=True
+        ):
+            print(f"  {way}: {spent:.2f} s, {naive / spent:.1f} times faster", flush=True)
         if small:
-            naive, exact, fast = values
-            others = (naive, fast, bench.batched("fp32", COALITIONS, SEED + 1))
-            apart.add_row(name, *(f"{_distance(other, exact):.0e}" for other in others))
-            console.print(f"{name}: both curves of one image, one batched pass: {bench.curves():.2f} s")
-    console.print(seconds, apart)
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title)
-    for column in columns:
-        table.add_column(column, justify="right")
-    return table
+            once, exact, fast = values
+            others = {"once per coalition": once, f"batched, {precision}": fast}
+            others["other coalitions"] = bench.batched("fp32", COALITIONS, SEED + 1)
+            apart = ", ".join(f"{way} {_distance(other, exact):.0e}" for way, other in others.items())
+            print(f"  apart from batched, fp32, as a share of the values: {apart}")
+            print(f"  deletion and insertion curve, 20 steps, one batched pass: {bench.curves():.2f} s", flush=True)
 
 
 class Bench:
