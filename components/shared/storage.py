@@ -278,8 +278,9 @@ def _client(uri: str, bucket: str) -> Any:
     region = settings.get("AWS_REGION") or settings.get("AWS_DEFAULT_REGION")
     if not endpoint and not region:
         raise InputError(f"no storage endpoint for {uri}: set AWS_ENDPOINT_URL_S3 (for AWS itself, AWS_REGION)")
-    keys = {argument: settings.get(name) for argument, name in KEYS.items()}
+    keys: dict[str, str | None] = {}
     if settings is not os.environ:  # what boto3 is not told, it would take from the local run's own environment
+        keys = {argument: settings.get(name) for argument, name in KEYS.items()}
         endpoint = endpoint or f"https://s3.{region}.amazonaws.com"
         if not keys["aws_access_key_id"] or not keys["aws_secret_access_key"]:
             raise InputError(f"no credentials for {uri}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")

@@ -43,5 +43,6 @@ def test_a_local_run_reaches_its_own_bucket_and_those_of_its_user(store: Store, 
         with pytest.raises(InputError, match="no credentials for s3://raw/tiles: set AWS_ACCESS_KEY_ID"):
             Store(theirs.uri)
         monkeypatch.delenv("OUTSIDE_AWS_ENDPOINT_URL_S3")
+        monkeypatch.delenv("OUTSIDE_AWS_DEFAULT_REGION")
         with pytest.raises(InputError, match="no storage endpoint for s3://raw/tiles: set AWS_ENDPOINT_URL_S3"):
             Store(theirs.uri)
