@@ -6,7 +6,7 @@ from pathlib import Path
 from mlflow.exceptions import MlflowException
 from rich.table import Table
 
-from components.shared.tracking import CANDIDATE, CHALLENGER, CHAMPION, DATASET
+from components.shared.tracking import AGAINST, AGAINST_VERSION, CANDIDATE, CHALLENGER, CHAMPION, DATASET
 from pipelines.registry import Entry, Registry, verdict_on
 
 METRICS = {"test accuracy": "test_accuracy", "test AUROC": "test_auroc", "robust accuracy": "robustness_accuracy"}
@@ -52,7 +52,7 @@ def next_move(registry: Registry) -> str:
         )
     run_id = registry.version(challenger).run_id
     tags = _tags(registry, run_id)
-    compared, then = tags.get("gate.champion", "not compared"), tags.get("gate.champion_version")
+    compared, then = tags.get(AGAINST, "not compared"), tags.get(AGAINST_VERSION)
     stale = f", which is not champion now (version {champion} was not compared)" if then and then != champion else ""
     against = f"against the champion, version {then}{stale}: {compared}" if then else "compared with no champion"
     lines.append(f"challenger: version {challenger}; {against}")

@@ -19,7 +19,6 @@ from components.shared.measurements import read_measurements, with_interval, wri
 from components.shared.predictions import read_predictions
 from components.shared.storage import Store
 
-TAG_LENGTH = 5000  # of MLflow
 PAGE, CALIBRATION = "promotion.html", "calibration.json"
 PAGES = ("training.html", "evaluation.html", "explanation.html", "drift.html")
 KEPT = (CALIBRATION, "reference_profile.parquet", "panels")  # of evaluate, drift and explain
@@ -137,13 +136,13 @@ def show_verdict(verdict: dict, folder: str | Path, page: str | Path, summary: s
 
 def keep_dossier(verdict: dict, folder: str | Path, job: str, config: GateConfig) -> None:
     """Keep dossier, headline numbers and verdict with the candidate's MLflow run."""
-    from components.shared.tracking import log_dossier
+    from components.shared import tracking
 
     failed = [row["why"] for row in verdict["rows"] if not row["passed"]]
     tags = {
         "gate": "passed" if verdict["passed"] else "refused",
-        "gate.reasons": (" ".join(failed) or "every limit holds")[:TAG_LENGTH],
-        "gate.champion": verdict["champion"]["verdict"],
-        "gate.champion_version": verdict["champion"]["version"],
+        "gate.reasons": (" ".join(failed) or "every limit holds")[: tracking.LONGEST],
+        tracking.AGAINST: verdict["champion"]["verdict"],
+        tracking.AGAINST_VERSION: verdict["champion"]["version"],
     }
-    log_dossier(config.experiment, job, config.candidate, Path(folder), headline(folder), tags)
+    tracking.log_dossier(config.experiment, job, config.candidate, Path(folder), headline(folder), tags)

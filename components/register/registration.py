@@ -26,7 +26,6 @@ from components.shared.runtime import log
 from components.shared.shards import ShardReader, fetch
 from components.shared.storage import Store
 
-LONGEST = 5000  # characters of a version's description, MLflow's limit
 LEARNT_FROM = ("train", "val")  # weights are chosen and calibrated on val
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec("string", "image")]),
@@ -103,7 +102,7 @@ def _describe(version: str, config: RegisterConfig) -> None:
     """Show the model card where MLflow shows a version."""
     kept = tracking.download_version(config.model_name, version)
     card = (kept / "model_card.md").read_text(encoding="utf-8")
-    tracking.client().update_model_version(config.model_name, version, description=card[:LONGEST])
+    tracking.client().update_model_version(config.model_name, version, description=card[: tracking.LONGEST])
 
 
 def _log_version(run_id: str, winner: Winner, tiles: pd.Series, config: RegisterConfig, job: str) -> str:
@@ -173,7 +172,8 @@ def _check(version: str, winner: Winner, tiles: pd.Series, config: RegisterConfi
         served = served_answers(f"models:/{config.model_name}/{version}", _column(tiles)["image"].tolist())
         _agree(served, measured, config.tolerance, tiles.index)
     except RuntimeError as error:
-        tracking.client().set_model_version_tag(config.model_name, version, tracking.CHECKED, str(error)[:5000])
+        cause = str(error)[: tracking.LONGEST]
+        tracking.client().set_model_version_tag(config.model_name, version, tracking.CHECKED, cause)
         raise RuntimeError(
             f"{config.model_name} version {version} gets no alias, because it failed the infra check: {error}"
         ) from error

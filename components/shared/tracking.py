@@ -20,6 +20,8 @@ from components.shared.runtime import InputError
 JOB, CANDIDATE = "crack.job", "crack.candidate"  # tags of runs and of registered versions
 # tags of registered versions: the data set's digest, "passed", and "passed" or what the infra check found wrong
 DATASET, VERDICT, CHECKED = "crack.dataset", "crack.verdict", "crack.infra_check"
+AGAINST, AGAINST_VERSION = "gate.champion", "gate.champion_version"  # tags of runs: how it compares, and with whom
+LONGEST = 5000  # characters of a tag or a description, MLflow's limit
 CHALLENGER, CHAMPION = "challenger", "champion"  # aliases
 _PARAMS_PER_CALL, _PARAM_LENGTH = 100, 6000  # the tracking API's limits
 

@@ -44,7 +44,7 @@ def record_start(run_id: str, config: TrainConfig, seed: int, manifest: Manifest
     client.log_inputs(run_id, [DatasetInput(data, [InputTag(MLFLOW_DATASET_CONTEXT, "training")])])
     about = environment(config.container_image)
     client.log_dict(run_id, about, "environment.json")
-    tags = {"crack.dataset": manifest.digest, "crack.container_image": config.container_image}
+    tags = {tracking.DATASET: manifest.digest, "crack.container_image": config.container_image}
     tracking.set_tags(run_id, {**tags, MLFLOW_GIT_COMMIT: about["commit"]})
 
 
