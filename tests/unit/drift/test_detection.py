@@ -17,11 +17,11 @@ from components.shared.profile import read_profile
 from components.shared.shards import Member, commit, write_shards
 from components.shared.storage import Store
 
-CURRENT_PHOTOS = 8
+CURRENT_PHOTOS = 16
 
 
 def data_set(folder: Path, store: Store, change) -> tuple[Manifest, pd.DataFrame]:
-    """Tiles of 24 photos in the store, the last eight of them put through `change`; and their splits."""
+    """Tiles of 48 photos in the store, the last sixteen of them put through `change`; and their splits."""
     tiles = list(draw_dataset(240, seed=1, size=64))
     photos = sorted({tile.group for tile in tiles}, key=lambda name: name[-4:])
     current = {tile.name for tile in tiles if tile.group in photos[-CURRENT_PHOTOS:]}
