@@ -59,9 +59,13 @@ class Score:
 def _pick(scores: dict[str, Score], tie: float) -> str | None:
     if not scores:
         return None
-    best = max(found.score for found in scores.values())
-    tied = {name: found for name, found in scores.items() if found.score >= best - tie}
+    tied = _tied(scores, tie)
     return min(tied, key=lambda name: (tied[name].cost, -tied[name].value))  # of equals min takes the first
+
+
+def _tied(scores: dict[str, Score], tie: float) -> dict[str, Score]:
+    best = max(found.score for found in scores.values())
+    return {name: found for name, found in scores.items() if found.score >= best - tie}
 
 
 def _score(folder: Path, candidate: str, config: SelectConfig) -> Score:
@@ -97,7 +101,13 @@ def _reasoning(winner: str | None, scores: dict[str, Score], passed: dict[str, b
     shown = {name: _shown(found) for name, found in scores.items()}
     others = ", ".join(f"{name} {text}" for name, text in shown.items() if name != winner)
     against = f", against {others}" if others else ", the only one that passed" if refused else ""
-    return f"{winner} was chosen: {_subject(config)} {shown[winner]}{against}.{left}"
+    rivals = [found.cost for name, found in _tied(scores, config.tie).items() if name != winner]
+    tie = (
+        f" A tie, up to {config.tie:g}, won by the cheaper network."
+        if scores[winner].cost < min(rivals, default=0)
+        else ""
+    )
+    return f"{winner} was chosen: {_subject(config)} {shown[winner]}{against}.{tie}{left}"
 
 
 def _shown(found: Score) -> str:

@@ -53,3 +53,11 @@ def test_a_rule_that_rests_on_nothing_measured_is_an_error(tmp_path: Path, s3: s
     folder = dossier(tmp_path, "a", True, 0.9, None)
     with pytest.raises(InputError, match=r'"a" has no lower end of the 95 % interval of AUROC on test'):
         choose([folder], tmp_path / "choice.json", SelectConfig(store=s3), "job")
+
+
+@pytest.mark.parametrize(("low", "tied"), [(0.84, True), (0.82, False)])
+def test_a_tie_that_the_cost_decides_is_told(tmp_path: Path, s3: str, low: float, tied: bool) -> None:
+    folders = [dossier(tmp_path, "a", True, 0.95, 0.85, 33.7), dossier(tmp_path, "b", True, 0.91, low, 8.2)]
+    choose(folders, tmp_path / "choice.json", SelectConfig(store=s3, tie=0.02), "job")
+    reasoning = json.loads((tmp_path / "choice.json").read_text())["reasoning"]
+    assert ("A tie, up to 0.02, won by the cheaper network." in reasoning) == tied
