@@ -69,7 +69,7 @@ class History:
     """What the store knows of the given sources; under the key `folder` are the reports of their last ingestion."""
 
     def __init__(self, store: Store, uris: list[SourceUri], config: IngestConfig):
-        self._store, self._uris, self._parameters = store, uris, config.identity()
+        self._store, self._parameters = store, config.identity()
         lasting = {name: value for name, value in self._parameters.items() if name not in PASSING}
         self._keys = {uri: digest(FORMAT, uri, lasting) for uri in map(absolute, uris)}
         self._archives = [archive_tag(uri) for uri in uris]
