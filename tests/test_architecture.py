@@ -79,6 +79,12 @@ def test_component_is_a_thin_face(step):
             assert lines <= 20, f"{path}: {node.name} has {lines} lines of body"
 
 
+def test_commands_share_options_and_import_no_other_command():
+    for path in (ROOT / "pipelines" / "commands").glob("*.py"):
+        others = {name for name in own(imports(path)) if name.startswith("pipelines.commands.")}
+        assert not [name for name in others if not name.startswith("pipelines.commands.options.")], path
+
+
 def test_only_policy_imports_kfp_kubernetes():
     users = [
         path.relative_to(ROOT).as_posix()
