@@ -253,6 +253,7 @@ td.long { min-width: 14rem; overflow-wrap: anywhere; }
 tbody tr:hover, tbody tr:hover .short:first-child { background: var(--wash); }
 figure { margin: 1.5rem 0 2rem; }
 img { max-width: 100%; height: auto; display: block; background: #fff; border-radius: 4px; }
+td img { min-width: 6rem; } /* else a narrow table shrinks it to nothing */
 figcaption { color: var(--soft); font-size: .9rem; margin-top: .5rem; max-width: 46rem; }
 .badge { white-space: nowrap; font-weight: 600; font-size: .85rem; padding: .1rem .55rem; border-radius: 999px; }
 .pass { color: var(--good); background: var(--good-wash); }
@@ -260,9 +261,7 @@ figcaption { color: var(--soft); font-size: .9rem; margin-top: .5rem; max-width:
 .callout { padding: .9rem 1.3rem; border-left: 5px solid; border-radius: 6px; margin: 0 0 1.8rem; }
 .callout p { margin: .2rem 0; color: var(--ink); }
 .callout p:first-child { font-size: 1.2rem; font-weight: 600; }
-.contents ul { list-style: none; margin: 1.5rem 0; padding: 1rem 1.3rem; background: var(--wash); border-radius: 6px;
-  columns: 17rem; }
-.contents .level2 { break-after: avoid; }
+.contents ul { list-style: none; margin: 1.5rem 0; padding: 1rem 1.3rem; background: var(--wash); border-radius: 6px; }
 .contents .level3 { padding-left: 1.3rem; font-size: .92rem; }
 @media (max-width: 40rem) { main { padding: 1.4rem 1rem 3rem; } h1 { font-size: 1.5rem; } }
 @media print { main { max-width: none; padding: 0; } body { font-size: 10.5pt; } .scroll { overflow: visible; }
