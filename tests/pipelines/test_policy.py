@@ -38,7 +38,7 @@ def compile_here(output: Path, digests: object = DIGESTS, arguments: tuple[str, 
     file = output.with_name("digests.json")
     if digests is not None:
         file.write_text(digests if isinstance(digests, str) else json.dumps(digests))
-    command = ["compile", "--output", str(output), "--params", str(PROD), *arguments]
+    command = ["compile", "prod", "--output", str(output), *arguments]
     return CliRunner().invoke(app, command, env={"IMAGE_DIGESTS": str(file)})
 
 
