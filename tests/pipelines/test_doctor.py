@@ -180,6 +180,14 @@ def test_weights_that_are_not_there_are_said(s3):
         check_weights("resnet18", "/mnt/w.safetensors")
 
 
+def test_a_hub_that_cannot_be_reached_is_said_with_the_way_round(monkeypatch):
+    monkeypatch.setattr(
+        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", "http://127.0.0.1:9/{repo_id}/{filename}"
+    )
+    with pytest.raises(InputError, match=r"http://127.0.0.1:9/.* cannot be reached .*mirror-weights"):
+        check_weights("resnet18", "hub")
+
+
 @pytest.mark.parametrize("command", ["submit", "schedule"])
 def test_a_namespace_without_the_service_account_is_said_before_anything_is_created(kfp, cluster, small, command):
     arguments = [command, "--params", str(small), "--allow-tags", "--revision", "0"]

@@ -2,6 +2,8 @@
 
 import datetime
 import ssl
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import kfp_server_api
 import pytest
@@ -152,6 +154,23 @@ def test_a_server_of_one_user_is_asked_without_a_namespace(kfp, client, package)
 def test_a_missing_or_incomplete_endpoint_says_what_to_set(endpoint):
     with pytest.raises(InputError, match=r"KFP_ENDPOINT is .*https://kubeflow"):
         Endpoint.from_environment({"KFP_ENDPOINT": endpoint})
+
+
+def test_a_login_page_in_place_of_the_api_is_told_as_one():
+    class LoginPage(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(b"<html>Who are you?</html>")
+
+    server = HTTPServer(("127.0.0.1", 0), LoginPage)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    endpoint = Endpoint.from_environment({"KFP_ENDPOINT": f"http://127.0.0.1:{server.server_port}"})
+    with pytest.raises(InputError, match=r"perhaps with a login page. Give a token .*path of the API"):
+        KfpApi(endpoint, backoff=0.001).check()
+    server.shutdown()
+    server.server_close()
 
 
 def test_an_endpoint_where_nobody_listens_is_named():

@@ -40,6 +40,8 @@ def test_overrides_reach_any_depth_and_a_step_reads_back_what_it_was_given(tmp_p
     train = TrainConfig.model_validate_json(config.step_json("train", "cnn"))
     assert (train.learning_rate, train.store, train.candidate) == (5e-5, "s3://other/place", "cnn")
     assert config.ingest.group_pattern == r"^(DSC\d+)"
+    no_yaml = load_run_config(write(tmp_path, SMALLEST), ["ingest.group_pattern=[A-Z]+([0-9]+)"])
+    assert no_yaml.ingest.group_pattern == "[A-Z]+([0-9]+)"
 
 
 @pytest.mark.parametrize(
