@@ -40,7 +40,6 @@ def network() -> Network:
 def version(tmp_path: Path, network: Network, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The artifacts of a registered version 1 without an alias, its training sample of five images profiled."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    tracking.client.cache_clear()
     artifacts = tmp_path / "registered" / "artifacts"
     save_network(network, artifacts / "model")
     digest = hashlib.sha256((artifacts / "model" / "model.safetensors").read_bytes()).hexdigest()

@@ -10,7 +10,6 @@ from components.predict.config import CorruptionConfig, PredictConfig
 from components.predict.corruptions import corrupt
 from components.predict.prediction import gigaflops, predict_splits
 from components.predict.views import CELL
-from components.shared import tracking
 from components.shared.checkpoint import save_network
 from components.shared.dataset import TileDataset
 from components.shared.image import decode
@@ -79,7 +78,6 @@ def test_finished_work_is_not_done_again_but_other_parameters_are(step, tmp_path
 
 def test_without_a_champion_the_table_is_empty(step, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    tracking.client.cache_clear()
     _, _, (_, manifest, splits, config) = step
     assert predict_champion(manifest, splits, config, str(tmp_path / "nobody")) == ""
     assert read_predictions(tmp_path / "nobody").table.empty

@@ -19,7 +19,6 @@ from tests.unit.tiny_version import commit_tiny_version
 def winner(store, s3, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.chdir(tmp_path)
-    tracking.client.cache_clear()
     mlflow.set_tracking_uri(None)
     tracking.client().create_experiment("crack-training", artifact_location=f"{s3}/mlflow")
     _, manifest, splits = commit_tiny_version(store, tmp_path)
