@@ -33,7 +33,7 @@ def png(number: int) -> bytes:
 
 @pytest.fixture
 def network() -> Network:
-    return build_network(describe("test_resnet", "none", 32, 0.0, 0.0, "none", 1)).eval()
+    return build_network(describe("test_resnet", "none", 32, 1)).eval()
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ NONE = CorruptionConfig(max_images=0)
 @pytest.fixture
 def step(store, s3, tmp_path):
     manifest, manifest_path, splits_path = commit_tiny_version(store, tmp_path, images=96)
-    network = build_network(describe("resnet10t", "none", 32, 0.0, 0.0, "none", 1))
+    network = build_network(describe("resnet10t", "none", 32, 1))
     with torch.no_grad():
         network.backbone.fc.weight += 0.5  # "after" differs from what model.json rebuilds
     save_network(network, tmp_path / "model")
@@ -56,7 +56,7 @@ def test_answers_are_the_networks_own_for_every_image_and_condition(step, store,
 
 
 def test_the_cost_of_an_image_is_the_published_one():
-    network = build_network(describe("resnet50", "none", 224, 0.0, 0.0, "none", 1)).eval()
+    network = build_network(describe("resnet50", "none", 224, 1)).eval()
     assert gigaflops(network) == pytest.approx(2 * 4.1, rel=0.02)  # timm's table says 4.1 GMACs
 
 
