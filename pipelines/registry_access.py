@@ -27,7 +27,7 @@ def reached(workdir: Path | None, artifacts: bool = False) -> Iterator[MlflowCli
 
     Raises:
         InputError: The workdir holds no runs; none is given and MLFLOW_TRACKING_URI is not set; or the server named by
-            it does not answer, or not to this user.
+            it does not answer, or does not permit this user what the block asks.
     """
     with contextlib.ExitStack() as stack:
         if workdir is not None:
@@ -43,6 +43,7 @@ def reached(workdir: Path | None, artifacts: bool = False) -> Iterator[MlflowCli
             )
         stack.enter_context(_set(QUIET))
         require_answer(tracking.client())
+        stack.enter_context(_permitted())
         yield tracking.client()
 
 
@@ -60,6 +61,19 @@ def require_answer(client: MlflowClient) -> None:
                 f"{without_password(told)}; check MLFLOW_TRACKING_URI, MLFLOW_TRACKING_USERNAME and _PASSWORD, and the "
                 "server's allowed hosts"
             ) from error
+
+
+@contextlib.contextmanager
+def _permitted() -> Iterator[None]:
+    """Say of what a server refuses to this user that it is theirs to mend."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.get_http_status_code() != 403:
+            raise
+        raise InputError(
+            f"the MLflow server does not permit this: {error}; ask its administrator for the right"
+        ) from error
 
 
 def without_password(text: str) -> str:

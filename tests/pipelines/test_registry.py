@@ -8,6 +8,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import requests
 from mlflow.tracking import MlflowClient
 from typer.testing import CliRunner
 
@@ -185,8 +186,13 @@ def test_a_server_with_accounts_takes_the_right_one_only(s3_environment, tmp_pat
         client.create_registered_model("guarded")
         client.create_model_version("guarded", "s3://crack/guarded", tags={VERDICT: "passed", CHECKED: "passed"})
         assert invoke("promote", "1", "--by", "Ada", "--why", "first", "--name", "guarded").exit_code == 0
+        account = {"username": "eve", "password": password}
+        requests.post(f"{uri}/api/2.0/mlflow/users/create", json=account, auth=("ada", password)).raise_for_status()
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "eve")
+        guest = invoke("promote", "1", "--by", "Eve", "--why", "mine", "--name", "guarded")
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "not the one")
         stranger = invoke("promote", "1", "--by", "Eve", "--why", "mine", "--name", "guarded")
+    assert (guest.exit_code, "does not permit this" in guest.stderr) == (2, True), guest.output
     assert stranger.exit_code == 2
     assert "not authenticated" in stranger.stderr
     assert "check MLFLOW_TRACKING_URI, MLFLOW_TRACKING_USERNAME and _PASSWORD" in stranger.stderr
