@@ -128,12 +128,10 @@ def write_results(answers: Iterator[Answer], path: Path) -> list[Answer]:
 
 def summary(answers: list[Answer], model_uri: str) -> str:
     """Say in one sentence what came out."""
-    cracks = sum(answer.label == "crack" for answer in answers)
-    threshold = next(
-        (f", called so from P(crack) {a.threshold:.3g} on" for a in answers if a.threshold is not None), ""
-    )
-    failed = sum(bool(answer.error) for answer in answers)
-    return f"{len(answers):,} files by {model_uri}: {cracks:,} with a crack{threshold}; {failed:,} without an answer"
+    cracks, failed = sum(answer.label == "crack" for answer in answers), sum(bool(answer.error) for answer in answers)
+    bound = next((f" (P(crack) at least {a.threshold:.3g})" for a in answers if a.threshold is not None), "")
+    found = f"{cracks:,} with a crack{bound}, {failed:,} without an answer"
+    return f"{len(answers):,} files answered by {model_uri}: {found}"
 
 
 def write_page(answers: list[Answer], model_uri: str, path: Path) -> None:

@@ -39,7 +39,7 @@ class ModelProcess:
             said = self._receive()
             if said != "ready":
                 raise ModelLoadError(f"{self.uri} cannot be loaded: {said}")
-        except RuntimeError:
+        except BaseException:
             self.__exit__()
             raise
         return self

@@ -48,8 +48,8 @@ def test_files_become_rows_and_a_bad_one_a_row_with_an_error(winner, images, tmp
     assert os.listdir(out.parent) == ["results.csv"]
     assert page.read_text().count("data:image/jpeg;base64,") == 5
     cracks = sum(row["label"] == "crack" for row in answered)
-    said = f"6 files by models:/crack-classifier/1: {cracks} with a crack, called so from P(crack) 0.4 on; 1 without an"
-    assert said in done.output
+    said = f"{cracks} with a crack (P(crack) at least 0.4), 1 without an answer"
+    assert f"6 files answered by models:/crack-classifier/1: {said}" in done.output
     wrong = call(images, "--model", "models:/crack-classifier@nobody", "--out", tmp_path / "none.csv")
     assert wrong.exit_code == 2
     assert "no version of crack-classifier is nobody" in wrong.output

@@ -50,7 +50,7 @@ def test_the_champion_is_scored_anew_as_it_is_deployed(winner, tmp_path):
     assert read_calibration(tmp_path / "champion" / "calibration.json") == Calibration(2.0, 0.4, "a test")
 
 
-def test_the_version_shows_its_card(winner):
+def test_the_version_shows_its_card(winner, monkeypatch):
     register_winner(*winner, job="job-7")
     with tracking.version_files("crack-classifier", "1") as kept:
         card, page = (kept / "model_card.md").read_text(), (kept / "model_card.html").read_text()
@@ -72,6 +72,14 @@ def test_the_version_shows_its_card(winner):
     assert card.index("| wall |") < card.index("| deck |")  # the weakest part first
     assert "<h1>crack-classifier: cnn</h1>" in page
     assert page.count("<table>") == 3
+    monkeypatch.setattr(tracking, "LONGEST", 600)
+    register_winner(*winner, job="job-7")
+    short = tracking.client().get_model_version("crack-classifier", "1").description
+    assert len(short) <= 600
+    *kept_lines, rest = short.splitlines()
+    assert kept_lines == [*card.splitlines()[: len(kept_lines) - 1], ""]
+    assert "The whole card is `artifacts/model_card.md`" in rest
+    assert "shows a crack" in tracking.client().get_registered_model("crack-classifier").description
 
 
 def _check_what_it_learnt_from(learnt, given):

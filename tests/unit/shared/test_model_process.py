@@ -16,7 +16,7 @@ MODEL = """
 
 
     class Picky(PythonModel):
-        def predict(self, context, model_input, params=None):
+        def predict(self, context, model_input: pd.DataFrame, params=None):
             print("a library's chatter")
             asked = list(model_input["image"])
             if "bad" in asked:
