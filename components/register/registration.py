@@ -23,8 +23,8 @@ from components.shared.manifest import read_manifest, read_splits, rows_of
 from components.shared.page import Page
 from components.shared.predictions import read_predictions
 from components.shared.runtime import log
-from components.shared.shards import ShardReader, fetch
-from components.shared.storage import Store
+from components.shared.shards import ShardReader
+from components.shared.versions import fetch_for_step
 
 LEARNT_FROM = ("train", "val")  # weights are chosen and calibrated on val
 SIGNATURE = ModelSignature(
@@ -153,7 +153,7 @@ def _write_card(winner: Winner, scratch: Path, config: RegisterConfig, job: str)
 def _test_tiles(winner: Winner, config: RegisterConfig) -> pd.Series:
     """Return image files of the test split by sample_id."""
     manifest, splits = read_manifest(winner.manifest), read_splits(winner.splits)
-    reader = ShardReader(fetch(Store(config.store), manifest.digest, config.cache, config.cache_size))
+    reader = ShardReader(fetch_for_step(config, manifest.digest))
     rows = rows_of(manifest, splits, "test").head(max(config.examples, config.checked))
     return pd.Series({row.sample_id: reader.read(row.shard, row.offset, row.size) for row in rows.itertuples()})
 

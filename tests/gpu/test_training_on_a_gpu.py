@@ -6,7 +6,7 @@ import torch
 from components.shared.checkpoint import WEIGHTS, load_network
 from components.shared.manifest import read_splits, rows_of
 from components.shared.model import describe
-from components.shared.shards import fetch
+from components.shared.versions import fetch
 from components.train.config import TrainConfig
 from components.train.task import Task
 from components.train.training import fit

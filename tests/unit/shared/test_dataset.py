@@ -7,8 +7,8 @@ import torch
 
 from components.shared.config import AugmentConfig
 from components.shared.dataset import TileDataset, TrainingBatches, loader
-from components.shared.shards import fetch
 from components.shared.transforms import build_augmentation, resize
+from components.shared.versions import fetch
 from tests.unit.tiny_version import commit_tiny_version
 
 LABELS = np.array([0] * 7 + [1] * 3)
