@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipelines.commands.options import Debug, reporting_errors
-from pipelines.commands.registry import MODEL, Reached
+from pipelines.commands.options import MODEL, Debug, Reached, reporting_errors
 
 commands = typer.Typer()
 
