@@ -41,21 +41,21 @@ def collect_images(uri: str, config: CollectConfig, observed: str, reference: st
     if version is None:
         raise InputError(f"{name} has no champion to hold the images against; run crack-training, then promote it")
     pictures = Pictures(uri, config.sample)
-    fetched = tracking.download_version(name, version)
-    profile = fetched / "reference_profile.parquet"
-    if not profile.exists():
-        raise InputError(
-            f"{name} version {version} has no drift profile of its training sample; run crack-training again and "
-            "promote the version that it registers"
-        )
-    digest = file_digest(fetched / "model" / "model.safetensors")
-    if read_profile(profile).model != digest:
-        raise InputError(
-            f"the drift profile of {name} version {version} is another network's; the version was put together by "
-            "hand: run crack-training again and promote the version that it registers"
-        )
-    shutil.copyfile(profile, reference)
-    _profile(pictures, load_network(fetched / "model", pick_device()), digest, config, observed)
+    with tracking.version_files(name, version) as fetched:
+        profile = fetched / "reference_profile.parquet"
+        if not profile.exists():
+            raise InputError(
+                f"{name} version {version} has no drift profile of its training sample; run crack-training again and "
+                "promote the version that it registers"
+            )
+        digest = file_digest(fetched / "model" / "model.safetensors")
+        if read_profile(profile).model != digest:
+            raise InputError(
+                f"the drift profile of {name} version {version} is another network's; the version was put together by "
+                "hand: run crack-training again and promote the version that it registers"
+            )
+        shutil.copyfile(profile, reference)
+        _profile(pictures, load_network(fetched / "model", pick_device()), digest, config, observed)
     return version, pictures.uri
 
 

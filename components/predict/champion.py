@@ -32,10 +32,10 @@ def predict_champion(manifest_path: str, splits_path: str, config: PredictConfig
         log.info("%s has no champion yet", config.model_name)
         write_predictions(empty_predictions().table, empty_predictions().embeddings, folder)
         return ""
-    fetched = tracking.download_version(config.model_name, version)
-    answers = _answers(fetched, version, manifest_path, splits_path, config)
-    write_predictions(answers.table, answers.embeddings, folder)
-    shutil.copyfile(fetched / "calibration.json", Path(folder) / "calibration.json")
+    with tracking.version_files(config.model_name, version) as fetched:
+        answers = _answers(fetched, version, manifest_path, splits_path, config)
+        write_predictions(answers.table, answers.embeddings, folder)
+        shutil.copyfile(fetched / "calibration.json", Path(folder) / "calibration.json")
     return version
 
 

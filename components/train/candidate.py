@@ -78,10 +78,10 @@ def _describe(config: TrainConfig, seed: int) -> ModelInfo:
         config.architecture,
         config.weights,
         config.input_size,
-        config.dropout,
-        config.stochastic_depth,
-        config.tuning,
         seed,
+        dropout=config.dropout,
+        stochastic_depth=config.stochastic_depth,
+        tuning=config.tuning,
     )
 
 

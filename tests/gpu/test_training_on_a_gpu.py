@@ -23,7 +23,7 @@ def make_task(store, s3, tmp_path):
     def make(**changes):
         settings = {"architecture": "resnet18", "weights": "none", "input_size": 64, "steps": 8, "batch_size": 8}
         config = TrainConfig(**{**settings, "learning_rate": 3e-3, "store": s3, "require_gpu": True, **changes})
-        info = describe(config.architecture, "none", config.input_size, 0.0, 0.0, config.tuning, 1)
+        info = describe(config.architecture, "none", config.input_size, 1, tuning=config.tuning)
         return Task(info, rows_of(manifest, splits, "train"), rows_of(manifest, splits, "val"), folder, config, 1)
 
     return make

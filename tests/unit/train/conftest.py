@@ -23,10 +23,10 @@ def make_task(store, s3, tmp_path):
             config.architecture,
             config.weights,
             config.input_size,
-            config.dropout,
-            config.stochastic_depth,
-            config.tuning,
             seed,
+            dropout=config.dropout,
+            stochastic_depth=config.stochastic_depth,
+            tuning=config.tuning,
         )
         return Task(info, train, val, folder, config, seed, key)
 
