@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from mlflow.tracking import MlflowClient
 from rich.table import Table
 
-from components.shared.shards import COMMIT
 from components.shared.storage import MissingObjectError, Store, StoredObject
 from components.shared.tracking import DATASET, every
+from components.shared.versions import COMMIT
 
 LATEST = "latest.json"  # of a source, as components/ingest/history.py writes it
 VISIBLE = (f"/{COMMIT}", f"/{LATEST}")  # without these there is no version, and no history

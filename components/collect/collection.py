@@ -13,6 +13,7 @@ from components.collect.config import CollectConfig
 from components.collect.pictures import Pictures
 from components.shared import tracking
 from components.shared.checkpoint import load_network
+from components.shared.config import Precision
 from components.shared.image_features import FEATURES, describe_image
 from components.shared.model import Network
 from components.shared.profile import make_profile, read_profile, write_profile
@@ -89,7 +90,7 @@ def _batches(images: Iterator, size: int) -> Iterator[list[tuple[str, np.ndarray
         yield batch
 
 
-def _answer(network: Network, images: list[np.ndarray], precision: str) -> tuple[np.ndarray, np.ndarray]:
+def _answer(network: Network, images: list[np.ndarray], precision: Precision) -> tuple[np.ndarray, np.ndarray]:
     device = network.mean.device
     tiles = np.stack([resize(image, network.input_size) for image in images]).transpose(0, 3, 1, 2)
     batch = torch.from_numpy(np.ascontiguousarray(tiles)).to(device)

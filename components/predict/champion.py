@@ -50,13 +50,12 @@ def _answers(fetched: Path, version: str, manifest_path: str, splits_path: str, 
     from components.predict.prediction import exact, run_network
     from components.predict.views import CLEAN
     from components.shared.checkpoint import load_network
-    from components.shared.shards import fetch
-    from components.shared.storage import Store
+    from components.shared.versions import fetch_for_step
 
     network = load_network(fetched / "model")
-    tiles = fetch(Store(config.store), manifest.digest, config.cache, config.cache_size)
+    tiles = fetch_for_step(config, manifest.digest)
     note = f"champion, version {version}"
-    table, embeddings = run_network(network, rows.assign(**CLEAN), Path(tiles), exact(config), note)
+    table, embeddings = run_network(network, rows.assign(**CLEAN), tiles, exact(config), note)
     return Predictions(table.assign(condition="after"), embeddings)
 
 

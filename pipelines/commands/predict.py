@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipelines.commands.options import Debug, reporting_errors
-from pipelines.commands.registry import MODEL, Reached
+from pipelines.commands.options import MODEL, Debug, Reached, reporting_errors
 
 commands = typer.Typer()
 

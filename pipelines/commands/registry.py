@@ -8,19 +8,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.commands.options import Debug, reporting_errors
+from pipelines.commands.options import MODEL, Debug, Name, Reached, reporting_errors
 
 commands = typer.Typer()
 backup = typer.Typer(no_args_is_help=True)
 commands.add_typer(backup, name="registry", help="Back a registered model up into a file, and restore it.")
-Name = Annotated[str, typer.Option("--name", help="The registered model.")]
-Reached = Annotated[
-    Path | None, typer.Option("--workdir", help="Workdir of local runs; without it, MLFLOW_TRACKING_URI's registry.")
-]
 By = Annotated[str, typer.Option(help="Who decides; kept in the history.")]
 Why = Annotated[str, typer.Option(help="The reason; kept in the history.")]
-
-MODEL = "crack-classifier"
 
 
 @commands.command()

@@ -97,6 +97,19 @@ def test_a_file_s_token_is_read_anew(kfp, tmp_path, monkeypatch):
     assert client.check()
 
 
+def test_a_pod_takes_the_token_of_its_service_account(kfp, tmp_path, monkeypatch):
+    (tmp_path / "token").write_text(kfp.token)
+    monkeypatch.delenv("KFP_TOKEN")
+    monkeypatch.setattr("pipelines.kfp_endpoint.VOLUME_TOKEN", tmp_path / "token")
+    assert KfpApi(Endpoint.from_environment(), backoff=0.01).check()
+
+
+def test_links_lead_to_the_pages_where_those_live_elsewhere(kfp, monkeypatch):
+    monkeypatch.setenv("KFP_UI_ENDPOINT", "https://kubeflow.example.com/")
+    link = KfpApi(Endpoint.from_environment()).link("runs/details/1")
+    assert link == "https://kubeflow.example.com/#/runs/details/1"
+
+
 def test_no_token_is_said_before_anything_is_created(kfp, monkeypatch):
     monkeypatch.delenv("KFP_TOKEN")
     with pytest.raises(InputError, match="none was given"):

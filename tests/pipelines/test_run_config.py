@@ -78,9 +78,16 @@ def test_a_missing_file_names_those_that_are_there():
         load_run_config("nowhere.yaml")
 
 
-def test_an_override_without_a_value_is_refused(tmp_path):
-    with pytest.raises(InputError, match="expected key=value"):
-        load_run_config(write(tmp_path, SMALLEST), ["seed"])
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed", "expected key=value"),
+        ("candidates.cnn.train.steps.most=5", '"steps" holds a value, not a section'),
+    ],
+)
+def test_an_override_that_leads_nowhere_is_refused(tmp_path, override, message):
+    with pytest.raises(InputError, match=message):
+        load_run_config(write(tmp_path, SMALLEST), [override])
 
 
 def test_the_schema_lists_what_a_file_may_hold_and_where():

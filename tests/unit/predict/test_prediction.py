@@ -15,8 +15,9 @@ from components.shared.dataset import TileDataset
 from components.shared.image import decode
 from components.shared.model import build_network, describe
 from components.shared.predictions import read_predictions
-from components.shared.shards import ShardReader, fetch
+from components.shared.shards import ShardReader
 from components.shared.transforms import resize
+from components.shared.versions import fetch
 from tests.unit.tiny_version import commit_tiny_version
 
 NONE = CorruptionConfig(max_images=0)

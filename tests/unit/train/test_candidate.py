@@ -103,6 +103,14 @@ def test_a_network_that_cannot_be_trained_so_stops_the_step_before_any_data_is_f
     assert not (tmp_path / "cache").exists()
 
 
+def test_compiling_without_a_compiler_stops_the_step_before_any_data_is_fetched(train, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    with pytest.raises(InputError, match=r"no C compiler.*apt-get install gcc"):
+        train(compile=True)
+    assert not (tmp_path / "cache").exists()
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU, so the error cannot come up")
 def test_a_missing_gpu_stops_the_step_before_anything_is_fetched_or_recorded(train, tmp_path):
     with pytest.raises(InputError, match="no GPU"):
