@@ -11,16 +11,15 @@ import datetime
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from mlflow.tracking import MlflowClient
 from rich.table import Table
 
-from components.shared.shards import COMMIT
 from components.shared.storage import MissingObjectError, Store, StoredObject
-from components.shared.tracking import DATASET
+from components.shared.tracking import DATASET, every
+from components.shared.versions import COMMIT
 
 LATEST = "latest.json"  # of a source, as components/ingest/history.py writes it
 VISIBLE = (f"/{COMMIT}", f"/{LATEST}")  # without these there is no version, and no history
@@ -101,26 +100,16 @@ def _versions_of_models_and_runs(client: MlflowClient, days: float) -> set[str]:
     """Digests of the versions that registered models or recent runs were made of."""
     needed = {
         version.tags[DATASET]
-        for model in _all(client.search_registered_models)
-        for version in _all(client.search_model_versions, f"name = '{model.name}'")
+        for model in every(client.search_registered_models)
+        for version in every(client.search_model_versions, f"name = '{model.name}'")
         if DATASET in version.tags
     }
     since = int((time.time() - days * 86400) * 1000)
-    experiments = [experiment.experiment_id for experiment in _all(client.search_experiments)]
-    for run in _all(client.search_runs, experiments, f"attributes.start_time >= {since}"):
+    experiments = [experiment.experiment_id for experiment in every(client.search_experiments)]
+    for run in every(client.search_runs, experiments, f"attributes.start_time >= {since}"):
         if DATASET in run.data.tags:
             needed.add(run.data.tags[DATASET])
     return needed
-
-
-def _all(search: Callable[..., Any], *arguments: Any) -> Iterable:
-    token = None
-    while True:
-        page = search(*arguments, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
 
 
 def _folders(objects: Iterable[StoredObject]) -> dict[str, list[StoredObject]]:

@@ -28,8 +28,8 @@ from components.ingest.sources import Source, archive_tag
 from components.ingest.uri import SourceUri, absolute
 from components.shared.manifest import plain
 from components.shared.runtime import digest, log
-from components.shared.shards import read_commit
 from components.shared.storage import MissingObjectError, Store
+from components.shared.versions import read_commit
 
 FORMAT = 1  # raise it when what is found in a file changes its meaning
 ROWS = 4096  # of the index, in memory at once

@@ -24,8 +24,9 @@ from components.ingest.sources import Source, open_sources
 from components.ingest.uri import parse_sources
 from components.shared.manifest import CLASSES, Manifest, make_manifest, plain, write_manifest
 from components.shared.runtime import InputError, log, progress, warn
-from components.shared.shards import Member, commit, is_committed, write_shards
+from components.shared.shards import Member, write_shards
 from components.shared.storage import Store
+from components.shared.versions import commit, is_committed
 
 PAGE, REPORT = "report.html", "report.json"
 

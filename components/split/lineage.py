@@ -10,8 +10,8 @@ from io import BytesIO
 import pandas as pd
 
 from components.shared.runtime import digest, warn
-from components.shared.shards import COMMIT
 from components.shared.storage import MissingObjectError, Store
+from components.shared.versions import COMMIT
 from components.split.config import SplitConfig
 
 Assignment = dict[str, str]  # split by group_id

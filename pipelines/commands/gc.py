@@ -26,7 +26,7 @@ def gc(
         from components.shared.storage import Store
         from pipelines.gc import delete as delete_all
         from pipelines.gc import find_leftovers, leftovers_table
-        from pipelines.registry import reached
+        from pipelines.registry_access import reached
         from pipelines.run_config import load_run_config
 
         uri = load_run_config(params).store

@@ -32,8 +32,8 @@ import numpy as np
 from components.ingest.config import IngestConfig
 from components.ingest.ingestion import ingest_dataset
 from components.shared.manifest import read_manifest
-from components.shared.shards import fetch
 from components.shared.storage import Store
+from components.shared.versions import fetch
 from pipelines.embedded_stack import embedded_stack
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from components.shared.manifest import Manifest, make_manifest, make_splits, write_manifest, write_splits
-from components.shared.shards import Member, commit, write_shards
+from components.shared.shards import Member, write_shards
 from components.shared.storage import Store
+from components.shared.versions import commit
 
 SPLITS = ("train", "train", "train", "val", "test", "robustness")
 

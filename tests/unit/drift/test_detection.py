@@ -14,8 +14,9 @@ from components.shared.manifest import Manifest, make_manifest, make_splits, wri
 from components.shared.measurements import read_measurements
 from components.shared.predictions import read_predictions, write_predictions
 from components.shared.profile import read_profile
-from components.shared.shards import Member, commit, write_shards
+from components.shared.shards import Member, write_shards
 from components.shared.storage import Store
+from components.shared.versions import commit
 
 CURRENT_PHOTOS = 16
 

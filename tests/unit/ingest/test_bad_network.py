@@ -15,8 +15,8 @@ from components.ingest.config import IngestConfig
 from components.ingest.ingestion import ingest_dataset
 from components.shared.manifest import read_manifest
 from components.shared.runtime import InputError
-from components.shared.shards import fetch
 from components.shared.storage import Store
+from components.shared.versions import fetch
 
 
 class Proxy:

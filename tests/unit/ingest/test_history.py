@@ -15,8 +15,9 @@ from components.ingest.ingestion import ingest_dataset
 from components.ingest.selection import Past, Selection, select
 from components.shared.manifest import Manifest, read_manifest
 from components.shared.runtime import InputError
-from components.shared.shards import ShardReader, fetch
+from components.shared.shards import ShardReader
 from components.shared.storage import Store
+from components.shared.versions import fetch
 
 Write = Callable[..., Path]
 

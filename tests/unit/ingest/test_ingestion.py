@@ -17,8 +17,9 @@ from components.ingest.ingestion import Ingested, ingest_dataset
 from components.shared.image import decode, decode_mask
 from components.shared.manifest import Manifest, read_manifest
 from components.shared.runtime import InputError
-from components.shared.shards import ShardReader, fetch
+from components.shared.shards import ShardReader
 from components.shared.storage import Store
+from components.shared.versions import fetch
 
 Write = Callable[..., Path]
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from components.shared.runtime import InputError
-from components.shared.shards import Member, commit, fetch, write_shards
+from components.shared.shards import Member, write_shards
 from components.shared.storage import Store
+from components.shared.versions import commit, fetch
 
 SIZE = 12_000  # bytes of a version's one image, about
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from components.shared.runtime import InputError
-from components.shared.shards import Member, ShardReader, commit, fetch, is_committed, write_shards
+from components.shared.shards import Member, ShardReader, write_shards
 from components.shared.storage import Store
+from components.shared.versions import commit, fetch, is_committed
 
 
 def members(number: int = 30) -> list[Member]:

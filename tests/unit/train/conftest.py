@@ -3,7 +3,7 @@ import pytest
 from components.shared.config import AugmentConfig
 from components.shared.manifest import read_splits, rows_of
 from components.shared.model import describe
-from components.shared.shards import fetch
+from components.shared.versions import fetch
 from components.train.config import TrainConfig
 from components.train.task import Task
 from tests.unit.tiny_version import commit_tiny_version
@@ -23,10 +23,10 @@ def make_task(store, s3, tmp_path):
             config.architecture,
             config.weights,
             config.input_size,
-            config.dropout,
-            config.stochastic_depth,
-            config.tuning,
             seed,
+            dropout=config.dropout,
+            stochastic_depth=config.stochastic_depth,
+            tuning=config.tuning,
         )
         return Task(info, train, val, folder, config, seed, key)
 
