@@ -15,10 +15,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from components.shared.image import ImageError, decode, thumbnail
+from components.shared.image import SUFFIXES, ImageError, decode, thumbnail
 from components.shared.runtime import InputError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 THUMBNAILS, THUMBNAIL = 300, 112  # on the page; pixels
 
 
