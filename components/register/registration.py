@@ -153,7 +153,7 @@ def _write_card(winner: Winner, scratch: Path, config: RegisterConfig, job: str)
 def _test_tiles(winner: Winner, config: RegisterConfig) -> pd.Series:
     """Return image files of the test split by sample_id."""
     manifest, splits = read_manifest(winner.manifest), read_splits(winner.splits)
-    reader = ShardReader(fetch_for_step(config, manifest.digest))
+    reader = ShardReader(fetch_for_step(config, manifest))
     rows = rows_of(manifest, splits, "test").head(max(config.examples, config.checked))
     return pd.Series({row.sample_id: reader.read(row.shard, row.offset, row.size) for row in rows.itertuples()})
 
