@@ -51,7 +51,7 @@ def detect_drift(
     manifest, predictions = read_manifest(manifest_path), read_predictions(predictions_path)
     rows_of(manifest, read_splits(splits_path), CURRENT)  # refuses splits of another version
     tables = {name: predictions.clean(name) for name in (REFERENCE, CURRENT)}
-    reader = ShardReader(fetch_for_step(config, manifest.digest))
+    reader = ShardReader(fetch_for_step(config, manifest))
     describe = partial(_profile, predictions, file_digest(f"{model}/model.safetensors"), manifest, reader)
     whole = describe(REFERENCE, np.arange(len(tables[REFERENCE])))
     write_profile(whole, out["reference_profile"])

@@ -53,7 +53,7 @@ def _answers(fetched: Path, version: str, manifest_path: str, splits_path: str, 
     from components.shared.versions import fetch_for_step
 
     network = load_network(fetched / "model")
-    tiles = fetch_for_step(config, manifest.digest)
+    tiles = fetch_for_step(config, manifest)
     note = f"champion, version {version}"
     table, embeddings = run_network(network, rows.assign(**CLEAN), tiles, exact(config), note)
     return Predictions(table.assign(condition="after"), embeddings)
