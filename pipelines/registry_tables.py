@@ -6,6 +6,7 @@ from pathlib import Path
 from mlflow.exceptions import MlflowException
 from rich.table import Table
 
+from components.shared.dossier import PROMOTION
 from components.shared.tracking import AGAINST, AGAINST_VERSION, CANDIDATE, CHALLENGER, CHAMPION, DATASET
 from pipelines.registry import Entry, Registry, verdict_on
 
@@ -85,7 +86,7 @@ def _page(registry: Registry, run_id: str | None) -> str:
         experiment = registry.client.get_run(run_id or "").info.experiment_id
     except MlflowException:
         return "its run, which held the page, is gone"
-    place = f"/#/experiments/{experiment}/runs/{run_id}/artifacts/dossier/promotion.html"
+    place = f"/#/experiments/{experiment}/runs/{run_id}/artifacts/dossier/{PROMOTION}"
     uri = registry.client.tracking_uri
     if uri.startswith("http"):
         return uri.rstrip("/") + place

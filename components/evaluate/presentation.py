@@ -31,7 +31,7 @@ def write_page(
     path: str | Path,
 ) -> None:
     """Write the evaluation page: what was decided how, the numbers, the pictures, the slices."""
-    page = Page(f"Evaluation of {config.candidate or 'the candidate'}")
+    page = Page(f"Evaluation of {config.candidate}")
     groups = f"groups (photos), {config.resamples} resamples"
     page.text(DECISIONS.format(groups=groups, **vars(calibration)))
     page.heading("All metrics")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from components.report.findings import Candidate, Findings, outcome, summarise
+from components.shared.dossier import DRIFT, EVALUATION, EXPLANATION, PROMOTION, TRAINING
 from components.shared.measurements import shown_row
 from components.shared.page import Badge, Page, main_of
 
@@ -16,11 +17,11 @@ COLUMNS = (
     ("robustness accuracy", "accuracy", "robustness"),
 )
 SECTIONS = {
-    "promotion": "Should {} be promoted?",
-    "training": "Training of {}",
-    "evaluation": "Evaluation of {}",
-    "explanation": "Explanation of {}",
-    "drift": "Drift of {}",
+    PROMOTION: "Should {} be promoted?",
+    TRAINING: "Training of {}",
+    EVALUATION: "Evaluation of {}",
+    EXPLANATION: "Explanation of {}",
+    DRIFT: "Drift of {}",
 }
 
 
@@ -70,8 +71,8 @@ def _outcome(page: Page, findings: Findings) -> None:
 
 def _candidate(page: Page, candidate: Candidate, won: bool) -> None:
     page.heading(f"{'Winner' if won else 'Candidate'} {candidate.name}")
-    for section, heading in SECTIONS.items():
-        path = candidate.folder / f"{section}.html"
+    for file, heading in SECTIONS.items():
+        path = candidate.folder / file
         if path.exists():
             _embed(page, heading.format(candidate.name), path, level=3)
 
