@@ -14,11 +14,11 @@ from components.gate.config import ChampionConfig, Limit
 from components.shared.calibration import Calibration
 from components.shared.intervals import draw_groups, group_codes, interval, one_twice
 from components.shared.measurements import Measurement, spoken
-from components.shared.metrics import METRICS, compute_metrics, resampled_metrics
+from components.shared.metrics import LOSSES, METRICS, NLL_MOST, compute_metrics, resampled_metrics
 from components.shared.predictions import Predictions
 
 MINIMUM, FEWEST_GROUPS = 20, 5  # images and photos to compare on; of fewer photos an interval says nothing
-RANGES = {"mcc": (-2.0, 2.0), "nll": (-np.inf, np.inf)}  # of a difference; of the other metrics -1 to 1
+RANGES = {"mcc": (-2.0, 2.0), "nll": (-NLL_MOST, NLL_MOST)}  # of a difference; of the other metrics -1 to 1
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,8 @@ def _differences(
         low = high = float("nan")
         if not np.isnan(mine - theirs):
             drawn, again = (first[metric] - second[metric] for first, second in (draws, twice))
-            ends = interval(mine - theirs, drawn, again, count, "difference")
+            losses = mine + theirs if metric in LOSSES else 2 - mine - theirs
+            ends = interval(mine - theirs, drawn, again, count, "difference", losses)
             low, high = np.clip(ends, *RANGES.get(metric, (-1, 1)))
         found.append(Difference(metric, part, mine, theirs, float(low), float(high), len(pairs)))
     return found

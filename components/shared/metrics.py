@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from components.shared.intervals import Scale, draw_groups, group_codes, interval, one_twice
+from components.shared.manifest import CLASSES
 
 UNDEFINED = {
     "accuracy": "no images",
@@ -34,6 +35,7 @@ RANKING = ("auroc", "average_precision")  # of the order of P(crack), not of dec
 SCALES: dict[str, Scale] = {**dict.fromkeys(METRICS, "share"), **dict.fromkeys(LOSSES, "loss"), "mcc": "signed"}
 ECE_BINS = 15
 _SMALLEST = np.finfo(np.float64).eps
+NLL_MOST = float(-np.log(_SMALLEST))
 _CHUNK = 50_000  # weights at a time, to stay in the processor's cache
 
 
@@ -60,7 +62,7 @@ def classification_report(confusion: np.ndarray) -> dict[str, dict[str, float]]:
         confusion: (2, 2) counts as from `confusion_matrix`.
     """
     report: dict[str, dict[str, float]] = {}
-    for index, name in enumerate(("no_crack", "crack")):
+    for index, name in enumerate(CLASSES):
         hit, called, true = confusion[index, index], confusion[:, index].sum(), confusion[index].sum()
         report[name] = {
             "precision": float(_ratio(hit, called)),
