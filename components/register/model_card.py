@@ -13,7 +13,7 @@ from components.shared.calibration import read_calibration
 from components.shared.checkpoint import read_info
 from components.shared.dossier import CALIBRATION, measurements_of, read_verdict
 from components.shared.manifest import CLASSES, SPLITS, read_manifest, read_splits
-from components.shared.measurements import Measurement, shown_row, spoken
+from components.shared.measurements import Measurement, footnote, shown_row, spoken
 
 HEADLINE = ("accuracy", "recall_at_threshold", "precision_at_threshold", "specificity_at_threshold", "f1", "auroc")
 USE = (
@@ -62,6 +62,7 @@ def model_card(
         "On photos that it has not seen, with 95 % intervals by bootstrap over photos. *At threshold*: as it answers, "
         f"a crack from P(crack) ≥ {calibration.threshold:.3f} ({calibration.rule}).",
         _results(rows),
+        footnote(row for row in rows if row.condition == "after" and "corruption" not in row.slice),
         _sentences(rows),
         "## Where it is weaker",
         _slices(rows, table),

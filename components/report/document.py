@@ -3,11 +3,12 @@
 import json
 import re
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 
 from components.report.findings import Candidate, Findings, outcome, summarise
 from components.shared.dossier import DRIFT, EVALUATION, EXPLANATION, PROMOTION, TRAINING
-from components.shared.measurements import shown_row
+from components.shared.measurements import footnote, shown_row
 from components.shared.page import Badge, Page, main_of
 
 COLUMNS = (
@@ -53,12 +54,14 @@ def write_report(
 
 def _outcome(page: Page, findings: Findings) -> None:
     page.callout(outcome(findings), passed=findings.registration["registered"])
+    measured = [[found.measured(name, split) for _, name, split in COLUMNS] for found in findings.candidates]
     rows = [
-        [candidate.name, *(shown_row(candidate.measured(name, split)) for _, name, split in COLUMNS), _badge(candidate)]
-        for candidate in findings.candidates
+        [candidate.name, *map(shown_row, numbers), _badge(candidate)]
+        for candidate, numbers in zip(findings.candidates, measured, strict=True)
     ]
     caption = "Candidates after fine-tuning; brackets are 95 % intervals"
     page.table(["candidate", *(title for title, _, _ in COLUMNS), "gate"], rows, caption)
+    page.text(footnote(chain.from_iterable(measured)))
     reasons = [
         f"- **{candidate.name}**: {row['why']}"
         for candidate in findings.candidates
