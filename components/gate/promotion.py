@@ -53,7 +53,8 @@ def promotion_page(verdict: dict, comparison: Comparison, read: Read, shown: int
     """
     page = Page(f"Should {verdict['candidate']} be promoted?")
     outcome = "The gate lets it through" if verdict["passed"] else "The gate refuses it"
-    page.callout(f"{outcome}.\n\n{comparison.text}", passed=verdict["passed"])
+    failed = "\n".join(f"- {row['why']}" for row in verdict["rows"] if not row["passed"])
+    page.callout("\n\n".join(filter(None, (f"{outcome}.", failed, comparison.text))), passed=verdict["passed"])
     page.heading("The gate's limits")
     page.table(
         ["measurement", "where", "verdict", "measured", "limit", "why"], [_limit(row) for row in verdict["rows"]]

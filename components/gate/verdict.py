@@ -57,7 +57,7 @@ def _row(found: dict[Key, Measurement], limit: Limit) -> Row:
         why = f"{subject} could not be measured: {measured.note or 'it is not a number'}."
     else:
         why = f"{subject} is {compared:.4g}, {'as asked' if passed else 'but must be'} {words} {limit.limit:.4g}."
-        if limit.on != "value" and measured.note == FEW_PHOTOS:
+        if passed and limit.on != "value" and measured.note == FEW_PHOTOS:
             why += " Few photos bear this interval: the wrong answers do not fill one, so it may be too short."
     return Row(
         name=limit.name,

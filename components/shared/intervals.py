@@ -20,6 +20,7 @@ Scale = Literal["share", "signed", "loss", "difference"]
 ROUNDING = 1e-12  # of the metrics' sums
 MANY = 1000  # groups; with more, no single one matters
 MOST = 3.0  # standard errors, where Student's t of that many groups is less: one wrong photo leaves not all possible
+FARTHEST = 1.5  # reach over losses: one wrong photo in a small slice does not make a difference of 1 likely
 SKEW = (1 + 2 * 1.96**2) / 6  # Edgeworth's term: standard errors, times skewness, over the root of the groups
 _SCALES: dict[Scale, tuple[Callable, Callable, Callable]] = {  # to the scale, its derivative, and back
     "share": (lambda v: np.log(v / (1 - v)), lambda v: 1 / (v * (1 - v)), lambda z: 1 / (1 + np.exp(-z))),
@@ -80,7 +81,7 @@ def interval(
     quantile = stdtrit(min(groups - 1, 2 * groups / (kurtosis - 1)), 0.975)
     tail = SKEW * abs(skewness) / np.sqrt(groups)
     short, long = error * np.minimum([quantile, quantile + tail], max(MOST, stdtrit(groups - 1, 0.975)))
-    long *= np.exp(long / losses)
+    long *= np.exp(min(long / losses, FARTHEST))
     down, up = (long, short) if skewness < 0 else (short, long)
     return float(back(there(value) - down * slope(value))), float(back(there(value) + up * slope(value)))
 

@@ -27,10 +27,10 @@ def test_a_difference_of_two_that_lose_little_reaches_further_on_the_side_of_the
     groups[:3] = -0.2, -0.1, -0.05  # photos on which one does worse, none on which it does better
     draws, twice = draw_groups(40, 20_000, 0) @ groups / 40, one_twice(40) @ groups / 41
     low, high = interval(groups.mean(), draws, twice, 40, "difference")
-    for losses in (1.0, 0.02):
+    reach = groups.mean() - low
+    for losses, factor in ((1.0, np.exp(reach)), (0.02, np.exp(reach / 0.02)), (0.001, np.exp(1.5))):
         stretched = interval(groups.mean(), draws, twice, 40, "difference", losses)
-        reach = (groups.mean() - low) * np.exp((groups.mean() - low) / losses)
-        assert stretched == pytest.approx((groups.mean() - reach, high))
+        assert stretched == pytest.approx((groups.mean() - factor * reach, high))
 
 
 def test_one_group_that_errs_leaves_a_wide_interval_but_not_everything_possible() -> None:
