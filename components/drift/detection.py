@@ -60,7 +60,7 @@ def detect_drift(
     if why:
         write_measurements(undefined(why, len(groups)), out["measurements"])
         for name in ("page", "evidently"):
-            write_skipped(out[name], f"Drift of {config.candidate or 'the candidate'}", why)
+            write_skipped(out[name], f"Drift of {config.candidate}", why)
         return
     kept = even_out(whole.groups, groups, seed, config.sample)
     reference, current = whole.rows(kept[0]), describe(CURRENT, kept[1])
