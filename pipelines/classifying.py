@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from components.shared import tracking
-from components.shared.image import ImageError, decode, thumbnail
+from components.shared.image import SUFFIXES, ImageError, decode, thumbnail
 from components.shared.model_process import ModelLoadError, ModelProcess
 from components.shared.runtime import InputError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 THUMBNAILS, THUMBNAIL = 300, 112  # on the page; pixels
 
 

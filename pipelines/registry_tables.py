@@ -6,6 +6,7 @@ from pathlib import Path
 from mlflow.entities import Run
 from rich.table import Table
 
+from components.shared.dossier import PROMOTION
 from components.shared.tracking import AGAINST, AGAINST_VERSION, CANDIDATE, CHALLENGER, CHAMPION, DATASET
 from pipelines.registry import Entry, Registry, verdict_on
 from pipelines.registry_access import without_password
@@ -88,7 +89,7 @@ def _page(registry: Registry, run: Run | None) -> str:
     """Where the page of a run's dossier can be looked at."""
     if run is None:
         return "its run, which held the page, is gone"
-    page, uri, workdir = "dossier/promotion.html", registry.client.tracking_uri, _workdir(registry)
+    page, uri, workdir = f"dossier/{PROMOTION}", registry.client.tracking_uri, _workdir(registry)
     if workdir:
         return str(workdir / "s3" / run.info.artifact_uri.removeprefix("s3://") / page)
     if uri.startswith("http"):

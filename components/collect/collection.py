@@ -14,6 +14,7 @@ from components.collect.pictures import Pictures
 from components.shared import tracking
 from components.shared.checkpoint import load_network
 from components.shared.config import Precision
+from components.shared.dossier import PROFILE
 from components.shared.image_features import FEATURES, describe_image
 from components.shared.model import Network
 from components.shared.profile import make_profile, read_profile, write_profile
@@ -43,7 +44,7 @@ def collect_images(uri: str, config: CollectConfig, observed: str, reference: st
         raise InputError(f"{name} has no champion to hold the images against; run crack-training, then promote it")
     pictures = Pictures(uri, config.sample)
     with tracking.version_files(name, version) as fetched:
-        profile = fetched / "reference_profile.parquet"
+        profile = fetched / PROFILE
         if not profile.exists():
             raise InputError(
                 f"{name} version {version} has no drift profile of its training sample; run crack-training again and "

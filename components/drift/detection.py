@@ -51,7 +51,7 @@ def detect_drift(
     manifest, predictions = read_manifest(manifest_path), read_predictions(predictions_path)
     rows_of(manifest, read_splits(splits_path), CURRENT)  # refuses splits of another version
     tables = {name: predictions.clean(name) for name in (REFERENCE, CURRENT)}
-    reader = ShardReader(fetch_for_step(config, manifest.digest))
+    reader = ShardReader(fetch_for_step(config, manifest))
     describe = partial(_profile, predictions, file_digest(f"{model}/model.safetensors"), manifest, reader)
     whole = describe(REFERENCE, np.arange(len(tables[REFERENCE])))
     write_profile(whole, out["reference_profile"])
@@ -60,7 +60,7 @@ def detect_drift(
     if why:
         write_measurements(undefined(why, len(groups)), out["measurements"])
         for name in ("page", "evidently"):
-            write_skipped(out[name], f"Drift of {config.candidate or 'the candidate'}", why)
+            write_skipped(out[name], f"Drift of {config.candidate}", why)
         return
     kept = even_out(whole.groups, groups, seed, config.sample)
     reference, current = whole.rows(kept[0]), describe(CURRENT, kept[1])

@@ -70,7 +70,7 @@ def explain_model(
     key = run_key("explain", *digests, vars(deployed), config.identity(), config.candidate, seed)
 
     def produce(folder: Path) -> None:
-        tiles = ShardReader(fetch_for_step(config, version.digest))
+        tiles = ShardReader(fetch_for_step(config, version))
         network = load_network(model, pick_device()).to(memory_format=torch.channels_last)
         explain_network(network, decided, Tiles(version, tiles, network.input_size), config, seed, folder)
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from components.predict.config import PredictConfig
 from components.shared import tracking
+from components.shared.dossier import CALIBRATION
 from components.shared.manifest import read_manifest, read_splits, rows_of
 from components.shared.predictions import Predictions, empty_predictions, write_predictions
 from components.shared.runtime import log
@@ -35,7 +36,7 @@ def predict_champion(manifest_path: str, splits_path: str, config: PredictConfig
     with tracking.version_files(config.model_name, version) as fetched:
         answers = _answers(fetched, version, manifest_path, splits_path, config)
         write_predictions(answers.table, answers.embeddings, folder)
-        shutil.copyfile(fetched / "calibration.json", Path(folder) / "calibration.json")
+        shutil.copyfile(fetched / CALIBRATION, Path(folder) / CALIBRATION)
     return version
 
 
@@ -53,7 +54,7 @@ def _answers(fetched: Path, version: str, manifest_path: str, splits_path: str, 
     from components.shared.versions import fetch_for_step
 
     network = load_network(fetched / "model")
-    tiles = fetch_for_step(config, manifest.digest)
+    tiles = fetch_for_step(config, manifest)
     note = f"champion, version {version}"
     table, embeddings = run_network(network, rows.assign(**CLEAN), tiles, exact(config), note)
     return Predictions(table.assign(condition="after"), embeddings)

@@ -49,7 +49,7 @@ def predict_splits(
         parts["train"] = _sample(parts["train"], config.train_sample, seed)
         rows = pd.concat(parts.values(), ignore_index=True).assign(**CLEAN)
         views = corrupted_views(parts["robustness"], config.corruptions)
-        tiles = fetch_for_step(config, manifest.digest)
+        tiles = fetch_for_step(config, manifest)
         network = build_network(read_info(model_folder)).eval()
         before, _ = run_network(network, rows, tiles, config, "before fine-tuning")
         network = load_network(model_folder)

@@ -20,6 +20,7 @@ from components.register.model_card import model_card
 from components.shared import tracking
 from components.shared.calibration import read_calibration
 from components.shared.checkpoint import read_info
+from components.shared.dossier import CALIBRATION, PROFILE
 from components.shared.manifest import read_manifest, read_splits, rows_of
 from components.shared.page import Page
 from components.shared.predictions import read_predictions
@@ -146,8 +147,8 @@ def _artifacts(winner: Winner, card: str, scratch: Path) -> dict[str, str]:
     rows = scratch / "training_rows.parquet"
     learnt[["sample_id", "group_id", "split"]].to_parquet(rows, index=False)
     dossier = Path(winner.dossier)
-    artifacts = {"model": Path(winner.model), "calibration": dossier / "calibration.json", "training_rows": rows}
-    profile = dossier / "reference_profile.parquet"
+    artifacts = {"model": Path(winner.model), "calibration": dossier / CALIBRATION, "training_rows": rows}
+    profile = dossier / PROFILE
     if profile.exists():
         artifacts["reference_profile"] = profile
     artifacts |= _write_card(card, scratch)
@@ -175,7 +176,7 @@ def _test_images(winner: Winner, config: RegisterConfig) -> pd.Series:
 def _check(version: str, winner: Winner, images: pd.Series, config: RegisterConfig) -> None:
     """Compare measured and registered answers on the same images, and keep the outcome as a tag."""
     images = images.head(config.checked)
-    calibration = read_calibration(Path(winner.dossier) / "calibration.json")
+    calibration = read_calibration(Path(winner.dossier) / CALIBRATION)
     table = read_predictions(winner.predictions).clean("test").set_index("sample_id").loc[images.index]
     measured = calibration.p_crack(table["logit_0"].to_numpy(), table["logit_1"].to_numpy())
     keep = partial(tracking.client().set_model_version_tag, config.model_name, version, tracking.CHECKED)

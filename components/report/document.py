@@ -5,10 +5,12 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 
 from components.report.findings import Candidate, Findings, outcome, summarise
-from components.shared.measurements import Measurement, shown_row
+from components.shared.dossier import DRIFT, EVALUATION, EXPLANATION, PROMOTION, TRAINING
+from components.shared.measurements import Measurement, footnote, shown_row
 from components.shared.page import Badge, Page, main_of
 
 COLUMNS = (
@@ -19,11 +21,11 @@ COLUMNS = (
 )
 DEPLOYED = "As they would be deployed, each at its own threshold, on tiles of test photos that no network learnt from:"
 SECTIONS = {
-    "promotion": "Should {} be promoted?",
-    "training": "Training of {}",
-    "evaluation": "Evaluation of {}",
-    "explanation": "Explanation of {}",
-    "drift": "Drift of {}",
+    PROMOTION: "Should {} be promoted?",
+    TRAINING: "Training of {}",
+    EVALUATION: "Evaluation of {}",
+    EXPLANATION: "Explanation of {}",
+    DRIFT: "Drift of {}",
 }
 
 
@@ -55,12 +57,14 @@ def write_report(
 
 def _outcome(page: Page, findings: Findings) -> None:
     page.callout(outcome(findings), passed=findings.registration["registered"])
+    measured = [[found.measured(name, split) for _, name, split in COLUMNS] for found in findings.candidates]
     rows = [
-        [candidate.name, *(shown_row(candidate.measured(name, split)) for _, name, split in COLUMNS), _badge(candidate)]
-        for candidate in findings.candidates
+        [candidate.name, *map(shown_row, numbers), _badge(candidate)]
+        for candidate, numbers in zip(findings.candidates, measured, strict=True)
     ]
     caption = "Candidates after fine-tuning; brackets are 95 % intervals"
     page.table(["candidate", *(title for title, _, _ in COLUMNS), "gate"], rows, caption)
+    page.text(footnote(chain.from_iterable(measured)))
     words = [sentence for candidate in findings.candidates if (sentence := _in_words(candidate))]
     if words:
         page.text(f"{DEPLOYED}\n\n" + "\n".join(f"- {sentence}" for sentence in words))
@@ -94,8 +98,8 @@ def _shortfall(row: Measurement) -> str:
 
 def _candidate(page: Page, candidate: Candidate, won: bool) -> None:
     page.heading(f"{'Winner' if won else 'Candidate'} {candidate.name}")
-    for section, heading in SECTIONS.items():
-        path = candidate.folder / f"{section}.html"
+    for file, heading in SECTIONS.items():
+        path = candidate.folder / file
         if path.exists():
             _embed(page, heading.format(candidate.name), path, level=3)
 

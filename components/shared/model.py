@@ -10,11 +10,10 @@ from pydantic import Field
 from torch import nn
 
 from components.shared.config import Config
+from components.shared.manifest import CLASSES
 from components.shared.runtime import InputError
 from components.shared.storage import file_digest
 from components.shared.weights import check_weights, weights_file
-
-CLASSES = ("no_crack", "crack")
 
 
 class ModelInfo(Config):

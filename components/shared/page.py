@@ -21,7 +21,7 @@ from markupsafe import Markup
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?( ?%)?( \[.*\])?|nan|-|")  # an interval may stand behind it
+_NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?( ?%)?( \[.*\])?( †)?|nan|-|")  # an interval may stand behind it
 _LONG = 24  # characters; longer cells may be broken into lines
 
 

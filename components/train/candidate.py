@@ -52,7 +52,7 @@ def train_candidate(
 
     def produce(folder: Path) -> None:
         rehearse(info, config)
-        tiles = fetch_for_step(config, manifest.digest)
+        tiles = fetch_for_step(config, manifest)
         with watching_the_machine(run_id):
             _train(Task(info, parts["train"], parts["val"], tiles, config, seed, key, run_id), folder)
 

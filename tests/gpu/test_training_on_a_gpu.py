@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch s
 @pytest.fixture
 def make_task(store, s3, tmp_path):
     manifest, _, splits_path = commit_tiny_version(store, tmp_path)
-    splits, folder = read_splits(splits_path), fetch(store, manifest.digest, tmp_path / "cache")
+    splits, folder = read_splits(splits_path), fetch(store, manifest, tmp_path / "cache")
 
     def make(**changes):
         settings = {

@@ -46,7 +46,7 @@ def test_answers_are_the_networks_own_for_every_image_and_condition(step, store,
         assert counts[condition].to_dict() == {"robustness": 16, "test": 16, "train": 30, "val": 16}
     test = predictions.clean("test")
     rows = manifest.table.set_index("sample_id").loc[test["sample_id"]]
-    dataset = TileDataset(rows, fetch(store, manifest.digest, tmp_path / "cache"), 32)
+    dataset = TileDataset(rows, fetch(store, manifest, tmp_path / "cache"), 32)
     images = torch.stack([dataset[index][0] for index in range(len(dataset))])
     with torch.inference_mode():
         logits, embeddings = network.logits_and_embeddings(images)
@@ -96,7 +96,7 @@ def test_the_robustness_suite_scores_worse_views_of_robustness_images_after_fine
     assert worse["sample_id"].nunique() == 10
     row = worse[(worse["corruption"] == "low_light") & (worse["severity"] == 5)].iloc[3]
     place = manifest.table.set_index("sample_id").loc[row["sample_id"]]
-    tiles = ShardReader(fetch(store, manifest.digest, tmp_path / "cache"))
+    tiles = ShardReader(fetch(store, manifest, tmp_path / "cache"))
     image = decode(tiles.read(place["shard"], int(place["offset"]), int(place["size"])))
     dark = resize(corrupt(image, "low_light", 5, row["sample_id"]), 32)
     with torch.inference_mode():

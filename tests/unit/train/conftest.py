@@ -14,7 +14,7 @@ def make_task(store, s3, tmp_path):
     """Return a function from changes of a small recipe to its task."""
     manifest, _, splits_path = commit_tiny_version(store, tmp_path)
     splits = read_splits(splits_path)
-    folder = fetch(store, manifest.digest, tmp_path / "cache")
+    folder = fetch(store, manifest, tmp_path / "cache")
     train, val = rows_of(manifest, splits, "train"), rows_of(manifest, splits, "val")
 
     def make(seed=1, key=None, **changes):
