@@ -111,23 +111,17 @@ class History:
         assert told
         self._store.get_folder(told["reports"], folder)
 
-    def remember(
-        self, version: str, sources: list[Source], files: pd.DataFrame, thumbnails: NDArray[np.uint8], reports: Path
-    ) -> None:
-        """Keep what was found in the sources' files, which version they became, and the reports that say so.
+    def keep_findings(self, sources: list[Source], files: pd.DataFrame, thumbnails: NDArray[np.uint8]) -> None:
+        """Keep what was found in the sources' files.
 
         Args:
-            version: Digest of the version.
             sources: The sources.
             files: All their files, with what was found, and whether that is `new`; the index says which thumbnail is
                 whose.
             thumbnails: uint8 (N, 32, 32).
-            reports: Folder of the reports.
         """
-        state = self._state(sources)
-        folder = f"{self._folder}/reports/{digest({path.name: file_digest(path) for path in reports.iterdir()})}"
-        uploads = {f"{folder}/{path.name}": path for path in reports.iterdir()}
-        obsolete = self._old_reports(folder)
+        state, obsolete = self._state(sources), list[str]()
+        uploads: dict[str, Path] = {}
         for source in sources:
             part = f"sources/{self._keys[source.uri]}/index/{state}.parquet"
             others = [key for key in self._parts[source.uri] if key != part]
@@ -138,6 +132,14 @@ class History:
                 _write_index(mine, thumbnails, uploads[part])
             obsolete += others if whole else []
         self._store.put_files(uploads)
+        self._store.delete(obsolete)
+
+    def remember(self, version: str, sources: list[Source], reports: Path) -> None:
+        """Keep which version the sources became, by its digest, and the reports in this folder, which say so."""
+        folder = f"{self._folder}/reports/{digest({path.name: file_digest(path) for path in reports.iterdir()})}"
+        obsolete = self._old_reports(folder)
+        self._store.put_folder(folder, reports)
+        state = self._state(sources)
         for source in sources:
             latest = {"source": source.name, "state": state, "version": version, "reports": folder}
             self._store.put_bytes(f"sources/{self._keys[source.uri]}/latest.json", json.dumps(latest).encode())

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from components.ingest.config import IngestConfig
 from components.ingest.examination import THUMBNAIL, examine
 from components.ingest.history import History
-from components.ingest.past import CONTESTED, PAIRS, PHOTOS, PLACES, Previous
+from components.ingest.past import LEFT_OUT, PAIRS, PHOTOS, PLACES, Previous
 from components.ingest.report import Opposed, report_content, write_page
 from components.ingest.scratch import scratch_folder
 from components.ingest.selection import QUARANTINE, Selection, select
@@ -108,8 +108,9 @@ def _make(store: Store, sources: list[Source], history: History, config: IngestC
     folder, reports = scratch / "version", scratch / REPORTS
     packed = _pack(sources, selection.pictures, previous, folder / "shards")
     progress(1, 2, "storing")
-    with ThreadPoolExecutor(1) as pool:  # the upload waits for the network most of the time
+    with ThreadPoolExecutor(1) as pool:  # uploads wait for the network most of the time
         uploaded = pool.submit(put_shards, store, folder / "shards")
+        kept = pool.submit(history.keep_findings, sources, files, thumbnails)
         manifest = make_manifest(packed)
         report = report_content(sources, selection, refused, manifest)
         reports.mkdir()
@@ -121,7 +122,8 @@ def _make(store: Store, sources: list[Source], history: History, config: IngestC
         shutil.copytree(reports, folder, dirs_exist_ok=True)
     used = {name: previous.shards[name] for name in set(packed["shard"]) & set(previous.shards)}
     version = commit(store, manifest.digest, folder, used | uploaded.result(), previous.digests)
-    history.remember(version.digest, sources, files, thumbnails, reports)
+    kept.result()
+    history.remember(version.digest, sources, reports)
     return version
 
 
@@ -154,11 +156,11 @@ def _pack(sources: list[Source], pictures: pd.DataFrame, previous: Previous, fol
 
 def _reader(store: Store, sources: list[Source], pictures: pd.DataFrame) -> Callable[[int], bytes]:
     """Reads a picture by its index, from its file where that is here, else from the shard in the store."""
-    columns = ["source", "path", "sample_id", "shard", "offset", "size"]
+    columns = [pictures[name].array for name in ("source", "path", "sample_id", "shard", "offset", "size")]
     folders = {source.name: source.folder for source in sources}
 
     def read(index: int) -> bytes:
-        source, path, sample_id, shard, offset, size = (pictures[name].iat[index] for name in columns)
+        source, path, sample_id, shard, offset, size = (column[index] for column in columns)
         with suppress(OSError, InputError):
             return _read_again(folders[source] / path, sample_id)
         return store.get_part(f"shards/{shard}", int(offset), int(size))
@@ -186,7 +188,7 @@ def _write_kin(selection: Selection, folder: Path) -> None:
     pairs.astype("str").to_parquet(folder / PAIRS, compression="zstd")
     photos = pictures[["sample_id"]].assign(photo=pictures["source"] + ":" + pictures["photo"]).dropna()
     photos.astype("str").to_parquet(folder / PHOTOS, compression="zstd", index=False)
-    selection.contested.to_parquet(folder / CONTESTED, compression="zstd", index=False)
+    selection.left_out.to_parquet(folder / LEFT_OUT, compression="zstd", index=False)
 
 
 def _members(pictures: pd.DataFrame, folders: dict[str, Path]) -> Iterator[Member]:

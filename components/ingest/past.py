@@ -1,7 +1,7 @@
 """What earlier versions say of the pictures of a source, so that none changes its group or its split.
 
-Sources that were first ingested apart come with several versions. A picture on which these disagree is contested: it
-stays out, now and in all versions that grow from this one.
+A picture that was left out keeps the group that it had, for the day when it comes back. Sources that were first
+ingested apart come with several versions; a picture on which these disagree is contested, and stays out for ever.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ PLACES = dict.fromkeys(["sample_id", "mask_id", "shard"], "str") | dict.fromkeys
 GROUPS = {"sample_id": "str", "group_id": "str", "version": "Int64"}
 PAIRS = "near_duplicates.parquet"  # in a version: sample_ids of pictures that look the same
 PHOTOS = "photos.parquet"  # in a version: sample_ids and photos of the pictures whose photo is known
-CONTESTED = "contested.parquet"  # in a version: sample_ids of the contested pictures, and why
+LEFT_OUT = "left_out.parquet"  # in a version: sample_ids and groups of pictures left out, and why they are contested
 LEAKS = "; in either it would leak what a model is tested on into its training"
 
 
@@ -36,7 +36,7 @@ class Past:
 
     Attributes:
         groups: Table (sample_id, group_id, version), version being the number of the first one that has the picture.
-            Pictures of one version have been compared with each other.
+            Pictures of one version have been compared with each other. Those left out have the number after the last.
         pairs: Table (first, second) of sample_ids that look the same.
         contested: Why a picture must stay out, by sample_id.
     """
@@ -65,20 +65,19 @@ class Previous:
 
 def read_previous(store: Store, versions: Sequence[Version]) -> Previous:
     """Read what versions say together; of the same picture, the one named first is right."""
-    rows, pairs = [], []
-    contested: dict[str, str] = {}
+    rows, pairs, left_out = [], [], []
     for number, version in enumerate(versions):
         rows.append(_read(store, version, "manifest.parquet", [*PLACES, "group_id"]).assign(version=number))
         pairs.append(_read(store, version, PAIRS, ["first", "second"]))
-        told = _read(store, version, CONTESTED, ["sample_id", "reason"])
-        contested |= dict(zip(told["sample_id"], told["reason"], strict=True))
+        left_out.append(_read(store, version, LEFT_OUT, ["sample_id", "group_id", "contested"]).assign(version=number))
     if not rows:
         return Previous([], Past(), _empty(PLACES), {})
-    together = pd.concat(rows, ignore_index=True)
-    groups = together[list(GROUPS)]
+    together, outside = pd.concat(rows, ignore_index=True), pd.concat(left_out, ignore_index=True)
+    contested = outside.dropna(subset="contested").set_index("sample_id")["contested"].to_dict()
     if len(versions) > 1:
-        contested |= _disagreements(store, versions, groups)
-    past = Past(groups.drop_duplicates("sample_id"), pd.concat(pairs).drop_duplicates(), contested)
+        contested |= _disagreements(store, versions, pd.concat([together, outside])[list(GROUPS)])
+    groups = pd.concat([together, outside.assign(version=len(versions))])[list(GROUPS)].drop_duplicates("sample_id")
+    past = Past(groups, pd.concat(pairs).drop_duplicates(), contested)
     shards = {name: size for version in versions for name, size in version.shards.items()}
     places = together[list(PLACES)].drop_duplicates(["sample_id", "mask_id"])
     return Previous([version.digest for version in versions], past, places, shards)

@@ -30,7 +30,8 @@ class Selection:
             same picture.
         bridges: The same of files that belong to two groups of earlier versions, which must not become one, and of
             contested ones.
-        contested: Table (sample_id, reason): pictures of earlier versions that must stay out from now on.
+        left_out: Table (sample_id, group_id, contested) of the pictures of earlier versions that are in quarantine:
+            the group that they had, and why they must stay out for ever, or nothing.
         near_pairs: int64 (M, 2), row numbers of pictures that look the same.
     """
 
@@ -39,7 +40,7 @@ class Selection:
     conflicts: pd.DataFrame
     opposed: NDArray[np.int64]
     bridges: pd.DataFrame
-    contested: pd.DataFrame
+    left_out: pd.DataFrame
     near_pairs: NDArray[np.int64]
 
 
@@ -71,26 +72,27 @@ def select(
     usable[contradicting.ravel()] = False
     contested = {row: past.contested[name] for row, name in kept["sample_id"].items() if name in past.contested}
     usable[list(contested)] = False
-    contested |= _apart(kept, pairs[usable[pairs].all(axis=1)])
-    usable[list(contested)] = False
     astray = _astray(kept, photos[(~new & usable)[photos.index]])
     usable[list(astray)] = False
+    apart = _apart(kept, pairs[usable[pairs].all(axis=1)])
+    usable[list(apart)] = False
     near = pairs[usable[pairs].all(axis=1)]
     joined, joining = _join(kept, new, usable, photos, near)
     usable[list(joining)] = False
-    bridges = contested | astray | joining
+    bridges = contested | astray | apart | joining
     good = np.flatnonzero(usable)
     chosen = kept.assign(
         group_id=kept["group_id"].fillna(pd.Series(joined, dtype="str")),
         phash=[row.tobytes().hex() for row in hashes],
     )
+    chosen = chosen.iloc[good].reset_index(drop=True)
     return Selection(
-        chosen.iloc[good].reset_index(drop=True),
+        chosen,
         copies,
         pd.concat([_same_bytes(both), _disputes(kept, contradicting)], ignore_index=True),
         np.concatenate([_one_of_each_label(both), _sound_first(rows[contradicting], labels[contradicting[:, 0]])]),
         _quarantine(kept.iloc[list(bridges)], bridges.values()),
-        kept.iloc[list(contested)][["sample_id"]].assign(reason=pd.array(list(contested.values()), dtype="str")),
+        _left_out(past, pictures["sample_id"], chosen["sample_id"]),
         np.searchsorted(good, near[usable[near].all(axis=1)]),
     )
 
@@ -111,6 +113,13 @@ def _once(pictures: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFr
     photos = where[~mixed.to_numpy()].dropna()
     copies = ordered[["path"]].assign(kept=ordered["path"].where(first).ffill())[~first & ~mixed]
     return kept, photos, copies, ordered[mixed]
+
+
+def _left_out(past: Past, given: pd.Series, chosen: pd.Series) -> pd.DataFrame:
+    """Pictures of the past that are given and not chosen: the group that they had, and why they are contested."""
+    groups = past.groups
+    gone = groups.loc[groups["sample_id"].isin(given) & ~groups["sample_id"].isin(chosen), ["sample_id", "group_id"]]
+    return gone.assign(contested=gone["sample_id"].map(past.contested)).astype("str")
 
 
 def _same_bytes(both: pd.DataFrame) -> pd.DataFrame:
@@ -174,6 +183,8 @@ def _apart(kept: pd.DataFrame, pairs: NDArray[np.int64]) -> dict[int, str]:
 def _astray(kept: pd.DataFrame, photos: pd.DataFrame) -> dict[int, str]:
     """Pictures of the past that turn out to be of a photo most of which stands in another group; and why they stay out.
 
+    Where versions disagree on a photo, the one named first is right.
+
     A copy of the picture came in with that photo, or the source says something else of photos than it did.
 
     Args:
@@ -182,8 +193,11 @@ def _astray(kept: pd.DataFrame, photos: pd.DataFrame) -> dict[int, str]:
     """
     if photos.empty:
         return {}
-    told = photos.assign(group=kept["group_id"].to_numpy()[photos.index])
-    groups = told[["name", "group"]].value_counts().reset_index().sort_values(["count", "group"])
+    told = photos.assign(
+        group=kept["group_id"].to_numpy()[photos.index], version=kept["version"].to_numpy()[photos.index]
+    )
+    groups = told[["name", "group", "version"]].value_counts().reset_index()
+    groups = groups.sort_values(["version", "count", "group"], ascending=[False, True, True])
     home = groups.drop_duplicates("name", keep="last").set_index("name")["group"]
     others = told.assign(home=told["name"].map(home)).query("group != home")
     return {row: between(list({*own["group"], *own["home"]})) for row, own in others.groupby(level=0)}
