@@ -145,5 +145,6 @@ def keep_dossier(verdict: dict, folder: str | Path, job: str, config: GateConfig
         "gate.reasons": (" ".join(failed) or "every limit holds")[: tracking.LONGEST],
         tracking.AGAINST: verdict["champion"]["verdict"],
         tracking.AGAINST_VERSION: verdict["champion"]["version"],
+        tracking.NOTE: verdict_markdown(verdict)[: tracking.LONGEST],
     }
     tracking.log_dossier(config.experiment, job, config.candidate, Path(folder), headline(folder), tags)

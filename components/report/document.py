@@ -1,6 +1,8 @@
 """The report: the outcome first, then each candidate's dossier, then the data it all rests on."""
 
+import datetime
 import json
+import math
 import re
 from collections.abc import Mapping
 from itertools import chain
@@ -8,7 +10,7 @@ from pathlib import Path
 
 from components.report.findings import Candidate, Findings, outcome, summarise
 from components.shared.dossier import DRIFT, EVALUATION, EXPLANATION, PROMOTION, TRAINING
-from components.shared.measurements import footnote, shown_row
+from components.shared.measurements import Measurement, footnote, shown_row
 from components.shared.page import Badge, Page, main_of
 
 COLUMNS = (
@@ -17,6 +19,7 @@ COLUMNS = (
     ("test AUROC", "auroc", "test"),
     ("robustness accuracy", "accuracy", "robustness"),
 )
+DEPLOYED = "As they would be deployed, each at its own threshold, on tiles of test photos that no network learnt from:"
 SECTIONS = {
     PROMOTION: "Should {} be promoted?",
     TRAINING: "Training of {}",
@@ -62,6 +65,9 @@ def _outcome(page: Page, findings: Findings) -> None:
     caption = "Candidates after fine-tuning; brackets are 95 % intervals"
     page.table(["candidate", *(title for title, _, _ in COLUMNS), "gate"], rows, caption)
     page.text(footnote(chain.from_iterable(measured)))
+    words = [sentence for candidate in findings.candidates if (sentence := _in_words(candidate))]
+    if words:
+        page.text(f"{DEPLOYED}\n\n" + "\n".join(f"- {sentence}" for sentence in words))
     reasons = [
         f"- **{candidate.name}**: {row['why']}"
         for candidate in findings.candidates
@@ -70,6 +76,24 @@ def _outcome(page: Page, findings: Findings) -> None:
     ]
     if reasons:
         page.text("Why the gate refused:\n\n" + "\n".join(reasons))
+
+
+def _in_words(candidate: Candidate) -> str:
+    """What its errors mean to those who act on its answers; empty where they were not measured."""
+    measured = (candidate.measured(f"{name}_at_threshold", "test") for name in ("recall", "specificity"))
+    rows = [row for row in measured if row and math.isfinite(row.value)]
+    if len(rows) < 2:
+        return ""
+    missed, alarms = map(_shortfall, rows)
+    return f"**{candidate.name}** misses {missed} of the cracked tiles and calls {alarms} of the sound ones cracked."
+
+
+def _shortfall(row: Measurement) -> str:
+    """What a share lacks to the whole, in percent, with its interval."""
+    text = f"{100 - 100 * row.value:.1f} %"
+    if row.low is None or row.high is None:
+        return text
+    return f"{text} [{100 - 100 * row.high:.1f}, {100 - 100 * row.low:.1f}]"
 
 
 def _candidate(page: Page, candidate: Candidate, won: bool) -> None:
@@ -84,6 +108,7 @@ def _facts(page: Page, findings: Findings) -> None:
     run = findings.run
     facts = {
         "Job": run.job,
+        "Written": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
         "Data": run.data_uri,
         "Data set version": run.dataset_digest,
         "Images": f"{run.images:,}",
