@@ -14,6 +14,7 @@ from components.collect.pictures import Pictures
 from components.shared import tracking
 from components.shared.checkpoint import load_network
 from components.shared.config import Precision
+from components.shared.dossier import PROFILE
 from components.shared.image_features import FEATURES, describe_image
 from components.shared.model import Network
 from components.shared.profile import make_profile, read_profile, write_profile
@@ -42,21 +43,21 @@ def collect_images(uri: str, config: CollectConfig, observed: str, reference: st
     if version is None:
         raise InputError(f"{name} has no champion to hold the images against; run crack-training, then promote it")
     pictures = Pictures(uri, config.sample)
-    fetched = tracking.download_version(name, version)
-    profile = fetched / "reference_profile.parquet"
-    if not profile.exists():
-        raise InputError(
-            f"{name} version {version} has no drift profile of its training sample; run crack-training again and "
-            "promote the version that it registers"
-        )
-    digest = file_digest(fetched / "model" / "model.safetensors")
-    if read_profile(profile).model != digest:
-        raise InputError(
-            f"the drift profile of {name} version {version} is another network's; the version was put together by "
-            "hand: run crack-training again and promote the version that it registers"
-        )
-    shutil.copyfile(profile, reference)
-    _profile(pictures, load_network(fetched / "model", pick_device()), digest, config, observed)
+    with tracking.version_files(name, version) as fetched:
+        profile = fetched / PROFILE
+        if not profile.exists():
+            raise InputError(
+                f"{name} version {version} has no drift profile of its training sample; run crack-training again and "
+                "promote the version that it registers"
+            )
+        digest = file_digest(fetched / "model" / "model.safetensors")
+        if read_profile(profile).model != digest:
+            raise InputError(
+                f"the drift profile of {name} version {version} is another network's; the version was put together by "
+                "hand: run crack-training again and promote the version that it registers"
+            )
+        shutil.copyfile(profile, reference)
+        _profile(pictures, load_network(fetched / "model", pick_device()), digest, config, observed)
     return version, pictures.uri
 
 

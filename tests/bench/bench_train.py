@@ -80,7 +80,7 @@ class Contest:
         config = TrainConfig(
             architecture=architecture, weights="none", steps=10**6, batch_size=batch, input_size=size, augment=AUGMENT
         )  # fmt: skip
-        info = describe(architecture, "none", size, 0.0, 0.0, "full", 1)
+        info = describe(architecture, "none", size, 1)
         task = Task(info, rows, rows, folder / "version", config, seed=1)
         fabric = Fabric(accelerator=device, devices=1, precision="bf16-mixed" if self.bf16 else "32-true")
         fabric.launch()

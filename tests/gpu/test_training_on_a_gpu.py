@@ -6,7 +6,7 @@ import torch
 from components.shared.checkpoint import WEIGHTS, load_network
 from components.shared.manifest import read_splits, rows_of
 from components.shared.model import describe
-from components.shared.shards import fetch
+from components.shared.versions import fetch
 from components.train.config import TrainConfig
 from components.train.recipe import has_compiler
 from components.train.task import Task
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch s
 @pytest.fixture
 def make_task(store, s3, tmp_path):
     manifest, _, splits_path = commit_tiny_version(store, tmp_path)
-    splits, folder = read_splits(splits_path), fetch(store, manifest.digest, tmp_path / "cache")
+    splits, folder = read_splits(splits_path), fetch(store, manifest, tmp_path / "cache")
 
     def make(**changes):
         settings = {
@@ -31,7 +31,7 @@ def make_task(store, s3, tmp_path):
             "devices": 1,
         }
         config = TrainConfig(**{**settings, "learning_rate": 3e-3, "store": s3, "require_gpu": True, **changes})
-        info = describe(config.architecture, "none", config.input_size, 0.0, 0.0, config.tuning, 1)
+        info = describe(config.architecture, "none", config.input_size, 1, tuning=config.tuning)
         return Task(info, rows_of(manifest, splits, "train"), rows_of(manifest, splits, "val"), folder, config, 1)
 
     return make

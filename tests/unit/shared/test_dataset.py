@@ -9,8 +9,8 @@ import torch
 
 from components.shared.config import AugmentConfig
 from components.shared.dataset import TileDataset, TrainingBatches, loader
-from components.shared.shards import fetch
 from components.shared.transforms import build_augmentation, resize
+from components.shared.versions import fetch
 from tests.unit.tiny_version import commit_tiny_version
 
 LABELS = np.array([0] * 7 + [1] * 3)
@@ -57,7 +57,7 @@ def test_balanced_batches_hold_both_classes_equally_often():
 @pytest.fixture
 def version(store, tmp_path):
     manifest, _, _ = commit_tiny_version(store, tmp_path)
-    return manifest, fetch(store, manifest.digest, tmp_path / "cache")
+    return manifest, fetch(store, manifest, tmp_path / "cache")
 
 
 def test_batches_do_not_depend_on_the_number_of_workers(version):
@@ -168,7 +168,7 @@ def test_resize_averages_when_it_shrinks():
 
 def test_a_process_that_leaves_its_batches_half_read_ends_all_the_same(store, tmp_path):
     manifest, *_ = commit_tiny_version(store, tmp_path)
-    folder = fetch(store, manifest.digest, tmp_path / "cache")
+    folder = fetch(store, manifest, tmp_path / "cache")
     manifest.table.to_pickle(tmp_path / "rows")
     script = (
         "import pandas as pd; from pathlib import Path; from components.shared.dataset import TileDataset, loader\n"

@@ -17,9 +17,7 @@ def mlflow_store(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mlflow")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        tracking.client.cache_clear()
         yield folder
-    tracking.client.cache_clear()
 
 
 class Step:
