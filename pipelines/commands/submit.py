@@ -73,9 +73,9 @@ def submit(
         given = _pairs(parameter or [])
         config = load_run_config(chosen_file(environment, params), override or [])
         _check_images(allow_tags)
+        from components.shared.kfp_api import KfpApi
+        from components.shared.kfp_endpoint import Endpoint
         from pipelines.following import Follower
-        from pipelines.kfp_api import KfpApi
-        from pipelines.kfp_endpoint import Endpoint
         from pipelines.submit import submit as submit_run
 
         api, console = KfpApi(Endpoint.from_environment()), Console()
@@ -108,8 +108,8 @@ def schedule(
     Calling it again changes nothing; after a change it replaces, and at no time is nothing scheduled.
     """
     with reporting_errors(debug, crash=2):
-        from pipelines.kfp_api import KfpApi
-        from pipelines.kfp_endpoint import Endpoint
+        from components.shared.kfp_api import KfpApi
+        from components.shared.kfp_endpoint import Endpoint
         from pipelines.run_config import load_run_config
         from pipelines.schedule import place_all, switch_all
 

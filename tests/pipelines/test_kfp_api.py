@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from components.shared.kfp_api import KfpApi
+from components.shared.kfp_endpoint import Endpoint
 from components.shared.runtime import InputError
-from pipelines.kfp_api import KfpApi
-from pipelines.kfp_endpoint import Endpoint
 from tests.pipelines.kfp_server import KfpServer, serving
 
 PIPELINE = "pipelineInfo: {name: p}\nroot: {inputDefinitions: {parameters: {seed: {parameterType: NUMBER_INTEGER}}}}\n"
