@@ -72,8 +72,9 @@ lock: $(READY) ## Write images/*.lock anew (UPGRADE=1 takes newer versions)
 	$(LOCK) --extra gpu --constraint images/dev.lock --output-file images/gpu.lock
 
 ### On a cluster
-compile: $(READY) ## Compile the pipeline for a cluster into build/ (PARAMS=file; ALLOW_TAGS=1 before images were pushed)
-	$(BIN)/crack-pipeline compile --params '$(PARAMS)' --output build/crack-training.yaml $(if $(ALLOW_TAGS),--allow-tags)
+compile: $(READY) ## Compile the pipeline for a cluster into build/ (ENV=prod, or PARAMS=file; ALLOW_TAGS=1 before images were pushed)
+	$(BIN)/crack-pipeline compile $(if $(ENV),'$(ENV)',--params '$(PARAMS)') --output build/crack-training.yaml \
+	  $(if $(ALLOW_TAGS),--allow-tags)
 
 # make ends with 2 whatever the command ends with; it prints the command's own: 1 failed or refused, 2 not submitted, 3 unseen
 PARAMETERS = $(foreach parameter,$(P),--parameter '$(parameter)')

@@ -1,24 +1,20 @@
 """Classify image files with a registered model: a table of answers, and a page to look through."""
 
 import base64
-import contextlib
 import csv
 import glob
-import json
-import os
-import subprocess
-import sys
-import tempfile
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from components.shared.image import ImageError, decode, thumbnail
+from components.shared import tracking
+from components.shared.image import SUFFIXES, ImageError, decode, thumbnail
+from components.shared.model_process import ModelLoadError, ModelProcess
 from components.shared.runtime import InputError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 THUMBNAILS, THUMBNAIL = 300, 112  # on the page; pixels
 
 
@@ -63,6 +59,25 @@ def find_images(paths: list[str]) -> list[Path]:
     return list(found)
 
 
+def version_meant(model_uri: str) -> str:
+    """Return the URI of the version that bears an alias now, since the alias may move; any other URI as it is.
+
+    Raises:
+        InputError: No version bears the alias.
+    """
+    match = re.fullmatch("models:/([^/@]+)@([^/@]+)", model_uri)
+    if not match:
+        return model_uri
+    name, alias = match.groups()
+    version = tracking.version_by_alias(name, alias)
+    if version is None:
+        raise InputError(
+            f"no version of {name} is {alias}; `crack-pipeline status` shows the versions, `promote` makes one "
+            f"champion, and --model asks any of them, such as models:/{name}/1"
+        )
+    return f"models:/{name}/{version}"
+
+
 def classify(model_uri: str, files: list[Path], batch_size: int, progress: Callable[[int], None]) -> Iterator[Answer]:
     """Yield an answer for each file, in order, a batch at a time; a file that is no image gets a row with an error.
 
@@ -70,22 +85,23 @@ def classify(model_uri: str, files: list[Path], batch_size: int, progress: Calla
         model_uri: As MLflow writes it, such as `models:/crack-classifier@champion`.
         files: Image files.
         batch_size: Images sent to the model at once.
-        progress: Told how many files are done.
+        progress: Told how many more files are done.
 
     Raises:
         InputError: The model cannot be loaded.
-        RuntimeError: Its process was killed.
+        RuntimeError: Its process ended; where memory ran out, a smaller `batch_size` needs less.
     """
-    with _Model(model_uri) as model:
-        remaining = iter(files)
-        done = 0
-        while batch := list(islice(remaining, batch_size)):
-            read = [_read(file) for file in batch]
-            found = iter(model.ask([data for data in read if isinstance(data, str)]))
-            for file, data in zip(batch, read, strict=True):
-                yield Answer(str(file), **next(found)) if isinstance(data, str) else data
-            done += len(batch)
-            progress(done)
+    remaining = iter(files)
+    try:
+        with ModelProcess(model_uri) as model:
+            while batch := list(islice(remaining, batch_size)):
+                read = [_read(file) for file in batch]
+                found = iter(model.ask([data for data in read if isinstance(data, str)]))
+                for file, data in zip(batch, read, strict=True):
+                    yield Answer(str(file), **next(found)) if isinstance(data, str) else data
+                progress(len(batch))
+    except ModelLoadError as error:
+        raise InputError(f"{error}; `crack-pipeline status` shows versions and aliases") from error
 
 
 def _read(file: Path) -> str | Answer:
@@ -97,75 +113,24 @@ def _read(file: Path) -> str | Answer:
     return base64.b64encode(data).decode()
 
 
-class _Model:
-    """The process that answers; see answering.py."""
-
-    def __init__(self, model_uri: str):
-        self.uri = model_uri
-
-    def __enter__(self) -> "_Model":
-        self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
-        script = Path(__file__).with_name("answering.py")
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", str(script), self.uri],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True, encoding="utf-8",
-        )  # fmt: skip
-        try:
-            self._receive()
-        except (InputError, RuntimeError):
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):
-            self._process.communicate(timeout=10)
-        self._process.kill()
-        self._log.close()
-
-    def ask(self, images: list[str]) -> list[dict[str, Any]]:
-        """Return the model's answers to images, base64; none is asked for none."""
-        if not images:
-            return []
-        assert self._process.stdin
-        with contextlib.suppress(BrokenPipeError):  # it has ended; what follows says so
-            self._process.stdin.write(json.dumps(images) + "\n")
-            self._process.stdin.flush()
-        return self._receive()
-
-    def _receive(self) -> Any:
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        if line:
-            return json.loads(line)
-        if self._process.wait() < 0:
-            raise RuntimeError(
-                f"the process of {self.uri} was ended by signal {-self._process.returncode}; where memory ran out, a "
-                "smaller --batch-size needs less"
-            )
-        self._log.seek(0)
-        words = self._log.read().strip().splitlines() or ["it ended without a word"]
-        raise InputError(
-            f"{self.uri} cannot be loaded and asked: {words[-1]}. `crack-pipeline status` shows versions and aliases"
-        )
-
-
 def write_results(answers: Iterator[Answer], path: Path) -> list[Answer]:
-    """Write answers as CSV while they come; the file appears whole at the end, or not at all."""
+    """Write answers as CSV while they come; return them."""
     kept = []
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with unfinished.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [field.name for field in fields(Answer)])
-            writer.writeheader()
-            for answer in answers:
-                writer.writerow(asdict(answer))
-                kept.append(answer)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Answer)])
+        writer.writeheader()
+        for answer in answers:
+            writer.writerow(asdict(answer))
+            kept.append(answer)
     return kept
+
+
+def summary(answers: list[Answer], model_uri: str) -> str:
+    """Say in one sentence what came out."""
+    cracks, failed = sum(answer.label == "crack" for answer in answers), sum(bool(answer.error) for answer in answers)
+    bound = next((f" (P(crack) at least {a.threshold:.3g})" for a in answers if a.threshold is not None), "")
+    found = f"{cracks:,} with a crack{bound}, {failed:,} without an answer"
+    return f"{len(answers):,} files answered by {model_uri}: {found}"
 
 
 def write_page(answers: list[Answer], model_uri: str, path: Path) -> None:
@@ -173,28 +138,26 @@ def write_page(answers: list[Answer], model_uri: str, path: Path) -> None:
     from components.shared.page import Page
 
     page = Page("Crack or no crack")
-    cracks = [answer for answer in answers if answer.label == "crack"]
     failed = [answer for answer in answers if answer.error]
-    page.text(
-        f"{len(answers)} files, answered by `{model_uri}`: {len(cracks)} cracks, {len(failed)} without an answer."
-    )
+    page.text(f"{summary(answers, f'`{model_uri}`')}.")
     if failed:
         page.heading("Without an answer")
         page.table(["file", "why"], [[answer.path, answer.error] for answer in failed])
-    shown = sorted((a for a in answers if a.p_crack is not None), key=lambda a: -(a.p_crack or 0))[:THUMBNAILS]
-    page.heading("Answers, the surest cracks first")
-    if len(shown) < len(answers) - len(failed):
-        page.text(f"The first {THUMBNAILS}; the table of results holds all.")
-    rows = [[_picture(Path(a.path)), a.path, f"{a.p_crack:.3f}", a.label.replace("_", " ")] for a in shown]
-    page.table(["image", "file", "P(crack)", "answer"], rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    answered = sorted((a for a in answers if a.p_crack is not None), key=lambda a: -(a.p_crack or 0))
+    if answered:
+        page.heading("Answers, the surest cracks first")
+        if len(answered) > THUMBNAILS:
+            page.text(f"The first {THUMBNAILS}; the table of results holds all.")
+        rows = [[_picture(a), a.path, f"{a.p_crack:.3f}", a.label.replace("_", " ")] for a in answered[:THUMBNAILS]]
+        page.table(["image", "file", "P(crack)", "answer"], rows)
     page.write(path)
 
 
-def _picture(file: Path) -> Any:
+def _picture(answer: Answer) -> Any:
     from components.shared.page import Picture
 
     try:
-        return Picture(thumbnail(decode(file.read_bytes()), THUMBNAIL))
+        small = thumbnail(decode(Path(answer.path).read_bytes()), THUMBNAIL)
+        return Picture(small, f"{answer.path}, answered {answer.label.replace('_', ' ')}")
     except (OSError, ImageError):  # it was there when it was answered
         return "gone"

@@ -8,11 +8,13 @@ from pipelines.commands import cluster, data, doctor, drift, gc, local, predict,
 PANELS = {
     "On this machine": (local, data, weights),
     "Models": (predict, drift, registry, gc),
-    "On a cluster": (cluster, submit, doctor),
+    "On a cluster": (doctor, submit, cluster),
 }
 
 app = typer.Typer(
-    help="Concrete-crack classification on Kubeflow Pipelines.",
+    help="Concrete-crack classification on Kubeflow Pipelines.\n\n"
+    "Exit status: 0 done; 1 something broke down; 2 an input was wrong; 130 interrupted. A command that means "
+    "more by it says so in its own help.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -5,7 +5,6 @@ machine or account cannot look.
 """
 
 import os
-import re
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -130,24 +129,14 @@ def check_store(uri: str) -> str:
 
 def check_registry(model: str) -> str:
     """See that MLflow answers, and tell the registered model's aliases."""
-    address = os.environ.get("MLFLOW_TRACKING_URI")
-    if not address:
-        raise InputError("MLFLOW_TRACKING_URI is not set here; set it and its credentials as the Secret has them")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # its default tries for minutes
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    from mlflow.exceptions import MlflowException
-    from mlflow.tracking import MlflowClient
+    from components.shared import tracking
+    from pipelines.registry_access import require_answer
 
-    try:
-        aliases = MlflowClient().get_registered_model(model).aliases
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return f'reached; no model "{model}" yet, the first run that passes the gates registers it'
-        place = re.sub("//[^/@]*@", "//", address)  # without a password
-        raise InputError(
-            f"MLflow at MLFLOW_TRACKING_URI {place} does not do ({str(error).splitlines()[0][:200]}); check the "
-            "address, MLFLOW_TRACKING_USERNAME and _PASSWORD, and the server's allowed hosts"
-        ) from error
+    require_answer(tracking.client())
+    found = tracking.client().search_registered_models(f"name = '{model}'")
+    if not found:
+        return f'reached; no model "{model}" yet, the first run that passes the gates registers it'
+    aliases = found[0].aliases
     named = ", ".join(f"{alias} is version {version}" for alias, version in sorted(aliases.items()))
     return f'reached; "{model}": {named or "no alias yet"}'
 

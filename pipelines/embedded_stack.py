@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from components.shared.runtime import InputError
-from components.shared.storage import OUTSIDE
+from components.shared.s3_client import OUTSIDE
 
 BUCKET = "crack"
 MLFLOW_ARTIFACTS = f"s3://{BUCKET}/mlflow"

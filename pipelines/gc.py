@@ -9,18 +9,16 @@ reuse only; a registered version carries its model itself.
 
 import datetime
 import json
-import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from mlflow.tracking import MlflowClient
 from rich.table import Table
 
-from components.shared.shards import COMMIT
 from components.shared.storage import MissingObjectError, Store, StoredObject
-from components.shared.tracking import DATASET
+from components.shared.tracking import DATASET, every
+from components.shared.versions import COMMIT, read_version
 
 LATEST = "latest.json"  # of a source, as components/ingest/history.py writes it
 VISIBLE = (f"/{COMMIT}", f"/{LATEST}")  # without these there is no version, and no history
@@ -35,14 +33,14 @@ class Leftover:
         name: Its digest or key.
         keys: Its objects, in the order in which they are deleted: what makes it visible comes first.
         size: Bytes.
-        age: Days since anything in it changed.
+        changed: When anything in it last changed.
     """
 
     kind: str
     name: str
     keys: tuple[str, ...]
     size: int
-    age: float
+    changed: datetime.datetime
 
 
 @dataclass(frozen=True)
@@ -50,31 +48,35 @@ class About:
     """What a version says of itself: the shards it consists of, what it grew from, and whether it was ever split."""
 
     shards: frozenset[str]
-    previous: str | None
+    grew_from: tuple[str, ...]
     is_split: bool
 
 
-def find_leftovers(store: Store, client: MlflowClient, days: float) -> list[Leftover]:
+def find_leftovers(
+    store: Store, client: MlflowClient, days: float, now: datetime.datetime | None = None
+) -> list[Leftover]:
     """Return what may go, the largest first.
 
     Args:
         store: Storage root.
         client: Of the MLflow server that keeps runs and versions.
         days: Nothing younger goes, and nothing that a run of this time was made of.
+        now: The time to count back from; None: this moment.
     """
+    since = (now or datetime.datetime.now(datetime.UTC)) - datetime.timedelta(days=days)
     versions, sources = _folders(store.objects("datasets/")), _folders(store.objects("sources/"))
     shards = {one.key.removeprefix("shards/"): [one] for one in store.objects("shards/")}
     about = {name: _about(store, name, objects) for name, objects in versions.items()}
     latest = {name: _latest(store, name) for name in sources}
-    asked_for = _versions_of_models_and_runs(client, days) & set(versions)
+    asked_for = _versions_of_models_and_runs(client, since) & set(versions)
     useful = frozenset[str]().union(*(about[name].shards for name in asked_for))
     alive = [name for name, version in latest.items() if version in about and useful & about[version].shards]
-    forgotten = _unneeded("source history", sources, alive, days)
+    forgotten = _unneeded("source history", sources, alive, since)
     remembered = {latest[name] for name in set(sources) - {one.name for one in forgotten}}
-    old = _unneeded("data set version", versions, _with_origins(asked_for | remembered, about), days)
+    old = _unneeded("data set version", versions, _with_origins(asked_for | remembered, about), since)
     used = frozenset[str]().union(*(about[name].shards for name in set(versions) - {one.name for one in old}))
-    results = _unneeded("results", _folders(store.objects("runs/")), (), days)
-    return sorted([*forgotten, *old, *_unneeded("shard", shards, used, days), *results], key=lambda one: -one.size)
+    results = _unneeded("results", _folders(store.objects("runs/")), (), since)
+    return sorted([*forgotten, *old, *_unneeded("shard", shards, used, since), *results], key=lambda one: -one.size)
 
 
 def delete(store: Store, leftovers: Iterable[Leftover]) -> None:
@@ -88,39 +90,29 @@ def delete(store: Store, leftovers: Iterable[Leftover]) -> None:
 
 def leftovers_table(leftovers: list[Leftover], days: float) -> Table:
     """Show what may go, with sizes."""
+    now = datetime.datetime.now(datetime.UTC)
     total = sum(leftover.size for leftover in leftovers)
     table = Table(title=f"Not needed for {days:g} days: {_readable(total)} in {len(leftovers)}", title_justify="left")
     for title, side in (("kind", "left"), ("name", "left"), ("objects", "right"), ("size", "right"), ("days", "right")):
         table.add_column(title, justify=side)  # type: ignore[arg-type]
     for one in leftovers:
-        table.add_row(one.kind, one.name[:20], str(len(one.keys)), _readable(one.size), f"{one.age:.0f}")
+        table.add_row(one.kind, one.name[:20], str(len(one.keys)), _readable(one.size), str((now - one.changed).days))
     return table
 
 
-def _versions_of_models_and_runs(client: MlflowClient, days: float) -> set[str]:
+def _versions_of_models_and_runs(client: MlflowClient, since: datetime.datetime) -> set[str]:
     """Digests of the versions that registered models or recent runs were made of."""
     needed = {
         version.tags[DATASET]
-        for model in _all(client.search_registered_models)
-        for version in _all(client.search_model_versions, f"name = '{model.name}'")
+        for model in every(client.search_registered_models)
+        for version in every(client.search_model_versions, f"name = '{model.name}'")
         if DATASET in version.tags
     }
-    since = int((time.time() - days * 86400) * 1000)
-    experiments = [experiment.experiment_id for experiment in _all(client.search_experiments)]
-    for run in _all(client.search_runs, experiments, f"attributes.start_time >= {since}"):
+    experiments = [experiment.experiment_id for experiment in every(client.search_experiments)]
+    for run in every(client.search_runs, experiments, f"attributes.start_time >= {since.timestamp() * 1000:.0f}"):
         if DATASET in run.data.tags:
             needed.add(run.data.tags[DATASET])
     return needed
-
-
-def _all(search: Callable[..., Any], *arguments: Any) -> Iterable:
-    token = None
-    while True:
-        page = search(*arguments, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
 
 
 def _folders(objects: Iterable[StoredObject]) -> dict[str, list[StoredObject]]:
@@ -135,11 +127,10 @@ def _folders(objects: Iterable[StoredObject]) -> dict[str, list[StoredObject]]:
 
 def _about(store: Store, version: str, objects: list[StoredObject]) -> About:
     is_split = any(one.key.startswith(f"datasets/{version}/splits/") for one in objects)
-    try:
-        told = json.loads(store.get_bytes(f"datasets/{version}/{COMMIT}"))
-    except MissingObjectError:  # half-written, or half-deleted
-        return About(frozenset(), None, is_split)
-    return About(frozenset(told["shards"]), told.get("previous"), is_split)
+    told = read_version(store, version)
+    if told is None:  # half-written, or half-deleted
+        return About(frozenset(), (), is_split)
+    return About(frozenset(told.shards), tuple(told.grew_from), is_split)
 
 
 def _latest(store: Store, source: str) -> str | None:
@@ -151,28 +142,27 @@ def _latest(store: Store, source: str) -> str | None:
 
 
 def _with_origins(wanted: Iterable[str | None], about: dict[str, About]) -> set[str]:
-    """Those versions, and what those not split yet grew from, up to the one whose splits they go on from."""
-    kept: set[str] = set()
-    for version in wanted:
-        while version in about and version not in kept:
+    """Those versions, and what those not split yet grew from, up to the ones whose splits they go on from."""
+    kept, pending = set[str](), list(wanted)
+    while pending:
+        version = pending.pop()
+        if version in about and version not in kept:
             kept.add(version)
-            version = None if about[version].is_split else about[version].previous
+            pending += () if about[version].is_split else about[version].grew_from
     return kept
 
 
-def _unneeded(kind: str, folders: dict[str, list[StoredObject]], kept: Collection[str], days: float) -> list[Leftover]:
-    """Those folders that are not kept and older than that."""
-    now, found = datetime.datetime.now(datetime.UTC), []
+def _unneeded(
+    kind: str, folders: dict[str, list[StoredObject]], kept: Collection[str], since: datetime.datetime
+) -> list[Leftover]:
+    """Those folders that are not kept, and in which nothing changed since then."""
+    found = []
     for name, objects in folders.items():
-        age = _age(objects, now)
-        if name not in kept and age > days:
+        changed = max(one.changed for one in objects)
+        if name not in kept and changed < since:
             keys = sorted((one.key for one in objects), key=lambda key: (not key.endswith(VISIBLE), key))
-            found.append(Leftover(kind, name, tuple(keys), sum(one.size for one in objects), age))
+            found.append(Leftover(kind, name, tuple(keys), sum(one.size for one in objects), changed))
     return found
-
-
-def _age(objects: list[StoredObject], now: datetime.datetime) -> float:
-    return (now - max(one.changed for one in objects)).total_seconds() / 86400
 
 
 def _readable(size: float) -> str:

@@ -7,25 +7,22 @@ who act at once thus both stand in the history, in one order for all, and an act
 finished by the next command.
 """
 
-import contextlib
 import json
-import os
 import secrets
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
+from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from components.shared import tracking
 from components.shared.runtime import InputError
-from components.shared.tracking import CHAMPION, CHECKED, VERDICT, put
-from pipelines.embedded_stack import embedded_stack, tracking_uri
+from components.shared.tracking import CHAMPION, CHECKED, VERDICT, every, put
 
 ENTRY, SETTLED = "crack.promotion.", "crack.settled"
-QUIET = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+SHOWN = "## Promotions\n\n| when | what | from | to | by | why |\n|---|---|---|---|---|---|\n"
 LONGEST = {"by": 200, "why": 2000}  # characters; MLflow's tags hold 5000 bytes
 
 
@@ -144,8 +141,22 @@ class Registry:
                 return worked
             key, entry = entries[-1]
             put(self.client.set_registered_model_alias, self.name, CHAMPION, entry.target)
+            self._show([entry for _, entry in entries])
             put(self.client.set_registered_model_tag, self.name, SETTLED, key)
             worked = True
+
+    def _show(self, history: list[Entry]) -> None:
+        """Let the model's page in MLflow tell the newest acts, below what people wrote there."""
+        written = self.client.get_registered_model(self.name).description or ""
+        shown = f"{written.partition(SHOWN)[0].rstrip()}\n\n{SHOWN}"
+        for entry in reversed(history):
+            what = f"{entry.action}, forced" if entry.forced else entry.action
+            cells = (entry.at, what, entry.source or "none", entry.target, entry.by, entry.why)
+            row = f"| {' | '.join(' '.join(cell.split()).replace('|', '&#124;') for cell in cells)} |\n"
+            if len(shown) + len(row) > tracking.LONGEST:
+                break
+            shown += row
+        self.client.update_registered_model(self.name, shown.lstrip())
 
     def history(self) -> list[Entry]:
         """Every act, oldest first."""
@@ -158,14 +169,17 @@ class Registry:
 
     def versions(self) -> list[ModelVersion]:
         """Every version, newest first."""
-        found: list[ModelVersion] = []
-        token = None
-        while True:
-            page = self.client.search_model_versions(f"name = '{self.name}'", page_token=token)
-            found += page
-            token = page.token
-            if not token:
-                return sorted(found, key=lambda version: -int(version.version))
+        found = every(self.client.search_model_versions, f"name = '{self.name}'")
+        return sorted(found, key=lambda version: -int(version.version))
+
+    def run(self, version: ModelVersion) -> Run | None:
+        """The run that made a version; None where it is gone, or never was."""
+        try:
+            return self.client.get_run(version.run_id) if version.run_id else None
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
 
     def moved_by_hand(self) -> bool:
         """Whether the alias is elsewhere than the settled history says."""
@@ -191,38 +205,6 @@ def verdict_on(version: ModelVersion) -> str:
     """Return "passed", or what stands against a version: the gates' verdict, or what the infra check found wrong."""
     verdict, checked = version.tags.get(VERDICT, "unknown"), version.tags.get(CHECKED, "not checked")
     return verdict if verdict != "passed" or checked == "passed" else f"infra check: {checked}"
-
-
-@contextlib.contextmanager
-def reached(workdir: Path | None, artifacts: bool = False) -> Iterator[MlflowClient]:
-    """Reach a registry: that of a local run's workdir, else that of MLFLOW_TRACKING_URI.
-
-    Args:
-        workdir: Folder of local runs, or None.
-        artifacts: Serve the workdir's S3 storage too, for models and pages.
-
-    Raises:
-        InputError: The workdir holds no runs; or none is given and MLFLOW_TRACKING_URI is not set.
-    """
-    before = dict(os.environ)
-    with contextlib.ExitStack() as stack:
-        if workdir is not None:
-            if not (workdir / "mlflow.db").exists():
-                raise InputError(
-                    f"workdir {workdir} holds no runs; `make run` or `crack-pipeline run-local` makes some"
-                )
-            settings = {"MLFLOW_TRACKING_URI": tracking_uri(workdir)}
-            os.environ.update(stack.enter_context(embedded_stack(workdir)) if artifacts else settings)
-        elif not os.environ.get("MLFLOW_TRACKING_URI"):
-            raise InputError(
-                "no registry is named: give --workdir of a local run, or set MLFLOW_TRACKING_URI to the MLflow server"
-            )
-        os.environ.update(QUIET)
-        try:
-            yield MlflowClient()
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
 
 
 def former_champions(history: list[Entry], champion: str | None) -> list[str]:

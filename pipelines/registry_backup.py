@@ -6,30 +6,27 @@ it; `registry.json` says the rest, with the SHA-256 of every file.
 
 import hashlib
 import json
-import os
 import secrets
 import shutil
 import tarfile
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from mlflow.artifacts import download_artifacts
-from mlflow.entities import Metric, Param, RunTag
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
 
+from components.shared import tracking
 from components.shared.runtime import InputError
 from pipelines.registry import Registry
+from pipelines.whole_file import whole_file
 
 FORMAT = 1
 CONTENTS = "registry.json"
 MODEL = "registered_model"  # folder of a version's files among those of its run
 NOWHERE = "s3://nowhere/deleted"  # files of a version that was deleted before the export
-PER_CALL = 100  # params or tags, the tracking API's limit; it takes more metrics
 
 
 def export_registry(registry: Registry, path: Path, progress: Callable[[str], None]) -> int:
@@ -62,29 +59,23 @@ def export_registry(registry: Registry, path: Path, progress: Callable[[str], No
         "versions": [],
         "sha256": {},
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with tarfile.open(unfinished, "w") as archive:
-            for version in versions:
-                progress(f"version {version.version}")
-                with tempfile.TemporaryDirectory() as scratch:
-                    contents["versions"].append(_fetch(registry.client, version, Path(scratch)))
-                    contents["sha256"] |= _checksums(Path(scratch), f"versions/{version.version}")
-                    archive.add(scratch, f"versions/{version.version}")
+    with whole_file(path) as unfinished, tarfile.open(unfinished, "w") as archive:
+        for version in versions:
+            progress(f"version {version.version}")
             with tempfile.TemporaryDirectory() as scratch:
-                listed = Path(scratch) / CONTENTS
-                listed.write_text(json.dumps(contents, ensure_ascii=False, indent=1), encoding="utf-8")
-                archive.add(listed, CONTENTS)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+                contents["versions"].append(_fetch(registry, version, Path(scratch)))
+                contents["sha256"] |= _checksums(Path(scratch), f"versions/{version.version}")
+                archive.add(scratch, f"versions/{version.version}")
+        with tempfile.TemporaryDirectory() as scratch:
+            listed = Path(scratch) / CONTENTS
+            listed.write_text(json.dumps(contents, ensure_ascii=False, indent=1), encoding="utf-8")
+            archive.add(listed, CONTENTS)
     return len(versions)
 
 
-def _fetch(client: MlflowClient, version: ModelVersion, folder: Path) -> dict[str, Any]:
+def _fetch(registry: Registry, version: ModelVersion, folder: Path) -> dict[str, Any]:
     """Copy a version's files into a folder; return what else there is to say of it."""
-    fetched, run_files = folder / "fetched", folder / "run"
+    client, fetched, run_files = registry.client, folder / "fetched", folder / "run"
     fetched.mkdir()
     run_files.mkdir()
     try:
@@ -102,9 +93,8 @@ def _fetch(client: MlflowClient, version: ModelVersion, folder: Path) -> dict[st
         "tags": version.tags,
         "run": None,
     }
-    try:
-        run = client.get_run(version.run_id or "")
-    except MlflowException:  # the run was deleted
+    run = registry.run(version)
+    if run is None:
         return told
     client.download_artifacts(run.info.run_id, "", str(run_files))
     told["run"] = {
@@ -117,14 +107,13 @@ def _fetch(client: MlflowClient, version: ModelVersion, folder: Path) -> dict[st
     return told
 
 
-def import_registry(client: MlflowClient, path: Path, experiment: str, progress: Callable[[str], None]) -> str:
+def import_registry(path: Path, experiment: str, progress: Callable[[str], None]) -> str:
     """Restore a registered model from a file: numbers of versions, aliases and history are as they were.
 
     Each version gets a new run, with the last value of every metric of the old one. MLflow dates versions itself. The
     model bears another name until it is whole, so that nobody meets, or adds to, half of it.
 
     Args:
-        client: The registry that has no model of that name.
         path: The file.
         experiment: Where the runs of versions go whose own run was lost; the others go where they were.
         progress: Told what is being copied.
@@ -137,7 +126,7 @@ def import_registry(client: MlflowClient, path: Path, experiment: str, progress:
     """
     with tempfile.TemporaryDirectory() as scratch:
         contents = _unpack(path, Path(scratch))
-        name = contents["name"]
+        name, client = contents["name"], tracking.client()
         if client.search_registered_models(f"name = '{name}'"):
             raise InputError(
                 f"the registry has a model {name} already, and none is overwritten; import into another registry, or "
@@ -146,7 +135,7 @@ def import_registry(client: MlflowClient, path: Path, experiment: str, progress:
         unfinished, runs = f"{name}.import-{secrets.token_hex(4)}", []
         client.create_registered_model(unfinished, description=contents["description"])
         try:
-            for run_id in _restore(client, unfinished, contents, Path(scratch), experiment, progress):
+            for run_id in _restore(unfinished, contents, Path(scratch), experiment, progress):
                 runs.append(run_id)
             client.rename_registered_model(unfinished, name)
         except BaseException:
@@ -177,23 +166,19 @@ def _unpack(path: Path, folder: Path) -> dict[str, Any]:
 
 
 def _restore(
-    client: MlflowClient,
-    name: str,
-    contents: dict[str, Any],
-    folder: Path,
-    experiment: str,
-    progress: Callable[[str], None],
+    name: str, contents: dict[str, Any], folder: Path, experiment: str, progress: Callable[[str], None]
 ) -> Iterator[str]:
     """Fill an empty registered model; yield the id of every run made, as soon as there is one."""
+    client = tracking.client()
     kept = {told["version"]: told for told in contents["versions"]}
     for number in map(str, range(1, contents["highest"] + 1)):
         if number in kept:
             progress(f"version {number}")
             told, files = kept[number], folder / "versions" / number
             run = told["run"] or {"experiment": experiment, "name": None, "metrics": {}, "params": {}, "tags": {}}
-            run_id = client.create_run(_experiment(client, run["experiment"]), run_name=run["name"]).info.run_id
+            run_id = client.create_run(tracking.experiment_id(run["experiment"]), run_name=run["name"]).info.run_id
             yield run_id
-            source = _fill_run(client, run_id, run, files)
+            source = _fill_run(run_id, run, files)
             client.create_model_version(
                 name, source, run_id, told["tags"], description=told["description"], await_creation_for=0
             )
@@ -206,28 +191,17 @@ def _restore(
         client.set_registered_model_alias(name, alias, number)
 
 
-def _fill_run(client: MlflowClient, run_id: str, run: dict[str, Any], files: Path) -> str:
+def _fill_run(run_id: str, run: dict[str, Any], files: Path) -> str:
     """Log what a run and its version held; return the place of the version's files."""
-    now = int(time.time() * 1000)
-    logged: dict[str, list[Any]] = {
-        "metrics": [Metric(key, value, now, 0) for key, value in run["metrics"].items()],
-        "tags": [RunTag(key, value) for key, value in run["tags"].items()],
-        "params": [Param(key, value) for key, value in run["params"].items()],
-    }
-    for kind, entries in logged.items():
-        for start in range(0, len(entries), PER_CALL):
-            batch: dict[str, Any] = {kind: entries[start : start + PER_CALL]}
-            client.log_batch(run_id, **batch)
+    client = tracking.client()
+    tracking.log_values(run_id, run["metrics"])
+    tracking.log_params(run_id, run["params"])
+    tracking.set_tags(run_id, run["tags"])
     if any((files / "run").iterdir()):
         client.log_artifacts(run_id, str(files / "run"))
     client.log_artifacts(run_id, str(files / "model"), MODEL)
     client.set_terminated(run_id)
     return f"{client.get_run(run_id).info.artifact_uri}/{MODEL}"
-
-
-def _experiment(client: MlflowClient, name: str) -> str:
-    found = client.get_experiment_by_name(name)
-    return found.experiment_id if found is not None else client.create_experiment(name)
 
 
 def _checksums(folder: Path, prefix: str) -> dict[str, str]:

@@ -199,9 +199,7 @@ def check_networks(config: RunConfig) -> None:
 
     for candidate in config.candidates.values():
         train = candidate.train
-        describe(
-            train.architecture, train.weights, train.input_size, train.dropout, train.stochastic_depth, train.tuning, 0
-        )
+        describe(train.architecture, train.weights, train.input_size, seed=0)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from components.collect.config import CollectConfig
 from components.collect.pictures import Pictures
 from components.shared import tracking
 from components.shared.checkpoint import load_network
+from components.shared.config import Precision
+from components.shared.dossier import PROFILE
 from components.shared.image_features import FEATURES, describe_image
 from components.shared.model import Network
 from components.shared.profile import make_profile, read_profile, write_profile
@@ -43,25 +45,25 @@ def collect_images(uri: str, config: CollectConfig, observed: str, reference: st
     if version is None:
         raise InputError(f"{name} has no champion to hold the images against; run crack-training, then promote it")
     pictures = Pictures(uri, config.sample)
-    fetched = tracking.download_version(name, version)
-    profile = fetched / "reference_profile.parquet"
-    if not profile.exists():
-        raise InputError(
-            f"{name} version {version} has no drift profile of its training sample; run crack-training again and "
-            "promote the version that it registers"
-        )
-    digest, trained = file_digest(fetched / "model" / "model.safetensors"), read_profile(profile)
-    if trained.model != digest:
-        raise InputError(
-            f"the drift profile of {name} version {version} is another network's; the version was put together by "
-            "hand: run crack-training again and promote the version that it registers"
-        )
-    shutil.copyfile(profile, reference)
-    if pictures.names:
-        _profile(pictures, load_network(fetched / "model", pick_device()), digest, config, observed)
-    else:
-        warn(f"there is no image under {pictures.uri}")
-        write_profile(trained.rows(np.arange(0)), observed)
+    with tracking.version_files(name, version) as fetched:
+        profile = fetched / PROFILE
+        if not profile.exists():
+            raise InputError(
+                f"{name} version {version} has no drift profile of its training sample; run crack-training again and "
+                "promote the version that it registers"
+            )
+        digest, trained = file_digest(fetched / "model" / "model.safetensors"), read_profile(profile)
+        if trained.model != digest:
+            raise InputError(
+                f"the drift profile of {name} version {version} is another network's; the version was put together by "
+                "hand: run crack-training again and promote the version that it registers"
+            )
+        shutil.copyfile(profile, reference)
+        if pictures.names:
+            _profile(pictures, load_network(fetched / "model", pick_device()), digest, config, observed)
+        else:
+            warn(f"there is no image under {pictures.uri}")
+            write_profile(trained.rows(np.arange(0)), observed)
     return version, pictures.uri
 
 
@@ -107,7 +109,7 @@ def _batches(images: Iterator, size: int) -> Iterator[list[tuple[str, np.ndarray
         yield batch
 
 
-def _answer(network: Network, images: list[np.ndarray], precision: str) -> tuple[np.ndarray, np.ndarray]:
+def _answer(network: Network, images: list[np.ndarray], precision: Precision) -> tuple[np.ndarray, np.ndarray]:
     device = network.mean.device
     tiles = np.stack([resize(image, network.input_size) for image in images]).transpose(0, 3, 1, 2)
     batch = torch.from_numpy(np.ascontiguousarray(tiles)).to(device)

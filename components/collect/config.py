@@ -4,7 +4,7 @@ import re
 
 from pydantic import Field, field_validator
 
-from components.shared.config import PhotoPattern, StepConfig
+from components.shared.config import PhotoPattern, Precision, StepConfig
 
 
 class CollectConfig(StepConfig):
@@ -23,7 +23,7 @@ class CollectConfig(StepConfig):
     )
     sample: int = Field(default=2000, ge=30, description="largest number of images, drawn at random from all")
     batch_size: int = Field(default=128, ge=1)
-    precision: str = Field(default="auto", pattern="^(auto|bf16|fp32)$")
+    precision: Precision = "auto"
 
     @field_validator("slice_pattern")
     @classmethod

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from components.shared.image import ImageError, decode
+from components.shared.image import SUFFIXES, ImageError, decode
 from components.shared.runtime import InputError, warn
 from components.shared.storage import THREADS, Store
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 
 
 class Pictures:

@@ -18,8 +18,9 @@ from components.shared.measurements import write_measurements
 from components.shared.predictions import Predictions, read_predictions
 from components.shared.profile import Profile, make_profile, write_profile
 from components.shared.runtime import InputError, progress
-from components.shared.shards import ShardReader, fetch
-from components.shared.storage import Store, file_digest
+from components.shared.shards import ShardReader
+from components.shared.storage import file_digest
+from components.shared.versions import fetch_for_step
 
 REFERENCE, CURRENT = "train", "robustness"
 
@@ -50,7 +51,7 @@ def detect_drift(
     manifest, predictions = read_manifest(manifest_path), read_predictions(predictions_path)
     rows_of(manifest, read_splits(splits_path), CURRENT)  # refuses splits of another version
     tables = {name: predictions.clean(name) for name in (REFERENCE, CURRENT)}
-    reader = ShardReader(fetch(Store(config.store), manifest.digest, config.cache, config.cache_size))
+    reader = ShardReader(fetch_for_step(config, manifest))
     describe = partial(_profile, predictions, file_digest(f"{model}/model.safetensors"), manifest, reader)
     whole = describe(REFERENCE, np.arange(len(tables[REFERENCE])))
     write_profile(whole, out["reference_profile"])
@@ -59,7 +60,7 @@ def detect_drift(
     if why:
         write_measurements(undefined(why, len(groups)), out["measurements"])
         for name in ("page", "evidently"):
-            write_skipped(out[name], f"Drift of {config.candidate or 'the candidate'}", why)
+            write_skipped(out[name], f"Drift of {config.candidate}", why)
         return
     kept = even_out(whole.groups, groups, seed, config.sample)
     reference, current = whole.rows(kept[0]), describe(CURRENT, kept[1])

@@ -43,7 +43,7 @@ def write_page(
     path: str | Path, config: DriftConfig, shifts: list[Shift], sides: Sides, slices: list[Slice], errors: list[Bin]
 ) -> None:
     """Write the drift page of a candidate: verdict, table, distributions, error by drift."""
-    page = Page(f"Drift of {config.candidate or 'the candidate'}")
+    page = Page(f"Drift of {config.candidate}")
     page.callout(finding(shifts), not any(shift.drifted for shift in shifts))
     add_comparison(page, config, shifts, sides)
     add_slices(page, slices, config.alpha)

@@ -34,13 +34,14 @@ def evaluate(
     """
     from components.evaluate.config import EvaluateConfig
     from components.evaluate.evaluation import evaluate_predictions
+    from components.shared.manifest import CLASSES
     from components.shared.runtime import step
 
     parsed = EvaluateConfig.model_validate_json(config)
-    with step(f"evaluate {parsed.candidate}".strip(), job, parsed.store):
+    with step(f"evaluate {parsed.candidate}", job, parsed.store):
         outputs = (measurements.path, calibration.path, page.path, summary.path)
         headline = evaluate_predictions(predictions.path, *outputs, parsed)
         for name, value in headline.metrics.items():
             metrics.log_metric(name, value)
-        classification.log_confusion_matrix(["no_crack", "crack"], headline.confusion)
+        classification.log_confusion_matrix(list(CLASSES), headline.confusion)
         classification.log_roc_curve(*headline.roc)

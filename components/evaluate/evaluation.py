@@ -19,6 +19,7 @@ from components.evaluate.pictures import roc_curve
 from components.evaluate.presentation import summary_markdown, write_page
 from components.evaluate.robustness import measure_corruptions
 from components.shared.calibration import Calibration, write_calibration
+from components.shared.manifest import SPLITS
 from components.shared.measurements import Measurement, write_measurements
 from components.shared.metrics import Estimate, confusion_matrix, estimate_metrics
 from components.shared.predictions import Predictions, read_predictions
@@ -104,7 +105,7 @@ def measure(predictions: Predictions, calibration: Calibration, config: Evaluate
 
 def slices(predictions: Predictions) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
     """(split, condition, slice, clean rows) of everything there is: "all", then each source and each surface."""
-    for split in ("train", "val", "test", "robustness"):
+    for split in SPLITS:
         for condition in ("before", "after"):
             table = predictions.clean(split, condition)
             if len(table):

@@ -3,6 +3,8 @@
 import numpy as np
 from matplotlib.figure import Figure
 
+from components.shared.manifest import CLASSES
+from components.shared.measurements import spoken
 from components.shared.metrics import confusion_matrix
 
 Curves = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -83,7 +85,8 @@ def draw_confusions(samples: Curves, threshold: float = 0.5) -> Figure:
     """One confusion matrix per sample, counts and shares of the true class."""
     figure = Figure(figsize=(max(2.6 * len(samples), 4), 3), layout="constrained")
     row = figure.subplots(1, len(samples), squeeze=False)[0]
-    for axes, (name, (labels, p_crack)) in zip(row, samples.items(), strict=True):
+    names = [spoken(name) for name in CLASSES]
+    for axes, (sample, (labels, p_crack)) in zip(row, samples.items(), strict=True):
         counts = confusion_matrix(labels, p_crack, threshold)
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -92,9 +95,9 @@ def draw_confusions(samples: Curves, threshold: float = 0.5) -> Figure:
             text = f"{counts[truth, decision]}\n{share:.1%}"
             color = "white" if share > 0.5 else "black"
             axes.text(decision, truth, text, ha="center", va="center", color=color, fontsize=9)
-        axes.set_xticks([0, 1], ["no crack", "crack"])
-        axes.set_yticks([0, 1], ["no crack", "crack"], rotation=90, va="center")
-        axes.set_title(name, fontsize=10)
+        axes.set_xticks([0, 1], names)
+        axes.set_yticks([0, 1], names, rotation=90, va="center")
+        axes.set_title(sample, fontsize=10)
         axes.set(xlabel="decision", ylabel="truth")
     return figure
 

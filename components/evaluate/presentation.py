@@ -6,7 +6,7 @@ from pathlib import Path
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.pictures import Curves, draw_confusions, draw_corruptions, draw_curves, draw_reliability
 from components.shared.calibration import Calibration
-from components.shared.measurements import Measurement, shown_row, spoken, with_interval
+from components.shared.measurements import Measurement, footnote, shown_row, spoken, with_interval
 from components.shared.metrics import METRICS, classification_report, confusion_matrix
 from components.shared.page import Page
 from components.shared.predictions import VIEWS, Predictions
@@ -31,12 +31,13 @@ def write_page(
     path: str | Path,
 ) -> None:
     """Write the evaluation page: what was decided how, the numbers, the pictures, the slices."""
-    page = Page(f"Evaluation of {config.candidate or 'the candidate'}")
+    page = Page(f"Evaluation of {config.candidate}")
     groups = f"groups (photos), {config.resamples} resamples"
     page.text(DECISIONS.format(groups=groups, **vars(calibration)))
     page.heading("All metrics")
     names = dict.fromkeys((*METRICS, *sorted(row.name for row in rows if row.slice == "all" and row.split == "test")))
     page.table(["metric", *(f"{split}, {condition}" for split, condition in COLUMNS)], _metric_rows(rows, names))
+    page.text(footnote(row for row in rows if "corruption" not in row.slice))
     samples = _samples(predictions)
     page.heading("Errors by class")
     page.figure(draw_confusions(samples), "Confusion matrices at P(crack) ≥ 0.5", "confusion matrices")
@@ -60,9 +61,9 @@ def summary_markdown(rows: list[Measurement], calibration: Calibration) -> str:
     lines = ["| metric | " + " | ".join(f"{split}, {condition}" for split, condition in COLUMNS) + " |"]
     lines.append("|---|" + "---|" * len(COLUMNS))
     lines += ["| " + " | ".join(row) + " |" for row in _metric_rows(rows, HEADLINE)]
-    return "\n".join(lines) + (
-        f"\n\nTemperature {calibration.temperature:.3g}, threshold {calibration.threshold:.3f} ({calibration.rule}).\n"
-    )
+    point = f"Temperature {calibration.temperature:.3g}, threshold {calibration.threshold:.3f} ({calibration.rule})."
+    told = footnote(row for row in rows if row.slice == "all" and row.name in HEADLINE)
+    return "\n\n".join(filter(None, ("\n".join(lines), told, point))) + "\n"
 
 
 def _by_key(rows: list[Measurement]) -> dict[tuple[str, str, str, str], Measurement]:

@@ -2,7 +2,7 @@
 
 from pydantic import Field, model_validator
 
-from components.shared.config import Config, StepConfig
+from components.shared.config import Config, Precision, StepConfig
 
 
 class ShapConfig(Config):
@@ -42,6 +42,4 @@ class ExplainConfig(StepConfig):
     )
     resamples: int = Field(default=2000, ge=100, le=100_000, description="bootstrap resamples of groups")
     batch_size: int = Field(default=64, ge=1)
-    precision: str = Field(
-        default="auto", pattern="^(auto|bf16|fp32)$", description="of the masked images' forward passes"
-    )
+    precision: Precision = Field(default="auto", description="of the masked images' forward passes")

@@ -25,8 +25,9 @@ from components.shared.model import Network
 from components.shared.predictions import read_predictions
 from components.shared.reuse import reuse, run_key
 from components.shared.runtime import InputError, pick_device, progress, warn
-from components.shared.shards import ShardReader, fetch
+from components.shared.shards import ShardReader
 from components.shared.storage import Store
+from components.shared.versions import fetch_for_step
 
 MEASUREMENTS, PAGE = "measurements.parquet", "page.html"
 FEW = 30  # images in the split
@@ -69,7 +70,7 @@ def explain_model(
     key = run_key("explain", *digests, vars(deployed), config.identity(), config.candidate, seed)
 
     def produce(folder: Path) -> None:
-        tiles = ShardReader(fetch(store, version.digest, config.cache, config.cache_size))
+        tiles = ShardReader(fetch_for_step(config, version))
         network = load_network(model, pick_device()).to(memory_format=torch.channels_last)
         explain_network(network, decided, Tiles(version, tiles, network.input_size), config, seed, folder)
 

@@ -44,7 +44,7 @@ def write_page(
     path: Path, candidate: str, rows: pd.DataFrame, panels: list[Panel], measured: list[Measurement], remark: str
 ) -> None:
     """Write the explanation page: verdict, measures, gallery; `remark` tells what the gallery was drawn of."""
-    page = Page(f"Explanations of {candidate or 'the candidate'}")
+    page = Page(f"Explanations of {candidate}")
     page.text(INTRODUCTION)
     found = {row.name: row for row in measured}
     for method in METHODS:
@@ -170,7 +170,7 @@ def _gallery(rows: pd.DataFrame, panels: list[Panel], candidate: str) -> str:
     }
     nothing = _without_a_card(list(filters.values()), [set(card["classes"].split()) for card in cards])
     template = Environment(autoescape=True, trim_blocks=True).from_string(_GALLERY)
-    return template.render(cards=cards, filters=filters, nothing=nothing, name=candidate or "gallery")
+    return template.render(cards=cards, filters=filters, nothing=nothing, name=candidate)
 
 
 def _without_a_card(filters: list[list[str]], cards: list[set[str]]) -> list[list[str]]:

@@ -10,7 +10,8 @@ from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
-from components.shared.model import CLASSES, Network
+from components.shared.manifest import CLASSES
+from components.shared.model import Network
 from components.shared.runtime import InputError
 
 Reshape = Callable[[torch.Tensor], torch.Tensor]

@@ -8,6 +8,7 @@ import torch
 from skimage.segmentation import slic
 
 from components.explain.grad_cam import patch_grid
+from components.shared.config import Precision
 from components.shared.model import Network
 from components.shared.runtime import InputError, pick_precision
 
@@ -15,7 +16,7 @@ Margin = Callable[[torch.Tensor], torch.Tensor]
 SMOOTHING = 1 / 16  # standard deviation of the blur under SLIC, of a superpixel's edge
 
 
-def margin_of(network: Network, precision: str) -> Margin:
+def margin_of(network: Network, precision: Precision) -> Margin:
     """Return the function (n, 3, H, W) in 0 to 255 -> (n,) log-odds of crack; it raises InputError at NaN."""
     device = network.mean.device.type
     bf16 = pick_precision(precision, device) == "bf16"

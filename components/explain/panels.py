@@ -9,7 +9,10 @@ import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 
-NAMES = {0: "no crack", 1: "crack"}
+from components.shared.manifest import CLASSES
+from components.shared.measurements import spoken
+
+NAMES = tuple(spoken(name) for name in CLASSES)
 OUTLINE = (64, 255, 64)  # RGB
 
 

@@ -13,12 +13,12 @@ from scipy.special import bdtr
 from components.gate.config import ChampionConfig, Limit
 from components.shared.calibration import Calibration
 from components.shared.intervals import draw_groups, group_codes, interval, one_twice
-from components.shared.measurements import Measurement, spoken
-from components.shared.metrics import METRICS, compute_metrics, resampled_metrics
+from components.shared.measurements import FEW_PHOTOS, Measurement, spoken
+from components.shared.metrics import LOSSES, METRICS, NLL_MOST, compute_metrics, few_photos, resampled_metrics
 from components.shared.predictions import Predictions
 
 MINIMUM, FEWEST_GROUPS = 20, 5  # images and photos to compare on; of fewer photos an interval says nothing
-RANGES = {"mcc": (-2.0, 2.0), "nll": (-np.inf, np.inf)}  # of a difference; of the other metrics -1 to 1
+RANGES = {"mcc": (-2.0, 2.0), "nll": (-NLL_MOST, NLL_MOST)}  # of a difference; of the other metrics -1 to 1
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class Difference:
         candidate, champion: The metric of each; NaN where undefined.
         low, high: 95 % interval of candidate minus champion; NaN where that is.
         n: Number of images.
+        photos: Number of groups.
+        few: Whether the wrong answers of either, on average, do not fill one photo.
     """
 
     metric: str
@@ -55,6 +57,8 @@ class Difference:
     low: float
     high: float
     n: int
+    photos: int
+    few: bool
 
     @property
     def value(self) -> float:
@@ -66,7 +70,14 @@ class Difference:
         name, part = f"{self.metric}_minus_champion", self.slice
         if np.isnan(self.value):
             return Measurement(name, self.value, slice=part, n=self.n, note="undefined for one of the two")
-        return Measurement(name, self.value, slice=part, low=self.low, high=self.high, n=self.n)
+        note = FEW_PHOTOS if self.few else ""
+        return Measurement(name, self.value, slice=part, low=self.low, high=self.high, n=self.n, note=note)
+
+    def photos_needed(self, bound: float) -> int | None:
+        """About how many photos would lift the low end to a bound, if the value stayed; None where none would."""
+        if self.value <= bound:
+            return None
+        return round(float(f"{self.photos * ((self.value - self.low) / (self.value - bound)) ** 2:.1e}"))
 
 
 @dataclass(frozen=True)
@@ -180,15 +191,18 @@ def _differences(
         [resampled_metrics(labels, p_crack, codes, times, threshold) for _, p_crack, threshold in sides]
         for times in (draw_groups(count, config.resamples, config.bootstrap_seed), one_twice(count))
     )
+    wrong = (pairs["crack"] != labels).sum() + (pairs["crack_champion"] != labels).sum()
+    few = few_photos(wrong / 2, len(pairs), count)
     found = []
     for metric in METRICS:
         mine, theirs = (value[metric] for value in values)
         low = high = float("nan")
         if not np.isnan(mine - theirs):
             drawn, again = (first[metric] - second[metric] for first, second in (draws, twice))
-            ends = interval(mine - theirs, drawn, again, count, "difference")
+            losses = mine + theirs if metric in LOSSES else 2 - mine - theirs
+            ends = interval(mine - theirs, drawn, again, count, "difference", losses)
             low, high = np.clip(ends, *RANGES.get(metric, (-1, 1)))
-        found.append(Difference(metric, part, mine, theirs, float(low), float(high), len(pairs)))
+        found.append(Difference(metric, part, mine, theirs, float(low), float(high), len(pairs), count, few))
     return found
 
 
@@ -201,8 +215,12 @@ def _verdict(difference: Difference, config: ChampionConfig, left_out: int) -> t
         verdict, words = "worse", "worse than the champion"
     else:  # refused as if it were worse: a promotion must be earned
         verdict = "worse"
-        words = f"not shown to be within {config.margin:g} of the champion; more test photos would tell"
+        needed = difference.photos_needed(-config.margin)
+        photos = f"about {needed:,} photos like these {difference.photos}" if needed else "more test photos"
+        words = f"not shown to be within {config.margin:g} of the champion; {photos} would tell"
+    few = " Few photos bear this: the wrong answers do not fill one, so it may be too sure." if difference.few else ""
     return verdict, (
         f"The candidate is {words}: {spoken(difference.metric)} differs by {difference.value:+.4f} "
-        f"[{difference.low:+.4f}, {difference.high:+.4f}] on {difference.n} test images; {left_out} were left out."
+        f"[{difference.low:+.4f}, {difference.high:+.4f}] on {difference.n} test images of {difference.photos} photos; "
+        f"{left_out} were left out.{few}"
     )

@@ -57,7 +57,7 @@ def gate(
     from components.shared.runtime import step
 
     parsed = GateConfig.model_validate_json(config)
-    with step(f"gate {parsed.candidate}".strip(), job, parsed.store):
+    with step(f"gate {parsed.candidate}", job, parsed.store):
         evidence = Evidence(
             measurements=[evaluation.path, explanation.path, drift.path],
             pages=[training_page.path, evaluation_page.path, explanation_page.path, drift_page.path],

@@ -13,15 +13,15 @@ from components.gate.champion import Comparison, Deployed, compare
 from components.gate.config import GateConfig
 from components.gate.promotion import promotion_page
 from components.gate.verdict import judge
+from components.shared import dossier
 from components.shared.calibration import Calibration, read_calibration
 from components.shared.manifest import read_manifest
 from components.shared.measurements import read_measurements, with_interval, write_measurements
 from components.shared.predictions import read_predictions
 from components.shared.storage import Store
 
-PAGE, CALIBRATION = "promotion.html", "calibration.json"
-PAGES = ("training.html", "evaluation.html", "explanation.html", "drift.html")
-KEPT = (CALIBRATION, "reference_profile.parquet", "panels")  # of evaluate, drift and explain
+PAGES = (dossier.TRAINING, dossier.EVALUATION, dossier.EXPLANATION, dossier.DRIFT)
+KEPT = (dossier.CALIBRATION, dossier.PROFILE, dossier.PANELS)  # of evaluate, drift and explain
 OFF = Comparison("not asked", "A comparison with the champion was not asked for.")
 
 
@@ -76,12 +76,13 @@ def write_dossier(evidence: Evidence, folder: str | Path, config: GateConfig) ->
             "left_out": comparison.left_out,
         },
     }
-    (folder / "verdict.json").write_text(json.dumps(verdict, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    write_measurements(rows, folder / "measurements.parquet")
+    (folder / dossier.VERDICT).write_text(json.dumps(verdict, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_measurements(rows, folder / dossier.MEASUREMENTS)
     if comparison.pairs is not None:
-        comparison.pairs.to_parquet(folder / "champion_pairs.parquet", index=False)
+        comparison.pairs.to_parquet(folder / dossier.PAIRS, index=False)
     shown = config.champion.shown if config.champion else 0
-    promotion_page(verdict, comparison, partial(_tiles, evidence.manifest, config.store), shown).write(folder / PAGE)
+    page = promotion_page(verdict, comparison, partial(_tiles, evidence.manifest, config.store), shown)
+    page.write(folder / dossier.PROMOTION)
     for name, file in zip((*PAGES, *KEPT), (*evidence.pages, *evidence.kept), strict=True):
         (shutil.copytree if Path(file).is_dir() else shutil.copyfile)(file, folder / name)
     return verdict
@@ -91,7 +92,7 @@ def _comparison(evidence: Evidence, config: GateConfig) -> Comparison:
     if config.champion is None:
         return OFF
     candidate = Deployed(read_predictions(evidence.predictions), read_calibration(evidence.kept[0]))
-    theirs = read_calibration(Path(evidence.champion) / CALIBRATION) if evidence.version else Calibration()
+    theirs = read_calibration(Path(evidence.champion) / dossier.CALIBRATION) if evidence.version else Calibration()
     return compare(candidate, Deployed(read_predictions(evidence.champion), theirs), evidence.version, config.champion)
 
 
@@ -106,7 +107,7 @@ def _tiles(manifest: str, store: str, sample_ids: list[str]) -> pd.DataFrame:
 def verdict_markdown(verdict: dict) -> str:
     """The verdict as a Markdown table."""
     passed = "passed" if verdict["passed"] else "refused"
-    lines = [f"**{verdict['candidate'] or 'The candidate'}: {passed}.** {verdict['champion']['text']}", ""]
+    lines = [f"**{verdict['candidate']}: {passed}.** {verdict['champion']['text']}", ""]
     lines += ["| | measurement | split | slice | value | limit | why |", "|---|---|---|---|---|---|---|"]
     lines += [f"| {' | '.join(cells)} |" for cells in map(_cells, verdict["rows"])]
     return "\n".join(lines) + "\n"
@@ -116,7 +117,7 @@ def headline(folder: str | Path) -> dict[str, float]:
     """`<split>_<name>` -> value, after fine-tuning, of every finite measurement on a whole split; for MLflow."""
     return {
         f"{row.split}_{row.name}": row.value
-        for row in read_measurements(Path(folder) / "measurements.parquet")
+        for row in dossier.measurements_of(folder)
         if row.slice == "all" and row.condition == "after" and math.isfinite(row.value)
     }
 
@@ -130,7 +131,7 @@ def _cells(row: dict) -> list[str]:
 
 def show_verdict(verdict: dict, folder: str | Path, page: str | Path, summary: str | Path) -> None:
     """Put the dossier's promotion page and the verdict table, Markdown, where the platform shows them."""
-    shutil.copyfile(Path(folder) / PAGE, page)
+    shutil.copyfile(Path(folder) / dossier.PROMOTION, page)
     Path(summary).write_text(verdict_markdown(verdict), encoding="utf-8")
 
 
@@ -144,5 +145,6 @@ def keep_dossier(verdict: dict, folder: str | Path, job: str, config: GateConfig
         "gate.reasons": (" ".join(failed) or "every limit holds")[: tracking.LONGEST],
         tracking.AGAINST: verdict["champion"]["verdict"],
         tracking.AGAINST_VERSION: verdict["champion"]["version"],
+        tracking.NOTE: verdict_markdown(verdict)[: tracking.LONGEST],
     }
     tracking.log_dossier(config.experiment, job, config.candidate, Path(folder), headline(folder), tags)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from components.gate.champion import Comparison, Difference
+from components.shared.dossier import PAIRS
 from components.shared.image import decode, thumbnail
 from components.shared.manifest import CLASSES
 from components.shared.measurements import spoken, with_interval
@@ -50,10 +51,10 @@ def promotion_page(verdict: dict, comparison: Comparison, read: Read, shown: int
         read: Given sample_ids, returns their `path` and `data`, the image file, with the sample_ids as index.
         shown: Tiles of each kind of disagreement.
     """
-    name = verdict["candidate"] or "the candidate"
-    page = Page(f"Should {name} be promoted?")
+    page = Page(f"Should {verdict['candidate']} be promoted?")
     outcome = "The gate lets it through" if verdict["passed"] else "The gate refuses it"
-    page.callout(f"{outcome}.\n\n{comparison.text}", passed=verdict["passed"])
+    failed = "\n".join(f"- {row['why']}" for row in verdict["rows"] if not row["passed"])
+    page.callout("\n\n".join(filter(None, (f"{outcome}.", failed, comparison.text))), passed=verdict["passed"])
     page.heading("The gate's limits")
     page.table(
         ["measurement", "where", "verdict", "measured", "limit", "why"], [_limit(row) for row in verdict["rows"]]
@@ -118,7 +119,7 @@ def _disagree(page: Page, pairs: pd.DataFrame, read: Read, shown: int) -> None:
         if len(rows):
             apart = (rows["p_crack"] - rows["p_crack_champion"]).abs()
             _tiles(page, rows.loc[apart.sort_values(ascending=False, kind="stable").index[:shown]], read, len(rows))
-    page.text("`champion_pairs.parquet` beside this page holds every image with both answers.")
+    page.text(f"`{PAIRS}` beside this page holds every image with both answers.")
 
 
 def _tiles(page: Page, rows: pd.DataFrame, read: Read, all_of_them: int) -> None:

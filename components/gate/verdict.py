@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from components.gate.config import Limit
-from components.shared.measurements import Measurement, spoken
+from components.shared.measurements import FEW_PHOTOS, Measurement, spoken
 
 Key = tuple[str, str, str, str]
 OPERATORS = {
@@ -57,6 +57,8 @@ def _row(found: dict[Key, Measurement], limit: Limit) -> Row:
         why = f"{subject} could not be measured: {measured.note or 'it is not a number'}."
     else:
         why = f"{subject} is {compared:.4g}, {'as asked' if passed else 'but must be'} {words} {limit.limit:.4g}."
+        if passed and limit.on != "value" and measured.note == FEW_PHOTOS:
+            why += " Few photos bear this interval: the wrong answers do not fill one, so it may be too short."
     return Row(
         name=limit.name,
         split=limit.split,

@@ -2,17 +2,15 @@
 
 In the store, `sources/KEY/` belongs to one source under one configuration: the parts under `index/` hold what was found
 in each file, each what one ingestion looked at, and `latest.json` names the version that the source last became part of
-and the state of all sources that made it.
-With the first of several sources lie the reports of that ingestion: its files may be others than those that first made
-the version. All are written after the version's commit, `latest.json` last. Whoever deletes them ingests anew, and
-groups anew.
+and the state of all sources that made it. With the first of several sources lie the reports of that ingestion, in a
+folder named by their content, for its files may be others than those that first made the version. `latest.json` is
+written last of all, after the version's commit. Whoever deletes them ingests anew, and groups anew.
 """
 
+import datetime
 import json
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +21,15 @@ from numpy.typing import NDArray
 
 from components.ingest.config import IngestConfig
 from components.ingest.examination import FOUND, THUMBNAIL
-from components.ingest.selection import Past
+from components.ingest.past import Previous, read_previous
 from components.ingest.sources import Source, archive_tag
 from components.ingest.uri import SourceUri, absolute
 from components.shared.manifest import plain
 from components.shared.runtime import digest, log
-from components.shared.shards import read_commit
-from components.shared.storage import MissingObjectError, Store
+from components.shared.storage import MissingObjectError, Store, file_digest
+from components.shared.versions import Version, whole_version
 
-FORMAT = 1  # raise it when what is found in a file changes its meaning
+FORMAT = 2  # raise it when what is kept changes its form or its meaning
 ROWS = 4096  # of the index, in memory at once
 PARTS = 16  # of the index, before they are made one
 PASSING = ("layout", "max_unpacked", "max_refused", "min_images")  # parameters that change no finding and no group
@@ -41,55 +39,33 @@ INDEX = pa.schema(
     + [(name, pa.float64()) for name in ("brightness", "contrast", "darkest")]
     + [("thumbnail", pa.binary())]
 )
-PLACES = dict.fromkeys(["sample_id", "mask_id", "shard"], "str") | dict.fromkeys(
-    ["offset", "size", "mask_offset", "mask_size"], "Int64"
-)
-PAIRS = "near_duplicates.parquet"  # in a version: sample_ids of pictures that look the same
-PHOTOS = "photos.parquet"  # in a version: sample_ids and photos of the pictures whose photo is known
-
-
-@dataclass(frozen=True)
-class Previous:
-    """The version that the sources last were part of.
-
-    Attributes:
-        digest: Its name; None where there is none.
-        past: Its groups and near duplicates.
-        places: Table of the columns `PLACES`: where its images lie.
-        shards: Size by name of its shards.
-    """
-
-    digest: str | None
-    past: Past
-    places: pd.DataFrame
-    shards: dict[str, int]
 
 
 class History:
-    """What the store knows of the given sources; under the key `folder` are the reports of their last ingestion."""
+    """What the store knows of the given sources."""
 
-    def __init__(self, store: Store, uris: list[SourceUri], config: IngestConfig):
-        self._store, self._parameters = store, config.identity()
+    def __init__(self, store: Store, uris: list[SourceUri], config: IngestConfig, scratch: Path):
+        self._store, self._parameters, self._scratch = store, config.identity(), scratch
         lasting = {name: value for name, value in self._parameters.items() if name not in PASSING}
         self._keys = {uri: digest(FORMAT, uri, lasting) for uri in map(absolute, uris)}
         self._archives = [archive_tag(uri) for uri in uris]
-        self.folder = f"sources/{next(iter(self._keys.values()))}"
-        self._latest = {uri: self._read_latest(key) for uri, key in self._keys.items()}
+        self._folder = f"sources/{next(iter(self._keys.values()))}"
+        kept = {uri: [key for key, _ in store.list(f"sources/{key}/")] for uri, key in self._keys.items()}
+        self._parts = {uri: [key for key in keys if "/index/" in key] for uri, keys in kept.items()}
+        self._latest = {uri: self._read_latest(keys) for uri, keys in kept.items()}
 
-    def unchanged_archives(self) -> str | None:
+    def unchanged_archives(self) -> Version | None:
         """As `unchanged`, of sources that are all archives, which need be neither fetched nor unpacked to be told."""
         return self._version_of(self._state([])) if all(self._archives) else None
 
-    def unchanged(self, sources: list[Source]) -> str | None:
-        """Digest of the version that just these sources, just as they are now, were made into; None without one."""
+    def unchanged(self, sources: list[Source]) -> Version | None:
+        """The version that just these sources, just as they are now, were made into; None without one."""
         known = all((source.files["tag"] != "").all() for source in sources)
         return self._version_of(self._state(sources)) if known else None
 
-    def _version_of(self, state: str) -> str | None:
+    def _version_of(self, state: str) -> Version | None:
         told = next(iter(self._latest.values()))
-        return (
-            told["version"] if told and told["state"] == state and read_commit(self._store, told["version"]) else None
-        )
+        return whole_version(self._store, told["version"]) if told and told["state"] == state else None
 
     def _state(self, sources: list[Source]) -> str:
         """Everything that decides what comes of the sources, as far as it can be told without reading their files."""
@@ -99,12 +75,10 @@ class History:
         return digest(list(self._keys), self._parameters, files)
 
     def previous(self) -> Previous:
-        """The version that the first of the sources with a past was part of, if the store holds it; else nothing."""
-        for told in filter(None, self._latest.values()):
-            committed = read_commit(self._store, told["version"])
-            if committed is not None:
-                return self._read_version(told["version"], committed["shards"])
-        return Previous(None, Past(), pd.DataFrame(columns=list(PLACES)).astype(PLACES), {})
+        """The versions that the sources were part of, as far as the store holds them, in the order of the sources."""
+        names = dict.fromkeys(told["version"] for told in self._latest.values() if told)
+        versions = [whole_version(self._store, name) for name in names]
+        return read_previous(self._store, [version for version in versions if version])
 
     def known(self, source: Source, files: pd.DataFrame, thumbnails: NDArray[np.uint8]) -> pd.DataFrame:
         """What earlier ingestions found in files of a source that did not change since.
@@ -119,9 +93,9 @@ class History:
         """
         found = [pd.DataFrame(columns=list(FOUND)).astype(FOUND)]
         files = files[files["tag"] != ""]
-        for key, _ in self._store.list(f"sources/{self._keys[source.uri]}/index/"):
+        for key in self._parts[source.uri]:
             # another ingestion may have made one of the parts meanwhile
-            with suppress(MissingObjectError), tempfile.NamedTemporaryFile() as file:
+            with suppress(MissingObjectError), tempfile.NamedTemporaryFile(dir=self._scratch) as file:
                 self._store.get_file(key, file.name)
                 try:
                     found.append(_read_index(pq.ParquetFile(file.name), files, thumbnails))
@@ -131,15 +105,16 @@ class History:
             files = files.drop(found[-1].index, errors="ignore")
         return pd.concat(found)
 
+    def get_reports(self, folder: Path) -> None:
+        """Fetch the reports of the last ingestion; that there was one, `unchanged` or `unchanged_archives` tells."""
+        told = next(iter(self._latest.values()))
+        assert told
+        self._store.get_folder(told["reports"], folder)
+
     def remember(
-        self,
-        version: str,
-        sources: list[Source],
-        files: pd.DataFrame,
-        thumbnails: NDArray[np.uint8],
-        reports: list[Path],
+        self, version: str, sources: list[Source], files: pd.DataFrame, thumbnails: NDArray[np.uint8], reports: Path
     ) -> None:
-        """Keep what was found in the sources' files, which version they became, and these reports that say so.
+        """Keep what was found in the sources' files, which version they became, and the reports that say so.
 
         Args:
             version: Digest of the version.
@@ -147,40 +122,38 @@ class History:
             files: All their files, with what was found, and whether that is `new`; the index says which thumbnail is
                 whose.
             thumbnails: uint8 (N, 32, 32).
-            reports: Files.
+            reports: Folder of the reports.
         """
-        for report in reports:
-            self._store.put_file(f"{self.folder}/{report.name}", report)
         state = self._state(sources)
+        folder = f"{self._folder}/reports/{digest({path.name: file_digest(path) for path in reports.iterdir()})}"
+        uploads = {f"{folder}/{path.name}": path for path in reports.iterdir()}
+        obsolete = self._old_reports(folder)
         for source in sources:
-            key = self._keys[source.uri]
-            part = f"sources/{key}/index/{state}.parquet"
-            others = [name for name, _ in self._store.list(f"sources/{key}/index/") if name != part]
+            part = f"sources/{self._keys[source.uri]}/index/{state}.parquet"
+            others = [key for key in self._parts[source.uri] if key != part]
             whole = len(others) >= PARTS
             mine = files[(files["source"] == source.name) & (files["tag"] != "") & (files["new"] | whole)]
             if len(mine):
-                with tempfile.NamedTemporaryFile() as file:
-                    _write_index(mine, thumbnails, file.name)
-                    self._store.put_file(part, file.name)
-            if whole:
-                self._store.delete(others)
-            latest = {"source": source.name, "state": state, "version": version}
-            self._store.put_bytes(f"sources/{key}/latest.json", json.dumps(latest).encode())
+                uploads[part] = self._scratch / f"index-{len(uploads)}"
+                _write_index(mine, thumbnails, uploads[part])
+            obsolete += others if whole else []
+        self._store.put_files(uploads)
+        for source in sources:
+            latest = {"source": source.name, "state": state, "version": version, "reports": folder}
+            self._store.put_bytes(f"sources/{self._keys[source.uri]}/latest.json", json.dumps(latest).encode())
+        self._store.delete(obsolete)
 
-    def _read_latest(self, key: str) -> dict[str, str] | None:
-        try:
-            return json.loads(self._store.get_bytes(f"sources/{key}/latest.json"))
-        except MissingObjectError:
-            return None
+    def _old_reports(self, current: str) -> list[str]:
+        """Reports that nobody reads any more: another ingestion may still do so with those of this day."""
+        if not any(self._latest.values()):
+            return []
+        yesterday = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+        stored = self._store.objects(f"{self._folder}/reports/")
+        return [one.key for one in stored if one.changed < yesterday and not one.key.startswith(f"{current}/")]
 
-    def _read_version(self, version: str, shards: dict[str, int]) -> Previous:
-        rows = self._read_table(f"datasets/{version}/manifest.parquet", [*PLACES, "group_id"])
-        pairs = self._read_table(f"datasets/{version}/{PAIRS}", ["first", "second"])
-        return Previous(version, Past(rows[["sample_id", "group_id"]], pairs), rows[list(PLACES)], shards)
-
-    def _read_table(self, key: str, columns: list[str]) -> pd.DataFrame:
-        table = pq.read_table(BytesIO(self._store.get_bytes(key)), columns=columns)
-        return table.to_pandas(ignore_metadata=True, types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+    def _read_latest(self, keys: list[str]) -> dict[str, str] | None:
+        latest = [key for key in keys if key.endswith("/latest.json")]
+        return json.loads(self._store.get_bytes(latest[0])) if latest else None
 
 
 def _read_index(index: pq.ParquetFile, files: pd.DataFrame, thumbnails: NDArray[np.uint8]) -> pd.DataFrame:
@@ -201,7 +174,7 @@ def _read_index(index: pq.ParquetFile, files: pd.DataFrame, thumbnails: NDArray[
     return pd.concat(found)
 
 
-def _write_index(files: pd.DataFrame, thumbnails: NDArray[np.uint8], path: str) -> None:
+def _write_index(files: pd.DataFrame, thumbnails: NDArray[np.uint8], path: Path) -> None:
     with pq.ParquetWriter(path, INDEX, compression="none", use_dictionary=False) as writer:  # noise, and hashes
         for start in range(0, len(files), ROWS):
             rows = files.iloc[start : start + ROWS]

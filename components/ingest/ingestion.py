@@ -4,9 +4,9 @@ import errno
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,18 +16,21 @@ from numpy.typing import NDArray
 
 from components.ingest.config import IngestConfig
 from components.ingest.examination import THUMBNAIL, examine
-from components.ingest.history import PAIRS, PHOTOS, PLACES, History, Previous
-from components.ingest.report import write_page
+from components.ingest.history import History
+from components.ingest.past import CONTESTED, PAIRS, PHOTOS, PLACES, Previous
+from components.ingest.report import Opposed, report_content, write_page
+from components.ingest.scratch import scratch_folder
 from components.ingest.selection import QUARANTINE, Selection, select
-from components.ingest.shortcuts import audit_shortcuts
 from components.ingest.sources import Source, open_sources
-from components.ingest.uri import parse_sources
-from components.shared.manifest import CLASSES, Manifest, make_manifest, plain, write_manifest
+from components.ingest.uri import SourceUri, parse_sources
+from components.shared.manifest import CLASSES, make_manifest, plain, write_manifest
 from components.shared.runtime import InputError, log, progress, warn
-from components.shared.shards import Member, commit, is_committed, write_shards
+from components.shared.shards import Member, write_shards
 from components.shared.storage import Store
+from components.shared.versions import Version, commit, put_shards
 
-PAGE, REPORT = "report.html", "report.json"
+REPORTS, PAGE, REPORT = "reports", "report.html", "report.json"
+OPPOSED = 20  # pairs of pictures under both labels, shown
 
 
 @dataclass(frozen=True)
@@ -55,33 +58,43 @@ def ingest_dataset(data_uri: str, manifest_path: str | Path, page_path: str | Pa
             ones; the store cannot be used; or the disk for temporary files is full.
     """
     store = Store(config.store)
-    scratch = Path(tempfile.mkdtemp(prefix="ingest-"))
+    with scratch_folder() as scratch, _full_disk_explained(scratch, Path(manifest_path).parent):
+        version = _find_or_make(store, parse_sources(data_uri), config, scratch)
+        log.info("the data set version is %s", version.digest)
+        store.get_file(version.key("manifest.parquet"), manifest_path)
+        shutil.copyfile(scratch / REPORTS / PAGE, page_path)
+        report = json.loads((scratch / REPORTS / REPORT).read_bytes())
+        return Ingested(version.digest, {name: value for name, value in report.items() if isinstance(value, int)})
+
+
+@contextmanager
+def _full_disk_explained(scratch: Path, results: Path) -> Iterator[None]:
     try:
-        uris = parse_sources(data_uri)
-        history = History(store, uris, config)
-        digest = history.unchanged_archives()
-        if digest is None:
-            sources = open_sources(uris, config, scratch)
-            digest = history.unchanged(sources) or _make(store, sources, history, config, scratch)
-        log.info("the data set version is %s", digest)
-        store.get_file(f"datasets/{digest}/manifest.parquet", manifest_path)
-        store.get_file(f"{history.folder}/{PAGE}", page_path)
-        report = json.loads(store.get_bytes(f"{history.folder}/{REPORT}"))
-        return Ingested(digest, {name: value for name, value in report.items() if isinstance(value, int)})
+        yield
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        results = Path(manifest_path).parent
         raise InputError(
             f"the disk is full: {shutil.disk_usage(scratch).free} bytes are free at {scratch}, and "
             f"{shutil.disk_usage(results).free} at {results}; make room, or set TMPDIR to a folder on a larger disk"
         ) from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _make(store: Store, sources: list[Source], history: History, config: IngestConfig, scratch: Path) -> str:
-    """Make a version of what is known of the sources and what is new in them; return its digest."""
+def _find_or_make(store: Store, uris: list[SourceUri], config: IngestConfig, scratch: Path) -> Version:
+    """The version that the sources are, made where they have changed; its reports are then in the folder `REPORTS`."""
+    history = History(store, uris, config, scratch)
+    version = history.unchanged_archives()
+    if version is None:
+        sources = open_sources(uris, config, scratch)
+        version = history.unchanged(sources)
+        if version is None:
+            return _make(store, sources, history, config, scratch)
+    history.get_reports(scratch / REPORTS)
+    return version
+
+
+def _make(store: Store, sources: list[Source], history: History, config: IngestConfig, scratch: Path) -> Version:
+    """Make a version of what is known of the sources and what is new in them."""
     files, thumbnails = _examine(sources, history, config)
     refused = files.loc[files["reason"].notna(), QUARANTINE]
     for source in sources:
@@ -92,22 +105,24 @@ def _make(store: Store, sources: list[Source], history: History, config: IngestC
     _warn_of("left out", pd.concat([selection.conflicts, selection.bridges]))
     _check_enough(selection, config)
     progress(0, 2, "packing")
-    version = scratch / "version"
-    packed = _pack(sources, selection.pictures, previous, version / "shards")
-    manifest = make_manifest(packed)
+    folder, reports = scratch / "version", scratch / REPORTS
+    packed = _pack(sources, selection.pictures, previous, folder / "shards")
     progress(1, 2, "storing")
-    report = _report(sources, selection, refused, manifest)
-    (version / REPORT).write_text(json.dumps(report, indent=1), encoding="utf-8")
-    write_page(report, manifest, selection, _reader(store, sources, packed), version / PAGE)
-    if not is_committed(store, manifest.digest):
-        write_manifest(manifest, version / "manifest.parquet")
-        _write_kin(selection, version)
-        used = set(packed["shard"].unique())
-        earlier = {name: size for name, size in previous.shards.items() if name in used}
-        about = {"images": len(manifest.table), "previous": previous.digest}
-        commit(store, manifest.digest, version, about, earlier)
-    history.remember(manifest.digest, sources, files, thumbnails, [version / REPORT, version / PAGE])
-    return manifest.digest
+    with ThreadPoolExecutor(1) as pool:  # the upload waits for the network most of the time
+        uploaded = pool.submit(put_shards, store, folder / "shards")
+        manifest = make_manifest(packed)
+        report = report_content(sources, selection, refused, manifest)
+        reports.mkdir()
+        (reports / REPORT).write_text(json.dumps(report, indent=1), encoding="utf-8")
+        opposed = _opposed(sources, files.loc[selection.opposed[:OPPOSED].ravel()])
+        write_page(report, manifest, selection, _reader(store, sources, packed), opposed, reports / PAGE)
+        write_manifest(manifest, folder / "manifest.parquet")
+        _write_kin(selection, folder)
+        shutil.copytree(reports, folder, dirs_exist_ok=True)
+    used = {name: previous.shards[name] for name in set(packed["shard"]) & set(previous.shards)}
+    version = commit(store, manifest.digest, folder, used | uploaded.result(), previous.digests)
+    history.remember(version.digest, sources, files, thumbnails, reports)
+    return version
 
 
 def _examine(sources: list[Source], history: History, config: IngestConfig) -> tuple[pd.DataFrame, NDArray[np.uint8]]:
@@ -139,15 +154,28 @@ def _pack(sources: list[Source], pictures: pd.DataFrame, previous: Previous, fol
 
 def _reader(store: Store, sources: list[Source], pictures: pd.DataFrame) -> Callable[[int], bytes]:
     """Reads a picture by its index, from its file where that is here, else from the shard in the store."""
+    columns = ["source", "path", "sample_id", "shard", "offset", "size"]
     folders = {source.name: source.folder for source in sources}
 
     def read(index: int) -> bytes:
-        picture = pictures.iloc[index]
+        source, path, sample_id, shard, offset, size = (pictures[name].iat[index] for name in columns)
         with suppress(OSError, InputError):
-            return _read_again(folders[picture["source"]] / picture["path"], picture["sample_id"])
-        return store.get_part(f"shards/{picture['shard']}", int(picture["offset"]), int(picture["size"]))
+            return _read_again(folders[source] / path, sample_id)
+        return store.get_part(f"shards/{shard}", int(offset), int(size))
 
     return read
+
+
+def _opposed(sources: list[Source], files: pd.DataFrame) -> list[Opposed]:
+    """Names and contents of pictures under both labels; of `files`, each two follow each other."""
+    folders = {source.name: source.folder for source in sources}
+    for source in sources:
+        source.bring(files[files["source"] == source.name])
+    names = [f"{source}/{path}" for source, path in zip(files["source"], files["path"], strict=True)]
+    rows = zip(files["source"], files["path"], files["sample_id"], strict=True)
+    contents = [_read_again(folders[source] / path, sample_id) for source, path, sample_id in rows]
+    pairs = range(0, len(names), 2)
+    return [Opposed((names[at], names[at + 1]), (contents[at], contents[at + 1])) for at in pairs]
 
 
 def _write_kin(selection: Selection, folder: Path) -> None:
@@ -158,6 +186,7 @@ def _write_kin(selection: Selection, folder: Path) -> None:
     pairs.astype("str").to_parquet(folder / PAIRS, compression="zstd")
     photos = pictures[["sample_id"]].assign(photo=pictures["source"] + ":" + pictures["photo"]).dropna()
     photos.astype("str").to_parquet(folder / PHOTOS, compression="zstd", index=False)
+    selection.contested.to_parquet(folder / CONTESTED, compression="zstd", index=False)
 
 
 def _members(pictures: pd.DataFrame, folders: dict[str, Path]) -> Iterator[Member]:
@@ -176,40 +205,6 @@ def _read_again(path: Path, digest: str) -> bytes:
     if hashlib.sha256(data).hexdigest() != digest:
         raise InputError(f"{path} was changed while it was being ingested; run again when nothing writes there")
     return data
-
-
-def _report(sources: list[Source], selection: Selection, refused: pd.DataFrame, manifest: Manifest) -> dict:
-    table = manifest.table
-    return {
-        "digest": manifest.digest,
-        "files": sum(len(source.files) for source in sources),
-        "images": len(table),
-        **{name: int((table["label"] == label).sum()) for label, name in enumerate(CLASSES)},
-        "groups": int(table["group_id"].nunique()),
-        "exact_copies": len(selection.copies),
-        "near_duplicate_pairs": len(selection.near_pairs),
-        "masks": int(table["mask_id"].notna().sum()),
-        "refused": len(refused),
-        "conflicts": len(selection.conflicts),
-        "bridges": len(selection.bridges),
-        "sources": [_source_report(source, selection, refused, manifest) for source in sources],
-        "shortcuts": audit_shortcuts(selection.pictures),
-        "quarantine": pd.concat([refused, selection.conflicts, selection.bridges]).to_dict("records"),
-        "copies": selection.copies.to_dict("records"),
-    }
-
-
-def _source_report(source: Source, selection: Selection, refused: pd.DataFrame, manifest: Manifest) -> dict:
-    labels = manifest.table.loc[manifest.table["source"] == source.name, "label"]
-    left_out = {"refused": refused, "conflicts": selection.conflicts, "bridges": selection.bridges}
-    return {
-        "source": source.name,
-        "layout": source.layout,
-        "files": len(source.files),
-        "images": len(labels),
-        **{name: int((labels == label).sum()) for label, name in enumerate(CLASSES)},
-        **{name: int((files["source"] == source.name).sum()) for name, files in left_out.items()},
-    }
 
 
 def _check_refused(source: Source, refused: pd.DataFrame, config: IngestConfig) -> None:

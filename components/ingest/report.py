@@ -1,18 +1,21 @@
 """The data set report: what came in, what did not, and what it looks like."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import pandas as pd
 
 from components.ingest.duplicates import Clusters
 from components.ingest.selection import Selection
-from components.shared.image import decode
+from components.ingest.shortcuts import audit_shortcuts
+from components.ingest.sources import Source
+from components.shared.image import decode, thumbnail
 from components.shared.manifest import CLASSES, Manifest
-from components.shared.page import Page
+from components.shared.page import Page, Picture
 
 TILE, COLUMNS = 96, 10  # of a mosaic; pixels, tiles
 CLUSTERS = 4  # of near duplicates, shown
@@ -26,19 +29,77 @@ PREDICTORS = {
     "darkest": "darkest spot (median minus minimum of grey levels)",
     "file_size": "file size",
 }
+SHOWN = 160  # longer side of a picture under both labels, pixels
 LISTED = 100  # quarantined files named on the page; report.json names all
 
 
+def report_content(
+    sources: list[Source], selection: Selection, refused: pd.DataFrame, manifest: Manifest
+) -> dict[str, Any]:
+    """What report.json says of a version.
+
+    Args:
+        sources: What was ingested.
+        selection: What was made of their good pictures.
+        refused: Table (source, path, reason) of the others.
+        manifest: The version.
+    """
+    table = manifest.table
+    return {
+        "digest": manifest.digest,
+        "files": sum(len(source.files) for source in sources),
+        "images": len(table),
+        **{name: int((table["label"] == label).sum()) for label, name in enumerate(CLASSES)},
+        "groups": int(table["group_id"].nunique()),
+        "exact_copies": len(selection.copies),
+        "near_duplicate_pairs": len(selection.near_pairs),
+        "masks": int(table["mask_id"].notna().sum()),
+        "refused": len(refused),
+        "conflicts": len(selection.conflicts),
+        "bridges": len(selection.bridges),
+        "sources": [_source_report(source, selection, refused, manifest) for source in sources],
+        "shortcuts": audit_shortcuts(selection.pictures),
+        "quarantine": pd.concat([refused, selection.conflicts, selection.bridges]).to_dict("records"),
+        "copies": selection.copies.to_dict("records"),
+    }
+
+
+def _source_report(source: Source, selection: Selection, refused: pd.DataFrame, manifest: Manifest) -> dict[str, Any]:
+    labels = manifest.table.loc[manifest.table["source"] == source.name, "label"]
+    left_out = {"refused": refused, "conflicts": selection.conflicts, "bridges": selection.bridges}
+    return {
+        "source": source.name,
+        "layout": source.layout,
+        "files": len(source.files),
+        "images": len(labels),
+        **{name: int((labels == label).sum()) for label, name in enumerate(CLASSES)},
+        **{name: int((files["source"] == source.name).sum()) for name, files in left_out.items()},
+    }
+
+
+class Opposed(NamedTuple):
+    """The same picture under both labels: of each file the name and the content, the sound one first."""
+
+    names: tuple[str, str]
+    contents: tuple[bytes, bytes]
+
+
 def write_page(
-    report: dict[str, Any], manifest: Manifest, selection: Selection, read: Callable[[int], bytes], path: str | Path
+    report: dict[str, Any],
+    manifest: Manifest,
+    selection: Selection,
+    read: Callable[[int], bytes],
+    opposed: Sequence[Opposed],
+    path: str | Path,
 ) -> None:
     """Write the report as one HTML page.
 
     Args:
-        report: Content of report.json.
+        report: From `report_content`.
         manifest: The version.
         selection: Its pictures, in the order of the manifest.
         read: Gives the content of the picture of an index.
+        opposed: Pictures under both labels, to be shown; there may be more of them.
         path: File to write.
     """
     page = Page("Data set")
@@ -49,12 +110,25 @@ def write_page(
         rows = [list(map(read, chosen[start : start + COLUMNS])) for start in range(0, len(chosen), COLUMNS)]
         page.image(_mosaic(rows), f"{name}: a random sample", f"Tiles of class {name}")
     _show_near_duplicates(page, selection, read)
-    quarantine = [[entry["source"], entry["path"], entry["reason"]] for entry in report["quarantine"]]
-    if quarantine:
-        page.heading("Quarantine")
-        more = f" (first {LISTED} of {len(quarantine)})" if len(quarantine) > LISTED else ""
-        page.table(["source", "file", "reason"], quarantine[:LISTED], f"Files left out{more}")
+    _show_quarantine(page, report["quarantine"], opposed, len(selection.opposed))
     page.write(path)
+
+
+def _show_quarantine(page: Page, quarantine: list[dict[str, str]], opposed: Sequence[Opposed], pairs: int) -> None:
+    if not quarantine:
+        return
+    page.heading("Quarantine")
+    if opposed:
+        rows = []
+        for names, contents in opposed:
+            sound, cracked = (Picture(thumbnail(decode(data), SHOWN), names[at]) for at, data in enumerate(contents))
+            rows.append([sound, names[0], cracked, names[1]])
+        more = f" (first {len(rows)} of {pairs} pairs)" if pairs > len(rows) else ""
+        headers = ["as no_crack", "file", "as crack", "file"]
+        page.table(headers, rows, f"The same picture under both labels{more}: right one label, and they come back")
+    more = f" (first {LISTED} of {len(quarantine)})" if len(quarantine) > LISTED else ""
+    named = [[entry["source"], entry["path"], entry["reason"]] for entry in quarantine[:LISTED]]
+    page.table(["source", "file", "reason"], named, f"Files left out{more}")
 
 
 def _show_counts(page: Page, report: dict[str, Any], manifest: Manifest) -> None:
@@ -138,10 +212,10 @@ def _clusters(selection: Selection) -> list[list[int]]:
 
 
 def _mosaic(rows: list[list[bytes]]) -> bytes:
-    """Rows of tiles, as PNG. Pictures are ordered by content hash, so the first ones are a random sample."""
+    """Rows of tiles, as JPEG. Pictures are ordered by content hash, so the first ones are a random sample."""
     canvas = np.full((len(rows) * TILE, max(map(len, rows)) * TILE, 3), 255, np.uint8)
     for row, pictures in enumerate(rows):
         for column, picture in enumerate(pictures):
             tile = cv2.resize(decode(picture), (TILE - 4, TILE - 4), interpolation=cv2.INTER_AREA)
             canvas[row * TILE + 2 : (row + 1) * TILE - 2, column * TILE + 2 : (column + 1) * TILE - 2] = tile
-    return cv2.imencode(".png", cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR))[1].tobytes()
+    return thumbnail(canvas, max(canvas.shape))

@@ -2,29 +2,17 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from components.ingest.duplicates import Clusters, near_duplicates, perceptual_hashes
+from components.ingest.past import Past, between
 from components.shared.manifest import CLASSES
 
 QUARANTINE = ["source", "path", "reason"]
-
-
-@dataclass(frozen=True)
-class Past:
-    """What an earlier version says of its pictures.
-
-    Attributes:
-        groups: Table (sample_id, group_id).
-        pairs: Table (first, second) of sample_ids that look the same.
-    """
-
-    groups: pd.DataFrame = field(default_factory=lambda: pd.DataFrame({"sample_id": [], "group_id": []}, dtype="str"))
-    pairs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame({"first": [], "second": []}, dtype="str"))
 
 
 @dataclass(frozen=True)
@@ -38,14 +26,20 @@ class Selection:
             phash: perceptual hash, 16 hex characters.
         copies: Table (path, kept): files left out because the same bytes are there already, and the file that was kept.
         conflicts: Table (source, path, reason): files under both labels, in quarantine.
-        bridges: The same of files that belong to two groups of an earlier version, which must not become one.
+        opposed: int64 (K, 2), index of a sound file and of a cracked one in the table that was given, which hold the
+            same picture.
+        bridges: The same of files that belong to two groups of earlier versions, which must not become one, and of
+            contested ones.
+        contested: Table (sample_id, reason): pictures of earlier versions that must stay out from now on.
         near_pairs: int64 (M, 2), row numbers of pictures that look the same.
     """
 
     pictures: pd.DataFrame
     copies: pd.DataFrame
     conflicts: pd.DataFrame
+    opposed: NDArray[np.int64]
     bridges: pd.DataFrame
+    contested: pd.DataFrame
     near_pairs: NDArray[np.int64]
 
 
@@ -59,26 +53,32 @@ def select(
             else; the index says which thumbnail is whose.
         thumbnails: uint8 (N, 32, 32), grey.
         correlation: From which two pictures are nearly the same.
-        past: What is known already; its pictures keep their groups and are not compared with each other again.
+        past: What is known already; its pictures keep their groups, and those of its first version are not compared
+            with each other again.
     """
     past = past or Past()
-    kept, photos, copies, same_bytes = _once(pictures)
+    kept, photos, copies, both = _once(pictures)
     rows = kept.index.to_numpy()
     kept = kept.reset_index(drop=True).merge(past.groups, "left", "sample_id")
     new = kept["group_id"].isna().to_numpy()
     hashes = perceptual_hashes(thumbnails)[rows]
-    found = near_duplicates(thumbnails, rows, hashes, correlation, new)
+    asked = kept["version"].ne(0).fillna(True).to_numpy(bool)
+    found = near_duplicates(thumbnails, rows, hashes, correlation, asked)
     pairs = np.unique(np.concatenate([found, _remembered(kept["sample_id"], past.pairs)]), axis=0)
     labels = kept["label"].to_numpy()
     contradicting = pairs[labels[pairs[:, 0]] != labels[pairs[:, 1]]]
     usable = np.ones(len(kept), bool)
     usable[contradicting.ravel()] = False
-    between = _astray(kept, photos[(~new & usable)[photos.index]])
-    usable[list(between)] = False
+    contested = {row: past.contested[name] for row, name in kept["sample_id"].items() if name in past.contested}
+    usable[list(contested)] = False
+    contested |= _apart(kept, pairs[usable[pairs].all(axis=1)])
+    usable[list(contested)] = False
+    astray = _astray(kept, photos[(~new & usable)[photos.index]])
+    usable[list(astray)] = False
     near = pairs[usable[pairs].all(axis=1)]
     joined, joining = _join(kept, new, usable, photos, near)
-    between |= joining
     usable[list(joining)] = False
+    bridges = contested | astray | joining
     good = np.flatnonzero(usable)
     chosen = kept.assign(
         group_id=kept["group_id"].fillna(pd.Series(joined, dtype="str")),
@@ -87,8 +87,10 @@ def select(
     return Selection(
         chosen.iloc[good].reset_index(drop=True),
         copies,
-        pd.concat([same_bytes, _disputes(kept, contradicting)], ignore_index=True),
-        _quarantine(kept.iloc[list(between)], map(_between, between.values())),
+        pd.concat([_same_bytes(both), _disputes(kept, contradicting)], ignore_index=True),
+        np.concatenate([_one_of_each_label(both), _sound_first(rows[contradicting], labels[contradicting[:, 0]])]),
+        _quarantine(kept.iloc[list(bridges)], bridges.values()),
+        kept.iloc[list(contested)][["sample_id"]].assign(reason=pd.array(list(contested.values()), dtype="str")),
         np.searchsorted(good, near[usable[near].all(axis=1)]),
     )
 
@@ -98,7 +100,7 @@ def _once(pictures: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFr
 
     Returns:
         The kept ones; the photos that they were found in, table (name) with their row numbers as index; the copies; and
-        those under both labels.
+        the files whose bytes stand under both labels, ordered by content.
     """
     ordered = pictures.sort_values("sample_id", kind="stable")
     first = ~ordered["sample_id"].duplicated()
@@ -108,11 +110,25 @@ def _once(pictures: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFr
     where = (ordered["source"] + ":" + ordered["photo"]).to_frame("name").set_index((first & ~mixed).cumsum() - 1)
     photos = where[~mixed.to_numpy()].dropna()
     copies = ordered[["path"]].assign(kept=ordered["path"].where(first).ffill())[~first & ~mixed]
-    both = ordered[mixed]
+    return kept, photos, copies, ordered[mixed]
+
+
+def _same_bytes(both: pd.DataFrame) -> pd.DataFrame:
     names = both["path"] + " (" + both["label"].map(dict(enumerate(CLASSES))) + ")"
     listed = names.groupby(both["sample_id"]).transform(", ".join)
     reasons = [f"the same file stands under both labels: {files}" for files in listed]
-    return kept, photos, copies, _quarantine(both, reasons)
+    return _quarantine(both, reasons)
+
+
+def _one_of_each_label(both: pd.DataFrame) -> NDArray[np.int64]:
+    """Index of the first sound and the first cracked file of each content that stands under both labels."""
+    first = both.assign(at=both.index).pivot_table("at", "sample_id", "label", aggfunc="first")
+    return first.to_numpy(np.int64).reshape(-1, len(CLASSES))
+
+
+def _sound_first(pairs: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Pairs turned round where the first one, of this label, is the cracked one."""
+    return np.where(labels[:, None] == 0, pairs, pairs[:, ::-1])
 
 
 def _quarantine(pictures: pd.DataFrame, reasons: Iterable[str]) -> pd.DataFrame:
@@ -142,15 +158,21 @@ def _disputes(kept: pd.DataFrame, contradicting: NDArray[np.int64]) -> pd.DataFr
     return _quarantine(disputed, reasons)
 
 
-def _between(groups: list[str]) -> str:
-    return (
-        f"it belongs to {len(groups)} groups that an earlier version keeps apart: {', '.join(groups)}; "
-        "in either it would leak what a model is tested on into its training"
-    )
+def _apart(kept: pd.DataFrame, pairs: NDArray[np.int64]) -> dict[int, str]:
+    """Pictures of the past that look like one of another group, which another version formed; and why they stay out.
+
+    Of a pair, the version named first keeps its picture.
+    """
+    groups, versions = kept["group_id"].to_numpy(object), kept["version"].fillna(-1).to_numpy(np.int64)
+    told = pairs[(versions[pairs] >= 0).all(axis=1)]
+    theirs: dict[int, set[str]] = defaultdict(set)
+    for a, b in told[groups[told[:, 0]] != groups[told[:, 1]]].tolist():
+        theirs[max(a, b, key=lambda row: (versions[row], row))] |= {groups[a], groups[b]}
+    return {row: between(list(both)) for row, both in theirs.items()}
 
 
-def _astray(kept: pd.DataFrame, photos: pd.DataFrame) -> dict[int, list[str]]:
-    """Pictures of the past that turn out to be of a photo most of which stands in another group, with both groups.
+def _astray(kept: pd.DataFrame, photos: pd.DataFrame) -> dict[int, str]:
+    """Pictures of the past that turn out to be of a photo most of which stands in another group; and why they stay out.
 
     A copy of the picture came in with that photo, or the source says something else of photos than it did.
 
@@ -158,16 +180,18 @@ def _astray(kept: pd.DataFrame, photos: pd.DataFrame) -> dict[int, list[str]]:
         kept: Pictures.
         photos: From `_once`, those of pictures of the past.
     """
+    if photos.empty:
+        return {}
     told = photos.assign(group=kept["group_id"].to_numpy()[photos.index])
     groups = told[["name", "group"]].value_counts().reset_index().sort_values(["count", "group"])
     home = groups.drop_duplicates("name", keep="last").set_index("name")["group"]
     others = told.assign(home=told["name"].map(home)).query("group != home")
-    return {row: sorted({*own["group"], *own["home"]}) for row, own in others.groupby(level=0)}
+    return {row: between(list({*own["group"], *own["home"]})) for row, own in others.groupby(level=0)}
 
 
 def _join(
     kept: pd.DataFrame, new: NDArray[np.bool_], usable: NDArray[np.bool_], photos: pd.DataFrame, near: NDArray[np.int64]
-) -> tuple[dict[int, str], dict[int, list[str]]]:
+) -> tuple[dict[int, str], dict[int, str]]:
     """Join what shares a photo or looks the same, without ever joining two groups of the past.
 
     Only new pictures are gone through, and the past ones that they touch.
@@ -180,7 +204,8 @@ def _join(
         near: int64 (M, 2), row numbers of usable ones that look the same.
 
     Returns:
-        The group id by row number of new ones; and by that of those that would join groups of the past, these groups.
+        The group id by row number of new ones; and by that of those that would join groups of the past, why they stay
+        out.
     """
     names: dict[int, list[str]] = defaultdict(list)
     for row, name in photos["name"][(new & usable)[photos.index]].items():
@@ -194,13 +219,13 @@ def _join(
     first_of = dict(zip(known["name"], known.index.tolist(), strict=True))
     placed = {row for row in (*neighbours, *first_of.values()) if not new[row]}
     old = kept.loc[list(placed), "group_id"].to_dict()
-    clusters, between = Clusters(len(kept)), {}
+    clusters, joining = Clusters(len(kept)), {}
     for row in np.flatnonzero(new & usable).tolist():
         linked = [other for other in neighbours[row] if other in placed]
         linked += [first_of[name] for name in names[row] if name in first_of]
         theirs = {old[clusters.root(other)] for other in linked if clusters.root(other) in old}
         if len(theirs) > 1:
-            between[row] = sorted(theirs)
+            joining[row] = between(list(theirs))
             continue
         placed.add(row)
         for other in linked:
@@ -214,4 +239,4 @@ def _join(
         named.setdefault(clusters.root(first_of[name]), name)
     sample_ids = kept["sample_id"].tolist()
     roots = {row: clusters.root(row) for row in placed if new[row]}
-    return {row: old.get(root) or named.get(root) or sample_ids[root] for row, root in roots.items()}, between
+    return {row: old.get(root) or named.get(root) or sample_ids[root] for row, root in roots.items()}, joining

@@ -7,6 +7,7 @@ import pandas as pd
 
 from components.predict.config import PredictConfig
 from components.shared import tracking
+from components.shared.dossier import CALIBRATION
 from components.shared.manifest import read_manifest, read_splits, rows_of
 from components.shared.predictions import Predictions, empty_predictions, write_predictions
 from components.shared.runtime import log
@@ -32,10 +33,10 @@ def predict_champion(manifest_path: str, splits_path: str, config: PredictConfig
         log.info("%s has no champion yet", config.model_name)
         write_predictions(empty_predictions().table, empty_predictions().embeddings, folder)
         return ""
-    fetched = tracking.download_version(config.model_name, version)
-    answers = _answers(fetched, version, manifest_path, splits_path, config)
-    write_predictions(answers.table, answers.embeddings, folder)
-    shutil.copyfile(fetched / "calibration.json", Path(folder) / "calibration.json")
+    with tracking.version_files(config.model_name, version) as fetched:
+        answers = _answers(fetched, version, manifest_path, splits_path, config)
+        write_predictions(answers.table, answers.embeddings, folder)
+        shutil.copyfile(fetched / CALIBRATION, Path(folder) / CALIBRATION)
     return version
 
 
@@ -50,13 +51,12 @@ def _answers(fetched: Path, version: str, manifest_path: str, splits_path: str, 
     from components.predict.prediction import exact, run_network
     from components.predict.views import CLEAN
     from components.shared.checkpoint import load_network
-    from components.shared.shards import fetch
-    from components.shared.storage import Store
+    from components.shared.versions import fetch_for_step
 
     network = load_network(fetched / "model")
-    tiles = fetch(Store(config.store), manifest.digest, config.cache, config.cache_size)
+    tiles = fetch_for_step(config, manifest)
     note = f"champion, version {version}"
-    table, embeddings = run_network(network, rows.assign(**CLEAN), Path(tiles), exact(config), note)
+    table, embeddings = run_network(network, rows.assign(**CLEAN), tiles, exact(config), note)
     return Predictions(table.assign(condition="after"), embeddings)
 
 

@@ -4,7 +4,7 @@ from typing import Literal, get_args
 
 from pydantic import Field
 
-from components.shared.config import Config, StepConfig
+from components.shared.config import Config, Precision, StepConfig
 
 Family = Literal[
     "motion_blur",
@@ -36,9 +36,8 @@ class PredictConfig(StepConfig):
     batch_size: int = Field(default=128, ge=1)
     train_sample: int = Field(default=500, ge=30, description="images of the training split, the reference for drift")
     corruptions: CorruptionConfig = CorruptionConfig()
-    precision: str = Field(
+    precision: Precision = Field(
         default="auto",
-        pattern="^(auto|bf16|fp32)$",
         description="of the answers before fine-tuning and on worse views; what will be served is measured in fp32",
     )
     workers: int | None = Field(

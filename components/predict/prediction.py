@@ -17,8 +17,8 @@ from components.shared.model import Network, build_network
 from components.shared.predictions import VIEWS, write_predictions
 from components.shared.reuse import reuse, run_key
 from components.shared.runtime import pick_device, pick_precision, progress
-from components.shared.shards import fetch
 from components.shared.storage import Store
+from components.shared.versions import fetch_for_step
 
 HELD_OUT = ("val", "test", "robustness")
 FACTS = ["sample_id", "split", "group_id", "source", "surface", "label", "corruption", "severity"]
@@ -49,7 +49,7 @@ def predict_splits(
         parts["train"] = _sample(parts["train"], config.train_sample, seed)
         rows = pd.concat(parts.values(), ignore_index=True).assign(**CLEAN)
         views = corrupted_views(parts["robustness"], config.corruptions)
-        tiles = fetch(store, manifest.digest, config.cache, config.cache_size)
+        tiles = fetch_for_step(config, manifest)
         network = build_network(read_info(model_folder)).eval()
         before, _ = run_network(network, rows, tiles, config, "before fine-tuning")
         network = load_network(model_folder)

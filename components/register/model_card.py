@@ -3,7 +3,6 @@
 After Mitchell et al., "Model Cards for Model Reporting" (2019). Every number comes from the winner's dossier.
 """
 
-import json
 import math
 from collections import Counter
 from pathlib import Path
@@ -12,8 +11,9 @@ import pandas as pd
 
 from components.shared.calibration import read_calibration
 from components.shared.checkpoint import read_info
+from components.shared.dossier import CALIBRATION, measurements_of, read_verdict
 from components.shared.manifest import CLASSES, SPLITS, read_manifest, read_splits
-from components.shared.measurements import Measurement, read_measurements, shown_row, spoken
+from components.shared.measurements import Measurement, footnote, shown_row, spoken
 
 HEADLINE = ("accuracy", "recall_at_threshold", "precision_at_threshold", "specificity_at_threshold", "f1", "auroc")
 USE = (
@@ -49,9 +49,8 @@ def model_card(
         name: The registered model's name.
         job: The pipeline job's id.
     """
-    info, calibration = read_info(model), read_calibration(Path(dossier) / "calibration.json")
-    verdict = json.loads((Path(dossier) / "verdict.json").read_text(encoding="utf-8"))
-    rows = read_measurements(Path(dossier) / "measurements.parquet")
+    info, calibration = read_info(model), read_calibration(Path(dossier) / CALIBRATION)
+    verdict, rows = read_verdict(dossier), measurements_of(dossier)
     data = read_manifest(manifest)
     table = data.table.merge(read_splits(splits).table, on="sample_id")
     weights = "random weights" if info.weights == "none" else f"`{info.weights}`, sha256 `{info.weights_sha256[:12]}`"
@@ -63,6 +62,7 @@ def model_card(
         "On photos that it has not seen, with 95 % intervals by bootstrap over photos. *At threshold*: as it answers, "
         f"a crack from P(crack) ≥ {calibration.threshold:.3f} ({calibration.rule}).",
         _results(rows),
+        footnote(row for row in rows if row.condition == "after" and "corruption" not in row.slice),
         _sentences(rows),
         "## Where it is weaker",
         _slices(rows, table),

@@ -19,6 +19,7 @@ from components.shared.calibration import read_calibration
 from components.shared.checkpoint import load_network
 from components.shared.dataset import decode_tile
 from components.shared.image import ImageError
+from components.shared.manifest import CLASSES
 
 
 class CrackClassifier(PythonModel):
@@ -50,7 +51,7 @@ class CrackClassifier(PythonModel):
         with torch.inference_mode():
             logits = self.network(torch.from_numpy(tiles).permute(0, 3, 1, 2)).numpy()
         p_crack = self.calibration.p_crack(logits[:, 0], logits[:, 1])
-        labels = np.where(p_crack >= self.calibration.threshold, "crack", "no_crack")
+        labels = np.take(CLASSES, p_crack >= self.calibration.threshold)
         return pd.DataFrame({"p_crack": p_crack, "label": labels, "threshold": self.calibration.threshold})
 
 

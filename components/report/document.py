@@ -1,12 +1,16 @@
 """The report: the outcome first, then each candidate's dossier, then the data it all rests on."""
 
+import datetime
 import json
+import math
 import re
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 
 from components.report.findings import Candidate, Findings, outcome, summarise
-from components.shared.measurements import shown_row
+from components.shared.dossier import DRIFT, EVALUATION, EXPLANATION, PROMOTION, TRAINING
+from components.shared.measurements import Measurement, footnote, shown_row
 from components.shared.page import Badge, Page, main_of
 
 COLUMNS = (
@@ -15,12 +19,13 @@ COLUMNS = (
     ("test AUROC", "auroc", "test"),
     ("robustness accuracy", "accuracy", "robustness"),
 )
+DEPLOYED = "As they would be deployed, each at its own threshold, on tiles of test photos that no network learnt from:"
 SECTIONS = {
-    "promotion": "Should {} be promoted?",
-    "training": "Training of {}",
-    "evaluation": "Evaluation of {}",
-    "explanation": "Explanation of {}",
-    "drift": "Drift of {}",
+    PROMOTION: "Should {} be promoted?",
+    TRAINING: "Training of {}",
+    EVALUATION: "Evaluation of {}",
+    EXPLANATION: "Explanation of {}",
+    DRIFT: "Drift of {}",
 }
 
 
@@ -52,12 +57,17 @@ def write_report(
 
 def _outcome(page: Page, findings: Findings) -> None:
     page.callout(outcome(findings), passed=findings.registration["registered"])
+    measured = [[found.measured(name, split) for _, name, split in COLUMNS] for found in findings.candidates]
     rows = [
-        [candidate.name, *(shown_row(candidate.measured(name, split)) for _, name, split in COLUMNS), _badge(candidate)]
-        for candidate in findings.candidates
+        [candidate.name, *map(shown_row, numbers), _badge(candidate)]
+        for candidate, numbers in zip(findings.candidates, measured, strict=True)
     ]
     caption = "Candidates after fine-tuning; brackets are 95 % intervals"
     page.table(["candidate", *(title for title, _, _ in COLUMNS), "gate"], rows, caption)
+    page.text(footnote(chain.from_iterable(measured)))
+    words = [sentence for candidate in findings.candidates if (sentence := _in_words(candidate))]
+    if words:
+        page.text(f"{DEPLOYED}\n\n" + "\n".join(f"- {sentence}" for sentence in words))
     reasons = [
         f"- **{candidate.name}**: {row['why']}"
         for candidate in findings.candidates
@@ -68,10 +78,28 @@ def _outcome(page: Page, findings: Findings) -> None:
         page.text("Why the gate refused:\n\n" + "\n".join(reasons))
 
 
+def _in_words(candidate: Candidate) -> str:
+    """What its errors mean to those who act on its answers; empty where they were not measured."""
+    measured = (candidate.measured(f"{name}_at_threshold", "test") for name in ("recall", "specificity"))
+    rows = [row for row in measured if row and math.isfinite(row.value)]
+    if len(rows) < 2:
+        return ""
+    missed, alarms = map(_shortfall, rows)
+    return f"**{candidate.name}** misses {missed} of the cracked tiles and calls {alarms} of the sound ones cracked."
+
+
+def _shortfall(row: Measurement) -> str:
+    """What a share lacks to the whole, in percent, with its interval."""
+    text = f"{100 - 100 * row.value:.1f} %"
+    if row.low is None or row.high is None:
+        return text
+    return f"{text} [{100 - 100 * row.high:.1f}, {100 - 100 * row.low:.1f}]"
+
+
 def _candidate(page: Page, candidate: Candidate, won: bool) -> None:
     page.heading(f"{'Winner' if won else 'Candidate'} {candidate.name}")
-    for section, heading in SECTIONS.items():
-        path = candidate.folder / f"{section}.html"
+    for file, heading in SECTIONS.items():
+        path = candidate.folder / file
         if path.exists():
             _embed(page, heading.format(candidate.name), path, level=3)
 
@@ -80,6 +108,7 @@ def _facts(page: Page, findings: Findings) -> None:
     run = findings.run
     facts = {
         "Job": run.job,
+        "Written": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
         "Data": run.data_uri,
         "Data set version": run.dataset_digest,
         "Images": f"{run.images:,}",

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.shared.measurements import Measurement, read_measurements
+from components.shared.dossier import measurements_of, read_verdict
+from components.shared.measurements import Measurement
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,8 @@ def summarise(findings: Findings) -> dict[str, Any]:
 
 
 def _read_candidate(folder: Path) -> Candidate:
-    verdict = json.loads((folder / "verdict.json").read_text("utf-8"))
-    return Candidate(verdict["candidate"], folder, verdict, read_measurements(folder / "measurements.parquet"))
+    verdict = read_verdict(folder)
+    return Candidate(verdict["candidate"], folder, verdict, measurements_of(folder))
 
 
 def _numbers(candidate: Candidate) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.select.config import SelectConfig
-from components.shared.measurements import read_measurements, spoken
+from components.shared.dossier import measurements_of, read_verdict
+from components.shared.measurements import spoken
 from components.shared.runtime import InputError
 from components.shared.storage import Store
 
@@ -27,10 +28,10 @@ def choose(dossiers: Sequence[str | Path], choice_path: str | Path, config: Sele
     Raises:
         InputError: A candidate that passed lacks the measurement that the rule asks for.
     """
-    verdicts = [json.loads((Path(folder) / "verdict.json").read_text(encoding="utf-8")) for folder in dossiers]
+    verdicts = [read_verdict(folder) for folder in dossiers]
     passed = {verdict["candidate"]: verdict["passed"] for verdict in verdicts}
     scores = {
-        verdict["candidate"]: _score(Path(folder), verdict["candidate"], config)
+        verdict["candidate"]: _score(folder, verdict["candidate"], config)
         for folder, verdict in zip(dossiers, verdicts, strict=True)
         if verdict["passed"]
     }
@@ -68,8 +69,8 @@ def _tied(scores: dict[str, Score], tie: float) -> dict[str, Score]:
     return {name: found for name, found in scores.items() if found.score >= best - tie}
 
 
-def _score(folder: Path, candidate: str, config: SelectConfig) -> Score:
-    rows = read_measurements(folder / "measurements.parquet")
+def _score(folder: str | Path, candidate: str, config: SelectConfig) -> Score:
+    rows = measurements_of(folder)
     cost = next((row.value for row in rows if row.name == "inference_gigaflops"), math.nan)
     for row in rows:
         if (row.name, row.split, row.slice, row.condition) == (config.metric, config.split, "all", "after"):

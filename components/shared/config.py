@@ -1,7 +1,7 @@
 """The base of every configuration class: frozen, strict, unknown keys refused."""
 
 import re
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -23,6 +23,7 @@ def _has_a_group(pattern: str) -> str:
 
 
 PhotoPattern = Annotated[str, AfterValidator(_has_a_group)]  # regular expression whose first group names a photo
+Precision = Literal["auto", "bf16", "fp32"]  # of a network's forward pass; auto: bf16 where the device has it
 
 
 class AugmentConfig(Config):

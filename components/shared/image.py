@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 JPEG, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 PNG = b"\x89PNG\r\n\x1a\n"
+SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")  # of files that a search for images takes
 
 
 class ImageError(ValueError):

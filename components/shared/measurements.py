@@ -1,6 +1,7 @@
 """The table of measurements that evaluate, explain and drift hand to gate: one row per number."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -51,6 +52,11 @@ SCHEMA = pa.schema(
 assert [field.name for field in fields(Measurement)] == SCHEMA.names
 
 
+FEW_PHOTOS = "few photos: its wrong answers do not fill one, so the interval may be too short"
+DAGGER = (
+    "† Few photos: the wrong answers do not fill one (where there are none, the least sure is taken for wrong), and "
+    "the interval may be too short: a kind of photo that is missing here could change the number by more."
+)
 ACRONYMS = {name.lower(): name for name in ("AUROC", "F1", "MCC", "NLL", "ECE", "AUC", "Brier", "IoU", "ROAD")}
 
 
@@ -68,7 +74,14 @@ def with_interval(value: float | None, low: float | None = None, high: float | N
 
 def shown_row(row: Measurement | None) -> str:
     """A measurement as people read it; "-" where there is none."""
-    return "-" if row is None else with_interval(row.value, row.low, row.high)
+    if row is None:
+        return "-"
+    return with_interval(row.value, row.low, row.high) + (" †" if row.note == FEW_PHOTOS else "")
+
+
+def footnote(rows: Iterable[Measurement | None]) -> str:
+    """What the dagger of `shown_row` means, "" where none of these rows bears it."""
+    return DAGGER if any(row is not None and row.note == FEW_PHOTOS for row in rows) else ""
 
 
 def write_measurements(rows: list[Measurement], path: str | Path) -> None:

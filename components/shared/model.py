@@ -10,11 +10,10 @@ from pydantic import Field
 from torch import nn
 
 from components.shared.config import Config
+from components.shared.manifest import CLASSES
 from components.shared.runtime import InputError
 from components.shared.storage import file_digest
 from components.shared.weights import check_weights, weights_file
-
-CLASSES = ("no_crack", "crack")
 
 
 class ModelInfo(Config):
@@ -86,10 +85,15 @@ class Network(nn.Module):
             return self(images), seen[0]
 
 
-def describe(
-    architecture: str, weights: str, input_size: int, dropout: float, stochastic_depth: float, tuning: str, seed: int
-) -> ModelInfo:
+def describe(architecture: str, weights: str, input_size: int, seed: int, **training: Any) -> ModelInfo:
     """Resolve an architecture's name and its weights' own normalisation; opens no connection.
+
+    Args:
+        architecture: As `ModelInfo` has it, and so are the others.
+        weights: What is loaded.
+        input_size: Pixels.
+        seed: Of what is not loaded.
+        training: dropout, stochastic_depth, tuning.
 
     Raises:
         InputError: timm knows no such architecture, or the weights file is not there.
@@ -111,10 +115,8 @@ def describe(
         input_size=input_size,
         mean=(mean[0], mean[1], mean[2]),
         std=(std[0], std[1], std[2]),
-        dropout=dropout,
-        stochastic_depth=stochastic_depth,
-        tuning=tuning,
         seed=seed,
+        **training,
     )
 
 

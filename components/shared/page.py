@@ -21,7 +21,7 @@ from markupsafe import Markup
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?( ?%)?( \[.*\])?|nan|-|")  # an interval may stand behind it
+_NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?( ?%)?( \[.*\])?( †)?|nan|-|")  # an interval may stand behind it
 _LONG = 24  # characters; longer cells may be broken into lines
 
 
@@ -99,13 +99,10 @@ class Page:
         self._append(_TABLE, headers=headers, rows=texts, caption=caption, classes=classes)
 
     def figure(self, figure: "Figure", caption: str, alt: str) -> None:
-        """Append a matplotlib figure as a picture and close it."""
-        from matplotlib import pyplot
-
+        """Append a matplotlib figure as a picture."""
         buffer = BytesIO()
         # No creation date and no software version: the same figure gives the same bytes.
         figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight", metadata={"Software": None})
-        pyplot.close(figure)
         self.image(buffer.getvalue(), caption, alt)
 
     def image(self, png: bytes, caption: str, alt: str) -> None:
@@ -220,10 +217,10 @@ _DOCUMENT = """\
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d2733; --soft: #5b6875; --line: #dde3e9; --paper: #fff; --wash: #f5f7f9;
-  --accent: #1f5f8b; --good: #14663c; --good-wash: #e2f3e9; --bad: #9b1c1c; --bad-wash: #fbe6e6; }
+  --shade: #1d273326; --accent: #1f5f8b; --good: #14663c; --good-wash: #e2f3e9; --bad: #9b1c1c; --bad-wash: #fbe6e6; }
 @media screen and (prefers-color-scheme: dark) { :root { --ink: #e3e8ed; --soft: #9aa7b4; --line: #323c46;
-  --paper: #14191e; --wash: #1c232a; --accent: #7db8e0; --good: #7fd6a4; --good-wash: #17342442; --bad: #f2a0a0;
-  --bad-wash: #4a1f1f66; } }
+  --paper: #14191e; --wash: #1c232a; --shade: #000c; --accent: #7db8e0; --good: #7fd6a4; --good-wash: #17342442;
+  --bad: #f2a0a0; --bad-wash: #4a1f1f66; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 16px/1.6 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
@@ -237,7 +234,12 @@ a { color: var(--accent); }
 code { font: .9em ui-monospace, "SF Mono", Menlo, Consolas, monospace; overflow-wrap: anywhere; }
 pre { overflow-x: auto; background: var(--wash); padding: 1rem; border-radius: 6px; }
 blockquote { margin: 1rem 0; padding: .1rem 1.2rem; border-left: 3px solid var(--line); color: var(--soft); }
-.scroll { overflow-x: auto; margin: 1rem 0 1.6rem; }
+/* a shadow where a table goes on beyond the edge; the first two layers move with the table and cover it at its ends */
+.scroll { overflow-x: auto; margin: 1rem 0 1.6rem; background:
+  linear-gradient(to right, var(--paper) 40%, transparent) left / 2.5rem 100% local no-repeat,
+  linear-gradient(to left, var(--paper) 40%, transparent) right / 2.5rem 100% local no-repeat,
+  linear-gradient(to right, var(--shade), transparent) left / .8rem 100% no-repeat,
+  linear-gradient(to left, var(--shade), transparent) right / .8rem 100% no-repeat; }
 table { border-collapse: collapse; font-size: .92rem; line-height: 1.45; margin: 0; }
 caption { caption-side: top; text-align: left; color: var(--soft); padding: 0 0 .5rem; }
 th { text-align: left; vertical-align: bottom; font-weight: 600; color: var(--soft);
@@ -247,9 +249,11 @@ th, td { padding: .45rem 1.1rem .45rem .2rem; }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
 .number, .short { white-space: nowrap; }
 td.long { min-width: 14rem; overflow-wrap: anywhere; }
-tbody tr:hover { background: var(--wash); }
+.short:first-child { position: sticky; left: 0; background: var(--paper); }
+tbody tr:hover, tbody tr:hover .short:first-child { background: var(--wash); }
 figure { margin: 1.5rem 0 2rem; }
 img { max-width: 100%; height: auto; display: block; background: #fff; border-radius: 4px; }
+td img { min-width: 6rem; } /* else a narrow table shrinks it to nothing */
 figcaption { color: var(--soft); font-size: .9rem; margin-top: .5rem; max-width: 46rem; }
 .badge { white-space: nowrap; font-weight: 600; font-size: .85rem; padding: .1rem .55rem; border-radius: 999px; }
 .pass { color: var(--good); background: var(--good-wash); }

@@ -14,6 +14,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.shared.calibration import Calibration
+from components.shared.manifest import CLASSES, SPLITS
 from components.shared.runtime import InputError
 
 SCHEMA = pa.schema(
@@ -36,9 +38,9 @@ VIEWS = "views.jpg"
 _COST = b"crack.gigaflops"
 KEY = ["sample_id", "condition", "corruption", "severity"]
 ALLOWED: dict[str, set] = {
-    "split": {"train", "val", "test", "robustness"},
+    "split": set(SPLITS),
     "condition": {"before", "after"},
-    "label": {0, 1},
+    "label": set(range(len(CLASSES))),
     "severity": set(range(6)),
 }
 
@@ -90,8 +92,8 @@ def write_predictions(
         InputError: Logits that are not finite, rows given twice, values outside the contract, or embeddings that do
             not match the table.
     """
-    logits = table["logit_1"].to_numpy(float) - table["logit_0"].to_numpy(float)
-    table = table.assign(p_crack=1 / (1 + np.exp(-np.clip(logits, -700, 700))))[SCHEMA.names]
+    p_crack = Calibration().p_crack(table["logit_0"].to_numpy(), table["logit_1"].to_numpy())
+    table = table.assign(p_crack=p_crack)[SCHEMA.names]
     embeddings = np.asarray(embeddings, dtype=np.float32)
     _check(Predictions(table, embeddings), "the predictions to write")
     folder = Path(folder)

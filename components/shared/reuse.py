@@ -18,7 +18,7 @@ from components.shared.storage import Store, file_digest
 
 MARKER = "done.json"
 # What computes results, and may do it otherwise in another version.
-_PACKAGES = ("albumentations", "grad-cam", "numpy", "opencv-python-headless", "shap", "timm", "torch")
+_PACKAGES = ("grad-cam", "numpy", "opencv-python-headless", "shap", "timm", "torch")
 
 
 def run_key(code_of: str, *parts: Any) -> str:

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
+from components.shared.config import Precision
+
 log = logging.getLogger("crack")
 
 
@@ -144,7 +146,7 @@ def count_devices(wanted: int | Literal["auto"]) -> int:
     return wanted
 
 
-def pick_precision(wanted: str, device: str) -> str:
+def pick_precision(wanted: Precision, device: str) -> Literal["bf16", "fp32"]:
     """Resolve "auto" to "bf16" where the device computes in bfloat16 by itself, else to "fp32"."""
     import torch
 

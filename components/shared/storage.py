@@ -1,10 +1,4 @@
-"""Objects in S3-compatible storage.
-
-Endpoint and credentials come from the standard AWS_* environment and nowhere else. A local run has a storage of its
-own, the bucket LOCAL_BUCKET; it hands on the AWS_* environment of its user, for all other buckets, as OUTSIDE_AWS_*.
-Checksums are sent only where the protocol requires them: the trailers that boto3 adds by default corrupt contents on
-some S3-compatible servers.
-"""
+"""Objects in S3-compatible storage, by keys relative to one root."""
 
 import hashlib
 import os
@@ -12,31 +6,18 @@ import random
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 from components.shared.runtime import InputError
+from components.shared.s3_client import ATTEMPTS, THREADS, MissingObjectError, connect, explained
 
-THREADS = 8
 PARTS = 2  # of one object at once, in each of the threads
-ATTEMPTS = 4
 DELETE_LIMIT = 1000  # keys in one request, by the S3 protocol
-OUTSIDE = "OUTSIDE_"
-KEYS = {
-    "aws_access_key_id": "AWS_ACCESS_KEY_ID",
-    "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY",
-    "aws_session_token": "AWS_SESSION_TOKEN",
-}
-
-
-class MissingObjectError(InputError):
-    """No object has this key."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +45,7 @@ class Store:
             raise InputError(f"store is {uri!r}; it must look like s3://BUCKET/PREFIX")
         self.uri = uri.rstrip("/")
         self.bucket, self._root = match[1], match[2]
-        self._client = _client(self.uri, self.bucket)
+        self._client = connect(self.uri, self.bucket)
         self._transfer = TransferConfig(max_concurrency=PARTS)
 
     def get_bytes(self, key: str) -> bytes:
@@ -167,6 +148,13 @@ class Store:
             for error in result.get("Errors", []):
                 raise InputError(f"cannot delete s3://{self.bucket}/{error['Key']}: {error.get('Message', '')}")
 
+    def put_files(self, files: Mapping[str, Path]) -> None:
+        """Upload files by the keys of their objects, in parallel."""
+        with ThreadPoolExecutor(THREADS) as pool:
+            puts = [pool.submit(self.put_file, key, path) for key, path in files.items()]
+        for put in puts:
+            put.result()
+
     def put_folder(self, prefix: str, folder: str | Path, last: str | None = None) -> None:
         """Upload every file of a folder, in parallel.
 
@@ -177,10 +165,7 @@ class Store:
         """
         folder = Path(folder)
         names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
-        with ThreadPoolExecutor(THREADS) as pool:
-            puts = [pool.submit(self.put_file, f"{prefix}/{n}", folder / n) for n in names if n != last]
-        for put in puts:
-            put.result()
+        self.put_files({f"{prefix}/{name}": folder / name for name in names if name != last})
         if last is not None:
             self.put_file(f"{prefix}/{last}", folder / last)
 
@@ -201,120 +186,14 @@ class Store:
         for get in gets:
             get.result()
 
+    def _explained(self, key: str) -> AbstractContextManager[None]:
+        return explained(self._client, self.uri, key)
+
     def _full(self, key: str) -> str:
         return f"{self._root}/{key}" if self._root else key
-
-    @contextmanager
-    def _explained(self, key: str) -> Iterator[None]:
-        """Turn the errors that a user can mend into `InputError`."""
-        from botocore import exceptions
-        from s3transfer.exceptions import RetriesExceededError
-
-        endpoint = self._client.meta.endpoint_url
-        try:
-            yield
-        except exceptions.ClientError as error:
-            raise self._explain(error, key) from error
-        except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
-            raise InputError(
-                f"no credentials for the store {self.uri}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-            ) from error
-        except (RetriesExceededError, exceptions.IncompleteReadError, exceptions.ResponseStreamingError) as error:
-            raise InputError(
-                f"the connection to {endpoint} was cut again and again while {self.uri}/{key} was fetched: "
-                f"{getattr(error, 'last_exception', error)}; look at the network and the storage server"
-            ) from error
-        except (exceptions.HTTPClientError, exceptions.ConnectionError) as error:
-            raise InputError(
-                f"cannot reach the storage endpoint {endpoint} (AWS_ENDPOINT_URL_S3): {error}; is it up, and is the "
-                "address right?"
-            ) from error
-
-    def _explain(self, error: Any, key: str) -> Exception:
-        code, endpoint = str(error.response.get("Error", {}).get("Code", "")), self._client.meta.endpoint_url
-        if code in ("404", "NoSuchKey", "NotFound") and self._has_bucket():
-            return MissingObjectError(f"there is no object {self.uri}/{key}")
-        if code in ("404", "NoSuchBucket", "NotFound"):
-            return InputError(
-                f"the bucket {self.bucket!r} of {self.uri} does not exist at {endpoint}; create it, or correct its name"
-            )
-        if code in ("401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
-            return InputError(
-                f"{endpoint} refuses access to {self.uri}/{key} ({code}): check AWS_ACCESS_KEY_ID, "
-                "AWS_SECRET_ACCESS_KEY and the rights of that key"
-            )
-        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
-            return InputError(
-                f"the storage server {endpoint} fails at {error.operation_name} of {self.uri}/{key}, also when asked "
-                f"again: {error.response['Error'].get('Message') or code}; is its disk full? Look at its log"
-            )
-        return error
-
-    def _has_bucket(self) -> bool:
-        from botocore.exceptions import ClientError
-
-        try:
-            self._client.head_bucket(Bucket=self.bucket)
-        except ClientError:
-            return False
-        return True
 
 
 def file_digest(path: str | Path) -> str:
     """sha256 of a file's content, as 64 hex characters."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _settings(bucket: str) -> Mapping[str, str]:
-    """The AWS_* environment that a bucket is reached with."""
-    if os.environ.get("LOCAL_BUCKET", bucket) == bucket:
-        return os.environ
-    names = [name for name in os.environ if name.startswith(OUTSIDE)]
-    return {name.removeprefix(OUTSIDE): os.environ[name] for name in names}
-
-
-def _client(uri: str, bucket: str) -> Any:
-    import boto3
-    import botocore.session
-    from botocore.config import Config
-
-    settings = _settings(bucket)
-    endpoint = settings.get("AWS_ENDPOINT_URL_S3") or settings.get("AWS_ENDPOINT_URL")
-    region = settings.get("AWS_REGION") or settings.get("AWS_DEFAULT_REGION")
-    if not endpoint and not region:
-        raise InputError(f"no storage endpoint for {uri}: set AWS_ENDPOINT_URL_S3 (for AWS itself, AWS_REGION)")
-    keys: dict[str, str | None] = {}
-    if settings is not os.environ:  # what boto3 is not told, it would take from the local run's own environment
-        keys = {argument: settings.get(name) for argument, name in KEYS.items()}
-        endpoint = endpoint or f"https://s3.{region}.amazonaws.com"
-        if not keys["aws_access_key_id"] or not keys["aws_secret_access_key"]:
-            raise InputError(f"no credentials for {uri}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-    config = Config(
-        signature_version="s3v4",
-        s3={"addressing_style": "path"},
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
-        connect_timeout=5,
-        read_timeout=60,
-        max_pool_connections=2 * THREADS,
-    )
-    session = botocore.session.get_session()
-    session.register_component("data_loader", _loader())
-    return boto3.session.Session(botocore_session=session).client(
-        "s3",
-        region_name=region or "us-east-1",
-        endpoint_url=endpoint,
-        verify=settings.get("AWS_CA_BUNDLE"),
-        config=config,
-        **keys,
-    )
-
-
-@cache
-def _loader() -> Any:
-    """What botocore knows of its services, read once in a process: it is much."""
-    from botocore.loaders import create_loader
-
-    return create_loader()

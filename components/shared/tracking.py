@@ -4,8 +4,10 @@ The server and its credentials come from MLflow's own environment variables.
 """
 
 import os
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,21 +23,38 @@ JOB, CANDIDATE = "crack.job", "crack.candidate"  # tags of runs and of registere
 # tags of registered versions: the data set's digest, "passed", and "passed" or what the infra check found wrong
 DATASET, VERDICT, CHECKED = "crack.dataset", "crack.verdict", "crack.infra_check"
 AGAINST, AGAINST_VERSION = "gate.champion", "gate.champion_version"  # tags of runs: how it compares, and with whom
+NOTE = MLFLOW_RUN_NOTE  # tag of a run: its description, Markdown
 LONGEST = 5000  # characters of a tag or a description, MLflow's limit
 CHALLENGER, CHAMPION = "challenger", "champion"  # aliases
-_PARAMS_PER_CALL, _PARAM_LENGTH = 100, 6000  # the tracking API's limits
+_PER_CALL, _PARAM_LENGTH = {"metrics": 1000, "params": 100, "tags": 100}, 6000  # the tracking API's limits
 
 
-@cache
 def client() -> MlflowClient:
     """Return the client of the server named by MLFLOW_TRACKING_URI.
 
     Raises:
         InputError: The variable is not set; MLflow would silently write to the working directory.
     """
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri:
         raise InputError("MLFLOW_TRACKING_URI is not set; it names the MLflow server that keeps runs and models")
-    return MlflowClient()
+    return _client(uri)
+
+
+@cache
+def _client(uri: str) -> MlflowClient:
+    return MlflowClient(uri)
+
+
+def every(search: Callable[..., Any], *arguments: Any) -> Iterator[Any]:
+    """Yield all that one of the client's searches finds, page after page."""
+    token = None
+    while True:
+        page = search(*arguments, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def job_run(experiment: str, job: str) -> str:
@@ -51,7 +70,7 @@ def candidate_run(experiment: str, job: str, candidate: str) -> str:
     """
     given = os.environ.get("MLFLOW_RUN_ID")
     tags = {JOB: job, CANDIDATE: candidate}
-    if given and not _runs(_experiment(experiment), tags):
+    if given and not _runs(experiment_id(experiment), tags):
         found = client().get_run(given)
         if found.data.tags.get(CANDIDATE, candidate) == candidate:  # else it is the whole pipeline's run
             parent = found.data.tags.get(MLFLOW_PARENT_RUN_ID) or job_run(experiment, job)
@@ -61,24 +80,25 @@ def candidate_run(experiment: str, job: str, candidate: str) -> str:
 
 
 def _find_or_create(experiment: str, tags: dict[str, str], name: str) -> str:
-    experiment_id = _experiment(experiment)
-    existing = _runs(experiment_id, tags)
+    place = experiment_id(experiment)
+    existing = _runs(place, tags)
     if existing:
         return existing[0].info.run_id
-    created = client().create_run(experiment_id, tags={**tags, MLFLOW_RUN_NAME: name})
-    first = _runs(experiment_id, tags)[0].info.run_id
+    created = client().create_run(place, tags={**tags, MLFLOW_RUN_NAME: name})
+    first = _runs(place, tags)[0].info.run_id
     if first != created.info.run_id:  # two steps made one at the same time: the older is everyone's
         client().delete_run(created.info.run_id)
     return first
 
 
-def _runs(experiment_id: str, tags: dict[str, str]) -> list[Run]:
+def _runs(place: str, tags: dict[str, str]) -> list[Run]:
     query = " and ".join(f"tags.`{key}` = '{tags[key]}'" for key in (JOB, CANDIDATE))
-    runs = client().search_runs([experiment_id], query, max_results=10)
+    runs = client().search_runs([place], query, max_results=10)
     return sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))
 
 
-def _experiment(name: str) -> str:
+def experiment_id(name: str) -> str:
+    """Return the id of an experiment, made where it is missing."""
     found = client().get_experiment_by_name(name)
     if found is not None:
         return found.experiment_id
@@ -94,7 +114,7 @@ def _experiment(name: str) -> str:
 def end_job(experiment: str, job: str, status: str) -> None:
     """End every run of a pipeline job that is still running, as "FINISHED" or "FAILED"."""
     query = f"tags.`{JOB}` = '{job}' and attributes.status = 'RUNNING'"
-    for run in client().search_runs([_experiment(experiment)], query):
+    for run in client().search_runs([experiment_id(experiment)], query):
         client().set_terminated(run.info.run_id, status)
 
 
@@ -109,20 +129,46 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
+def log_entries(
+    run_id: str,
+    metrics: Sequence[Metric] = (),
+    params: Sequence[Param] = (),
+    tags: Sequence[RunTag] = (),
+    synchronous: bool = True,
+) -> None:
+    """Log any number of entries; logging the same again is allowed.
+
+    Args:
+        run_id: The run.
+        metrics: Values, each with its step and time.
+        params: A param may not get another value.
+        tags: A tag may.
+        synchronous: False returns at once and logs in a thread.
+    """
+    for kind, entries in (("metrics", metrics), ("params", params), ("tags", tags)):
+        for start in range(0, len(entries), _PER_CALL[kind]):
+            batch: dict[str, Any] = {kind: entries[start : start + _PER_CALL[kind]]}
+            client().log_batch(run_id, **batch, synchronous=synchronous)
+
+
 def log_params(run_id: str, values: Mapping[str, Any]) -> None:
-    """Log nested parameters, flattened; logging the same again is allowed."""
-    params = [Param(key, value) for key, value in flatten(values).items()]
-    for start in range(0, len(params), _PARAMS_PER_CALL):
-        client().log_batch(run_id, params=params[start : start + _PARAMS_PER_CALL])
+    """Log nested parameters, flattened."""
+    log_entries(run_id, params=[Param(key, value) for key, value in flatten(values).items()])
 
 
 def set_tags(run_id: str, tags: Mapping[str, str]) -> None:
     """Set a run's tags."""
-    client().log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+    log_entries(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+
+def log_values(run_id: str, values: Mapping[str, float]) -> None:
+    """Log metrics that have one value each, at step 0, as of now."""
+    now = int(time.time() * 1000)
+    log_entries(run_id, metrics=[Metric(key, value, now, 0) for key, value in values.items()])
 
 
 def log_history(run_id: str, history: list[dict[str, float]], synchronous: bool = True) -> None:
-    """Log curves; logging the same again is allowed.
+    """Log curves.
 
     Args:
         run_id: The run.
@@ -135,8 +181,7 @@ def log_history(run_id: str, history: list[dict[str, float]], synchronous: bool 
         for key, value in entry.items()
         if key not in ("step", "time")
     ]
-    for start in range(0, len(metrics), 1000):
-        client().log_batch(run_id, metrics=metrics[start : start + 1000], synchronous=synchronous)
+    log_entries(run_id, metrics=metrics, synchronous=synchronous)
 
 
 def log_dossier(
@@ -144,12 +189,8 @@ def log_dossier(
 ) -> None:
     """Keep a candidate's dossier, its headline numbers and its verdict with its MLflow run."""
     run_id = candidate_run(experiment, job, candidate)
-    now = int(time.time() * 1000)
-    client().log_batch(
-        run_id,
-        metrics=[Metric(key, value, now, 0) for key, value in values.items()],
-        tags=[RunTag(key, value) for key, value in tags.items()],
-    )
+    log_values(run_id, values)
+    set_tags(run_id, tags)
     client().log_artifacts(run_id, str(dossier), "dossier")
 
 
@@ -158,7 +199,7 @@ def log_report(experiment: str, job: str, documents: Mapping[str, str], outcome:
     run_id = job_run(experiment, job)
     for name, text in documents.items():
         client().log_text(run_id, text, name)
-    set_tags(run_id, {MLFLOW_RUN_NOTE: outcome})
+    set_tags(run_id, {NOTE: outcome})
 
 
 def version_by_alias(name: str, alias: str) -> str | None:
@@ -195,13 +236,15 @@ def put(write: Callable[..., Any], *row: str) -> None:
         write(*row)
 
 
-def download_version(name: str, version: str) -> Path:
-    """Fetch a registered version.
+@contextmanager
+def version_files(name: str, version: str) -> Iterator[Path]:
+    """Fetch a registered version, for the time of the block.
 
-    Returns:
+    Yields:
         The folder of its artifacts: `model/` (a saved-model folder), `calibration.json`, `training_rows.parquet` and,
         where drift left one, `reference_profile.parquet`.
     """
     from mlflow.artifacts import download_artifacts
 
-    return Path(download_artifacts(f"models:/{name}/{version}")) / "artifacts"
+    with tempfile.TemporaryDirectory() as folder:  # MLflow's own choice would stay for ever
+        yield Path(download_artifacts(f"models:/{name}/{version}", dst_path=folder)) / "artifacts"

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from components.shared.lineage import Assignment, earlier_assignment, keep_assignment
 from components.shared.manifest import CLASSES, SPLITS, Splits, make_splits, read_manifest, write_splits
-from components.shared.runtime import InputError
+from components.shared.runtime import InputError, digest
 from components.shared.storage import Store
 from components.split.config import HeldOut, SplitConfig
+from components.split.kin import kin
 from components.split.leaks import check_leaks
-from components.split.lineage import Assignment, assignment_key, earlier_assignment, keep_assignment, kin
 from components.split.report import write_page
 
 STRATUM = ["label", "source", "surface"]
@@ -34,7 +35,7 @@ def assign_splits(
         InputError: A class has fewer groups than there are splits, or a split would have too few images.
     """
     manifest, store = read_manifest(manifest_path), Store(config.store)
-    key = assignment_key(config, seed)
+    key = digest(config.identity(), seed)
     earlier = earlier_assignment(store, manifest.digest, key)
     chosen = choose_splits(manifest.table, config, seed, earlier)
     table = pd.DataFrame({"sample_id": manifest.table["sample_id"], "split": manifest.table["group_id"].map(chosen)})

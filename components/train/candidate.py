@@ -12,8 +12,8 @@ from components.shared.manifest import read_manifest, read_splits, rows_of
 from components.shared.model import ModelInfo, describe
 from components.shared.reuse import reuse, run_key
 from components.shared.runtime import count_devices, log, pick_device
-from components.shared.shards import fetch
 from components.shared.storage import Store
+from components.shared.versions import fetch_for_step
 from components.shared.weights import known_digest
 from components.train.config import TrainConfig
 from components.train.recipe import rehearse
@@ -52,7 +52,7 @@ def train_candidate(
 
     def produce(folder: Path) -> None:
         rehearse(info, config)
-        tiles = fetch(store, manifest.digest, config.cache, config.cache_size)
+        tiles = fetch_for_step(config, manifest)
         with watching_the_machine(run_id):
             _train(Task(info, parts["train"], parts["val"], tiles, config, seed, key, run_id), folder)
 
@@ -78,10 +78,10 @@ def _describe(config: TrainConfig, seed: int) -> ModelInfo:
         config.architecture,
         config.weights,
         config.input_size,
-        config.dropout,
-        config.stochastic_depth,
-        config.tuning,
         seed,
+        dropout=config.dropout,
+        stochastic_depth=config.stochastic_depth,
+        tuning=config.tuning,
     )
 
 

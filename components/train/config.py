@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from components.shared.config import AugmentConfig, StepConfig
+from components.shared.config import AugmentConfig, Precision, StepConfig
 
 
 class TrainConfig(StepConfig):
@@ -49,14 +49,14 @@ class TrainConfig(StepConfig):
     patience: int | None = Field(default=None, ge=1, description="stop after so many validations without a better one")
     augment: AugmentConfig = AugmentConfig()
 
-    precision: Literal["auto", "bf16", "fp32"] = Field(default="auto", description="auto: bf16 where the device has it")
+    precision: Precision = Field(default="auto", description="auto: bf16 where the device has it")
     devices: int | Literal["auto"] = Field(
         default="auto", description="GPUs to train on, or processes on a CPU; auto: every GPU, or one process"
     )
     deterministic: bool = Field(default=False, description="only algorithms that repeat bit by bit, on a GPU too")
     compile: bool = Field(
         default=False,
-        description="torch.compile: minutes at the start, faster steps after it; the container image must have gcc",
+        description="torch.compile: minutes at the start, faster steps after it; needs gcc, see images/Dockerfile",
     )
     workers: int | None = Field(
         default=None, ge=0, description="decoding processes of a device; None: its processors less one, at most 16"

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -118,7 +117,7 @@ class Loop:
         return self.step % self.interval == 0 and self.step > validated
 
     def advance(self, batches: Iterator) -> None:
-        """One step."""
+        """One step on the next batch, timed."""
         started = time.perf_counter()
         images, labels = next(batches)
         self.record.wait_seconds += time.perf_counter() - started
@@ -127,8 +126,10 @@ class Loop:
             self.loss_sum.item()  # waits for the device, so that the clock tells the truth
         self.record.training_seconds += time.perf_counter() - started
         self.record.images += self.config.batch_size
-        if self.step % 5 == 0 or self.step == self.record.steps:
-            self._tell()
+        if self.fabric.is_global_zero and (self.step % 5 == 0 or self.step == self.record.steps):
+            known = self.record.history
+            accuracy = f", validation accuracy {known[-1]['val_accuracy']:.3f}" if known else ""
+            progress(self.step, self.record.steps, f"steps{accuracy}")
 
     def train_on(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         """One optimiser step on this device's share of a batch, in as many parts as memory asks for."""
@@ -139,11 +140,13 @@ class Loop:
         labels = labels.to(self.fabric.device, non_blocking=True)
         parts = list(zip(images.chunk(self.record.parts), labels.chunk(self.record.parts), strict=True))
         share = self.config.batch_size / self.fabric.world_size  # gradients are averaged over the devices
+        losses = torch.zeros_like(self.loss_sum)
         for number, part in enumerate(parts, 1):
             with self.fabric.no_backward_sync(self.module, enabled=number < len(parts)):
                 loss = self.loss(self.module(part[0]), part[1])
                 self.fabric.backward(loss / share)
-            self.loss_sum += loss.detach()
+            losses += loss.detach()
+        self.loss_sum += self._summed(losses)  # at every step: the first device's checkpoint is everyone's
         if self.config.clip_norm:  # a gradient that is not finite shows in the validation loss
             self.fabric.clip_gradients(
                 self.module, self.optimizer, max_norm=self.config.clip_norm, error_if_nonfinite=False
@@ -155,7 +158,10 @@ class Loop:
             self.ema.update(self.network, step=self.step)
 
     def _summed(self, value: torch.Tensor) -> torch.Tensor:
-        return cast(torch.Tensor, self.fabric.all_reduce(value.clone(), reduce_op="sum"))
+        """The value summed over all devices, in place. Fabric's sum begins with a barrier, and a GPU stands still."""
+        if self.fabric.world_size > 1:
+            torch.distributed.all_reduce(value)
+        return value
 
     def _validate(self, stop: StopSignal) -> None:
         """Record the curves' next point; keep the weights where they are the best so far."""
@@ -165,14 +171,32 @@ class Loop:
         set_training(self.network)
         if sums is None:
             return
-        loss, right = self._summed(sums).tolist()
+        point = self._point(*self._summed(sums).tolist())
+        if not math.isfinite(point["val_loss"]):
+            raise InputError(
+                f"the validation loss after step {self.step} is {point['val_loss']}: the training has diverged; lower "
+                f"learning_rate ({self.config.learning_rate}), or raise warmup ({self.config.warmup})"
+            )
+        best = min((point["val_loss"] for point in self.record.history), default=math.inf)
+        self.record.history.append(point)
+        self.loss_sum.zero_()
+        if point["val_loss"] < best:
+            self.record.best_step = self.step
+            self.best = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+        if self.fabric.is_global_zero:
+            log.info("%s", ", ".join(f"{key} {value:.5g}" for key, value in point.items() if key != "time"))
+            if self.task.run_id:
+                record_point(self.task.run_id, point)
+
+    def _point(self, loss: float, right: float) -> dict[str, float]:
+        """The curves' next point; `loss` and `right` answers are summed over the validation images."""
         images, seen = len(self.task.val), self.interval * self.config.batch_size
         last = self.record.history[-1] if self.record.history else {"training_seconds": 0.0, "wait_seconds": 0.0}
         seconds = self.record.training_seconds - last["training_seconds"]
-        point = {
+        return {
             "step": self.step,
             "time": time.time(),
-            "train_loss": float(self._summed(self.loss_sum)) / seen,
+            "train_loss": float(self.loss_sum) / seen,
             "val_loss": loss / images,
             "val_accuracy": right / images,
             "learning_rate": learning_rate(self.config, self.step - 1, self.record.steps),
@@ -181,21 +205,6 @@ class Loop:
             "training_seconds": self.record.training_seconds,
             "wait_seconds": self.record.wait_seconds,
         }
-        if not math.isfinite(point["val_loss"]):
-            raise InputError(
-                f"the validation loss after step {self.step} is {point['val_loss']}: the training has diverged; lower "
-                f"learning_rate ({self.config.learning_rate}), or raise warmup ({self.config.warmup})"
-            )
-        self.loss_sum.zero_()
-        best = min((point["val_loss"] for point in self.record.history), default=math.inf)
-        self.record.history.append(point)
-        if point["val_loss"] < best:
-            self.record.best_step = self.step
-            self.best = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
-        if self.fabric.is_global_zero:
-            log.info("%s", ", ".join(f"{key} {value:.5g}" for key, value in point.items() if key != "time"))
-            if self.task.run_id:
-                record_point(self.task.run_id, point)
 
     def _over_validation(self, network: Network, stop: StopSignal) -> torch.Tensor | None:
         """Return loss and right answers on this device's share, summed, (2,) float64.
@@ -212,12 +221,6 @@ class Loop:
                 loss = F.cross_entropy(logits, labels, reduction="sum")
                 sums += torch.stack([loss, (logits.argmax(1) == labels).sum()])
         return sums
-
-    def _tell(self) -> None:
-        if self.fabric.is_global_zero:
-            seen = self.record.history
-            accuracy = f", validation accuracy {seen[-1]['val_accuracy']:.3f}" if seen else ""
-            progress(self.step, self.record.steps, f"steps{accuracy}")
 
     def state(self) -> dict:
         """Everything that a training taken up again must know: tensors and plain values."""

@@ -23,10 +23,10 @@ def rehearse(info: ModelInfo, config: TrainConfig) -> None:
         InputError: The weights cannot be had or do not fit, timm cannot build, cut or run the network as asked for, or
             there is nothing to compile it with.
     """
-    if config.compile and not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+    if config.compile and not has_compiler():
         raise InputError(
-            "compile is set, but there is no C compiler, which Triton needs: unset it, or use a container image that "
-            "has gcc or clang"
+            "compile is set, but there is no C compiler, which Triton needs: unset it, or install one (apt-get install "
+            "gcc libc6-dev); the project's container image is without, images/Dockerfile says why and what to do"
         )
     try:
         network = build_network(info).eval()
@@ -46,6 +46,11 @@ def rehearse(info: ModelInfo, config: TrainConfig) -> None:
             f"{config.architecture} cannot be trained with {asked}: {cause}; leave out what it cannot do, or choose "
             "another architecture"
         ) from error
+
+
+def has_compiler() -> bool:
+    """Whether Triton, through which `torch.compile` reaches a GPU, finds what it builds its launchers with."""
+    return bool(os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang"))
 
 
 def freeze(network: Network, tuning: str) -> None:

@@ -1,25 +1,35 @@
-"""Commands of the cluster."""
+"""Commands that write a pipeline into a file, for a cluster, and send nothing."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
-from pipelines.commands.options import LOCAL_PARAMS, Debug, Override, Params, reporting_errors
+from pipelines.commands.options import (
+    AllowTags,
+    Debug,
+    Environment,
+    File,
+    Override,
+    Pipeline,
+    Revision,
+    chosen_file,
+    reporting_errors,
+)
 
 commands = typer.Typer()
+Output = Annotated[Path, typer.Option(help="YAML file to write.")]
 
 
 @commands.command("compile")
 def compile_for_cluster(
-    output: Annotated[Path, typer.Option(help="YAML file to write.")],
-    params: Params = LOCAL_PARAMS,
+    output: Output,
+    environment: Environment = None,
+    params: File = None,
     override: Override = None,
-    allow_tags: Annotated[
-        bool, typer.Option("--allow-tags", help="Take images by tag or placeholder, for development.")
-    ] = False,
-    pipeline: Annotated[str, typer.Option(help="crack-training or crack-drift-check.")] = "crack-training",
+    pipeline: Pipeline = "crack-training",
+    allow_tags: AllowTags = False,
     debug: Debug = False,
 ) -> None:
     """Compile a pipeline for a cluster; its images must be named by digest."""
@@ -28,15 +38,32 @@ def compile_for_cluster(
         from pipelines.compiled import compile_pipeline
         from pipelines.run_config import load_run_config
 
+        config = load_run_config(chosen_file(environment, params), override or [])
         check_images(allow_tags)
-        config = load_run_config(params, override or [])
         output.parent.mkdir(parents=True, exist_ok=True)
         compile_pipeline(pipeline, config, output)
 
 
 @commands.command()
-def schema() -> None:
-    """Print the JSON schema of the parameter file."""
-    from pipelines.run_config import parameter_schema
+def manifest(
+    output: Output,
+    environment: Environment = None,
+    params: File = None,
+    override: Override = None,
+    namespace: Annotated[str, typer.Option(help="Of the resources; without, the one they are applied to.")] = "",
+    pipeline: Pipeline = "crack-training",
+    revision: Revision = "",
+    allow_tags: AllowTags = False,
+    debug: Debug = False,
+) -> None:
+    """Write the pipeline and its version as Kubernetes resources, for GitOps."""
+    with reporting_errors(debug):
+        from components.container_images import check_images
+        from pipelines.compiled import git_revision
+        from pipelines.manifest import write_manifest
+        from pipelines.run_config import load_run_config
 
-    print(json.dumps(parameter_schema(), indent=2))
+        config = load_run_config(chosen_file(environment, params), override or [])
+        check_images(allow_tags)
+        version = write_manifest(pipeline, config, revision or git_revision(), namespace, output)
+        Console().print(f"{output}: {pipeline} version {version}", soft_wrap=True)

@@ -3,8 +3,7 @@
 import typer
 from rich.console import Console
 
-from pipelines.commands.options import Debug, Override, reporting_errors
-from pipelines.commands.submit import AllowTags, Environment, File, chosen_file
+from pipelines.commands.options import AllowTags, Debug, Environment, File, Override, chosen_file, reporting_errors
 
 commands = typer.Typer()
 

@@ -5,8 +5,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipelines.commands.options import LOCAL_PARAMS, Debug, Params, reporting_errors
-from pipelines.commands.registry import Reached
+from pipelines.commands.options import LOCAL_PARAMS, Debug, Params, Reached, reporting_errors
 
 commands = typer.Typer()
 
@@ -21,13 +20,13 @@ def gc(
 ) -> None:
     """List data set versions, results and checkpoints that no registered model and no recent run needs.
 
-    The store is the parameter file's; with --workdir, that of local runs. Exit status: 0 done; 2 an input was wrong.
+    The store is the parameter file's; with --workdir, that of local runs.
     """
     with reporting_errors(debug):
         from components.shared.storage import Store
         from pipelines.gc import delete as delete_all
         from pipelines.gc import find_leftovers, leftovers_table
-        from pipelines.registry import reached
+        from pipelines.registry_access import reached
         from pipelines.run_config import load_run_config
 
         uri = load_run_config(params).store

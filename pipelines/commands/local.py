@@ -1,4 +1,4 @@
-"""Commands of the local run."""
+"""Commands of the local run, and of its parameters."""
 
 import json
 from pathlib import Path
@@ -58,3 +58,11 @@ def mlflow_ui(
         from pipelines.local import serve_mlflow_ui
 
         serve_mlflow_ui(workdir, port, Console())
+
+
+@commands.command()
+def schema() -> None:
+    """Print the JSON schema of the parameter file: every parameter, its range and its default."""
+    from pipelines.run_config import parameter_schema
+
+    print(json.dumps(parameter_schema(), indent=2))

@@ -1,13 +1,14 @@
 """The command that classifies image files."""
 
+import contextlib
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from pipelines.commands.options import Debug, reporting_errors
-from pipelines.commands.registry import MODEL, Reached
+from pipelines.commands.options import MODEL, Debug, Reached, reporting_errors
 
 commands = typer.Typer()
 
@@ -29,24 +30,22 @@ def predict(
     with reporting_errors(debug):
         from rich.progress import Progress
 
-        from components.shared.runtime import InputError
-        from pipelines.classifying import classify, find_images, write_page, write_results
-        from pipelines.registry import reached
+        from pipelines.classifying import classify, find_images, summary, version_meant, write_page, write_results
+        from pipelines.registry_access import reached
+        from pipelines.whole_file import whole_file
 
-        for written in filter(None, (out, html)):
-            if written.is_dir():
-                raise InputError(f"{written} is a folder; name a file to write")
         files = find_images(paths)
         console = Console(stderr=True)
-        with reached(workdir, artifacts=True), Progress(console=console, disable=not console.is_terminal) as bar:
+        with contextlib.ExitStack() as stack:
+            table, page = stack.enter_context(whole_file(out)), html and stack.enter_context(whole_file(html))
+            stack.enter_context(reached(workdir, artifacts=True))
+            asked = version_meant(model)
+            bar = stack.enter_context(Progress(console=console, disable=not console.is_terminal))
             task = bar.add_task("classifying", total=len(files))
-            answers = write_results(
-                classify(model, files, batch_size, lambda done: bar.update(task, completed=done)), out
-            )
-        if html:
-            write_page(answers, model, html)
-        cracks = sum(answer.label == "crack" for answer in answers)
+            answers = write_results(classify(asked, files, batch_size, partial(bar.advance, task)), table)
+            if page:
+                write_page(answers, asked, page)
+        print(f"{summary(answers, asked)}; {out}")
         failed = [answer for answer in answers if answer.error]
-        print(f"{len(answers)} files: {cracks} cracks, {len(failed)} without an answer; {out}")
         if failed:
             print(f"first without an answer: {failed[0].path}: {failed[0].error}")

@@ -6,20 +6,15 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
-from pipelines.commands.options import Debug, reporting_errors
+from pipelines.commands.options import MODEL, Debug, Name, Reached, reporting_errors
 
 commands = typer.Typer()
 backup = typer.Typer(no_args_is_help=True)
 commands.add_typer(backup, name="registry", help="Back a registered model up into a file, and restore it.")
-Name = Annotated[str, typer.Option("--name", help="The registered model.")]
-Reached = Annotated[
-    Path | None, typer.Option("--workdir", help="Workdir of local runs; without it, MLFLOW_TRACKING_URI's registry.")
-]
 By = Annotated[str, typer.Option(help="Who decides; kept in the history.")]
 Why = Annotated[str, typer.Option(help="The reason; kept in the history.")]
-
-MODEL = "crack-classifier"
 
 
 @commands.command()
@@ -34,7 +29,8 @@ def promote(
 ) -> None:
     """Make a version champion."""
     with reporting_errors(debug):
-        from pipelines.registry import Registry, reached
+        from pipelines.registry import Registry
+        from pipelines.registry_access import reached
 
         with reached(workdir) as client:
             entry = Registry(client, name).promote(str(version), by, why, force)
@@ -46,7 +42,8 @@ def promote(
 def rollback(by: By, why: Why, workdir: Reached = None, name: Name = MODEL, debug: Debug = False) -> None:
     """Make the previous champion champion again; once more, the one before it."""
     with reporting_errors(debug):
-        from pipelines.registry import Registry, reached
+        from pipelines.registry import Registry
+        from pipelines.registry_access import reached
 
         with reached(workdir) as client:
             _say(Registry(client, name).rollback(by, why).sentence(name))
@@ -56,26 +53,28 @@ def rollback(by: By, why: Why, workdir: Reached = None, name: Name = MODEL, debu
 def history(workdir: Reached = None, name: Name = MODEL, debug: Debug = False) -> None:
     """Show every promotion and rollback, oldest first."""
     with reporting_errors(debug):
-        from pipelines.registry import Registry, reached
+        from pipelines.registry import Registry
+        from pipelines.registry_access import reached
         from pipelines.registry_tables import history_table
 
         with reached(workdir) as client:
             entries = Registry(client, name).history()
-        Console().print(history_table(entries)) if entries else _say(f"{name}: nobody was promoted yet")
+        _say(history_table(entries) if entries else f"{name}: nobody was promoted yet")
 
 
 @commands.command()
 def status(workdir: Reached = None, name: Name = MODEL, debug: Debug = False) -> None:
     """Show the versions, who is champion and challenger, and how the challenger compares."""
     with reporting_errors(debug):
-        from pipelines.registry import Registry, reached
+        from pipelines.registry import Registry
+        from pipelines.registry_access import reached
         from pipelines.registry_tables import next_move, versions_table
 
         with reached(workdir) as client:
             registry = Registry(client, name)
             registry.settle()
             table, advice = versions_table(registry), next_move(registry)
-        Console().print(table)
+        _say(table)
         _say(advice)
 
 
@@ -88,7 +87,8 @@ def export_to_file(
 ) -> None:
     """Write every version with its files and run, the aliases and the history into a file."""
     with reporting_errors(debug):
-        from pipelines.registry import Registry, reached
+        from pipelines.registry import Registry
+        from pipelines.registry_access import reached
         from pipelines.registry_backup import export_registry
 
         with reached(workdir, artifacts=True) as client:
@@ -106,7 +106,7 @@ def import_from_file(
     with reporting_errors(debug):
         from components.shared.config import StepConfig
         from pipelines.embedded_stack import locked, prepare_mlflow
-        from pipelines.registry import reached
+        from pipelines.registry_access import reached
         from pipelines.registry_backup import import_registry
 
         experiment = StepConfig.model_fields["experiment"].default
@@ -114,10 +114,11 @@ def import_from_file(
             if workdir is not None:
                 stack.enter_context(locked(workdir))
                 prepare_mlflow(workdir, experiment)
-            client = stack.enter_context(reached(workdir, artifacts=True))
-            name = import_registry(client, file, experiment, _say)
+            stack.enter_context(reached(workdir, artifacts=True))
+            name = import_registry(file, experiment, _say)
         _say(f"{name} is restored; `crack-pipeline status` shows it")
 
 
-def _say(text: str) -> None:
-    Console().print(text, highlight=False, markup=False, soft_wrap=True)
+def _say(what: str | Table) -> None:
+    # markup=False: whoever promoted may have written brackets
+    Console(markup=False, highlight=False).print(what, soft_wrap=isinstance(what, str))

@@ -8,38 +8,24 @@ import typer
 from rich.console import Console
 
 from components.shared.runtime import InputError
-from pipelines.commands.options import Debug, Override, reporting_errors
+from pipelines.commands.options import (
+    AllowTags,
+    Debug,
+    Environment,
+    File,
+    Override,
+    Pipeline,
+    Revision,
+    chosen_file,
+    reporting_errors,
+)
 
 commands = typer.Typer()
 
-PARAMS = Path(__file__).parents[1] / "params"
-Environment = Annotated[
-    str | None, typer.Argument(metavar="ENV", help="Parameters by name: pipelines/params/ENV.yaml.", show_default=False)
-]
-File = Annotated[Path | None, typer.Option("--params", help="Parameter file, YAML, instead of ENV.")]
 Given = Annotated[
     list[str] | None,
     typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="A run-time parameter, such as seed=2; repeatable."),
 ]
-Pipeline = Annotated[str, typer.Option(help="Which pipeline.")]
-Revision = Annotated[str, typer.Option(help="What the version is named by, instead of the git commit.")]
-AllowTags = Annotated[bool, typer.Option("--allow-tags", help="Take images by tag or placeholder, for development.")]
-
-
-def chosen_file(environment: str | None, params: Path | None) -> Path:
-    """Return the parameter file that is meant.
-
-    Raises:
-        InputError: None or two are named, or there is no such environment.
-    """
-    known = sorted(file.stem for file in PARAMS.glob("*.yaml"))
-    if (environment is None) == (params is None):
-        raise InputError(f"name one environment ({', '.join(known)}), or one file with --params")
-    if params:
-        return params
-    if environment not in known:
-        raise InputError(f'unknown environment "{environment}"; pipelines/params holds {", ".join(known)}')
-    return PARAMS / f"{environment}.yaml"
 
 
 @commands.command()
@@ -52,7 +38,7 @@ def submit(
     timeout: Annotated[float | None, typer.Option(help="Seconds to wait; default: cluster.run_deadline.")] = None,
     interval: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.01)] = 15.0,
     allow_refusal: Annotated[
-        bool, typer.Option("--allow-refusal", help="A refusal by the gates is no failure")
+        bool, typer.Option("--allow-refusal", help="A refusal by the gates is no failure.")
     ] = False,
     again: Annotated[bool, typer.Option("--again", help="Submit what was submitted within the hour.")] = False,
     name: Annotated[str, typer.Option(help="First part of the run's name.")] = "",
@@ -67,17 +53,17 @@ def submit(
     was not seen in time; 130 interrupted (the run goes on).
     """
     with reporting_errors(debug, crash=2), tempfile.TemporaryDirectory() as folder:
+        from components.container_images import check_images
+        from components.shared.kfp_api import KfpApi
+        from components.shared.kfp_endpoint import Endpoint
         from pipelines.compiled import compile_version, git_revision
+        from pipelines.following import Follower
         from pipelines.run_config import load_run_config
+        from pipelines.submit import submit as submit_run
 
         given = _pairs(parameter or [])
         config = load_run_config(chosen_file(environment, params), override or [])
-        _check_images(allow_tags)
-        from components.shared.kfp_api import KfpApi
-        from components.shared.kfp_endpoint import Endpoint
-        from pipelines.following import Follower
-        from pipelines.submit import submit as submit_run
-
+        check_images(allow_tags)
         api, console = KfpApi(Endpoint.from_environment()), Console()
         compiled = compile_version(pipeline, config, revision or git_revision(), Path(folder))
         run_id = submit_run(api, compiled, config, given, console, name, again)
@@ -107,7 +93,8 @@ def schedule(
 
     Calling it again changes nothing; after a change it replaces, and at no time is nothing scheduled.
     """
-    with reporting_errors(debug, crash=2):
+    with reporting_errors(debug):
+        from components.container_images import check_images
         from components.shared.kfp_api import KfpApi
         from components.shared.kfp_endpoint import Endpoint
         from pipelines.run_config import load_run_config
@@ -124,33 +111,8 @@ def schedule(
         if actions:
             switch_all(api, config, file.stem, pipeline, actions[0], console)
         else:
-            _check_images(allow_tags)
+            check_images(allow_tags)
             place_all(api, config, file.stem, pipeline, revision, console)
-
-
-@commands.command()
-def manifest(
-    output: Annotated[Path, typer.Option(help="YAML file to write.")],
-    environment: Environment = None,
-    params: File = None,
-    override: Override = None,
-    namespace: Annotated[str, typer.Option(help="Of the resources; without, the one they are applied to.")] = "",
-    pipeline: Pipeline = "crack-training",
-    revision: Revision = "",
-    allow_tags: AllowTags = False,
-    debug: Debug = False,
-) -> None:
-    """Write the pipeline and its version as Kubernetes resources, for GitOps."""
-    with reporting_errors(debug):
-        from pipelines.compiled import git_revision
-        from pipelines.run_config import load_run_config
-
-        config = load_run_config(chosen_file(environment, params), override or [])
-        _check_images(allow_tags)
-        from pipelines.manifest import write_manifest
-
-        version = write_manifest(pipeline, config, revision or git_revision(), namespace, output)
-        Console().print(f"{output}: {pipeline} version {version}", soft_wrap=True)
 
 
 def _pairs(parameters: list[str]) -> dict[str, str]:
@@ -159,9 +121,3 @@ def _pairs(parameters: list[str]) -> dict[str, str]:
         if not key or not equals:
             raise InputError(f'--parameter "{given}": expected key=value, such as seed=2')
     return {key: value for key, _, value in split.values()}
-
-
-def _check_images(allow_tags: bool) -> None:
-    from components.container_images import check_images
-
-    check_images(allow_tags)

@@ -38,7 +38,7 @@ def main() -> None:
     precision = pick_precision("auto", device)
     print(f"KernelSHAP of one image, {COALITIONS} coalitions, {device}, {torch.get_num_threads()} threads")
     for name, size in SMALL + LARGE:
-        bench = Bench(build_network(describe(name, "none", size, 0.0, 0.0, "none", SEED)).eval().to(device))
+        bench = Bench(build_network(describe(name, "none", size, SEED)).eval().to(device))
         small = (name, size) in SMALL
         if small:
             learn_head(bench.network)

@@ -41,7 +41,7 @@ def damage(data: bytes, rng: random.Random) -> bytes:
 
 def make_model(folder: Path) -> tuple[list[Path], Callable[[], object]]:
     """Save a model; return its files, and what loads it."""
-    save_network(build_network(describe("test_resnet", "none", 32, 0.0, 0.0, "full", 1)), folder)
+    save_network(build_network(describe("test_resnet", "none", 32, 1)), folder)
     return sorted(folder.iterdir()), lambda: load_network(folder)
 
 

@@ -39,7 +39,7 @@ SIZES = ((5, 5), (10, 10), PHOTOS, (40, 40), (40, 10))
 NULL_DRAWS, SHIFT_DRAWS = 200, 50
 CONFIG = DriftConfig(permutations=499)
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
-NETWORK = build_network(describe("resnet10t", "none", SIZE, 0.0, 0.0, "none", SEED)).eval()
+NETWORK = build_network(describe("resnet10t", "none", SIZE, SEED)).eval()
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ import torch
 from components.shared.checkpoint import WEIGHTS, load_network
 from components.shared.manifest import read_splits, rows_of
 from components.shared.model import describe
-from components.shared.shards import fetch
+from components.shared.versions import fetch
 from components.train.config import TrainConfig
+from components.train.recipe import has_compiler
 from components.train.task import Task
 from components.train.training import fit
 from tests.unit.tiny_version import commit_tiny_version
@@ -18,12 +19,19 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch s
 @pytest.fixture
 def make_task(store, s3, tmp_path):
     manifest, _, splits_path = commit_tiny_version(store, tmp_path)
-    splits, folder = read_splits(splits_path), fetch(store, manifest.digest, tmp_path / "cache")
+    splits, folder = read_splits(splits_path), fetch(store, manifest, tmp_path / "cache")
 
     def make(**changes):
-        settings = {"architecture": "resnet18", "weights": "none", "input_size": 64, "steps": 8, "batch_size": 8}
+        settings = {
+            "architecture": "resnet18",
+            "weights": "none",
+            "input_size": 64,
+            "steps": 8,
+            "batch_size": 8,
+            "devices": 1,
+        }
         config = TrainConfig(**{**settings, "learning_rate": 3e-3, "store": s3, "require_gpu": True, **changes})
-        info = describe(config.architecture, "none", config.input_size, 0.0, 0.0, config.tuning, 1)
+        info = describe(config.architecture, "none", config.input_size, 1, tuning=config.tuning)
         return Task(info, rows_of(manifest, splits, "train"), rows_of(manifest, splits, "val"), folder, config, 1)
 
     return make
@@ -55,9 +63,10 @@ def test_a_batch_too_large_for_the_memory_is_taken_in_parts(make_task, tmp_path)
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="fewer than two GPUs on this machine")
 def test_all_gpus_of_the_machine_train_together(make_task, tmp_path):
-    assert fit(make_task(), tmp_path / "model").devices == min(torch.cuda.device_count(), 8)
+    assert fit(make_task(devices="auto"), tmp_path / "model").devices == min(torch.cuda.device_count(), 8)
 
 
+@pytest.mark.skipif(not has_compiler(), reason="no C compiler on this machine, which Triton needs")
 def test_compiled_training_learns_too(make_task, tmp_path):
     record = fit(make_task(compile=True, steps=24), tmp_path / "model")
     assert max(point["val_accuracy"] for point in record.history) > 0.9

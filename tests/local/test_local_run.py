@@ -1,5 +1,6 @@
 """The local run with a toy graph: its results, its errors, and that nothing it started is left, whatever ends it."""
 
+import http.client
 import json
 import os
 import signal
@@ -9,10 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+from mlflow.tracking import MlflowClient
 
 from components.ingest.uri import absolute_sources
 from components.shared.runtime import InputError
-from pipelines.embedded_stack import locked
+from pipelines.embedded_stack import free_port, locked, prepare_mlflow, tracking_uri
 
 TOY = Path(__file__).parent / "toy_graph.py"
 
@@ -82,14 +84,18 @@ def test_the_users_error_is_one_line_and_no_older_result_is_left_beside_it(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "cause"), [("crash", "ZeroDivisionError: division by zero"), ("killed", "ended without a word")]
+    ("behaviour", "cause"),
+    [
+        ("crash", 'step "train toy": ZeroDivisionError: division by zero'),
+        ("killed", 'step "train toy" ended without a word'),
+        ("broken", "the graph itself is broken"),
+    ],
 )
 def test_a_crash_names_step_cause_and_log(tmp_path: Path, behaviour: str, cause: str) -> None:
     status, _, err = run(tmp_path, behaviour)
 
     assert status == 1
-    assert err.startswith('error: step "train toy"')
-    assert cause in err
+    assert err.startswith(f"error: {cause}")
     assert err.rstrip().endswith("run.log")
     assert len(err.splitlines()) == 1
     assert processes_of(tmp_path) == []
@@ -136,3 +142,29 @@ def test_data_paths_hold_in_any_working_directory(tmp_path: Path, monkeypatch: p
     assert absolute_sources("tiles,tiles.zip?source=b") == f"{tmp_path}/tiles,{tmp_path}/tiles.zip?source=b"
     with pytest.raises(InputError, match="nowhere does not exist"):
         absolute_sources("nowhere")
+
+
+def test_mlflow_ui_opens_the_runs_and_their_artifacts_until_it_is_ended(tmp_path: Path) -> None:
+    port = free_port()
+    crack_pipeline = Path(sys.executable).with_name("crack-pipeline")
+    command = [str(crack_pipeline), "mlflow-ui", "--workdir", str(tmp_path), "--port", str(port)]
+    prepare_mlflow(tmp_path, "crack-training")
+    client = MlflowClient(tracking_uri(tmp_path))
+    run = client.create_run(client.get_experiment_by_name("crack-training").experiment_id).info
+    kept = tmp_path / "s3" / run.artifact_uri.removeprefix("s3://") / "report.html"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"the report")
+
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, **pipes)
+    assert process.stdout.readline() == f"MLflow: http://127.0.0.1:{port} (Ctrl-C ends it)\n"
+    server = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    server.request("GET", f"/get-artifact?path=report.html&run_uuid={run.run_id}")
+    assert server.getresponse().read() == b"the report"
+    second = subprocess.run(command, capture_output=True, text=True)
+    assert (second.returncode, second.stderr) == (2, f"error: port {port} is taken; choose another with --port\n")
+
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert processes_of(tmp_path) == []

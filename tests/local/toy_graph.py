@@ -1,6 +1,7 @@
 """A graph of the training pipeline's shape whose one step does as told: succeed, refuse, input, crash, hang, killed."""
 
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -85,11 +86,15 @@ def toy(behaviour: str):
 def main() -> None:
     if sys.argv[1] == "run":
         workdir, behaviour = Path(sys.argv[2]), sys.argv[3]
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest may run in the background or under nohup,
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whose children ignore these two
         with reporting_errors(debug=False):
             graph = [sys.executable, __file__]
             run_locally(workdir, "toy", json.dumps({"behaviour": behaviour}), graph, Console())
     else:
         folder = Path(sys.argv[1])
+        if "broken" in (folder / PARAMS).read_text():
+            sys.exit("the graph itself is broken")
         run_graph(toy, folder, json.loads((folder / PARAMS).read_text()))
 
 

@@ -148,12 +148,12 @@ def test_a_cluster_that_does_not_answer_is_said(tmp_path, monkeypatch):
         ("IMAGE_DIGESTS", "/nowhere.json", check_digests, "make images-push"),
         ("AWS_SECRET_ACCESS_KEY", "x" * 20, lambda: check_store("s3://crack/x"), "AWS_SECRET_ACCESS_KEY"),
         ("AWS_ACCESS_KEY_ID", None, lambda: check_store("s3://crack/x"), "AWS_ACCESS_KEY_ID"),
-        ("MLFLOW_TRACKING_URI", None, lambda: check_registry("m"), "MLFLOW_TRACKING_URI is not set here"),
+        ("MLFLOW_TRACKING_URI", None, lambda: check_registry("m"), "MLFLOW_TRACKING_URI is not set"),
         (
             "MLFLOW_TRACKING_URI",
             "http://u:p@127.0.0.1:9",
             lambda: check_registry("m"),
-            " http://127.0.0.1:9 does not do",
+            "server at http://127.0.0.1:9 cannot be used: .*refused",
         ),
     ],
 )
@@ -178,6 +178,14 @@ def test_weights_that_are_not_there_are_said(s3):
     assert check_weights("resnet18", "none") == "none: trained from scratch"
     with pytest.raises(UnseenError, match="inside the pods"):
         check_weights("resnet18", "/mnt/w.safetensors")
+
+
+def test_a_hub_that_cannot_be_reached_is_said_with_the_way_round(monkeypatch):
+    monkeypatch.setattr(
+        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", "http://127.0.0.1:9/{repo_id}/{filename}"
+    )
+    with pytest.raises(InputError, match=r"http://127.0.0.1:9/.* cannot be reached .*mirror-weights"):
+        check_weights("resnet18", "hub")
 
 
 @pytest.mark.parametrize("command", ["submit", "schedule"])

@@ -1,4 +1,6 @@
+import datetime
 import json
+from dataclasses import asdict
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -6,6 +8,7 @@ from typer.testing import CliRunner
 
 from components.shared.storage import Store
 from components.shared.tracking import DATASET
+from components.shared.versions import Version
 from pipelines.cli import app
 from pipelines.gc import delete, find_leftovers
 
@@ -36,12 +39,11 @@ def filled(store: Store) -> Store:
     """
     shards = {"a": "1", "b": "12", "c": "13", "d": "4", "e": "15", "f": "6"}
     for version, names in shards.items():
-        previous = {"b": "a", "c": "b"}.get(version)
-        about = json.dumps({"shards": dict.fromkeys(names, 9), "previous": previous})
-        store.put_bytes(f"datasets/{version}/manifest.parquet", b"manifest")
+        about = Version(version, "files", list({"b": "a", "c": "b"}.get(version, "")), dict.fromkeys(names, 9))
+        store.put_bytes(about.key("manifest.parquet"), b"manifest")
         if version == "a":
             store.put_bytes(f"datasets/{version}/splits/key.parquet", b"splits")
-        store.put_bytes(f"datasets/{version}/dataset.json", about.encode())
+        store.put_bytes(f"datasets/{version}/dataset.json", json.dumps(asdict(about)).encode())
     for shard in "1234567":
         store.put_bytes(f"shards/{shard}", bytes(9))
     for source, version in {"known": "c", "unknown": "f"}.items():
@@ -64,12 +66,17 @@ def test_what_a_model_or_a_source_of_its_pictures_needs_stays(filled, client):
     assert find_leftovers(filled, client, 1) == []  # all is of today
 
 
-def test_a_run_of_these_days_keeps_its_data_however_old(filled, client, monkeypatch):
-    monkeypatch.setattr("pipelines.gc._age", lambda objects, now: 40.0)
-    found = names(find_leftovers(filled, client, 30))
+def test_a_run_of_these_days_keeps_its_data_however_old(filled, client):
+    now = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=40)
+    experiment = client.get_experiment_by_name("crack-training").experiment_id
+    yesterday = int((now - datetime.timedelta(days=1)).timestamp() * 1000)
+    run = client.create_run(experiment, yesterday, {DATASET: "d"}).info.run_id
+    found = names(find_leftovers(filled, client, 30, now))
+    client.delete_run(run)
     assert ("data set version", "d") not in found
     assert ("shard", "4") not in found
     assert ("data set version", "e") in found
+    assert ("data set version", "d") in names(find_leftovers(filled, client, 30, now))
 
 
 def test_a_version_that_was_split_needs_none_that_it_grew_from(filled, client):
@@ -92,7 +99,11 @@ def test_what_makes_something_visible_goes_first_and_nothing_else_goes(filled, c
         assert max(deleted.index(key) for key in mine) < deleted.index("shards/4")
     assert [key for key, _ in filled.list()] == sorted(
         [
-            *(f"datasets/{version}/{name}" for version in "abc" for name in ("dataset.json", "manifest.parquet")),
+            *(
+                f"datasets/{version}/{name}"
+                for version in "abc"
+                for name in ("dataset.json", "files/files/manifest.parquet")
+            ),
             "datasets/a/splits/key.parquet",
             "drift-checks/crack-classifier/monday.json",
             *(f"shards/{shard}" for shard in "123"),

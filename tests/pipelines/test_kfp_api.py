@@ -2,6 +2,8 @@
 
 import datetime
 import ssl
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import kfp_server_api
 import pytest
@@ -97,6 +99,19 @@ def test_a_file_s_token_is_read_anew(kfp, tmp_path, monkeypatch):
     assert client.check()
 
 
+def test_a_pod_takes_the_token_of_its_service_account(kfp, tmp_path, monkeypatch):
+    (tmp_path / "token").write_text(kfp.token)
+    monkeypatch.delenv("KFP_TOKEN")
+    monkeypatch.setattr("components.shared.kfp_endpoint.VOLUME_TOKEN", tmp_path / "token")
+    assert KfpApi(Endpoint.from_environment(), backoff=0.01).check()
+
+
+def test_links_lead_to_the_pages_where_those_live_elsewhere(kfp, monkeypatch):
+    monkeypatch.setenv("KFP_UI_ENDPOINT", "https://kubeflow.example.com/")
+    link = KfpApi(Endpoint.from_environment()).link("runs/details/1")
+    assert link == "https://kubeflow.example.com/#/runs/details/1"
+
+
 def test_no_token_is_said_before_anything_is_created(kfp, monkeypatch):
     monkeypatch.delenv("KFP_TOKEN")
     with pytest.raises(InputError, match="none was given"):
@@ -139,6 +154,23 @@ def test_a_server_of_one_user_is_asked_without_a_namespace(kfp, client, package)
 def test_a_missing_or_incomplete_endpoint_says_what_to_set(endpoint):
     with pytest.raises(InputError, match=r"KFP_ENDPOINT is .*https://kubeflow"):
         Endpoint.from_environment({"KFP_ENDPOINT": endpoint})
+
+
+def test_a_login_page_in_place_of_the_api_is_told_as_one():
+    class LoginPage(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(b"<html>Who are you?</html>")
+
+    server = HTTPServer(("127.0.0.1", 0), LoginPage)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    endpoint = Endpoint.from_environment({"KFP_ENDPOINT": f"http://127.0.0.1:{server.server_port}"})
+    with pytest.raises(InputError, match=r"perhaps with a login page. Give a token .*path of the API"):
+        KfpApi(endpoint, backoff=0.001).check()
+    server.shutdown()
+    server.server_close()
 
 
 def test_an_endpoint_where_nobody_listens_is_named():

@@ -1,14 +1,17 @@
 """The Kubernetes resources of a pipeline say what the uploaded version says."""
 
 import yaml
+from typer.testing import CliRunner
 
-from pipelines.manifest import write_manifest
+from pipelines.cli import app
 
 
-def test_the_resources_hold_the_version_that_submit_uploads(compiled, config, tmp_path):
-    version = write_manifest("crack-training", config, "0123456789ab", "team", tmp_path / "m.yaml")
-    pipeline, pinned = yaml.safe_load_all((tmp_path / "m.yaml").read_text())
-    assert version == compiled.version
+def test_the_resources_hold_the_version_that_submit_uploads(compiled, small, tmp_path):
+    file, version = tmp_path / "new" / "m.yaml", compiled.version
+    options = ["--params", str(small), "--output", str(file), "--namespace", "team", "--revision", "0123456789ab"]
+    done = CliRunner().invoke(app, ["manifest", *options, "--allow-tags"])
+    assert (done.exit_code, done.output) == (0, f"{file}: crack-training version {version}\n")
+    pipeline, pinned = yaml.safe_load_all(file.read_text())
     assert (pipeline["kind"], pinned["kind"]) == ("Pipeline", "PipelineVersion")
     assert {resource["metadata"]["namespace"] for resource in (pipeline, pinned)} == {"team"}
     assert pinned["metadata"]["name"] == f"crack-training-{version}"

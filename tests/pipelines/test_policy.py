@@ -3,7 +3,7 @@
 import json
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import pytest
 import yaml
@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from components.shared.runtime import InputError
 from pipelines.cli import app
+from pipelines.cluster_config import CpuStep
 from pipelines.compiled import compile_pipeline
 from pipelines.run_config import load_run_config
 
@@ -37,7 +38,7 @@ def compile_here(output: Path, digests: object = DIGESTS, arguments: tuple[str, 
     file = output.with_name("digests.json")
     if digests is not None:
         file.write_text(digests if isinstance(digests, str) else json.dumps(digests))
-    command = ["compile", "--output", str(output), "--params", str(PROD), *arguments]
+    command = ["compile", "prod", "--output", str(output), *arguments]
     return CliRunner().invoke(app, command, env={"IMAGE_DIGESTS": str(file)})
 
 
@@ -103,6 +104,10 @@ def executors(request):
 
 def secrets(executor: Executor) -> dict[str, dict]:
     return {secret["secretName"]: secret for secret in executor.pod["secretAsEnv"]}
+
+
+def test_the_parameter_file_can_give_every_cpu_step_more(executors):
+    assert {executor.step for executor in executors.values()} - GPU_STEPS <= set(get_args(CpuStep))
 
 
 def test_every_image_is_named_by_its_digest_and_fits_the_step(executors):

@@ -48,10 +48,14 @@ def test_files_become_rows_and_a_bad_one_a_row_with_an_error(winner, images, tmp
     assert os.listdir(out.parent) == ["results.csv"]
     assert page.read_text().count("data:image/jpeg;base64,") == 5
     cracks = sum(row["label"] == "crack" for row in answered)
-    assert f"6 files: {cracks} cracks, 1 without an answer" in done.output
+    said = f"{cracks} with a crack (P(crack) at least 0.4), 1 without an answer"
+    assert f"6 files answered by models:/crack-classifier/1: {said}" in done.output
     wrong = call(images, "--model", "models:/crack-classifier@nobody", "--out", tmp_path / "none.csv")
     assert wrong.exit_code == 2
-    assert "models:/crack-classifier@nobody cannot be loaded and asked" in wrong.output
+    assert "no version of crack-classifier is nobody" in wrong.output
+    missing = call(images, "--model", "models:/crack-classifier/9", "--out", tmp_path / "none.csv")
+    assert missing.exit_code == 2
+    assert "models:/crack-classifier/9 cannot be loaded: " in missing.output
     assert not (tmp_path / "none.csv").exists()
     _check_a_model_killed_between_two_batches(images, monkeypatch)
 
@@ -62,9 +66,7 @@ def _check_a_model_killed_between_two_batches(images, monkeypatch):
         subprocess, "Popen", lambda *args, **options: started.append(start(*args, **options)) or started[0]
     )
     answers = classify("models:/crack-classifier/1", find_images([str(images)]), 2, lambda done: started[0].kill())
-    with pytest.raises(
-        RuntimeError, match=r"models:/crack-classifier/1 was ended by signal 9; .* smaller --batch-size"
-    ):
+    with pytest.raises(RuntimeError, match=r"models:/crack-classifier/1 was ended by signal 9; .* a smaller batch"):
         list(answers)
     assert started[0].poll() == -9
 

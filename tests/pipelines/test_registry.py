@@ -1,12 +1,14 @@
 """Promotions and rollbacks on a real MLflow server."""
 
 import functools
+import os
 import secrets
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import requests
 from mlflow.tracking import MlflowClient
 from typer.testing import CliRunner
 
@@ -35,9 +37,10 @@ def invoke(*arguments: str):
 
 
 def test_promote_and_rollback_move_the_alias_and_keep_the_history(registry):
+    registry.client.update_registered_model(registry.name, "Ours.")
     registry.promote("1", "Ada", "first model")
     registry.promote("3", "Ada", "better on walls")
-    registry.promote("2", "Bo", "smaller")
+    registry.promote("2", "Bo", "smaller |\nand quicker")
     assert registry.rollback("Cy", "misses deck cracks").target == "3"
     assert registry.rollback("Cy", "still").target == "1"
     assert registry.alias(CHAMPION) == "1"
@@ -53,6 +56,12 @@ def test_promote_and_rollback_move_the_alias_and_keep_the_history(registry):
         registry.rollback("Cy", "once more")
     assert registry.promote("1", "Ada", "again") is None
     assert len(registry.history()) == 5
+    own, _, shown = registry.client.get_registered_model(registry.name).description.partition("\n\n## Promotions\n")
+    assert own == "Ours."
+    rows = [line.split(" | ")[1:] for line in shown.strip().splitlines()[2:]]
+    assert rows[0] == ["rollback", "3", "1", "Cy", "still |"]  # the newest first
+    assert rows[2] == ["promote", "3", "2", "Bo", "smaller &#124; and quicker |"]
+    assert len(rows) == 5
 
 
 def test_a_version_whose_verdict_failed_is_refused_unless_forced(registry):
@@ -128,7 +137,7 @@ def test_the_commands_say_what_they_did(registry):
     assert promoted.stdout == f"{name} version 2 is champion, the first one (promote by Ada: first model)\n"
     client.set_registered_model_alias(name, CHALLENGER, "3")
     shown = invoke("status", "--name", name).stdout
-    assert "challenger: version 3; compared with no champion\n" in shown
+    assert "challenger: version 3; not compared with the champion, version 2\n" in shown
     assert 'crack-pipeline promote 3 --by NAME --why "…"\n' in shown
     client.set_registered_model_alias(name, CHAMPION, "1")
     for key, value in {"": "retrain", ".images": "s3://in/2026-11-24", ".checked": "2026-11-25T05:00:07+00:00"}.items():
@@ -136,7 +145,9 @@ def test_the_commands_say_what_they_did(registry):
     shown = invoke("status", "--name", name).stdout
     assert "moved by hand to version 1" in shown
     assert "last drift check of the champion (2026-11-25, s3://in/2026-11-24): retrain" in shown
-    assert "first model" in invoke("history", "--name", name).stdout
+    invoke("promote", "3", "--by", "Bo", "--why", "no [b]misses[/] at [deck]", "--name", name)
+    for said in ("first model", "no [b]misses[/] at [deck]"):
+        assert said in invoke("history", "--name", name).stdout
     refused = invoke("promote", "4", "--by", "Ada", "--why", "x", "--name", name)
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert refused.stderr.startswith("error: the verdict on")
@@ -155,10 +166,8 @@ def test_the_status_leads_to_the_page_that_compares_and_says_when_its_champion_i
     page = f"/#/experiments/0/runs/{run.info.run_id}/artifacts/dossier/promotion.html"
     assert f"should it be promoted? {client.tracking_uri}{page}\n" in shown
     client.set_registered_model_alias(name, CHAMPION, "2")
-    assert (
-        "version 1, which is not champion now (version 2 was not compared): better"
-        in invoke("status", "--name", name).stdout
-    )
+    stale = "not compared with the champion, version 2; against version 1, the champion then: better\n"
+    assert stale in invoke("status", "--name", name).stdout
 
 
 def test_a_server_with_accounts_takes_the_right_one_only(s3_environment, tmp_path, monkeypatch):
@@ -177,20 +186,48 @@ def test_a_server_with_accounts_takes_the_right_one_only(s3_environment, tmp_pat
         client.create_registered_model("guarded")
         client.create_model_version("guarded", "s3://crack/guarded", tags={VERDICT: "passed", CHECKED: "passed"})
         assert invoke("promote", "1", "--by", "Ada", "--why", "first", "--name", "guarded").exit_code == 0
+        account = {"username": "eve", "password": password}
+        requests.post(f"{uri}/api/2.0/mlflow/users/create", json=account, auth=("ada", password)).raise_for_status()
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "eve")
+        guest = invoke("promote", "1", "--by", "Eve", "--why", "mine", "--name", "guarded")
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "not the one")
         stranger = invoke("promote", "1", "--by", "Eve", "--why", "mine", "--name", "guarded")
-    assert stranger.exit_code == 1
+    assert (guest.exit_code, "does not permit this" in guest.stderr) == (2, True), guest.output
+    assert stranger.exit_code == 2
     assert "not authenticated" in stranger.stderr
+    assert "check MLFLOW_TRACKING_URI, MLFLOW_TRACKING_USERNAME and _PASSWORD" in stranger.stderr
     assert password not in stranger.stdout + stranger.stderr
 
 
 def test_what_to_do_next_in_a_workdir_says_where(tmp_path):
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    client.create_registered_model("crack-classifier")
-    client.create_model_version("crack-classifier", "s3://crack/1", tags={VERDICT: "passed", CHECKED: "passed"})
-    client.set_registered_model_alias("crack-classifier", CHALLENGER, "1")
+    client, name = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db"), "crack-classifier"
+    client.create_registered_model(name)
+    run = client.create_run(client.create_experiment("crack-training", "s3://crack/mlflow"))
+    passed = {VERDICT: "passed", CHECKED: "passed"}
+    client.create_model_version(name, "s3://crack/1", run_id=run.info.run_id, tags=passed)
+    client.create_model_version(name, "s3://crack/2", tags=passed | {CHECKED: "image [0a] is served otherwise"})
+    client.set_registered_model_alias(name, CHALLENGER, "1")
     shown = invoke("status", "--workdir", str(tmp_path)).stdout
+    assert "challenger: version 1; there is no champion yet\n" in shown
+    page = tmp_path / "s3" / "crack" / "mlflow" / run.info.run_id / "artifacts" / "dossier" / "promotion.html"
+    assert f"should it be promoted? {page}\n" in shown
     assert f'crack-pipeline promote 1 --by NAME --why "…" --workdir {tmp_path}\n' in shown
+    assert "version 2 cannot be promoted: infra check: image [0a] is served otherwise\n" in shown
+    client.delete_run(run.info.run_id)
+    client.set_registered_model_alias(name, CHALLENGER, "2")
+    assert "should it be promoted? its run, which held the page, is gone" in (
+        invoke("status", "--workdir", str(tmp_path)).stdout
+    )
+
+
+@pytest.mark.timeout(120)  # MLflow's client by itself tries for four minutes
+def test_a_server_that_does_not_answer_is_told_soon_and_without_its_password(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ada:secret@127.0.0.1:9")
+    done = invoke("status")
+    assert done.exit_code == 2
+    assert "the MLflow server at http://127.0.0.1:9 cannot be used: [Errno 111] Connection refused" in done.stderr
+    assert "secret" not in done.output
+    assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
 
 
 def test_an_unnamed_registry_is_told(monkeypatch):

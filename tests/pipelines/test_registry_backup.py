@@ -12,9 +12,9 @@ from mlflow.entities import Param, RunTag
 from mlflow.tracking import MlflowClient
 from typer.testing import CliRunner
 
-from components.register.infra_check import served_answers
 from components.register.registration import register_winner
 from components.shared import tracking
+from components.shared.model_process import ModelProcess
 from pipelines.cli import app
 from pipelines.registry import Registry
 from tests.conftest import mlflow_server
@@ -75,7 +75,8 @@ def test_a_registry_is_restored_as_it_was_and_nothing_is_overwritten(winner, s3_
         assert kept.items() <= restored.data.tags.items()
         assert len(kept) > 200
         assert "dossier" in {item.path for item in target.list_artifacts(restored.info.run_id)}
-        assert served_answers(f"models:/{NAME}@champion", [image])[0] == pytest.approx(expected, abs=1e-6)
+        with ModelProcess(f"models:/{NAME}@champion") as champion:
+            assert champion.ask([image])[0]["p_crack"] == pytest.approx(expected, abs=1e-6)
         assert target.create_model_version(NAME, "s3://crack/next").version in (5, "5")
         refused = call("import", file)
         assert (refused.exit_code, f"has a model {NAME} already" in refused.output) == (2, True)

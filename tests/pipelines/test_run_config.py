@@ -40,6 +40,8 @@ def test_overrides_reach_any_depth_and_a_step_reads_back_what_it_was_given(tmp_p
     train = TrainConfig.model_validate_json(config.step_json("train", "cnn"))
     assert (train.learning_rate, train.store, train.candidate) == (5e-5, "s3://other/place", "cnn")
     assert config.ingest.group_pattern == r"^(DSC\d+)"
+    no_yaml = load_run_config(write(tmp_path, SMALLEST), ["ingest.group_pattern=[A-Z]+([0-9]+)"])
+    assert no_yaml.ingest.group_pattern == "[A-Z]+([0-9]+)"
 
 
 @pytest.mark.parametrize(
@@ -78,9 +80,16 @@ def test_a_missing_file_names_those_that_are_there():
         load_run_config("nowhere.yaml")
 
 
-def test_an_override_without_a_value_is_refused(tmp_path):
-    with pytest.raises(InputError, match="expected key=value"):
-        load_run_config(write(tmp_path, SMALLEST), ["seed"])
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed", "expected key=value"),
+        ("candidates.cnn.train.steps.most=5", '"steps" holds a value, not a section'),
+    ],
+)
+def test_an_override_that_leads_nowhere_is_refused(tmp_path, override, message):
+    with pytest.raises(InputError, match=message):
+        load_run_config(write(tmp_path, SMALLEST), [override])
 
 
 def test_the_schema_lists_what_a_file_may_hold_and_where():

@@ -112,6 +112,13 @@ def test_waiting_tells_each_step_once_under_its_own_name(follow):
     ]
 
 
+def test_waiting_says_now_and_then_that_it_still_waits(follow, monkeypatch):
+    monkeypatch.setattr("pipelines.following.QUIET", 0.0)
+    scene = ("RUNNING", {"train": "RUNNING"})
+    _, output = follow(scene, scene, ("SUCCEEDED", REGISTERED))
+    assert "still running: train cnn" in output
+
+
 def test_waiting_outlives_a_busy_server(kfp, follow):
     kfp.fail("GET .*/runs/", "status", status=503, times=8)  # more than one look's own retries
     outcome, output = follow(("RUNNING", {}), ("SUCCEEDED", REGISTERED))
@@ -177,6 +184,11 @@ def test_a_server_that_will_not_do_is_said_before_anything_is_created(
     with pytest.raises(InputError, match=message):
         submit(client, compiled, config, {}, console)
     assert (kfp.pipelines, kfp.experiments) == ([], [])
+
+
+def test_outside_a_checkout_the_revision_is_asked_for(tmp_path):
+    with pytest.raises(InputError, match=r"is no git checkout.*--revision"):
+        git_revision(tmp_path)
 
 
 def test_a_checkout_that_differs_from_its_commit_says_so(tmp_path):

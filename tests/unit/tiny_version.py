@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from components.shared.manifest import Manifest, make_manifest, make_splits, write_manifest, write_splits
-from components.shared.shards import Member, commit, write_shards
+from components.shared.shards import Member, write_shards
 from components.shared.storage import Store
+from components.shared.versions import commit, put_shards
 
 SPLITS = ("train", "train", "train", "val", "test", "robustness")
 
@@ -46,5 +47,5 @@ def commit_tiny_version(store: Store, folder: Path, images: int = 48) -> tuple[M
     write_splits(splits, paths[1])
     write_manifest(manifest, version / "manifest.parquet")
     (version / "report.json").write_text("{}")
-    commit(store, manifest.digest, version, {})
+    commit(store, manifest.digest, version, put_shards(store, version / "shards"))
     return manifest, *paths

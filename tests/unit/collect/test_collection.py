@@ -33,14 +33,13 @@ def png(number: int) -> bytes:
 
 @pytest.fixture
 def network() -> Network:
-    return build_network(describe("test_resnet", "none", 32, 0.0, 0.0, "none", 1)).eval()
+    return build_network(describe("test_resnet", "none", 32, 1)).eval()
 
 
 @pytest.fixture
 def version(tmp_path: Path, network: Network, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The artifacts of a registered version 1 without an alias, its training sample of five images profiled."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    tracking.client.cache_clear()
     artifacts = tmp_path / "registered" / "artifacts"
     save_network(network, artifacts / "model")
     digest = hashlib.sha256((artifacts / "model" / "model.safetensors").read_bytes()).hexdigest()

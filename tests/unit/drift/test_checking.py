@@ -33,7 +33,6 @@ def profile(photo: str, images: int, seed: int, **moved: float) -> Profile:
 def check(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch):
     """Check a profile against one of 120 images; returns the verdict, its summary and the page."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    tracking.client.cache_clear()
     tracking.client().create_registered_model(NAME)
     tracking.client().create_model_version(NAME, "file:///nowhere")
     write_profile(profile("t", 120, 1), tmp_path / "reference")

@@ -14,8 +14,9 @@ from components.shared.manifest import Manifest, make_manifest, make_splits, wri
 from components.shared.measurements import read_measurements
 from components.shared.predictions import read_predictions, write_predictions
 from components.shared.profile import read_profile
-from components.shared.shards import Member, commit, write_shards
+from components.shared.shards import Member, write_shards
 from components.shared.storage import Store
+from components.shared.versions import commit, put_shards
 
 CURRENT_PHOTOS = 16
 
@@ -32,7 +33,7 @@ def data_set(folder: Path, store: Store, change) -> tuple[Manifest, pd.DataFrame
     table = table.assign(path="drawn", source="synthetic", width=64, height=64, phash="0" * 16, mask_id=None)
     table = table.assign(surface=[t.surface for t in tiles], group_id=[t.group for t in tiles])
     manifest = make_manifest(table.assign(label=[tile.label for tile in tiles]))
-    commit(store, manifest.digest, folder, {})
+    commit(store, manifest.digest, folder, put_shards(store, folder / "shards"))
     splits = ["robustness" if tile.name in current else "train" for tile in tiles]
     return manifest, pd.DataFrame({"sample_id": manifest.table["sample_id"], "split": splits})
 

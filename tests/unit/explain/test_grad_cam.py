@@ -26,9 +26,7 @@ FAMILIES = [
 
 def network_of(architecture: str, size: int = 64, **options) -> Network:
     torch.manual_seed(3)
-    info = describe("resnet18", "none", size, 0.0, 0.0, "none", seed=3).model_copy(
-        update={"architecture": architecture}
-    )
+    info = describe("resnet18", "none", size, 3).model_copy(update={"architecture": architecture})
     network = Network(timm.create_model(architecture, num_classes=2, **options), info).eval()
     for weights in network.parameters():
         if not weights.any():  # timm starts some heads at zero
@@ -119,5 +117,5 @@ def test_a_transformer_that_does_not_tell_its_patches_is_refused(architecture):
 @pytest.mark.parametrize(("size", "layer"), [(64, "layer2"), (128, "layer3"), (224, "layer4")])
 def test_small_tiles_are_explained_by_an_earlier_stage(size, layer):
     """The last stage halves the map once more than a crack on a small tile can bear."""
-    network = build_network(describe("resnet18", "none", size, 0.0, 0.0, "none", seed=3)).eval()
+    network = build_network(describe("resnet18", "none", size, 3)).eval()
     assert find_target(network).name == layer

@@ -9,7 +9,7 @@ from components.shared.model import Network, build_network, describe
 
 
 def network_of(architecture: str) -> Network:
-    return build_network(describe(architecture, "none", 64, 0.0, 0.0, "none", seed=1)).eval()
+    return build_network(describe(architecture, "none", 64, 1)).eval()
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """The candidate against the champion."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -106,8 +108,37 @@ def test_a_refusal_for_want_of_photos_is_told_from_one_for_a_worse_model() -> No
     champion = scored(2.0, seed=1, images=40)
     better, worse = (compare(scored(skill, 2, 40), champion, "3", ChampionConfig()) for skill in (3.0, 0.0))
     assert better.verdict == worse.verdict == "worse"
-    assert "is not shown to be within 0.01 of the champion; more test photos would tell: AUROC differs" in better.text
+    assert re.search(r"is not shown to be within 0.01 of the champion; about [\d,]+ photos like these 10", better.text)
     assert "is worse than the champion: AUROC differs" in worse.text
+
+
+def copied(deployed: Deployed, times: int) -> Deployed:
+    tables = [
+        deployed.predictions.table.assign(**{
+            name: f"{copy}-" + deployed.predictions.table[name] for name in ("sample_id", "group_id")
+        })
+        for copy in range(times)
+    ]  # fmt: skip
+    return Deployed(Predictions(pd.concat(tables), np.zeros((times * len(tables[0]), 1))), deployed.calibration)
+
+
+def test_as_many_photos_as_it_names_do_tell() -> None:
+    pair = scored(3.2, 2, 200), scored(3.0, 1, 200)
+    config = ChampionConfig(margin=0.01, resamples=1000)
+    few = compare(*pair, "3", config)
+    assert few.verdict == "worse"
+    needed = int(re.search(r"about (\d+) photos like these 50 would tell", few.text)[1])
+    times = needed / 50
+    assert compare(*(copied(one, int(times)) for one in pair), "3", config).verdict == "worse"
+    assert compare(*(copied(one, int(np.ceil(1.2 * times))) for one in pair), "3", config).verdict == "not worse"
+
+
+def test_a_comparison_that_few_photos_bear_says_so() -> None:
+    good, usual = (scored(skill, 1, group=20) for skill in (6.0, 3.0))
+    assert "Few photos bear this" in compare(good, good, "3", ChampionConfig()).text
+    found = compare(usual, usual, "3", ChampionConfig())
+    assert "Few photos" not in found.text
+    assert "on 400 test images of 20 photos" in found.text
 
 
 def test_too_few_common_images_refuse_with_a_reason() -> None:

@@ -117,5 +117,6 @@ def test_a_worse_candidate_is_refused_on_the_page_too(evidence, s3: str, tmp_pat
     assert json.loads((tmp_path / "dossier" / "verdict.json").read_text()) == verdict
     assert verdict["champion"]["verdict"] == "worse"
     assert 'class="callout fail"' in page
-    assert "The gate refuses it." in page
+    reasons = page[page.index("The gate refuses it.") : page.index('id="the-gate-s-limits"')]
+    assert [row["why"] in reasons for row in verdict["rows"]] == [not row["passed"] for row in verdict["rows"]]
     assert re.search(r"recall</td>.*?✗ worse", page, re.DOTALL)

@@ -5,10 +5,11 @@ from pydantic import ValidationError
 
 from components.gate.config import GateConfig, Limit
 from components.gate.verdict import judge
-from components.shared.measurements import Measurement
+from components.shared.measurements import FEW_PHOTOS, Measurement
 
 MEASURED = [
     Measurement("accuracy", 0.95, low=0.91, high=0.98, n=400),
+    Measurement("f1", 0.99, low=0.9, high=0.998, n=400, note=FEW_PHOTOS),
     Measurement("ece", 0.03, n=400),
     Measurement("auroc", float("nan"), slice="surface=deck", note="undefined: needs images of both classes"),
 ]
@@ -26,6 +27,12 @@ MEASURED = [
         ),
         (Limit(name="accuracy", limit=0.92, on="low"), False, "is 0.91, but must be at least 0.92"),
         (Limit(name="accuracy", op="<=", limit=0.97, on="high"), False, "is 0.98, but must be at most 0.97"),
+        (
+            Limit(name="f1", limit=0.8, on="low"),
+            True,
+            "Few photos bear this interval: the wrong answers",
+        ),
+        (Limit(name="f1", limit=0.8), True, "F1 on test is 0.99, as asked at least 0.8."),
         (Limit(name="ece", op="<=", limit=0.05), True, "at most 0.05"),
         (Limit(name="ece", op="<", limit=0.03), False, "is 0.03, but must be below 0.03"),
         (Limit(name="ece", op=">", limit=0.03), False, "above 0.03"),

@@ -13,10 +13,10 @@ import pytest
 
 from components.ingest.config import IngestConfig
 from components.ingest.ingestion import ingest_dataset
-from components.shared.manifest import read_manifest
+from components.shared.manifest import Manifest, read_manifest
 from components.shared.runtime import InputError
-from components.shared.shards import fetch
 from components.shared.storage import Store
+from components.shared.versions import fetch
 
 
 class Proxy:
@@ -75,28 +75,29 @@ def cutting(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
         proxy.listener.close()
 
 
-def ingest(data: Path | str, store: Store, folder: Path) -> str:
+def ingest(data: Path | str, store: Store, folder: Path) -> Manifest:
     config = IngestConfig(store=store.uri, min_images=5)
-    return ingest_dataset(str(data), folder / "manifest", folder / "page.html", config).digest
+    ingest_dataset(str(data), folder / "manifest", folder / "page.html", config)
+    return read_manifest(folder / "manifest")
 
 
 def test_upload_is_cut_twice_and_done_all_the_same(
     tiles: Path, store: Store, tmp_path: Path, cutting: Callable[[str, int], Proxy], scratch: Path
 ) -> None:
     proxy = cutting("up", 2)
-    digest = ingest(tiles, store, tmp_path)
+    manifest = ingest(tiles, store, tmp_path)
     assert proxy.cuts == 2
-    fetch(store, digest, tmp_path / "cache")
-    assert len(read_manifest(tmp_path / "manifest").table) == 24
+    fetch(store, manifest, tmp_path / "cache")
+    assert len(manifest.table) == 24
     assert list(scratch.iterdir()) == []
 
 
 def test_download_is_cut_twice_and_done_all_the_same(
     tiles: Path, store: Store, tmp_path: Path, cutting: Callable[[str, int], Proxy]
 ) -> None:
-    digest = ingest(tiles, store, tmp_path)
+    manifest = ingest(tiles, store, tmp_path)
     proxy = cutting("down", 2)
-    folder = fetch(Store(store.uri), digest, tmp_path / "cache")
+    folder = fetch(Store(store.uri), manifest, tmp_path / "cache")
     assert proxy.cuts == 2
     assert sum(path.stat().st_size for path in (folder / "shards").iterdir()) > proxy.SMALL
 
@@ -118,10 +119,10 @@ def test_upload_that_is_cut_for_ever_leaves_no_version(
 def test_download_that_is_cut_for_ever_leaves_no_version_in_the_cache(
     tiles: Path, store: Store, tmp_path: Path, cutting: Callable[[str, int], Proxy]
 ) -> None:
-    digest = ingest(tiles, store, tmp_path)
+    manifest = ingest(tiles, store, tmp_path)
     proxy = cutting("down", 1000)
     with pytest.raises(InputError, match=r"was cut again and again while .*shards/.* was fetched"):
-        fetch(Store(store.uri), digest, tmp_path / "cache")
-    assert not (tmp_path / "cache" / digest).exists()
+        fetch(Store(store.uri), manifest, tmp_path / "cache")
+    assert not (tmp_path / "cache" / manifest.digest).exists()
     proxy.left = 0
-    fetch(Store(store.uri), digest, tmp_path / "cache")
+    fetch(Store(store.uri), manifest, tmp_path / "cache")

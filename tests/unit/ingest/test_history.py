@@ -3,20 +3,25 @@
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from components.ingest import history
 from components.ingest.config import IngestConfig
 from components.ingest.ingestion import ingest_dataset
-from components.ingest.selection import Past, Selection, select
+from components.ingest.past import Past
+from components.ingest.selection import Selection, select
 from components.shared.manifest import Manifest, read_manifest
 from components.shared.runtime import InputError
-from components.shared.shards import ShardReader, fetch
+from components.shared.shards import ShardReader
 from components.shared.storage import Store
+from components.shared.versions import fetch
 
 Write = Callable[..., Path]
 
@@ -38,7 +43,7 @@ def spoil(folder: Path) -> dict[Path, bytes]:
 
 
 def assert_all_there(manifest: Manifest, contents: dict[str, bytes], store: Store, cache: Path) -> None:
-    reader = ShardReader(fetch(store, manifest.digest, cache))
+    reader = ShardReader(fetch(store, manifest, cache))
     table = manifest.table
     for path, shard, offset, size in zip(table["path"], table["shard"], table["offset"], table["size"], strict=True):
         assert reader.read(shard, offset, size) == contents[path]
@@ -152,7 +157,8 @@ def test_quarantine_between_groups_is_reported(tiles: Path, store: Store, tmp_pa
     (tiles / "crack" / "p0_copy.jpg").write_bytes(write_tile(tmp_path / "x.jpg", seed=21, quality=80).read_bytes())
     manifest = ingest(source, store, tmp_path)
     assert manifest.table.set_index("sample_id")["group_id"].equals(before)
-    (key,) = [key for key, _ in store.list("sources/") if key.endswith("report.json")]
+    (latest,) = [key for key, _ in store.list("sources/") if key.endswith("latest.json")]
+    key = f"{json.loads(store.get_bytes(latest))['reports']}/report.json"
     for _ in range(2):  # the second time nothing has changed, and the report is still that of this state of the source
         report = json.loads(store.get_bytes(key))
         assert report["bridges"] == report["sources"][0]["bridges"] == 1
@@ -184,7 +190,8 @@ def group_of(selection: Selection) -> dict[int, str]:
 
 def past_of(selection: Selection) -> Past:
     names = selection.pictures["sample_id"].to_numpy()[selection.near_pairs]
-    return Past(selection.pictures[["sample_id", "group_id"]], pd.DataFrame(names, columns=["first", "second"]))
+    groups = selection.pictures[["sample_id", "group_id"]].assign(version=0)
+    return Past(groups, pd.DataFrame(names, columns=["first", "second"]))
 
 
 def test_new_near_duplicate_joins_the_old_group_even_where_its_own_name_is_smaller() -> None:
@@ -245,3 +252,38 @@ def test_old_picture_that_turns_up_in_another_old_photo_goes_to_quarantine() -> 
     again = choose([*old, copy, picture(5, scene(5), "b")], past_of(grown))
     assert group_of(again) == group_of(grown)
     assert again.bridges["path"].tolist() == ["1.jpg"]
+
+
+def apart_then_together(*pasts: Selection) -> Past:
+    """What several versions say together, as `read_previous` puts it, of versions that were never split."""
+    groups = pd.concat([past_of(one).groups.assign(version=number) for number, one in enumerate(pasts)])
+    several = groups.drop_duplicates(["sample_id", "group_id"])["sample_id"]
+    contested = dict.fromkeys(several[several.duplicated()], "two groups")
+    pairs = pd.concat([past_of(one).pairs for one in pasts]).drop_duplicates()
+    return Past(groups.drop_duplicates("sample_id"), pairs, contested)
+
+
+shown = st.tuples(
+    st.integers(0, 5), st.sampled_from([None, "a", "b"]), st.sampled_from(["first", "second", "both", "new"])
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(shown, min_size=1, max_size=14))
+def test_whatever_two_pasts_say_no_group_changes_and_none_are_parted(shown: list[tuple[int, str | None, str]]) -> None:
+    pictures = [picture(number, scene(look), photo) for number, (look, photo, _) in enumerate(shown)]
+    pasts = [
+        choose([one for one, (_, _, when) in zip(pictures, shown, strict=True) if when in (name, "both")])
+        for name in ("first", "second")
+        if any(when in (name, "both") for _, _, when in shown)
+    ]
+    together = choose(pictures, apart_then_together(*pasts) if pasts else None)
+    groups = group_of(together)
+    for past in pasts:
+        assert all(groups[number] == group for number, group in group_of(past).items() if number in groups)
+    rows = together.pictures["group_id"].to_numpy()
+    assert all(rows[a] == rows[b] for a, b in together.near_pairs)
+    assert (together.pictures.groupby("photo")["group_id"].nunique() == 1).all()
+    contested = dict(together.contested.itertuples(index=False))
+    again = choose(pictures, replace(past_of(together), contested=contested))
+    assert group_of(again) == groups

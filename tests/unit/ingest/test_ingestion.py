@@ -1,6 +1,8 @@
 """A data set version from end to end: what gets in, what does not, and that the store never shows half of it."""
 
+import base64
 import json
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,8 +19,10 @@ from components.ingest.ingestion import Ingested, ingest_dataset
 from components.shared.image import decode, decode_mask
 from components.shared.manifest import Manifest, read_manifest
 from components.shared.runtime import InputError
-from components.shared.shards import ShardReader, fetch
+from components.shared.shards import ShardReader
 from components.shared.storage import Store
+from components.shared.versions import fetch
+from tests.unit.ingest.version_files import kept
 
 Write = Callable[..., Path]
 
@@ -26,7 +30,7 @@ Write = Callable[..., Path]
 def ingest(data: Path | str, store: Store, tmp_path: Path, **config: object) -> tuple[Ingested, Manifest, dict]:
     parsed = IngestConfig.model_validate({"store": store.uri, "min_images": 5, "max_refused": 0.4, **config})
     result = ingest_dataset(str(data), tmp_path / "manifest", tmp_path / "page.html", parsed)
-    report = json.loads(store.get_bytes(f"datasets/{result.digest}/report.json"))
+    report = json.loads(kept(store, result.digest, "report.json"))
     return result, read_manifest(tmp_path / "manifest"), report
 
 
@@ -35,8 +39,8 @@ def reasons(report: dict) -> dict[str, str]:
 
 
 def test_every_tile_comes_back_byte_for_byte(tiles: Path, store: Store, tmp_path: Path) -> None:
-    result, manifest, _ = ingest(tiles, store, tmp_path)
-    folder = fetch(store, result.digest, tmp_path / "cache")
+    _, manifest, _ = ingest(tiles, store, tmp_path)
+    folder = fetch(store, manifest, tmp_path / "cache")
     reader = ShardReader(folder)
     assert len(manifest.table) == 24
     for row in manifest.table.itertuples():
@@ -108,11 +112,12 @@ def test_killed_at_any_write_it_leaves_whole_versions_only_and_is_simply_repeate
             break
         seen.append({key.split("/")[1] for key, _ in store.list("datasets/") if key.endswith("/dataset.json")})
         for digest in seen[-1]:
-            fetch(store, digest, tmp_path / f"cache-{number}")
+            (tmp_path / "seen").write_bytes(kept(store, digest, "manifest.parquet"))
+            fetch(store, read_manifest(tmp_path / "seen"), tmp_path / f"cache-{number}")
         assert ingest(tiles, store, tmp_path)[0].digest == after
     assert seen[0] == {before}
     assert seen[-1] == {before, after}
-    assert len(seen) > 8  # a shard, the manifest, pairs, photos, the reports, the marker, what is remembered
+    assert len(seen) > 8  # a shard, the files, the reports, the marker, what is remembered
 
 
 def test_bad_files_are_refused_each_with_its_reason(
@@ -179,6 +184,22 @@ def test_near_duplicates_share_a_group_and_contradicting_ones_are_left_out(
     assert "nearly the same is no_crack/contradiction.jpg (no_crack)" in reasons(report)["crack/p0_3.jpg"]
 
 
+def test_pictures_under_both_labels_are_shown_beside_each_other(
+    tiles: Path, store: Store, tmp_path: Path, write_tile: Write
+) -> None:
+    shutil.copy(tiles / "crack" / "p0_1.jpg", tiles / "no_crack" / "liar.jpg")
+    write_tile(tiles / "no_crack" / "contradiction.jpg", seed=3, quality=70)
+    ingest(tiles, store, tmp_path)
+    page = (tmp_path / "page.html").read_text()
+    shown = re.findall('<img src="data:image/jpeg;base64,([^"]+)" alt="walls/([^"]+)"', page)
+    names = ["no_crack/liar.jpg", "crack/p0_1.jpg", "no_crack/contradiction.jpg", "crack/p0_3.jpg"]
+    assert [name for _, name in shown] == names
+    for data, name in shown:
+        small = decode(base64.b64decode(data))
+        picture = cv2.resize(decode((tiles / name).read_bytes()), small.shape[1::-1], interpolation=cv2.INTER_AREA)
+        assert np.abs(small.astype(int) - picture).mean() < 3
+
+
 def test_known_photos_are_groups_and_near_duplicates_merge_them(
     tiles: Path, store: Store, tmp_path: Path, write_tile: Write
 ) -> None:
@@ -187,7 +208,7 @@ def test_known_photos_are_groups_and_near_duplicates_merge_them(
     groups = manifest.table.set_index("path")["group_id"]
     assert set(groups) == {"walls:p0", "walls:p1", "walls:p2", "walls:p3", "walls:p4"}
     assert {groups[path] for path in groups.index if "/p5_" in path} == {"walls:p0"}
-    told = pd.read_parquet(BytesIO(store.get_bytes(f"datasets/{manifest.digest}/photos.parquet")))
+    told = pd.read_parquet(BytesIO(kept(store, manifest.digest, "photos.parquet")))
     photos = manifest.table.merge(told, on="sample_id").set_index("path")["photo"]  # as their names say, joined or not
     assert photos.to_dict() == {path: f"walls:{path.split('/')[1][:2]}" for path in groups.index}
 
@@ -200,9 +221,9 @@ def test_odd_pictures_are_made_right(tiles: Path, store: Store, tmp_path: Path) 
     exif[0x0112] = 8
     Image.fromarray(np.ascontiguousarray(np.rot90(upright, -1))).save(tiles / "crack" / "turned.jpg", exif=exif)
     Image.fromarray(np.ascontiguousarray(upright[..., 0]).astype(np.uint16) * 257).save(tiles / "crack" / "deep.png")
-    result, manifest, _ = ingest(tiles, store, tmp_path, near_duplicate=1.0)
+    _, manifest, _ = ingest(tiles, store, tmp_path, near_duplicate=1.0)
     rows = manifest.table.set_index("path")
-    reader = ShardReader(fetch(store, result.digest, tmp_path / "cache"))
+    reader = ShardReader(fetch(store, manifest, tmp_path / "cache"))
     for name in ("crack/turned.jpg", "crack/deep.png"):
         row = rows.loc[name]
         assert (row["width"], row["height"]) == (80, 60)
@@ -216,9 +237,9 @@ def test_masks_travel_with_their_tiles(tiles: Path, store: Store, tmp_path: Path
     (tiles / "masks").mkdir()
     cv2.imwrite(str(tiles / "masks" / "p0_1.png"), mask)
     cv2.imwrite(str(tiles / "masks" / "p0_3.png"), mask[:32])
-    result, manifest, report = ingest(tiles, store, tmp_path)
+    _, manifest, report = ingest(tiles, store, tmp_path)
     row = manifest.table.set_index("path").loc["crack/p0_1.jpg"]
-    reader = ShardReader(fetch(store, result.digest, tmp_path / "cache"))
+    reader = ShardReader(fetch(store, manifest, tmp_path / "cache"))
     np.testing.assert_array_equal(
         decode_mask(reader.read(row["shard"], row["mask_offset"], row["mask_size"])), mask > 0
     )

@@ -17,6 +17,7 @@ from components.ingest.ingestion import ingest_dataset
 from components.ingest.layouts import list_files
 from components.ingest.shortcuts import audit_shortcuts, auroc
 from components.shared.storage import Store
+from tests.unit.ingest.version_files import kept
 
 Write = Callable[..., Path]
 
@@ -81,7 +82,7 @@ def test_report_and_page_show_the_audit(tiles: Path, store: Store, tmp_path: Pat
         cv2.imwrite(str(path), cv2.imread(str(path)) // 3)
     config = IngestConfig(store=store.uri, min_images=5)
     result = ingest_dataset(str(tiles), tmp_path / "manifest", tmp_path / "page.html", config)
-    shortcuts = json.loads(store.get_bytes(f"datasets/{result.digest}/report.json"))["shortcuts"]
+    shortcuts = json.loads(kept(store, result.digest, "report.json"))["shortcuts"]
     assert shortcuts["all"]["brightness"] == 1
     page = (tmp_path / "page.html").read_text()
     assert "mean brightness" in page

@@ -24,6 +24,7 @@ from components.ingest.uri import absolute_sources, parse_sources
 from components.shared.manifest import Manifest, read_manifest
 from components.shared.runtime import InputError
 from components.shared.storage import Store, StoredObject
+from tests.unit.ingest.version_files import kept
 
 Write = Callable[..., Path]
 Serve = Callable[..., str]
@@ -42,7 +43,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def ingest(data: str | Path, store: Store, tmp_path: Path, **config: object) -> tuple[Manifest, dict]:
     parsed = IngestConfig.model_validate({"store": store.uri, "min_images": 5, "max_refused": 0.4, **config})
     result = ingest_dataset(str(data), tmp_path / "manifest", tmp_path / "page.html", parsed)
-    return read_manifest(tmp_path / "manifest"), json.loads(store.get_bytes(f"datasets/{result.digest}/report.json"))
+    return read_manifest(tmp_path / "manifest"), json.loads(kept(store, result.digest, "report.json"))
 
 
 def contents(folder: Path) -> list[str]:
@@ -319,7 +320,7 @@ def test_objects_that_cannot_be_files_are_refused(
     keys: list[str], message: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed = [StoredObject(key, 9, "tag", datetime.now(UTC)) for key in keys]  # some servers cannot hold such keys
-    monkeypatch.setattr(Store, "objects", lambda _: listed)
+    monkeypatch.setattr(Store, "objects", lambda self, prefix="": listed if self.uri == "s3://a/b" else [])
     with pytest.raises(InputError, match=message):
         ingest("s3://a/b", store, tmp_path)
 

@@ -8,7 +8,6 @@ from components.shared import tracking
 @pytest.mark.parametrize(("state", "status"), [("SUCCEEDED", "FINISHED"), ("FAILED", "FAILED")])
 def test_no_run_of_the_job_is_left_running_and_others_are(tmp_path, monkeypatch, state, status):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    tracking.client.cache_clear()
     ours = tracking.candidate_run("crack-training", "7", "cnn")
     other = tracking.job_run("crack-training", "8")
     close_runs(state, "7", NotifyConfig())
@@ -21,6 +20,5 @@ def test_no_run_of_the_job_is_left_running_and_others_are(tmp_path, monkeypatch,
 def test_an_unreachable_server_does_not_fail_the_step(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    tracking.client.cache_clear()
     close_runs("FAILED", "7", NotifyConfig())
     assert "could not be ended" in caplog.text

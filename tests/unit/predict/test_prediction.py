@@ -10,14 +10,14 @@ from components.predict.config import CorruptionConfig, PredictConfig
 from components.predict.corruptions import corrupt
 from components.predict.prediction import gigaflops, predict_splits
 from components.predict.views import CELL
-from components.shared import tracking
 from components.shared.checkpoint import save_network
 from components.shared.dataset import TileDataset
 from components.shared.image import decode
 from components.shared.model import build_network, describe
 from components.shared.predictions import read_predictions
-from components.shared.shards import ShardReader, fetch
+from components.shared.shards import ShardReader
 from components.shared.transforms import resize
+from components.shared.versions import fetch
 from tests.unit.tiny_version import commit_tiny_version
 
 NONE = CorruptionConfig(max_images=0)
@@ -26,7 +26,7 @@ NONE = CorruptionConfig(max_images=0)
 @pytest.fixture
 def step(store, s3, tmp_path):
     manifest, manifest_path, splits_path = commit_tiny_version(store, tmp_path, images=96)
-    network = build_network(describe("resnet10t", "none", 32, 0.0, 0.0, "none", 1))
+    network = build_network(describe("resnet10t", "none", 32, 1))
     with torch.no_grad():
         network.backbone.fc.weight += 0.5  # "after" differs from what model.json rebuilds
     save_network(network, tmp_path / "model")
@@ -46,7 +46,7 @@ def test_answers_are_the_networks_own_for_every_image_and_condition(step, store,
         assert counts[condition].to_dict() == {"robustness": 16, "test": 16, "train": 30, "val": 16}
     test = predictions.clean("test")
     rows = manifest.table.set_index("sample_id").loc[test["sample_id"]]
-    dataset = TileDataset(rows, fetch(store, manifest.digest, tmp_path / "cache"), 32)
+    dataset = TileDataset(rows, fetch(store, manifest, tmp_path / "cache"), 32)
     images = torch.stack([dataset[index][0] for index in range(len(dataset))])
     with torch.inference_mode():
         logits, embeddings = network.logits_and_embeddings(images)
@@ -57,7 +57,7 @@ def test_answers_are_the_networks_own_for_every_image_and_condition(step, store,
 
 
 def test_the_cost_of_an_image_is_the_published_one():
-    network = build_network(describe("resnet50", "none", 224, 0.0, 0.0, "none", 1)).eval()
+    network = build_network(describe("resnet50", "none", 224, 1)).eval()
     assert gigaflops(network) == pytest.approx(2 * 4.1, rel=0.02)  # timm's table says 4.1 GMACs
 
 
@@ -79,7 +79,6 @@ def test_finished_work_is_not_done_again_but_other_parameters_are(step, tmp_path
 
 def test_without_a_champion_the_table_is_empty(step, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    tracking.client.cache_clear()
     _, _, (_, manifest, splits, config) = step
     assert predict_champion(manifest, splits, config, str(tmp_path / "nobody")) == ""
     assert read_predictions(tmp_path / "nobody").table.empty
@@ -97,7 +96,7 @@ def test_the_robustness_suite_scores_worse_views_of_robustness_images_after_fine
     assert worse["sample_id"].nunique() == 10
     row = worse[(worse["corruption"] == "low_light") & (worse["severity"] == 5)].iloc[3]
     place = manifest.table.set_index("sample_id").loc[row["sample_id"]]
-    tiles = ShardReader(fetch(store, manifest.digest, tmp_path / "cache"))
+    tiles = ShardReader(fetch(store, manifest, tmp_path / "cache"))
     image = decode(tiles.read(place["shard"], int(place["offset"]), int(place["size"])))
     dark = resize(corrupt(image, "low_light", 5, row["sample_id"]), 32)
     with torch.inference_mode():

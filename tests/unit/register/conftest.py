@@ -19,11 +19,10 @@ from tests.unit.tiny_version import commit_tiny_version
 def winner(store, s3, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.chdir(tmp_path)
-    tracking.client.cache_clear()
     mlflow.set_tracking_uri(None)
     tracking.client().create_experiment("crack-training", artifact_location=f"{s3}/mlflow")
     _, manifest, splits = commit_tiny_version(store, tmp_path)
-    save_network(build_network(describe("resnet10t", "none", 32, 0.0, 0.0, "none", 1)), tmp_path / "model")
+    save_network(build_network(describe("resnet10t", "none", 32, 1)), tmp_path / "model")
     (tmp_path / "dossier").mkdir()
     write_calibration(Calibration(2.0, 0.4, "a test"), tmp_path / "dossier" / "calibration.json")
     rows = [{"passed": True, "why": "AUROC on test is 0.9, as asked at least 0.8."}]

@@ -31,10 +31,11 @@ def test_the_registered_version_answers_as_the_saved_network_does(winner):
     assert answers["label"].tolist() == ["crack" if p >= 0.4 else "no_crack" for p in expected]
     assert model.metadata.signature.inputs.input_names() == ["image"]
     assert len(model.input_example) == 2
-    kept = tracking.download_version("crack-classifier", "1")
-    weights, original = (load_network(folder).backbone.state_dict() for folder in (kept / "model", winner[0].model))
-    assert all(torch.equal(tensor, original[name]) for name, tensor in weights.items())
-    _check_what_it_learnt_from(pd.read_parquet(kept / "training_rows.parquet"), winner[0])
+    with tracking.version_files("crack-classifier", "1") as kept:
+        weights, original = (load_network(folder).backbone.state_dict() for folder in (kept / "model", winner[0].model))
+        assert all(torch.equal(tensor, original[name]) for name, tensor in weights.items())
+        _check_what_it_learnt_from(pd.read_parquet(kept / "training_rows.parquet"), winner[0])
+    assert not kept.exists()
 
 
 def test_the_champion_is_scored_anew_as_it_is_deployed(winner, tmp_path):
@@ -49,10 +50,10 @@ def test_the_champion_is_scored_anew_as_it_is_deployed(winner, tmp_path):
     assert read_calibration(tmp_path / "champion" / "calibration.json") == Calibration(2.0, 0.4, "a test")
 
 
-def test_the_version_shows_its_card(winner):
+def test_the_version_shows_its_card(winner, monkeypatch):
     register_winner(*winner, job="job-7")
-    kept = tracking.download_version("crack-classifier", "1")
-    card = (kept / "model_card.md").read_text()
+    with tracking.version_files("crack-classifier", "1") as kept:
+        card, page = (kept / "model_card.md").read_text(), (kept / "model_card.html").read_text()
     assert tracking.client().get_model_version("crack-classifier", "1").description == card
     for said in (
         "# crack-classifier: cnn",
@@ -69,9 +70,16 @@ def test_the_version_shows_its_card(winner):
     ):
         assert said in card, said
     assert card.index("| wall |") < card.index("| deck |")  # the weakest part first
-    page = (kept / "model_card.html").read_text()
     assert "<h1>crack-classifier: cnn</h1>" in page
     assert page.count("<table>") == 3
+    monkeypatch.setattr(tracking, "LONGEST", 600)
+    register_winner(*winner, job="job-7")
+    short = tracking.client().get_model_version("crack-classifier", "1").description
+    assert len(short) <= 600
+    *kept_lines, rest = short.splitlines()
+    assert kept_lines == [*card.splitlines()[: len(kept_lines) - 1], ""]
+    assert "The whole card is `artifacts/model_card.md`" in rest
+    assert "shows a crack" in tracking.client().get_registered_model("crack-classifier").description
 
 
 def _check_what_it_learnt_from(learnt, given):

@@ -35,6 +35,8 @@ def dossier(folder: Path, name: str, passed: bool) -> Path:
         Measurement("f1", 0.95),
         Measurement("auroc", math.nan, note="one class only"),
         Measurement("accuracy", 0.8125, split="robustness"),
+        Measurement("recall_at_threshold", 0.9625, low=0.91, high=0.99),
+        Measurement("specificity_at_threshold", 0.85 if passed else math.nan),
     ]
     write_measurements(rows, folder / "measurements.parquet")
     for section in ("evaluation", "explanation", "drift"):
@@ -72,7 +74,8 @@ def report(tmp_path):
 def test_the_summary_holds_the_numbers_after_fine_tuning(report):
     _, summary = report({"cnn": False, "vit": True}, "vit", REGISTERED)
     cnn = summary["candidates"]["cnn"]
-    assert cnn["test"] == {"accuracy": 0.9625, "f1": 0.95, "auroc": None}
+    deployed = {"recall_at_threshold": 0.9625, "specificity_at_threshold": None}
+    assert cnn["test"] == {"accuracy": 0.9625, "f1": 0.95, "auroc": None} | deployed
     assert cnn["robustness"]["accuracy"] == 0.8125
     assert cnn["passed"] is False
     assert cnn["verdict"][0]["why"].startswith("Recall on test is 0.61")
@@ -89,6 +92,12 @@ def test_the_page_opens_with_the_outcome_and_shows_every_part(report):
     shown += ["the drift text of vit", ">Candidate cnn</h2>", "the explanation text of cnn", "about the Data", "d" * 64]
     positions = [page.index(text) for text in shown]
     assert positions == sorted(positions)
+
+
+def test_the_errors_are_told_in_words_where_they_are_known(report):
+    page, _ = report({"cnn": False, "vit": True}, "vit", REGISTERED)
+    assert "<strong>vit</strong> misses 3.8 % [1.0, 9.0] of the cracked tiles and calls 15.0 % of the sound" in page
+    assert "<strong>cnn</strong> misses" not in page
 
 
 def test_embedded_pages_keep_their_links_apart_and_their_headings_below(report):

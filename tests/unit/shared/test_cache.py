@@ -5,22 +5,28 @@ import multiprocessing
 import os
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from components.shared.manifest import Manifest
 from components.shared.runtime import InputError
-from components.shared.shards import Member, commit, fetch, write_shards
+from components.shared.shards import Member, write_shards
 from components.shared.storage import Store
+from components.shared.versions import commit, fetch, put_shards
 
 SIZE = 12_000  # bytes of a version's one image, about
 
 
-def put(store: Store, *digests: str) -> None:
+def put(store: Store, *digests: str) -> list[Manifest]:
+    """Commit versions of one image each; return their manifests."""
+    made = []
     for number, digest in enumerate(digests):
         folder = Path(os.environ["VERSIONS"]) / digest
-        write_shards([Member(f"{number:064x}", os.urandom(SIZE), ".jpg")], folder / "shards")
-        (folder / "manifest.parquet").write_bytes(b"manifest")
-        (folder / "report.json").write_text("{}")
-        commit(store, digest, folder, {})
+        places = write_shards([Member(f"{number:064x}", os.urandom(SIZE), ".jpg")], folder / "shards")
+        commit(store, digest, folder, put_shards(store, folder / "shards"))
+        table = pd.DataFrame(map(vars, places)).astype({"mask_offset": "Int64", "mask_size": "Int64"})
+        made.append(Manifest(table, digest))
+    return made
 
 
 @pytest.fixture(autouse=True)
@@ -28,13 +34,13 @@ def versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VERSIONS", str(tmp_path / "versions"))
 
 
-def _fetch(uri: str, digest: str, cache: Path, limit: int) -> None:
-    fetch(Store(uri), digest, cache, limit)
+def _fetch(uri: str, manifest: Manifest, cache: Path, limit: int) -> None:
+    fetch(Store(uri), manifest, cache, limit)
 
 
-def fetch_elsewhere(uri: str, digest: str, cache: Path, limit: int) -> None:
+def fetch_elsewhere(uri: str, manifest: Manifest, cache: Path, limit: int) -> None:
     """Fetch in a process that ends, so that the version is no longer in use."""
-    process = multiprocessing.get_context("spawn").Process(target=_fetch, args=(uri, digest, cache, limit))
+    process = multiprocessing.get_context("spawn").Process(target=_fetch, args=(uri, manifest, cache, limit))
     process.start()
     process.join()
     assert process.exitcode == 0
@@ -45,46 +51,46 @@ def kept(cache: Path) -> set[str]:
 
 
 def test_the_version_used_longest_ago_gives_way(store: Store, tmp_path: Path) -> None:
-    put(store, "a", "b", "c")
+    a, b, c = put(store, "a", "b", "c")
     cache, limit = tmp_path / "cache", 3 * SIZE
-    for digest in ("a", "b", "a"):
-        fetch_elsewhere(store.uri, digest, cache, limit)
+    for manifest in (a, b, a):
+        fetch_elsewhere(store.uri, manifest, cache, limit)
     assert kept(cache) == {"a", "b"}
-    fetch_elsewhere(store.uri, "c", cache, limit)
+    fetch_elsewhere(store.uri, c, cache, limit)
     assert kept(cache) == {"a", "c"}
 
 
 def test_a_version_in_use_stays_though_the_cache_is_too_large(store: Store, tmp_path: Path) -> None:
-    put(store, "a", "b")
+    a, b = put(store, "a", "b")
     cache, limit = tmp_path / "cache", int(1.5 * SIZE)
-    folder = fetch(store, "a", cache, limit)
-    fetch_elsewhere(store.uri, "b", cache, limit)
+    folder = fetch(store, a, cache, limit)
+    fetch_elsewhere(store.uri, b, cache, limit)
     assert kept(cache) == {"a", "b"}
     assert next((folder / "shards").iterdir()).stat().st_size > SIZE
-    fetch(store, "b", cache, limit)
+    fetch(store, b, cache, limit)
     assert kept(cache) == {"a", "b"}
 
 
 def test_a_version_larger_than_the_cache_is_refused(store: Store, tmp_path: Path) -> None:
-    put(store, "a")
+    (a,) = put(store, "a")
     with pytest.raises(InputError, match=r"version a has \d+ bytes, more than cache_size 1000 .* raise cache_size"):
-        fetch(store, "a", tmp_path / "cache", 1000)
+        fetch(store, a, tmp_path / "cache", 1000)
     assert kept(tmp_path / "cache") == set()
 
 
 def test_a_full_disk_is_explained_and_leaves_nothing(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(store, "a")
+    (a,) = put(store, "a")
 
     def full(self: Store, prefix: str, folder: Path, digests: dict[str, str]) -> None:
         folder.mkdir(parents=True)
-        (folder / "half").write_bytes(b"x")
+        (folder / next(iter(digests))).write_bytes(b"x")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
         patch.setattr(Store, "get_folder", full)
         with pytest.raises(InputError, match=r"the disk of the cache .* is full: the data set version a needs \d+"):
-            fetch(store, "a", tmp_path / "cache")
+            fetch(store, a, tmp_path / "cache")
     assert kept(tmp_path / "cache") == set()
-    assert fetch(store, "a", tmp_path / "cache").is_dir()
+    assert fetch(store, a, tmp_path / "cache").is_dir()

@@ -82,4 +82,4 @@ def test_what_happens_to_an_image_shows(change, falls):
 def test_rows_follow_the_images():
     table = describe_images([even(0, 0, 0), even(255, 255, 255)])
     assert tuple(table.columns) == FEATURES
-    assert table["brightness"].tolist() == pytest.approx([np.log(LEAST), np.log(1 + LEAST)])
+    assert table["brightness"].tolist() == pytest.approx([np.log(LEAST), np.log(1 + LEAST)], abs=1e-6)

@@ -1,24 +1,45 @@
 import numpy as np
 import pytest
 from scipy.special import expit, logit
-from scipy.stats import t
+from scipy.stats import kurtosis, skew, t
 
 from components.shared.intervals import MANY, draw_groups, interval, one_twice
 
 NONE = np.empty(0)
 
 
-def test_the_mean_of_groups_gets_students_t_interval_and_the_farthest_group_once_more_on_its_side():
-    rng = np.random.default_rng(0)
-    groups = rng.exponential(size=60)
+def test_the_mean_of_groups_gets_students_t_interval_longer_where_the_tail_is() -> None:
+    groups = np.random.default_rng(0).exponential(size=60)
     draws = draw_groups(60, 20_000, 0) @ groups / 60
     twice = one_twice(60) @ groups / 61
     error = groups.std(ddof=1) / np.sqrt(60)
-    low, high = t.interval(0.95, 59, groups.mean(), error)
-    once_more = (groups.max() - groups.mean()) / 61
-    assert interval(groups.mean(), draws, twice, 60, "difference") == pytest.approx((low, high + once_more), rel=0.01)
+    quantile = t.ppf(0.975, min(59, 2 * 60 / (kurtosis(groups, fisher=False) - 1)))
+    tail = (1 + 2 * 1.96**2) / 6 * skew(groups) / np.sqrt(60)
+    low, high = groups.mean() - quantile * error, groups.mean() + (quantile + tail) * error
+    assert quantile > 2.05  # of 59 degrees of freedom it is 2.00
+    assert interval(groups.mean(), draws, twice, 60, "difference") == pytest.approx((low, high), rel=0.01)
     mirrored = interval(-groups.mean(), -draws, -twice, 60, "difference")
-    assert mirrored == pytest.approx((-high - once_more, -low), rel=0.01)
+    assert mirrored == pytest.approx((-high, -low), rel=0.01)
+
+
+def test_a_difference_of_two_that_lose_little_reaches_further_on_the_side_of_the_long_tail() -> None:
+    groups = np.zeros(40)
+    groups[:3] = -0.2, -0.1, -0.05  # photos on which one does worse, none on which it does better
+    draws, twice = draw_groups(40, 20_000, 0) @ groups / 40, one_twice(40) @ groups / 41
+    low, high = interval(groups.mean(), draws, twice, 40, "difference")
+    reach = groups.mean() - low
+    for losses, factor in ((1.0, np.exp(reach)), (0.02, np.exp(reach / 0.02)), (0.001, np.exp(1.5))):
+        stretched = interval(groups.mean(), draws, twice, 40, "difference", losses)
+        assert stretched == pytest.approx((groups.mean() - factor * reach, high))
+
+
+def test_one_group_that_errs_leaves_a_wide_interval_but_not_everything_possible() -> None:
+    groups = np.zeros(40)
+    groups[0] = 0.1  # a tenth of its tiles
+    draws, twice = draw_groups(40, 20_000, 0) @ groups / 40, one_twice(40) @ groups / 41
+    low, high = interval(groups.mean(), draws, twice, 40, "share")
+    assert high == pytest.approx(expit(logit(1 / 400) + 3 / (1 - 1 / 400)), rel=0.05)  # the standard error is the share
+    assert 0 < low < groups.mean() / 5
 
 
 @pytest.mark.parametrize(

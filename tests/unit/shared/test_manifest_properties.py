@@ -81,7 +81,9 @@ def test_comes_back_whatever_the_order_and_the_packing(table: pd.DataFrame, rand
 def test_any_other_content_is_another_version(table: pd.DataFrame, data: st.DataObject) -> None:
     before = make_manifest(table).digest
     name, index = data.draw(st.sampled_from(CONTENT)), data.draw(st.integers(0, len(table) - 1))
-    values = {"label": st.just(1 - table["label"][index]), "mask_id": SHA256, "sample_id": SHA256}
+    others = set(table["sample_id"].drop(index))
+    sample_ids = SHA256.filter(lambda sample_id: sample_id not in others)  # one that stands twice is no manifest
+    values = {"label": st.just(1 - table["label"][index]), "mask_id": SHA256, "sample_id": sample_ids}
     values |= {"phash": SHA256.map(lambda text: text[:16]), "width": LENGTHS, "height": LENGTHS}
     value = data.draw(values.get(name, NAMES))
     changed = table.copy()
@@ -96,7 +98,7 @@ def test_any_other_content_is_another_version(table: pd.DataFrame, data: st.Data
             write_manifest(make_manifest(changed), Path(folder, "m"))
             forged = pq.read_table(Path(folder, "m")).replace_schema_metadata({"digest": before})
             pq.write_table(forged, Path(folder, "m"))
-            with pytest.raises(InputError, match=r"was changed after it was written|stands twice"):
+            with pytest.raises(InputError, match="was changed after it was written"):
                 read_manifest(Path(folder, "m"))
 
 

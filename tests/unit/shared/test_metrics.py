@@ -7,6 +7,7 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from components.shared.intervals import draw_groups, group_codes
+from components.shared.measurements import FEW_PHOTOS
 from components.shared.metrics import (
     METRICS,
     classification_report,
@@ -139,6 +140,17 @@ def test_no_model_has_a_higher_low_end_than_a_faultless_one(name: str) -> None:
     one, two = (estimate_metrics(labels, p_crack, photos)[name] for p_crack in (faultless, nearly))
     assert two.value < one.value == 1
     assert two.low <= one.low < 1
+
+
+def test_wrong_answers_that_do_not_fill_a_photo_are_told() -> None:
+    labels, photos = np.tile([0, 1], 100), np.arange(200) // 10
+    p_crack = labels * 0.8 + 0.1
+    for wrong, told in ((0, True), (9, True), (10, False)):
+        answers = p_crack.copy()
+        answers[: 20 * wrong : 20] = 1 - answers[: 20 * wrong : 20]  # one tile each of some photos of ten
+        found = estimate_metrics(labels, answers, photos)
+        assert {estimate.note for estimate in found.values()} == {FEW_PHOTOS if told else ""}
+        assert {estimate.note for estimate in estimate_metrics(labels, answers, photos, resamples=0).values()} == {""}
 
 
 def test_photos_widen_the_interval_and_equal_seeds_repeat_it() -> None:

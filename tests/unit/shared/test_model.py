@@ -12,7 +12,7 @@ from components.shared.runtime import InputError
 
 
 def info(architecture="resnet10t", size=64, weights="none", seed=3):
-    return describe(architecture, weights, size, 0.0, 0.0, "none", seed)
+    return describe(architecture, weights, size, seed)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ NOWHERE = "http://127.0.0.1:1"  # a port that nothing listens on
 
 
 def described(weights, architecture="test_resnet", **update):
-    return describe(architecture, weights, 64, 0.0, 0.0, "full", 3).model_copy(update=update)
+    return describe(architecture, weights, 64, 3).model_copy(update=update)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Splits: whole groups, the wanted shares in every stratum, the same for the same seed, and clear refusals."""
 
 import json
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from components.shared.manifest import SPLITS, make_manifest, make_splits, read_splits, rows_of, write_manifest
 from components.shared.runtime import InputError
 from components.shared.storage import Store
+from components.shared.versions import COMMIT, Version
 from components.split.assignment import assign_splits, split_groups
 from components.split.config import SplitConfig
 from components.split.leaks import LeakError, check_leaks
@@ -182,10 +184,10 @@ def grown(frame: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
     return pd.concat([frame, more], ignore_index=True)
 
 
-def version(store: Store, frame: pd.DataFrame, previous: str | None) -> str:
-    digest = make_manifest(frame).digest
-    store.put_bytes(f"datasets/{digest}/dataset.json", json.dumps({"previous": previous}).encode())
-    return digest
+def version(store: Store, frame: pd.DataFrame, *grew_from: str) -> Version:
+    made = Version(make_manifest(frame).digest, "files", list(grew_from), {})
+    store.put_bytes(f"datasets/{made.digest}/{COMMIT}", json.dumps(asdict(made)).encode())
+    return made
 
 
 @pytest.mark.parametrize("parameters", [{}, {"robustness": {"surface": "deck"}}])
@@ -197,7 +199,7 @@ def test_no_image_moves_when_the_data_set_grows(store: Store, s3: str, tmp_path:
         ],
         ignore_index=True,
     )
-    previous = version(store, frame, None)
+    previous = version(store, frame).digest
     first = before = assign(frame, tmp_path, s3, seed=3, **parameters)
     for share, seed in ((0.1, 1), (0.5, 2)):
         bigger = grown(before.drop(columns="split"), share, seed)
@@ -205,7 +207,7 @@ def test_no_image_moves_when_the_data_set_grows(store: Store, s3: str, tmp_path:
             sha256(f"{seed}{i}".encode()).hexdigest() if pd.isna(s) else s
             for i, s in enumerate(bigger["sample_id"].where(~bigger["sample_id"].duplicated()))
         ]
-        previous = version(store, bigger, previous)
+        previous = version(store, bigger, previous).digest
         after = assign(bigger, tmp_path, s3, seed=3, **parameters)
         both = before.merge(after, on="sample_id", suffixes=("", "_after"))
         assert len(both) == len(before)
@@ -269,6 +271,6 @@ def test_kin_in_different_splits_are_a_leak_whatever_their_groups(
         "photos": pd.DataFrame({"sample_id": [one, other, third], "photo": "walls:p0"}),
     }
     kin[name].to_parquet(tmp_path / name)
-    store.put_file(f"datasets/{make_manifest(frame).digest}/{name}.parquet", tmp_path / name)
+    store.put_file(version(store, frame).key(f"{name}.parquet"), tmp_path / name)
     with pytest.raises(LeakError, match=message):
         assign(frame, tmp_path, s3)

@@ -3,7 +3,7 @@ import pytest
 from components.shared.config import AugmentConfig
 from components.shared.manifest import read_splits, rows_of
 from components.shared.model import describe
-from components.shared.shards import fetch
+from components.shared.versions import fetch
 from components.train.config import TrainConfig
 from components.train.task import Task
 from tests.unit.tiny_version import commit_tiny_version
@@ -14,7 +14,7 @@ def make_task(store, s3, tmp_path):
     """Return a function from changes of a small recipe to its task."""
     manifest, _, splits_path = commit_tiny_version(store, tmp_path)
     splits = read_splits(splits_path)
-    folder = fetch(store, manifest.digest, tmp_path / "cache")
+    folder = fetch(store, manifest, tmp_path / "cache")
     train, val = rows_of(manifest, splits, "train"), rows_of(manifest, splits, "val")
 
     def make(seed=1, key=None, **changes):
@@ -23,10 +23,10 @@ def make_task(store, s3, tmp_path):
             config.architecture,
             config.weights,
             config.input_size,
-            config.dropout,
-            config.stochastic_depth,
-            config.tuning,
             seed,
+            dropout=config.dropout,
+            stochastic_depth=config.stochastic_depth,
+            tuning=config.tuning,
         )
         return Task(info, train, val, folder, config, seed, key)
 

@@ -17,9 +17,7 @@ def mlflow_store(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mlflow")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        tracking.client.cache_clear()
         yield folder
-    tracking.client.cache_clear()
 
 
 class Step:
@@ -102,6 +100,14 @@ def test_a_run_that_the_platform_made_becomes_the_candidates(train, monkeypatch)
 def test_a_network_that_cannot_be_trained_so_stops_the_step_before_any_data_is_fetched(train, tmp_path, changes, cause):
     with pytest.raises(InputError, match=cause):
         train(**changes)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_compiling_without_a_compiler_stops_the_step_before_any_data_is_fetched(train, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    with pytest.raises(InputError, match=r"no C compiler.*apt-get install gcc"):
+        train(compile=True)
     assert not (tmp_path / "cache").exists()
 
 

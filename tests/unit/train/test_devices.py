@@ -10,7 +10,7 @@ from torch.multiprocessing import ProcessRaisedException
 from components.shared.checkpoint import WEIGHTS
 from components.shared.model import Network
 from components.shared.runtime import InputError
-from components.train.checkpoints import PreemptedError
+from components.train.checkpoints import Checkpoints, PreemptedError
 from components.train.training import _original, fit
 from tests.unit.train.conftest import recipe
 
@@ -24,14 +24,22 @@ def assert_close(one, two):
         torch.testing.assert_close(tensor, right[name], atol=2e-5, rtol=1e-3, msg=name)
 
 
-def test_two_processes_train_as_one_does(make_task, tmp_path):
-    one = fit(make_task(devices=1, **RECIPE), tmp_path / "one")
-    two = fit(make_task(devices=2, **RECIPE), tmp_path / "two")
+def test_two_processes_train_as_one_does_and_go_on_where_they_stopped(make_task, store, tmp_path):
+    settings = {"val_check_interval": 0.5, "checkpoint_minutes": 1e-9, **RECIPE}
+    one = fit(make_task(devices=1, **settings), tmp_path / "one")
+    two = fit(make_task(devices=2, key="work", **settings), tmp_path / "two")
     assert (one.devices, two.devices) == (1, 2)
     assert_close(tmp_path / "one", tmp_path / "two")
-    for alone, together in zip(one.history, two.history, strict=True):
-        for name in ("step", "train_loss", "val_loss", "val_accuracy"):
-            assert together[name] == pytest.approx(alone[name], rel=1e-3), name
+    kept = Checkpoints(store, "work")
+    while kept.newest()["record"]["history"][-1]["step"] == 4:  # as if killed before the last validation
+        store.delete([store.list("runs/work/checkpoints/")[-1][0]])
+    again = fit(make_task(devices=2, key="work", **settings), tmp_path / "again")
+    assert again.resumed_at
+    assert (tmp_path / "again" / WEIGHTS).read_bytes() == (tmp_path / "two" / WEIGHTS).read_bytes()
+    for record in (two, again):
+        for alone, together in zip(one.history, record.history, strict=True):
+            for name in ("step", "train_loss", "val_loss", "val_accuracy"):
+                assert together[name] == pytest.approx(alone[name], rel=1e-3), name
 
 
 def gpu():

@@ -16,7 +16,7 @@ from tests.bench.fuzz_checkpoints import fuzz
 
 # The server process imports PyTorch once; each training is a fork of it that has run nothing yet.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["components.train.training", "albumentations"])
+PROCESSES.set_forkserver_preload(["components.train.training"])
 KILLED_EVERY_STEP, ONLY_ON_SIGTERM = 1e-9, 60
 RECIPE = {
     "steps": 12, "dropout": 0.2, "ema": 0.8, "class_balance": "sampling", "val_check_interval": 0.25, "workers": 1,

@@ -9,7 +9,9 @@ from tests.unit.train.conftest import recipe
 
 
 def network_of(architecture, **options):
-    return build_network(describe(architecture, "none", 64, options.get("dropout", 0.0), 0.1, "full", 1))
+    return build_network(
+        describe(architecture, "none", 64, 1, dropout=options.get("dropout", 0.0), stochastic_depth=0.1)
+    )
 
 
 def test_the_learning_rate_warms_up_and_falls_to_zero():

@@ -1,0 +1,76 @@
+"""Sources that were ingested and split apart, and then together: no image moves, and what cannot stay is named."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from components.ingest.config import IngestConfig
+from components.ingest.ingestion import ingest_dataset
+from components.shared.manifest import read_manifest
+from components.shared.storage import Store
+from components.split.assignment import assign_splits
+from components.split.config import SplitConfig
+from tests.unit.ingest.version_files import kept
+
+Write = Callable[..., Path]
+
+
+def ingest_and_split(data: str, store: Store, folder: Path) -> pd.DataFrame:
+    """The manifest's rows with their splits, by sample_id."""
+    paths = [folder / name for name in ("manifest", "splits", "page.html")]
+    ingest_dataset(data, paths[0], paths[2], IngestConfig(store=store.uri, min_images=5))
+    config = SplitConfig(store=store.uri, val=0.2, test=0.2, robustness=0.2, min_images=1)
+    splits = assign_splits(*paths, config, seed=1)
+    return read_manifest(paths[0]).table.merge(splits.table, on="sample_id").set_index("sample_id")
+
+
+def quarantine(store: Store, folder: Path) -> dict[str, str]:
+    report = json.loads(kept(store, read_manifest(folder / "manifest").digest, "report.json"))
+    return {f"{entry['source']}/{entry['path']}": entry["reason"] for entry in report["quarantine"]}
+
+
+@pytest.fixture
+def other(tiles: Path, tmp_path: Path, write_tile: Write) -> Path:
+    """A second source: tiles of its own, copies of those of the first but for one, and one that looks like that."""
+    folder = tmp_path / "decks"
+    for index in range(24):
+        write_tile(folder / ("crack" if index % 2 else "no_crack") / f"own_{index}.jpg", seed=100 + index)
+    for path in tiles.rglob("*.jpg"):
+        shutil.copy(path, folder / path.parent.name / path.name)
+    (folder / "crack" / "p0_1.jpg").unlink()
+    write_tile(folder / "crack" / "alike.jpg", seed=1, quality=60)
+    return folder
+
+
+def test_no_image_of_either_source_moves(
+    tiles: Path, other: Path, store: Store, tmp_path: Path, write_tile: Write
+) -> None:
+    first, second = (ingest_and_split(str(folder), store, tmp_path) for folder in (tiles, other))
+    before = first[["split"]].join(second["split"], how="outer", lsuffix="_first", rsuffix="_second")
+    both = before.dropna()
+    moved = both[both["split_first"] != both["split_second"]].index
+    assert 0 < len(moved) < len(both) == 23
+    left_out = None
+    for seed in (300, 301):  # together for the first time, and when that has grown
+        write_tile(tiles / "crack" / f"new_{seed}.jpg", seed=seed)
+        together = ingest_and_split(f"{tiles},{other}", store, tmp_path)
+        again = together.join(before, how="inner")
+        assert (again["split"] == again["split_first"].fillna(again["split_second"])).all()
+        assert (again["split"] == again["split_second"].fillna(again["split_first"])).all()
+        missing = before.index.difference(together.index)
+        reasons = quarantine(store, tmp_path)
+        if left_out is None:
+            left_out = reasons
+            assert set(moved) < set(missing)
+            (alike,) = missing.difference(moved)
+            assert second.loc[alike, "path"] == "crack/alike.jpg"
+        assert reasons == left_out
+    assert "belongs to 2 groups that earlier versions keep apart" in left_out["decks/crack/alike.jpg"]
+    for sample_id in moved:
+        name = f"walls/{first.loc[sample_id, 'path']}"
+        splits = before.loc[sample_id, ["split_first", "split_second"]]
+        assert f"is in {splits.iloc[0]} in one earlier version and in {splits.iloc[1]} in another" in left_out[name]
