@@ -14,11 +14,11 @@ from typing import Literal
 from rich.table import Table
 
 from components.container_images import check_images, image_reference
+from components.shared.kfp_api import KfpApi
+from components.shared.kfp_endpoint import Endpoint
 from components.shared.runtime import InputError
 from pipelines.cluster_config import GpuResources
 from pipelines.doctor_cluster import KFP_NAMESPACE, ClusterView, UnseenError
-from pipelines.kfp_api import KfpApi
-from pipelines.kfp_endpoint import Endpoint
 from pipelines.run_config import RunConfig
 
 MARKS = {"right": "[green]✓[/]", "wrong": "[red]✗[/]", "unseen": "[yellow]?[/]"}

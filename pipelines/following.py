@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
+from components.shared.kfp_api import KfpApi, KfpError
 from pipelines.compiled import CompiledPipeline
-from pipelines.kfp_api import KfpApi, KfpError
 
 INTERVAL = 15.0  # seconds between two looks
 QUIET = 300.0  # seconds after which an unchanged state is said again: some CI systems end jobs that say nothing

@@ -10,10 +10,10 @@ import kfp_server_api as kfp
 from rich.console import Console
 from rich.table import Table
 
+from components.shared.kfp_api import KfpApi
 from components.shared.runtime import InputError
 from pipelines.compiled import MODULES, CompiledPipeline, compile_version, git_revision
 from pipelines.cron import cron_for_kfp, next_time
-from pipelines.kfp_api import KfpApi
 from pipelines.run_config import RunConfig
 from pipelines.schedule_config import ScheduleConfig
 from pipelines.submit import check_target, publish

@@ -9,10 +9,10 @@ from typing import Any
 import kfp_server_api
 from rich.console import Console
 
+from components.shared.kfp_api import KfpApi
 from components.shared.runtime import InputError
 from pipelines.compiled import CompiledPipeline
 from pipelines.doctor_cluster import KFP_NAMESPACE, refuse_missing_account
-from pipelines.kfp_api import KfpApi
 from pipelines.run_config import RunConfig
 
 REPEAT = datetime.timedelta(hours=1)  # within which the same again is more likely a slip than a wish

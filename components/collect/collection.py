@@ -18,7 +18,7 @@ from components.shared.dossier import PROFILE
 from components.shared.image_features import FEATURES, describe_image
 from components.shared.model import Network
 from components.shared.profile import make_profile, read_profile, write_profile
-from components.shared.runtime import InputError, pick_device, pick_precision, progress
+from components.shared.runtime import InputError, pick_device, pick_precision, progress, warn
 from components.shared.storage import file_digest
 from components.shared.transforms import resize
 
@@ -26,9 +26,11 @@ from components.shared.transforms import resize
 def collect_images(uri: str, config: CollectConfig, observed: str, reference: str) -> tuple[str, str]:
     """Write the profiles of the images and of the champion's training sample.
 
+    Of a day without images the profile is empty, and the check then says that it skipped the day.
+
     Args:
         uri: Folder or s3:// prefix of the images; {date} and {yesterday} become dates (UTC).
-        config: Sample, grouping, batch, and the registered model's name.
+        config: Sample, what the names say, batch, and the registered model's name.
         observed: Gets the images' profile.
         reference: Gets the champion's own.
 
@@ -50,21 +52,25 @@ def collect_images(uri: str, config: CollectConfig, observed: str, reference: st
                 f"{name} version {version} has no drift profile of its training sample; run crack-training again and "
                 "promote the version that it registers"
             )
-        digest = file_digest(fetched / "model" / "model.safetensors")
-        if read_profile(profile).model != digest:
+        digest, trained = file_digest(fetched / "model" / "model.safetensors"), read_profile(profile)
+        if trained.model != digest:
             raise InputError(
                 f"the drift profile of {name} version {version} is another network's; the version was put together by "
                 "hand: run crack-training again and promote the version that it registers"
             )
         shutil.copyfile(profile, reference)
-        _profile(pictures, load_network(fetched / "model", pick_device()), digest, config, observed)
+        if pictures.names:
+            _profile(pictures, load_network(fetched / "model", pick_device()), digest, config, observed)
+        else:
+            warn(f"there is no image under {pictures.uri}")
+            write_profile(trained.rows(np.arange(0)), observed)
     return version, pictures.uri
 
 
 def _profile(pictures: Pictures, network: Network, digest: str, config: CollectConfig, path: str) -> None:
-    features, answers, names = [], [], []
+    described, answers, names = [], [], []
     for batch in _batches(pictures.read(), config.batch_size):
-        features += [describe_image(image) for _, image in batch]
+        described += [describe_image(image) for _, image in batch]
         answers.append(_answer(network, [image for _, image in batch], config.precision))
         names += [name for name, _ in batch]
         progress(len(names), len(pictures.names), "looking at images")
@@ -75,9 +81,21 @@ def _profile(pictures: Pictures, network: Network, digest: str, config: CollectC
         raise InputError("the champion answers with logits that are not finite; roll it back")
     p_crack = 1 / (1 + np.exp(np.clip(logits[:, 0] - logits[:, 1], -700, 700)))
     groups = np.array([photo_of(name, config.group_pattern) for name in names])
-    write_profile(
-        make_profile(groups, pd.DataFrame(features, columns=list(FEATURES)), p_crack, embeddings, digest), path
-    )
+    alone = np.count_nonzero(groups == np.array(names))
+    if config.group_pattern and alone:
+        warn(
+            f"{alone} of {len(names)} names tell no photo by collect.group_pattern {config.group_pattern!r}; each of "
+            "these images was taken for a photo of its own"
+        )
+    slices = pd.DataFrame([slices_of(name, config.slice_pattern) for name in names])
+    features = pd.DataFrame(described, columns=list(FEATURES))
+    write_profile(make_profile(groups, features, p_crack, embeddings, slices, digest), path)
+
+
+def slices_of(name: str, pattern: str) -> dict[str, str]:
+    """What an image belongs to by its path: the pattern's named groups, each "" where the path does not tell."""
+    match = re.search(pattern, name)
+    return match.groupdict(default="") if match else dict.fromkeys(re.compile(pattern).groupindex, "")
 
 
 def photo_of(name: str, pattern: str | None) -> str:

@@ -1,6 +1,7 @@
 """Where production images come from: a folder or a prefix of a store, read one by one."""
 
 import datetime
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,22 +18,22 @@ class Pictures:
 
     Attributes:
         uri: Where they are, {date} and {yesterday} replaced.
-        names: Their paths below it, ordered; at most `sample`, drawn at random.
+        names: Their paths below it, ordered; at most `sample`, drawn at random. None on a day without images.
     """
 
     def __init__(self, uri: str, sample: int):
         """List them.
 
         Raises:
-            InputError: There is no such folder, or no image in it.
+            InputError: There is no such folder, or no image in it; of a day, there is nothing of other days either.
         """
         self.uri = _dated(uri)
         self._store = Store(self.uri) if self.uri.startswith("s3://") else None
         found = sorted(name for name in self._list() if name.lower().endswith(SUFFIXES) and not _is_mask(name))
-        if not found:
+        if not found and not _has_days(uri):
             raise InputError(
                 f"there is no image under {self.uri}: files named {', '.join(SUFFIXES)} are looked for, in folders "
-                "below it too; check the date and the path"
+                "below it too; check the path"
             )
         chosen = np.random.default_rng(0).permutation(len(found))[:sample]
         self.names = [found[index] for index in np.sort(chosen)]
@@ -55,10 +56,6 @@ class Pictures:
         if self._store:
             return [name for name, _ in self._store.list()]
         folder = Path(self.uri).expanduser()
-        if not folder.is_dir():
-            raise InputError(
-                f"images is {self.uri!r}, and there is no such folder; name a folder or s3://BUCKET/PREFIX"
-            )
         return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
 
     def _bytes(self, name: str) -> bytes:
@@ -68,6 +65,15 @@ class Pictures:
 def _dated(uri: str) -> str:
     today = datetime.datetime.now(datetime.UTC).date()
     return uri.replace("{date}", f"{today}").replace("{yesterday}", f"{today - datetime.timedelta(days=1)}")
+
+
+def _has_days(uri: str) -> bool:
+    """Whether the uri names a day, and anything stands where the days do: then one without images is no mistake."""
+    days, *rest = re.split(r"[^/]*\{(?:date|yesterday)\}", uri, maxsplit=1)
+    if not rest:
+        return False
+    folder = Path(days).expanduser()
+    return Store(days).holds() if days.startswith("s3://") else folder.is_dir() and any(folder.iterdir())
 
 
 def _is_mask(name: str) -> bool:

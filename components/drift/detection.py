@@ -67,8 +67,7 @@ def detect_drift(
     shifts = compare(reference, current, config, seed)
     wrong = _wrong(tables[CURRENT].iloc[kept[1]])
     distance = drift_distance(reference.features[list(FEATURES)], current.features[list(FEATURES)])
-    facts = tables[REFERENCE], tables[CURRENT].iloc[kept[1]]
-    slices = compare_slices((whole, facts[0]), (current, facts[1]), config, seed)
+    slices = compare_slices(whole, current, config, seed)
     rows = [*to_measurements(shifts, len(wrong)), *slice_measurements(slices), error_measurement(distance, wrong)]
     write_measurements(rows, out["measurements"])
     sides = {"sample of the training split": reference, "robustness split": current}
@@ -89,7 +88,8 @@ def _profile(
         )
     features = describe_images(_images(version.loc[table["sample_id"]], reader, split))
     embeddings = predictions.embeddings_of(split)[chosen]
-    return make_profile(table["group_id"].to_numpy(), features, table["p_crack"].to_numpy(), embeddings, model)
+    slices = table[["source", "surface"]]
+    return make_profile(table["group_id"].to_numpy(), features, table["p_crack"].to_numpy(), embeddings, slices, model)
 
 
 def _wrong(table: pd.DataFrame) -> np.ndarray:

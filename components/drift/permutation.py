@@ -6,7 +6,7 @@ A test that shuffles tiles takes 10 photos of 240 tiles for 2,400 observations a
 import numpy as np
 from scipy.spatial.distance import cdist
 
-SHRINKAGE = 0.3  # of the covariance of a few dozen groups' means
+SHRINKAGE = 0.5  # of the correlations of a few dozen groups' means; see `energy`
 
 
 def permuted_sides(groups: np.ndarray, current: np.ndarray, permutations: int, seed: int) -> np.ndarray:
@@ -70,9 +70,10 @@ def energy(values: np.ndarray, groups: np.ndarray, sides: np.ndarray) -> np.ndar
     """How far apart the two sides' groups lie in all columns at once, for each deal: float64 (deals,).
 
     The energy distance (a maximum mean discrepancy whose kernel is the distance) of the groups' means, whose columns'
-    correlations are removed first: a change along which the groups hardly differ counts for more than one along which
-    they differ anyway, and a wider spread is found like another level. The covariance is shrunk by `SHRINKAGE` towards
-    independence, so that there may be more columns than groups.
+    correlations are partly removed first: a change along which the groups hardly differ, as of material, then counts
+    for more, and a wider spread is found like another level. They are removed after the correlations were shrunk by
+    `SHRINKAGE` towards none, so that there may be more columns than groups, and so that a change along which the groups
+    differ anyway, as of light, which moves nearly all columns together, still counts as often as it shows.
 
     Args:
         values: float (n, columns).

@@ -1,16 +1,15 @@
-"""Drift of each source and surface by itself: what moved on the walls may not have moved on the decks."""
+"""Drift of each slice by itself: what moved on the walls may not have moved on the decks."""
 
 from dataclasses import dataclass, field
 
 import numpy as np
-import pandas as pd
 
 from components.drift.comparison import Shift, compare, even_out, why_not
 from components.drift.config import DriftConfig
 from components.shared.measurements import Measurement
 from components.shared.profile import Profile
 
-COLUMNS = ("source", "surface")
+LARGEST = 20  # slices of a column; a day's images may lie in hundreds of folders
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class Slice:
         images: Current images in it.
         photos: Groups of them.
         why: Why it could not be compared; empty if it was.
-        shifts: What the tests found, corrected for their number within the slice.
+        shifts: What the tests found, corrected for their number and for that of the slices.
     """
 
     name: str
@@ -32,30 +31,25 @@ class Slice:
     shifts: list[Shift] = field(default_factory=list)
 
 
-def compare_slices(
-    reference: tuple[Profile, pd.DataFrame], current: tuple[Profile, pd.DataFrame], config: DriftConfig, seed: int
-) -> list[Slice]:
-    """Compare every source and surface of the current images with the same one of the reference.
+def compare_slices(reference: Profile, current: Profile, config: DriftConfig, seed: int) -> list[Slice]:
+    """Compare every slice of the current images, such as a surface, with the same one of the reference.
 
-    A part that the reference does not hold, such as a held-out surface, is compared with the whole reference. A column
-    with one value on both sides is left out: it is the whole.
+    A slice that the reference does not hold, such as a held-out surface or a camera's folder, is compared with the
+    whole reference. One that is the whole on both sides is left out, and of a column all but its `LARGEST`. The chance
+    of a single false alarm in all slices together is at most `alpha`.
 
     Args:
-        reference: Its profile and, in the same order, a table with the columns source and surface.
-        current: Likewise.
+        reference: What the network was trained on.
+        current: What it is asked about.
         config: Permutations and limits.
         seed: Of the samples and permutations.
     """
-    found = []
-    for column in COLUMNS:
-        there, here = (table[column].to_numpy(str) for _, table in (reference, current))
-        if len({*there, *here}) < 2:
-            continue
-        for value in np.unique(here):
-            before = reference[0].rows(np.flatnonzero((there == value) | ~np.any(there == value)))
-            after = current[0].rows(np.flatnonzero(here == value))
-            found.append(_compare(f"{column}={value}", before, after, config, seed))
-    return found
+    pairs: list[tuple[str, Profile, Profile]] = []
+    for column in current.slices:
+        pairs += _pairs(column, reference, current)
+    whys = [why_not(before.groups, after.groups) for _, before, after in pairs]
+    shared = config.model_copy(update={"alpha": config.alpha / max(1, whys.count(""))})
+    return [_compare(*pair, why, shared, seed) for pair, why in zip(pairs, whys, strict=True)]
 
 
 def slice_measurements(slices: list[Slice]) -> list[Measurement]:
@@ -73,9 +67,22 @@ def slice_measurements(slices: list[Slice]) -> list[Measurement]:
     ]
 
 
-def _compare(name: str, before: Profile, after: Profile, config: DriftConfig, seed: int) -> Slice:
+def _pairs(column: str, reference: Profile, current: Profile) -> list[tuple[str, Profile, Profile]]:
+    """The largest slices of a column, by name: what each is called, and its sides."""
+    here = current.slices[column].to_numpy(str)
+    there = reference.slices[column].to_numpy(str) if column in reference.slices else np.full(len(reference.groups), "")
+    values, counts = np.unique(here[here != ""], return_counts=True)
+    pairs = []
+    for value in np.sort(values[np.argsort(-counts, kind="stable")[:LARGEST]]):
+        before, after = (there == value) | ~np.any(there == value), here == value
+        if not (before.all() and after.all()):
+            sides = reference.rows(np.flatnonzero(before)), current.rows(np.flatnonzero(after))
+            pairs.append((f"{column}={value}", *sides))
+    return pairs
+
+
+def _compare(name: str, before: Profile, after: Profile, why: str, config: DriftConfig, seed: int) -> Slice:
     size = (len(after.groups), len(set(after.groups)))
-    why = why_not(before.groups, after.groups)
     if why:
         return Slice(name, *size, why)
     kept = even_out(before.groups, after.groups, seed, config.sample)

@@ -34,6 +34,9 @@ class Verdict:
         effects: Effect of every test, as `Shift` has it; empty where skipped.
         chances: What chance reaches in each, likewise.
         drifted: Names of the tests that drifted.
+        slices: Names of the tests that drifted in each slice by itself.
+        since: When the check was that first asked for the retraining, `checked` of this one or of an earlier one of the
+            same version; empty unless one has asked, and none since was steady.
     """
 
     verdict: Literal["steady", "drift", "retrain", "skipped"]
@@ -46,6 +49,8 @@ class Verdict:
     effects: dict[str, float] = field(default_factory=dict)
     chances: dict[str, float] = field(default_factory=dict)
     drifted: list[str] = field(default_factory=list)
+    slices: dict[str, list[str]] = field(default_factory=dict)
+    since: str = ""
 
     @property
     def tags(self) -> dict[str, str]:
@@ -66,13 +71,23 @@ def as_json(verdict: Verdict) -> str:
 def keep(store: Store, verdict: Verdict, job: str) -> None:
     """Keep a verdict among those of earlier checks, and where notify finds it; doing so again replaces it."""
     data = as_json(verdict).encode()
-    store.put_bytes(f"drift-checks/{verdict.model}/{job}.json", data)
+    store.put_bytes(_key(verdict.model, job), data)
     store.put_bytes(f"runs/{job}/drift.json", data)
 
 
-def earlier(store: Store, model: str) -> list[Verdict]:
-    """Verdicts on a registered model, the latest `SHOWN`, oldest first."""
-    keys = [key for key, _ in store.list(f"drift-checks/{model}/")]
+def _key(model: str, job: str) -> str:
+    return f"drift-checks/{model}/{job}.json"
+
+
+def lasts_since(verdicts: list[Verdict]) -> str:
+    """`since` of the latest of these verdicts, oldest first, that knew anything; empty where there is none."""
+    known = [verdict for verdict in verdicts if verdict.effects]
+    return known[-1].since if known else ""
+
+
+def earlier(store: Store, model: str, job: str) -> list[Verdict]:
+    """Verdicts on a registered model, but that of an earlier attempt of this job; the latest `SHOWN`, oldest first."""
+    keys = [key for key, _ in store.list(f"drift-checks/{model}/") if key != _key(model, job)]
     found = [Verdict(**json.loads(store.get_bytes(key))) for key in keys]
     return sorted(found, key=lambda verdict: verdict.checked)[-SHOWN:]
 
@@ -92,6 +107,7 @@ def add_trend(page: Page, verdicts: list[Verdict], alpha: float) -> None:
         found = sum(bool(verdict.drifted) for verdict in compared)
         page.text(REPEATED.format(found=found, compared=len(compared), expected=alpha * len(compared), alpha=alpha))
         page.figure(_draw(compared), "The tests that moved most", "lines of effects over the checks")
+    _add_slices(page, compared)
     rows = [
         [
             verdict.checked[:16].replace("T", " "),
@@ -104,6 +120,18 @@ def add_trend(page: Page, verdicts: list[Verdict], alpha: float) -> None:
         for verdict in reversed(verdicts)
     ]
     page.table(["checked (UTC)", "version", "images", "number", "verdict", "drifted"], rows)
+
+
+def _add_slices(page: Page, verdicts: list[Verdict]) -> None:
+    names = sorted({name for verdict in verdicts for name in verdict.slices})
+    rows = []
+    for name in names:
+        found = [verdict.slices[name] for verdict in verdicts if name in verdict.slices]
+        when = [v.checked[:16].replace("T", " ") for v in verdicts if v.slices.get(name)]
+        rows.append([name, len(found), len(when), when[-1] if when else "-", ", ".join(map(spoken, found[-1])) or "-"])
+    if rows:
+        headers = ["slice", "checks", "found drift", "last found (UTC)", "in the latest of these checks"]
+        page.table(headers, rows, caption="Slices over the checks that could compare them")
 
 
 def _draw(verdicts: list[Verdict]) -> Figure:

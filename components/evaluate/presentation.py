@@ -12,6 +12,7 @@ from components.shared.page import Page
 from components.shared.predictions import VIEWS, Predictions
 
 HEADLINE = ("accuracy", "precision", "recall", "f1", "auroc")
+OF_SLICES = ("accuracy", "auroc", "recall_at_threshold")
 MEANS = ("all", "seen", "unseen")  # slices of the robustness suite that stand for several families
 COLUMNS = (("test", "before"), ("test", "after"), ("robustness", "before"), ("robustness", "after"))
 DECISIONS = (
@@ -34,10 +35,10 @@ def write_page(
     page = Page(f"Evaluation of {config.candidate}")
     groups = f"groups (photos), {config.resamples} resamples"
     page.text(DECISIONS.format(groups=groups, **vars(calibration)))
+    page.text(footnote(row for row in rows if "corruption" not in row.slice))
     page.heading("All metrics")
     names = dict.fromkeys((*METRICS, *sorted(row.name for row in rows if row.slice == "all" and row.split == "test")))
     page.table(["metric", *(f"{split}, {condition}" for split, condition in COLUMNS)], _metric_rows(rows, names))
-    page.text(footnote(row for row in rows if "corruption" not in row.slice))
     samples = _samples(predictions)
     page.heading("Errors by class")
     page.figure(draw_confusions(samples), "Confusion matrices at P(crack) ≥ 0.5", "confusion matrices")
@@ -52,7 +53,7 @@ def write_page(
     )
     _show_corruptions(page, rows, config, Path(predictions_folder) / VIEWS)
     page.heading("By source and surface, after fine-tuning")
-    page.table(["split", "slice", "images", *map(spoken, (*HEADLINE, "recall_at_threshold"))], _slice_rows(rows))
+    page.table(["split", "slice", "images", *map(spoken, OF_SLICES)], _slice_rows(rows))
     page.write(path)
 
 
@@ -80,6 +81,7 @@ def _metric_rows(rows: list[Measurement], names: Iterable[str]) -> list[list[str
 
 def _slice_rows(rows: list[Measurement]) -> list[list[str]]:
     found = _by_key(rows)
+    whole = {row.split: row.n for row in rows if row.slice == "all" and row.name == "accuracy"}
     parts = dict.fromkeys(
         (row.split, row.slice, str(row.n))
         for row in rows
@@ -87,13 +89,14 @@ def _slice_rows(rows: list[Measurement]) -> list[list[str]]:
         and row.condition == "after"
         and row.split != "train"
         and "corruption" not in row.slice
+        and (row.slice == "all" or row.n < whole[row.split])
     )
     return [
         [
             split,
             part,
             n,
-            *(shown_row(found.get((name, split, part, "after"))) for name in (*HEADLINE, "recall_at_threshold")),
+            *(shown_row(found.get((name, split, part, "after"))) for name in OF_SLICES),
         ]
         for split, part, n in parts
     ]

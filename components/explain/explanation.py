@@ -9,7 +9,7 @@ import torch
 
 from components.explain.config import ExplainConfig
 from components.explain.faithfulness import blurred
-from components.explain.gallery import write_page
+from components.explain.gallery import told_of_shap, write_page
 from components.explain.grad_cam import Target, find_target, grad_cam
 from components.explain.maps import explain_signed
 from components.explain.measures import Sample, measure
@@ -125,6 +125,7 @@ def explain_network(
     write_measurements(measured, folder / MEASUREMENTS)
     progress(2, 3, "writing the page")
     remark = f"{len(shown)} of {len(decided)} images; Grad-CAM of the layer `{target.name}`."
+    remark += f" {told_of_shap(config.shap, measured)}"
     if len(decided) < FEW:
         small = f"The robustness split has only {len(decided)} images; below {FEW} every number here is rough."
         remark += f" {small}"

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment
 
+from components.explain.config import ShapConfig
 from components.explain.maps import BASELINES, GRAD_CAM, METHODS, SHAP
 from components.explain.measures import CHECKS, FAITHFULNESS, LOCALISATION, LOWER_IS_BETTER
 from components.explain.panels import NAMES, Panel
@@ -14,6 +15,7 @@ from components.shared.page import Page
 
 TITLES = {GRAD_CAM: "Grad-CAM", SHAP: "SHAP", "random_map": "random map", "edge_filter": "edge filter"}
 JUDGED = ("pointing_game", "insertion_auc", "deletion_auc", "road")  # what a method must win by, and not lose by
+SETTLED = 0.8  # rank correlation from which two draws of coalitions tell the same
 INTRODUCTION = (
     "Each panel shows, from left to right: the image; Grad-CAM's evidence for the answer given and, where that was "
     "wrong, for the true class; KernelSHAP's signed evidence, red where a region speaks for a crack, blue where it "
@@ -54,6 +56,21 @@ def write_page(
     page.text(remark + _absences(rows))
     page.html(_gallery(rows, panels, candidate))
     page.write(path)
+
+
+def told_of_shap(shap: ShapConfig, measured: list[Measurement]) -> str:
+    """On how much the SHAP maps rest, and how far they would be others if they rested on half of it."""
+    text = f"Each SHAP map rests on {shap.coalitions} coalitions, sets of its about {shap.regions} regions."
+    agreement = next((row for row in measured if row.name == f"{SHAP}.coalitions_similarity"), None)
+    if agreement is None:
+        return text
+    text += (
+        f" Maps of {shap.coalitions // 2} other ones agree with them at a rank correlation of {shown_row(agreement)} "
+        f"(1 is the same order of regions; {agreement.n} cracked images)"
+    )
+    if agreement.value >= SETTLED:
+        return f"{text}: enough were scored."
+    return f"{text}: **too few were scored to trust single regions**; raise explain.shap.coalitions."
 
 
 def _add_measures(page: Page, found: dict[str, Measurement]) -> None:

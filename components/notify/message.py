@@ -39,9 +39,10 @@ def _causes(store: Store, job: str) -> list[str]:
 
 
 def _verdict(store: Store, job: str) -> list[str]:
-    drift, choice = (_left(store, f"runs/{job}/{name}.json") for name in ("drift", "choice"))
+    drift, training, choice = (_left(store, f"runs/{job}/{name}.json") for name in ("drift", "training", "choice"))
     if drift:
-        return [f"Drift check of {drift['images']}: {drift['verdict']}. {drift['reason']}."]
+        said = f"Drift check of {drift['images']}: {drift['verdict']}. {drift['reason']}."
+        return [said, *([training["said"]] if training else [])]
     if not choice:
         return []
     winner = f"Winner: {choice['winner']}." if choice["winner"] else "Nothing was registered."

@@ -7,7 +7,7 @@ from components.container_images import container_image
 
 @dsl.component(base_image=container_image("cpu"), install_kfp_package=False)
 def retrain(verdict: dsl.Input[dsl.Artifact], config: str, job: str) -> str:
-    """Start the newest version of crack-training, with the drift check's reason as its note.
+    """Start the newest version of crack-training, once for each drift, with the check's reason as its note.
 
     Args:
         verdict: Verdict of the drift check.
@@ -15,7 +15,7 @@ def retrain(verdict: dsl.Input[dsl.Artifact], config: str, job: str) -> str:
         job: The pipeline job's id.
 
     Returns:
-        The id of the training's run.
+        The id of the training's run, started now or by an earlier check of the same drift.
     """
     from components.retrain.config import RetrainConfig
     from components.retrain.starting import start_training

@@ -9,6 +9,11 @@ class RetrainConfig(StepConfig):
     """Whether a drift check may start the training pipeline, and where it finds it."""
 
     start: bool = Field(default=False, description="start crack-training where the verdict is to retrain")
+    again_after_days: int = Field(
+        default=30,
+        ge=1,
+        description="a drift of a champion starts one training; days after which one that lasts starts another",
+    )
     endpoint: str = Field(
         default="http://ml-pipeline.kubeflow.svc:8888",
         pattern="^https?://.+",

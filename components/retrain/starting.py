@@ -1,88 +1,78 @@
-"""Start a run of crack-training through KFP's API, as the service account that the step itself runs as."""
+"""Start a run of crack-training, once for each drift, as the service account that the step itself runs as."""
 
+import datetime
 import json
 from pathlib import Path
 from typing import Any
 
 import kfp_server_api as api
-import urllib3
 
 from components.retrain.config import RetrainConfig
+from components.shared.kfp_api import KfpApi, KfpError
+from components.shared.kfp_endpoint import VOLUME_TOKEN, Endpoint
 from components.shared.runtime import InputError, log
+from components.shared.storage import Store
 
-TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")  # where a pod finds its service account's token for KFP
 PIPELINE = "crack-training"
-TIMEOUT = (10.0, 60.0)  # seconds to connect, and to answer
 
 
-def start_training(verdict_path: str, config: RetrainConfig, job: str, token: Path = TOKEN) -> str:
-    """Start the newest version of crack-training; return the run's id. Called again for a job, it starts no second one.
+def start_training(verdict_path: str, config: RetrainConfig, job: str, token: Path = VOLUME_TOKEN) -> str:
+    """Start the newest version of crack-training, unless one was started for the same drift; return the run's id.
+
+    A drift is one champion's, from the check that first asks for a retraining until a check is steady again; one that
+    outlasts `again_after_days` counts as another. The run bears its name, so that KFP itself remembers.
 
     Args:
         verdict_path: The drift check's verdict, JSON.
-        config: Where KFP is.
-        job: The pipeline job's id, part of the run's name.
+        config: Where KFP is, and after how many days a drift that lasts is trained for again.
+        job: The pipeline job's id, under which notify finds what was done.
         token: File of the service account's token; without the file, none is sent.
 
     Raises:
         InputError: KFP does not answer or refuses, or has no version of crack-training.
     """
-    note = json.loads(Path(verdict_path).read_text(encoding="utf-8"))["reason"]
-    configuration = api.Configuration(host=config.endpoint)
-    if token.is_file():
-        configuration.api_key = {"authorization": token.read_text(encoding="utf-8").strip()}
-        configuration.api_key_prefix = {"authorization": "Bearer"}
+    verdict = json.loads(Path(verdict_path).read_text(encoding="utf-8"))
     try:
-        run = _start(api.ApiClient(configuration), config, f"{PIPELINE} after drift {job}", note)
-    except (api.ApiException, urllib3.exceptions.HTTPError) as error:
-        cause = getattr(error, "reason", None) or error
+        run, said = _start(KfpApi(Endpoint.of_pod(config.endpoint, config.namespace, token)), config, verdict)
+    except KfpError as error:
         raise InputError(
-            f"the training could not be started: KFP at {config.endpoint} says: {cause}; check retrain.endpoint, and "
-            "that the step's service account may create runs"
+            f"the training could not be started: {error}; check retrain.endpoint, which stands for KFP_ENDPOINT here, "
+            "and that the step's service account may create runs"
         ) from error
-    log.info("started %s, run %s", PIPELINE, run.run_id)
-    return str(run.run_id)
+    log.info(said)
+    Store(config.store).put_bytes(f"runs/{job}/training.json", json.dumps({"run": run, "said": said}).encode())
+    return run
 
 
-def _start(client: api.ApiClient, config: RetrainConfig, name: str, note: str) -> Any:
-    options: dict[str, Any] = {"_request_timeout": TIMEOUT}
-    pipelines, runs = api.PipelineServiceApi(client), api.RunServiceApi(client)
-    here = {"namespace": config.namespace, "filter": _named(PIPELINE)}
-    found = pipelines.pipeline_service_list_pipelines(**here, **options).pipelines
-    versions = None
-    if found:
-        newest = {"sort_by": "created_at desc", "page_size": 1}
-        versions = pipelines.pipeline_service_list_pipeline_versions(found[0].pipeline_id, **newest, **options)
-    if not versions or not versions.pipeline_versions:
+def _start(kfp: KfpApi, config: RetrainConfig, verdict: dict[str, Any]) -> tuple[str, str]:
+    """The run's id, and a sentence that says whether it was started now."""
+    version = kfp.newest_version(PIPELINE)
+    if version is None:
         raise InputError(f"KFP at {config.endpoint} has no version of {PIPELINE}; submit one: crack-pipeline submit")
-    version = versions.pipeline_versions[0]
-    experiment = _experiment(client, config, options)
-    query = {"experiment_id": experiment, "filter": _named(name)}
-    before = runs.run_service_list_runs(**query, **options).runs
-    if before:  # by an attempt whose answer was lost
-        return before[0]
+    experiment = kfp.experiment(config.experiment).experiment_id
+    lasted = _time(verdict["checked"]) - _time(verdict["since"])
+    times = lasted.days // config.again_after_days
+    name = f"{PIPELINE} after drift of {verdict['model']} {verdict['version']} since {verdict['since']}"
+    name += f", {times + 1}" if times else ""
+    before = kfp.find_run(experiment, name)
+    if before is not None:
+        again = _time(verdict["since"]) + (times + 1) * datetime.timedelta(days=config.again_after_days)
+        return before.run_id, (
+            f"A training was started for this drift already: run {before.run_id}, {before.state or 'PENDING'}. "
+            f"Another starts for a new champion, for a drift after a steady check, or from {again:%Y-%m-%d} on."
+        )
     body = api.V2beta1Run(
         display_name=name,
         experiment_id=experiment,
         pipeline_version_reference=api.V2beta1PipelineVersionReference(
             pipeline_id=version.pipeline_id, pipeline_version_id=version.pipeline_version_id
         ),
-        runtime_config=api.V2beta1RuntimeConfig(parameters={"run_note": note}),
+        runtime_config=api.V2beta1RuntimeConfig(parameters={"run_note": verdict["reason"]}),
         service_account=config.service_account,
     )
-    return runs.run_service_create_run(body, **options)
+    started = kfp.create_run(body).run_id
+    return started, f"Training started: run {started}."
 
 
-def _experiment(client: api.ApiClient, config: RetrainConfig, options: dict[str, Any]) -> str:
-    service = api.ExperimentServiceApi(client)
-    here = {"namespace": config.namespace, "filter": _named(config.experiment)}
-    found = service.experiment_service_list_experiments(**here, **options).experiments
-    if found:
-        return found[0].experiment_id
-    body = api.V2beta1Experiment(display_name=config.experiment, namespace=config.namespace or None)
-    return service.experiment_service_create_experiment(body, **options).experiment_id
-
-
-def _named(name: str) -> str:
-    predicate = {"operation": "EQUALS", "key": "display_name", "string_value": name}
-    return json.dumps({"predicates": [predicate]})
+def _time(text: str) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(text)

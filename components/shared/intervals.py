@@ -77,13 +77,16 @@ def interval(
     if error < ROUNDING:
         return value, value
     there, slope, back = _SCALES[scale]
+    error *= slope(value)
+    if scale != "difference":
+        error = min(error, 1.0)  # that of a number made by one group alone; resamples of few groups can give more
     skewness, kurtosis = _shape(twice)
     quantile = stdtrit(min(groups - 1, 2 * groups / (kurtosis - 1)), 0.975)
     tail = SKEW * abs(skewness) / np.sqrt(groups)
     short, long = error * np.minimum([quantile, quantile + tail], max(MOST, stdtrit(groups - 1, 0.975)))
     long *= np.exp(min(long / losses, FARTHEST))
     down, up = (long, short) if skewness < 0 else (short, long)
-    return float(back(there(value) - down * slope(value))), float(back(there(value) + up * slope(value)))
+    return float(back(there(value) - down)), float(back(there(value) + up))
 
 
 def _shape(twice: np.ndarray) -> tuple[float, float]:

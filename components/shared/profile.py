@@ -16,6 +16,7 @@ from components.shared.image_features import FEATURES, VERSION
 from components.shared.runtime import InputError
 
 COLUMNS = (*FEATURES, "p_crack", "confidence")
+SLICE = "slice."  # begins the names of the file's columns of slices
 _FEATURE_VERSION, _MODEL = b"crack.feature_version", b"crack.model_sha256"
 
 
@@ -27,26 +28,34 @@ class Profile:
         groups: str (n,), group (photo) of each image.
         features: float64 (n, COLUMNS): the image features, the network's P(crack), and how sure it was of its answer.
         embeddings: float32 (n, d), the network's.
+        slices: str (n, any): what each image belongs to, such as a column "surface"; "" where that is not known.
         model: sha256 of the network's model.safetensors.
     """
 
     groups: np.ndarray
     features: pd.DataFrame
     embeddings: np.ndarray
+    slices: pd.DataFrame
     model: str
 
     def rows(self, chosen: np.ndarray) -> "Profile":
         """The profile of some of the images, by index."""
-        features = self.features.iloc[chosen].reset_index(drop=True)
-        return Profile(self.groups[chosen], features, self.embeddings[chosen], self.model)
+        features, slices = (table.iloc[chosen].reset_index(drop=True) for table in (self.features, self.slices))
+        return Profile(self.groups[chosen], features, self.embeddings[chosen], slices, self.model)
 
 
 def make_profile(
-    groups: np.ndarray, image_features: pd.DataFrame, p_crack: np.ndarray, embeddings: np.ndarray, model: str
+    groups: np.ndarray,
+    image_features: pd.DataFrame,
+    p_crack: np.ndarray,
+    embeddings: np.ndarray,
+    slices: pd.DataFrame,
+    model: str,
 ) -> Profile:
-    """Profile images by their features (n, FEATURES) and the network's P(crack) (n,) and embeddings (n, d)."""
+    """Profile images by their features (n, FEATURES), the network's P(crack) (n,) and embeddings (n, d), and slices."""
     features = image_features.assign(p_crack=p_crack, confidence=np.maximum(p_crack, 1 - p_crack))
-    return Profile(np.asarray(groups, str), features[list(COLUMNS)], np.asarray(embeddings, np.float32), model)
+    slices = slices.reset_index(drop=True).astype(str)
+    return Profile(np.asarray(groups, str), features[list(COLUMNS)], np.asarray(embeddings, np.float32), slices, model)
 
 
 def write_profile(profile: Profile, path: str | Path) -> None:
@@ -54,7 +63,9 @@ def write_profile(profile: Profile, path: str | Path) -> None:
     width = profile.embeddings.shape[1]
     embeddings = pa.FixedSizeListArray.from_arrays(pa.array(profile.embeddings.ravel(), pa.float32()), width)
     columns = {name: pa.array(profile.features[name].to_numpy(float)) for name in COLUMNS}
-    table = pa.table({"group_id": pa.array(profile.groups.tolist(), pa.string()), **columns, "embedding": embeddings})
+    slices = {f"{SLICE}{name}": pa.array(profile.slices[name].tolist(), pa.string()) for name in profile.slices}
+    groups = pa.array(profile.groups.tolist(), pa.string())
+    table = pa.table({"group_id": groups, **columns, **slices, "embedding": embeddings})
     facts = {_FEATURE_VERSION: str(VERSION).encode(), _MODEL: profile.model.encode()}
     pq.write_table(table.replace_schema_metadata(facts), path)
 
@@ -78,9 +89,11 @@ def read_profile(path: str | Path) -> Profile:
         )
     width = table.schema.field("embedding").type.list_size
     flat = table.column("embedding").combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    slices = {name.removeprefix(SLICE): table[name].to_pylist() for name in table.column_names if SLICE in name}
     return Profile(
         groups=table.column("group_id").to_numpy().astype(str),
         features=table.select(list(COLUMNS)).to_pandas(),
         embeddings=flat.reshape(table.num_rows, width).astype(np.float32),
+        slices=pd.DataFrame(slices, index=range(table.num_rows), dtype=str),
         model=model,
     )

@@ -132,6 +132,12 @@ class Store:
         found = [StoredObject(i["Key"][start:], i["Size"], i["ETag"].strip('"'), i["LastModified"]) for i in items]
         return sorted(found, key=lambda one: one.key)
 
+    def holds(self, prefix: str = "") -> bool:
+        """Whether anything is stored under keys that start with `prefix`."""
+        with self._explained(prefix):
+            found = self._client.list_objects_v2(Bucket=self.bucket, Prefix=self._full(prefix), MaxKeys=1)
+        return bool(found.get("Contents"))
+
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; those that do not exist are no error."""
         full = [self._full(key) for key in keys]

@@ -9,14 +9,13 @@ from pathlib import Path
 
 from components.shared import tracking
 from components.shared.manifest import read_manifest, read_splits, rows_of
-from components.shared.model import ModelInfo, describe
 from components.shared.reuse import reuse, run_key
 from components.shared.runtime import count_devices, log, pick_device
 from components.shared.storage import Store
 from components.shared.versions import fetch_for_step
 from components.shared.weights import known_digest
 from components.train.config import TrainConfig
-from components.train.recipe import rehearse
+from components.train.recipe import describe_network, rehearse
 from components.train.recording import record_end, record_start, watching_the_machine
 from components.train.task import Task
 
@@ -40,7 +39,7 @@ def train_candidate(
     """
     pick_device(config.require_gpu)  # before any data is fetched
     count_devices(config.devices)
-    info = _describe(config, seed)
+    info = describe_network(config, seed)
     store = Store(config.store)
     run_id = tracking.candidate_run(config.experiment, job, config.candidate)
     manifest, splits = read_manifest(manifest_path), read_splits(splits_path)
@@ -71,18 +70,6 @@ def train_candidate(
         "images_per_second": record["images"] / record["training_seconds"],
         "training_seconds": record["training_seconds"],
     }
-
-
-def _describe(config: TrainConfig, seed: int) -> ModelInfo:
-    return describe(
-        config.architecture,
-        config.weights,
-        config.input_size,
-        seed,
-        dropout=config.dropout,
-        stochastic_depth=config.stochastic_depth,
-        tuning=config.tuning,
-    )
 
 
 def _train(task: Task, folder: Path) -> None:

@@ -11,9 +11,26 @@ from timm.optim import param_groups_layer_decay
 from torch import nn
 from torch.nn import functional as F
 
-from components.shared.model import ModelInfo, Network, build_network
+from components.shared.model import ModelInfo, Network, build_network, describe
 from components.shared.runtime import InputError
 from components.train.config import TrainConfig
+
+
+def describe_network(config: TrainConfig, seed: int) -> ModelInfo:
+    """Return what is to be trained; opens no connection.
+
+    Raises:
+        InputError: timm knows no such architecture, or the weights file is not there.
+    """
+    return describe(
+        config.architecture,
+        config.weights,
+        config.input_size,
+        seed,
+        dropout=config.dropout,
+        stochastic_depth=config.stochastic_depth,
+        tuning=config.tuning,
+    )
 
 
 def rehearse(info: ModelInfo, config: TrainConfig) -> None:

@@ -54,10 +54,10 @@ def submit(
     """
     with reporting_errors(debug, crash=2), tempfile.TemporaryDirectory() as folder:
         from components.container_images import check_images
+        from components.shared.kfp_api import KfpApi
+        from components.shared.kfp_endpoint import Endpoint
         from pipelines.compiled import compile_version, git_revision
         from pipelines.following import Follower
-        from pipelines.kfp_api import KfpApi
-        from pipelines.kfp_endpoint import Endpoint
         from pipelines.run_config import load_run_config
         from pipelines.submit import submit as submit_run
 
@@ -95,8 +95,8 @@ def schedule(
     """
     with reporting_errors(debug):
         from components.container_images import check_images
-        from pipelines.kfp_api import KfpApi
-        from pipelines.kfp_endpoint import Endpoint
+        from components.shared.kfp_api import KfpApi
+        from components.shared.kfp_endpoint import Endpoint
         from pipelines.run_config import load_run_config
         from pipelines.schedule import place_all, switch_all
 

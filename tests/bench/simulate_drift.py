@@ -4,10 +4,11 @@ Photos are dealt to two sides at random. Without a shift, the share of verdicts 
 stated level by more than chance, however many photos, and however unequal; with a shift, every verdict must find it.
 Exit status 1 where one of these fails.
 
-20 photos a side are enough of real photos. The synthetic ones differ in light and material from photo to photo by as
-much as two of the shifts move them (0.9 standard deviations at 20 % darker, which a t-test of the brightness alone
-finds in 81 of 100 draws of 20 a side). These are shown at 20 a side; the other surface must be found at 50, and the
-darker photos, which 49 of 50 draws of 50 find, at 80.
+20 photos a side are enough, but for synthetic photos with 20 % less light. These differ in light from photo to photo by
+as much as that, and even a test that knew how best to tell the two apart could not find it every time: the dark photos
+lie 1.2 standard deviations from the others along the best direction, where a t-test finds them in 96 of 100 draws of 20
+a side. They are shown at 20 a side, and must be found at 50; so is the other synthetic surface, of which one draw in
+fifty to a hundred is missed at 20.
 
     make simulate, or: python tests/bench/simulate_drift.py [FOLDER OF THE REAL DATA SETS]
 """
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -58,9 +60,8 @@ class Pool:
             ]
         p_crack = torch.cat([logits for logits, _ in parts]).softmax(1)[:, 1].numpy()
         embeddings = torch.cat([embedding for _, embedding in parts]).numpy()
-        return cls(
-            images, np.array(groups), make_profile(np.array(groups), describe_images(images), p_crack, embeddings, "")
-        )
+        nothing, names = pd.DataFrame(index=range(len(images))), np.array(groups)
+        return cls(images, names, make_profile(names, describe_images(images), p_crack, embeddings, nothing, ""))
 
     def changed(self, change: Callable[[np.ndarray], np.ndarray]) -> "Pool":
         """The same photos, every image changed."""
@@ -102,9 +103,8 @@ def main() -> int:
     rows = [("no shift: synthetic", (synthetic, synthetic), photos, "level") for photos in SIZES]
     rows.append(("no shift: synthetic, unequal photos", (uneven, uneven), PHOTOS, "level"))
     rows.append(("synthetic, blurred", (synthetic, synthetic.changed(blurred)), PHOTOS, "always"))
-    rows += [("synthetic, 20 % darker", dark, photos, "shown") for photos in (PHOTOS, (50, 50))]
-    rows += [("synthetic, 20 % darker", dark, (80, 80), "always"), ("deck against wall", surface, PHOTOS, "shown")]
-    rows.append(("deck against wall", surface, (50, 50), "always"))
+    rows += [("synthetic, 20 % darker", dark, PHOTOS, "shown"), ("synthetic, 20 % darker", dark, (50, 50), "always")]
+    rows += [("deck against wall", surface, PHOTOS, "shown"), ("deck against wall", surface, (50, 50), "always")]
     if root.is_dir():
         rows += _of_real_photos(root)
     table = Table(title=f"Drift found, at level {CONFIG.alpha:g}")

@@ -119,13 +119,13 @@ def main() -> int:
         held, wanted = True, "shown only"
         if case.most is not None:
             allowed = binom.ppf(0.99, DRAWS, case.most) / DRAWS
-            held, wanted = share <= allowed, f"at most {case.most:g} (by chance up to {allowed:.3f})"
+            held, wanted = share <= allowed, f"at most {case.most:g} (by chance {allowed:.3f})"
         elif case.least is not None:
             held, wanted = share >= case.least, f"at least {case.least:g}"
         good = good and held
         asked = case.require.replace("_", " ")
         table.add_row(f"{case.auroc:g}", str(case.photos), f"{case.difference:+.3f}", asked, f"{case.margin:g}",
-                      f"{share:.3f}", wanted, "✓" if held else "✗")  # fmt: skip
+                      f"{share:.3f}", wanted, "" if wanted == "shown only" else "✓" if held else "✗")  # fmt: skip
     Console(width=120).print(table)
     return 0 if good else 1
 

@@ -5,10 +5,9 @@ import torch
 
 from components.shared.checkpoint import WEIGHTS, load_network
 from components.shared.manifest import read_splits, rows_of
-from components.shared.model import describe
 from components.shared.versions import fetch
 from components.train.config import TrainConfig
-from components.train.recipe import has_compiler
+from components.train.recipe import describe_network, has_compiler
 from components.train.task import Task
 from components.train.training import fit
 from tests.unit.tiny_version import commit_tiny_version
@@ -31,8 +30,8 @@ def make_task(store, s3, tmp_path):
             "devices": 1,
         }
         config = TrainConfig(**{**settings, "learning_rate": 3e-3, "store": s3, "require_gpu": True, **changes})
-        info = describe(config.architecture, "none", config.input_size, 1, tuning=config.tuning)
-        return Task(info, rows_of(manifest, splits, "train"), rows_of(manifest, splits, "val"), folder, config, 1)
+        train, val = rows_of(manifest, splits, "train"), rows_of(manifest, splits, "val")
+        return Task(describe_network(config, 1), train, val, folder, config, 1)
 
     return make
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from components.shared.kfp_api import KfpApi
+from components.shared.kfp_endpoint import Endpoint
 from pipelines.compiled import CompiledPipeline, compile_version
-from pipelines.kfp_api import KfpApi
-from pipelines.kfp_endpoint import Endpoint
 from pipelines.run_config import RunConfig, load_run_config
 from tests.pipelines.kfp_server import KfpServer, serving
 

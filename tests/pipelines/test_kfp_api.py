@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from components.shared.kfp_api import KfpApi
+from components.shared.kfp_endpoint import Endpoint
 from components.shared.runtime import InputError
-from pipelines.kfp_api import KfpApi
-from pipelines.kfp_endpoint import Endpoint
 from tests.pipelines.kfp_server import KfpServer, serving
 
 PIPELINE = "pipelineInfo: {name: p}\nroot: {inputDefinitions: {parameters: {seed: {parameterType: NUMBER_INTEGER}}}}\n"
@@ -102,7 +102,7 @@ def test_a_file_s_token_is_read_anew(kfp, tmp_path, monkeypatch):
 def test_a_pod_takes_the_token_of_its_service_account(kfp, tmp_path, monkeypatch):
     (tmp_path / "token").write_text(kfp.token)
     monkeypatch.delenv("KFP_TOKEN")
-    monkeypatch.setattr("pipelines.kfp_endpoint.VOLUME_TOKEN", tmp_path / "token")
+    monkeypatch.setattr("components.shared.kfp_endpoint.VOLUME_TOKEN", tmp_path / "token")
     assert KfpApi(Endpoint.from_environment(), backoff=0.01).check()
 
 

@@ -44,7 +44,12 @@ def version(tmp_path: Path, network: Network, monkeypatch: pytest.MonkeyPatch) -
     save_network(network, artifacts / "model")
     digest = hashlib.sha256((artifacts / "model" / "model.safetensors").read_bytes()).hexdigest()
     profile = make_profile(
-        np.arange(5), describe_images(image(n) for n in range(5)), np.full(5, 0.1), np.ones((5, 3)), digest
+        groups=np.arange(5),
+        image_features=describe_images(image(n) for n in range(5)),
+        p_crack=np.full(5, 0.1),
+        embeddings=np.ones((5, 3)),
+        slices=pd.DataFrame({"surface": ["wall"] * 5}),
+        model=digest,
     )
     write_profile(profile, artifacts / "reference_profile.parquet")
     tracking.client().create_registered_model(NAME)
@@ -131,10 +136,45 @@ def test_without_a_champion_there_is_nothing_to_hold_images_against(version, inc
 
 
 def test_an_empty_prefix_is_named(champion, tmp_path, s3):
-    with pytest.raises(InputError, match=rf"there is no image under {s3}/incoming/2026-01-31"):
-        collect(f"{s3}/incoming/2026-01-31", tmp_path)
-    with pytest.raises(InputError, match="there is no such folder"):
-        collect(tmp_path / "nowhere", tmp_path)
+    for uri in (f"{s3}/incoming/2026-01-31", str(tmp_path / "nowhere")):
+        with pytest.raises(InputError, match=rf"there is no image under {uri}: .*; check the path"):
+            collect(uri, tmp_path)
+
+
+@pytest.mark.parametrize("place", ["store", "folder"])
+def test_a_day_without_images_has_an_empty_profile_where_other_days_have_some(champion, tmp_path, s3, caplog, place):
+    days = f"{s3}/days" if place == "store" else str(tmp_path / "days")
+    with pytest.raises(InputError, match=rf"there is no image under {days}/\d+-\d+-\d+"):
+        collect(f"{days}/{{date}}", tmp_path)
+    (tmp_path / "days" / "2026-01-30").mkdir(parents=True)
+    (tmp_path / "days" / "2026-01-30" / "one.png").write_bytes(png(1))
+    if place == "store":
+        Store(days).put_bytes("2026-01-30/one.png", png(1))
+    assert collect(f"{days}/{{date}}", tmp_path) == ("1", f"{days}/{datetime.now(UTC):%Y-%m-%d}")
+    observed, reference = (read_profile(tmp_path / name) for name in ("observed", "reference"))
+    assert (len(observed.groups), len(reference.groups)) == (0, 5)
+    assert observed.model == reference.model
+    assert f"there is no image under {days}" in caplog.text
+
+
+def test_the_names_tell_the_slices(champion, incoming, tmp_path):
+    collect(incoming, tmp_path)
+    assert read_profile(tmp_path / "observed").slices.to_dict("list") == {"folder": ["bridge"] * 10}
+    (incoming / "other.png").write_bytes(png(11))
+    collect(incoming, tmp_path, slice_pattern=r"(?P<place>bridge)/p(?P<odd>[13])?")
+    found = read_profile(tmp_path / "observed").slices
+    assert found["place"].tolist() == ["bridge"] * 10 + [""]
+    assert "".join(found["odd"]) == "1133"
+
+
+def test_a_pattern_without_a_named_group_is_refused():
+    with pytest.raises(ValueError, match=r"no named group: write the part that names a surface \(\?P<surface>"):
+        CollectConfig(slice_pattern="^([a-z]+)/")
+
+
+def test_names_that_tell_no_photo_are_counted(champion, incoming, tmp_path, caplog):
+    collect(incoming, tmp_path, group_pattern=r"(p[123])-")
+    assert "4 of 10 names tell no photo by collect.group_pattern" in caplog.text
 
 
 def test_a_version_without_a_profile_is_refused(champion, incoming, tmp_path):

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,8 @@ def side(name: str, groups: int, per_group: int, seed: int, **moved: float) -> P
         columns[feature] = level + moved.get(feature, 0.0)
     embeddings = 0.7 * rng.normal(size=(groups, 8))[codes] + 0.7 * rng.normal(size=(len(codes), 8))
     embeddings[:, 0] += moved.get(EMBEDDING, 0.0)
-    return Profile(np.array([f"{name}{code}" for code in codes]), pd.DataFrame(columns), embeddings, "model")
+    names = np.array([f"{name}{code}" for code in codes])
+    return Profile(names, pd.DataFrame(columns), embeddings, pd.DataFrame(index=range(len(codes))), "model")
 
 
 def drifted(reference: Profile, current: Profile, seed: int = 0) -> set[str]:
@@ -62,7 +64,7 @@ def test_the_effect_is_told_in_standard_deviations():
 def test_a_sure_but_negligible_shift_is_no_drift():
     reference = side("a", 1500, 1, 1)
     features = reference.features.assign(noise=reference.features["noise"] + 0.15)
-    current = Profile(np.char.add(reference.groups, "b"), features, reference.embeddings, "model")
+    current = replace(reference, groups=np.char.add(reference.groups, "b"), features=features)
     shifts = compare(reference, current, CONFIG, 0)
     found = next(shift for shift in shifts if shift.name == "noise")
     assert found.p <= 0.05

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.explain.gallery import _gallery, conclusion
+from components.explain.config import ShapConfig
+from components.explain.gallery import _gallery, conclusion, told_of_shap
 from components.explain.panels import Panel, draw_panel
 from components.shared.measurements import Measurement
 
@@ -50,6 +51,17 @@ def test_maps_that_mark_nothing_are_counted():
 def test_a_network_that_calls_what_is_hidden_a_crack_is_told_of(p_crack, told):
     found = rows(insertion_auc=BETTER) | {"shap.hidden_p_crack": Measurement("", p_crack)}
     assert (f"where all is hidden, a crack (P(crack) {p_crack:.2f})" in conclusion(found, "shap")[0]) is told
+
+
+@pytest.mark.parametrize(
+    ("agreement", "told"), [(0.91, r"enough were scored\.$"), (0.42, r"too few were scored to trust single regions")]
+)
+def test_the_gallery_tells_on_how_many_coalitions_a_map_rests_and_whether_they_are_enough(agreement, told):
+    measured = [Measurement("shap.coalitions_similarity", agreement, low=0.3, high=0.95, n=3)]
+    text = told_of_shap(ShapConfig(regions=25, coalitions=64), measured)
+    assert "rests on 64 coalitions, sets of its about 25 regions." in text
+    assert f"Maps of 32 other ones agree with them at a rank correlation of {agreement:.4f} [0.300, 0.950]" in text
+    assert re.search(told, text)
 
 
 def test_a_single_group_shows_no_difference():

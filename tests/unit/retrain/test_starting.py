@@ -9,6 +9,7 @@ import pytest
 from components.retrain.config import RetrainConfig
 from components.retrain.starting import start_training
 from components.shared.runtime import InputError
+from components.shared.storage import Store
 from tests.pipelines.kfp_server import KfpServer, serving
 
 NOTE = "3 of 12 tests drifted: noise, entropy, embedding"
@@ -22,13 +23,18 @@ def server() -> Iterator[KfpServer]:
 
 
 @pytest.fixture
-def start(server: KfpServer, tmp_path: Path):
-    (tmp_path / "verdict.json").write_text(json.dumps({"verdict": "retrain", "reason": NOTE}))
+def start(server: KfpServer, store: Store, tmp_path: Path):
     (tmp_path / "token").write_text(server.token + "\n")
 
-    def run(job: str = "job-1", **parameters: str) -> str:
-        config = RetrainConfig(**{"endpoint": server.url, "namespace": server.namespaces[0], **parameters})
-        return start_training(str(tmp_path / "verdict.json"), config, job, tmp_path / "token")
+    def run(checked: int = 1, since: int = 1, version: str = "3", **parameters: str | int) -> str:
+        """Start after a check of a day of January."""
+        days = {"checked": f"2026-01-{checked:02d}T05:00:00+00:00", "since": f"2026-01-{since:02d}T05:00:00+00:00"}
+        verdict = {"verdict": "retrain", "reason": NOTE, "model": "crack-classifier", "version": version, **days}
+        (tmp_path / "verdict.json").write_text(json.dumps(verdict))
+        given = {"endpoint": server.url, "namespace": server.namespaces[0], "store": store.uri, **parameters}
+        return start_training(
+            str(tmp_path / "verdict.json"), RetrainConfig(**given), f"day {checked}", tmp_path / "token"
+        )
 
     return run
 
@@ -56,11 +62,34 @@ def test_the_newest_version_runs_with_the_reason_as_its_note(server, start):
     assert server.experiments[0]["display_name"] == "crack-training"
 
 
-def test_a_step_that_is_repeated_starts_no_second_run(server, start):
+def said(store: Store, day: int) -> str:
+    return json.loads(store.get_bytes(f"runs/day {day}/training.json"))["said"]
+
+
+def test_a_drift_that_lasts_starts_one_training_and_another_after_the_stated_days(server, start, store):
     submit_versions(server, 1)
-    assert start() == start()
-    assert start("job-2") != start()
+    first = start(checked=1)
+    assert said(store, 1) == f"Training started: run {first}."
+    assert [start(checked=day, again_after_days=10) for day in (2, 7, 10)] == [first] * 3
+    assert said(store, 7).startswith(f"A training was started for this drift already: run {first}, ")
+    assert said(store, 7).endswith("or from 2026-01-11 on.")
+    second = start(checked=11, again_after_days=10)
+    assert second != first
+    assert start(checked=20, again_after_days=10) == second
     assert len(server.runs) == 2
+
+
+def test_a_new_champion_and_a_drift_that_comes_back_start_their_own(server, start):
+    submit_versions(server, 1)
+    runs = [start(checked=1), start(checked=3, since=3), start(checked=3, since=1, version="4")]
+    assert len(set(runs)) == len(server.runs) == 3
+
+
+def test_a_lost_answer_starts_no_second_run(server, start):
+    submit_versions(server, 1)
+    server.fail("POST .*/runs", "lost")
+    start()
+    assert len(server.runs) == 1
 
 
 def test_without_a_version_the_way_out_is_told(server, start):
@@ -68,9 +97,7 @@ def test_without_a_version_the_way_out_is_told(server, start):
         start()
 
 
-def test_a_token_that_is_refused_and_a_server_that_is_away_are_told(server, start, tmp_path):
+def test_a_token_that_is_refused_is_told(server, start, tmp_path):
     (tmp_path / "token").write_text("wrong")
-    with pytest.raises(InputError, match=r"KFP at http.* says: .*the step's service account may create runs"):
+    with pytest.raises(InputError, match=r"wants a valid token.*check retrain\.endpoint, .*account may create runs"):
         start()
-    with pytest.raises(InputError, match=r"check retrain\.endpoint"):
-        start(endpoint="http://127.0.0.1:9")

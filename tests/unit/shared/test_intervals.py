@@ -40,6 +40,8 @@ def test_one_group_that_errs_leaves_a_wide_interval_but_not_everything_possible(
     low, high = interval(groups.mean(), draws, twice, 40, "share")
     assert high == pytest.approx(expit(logit(1 / 400) + 3 / (1 - 1 / 400)), rel=0.05)  # the standard error is the share
     assert 0 < low < groups.mean() / 5
+    wilder = interval(groups.mean(), 10 * draws, twice, 40, "share")
+    assert wilder == pytest.approx((low, high), rel=0.05)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ def profile(images: int) -> Profile:
     rng = np.random.default_rng(0)
     features = pd.DataFrame(rng.random((images, len(FEATURES))), columns=list(FEATURES))
     groups = np.array([f"photo {index // 2}" for index in range(images)])
-    return make_profile(groups, features, rng.random(images), rng.random((images, 5)), "a" * 64)
+    slices = pd.DataFrame({"surface": [("wall", "deck", "")[index % 3] for index in range(images)]})
+    return make_profile(groups, features, rng.random(images), rng.random((images, 5)), slices, "a" * 64)
 
 
 @pytest.mark.parametrize("images", [0, 7])
@@ -22,6 +23,7 @@ def test_what_is_read_is_what_was_written(tmp_path, images):
     read = read_profile(tmp_path / "profile")
     assert read.groups.tolist() == written.groups.tolist()
     pd.testing.assert_frame_equal(read.features, written.features)
+    assert read.slices.to_dict("list") == written.slices.to_dict("list")
     np.testing.assert_array_equal(read.embeddings, written.embeddings)
     assert read.embeddings.shape == (images, 5)
     assert read.model == "a" * 64
@@ -35,6 +37,7 @@ def test_confidence_is_of_the_answer_given():
 def test_some_rows_keep_their_values():
     some = profile(7).rows(np.array([5, 2]))
     assert some.groups.tolist() == ["photo 2", "photo 1"]
+    assert some.slices["surface"].tolist() == profile(7).slices["surface"].iloc[[5, 2]].tolist()
     assert some.features["noise"].tolist() == profile(7).features["noise"].iloc[[5, 2]].tolist()
 
 
@@ -44,7 +47,7 @@ def test_features_of_another_version_are_refused(tmp_path):
     facts = {**table.schema.metadata, b"crack.feature_version": b"0"}
     pq.write_table(table.replace_schema_metadata(facts), tmp_path / "profile")
     with pytest.raises(
-        InputError, match=r"features of version 0, and this code computes version 1.*run crack-training"
+        InputError, match=r"features of version 0, and this code computes version 2.*run crack-training"
     ):
         read_profile(tmp_path / "profile")
 

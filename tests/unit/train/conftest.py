@@ -2,9 +2,9 @@ import pytest
 
 from components.shared.config import AugmentConfig
 from components.shared.manifest import read_splits, rows_of
-from components.shared.model import describe
 from components.shared.versions import fetch
 from components.train.config import TrainConfig
+from components.train.recipe import describe_network
 from components.train.task import Task
 from tests.unit.tiny_version import commit_tiny_version
 
@@ -19,16 +19,7 @@ def make_task(store, s3, tmp_path):
 
     def make(seed=1, key=None, **changes):
         config = recipe(store=s3, **changes)
-        info = describe(
-            config.architecture,
-            config.weights,
-            config.input_size,
-            seed,
-            dropout=config.dropout,
-            stochastic_depth=config.stochastic_depth,
-            tuning=config.tuning,
-        )
-        return Task(info, train, val, folder, config, seed, key)
+        return Task(describe_network(config, seed), train, val, folder, config, seed, key)
 
     return make
 

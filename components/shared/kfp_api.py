@@ -1,4 +1,4 @@
-"""KFP's REST API, as far as submitting and scheduling need it.
+"""KFP's REST API, as far as submitting, scheduling and a retraining after drift need it.
 
 It rests on the generated client below `kfp.Client`, not on `kfp.Client` itself, which waits without a limit for an
 answer, looks pipelines up in no namespace, ignores proxies, prints, and keeps a file in the user's home.
@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import kfp_server_api as api
 import urllib3
 
+from components.shared.kfp_endpoint import BUSY, Endpoint
 from components.shared.runtime import InputError
-from pipelines.kfp_endpoint import BUSY, Endpoint
 
 OLDEST_SERVER = (2, 17)  # security context, time limits and run limits are in what we compile; older ones drop them
 TIMEOUT = (10.0, 60.0)  # seconds to connect, and to answer
@@ -133,10 +133,24 @@ class KfpApi:
             lambda: self._call(f'upload version "{name}"', upload, str(file), **about),
         ), True
 
+    def newest_version(self, pipeline: str) -> Any | None:
+        """Return the newest version of the pipeline of this name, None where there is none."""
+        found = self._find_pipeline(pipeline)
+        if found is None:
+            return None
+        list_them = self._pipelines.pipeline_service_list_pipeline_versions
+        query = {"pipeline_id": found.pipeline_id, "sort_by": "created_at desc"}
+        return next(self._pages("list versions", list_them, "pipeline_versions", **query), None)
+
     def runs(self, experiment_id: str) -> Iterator[Any]:
         """Yield the experiment's runs, the newest first."""
         query = {"experiment_id": experiment_id, "sort_by": "created_at desc"}
         yield from self._pages("list runs", self._runs.run_service_list_runs, "runs", **query)
+
+    def find_run(self, experiment_id: str, name: str) -> Any | None:
+        """Return the experiment's run of this name, None where there is none."""
+        query = {"experiment_id": experiment_id, "filter": _named(name)}
+        return next(self._pages("list runs", self._runs.run_service_list_runs, "runs", **query), None)
 
     def create_run(self, body: Any) -> Any:
         """Create a run, whose name must be used by no other run of its experiment.
@@ -144,9 +158,8 @@ class KfpApi:
         A lost answer is made good by looking for the name; only a server that is still at work on the first request
         when we look, after a minute, can end up with two.
         """
-        query = {"experiment_id": body.experiment_id, "filter": _named(body.display_name)}
         return self._ensure(
-            lambda: next(self._pages("list runs", self._runs.run_service_list_runs, "runs", **query), None),
+            lambda: self.find_run(body.experiment_id, body.display_name),
             lambda: self._call(f'create run "{body.display_name}"', self._runs.run_service_create_run, body),
         )
 

@@ -1,4 +1,4 @@
-"""Where KFP is and who asks: read from the environment, since it differs by machine and holds a secret."""
+"""Where KFP is and who asks."""
 
 import os
 import re
@@ -18,7 +18,7 @@ BUSY = (429, 500, 502, 503, 504)
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where KFP is and who asks; read from the environment, since it differs by machine and holds a secret.
+    """Where KFP is and who asks.
 
     Attributes:
         url: Base of the API, such as https://kubeflow.example.com/pipeline.
@@ -38,6 +38,8 @@ class Endpoint:
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Endpoint":
         """Read KFP_ENDPOINT, KFP_UI_ENDPOINT, KFP_NAMESPACE, KFP_TOKEN or KFP_TOKEN_FILE, and KFP_CA_CERT.
 
+        They differ by machine, and one is a secret, so that no parameter file holds them.
+
         Raises:
             InputError: There is no endpoint, or a file is named that is not there.
         """
@@ -53,6 +55,11 @@ class Endpoint:
             raise InputError(f"KFP_CA_CERT or SSL_CERT_FILE names {ca}, which is no file")
         ui = environment.get("KFP_UI_ENDPOINT", "").rstrip("/") or url
         return cls(url, ui, environment.get("KFP_NAMESPACE", ""), _token_source(environment), ca)
+
+    @classmethod
+    def of_pod(cls, url: str, namespace: str, token: Path = VOLUME_TOKEN) -> "Endpoint":
+        """As a step's pod reaches it: with its service account's token, where the pod is given one."""
+        return cls(url.rstrip("/"), url.rstrip("/"), namespace, _token_file(token), None)
 
     def configuration(self, backoff: float) -> api.Configuration:
         """Return the generated client's configuration: address, token, trust, proxy, and retries of what only reads.
@@ -88,4 +95,8 @@ def _token_source(environment: Mapping[str, str]) -> Callable[[], str]:
     path = Path(named) if named else VOLUME_TOKEN
     if named and not path.is_file():
         raise InputError(f"KFP_TOKEN_FILE names {path}, which is no file")
+    return _token_file(path)
+
+
+def _token_file(path: Path) -> Callable[[], str]:
     return (lambda: path.read_text(encoding="utf-8").strip()) if path.is_file() else (lambda: "")

@@ -1,0 +1,199 @@
+"""What each part of prod.yaml's recipe is worth: the same training with one part changed, over several seeds.
+
+    python tests/bench/ablate_recipe.py TILES --photo '^([A-Z]+[0-9]+)' [--start FOLDER]
+
+TILES holds `crack/` and `no_crack/`, or `Positive/` and `Negative/`, JPEG, without near duplicates where no name tells
+the photo. Each seed splits the photos anew, into those to train on, to choose the weights by and to judge by, and draws
+another head and another order of images; within a seed every variant has the same ones, so that a variant is judged by
+its differences from the recipe as it stands. Training and validation get cracks in SDNET2018's share, the photos to
+judge by keep all tiles. Small networks stand for those of prod.yaml. Where ImageNet's weights are out of reach, a first
+call on other tiles with `--save FOLDER` makes weights to start from. Results in the file are not made again, so that a
+call that was ended goes on.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.utils.class_weight import compute_sample_weight
+
+from components.shared.checkpoint import WEIGHTS, load_network
+from components.shared.dataset import TileDataset, loader
+from components.shared.shards import Member, write_shards
+from components.train.config import TrainConfig
+from components.train.recipe import describe_network
+from components.train.task import Task
+from components.train.training import fit
+from pipelines.run_config import load_run_config
+
+ROOT = Path(__file__).resolve().parents[2]
+LABELS = {"no_crack": 0, "Negative": 0, "crack": 1, "Positive": 1}
+CRACKS = 0.15  # of the tiles of SDNET2018
+SMALL = {"resnet50": "resnet18", "vit_b16": "vit_tiny_patch16_224"}  # stands for prod.yaml's candidate
+SHORT = {"epochs": None, "batch_size": 32, "patience": None, "val_check_interval": 0.1,
+         "require_gpu": False, "workers": 0, "devices": 1}  # fmt: skip
+PAPER = {"learning_rate": 5e-5, "schedule": "constant", "warmup": 0.0, "ema": 0.0, "clip_norm": 0.0, "dropout": 0.1,
+         "stochastic_depth": 0.1, "class_balance": "none", "layer_decay": 1.0, "augment": {"flip": False}}  # fmt: skip
+COMMON: dict[str, dict[str, Any]] = {
+    "as it stands": {},
+    "class weights": {"class_balance": "weights"},
+    "balanced sampling": {"class_balance": "sampling"},
+    "averaged weights": {"ema": 0.998},
+    "no label smoothing": {"label_smoothing": 0.0},
+    "constant rate, no warm-up": {"schedule": "constant", "warmup": 0.0},
+    "no flips": {"augment": {"flip": False}},
+}
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
+    "resnet50": {**COMMON, "twice the rate": {"learning_rate": 6e-4}, "paper.yaml": PAPER},
+    "vit_b16": {
+        **COMMON,
+        "twice the rate": {"learning_rate": 2e-4},
+        "no layer decay": {"layer_decay": 1.0},
+        "no stochastic depth": {"stochastic_depth": 0.0},
+        "paper.yaml": {**PAPER, "tuning": "head_only"},
+    },
+}
+
+
+def read_tiles(folder: Path, photo: str | None, version: Path) -> pd.DataFrame:
+    """Pack a folder's tiles into shards under `version`; return manifest rows with their photos."""
+    paths = sorted(path for name in LABELS for path in folder.glob(f"{name}/*.jpg"))
+    names = [f"{path.parent.name}-{path.name}" for path in paths]
+    members = (Member(name, path.read_bytes(), ".jpg") for name, path in zip(names, paths, strict=True))
+    places = write_shards(members, version / "shards")
+    labels = [LABELS[path.parent.name] for path in paths]
+    found = [photo and re.search(photo, path.name) for path in paths]
+    photos = [match[1] if match else name for match, name in zip(found, names, strict=True)]
+    return pd.DataFrame(place.__dict__ for place in places).assign(label=labels, photo=photos)
+
+
+def split(rows: pd.DataFrame, seed: int) -> dict[str, pd.DataFrame]:
+    """Photos at random: 30 % to judge by, 15 % to choose by; cracks of the rest and of these thinned to `CRACKS`."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(rows["photo"].unique())
+    ends = (np.array([0.30, 0.45]) * len(order)).astype(int)
+    names = dict(zip(("test", "val", "train"), np.split(order, ends), strict=True))
+    parts = {name: rows[rows["photo"].isin(photos)] for name, photos in names.items()}
+    for name in ("val", "train"):
+        cracks = parts[name]["label"] == 1
+        wanted = min(int(cracks.sum()), round((~cracks).sum() * CRACKS / (1 - CRACKS)))
+        kept = rng.choice(np.flatnonzero(cracks), wanted, replace=False)
+        parts[name] = parts[name].iloc[np.sort(np.concatenate([np.flatnonzero(~cracks), kept]))]
+    return parts
+
+
+def recipe(candidate: str, changes: dict[str, Any], weights: str, steps: int, size: int) -> TrainConfig:
+    """prod.yaml's training of a candidate, small and short, with changes."""
+    known = load_run_config(ROOT / "pipelines/params/prod.yaml").candidates[candidate].train.model_dump(mode="json")
+    values = {
+        **known,
+        **SHORT,
+        "architecture": SMALL[candidate],
+        "steps": steps,
+        "weights": weights,
+        "input_size": size,
+    }
+    for name, value in changes.items():
+        if isinstance(value, dict):
+            values[name] = {**values[name], **value}
+        else:
+            values[name] = value
+    return TrainConfig.model_validate_json(json.dumps(values))
+
+
+def judge(folder: Path, rows: pd.DataFrame, tiles: Path) -> dict[str, float]:
+    """AUROC and loss (nats, either class weighing a half) of a saved model on photos it has not seen."""
+    network = load_network(folder)
+    data = TileDataset(rows, tiles, network.input_size)
+    with torch.inference_mode():
+        logits = torch.cat([network(images) for images, _ in loader(data, 64, 0)])
+    cracked, labels = logits.softmax(1)[:, 1].double().numpy(), rows["label"].to_numpy()
+    weights = compute_sample_weight("balanced", labels)
+    return {
+        "auroc": float(roc_auc_score(labels, cracked)),
+        "loss": float(log_loss(labels, cracked, sample_weight=weights)),
+    }
+
+
+def train(config: TrainConfig, parts: dict[str, pd.DataFrame], tiles: Path, seed: int, folder: Path) -> dict[str, Any]:
+    """One training, judged."""
+    task = Task(describe_network(config, seed), parts["train"], parts["val"], tiles, config, seed)
+    record = fit(task, folder)
+    return {
+        **judge(folder, parts["test"], tiles),
+        "best_step": record.best_step,
+        "seconds": round(record.training_seconds, 1),
+        "val_loss": [round(point["val_loss"], 4) for point in record.history],
+    }
+
+
+def show(results: list[dict[str, Any]]) -> None:
+    """Print every variant's mean AUROC and loss, and its differences from the recipe: mean, and seed by seed."""
+    for candidate, rows in pd.DataFrame(results).groupby("candidate", sort=False):
+        print(f"{candidate} ({SMALL[str(candidate)]}), {rows['seed'].nunique()} seeds")
+        for measure in ("auroc", "loss"):
+            table = rows.pivot(index="seed", columns="variant", values=measure)[list(rows["variant"].unique())]
+            change = table.sub(table["as it stands"], axis=0)
+            for variant in table:
+                each = " ".join(f"{value:+.3f}" for value in change[variant].dropna())
+                print(f"  {measure:5} {variant:32} {table[variant].mean():.3f} {change[variant].mean():+.3f} ({each})")
+
+
+def plans(options: argparse.Namespace) -> Iterator[tuple[str, int, str, dict[str, Any]]]:
+    """Candidate, seed, variant and its changes, of all that is asked for."""
+    for seed in options.seeds:
+        for candidate in options.candidates:
+            yield from (
+                (candidate, seed, name, changes)
+                for name, changes in VARIANTS[candidate].items()
+                if not options.variants or name in options.variants
+            )
+
+
+def main() -> None:
+    """Run what is missing, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tiles", type=Path)
+    parser.add_argument("--photo", help="regular expression on the file's name; its group names the photo")
+    parser.add_argument("--out", type=Path, default=Path("ablation.jsonl"))
+    parser.add_argument("--start", type=Path, help="folder with CANDIDATE.safetensors, as --save left them")
+    parser.add_argument("--save", type=Path, help="keep the weights of the last training there")
+    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--size", type=int, default=64, help="pixels")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--candidates", nargs="+", default=list(SMALL), choices=list(SMALL))
+    parser.add_argument("--variants", nargs="+", default=[])
+    options = parser.parse_args()
+    known = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
+    done = {(result["candidate"], result["seed"], result["variant"]) for result in known}
+    with tempfile.TemporaryDirectory() as scratch:
+        tiles = Path(scratch) / "version"
+        rows = read_tiles(options.tiles, options.photo, tiles)
+        for candidate, seed, variant, changes in plans(options):
+            if (candidate, seed, variant) in done:
+                continue
+            weights = str(options.start / f"{candidate}.safetensors") if options.start else "none"
+            folder = Path(scratch) / "model"
+            found = train(
+                recipe(candidate, changes, weights, options.steps, options.size), split(rows, seed), tiles, seed, folder
+            )
+            known.append({"candidate": candidate, "seed": seed, "variant": variant, **found})
+            with options.out.open("a") as file:
+                file.write(json.dumps(known[-1]) + "\n")
+            if options.save:
+                options.save.mkdir(exist_ok=True)
+                shutil.copyfile(folder / WEIGHTS, options.save / f"{candidate}.safetensors")
+    show(known)
+
+
+if __name__ == "__main__":
+    main()
