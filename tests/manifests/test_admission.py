@@ -9,7 +9,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from components.retrain.starting import TOKEN
+from components.shared.kfp_endpoint import VOLUME_TOKEN
 from pipelines.policy import KFP_LABEL, PRIORITY_LABEL
 from tests.manifests.admission import RefusedError, admitted
 from tests.manifests.test_rules import MANIFESTS, OPTIONS, documents, of
@@ -113,7 +113,7 @@ def test_the_step_that_starts_a_training_finds_a_token_for_kfp(admit):
     assert set(mounts) == {"tmp", "kfp-token"}
     volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
     (source,) = volumes[mounts["kfp-token"]["name"]]["projected"]["sources"]
-    assert f"{mounts['kfp-token']['mountPath']}/{source['serviceAccountToken']['path']}" == str(TOKEN)
+    assert f"{mounts['kfp-token']['mountPath']}/{source['serviceAccountToken']['path']}" == str(VOLUME_TOKEN)
     assert source["serviceAccountToken"]["audience"] == "pipelines.kubeflow.org"
     assert [mount["name"] for mount in pod["spec"]["containers"][0]["volumeMounts"]] == ["tmp"]
 
