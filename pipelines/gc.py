@@ -2,9 +2,10 @@
 
 Needed is what a registered version or a run of the last days was made of, and whatever is younger than that. So is what
 the next ingestion of a source goes on from, as long as a needed version has pictures of that source: forgotten, they
-could come back in other splits than those that a model was trained on. A source that no needed version knows, such as
-the archive of a day long past, is forgotten with its version. Results of steps, checkpoints among them, are kept for
-reuse only; a registered version carries its model itself.
+could come back in other groups, and so in other splits than those that a model was trained on. A source that no needed
+version knows, such as the archive of a day long past, is forgotten with its version. Results of steps, checkpoints
+among them, are kept for reuse only; a registered version carries its model itself. The ledger of splits is small, and
+stays.
 """
 
 import datetime
@@ -43,15 +44,6 @@ class Leftover:
     changed: datetime.datetime
 
 
-@dataclass(frozen=True)
-class About:
-    """What a version says of itself: the shards it consists of, what it grew from, and whether it was ever split."""
-
-    shards: frozenset[str]
-    grew_from: tuple[str, ...]
-    is_split: bool
-
-
 def find_leftovers(
     store: Store, client: MlflowClient, days: float, now: datetime.datetime | None = None
 ) -> list[Leftover]:
@@ -66,15 +58,15 @@ def find_leftovers(
     since = (now or datetime.datetime.now(datetime.UTC)) - datetime.timedelta(days=days)
     versions, sources = _folders(store.objects("datasets/")), _folders(store.objects("sources/"))
     shards = {one.key.removeprefix("shards/"): [one] for one in store.objects("shards/")}
-    about = {name: _about(store, name, objects) for name, objects in versions.items()}
+    parts = {name: _shards(store, name) for name in versions}
     latest = {name: _latest(store, name) for name in sources}
     asked_for = _versions_of_models_and_runs(client, since) & set(versions)
-    useful = frozenset[str]().union(*(about[name].shards for name in asked_for))
-    alive = [name for name, version in latest.items() if version in about and useful & about[version].shards]
+    useful = frozenset[str]().union(*(parts[name] for name in asked_for))
+    alive = [name for name, version in latest.items() if version in parts and useful & parts[version]]
     forgotten = _unneeded("source history", sources, alive, since)
-    remembered = {latest[name] for name in set(sources) - {one.name for one in forgotten}}
-    old = _unneeded("data set version", versions, _with_origins(asked_for | remembered, about), since)
-    used = frozenset[str]().union(*(about[name].shards for name in set(versions) - {one.name for one in old}))
+    remembered = {latest[name] or "" for name in set(sources) - {one.name for one in forgotten}}
+    old = _unneeded("data set version", versions, asked_for | remembered, since)
+    used = frozenset[str]().union(*(parts[name] for name in set(versions) - {one.name for one in old}))
     results = _unneeded("results", _folders(store.objects("runs/")), (), since)
     return sorted([*forgotten, *old, *_unneeded("shard", shards, used, since), *results], key=lambda one: -one.size)
 
@@ -125,12 +117,10 @@ def _folders(objects: Iterable[StoredObject]) -> dict[str, list[StoredObject]]:
     return dict(folders)
 
 
-def _about(store: Store, version: str, objects: list[StoredObject]) -> About:
-    is_split = any(one.key.startswith(f"datasets/{version}/splits/") for one in objects)
+def _shards(store: Store, version: str) -> frozenset[str]:
+    """The shards that a version consists of; none where it is half-written, or half-deleted."""
     told = read_version(store, version)
-    if told is None:  # half-written, or half-deleted
-        return About(frozenset(), (), is_split)
-    return About(frozenset(told.shards), tuple(told.grew_from), is_split)
+    return frozenset(told.shards if told else ())
 
 
 def _latest(store: Store, source: str) -> str | None:
@@ -139,17 +129,6 @@ def _latest(store: Store, source: str) -> str | None:
         return json.loads(store.get_bytes(f"sources/{source}/{LATEST}"))["version"]
     except MissingObjectError:
         return None
-
-
-def _with_origins(wanted: Iterable[str | None], about: dict[str, About]) -> set[str]:
-    """Those versions, and what those not split yet grew from, up to the ones whose splits they go on from."""
-    kept, pending = set[str](), list(wanted)
-    while pending:
-        version = pending.pop()
-        if version in about and version not in kept:
-            kept.add(version)
-            pending += () if about[version].is_split else about[version].grew_from
-    return kept
 
 
 def _unneeded(

@@ -121,7 +121,7 @@ def _make(store: Store, sources: list[Source], history: History, config: IngestC
         _write_kin(selection, folder)
         shutil.copytree(reports, folder, dirs_exist_ok=True)
     used = {name: previous.shards[name] for name in set(packed["shard"]) & set(previous.shards)}
-    version = commit(store, manifest.digest, folder, used | uploaded.result(), previous.digests)
+    version = commit(store, manifest.digest, folder, used | uploaded.result())
     kept.result()
     history.remember(version.digest, sources, reports)
     return version

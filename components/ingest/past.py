@@ -12,7 +12,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.shared.lineage import assignment_keys, earlier_assignment
 from components.shared.storage import Store
 from components.shared.versions import Version
 
@@ -51,13 +50,11 @@ class Previous:
     """The versions that the sources last were part of.
 
     Attributes:
-        digests: Their names.
         past: What they say.
         places: Table of the columns `PLACES`: where their images lie.
         shards: Size by name of their shards.
     """
 
-    digests: list[str]
     past: Past
     places: pd.DataFrame
     shards: dict[str, int]
@@ -71,34 +68,22 @@ def read_previous(store: Store, versions: Sequence[Version]) -> Previous:
         pairs.append(_read(store, version, PAIRS, ["first", "second"]))
         left_out.append(_read(store, version, LEFT_OUT, ["sample_id", "group_id", "contested"]).assign(version=number))
     if not rows:
-        return Previous([], Past(), _empty(PLACES), {})
+        return Previous(Past(), _empty(PLACES), {})
     together, outside = pd.concat(rows, ignore_index=True), pd.concat(left_out, ignore_index=True)
     contested = outside.dropna(subset="contested").set_index("sample_id")["contested"].to_dict()
     if len(versions) > 1:
-        contested |= _disagreements(store, versions, pd.concat([together, outside])[list(GROUPS)])
+        contested |= _disagreements(pd.concat([together, outside]))
     groups = pd.concat([together, outside.assign(version=len(versions))])[list(GROUPS)].drop_duplicates("sample_id")
     past = Past(groups, pd.concat(pairs).drop_duplicates(), contested)
     shards = {name: size for version in versions for name, size in version.shards.items()}
     places = together[list(PLACES)].drop_duplicates(["sample_id", "mask_id"])
-    return Previous([version.digest for version in versions], past, places, shards)
+    return Previous(past, places, shards)
 
 
-def _disagreements(store: Store, versions: Sequence[Version], groups: pd.DataFrame) -> dict[str, str]:
-    """Pictures that stand in two groups, and those whose group a version put into another split than one before it."""
-    found = {}
-    for key in sorted(set[str]().union(*(assignment_keys(store, version.digest) for version in versions))):
-        assigned = [earlier_assignment(store, version.digest, key) for version in versions]
-        rows = zip(groups["version"], groups["group_id"], strict=True)
-        splits = [assigned[number].get(group) for number, group in rows]
-        told = groups.assign(split=splits).dropna(subset="split")
-        told["first"] = told.groupby("group_id")["split"].transform("first")
-        for row in told[told["split"] != told["first"]].itertuples():
-            found[row.sample_id] = (
-                f"its group {row.group_id} is in {row.first} in one earlier version and in {row.split} in another"
-                f"{LEAKS}"
-            )
+def _disagreements(groups: pd.DataFrame) -> dict[str, str]:
+    """Pictures that stand in two groups, and why these stay out."""
     several = groups.drop_duplicates(["sample_id", "group_id"]).groupby("sample_id")["group_id"].agg(list)
-    return found | {name: between(own) for name, own in several.items() if len(own) > 1}
+    return {name: between(own) for name, own in several.items() if len(own) > 1}
 
 
 def between(groups: Sequence[str]) -> str:

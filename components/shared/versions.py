@@ -10,7 +10,7 @@ import errno
 import fcntl
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,13 +33,11 @@ class Version:
     Attributes:
         digest: Its name, that of its manifest.
         files: Name of the folder of its files.
-        grew_from: Digests of the versions that its sources were part of before.
         shards: Size in bytes by name.
     """
 
     digest: str
     files: str
-    grew_from: list[str]
     shards: dict[str, int]
 
     def key(self, name: str) -> str:
@@ -53,9 +51,7 @@ def put_shards(store: Store, folder: str | Path) -> dict[str, int]:
     return {path.name: path.stat().st_size for path in Path(folder).iterdir()}
 
 
-def commit(
-    store: Store, name: str, folder: str | Path, shards: Mapping[str, int], grew_from: Sequence[str] = ()
-) -> Version:
+def commit(store: Store, name: str, folder: str | Path, shards: Mapping[str, int]) -> Version:
     """Upload the files of a folder as a data set version; it exists from the moment its last object is there.
 
     Where another writer was faster the version stays as it is: images may lie in other shards there.
@@ -65,7 +61,6 @@ def commit(
         name: Digest of the manifest.
         folder: Holds manifest.parquet and the other files; subfolders are left out.
         shards: Size in bytes by name of all its shards, which are in the store.
-        grew_from: Digests of earlier versions.
 
     Returns:
         The version as it is in the store now, be it this one or another writer's.
@@ -75,7 +70,7 @@ def commit(
         return found
     files = [path for path in sorted(Path(folder).iterdir()) if path.is_file()]
     content = digest({path.name: file_digest(path) for path in files})
-    version = Version(name, content, list(grew_from), dict(sorted(shards.items())))
+    version = Version(name, content, dict(sorted(shards.items())))
     store.put_files({version.key(path.name): path for path in files})
     store.put_bytes(f"datasets/{name}/{COMMIT}", json.dumps(asdict(version), indent=1).encode())
     return version

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from components.shared.lineage import Assignment, earlier_assignment, keep_assignment
 from components.shared.manifest import CLASSES, SPLITS, Splits, make_splits, read_manifest, write_splits
 from components.shared.runtime import InputError, digest
 from components.shared.storage import Store
 from components.split.config import HeldOut, SplitConfig
 from components.split.kin import kin
 from components.split.leaks import check_leaks
+from components.split.ledger import Assignment, Ledger
 from components.split.report import write_page
 
 STRATUM = ["label", "source", "surface"]
@@ -28,23 +28,24 @@ def assign_splits(
         splits_path: Where to write the splits.
         page_path: Where to write the report, HTML.
         config: Shares, or the domain held out for robustness.
-        seed: Decides between equally good assignments. The same seed, manifest and history of the version give the same
-            splits; an image of a version that this one grew from keeps its split.
+        seed: Decides between equally good assignments. The same seed, manifest and ledger give the same splits; a group
+            that the store's ledger knows keeps its split.
 
     Raises:
         InputError: A class has fewer groups than there are splits, or a split would have too few images.
     """
     manifest, store = read_manifest(manifest_path), Store(config.store)
-    key = digest(config.identity(), seed)
-    earlier = earlier_assignment(store, manifest.digest, key)
-    chosen = choose_splits(manifest.table, config, seed, earlier)
-    table = pd.DataFrame({"sample_id": manifest.table["sample_id"], "split": manifest.table["group_id"].map(chosen)})
-    splits = make_splits(table)
-    check_leaks(manifest, splits, kin(store, manifest.digest))
-    _check_images(manifest.table.merge(splits.table, on="sample_id"), config)
+    ledger, akin = Ledger(store, digest(config.identity(), seed)), kin(store, manifest.digest)
+    added = False
+    while not added:
+        earlier = ledger.read()
+        chosen = choose_splits(manifest.table, config, seed, earlier)
+        splits = make_splits(manifest.table[["sample_id"]].assign(split=manifest.table["group_id"].map(chosen)))
+        check_leaks(manifest, splits, akin)
+        _check_images(manifest.table.merge(splits.table, on="sample_id"), config)
+        added = ledger.add({group: split for group, split in chosen.items() if group not in earlier})
     write_splits(splits, splits_path)
-    write_page(manifest, splits, config, len(set(chosen) & set(earlier)), page_path)
-    keep_assignment(store, manifest.digest, key, chosen)
+    write_page(manifest, splits, config, len(chosen.keys() & earlier.keys()), page_path)
     return splits
 
 

@@ -18,7 +18,7 @@ def write_page(manifest: Manifest, splits: Splits, config: SplitConfig, earlier:
         manifest: The data set version.
         splits: Its assignment.
         config: Wanted shares, or the domain held out.
-        earlier: Groups that an earlier version had assigned.
+        earlier: Groups that were assigned before.
         path: File to write.
     """
     table = manifest.table.merge(splits.table, on="sample_id")
@@ -29,7 +29,7 @@ def write_page(manifest: Manifest, splits: Splits, config: SplitConfig, earlier:
         "leaks."
     )
     if earlier:
-        page.text(f"{earlier} groups were assigned in an earlier version of the data set, and stayed where they were.")
+        page.text(f"{earlier} groups were assigned before, in other versions of the data, and stayed where they were.")
     shares = _wanted(table, config)
     rows, notes = [], []
     for split in SPLITS:

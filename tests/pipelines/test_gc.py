@@ -34,15 +34,12 @@ def client(tracking: str, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
 def filled(store: Store) -> Store:
     """Versions a to f.
 
-    "c" grew from "b", this from "a", and none but "a" was split; a source goes on from "c", another one, which no
-    model knows, from "f". "e" was of no use to anyone.
+    A source goes on from "c", another one, which no model knows, from "f". "b" and "e" are of no use to anyone.
     """
     shards = {"a": "1", "b": "12", "c": "13", "d": "4", "e": "15", "f": "6"}
     for version, names in shards.items():
-        about = Version(version, "files", list({"b": "a", "c": "b"}.get(version, "")), dict.fromkeys(names, 9))
+        about = Version(version, "files", dict.fromkeys(names, 9))
         store.put_bytes(about.key("manifest.parquet"), b"manifest")
-        if version == "a":
-            store.put_bytes(f"datasets/{version}/splits/key.parquet", b"splits")
         store.put_bytes(f"datasets/{version}/dataset.json", json.dumps(asdict(about)).encode())
     for shard in "1234567":
         store.put_bytes(f"shards/{shard}", bytes(9))
@@ -51,6 +48,7 @@ def filled(store: Store) -> Store:
         store.put_bytes(f"sources/{source}/latest.json", json.dumps({"version": version}).encode())
     store.put_bytes("runs/key/model/model.json", b"model")
     store.put_bytes("runs/key/checkpoints/000000001.pt", b"checkpoint")
+    store.put_bytes("splits/key/page.parquet", b"where groups are")
     store.put_bytes("drift-checks/crack-classifier/monday.json", b"verdict")
     return store
 
@@ -60,7 +58,7 @@ def names(leftovers) -> set[tuple[str, str]]:
 
 
 def test_what_a_model_or_a_source_of_its_pictures_needs_stays(filled, client):
-    useless = {("data set version", version) for version in "def"} | {("shard", shard) for shard in "4567"}
+    useless = {("data set version", version) for version in "bdef"} | {("shard", shard) for shard in "24567"}
     useless |= {("source history", "unknown"), ("results", "key")}
     assert names(find_leftovers(filled, client, 0)) == useless
     assert find_leftovers(filled, client, 1) == []  # all is of today
@@ -79,14 +77,6 @@ def test_a_run_of_these_days_keeps_its_data_however_old(filled, client):
     assert ("data set version", "d") in names(find_leftovers(filled, client, 30, now))
 
 
-def test_a_version_that_was_split_needs_none_that_it_grew_from(filled, client):
-    filled.put_bytes("datasets/c/splits/key.parquet", b"splits")
-    found = names(find_leftovers(filled, client, 0))
-    assert ("data set version", "b") in found
-    assert ("shard", "2") in found
-    assert ("data set version", "a") not in found  # a model was made of it
-
-
 def test_what_makes_something_visible_goes_first_and_nothing_else_goes(filled, client, monkeypatch):
     leftovers = find_leftovers(filled, client, 0)
     deleted: list[str] = []
@@ -101,14 +91,14 @@ def test_what_makes_something_visible_goes_first_and_nothing_else_goes(filled, c
         [
             *(
                 f"datasets/{version}/{name}"
-                for version in "abc"
+                for version in "ac"
                 for name in ("dataset.json", "files/files/manifest.parquet")
             ),
-            "datasets/a/splits/key.parquet",
             "drift-checks/crack-classifier/monday.json",
-            *(f"shards/{shard}" for shard in "123"),
+            *(f"shards/{shard}" for shard in "13"),
             "sources/known/index/a.parquet",
             "sources/known/latest.json",
+            "splits/key/page.parquet",
         ]
     )
     assert find_leftovers(filled, client, 0) == []

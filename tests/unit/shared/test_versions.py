@@ -29,8 +29,8 @@ def make(folder: Path, limit: int = 8_000) -> Manifest:
     return manifest(places)
 
 
-def store_as(store: Store, digest: str, folder: Path, *grew_from: str) -> Version:
-    return commit(store, digest, folder, put_shards(store, folder / "shards"), grew_from)
+def store_as(store: Store, digest: str, folder: Path) -> Version:
+    return commit(store, digest, folder, put_shards(store, folder / "shards"))
 
 
 def assert_all_there(places: Manifest, folder: Path) -> None:
@@ -120,13 +120,12 @@ def test_processes_may_fetch_at_once(s3: str, tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "cache").iterdir()} == {".abc.lock", ".abc.use"}
 
 
-def test_commit_marker_tells_shards_and_origin(store: Store, tmp_path: Path) -> None:
+def test_commit_marker_tells_the_shards(store: Store, tmp_path: Path) -> None:
     make(tmp_path / "made")
-    store_as(store, "abc", tmp_path / "made", "old")
+    store_as(store, "abc", tmp_path / "made")
     version = read_version(store, "abc")
     assert version
     assert version.digest == "abc"
-    assert version.grew_from == ["old"]
     assert version.shards == {path.name: path.stat().st_size for path in (tmp_path / "made" / "shards").iterdir()}
 
 
@@ -174,7 +173,7 @@ def test_version_refers_to_shards_of_an_earlier_one(store: Store, tmp_path: Path
     second = write_shards(MEMBERS[10:], tmp_path / "second" / "shards")
     (shard,) = {place.shard for place in first}
     shards = put_shards(store, tmp_path / "second" / "shards") | read_version(store, "old").shards
-    commit(store, "new", tmp_path / "second", shards, ["old"])
+    commit(store, "new", tmp_path / "second", shards)
     made = manifest(first + second, "new")
     assert_all_there(made, fetch(store, made, tmp_path / "cache"))
     store.delete([f"shards/{shard}"])

@@ -1,0 +1,51 @@
+"""The ledger of splits: one split per group for ever, also when several split at once."""
+
+from concurrent.futures import ThreadPoolExecutor
+from random import Random
+
+import pytest
+
+from components.shared.storage import Store
+from components.split.ledger import Assignment, Ledger
+
+
+def settle(ledger: Ledger, groups: list[str], seed: int) -> tuple[Assignment, int]:
+    """Put groups at random where the ledger does not know them; the assignment that was kept, and the attempts."""
+    random, attempts = Random(seed), 0
+    while True:
+        attempts += 1
+        earlier = ledger.read()
+        chosen = {group: earlier.get(group) or random.choice(["train", "test"]) for group in groups}
+        if ledger.add({group: split for group, split in chosen.items() if group not in earlier}):
+            return chosen, attempts
+
+
+def test_a_group_keeps_its_split_under_the_same_key_only(store: Store) -> None:
+    ledger = Ledger(store, "key")
+    assert ledger.read() == {}
+    assert ledger.add({"a": "train", "b": "test"})
+    assert ledger.add({"c": "val"})
+    assert Ledger(store, "key").read() == {"a": "train", "b": "test", "c": "val"}
+    assert Ledger(store, "key2").read() == {}
+
+
+def test_who_comes_too_late_leaves_nothing_behind(store: Store) -> None:
+    ledger = Ledger(store, "key")
+    assert ledger.add({"a": "train"})
+    before = store.list()
+    assert not ledger.add({"a": "test", "b": "test"})
+    assert store.list() == before
+    assert ledger.add({"a": "train", "b": "test"})  # the same, found by two at once, is no contradiction
+
+
+@pytest.mark.parametrize("round_", range(3))
+def test_those_who_split_at_once_agree(s3: str, round_: int) -> None:
+    names = [f"g{number}" for number in range(12)]
+    parts = [names[:8], names[4:], names[2:10], names]
+    with ThreadPoolExecutor(len(parts)) as pool:
+        work = [pool.submit(settle, Ledger(Store(s3), "key"), part, 9 * round_ + n) for n, part in enumerate(parts)]
+        kept = [one.result() for one in work]
+    ledger = Ledger(Store(s3), "key").read()
+    assert max(attempts for _, attempts in kept) > 1  # they did meet
+    for chosen, _ in kept:
+        assert chosen == {group: ledger[group] for group in chosen}
