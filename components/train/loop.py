@@ -24,7 +24,7 @@ from components.shared.model import Network, build_network
 from components.shared.runtime import InputError, log, progress
 from components.shared.transforms import build_augmentation
 from components.train.checkpoints import Checkpoints, PreemptedError, StopSignal
-from components.train.recipe import Loss, freeze, learning_rate, make_optimizer, set_rate, set_training
+from components.train.recipe import Loss, clip, freeze, learning_rate, make_optimizer, set_rate, set_training
 from components.train.recording import record_point
 from components.train.task import Task, TrainingRecord
 
@@ -147,10 +147,8 @@ class Loop:
                 self.fabric.backward(loss / share)
             losses += loss.detach()
         self.loss_sum += self._summed(losses)  # at every step: the first device's checkpoint is everyone's
-        if self.config.clip_norm:  # a gradient that is not finite shows in the validation loss
-            self.fabric.clip_gradients(
-                self.module, self.optimizer, max_norm=self.config.clip_norm, error_if_nonfinite=False
-            )
+        if self.config.clip_norm:
+            clip(self.optimizer.optimizer, self.config.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1

@@ -111,6 +111,19 @@ def make_optimizer(network: Network, config: TrainConfig) -> torch.optim.Optimiz
     return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
 
 
+def clip(optimizer: torch.optim.Optimizer, longest: float) -> None:
+    """Let the optimiser's next step take gradients that are together longer than this as cut to it.
+
+    The fused AdamW divides gradients by `grad_scale` as it reads them, as PyTorch's scaler for fp16 has it do: one pass
+    over them all less than `torch.nn.utils.clip_grad_norm_` takes. A norm that is not finite makes the weights so, and
+    the next validation says it.
+    """
+    parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
+    norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+    optimizer.grad_scale = (norm / longest).clamp(min=1)  # type: ignore[attr-defined]
+    optimizer.found_inf = torch.zeros_like(norm)  # type: ignore[attr-defined]
+
+
 def set_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int, steps: int) -> None:
     """Set the learning rate of a step, each layer's by its own factor."""
     for group in optimizer.param_groups:

@@ -4,8 +4,9 @@
 
 In one run on one machine, at one precision and in channels_last: (a) the training loop of components/train, from shards
 to optimiser steps; (b) the same network on a fixed batch that already lies on the device, the ceiling; (c) timm's
-`create_loader` with its training transforms on the same tiles as files in folders, and a plain loop; and (b) again with
-the head alone trained, as `tuning: head_only` does. They take short turns, round after round, each round in another
+`create_loader` with its training transforms on the same tiles as files in folders, and a plain loop, which cuts long
+gradients as timm's script does with `--clip-grad` and as (a) does by default, but (b) does not; and (b) again with the
+head alone trained, as `tuning: head_only` does. They take short turns, round after round, each round in another
 order; a turn's clock starts when the batches are used up that were decoded while others had their turn. What counts are
 the ratios within a round, which other work on the machine hits alike: their median, and its 95 % interval.
 
@@ -26,13 +27,14 @@ import timm.data
 import torch
 from lightning_fabric import Fabric
 from scipy.stats import quantile_test
+from timm.utils import dispatch_clip_grad
 from torch.nn import functional as F
 
 from components.ingest.synthetic import draw_dataset
 from components.shared.config import AugmentConfig
 from components.shared.dataset import TileDataset
 from components.shared.model import build_network, describe
-from components.shared.runtime import pick_precision
+from components.shared.runtime import pick_device, pick_precision
 from components.shared.shards import Member, write_shards
 from components.shared.transforms import build_augmentation
 from components.train.config import TrainConfig
@@ -112,7 +114,8 @@ class Contest:
         """(c)"""
         images, labels = next(self.files)
         images = images.to(self.device, memory_format=torch.channels_last, non_blocking=True)
-        self._step(self.plain.backbone, images, labels.to(self.device, non_blocking=True))
+        labels = labels.to(self.device, non_blocking=True)
+        self._step(self.plain.backbone, images, labels, self.loop.config.clip_norm)
 
     def turn(self, name: str, steps: int) -> float:
         """Images a second of some steps, after others that are not counted."""
@@ -131,10 +134,14 @@ class Contest:
             torch.cuda.synchronize()
         return time.perf_counter()
 
-    def _step(self, network: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> None:
+    def _step(
+        self, network: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, longest: float | None = None
+    ) -> None:
         with torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
             logits = network(images)
         F.cross_entropy(logits.float(), labels, label_smoothing=0.1).backward()
+        if longest:
+            dispatch_clip_grad(network.parameters(), longest)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -221,7 +228,8 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=NETWORKS)
     parser.add_argument("--minutes", type=float, default=3, help="of each network on each device")
     options = parser.parse_args()
-    torch.backends.cudnn.benchmark = True  # as a training does
+    torch.backends.cudnn.benchmark = True  # as a training does, and the next line what it does to the memory
+    pick_device()
     plans = [Plan("cpu", size=128, batch=8, steps=3)]
     if torch.cuda.is_available():
         plans.append(Plan("cuda", size=224, batch=128, steps=40))

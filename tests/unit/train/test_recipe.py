@@ -4,7 +4,7 @@ import torch
 
 from components.shared.model import build_network, describe
 from components.shared.runtime import InputError
-from components.train.recipe import Loss, freeze, learning_rate, make_optimizer, set_rate, set_training
+from components.train.recipe import Loss, clip, freeze, learning_rate, make_optimizer, set_rate, set_training
 from tests.unit.train.conftest import recipe
 
 
@@ -66,3 +66,24 @@ def test_parts_of_a_batch_add_up_to_the_batch_and_weights_to_its_size():
     assert parts.item() == pytest.approx(loss(logits, targets).item(), rel=1e-5)
     assert loss.weights[targets].sum().item() == pytest.approx(40)
     assert loss.weights.tolist() == pytest.approx([40 / 60, 2])
+
+
+@pytest.mark.parametrize("length", [0.1, 1.0, 30.0])
+def test_a_long_gradient_is_cut_as_pytorch_cuts_it(length):
+    after = []
+    for cut in ("ours", "pytorch"):
+        network = network_of("test_vit")
+        optimizer = make_optimizer(network, recipe(weight_decay=0.0))
+        for number, parameter in enumerate(network.parameters()):
+            parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number))
+        total = torch.cat([parameter.grad.flatten() for parameter in network.parameters()]).norm()
+        for parameter in network.parameters():
+            parameter.grad *= length / total
+        if cut == "ours":
+            clip(optimizer, 1.0)
+        else:
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        after.append([optimizer.state[parameter]["exp_avg"] for parameter in network.parameters()])
+    for ours, expected in zip(*after, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=2e-6, atol=0)
