@@ -90,10 +90,10 @@ class Objects:
             if error.errno == errno.ENOSPC:
                 raise
             raise InputError(f"the objects of {self._store.uri} cannot all be files here: {error}") from error
-        self._tags = {f"{folder}/{one.key}": f"{one.size}-{one.tag}" for one in found}
+        self._tags = {f"{folder}/{one.key}": f"{one.size}-{one.tag or one.changed.timestamp()}" for one in found}
 
     def tag(self, path: str) -> str:
-        """Size and entity tag of the object that the file stands for."""
+        """Size and entity tag of the object that the file stands for; of a server without tags, its time of change."""
         return self._tags[path]
 
     def bring(self, paths: Iterable[str]) -> None:

@@ -29,7 +29,7 @@ from components.shared.runtime import digest, log
 from components.shared.storage import MissingObjectError, Store, file_digest
 from components.shared.versions import Version, whole_version
 
-FORMAT = 2  # raise it when what is kept changes its form or its meaning
+FORMAT = 3  # raise it when what is kept changes its form or its meaning
 ROWS = 4096  # of the index, in memory at once
 PARTS = 16  # of the index, before they are made one
 PASSING = ("layout", "max_unpacked", "max_refused", "min_images")  # parameters that change no finding and no group
@@ -37,7 +37,7 @@ INDEX = pa.schema(
     [(name, pa.string()) for name in ("path", "tag", "reason", "sample_id", "suffix", "mask_id", "mask_suffix")]
     + [(name, pa.int64()) for name in ("width", "height", "file_size")]
     + [(name, pa.float64()) for name in ("brightness", "contrast", "darkest")]
-    + [("thumbnail", pa.binary())]
+    + [("thumbnail", pa.binary(THUMBNAIL**2))]
 )
 
 
@@ -53,6 +53,7 @@ class History:
         kept = {uri: [key for key, _ in store.list(f"sources/{key}/")] for uri, key in self._keys.items()}
         self._parts = {uri: [key for key in keys if "/index/" in key] for uri, keys in kept.items()}
         self._latest = {uri: self._read_latest(keys) for uri, keys in kept.items()}
+        self._told = ""
 
     def unchanged_archives(self) -> Version | None:
         """As `unchanged`, of sources that are all archives, which need be neither fetched nor unpacked to be told."""
@@ -69,10 +70,11 @@ class History:
 
     def _state(self, sources: list[Source]) -> str:
         """Everything that decides what comes of the sources, as far as it can be told without reading their files."""
-        if all(self._archives):
-            return digest(list(self._keys), self._parameters, self._archives)
-        files = [[source.name, *(plain(column) for _, column in source.files.items())] for source in sources]
-        return digest(list(self._keys), self._parameters, files)
+        if not self._told:  # the same for as long as this lives
+            files = [[source.name, *(plain(column) for _, column in source.files.items())] for source in sources]
+            content = self._archives if all(self._archives) else files
+            self._told = digest(list(self._keys), self._parameters, content)
+        return self._told
 
     def previous(self) -> Previous:
         """The versions that the sources were part of, as far as the store holds them, in the order of the sources."""
@@ -161,7 +163,8 @@ class History:
 def _read_index(index: pq.ParquetFile, files: pd.DataFrame, thumbnails: NDArray[np.uint8]) -> pd.DataFrame:
     """What a part of the index says of files, known by path and tag; in pieces, for it is large."""
     names = index.read(["path", "tag"]).to_pandas().reset_index(names="at")
-    here = files[["path", "tag"]].reset_index(names="row").merge(names, on=["path", "tag"])
+    here = files[["path", "tag"]].reset_index(names="row").merge(names, on="path", suffixes=("", "_then"))
+    here = here[here["tag"] == here["tag_then"]]
     row_of = np.full(len(names), -1)
     row_of[here["at"]] = here["row"]
     found = []
@@ -169,9 +172,10 @@ def _read_index(index: pq.ParquetFile, files: pd.DataFrame, thumbnails: NDArray[
         told = index.read_row_group(group)
         rows, row_of = row_of[: len(told)], row_of[len(told) :]
         told, rows = told.filter(rows >= 0), rows[rows >= 0]
-        small = told["thumbnail"]
-        data = b"".join(small.drop_null().to_pylist())
-        thumbnails[rows[small.is_valid()]] = np.frombuffer(data, np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL)
+        good = told["thumbnail"].is_valid()
+        small = told["thumbnail"].filter(good).combine_chunks()
+        data = np.frombuffer(small.buffers()[1], np.uint8, THUMBNAIL**2 * len(small), THUMBNAIL**2 * small.offset)
+        thumbnails[rows[good]] = data.reshape(-1, THUMBNAIL, THUMBNAIL)
         found.append(told.select(list(FOUND)).to_pandas().set_index(rows).astype(FOUND))
     return pd.concat(found)
 
@@ -182,4 +186,5 @@ def _write_index(files: pd.DataFrame, thumbnails: NDArray[np.uint8], path: Path)
             rows = files.iloc[start : start + ROWS]
             small = [thumbnails[row].tobytes() if good else None for row, good in rows["reason"].isna().items()]
             columns = {name: pa.array(rows[name], from_pandas=True) for name in INDEX.names if name != "thumbnail"}
-            writer.write_table(pa.table(columns | {"thumbnail": pa.array(small, pa.binary())}).cast(INDEX))
+            columns["thumbnail"] = pa.array(small, INDEX.field("thumbnail").type)
+            writer.write_table(pa.table(columns).cast(INDEX))

@@ -108,7 +108,7 @@ def _make(store: Store, sources: list[Source], history: History, config: IngestC
     folder, reports = scratch / "version", scratch / REPORTS
     packed = _pack(sources, selection.pictures, previous, folder / "shards")
     progress(1, 2, "storing")
-    with ThreadPoolExecutor(1) as pool:  # uploads wait for the network most of the time
+    with ThreadPoolExecutor(2) as pool:  # uploads wait for the network most of the time
         uploaded = pool.submit(put_shards, store, folder / "shards")
         kept = pool.submit(history.keep_findings, sources, files, thumbnails)
         manifest = make_manifest(packed)

@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
 
 import pandas as pd
@@ -65,7 +66,7 @@ def find_layout(folder: Path, layout: str) -> tuple[str, Path]:
 def as_files(rows: Iterable[tuple[str, int, str, str | None, str | None]]) -> pd.DataFrame:
     """A table of the columns `FILES`, ordered by path. Raises `InputError` where a name is not UTF-8."""
     try:
-        return pd.DataFrame(sorted(rows), columns=list(FILES)).astype(FILES)
+        return pd.DataFrame(sorted(rows, key=itemgetter(0)), columns=list(FILES)).astype(FILES)
     except UnicodeEncodeError as error:
         raise InputError(f"the name {error.object!r} is not UTF-8; rename it") from error
 

@@ -154,10 +154,12 @@ def _show_counts(page: Page, report: dict[str, Any], manifest: Manifest) -> None
         rows,
         "Where they come from",
     )
-    counts = manifest.table.groupby(["source", "surface", "label"]).agg(
-        images=("sample_id", "size"), groups=("group_id", "nunique"), masks=("mask_id", "count")
-    )
-    rows = [[source, surface, CLASSES[label], *map(int, row)] for (source, surface, label), *row in counts.itertuples()]
+    parts = manifest.table.groupby(["source", "surface", "label"])
+    counts = zip(parts.size().items(), parts["group_id"].nunique(), parts["mask_id"].count(), strict=True)
+    rows = [
+        [source, surface, CLASSES[label], images, groups, masks]
+        for ((source, surface, label), images), groups, masks in counts
+    ]
     page.table(["source", "surface", "class", "images", "groups", "with mask"], rows, "What the version holds")
 
 

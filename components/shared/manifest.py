@@ -136,12 +136,11 @@ def rows_of(manifest: Manifest, splits: Splits, split: str) -> pd.DataFrame:
     Raises:
         InputError: The splits are those of another manifest.
     """
-    if set(splits.table["sample_id"]) != set(manifest.table["sample_id"]):
+    if not splits.table["sample_id"].equals(manifest.table["sample_id"]):
         raise InputError(
             f"the splits {splits.digest[:12]} do not belong to the data set {manifest.digest[:12]}: split it again"
         )
-    members = splits.table.loc[splits.table["split"] == split, "sample_id"]
-    return manifest.table[manifest.table["sample_id"].isin(members)].reset_index(drop=True)
+    return manifest.table[splits.table["split"] == split].reset_index(drop=True)
 
 
 def _typed(table: pd.DataFrame, schema: pa.Schema) -> pd.DataFrame:

@@ -164,6 +164,7 @@ def _column_class(cells: Sequence[Any]) -> str:
     return "long" if any(len(cell) > _LONG for cell in cells if isinstance(cell, str)) else "short"
 
 
+@cache
 def _markdown() -> MarkdownIt:
     return MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
 

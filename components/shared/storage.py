@@ -17,12 +17,20 @@ from components.shared.runtime import InputError
 from components.shared.s3_client import ATTEMPTS, THREADS, MissingObjectError, connect, explained
 
 PARTS = 2  # of one object at once, in each of the threads
+WHOLE = 100 * 2**20  # bytes of an object up to which it goes up in one piece, as AWS advises
 DELETE_LIMIT = 1000  # keys in one request, by the S3 protocol
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """What a listing tells of an object: key, size in bytes, entity tag (changes with the content), last change."""
+    """What a listing tells of an object.
+
+    Attributes:
+        key: Its name.
+        size: Bytes.
+        tag: Entity tag, which changes with the content; empty where the server gives none.
+        changed: When it was written.
+    """
 
     key: str
     size: int
@@ -46,7 +54,8 @@ class Store:
         self.uri = uri.rstrip("/")
         self.bucket, self._root = match[1], match[2]
         self._client = connect(self.uri, self.bucket)
-        self._transfer = TransferConfig(max_concurrency=PARTS)
+        self._download = TransferConfig(max_concurrency=PARTS)
+        self._upload = TransferConfig(max_concurrency=PARTS, multipart_threshold=WHOLE)
 
     def get_bytes(self, key: str) -> bytes:
         """Content of an object. Raises `MissingObjectError`."""
@@ -91,7 +100,7 @@ class Store:
         partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
         try:
             with self._explained(key), open(partial, "wb") as file:
-                self._client.download_fileobj(self.bucket, self._full(key), file, Config=self._transfer)
+                self._client.download_fileobj(self.bucket, self._full(key), file, Config=self._download)
             if digest and (found := file_digest(partial)) != digest:
                 raise InputError(
                     f"{self.uri}/{key} is damaged: its sha256 is {found}, not {digest}; delete the object, and do "
@@ -105,17 +114,25 @@ class Store:
         """Upload a file; the object is visible whole or not at all."""
         from boto3.s3.transfer import create_transfer_manager
 
-        with self._explained(key), create_transfer_manager(self._client, self._transfer) as manager:
+        with self._explained(key), create_transfer_manager(self._client, self._upload) as manager:
             manager.upload(str(path), self.bucket, self._full(key)).result()  # of an open file, parts would fill memory
 
     def exists(self, key: str) -> bool:
         """Whether an object has exactly this key."""
+        return self._size(key) is not None
+
+    def sizes(self, keys: Iterable[str]) -> dict[str, int]:
+        """Sizes in bytes of those of the objects that exist; asked for in parallel."""
+        keys = list(keys)
+        with ThreadPoolExecutor(THREADS) as pool:
+            return {key: size for key, size in zip(keys, pool.map(self._size, keys), strict=True) if size is not None}
+
+    def _size(self, key: str) -> int | None:
         try:
             with self._explained(key):
-                self._client.head_object(Bucket=self.bucket, Key=self._full(key))
+                return self._client.head_object(Bucket=self.bucket, Key=self._full(key))["ContentLength"]
         except MissingObjectError:
-            return False
-        return True
+            return None
 
     def list(self, prefix: str = "") -> list[tuple[str, int]]:
         """Keys that start with `prefix`, with their sizes in bytes, in the order of the keys."""

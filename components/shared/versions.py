@@ -10,7 +10,7 @@ import errno
 import fcntl
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -97,11 +97,11 @@ def read_version(store: Store, name: str) -> Version | None:
 def whole_version(store: Store, name: str) -> Version | None:
     """As `read_version`, but None too where a shard of the version is missing."""
     version = read_version(store, name)
-    return version if version and version.shards.items() <= _sizes(store).items() else None
+    return version if version and _sizes(store, version.shards) == version.shards else None
 
 
-def _sizes(store: Store) -> dict[str, int]:
-    return {key.removeprefix("shards/"): size for key, size in store.list("shards/")}
+def _sizes(store: Store, shards: Iterable[str]) -> dict[str, int]:
+    return {key.removeprefix("shards/"): size for key, size in store.sizes(f"shards/{name}" for name in shards).items()}
 
 
 def fetch_for_step(config: StepConfig, manifest: Manifest) -> Path:
@@ -150,7 +150,8 @@ def _missing(manifest: Manifest, folder: Path) -> list[str]:
 
 def _needed(store: Store, manifest: Manifest) -> int:
     """Bytes of all shards of a version."""
-    there, names = _sizes(store), manifest.table["shard"].unique().tolist()
+    names = manifest.table["shard"].unique().tolist()
+    there = _sizes(store, names)
     lost = [name for name in names if name not in there]
     if lost:
         raise InputError(

@@ -43,7 +43,7 @@ def assign_splits(
         splits = make_splits(manifest.table[["sample_id"]].assign(split=manifest.table["group_id"].map(chosen)))
         check_leaks(manifest, splits, akin)
         _check_images(manifest.table.merge(splits.table, on="sample_id"), config)
-        added = ledger.add({group: split for group, split in chosen.items() if group not in earlier})
+        added = ledger.add(chosen)
     write_splits(splits, splits_path)
     write_page(manifest, splits, config, len(chosen.keys() & earlier.keys()), page_path)
     return splits

@@ -1,8 +1,11 @@
 """A source that grows: what is known is neither read nor packed again, and no picture ever changes its group."""
 
+import datetime
+import hashlib
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +22,12 @@ from components.ingest.selection import Selection, select
 from components.shared.manifest import Manifest, read_manifest
 from components.shared.runtime import InputError
 from components.shared.shards import ShardReader
-from components.shared.storage import Store
+from components.shared.storage import Store, StoredObject
 from components.shared.versions import fetch
 
 Write = Callable[..., Path]
+
+LISTED, NOW = Store.objects, datetime.datetime.now(datetime.UTC)
 
 
 def ingest(data: Path | str, store: Store, tmp_path: Path, **config: object) -> Manifest:
@@ -77,16 +82,25 @@ def test_what_is_known_is_kept_in_parts_that_are_made_one(
     assert parts == [2, 1, 2, 1]
 
 
+def with_entity_tags(store: Store, prefix: str = "") -> list[StoredObject]:
+    """A listing as by a server that gives tags, and of which time tells nothing."""
+    listed = LISTED(store, prefix)
+    return [replace(one, tag=hashlib.md5(store.get_bytes(one.key)).hexdigest(), changed=NOW) for one in listed]
+
+
+@pytest.mark.parametrize("tagged", [False, True])
 def test_known_objects_are_not_fetched_again(
-    tiles: Path, store: Store, tmp_path: Path, write_tile: Write, monkeypatch: pytest.MonkeyPatch
+    tiles: Path, store: Store, tmp_path: Path, write_tile: Write, monkeypatch: pytest.MonkeyPatch, tagged: bool
 ) -> None:
+    if tagged:
+        monkeypatch.setattr(Store, "objects", with_entity_tags)
     raw = Store(f"{store.uri}/raw/walls")
     raw.put_folder("now", tiles)
     source = f"{raw.uri}/now"
     ingest(source, store, tmp_path)
     write_tile(tiles / "crack" / "new.jpg", seed=99)
     write_tile(tiles / "crack" / "p0_1.jpg", seed=98)  # another picture under a name that is known
-    for name in ("new.jpg", "p0_1.jpg"):
+    for name in ("new.jpg", "p0_1.jpg", "p0_3.jpg")[: 2 + tagged]:  # the last one anew, but as it was
         raw.put_file(f"now/crack/{name}", tiles / "crack" / name)
     fetched, get_file = [], Store.get_file
     monkeypatch.setattr(Store, "get_file", lambda self, key, *rest: (fetched.append(key), get_file(self, key, *rest)))

@@ -1,8 +1,11 @@
 """The ledger of splits: one split per group for ever, also when several split at once."""
 
+import datetime
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from random import Random
 
+import pandas as pd
 import pytest
 
 from components.shared.storage import Store
@@ -16,7 +19,7 @@ def settle(ledger: Ledger, groups: list[str], seed: int) -> tuple[Assignment, in
         attempts += 1
         earlier = ledger.read()
         chosen = {group: earlier.get(group) or random.choice(["train", "test"]) for group in groups}
-        if ledger.add({group: split for group, split in chosen.items() if group not in earlier}):
+        if ledger.add(chosen):
             return chosen, attempts
 
 
@@ -24,7 +27,7 @@ def test_a_group_keeps_its_split_under_the_same_key_only(store: Store) -> None:
     ledger = Ledger(store, "key")
     assert ledger.read() == {}
     assert ledger.add({"a": "train", "b": "test"})
-    assert ledger.add({"c": "val"})
+    assert ledger.add({"a": "train", "c": "val"})
     assert Ledger(store, "key").read() == {"a": "train", "b": "test", "c": "val"}
     assert Ledger(store, "key2").read() == {}
 
@@ -36,6 +39,18 @@ def test_who_comes_too_late_leaves_nothing_behind(store: Store) -> None:
     assert not ledger.add({"a": "test", "b": "test"})
     assert store.list() == before
     assert ledger.add({"a": "train", "b": "test"})  # the same, found by two at once, is no contradiction
+
+
+def test_what_is_settled_is_not_written_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger(store, "key")
+    assert ledger.add({"a": "train", "b": "test"})
+    monkeypatch.setattr("components.split.ledger.SETTLED", datetime.timedelta(hours=-1))
+    before = store.list()
+    assert ledger.add({"a": "train"})
+    assert store.list() == before
+    assert ledger.add({"a": "train", "c": "val"})
+    (page,) = set(store.list()) - set(before)
+    assert pd.read_parquet(BytesIO(store.get_bytes(page[0]))).to_dict("records") == [{"group_id": "c", "split": "val"}]
 
 
 @pytest.mark.parametrize("round_", range(3))
