@@ -8,7 +8,6 @@ import contextlib
 import json
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any
 from rich.console import Console
 
 from components.shared.runtime import InputError
+from components.shared.scratch import scratch_folder
 from pipelines import embedded_stack
 from pipelines.progress import EventFile, Timeline, display
 
@@ -93,8 +93,8 @@ def run_locally(
         _link_latest(workdir, folder, LOG)
         embedded_stack.prepare_mlflow(workdir, experiment)
         # short, because sockets are made in it, and gone with the run: KFP leaves a folder there for every task
-        with tempfile.TemporaryDirectory(prefix="crack-", ignore_cleanup_errors=True) as temporary:
-            settings = environment | {"CRACK_EVENTS": str(folder / "events.jsonl"), "TMPDIR": temporary}
+        with scratch_folder() as temporary:
+            settings = environment | {"CRACK_EVENTS": str(folder / "events.jsonl"), "TMPDIR": str(temporary)}
             timeline = _run_graph([*graph, str(folder)], folder, settings, Timeline(started), console)
         summary = _publish(folder, timeline, results)
         _link_latest(workdir, folder, results.page, results.summary)

@@ -19,12 +19,12 @@ from components.ingest.examination import THUMBNAIL, examine
 from components.ingest.history import History
 from components.ingest.past import LEFT_OUT, PAIRS, PHOTOS, PLACES, Previous
 from components.ingest.report import Opposed, report_content, write_page
-from components.ingest.scratch import scratch_folder
 from components.ingest.selection import QUARANTINE, Selection, select
 from components.ingest.sources import Source, open_sources
 from components.ingest.uri import SourceUri, parse_sources
 from components.shared.manifest import CLASSES, make_manifest, plain, write_manifest
 from components.shared.runtime import InputError, log, progress, warn
+from components.shared.scratch import scratch_folder
 from components.shared.shards import Member, write_shards
 from components.shared.storage import Store
 from components.shared.versions import Version, commit, put_shards

@@ -2,14 +2,14 @@
 
 The objects under `splits/KEY/` are its pages, KEY naming parameters and seed. Each split of a data set version adds
 one, with the groups that no settled page has. Group ids never change, so a group is known again in whichever version it
-comes back, of whichever sources that was made. Whoever deletes the pages splits anew.
+comes back, of whichever sources that was made. Whoever deletes the pages splits anew. That nobody overlooks another who
+splits at the same time rests on S3's promise to list whatever was written before.
 """
 
 import datetime
 import random
 import time
 import uuid
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from io import BytesIO
@@ -32,7 +32,7 @@ class Ledger:
 
     def read(self) -> Assignment:
         """All groups that were ever put into a split."""
-        return self._content(key for key, _ in self._store.list(f"{self._folder}/"))
+        return _together(self._read_pages())
 
     def add(self, assignment: Assignment) -> bool:
         """Keep where the groups of a version are.
@@ -41,28 +41,32 @@ class Ledger:
             False where someone else put one of them elsewhere meanwhile; then nothing is kept: read and choose again.
             Of two who add at once, whoever writes last sees the other's page, and gives way; both may.
         """
-        since = datetime.datetime.now(datetime.UTC) - SETTLED
-        settled = self._content(one.key for one in self._store.objects(f"{self._folder}/") if one.changed < since)
+        settled = _together(self._read_pages(until=datetime.datetime.now(datetime.UTC) - SETTLED))
         page = {group: split for group, split in assignment.items() if group not in settled}
         if not page:
             return True
         name, buffer = f"{self._folder}/{uuid.uuid4()}.parquet", BytesIO()
         pd.DataFrame({"group_id": list(page), "split": list(page.values())}).to_parquet(buffer, index=False)
         self._store.put_bytes(name, buffer.getvalue())
-        others = self._content(key for key, _ in self._store.list(f"{self._folder}/") if key != name)
-        if all(others.get(group, split) == split for group, split in page.items()):
+        # each for itself: of two that contradict each other, one will be taken back
+        if all(other.get(group, split) == split for other in self._read_pages() for group, split in page.items()):
             return True
         self._store.delete([name])
         time.sleep(random.random())  # where both gave way, one comes back first
         return False
 
-    def _content(self, pages: Iterable[str]) -> Assignment:
-        pages = list(pages)
+    def _read_pages(self, until: datetime.datetime | None = None) -> list[Assignment]:
+        """All pages, or those that were written before a time."""
+        keys = [one.key for one in self._store.objects(f"{self._folder}/") if until is None or one.changed < until]
         with ThreadPoolExecutor(THREADS) as pool:
-            list(pool.map(self._fetch, set(pages) - set(self._pages)))
-        return {group: split for key in pages for group, split in self._pages.get(key, {}).items()}
+            list(pool.map(self._fetch, set(keys) - set(self._pages)))
+        return [self._pages[key] for key in keys if key in self._pages]
 
     def _fetch(self, key: str) -> None:
         with suppress(MissingObjectError):  # taken back meanwhile
             page = pd.read_parquet(BytesIO(self._store.get_bytes(key)))
             self._pages[key] = dict(zip(page["group_id"], page["split"], strict=True))
+
+
+def _together(pages: list[Assignment]) -> Assignment:
+    return {group: split for page in pages for group, split in page.items()}

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-PREFIX = "crack-ingest-"
+PREFIX = "crack-tmp-"
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from components.ingest.scratch import scratch_folder
+from components.shared.scratch import scratch_folder
 
 
 def _hold(answer: Connection) -> None:
@@ -20,7 +20,7 @@ def _hold(answer: Connection) -> None:
 
 def test_only_folders_of_the_dead_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    (tmp_path / "ingest-of-others").mkdir()
+    (tmp_path / "crack-of-others").mkdir()
     processes, folders = [], []
     for _ in range(2):
         here, there = multiprocessing.Pipe()
@@ -32,7 +32,7 @@ def test_only_folders_of_the_dead_are_removed(tmp_path: Path, monkeypatch: pytes
     processes[0].join()
     assert dead.exists()
     with scratch_folder() as mine:
-        assert {path.name for path in tmp_path.iterdir()} == {"ingest-of-others", alive.name, mine.name}
+        assert {path.name for path in tmp_path.iterdir()} == {"crack-of-others", alive.name, mine.name}
         assert (alive / "picture").exists()
     assert not mine.exists()
     processes[1].kill()
