@@ -1,5 +1,6 @@
 """The evaluation page and its summary, drawn from the measurements and the predictions they rest on."""
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -104,7 +105,8 @@ def _slice_rows(rows: list[Measurement]) -> list[list[str]]:
 
 def _show_corruptions(page: Page, rows: list[Measurement], config: EvaluateConfig, views: Path) -> None:
     errors = {row.slice: row for row in rows if row.name == "error_increase"}
-    ratios = {row.slice: row.value for row in rows if row.name == "relative_error"}
+    relative = (row for row in rows if row.name == "relative_error")
+    ratios = {row.slice: f"{row.value:.2f}" if math.isfinite(row.value) else "-" for row in relative}
     if not errors:
         return
     page.heading("Corrupted images, after fine-tuning")

@@ -100,7 +100,7 @@ class History:
             with suppress(MissingObjectError), tempfile.NamedTemporaryFile(dir=self._scratch) as file:
                 self._store.get_file(key, file.name)
                 try:
-                    found.append(_read_index(pq.ParquetFile(file.name), files, thumbnails))
+                    found.append(_read_index(pq.ParquetFile(file.name, memory_map=True), files, thumbnails))
                 except (pa.ArrowException, OSError) as error:
                     log.warning("%s cannot be read, so files of %s are looked at again: %s", key, source.name, error)
                     self._store.delete([key])
@@ -171,12 +171,13 @@ def _read_index(index: pq.ParquetFile, files: pd.DataFrame, thumbnails: NDArray[
     for group in range(index.num_row_groups):  # iter_batches would keep them all in memory
         told = index.read_row_group(group)
         rows, row_of = row_of[: len(told)], row_of[len(told) :]
-        told, rows = told.filter(rows >= 0), rows[rows >= 0]
-        good = told["thumbnail"].is_valid()
-        small = told["thumbnail"].filter(good).combine_chunks()
+        (small,) = told["thumbnail"].chunks
         data = np.frombuffer(small.buffers()[1], np.uint8, THUMBNAIL**2 * len(small), THUMBNAIL**2 * small.offset)
-        thumbnails[rows[good]] = data.reshape(-1, THUMBNAIL, THUMBNAIL)
-        found.append(told.select(list(FOUND)).to_pandas().set_index(rows).astype(FOUND))
+        good = small.is_valid().to_numpy(zero_copy_only=False) & (rows >= 0)
+        pictures = data.reshape(-1, THUMBNAIL, THUMBNAIL)
+        thumbnails[rows[good]] = pictures if good.all() else pictures[good]
+        known = told.select(list(FOUND)).filter(rows >= 0)
+        found.append(known.to_pandas().set_index(rows[rows >= 0]).astype(FOUND))
     return pd.concat(found)
 
 

@@ -142,13 +142,17 @@ def _stem(name: str) -> str:
 
 
 def _check_classes(root: Path, layout: str) -> None:
+    missing = {}
     for label, name in ((1, "crack"), (0, "no_crack")):
         parts = [part for part, (own, _) in FOLDERS[layout].items() if own == label]
         if not any(True for part in parts for _ in _files(root, part)):
-            raise InputError(
-                f"{root} has only one class: layout {layout} keeps {name} in {' or '.join(parts)}, and no file is "
-                f"there. Found: {_contents(root)}"
-            )
+            missing[name] = " or ".join(parts)
+    if missing:
+        raise InputError(
+            f"{root} has {'only one class' if len(missing) == 1 else 'no pictures'}: layout {layout} keeps "
+            f"{', '.join(f'{name} in {parts}' for name, parts in missing.items())}, and no file is there. Found: "
+            f"{_contents(root)}"
+        )
 
 
 def _contents(folder: Path) -> str:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from components.ingest.duplicates import Clusters, near_duplicates, perceptual_hashes
@@ -125,10 +127,14 @@ def _once(pictures: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFr
 
 def _left_out(past: Past, given: pd.Series, chosen: pd.Series) -> pd.DataFrame:
     """Pictures of the past that are given and not chosen: the group that they had, and why they are contested."""
-    left = set(given.tolist()).difference(chosen.tolist())  # `isin` takes half a second for 100,000 of them
-    is_left = np.array([name in left for name in past.groups["sample_id"].tolist()], bool)
-    gone = past.groups.loc[is_left, ["sample_id", "group_id"]]
+    gone = past.groups.loc[~_among(past.groups["sample_id"], chosen), ["sample_id", "group_id"]]
+    gone = gone[_among(gone["sample_id"], given)]
     return gone.assign(contested=gone["sample_id"].map(past.contested)).astype("str")
+
+
+def _among(names: pd.Series, others: pd.Series) -> NDArray[np.bool_]:
+    """`names.isin(others)`, which takes half a second for 100,000 of them: pandas converts them one by one."""
+    return pc.is_in(pa.array(names), value_set=pa.array(others)).to_numpy(zero_copy_only=False)
 
 
 def _same_bytes(both: pd.DataFrame) -> pd.DataFrame:

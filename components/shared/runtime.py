@@ -138,7 +138,7 @@ def _keep_freed_memory() -> None:
     """Have what this process frees stay at hand for the next tensor.
 
     glibc gives large blocks back to the system at once and gets them anew page by page: tens of thousands of page
-    faults a batch, 4 to 10 % of a training's time on a CPU, and 15 % of a prediction's.
+    faults a batch, 4 to 16 % of a training's time on a CPU, and 15 % of a prediction's.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):

@@ -95,6 +95,13 @@ def test_one_class_only_is_named(tmp_path: Path) -> None:
         find_layout(tmp_path, "auto")
 
 
+def test_folders_of_classes_without_any_file_hold_no_pictures(tmp_path: Path) -> None:
+    for name in ("crack", "no_crack"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match="no pictures: layout folders keeps crack in crack, no_crack in no_crack, and"):
+        find_layout(tmp_path, "auto")
+
+
 def test_layout_that_was_asked_for_and_is_not_there_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "Positive/1.jpg", "Negative/2.jpg")
     with pytest.raises(InputError, match=r"Looked for folders \(sdnet2018: D/CD"):
