@@ -53,7 +53,7 @@ class History:
         kept = {uri: [key for key, _ in store.list(f"sources/{key}/")] for uri, key in self._keys.items()}
         self._parts = {uri: [key for key in keys if "/index/" in key] for uri, keys in kept.items()}
         self._latest = {uri: self._read_latest(keys) for uri, keys in kept.items()}
-        self._told = ""
+        self._state_of_sources = ""
 
     def unchanged_archives(self) -> Version | None:
         """As `unchanged`, of sources that are all archives, which need be neither fetched nor unpacked to be told."""
@@ -70,11 +70,11 @@ class History:
 
     def _state(self, sources: list[Source]) -> str:
         """Everything that decides what comes of the sources, as far as it can be told without reading their files."""
-        if not self._told:  # the same for as long as this lives
+        if not self._state_of_sources:  # the same for as long as this lives
             files = [[source.name, *(plain(column) for _, column in source.files.items())] for source in sources]
             content = self._archives if all(self._archives) else files
-            self._told = digest(list(self._keys), self._parameters, content)
-        return self._told
+            self._state_of_sources = digest(list(self._keys), self._parameters, content)
+        return self._state_of_sources
 
     def previous(self) -> Previous:
         """The versions that the sources were part of, as far as the store holds them, in the order of the sources."""

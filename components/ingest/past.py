@@ -22,7 +22,6 @@ GROUPS = {"sample_id": "str", "group_id": "str", "version": "Int64"}
 PAIRS = "near_duplicates.parquet"  # in a version: sample_ids of pictures that look the same
 PHOTOS = "photos.parquet"  # in a version: sample_ids and photos of the pictures whose photo is known
 LEFT_OUT = "left_out.parquet"  # in a version: sample_ids and groups of pictures left out, and why they are contested
-LEAKS = "; in either it would leak what a model is tested on into its training"
 
 
 def _empty(columns: dict[str, str]) -> pd.DataFrame:
@@ -72,7 +71,7 @@ def read_previous(store: Store, versions: Sequence[Version]) -> Previous:
     together, outside = pd.concat(rows, ignore_index=True), pd.concat(left_out, ignore_index=True)
     contested = outside.dropna(subset="contested").set_index("sample_id")["contested"].to_dict()
     if len(versions) > 1:
-        contested |= _disagreements(pd.concat([together, outside]))
+        contested |= _in_several_groups(pd.concat([together, outside]))
     groups = pd.concat([together, outside.assign(version=len(versions))])[list(GROUPS)].drop_duplicates("sample_id")
     past = Past(groups, pd.concat(pairs).drop_duplicates(), contested)
     shards = {name: size for version in versions for name, size in version.shards.items()}
@@ -80,15 +79,18 @@ def read_previous(store: Store, versions: Sequence[Version]) -> Previous:
     return Previous(past, places, shards)
 
 
-def _disagreements(groups: pd.DataFrame) -> dict[str, str]:
-    """Pictures that stand in two groups, and why these stay out."""
+def _in_several_groups(groups: pd.DataFrame) -> dict[str, str]:
+    """Pictures that versions put into different groups, and why they stay out."""
     several = groups.drop_duplicates(["sample_id", "group_id"]).groupby("sample_id")["group_id"].agg(list)
     return {name: between(own) for name, own in several.items() if len(own) > 1}
 
 
 def between(groups: Sequence[str]) -> str:
     """Why a picture that belongs to several groups stays out."""
-    return f"it belongs to {len(groups)} groups that earlier versions keep apart: {', '.join(sorted(groups))}{LEAKS}"
+    return (
+        f"it belongs to {len(groups)} groups that earlier versions keep apart: {', '.join(sorted(groups))}; in either "
+        "it would leak what a model is tested on into its training"
+    )
 
 
 def _read(store: Store, version: Version, name: str, columns: list[str]) -> pd.DataFrame:

@@ -41,8 +41,7 @@ CRACKS = 0.15  # of the tiles of SDNET2018
 SMALL = {"resnet50": "resnet18", "vit_b16": "vit_tiny_patch16_224"}  # stands for prod.yaml's candidate
 SHORT = {"epochs": None, "batch_size": 32, "patience": None, "val_check_interval": 0.1,
          "require_gpu": False, "workers": 0, "devices": 1}  # fmt: skip
-PAPER = {"learning_rate": 5e-5, "schedule": "constant", "warmup": 0.0, "ema": 0.0, "clip_norm": 0.0, "dropout": 0.1,
-         "stochastic_depth": 0.1, "class_balance": "none", "layer_decay": 1.0, "augment": {"flip": False}}  # fmt: skip
+PAPER = "paper.yaml"  # the variant that changes everything: the recipe is that file's
 COMMON: dict[str, dict[str, Any]] = {
     "as it stands": {},
     "class weights": {"class_balance": "weights"},
@@ -53,13 +52,13 @@ COMMON: dict[str, dict[str, Any]] = {
     "no flips": {"augment": {"flip": False}},
 }
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
-    "resnet50": {**COMMON, "twice the rate": {"learning_rate": 6e-4}, "paper.yaml": PAPER},
+    "resnet50": {**COMMON, "twice the rate": {"learning_rate": 6e-4}, PAPER: {}},
     "vit_b16": {
         **COMMON,
         "twice the rate": {"learning_rate": 2e-4},
         "no layer decay": {"layer_decay": 1.0},
         "no stochastic depth": {"stochastic_depth": 0.0},
-        "paper.yaml": {**PAPER, "tuning": "head_only"},
+        PAPER: {},
     },
 }
 
@@ -91,18 +90,19 @@ def split(rows: pd.DataFrame, seed: int) -> dict[str, pd.DataFrame]:
     return parts
 
 
-def recipe(candidate: str, changes: dict[str, Any], weights: str, steps: int, size: int) -> TrainConfig:
-    """prod.yaml's training of a candidate, small and short, with changes."""
-    known = load_run_config(ROOT / "pipelines/params/prod.yaml").candidates[candidate].train.model_dump(mode="json")
+def recipe(candidate: str, variant: str, weights: str, steps: int, size: int) -> TrainConfig:
+    """A variant of prod.yaml's training of a candidate, or paper.yaml's, small and short."""
+    file = PAPER if variant == PAPER else "prod.yaml"
+    train = load_run_config(ROOT / "pipelines/params" / file).candidates[candidate].train
     values = {
-        **known,
+        **train.model_dump(mode="json"),
         **SHORT,
         "architecture": SMALL[candidate],
         "steps": steps,
         "weights": weights,
         "input_size": size,
     }
-    for name, value in changes.items():
+    for name, value in VARIANTS[candidate][variant].items():
         if isinstance(value, dict):
             values[name] = {**values[name], **value}
         else:
@@ -148,15 +148,12 @@ def show(results: list[dict[str, Any]]) -> None:
                 print(f"  {measure:5} {variant:32} {table[variant].mean():.3f} {change[variant].mean():+.3f} ({each})")
 
 
-def plans(options: argparse.Namespace) -> Iterator[tuple[str, int, str, dict[str, Any]]]:
-    """Candidate, seed, variant and its changes, of all that is asked for."""
+def plans(options: argparse.Namespace) -> Iterator[tuple[str, int, str]]:
+    """Candidate, seed and variant of all that is asked for."""
     for seed in options.seeds:
         for candidate in options.candidates:
-            yield from (
-                (candidate, seed, name, changes)
-                for name, changes in VARIANTS[candidate].items()
-                if not options.variants or name in options.variants
-            )
+            names = (name for name in VARIANTS[candidate] if not options.variants or name in options.variants)
+            yield from ((candidate, seed, name) for name in names)
 
 
 def main() -> None:
@@ -178,13 +175,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         tiles = Path(scratch) / "version"
         rows = read_tiles(options.tiles, options.photo, tiles)
-        for candidate, seed, variant, changes in plans(options):
+        for candidate, seed, variant in plans(options):
             if (candidate, seed, variant) in done:
                 continue
             weights = str(options.start / f"{candidate}.safetensors") if options.start else "none"
             folder = Path(scratch) / "model"
             found = train(
-                recipe(candidate, changes, weights, options.steps, options.size), split(rows, seed), tiles, seed, folder
+                recipe(candidate, variant, weights, options.steps, options.size), split(rows, seed), tiles, seed, folder
             )
             known.append({"candidate": candidate, "seed": seed, "variant": variant, **found})
             with options.out.open("a") as file:

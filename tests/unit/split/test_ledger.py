@@ -35,12 +35,14 @@ class OneAtATime(Store):
             super().delete(keys)
 
 
-def settle(ledger: Ledger, groups: list[str], seed: int) -> tuple[Assignment, int]:
+def settle(ledger: Ledger, groups: list[str], seed: int, met: threading.Barrier) -> tuple[Assignment, int]:
     """Put groups at random where the ledger does not know them; the assignment that was kept, and the attempts."""
     random, attempts = Random(seed), 0
     while True:
         attempts += 1
         earlier = ledger.read()
+        if attempts == 1:
+            met.wait(60)  # nobody adds before all have read
         chosen = {group: earlier.get(group) or random.choice(["train", "test"]) for group in groups}
         if ledger.add(chosen):
             return chosen, attempts
@@ -89,12 +91,14 @@ def test_what_is_settled_is_not_written_again(store: Store, monkeypatch: pytest.
 def test_those_who_split_at_once_agree(s3: str, round_: int) -> None:
     names = [f"g{number}" for number in range(12)]
     parts = [names[:8], names[4:], names[2:10], names]
+    met = threading.Barrier(len(parts))
     with ThreadPoolExecutor(len(parts)) as pool:
         work = [
-            pool.submit(settle, Ledger(OneAtATime(s3), "key"), part, 9 * round_ + n) for n, part in enumerate(parts)
+            pool.submit(settle, Ledger(OneAtATime(s3), "key"), part, 9 * round_ + n, met)
+            for n, part in enumerate(parts)
         ]
         kept = [one.result() for one in work]
     ledger = Ledger(Store(s3), "key").read()
-    assert max(attempts for _, attempts in kept) > 1  # they did meet
+    assert max(attempts for _, attempts in kept) > 1
     for chosen, _ in kept:
         assert chosen == {group: ledger[group] for group in chosen}
