@@ -11,8 +11,9 @@ from typing import TypeVar
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import csv
 
-from components.shared.runtime import InputError, canonical
+from components.shared.runtime import InputError
 
 CLASSES = ("no_crack", "crack")
 SPLITS = ("train", "val", "test", "robustness")
@@ -62,15 +63,19 @@ class Splits:
 Named = TypeVar("Named", Manifest, Splits)
 
 
-def make_manifest(table: pd.DataFrame) -> Manifest:
+def make_manifest(table: pd.DataFrame, digest: str | None = None) -> Manifest:
     """Order, check and name a table with the columns of `MANIFEST_SCHEMA`.
+
+    Args:
+        table: One row for each image.
+        digest: Its `content_digest`, where that is known already.
 
     Raises:
         InputError: A value breaks the contract; the message names the row and the value.
     """
     table = _typed(table, MANIFEST_SCHEMA)
     _check_manifest(table)
-    return Manifest(table, content_digest(table))
+    return Manifest(table, digest or content_digest(table))
 
 
 def make_splits(table: pd.DataFrame) -> Splits:
@@ -84,15 +89,19 @@ def make_splits(table: pd.DataFrame) -> Splits:
 def content_digest(table: pd.DataFrame) -> str:
     """sha256 (64 hex characters) of what a manifest or a splits table says, whatever the order of its rows.
 
-    It is `digest` of the columns' values by name, taken one column at a time: all at once would need much memory.
+    It is `table_digest` of the columns `CONTENT`, or of a splits table's, ordered by sample_id.
     """
-    columns = sorted(name for name in [*CONTENT, "split"] if name in table.columns)
-    ordered = table.sort_values("sample_id")[columns]
-    content = hashlib.sha256(b"[{")
-    for number, name in enumerate(columns):
-        content.update((b"," if number else b"") + canonical(name) + b":" + canonical(plain(ordered[name])))
-    content.update(b"}]")
-    return content.hexdigest()
+    content = pa.schema([MANIFEST_SCHEMA.field(name) for name in CONTENT])
+    schema = SPLITS_SCHEMA if "split" in table.columns else content
+    ordered = table.sort_values("sample_id")[schema.names]
+    return table_digest(pa.Table.from_pandas(ordered, schema=schema, preserve_index=False))
+
+
+def table_digest(table: pa.Table) -> str:
+    """sha256 (64 hex characters) of a table as CSV: names and values in quotes, missing values empty."""
+    sink = pa.BufferOutputStream()
+    csv.write_csv(table, sink, csv.WriteOptions(quoting_style="all_valid"))
+    return hashlib.sha256(sink.getvalue()).hexdigest()
 
 
 def plain(column: pd.Series) -> list:

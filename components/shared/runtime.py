@@ -108,12 +108,8 @@ def _first_line(error: BaseException) -> str:
 
 def digest(*parts: Any) -> str:
     """sha256 of the parts' canonical JSON, as 64 hex characters; equal for equal parts on every machine."""
-    return hashlib.sha256(canonical(parts)).hexdigest()
-
-
-def canonical(value: Any) -> bytes:
-    """The one JSON text of a value."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def pick_device(require_gpu: bool = False) -> str:

@@ -1,5 +1,8 @@
 """The data contract: what it accepts, what it refuses, and when a digest changes."""
 
+import csv
+import hashlib
+import io
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.shared.manifest import (
+    CONTENT,
     MANIFEST_SCHEMA,
     content_digest,
     make_manifest,
@@ -19,6 +23,8 @@ from components.shared.manifest import (
     write_splits,
 )
 from components.shared.runtime import InputError
+
+MISSING = "missing"
 
 
 def rows(number: int = 4) -> pd.DataFrame:
@@ -64,9 +70,21 @@ def test_equal_manifests_are_equal_files_whatever_the_order_of_rows(tmp_path: Pa
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+def as_csv(table: pd.DataFrame, columns: list[str]) -> bytes:
+    """Rows ordered by sample_id, every value in quotes, missing ones empty."""
+    written = io.StringIO()
+    writer = csv.writer(written, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(table.sort_values("sample_id")[columns].astype(object).fillna(MISSING).to_numpy().tolist())
+    return written.getvalue().replace(f'"{MISSING}"', "").encode()
+
+
 def test_names_of_versions_are_for_ever() -> None:
-    assert content_digest(rows()) == "d912ddbf06a37b3f9c23c4e4eb0a1cd7527af1d5d94d7a2554c20ce53e2733d0"
-    assert content_digest(splits()) == "2152c3c2a05e0c8348ec146039ae48693bec791b54d5e8d664ec2e6eb1f8d4e5"
+    odd = rows().assign(source='of "walls", and\nmore', group_id="größer")
+    for table, columns in ((rows(), CONTENT), (odd, CONTENT), (splits(), ["sample_id", "split"])):
+        assert content_digest(table) == hashlib.sha256(as_csv(table, columns)).hexdigest()
+    assert content_digest(rows()) == "1c3a56345cfa36be9848d7bf27cffbd35b9cbb4d52f7b203a9851008c18c7b3f"
+    assert content_digest(splits()) == "fd6838cf3c8ba117f58f27e94d96915d1cbdbae63304d9e1183d564abe8a640b"
 
 
 @pytest.mark.parametrize(
