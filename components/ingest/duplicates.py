@@ -1,5 +1,8 @@
 """Pictures that are the same, or nearly: found by perceptual hash, confirmed by correlation."""
 
+from collections.abc import Callable, Sequence
+
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,34 +12,26 @@ BANDS, BAND_BITS = 4, 16
 CHUNK = 4096
 
 
-def perceptual_hashes(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Signs of the 8x8 lowest DCT coefficients of each thumbnail, without the mean.
+def perceptual_hash(thumbnail: NDArray[np.uint8]) -> str:
+    """Signs of the 8x8 lowest DCT coefficients of a thumbnail, without the mean.
 
     Args:
-        thumbnails: uint8 (N, 32, 32), grey.
+        thumbnail: uint8 (32, 32), grey.
 
     Returns:
-        uint8 (N, 8): 64 bits each.
+        64 bits as 16 hex characters.
 
     Source: Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010, DCT hash; the signs are
         taken against zero, since the median of 64 coefficients of a flat tile is noise.
     """
-    side = thumbnails.shape[1]
-    frequency, position = np.arange(HASH_SIDE)[:, None], np.arange(side)[None]
-    basis = np.cos(np.pi * frequency * (2 * position + 1) / (2 * side)).astype(np.float32)
-    hashes = np.empty((len(thumbnails), HASH_SIDE), np.uint8)
-    for start in range(0, len(thumbnails), CHUNK):
-        coefficients = basis @ thumbnails[start : start + CHUNK].astype(np.float32) @ basis.T
-        coefficients[:, 0, 0] = 0
-        signs = (coefficients > 0).reshape(len(coefficients), -1)
-        hashes[start : start + CHUNK] = np.packbits(signs, axis=1)
-    return hashes
+    signs = cv2.dct(thumbnail.astype(np.float32))[:HASH_SIDE, :HASH_SIDE] > 0
+    signs[0, 0] = False
+    return np.packbits(signs).tobytes().hex()
 
 
 def near_duplicates(
-    thumbnails: NDArray[np.uint8],
-    rows: NDArray[np.int64],
-    hashes: NDArray[np.uint8],
+    hashes: Sequence[str],
+    thumbnails: Callable[[NDArray[np.int64]], NDArray[np.uint8]],
     correlation: float,
     asked: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.int64]:
@@ -46,9 +41,8 @@ def near_duplicates(
     counts when the thumbnails' grey levels correlate. A picture without any contrast is never a near duplicate.
 
     Args:
-        thumbnails: uint8 (M, 32, 32), grey; not copied as a whole.
-        rows: int64 (N,): which thumbnail is that of each picture.
-        hashes: uint8 (N, 8), from `perceptual_hashes`.
+        hashes: N of them, from `perceptual_hash`.
+        thumbnails: Gives those of pictures of these indices, uint8 (M, 32, 32), grey.
         correlation: Least Pearson correlation.
         asked: bool (N,): only pairs with at least one of these are looked for; None: all.
 
@@ -57,11 +51,12 @@ def near_duplicates(
 
     Source: Norouzi, Punjani, Fleet, "Fast search in Hamming space with multi-index hashing", CVPR 2012, by FAISS.
     """
-    first, second = _candidates(hashes, np.ones(len(hashes), bool) if asked is None else asked)
+    bits = np.frombuffer(bytes.fromhex("".join(hashes)), np.uint8).reshape(-1, HASH_SIDE)
+    first, second = _candidates(bits, np.ones(len(bits), bool) if asked is None else asked)
     keep = []
     for start in range(0, len(first), CHUNK):
         a, b = first[start : start + CHUNK], second[start : start + CHUNK]
-        keep.append(_correlations(thumbnails[rows[a]], thumbnails[rows[b]]) >= correlation)
+        keep.append(_correlations(thumbnails(a), thumbnails(b)) >= correlation)
     chosen = np.concatenate(keep) if keep else np.empty(0, bool)
     return np.stack([first[chosen], second[chosen]], axis=1)
 
@@ -85,8 +80,8 @@ def _correlations(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.floa
     x, y = (t.reshape(len(t), -1).astype(np.float32) for t in (a, b))
     x -= x.mean(axis=1, keepdims=True)
     y -= y.mean(axis=1, keepdims=True)
-    norm = np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))
-    return np.divide((x * y).sum(axis=1), norm, out=np.zeros(len(x), np.float32), where=norm > 0)
+    norm = np.sqrt(np.vecdot(x, x) * np.vecdot(y, y))
+    return np.divide(np.vecdot(x, y), norm, out=np.zeros(len(x), np.float32), where=norm > 0)
 
 
 class Clusters:

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from components.ingest.config import IngestConfig
 from components.ingest.decoder_messages import Messages, listening
+from components.ingest.duplicates import perceptual_hash
+from components.ingest.thumbnails import THUMBNAIL
 from components.shared.image import ImageError, decode, decode_mask
 from components.shared.manifest import plain
 from components.shared.runtime import progress
 
-THUMBNAIL = 32  # pixels, height and width
 BATCH = 64
 SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif"}
 
@@ -44,6 +45,7 @@ class Found(NamedTuple):
         brightness, contrast: Mean and standard deviation of the grey levels, 0 to 255.
         darkest: Median minus minimum of the grey levels, 0 to 255.
         file_size: Bytes.
+        phash: Perceptual hash, 16 hex characters.
     """
 
     reason: str | None
@@ -57,9 +59,10 @@ class Found(NamedTuple):
     contrast: float = 0.0
     darkest: float = 0.0
     file_size: int = 0
+    phash: str | None = None
 
 
-TEXTS = ("reason", "sample_id", "suffix", "mask_id", "mask_suffix")
+TEXTS = ("reason", "sample_id", "suffix", "mask_id", "mask_suffix", "phash")
 FOUND = {name: "str" if name in TEXTS else kind.__name__ for name, kind in Found.__annotations__.items()}
 
 
@@ -67,9 +70,9 @@ def examine(files: pd.DataFrame, folder: Path, thumbnails: NDArray[np.uint8], co
     """Read, decode and hash every file once, on all processors.
 
     Args:
-        files: Columns path and mask (missing without one); the index says which thumbnail is whose.
+        files: Columns path and mask (missing without one).
         folder: What these names are relative to.
-        thumbnails: uint8 (N, 32, 32), grey; those of good pictures are filled in.
+        thumbnails: uint8 (N, 32, 32), grey, of the files in this order; those of good pictures are filled in.
         config: Parameters.
 
     Returns:
@@ -77,10 +80,10 @@ def examine(files: pd.DataFrame, folder: Path, thumbnails: NDArray[np.uint8], co
     """
     found: list[Found] = []
     suspects: list[int] = []
-    rows = zip(plain(files["path"]), plain(files["mask"]), files.index, strict=True)
+    rows = zip(plain(files["path"]), plain(files["mask"]), thumbnails, strict=True)
     wanted = [
-        File(f"{folder}/{path}", None if mask is None else f"{folder}/{mask}", thumbnails[row])
-        for path, mask, row in rows
+        File(f"{folder}/{path}", None if mask is None else f"{folder}/{mask}", thumbnail)
+        for path, mask, thumbnail in rows
     ]
     with listening() as messages:
         look = partial(_look_at_batch, config, messages)
@@ -124,8 +127,8 @@ def _look_at(config: IngestConfig, file: File) -> Found:
         return Found(str(error))
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     cv2.resize(grey, (THUMBNAIL, THUMBNAIL), dst=file.thumbnail, interpolation=cv2.INTER_AREA)
-    digest = hashlib.sha256(data).hexdigest()
-    return Found(None, digest, suffix, mask_id, mask_suffix, width, height, *_grey_levels(grey), len(data))
+    digest, phash = hashlib.sha256(data).hexdigest(), perceptual_hash(file.thumbnail)
+    return Found(None, digest, suffix, mask_id, mask_suffix, width, height, *_grey_levels(grey), len(data), phash)
 
 
 def _grey_levels(grey: cv2.typing.MatLike) -> tuple[float, float, float]:

@@ -1,44 +1,39 @@
 """What earlier ingestions of the same sources found out, so that no file is looked at twice and no group changes.
 
 In the store, `sources/KEY/` belongs to one source under one configuration: the parts under `index/` hold what was found
-in each file, each what one ingestion looked at, and `latest.json` names the version that the source last became part of
-and the state of all sources that made it. With the first of several sources lie the reports of that ingestion, in a
-folder named by their content, for its files may be others than those that first made the version. `latest.json` is
-written last of all, after the version's commit. Whoever deletes them ingests anew, and groups anew.
+in each file and its thumbnail, each what one ingestion looked at, and `latest.json` names the version that the source
+last became part of and the state of all sources that made it. With the first of several sources lie the reports of that
+ingestion, in a folder named by their content, for its files may be others than those that first made the version.
+`latest.json` is written last of all, after the version's commit. Whoever deletes them ingests anew, and groups anew.
 """
 
 import datetime
 import json
 import tempfile
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from components.ingest.config import IngestConfig
-from components.ingest.examination import FOUND, THUMBNAIL
+from components.ingest.examination import FOUND
+from components.ingest.names import look_up
 from components.ingest.past import Previous, read_previous
 from components.ingest.sources import Source, archive_tag
+from components.ingest.thumbnails import Thumbnails, open_thumbnails
 from components.ingest.uri import SourceUri, absolute
-from components.shared.manifest import plain
+from components.shared.manifest import table_digest
 from components.shared.runtime import digest, log
 from components.shared.storage import MissingObjectError, Store, file_digest
 from components.shared.versions import Version, whole_version
 
-FORMAT = 3  # raise it when what is kept changes its form or its meaning
-ROWS = 4096  # of the index, in memory at once
+FORMAT = 4  # raise it when what is kept changes its form or its meaning
 PARTS = 16  # of the index, before they are made one
 PASSING = ("layout", "max_unpacked", "max_refused", "min_images")  # parameters that change no finding and no group
-INDEX = pa.schema(
-    [(name, pa.string()) for name in ("path", "tag", "reason", "sample_id", "suffix", "mask_id", "mask_suffix")]
-    + [(name, pa.int64()) for name in ("width", "height", "file_size")]
-    + [(name, pa.float64()) for name in ("brightness", "contrast", "darkest")]
-    + [("thumbnail", pa.binary(THUMBNAIL**2))]
-)
+TABLE, PICTURES = ".parquet", ".thumbnails"  # of a part: its two objects, with rows in the same order
 
 
 class History:
@@ -51,7 +46,7 @@ class History:
         self._archives = [archive_tag(uri) for uri in uris]
         self._folder = f"sources/{next(iter(self._keys.values()))}"
         kept = {uri: [key for key, _ in store.list(f"sources/{key}/")] for uri, key in self._keys.items()}
-        self._parts = {uri: [key for key in keys if "/index/" in key] for uri, keys in kept.items()}
+        self._parts = {uri: [key for key in keys if key.endswith(TABLE)] for uri, keys in kept.items()}
         self._latest = {uri: self._read_latest(keys) for uri, keys in kept.items()}
         self._state_of_sources = ""
 
@@ -71,7 +66,8 @@ class History:
     def _state(self, sources: list[Source]) -> str:
         """Everything that decides what comes of the sources, as far as it can be told without reading their files."""
         if not self._state_of_sources:  # the same for as long as this lives
-            files = [[source.name, *(plain(column) for _, column in source.files.items())] for source in sources]
+            tables = [pa.Table.from_pandas(source.files, preserve_index=False) for source in sources]
+            files = [[source.name, table_digest(table)] for source, table in zip(sources, tables, strict=True)]
             content = self._archives if all(self._archives) else files
             self._state_of_sources = digest(list(self._keys), self._parameters, content)
         return self._state_of_sources
@@ -82,13 +78,13 @@ class History:
         versions = [whole_version(self._store, name) for name in names]
         return read_previous(self._store, [version for version in versions if version])
 
-    def known(self, source: Source, files: pd.DataFrame, thumbnails: NDArray[np.uint8]) -> pd.DataFrame:
+    def known(self, source: Source, files: pd.DataFrame, thumbnails: Thumbnails) -> pd.DataFrame:
         """What earlier ingestions found in files of a source that did not change since.
 
         Args:
             source: The source.
-            files: Its files; the index says which thumbnail is whose.
-            thumbnails: uint8 (N, 32, 32); those of known pictures are filled in.
+            files: Its files; the index is their row number among `thumbnails`.
+            thumbnails: Those of known pictures are added.
 
         Returns:
             Table of the columns `FOUND`, of that index, without the files that nothing is known of.
@@ -97,15 +93,25 @@ class History:
         files = files[files["tag"] != ""]
         for key in self._parts[source.uri]:
             # another ingestion may have made one of the parts meanwhile
-            with suppress(MissingObjectError), tempfile.NamedTemporaryFile(dir=self._scratch) as file:
-                self._store.get_file(key, file.name)
+            with suppress(MissingObjectError):
                 try:
-                    found.append(_read_index(pq.ParquetFile(file.name, memory_map=True), files, thumbnails))
-                except (pa.ArrowException, OSError) as error:
+                    found.append(self._read_part(key, files, thumbnails))
+                except (pa.ArrowException, OSError, ValueError) as error:
                     log.warning("%s cannot be read, so files of %s are looked at again: %s", key, source.name, error)
-                    self._store.delete([key])
+                    self._store.delete(_objects([key]))
             files = files.drop(found[-1].index, errors="ignore")
         return pd.concat(found)
+
+    def _read_part(self, key: str, files: pd.DataFrame, thumbnails: Thumbnails) -> pd.DataFrame:
+        """What a part of the index says of files, known by path and tag."""
+        told = pd.read_parquet(BytesIO(self._store.get_bytes(key)))
+        with tempfile.NamedTemporaryFile(dir=self._scratch) as file:
+            self._store.get_file(key.replace(TABLE, PICTURES), file.name)
+            pictures = open_thumbnails(file.name, len(told))
+        found = look_up(files["path"], told.assign(at=range(len(told))), "path")
+        known = found[found["tag"] == files["tag"]]
+        thumbnails.add(known.index.to_numpy(), pictures, known["at"].to_numpy(np.int64))
+        return known[list(FOUND)].astype(FOUND)
 
     def get_reports(self, folder: Path) -> None:
         """Fetch the reports of the last ingestion; that there was one, `unchanged` or `unchanged_archives` tells."""
@@ -113,26 +119,28 @@ class History:
         assert told
         self._store.get_folder(told["reports"], folder)
 
-    def keep_findings(self, sources: list[Source], files: pd.DataFrame, thumbnails: NDArray[np.uint8]) -> None:
+    def keep_findings(self, sources: list[Source], files: pd.DataFrame, thumbnails: Thumbnails) -> None:
         """Keep what was found in the sources' files.
 
         Args:
             sources: The sources.
-            files: All their files, with what was found, and whether that is `new`; the index says which thumbnail is
-                whose.
-            thumbnails: uint8 (N, 32, 32).
+            files: All their files, with what was found, and whether that is `new`.
+            thumbnails: Theirs, by the index of the files.
         """
         state, obsolete = self._state(sources), list[str]()
         uploads: dict[str, Path] = {}
         for source in sources:
-            part = f"sources/{self._keys[source.uri]}/index/{state}.parquet"
+            part = f"sources/{self._keys[source.uri]}/index/{state}{TABLE}"
             others = [key for key in self._parts[source.uri] if key != part]
             whole = len(others) >= PARTS
             mine = files[(files["source"] == source.name) & (files["tag"] != "") & (files["new"] | whole)]
             if len(mine):
-                uploads[part] = self._scratch / f"index-{len(uploads)}"
-                _write_index(mine, thumbnails, uploads[part])
-            obsolete += others if whole else []
+                table, pictures = (self._scratch / f"{len(uploads)}{suffix}" for suffix in (TABLE, PICTURES))
+                kept = mine[["path", "tag", *FOUND]]
+                kept.to_parquet(table, compression="none", use_dictionary=False, index=False)  # hashes are noise
+                thumbnails.write(mine.index.to_numpy(), pictures)
+                uploads |= zip(_objects([part]), (table, pictures), strict=True)
+            obsolete += _objects(others) if whole else []
         self._store.put_files(uploads)
         self._store.delete(obsolete)
 
@@ -160,32 +168,6 @@ class History:
         return json.loads(self._store.get_bytes(latest[0])) if latest else None
 
 
-def _read_index(index: pq.ParquetFile, files: pd.DataFrame, thumbnails: NDArray[np.uint8]) -> pd.DataFrame:
-    """What a part of the index says of files, known by path and tag; in pieces, for it is large."""
-    names = index.read(["path", "tag"]).to_pandas().reset_index(names="at")
-    here = files[["path", "tag"]].reset_index(names="row").merge(names, on="path", suffixes=("", "_then"))
-    here = here[here["tag"] == here["tag_then"]]
-    row_of = np.full(len(names), -1)
-    row_of[here["at"]] = here["row"]
-    found = []
-    for group in range(index.num_row_groups):  # iter_batches would keep them all in memory
-        told = index.read_row_group(group)
-        rows, row_of = row_of[: len(told)], row_of[len(told) :]
-        (small,) = told["thumbnail"].chunks
-        data = np.frombuffer(small.buffers()[1], np.uint8, THUMBNAIL**2 * len(small), THUMBNAIL**2 * small.offset)
-        good = small.is_valid().to_numpy(zero_copy_only=False) & (rows >= 0)
-        pictures = data.reshape(-1, THUMBNAIL, THUMBNAIL)
-        thumbnails[rows[good]] = pictures if good.all() else pictures[good]
-        known = told.select(list(FOUND)).filter(rows >= 0)
-        found.append(known.to_pandas().set_index(rows[rows >= 0]).astype(FOUND))
-    return pd.concat(found)
-
-
-def _write_index(files: pd.DataFrame, thumbnails: NDArray[np.uint8], path: Path) -> None:
-    with pq.ParquetWriter(path, INDEX, compression="none", use_dictionary=False) as writer:  # noise, and hashes
-        for start in range(0, len(files), ROWS):
-            rows = files.iloc[start : start + ROWS]
-            small = [thumbnails[row].tobytes() if good else None for row, good in rows["reason"].isna().items()]
-            columns = {name: pa.array(rows[name], from_pandas=True) for name in INDEX.names if name != "thumbnail"}
-            columns["thumbnail"] = pa.array(small, INDEX.field("thumbnail").type)
-            writer.write_table(pa.table(columns).cast(INDEX))
+def _objects(parts: list[str]) -> list[str]:
+    """The objects of parts, that which makes each visible before the other."""
+    return [key for part in parts for key in (part, part.replace(TABLE, PICTURES))]

@@ -12,22 +12,23 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from components.ingest.config import IngestConfig
-from components.ingest.examination import THUMBNAIL, examine
+from components.ingest.examination import examine
 from components.ingest.history import History
-from components.ingest.past import LEFT_OUT, PAIRS, PHOTOS, PLACES, Previous
+from components.ingest.names import look_up
+from components.ingest.past import LEFT_OUT, PAIRS, PHOTOS, PLACES
 from components.ingest.report import Opposed, report_content, write_page
 from components.ingest.selection import QUARANTINE, Selection, select
 from components.ingest.sources import Source, open_sources
+from components.ingest.thumbnails import Thumbnails, blank
 from components.ingest.uri import SourceUri, parse_sources
-from components.shared.manifest import CLASSES, make_manifest, plain, write_manifest
+from components.shared.manifest import CLASSES, content_digest, make_manifest, plain, write_manifest
 from components.shared.runtime import InputError, log, progress, warn
 from components.shared.scratch import scratch_folder
-from components.shared.shards import Member, write_shards
+from components.shared.shards import Member
 from components.shared.storage import Store
-from components.shared.versions import Version, commit, put_shards
+from components.shared.versions import Version, commit, put_images
 
 REPORTS, PAGE, REPORT = "reports", "report.html", "report.json"
 OPPOSED = 20  # pairs of pictures under both labels, shown
@@ -101,57 +102,64 @@ def _make(store: Store, sources: list[Source], history: History, config: IngestC
         _check_refused(source, refused, config)
     _warn_of("refused", refused)
     previous = history.previous()
-    selection = select(files[files["reason"].isna()], thumbnails, config.near_duplicate, previous.past)
+    selection = select(files[files["reason"].isna()], thumbnails.read, config.near_duplicate, previous.past)
     _warn_of("left out", pd.concat([selection.conflicts, selection.bridges]))
     _check_enough(selection, config)
-    progress(0, 2, "packing")
-    folder, reports = scratch / "version", scratch / REPORTS
-    packed = _pack(sources, selection.pictures, previous, folder / "shards")
-    progress(1, 2, "storing")
-    with ThreadPoolExecutor(2) as pool:  # uploads wait for the network most of the time
-        uploaded = pool.submit(put_shards, store, folder / "shards")
+    placed = _placed(selection.pictures, previous.places)
+    new = placed[placed["shard"].isna()]
+    for source in sources:  # before they are read from two sides
+        source.bring(new[new["source"] == source.name])
+    digest, folder, reports = content_digest(placed), scratch / "version", scratch / REPORTS
+    with ThreadPoolExecutor(2) as pool:
         kept = pool.submit(history.keep_findings, sources, files, thumbnails)
-        manifest = make_manifest(packed)
-        report = report_content(sources, selection, refused, manifest)
+        packing = pool.submit(_pack, store, sources, new, scratch / "shards")
         reports.mkdir()
+        report = report_content(sources, selection, refused, digest)
         (reports / REPORT).write_text(json.dumps(report, indent=1), encoding="utf-8")
         opposed = _opposed(sources, files.loc[selection.opposed[:OPPOSED].ravel()])
-        write_page(report, manifest, selection, _reader(store, sources, packed), opposed, reports / PAGE)
-        write_manifest(manifest, folder / "manifest.parquet")
+        write_page(report, selection, _reader(store, sources, placed), opposed, reports / PAGE)
+        shutil.copytree(reports, folder)
         _write_kin(selection, folder)
-        shutil.copytree(reports, folder, dirs_exist_ok=True)
-    used = {name: previous.shards[name] for name in set(packed["shard"]) & set(previous.shards)}
-    version = commit(store, manifest.digest, folder, used | uploaded.result())
-    kept.result()
+        places, shards = packing.result()
+        kept.result()
+    placed.update(places)
+    write_manifest(make_manifest(placed, digest), folder / "manifest.parquet")
+    used = {name: previous.shards[name] for name in set(placed["shard"]) & set(previous.shards)}
+    version = commit(store, digest, folder, used | shards)
     history.remember(version.digest, sources, reports)
     return version
 
 
-def _examine(sources: list[Source], history: History, config: IngestConfig) -> tuple[pd.DataFrame, NDArray[np.uint8]]:
+def _examine(sources: list[Source], history: History, config: IngestConfig) -> tuple[pd.DataFrame, Thumbnails]:
     """What is in every file, whether that is `new`, and the thumbnails; only files without a history are looked at."""
     files = pd.concat([source.files.assign(source=source.name) for source in sources], ignore_index=True)
-    thumbnails = np.zeros((len(files), THUMBNAIL, THUMBNAIL), np.uint8)
-    found = []
+    thumbnails, found = Thumbnails(len(files)), []
     for source in sources:
         mine = files[files["source"] == source.name]
         known = history.known(source, mine, thumbnails)
         new = mine.drop(known.index)
         source.bring(new)
-        looked_at = examine(new, source.folder, thumbnails, config)
+        small = blank(len(new))
+        looked_at = examine(new, source.folder, small, config)
+        thumbnails.add(new.index.to_numpy(), small, np.arange(len(new)))
         found += [known.assign(new=False), looked_at.assign(new=True)]
     return files.join(pd.concat(found)), thumbnails
 
 
-def _pack(sources: list[Source], pictures: pd.DataFrame, previous: Previous, folder: Path) -> pd.DataFrame:
-    """Pack the pictures that no earlier version has; return all of them, with their places."""
-    placed = pictures.merge(previous.places, "left", ["sample_id", "mask_id"])
-    new = placed["shard"].isna()
-    for source in sources:
-        source.bring(placed[new & (placed["source"] == source.name)])
+def _placed(pictures: pd.DataFrame, places: pd.DataFrame) -> pd.DataFrame:
+    """Pictures with the places that earlier versions gave them and their masks, missing where none did."""
+    found = look_up(pictures["sample_id"], places, "sample_id")
+    same = pictures["mask_id"].fillna("") == found["mask_id"].fillna("")
+    return pictures.join(found.drop(columns=["sample_id", "mask_id"])[same])
+
+
+def _pack(
+    store: Store, sources: list[Source], pictures: pd.DataFrame, folder: Path
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Pack and store pictures; return their places, by their index, and the sizes of the shards by name."""
     folders = {source.name: source.folder for source in sources}
-    packed = [vars(place) for place in write_shards(_members(placed[new], folders), folder)]
-    placed.update(pd.DataFrame(packed, placed.index[new], list(PLACES)).astype(PLACES))
-    return placed
+    places, shards = put_images(store, _members(pictures, folders), folder)
+    return pd.DataFrame(map(vars, places), pictures.index, list(PLACES)).astype(PLACES), shards
 
 
 def _reader(store: Store, sources: list[Source], pictures: pd.DataFrame) -> Callable[[int], bytes]:
@@ -194,7 +202,9 @@ def _write_kin(selection: Selection, folder: Path) -> None:
 def _members(pictures: pd.DataFrame, folders: dict[str, Path]) -> Iterator[Member]:
     columns = ["source", "path", "sample_id", "suffix", "mask", "mask_id", "mask_suffix"]
     rows = zip(*(plain(pictures[name]) for name in columns), strict=True)
-    for source, path, sample_id, suffix, mask, mask_id, mask_suffix in rows:
+    for number, (source, path, sample_id, suffix, mask, mask_id, mask_suffix) in enumerate(rows):
+        if number % 1000 == 0:
+            progress(number, len(pictures), "packing and storing")
         image = _read_again(folders[source] / path, sample_id)
         if mask is None:
             yield Member(sample_id, image, suffix)

@@ -11,9 +11,8 @@ Files are kept in tables (`FILES`), one row each: there may be very many.
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from operator import itemgetter
 from pathlib import Path
 
 import pandas as pd
@@ -63,10 +62,10 @@ def find_layout(folder: Path, layout: str) -> tuple[str, Path]:
     raise InputError(f"{folder} has no layout that is known. Looked for folders ({looked}). Found: {_contents(folder)}")
 
 
-def as_files(rows: Iterable[tuple[str, int, str, str | None, str | None]]) -> pd.DataFrame:
-    """A table of the columns `FILES`, ordered by path. Raises `InputError` where a name is not UTF-8."""
+def as_files(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of the columns `FILES`, with their types, ordered by path. Raises `InputError` where one is not UTF-8."""
     try:
-        return pd.DataFrame(sorted(rows, key=itemgetter(0)), columns=list(FILES)).astype(FILES)
+        return table.astype(FILES).sort_values("path", ignore_index=True)
     except UnicodeEncodeError as error:
         raise InputError(f"the name {error.object!r} is not UTF-8; rename it") from error
 
@@ -86,16 +85,19 @@ def list_files(root: Path, layout: str, group_pattern: str | None = None) -> pd.
         InputError: The pattern does not match every name, or a name is not UTF-8.
     """
     masks = {_stem(name): name for name in _files(root, "masks")}
-    files = as_files(
-        (name, label, surface, _photo(layout, surface, name), masks.get(_stem(name)) if masks else None)
-        for part, (label, surface) in FOLDERS[layout].items()
-        for name in _files(root, part)
-    )
+    parts = []
+    for part, (label, surface) in FOLDERS[layout].items():
+        names = list(_files(root, part))
+        photos = [_photo(surface, name) for name in names] if layout == "sdnet2018" else None
+        found = [masks.get(_stem(name)) for name in names] if masks else None
+        columns = {"path": names, "label": label, "surface": surface, "photo": photos, "mask": found}
+        parts.append(pd.DataFrame(columns, dtype=object))
+    files = as_files(pd.concat(parts))
     return files if group_pattern is None else with_photos(files, group_pattern)
 
 
-def _photo(layout: str, surface: str, name: str) -> str | None:
-    match = PHOTO.match(name.rpartition("/")[2]) if layout == "sdnet2018" else None
+def _photo(surface: str, name: str) -> str | None:
+    match = PHOTO.match(name.rpartition("/")[2])
     return f"{surface}/{match[1]}" if match else None
 
 

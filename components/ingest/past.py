@@ -75,7 +75,7 @@ def read_previous(store: Store, versions: Sequence[Version]) -> Previous:
     groups = pd.concat([together, outside.assign(version=len(versions))])[list(GROUPS)].drop_duplicates("sample_id")
     past = Past(groups, pd.concat(pairs).drop_duplicates(), contested)
     shards = {name: size for version in versions for name, size in version.shards.items()}
-    places = together[list(PLACES)].drop_duplicates(["sample_id", "mask_id"])
+    places = together[list(PLACES)].drop_duplicates("sample_id")
     return Previous(past, places, shards)
 
 

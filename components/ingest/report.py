@@ -14,7 +14,7 @@ from components.ingest.selection import Selection
 from components.ingest.shortcuts import audit_shortcuts
 from components.ingest.sources import Source
 from components.shared.image import decode, thumbnail
-from components.shared.manifest import CLASSES, Manifest
+from components.shared.manifest import CLASSES
 from components.shared.page import Page, Picture
 
 TILE, COLUMNS = 96, 10  # of a mosaic; pixels, tiles
@@ -33,20 +33,18 @@ SHOWN = 160  # longer side of a picture under both labels, pixels
 LISTED = 100  # quarantined files named on the page; report.json names all
 
 
-def report_content(
-    sources: list[Source], selection: Selection, refused: pd.DataFrame, manifest: Manifest
-) -> dict[str, Any]:
+def report_content(sources: list[Source], selection: Selection, refused: pd.DataFrame, digest: str) -> dict[str, Any]:
     """What report.json says of a version.
 
     Args:
         sources: What was ingested.
         selection: What was made of their good pictures.
         refused: Table (source, path, reason) of the others.
-        manifest: The version.
+        digest: The version's.
     """
-    table = manifest.table
+    table = selection.pictures
     return {
-        "digest": manifest.digest,
+        "digest": digest,
         "files": sum(len(source.files) for source in sources),
         "images": len(table),
         **{name: int((table["label"] == label).sum()) for label, name in enumerate(CLASSES)},
@@ -57,15 +55,15 @@ def report_content(
         "refused": len(refused),
         "conflicts": len(selection.conflicts),
         "bridges": len(selection.bridges),
-        "sources": [_source_report(source, selection, refused, manifest) for source in sources],
-        "shortcuts": audit_shortcuts(selection.pictures),
+        "sources": [_source_report(source, selection, refused) for source in sources],
+        "shortcuts": audit_shortcuts(table),
         "quarantine": pd.concat([refused, selection.conflicts, selection.bridges]).to_dict("records"),
         "copies": selection.copies.to_dict("records"),
     }
 
 
-def _source_report(source: Source, selection: Selection, refused: pd.DataFrame, manifest: Manifest) -> dict[str, Any]:
-    labels = manifest.table.loc[manifest.table["source"] == source.name, "label"]
+def _source_report(source: Source, selection: Selection, refused: pd.DataFrame) -> dict[str, Any]:
+    labels = selection.pictures.loc[selection.pictures["source"] == source.name, "label"]
     left_out = {"refused": refused, "conflicts": selection.conflicts, "bridges": selection.bridges}
     return {
         "source": source.name,
@@ -86,7 +84,6 @@ class Opposed(NamedTuple):
 
 def write_page(
     report: dict[str, Any],
-    manifest: Manifest,
     selection: Selection,
     read: Callable[[int], bytes],
     opposed: Sequence[Opposed],
@@ -96,17 +93,16 @@ def write_page(
 
     Args:
         report: From `report_content`.
-        manifest: The version.
-        selection: Its pictures, in the order of the manifest.
+        selection: The version's pictures.
         read: Gives the content of the picture of an index.
         opposed: Pictures under both labels, to be shown; there may be more of them.
         path: File to write.
     """
     page = Page("Data set")
-    _show_counts(page, report, manifest)
+    _show_counts(page, report, selection.pictures)
     _show_shortcuts(page, report["shortcuts"])
     for label, name in enumerate(CLASSES):
-        chosen = np.flatnonzero(manifest.table["label"] == label)[: 2 * COLUMNS].tolist()
+        chosen = np.flatnonzero(selection.pictures["label"] == label)[: 2 * COLUMNS].tolist()
         rows = [list(map(read, chosen[start : start + COLUMNS])) for start in range(0, len(chosen), COLUMNS)]
         page.image(_mosaic(rows), f"{name}: a random sample", f"Tiles of class {name}")
     _show_near_duplicates(page, selection, read)
@@ -131,7 +127,7 @@ def _show_quarantine(page: Page, quarantine: list[dict[str, str]], opposed: Sequ
     page.table(["source", "file", "reason"], named, f"Files left out{more}")
 
 
-def _show_counts(page: Page, report: dict[str, Any], manifest: Manifest) -> None:
+def _show_counts(page: Page, report: dict[str, Any], pictures: pd.DataFrame) -> None:
     page.text(
         f"Version `{report['digest'][:12]}`: {report['images']} images of {report['files']} files, in "
         f"{report['groups']} groups. A group, the tiles of one photo or pictures that look the same, is never divided "
@@ -154,7 +150,7 @@ def _show_counts(page: Page, report: dict[str, Any], manifest: Manifest) -> None
         rows,
         "Where they come from",
     )
-    parts = manifest.table.groupby(["source", "surface", "label"])
+    parts = pictures.groupby(["source", "surface", "label"])
     counts = zip(parts.size().items(), parts["group_id"].nunique(), parts["mask_id"].count(), strict=True)
     rows = [
         [source, surface, CLASSES[label], images, groups, masks]

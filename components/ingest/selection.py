@@ -1,19 +1,19 @@
 """Which of the good pictures make the data set, and which of them belong together."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from components.ingest.duplicates import Clusters, near_duplicates, perceptual_hashes
+from components.ingest.duplicates import Clusters, near_duplicates
+from components.ingest.names import among, look_up, positions
 from components.ingest.past import Past, between
 from components.shared.manifest import CLASSES
 
+NEEDED = ["sample_id", "source", "path", "label", "photo", "phash"]
 QUARANTINE = ["source", "path", "reason"]
 
 
@@ -24,8 +24,7 @@ class Selection:
     Attributes:
         pictures: One row for each content: the columns given, and
             group_id: that of an earlier version; else its photo (`SOURCE:PHOTO`), or the smallest sample_id of its
-            near-duplicate cluster;
-            phash: perceptual hash, 16 hex characters.
+            near-duplicate cluster.
         copies: Table (path, kept): files left out because the same bytes are there already, and the file that was kept.
         conflicts: Table (source, path, reason): files under both labels, in quarantine.
         opposed: int64 (K, 2), index of a sound file and of a cracked one in the table that was given, which hold the
@@ -47,14 +46,16 @@ class Selection:
 
 
 def select(
-    pictures: pd.DataFrame, thumbnails: NDArray[np.uint8], correlation: float, past: Past | None = None
+    pictures: pd.DataFrame,
+    thumbnails: Callable[[NDArray[np.int64]], NDArray[np.uint8]],
+    correlation: float,
+    past: Past | None = None,
 ) -> Selection:
     """Keep each picture once, quarantine those under both labels, and find the groups.
 
     Args:
-        pictures: All good ones, in the order of their names: columns sample_id, source, path, label, photo and whatever
-            else; the index says which thumbnail is whose.
-        thumbnails: uint8 (N, 32, 32), grey.
+        pictures: All good ones, in the order of their names: the columns `NEEDED` and whatever else.
+        thumbnails: Gives those of pictures of these index values, uint8 (N, 32, 32), grey.
         correlation: From which two pictures are nearly the same.
         past: What is known already; its pictures keep their groups, and those of its first version are not compared
             with each other again.
@@ -62,19 +63,18 @@ def select(
     past = past or Past()
     kept, photos, copies, both = _once(pictures)
     rows = kept.index.to_numpy()
-    kept = kept.reset_index(drop=True).merge(past.groups, "left", "sample_id")
+    kept = kept.reset_index(drop=True)
+    kept = kept.join(look_up(kept["sample_id"], past.groups, "sample_id")[["group_id", "version"]])
     new = kept["group_id"].isna().to_numpy()
-    hashes = perceptual_hashes(thumbnails)[rows]
     asked = kept["version"].ne(0).fillna(True).to_numpy(bool)
-    found = near_duplicates(thumbnails, rows, hashes, correlation, asked)
+    found = near_duplicates(kept["phash"].tolist(), lambda at: thumbnails(rows[at]), correlation, asked)
     pairs = np.unique(np.concatenate([found, _remembered(kept["sample_id"], past.pairs)]), axis=0)
     labels = kept["label"].to_numpy()
     contradicting = pairs[labels[pairs[:, 0]] != labels[pairs[:, 1]]]
     usable = np.ones(len(kept), bool)
     usable[contradicting.ravel()] = False
-    contested = {
-        row: past.contested[name] for row, name in enumerate(kept["sample_id"].tolist()) if name in past.contested
-    }
+    known = positions(pd.Series(past.contested.keys(), dtype="str"), kept["sample_id"])
+    contested = {row: why for row, why in zip(known.tolist(), past.contested.values(), strict=True) if row >= 0}
     usable[list(contested)] = False
     astray = _astray(kept, photos[(~new & usable)[photos.index]])
     usable[list(astray)] = False
@@ -85,11 +85,8 @@ def select(
     usable[list(joining)] = False
     bridges = contested | astray | apart | joining
     good = np.flatnonzero(usable)
-    chosen = kept.assign(
-        group_id=kept["group_id"].fillna(pd.Series(joined, dtype="str")),
-        phash=_hex(hashes),
-    )
-    chosen = chosen.iloc[good].reset_index(drop=True)
+    groups = kept["group_id"].fillna(pd.Series(joined, dtype="str"))
+    chosen = pictures.loc[rows[good]].reset_index(drop=True).assign(group_id=groups.array[good])
     return Selection(
         chosen,
         copies,
@@ -101,12 +98,6 @@ def select(
     )
 
 
-def _hex(hashes: NDArray[np.uint8]) -> list[str]:
-    """Each row of bytes (N, 8) as 16 hex characters."""
-    text = hashes.tobytes().hex()
-    return [text[start : start + 16] for start in range(0, len(text), 16)]
-
-
 def _once(pictures: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Keep the first file of each content, but none of those under both labels.
 
@@ -114,7 +105,7 @@ def _once(pictures: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFr
         The kept ones; the photos that they were found in, table (name) with their row numbers as index; the copies; and
         the files whose bytes stand under both labels, ordered by content.
     """
-    ordered = pictures.sort_values("sample_id", kind="stable")
+    ordered = pictures[NEEDED].sort_values("sample_id", kind="stable")
     first = ~ordered["sample_id"].duplicated()
     labels = ordered.groupby(first.cumsum())["label"]
     mixed = labels.transform("min") != labels.transform("max")
@@ -127,14 +118,9 @@ def _once(pictures: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFr
 
 def _left_out(past: Past, given: pd.Series, chosen: pd.Series) -> pd.DataFrame:
     """Pictures of the past that are given and not chosen: the group that they had, and why they are contested."""
-    gone = past.groups.loc[~_among(past.groups["sample_id"], chosen), ["sample_id", "group_id"]]
-    gone = gone[_among(gone["sample_id"], given)]
+    gone = past.groups.loc[~among(past.groups["sample_id"], chosen), ["sample_id", "group_id"]]
+    gone = gone[among(gone["sample_id"], given)]
     return gone.assign(contested=gone["sample_id"].map(past.contested)).astype("str")
-
-
-def _among(names: pd.Series, others: pd.Series) -> NDArray[np.bool_]:
-    """`names.isin(others)`, which takes half a second for 100,000 of them: pandas converts them one by one."""
-    return pc.is_in(pa.array(names), value_set=pa.array(others)).to_numpy(zero_copy_only=False)
 
 
 def _same_bytes(both: pd.DataFrame) -> pd.DataFrame:
@@ -146,8 +132,8 @@ def _same_bytes(both: pd.DataFrame) -> pd.DataFrame:
 
 def _one_of_each_label(both: pd.DataFrame) -> NDArray[np.int64]:
     """Index of the first sound and the first cracked file of each content that stands under both labels."""
-    first = both.assign(at=both.index).pivot_table("at", "sample_id", "label", aggfunc="first")
-    return first.to_numpy(np.int64).reshape(-1, len(CLASSES))
+    first = both.drop_duplicates(["sample_id", "label"]).sort_values(["sample_id", "label"])
+    return first.index.to_numpy(np.int64).reshape(-1, len(CLASSES))
 
 
 def _sound_first(pairs: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -161,9 +147,8 @@ def _quarantine(pictures: pd.DataFrame, reasons: Iterable[str]) -> pd.DataFrame:
 
 def _remembered(sample_ids: pd.Series, pairs: pd.DataFrame) -> NDArray[np.int64]:
     """Row numbers of the pairs whose pictures are both here."""
-    rows = pd.DataFrame({"sample_id": sample_ids, "row": np.arange(len(sample_ids))})
-    both = pairs.merge(rows, left_on="first", right_on="sample_id").merge(rows, left_on="second", right_on="sample_id")
-    return both[["row_x", "row_y"]].to_numpy(np.int64)
+    both = np.stack([positions(pairs[name], sample_ids) for name in ("first", "second")], axis=1)
+    return both[(both >= 0).all(axis=1)]
 
 
 def _disputes(kept: pd.DataFrame, contradicting: NDArray[np.int64]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import pandas as pd
 from components.ingest.archives import is_archive, unpack
 from components.ingest.config import IngestConfig
 from components.ingest.download import Objects, download
-from components.ingest.layouts import as_files, find_layout, list_files, with_photos
+from components.ingest.layouts import FILES, as_files, find_layout, list_files, with_photos
 from components.ingest.tables import SUFFIXES, read_table
 from components.ingest.uri import KINDS, SourceUri, absolute
 from components.shared.manifest import CLASSES
@@ -190,7 +190,8 @@ def _draw(uri: SourceUri, scratch: Path) -> Opened:
         if tile.mask is not None:
             cv2.imwrite(str(scratch / mask), tile.mask.astype("uint8") * 255)
         rows.append((path, tile.label, tile.surface, tile.group, None if tile.mask is None else mask))
-    return Opened("synthetic", "synthetic", scratch, as_files(rows), lambda files: "")
+    files = as_files(pd.DataFrame(rows, columns=list(FILES)))
+    return Opened("synthetic", "synthetic", scratch, files, lambda files: "")
 
 
 def _settings(uri: SourceUri) -> dict[str, int]:

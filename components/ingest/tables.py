@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from components.ingest.layouts import as_files
+from components.ingest.layouts import FILES, as_files
 from components.shared.manifest import CLASSES
 from components.shared.runtime import InputError
 
@@ -44,7 +44,7 @@ def read_table(path: Path) -> pd.DataFrame:
         files[file[0]] = file
     if not files:
         raise InputError(f"{path} has no rows")
-    return as_files(files.values())
+    return as_files(pd.DataFrame(files.values(), columns=list(FILES)))
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -8,7 +8,7 @@ of a growing data set share them, and who packs the same images packs the same s
 import hashlib
 import mmap
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -42,13 +42,19 @@ class Place:
     mask_size: int | None
 
 
-def write_shards(members: Iterable[Member], folder: str | Path, limit: int = SHARD_BYTES) -> list[Place]:
+def write_shards(
+    members: Iterable[Member],
+    folder: str | Path,
+    limit: int = SHARD_BYTES,
+    written: Callable[[Path], object] = lambda path: None,
+) -> list[Place]:
     """Pack images into tar files named by their own sha256; equal members in equal order give equal files.
 
     Args:
         members: Images in the order of packing; consumed one by one, so they need not fit into memory.
         folder: Folder to fill; it is made.
         limit: A shard is closed when it reaches this size in bytes.
+        written: Called with each shard when it is whole, before the next one is begun.
 
     Returns:
         One place for each member, in order.
@@ -72,9 +78,10 @@ def write_shards(members: Iterable[Member], folder: str | Path, limit: int = SHA
                 unnamed.append(Place(member.sample_id, "", offset, len(member.image), mask_offset, mask_size))
                 member = next(iterator, None)
             file.write(bytes(2 * BLOCK))
-        shard = f"{file.digest.hexdigest()}.tar"
-        partial.rename(folder / shard)
-        places += [replace(place, shard=shard) for place in unnamed]
+        path = folder / f"{file.digest.hexdigest()}.tar"
+        partial.rename(path)
+        places += [replace(place, shard=path.name) for place in unnamed]
+        written(path)
     return places
 
 

@@ -11,6 +11,7 @@ import fcntl
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from components.shared.cache import make_room, use
 from components.shared.config import StepConfig
 from components.shared.manifest import Manifest
 from components.shared.runtime import InputError, digest
+from components.shared.s3_client import THREADS
+from components.shared.shards import SHARD_BYTES, Member, Place, write_shards
 from components.shared.storage import MissingObjectError, Store, file_digest
 
 COMMIT = "dataset.json"
@@ -45,10 +48,30 @@ class Version:
         return f"datasets/{self.digest}/files/{self.files}/{name}"
 
 
-def put_shards(store: Store, folder: str | Path) -> dict[str, int]:
-    """Upload the shards of a folder; they are seen by nobody before a version names them. Returns their sizes."""
-    store.put_folder("shards", folder)
-    return {path.name: path.stat().st_size for path in Path(folder).iterdir()}
+def put_images(
+    store: Store, members: Iterable[Member], folder: str | Path, limit: int = SHARD_BYTES
+) -> tuple[list[Place], dict[str, int]]:
+    """Pack images into shards and upload these, one while the next is packed; a version makes them visible.
+
+    Args:
+        store: Storage root.
+        members: As `write_shards` takes them, and so is the limit.
+        folder: For shards on their way.
+
+    Returns:
+        One place for each image, in order; and the sizes in bytes of the shards by name.
+    """
+    puts: dict[str, Future[int]] = {}
+
+    def put(path: Path) -> int:
+        store.put_file(f"shards/{path.name}", path)
+        size = path.stat().st_size
+        path.unlink()
+        return size
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        places = write_shards(members, folder, limit, lambda path: puts.update({path.name: pool.submit(put, path)}))
+    return places, {name: each.result() for name, each in puts.items()}
 
 
 def commit(store: Store, name: str, folder: str | Path, shards: Mapping[str, int]) -> Version:

@@ -150,9 +150,11 @@ def draw(folder: Path, first: int, last: int, pixels: int) -> None:
 def measure_scale(sizes: list[int], pixels: int, scratch: Path) -> None:
     """Speed and memory by the number of tiles; a source that did not change, and one that grew a little.
 
-    The processor time of one tile, of all threads, tells the growth of cost on a machine that others use too.
+    The processor time of one tile, of all threads, tells the growth of cost on a machine that others use too; the speed
+    of those that a size has more than the one before leaves out what an ingestion costs whatever its size.
     """
-    speeds = {}
+    speeds: dict[int, float] = {}
+    before = 0, 0.0
     for size in sizes:
         folder, store = scratch / "drawn", f"s3://crack/scale-{size}"
         for name in ("crack", "no_crack"):
@@ -170,6 +172,10 @@ def measure_scale(sizes: list[int], pixels: int, scratch: Path) -> None:
         slowest = min(speeds.values()) / max(speeds.values())
         value = f"{first['seconds']:.1f} s, {speeds[size]:.0f}/s, {1000 * first['worked'] / size:.2f} ms"
         row(f"{size} drawn tiles: slowest to fastest {slowest:.2f}; processor time", value, ">= 0.80", slowest >= 0.8)
+        if before[0]:
+            more = (size - before[0]) / (first["seconds"] - before[1])
+            row(f"{size} drawn tiles: those beyond {before[0]}", f"{more:.0f}/s", "-", True)
+        before = size, first["seconds"]
         value = ", ".join(f"{peak:.0f}" for peak in peaks) + " MB"
         row(f"{size} drawn tiles: peak memory; unchanged, 1 % new", value, "< 700 MB", max(peaks) < 700)
         for what, again, most in (("unchanged", same, 0.10), ("1 % new", grown, 0.05)):

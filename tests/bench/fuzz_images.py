@@ -20,7 +20,8 @@ import numpy as np
 import pandas as pd
 
 from components.ingest.config import IngestConfig
-from components.ingest.examination import THUMBNAIL, examine
+from components.ingest.examination import examine
+from components.ingest.thumbnails import blank
 from components.shared.image import ImageError, decode
 
 BLOCK = 128  # bytes that a gap has at least
@@ -85,7 +86,7 @@ def fuzz(count: int, seed: int) -> Counter[tuple[str, str, str]]:
             made.append((kind, way, name))
         outcomes: Counter[tuple[str, str, str]] = Counter()
         files = pd.DataFrame({"path": [name for _, _, name in made], "mask": None})
-        found = examine(files, Path(scratch), np.zeros((count, THUMBNAIL, THUMBNAIL), np.uint8), IngestConfig())
+        found = examine(files, Path(scratch), blank(count), IngestConfig())
         accepted = found["reason"].isna().tolist()
         for (kind, way, name), whole, good, reason in zip(made, wholes, accepted, found["reason"], strict=True):
             outcome = "refused"

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from components.shared.manifest import Manifest, make_manifest, make_splits, write_manifest, write_splits
-from components.shared.shards import Member, write_shards
+from components.shared.shards import Member
 from components.shared.storage import Store
-from components.shared.versions import commit, put_shards
+from components.shared.versions import commit, put_images
 
 SPLITS = ("train", "train", "train", "val", "test", "robustness")
 
@@ -27,7 +27,8 @@ def commit_tiny_version(store: Store, folder: Path, images: int = 48) -> tuple[M
     tiles = [(number % 2, number, tile(number % 2, number)) for number in range(images)]
     members = [Member(hashlib.sha256(data).hexdigest(), data, ".png") for _, _, data in tiles]
     version = folder / "version"
-    places = write_shards(members, version / "shards")
+    places, shards = put_images(store, members, folder / "shards")
+    version.mkdir()
     rows = [
         {
             "source": "tiny", "label": label, "surface": "unknown", "group_id": f"photo{number // 4}",
@@ -47,5 +48,5 @@ def commit_tiny_version(store: Store, folder: Path, images: int = 48) -> tuple[M
     write_splits(splits, paths[1])
     write_manifest(manifest, version / "manifest.parquet")
     (version / "report.json").write_text("{}")
-    commit(store, manifest.digest, version, put_shards(store, version / "shards"))
+    commit(store, manifest.digest, version, shards)
     return manifest, *paths

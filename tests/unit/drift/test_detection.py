@@ -14,9 +14,9 @@ from components.shared.manifest import Manifest, make_manifest, make_splits, wri
 from components.shared.measurements import read_measurements
 from components.shared.predictions import read_predictions, write_predictions
 from components.shared.profile import read_profile
-from components.shared.shards import Member, write_shards
+from components.shared.shards import Member
 from components.shared.storage import Store
-from components.shared.versions import commit, put_shards
+from components.shared.versions import commit, put_images
 
 CURRENT_PHOTOS = 16
 
@@ -29,11 +29,12 @@ def data_set(folder: Path, store: Store, change) -> tuple[Manifest, pd.DataFrame
     images = [change(tile.image) if tile.name in current else tile.image for tile in tiles]
     data = [cv2.imencode(".png", image[..., ::-1])[1].tobytes() for image in images]
     members = [Member(f"{index:064x}", single, ".png") for index, single in enumerate(data)]
-    table = pd.DataFrame([vars(place) for place in write_shards(members, folder / "shards")])
+    places, shards = put_images(store, members, folder / "shards")
+    table = pd.DataFrame(map(vars, places))
     table = table.assign(path="drawn", source="synthetic", width=64, height=64, phash="0" * 16, mask_id=None)
     table = table.assign(surface=[t.surface for t in tiles], group_id=[t.group for t in tiles])
     manifest = make_manifest(table.assign(label=[tile.label for tile in tiles]))
-    commit(store, manifest.digest, folder, put_shards(store, folder / "shards"))
+    commit(store, manifest.digest, folder, shards)
     splits = ["robustness" if tile.name in current else "train" for tile in tiles]
     return manifest, pd.DataFrame({"sample_id": manifest.table["sample_id"], "split": splits})
 

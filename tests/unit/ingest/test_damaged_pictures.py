@@ -4,12 +4,12 @@ import os
 import random
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 
 from components.ingest.config import IngestConfig
 from components.ingest.decoder_messages import listening
 from components.ingest.examination import examine
-from components.ingest.layouts import as_files
+from components.ingest.thumbnails import blank
 from tests.bench.fuzz_images import fuzz
 
 
@@ -26,8 +26,8 @@ def test_jpegs_with_a_hole_but_a_whole_end_are_found_among_good_ones(tiles: Path
         middle = data.index(b"\xff\xda") + 200
         (tiles / name).write_bytes(data[:middle] + random.Random(name).randbytes(200) + data[middle + 200 :])
     names = sorted(path.relative_to(tiles).as_posix() for path in tiles.rglob("*.jpg"))
-    files = as_files((name, 0, "unknown", None, None) for name in names * 20)
-    found = examine(files, tiles, np.zeros((len(files), 32, 32), np.uint8), IngestConfig())
+    files = pd.DataFrame({"path": names * 20, "mask": None})
+    found = examine(files, tiles, blank(len(files)), IngestConfig())
     assert set(files["path"][found["reason"].notna()]) == holed
     assert set(files["path"][found["reason"].isna()]) == set(names) - holed
     assert found["reason"].dropna().str.startswith("not a whole image: ").all()

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from components.ingest import history
 from components.ingest.config import IngestConfig
+from components.ingest.duplicates import perceptual_hash
 from components.ingest.ingestion import ingest_dataset
 from components.ingest.past import Past
 from components.ingest.selection import Selection, select
@@ -79,7 +80,7 @@ def test_what_is_known_is_kept_in_parts_that_are_made_one(
         write_tile(tiles / "crack" / f"new{number}.jpg", seed=100 + number)
         assert len(ingest(tiles, store, tmp_path).table) == 25 + number
         parts.append(sum("/index/" in key for key, _ in store.list("sources/")))
-    assert parts == [2, 1, 2, 1]
+    assert parts == [4, 2, 4, 2]  # of two objects each
 
 
 def with_entity_tags(store: Store, prefix: str = "") -> list[StoredObject]:
@@ -132,10 +133,15 @@ def test_source_that_grew_between_others_is_known_there_too(
     pd.testing.assert_frame_equal(both.loc[alone.index], alone)
 
 
-def test_history_that_is_lost_or_damaged_costs_time_only(tiles: Path, store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("of_part", "content"), [(".parquet", b"not parquet"), (".thumbnails", b"too few"), (".thumbnails", None)]
+)
+def test_history_that_is_lost_or_damaged_costs_time_only(
+    tiles: Path, store: Store, tmp_path: Path, of_part: str, content: bytes | None
+) -> None:
     first = ingest(tiles, store, tmp_path)
-    (index,) = [key for key, _ in store.list("sources/") if "/index/" in key]
-    store.put_bytes(index, b"not parquet")
+    (index,) = [key for key, _ in store.list("sources/") if key.endswith(of_part)]
+    store.delete([index]) if content is None else store.put_bytes(index, content)
     (tiles / "crack" / "p0_1.jpg").rename(tiles / "crack" / "renamed.jpg")
     assert ingest(tiles, store, tmp_path).digest == first.digest
     contents = spoil(tiles / "crack")  # what was looked at again is known again
@@ -181,7 +187,8 @@ def test_quarantine_between_groups_is_reported(tiles: Path, store: Store, tmp_pa
 
 def picture(number: int, thumbnail: np.ndarray, photo: str | None = None, path: str = "") -> dict:
     name, small = path or f"{number}.jpg", thumbnail.clip(0, 255).astype(np.uint8)
-    return {"sample_id": f"{number:064x}", "path": name, "label": 0, "photo": photo, "source": "s", "thumbnail": small}
+    told = {"sample_id": f"{number:064x}", "path": name, "label": 0, "photo": photo, "source": "s"}
+    return told | {"thumbnail": small, "phash": perceptual_hash(small)}
 
 
 def scene(seed: int) -> np.ndarray:
@@ -191,7 +198,7 @@ def scene(seed: int) -> np.ndarray:
 
 def choose(pictures: list[dict], past: Past | None = None) -> Selection:
     table = pd.DataFrame(pictures).drop(columns="thumbnail").astype({"photo": "str"})
-    return select(table, np.stack([one["thumbnail"] for one in pictures]), 0.97, past)
+    return select(table, np.stack([one["thumbnail"] for one in pictures]).__getitem__, 0.97, past)
 
 
 def group_of(selection: Selection) -> dict[int, str]:

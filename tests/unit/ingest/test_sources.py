@@ -295,7 +295,7 @@ def test_full_disk_is_explained(tiles: Path, store: Store, tmp_path: Path, monke
     def full(*arguments: object) -> None:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr("components.ingest.ingestion.write_shards", full)
+    monkeypatch.setattr("components.shared.versions.write_shards", full)
     with pytest.raises(InputError, match=r"the disk is full: \d+ bytes are free at .*, and \d+ at .*; make room"):
         ingest(tiles, store, tmp_path)
 

@@ -10,9 +10,9 @@ import pytest
 
 from components.shared.manifest import Manifest
 from components.shared.runtime import InputError
-from components.shared.shards import Member, write_shards
+from components.shared.shards import Member
 from components.shared.storage import Store
-from components.shared.versions import commit, fetch, put_shards
+from components.shared.versions import commit, fetch, put_images
 
 SIZE = 12_000  # bytes of a version's one image, about
 
@@ -22,8 +22,10 @@ def put(store: Store, *digests: str) -> list[Manifest]:
     made = []
     for number, digest in enumerate(digests):
         folder = Path(os.environ["VERSIONS"]) / digest
-        places = write_shards([Member(f"{number:064x}", os.urandom(SIZE), ".jpg")], folder / "shards")
-        commit(store, digest, folder, put_shards(store, folder / "shards"))
+        folder.mkdir(parents=True, exist_ok=True)
+        member = Member(f"{number:064x}", os.urandom(SIZE), ".jpg")
+        places, shards = put_images(store, [member], folder / "shards")
+        commit(store, digest, folder, shards)
         table = pd.DataFrame(map(vars, places)).astype({"mask_offset": "Int64", "mask_size": "Int64"})
         made.append(Manifest(table, digest))
     return made

@@ -12,7 +12,7 @@ from components.shared.manifest import Manifest
 from components.shared.runtime import InputError
 from components.shared.shards import Member, Place, ShardReader, write_shards
 from components.shared.storage import Store
-from components.shared.versions import COMMIT, Version, commit, fetch, put_shards, read_version, whole_version
+from components.shared.versions import COMMIT, Version, commit, fetch, put_images, read_version, whole_version
 
 MEMBERS = [Member(f"{n:064x}", hashlib.shake_256(bytes([n])).digest(100 + 37 * n), ".jpg") for n in range(30)]
 
@@ -30,7 +30,12 @@ def make(folder: Path, limit: int = 8_000) -> Manifest:
 
 
 def store_as(store: Store, digest: str, folder: Path) -> Version:
-    return commit(store, digest, folder, put_shards(store, folder / "shards"))
+    store.put_folder("shards", folder / "shards")
+    return commit(store, digest, folder, sizes(folder))
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_size for path in (folder / "shards").iterdir()}
 
 
 def assert_all_there(places: Manifest, folder: Path) -> None:
@@ -126,7 +131,7 @@ def test_commit_marker_tells_the_shards(store: Store, tmp_path: Path) -> None:
     version = read_version(store, "abc")
     assert version
     assert version.digest == "abc"
-    assert version.shards == {path.name: path.stat().st_size for path in (tmp_path / "made" / "shards").iterdir()}
+    assert version.shards == sizes(tmp_path / "made")
 
 
 def test_version_that_another_writer_committed_first_stays_as_it_is(store: Store, tmp_path: Path) -> None:
@@ -170,10 +175,11 @@ def test_two_who_write_a_version_at_once_are_never_read_mixed(
 def test_version_refers_to_shards_of_an_earlier_one(store: Store, tmp_path: Path) -> None:
     first = write_shards(MEMBERS[:10], tmp_path / "first" / "shards")
     store_as(store, "old", tmp_path / "first")
-    second = write_shards(MEMBERS[10:], tmp_path / "second" / "shards")
+    second, added = put_images(store, MEMBERS[10:], tmp_path / "second" / "shards", limit=4_000)
+    assert len(added) > 1
+    assert not list((tmp_path / "second" / "shards").iterdir())
     (shard,) = {place.shard for place in first}
-    shards = put_shards(store, tmp_path / "second" / "shards") | read_version(store, "old").shards
-    commit(store, "new", tmp_path / "second", shards)
+    commit(store, "new", tmp_path / "second", added | read_version(store, "old").shards)
     made = manifest(first + second, "new")
     assert_all_there(made, fetch(store, made, tmp_path / "cache"))
     store.delete([f"shards/{shard}"])
