@@ -33,7 +33,7 @@ from components.shared.versions import Version, whole_version
 FORMAT = 4  # raise it when what is kept changes its form or its meaning
 PARTS = 16  # of the index, before they are made one
 PASSING = ("layout", "max_unpacked", "max_refused", "min_images")  # parameters that change no finding and no group
-TABLE, PICTURES = ".parquet", ".thumbnails"  # of a part: its two objects, with rows in the same order
+TABLE, PICTURES = ".parquet", ".thumbnails"  # a part's two objects, with rows in the same order, named by the table
 
 
 class History:
@@ -46,7 +46,10 @@ class History:
         self._archives = [archive_tag(uri) for uri in uris]
         self._folder = f"sources/{next(iter(self._keys.values()))}"
         kept = {uri: [key for key, _ in store.list(f"sources/{key}/")] for uri, key in self._keys.items()}
-        self._parts = {uri: [key for key in keys if key.endswith(TABLE)] for uri, keys in kept.items()}
+        self._index = {uri: [key for key in keys if "/index/" in key] for uri, keys in kept.items()}
+        self._parts = {
+            uri: [key.removesuffix(TABLE) for key in keys if key.endswith(TABLE)] for uri, keys in self._index.items()
+        }
         self._latest = {uri: self._read_latest(keys) for uri, keys in kept.items()}
         self._state_of_sources = ""
 
@@ -91,27 +94,18 @@ class History:
         """
         found = [pd.DataFrame(columns=list(FOUND)).astype(FOUND)]
         files = files[files["tag"] != ""]
-        for key in self._parts[source.uri]:
+        for part in self._parts[source.uri]:
             # another ingestion may have made one of the parts meanwhile
-            with suppress(MissingObjectError):
+            with suppress(MissingObjectError), tempfile.NamedTemporaryFile(dir=self._scratch) as pictures:
+                table = self._store.get_bytes(part + TABLE)
+                self._store.get_file(part + PICTURES, pictures.name)
                 try:
-                    found.append(self._read_part(key, files, thumbnails))
+                    found.append(_read_part(table, pictures.name, files, thumbnails))
                 except (pa.ArrowException, OSError, ValueError) as error:
-                    log.warning("%s cannot be read, so files of %s are looked at again: %s", key, source.name, error)
-                    self._store.delete(_objects([key]))
+                    log.warning("%s cannot be read, so files of %s are looked at again: %s", part, source.name, error)
+                    self._store.delete([part + TABLE, part + PICTURES])
             files = files.drop(found[-1].index, errors="ignore")
         return pd.concat(found)
-
-    def _read_part(self, key: str, files: pd.DataFrame, thumbnails: Thumbnails) -> pd.DataFrame:
-        """What a part of the index says of files, known by path and tag."""
-        told = pd.read_parquet(BytesIO(self._store.get_bytes(key)))
-        with tempfile.NamedTemporaryFile(dir=self._scratch) as file:
-            self._store.get_file(key.replace(TABLE, PICTURES), file.name)
-            pictures = open_thumbnails(file.name, len(told))
-        found = look_up(files["path"], told.assign(at=range(len(told))), "path")
-        known = found[found["tag"] == files["tag"]]
-        thumbnails.add(known.index.to_numpy(), pictures, known["at"].to_numpy(np.int64))
-        return known[list(FOUND)].astype(FOUND)
 
     def get_reports(self, folder: Path) -> None:
         """Fetch the reports of the last ingestion; that there was one, `unchanged` or `unchanged_archives` tells."""
@@ -127,21 +121,20 @@ class History:
             files: All their files, with what was found, and whether that is `new`.
             thumbnails: Theirs, by the index of the files.
         """
-        state, obsolete = self._state(sources), list[str]()
-        uploads: dict[str, Path] = {}
-        for source in sources:
-            part = f"sources/{self._keys[source.uri]}/index/{state}{TABLE}"
-            others = [key for key in self._parts[source.uri] if key != part]
-            whole = len(others) >= PARTS
+        tables, pictures, obsolete = dict[str, Path](), dict[str, Path](), list[str]()
+        for number, source in enumerate(sources):
+            whole = len(self._parts[source.uri]) >= PARTS
             mine = files[(files["source"] == source.name) & (files["tag"] != "") & (files["new"] | whole)]
+            table, small = (self._scratch / f"findings-{number}{suffix}" for suffix in (TABLE, PICTURES))
+            kept = mine[["path", "tag", *FOUND]]
+            kept.to_parquet(table, compression="none", use_dictionary=False, index=False)  # hashes are noise
+            part = f"sources/{self._keys[source.uri]}/index/{file_digest(table)}"
             if len(mine):
-                table, pictures = (self._scratch / f"{len(uploads)}{suffix}" for suffix in (TABLE, PICTURES))
-                kept = mine[["path", "tag", *FOUND]]
-                kept.to_parquet(table, compression="none", use_dictionary=False, index=False)  # hashes are noise
-                thumbnails.write(mine.index.to_numpy(), pictures)
-                uploads |= zip(_objects([part]), (table, pictures), strict=True)
-            obsolete += _objects(others) if whole else []
-        self._store.put_files(uploads)
+                thumbnails.write(mine.index.to_numpy(), small)
+                tables[part + TABLE], pictures[part + PICTURES] = table, small
+            obsolete += [key for key in self._index[source.uri] if whole and not key.startswith(part)]
+        self._store.put_files(pictures)
+        self._store.put_files(tables)  # these make the parts visible
         self._store.delete(obsolete)
 
     def remember(self, version: str, sources: list[Source], reports: Path) -> None:
@@ -168,6 +161,11 @@ class History:
         return json.loads(self._store.get_bytes(latest[0])) if latest else None
 
 
-def _objects(parts: list[str]) -> list[str]:
-    """The objects of parts, that which makes each visible before the other."""
-    return [key for part in parts for key in (part, part.replace(TABLE, PICTURES))]
+def _read_part(table: bytes, pictures: str, files: pd.DataFrame, thumbnails: Thumbnails) -> pd.DataFrame:
+    """What a part of the index says of files, known by path and tag."""
+    told = pd.read_parquet(BytesIO(table))
+    small = open_thumbnails(pictures, len(told))
+    found = look_up(files["path"], told.assign(at=range(len(told))), "path")
+    known = found[found["tag"] == files["tag"]]
+    thumbnails.add(known.index.to_numpy(), small, known["at"].to_numpy(np.int64))
+    return known[list(FOUND)].astype(FOUND)

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -159,6 +159,7 @@ def _pack(
     """Pack and store pictures; return their places, by their index, and the sizes of the shards by name."""
     folders = {source.name: source.folder for source in sources}
     places, shards = put_images(store, _members(pictures, folders), folder)
+    progress(len(pictures), len(pictures), "packing and storing")
     return pd.DataFrame(map(vars, places), pictures.index, list(PLACES)).astype(PLACES), shards
 
 
@@ -169,8 +170,11 @@ def _reader(store: Store, sources: list[Source], pictures: pd.DataFrame) -> Call
 
     def read(index: int) -> bytes:
         source, path, sample_id, shard, offset, size = (column[index] for column in columns)
-        with suppress(OSError, InputError):
+        try:
             return _read_again(folders[source] / path, sample_id)
+        except (OSError, InputError):
+            if pd.isna(shard):
+                raise
         return store.get_part(f"shards/{shard}", int(offset), int(size))
 
     return read
@@ -213,9 +217,12 @@ def _members(pictures: pd.DataFrame, folders: dict[str, Path]) -> Iterator[Membe
 
 
 def _read_again(path: Path, digest: str) -> bytes:
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        data = b""
     if hashlib.sha256(data).hexdigest() != digest:
-        raise InputError(f"{path} was changed while it was being ingested; run again when nothing writes there")
+        raise InputError(f"{path} was changed or removed while it was being ingested; run again when nothing does so")
     return data
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 def positions(names: pd.Series, others: pd.Series) -> NDArray[np.int64]:
-    """Where among the others each name first stands, -1 where it does not."""
+    """Where among the others each name first stands, -1 where it does not; none may be missing."""
     found = pc.index_in(pa.array(names, pa.large_string()), value_set=pa.array(others, pa.large_string()))
     return found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
 

@@ -68,7 +68,7 @@ def make_manifest(table: pd.DataFrame, digest: str | None = None) -> Manifest:
 
     Args:
         table: One row for each image.
-        digest: Its `content_digest`, where that is known already.
+        digest: Its `content_digest`, where that is known already; whoever reads the manifest verifies it.
 
     Raises:
         InputError: A value breaks the contract; the message names the row and the value.
@@ -214,7 +214,7 @@ def _read(path: str | Path) -> tuple[pd.DataFrame, str]:
 def _verified(named: Named, known: str, path: str | Path) -> Named:
     if named.digest != known:
         raise InputError(
-            f"{path} was changed after it was written: its content has the digest {named.digest[:12]}, its metadata "
-            f"says {known[:12] or 'none'}; make it again"
+            f"{path} was changed after it was written, or another release wrote it: its content has the digest "
+            f"{named.digest[:12]}, its metadata says {known[:12] or 'none'}; make it again"
         )
     return named

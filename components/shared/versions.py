@@ -11,7 +11,7 @@ import fcntl
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -51,12 +51,12 @@ class Version:
 def put_images(
     store: Store, members: Iterable[Member], folder: str | Path, limit: int = SHARD_BYTES
 ) -> tuple[list[Place], dict[str, int]]:
-    """Pack images into shards and upload these, one while the next is packed; a version makes them visible.
+    """Pack images into shards and upload each while the next ones are packed; a version makes them visible.
 
     Args:
         store: Storage root.
         members: As `write_shards` takes them, and so is the limit.
-        folder: For shards on their way.
+        folder: For shards on their way, a few at a time.
 
     Returns:
         One place for each image, in order; and the sizes in bytes of the shards by name.
@@ -69,8 +69,17 @@ def put_images(
         path.unlink()
         return size
 
+    def written(path: Path) -> None:
+        puts[path.name] = pool.submit(put, path)
+        under_way = [each for each in puts.values() if not each.done()]
+        if len(under_way) == THREADS:
+            wait(under_way, return_when=FIRST_COMPLETED)
+        for each in puts.values():
+            if each.done():
+                each.result()  # packing on would be in vain where one failed
+
     with ThreadPoolExecutor(THREADS) as pool:
-        places = write_shards(members, folder, limit, lambda path: puts.update({path.name: pool.submit(put, path)}))
+        places = write_shards(members, folder, limit, written)
     return places, {name: each.result() for name, each in puts.items()}
 
 

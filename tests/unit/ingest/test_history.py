@@ -74,13 +74,15 @@ def test_what_is_known_is_kept_in_parts_that_are_made_one(
 ) -> None:
     monkeypatch.setattr(history, "PARTS", 2)
     ingest(tiles, store, tmp_path)
+    folder = next(key for key, _ in store.list("sources/") if "/index/" in key).rpartition("/")[0]
+    store.put_bytes(f"{folder}/killed.thumbnails", b"what an ingestion left that was killed before it wrote the table")
     parts = []
     for number in range(4):
         spoil(tiles)  # a file that was looked at again would be refused
         write_tile(tiles / "crack" / f"new{number}.jpg", seed=100 + number)
         assert len(ingest(tiles, store, tmp_path).table) == 25 + number
         parts.append(sum("/index/" in key for key, _ in store.list("sources/")))
-    assert parts == [4, 2, 4, 2]  # of two objects each
+    assert parts == [5, 2, 4, 2]  # of two objects each, and what was left
 
 
 def with_entity_tags(store: Store, prefix: str = "") -> list[StoredObject]:
@@ -151,6 +153,27 @@ def test_history_that_is_lost_or_damaged_costs_time_only(
         path.write_bytes(data)
     store.delete([key for key, _ in store.list("sources/")])
     assert ingest(tiles, store, tmp_path).digest == first.digest
+
+
+@pytest.mark.parametrize(
+    ("error", "message"), [(InputError("the connection was cut"), "was cut"), (OSError(28, "full"), "the disk is full")]
+)
+def test_storage_or_disk_that_fails_does_not_pass_for_a_damaged_history(
+    tiles: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
+) -> None:
+    ingest(tiles, store, tmp_path)
+    (tiles / "crack" / "p0_1.jpg").unlink()
+    before, get_file = store.list(), Store.get_file
+
+    def failing(self: Store, key: str, *rest: str) -> None:
+        if key.endswith(".thumbnails"):
+            raise error
+        get_file(self, key, *rest)
+
+    monkeypatch.setattr(Store, "get_file", failing)
+    with pytest.raises(InputError, match=message):
+        ingest(tiles, store, tmp_path)
+    assert store.list() == before
 
 
 def test_version_that_lost_a_shard_is_made_again(tiles: Path, store: Store, tmp_path: Path) -> None:

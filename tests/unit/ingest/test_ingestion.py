@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 
 from components.ingest.config import IngestConfig
 from components.ingest.ingestion import Ingested, ingest_dataset
+from components.ingest.selection import Selection, select
 from components.shared.image import decode, decode_mask
 from components.shared.manifest import Manifest, read_manifest
 from components.shared.runtime import InputError
@@ -118,6 +120,21 @@ def test_killed_at_any_write_it_leaves_whole_versions_only_and_is_simply_repeate
     assert seen[0] == {before}
     assert seen[-1] == {before, after}
     assert len(seen) > 8  # a shard, the files, the reports, the marker, what is remembered
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_file_that_changes_meanwhile_is_named_and_leaves_no_version(
+    tiles: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    def late(*arguments: Any) -> Selection:
+        path = tiles / "crack" / "p0_1.jpg"
+        path.unlink() if gone else path.write_bytes(b"another")
+        return select(*arguments)
+
+    monkeypatch.setattr("components.ingest.ingestion.select", late)
+    with pytest.raises(InputError, match=r"crack/p0_1.jpg was changed or removed while it was being ingested"):
+        ingest(tiles, store, tmp_path)
+    assert not store.list("datasets/")
 
 
 def test_bad_files_are_refused_each_with_its_reason(

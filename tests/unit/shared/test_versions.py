@@ -68,6 +68,19 @@ def test_version_of_another_release_is_named(store: Store) -> None:
         read_version(store, "abc")
 
 
+def test_packing_ends_when_a_shard_cannot_be_stored(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*arguments: object) -> None:
+        raise InputError("the bucket is gone")
+
+    monkeypatch.setattr(Store, "put_file", refused)
+    members = (Member(f"{number:064x}", b"image", ".jpg") for number in range(2_000))
+    with pytest.raises(InputError, match="the bucket is gone"):
+        put_images(store, members, tmp_path, limit=1)
+    assert next(members, None)
+
+
 def test_version_that_the_store_lost_is_named(store: Store, tmp_path: Path) -> None:
     made = make(tmp_path / "made")
     with pytest.raises(
