@@ -1,7 +1,7 @@
 """What ingestion and fetching cost, beside rclone and boto3 on the same files and the same local S3 server.
 
     make bench-data             # 1,000 and 10,000 drawn tiles
-    make bench-data FULL=1      # and 100,000: seven minutes on two cores, 10 GB of disk
+    make bench-data FULL=1      # and 100,000: five minutes on two cores, 8 GB of disk
 
 Real tiles come from the CCIC folder beside the checkout (`../shared/data/ccic`), or from --real; without it that part
 is left out. Everything that is compared takes turns in one run, and the median counts. Ingestions run in a process of
