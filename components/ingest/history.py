@@ -125,17 +125,17 @@ class History:
         for number, source in enumerate(sources):
             whole = len(self._parts[source.uri]) >= PARTS
             mine = files[(files["source"] == source.name) & (files["tag"] != "") & (files["new"] | whole)]
-            table, small = (self._scratch / f"findings-{number}{suffix}" for suffix in (TABLE, PICTURES))
-            kept = mine[["path", "tag", *FOUND]]
-            kept.to_parquet(table, compression="none", use_dictionary=False, index=False)  # hashes are noise
-            part = f"sources/{self._keys[source.uri]}/index/{file_digest(table)}"
             if len(mine):
+                table, small = (self._scratch / f"findings-{number}{suffix}" for suffix in (TABLE, PICTURES))
+                kept = mine[["path", "tag", *FOUND]]
+                kept.to_parquet(table, compression="none", use_dictionary=False, index=False)  # hashes are noise
                 thumbnails.write(mine.index.to_numpy(), small)
+                part = f"sources/{self._keys[source.uri]}/index/{file_digest(table)}"
                 tables[part + TABLE], pictures[part + PICTURES] = table, small
-            obsolete += [key for key in self._index[source.uri] if whole and not key.startswith(part)]
+            obsolete += self._index[source.uri] if whole else []
         self._store.put_files(pictures)
         self._store.put_files(tables)  # these make the parts visible
-        self._store.delete(obsolete)
+        self._store.delete(key for key in obsolete if key not in tables | pictures)
 
     def remember(self, version: str, sources: list[Source], reports: Path) -> None:
         """Keep which version the sources became, by its digest, and the reports in this folder, which say so."""

@@ -10,10 +10,10 @@ ROWS = 4096  # in memory at once
 
 
 class Thumbnails:
-    """The thumbnails of files by their row number, wherever they lie; those that nobody added are black."""
+    """The thumbnails of files by their row number, wherever they lie; every row is added once."""
 
     def __init__(self, files: int):
-        self._lots = [blank(1)]
+        self._lots: list[NDArray[np.uint8]] = []
         self._lot, self._at = np.zeros(files, np.int64), np.zeros(files, np.int64)
 
     def add(self, rows: NDArray[np.int64], lot: NDArray[np.uint8], at: NDArray[np.int64]) -> None:
