@@ -9,9 +9,10 @@ import pytest
 import yaml
 from kubernetes.utils import parse_quantity
 
-from pipelines.cluster_config import ClusterConfig, Resources
-from pipelines.policy import MLFLOW_KEYS, NOTIFY_KEYS, S3_KEYS
-from pipelines.run_config import RunConfig, load_run_config
+from pipelines.config.cluster_config import ClusterConfig, Resources
+from pipelines.config.parameter_file import load_run_config
+from pipelines.config.run_config import RunConfig
+from pipelines.graphs.pod_policy import MLFLOW_KEYS, NOTIFY_KEYS, S3_KEYS
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "manifests"
