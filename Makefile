@@ -123,13 +123,13 @@ bench-explain: $(READY) ## Time KernelSHAP in batches against the network called
 	@$(BIN)/python -W ignore tests/bench/bench_explain.py
 
 simulate: $(READY) ## Error rates of verdicts and coverage of intervals, by simulation (minutes)
-	@for script in tests/bench/simulate_*.py; do $(BIN)/python "$$script" || exit 1; done
+	@for script in tests/simulate/simulate_*.py; do $(BIN)/python "$$script" || exit 1; done
 
 bench-data: $(READY) ## Near duplicates, speed and memory of ingestion, beside rclone and boto3 (FULL=1: 100,000 tiles)
 	@$(BIN)/python tests/bench/bench_data.py $(if $(FULL),--full)
 
 fuzz: $(READY) ## Feed thousands of damaged files and checkpoints to what reads them (minutes)
-	@for script in tests/bench/fuzz_*.py; do $(BIN)/python "$$script" || exit 1; done
+	@for script in tests/fuzz/fuzz_*.py; do $(BIN)/python "$$script" || exit 1; done
 
 ### Models
 drift-check: $(READY) ## Hold production images against the workdir's champion (IMAGES=folder WORKDIR=folder)

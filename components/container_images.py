@@ -1,7 +1,7 @@
 """Which container image a step runs in.
 
-Components name a build target; `pipelines/policy.py` puts in its place what `images/digests.json`, or the file named by
-IMAGE_DIGESTS, says of it when a pipeline is compiled.
+Components name a build target. When a pipeline is compiled, `pipelines/graphs/pod_policy.py` replaces it by the digest
+that `images/digests.json`, or the file named by IMAGE_DIGESTS, gives for it.
 """
 
 import json
@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Literal, get_args
 
-from components.shared.runtime import InputError
+from components.shared.errors import InputError
 
 Target = Literal["cpu", "gpu"]
 DIGESTS = Path(__file__).parent.parent / "images" / "digests.json"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.storage import Store
-from pipelines.embedded_stack import (
+from components.shared.services.store import Store
+from pipelines.local.embedded_stack import (
     BUCKET,
     LOOPBACK,
     MLFLOW_ARTIFACTS,

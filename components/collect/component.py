@@ -29,9 +29,9 @@ def collect(
         version: The champion's version.
         images: Where the images are, the dates put in.
     """
-    from components.collect.collection import collect_images
     from components.collect.config import CollectConfig
-    from components.shared.runtime import step
+    from components.collect.run import collect_images
+    from components.shared.step import step
 
     parsed = CollectConfig.model_validate_json(config)
     with step("collect", job, parsed.store):

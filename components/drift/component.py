@@ -37,8 +37,8 @@ def drift(
         reference_profile: What later production images are held against: the training sample's drift profile.
     """
     from components.drift.config import DriftConfig
-    from components.drift.detection import detect_drift
-    from components.shared.runtime import step
+    from components.drift.run import detect_drift
+    from components.shared.step import step
 
     parsed = DriftConfig.model_validate_json(config)
     with step(f"drift {parsed.candidate}", job, parsed.store):
@@ -77,9 +77,9 @@ def check(
         summary: The verdict as JSON.
         Output: steady, drift, retrain or skipped.
     """
-    from components.drift.checking import check_drift
     from components.drift.config import DriftConfig
-    from components.shared.runtime import step
+    from components.drift.production_check import check_drift
+    from components.shared.step import step
 
     parsed = DriftConfig.model_validate_json(config)
     with step("check", job, parsed.store):

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from components.drift.comparison import Shift, compare, even_out, why_not
 from components.drift.config import DriftConfig
-from components.shared.measurements import Measurement
-from components.shared.profile import Profile
+from components.drift.drift_tests import Shift, compare, even_out, why_not
+from components.shared.data.drift_profile import Profile
+from components.shared.results.measurements import Measurement
 
 LARGEST = 20  # slices of a column; a day's images may lie in hundreds of folders
 

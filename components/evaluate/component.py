@@ -33,9 +33,9 @@ def evaluate(
         summary: The headline numbers as a table.
     """
     from components.evaluate.config import EvaluateConfig
-    from components.evaluate.evaluation import evaluate_predictions
-    from components.shared.manifest import CLASSES
-    from components.shared.runtime import step
+    from components.evaluate.run import evaluate_predictions
+    from components.shared.data.manifest import CLASSES
+    from components.shared.step import step
 
     parsed = EvaluateConfig.model_validate_json(config)
     with step(f"evaluate {parsed.candidate}", job, parsed.store):

@@ -5,9 +5,9 @@ from statistics import fmean
 import pandas as pd
 
 from components.evaluate.config import EvaluateConfig
-from components.shared.measurements import Measurement
-from components.shared.metrics import estimate_metrics
-from components.shared.predictions import Predictions
+from components.shared.results.measurements import Measurement
+from components.shared.results.metrics import estimate_metrics
+from components.shared.results.predictions import Predictions
 
 Errors = tuple[float, float]  # share of wrong decisions: on corrupted images, on the same images uncorrupted
 SHOWN = ("accuracy", "recall", "f1", "auroc")

@@ -39,8 +39,8 @@ def explain(
     import shutil
 
     from components.explain.config import ExplainConfig
-    from components.explain.explanation import MEASUREMENTS, PAGE, explain_model
-    from components.shared.runtime import step
+    from components.explain.run import MEASUREMENTS, PAGE, explain_model
+    from components.shared.step import step
 
     parsed = ExplainConfig.model_validate_json(config)
     with step(f"explain {parsed.candidate}", job, parsed.store):

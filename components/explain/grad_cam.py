@@ -10,9 +10,9 @@ from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
-from components.shared.manifest import CLASSES
-from components.shared.model import Network
-from components.shared.runtime import InputError
+from components.shared.data.manifest import CLASSES
+from components.shared.errors import InputError
+from components.shared.network.network import Network
 
 Reshape = Callable[[torch.Tensor], torch.Tensor]
 MIN_GRID = 7  # cells

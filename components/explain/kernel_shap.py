@@ -9,8 +9,9 @@ from skimage.segmentation import slic
 
 from components.explain.grad_cam import patch_grid
 from components.shared.config import Precision
-from components.shared.model import Network
-from components.shared.runtime import InputError, pick_precision
+from components.shared.errors import InputError
+from components.shared.network.device import pick_precision
+from components.shared.network.network import Network
 
 Margin = Callable[[torch.Tensor], torch.Tensor]
 SMOOTHING = 1 / 16  # standard deviation of the blur under SLIC, of a superpixel's edge

@@ -9,7 +9,7 @@ from components.explain.config import ExplainConfig
 from components.explain.faithfulness import blurred
 from components.explain.grad_cam import find_target, grad_cam
 from components.explain.kernel_shap import find_regions, kernel_shap, margin_of
-from components.shared.model import Network, build_network
+from components.shared.network.network import Network, build_network
 
 GRAD_CAM, SHAP = METHODS = ("grad_cam", "shap")
 RANDOM, EDGES = BASELINES = ("random_map", "edge_filter")

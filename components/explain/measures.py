@@ -12,9 +12,9 @@ from components.explain.faithfulness import blurred, perturbation_curves, road
 from components.explain.kernel_shap import Margin, margin_of, mean_colour
 from components.explain.localisation import best_iou, energy_inside, energy_ratio, pointing_game
 from components.explain.maps import BASELINES, GRAD_CAM, METHODS, SHAP, draw_maps, explain_signed, random_network
-from components.shared.intervals import Scale, draw_groups, group_codes, interval, one_twice
-from components.shared.measurements import Measurement
-from components.shared.model import Network
+from components.shared.network.network import Network
+from components.shared.results.intervals import Scale, draw_groups, group_codes, interval, one_twice
+from components.shared.results.measurements import Measurement
 
 LOCALISATION = ("pointing_game", "energy_inside", "energy_ratio", "best_iou")
 FAITHFULNESS = ("deletion_auc", "insertion_auc", "road")

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 
-from components.shared.manifest import CLASSES
-from components.shared.measurements import spoken
+from components.shared.data.manifest import CLASSES
+from components.shared.results.measurements import spoken
 
 NAMES = tuple(spoken(name) for name in CLASSES)
 OUTLINE = (64, 255, 64)  # RGB

@@ -53,8 +53,8 @@ def gate(
         summary: The verdict as a table.
     """
     from components.gate.config import GateConfig
-    from components.gate.dossier import Evidence, keep_dossier, show_verdict, write_dossier
-    from components.shared.runtime import step
+    from components.gate.run import Evidence, keep_dossier, show_verdict, write_dossier
+    from components.shared.step import step
 
     parsed = GateConfig.model_validate_json(config)
     with step(f"gate {parsed.candidate}", job, parsed.store):

@@ -28,8 +28,8 @@ def ingest(
         summary: Counts.
     """
     from components.ingest.config import IngestConfig
-    from components.ingest.ingestion import ingest_dataset
-    from components.shared.runtime import step
+    from components.ingest.run import ingest_dataset
+    from components.shared.step import step
 
     parsed = IngestConfig.model_validate_json(config)
     with step("ingest", job, parsed.store):

@@ -14,12 +14,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from components.ingest.config import IngestConfig
-from components.ingest.decoder_messages import Messages, listening
 from components.ingest.duplicates import perceptual_hash
+from components.ingest.jpeg_warnings import Messages, listening
 from components.ingest.thumbnails import THUMBNAIL
-from components.shared.image import ImageError, decode, decode_mask
-from components.shared.manifest import plain
-from components.shared.runtime import progress
+from components.shared.data.image import ImageError, decode, decode_mask
+from components.shared.data.manifest import plain
+from components.shared.events import progress
 
 BATCH = 64
 SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif"}

@@ -14,11 +14,11 @@ def notify(status: dsl.PipelineTaskFinalStatus, config: str, job: str):
         config: NotifyConfig as JSON.
         job: The pipeline job's id.
     """
-    from components.notify.closing import close_runs
     from components.notify.config import NotifyConfig
+    from components.notify.end_mlflow_runs import close_runs
     from components.notify.message import compose
     from components.notify.webhook import deliver
-    from components.shared.runtime import step
+    from components.shared.step import step
 
     parsed = NotifyConfig.model_validate_json(config)
     with step("notify", job, parsed.store):

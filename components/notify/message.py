@@ -3,8 +3,8 @@
 import json
 
 from components.notify.config import NotifyConfig
-from components.shared.runtime import log
-from components.shared.storage import MissingObjectError, Store
+from components.shared.events import log
+from components.shared.services.store import MissingObjectError, Store
 
 ERROR_LENGTH = 600  # characters of a cause; a webhook refuses long texts
 

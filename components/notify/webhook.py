@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 
 from components.notify.config import NotifyConfig
-from components.shared.runtime import log
+from components.shared.events import log
 
 VARIABLE = "NOTIFY_WEBHOOK_URL"  # the address lets anyone post: it is never logged
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from components.predict.config import PredictConfig
-from components.shared import tracking
-from components.shared.dossier import CALIBRATION
-from components.shared.manifest import read_manifest, read_splits, rows_of
-from components.shared.predictions import Predictions, empty_predictions, write_predictions
-from components.shared.runtime import log
+from components.shared.data.manifest import read_manifest, read_splits, rows_of
+from components.shared.events import log
+from components.shared.results.dossier import CALIBRATION
+from components.shared.results.predictions import Predictions, empty_predictions, write_predictions
+from components.shared.services import mlflow_runs
 
 
 def predict_champion(manifest_path: str, splits_path: str, config: PredictConfig, folder: str) -> str:
@@ -28,12 +28,12 @@ def predict_champion(manifest_path: str, splits_path: str, config: PredictConfig
     Returns:
         The champion's version, "" where there is none.
     """
-    version = tracking.version_by_alias(config.model_name, tracking.CHAMPION)
+    version = mlflow_runs.version_by_alias(config.model_name, mlflow_runs.CHAMPION)
     if version is None:
         log.info("%s has no champion yet", config.model_name)
         write_predictions(empty_predictions().table, empty_predictions().embeddings, folder)
         return ""
-    with tracking.version_files(config.model_name, version) as fetched:
+    with mlflow_runs.version_files(config.model_name, version) as fetched:
         answers = _answers(fetched, version, manifest_path, splits_path, config)
         write_predictions(answers.table, answers.embeddings, folder)
         shutil.copyfile(fetched / CALIBRATION, Path(folder) / CALIBRATION)
@@ -48,10 +48,10 @@ def _answers(fetched: Path, version: str, manifest_path: str, splits_path: str, 
     if rows.empty:
         return empty_predictions()
     # late: without a champion there is nothing to import torch for
-    from components.predict.prediction import exact, run_network
+    from components.predict.run import exact, run_network
     from components.predict.views import CLEAN
-    from components.shared.checkpoint import load_network
-    from components.shared.versions import fetch_for_step
+    from components.shared.data.versions import fetch_for_step
+    from components.shared.network.checkpoint import load_network
 
     network = load_network(fetched / "model")
     tiles = fetch_for_step(config, manifest)

@@ -29,8 +29,8 @@ def predict(
         predictions: Folder with predictions.parquet and embeddings.npy.
     """
     from components.predict.config import PredictConfig
-    from components.predict.prediction import predict_splits
-    from components.shared.runtime import step
+    from components.predict.run import predict_splits
+    from components.shared.step import step
 
     parsed = PredictConfig.model_validate_json(config)
     with step(f"predict {parsed.candidate}", job, parsed.store):
@@ -58,7 +58,7 @@ def champion(
     """
     from components.predict.champion import predict_champion
     from components.predict.config import PredictConfig
-    from components.shared.runtime import step
+    from components.shared.step import step
 
     parsed = PredictConfig.model_validate_json(config)
     with step("champion", job, parsed.store):

@@ -8,9 +8,9 @@ import pandas as pd
 
 from components.predict.config import CorruptionConfig
 from components.predict.corruptions import corrupt
-from components.shared.dataset import TileDataset
-from components.shared.image import decode
-from components.shared.transforms import resize
+from components.shared.data.image import decode
+from components.shared.network.resize import resize
+from components.shared.network.tiles import TileDataset
 
 CLEAN = {"corruption": "clean", "severity": 0}
 CELL = 112  # pixels of one view in the picture

@@ -32,8 +32,8 @@ def register(
     import json
 
     from components.register.config import RegisterConfig
-    from components.register.registration import Winner, register_winner
-    from components.shared.runtime import step
+    from components.register.run import Winner, register_winner
+    from components.shared.step import step
 
     parsed = RegisterConfig.model_validate_json(config)
     with step("register", job, parsed.store):
@@ -57,7 +57,7 @@ def refuse(choice: dsl.Input[dsl.Artifact], config: str, job: str) -> str:
 
     from components.register.config import RegisterConfig
     from components.register.refusal import record_refusal
-    from components.shared.runtime import step
+    from components.shared.step import step
 
     parsed = RegisterConfig.model_validate_json(config)
     with step("refuse", job, parsed.store):

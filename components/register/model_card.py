@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from components.shared.calibration import read_calibration
-from components.shared.checkpoint import read_info
-from components.shared.dossier import CALIBRATION, measurements_of, read_verdict
-from components.shared.manifest import CLASSES, SPLITS, read_manifest, read_splits
-from components.shared.measurements import Measurement, footnote, shown_row, spoken
+from components.shared.data.manifest import CLASSES, SPLITS, read_manifest, read_splits
+from components.shared.network.checkpoint import read_info
+from components.shared.results.calibration import read_calibration
+from components.shared.results.dossier import CALIBRATION, measurements_of, read_verdict
+from components.shared.results.measurements import Measurement, footnote, shown_row, spoken
 
 HEADLINE = ("accuracy", "recall_at_threshold", "precision_at_threshold", "specificity_at_threshold", "f1", "auroc")
 USE = (

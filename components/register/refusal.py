@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from components.shared.runtime import log
+from components.shared.events import log
 
 
 def record_refusal(choice_path: str) -> dict:

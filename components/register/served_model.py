@@ -15,11 +15,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
-from components.shared.calibration import read_calibration
-from components.shared.checkpoint import load_network
-from components.shared.dataset import decode_tile
-from components.shared.image import ImageError
-from components.shared.manifest import CLASSES
+from components.shared.data.image import ImageError
+from components.shared.data.manifest import CLASSES
+from components.shared.network.checkpoint import load_network
+from components.shared.network.tiles import decode_tile
+from components.shared.results.calibration import read_calibration
 
 
 class CrackClassifier(PythonModel):

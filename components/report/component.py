@@ -47,11 +47,11 @@ def report(
         summary: The outcome as JSON.
     """
     from components.report.config import ReportConfig
-    from components.report.document import write_report
     from components.report.findings import Run, outcome, read_findings
-    from components.shared.manifest import read_manifest
-    from components.shared.runtime import step
-    from components.shared.tracking import log_report
+    from components.report.page import write_report
+    from components.shared.data.manifest import read_manifest
+    from components.shared.services.mlflow_runs import log_report
+    from components.shared.step import step
 
     parsed = ReportConfig.model_validate_json(config)
     with step("report", job, parsed.store):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.shared.dossier import measurements_of, read_verdict
-from components.shared.measurements import Measurement
+from components.shared.results.dossier import measurements_of, read_verdict
+from components.shared.results.measurements import Measurement
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ def retrain(verdict: dsl.Input[dsl.Artifact], config: str, job: str) -> str:
         The id of the training's run, started now or by an earlier check of the same drift.
     """
     from components.retrain.config import RetrainConfig
-    from components.retrain.starting import start_training
-    from components.shared.runtime import step
+    from components.retrain.run import start_training
+    from components.shared.step import step
 
     parsed = RetrainConfig.model_validate_json(config)
     with step("retrain", job, parsed.store):

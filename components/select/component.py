@@ -30,8 +30,8 @@ def select(
         Output: The winner's name, empty where none passed.
     """
     from components.select.config import SelectConfig
-    from components.select.selection import choose
-    from components.shared.runtime import step
+    from components.select.run import choose
+    from components.shared.step import step
 
     parsed = SelectConfig.model_validate_json(config)
     with step("select", job, parsed.store):

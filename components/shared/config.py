@@ -26,27 +26,11 @@ PhotoPattern = Annotated[str, AfterValidator(_has_a_group)]  # regular expressio
 Precision = Literal["auto", "bf16", "fp32"]  # of a network's forward pass; auto: bf16 where the device has it
 
 
-class AugmentConfig(Config):
-    """Strength of the training augmentation; 0 switches a part off."""
-
-    rotation: float = Field(default=30.0, ge=0, le=180, description="degrees, either way")
-    brightness: float = Field(default=0.2, ge=0, le=1, description="fraction, either way")
-    contrast: float = Field(default=0.2, ge=0, le=1, description="fraction, either way")
-    saturation: float = Field(default=0.2, ge=0, le=1, description="fraction, either way")
-    hue: float = Field(default=0.02, ge=0, le=0.5, description="fraction of the colour circle, either way")
-    noise: float = Field(default=0.03, ge=0, le=1, description="largest standard deviation of Gaussian noise, fraction")
-    flip: bool = Field(default=False, description="mirror at random; a crack has no up or left")
-
-    def corruptions(self) -> tuple[str, ...]:
-        """Return the families of the robustness suite that a network trained so has met, if weaker ones."""
-        return ("gaussian_noise",) * bool(self.noise) + ("low_light", "over_exposure") * bool(self.brightness)
-
-
 class StepConfig(Config):
     """What every step is told, whatever it does.
 
     Attributes:
-        GIVEN_BY_RUN: Fields that `pipelines/run_config.py` fills in, and that no section of a parameter file may hold.
+        GIVEN_BY_RUN: Fields that `RunConfig.step_json` fills in. No section of a parameter file may hold them.
         WITHOUT_EFFECT: Fields that do not decide what comes of the step: where things are kept, what they are called.
     """
 

@@ -13,8 +13,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from components.shared.runtime import digest, emit, log
-from components.shared.storage import Store, file_digest
+from components.shared.events import emit, log
+from components.shared.hashing import digest, file_digest
+from components.shared.services.store import Store
 
 MARKER = "done.json"
 # What computes results, and may do it otherwise in another version.

@@ -26,9 +26,9 @@ def split(
         splits: Table (sample_id, split).
         page: Composition of the splits.
     """
-    from components.shared.runtime import step
-    from components.split.assignment import assign_splits
+    from components.shared.step import step
     from components.split.config import SplitConfig
+    from components.split.run import assign_splits
 
     parsed = SplitConfig.model_validate_json(config)
     with step("split", job, parsed.store):

@@ -16,8 +16,8 @@ from io import BytesIO
 
 import pandas as pd
 
-from components.shared.s3_client import THREADS
-from components.shared.storage import MissingObjectError, Store
+from components.shared.services.s3_client import THREADS
+from components.shared.services.store import MissingObjectError, Store
 
 SETTLED = datetime.timedelta(hours=1)  # age from which nobody takes a page back: that happens at once, or never
 Assignment = dict[str, str]  # split by group_id

@@ -16,8 +16,10 @@ from typing import Any
 
 import torch
 
-from components.shared.runtime import InputError, log, warn
-from components.shared.storage import Store, file_digest
+from components.shared.errors import InputError
+from components.shared.events import log, warn
+from components.shared.hashing import file_digest
+from components.shared.services.store import Store
 
 FORMAT = 1
 KEPT = 2  # the newest, and the one before it, should the newest turn out damaged

@@ -30,9 +30,9 @@ def train(
         metrics: Best validation loss and accuracy, throughput.
         page: Training curves.
     """
-    from components.shared.runtime import step
-    from components.train.candidate import train_candidate
+    from components.shared.step import step
     from components.train.config import TrainConfig
+    from components.train.run import train_candidate
 
     parsed = TrainConfig.model_validate_json(config)
     with step(f"train {parsed.candidate}", job, parsed.store):

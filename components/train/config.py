@@ -4,7 +4,23 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from components.shared.config import AugmentConfig, Precision, StepConfig
+from components.shared.config import Config, Precision, StepConfig
+
+
+class AugmentConfig(Config):
+    """Strength of the training augmentation; 0 switches a part off."""
+
+    rotation: float = Field(default=30.0, ge=0, le=180, description="degrees, either way")
+    brightness: float = Field(default=0.2, ge=0, le=1, description="fraction, either way")
+    contrast: float = Field(default=0.2, ge=0, le=1, description="fraction, either way")
+    saturation: float = Field(default=0.2, ge=0, le=1, description="fraction, either way")
+    hue: float = Field(default=0.02, ge=0, le=0.5, description="fraction of the colour circle, either way")
+    noise: float = Field(default=0.03, ge=0, le=1, description="largest standard deviation of Gaussian noise, fraction")
+    flip: bool = Field(default=False, description="mirror at random; a crack has no up or left")
+
+    def corruptions(self) -> tuple[str, ...]:
+        """Return the families of the robustness suite that a network trained so has met, if weaker ones."""
+        return ("gaussian_noise",) * bool(self.noise) + ("low_light", "over_exposure") * bool(self.brightness)
 
 
 class TrainConfig(StepConfig):

@@ -18,14 +18,16 @@ from timm.layers import convert_sync_batchnorm
 from timm.utils import ModelEmaV3
 from torch.nn import functional as F
 
-from components.shared.checkpoint import save_network
-from components.shared.dataset import TileDataset, TrainingBatches, loader
-from components.shared.model import Network, build_network
-from components.shared.runtime import InputError, log, progress
-from components.shared.transforms import build_augmentation
+from components.shared.errors import InputError
+from components.shared.events import log, progress
+from components.shared.network.checkpoint import save_network
+from components.shared.network.network import Network, build_network
+from components.shared.network.tiles import TileDataset, loader
+from components.train.augmentation import build_augmentation
+from components.train.batches import TrainingBatches
 from components.train.checkpoints import Checkpoints, PreemptedError, StopSignal
+from components.train.mlflow_record import record_point
 from components.train.recipe import Loss, clip, freeze, learning_rate, make_optimizer, set_rate, set_training
-from components.train.recording import record_point
 from components.train.task import Task, TrainingRecord
 
 

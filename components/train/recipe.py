@@ -11,8 +11,8 @@ from timm.optim import param_groups_layer_decay
 from torch import nn
 from torch.nn import functional as F
 
-from components.shared.model import ModelInfo, Network, build_network, describe
-from components.shared.runtime import InputError
+from components.shared.errors import InputError
+from components.shared.network.network import ModelInfo, Network, build_network, describe
 from components.train.config import TrainConfig
 
 

@@ -26,14 +26,14 @@ import torch
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.utils.class_weight import compute_sample_weight
 
-from components.shared.checkpoint import WEIGHTS, load_network
-from components.shared.dataset import TileDataset, loader
-from components.shared.shards import Member, write_shards
+from components.shared.data.shards import Member, write_shards
+from components.shared.network.checkpoint import WEIGHTS, load_network
+from components.shared.network.tiles import TileDataset, loader
 from components.train.config import TrainConfig
+from components.train.fit import fit
 from components.train.recipe import describe_network
 from components.train.task import Task
-from components.train.training import fit
-from pipelines.run_config import load_run_config
+from pipelines.config.parameter_file import load_run_config
 
 ROOT = Path(__file__).resolve().parents[2]
 LABELS = {"no_crack": 0, "Negative": 0, "crack": 1, "Positive": 1}

@@ -30,11 +30,11 @@ import cv2
 import numpy as np
 
 from components.ingest.config import IngestConfig
-from components.ingest.ingestion import ingest_dataset
-from components.shared.manifest import read_manifest
-from components.shared.storage import Store
-from components.shared.versions import fetch, read_version
-from pipelines.embedded_stack import embedded_stack
+from components.ingest.run import ingest_dataset
+from components.shared.data.manifest import read_manifest
+from components.shared.data.versions import fetch, read_version
+from components.shared.services.store import Store
+from pipelines.local.embedded_stack import embedded_stack
 
 ROOT = Path(__file__).resolve().parents[2]
 TURNS = 5

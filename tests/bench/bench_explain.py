@@ -20,10 +20,10 @@ from sklearn.linear_model import LogisticRegression
 from components.explain.config import ExplainConfig
 from components.explain.faithfulness import blurred, perturbation_curves
 from components.explain.kernel_shap import find_regions, kernel_shap, margin_of
-from components.ingest.synthetic import draw_dataset
-from components.predict.prediction import gigaflops
-from components.shared.model import Network, build_network, describe
-from components.shared.runtime import pick_device, pick_precision
+from components.ingest.sources.synthetic import draw_dataset
+from components.predict.run import gigaflops
+from components.shared.network.device import pick_device, pick_precision
+from components.shared.network.network import Network, build_network, describe
 
 COALITIONS, REGIONS, SEED = 500, 49, 1
 BATCH = ExplainConfig().batch_size if pick_device() == "cuda" else 16  # as local.yaml has it for CPUs

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from components.shared.metrics import METRICS, estimate_metrics
+from components.shared.results.metrics import METRICS, estimate_metrics
 
 IMAGES, PHOTOS, RESAMPLES = 10_000, 500, 2000
 

@@ -30,14 +30,13 @@ from scipy.stats import quantile_test
 from timm.utils import dispatch_clip_grad
 from torch.nn import functional as F
 
-from components.ingest.synthetic import draw_dataset
-from components.shared.config import AugmentConfig
-from components.shared.dataset import TileDataset
-from components.shared.model import build_network, describe
-from components.shared.runtime import pick_device, pick_precision
-from components.shared.shards import Member, write_shards
-from components.shared.transforms import build_augmentation
-from components.train.config import TrainConfig
+from components.ingest.sources.synthetic import draw_dataset
+from components.shared.data.shards import Member, write_shards
+from components.shared.network.device import pick_device, pick_precision
+from components.shared.network.network import build_network, describe
+from components.shared.network.tiles import TileDataset
+from components.train.augmentation import build_augmentation
+from components.train.config import AugmentConfig, TrainConfig
 from components.train.loop import Loop
 from components.train.recipe import freeze, set_training
 from components.train.task import Task, TrainingRecord

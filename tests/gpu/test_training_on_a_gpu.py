@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from components.shared.checkpoint import WEIGHTS, load_network
-from components.shared.manifest import read_splits, rows_of
-from components.shared.versions import fetch
+from components.shared.data.manifest import read_splits, rows_of
+from components.shared.data.versions import fetch
+from components.shared.network.checkpoint import WEIGHTS, load_network
 from components.train.config import TrainConfig
+from components.train.fit import fit
 from components.train.recipe import describe_network, has_compiler
 from components.train.task import Task
-from components.train.training import fit
-from tests.unit.tiny_version import commit_tiny_version
+from tests.tiny_version import commit_tiny_version
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no GPU on this machine")
 

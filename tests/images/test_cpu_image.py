@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.shared.manifest import read_manifest, read_splits, rows_of
-from components.shared.measurements import write_measurements
+from components.shared.data.drift_profile import read_profile, write_profile
+from components.shared.data.manifest import read_manifest, read_splits, rows_of
 from components.shared.page import Page
-from components.shared.predictions import empty_predictions, write_predictions
-from components.shared.profile import read_profile, write_profile
-from pipelines.compiled import compile_pipeline
-from pipelines.run_config import load_run_config
+from components.shared.results.measurements import write_measurements
+from components.shared.results.predictions import empty_predictions, write_predictions
+from pipelines.config.parameter_file import load_run_config
+from pipelines.graphs.compile import compile_pipeline
 from tests.images.engine import ROOT, USER, Ended, Engine, rclone
 from tests.images.executor import JOB, Compiled
 

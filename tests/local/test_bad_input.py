@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.local.test_training_pipeline import crack_pipeline
-from tests.unit.tiny_version import tile
+from tests.tiny_version import tile
 
 
 def folder_of(tmp_path: Path, files: dict[str, bytes]) -> Path:

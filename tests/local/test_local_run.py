@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from components.ingest.uri import absolute_sources
-from components.shared.runtime import InputError
-from pipelines.embedded_stack import free_port, locked, prepare_mlflow, tracking_uri
+from components.ingest.sources.uri import absolute_sources
+from components.shared.errors import InputError
+from pipelines.local.embedded_stack import free_port, locked, prepare_mlflow, tracking_uri
 
 TOY = Path(__file__).parent / "toy_graph.py"
 

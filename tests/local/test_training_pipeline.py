@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from components.ingest.synthetic import draw_dataset
+from components.ingest.sources.synthetic import draw_dataset
 
 SMALL = [
     "candidates.cnn.train.architecture=resnet10t",

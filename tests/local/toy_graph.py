@@ -8,9 +8,9 @@ from pathlib import Path
 from kfp import dsl
 from rich.console import Console
 
-from pipelines.commands.options import reporting_errors
-from pipelines.local import PARAMS, run_locally
-from pipelines.local_graph import run_graph
+from pipelines.cli.options import reporting_errors
+from pipelines.local.graph_process import run_graph
+from pipelines.local.run import PARAMS, run_locally
 
 
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
@@ -22,8 +22,10 @@ def train(behaviour: str, job: str, choice: dsl.Output[dsl.Artifact]) -> str:
     import time
     from pathlib import Path
 
-    from components.shared.runtime import InputError, progress, step
-    from components.shared.storage import Store
+    from components.shared.errors import InputError
+    from components.shared.events import progress
+    from components.shared.services.store import Store
+    from components.shared.step import step
 
     with step("train toy", job, "s3://crack/store"):
         progress(1, 2, "half")

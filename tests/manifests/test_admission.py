@@ -9,8 +9,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from components.shared.kfp_endpoint import VOLUME_TOKEN
-from pipelines.policy import KFP_LABEL, PRIORITY_LABEL
+from components.shared.services.kfp_endpoint import VOLUME_TOKEN
+from pipelines.graphs.pod_policy import KFP_LABEL, PRIORITY_LABEL
 from tests.manifests.admission import RefusedError, admitted
 from tests.manifests.test_rules import MANIFESTS, OPTIONS, documents, of
 

@@ -9,9 +9,10 @@ import pytest
 import yaml
 from kubernetes.utils import parse_quantity
 
-from pipelines.cluster_config import ClusterConfig, Resources
-from pipelines.policy import MLFLOW_KEYS, NOTIFY_KEYS, S3_KEYS
-from pipelines.run_config import RunConfig, load_run_config
+from pipelines.config.cluster_config import ClusterConfig, Resources
+from pipelines.config.parameter_file import load_run_config
+from pipelines.config.run_config import RunConfig
+from pipelines.graphs.pod_policy import MLFLOW_KEYS, NOTIFY_KEYS, S3_KEYS
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "manifests"
@@ -224,7 +225,7 @@ CALLED = {"experiment": "experiments", "pipeline": "pipelines", "run": "runs", "
 def test_ci_may_do_what_the_client_calls_and_start_the_pipeline_s_account(objects):
     (role,) = [item for item in of(objects, "Role") if item["metadata"]["name"] == "crack-submit"]
     allowed = {(resource, verb) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]}
-    source = (ROOT / "components" / "shared" / "kfp_api.py").read_text()
+    source = (ROOT / "components" / "shared" / "services" / "kfp_api.py").read_text()
     called = {
         (CALLED[kind], verb) for kind, verb in re.findall(r"\.(\w+?)_service_([a-z]+)_", source) if kind in CALLED
     }

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from components.shared.kfp_api import KfpApi
-from components.shared.kfp_endpoint import Endpoint
-from pipelines.compiled import CompiledPipeline, compile_version
-from pipelines.run_config import RunConfig, load_run_config
+from components.shared.services.kfp_api import KfpApi
+from components.shared.services.kfp_endpoint import Endpoint
+from pipelines.config.parameter_file import load_run_config
+from pipelines.config.run_config import RunConfig
+from pipelines.graphs.compile import CompiledPipeline, compile_version
 from tests.pipelines.kfp_server import KfpServer, serving
 
 

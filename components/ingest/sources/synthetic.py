@@ -1,0 +1,121 @@
+"""Concrete-like tiles with and without cracks: data for a first run and for tests, never for a real model.
+
+Tiles come in photos of five, which share concrete, light and camera: few, so that a small data set has enough photos
+for intervals over them. One to four of the five are cracked, so that the photo says little of the label. Every tile,
+cracked or not, carries the same marks (`synthetic_surface.py`), so that neither a dark pixel nor a line gives a crack
+away: what does is its jagged, branching, tapering course.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from components.ingest.sources.synthetic_surface import SURFACES, Photo, add_marks, draw_photo, draw_surface, stroke
+
+TILES_PER_PHOTO = 5
+SMALLEST_CRACK = 0.006  # share of the tile: 100 of the 128 x 128 pixels
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One drawn tile.
+
+    Attributes:
+        name: File name without its ending, unique in the data set.
+        label: 0 no_crack, 1 crack.
+        group: The photo that it comes from.
+        surface: deck, pavement or wall.
+        image: uint8 (size, size, 3), RGB.
+        mask: bool (size, size), true on the crack; None without a crack.
+    """
+
+    name: str
+    label: int
+    group: str
+    surface: str
+    image: np.ndarray
+    mask: np.ndarray | None
+
+
+def draw_dataset(images: int, seed: int, size: int = 128) -> Iterator[Tile]:
+    """Draw tiles one by one; a tile depends on the seed, its index and the size, not on how many are asked for.
+
+    Args:
+        images: Number of tiles.
+        seed: Any integer from 0.
+        size: Edge of a tile in pixels.
+    """
+    for first in range(0, images, TILES_PER_PHOTO):
+        number = first // TILES_PER_PHOTO
+        rng = np.random.default_rng([seed, number])
+        photo = draw_photo(rng, SURFACES[number % len(SURFACES)])
+        cracked = rng.permutation(TILES_PER_PHOTO) < rng.integers(1, TILES_PER_PHOTO)
+        for index in range(min(TILES_PER_PHOTO, images - first)):
+            image, mask = _draw_tile(np.random.default_rng([seed, number, index]), photo, size, bool(cracked[index]))
+            group = f"{photo.surface}-{number:04d}"
+            yield Tile(f"{group}-{index}", int(cracked[index]), group, photo.surface, image, mask)
+
+
+def _draw_tile(
+    rng: np.random.Generator, photo: Photo, size: int, cracked: bool
+) -> tuple[np.ndarray, np.ndarray | None]:
+    tint = np.ones((size, size, 3), np.float32)
+    brightness = add_marks(rng, photo, draw_surface(rng, photo, size), tint)
+    mask = None
+    if cracked:
+        coverage = _crack_coverage(rng, size)
+        while coverage.mean() < SMALLEST_CRACK:  # the walk may leave the tile at once
+            coverage = _crack_coverage(rng, size)
+        brightness = brightness * _crack_shade(rng, photo, coverage)
+        mask = coverage > 0.25
+    image = brightness[..., None] * tint * np.asarray(photo.colour, np.float32)
+    image = np.asarray(cv2.GaussianBlur(image, (0, 0), photo.blur * size / 128), np.float32)
+    image += rng.normal(0, photo.noise, (size, size, 1)) + rng.normal(0, photo.noise / 3, (size, size, 3))
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8), mask
+
+
+def _crack_coverage(rng: np.random.Generator, size: int) -> np.ndarray:
+    """The share of each pixel that the crack covers, float32 (size, size): one walk and up to three branches."""
+    widest = np.exp(rng.uniform(np.log(1.3), np.log(3.4))) * size / 128
+    angle = rng.uniform(0, 2 * np.pi)
+    start = size / 2 + rng.uniform(-0.25, 0.25, 2) * size - 0.5 * size * np.array([np.cos(angle), np.sin(angle)])
+    trunk, widths = _walk(rng, start, angle, rng.uniform(0.8, 1.6) * size, widest, size)
+    coverage = stroke(trunk, widths, size)
+    for _ in range(rng.choice(4, p=[0.3, 0.35, 0.2, 0.15])):
+        joint = rng.integers(len(trunk) // 5, 4 * len(trunk) // 5)
+        course = np.arctan2(*(trunk[joint + 1] - trunk[joint])[::-1])
+        turn = rng.choice([-1, 1]) * rng.uniform(0.4, 1.2)
+        branch = _walk(rng, trunk[joint], course + turn, rng.uniform(0.2, 0.6) * size, 0.7 * widths[joint], size)
+        coverage = np.maximum(coverage, stroke(*branch, size))
+    return coverage
+
+
+def _walk(
+    rng: np.random.Generator, start: np.ndarray, angle: float, length: float, widest: float, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """A jagged walk that keeps its general direction; returns points (n, 2) and segment widths (n - 1,), pixels."""
+    step = 2.2 * size / 128
+    count = max(6, int(length / step))
+    drift = np.cumsum(rng.normal(0, 0.09, count))
+    heading = angle + drift + rng.normal(0, 0.65, count)
+    strides = step * rng.uniform(0.5, 1.5, count)
+    points = np.vstack(
+        [start, start + np.cumsum(strides[:, None] * np.stack([np.cos(heading), np.sin(heading)], 1), 0)]
+    )
+    swell = np.convolve(rng.normal(0, 1, count + 8), np.ones(9) / 3, mode="valid")
+    taper = np.minimum(1, 3 * (1 - np.arange(count) / count) + 0.25)
+    return points, np.clip(widest * taper * np.exp(0.3 * swell), 0.7 * size / 128, None)
+
+
+def _crack_shade(rng: np.random.Generator, photo: Photo, coverage: np.ndarray) -> np.ndarray:
+    """What the crack does to the brightness: dark inside, a lit edge towards the light, now and then white deposits."""
+    depth = photo.depth * rng.uniform(0.75, 1.25)
+    shift = np.rint(1.4 * np.array([np.sin(photo.light), np.cos(photo.light)]) * coverage.shape[0] / 128).astype(int)
+    edge = np.clip(np.roll(coverage, tuple(shift), (0, 1)) - coverage, 0, 1)
+    shade = (1 - np.minimum(depth, 0.9) * coverage) * (1 + rng.uniform(0, 0.2) * edge)
+    if rng.random() < 0.12:
+        halo = cv2.GaussianBlur(coverage, (0, 0), 2.5 * coverage.shape[0] / 128)
+        shade = shade + rng.uniform(0.2, 0.6) * np.clip(halo - coverage, 0, 1)
+    return shade

@@ -1,0 +1,1 @@
+"""Data set versions, their images, and what is computed from an image alone."""

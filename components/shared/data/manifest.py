@@ -1,0 +1,220 @@
+"""The data contract: a manifest has one row per image of a data set version; splits assign those images.
+
+Both are parquet files with the digest of their content in the file's metadata, verified when they are read.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import csv
+
+from components.shared.errors import InputError
+
+CLASSES = ("no_crack", "crack")
+SPLITS = ("train", "val", "test", "robustness")
+
+MANIFEST_SCHEMA = pa.schema(
+    [
+        pa.field("sample_id", pa.string(), nullable=False),  # sha256 of the file's bytes
+        pa.field("path", pa.string(), nullable=False),  # name in the source, for people
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("label", pa.int64(), nullable=False),  # index into CLASSES
+        pa.field("surface", pa.string(), nullable=False),  # deck, pavement, wall, unknown
+        pa.field("group_id", pa.string(), nullable=False),  # source photo, or near-duplicate cluster
+        pa.field("width", pa.int64(), nullable=False),  # pixels
+        pa.field("height", pa.int64(), nullable=False),
+        pa.field("phash", pa.string(), nullable=False),  # 64-bit perceptual hash, 16 hex characters
+        pa.field("mask_id", pa.string()),  # sha256 of the mask's bytes
+        pa.field("shard", pa.string(), nullable=False),  # file under shards/
+        pa.field("offset", pa.int64(), nullable=False),  # bytes
+        pa.field("size", pa.int64(), nullable=False),
+        pa.field("mask_offset", pa.int64()),
+        pa.field("mask_size", pa.int64()),
+    ]
+)
+# Where an image is stored and what its file was called do not change what the data set is.
+CONTENT = ["sample_id", "source", "label", "surface", "group_id", "width", "height", "phash", "mask_id"]
+SPLITS_SCHEMA = pa.schema(
+    [pa.field("sample_id", pa.string(), nullable=False), pa.field("split", pa.string(), nullable=False)]
+)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A data set version: the table (`MANIFEST_SCHEMA`, ordered by sample_id) and the sha256 of its content."""
+
+    table: pd.DataFrame
+    digest: str
+
+
+@dataclass(frozen=True)
+class Splits:
+    """An assignment: the table (sample_id, split; ordered by sample_id) and the sha256 of its content."""
+
+    table: pd.DataFrame
+    digest: str
+
+
+Named = TypeVar("Named", Manifest, Splits)
+
+
+def make_manifest(table: pd.DataFrame, digest: str | None = None) -> Manifest:
+    """Order, check and name a table with the columns of `MANIFEST_SCHEMA`.
+
+    Args:
+        table: One row for each image.
+        digest: Its `content_digest`, where that is known already; whoever reads the manifest verifies it.
+
+    Raises:
+        InputError: A value breaks the contract; the message names the row and the value.
+    """
+    table = _typed(table, MANIFEST_SCHEMA)
+    _check_manifest(table)
+    return Manifest(table, digest or content_digest(table))
+
+
+def make_splits(table: pd.DataFrame) -> Splits:
+    """Order, check and name a table (sample_id, split)."""
+    table = _typed(table, SPLITS_SCHEMA)
+    _refuse(table, table["sample_id"].duplicated(), "sample_id", "stands twice")
+    _refuse(table, ~table["split"].isin(SPLITS), "split", f"is not one of {', '.join(SPLITS)}")
+    return Splits(table, content_digest(table))
+
+
+def content_digest(table: pd.DataFrame) -> str:
+    """sha256 (64 hex characters) of what a manifest or a splits table says, whatever the order of its rows.
+
+    It is `table_digest` of the columns `CONTENT`, or of a splits table's, ordered by sample_id.
+    """
+    content = pa.schema([MANIFEST_SCHEMA.field(name) for name in CONTENT])
+    schema = SPLITS_SCHEMA if "split" in table.columns else content
+    ordered = table.sort_values("sample_id")[schema.names]
+    return table_digest(pa.Table.from_pandas(ordered, schema=schema, preserve_index=False))
+
+
+def table_digest(table: pa.Table) -> str:
+    """sha256 (64 hex characters) of a table as CSV: names and values in quotes, missing values empty."""
+    sink = pa.BufferOutputStream()
+    csv.write_csv(table, sink, csv.WriteOptions(quoting_style="all_valid"))
+    return hashlib.sha256(sink.getvalue()).hexdigest()
+
+
+def plain(column: pd.Series) -> list:
+    """The values of a column as Python's own, None where they are missing."""
+    return column.astype(object).where(column.notna(), None).tolist()
+
+
+def write_manifest(manifest: Manifest, path: str | Path) -> None:
+    """Write as parquet; equal manifests give equal bytes."""
+    _write(manifest.table, MANIFEST_SCHEMA, manifest.digest, path)
+
+
+def read_manifest(path: str | Path) -> Manifest:
+    """Read and check a manifest.
+
+    Raises:
+        InputError: Not a manifest, or its content is not what its digest says.
+    """
+    table, known = _read(path)
+    return _verified(make_manifest(table), known, path)
+
+
+def write_splits(splits: Splits, path: str | Path) -> None:
+    """Write as parquet; equal splits give equal bytes."""
+    _write(splits.table, SPLITS_SCHEMA, splits.digest, path)
+
+
+def read_splits(path: str | Path) -> Splits:
+    """Read and check splits.
+
+    Raises:
+        InputError: Not a splits table, or its content is not what its digest says.
+    """
+    table, known = _read(path)
+    return _verified(make_splits(table), known, path)
+
+
+def rows_of(manifest: Manifest, splits: Splits, split: str) -> pd.DataFrame:
+    """The manifest's rows of one split, ordered by sample_id, index from 0.
+
+    Raises:
+        InputError: The splits are those of another manifest.
+    """
+    if not splits.table["sample_id"].equals(manifest.table["sample_id"]):
+        raise InputError(
+            f"the splits {splits.digest[:12]} do not belong to the data set {manifest.digest[:12]}: split it again"
+        )
+    return manifest.table[splits.table["split"] == split].reset_index(drop=True)
+
+
+def _typed(table: pd.DataFrame, schema: pa.Schema) -> pd.DataFrame:
+    missing = [name for name in schema.names if name not in table.columns]
+    if missing:
+        raise InputError(
+            f"the table lacks the columns {', '.join(missing)}; it has {', '.join(map(str, table.columns))}"
+        )
+    for field in schema:
+        if not field.nullable:
+            _refuse(table, table[field.name].isna() | (table[field.name] == ""), field.name, "is missing")
+    try:
+        arrow = pa.Table.from_pandas(table[schema.names], schema=schema, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
+        raise InputError(f"a value of the table has the wrong type: {error}") from error
+    return _to_pandas(arrow.sort_by("sample_id"))
+
+
+def _to_pandas(arrow: pa.Table) -> pd.DataFrame:
+    table = arrow.to_pandas(ignore_metadata=True)
+    for field in arrow.schema:
+        if field.nullable and pa.types.is_integer(field.type):  # not floats, which pandas makes of ints with nulls
+            table[field.name] = arrow.column(field.name).to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+    return table
+
+
+def _check_manifest(table: pd.DataFrame) -> None:
+    _refuse(table, ~table["sample_id"].str.fullmatch("[0-9a-f]{64}"), "sample_id", "is not a sha256")
+    _refuse(table, table["sample_id"].duplicated(), "sample_id", "stands twice")
+    _refuse(table, ~table["label"].isin(range(len(CLASSES))), "label", "is not 0 (no_crack) or 1 (crack)")
+    _refuse(table, ~table["phash"].str.fullmatch("[0-9a-f]{16}"), "phash", "is not 16 hex characters")
+    for name in ("width", "height", "size"):
+        _refuse(table, table[name] <= 0, name, "is not positive")
+    _refuse(table, table["offset"] < 0, "offset", "is negative")
+    masked = table["mask_id"].notna()
+    for name in ("mask_offset", "mask_size"):
+        _refuse(table, table[name].notna() != masked, name, "and mask_id must be given together or not at all")
+
+
+def _refuse(table: pd.DataFrame, bad: pd.Series, column: str, why: str) -> None:
+    if bad.any():
+        row = int(bad.to_numpy().argmax())
+        more = f" (and {int(bad.sum()) - 1} more)" if bad.sum() > 1 else ""
+        name = table["path" if "path" in table.columns else "sample_id"].iloc[row]
+        raise InputError(f"row {row} ({name}): {column} {table[column].astype(object).iloc[row]!r} {why}{more}")
+
+
+def _write(table: pd.DataFrame, schema: pa.Schema, known: str, path: str | Path) -> None:
+    arrow = pa.Table.from_pandas(table, schema=schema, preserve_index=False)
+    pq.write_table(arrow.replace_schema_metadata({"digest": known}), path, compression="zstd", write_page_checksum=True)
+
+
+def _read(path: str | Path) -> tuple[pd.DataFrame, str]:
+    try:
+        arrow = pq.read_table(path, page_checksum_verification=True)  # the digest does not tell where images lie
+        known = (arrow.schema.metadata or {}).get(b"digest", b"").decode()
+        return _to_pandas(arrow), known
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as a parquet table: {error}") from error
+
+
+def _verified(named: Named, known: str, path: str | Path) -> Named:
+    if named.digest != known:
+        raise InputError(
+            f"{path} was changed after it was written, or another release wrote it: its content has the digest "
+            f"{named.digest[:12]}, its metadata says {known[:12] or 'none'}; make it again"
+        )
+    return named

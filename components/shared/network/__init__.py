@@ -1,0 +1,1 @@
+"""The network, its tiles, its weights and where it runs."""

@@ -1,0 +1,171 @@
+"""A timm classifier that takes raw images: normalisation is part of the network, so no caller can get it wrong."""
+
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, Literal
+
+import timm
+import torch
+from pydantic import Field
+from torch import nn
+
+from components.shared.config import Config
+from components.shared.data.manifest import CLASSES
+from components.shared.errors import InputError
+from components.shared.hashing import file_digest
+from components.shared.network.weights import check_weights, weights_file
+
+
+class ModelInfo(Config):
+    """Everything needed to rebuild a network without its trained weights; the contents of `model.json`.
+
+    Attributes:
+        architecture: timm name, such as "resnet50".
+        weights: "none", "hub" (timm's default for the architecture), a file's path or s3://BUCKET/KEY.
+        weights_sha256: Of their file; empty for "none", and for "hub" until they are loaded.
+        input_size: Height and width in pixels.
+        mean: Per RGB channel, on the scale 0 to 1, of the weights' own configuration.
+        std: As mean.
+        tuning: What was trained: "full", "head_only" or "last_N".
+        seed: Seeds what is not loaded: the head, or the whole network for "none".
+    """
+
+    format_version: Literal[1] = 1
+    architecture: str
+    classes: tuple[str, str] = CLASSES
+    weights: str = "none"
+    weights_sha256: str = ""
+    input_size: int = Field(ge=16)
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    dropout: float = 0.0
+    stochastic_depth: float = 0.0
+    tuning: str = "full"
+    seed: int = 0
+    dataset_digest: str = ""
+    split_digest: str = ""
+
+
+class Network(nn.Module):
+    """A timm backbone with its normalisation.
+
+    `forward` takes (N, 3, H, W) RGB images in 0 to 255, uint8 or floating, with H = W = `input_size`, and returns
+    logits (N, 2) for no_crack and crack.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, backbone: Any, info: ModelInfo):
+        super().__init__()
+        self.backbone: Any = backbone  # timm's classifiers share methods that nn.Module does not know
+        self.info = info
+        self.input_size = info.input_size
+        self.register_buffer("mean", 255 * torch.tensor(info.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(info.std).view(1, 3, 1, 1), persistent=False)
+
+    def normalise(self, images: torch.Tensor) -> torch.Tensor:
+        """Return float32 images with the mean and standard deviation that the weights expect."""
+        return (images.float() - self.mean) / self.std
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return logits (N, 2)."""
+        return self.backbone(self.normalise(images))
+
+    @property
+    def heads(self) -> list[nn.Module]:
+        """The last layers, from pooled features to logits: one, or several whose logits the network averages."""
+        found = self.backbone.get_classifier()
+        return list(found) if isinstance(found, tuple | nn.ModuleList) else [found]
+
+    def logits_and_embeddings(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return logits (N, 2) and the pooled features (N, D) that the (first) last layer sees, from one pass."""
+        seen: list[torch.Tensor] = []
+        with self.heads[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(1))):
+            return self(images), seen[0]
+
+
+def describe(architecture: str, weights: str, input_size: int, seed: int, **training: Any) -> ModelInfo:
+    """Resolve an architecture's name and its weights' own normalisation; opens no connection.
+
+    Args:
+        architecture: As `ModelInfo` has it, and so are the others.
+        weights: What is loaded.
+        input_size: Pixels.
+        seed: Of what is not loaded.
+        training: dropout, stochastic_depth, tuning.
+
+    Raises:
+        InputError: timm knows no such architecture, or the weights file is not there.
+    """
+    if not timm.is_model(architecture):
+        near = timm.list_models(f"*{architecture[:6]}*")[:5]
+        hint = (
+            f"near it: {', '.join(near)}" if near else "`python -c 'import timm; print(timm.list_models())'` lists them"
+        )
+        raise InputError(
+            f'unknown architecture "{architecture}": timm {timm.__version__} has none of that name; {hint}'
+        )
+    check_weights(architecture, weights)
+    pretrained = timm.get_pretrained_cfg(architecture)
+    mean, std = (tuple(pretrained.mean), tuple(pretrained.std)) if pretrained else ((0.5,) * 3, (0.5,) * 3)
+    return ModelInfo(
+        architecture=architecture,
+        weights=weights,
+        input_size=input_size,
+        mean=(mean[0], mean[1], mean[2]),
+        std=(std[0], std[1], std[2]),
+        seed=seed,
+        **training,
+    )
+
+
+def build_network(info: ModelInfo, load_weights: bool = True) -> Network:
+    """Build the network as it stands before fine-tuning, the same on every call.
+
+    Args:
+        info: What to build.
+        load_weights: False skips the pretrained weights, for callers that load trained ones over them.
+
+    Raises:
+        InputError: The weights cannot be had, are not those that the description names, or do not fit.
+    """
+    pretrained = timm.get_pretrained_cfg(info.architecture)
+    options: dict = {"num_classes": len(info.classes), "drop_rate": info.dropout}
+    if info.stochastic_depth:
+        options["drop_path_rate"] = info.stochastic_depth
+    if pretrained is not None and pretrained.fixed_input_size:
+        options["img_size"] = info.input_size
+    if not load_weights or info.weights == "none":
+        return Network(_create(info, options), info)
+    with weights_file(info.architecture, info.weights, info.weights_sha256) as path:
+        info = info.model_copy(update={"weights_sha256": file_digest(path)})
+        return Network(_create_pretrained(info, options, path), info)
+
+
+def _create(info: ModelInfo, options: dict) -> Any:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(info.seed)
+        try:
+            return timm.create_model(info.architecture, **options)
+        except AssertionError as error:  # timm's word for a size that patches or windows do not divide
+            raise InputError(
+                f"{info.architecture} cannot be built for images of {info.input_size} px; choose another input_size"
+            ) from error
+
+
+def _create_pretrained(info: ModelInfo, options: dict, path: Path) -> Any:
+    refusal = f'weights "{info.weights}" are not weights of {info.architecture}'
+    # timm's hub files are in timm's own form, whatever the form in which the authors published
+    source = {"file": str(path), "custom_load": path.suffix == ".npz"}
+    try:
+        backbone = _create(info, options | {"pretrained": True, "pretrained_cfg_overlay": source})
+    except (OSError, RuntimeError, KeyError, ValueError, UnpicklingError) as error:
+        raise InputError(f"{refusal}: {str(error).splitlines()[0]}") from error
+    head = {id(parameter) for head in Network(backbone, info).heads for parameter in head.parameters()}
+    # where the head is new, timm leaves whatever the file lacks at its random start, without an error
+    random = dict(_create(info, options).named_parameters())
+    for name, parameter in backbone.named_parameters():
+        if parameter.ndim > 1 and id(parameter) not in head and torch.equal(parameter, random[name]):
+            raise InputError(f"{refusal}: they lack {name}")
+    return backbone

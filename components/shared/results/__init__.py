@@ -1,0 +1,1 @@
+"""What steps measure and hand to each other."""

@@ -1,0 +1,152 @@
+"""The predictions folder: what a trained network said about every image, before and after fine-tuning.
+
+`predict` writes it; evaluate, explain, drift and gate read it and need no network. The folder holds
+`predictions.parquet`, one row per image and view of it, `embeddings.npy`, one row per clean "after" row, and, where
+corrupted views were scored, `views.jpg`, one image in all of them; the champion's holds its `calibration.json` too.
+An empty table is valid: it stands for a champion that does not exist yet.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.shared.data.manifest import CLASSES, SPLITS
+from components.shared.errors import InputError
+from components.shared.results.calibration import Calibration
+
+SCHEMA = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("split", pa.string()),
+        ("group_id", pa.string()),
+        ("source", pa.string()),
+        ("surface", pa.string()),
+        ("label", pa.int64()),
+        ("condition", pa.string()),
+        ("corruption", pa.string()),
+        ("severity", pa.int64()),
+        ("logit_0", pa.float64()),
+        ("logit_1", pa.float64()),
+        ("p_crack", pa.float64()),
+    ]
+)
+VIEWS = "views.jpg"
+_COST = b"crack.gigaflops"
+KEY = ["sample_id", "condition", "corruption", "severity"]
+ALLOWED: dict[str, set] = {
+    "split": set(SPLITS),
+    "condition": {"before", "after"},
+    "label": set(range(len(CLASSES))),
+    "severity": set(range(6)),
+}
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A network's answers.
+
+    Attributes:
+        table: One row per image and view, columns as in SCHEMA. `label` and the class of `logit_1` and `p_crack`
+            are 1 for crack; `condition` is before or after fine-tuning; `corruption` is "clean" (severity 0) or a
+            family of corruptions (severity 1 to 5).
+        embeddings: float32 (rows, features): the penultimate features of the clean "after" rows, in their order.
+        gigaflops: What the network spends on one image, in 10^9 floating-point operations; NaN where unknown.
+    """
+
+    table: pd.DataFrame
+    embeddings: np.ndarray
+    gigaflops: float = float("nan")
+
+    def clean(self, split: str, condition: str = "after") -> pd.DataFrame:
+        """Rows of the uncorrupted images of one split under one condition, in table order; may be empty."""
+        table = self.table
+        return table[_is_clean(table, condition) & (table["split"] == split)]
+
+    def embeddings_of(self, split: str) -> np.ndarray:
+        """float32 (rows, features): embeddings of one split, in the row order of `clean(split)`."""
+        splits = self.table.loc[_is_clean(self.table, "after"), "split"].to_numpy()
+        return self.embeddings[splits == split]
+
+
+def empty_predictions() -> Predictions:
+    """The predictions of no network."""
+    return Predictions(SCHEMA.empty_table().to_pandas(), np.zeros((0, 0), np.float32))
+
+
+def write_predictions(
+    table: pd.DataFrame, embeddings: np.ndarray, folder: str | Path, gigaflops: float = float("nan")
+) -> None:
+    """Check and write a predictions folder; `p_crack` is computed here, as the softmax of the two logits.
+
+    Args:
+        table: Columns as in SCHEMA; `p_crack` may be missing.
+        embeddings: float32 (rows, features), one row per clean "after" row, in their order.
+        folder: Created if need be.
+        gigaflops: As in `Predictions`.
+
+    Raises:
+        InputError: Logits that are not finite, rows given twice, values outside the contract, or embeddings that do
+            not match the table.
+    """
+    p_crack = Calibration().p_crack(table["logit_0"].to_numpy(), table["logit_1"].to_numpy())
+    table = table.assign(p_crack=p_crack)[SCHEMA.names]
+    embeddings = np.asarray(embeddings, dtype=np.float32)
+    _check(Predictions(table, embeddings), "the predictions to write")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = pa.Table.from_pandas(table, SCHEMA, preserve_index=False)
+    pq.write_table(columns.replace_schema_metadata({_COST: repr(float(gigaflops))}), folder / "predictions.parquet")
+    np.save(folder / "embeddings.npy", embeddings)
+
+
+def read_predictions(folder: str | Path) -> Predictions:
+    """Read and check a predictions folder.
+
+    Raises:
+        InputError: The folder is incomplete or breaks the contract (see `write_predictions`).
+    """
+    folder = Path(folder)
+    try:
+        table = pq.read_table(folder / "predictions.parquet")
+        embeddings = np.load(folder / "embeddings.npy", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder} is not a predictions folder ({error}); run predict again") from error
+    missing = [name for name in SCHEMA.names if name not in table.column_names]
+    if missing:
+        raise InputError(f"{folder}/predictions.parquet lacks the columns {missing}; run predict again")
+    cost = float((table.schema.metadata or {}).get(_COST, b"nan"))
+    predictions = Predictions(table.select(SCHEMA.names).cast(SCHEMA).to_pandas(), embeddings, cost)
+    _check(predictions, str(folder))
+    return predictions
+
+
+def _is_clean(table: pd.DataFrame, condition: str) -> pd.Series:
+    return (table["corruption"] == "clean") & (table["condition"] == condition)
+
+
+def _check(predictions: Predictions, where: str) -> None:
+    table = predictions.table
+    broken = ~np.isfinite(table[["logit_0", "logit_1", "p_crack"]].to_numpy(float)).all(axis=1)
+    if broken.any():
+        raise InputError(
+            f"{where}: {int(broken.sum())} of {len(table)} rows have no finite logits, the first for image "
+            f"{table['sample_id'][broken].iloc[0]}; training diverged: lower the learning rate"
+        )
+    twice = table.duplicated(KEY)
+    if twice.any():
+        row = table.loc[twice, KEY].iloc[0].to_dict()
+        raise InputError(f"{where}: {int(twice.sum())} rows stand twice, the first is {row}; run predict again")
+    for column, allowed in ALLOWED.items():
+        wrong = set(table[column].unique().tolist()) - allowed
+        if wrong:
+            raise InputError(f"{where}: {column} holds {sorted(wrong)}, allowed are {sorted(allowed)}")
+    clean = int(_is_clean(table, "after").sum())
+    if len(predictions.embeddings) != clean:
+        raise InputError(
+            f"{where}: {len(predictions.embeddings)} embeddings for {clean} clean rows after fine-tuning; "
+            "run predict again"
+        )

@@ -1,0 +1,289 @@
+"""KFP's REST API, as far as submitting, scheduling and a retraining after drift need it.
+
+It rests on the generated client below `kfp.Client`, not on `kfp.Client` itself, which waits without a limit for an
+answer, looks pipelines up in no namespace, ignores proxies, prints, and keeps a file in the user's home.
+"""
+
+import contextlib
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import kfp_server_api as api
+import urllib3
+
+from components.shared.errors import InputError
+from components.shared.services.kfp_endpoint import BUSY, Endpoint
+
+OLDEST_SERVER = (2, 17)  # security context, time limits and run limits are in what we compile; older ones drop them
+TIMEOUT = (10.0, 60.0)  # seconds to connect, and to answer
+CONFLICT = 409
+
+Found = TypeVar("Found")
+
+
+class KfpError(InputError):
+    """KFP cannot be reached, or refuses; the message names it and the way out.
+
+    Attributes:
+        transient: Whether the same may succeed in a moment, or has succeeded without the answer reaching us.
+    """
+
+    def __init__(self, message: str, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
+
+
+class NotFoundError(KfpError):
+    """KFP does not have what was asked for."""
+
+
+class KfpApi:
+    """The calls that we need, with retries, limits of time, and errors that a person can act on."""
+
+    def __init__(self, endpoint: Endpoint, timeout: tuple[float, float] = TIMEOUT, backoff: float = 1.0) -> None:
+        """Make no request yet.
+
+        Args:
+            endpoint: Where KFP is and who asks.
+            timeout: Seconds to connect, and to answer.
+            backoff: Seconds before the second attempt; doubles with each.
+        """
+        self.endpoint = endpoint
+        self.namespace = endpoint.namespace
+        self._timeout = timeout
+        self._backoff = backoff
+        self._client = api.ApiClient(endpoint.configuration(backoff))
+        self._experiments = api.ExperimentServiceApi(self._client)
+        self._pipelines = api.PipelineServiceApi(self._client)
+        self._uploads = api.PipelineUploadServiceApi(self._client)
+        self._runs = api.RunServiceApi(self._client)
+        self._recurring = api.RecurringRunServiceApi(self._client)
+
+    def check(self) -> str:
+        """See that KFP answers, is new enough, and has a namespace to work in; return its version, or "unknown".
+
+        Raises:
+            KfpError: It does not answer, is no KFP, is too old, or serves many users while KFP_NAMESPACE is not set.
+        """
+        health = self._get("/apis/v2beta1/healthz")
+        if not isinstance(health, dict):
+            raise KfpError(
+                f"KFP_ENDPOINT {self.endpoint.url} answers, but not as Kubeflow Pipelines: perhaps with a login page. "
+                "Give a token (KFP_TOKEN or KFP_TOKEN_FILE), and the path of the API (often /pipeline)"
+            )
+        version = self._version()
+        numbers = re.match(r"v?(\d+)\.(\d+)", version)
+        too_old = tuple(map(int, numbers.groups())) < OLDEST_SERVER if numbers else "pipeline_store" not in health
+        if too_old:
+            oldest = ".".join(map(str, OLDEST_SERVER))
+            raise KfpError(
+                f"KFP at {self.endpoint.url} has version {version}, but the pipeline needs {oldest} or newer, which "
+                "knows the pods' security context and the runs' time limits; upgrade KFP"
+            )
+        if health.get("multi_user") and not self.namespace:
+            raise KfpError(
+                f"KFP at {self.endpoint.url} serves many users; set KFP_NAMESPACE to your profile's namespace"
+            )
+        if not health.get("multi_user"):
+            self.namespace = ""  # KFP refuses one where it knows none
+        self.find_experiment("any")  # the first call that a missing or refused token fails
+        return version
+
+    def find_experiment(self, name: str) -> Any | None:
+        """Return the experiment of this name, None where there is none."""
+        query = {"namespace": self.namespace, "filter": _named(name)}
+        list_them = self._experiments.experiment_service_list_experiments
+        return next(self._pages("list experiments", list_them, "experiments", **query), None)
+
+    def experiment(self, name: str) -> Any:
+        """Return the experiment of this name, made where there is none."""
+        body = api.V2beta1Experiment(display_name=name, namespace=self.namespace or None)
+        create = self._experiments.experiment_service_create_experiment
+        return self._ensure(
+            lambda: self.find_experiment(name), lambda: self._call(f'create experiment "{name}"', create, body)
+        )
+
+    def pipeline(self, name: str, description: str) -> Any:
+        """Return the pipeline of this name, made where there is none.
+
+        It is made without a version: KFP would call a version uploaded with it by the pipeline's name
+        (kubeflow/pipelines#13753).
+        """
+        body = api.V2beta1Pipeline(
+            name=name, display_name=name, description=description, namespace=self.namespace or None
+        )
+        create = self._pipelines.pipeline_service_create_pipeline
+        return self._ensure(
+            lambda: self._find_pipeline(name), lambda: self._call(f'create pipeline "{name}"', create, body)
+        )
+
+    def version(self, pipeline_id: str, name: str, file: Path, description: str) -> tuple[Any, bool]:
+        """Return the pipeline's version of this name and whether it was uploaded now, from the file."""
+        before = self._find_version(pipeline_id, name)
+        if before:
+            return before, False
+        upload = self._uploads.upload_pipeline_version
+        about = {"name": name, "pipelineid": pipeline_id, "description": description}
+        return self._ensure(
+            lambda: self._find_version(pipeline_id, name),
+            lambda: self._call(f'upload version "{name}"', upload, str(file), **about),
+        ), True
+
+    def newest_version(self, pipeline: str) -> Any | None:
+        """Return the newest version of the pipeline of this name, None where there is none."""
+        found = self._find_pipeline(pipeline)
+        if found is None:
+            return None
+        list_them = self._pipelines.pipeline_service_list_pipeline_versions
+        query = {"pipeline_id": found.pipeline_id, "sort_by": "created_at desc"}
+        return next(self._pages("list versions", list_them, "pipeline_versions", **query), None)
+
+    def runs(self, experiment_id: str) -> Iterator[Any]:
+        """Yield the experiment's runs, the newest first."""
+        query = {"experiment_id": experiment_id, "sort_by": "created_at desc"}
+        yield from self._pages("list runs", self._runs.run_service_list_runs, "runs", **query)
+
+    def find_run(self, experiment_id: str, name: str) -> Any | None:
+        """Return the experiment's run of this name, None where there is none."""
+        query = {"experiment_id": experiment_id, "filter": _named(name)}
+        return next(self._pages("list runs", self._runs.run_service_list_runs, "runs", **query), None)
+
+    def create_run(self, body: Any) -> Any:
+        """Create a run, whose name must be used by no other run of its experiment.
+
+        A lost answer is made good by looking for the name; only a server that is still at work on the first request
+        when we look, after a minute, can end up with two.
+        """
+        return self._ensure(
+            lambda: self.find_run(body.experiment_id, body.display_name),
+            lambda: self._call(f'create run "{body.display_name}"', self._runs.run_service_create_run, body),
+        )
+
+    def run(self, run_id: str) -> Any:
+        """Return a run with its tasks."""
+        return self._call("read the run", self._runs.run_service_get_run, run_id)
+
+    def recurring_runs(self, experiment_id: str) -> list[Any]:
+        """Return the experiment's recurring runs."""
+        list_them = self._recurring.recurring_run_service_list_recurring_runs
+        return list(self._pages("list schedules", list_them, "recurring_runs", experiment_id=experiment_id))
+
+    def create_recurring_run(self, body: Any, find: Callable[[], Any | None]) -> Any:
+        """Create a recurring run, unless `find` finds it."""
+        create = self._recurring.recurring_run_service_create_recurring_run
+        return self._ensure(find, lambda: self._call(f'create schedule "{body.display_name}"', create, body))
+
+    def delete_recurring_run(self, recurring_run_id: str) -> None:
+        """Delete a recurring run; one that is gone already is no error."""
+        delete = self._recurring.recurring_run_service_delete_recurring_run
+        with contextlib.suppress(NotFoundError):
+            self._call("delete a schedule", delete, recurring_run_id)
+
+    def switch_recurring_run(self, recurring_run_id: str, on: bool) -> None:
+        """Enable or disable a recurring run."""
+        service = self._recurring
+        switch = (
+            service.recurring_run_service_enable_recurring_run
+            if on
+            else service.recurring_run_service_disable_recurring_run
+        )
+        self._ensure(lambda: None, lambda: self._call("switch a schedule", switch, recurring_run_id) or True)
+
+    def link(self, path: str) -> str:
+        """Return the address of a page of KFP's UI."""
+        return f"{self.endpoint.ui}/#/{path}"
+
+    def _find_pipeline(self, name: str) -> Any | None:
+        query = {"namespace": self.namespace, "filter": _named(name)}
+        list_them = self._pipelines.pipeline_service_list_pipelines
+        return next(self._pages("list pipelines", list_them, "pipelines", **query), None)
+
+    def _find_version(self, pipeline_id: str, name: str) -> Any | None:
+        list_them = self._pipelines.pipeline_service_list_pipeline_versions
+        query = {"pipeline_id": pipeline_id, "filter": _named(name)}
+        return next(self._pages("list versions", list_them, "pipeline_versions", **query), None)
+
+    def _version(self) -> str:
+        # the v2beta1 API does not tell its version; the old path does, of the API server or of the UI's before it
+        try:
+            health = self._get("/apis/v1beta1/healthz")
+        except NotFoundError:
+            return "unknown"
+        return str(health.get("tag_name") or health.get("apiServerTagName") or "unknown")
+
+    def _get(self, path: str) -> Any:
+        options = {"response_type": "object", "auth_settings": ["Bearer"], "_return_http_data_only": True}
+        return self._call("read its health", self._client.call_api, path, "GET", **options)
+
+    def _pages(self, doing: str, function: Callable, field: str, **query: Any) -> Iterator[Any]:
+        token = ""
+        while True:
+            page = self._call(doing, function, page_token=token, page_size=100, **query)
+            yield from getattr(page, field) or []
+            token = page.next_page_token
+            if not token:
+                return
+
+    def _ensure(self, find: Callable[[], Found | None], create: Callable[[], Found]) -> Found:
+        """Create what `find` does not find. Looking before every attempt makes it safe to repeat a lost answer."""
+        for attempt in range(5):
+            if attempt:
+                time.sleep(self._backoff * 2 ** (attempt - 1))
+            found = find()
+            if found:
+                return found
+            try:
+                return create()
+            except KfpError as error:
+                if not error.transient:
+                    raise
+                failure = error
+        raise failure
+
+    def _call(self, doing: str, function: Callable, *arguments: Any, **options: Any) -> Any:
+        try:
+            return function(*arguments, _request_timeout=self._timeout, **options)
+        except api.ApiException as error:
+            raise self._explained(doing, error) from error
+        except urllib3.exceptions.HTTPError as error:
+            cause = getattr(error, "reason", None) or error
+            raise KfpError(
+                f"could not {doing}: KFP at {self.endpoint.url} does not answer ({cause}); check KFP_ENDPOINT, the "
+                "proxy variables and KFP_CA_CERT",
+                transient=True,
+            ) from error
+
+    def _explained(self, doing: str, error: api.ApiException) -> KfpError:
+        said = _message(error)
+        place = f"could not {doing}: KFP at {self.endpoint.url}"
+        if error.status == 401:
+            way = "get a new one" if self.endpoint.token() else "none was given"
+            return KfpError(f"{place} wants a valid token ({way}: KFP_TOKEN or KFP_TOKEN_FILE). It says: {said}")
+        if error.status == 403:
+            return KfpError(
+                f'{place} does not allow it in namespace "{self.namespace}"; check KFP_NAMESPACE, and that the '
+                f"token's account may edit pipelines there. It says: {said}"
+            )
+        if error.status == 404:
+            return NotFoundError(f"{place} knows no such thing; check the path in KFP_ENDPOINT. It says: {said}")
+        if error.status == 0:  # the generated client's way to tell of TLS
+            return KfpError(f"{place} is not trusted; KFP_CA_CERT names its authority's certificate. {said}")
+        return KfpError(f"{place} answers {error.status}: {said}", transient=error.status in (*BUSY, CONFLICT))
+
+
+def _named(name: str) -> str:
+    predicate = {"operation": "EQUALS", "key": "display_name", "string_value": name}
+    return json.dumps({"predicates": [predicate]})
+
+
+def _message(error: api.ApiException) -> str:
+    try:
+        body = json.loads(error.body)
+        said = body.get("message") or body.get("error_message") or body.get("error")
+    except (TypeError, ValueError, AttributeError):
+        said = None
+    return str(said or error.reason or error.body).strip().splitlines()[0][:300]

@@ -1,0 +1,69 @@
+"""Commands that write a pipeline into a file, for a cluster, and send nothing."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from pipelines.cli.options import (
+    AllowTags,
+    Debug,
+    Environment,
+    File,
+    Override,
+    Pipeline,
+    Revision,
+    chosen_file,
+    reporting_errors,
+)
+
+commands = typer.Typer()
+Output = Annotated[Path, typer.Option(help="YAML file to write.")]
+
+
+@commands.command("compile")
+def compile_for_cluster(
+    output: Output,
+    environment: Environment = None,
+    params: File = None,
+    override: Override = None,
+    pipeline: Pipeline = "crack-training",
+    allow_tags: AllowTags = False,
+    debug: Debug = False,
+) -> None:
+    """Compile a pipeline for a cluster; its images must be named by digest."""
+    with reporting_errors(debug):
+        from components.container_images import check_images
+        from pipelines.config.parameter_file import load_run_config
+        from pipelines.graphs.compile import compile_pipeline
+
+        config = load_run_config(chosen_file(environment, params), override or [])
+        check_images(allow_tags)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        compile_pipeline(pipeline, config, output)
+
+
+@commands.command()
+def manifest(
+    output: Output,
+    environment: Environment = None,
+    params: File = None,
+    override: Override = None,
+    namespace: Annotated[str, typer.Option(help="Of the resources; without, the one they are applied to.")] = "",
+    pipeline: Pipeline = "crack-training",
+    revision: Revision = "",
+    allow_tags: AllowTags = False,
+    debug: Debug = False,
+) -> None:
+    """Write the pipeline and its version as Kubernetes resources, for GitOps."""
+    with reporting_errors(debug):
+        from components.container_images import check_images
+        from pipelines.cluster.gitops import write_manifest
+        from pipelines.config.parameter_file import load_run_config
+        from pipelines.graphs.compile import git_revision
+
+        config = load_run_config(chosen_file(environment, params), override or [])
+        check_images(allow_tags)
+        version = write_manifest(pipeline, config, revision or git_revision(), namespace, output)
+        Console().print(f"{output}: {pipeline} version {version}", soft_wrap=True)

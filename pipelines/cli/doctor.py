@@ -1,0 +1,35 @@
+"""The command that looks before anything is created."""
+
+import typer
+from rich.console import Console
+
+from pipelines.cli.options import AllowTags, Debug, Environment, File, Override, chosen_file, reporting_errors
+
+commands = typer.Typer()
+
+
+@commands.command()
+def doctor(
+    environment: Environment = None,
+    params: File = None,
+    override: Override = None,
+    allow_tags: AllowTags = False,
+    debug: Debug = False,
+) -> None:
+    """Look at all that a run on the cluster needs, and say how to mend what is not right; nothing is left behind.
+
+    Exit status: 0 nothing is wrong (some may be unseen), 1 something is wrong, 2 an argument was wrong.
+    """
+    with reporting_errors(debug):
+        from pipelines.cluster.doctor import examine, findings_table
+        from pipelines.config.parameter_file import load_run_config
+
+        config = load_run_config(chosen_file(environment, params), override or [])
+        console = Console()
+        with console.status("looking"):
+            findings = list(examine(config, allow_tags))
+        console.print(findings_table(findings))
+        wrong = [finding.subject for finding in findings if finding.state == "wrong"]
+    if wrong:
+        console.print(f"{len(wrong)} to mend: {', '.join(wrong)}")
+        raise typer.Exit(1)

@@ -1,0 +1,44 @@
+"""The command that clears the store of what nobody needs."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from pipelines.cli.options import LOCAL_PARAMS, Debug, Params, Reached, reporting_errors
+
+commands = typer.Typer()
+
+
+@commands.command()
+def gc(
+    days: Annotated[float, typer.Option(help="What was made or used in so many days stays.", min=0.0)] = 30.0,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete it; without, it is only listed.")] = False,
+    params: Params = LOCAL_PARAMS,
+    workdir: Reached = None,
+    debug: Debug = False,
+) -> None:
+    """List data set versions, results and checkpoints that no registered model and no recent run needs.
+
+    The store is the parameter file's; with --workdir, that of local runs.
+    """
+    with reporting_errors(debug):
+        from components.shared.services.store import Store
+        from pipelines.config.parameter_file import load_run_config
+        from pipelines.registry.access import reached
+        from pipelines.store_cleanup import delete as delete_all
+        from pipelines.store_cleanup import find_leftovers, leftovers_table
+
+        uri = load_run_config(params).store
+        with reached(workdir, artifacts=True) as client:
+            store = Store(uri)
+            leftovers = find_leftovers(store, client, days)
+            if not leftovers:
+                print(f"{uri} holds nothing that is not needed")
+                return
+            Console().print(leftovers_table(leftovers, days))
+            if delete:
+                delete_all(store, leftovers)
+                print("deleted")
+            else:
+                print("nothing was deleted; --delete deletes what is listed")

@@ -1,0 +1,124 @@
+"""Commands of the model registry: who is champion, who was, and why."""
+
+import contextlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.cli.options import MODEL, Debug, Name, Reached, reporting_errors
+
+commands = typer.Typer()
+backup = typer.Typer(no_args_is_help=True)
+commands.add_typer(backup, name="registry", help="Back a registered model up into a file, and restore it.")
+By = Annotated[str, typer.Option(help="Who decides; kept in the history.")]
+Why = Annotated[str, typer.Option(help="The reason; kept in the history.")]
+
+
+@commands.command()
+def promote(
+    version: Annotated[int, typer.Argument(help="Version that becomes champion.", min=1)],
+    by: By,
+    why: Why,
+    force: Annotated[bool, typer.Option("--force", help="Although its verdict is not passed; recorded.")] = False,
+    workdir: Reached = None,
+    name: Name = MODEL,
+    debug: Debug = False,
+) -> None:
+    """Make a version champion."""
+    with reporting_errors(debug):
+        from pipelines.registry.access import reached
+        from pipelines.registry.promotions import Registry
+
+        with reached(workdir) as client:
+            entry = Registry(client, name).promote(str(version), by, why, force)
+        text = f"{name} version {version} is champion already; nothing to do" if entry is None else entry.sentence(name)
+        _say(text)
+
+
+@commands.command()
+def rollback(by: By, why: Why, workdir: Reached = None, name: Name = MODEL, debug: Debug = False) -> None:
+    """Make the previous champion champion again; once more, the one before it."""
+    with reporting_errors(debug):
+        from pipelines.registry.access import reached
+        from pipelines.registry.promotions import Registry
+
+        with reached(workdir) as client:
+            _say(Registry(client, name).rollback(by, why).sentence(name))
+
+
+@commands.command()
+def history(workdir: Reached = None, name: Name = MODEL, debug: Debug = False) -> None:
+    """Show every promotion and rollback, oldest first."""
+    with reporting_errors(debug):
+        from pipelines.registry.access import reached
+        from pipelines.registry.promotions import Registry
+        from pipelines.registry.tables import history_table
+
+        with reached(workdir) as client:
+            entries = Registry(client, name).history()
+        _say(history_table(entries) if entries else f"{name}: nobody was promoted yet")
+
+
+@commands.command()
+def status(workdir: Reached = None, name: Name = MODEL, debug: Debug = False) -> None:
+    """Show the versions, who is champion and challenger, and how the challenger compares."""
+    with reporting_errors(debug):
+        from pipelines.registry.access import reached
+        from pipelines.registry.promotions import Registry
+        from pipelines.registry.tables import next_move, versions_table
+
+        with reached(workdir) as client:
+            registry = Registry(client, name)
+            registry.settle()
+            table, advice = versions_table(registry), next_move(registry)
+        _say(table)
+        _say(advice)
+
+
+@backup.command("export")
+def export_to_file(
+    file: Annotated[Path, typer.Argument(help="File to write, such as registry.tar.")],
+    workdir: Reached = None,
+    name: Name = MODEL,
+    debug: Debug = False,
+) -> None:
+    """Write every version with its files and run, the aliases and the history into a file."""
+    with reporting_errors(debug):
+        from pipelines.registry.access import reached
+        from pipelines.registry.backup import export_registry
+        from pipelines.registry.promotions import Registry
+
+        with reached(workdir, artifacts=True) as client:
+            count = export_registry(Registry(client, name), file, _say)
+        _say(f"{file}: {name}, {count} versions")
+
+
+@backup.command("import")
+def import_from_file(
+    file: Annotated[Path, typer.Argument(help="File that export wrote.")],
+    workdir: Reached = None,
+    debug: Debug = False,
+) -> None:
+    """Restore a registered model into a registry that has none of that name; a new workdir is one, too."""
+    with reporting_errors(debug):
+        from components.shared.config import StepConfig
+        from pipelines.local.embedded_stack import locked, prepare_mlflow
+        from pipelines.registry.access import reached
+        from pipelines.registry.backup import import_registry
+
+        experiment = StepConfig.model_fields["experiment"].default
+        with contextlib.ExitStack() as stack:
+            if workdir is not None:
+                stack.enter_context(locked(workdir))
+                prepare_mlflow(workdir, experiment)
+            stack.enter_context(reached(workdir, artifacts=True))
+            name = import_registry(file, experiment, _say)
+        _say(f"{name} is restored; `crack-pipeline status` shows it")
+
+
+def _say(what: str | Table) -> None:
+    # markup=False: whoever promoted may have written brackets
+    Console(markup=False, highlight=False).print(what, soft_wrap=isinstance(what, str))

@@ -1,0 +1,123 @@
+"""Commands that send a pipeline to a cluster: once, or on a schedule."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from components.shared.errors import InputError
+from pipelines.cli.options import (
+    AllowTags,
+    Debug,
+    Environment,
+    File,
+    Override,
+    Pipeline,
+    Revision,
+    chosen_file,
+    reporting_errors,
+)
+
+commands = typer.Typer()
+
+Given = Annotated[
+    list[str] | None,
+    typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="A run-time parameter, such as seed=2; repeatable."),
+]
+
+
+@commands.command()
+def submit(
+    environment: Environment = None,
+    params: File = None,
+    parameter: Given = None,
+    override: Override = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
+    timeout: Annotated[float | None, typer.Option(help="Seconds to wait; default: cluster.run_deadline.")] = None,
+    interval: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.01)] = 15.0,
+    allow_refusal: Annotated[
+        bool, typer.Option("--allow-refusal", help="A refusal by the gates is no failure.")
+    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="Submit what was submitted within the hour.")] = False,
+    name: Annotated[str, typer.Option(help="First part of the run's name.")] = "",
+    pipeline: Pipeline = "crack-training",
+    revision: Revision = "",
+    allow_tags: AllowTags = False,
+    debug: Debug = False,
+) -> None:
+    """Run a pipeline on the cluster that KFP_ENDPOINT names.
+
+    Exit status: 0 submitted, with --wait succeeded; 1 failed, or refused by the gates; 2 could not submit; 3 its end
+    was not seen in time; 130 interrupted (the run goes on).
+    """
+    with reporting_errors(debug, crash=2), tempfile.TemporaryDirectory() as folder:
+        from components.container_images import check_images
+        from components.shared.services.kfp_api import KfpApi
+        from components.shared.services.kfp_endpoint import Endpoint
+        from pipelines.cluster.follow import Follower
+        from pipelines.cluster.submit import submit as submit_run
+        from pipelines.config.parameter_file import load_run_config
+        from pipelines.graphs.compile import compile_version, git_revision
+
+        given = _pairs(parameter or [])
+        config = load_run_config(chosen_file(environment, params), override or [])
+        check_images(allow_tags)
+        api, console = KfpApi(Endpoint.from_environment()), Console()
+        compiled = compile_version(pipeline, config, revision or git_revision(), Path(folder))
+        run_id = submit_run(api, compiled, config, given, console, name, again)
+    if wait:
+        with reporting_errors(debug, crash=3):
+            outcome = Follower(api, compiled, run_id, console, interval).wait(
+                config.cluster.run_deadline if timeout is None else timeout, allow_refusal
+            )
+        raise typer.Exit(outcome)
+
+
+@commands.command()
+def schedule(
+    environment: Environment = None,
+    params: File = None,
+    override: Override = None,
+    show: Annotated[bool, typer.Option("--list", help="Show what is scheduled.")] = False,
+    pause: Annotated[bool, typer.Option("--pause", help="Let nothing run until --resume.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="End a pause.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Take away what is scheduled.")] = False,
+    pipeline: Annotated[str | None, typer.Option(help="This pipeline only; without, all of them.")] = None,
+    revision: Revision = "",
+    allow_tags: AllowTags = False,
+    debug: Debug = False,
+) -> None:
+    """Let the pipelines run as the parameter file's `schedule` says, or show and switch what is scheduled.
+
+    Calling it again changes nothing; after a change it replaces, and at no time is nothing scheduled.
+    """
+    with reporting_errors(debug):
+        from components.container_images import check_images
+        from components.shared.services.kfp_api import KfpApi
+        from components.shared.services.kfp_endpoint import Endpoint
+        from pipelines.cluster.schedule import place_all, switch_all
+        from pipelines.config.parameter_file import load_run_config
+
+        actions = [
+            name for name, on in {"list": show, "pause": pause, "resume": resume, "remove": remove}.items() if on
+        ]
+        if len(actions) > 1:
+            raise InputError(f"--{' and --'.join(actions)} exclude each other; give one")
+        file = chosen_file(environment, params)
+        config = load_run_config(file, override or [])
+        api, console = KfpApi(Endpoint.from_environment()), Console()
+        if actions:
+            switch_all(api, config, file.stem, pipeline, actions[0], console)
+        else:
+            check_images(allow_tags)
+            place_all(api, config, file.stem, pipeline, revision, console)
+
+
+def _pairs(parameters: list[str]) -> dict[str, str]:
+    split = {given: given.partition("=") for given in parameters}
+    for given, (key, equals, _) in split.items():
+        if not key or not equals:
+            raise InputError(f'--parameter "{given}": expected key=value, such as seed=2')
+    return {key: value for key, _, value in split.values()}

@@ -1,0 +1,36 @@
+"""A compiled pipeline as Kubernetes resources, for clusters that are driven by GitOps."""
+
+import tempfile
+from pathlib import Path
+
+from kfp.compiler.compiler_utils import KubernetesManifestOptions
+
+from pipelines.config.run_config import RunConfig
+from pipelines.graphs.compile import compile_pipeline, compile_version
+
+
+def write_manifest(name: str, config: RunConfig, revision: str, namespace: str, output: Path) -> str:
+    """Write a Pipeline and the PipelineVersion that `submit` would upload; return the version's name.
+
+    KFP takes them where it keeps its pipelines in Kubernetes (pipeline store "kubernetes"). A PipelineVersion cannot be
+    changed; its name holds the pipeline's too, since all versions share the namespace.
+
+    Args:
+        name: Pipeline.
+        config: Its parameters.
+        revision: The code's version.
+        namespace: Of the resources; "": the one that they are applied to.
+        output: YAML file to write.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        version = compile_version(name, config, revision, Path(folder)).version
+    options = KubernetesManifestOptions(
+        pipeline_name=name,
+        pipeline_version_name=f"{name}-{version}",
+        pipeline_version_display_name=version,
+        namespace=namespace or None,
+        include_pipeline_manifest=True,
+    )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    compile_pipeline(name, config, output, kubernetes_manifest_format=True, kubernetes_manifest_options=options)
+    return version

@@ -1,0 +1,113 @@
+"""Everything a pipeline run is told: one parameter file, checked here before submit and by each step again.
+
+The parameter file's sections are the steps' own configuration classes. What every step must know alike (storage,
+experiment, the registered model's name) stands once at the top and is put into each step's configuration here.
+"""
+
+import re
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from components.collect.config import CollectConfig
+from components.container_images import image_reference
+from components.drift.config import DriftConfig
+from components.evaluate.config import EvaluateConfig
+from components.explain.config import ExplainConfig
+from components.gate.config import GateConfig
+from components.ingest.config import IngestConfig
+from components.ingest.sources.uri import parse_sources
+from components.notify.config import NotifyConfig
+from components.predict.config import PredictConfig
+from components.register.config import RegisterConfig
+from components.report.config import ReportConfig
+from components.retrain.config import RetrainConfig
+from components.select.config import SelectConfig
+from components.shared.config import Config, StepConfig
+from components.split.config import SplitConfig
+from components.train.config import TrainConfig
+from pipelines.config.cluster_config import CandidateResources, ClusterConfig
+from pipelines.config.schedule_config import PipelineName, ScheduleConfig
+
+MAX_CANDIDATES = 4  # select and report have this many slots: KFP cannot pass a list of artifacts to a step
+
+
+class Candidate(Config):
+    """One network that competes for the registry."""
+
+    train: TrainConfig
+    resources: CandidateResources = CandidateResources()
+
+
+class RunConfig(Config):
+    """A whole run: storage, data, candidates and every step's parameters."""
+
+    store: str = StepConfig.model_fields["store"].default
+    cache: str = StepConfig.model_fields["cache"].default
+    cache_size: int = StepConfig.model_fields["cache_size"].default
+    experiment: str = StepConfig.model_fields["experiment"].default
+    model_name: str = StepConfig.model_fields["model_name"].default
+    data_uri: str = Field(
+        default="synthetic://?images=600&seed=1", description="run-time parameter: the labelled tiles"
+    )
+    seed: int = Field(default=1, ge=0, lt=2**31, description="run-time parameter")
+    run_note: str = Field(default="", description="run-time parameter: a sentence for the report")
+    images: str = Field(
+        default="s3://crack/incoming/{yesterday}",
+        min_length=1,
+        description="run-time parameter of crack-drift-check: folder or s3:// of images; {date}, {yesterday}: UTC",
+    )
+    candidates: dict[str, Candidate] = Field(min_length=1, max_length=MAX_CANDIDATES)
+    ingest: IngestConfig = IngestConfig()
+    split: SplitConfig = SplitConfig()
+    predict: PredictConfig = PredictConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    explain: ExplainConfig = ExplainConfig()
+    drift: DriftConfig = DriftConfig()
+    collect: CollectConfig = CollectConfig()
+    retrain: RetrainConfig = RetrainConfig()
+    gate: GateConfig = GateConfig()
+    select: SelectConfig = SelectConfig()
+    registration: RegisterConfig = RegisterConfig()
+    report: ReportConfig = ReportConfig()
+    notify: NotifyConfig = NotifyConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    schedule: dict[PipelineName, ScheduleConfig] = Field(default={}, description="which pipelines run by themselves")
+
+    @field_validator("data_uri")
+    @classmethod
+    def _names_sources(cls, data_uri: str) -> str:
+        parse_sources(data_uri)
+        return data_uri
+
+    @field_validator("candidates")
+    @classmethod
+    def _names_are_short(cls, candidates: dict[str, Candidate]) -> dict[str, Candidate]:
+        for name in candidates:
+            if not re.fullmatch(r"[a-z][a-z0-9_]{0,19}", name):
+                raise ValueError(f'candidate name "{name}" must be 1 to 20 of a-z, 0-9 and _, a letter first')
+        return candidates
+
+    def step_json(self, section: str, candidate: str = "") -> str:
+        """Return a step's configuration as the JSON that its component takes."""
+        step: StepConfig = self.candidates[candidate].train if section == "train" else getattr(self, section)
+        common = {name: getattr(self, name) for name in ("store", "cache", "cache_size", "experiment", "model_name")}
+        own: dict[str, Any] = {}
+        if section == "train":
+            own = {"container_image": image_reference("gpu")}
+        elif section == "evaluate":
+            own = {"seen_corruptions": self.candidates[candidate].train.augment.corruptions()}
+        return step.model_copy(update={**common, **own, "candidate": candidate}).model_dump_json()
+
+
+def check_networks(config: RunConfig) -> None:
+    """Resolve every candidate's architecture and weights, which its train step would do only when its turn comes.
+
+    Raises:
+        InputError: timm knows no such architecture, or the weights file is not there.
+    """
+    from components.shared.network.network import describe  # late: torch takes seconds to import
+
+    for candidate in config.candidates.values():
+        train = candidate.train
+        describe(train.architecture, train.weights, train.input_size, seed=0)

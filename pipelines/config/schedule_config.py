@@ -1,0 +1,25 @@
+"""When a pipeline runs by itself."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from components.shared.config import Config
+from pipelines.config.cron import cron_for_kfp
+
+PipelineName = Literal["crack-training", "crack-drift-check"]
+
+
+class ScheduleConfig(Config):
+    """A recurring run. At most one of it runs at a time, and times that were missed are not made up for."""
+
+    cron: str = Field(description='UTC: minute, hour, day of month, month, day of week, such as "0 2 * * 1"')
+    parameters: dict[str, str | int | float | bool] = Field(
+        default={}, description="run-time parameters other than their defaults"
+    )
+
+    @field_validator("cron")
+    @classmethod
+    def _parses(cls, cron: str) -> str:
+        cron_for_kfp(cron)
+        return cron

@@ -1,0 +1,1 @@
+"""The pipelines and how they are compiled for a cluster."""

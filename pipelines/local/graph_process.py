@@ -1,0 +1,37 @@
+"""The process in which KFP runs a local run's graph: `python -m pipelines.local.graph_process PIPELINE RUN_FOLDER`."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from kfp import local
+from kfp.dsl.base_component import BaseComponent
+
+from pipelines.local.run import ARTIFACTS, PARAMS
+
+
+def run_graph(pipeline: BaseComponent, run_folder: Path, arguments: dict[str, Any]) -> None:
+    """Run a pipeline's steps one after another as processes of this machine.
+
+    Raises:
+        RuntimeError: A step failed; which and why stands in its "failed" event, not here.
+    """
+    local.init(
+        runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(run_folder / ARTIFACTS), enable_caching=False
+    )
+    pipeline(**arguments)
+
+
+def main() -> None:
+    """Run the pipeline named with the parameters in the run's folder."""
+    from pipelines.config.run_config import RunConfig
+    from pipelines.graphs.compile import build_pipeline
+
+    name, run_folder = sys.argv[1], Path(sys.argv[2])
+    config = RunConfig.model_validate_json((run_folder / PARAMS).read_text(encoding="utf-8"))
+    pipeline = build_pipeline(name, config)
+    run_graph(pipeline, run_folder, {name: getattr(config, name) for name in pipeline.component_spec.inputs})
+
+
+if __name__ == "__main__":
+    main()

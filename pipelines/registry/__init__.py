@@ -1,0 +1,1 @@
+"""The model registry: promotions, backup, and predictions with a registered model."""

@@ -1,0 +1,164 @@
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from components.drift.config import DriftConfig
+from components.drift.production_check import check_drift
+from components.shared.data.drift_profile import Profile, make_profile, write_profile
+from components.shared.data.image_features import FEATURES
+from components.shared.services import mlflow_runs
+from components.shared.services.store import Store
+
+NAME = "crack-classifier"
+MOVED = dict.fromkeys(("brightness", "contrast", "sharpness", "noise"), 3.0)
+
+
+def profile(photo: str, images: int, seed: int, **moved: float) -> Profile:
+    """Photos of five images; `moved` shifts features by so many standard deviations."""
+    rng = np.random.default_rng(seed)
+    codes = np.arange(images) // 5
+    levels = rng.normal(size=(images, len(FEATURES))) + rng.normal(size=(codes.max() + 1, len(FEATURES)))[codes]
+    features = pd.DataFrame(levels, columns=list(FEATURES)) + pd.Series(moved).reindex(FEATURES).fillna(0)
+    groups = np.array([f"{photo}{code}" for code in codes])
+    slices = pd.DataFrame({"surface": np.array(["deck", "wall"])[codes % 2]})
+    return make_profile(groups, features, rng.random(images), rng.normal(size=(images, 4)), slices, "a" * 64)
+
+
+@pytest.fixture
+def check(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch):
+    """Check a profile against one of 120 images; returns the verdict, its summary and the page."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    mlflow_runs.client().create_registered_model(NAME)
+    mlflow_runs.client().create_model_version(NAME, "file:///nowhere")
+    write_profile(profile("t", 120, 1), tmp_path / "reference")
+
+    def run(observed: Profile, job: str = "job-1", version: str = "1") -> tuple[str, dict, str]:
+        write_profile(observed, tmp_path / "observed")
+        config = DriftConfig(store=store.uri, permutations=499, evidently=False)
+        out = {name: str(tmp_path / name) for name in ("page", "evidently", "summary")}
+        paths = (str(tmp_path / "reference"), str(tmp_path / "observed"))
+        verdict = check_drift(*paths, f"s3://incoming/{job}", version, config, 1, job, out)
+        return verdict, json.loads((tmp_path / "summary").read_text()), (tmp_path / "page").read_text()
+
+    return run
+
+
+def tags() -> dict[str, str]:
+    return mlflow_runs.client().get_model_version(NAME, "1").tags
+
+
+def test_like_images_are_steady_and_the_registry_says_so(check, store):
+    verdict, summary, page = check(profile("p", 100, 4))
+    assert verdict == summary["verdict"] == "steady"
+    assert summary["count"] == 100
+    assert summary["drifted"] == []
+    assert set(summary["effects"]) == {*FEATURES, "p_crack", "confidence", "features_together", "embedding"}
+    assert "The champion may go on" in page
+    assert "Photos farthest from the training sample" in page
+    assert "group_pattern" not in page
+    assert tags()["crack.drift"] == "steady"
+    assert tags()["crack.drift.images"] == "s3://incoming/job-1"
+    assert json.loads(store.get_bytes("runs/job-1/drift.json")) == summary
+
+
+def test_one_feature_that_moves_is_drift_and_many_ask_for_retraining(check):
+    verdict, summary, page = check(profile("p", 100, 4, brightness=-3.0))
+    assert verdict == "drift"
+    assert {"features_together", "brightness"} <= set(summary["drifted"])
+    assert re.search(r"Means moved.*brightness -\d\.\d\d", page)
+    assert "less than asks for a retraining" in page
+    verdict, summary, page = check(profile("p", 100, 4, **MOVED))
+    assert verdict == "retrain"
+    assert {"features_together", *MOVED} <= set(summary["drifted"])
+    reason = f"{len(summary['drifted'])} of 13 tests drifted: {', '.join(summary['drifted'])}"
+    assert summary["reason"].startswith(reason)
+    assert "Label some of these images and retrain" in page
+    assert tags()["crack.drift"] == "retrain"
+    assert tags()["crack.drift.reason"] == summary["reason"]
+
+
+@pytest.mark.parametrize(
+    ("images", "why"), [(25, "the current side has 25 images, and 30 are needed"), (120, "has 1 groups")]
+)
+def test_too_few_images_or_photos_are_skipped_with_the_reason(check, images, why):
+    observed = profile("p", images, 4)
+    if images > 30:
+        observed = replace(observed, groups=np.full(images, "one"))
+    verdict, summary, page = check(observed)
+    assert (verdict, summary["effects"]) == ("skipped", {})
+    assert why in summary["reason"]
+    assert "Skipped" in page
+    assert "<img" not in page
+    assert "crack.drift" not in tags()
+    check(profile("p", 100, 4, brightness=-3.0))
+    check(observed)
+    assert tags()["crack.drift"] == "drift"  # not hidden by a day of few images
+
+
+def test_images_without_photos_are_pointed_out(check, caplog):
+    observed = profile("p", 100, 4)
+    _, summary, page = check(replace(observed, groups=np.arange(100).astype(str)))
+    callout = page.split('class="callout')[1].split("</div>")[0]
+    assert "Name the photos by collect.group_pattern" in callout
+    assert summary["reason"].endswith("; every image was taken for a photo of its own")
+    assert "drift is found too easily" in caplog.text  # for those who do not open the page
+
+
+def test_a_day_without_images_is_skipped_and_stands_in_the_trend(check):
+    check(profile("p", 100, 4), "friday")
+    verdict, summary, page = check(profile("p", 5, 4).rows(np.arange(0)), "sunday")
+    assert (verdict, summary["count"]) == ("skipped", 0)
+    assert summary["reason"] == "there is no image under s3://incoming/sunday"
+    trend = page.split('id="trend"')[1]
+    assert trend.index("s3://incoming/sunday") < trend.index("skipped") < trend.index("s3://incoming/friday")
+
+
+def test_what_drifts_on_one_surface_is_told_whatever_the_whole_does(check):
+    observed = profile("p", 200, 4)
+    check(observed, "monday")
+    observed.features.loc[observed.slices["surface"] == "wall", "brightness"] -= 4.0
+    _, summary, page = check(observed, "tuesday")
+    assert summary["slices"]["surface=deck"] == []
+    assert "brightness" in summary["slices"]["surface=wall"]
+    assert summary["reason"].endswith("; new drift of a slice by itself: surface=wall")
+    assert "by itself" not in check(observed, "wednesday")[1]["reason"]  # it was said
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", page.split("Slices over the checks")[1])
+    assert cells[:3] == ["surface=deck", "2", "0"]
+    assert cells[5:8] == ["surface=wall", "2", "1"]
+
+
+def test_a_drift_lasts_from_the_check_that_asks_for_retraining_until_one_is_steady(check, store):
+    moved, less, like = profile("p", 100, 4, **MOVED), profile("p", 100, 4, brightness=-3.0), profile("p", 100, 4)
+    days = [moved, moved, profile("p", 20, 4), less, moved, like, moved, moved]
+    since = []
+    for day, observed in enumerate(days):
+        _, summary, page = check(observed, f"day {day}")
+        key = f"drift-checks/{NAME}/day {day}.json"
+        on_day = json.dumps(summary).replace(summary["checked"], f"2026-01-{day + 1:02d}T05:00:00+00:00")
+        store.put_bytes(key, on_day.encode())  # as if it had been checked on another day
+        since.append(json.loads(on_day)["since"][8:10])
+    assert since == ["01", "01", "", "01", "01", "", "07", "07"]
+    assert "; a retraining is asked for since 2026-01-07" in summary["reason"]
+    assert "Asked for since 2026-01-07 05:00 UTC" in page
+    mlflow_runs.client().create_model_version(NAME, "file:///nowhere")
+    assert (
+        check(moved, "day 9", version="2")[1]["since"]
+        == json.loads(store.get_bytes("runs/day 9/drift.json"))["checked"]
+    )
+
+
+def test_the_trend_shows_earlier_checks_once_each(check):
+    check(profile("p", 100, 4), "monday")
+    check(profile("p", 20, 4), "tuesday")
+    check(profile("p", 100, 5, noise=3.0), "wednesday")
+    _, _, page = check(profile("p", 100, 5, noise=3.0), "wednesday")  # the step was repeated
+    assert "at most the last 30: 3." in page
+    trend = page.split('id="trend"')[1]
+    assert trend.count("<img") == 1
+    assert "1 of 2 checks found drift; chance alone finds it in 5% of checks, here about 0.1." in trend
+    assert [trend.count(f"s3://incoming/{day}") for day in ("monday", "tuesday", "wednesday")] == [1, 1, 1]

@@ -1,0 +1,157 @@
+"""What evaluate measures, slice by slice, against scikit-learn on the same rows."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics as sklearn_metrics
+
+from components.evaluate.config import EvaluateConfig
+from components.evaluate.plots import precision_recall_curve, roc_curve
+from components.evaluate.run import evaluate_predictions
+from components.shared.errors import InputError
+from components.shared.results.measurements import Measurement, read_measurements
+from components.shared.results.predictions import write_predictions
+
+CONFIG = EvaluateConfig(candidate="cnn", resamples=100, seen_corruptions=("low_light",))
+
+
+def answers(
+    split: str, condition: str, corruption: str = "clean", severity: int = 0, skill: float = 2.0
+) -> pd.DataFrame:
+    rng = np.random.default_rng([len(split), len(condition), severity])
+    index = np.arange(80)
+    label = index % 2
+    return pd.DataFrame(
+        {
+            "sample_id": [f"{split}{i}" for i in index],
+            "split": split,
+            "group_id": [f"{split}{i // 4}" for i in index],
+            "source": np.where(index < 30, "ccic", "sdnet2018"),
+            "surface": np.where(index % 3 == 0, "deck", "wall"),
+            "label": label,
+            "condition": condition,
+            "corruption": corruption,
+            "severity": severity,
+            "logit_0": 0.0,
+            "logit_1": rng.normal(size=80) + skill * (label - 0.5) * (condition == "after"),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    clean = [answers(s, c) for s in ("train", "val", "test", "robustness") for c in ("before", "after")]
+    worse = [answers("robustness", "after", f, s, 2 - s / 3).head(40) for f in ("fog", "low_light") for s in (1, 5)]
+    return pd.concat(clean + worse, ignore_index=True)
+
+
+def run(table: pd.DataFrame, folder: Path):
+    write_predictions(
+        table, np.zeros((((table.condition == "after") & (table.corruption == "clean")).sum(), 1)), folder
+    )
+    outputs = [folder / name for name in ("measurements.parquet", "calibration.json", "page.html", "summary.md")]
+    return evaluate_predictions(folder, *outputs, CONFIG)
+
+
+@pytest.fixture(scope="module")
+def evaluated(table: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("evaluated")
+    headline = run(table, folder)
+    rows = read_measurements(folder / "measurements.parquet")
+    return folder, headline, {(row.name, row.split, row.slice, row.condition): row for row in rows}
+
+
+@pytest.mark.parametrize("split", ["val", "test", "robustness"])
+@pytest.mark.parametrize("condition", ["before", "after"])
+@pytest.mark.parametrize("part", ["all", "source=ccic", "source=sdnet2018", "surface=deck", "surface=wall"])
+def test_every_slice_is_measured_apart(evaluated, table: pd.DataFrame, split: str, condition: str, part: str) -> None:
+    rows = table[(table.split == split) & (table.condition == condition) & (table.corruption == "clean")]
+    if part != "all":
+        column, value = part.split("=")
+        rows = rows[rows[column] == value]
+    found: dict[tuple, Measurement] = evaluated[2]
+    row = found["auroc", split, part, condition]
+    assert row.value == pytest.approx(sklearn_metrics.roc_auc_score(rows.label, rows.logit_1))
+    assert row.n == len(rows)
+    assert row.low < row.value <= row.high
+    f1 = sklearn_metrics.f1_score(rows.label, rows.logit_1 >= 0)
+    assert found["f1", split, part, condition].value == pytest.approx(f1)
+
+
+def test_served_answers_use_temperature_and_threshold(evaluated, table: pd.DataFrame) -> None:
+    folder, headline, found = evaluated
+    calibration = json.loads((folder / "calibration.json").read_text())
+    rows = table[(table.split == "test") & (table.condition == "after")]
+    p_crack = 1 / (1 + np.exp(-rows.logit_1 / calibration["temperature"]))
+    recall = sklearn_metrics.recall_score(rows.label, p_crack >= calibration["threshold"])
+    assert found["recall_at_threshold", "test", "all", "after"].value == pytest.approx(recall)
+    loss = sklearn_metrics.log_loss(rows.label, p_crack)
+    assert found["nll_calibrated", "test", "all", "after"].value == pytest.approx(loss)
+    assert found["recall_at_threshold", "val", "all", "after"].value >= 0.95
+    assert headline.metrics["test_recall_at_threshold"] == pytest.approx(recall)
+    assert headline.metrics["threshold"] == calibration["threshold"]
+
+
+def test_corruptions_are_held_against_the_same_clean_images(evaluated, table: pd.DataFrame) -> None:
+    found = evaluated[2]
+    wrong = ((table.logit_1 >= 0) != table.label) & (table.split == "robustness") & (table.condition == "after")
+    clean = wrong[(table.corruption == "clean") & (table.split == "robustness") & (table.condition == "after")][
+        :40
+    ].mean()
+    grown = {}
+    for family in ("fog", "low_light"):
+        errors = [wrong[(table.corruption == family) & (table.severity == s)].mean() for s in (1, 5)]
+        key = ("error_increase", "robustness", f"corruption={family},severity=5", "after")
+        assert found[key].value == pytest.approx(errors[1] - clean)
+        grown[family] = np.mean(errors) - clean
+        assert found["error_increase", "robustness", f"corruption={family}", "after"].value == pytest.approx(
+            grown[family]
+        )
+    assert found["error_increase", "robustness", "corruption=unseen", "after"].value == pytest.approx(grown["fog"])
+    assert found["error_increase", "robustness", "corruption=seen", "after"].value == pytest.approx(grown["low_light"])
+    overall = np.mean(list(grown.values()))
+    assert found["error_increase", "robustness", "all", "after"].value == pytest.approx(overall)
+    assert found["relative_error", "robustness", "all", "after"].value == pytest.approx((overall + clean) / clean)
+    assert 0.0 < found["accuracy", "robustness", "corruption=fog,severity=5", "after"].value < 1.0
+
+
+def test_kubeflows_views_are_finite_json(evaluated) -> None:
+    _, headline, _ = evaluated
+    json.dumps(headline.__dict__, allow_nan=False)
+    false_rate, true_rate, thresholds = headline.roc
+    assert (false_rate[0], true_rate[0], false_rate[-1], true_rate[-1]) == (0, 0, 1, 1)
+    assert len(false_rate) <= 200
+    assert thresholds == sorted(thresholds, reverse=True)
+    assert np.sum(headline.confusion) == 80
+
+
+def test_page_states_the_rule_and_loads_nothing(evaluated) -> None:
+    page = (evaluated[0] / "page.html").read_text()
+    assert "P(crack) ≥ 0.5" in page
+    assert "surface=deck" in page
+    assert "low light" in page
+    assert not re.search(r"(src|href)=\"?https?:", page)
+
+
+def test_a_test_split_of_one_class_is_refused(table: pd.DataFrame, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="test split holds 40 images and not both classes"):
+        run(table[(table.split != "test") | (table.label == 0)], tmp_path)
+
+
+def test_curves_are_scikit_learns() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(2, size=150)
+    p_crack = np.round(np.clip(rng.normal(0.4 + 0.2 * labels, 0.2), 0, 1), 2)
+    false_rate, true_rate, thresholds = roc_curve(labels, p_crack)
+    expected = sklearn_metrics.roc_curve(labels, p_crack, drop_intermediate=False)
+    assert np.allclose(false_rate, expected[0])
+    assert np.allclose(true_rate, expected[1])
+    assert np.allclose(thresholds[1:], expected[2][1:])
+    recall, precision = precision_recall_curve(labels, p_crack)
+    expected = sklearn_metrics.precision_recall_curve(labels, p_crack)
+    assert np.allclose(precision, expected[0][-2::-1])
+    assert np.allclose(recall, expected[1][-2::-1])

@@ -1,0 +1,119 @@
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from components.explain.config import ShapConfig
+from components.explain.page import _gallery, conclusion, told_of_shap
+from components.explain.panels import Panel, draw_panel
+from components.shared.results.measurements import Measurement
+
+
+def rows(**gains: tuple[float, float]) -> dict[str, Measurement]:
+    """Measurements with the given intervals of the differences from the edge filter."""
+    found = {}
+    for name, (low, high) in gains.items():
+        found[f"shap.{name}"] = Measurement("", 0.5)
+        found[f"edge_filter.{name}"] = Measurement("", 0.5 - (low + high) / 2)
+        found[f"shap.{name}_over_edge_filter"] = Measurement("", (low + high) / 2, low=low, high=high)
+    return found
+
+
+BETTER, WORSE, ALIKE = (0.1, 0.3), (-0.3, -0.1), (-0.1, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("gains", "claim", "good"),
+    [
+        ({"pointing_game": BETTER, "insertion_auc": BETTER}, "more than a plain edge filter", True),
+        ({"pointing_game": ALIKE, "insertion_auc": BETTER}, "more than a plain edge filter", True),
+        ({"pointing_game": ALIKE, "insertion_auc": ALIKE}, "no more than a plain edge filter", False),
+        ({"insertion_auc": BETTER, "deletion_auc": WORSE}, "in part better, in part worse", False),
+        ({"insertion_auc": BETTER, "road": WORSE}, "in part better, in part worse", False),
+        ({"deletion_auc": WORSE, "insertion_auc": ALIKE}, "less than a plain edge filter", False),
+    ],
+)
+def test_an_explanation_no_better_than_the_edge_filter_is_called_so(gains, claim, good):
+    text, found = conclusion(rows(**gains), "shap")
+    assert text.startswith("SHAP ")
+    assert claim in text
+    assert found is good
+    assert text.count("(worse)") == list(gains.values()).count(WORSE)
+
+
+def test_maps_that_mark_nothing_are_counted():
+    found = rows(insertion_auc=BETTER) | {"shap.empty": Measurement("", 0.25)}
+    assert "; on 25% of the cracks it marks nothing." in conclusion(found, "shap")[0]
+
+
+@pytest.mark.parametrize(("p_crack", "told"), [(0.1, False), (0.8, True)])
+def test_a_network_that_calls_what_is_hidden_a_crack_is_told_of(p_crack, told):
+    found = rows(insertion_auc=BETTER) | {"shap.hidden_p_crack": Measurement("", p_crack)}
+    assert (f"where all is hidden, a crack (P(crack) {p_crack:.2f})" in conclusion(found, "shap")[0]) is told
+
+
+@pytest.mark.parametrize(
+    ("agreement", "told"), [(0.91, r"enough were scored\.$"), (0.42, r"too few were scored to trust single regions")]
+)
+def test_the_gallery_tells_on_how_many_coalitions_a_map_rests_and_whether_they_are_enough(agreement, told):
+    measured = [Measurement("shap.coalitions_similarity", agreement, low=0.3, high=0.95, n=3)]
+    text = told_of_shap(ShapConfig(regions=25, coalitions=64), measured)
+    assert "rests on 64 coalitions, sets of its about 25 regions." in text
+    assert f"Maps of 32 other ones agree with them at a rank correlation of {agreement:.4f} [0.300, 0.950]" in text
+    assert re.search(told, text)
+
+
+def test_a_single_group_shows_no_difference():
+    found = rows(insertion_auc=BETTER)
+    found["shap.insertion_auc_over_edge_filter"] = Measurement("", 0.2)
+    assert "no more than a plain edge filter" in conclusion(found, "shap")[0]
+
+
+def test_the_panel_shows_the_image_untouched_and_the_outline_on_the_maps():
+    image = np.full((40, 40, 3), 100, np.uint8)
+    mask = np.zeros((40, 40), bool)
+    mask[10:20, 10:20] = True
+    evidence = np.zeros((40, 40))
+    evidence[30, 30] = 1
+    panel = draw_panel(image, {1: evidence, 0: np.zeros((40, 40))}, np.zeros((40, 40)), mask)
+    assert panel.caption == "image, for crack, nothing for no crack, no region matters to SHAP, mask"
+    assert panel.picture.shape == (40, 120, 3)
+    assert (panel.picture[:, :40] == image).all()
+    green = (panel.picture[:, 40:80] == (64, 255, 64)).all(axis=2)
+    assert green.sum() == 36
+    assert (panel.picture[5, 45] == image[5, 5]).all()
+    assert (panel.picture[30, 70] != image[30, 30]).any()
+    assert (panel.picture[:, 80:] > 0).all(axis=2).sum() == mask.sum()
+
+
+def test_red_speaks_for_a_crack_and_blue_against():
+    signed = np.zeros((40, 40))
+    signed[:, :10], signed[:, 30:] = 0.4, -0.2
+    panel = draw_panel(np.full((40, 40, 3), 100, np.uint8), {}, signed, None)
+    assert panel.caption == "image, SHAP"
+    drawn = panel.picture[:, 40:].astype(int)
+    assert (drawn[:, :10, 0] > drawn[:, :10, 2] + 50).all()
+    assert (drawn[:, 30:, 2] > drawn[:, 30:, 0] + 50).all()
+    assert (drawn[:, 10:30] == 100).all()
+
+
+def test_a_choice_of_filters_that_no_image_meets_says_so():
+    rows = pd.DataFrame(
+        {
+            "right": [True, False],
+            "surface": ["deck", "wall"],
+            "score": [0.9, 0.1],
+            "label": [1, 1],
+            "decision": [1, 0],
+            "reason": ["confident and right", "confident and wrong"],
+        }
+    )
+    panels = [Panel(np.zeros((4, 4, 3), np.uint8), "image")] * 2
+    rules = re.findall(r"\.gallery-cnn((?::has\(\S+:checked\))+) \.nothing", _gallery(rows, panels, "cnn"))
+    empty = {frozenset(re.findall(r'value="([\w-]+)"', rule)) for rule in rules}
+    assert frozenset({"score-middle"}) in empty
+    assert frozenset({"right", "surface-wall"}) in empty
+    assert frozenset({"wrong", "surface-deck"}) in empty
+    assert not any(choice <= {"right", "surface-deck", "score-high"} for choice in empty)
+    assert not any(choice <= {"wrong", "surface-wall", "score-low"} for choice in empty)

@@ -1,0 +1,72 @@
+"""Limits: what passes, what fails, and whether the reason tells."""
+
+import pytest
+from pydantic import ValidationError
+
+from components.gate.config import GateConfig, Limit
+from components.gate.limits import judge
+from components.shared.results.measurements import FEW_PHOTOS, Measurement
+
+MEASURED = [
+    Measurement("accuracy", 0.95, low=0.91, high=0.98, n=400),
+    Measurement("f1", 0.99, low=0.9, high=0.998, n=400, note=FEW_PHOTOS),
+    Measurement("ece", 0.03, n=400),
+    Measurement("auroc", float("nan"), slice="surface=deck", note="undefined: needs images of both classes"),
+]
+
+
+@pytest.mark.parametrize(
+    ("limit", "passed", "why"),
+    [
+        (Limit(name="accuracy", limit=0.95), True, "Accuracy on test is 0.95, as asked at least 0.95."),
+        (Limit(name="accuracy", limit=0.9501), False, "Accuracy on test is 0.95, but must be at least 0.9501."),
+        (
+            Limit(name="accuracy", limit=0.9, on="low"),
+            True,
+            "The lower end of the 95 % interval of accuracy on test is 0.91",
+        ),
+        (Limit(name="accuracy", limit=0.92, on="low"), False, "is 0.91, but must be at least 0.92"),
+        (Limit(name="accuracy", op="<=", limit=0.97, on="high"), False, "is 0.98, but must be at most 0.97"),
+        (
+            Limit(name="f1", limit=0.8, on="low"),
+            True,
+            "Few photos bear this interval: the wrong answers",
+        ),
+        (Limit(name="f1", limit=0.8), True, "F1 on test is 0.99, as asked at least 0.8."),
+        (Limit(name="ece", op="<=", limit=0.05), True, "at most 0.05"),
+        (Limit(name="ece", op="<", limit=0.03), False, "is 0.03, but must be below 0.03"),
+        (Limit(name="ece", op=">", limit=0.03), False, "above 0.03"),
+        (Limit(name="ece", op="<=", limit=0.05, on="high"), False, "could not be measured"),
+        (Limit(name="acuracy", limit=0.5), False, "no measurement named acuracy; did you mean accuracy"),
+        (
+            Limit(name="accuracy", split="robustness", limit=0.5),
+            False,
+            "not measured on robustness; it was on: test, all",
+        ),
+        (Limit(name="auroc", slice="surface=deck", limit=0.5), False, "undefined: needs images of both classes"),
+    ],
+)
+def test_limits(limit: Limit, passed: bool, why: str) -> None:
+    (row,) = judge(MEASURED, (limit,))
+    assert row.passed is passed
+    assert why in row.why
+
+
+def test_an_undefined_value_is_none_so_that_the_verdict_is_json() -> None:
+    (row,) = judge(MEASURED, (Limit(name="auroc", slice="surface=deck", limit=0.5),))
+    assert (row.value, row.low, row.high) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"limits": []}',
+        '{"limits": [{"name": "accuracy", "limit": "0.9"}]}',
+        '{"limits": [{"name": "accuracy", "limit": 0.9, "slise": "all"}]}',
+        '{"limits": [{"name": "accuracy", "limit": 0.9, "op": "="}]}',
+        '{"limits": [{"name": "accuracy", "limit": NaN}]}',
+    ],
+)
+def test_a_gate_that_could_not_refuse_is_no_gate(text: str) -> None:
+    with pytest.raises(ValidationError):
+        GateConfig.model_validate_json(text)

@@ -1,0 +1,122 @@
+"""The page "should I promote?", from the dossier's writing to its pictures."""
+
+import json
+import re
+from base64 import b64decode
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from components.gate.config import ChampionConfig, GateConfig, Limit
+from components.gate.run import Evidence, write_dossier
+from components.shared.data.image import decode
+from components.shared.data.manifest import read_splits, rows_of
+from components.shared.results.calibration import Calibration, write_calibration
+from components.shared.results.measurements import Measurement, write_measurements
+from components.shared.results.predictions import empty_predictions, write_predictions
+from components.shared.services.store import Store
+from tests.tiny_version import commit_tiny_version
+
+CONFIG = GateConfig(candidate="cnn", limits=(Limit(name="auroc", limit=0.8),), champion=ChampionConfig(shown=2))
+
+
+@pytest.fixture
+def evidence(store: Store, tmp_path: Path):
+    """Make evidence of a candidate and a champion that miss, or falsely report, the given numbers of tiles."""
+    manifest, path, splits = commit_tiny_version(store, tmp_path, images=240)
+    rows = rows_of(manifest, read_splits(splits), "test")
+
+    def answers(folder: str, missed: list[int], alarms: list[int]) -> Path:
+        margin = np.where(rows["label"] == 1, 2.0, -2.0)
+        for label, wrong in ((1, missed), (0, alarms)):
+            places = np.flatnonzero(rows["label"] == label)[wrong]
+            margin[places] *= -1.0 - 0.1 * np.arange(len(places))
+        columns = ["sample_id", "group_id", "source", "surface", "label"]
+        table = rows[columns].assign(split="test", condition="after", corruption="clean", severity=0)
+        table = table.assign(logit_0=0.0, logit_1=margin)
+        write_predictions(table, np.zeros((len(table), 1)), tmp_path / folder)
+        write_calibration(Calibration(), tmp_path / folder / "calibration.json")
+        return tmp_path / folder
+
+    def make(candidate: tuple, champion: tuple | None) -> Evidence:
+        mine = answers("mine", *candidate)
+        theirs = tmp_path / "nobody" if champion is None else answers("theirs", *champion)
+        if champion is None:
+            write_predictions(empty_predictions().table, empty_predictions().embeddings, theirs)
+        write_measurements([Measurement("auroc", 0.9, low=0.85, high=0.93)], tmp_path / "measured")
+        return Evidence(
+            measurements=[str(tmp_path / "measured")],
+            pages=4 * [str(tmp_path / "measured")],
+            kept=[str(mine / "calibration.json"), str(tmp_path / "measured"), str(mine)],
+            manifest=str(path),
+            predictions=str(mine),
+            champion=str(theirs),
+            version="" if champion is None else "7",
+        )
+
+    return make
+
+
+def test_missed_cracks_come_first_with_their_pictures(evidence, s3: str, tmp_path: Path) -> None:
+    found = evidence(([0, 1, 2], [0]), ([5], [1]))
+    write_dossier(found, tmp_path / "dossier", CONFIG.model_copy(update={"store": s3}))
+    page = (tmp_path / "dossier" / "promotion.html").read_text()
+    headings = [
+        "Cracks that only the champion finds: 3",
+        "Cracks that only the candidate finds: 1",
+        "False alarms of the candidate only: 1",
+        "False alarms of the champion only: 1",
+    ]
+    places = [page.index(heading) for heading in ["Beside the champion", *headings]]
+    assert places == sorted(places)
+    pictures = re.findall(r'data:image/jpeg;base64,([^"]+)" alt="tile with label (\w+)"', page)
+    assert [label for _, label in pictures] == [
+        "crack",
+        "crack",
+        "crack",
+        "no_crack",
+        "no_crack",
+    ]  # 2 of each are shown
+    dark, bright = (decode(b64decode(pictures[index][0])).mean() for index in (0, -1))
+    assert dark < 100 < bright  # cracks are the dark tiles
+    assert "The 2 on which their P(crack) is furthest apart." in page
+    assert "champion, version 7" in page
+
+    assert (tmp_path / "dossier" / "panels" / "calibration.json").is_file()  # a folder is kept whole
+
+    pairs = pd.read_parquet(tmp_path / "dossier" / "champion_pairs.parquet")
+    assert ((pairs["label"] == 1) & ~pairs["crack"] & pairs["crack_champion"]).sum() == 3
+
+
+def test_the_champion_is_judged_at_its_own_threshold(evidence, s3: str, tmp_path: Path) -> None:
+    found = evidence(([], []), ([], []))
+    write_calibration(Calibration(threshold=0.99), Path(found.champion) / "calibration.json")
+    write_dossier(found, tmp_path / "dossier", CONFIG.model_copy(update={"store": s3}))
+    pairs = pd.read_parquet(tmp_path / "dossier" / "champion_pairs.parquet")
+    assert not pairs["crack_champion"].any()
+    assert (pairs["crack"] == pairs["label"]).all()
+
+
+def test_a_first_model_is_told_so_and_shown_its_limits(evidence, s3: str, tmp_path: Path) -> None:
+    verdict = write_dossier(evidence(([0], []), None), tmp_path / "dossier", CONFIG.model_copy(update={"store": s3}))
+    page = (tmp_path / "dossier" / "promotion.html").read_text()
+    assert verdict["passed"]
+    assert "The gate lets it through." in page
+    assert "There is no champion yet, so only the absolute limits were asked." in page
+    assert "≥ 0.8" in page
+    assert "Where they disagree" not in page
+    assert not (tmp_path / "dossier" / "champion_pairs.parquet").exists()
+
+
+def test_a_worse_candidate_is_refused_on_the_page_too(evidence, s3: str, tmp_path: Path) -> None:
+    found = evidence((list(range(10)), []), ([], []))
+    verdict = write_dossier(found, tmp_path / "dossier", CONFIG.model_copy(update={"store": s3}))
+    page = (tmp_path / "dossier" / "promotion.html").read_text()
+    assert json.loads((tmp_path / "dossier" / "verdict.json").read_text()) == verdict
+    assert verdict["champion"]["verdict"] == "worse"
+    assert 'class="callout fail"' in page
+    reasons = page[page.index("The gate refuses it.") : page.index('id="the-gate-s-limits"')]
+    assert [row["why"] in reasons for row in verdict["rows"]] == [not row["passed"] for row in verdict["rows"]]
+    assert re.search(r"recall</td>.*?✗ worse", page, re.DOTALL)

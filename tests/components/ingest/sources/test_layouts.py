@@ -1,0 +1,108 @@
+"""Layouts: what is found where, and what is said when nothing is."""
+
+from pathlib import Path
+
+import pytest
+
+from components.ingest.sources.layouts import find_layout, list_files
+from components.shared.errors import InputError
+
+
+def touch(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+    return root
+
+
+def listed(root: Path, layout: str, pattern: str | None = None) -> list[dict]:
+    files = list_files(root, layout, pattern)
+    return files.astype(object).where(files.notna(), None).to_dict("records")
+
+
+def test_ccic(tmp_path: Path) -> None:
+    touch(tmp_path, "Positive/1.jpg", "Negative/2.jpg", "Negative/.DS_Store", "README.md")
+    assert find_layout(tmp_path, "auto") == ("ccic", tmp_path)
+    found = [(file["path"], file["label"], file["photo"]) for file in listed(tmp_path, "ccic")]
+    assert found == [("Negative/2.jpg", 0, None), ("Positive/1.jpg", 1, None)]
+
+
+def test_sdnet2018_knows_surface_and_photo_of_names_with_and_without_suffix(tmp_path: Path) -> None:
+    touch(tmp_path, "D/CD/7001-12.jpg", "D/UD/7001-3_2.jpg", "P/UP/001-99.jpg", "W/CW/7074-105_2.jpg", "W/UW/odd.jpg")
+    layout, root = find_layout(tmp_path, "auto")
+    assert layout == "sdnet2018"
+    found = {file["path"]: (file["label"], file["surface"], file["photo"]) for file in listed(root, layout)}
+    assert found == {
+        "D/CD/7001-12.jpg": (1, "deck", "deck/7001"),
+        "D/UD/7001-3_2.jpg": (0, "deck", "deck/7001"),
+        "P/UP/001-99.jpg": (0, "pavement", "pavement/001"),
+        "W/CW/7074-105_2.jpg": (1, "wall", "wall/7074"),
+        "W/UW/odd.jpg": (0, "wall", None),
+    }
+
+
+def test_folders_with_masks_and_photos_by_pattern(tmp_path: Path) -> None:
+    touch(tmp_path, "crack/DSC5b_r1.jpg", "crack/DSC5_r2.jpg", "no_crack/DSC7_r1.jpg", "masks/DSC5b_r1.png")
+    layout, root = find_layout(tmp_path, "auto")
+    files = listed(root, layout, r"^(DSC\d+)")
+    found = {file["path"]: (file["label"], file["photo"], file["mask"]) for file in files}
+    assert found == {
+        "crack/DSC5b_r1.jpg": (1, "DSC5", "masks/DSC5b_r1.png"),
+        "crack/DSC5_r2.jpg": (1, "DSC5", None),
+        "no_crack/DSC7_r1.jpg": (0, "DSC7", None),
+    }
+
+
+def test_folder_around_the_data_is_seen_through(tmp_path: Path) -> None:
+    touch(tmp_path / "download" / "dataset", "Positive/1.jpg", "Negative/2.jpg")
+    assert find_layout(tmp_path, "auto") == ("ccic", tmp_path / "download" / "dataset")
+
+
+def test_pattern_that_misses_a_name_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "crack/a1.jpg", "no_crack/b.jpg")
+    with pytest.raises(
+        InputError, match=r"group_pattern '\(\\\\d\)' does not match 1 of 2 names, such as 'no_crack/b.jpg'"
+    ):
+        list_files(tmp_path, "folders", r"(\d)")
+
+
+def test_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "crack/a\udcff.jpg", "no_crack/b.jpg")
+    with pytest.raises(InputError, match=r"the name 'crack/a\\udcff.jpg' is not UTF-8; rename it"):
+        list_files(tmp_path, "folders")
+
+
+def test_unknown_layout_tells_what_was_looked_for_and_found(tmp_path: Path) -> None:
+    touch(tmp_path, "a.txt", "b.txt", "notes.md", "cracked/1.jpg")
+    with pytest.raises(InputError) as caught:
+        find_layout(tmp_path, "auto")
+    message = str(caught.value)
+    for part in ("Positive, Negative", "D/CD", "crack, no_crack", "folders cracked", "2 .txt", "1 .md"):
+        assert part in message
+
+
+def test_empty_folder_is_called_empty(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the folder is empty"):
+        find_layout(tmp_path, "auto")
+
+
+def test_one_class_only_is_named(tmp_path: Path) -> None:
+    touch(tmp_path, "Positive/1.jpg")
+    (tmp_path / "Negative").mkdir()
+    with pytest.raises(
+        InputError, match="only one class: layout ccic keeps no_crack in Negative, and no file is there"
+    ):
+        find_layout(tmp_path, "auto")
+
+
+def test_folders_of_classes_without_any_file_hold_no_pictures(tmp_path: Path) -> None:
+    for name in ("crack", "no_crack"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match="no pictures: layout folders keeps crack in crack, no_crack in no_crack, and"):
+        find_layout(tmp_path, "auto")
+
+
+def test_layout_that_was_asked_for_and_is_not_there_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "Positive/1.jpg", "Negative/2.jpg")
+    with pytest.raises(InputError, match=r"Looked for folders \(sdnet2018: D/CD"):
+        find_layout(tmp_path, "sdnet2018")

@@ -1,0 +1,24 @@
+import pytest
+
+from components.notify.config import NotifyConfig
+from components.notify.end_mlflow_runs import close_runs
+from components.shared.services import mlflow_runs
+
+
+@pytest.mark.parametrize(("state", "status"), [("SUCCEEDED", "FINISHED"), ("FAILED", "FAILED")])
+def test_no_run_of_the_job_is_left_running_and_others_are(tmp_path, monkeypatch, state, status):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    ours = mlflow_runs.candidate_run("crack-training", "7", "cnn")
+    other = mlflow_runs.job_run("crack-training", "8")
+    close_runs(state, "7", NotifyConfig())
+    client = mlflow_runs.client()
+    assert client.get_run(ours).info.status == status
+    assert client.get_run(mlflow_runs.job_run("crack-training", "7")).info.status == status
+    assert client.get_run(other).info.status == "RUNNING"
+
+
+def test_an_unreachable_server_does_not_fail_the_step(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    close_runs("FAILED", "7", NotifyConfig())
+    assert "could not be ended" in caplog.text

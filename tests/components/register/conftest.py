@@ -1,0 +1,54 @@
+import json
+
+import mlflow
+import pytest
+
+from components.predict.config import CorruptionConfig, PredictConfig
+from components.predict.run import predict_splits
+from components.register.config import RegisterConfig
+from components.register.run import Winner
+from components.shared.network.checkpoint import save_network
+from components.shared.network.network import build_network, describe
+from components.shared.results.calibration import Calibration, write_calibration
+from components.shared.results.measurements import Measurement, write_measurements
+from components.shared.services import mlflow_runs
+from tests.tiny_version import commit_tiny_version
+
+
+@pytest.fixture
+def winner(store, s3, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.chdir(tmp_path)
+    mlflow.set_tracking_uri(None)
+    mlflow_runs.client().create_experiment("crack-training", artifact_location=f"{s3}/mlflow")
+    _, manifest, splits = commit_tiny_version(store, tmp_path)
+    save_network(build_network(describe("resnet10t", "none", 32, 1)), tmp_path / "model")
+    (tmp_path / "dossier").mkdir()
+    write_calibration(Calibration(2.0, 0.4, "a test"), tmp_path / "dossier" / "calibration.json")
+    rows = [{"passed": True, "why": "AUROC on test is 0.9, as asked at least 0.8."}]
+    verdict = {"candidate": "cnn", "passed": True, "rows": rows, "champion": {"text": "There is no champion yet."}}
+    (tmp_path / "dossier" / "verdict.json").write_text(json.dumps(verdict))
+    measured = [
+        Measurement("auroc", 0.9, low=0.85, high=0.93),
+        Measurement("recall_at_threshold", 0.5, slice="surface=wall", low=0.3, high=0.7, n=12),
+        Measurement("recall_at_threshold", 0.96, slice="surface=deck", n=30),
+        Measurement("specificity_at_threshold", 0.9, slice="surface=wall"),
+        Measurement("error_increase", 0.125, split="robustness", slice="corruption=unseen"),
+        Measurement("error_increase", 0.0, split="robustness", slice="corruption=jpeg"),
+        Measurement("error_increase", 0.25, split="robustness", slice="corruption=defocus"),
+        Measurement("error_increase", 0.5, split="robustness", slice="corruption=defocus,severity=5"),
+    ]
+    write_measurements(measured, tmp_path / "dossier" / "measurements.parquet")
+    cache = str(tmp_path / "cache")
+    predict = PredictConfig(
+        store=s3,
+        cache=cache,
+        train_sample=30,
+        precision="bf16",
+        workers=0,
+        corruptions=CorruptionConfig(max_images=0),
+    )
+    model, answers = str(tmp_path / "model"), str(tmp_path / "predictions")
+    predict_splits(model, str(manifest), str(splits), predict, 1, answers)
+    given = Winner(model, answers, str(tmp_path / "dossier"), str(manifest), str(splits))
+    return given, RegisterConfig(store=s3, cache=cache, candidate="cnn", checked=4)

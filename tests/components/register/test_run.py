@@ -1,0 +1,154 @@
+import json
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from components.predict.champion import predict_champion, unknown_rows
+from components.predict.config import PredictConfig
+from components.register.refusal import record_refusal
+from components.register.run import register_winner
+from components.shared.data.manifest import read_manifest, read_splits, rows_of
+from components.shared.network.checkpoint import load_network
+from components.shared.results.calibration import Calibration, read_calibration
+from components.shared.results.predictions import read_predictions, write_predictions
+from components.shared.services import mlflow_runs
+from tests.tiny_version import tile
+
+
+def test_the_registered_version_answers_as_the_saved_network_does(winner):
+    record = register_winner(*winner, job="job-1")
+    assert (record["name"], record["version"], record["alias"]) == ("crack-classifier", "1", "challenger")
+    model = mlflow.pyfunc.load_model("models:/crack-classifier@challenger")
+    tiles = [tile(label, number, size=32) for label in (0, 1) for number in range(3)]
+    answers = model.predict(pd.DataFrame({"image": [_base64(data) for data in tiles]}))
+    expected = Calibration(2.0, 0.4).p_crack(*_logits(winner[0].model, tiles).T)
+    np.testing.assert_allclose(answers["p_crack"], expected, atol=1e-6)
+    assert answers["label"].tolist() == ["crack" if p >= 0.4 else "no_crack" for p in expected]
+    assert model.metadata.signature.inputs.input_names() == ["image"]
+    assert len(model.input_example) == 2
+    with mlflow_runs.version_files("crack-classifier", "1") as kept:
+        weights, original = (load_network(folder).backbone.state_dict() for folder in (kept / "model", winner[0].model))
+        assert all(torch.equal(tensor, original[name]) for name, tensor in weights.items())
+        _check_what_it_learnt_from(pd.read_parquet(kept / "training_rows.parquet"), winner[0])
+    assert not kept.exists()
+
+
+def test_the_champion_is_scored_anew_as_it_is_deployed(winner, tmp_path):
+    given, config = winner
+    register_winner(*winner, job="job-1")
+    mlflow_runs.client().set_registered_model_alias("crack-classifier", "champion", "1")
+    again = PredictConfig(store=config.store, cache=config.cache, precision="fp32", workers=0)
+    assert predict_champion(given.manifest, given.splits, again, str(tmp_path / "champion")) == "1"
+    scored, before = (read_predictions(folder).clean("test") for folder in (tmp_path / "champion", given.predictions))
+    assert scored["sample_id"].tolist() == before["sample_id"].tolist()
+    np.testing.assert_allclose(scored["logit_1"], before["logit_1"], atol=1e-5)
+    assert read_calibration(tmp_path / "champion" / "calibration.json") == Calibration(2.0, 0.4, "a test")
+
+
+def test_the_version_shows_its_card(winner, monkeypatch):
+    register_winner(*winner, job="job-7")
+    with mlflow_runs.version_files("crack-classifier", "1") as kept:
+        card, page = (kept / "model_card.md").read_text(), (kept / "model_card.html").read_text()
+    assert mlflow_runs.client().get_model_version("crack-classifier", "1").description == card
+    for said in (
+        "# crack-classifier: cnn",
+        "| AUROC | 0.9000 [0.850, 0.930] | - |",
+        "a crack from P(crack) ≥ 0.400 (a test)",
+        "mean over families: unseen +0.125. Worst: defocus +0.250, jpeg +0.000.",
+        "--model-uri models:/crack-classifier@champion",
+        "| test | wall | 12 | 0 | 0.5000 [0.300, 0.700] | 0.9000 |",
+        "| tiny | unknown | crack | 12 | 4 | 4 | 4 |",
+        "resnet10t at 32 px from random weights",
+        "There is no champion yet.",
+        "✓ AUROC on test is 0.9, as asked at least 0.8.",
+        "job `job-7`",
+    ):
+        assert said in card, said
+    assert card.index("| wall |") < card.index("| deck |")  # the weakest part first
+    assert "<h1>crack-classifier: cnn</h1>" in page
+    assert page.count("<table>") == 3
+    monkeypatch.setattr(mlflow_runs, "LONGEST", 600)
+    register_winner(*winner, job="job-7")
+    short = mlflow_runs.client().get_model_version("crack-classifier", "1").description
+    assert len(short) <= 600
+    *kept_lines, rest = short.splitlines()
+    assert kept_lines == [*card.splitlines()[: len(kept_lines) - 1], ""]
+    assert "The whole card is `artifacts/model_card.md`" in rest
+    assert "shows a crack" in mlflow_runs.client().get_registered_model("crack-classifier").description
+
+
+def _check_what_it_learnt_from(learnt, given):
+    manifest, splits = read_manifest(given.manifest), read_splits(given.splits)
+    rows = {split: rows_of(manifest, splits, split) for split in ("train", "val", "test")}
+    assert set(learnt["sample_id"]) == {*rows["train"]["sample_id"], *rows["val"]["sample_id"]}
+    assert unknown_rows(rows["val"], learnt).empty
+    assert len(unknown_rows(rows["test"], learnt)) == len(rows["test"])
+    same_photo = rows["test"].assign(group_id=[*rows["train"]["group_id"].head(1), *rows["test"]["group_id"][1:]])
+    assert unknown_rows(same_photo, learnt)["sample_id"].tolist() == rows["test"]["sample_id"].tolist()[1:]
+
+
+def test_a_job_registers_once_though_cut_short_and_the_newest_is_challenger(winner, monkeypatch):
+    client = mlflow_runs.client()
+    with monkeypatch.context() as killed:
+        killed.setattr(client, "set_model_version_tag", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            register_winner(*winner, job="job-1")
+    assert mlflow_runs.version_by_alias("crack-classifier", "challenger") is None
+    assert register_winner(*winner, job="job-1")["version"] == "1"
+    assert register_winner(*winner, job="job-2")["version"] == "2"
+    assert register_winner(*winner, job="job-1")["version"] == "1"  # a retry of the older one
+    assert mlflow_runs.version_by_alias("crack-classifier", "challenger") == "2"
+    assert mlflow_runs.version_by_alias("crack-classifier", "champion") is None
+    versions = {version.version: version.tags for version in client.search_model_versions("name='crack-classifier'")}
+    assert {number: tags[mlflow_runs.JOB] for number, tags in versions.items()} == {1: "job-1", 2: "job-2"}
+    assert all(tags[mlflow_runs.CHECKED] == tags[mlflow_runs.VERDICT] == "passed" for tags in versions.values())
+
+
+def test_two_pipelines_that_register_at_once_give_two_versions_and_the_newer_is_challenger(winner):
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pipelines:
+        records = [pipelines.submit(register_winner, *winner, job=job) for job in ("job-1", "job-2")]
+        assert {record.result()["version"] for record in records} == {"1", "2"}
+    versions = mlflow_runs.client().search_model_versions("name='crack-classifier'")
+    assert {version.tags[mlflow_runs.JOB] for version in versions} == {"job-1", "job-2"}
+    assert [version.tags[mlflow_runs.CHECKED] for version in versions] == ["passed", "passed"]
+    assert all(version.source.startswith("models:/") for version in versions)
+    assert mlflow_runs.version_by_alias("crack-classifier", "challenger") == "2"
+
+
+def test_a_version_that_answers_otherwise_than_measured_gets_no_alias(winner):
+    given, config = winner
+    measured = read_predictions(given.predictions)
+    table = measured.table.assign(logit_1=measured.table["logit_1"] + 3)
+    write_predictions(table, measured.embeddings, given.predictions)
+    with pytest.raises(RuntimeError, match=r"version 1 gets no alias.* and is served with 0\.\d+; at most 0\.0001"):
+        register_winner(given, config, job="job-1")
+    assert mlflow_runs.version_by_alias("crack-classifier", "challenger") is None
+    failed = mlflow_runs.client().get_model_version("crack-classifier", "1")
+    assert "was measured with" in failed.tags[mlflow_runs.CHECKED]
+
+
+def test_a_refusal_keeps_its_reasons(tmp_path):
+    (tmp_path / "choice.json").write_text(json.dumps({"winner": None, "reasoning": "cnn: AUROC 0.6 is below 0.8"}))
+    assert record_refusal(str(tmp_path / "choice.json")) == {
+        "registered": False,
+        "reasons": ["cnn: AUROC 0.6 is below 0.8"],
+    }
+
+
+def _base64(data):
+    import base64
+
+    return base64.b64encode(data).decode()
+
+
+def _logits(folder, tiles):
+    import cv2
+
+    images = np.stack([cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1] for data in tiles])
+    with torch.inference_mode():
+        return load_network(folder)(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).numpy()

@@ -1,0 +1,113 @@
+"""The registered version behind `mlflow models serve`, in an environment that lacks this project."""
+
+import base64
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+
+from components.register.run import register_winner
+from tests.tiny_version import tile
+
+# the editable installation lends every process this project's code; a serving host has none of it
+WITHOUT_PROJECT = """
+import sys
+sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in str(finder).lower()]
+sys.path[:] = [path for path in sys.path if "__editable__" not in path and path != {root!r}]
+"""
+
+
+@pytest.fixture
+def server(winner, tmp_path):
+    """(address, tiles, the answers that the model gives in this process)."""
+    register_winner(*winner, job="job-1")
+    tiles = [base64.b64encode(tile(label, 0, size=32)).decode() for label in (0, 1)]
+    expected = mlflow.pyfunc.load_model("models:/crack-classifier/1").predict(pd.DataFrame({"image": tiles}))
+    elsewhere, blocker = tmp_path / "elsewhere", tmp_path / "blocker"
+    elsewhere.mkdir()
+    blocker.mkdir()
+    (blocker / "sitecustomize.py").write_text(WITHOUT_PROJECT.format(root=str(Path(__file__).parents[3])))
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # MLflow calls uvicorn by name
+    environment = {**os.environ, "PYTHONPATH": str(blocker), "PATH": path}
+    lacking = subprocess.run([sys.executable, "-c", "import components"], cwd=elsewhere, env=environment, check=False)
+    assert lacking.returncode != 0
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ["-m", "mlflow", "models", "serve", "--model-uri", "models:/crack-classifier/1", "--env-manager", "local"]
+    with (tmp_path / "serve.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, *command, "--host", "127.0.0.1", "--port", str(port)],
+            cwd=elsewhere, env=environment, stdout=log, stderr=log,
+        )  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+    try:
+        _wait(address, process, tmp_path / "serve.log")
+        yield address, tiles, expected
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _wait(address: str, process: subprocess.Popen, log: Path) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{address}/ping", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail(f"the server did not come up: {log.read_text()[-2000:]}")
+
+
+def post(address: str, body: bytes, kind: str = "application/json") -> tuple[int, str]:
+    request = urllib.request.Request(f"{address}/invocations", body, {"Content-Type": kind})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_every_form_of_request_is_answered_alike_and_a_wrong_one_with_400(server, tmp_path):
+    address, tiles, expected = server
+    rows = [{"image": text} for text in tiles]
+    cells = [[text] for text in tiles]
+    forms = [
+        {"dataframe_split": {"columns": ["image"], "data": cells}},
+        {"dataframe_records": rows},
+        *({name: form} for name in ("inputs", "instances") for form in (rows, {"image": tiles}, cells, tiles)),
+    ]
+    bodies = [(str(form)[:40], json.dumps(form).encode(), "application/json") for form in forms]
+    bodies.append(("csv", pd.DataFrame(rows).to_csv(index=False).encode(), "text/csv"))
+    for name, body, kind in bodies:
+        status, text = post(address, body, kind)
+        assert status == 200, f"{name}: {text}"
+        found = pd.DataFrame(json.loads(text)["predictions"])
+        assert found["label"].tolist() == expected["label"].tolist(), name
+        assert found["p_crack"].tolist() == pytest.approx(expected["p_crack"].tolist(), abs=1e-5), name
+        assert found["threshold"].tolist() == [0.4, 0.4], name
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(base64.b64decode(tiles[0]))
+    for wrong in (str(secret), secret.as_uri(), f"{address}/ping", tiles[0][:80], "", None):
+        status, text = post(address, json.dumps({"inputs": {"image": [tiles[0], wrong]}}).encode())
+        assert status == 400, wrong
+        assert "row 1 of the column image must be base64 of an image file" in text
+    for body, cause in (
+        ({"inputs": {"picture": tiles}}, "image"),
+        ({"inputs": {"image": [1, 2]}}, "row 0 of the column image must be base64"),
+        ({"dataframe_records": [{"image": tiles[0]}, {}]}, "row 1 of the column image must be base64"),
+        ({"inputs": {"image": []}}, "the column image is empty; send at least one image"),
+        ({"nothing": []}, "dataframe_split"),
+    ):
+        status, text = post(address, json.dumps(body).encode())
+        assert (status, cause in text) == (400, True), text

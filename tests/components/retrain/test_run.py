@@ -1,0 +1,103 @@
+"""Against a server that speaks KFP's API over HTTP."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from components.retrain.config import RetrainConfig
+from components.retrain.run import start_training
+from components.shared.errors import InputError
+from components.shared.services.store import Store
+from tests.pipelines.kfp_server import KfpServer, serving
+
+NOTE = "3 of 12 tests drifted: noise, entropy, embedding"
+
+
+@pytest.fixture
+def server() -> Iterator[KfpServer]:
+    with serving(KfpServer()) as running:
+        yield running
+    assert running.violations == []
+
+
+@pytest.fixture
+def start(server: KfpServer, store: Store, tmp_path: Path):
+    (tmp_path / "token").write_text(server.token + "\n")
+
+    def run(checked: int = 1, since: int = 1, version: str = "3", **parameters: str | int) -> str:
+        """Start after a check of a day of January."""
+        days = {"checked": f"2026-01-{checked:02d}T05:00:00+00:00", "since": f"2026-01-{since:02d}T05:00:00+00:00"}
+        verdict = {"verdict": "retrain", "reason": NOTE, "model": "crack-classifier", "version": version, **days}
+        (tmp_path / "verdict.json").write_text(json.dumps(verdict))
+        given = {"endpoint": server.url, "namespace": server.namespaces[0], "store": store.uri, **parameters}
+        return start_training(
+            str(tmp_path / "verdict.json"), RetrainConfig(**given), f"day {checked}", tmp_path / "token"
+        )
+
+    return run
+
+
+def submit_versions(server: KfpServer, count: int) -> list[str]:
+    """Upload versions of crack-training; return their ids, oldest first."""
+    pipeline = server.pipeline_service_create_pipeline(
+        {"display_name": "crack-training", "name": "crack-training", "namespace": server.namespaces[0]}
+    )
+    document = b"root: {inputDefinitions: {parameters: {run_note: {parameterType: STRING}}}}"
+    uploads = [
+        server.upload_pipeline_version(f"v{number}", pipeline["pipeline_id"], document) for number in range(count)
+    ]
+    return [upload["pipeline_version_id"] for upload in uploads]
+
+
+def test_the_newest_version_runs_with_the_reason_as_its_note(server, start):
+    versions = submit_versions(server, 2)
+    run = start()
+    assert [record["run_id"] for record in server.runs] == [run]
+    started = server.runs[0]
+    assert started["pipeline_version_reference"]["pipeline_version_id"] == versions[-1]
+    assert started["runtime_config"]["parameters"] == {"run_note": NOTE}
+    assert started["service_account"] == "crack-pipeline"
+    assert server.experiments[0]["display_name"] == "crack-training"
+
+
+def said(store: Store, day: int) -> str:
+    return json.loads(store.get_bytes(f"runs/day {day}/training.json"))["said"]
+
+
+def test_a_drift_that_lasts_starts_one_training_and_another_after_the_stated_days(server, start, store):
+    submit_versions(server, 1)
+    first = start(checked=1)
+    assert said(store, 1) == f"Training started: run {first}."
+    assert [start(checked=day, again_after_days=10) for day in (2, 7, 10)] == [first] * 3
+    assert said(store, 7).startswith(f"A training was started for this drift already: run {first}, ")
+    assert said(store, 7).endswith("or from 2026-01-11 on.")
+    second = start(checked=11, again_after_days=10)
+    assert second != first
+    assert start(checked=20, again_after_days=10) == second
+    assert len(server.runs) == 2
+
+
+def test_a_new_champion_and_a_drift_that_comes_back_start_their_own(server, start):
+    submit_versions(server, 1)
+    runs = [start(checked=1), start(checked=3, since=3), start(checked=3, since=1, version="4")]
+    assert len(set(runs)) == len(server.runs) == 3
+
+
+def test_a_lost_answer_starts_no_second_run(server, start):
+    submit_versions(server, 1)
+    server.fail("POST .*/runs", "lost")
+    start()
+    assert len(server.runs) == 1
+
+
+def test_without_a_version_the_way_out_is_told(server, start):
+    with pytest.raises(InputError, match=r"has no version of crack-training; submit one: crack-pipeline submit"):
+        start()
+
+
+def test_a_token_that_is_refused_is_told(server, start, tmp_path):
+    (tmp_path / "token").write_text("wrong")
+    with pytest.raises(InputError, match=r"wants a valid token.*check retrain\.endpoint, .*account may create runs"):
+        start()

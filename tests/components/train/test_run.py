@@ -1,0 +1,119 @@
+import json
+
+import pytest
+import torch
+
+from components.shared.errors import InputError
+from components.shared.network.checkpoint import WEIGHTS
+from components.shared.services import mlflow_runs
+from components.train.run import train_candidate
+from tests.components.train.conftest import recipe
+from tests.tiny_version import commit_tiny_version
+
+
+@pytest.fixture(scope="module")
+def mlflow_store(tmp_path_factory):
+    """Folder of an MLflow store; each test has an experiment of its own in it."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        yield folder
+
+
+class Step:
+    """The train step on a small data set."""
+
+    def __init__(self, store, s3, folder, mlflow_store):
+        self.manifest, self.manifest_path, self.splits_path = commit_tiny_version(store, folder)
+        self.folder, self.experiment = folder, folder.name
+        self.settings = {"store": s3, "cache": str(folder / "cache"), "experiment": self.experiment}
+        self.experiment_id = mlflow_runs.client().create_experiment(self.experiment, (folder / "artifacts").as_uri())
+
+    def __call__(self, job="job", name="model", **changes):
+        config = recipe(**{"candidate": "cnn", "steps": 4, **self.settings, **changes})
+        paths = str(self.folder / name), str(self.folder / f"{name}.html")
+        metrics = train_candidate(str(self.manifest_path), str(self.splits_path), config, 1, job, *paths)
+        return metrics, self.folder / name
+
+    def run(self, job="job"):
+        return mlflow_runs.client().get_run(mlflow_runs.candidate_run(self.experiment, job, "cnn"))
+
+
+@pytest.fixture
+def train(store, s3, tmp_path, mlflow_store):
+    return Step(store, s3, tmp_path, mlflow_store)
+
+
+def test_a_run_tells_what_went_in_where_it_ran_and_how_it_went(train, tmp_path):
+    metrics, _ = train(container_image="registry/crack@sha256:1")
+    run = train.run()
+    assert run.data.params["train.architecture"] == "test_resnet"
+    assert run.data.params["train.augment.rotation"] == "30.0"
+    client = mlflow_runs.client()
+    curve = client.get_metric_history(run.info.run_id, "val_loss")
+    assert [point.step for point in curve] == [1, 2, 3, 4]
+    assert min(point.value for point in curve) == metrics["val_loss"]
+    for name in ("learning_rate", "images_per_second", "data_wait_share", "train_loss"):
+        assert len(client.get_metric_history(run.info.run_id, name)) == 4, name
+    dataset = run.inputs.dataset_inputs[0].dataset
+    assert train.manifest.digest.startswith(dataset.digest)
+    assert json.loads(dataset.profile) == {"train": 24, "val": 8}
+    environment = json.loads(next((tmp_path / "artifacts").rglob("environment.json")).read_text())
+    assert environment["packages"]["timm"]
+    assert environment["container_image"] == "registry/crack@sha256:1"
+    assert sorted(item.path for item in client.list_artifacts(run.info.run_id, "training")) == [
+        "training/curves.png",
+        "training/training.html",
+    ]
+    assert client.get_run(run.data.tags["mlflow.parentRunId"]).data.tags["crack.job"] == "job"
+
+
+def test_finished_work_is_taken_whatever_it_cost_and_leaves_no_checkpoints(train, store, tmp_path):
+    _, first = train(checkpoint_minutes=1e-9)
+    _, second = train(job="later", name="again", workers=1)
+    assert (first / WEIGHTS).read_bytes() == (second / WEIGHTS).read_bytes()
+    assert (train.run().data.tags["crack.reused"], train.run("later").data.tags["crack.reused"]) == ("False", "True")
+    assert len(mlflow_runs.client().get_metric_history(train.run("later").info.run_id, "val_loss")) == 4
+    assert not [key for key, _ in store.list("runs/") if "checkpoints" in key]
+    train(job="other", name="other", learning_rate=1e-3)
+    assert train.run("other").data.tags["crack.reused"] == "False"
+
+
+def test_a_run_that_the_platform_made_becomes_the_candidates(train, monkeypatch):
+    given = mlflow_runs.client().create_run(train.experiment_id, tags={"mlflow.parentRunId": "platform"}).info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", given)
+    train()
+    run = train.run()
+    assert run.info.run_id == given
+    assert run.data.tags["mlflow.parentRunId"] == "platform"
+    assert run.data.metrics["val_loss"] > 0
+    assert mlflow_runs.candidate_run(train.experiment, "job", "vit") != given
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        ({"architecture": "vgg11", "stochastic_depth": 0.1}, "stochastic_depth 0.1: .*'drop_path_rate'"),
+        ({"architecture": "halonet_h1", "input_size": 40}, "halonet_h1 cannot be trained with input_size 40"),
+    ],
+)
+def test_a_network_that_cannot_be_trained_so_stops_the_step_before_any_data_is_fetched(train, tmp_path, changes, cause):
+    with pytest.raises(InputError, match=cause):
+        train(**changes)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_compiling_without_a_compiler_stops_the_step_before_any_data_is_fetched(train, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    with pytest.raises(InputError, match=r"no C compiler.*apt-get install gcc"):
+        train(compile=True)
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU, so the error cannot come up")
+def test_a_missing_gpu_stops_the_step_before_anything_is_fetched_or_recorded(train, tmp_path):
+    with pytest.raises(InputError, match="no GPU"):
+        train(require_gpu=True)
+    assert not (tmp_path / "cache").exists()
+    assert mlflow_runs.client().search_runs([train.experiment_id]) == []

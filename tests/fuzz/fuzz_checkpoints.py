@@ -1,0 +1,95 @@
+"""Damage saved models and checkpoints of trainings in every way that storage does, and see that none is loaded.
+
+    make fuzz
+
+Bits flipped, bytes replaced, ends cut off, parts zeroed, parts doubled, other bytes put in, at random places of each
+file. Every damage must give `InputError` with one line that names the file; none may load, and none may crash.
+"""
+
+import argparse
+import hashlib
+import random
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from components.shared.errors import InputError
+from components.shared.network.checkpoint import load_network, save_network
+from components.shared.network.network import build_network, describe
+from components.train.checkpoints import FORMAT, read_checkpoint
+
+
+def damage(data: bytes, rng: random.Random) -> bytes:
+    """Return the bytes with one damage; never the same bytes."""
+    place = rng.randrange(len(data))
+    length = rng.randint(1, min(64, len(data) - place))
+    ways: list[Callable[[], bytes]] = [
+        lambda: data[:place] + bytes([data[place] ^ 1 << rng.randrange(8)]) + data[place + 1 :],
+        lambda: data[:place] + rng.randbytes(length) + data[place + length :],
+        lambda: data[:place] + bytes(length) + data[place + length :],
+        lambda: data[:place],
+        lambda: data[:place] + data[place : place + length] + data[place:],
+        lambda: data[:place] + rng.randbytes(length) + data[place:],
+    ]
+    while True:
+        damaged = rng.choice(ways)()
+        if damaged != data:
+            return damaged
+
+
+def make_model(folder: Path) -> tuple[list[Path], Callable[[], object]]:
+    """Save a model; return its files, and what loads it."""
+    save_network(build_network(describe("test_resnet", "none", 32, 1)), folder)
+    return sorted(folder.iterdir()), lambda: load_network(folder)
+
+
+def make_checkpoint(folder: Path) -> tuple[list[Path], Callable[[], object]]:
+    """Write a training's checkpoint; return its file, and what loads it."""
+    folder.mkdir()
+    path = folder / "checkpoint.pt"
+    torch.save({"format": FORMAT, "step": 7, "network": {"weight": torch.rand(50, 50)}, "loss": 0.5}, path)
+    name = f"{7:09d}-{hashlib.sha256(path.read_bytes()).hexdigest()}.pt"
+    return [path], lambda: read_checkpoint(path, name)
+
+
+def fuzz(count: int, seed: int) -> None:
+    """Damage `count` times and load.
+
+    Raises:
+        AssertionError: A damage was loaded, or its error was none that a user can read; the message reproduces it.
+    """
+    rng = random.Random(seed)
+    with tempfile.TemporaryDirectory() as scratch:
+        targets = [make_model(Path(scratch) / "model"), make_checkpoint(Path(scratch) / "checkpoints")]
+        for _, load in targets:
+            load()
+        for number in range(count):
+            files, load = targets[number % len(targets)]
+            file = rng.choice(files)
+            whole = file.read_bytes()
+            file.write_bytes(damage(whole, rng))
+            answer = "it was loaded"
+            try:
+                load()
+            except InputError as error:
+                answer = str(error)
+            if "is damaged" not in answer or "\n" in answer:
+                raise AssertionError(f"damage {number} of seed {seed} to {file.name}: {answer}")
+            file.write_bytes(whole)
+
+
+def main() -> None:
+    """Fuzz as often as asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=None, help="to repeat a finding")
+    options = parser.parse_args()
+    seed = random.randrange(2**31) if options.seed is None else options.seed
+    fuzz(options.count, seed)
+    print(f"{options.count} damages to saved models and checkpoints, seed {seed}: none was loaded")
+
+
+if __name__ == "__main__":
+    main()

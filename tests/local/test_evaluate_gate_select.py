@@ -1,0 +1,140 @@
+"""evaluate, gate and select as one real local pipeline: a good and a bad candidate, no champion."""
+
+import json
+from pathlib import Path
+
+import mlflow
+import pytest
+from kfp import dsl, local
+
+from components.evaluate.component import evaluate
+from components.evaluate.config import EvaluateConfig
+from components.gate.component import gate
+from components.gate.config import GateConfig, Limit
+from components.select.component import select
+from components.select.config import SelectConfig
+from components.shared.results.measurements import read_measurements
+from components.shared.services.store import Store
+
+SKILLS = {"good": 6.0, "bad": 0.2}
+
+
+@dsl.component(base_image="python:3.12", install_kfp_package=False)
+def draw_predictions(skill: float, images: int, predictions: dsl.Output[dsl.Dataset]):
+    """Predictions of a network of the given skill; none for zero images."""
+    import numpy as np
+    import pandas as pd
+
+    from components.shared.results.predictions import empty_predictions, write_predictions
+
+    rng = np.random.default_rng(7)
+    parts = []
+    for condition in ("before", "after"):
+        for split in ("val", "test", "robustness"):
+            label = np.arange(images) % 2
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "sample_id": [f"{split}{i}" for i in range(images)],
+                        "split": split,
+                        "group_id": [f"{split}{i // 4}" for i in range(images)],
+                        "source": "drawn",
+                        "surface": ["wall" if i % 3 else "deck" for i in range(images)],
+                        "label": label,
+                        "condition": condition,
+                        "corruption": "clean",
+                        "severity": 0,
+                        "logit_0": 0.0,
+                        "logit_1": rng.normal(size=images) + (condition == "after") * skill * (label - 0.5),
+                    }
+                )
+            )
+    table = pd.concat(parts) if images else empty_predictions().table
+    write_predictions(table, np.zeros((int((table["condition"] == "after").sum()), 2)), predictions.path)
+
+
+@dsl.component(base_image="python:3.12", install_kfp_package=False)
+def draw_nothing(measurements: dsl.Output[dsl.Dataset], page: dsl.Output[dsl.HTML]):
+    """An empty measurements table and a page."""
+    from pathlib import Path
+
+    from components.shared.results.measurements import write_measurements
+
+    write_measurements([], measurements.path)
+    Path(page.path).write_text("<main>nothing</main>")
+
+
+@pytest.fixture
+def outputs(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Run the pipeline; yields the folder that holds one folder per task."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.chdir(tmp_path)
+    mlflow.MlflowClient().create_experiment("crack-training", artifact_location=str(tmp_path / "mlflow"))
+
+    @dsl.pipeline(name="judging")
+    def judging():
+        champion = draw_predictions(skill=0.0, images=0)
+        dossiers = []
+        for name, skill in SKILLS.items():
+            common = {"store": s3, "candidate": name}
+            scored = draw_predictions(skill=skill, images=200)
+            nothing = draw_nothing()
+            evaluated = evaluate(
+                predictions=scored.output, config=EvaluateConfig(**common, resamples=200).model_dump_json(), job="job-1"
+            ).set_display_name(f"evaluate {name}")
+            limits = (Limit(name="auroc", limit=0.9, on="low"), Limit(name="accuracy", slice="surface=deck", limit=0.8))
+            gated = gate(
+                evaluation=evaluated.outputs["measurements"],
+                explanation=nothing.outputs["measurements"],
+                drift=nothing.outputs["measurements"],
+                calibration=evaluated.outputs["calibration"],
+                training_page=evaluated.outputs["page"],
+                evaluation_page=evaluated.outputs["page"],
+                explanation_page=nothing.outputs["page"],
+                drift_page=nothing.outputs["page"],
+                reference_profile=nothing.outputs["measurements"],
+                overlays=nothing.outputs["measurements"],
+                manifest=nothing.outputs["measurements"],
+                predictions=scored.output,
+                champion=champion.output,
+                config=GateConfig(**common, limits=limits).model_dump_json(),
+                job="job-1",
+            )
+            dossiers.append(gated.outputs["dossier"])
+        select(first=dossiers[1], second=dossiers[0], config=SelectConfig(store=s3).model_dump_json(), job="job-1")
+
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "root"))
+    judging()
+    return next((tmp_path / "root").iterdir())
+
+
+def test_the_good_candidate_wins_and_the_bad_one_is_refused_with_reasons(outputs: Path, s3: str) -> None:
+    choice = json.loads((outputs / "select" / "choice").read_text())
+    assert choice["winner"] == "good"
+    assert choice["candidates"] == {"bad": False, "good": True}
+    assert json.loads(Store(s3).get_bytes("runs/job-1/choice.json")) == choice
+
+    refused = json.loads((outputs / "gate-2" / "dossier" / "verdict.json").read_text())
+    assert (refused["candidate"], refused["passed"]) == ("bad", False)
+    assert "but must be at least 0.9" in refused["rows"][0]["why"]
+    assert refused["champion"]["verdict"] == "no champion"
+
+    dossier = outputs / "gate" / "dossier"
+    assert {path.name for path in dossier.iterdir()} == {
+        "verdict.json",
+        "measurements.parquet",
+        "calibration.json",
+        "reference_profile.parquet",
+        "panels",
+        "promotion.html",
+        "training.html",
+        "evaluation.html",
+        "explanation.html",
+        "drift.html",
+    }
+    assert any(row.slice == "surface=wall" for row in read_measurements(dossier / "measurements.parquet"))
+
+    (run,) = mlflow.MlflowClient().search_runs(["1"], "tags.gate = 'refused'")
+    assert run.data.tags["crack.candidate"] == "bad"
+    assert run.data.metrics["test_auroc"] < 0.9

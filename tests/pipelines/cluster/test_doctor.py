@@ -1,0 +1,200 @@
+"""`crack-pipeline doctor` against real servers: KFP's and Kubernetes' test servers, rclone's S3, an MLflow store."""
+
+import base64
+import json
+
+import pytest
+from kubernetes import client as kubernetes
+from mlflow.tracking import MlflowClient
+from typer.testing import CliRunner
+
+from components.shared.errors import InputError
+from components.shared.services.store import Store
+from pipelines.cli.main import app
+from pipelines.cluster.doctor import check_digests, check_kfp, check_registry, check_store, check_weights, examine
+from pipelines.cluster.kubernetes_view import ClusterView, UnseenError
+from pipelines.config.cluster_config import GpuResources
+from pipelines.graphs.pod_policy import MLFLOW_KEYS, S3_KEYS
+from tests.pipelines.kubernetes_server import Cluster, serving_cluster
+
+TEAM = "/api/v1/namespaces/team"
+
+
+def a_secret(keys):
+    value = base64.b64encode(b"hidden").decode()
+    return kubernetes.V1Secret(data=dict.fromkeys(keys, value))
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    """A cluster where all is as it must be."""
+    cluster = Cluster()
+    cluster.add(TEAM, kubernetes.V1Namespace(metadata=kubernetes.V1ObjectMeta(name="team")))
+    cluster.add(f"{TEAM}/serviceaccounts/crack-pipeline", kubernetes.V1ServiceAccount())
+    cluster.add(f"{TEAM}/secrets/crack-s3", a_secret(S3_KEYS))
+    cluster.add(f"{TEAM}/secrets/crack-mlflow", a_secret(MLFLOW_KEYS))
+    cluster.node("cpu-1", {}, {"cpu": "8"})
+    cluster.node("gpu-1", {"gpu": "a100"}, {"cpu": "8", "nvidia.com/gpu": "2"})
+    with serving_cluster(cluster, tmp_path / "kubeconfig"):
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+        yield cluster
+
+
+@pytest.fixture
+def view(cluster):
+    return ClusterView("team")
+
+
+@pytest.fixture
+def digests(tmp_path, monkeypatch):
+    file = tmp_path / "digests.json"
+    file.write_text(json.dumps({name: f"registry.example/{name}@sha256:{'0' * 64}" for name in ("cpu", "gpu")}))
+    monkeypatch.setenv("IMAGE_DIGESTS", str(file))
+
+
+def test_all_is_right_then_one_thing_is_not(kfp, cluster, s3, config, small, digests, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    findings = {finding.subject: finding for finding in examine(config.model_copy(update={"store": s3}))}
+    assert {finding.state for finding in findings.values()} == {"right"}, findings
+    assert findings["Kubeflow Pipelines"].text == f"version 2.17.0 at {kfp.url}, namespace team"
+    assert findings["MLflow"].text.startswith('reached; no model "crack-classifier" yet')
+    assert not any("hidden" in finding.text for finding in findings.values())
+    assert Store(s3).list() == []
+    assert (kfp.pipelines, kfp.experiments) == ([], [])
+
+    del cluster.objects[f"{TEAM}/serviceaccounts/crack-pipeline"]
+    registry = MlflowClient()
+    registry.create_registered_model("crack-classifier")
+    registry.create_model_version("crack-classifier", source="s3://nowhere/model")
+    registry.set_registered_model_alias("crack-classifier", "champion", "1")
+    done = CliRunner().invoke(app, ["doctor", "--params", str(small), "--set", f"store={s3}"])
+    assert done.exit_code == 1
+    assert "1 to mend: service account" in done.output
+    assert "champion is version 1" in done.output
+
+
+@pytest.mark.parametrize(
+    ("look", "message"),
+    [
+        (lambda view: view.service_account("robot"), "no service account robot in namespace team; make it"),
+        (lambda view: view.secret("gone", ["KEY"]), "kubectl create secret generic gone -n team --from-literal=KEY=…"),
+        (lambda view: view.secret("crack-s3", [*S3_KEYS, "MORE"]), "Secret crack-s3 in team lacks MORE"),
+        (lambda view: view.claim("cache"), "no PersistentVolumeClaim cache .*leave cluster.cache_claim empty"),
+        (lambda view: view.priority_class("high"), "no PriorityClass high"),
+        (lambda view: ClusterView("theirs").namespace_there(), "no namespace theirs; kubectl create ns theirs"),
+    ],
+)
+def test_what_the_cluster_lacks_is_named_with_the_way_to_mend_it(view, look, message):
+    with pytest.raises(InputError, match=message):
+        look(view)
+
+
+@pytest.mark.parametrize(
+    ("need", "message"),
+    [
+        (
+            {"accelerator": "nvidia.com/mig-1g.10gb"},
+            "none of 2 nodes offers 1 .*they offer nvidia.com/gpu",
+        ),
+        ({"accelerators": 4}, "none of 2 nodes offers 4 nvidia.com/gpu"),
+        ({"node_selector": {"gpu": "h100"}}, "none of 0 nodes with gpu=h100"),
+    ],
+)
+def test_accelerators_that_no_node_offers_are_said_with_those_that_are(view, need, message):
+    with pytest.raises(InputError, match=message):
+        view.accelerator(GpuResources.model_validate(need))
+
+
+def test_the_nodes_that_can_run_a_gpu_step_are_counted(view):
+    assert view.accelerator(GpuResources(accelerators=2)) == "1 of 2 nodes can run a pod with 2"
+
+
+def test_what_the_drift_check_asks_for_is_looked_for_too(kfp, cluster, config):
+    collect = GpuResources(accelerator="nvidia.com/mig-1g.10gb")
+    changed = config.model_copy(update={"cluster": config.cluster.model_copy(update={"collect": collect})})
+    states = {finding.subject: finding.state for finding in examine(changed, allow_tags=True)}
+    assert (states["GPU: nvidia.com/gpu"], states["GPU: nvidia.com/mig-1g.10gb"]) == ("right", "wrong")
+
+
+def test_a_secret_that_a_run_can_do_without_is_no_error(view):
+    assert "goes without it" in view.secret("crack-notify", ["NOTIFY_WEBHOOK_URL"], optional=True)
+
+
+def test_an_account_that_may_not_look_leaves_it_unseen(view, cluster):
+    cluster.forbidden.add("/api/v1/nodes")
+    with pytest.raises(UnseenError, match=r"may not read nodes \(403\)"):
+        view.accelerator(GpuResources())
+
+
+def test_without_a_kubeconfig_the_cluster_is_unseen(monkeypatch):
+    monkeypatch.setenv("KUBECONFIG", "/nowhere/config")
+    with pytest.raises(UnseenError, match=r"KUBECONFIG .*/nowhere/config"):
+        ClusterView("team").namespace_there()
+
+
+def test_a_cluster_that_does_not_answer_is_said(tmp_path, monkeypatch):
+    with serving_cluster(Cluster(), tmp_path / "kubeconfig"):
+        pass
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    with pytest.raises(InputError, match="the cluster does not answer"):
+        ClusterView("team").namespace_there()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "check", "message"),
+    [
+        ("KFP_ENDPOINT", "", check_kfp, "KFP_ENDPOINT is"),
+        ("KFP_TOKEN", "old", check_kfp, "wants a valid token"),
+        ("IMAGE_DIGESTS", "/nowhere.json", check_digests, "make images-push"),
+        ("AWS_SECRET_ACCESS_KEY", "x" * 20, lambda: check_store("s3://crack/x"), "AWS_SECRET_ACCESS_KEY"),
+        ("AWS_ACCESS_KEY_ID", None, lambda: check_store("s3://crack/x"), "AWS_ACCESS_KEY_ID"),
+        ("MLFLOW_TRACKING_URI", None, lambda: check_registry("m"), "MLFLOW_TRACKING_URI is not set"),
+        (
+            "MLFLOW_TRACKING_URI",
+            "http://u:p@127.0.0.1:9",
+            lambda: check_registry("m"),
+            "server at http://127.0.0.1:9 cannot be used: .*refused",
+        ),
+    ],
+)
+def test_a_service_that_will_not_do_says_how_to_mend_it(kfp, s3, monkeypatch, variable, value, check, message):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.delenv(variable, raising=False)
+    if value is not None:
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(InputError, match=message):
+        check()
+
+
+def test_weights_that_are_not_there_are_said(s3):
+    weights = f"{s3}/w.safetensors"
+    with pytest.raises(InputError, match=f"{weights} does not exist"):
+        check_weights("resnet18", weights)
+    Store(s3).put_bytes("w.safetensors", b"w")
+    with pytest.raises(InputError, match="has no checksum beside it"):
+        check_weights("resnet18", weights)
+    Store(s3).put_bytes("w.safetensors.sha256", b"0" * 64)
+    assert check_weights("resnet18", weights) == f"{weights} is there, sha256 000000000000…"
+    assert check_weights("resnet18", "none") == "none: trained from scratch"
+    with pytest.raises(UnseenError, match="inside the pods"):
+        check_weights("resnet18", "/mnt/w.safetensors")
+
+
+def test_a_hub_that_cannot_be_reached_is_said_with_the_way_round(monkeypatch):
+    monkeypatch.setattr(
+        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", "http://127.0.0.1:9/{repo_id}/{filename}"
+    )
+    with pytest.raises(InputError, match=r"http://127.0.0.1:9/.* cannot be reached .*mirror-weights"):
+        check_weights("resnet18", "hub")
+
+
+@pytest.mark.parametrize("command", ["submit", "schedule"])
+def test_a_namespace_without_the_service_account_is_said_before_anything_is_created(kfp, cluster, small, command):
+    arguments = [command, "--params", str(small), "--allow-tags", "--revision", "0"]
+    del cluster.objects[f"{TEAM}/serviceaccounts/crack-pipeline"]
+    done = CliRunner().invoke(app, arguments)
+    assert (done.exit_code, kfp.asked("POST")) == (2, 0)
+    assert "there is no service account crack-pipeline in namespace team; make it (manifests/)" in done.output
+    cluster.objects.clear()  # without the namespace it is another cluster than KFP's
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert kfp.asked("POST")

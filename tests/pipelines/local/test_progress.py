@@ -1,0 +1,112 @@
+"""A run's timeline from its events: times apart, failures found, half-written lines left for later."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from pipelines.local.progress import EventFile, LiveTable, PlainLines, Timeline
+
+
+def event(name: str, step: str, time: float, **fields) -> dict:
+    return {"event": name, "step": step, "time": time, **fields}
+
+
+FAILURE = {"kind": "crash", "type": "OSError", "message": "disk full", "traceback": "…"}
+
+
+def timeline_of(*events: dict, started: float = 100.0) -> Timeline:
+    timeline = Timeline(started)
+    for each in events:
+        timeline.apply(each)
+    return timeline
+
+
+def test_work_and_overhead_are_told_apart() -> None:
+    timeline = timeline_of(
+        event("started", "ingest", 104),
+        event("done", "ingest", 110),
+        event("started", "train cnn", 117.5),
+        event("done", "train cnn", 147.5),
+        event("started", "evaluate cnn", 150),
+    )
+    assert timeline.seconds() == {
+        "ingest": {"work": 6, "overhead": 4},
+        "train cnn": {"work": 30, "overhead": 7.5},
+    }
+
+
+def test_the_cause_is_the_first_failure_that_nobody_made_good() -> None:
+    timeline = timeline_of(
+        event("started", "ingest", 101),
+        event("failed", "ingest", 102, **FAILURE),
+        event("started", "ingest", 103),
+        event("done", "ingest", 104),
+        event("started", "train", 105),
+        event("failed", "train", 106, **{**FAILURE, "message": "the cause"}),
+        event("started", "notify", 107),
+        event("failed", "notify", 108, **FAILURE),
+    )
+    step = timeline.unfinished()
+    assert step is not None
+    assert step.failure == {**FAILURE, "message": "the cause"}
+
+
+def test_a_step_that_ended_without_a_word_is_found_and_a_good_run_has_none() -> None:
+    silent = timeline_of(event("started", "train", 101)).unfinished()
+    assert silent is not None
+    assert (silent.name, silent.failure) == ("train", None)
+    assert timeline_of(event("started", "a", 101), event("done", "a", 102)).unfinished() is None
+
+
+def test_a_half_written_line_is_read_once_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    events = EventFile(path)
+    with path.open("a") as file:
+        file.write(json.dumps(event("started", "ingest", 1)) + '\n{"event": "do')
+        file.flush()
+        assert [each["event"] for each in events.read()] == ["started"]
+        assert events.read() == []
+        file.write('ne", "step": "ingest", "time": 2}\n')
+        file.flush()
+        assert [each["event"] for each in events.read()] == ["done"]
+    events.close()
+
+
+@pytest.mark.parametrize("kind", [PlainLines, LiveTable])
+def test_the_screen_names_steps_and_states(kind: type) -> None:
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=kind is LiveTable, width=100)
+    timeline = Timeline(0)
+    with kind(console) as screen:
+        for each in (
+            event("started", "ingest", 1),
+            event("progress", "ingest", 2, done=1, total=4, note="reading"),
+            event("progress", "ingest", 3, done=2, total=4, note="reading"),
+            event("done", "ingest", 5),
+        ):
+            screen.show(timeline, timeline.apply(each))
+        screen.show(timeline, None)
+    shown = text.getvalue()
+    assert "ingest" in shown
+    assert "4.0" in shown
+    if kind is PlainLines:
+        assert [line.split("  ")[1] for line in shown.splitlines()] == ["ingest: running", "ingest: done in 4.0 s"]
+
+
+def test_without_a_terminal_a_long_step_is_mentioned_now_and_then(monkeypatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("pipelines.local.progress.time.time", lambda: now[0])
+    out = io.StringIO()
+    timeline, lines = Timeline(100.0), PlainLines(Console(file=out, width=100))
+    lines.show(timeline, timeline.apply(event("started", "train cnn", 100)))
+    for done in range(1, 61):
+        now[0] += 1
+        lines.show(timeline, timeline.apply(event("progress", "train cnn", now[0], done=done, total=60, note="steps")))
+    assert out.getvalue().splitlines() == [
+        "0:00  train cnn: running",
+        "0:21  train cnn: running, 21 of 60 steps",
+        "0:42  train cnn: running, 42 of 60 steps",
+    ]

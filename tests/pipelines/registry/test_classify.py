@@ -1,0 +1,98 @@
+import csv
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from components.register.run import register_winner
+from components.shared.services import mlflow_runs
+from pipelines.cli.main import app
+from pipelines.registry.classify import classify, find_images
+from tests.components.register.conftest import winner  # noqa: F401 (a fixture)
+from tests.tiny_version import tile
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Five tiles, two of them cracks, one in a folder below; a text that says it is an image; a note."""
+    folder = tmp_path / "bridge"
+    (folder / "pier").mkdir(parents=True)
+    for number in range(4):
+        (folder / f"{number}.png").write_bytes(tile(number % 2, number))
+    (folder / "pier" / "4.PNG").write_bytes(tile(0, 4))
+    (folder / "bad.jpg").write_text("no picture")
+    (folder / "notes.txt").write_text("sunny")
+    return folder
+
+
+def call(*arguments: object):
+    return CliRunner().invoke(app, ["predict", *map(str, arguments)])
+
+
+def test_files_become_rows_and_a_bad_one_a_row_with_an_error(winner, images, tmp_path, monkeypatch):  # noqa: F811
+    register_winner(*winner, job="job-1")
+    mlflow_runs.client().set_registered_model_alias("crack-classifier", "champion", "1")
+    out, page = tmp_path / "out" / "results.csv", tmp_path / "page" / "page.html"
+    done = call(images, images / "0.png", "--out", out, "--html", page, "--batch-size", 2)
+    assert done.exit_code == 0, done.output
+    with out.open(newline="") as file:
+        rows = {Path(row["path"]).name: row for row in csv.DictReader(file)}
+    assert set(rows) == {"0.png", "1.png", "2.png", "3.png", "4.PNG", "bad.jpg"}  # each once
+    assert rows["bad.jpg"]["error"] == "not an image"
+    assert rows["bad.jpg"]["p_crack"] == ""
+    answered = [row for row in rows.values() if not row["error"]]
+    assert all(row["label"] == ("crack" if float(row["p_crack"]) >= 0.4 else "no_crack") for row in answered)
+    assert {row["threshold"] for row in answered} == {"0.4"}
+    assert os.listdir(out.parent) == ["results.csv"]
+    assert page.read_text().count("data:image/jpeg;base64,") == 5
+    cracks = sum(row["label"] == "crack" for row in answered)
+    said = f"{cracks} with a crack (P(crack) at least 0.4), 1 without an answer"
+    assert f"6 files answered by models:/crack-classifier/1: {said}" in done.output
+    wrong = call(images, "--model", "models:/crack-classifier@nobody", "--out", tmp_path / "none.csv")
+    assert wrong.exit_code == 2
+    assert "no version of crack-classifier is nobody" in wrong.output
+    missing = call(images, "--model", "models:/crack-classifier/9", "--out", tmp_path / "none.csv")
+    assert missing.exit_code == 2
+    assert "models:/crack-classifier/9 cannot be loaded: " in missing.output
+    assert not (tmp_path / "none.csv").exists()
+    _check_a_model_killed_between_two_batches(images, monkeypatch)
+
+
+def _check_a_model_killed_between_two_batches(images, monkeypatch):
+    started, start = [], subprocess.Popen
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda *args, **options: started.append(start(*args, **options)) or started[0]
+    )
+    answers = classify("models:/crack-classifier/1", find_images([str(images)]), 2, lambda done: started[0].kill())
+    with pytest.raises(RuntimeError, match=r"models:/crack-classifier/1 was ended by signal 9; .* a smaller batch"):
+        list(answers)
+    assert started[0].poll() == -9
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [("nowhere", "nowhere names no file"), ("*.gif", "names no file"), ("empty", "folder empty holds no image")],
+)
+def test_a_path_that_names_nothing_is_told_before_a_model_is_loaded(tmp_path, monkeypatch, given, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    done = call(given, "--out", "results.csv")
+    assert done.exit_code == 2
+    assert message in done.output
+
+
+@pytest.mark.parametrize("option", ["--out", "--html"])
+def test_a_folder_in_place_of_a_file_to_write_is_told_before_a_model_is_loaded(images, tmp_path, option):
+    done = call(images, "--out", tmp_path / "results.csv", option, tmp_path)
+    assert done.exit_code == 2
+    assert f"{tmp_path} is a folder; name a file to write" in done.output.replace("\n", "")
+
+
+def test_patterns_name_files(images):
+    assert [path.name for path in find_images([f"{images}/**/*.PNG", f"{images}/[12].png"])] == [
+        "4.PNG",
+        "1.png",
+        "2.png",
+    ]

@@ -1,0 +1,118 @@
+import datetime
+import json
+from dataclasses import asdict
+
+import pytest
+from mlflow.tracking import MlflowClient
+from typer.testing import CliRunner
+
+from components.shared.data.versions import Version
+from components.shared.services.mlflow_runs import DATASET
+from components.shared.services.store import Store
+from pipelines.cli.main import app
+from pipelines.store_cleanup import delete, find_leftovers
+
+
+@pytest.fixture(scope="module")
+def tracking(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """URI of an MLflow store where a registered version was made of data set "a", a run of "d"."""
+    uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+    client = MlflowClient(uri)
+    client.create_registered_model("crack-classifier")
+    client.create_model_version("crack-classifier", "file:///nowhere", tags={DATASET: "a"})
+    client.create_run(client.create_experiment("crack-training"), tags={DATASET: "d"})
+    return uri
+
+
+@pytest.fixture
+def client(tracking: str, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking)
+    return MlflowClient()
+
+
+@pytest.fixture
+def filled(store: Store) -> Store:
+    """Versions a to f.
+
+    A source goes on from "c", another one, which no model knows, from "f". "b" and "e" are of no use to anyone.
+    """
+    shards = {"a": "1", "b": "12", "c": "13", "d": "4", "e": "15", "f": "6"}
+    for version, names in shards.items():
+        about = Version(version, "files", dict.fromkeys(names, 9))
+        store.put_bytes(about.key("manifest.parquet"), b"manifest")
+        store.put_bytes(f"datasets/{version}/dataset.json", json.dumps(asdict(about)).encode())
+    for shard in "1234567":
+        store.put_bytes(f"shards/{shard}", bytes(9))
+    for source, version in {"known": "c", "unknown": "f"}.items():
+        store.put_bytes(f"sources/{source}/index/a.parquet", b"index")
+        store.put_bytes(f"sources/{source}/latest.json", json.dumps({"version": version}).encode())
+    store.put_bytes("runs/key/model/model.json", b"model")
+    store.put_bytes("runs/key/checkpoints/000000001.pt", b"checkpoint")
+    store.put_bytes("splits/key/page.parquet", b"where groups are")
+    store.put_bytes("drift-checks/crack-classifier/monday.json", b"verdict")
+    return store
+
+
+def names(leftovers) -> set[tuple[str, str]]:
+    return {(one.kind, one.name) for one in leftovers}
+
+
+def test_what_a_model_or_a_source_of_its_pictures_needs_stays(filled, client):
+    useless = {("data set version", version) for version in "bdef"} | {("shard", shard) for shard in "24567"}
+    useless |= {("source history", "unknown"), ("results", "key")}
+    assert names(find_leftovers(filled, client, 0)) == useless
+    assert find_leftovers(filled, client, 1) == []  # all is of today
+
+
+def test_a_run_of_these_days_keeps_its_data_however_old(filled, client):
+    now = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=40)
+    experiment = client.get_experiment_by_name("crack-training").experiment_id
+    yesterday = int((now - datetime.timedelta(days=1)).timestamp() * 1000)
+    run = client.create_run(experiment, yesterday, {DATASET: "d"}).info.run_id
+    found = names(find_leftovers(filled, client, 30, now))
+    client.delete_run(run)
+    assert ("data set version", "d") not in found
+    assert ("shard", "4") not in found
+    assert ("data set version", "e") in found
+    assert ("data set version", "d") in names(find_leftovers(filled, client, 30, now))
+
+
+def test_what_makes_something_visible_goes_first_and_nothing_else_goes(filled, client, monkeypatch):
+    leftovers = find_leftovers(filled, client, 0)
+    deleted: list[str] = []
+    take = Store.delete
+    monkeypatch.setattr(Store, "delete", lambda self, keys: (deleted.extend(keys), take(self, keys))[1])
+    delete(filled, leftovers)
+    for folder, first in {"datasets/d": "dataset.json", "sources/unknown": "latest.json"}.items():
+        mine = [key for key in deleted if key.startswith(f"{folder}/")]
+        assert mine[0] == f"{folder}/{first}"
+        assert max(deleted.index(key) for key in mine) < deleted.index("shards/4")
+    assert [key for key, _ in filled.list()] == sorted(
+        [
+            *(
+                f"datasets/{version}/{name}"
+                for version in "ac"
+                for name in ("dataset.json", "files/files/manifest.parquet")
+            ),
+            "drift-checks/crack-classifier/monday.json",
+            *(f"shards/{shard}" for shard in "13"),
+            "sources/known/index/a.parquet",
+            "sources/known/latest.json",
+            "splits/key/page.parquet",
+        ]
+    )
+    assert find_leftovers(filled, client, 0) == []
+
+
+def test_the_command_lists_and_deletes_only_when_asked(filled, client, tmp_path):
+    params = tmp_path / "params.yaml"
+    params.write_text(f"store: {filled.uri}\ncandidates: {{cnn: {{train: {{architecture: resnet18, steps: 1}}}}}}\n")
+    arguments = ["gc", "--params", str(params), "--days", "0"]
+    before = filled.list()
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert "nothing was deleted" in done.output
+    assert "data set version" in done.output
+    assert filled.list() == before
+    assert "deleted" in CliRunner().invoke(app, [*arguments, "--delete"]).output
+    assert "holds nothing that is not needed" in CliRunner().invoke(app, arguments).output
