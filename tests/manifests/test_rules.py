@@ -225,7 +225,7 @@ CALLED = {"experiment": "experiments", "pipeline": "pipelines", "run": "runs", "
 def test_ci_may_do_what_the_client_calls_and_start_the_pipeline_s_account(objects):
     (role,) = [item for item in of(objects, "Role") if item["metadata"]["name"] == "crack-submit"]
     allowed = {(resource, verb) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]}
-    source = (ROOT / "components" / "shared" / "kfp_api.py").read_text()
+    source = (ROOT / "components" / "shared" / "services" / "kfp_api.py").read_text()
     called = {
         (CALLED[kind], verb) for kind, verb in re.findall(r"\.(\w+?)_service_([a-z]+)_", source) if kind in CALLED
     }

@@ -32,9 +32,11 @@ def test_a_run_key_holds_the_code_that_does_the_work_and_no_other(key):
     first = key("data", 1)
     assert first == key("data", 1)
     assert first != key("data", 2)
-    assert first == key("data", 1, edited="shared/metrics.py")  # evaluate's
+    assert first == key("data", 1, edited="shared/results/metrics.py")  # evaluate's
     assert first == key("data", 1, edited="drift/config.py")
-    changed = [key("data", 1, edited=name) for name in ("shared/image.py", "train/loop.py", "shared/transforms.py")]
+    changed = [
+        key("data", 1, edited=name) for name in ("shared/data/image.py", "train/loop.py", "train/augmentation.py")
+    ]
     assert len({first, *changed}) == 4
 
 

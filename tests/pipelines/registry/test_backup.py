@@ -89,7 +89,7 @@ def _check_a_new_workdir(file, folder, before):
     # a process of its own: MLflow keeps its S3 clients, which here reach the tests' server
     command = [
         "-c",
-        "from pipelines.cli import main; main()",
+        "from pipelines.cli.main import main; main()",
         "registry",
         "import",
         file,

@@ -136,7 +136,7 @@ def test_local_archive_that_is_known_is_not_unpacked_again(
     archive = make(tiles, tmp_path / "walls.archive")
     first, _ = ingest(archive, store, tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("components.ingest.sources.unpack", None)
+        patch.setattr("components.ingest.sources.open_sources.unpack", None)
         assert ingest(archive, store, tmp_path)[0].digest == first.digest
     write_tile(tiles / "crack" / "new.jpg", seed=99)
     make(tiles, archive)

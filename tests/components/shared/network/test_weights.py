@@ -33,7 +33,7 @@ def hub(tmp_path):
 
 
 def mirror(environment, *arguments):
-    command = [sys.executable, "-c", "from pipelines.cli import main; main()", "mirror-weights", *arguments]
+    command = [sys.executable, "-c", "from pipelines.cli.main import main; main()", "mirror-weights", *arguments]
     return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=120)
 
 
