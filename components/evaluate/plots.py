@@ -96,9 +96,10 @@ def draw_reliability(samples: dict[str, Scored], bins: int = 10) -> Figure:
     reliability, histogram = figure.subplots(1, 2)
     for name, sample in samples.items():
         order = np.argsort(sample.p_crack, kind="stable")
-        filled = [part for part in np.array_split(order, bins) if len(part)]
-        mean_p = [sample.p_crack[part].mean() for part in filled]
-        share = [sample.labels[part].mean() for part in filled]
+        mean_p, share = [], []
+        for part in np.array_split(order, min(bins, len(order))):
+            mean_p.append(sample.p_crack[part].mean())
+            share.append(sample.labels[part].mean())
         reliability.plot(mean_p, share, marker="o", markersize=4, label=name)
         histogram.hist(sample.p_crack, bins=HISTOGRAM_BINS, range=(0, 1), histtype="step", label=name)
 
@@ -124,6 +125,7 @@ def draw_confusions(samples: dict[str, Scored], threshold: float = 0.5) -> Figur
             text = f"{counts[truth, decision]}\n{share:.1%}"
             color = "white" if share > 0.5 else "black"
             axes.text(decision, truth, text, ha="center", va="center", color=color, fontsize=9)
+
         axes.set_xticks([0, 1], classes)
         axes.set_yticks([0, 1], classes, rotation=90, va="center")
         axes.set_title(name, fontsize=10)
@@ -145,14 +147,16 @@ def draw_corruptions(increases: dict[Slice, float]) -> Figure:
     families, severities = table.shape
     figure = Figure(figsize=(2.2 + 1.1 * severities, 0.6 + 0.36 * families), layout="constrained")
     axes = figure.subplots()
+
     values = table.to_numpy()
     axes.imshow(values, cmap="RdBu_r", vmin=-DARKEST_INCREASE, vmax=DARKEST_INCREASE, aspect="auto")
     for row, column in np.ndindex(families, severities):
         value = values[row, column]
         color = "white" if abs(value) > WHITE_TEXT_FROM else "black"
         axes.text(column, row, f"{100 * value:+.0f}", ha="center", va="center", fontsize=9, color=color)
-    axes.set_yticks(range(families), [family.replace("_", " ") for family in table.index])
-    axes.set_xticks(range(severities), [f"severity {severity}" for severity in table.columns])
+
+    axes.set_yticks(range(families), table.index.str.replace("_", " "))
+    axes.set_xticks(range(severities), "severity " + table.columns)
     return figure
 
 

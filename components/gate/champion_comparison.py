@@ -152,11 +152,15 @@ def compare(candidate: Deployed, champion: Deployed, version: str, config: Champ
     differences = []
     for part, rows in _slices(pairs).items():
         differences += _differences(part, rows, candidate.calibration, champion.calibration, config)
-    decisive = next(one for one in differences if one.metric == config.metric and one.slice == WHOLE)
+
+    measurements = []
+    for difference in differences:
+        measurements.append(difference.measurement())
+        if difference.metric == config.metric and difference.slice == WHOLE:
+            decisive = difference
     left_out = len(mine) - len(pairs)
     verdict, text = _verdict(decisive, config, left_out)
 
-    measurements = [one.measurement() for one in differences]
     p_value = mcnemar(pairs["label"].to_numpy(), pairs["crack"].to_numpy(), pairs["crack_champion"].to_numpy())
     measurements.append(Measurement("mcnemar_p", p_value, n=len(pairs), note="tiles treated as independent"))
     return Comparison(

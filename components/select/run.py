@@ -112,24 +112,27 @@ def _rule(config: SelectConfig) -> str:
 
 
 def _reasoning(winner: str | None, scores: dict[str, Score], passed: dict[str, bool], config: SelectConfig) -> str:
-    refused = [name for name, verdict in passed.items() if not verdict]
-    refusals = f" Refused by the gate: {', '.join(refused)}." if refused else ""
+    refused = ", ".join(name for name in passed if not passed[name])
+    refusals = f" Refused by the gate: {refused}." if refused else ""
     if winner is None:
         return f"No candidate passed its gate.{refusals}"
 
-    others = [f"{name} {_shown(found)}" for name, found in scores.items() if name != winner]
+    others = dict(scores)
+    won = others.pop(winner)
     comparison = ""
     if others:
-        comparison = f", compared with {', '.join(others)}"
+        shown = ", ".join(f"{name} {_shown(score)}" for name, score in others.items())
+        comparison = f", compared with {shown}"
     elif refused:
         comparison = ", the only one that passed"
 
     tie = ""
-    rivals = [found.gigaflops for name, found in _tied(scores, config.tie).items() if name != winner]
-    if rivals and scores[winner].gigaflops < min(rivals):
+    tied = _tied(scores, config.tie)
+    tied.pop(winner)
+    if tied and won.gigaflops < min(score.gigaflops for score in tied.values()):
         tie = f" It was a tie (differences up to {config.tie:g}), and the cheaper network won."
 
-    return f"{winner} was chosen: {_subject(config)} {_shown(scores[winner])}{comparison}.{tie}{refusals}"
+    return f"{winner} was chosen: {_subject(config)} {_shown(won)}{comparison}.{tie}{refusals}"
 
 
 def _shown(found: Score) -> str:

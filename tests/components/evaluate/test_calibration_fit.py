@@ -25,7 +25,9 @@ def test_temperature_undoes_over_and_underconfidence(factor: float) -> None:
     found = fit_temperature(labels, margin)
     assert found == pytest.approx(factor, rel=0.06)
     grid = np.geomspace(0.1, 10, 400)
-    losses = [log_loss(labels, 1 / (1 + np.exp(-margin / temperature))) for temperature in grid]
+    losses = []
+    for temperature in grid:
+        losses.append(log_loss(labels, 1 / (1 + np.exp(-margin / temperature))))
     assert found == pytest.approx(grid[int(np.argmin(losses))], rel=0.02)
 
 

@@ -25,9 +25,9 @@ def scored(skill: float, seed: int, images: int = 400, group: int = 4, **calibra
     margin = rng.normal(size=images) + skill * (label - 0.5)
     table = pd.DataFrame(
         {
-            "sample_id": [str(i) for i in range(images)],
+            "sample_id": np.arange(images).astype(str),
             "split": "test",
-            "group_id": [str(i // group) for i in range(images)],
+            "group_id": (np.arange(images) // group).astype(str),
             "source": "drawn",
             "surface": np.where(np.arange(images) // group % 4 == 0, "wall", "deck"),
             "label": label,
@@ -111,7 +111,7 @@ def test_the_pairs_hold_both_decisions() -> None:
 def test_a_metric_that_is_undefined_for_one_of_them_is_nan_and_its_limit_fails() -> None:
     silent = scored(3.0, seed=1, threshold=1.1)  # calls nothing a crack, so it has no precision
     found = compare(silent, scored(3.0, seed=1), "3", ChampionConfig(resamples=200, metric="f1"))
-    precision = next(row for row in found.measurements if row.name == "precision_minus_champion")
+    precision = Measurements(found.measurements).find("precision_minus_champion")
     assert np.isnan(precision.value)
     assert precision.note == "undefined for one of the two"
     assert found.verdict == "worse"
@@ -140,8 +140,8 @@ def copied(deployed: Deployed, times: int) -> Deployed:
     table = deployed.predictions.table
     tables = []
     for copy in range(times):
-        names = {column: f"{copy}-" + table[column] for column in ("sample_id", "group_id")}
-        tables.append(table.assign(**names))
+        prefix = f"{copy}-"
+        tables.append(table.assign(sample_id=prefix + table["sample_id"], group_id=prefix + table["group_id"]))
     return Deployed(Predictions(pd.concat(tables), np.zeros((times * len(table), 1))), deployed.calibration)
 
 
