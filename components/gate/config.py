@@ -1,10 +1,19 @@
-"""What gate is told: the limits, and how the candidate is held against the champion."""
+"""Parameters of the gate: its limits, and the comparison with the champion."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from components.shared.config import Config, StepConfig
+from components.shared.results.slices import WHOLE, Slice
+
+
+def _parsed(value: Any) -> Any:
+    return Slice.parse(value) if isinstance(value, str) else value
+
+
+# A slice that is text in a parameter file and in JSON.
+SliceText = Annotated[Slice, BeforeValidator(_parsed), PlainSerializer(str), WithJsonSchema({"type": "string"})]
 
 
 class Limit(Config):
@@ -12,7 +21,7 @@ class Limit(Config):
 
     name: str = Field(min_length=1, description="measurement, as evaluate, explain or drift names it")
     split: Literal["train", "val", "test", "robustness"] = "test"
-    slice: str = Field(default="all", description='"all" or a part such as "surface=wall"')
+    slice: SliceText = Field(default=WHOLE, description='"all" or a part such as "surface=wall"')
     condition: Literal["before", "after"] = Field(default="after", description="before or after fine-tuning")
     op: Literal[">=", ">", "<=", "<"] = ">="
     limit: float = Field(allow_inf_nan=False)
@@ -22,13 +31,13 @@ class Limit(Config):
 
 
 class ChampionConfig(Config):
-    """The comparison with the champion on today's test split, paired image by image, both as they are deployed."""
+    """The comparison with the champion on today's test split, paired tile by tile, both as they are deployed."""
 
     metric: Literal["accuracy", "balanced_accuracy", "recall", "f1", "mcc", "auroc", "average_precision"] = "auroc"
     margin: float = Field(default=0.01, ge=0, lt=1, description="how much worse the candidate may be")
     require: Literal["better", "not_worse"] = Field(
         default="not_worse",
-        description="better: the whole 95 % interval of the difference lies above 0; not_worse: above -margin",
+        description="better: the whole 95 % interval of the difference is above 0; not_worse: above -margin",
     )
     resamples: int = Field(default=2000, ge=100, le=100_000, description="bootstrap resamples of groups")
     bootstrap_seed: int = Field(default=0, ge=0, description="seed of the resampling")
