@@ -4,8 +4,16 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 
+from components.evaluate.calibration_fit import operating_curve
 from components.evaluate.config import EvaluateConfig
-from components.evaluate.plots import Scored, draw_confusions, draw_corruptions, draw_curves, draw_reliability
+from components.evaluate.plots import (
+    Scored,
+    draw_confusions,
+    draw_corruptions,
+    draw_curves,
+    draw_operating_curve,
+    draw_reliability,
+)
 from components.shared.markdown import markdown_table
 from components.shared.page import Page
 from components.shared.results.calibration import Calibration
@@ -22,9 +30,13 @@ COLUMN_TITLES = [f"{split}, {condition}" for split, condition in COLUMNS]
 DECISIONS = (
     "Accuracy, precision, recall, F1 and the confusion matrices are the network's own answer, **P(crack) ≥ 0.5**. "
     "The deployed model divides the logits by the temperature {temperature:.3g} and calls a crack where the calibrated "
-    "**P(crack) ≥ {threshold:.3f}** ({rule}); rows named *at threshold* show that answer. Temperature and threshold "
+    "**P(crack) ≥ {threshold:.3g}** ({rule}); rows named *at threshold* show that answer. Temperature and threshold "
     "were fitted on the validation split. Brackets are 95 % intervals by bootstrap over groups (photos), with "
     "{resamples} resamples."
+)
+ON_VALIDATION = (
+    "On the validation split, this threshold misses {missed} of {cracks} cracks and calls {alarms} of {others} other "
+    "tiles a crack. Bands show 95 % of the bootstrap resamples over photos."
 )
 CORRUPTED = (
     "{tiles} tiles of the robustness split, made worse on purpose. *Error increase*: the share of wrong decisions, "
@@ -66,6 +78,7 @@ def write_page(
         "reliability diagram and histogram of P(crack)",
     )
 
+    _show_threshold(page, predictions, calibration, config)
     _show_corruptions(page, rows, config, Path(predictions_folder) / VIEWS)
 
     page.heading("By source and surface, after fine-tuning")
@@ -77,7 +90,7 @@ def summary_markdown(rows: Measurements, calibration: Calibration) -> str:
     """Return the headline numbers and the operating point as Markdown."""
     table = markdown_table(["metric", *COLUMN_TITLES], _metric_rows(rows, HEADLINE))
     note = footnote(row for row in rows.where(slice=WHOLE) if row.name in HEADLINE)
-    point = f"Temperature {calibration.temperature:.3g}, threshold {calibration.threshold:.3f} ({calibration.rule})."
+    point = f"Temperature {calibration.temperature:.3g}, threshold {calibration.threshold:.3g} ({calibration.rule})."
     paragraphs = [table, note, point] if note else [table, point]
     return "\n\n".join(paragraphs) + "\n"
 
@@ -111,6 +124,29 @@ def _slice_rows(rows: Measurements) -> list[list[str]]:
         numbers = [rows.find(name, row.split, row.slice) for name in METRICS_BY_SLICE]
         table.append([row.split, str(row.slice), str(row.n), *map(shown_row, numbers)])
     return table
+
+
+def _show_threshold(page: Page, predictions: Predictions, calibration: Calibration, config: EvaluateConfig) -> None:
+    val = predictions.clean("val")
+    labels = val["label"].to_numpy()
+    groups = val["group_id"].to_numpy()
+    p_crack = calibration.p_crack(val["logit_0"].to_numpy(), val["logit_1"].to_numpy())
+    curve = operating_curve(labels, p_crack, groups, config.threshold, config.resamples, config.bootstrap_seed)
+    (correct, alarms), (missed, hits) = confusion_matrix(labels, p_crack, calibration.threshold)
+
+    page.heading("Operating threshold")
+    text = ON_VALIDATION.format(missed=missed, cracks=missed + hits, alarms=alarms, others=correct + alarms)
+    if math.isfinite(curve.chosen_low):
+        text += (
+            f" In as many of them, the rule chooses a threshold between {curve.chosen_low:.3g} and "
+            f"{curve.chosen_high:.3g} (grey)."
+        )
+    page.text(text)
+    page.figure(
+        draw_operating_curve(curve, calibration.threshold),
+        "Recall, false alarms and cost on the validation split, by threshold",
+        "recall, false alarms and cost against the threshold",
+    )
 
 
 def _show_corruptions(page: Page, rows: Measurements, config: EvaluateConfig, views: Path) -> None:

@@ -1,4 +1,4 @@
-"""Figures of an evaluation: ROC, precision-recall, reliability, confusion matrices, errors under corruption."""
+"""Figures of an evaluation: ROC, precision-recall, calibration, threshold, confusion matrices, corruptions."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from components.evaluate.calibration_fit import Band, OperatingCurve
 from components.shared.data.manifest import CLASSES
 from components.shared.results.measurements import spoken
 from components.shared.results.metrics import confusion_matrix
@@ -14,6 +15,7 @@ from components.shared.results.slices import Slice
 
 MAX_ROC_POINTS = 200
 HISTOGRAM_BINS = 20
+THRESHOLD_TICKS = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
 
 # The colour scale of the heat map ends at this error increase, and its text turns white from the second number on.
 DARKEST_INCREASE = 0.5
@@ -109,6 +111,33 @@ def draw_reliability(samples: dict[str, Scored], bins: int = 10) -> Figure:
     for axes in (reliability, histogram):
         _add_grid_and_legend(axes)
     return figure
+
+
+def draw_operating_curve(curve: OperatingCurve, threshold: float) -> Figure:
+    """Draw recall, false alarms and cost against the threshold, with the chosen threshold and its range."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    rates, cost = figure.subplots(1, 2)
+    _draw_band(rates, curve.thresholds, curve.recall, "cracks found (recall)")
+    _draw_band(rates, curve.thresholds, curve.false_alarms, "other tiles called a crack")
+    _draw_band(cost, curve.thresholds, curve.cost, "cost of 100 tiles, in false alarms")
+    rates.set(title="What the threshold gives", ylabel="share", ylim=(-0.01, 1.01))
+    cost.set(title="What it costs", ylabel="false alarms", ylim=(0, None))
+
+    for axes in (rates, cost):
+        axes.axvline(threshold, color="black", linewidth=1, label=f"chosen: {threshold:.3g}")
+        if np.isfinite(curve.chosen_low):
+            axes.axvspan(curve.chosen_low, curve.chosen_high, color="black", alpha=0.08, linewidth=0)
+        axes.set_xscale("logit")
+        axes.set_xticks(THRESHOLD_TICKS, [f"{tick:g}" for tick in THRESHOLD_TICKS])
+        axes.set(xlabel="threshold, calibrated P(crack)", xlim=(curve.thresholds[0], curve.thresholds[-1]))
+        axes.xaxis.set_minor_formatter("")
+        _add_grid_and_legend(axes)
+    return figure
+
+
+def _draw_band(axes: Axes, thresholds: np.ndarray, band: Band, label: str) -> None:
+    (line,) = axes.plot(thresholds, band.value, label=label)
+    axes.fill_between(thresholds, band.low, band.high, color=line.get_color(), alpha=0.2, linewidth=0)
 
 
 def draw_confusions(samples: dict[str, Scored], threshold: float = 0.5) -> Figure:
