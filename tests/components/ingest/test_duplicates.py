@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.fft import dctn
 
-from components.ingest.duplicates import Clusters, near_duplicates, perceptual_hash
+from components.ingest.duplicates import near_duplicates, perceptual_hash
 
 
 def thumbnails(number: int, seed: int = 0) -> np.ndarray:
@@ -74,10 +74,3 @@ def test_real_near_duplicates_are_found_and_nothing_else(real_data: Path) -> Non
     found = {tuple(pair) for pair in near_duplicates(hashes(images), images.__getitem__, 0.97).tolist()}
     assert len(found & known) >= 0.95 * len(known)
     assert len(found - known) <= 0.05 * len(known)
-
-
-def test_clusters_join_transitively() -> None:
-    clusters = Clusters(6)
-    for a, b in ((4, 5), (1, 4), (3, 0)):
-        clusters.join(a, b)
-    assert [clusters.root(index) for index in range(6)] == [0, 1, 2, 0, 1, 1]

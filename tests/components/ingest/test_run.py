@@ -156,9 +156,9 @@ def test_bad_files_are_refused_each_with_its_reason(
         "crack/truncated.jpg": "not a whole image: the end of the JPEG data is missing",
         "crack/empty.jpg": "empty file",
         "crack/text.jpg": "not an image",
-        "crack/moving.gif": "animated: 3 pictures in one file",
+        "crack/moving.gif": "animated: 3 frames in one file",
         "no_crack/small.jpg": "too small: 20x20 pixels, less than min_size 32",
-        "no_crack/large.jpg": "absurdly large: 300x300 pixels, more than max_pixels 80000",
+        "no_crack/large.jpg": "too large: 300x300 pixels, more than max_pixels 80000",
     }
     assert len(manifest.table) == 24
 
@@ -167,7 +167,8 @@ def test_too_many_refused_files_stop_the_run(tiles: Path, store: Store, tmp_path
     for index in range(3):
         (tiles / "crack" / f"bad{index}.jpg").write_text("text")
     with pytest.raises(
-        InputError, match=r"3 of 27 files are refused, more than max_refused 0.1 .*crack/bad0.jpg: not an"
+        InputError,
+        match=r"3 of the 27 files of the source walls are refused, more than max_refused 0.1 .*crack/bad0.jpg: not an",
     ):
         ingest(tiles, store, tmp_path, max_refused=0.1)
     assert store.list() == []
@@ -180,7 +181,7 @@ def test_copies_are_kept_once_and_copies_under_both_labels_not_at_all(
     shutil.copy(tiles / "crack" / "p0_3.jpg", tiles / "no_crack" / "liar.jpg")
     _, manifest, report = ingest(tiles, store, tmp_path)
     assert report["copies"] == [{"path": "crack/twin.jpg", "kept": "crack/p0_1.jpg"}]
-    both = "the same file stands under both labels: crack/p0_3.jpg (crack), no_crack/liar.jpg (no_crack)"
+    both = "the same file has both labels: crack/p0_3.jpg (crack), no_crack/liar.jpg (no_crack)"
     assert reasons(report) == {"crack/p0_3.jpg": both, "no_crack/liar.jpg": both}
     assert len(manifest.table) == 23
 
@@ -198,7 +199,7 @@ def test_near_duplicates_share_a_group_and_contradicting_ones_are_left_out(
     )
     assert groups.nunique() == len(groups) - 1
     assert set(reasons(report)) == {"crack/p0_3.jpg", "no_crack/contradiction.jpg"}
-    assert "nearly the same is no_crack/contradiction.jpg (no_crack)" in reasons(report)["crack/p0_3.jpg"]
+    assert "a near duplicate is no_crack/contradiction.jpg (no_crack)" in reasons(report)["crack/p0_3.jpg"]
 
 
 def test_pictures_under_both_labels_are_shown_beside_each_other(
@@ -261,7 +262,7 @@ def test_masks_travel_with_their_tiles(tiles: Path, store: Store, tmp_path: Path
         decode_mask(reader.read(row["shard"], row["mask_offset"], row["mask_size"])), mask > 0
     )
     assert manifest.table["mask_id"].notna().sum() == 1
-    assert reasons(report) == {"crack/p0_3.jpg": "its mask p0_3.png is 64x32 pixels, the picture 64x64"}
+    assert reasons(report) == {"crack/p0_3.jpg": "its mask p0_3.png is 64x32 pixels, but the image is 64x64"}
 
 
 def test_synthetic_tiles_are_a_source_like_others(store: Store, tmp_path: Path) -> None:
@@ -280,10 +281,10 @@ def test_synthetic_tiles_are_a_source_like_others(store: Store, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("data_uri", "message"),
     [
-        ("synthetic://?imgs=3", "wrong is imgs"),
-        ("synthetic://?images=many", "wrong is images=many"),
-        ("synthetic://?images=-5", "wrong is images=-5"),
-        ("synthetic://600", "what stands before the"),
+        ("synthetic://?imgs=3", "it must not hold imgs=3;"),
+        ("synthetic://?images=many", "it must not hold images=many;"),
+        ("synthetic://?images=-5", "it must not hold images=-5;"),
+        ("synthetic://600", "it must not hold 600;"),
         ("synthetic://?size=8", "size 32 to 1024"),
         ("ftp://somewhere/x", "must be a folder, a zip"),
         ("/not/there", "data /not/there does not exist; name a folder"),
@@ -296,7 +297,9 @@ def test_data_that_cannot_be_opened_is_named(data_uri: str, message: str, store:
 
 
 def test_too_few_good_images_of_a_class_stop_the_run(tiles: Path, store: Store, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no_crack has 12 good images, and at least min_images 13 are needed"):
+    with pytest.raises(
+        InputError, match="no_crack has 12 accepted images, fewer than min_images 13; add images of this"
+    ):
         ingest(tiles, store, tmp_path, min_images=13)
     assert store.list() == []
 

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from components.ingest.config import IngestConfig
 from components.ingest.examination import examine
 from components.ingest.run import ingest_dataset
-from components.ingest.shortcuts import audit_shortcuts, auroc
+from components.ingest.shortcuts import _auroc, audit_shortcuts
 from components.ingest.sources.layouts import list_files
 from components.shared.services.store import Store
 from tests.components.ingest.version_files import kept
@@ -35,9 +35,9 @@ def test_auroc_is_that_of_scikit_learn() -> None:
     for _ in range(20):
         labels = rng.permutation([0, 1] * 30)
         scores = rng.integers(0, 9, 60).astype(float) + labels
-        assert auroc(labels, scores) == pytest.approx(roc_auc_score(labels, scores))
-    assert auroc(np.ones(4, int), np.arange(4.0)) is None
-    assert auroc(np.array([0, 1]), np.zeros(2)) is None
+        assert _auroc(labels, scores) == pytest.approx(roc_auc_score(labels, scores))
+    assert _auroc(np.ones(4, int), np.arange(4.0)) is None
+    assert _auroc(np.array([0, 1]), np.zeros(2)) is None
 
 
 def test_photos_that_tell_the_label_are_seen_and_others_not() -> None:

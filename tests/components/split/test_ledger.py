@@ -78,7 +78,7 @@ def test_of_two_pages_that_contradict_each_other_neither_is_believed(store: Stor
 def test_what_is_settled_is_not_written_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = Ledger(store, "key")
     assert ledger.add({"a": "train", "b": "test"})
-    monkeypatch.setattr("components.split.ledger.SETTLED", datetime.timedelta(hours=-1))
+    monkeypatch.setattr("components.split.ledger.SETTLED_AGE", datetime.timedelta(hours=-1))
     before = store.list()
     assert ledger.add({"a": "train"})
     assert store.list() == before

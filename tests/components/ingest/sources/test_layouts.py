@@ -90,7 +90,7 @@ def test_one_class_only_is_named(tmp_path: Path) -> None:
     touch(tmp_path, "Positive/1.jpg")
     (tmp_path / "Negative").mkdir()
     with pytest.raises(
-        InputError, match="only one class: layout ccic keeps no_crack in Negative, and no file is there"
+        InputError, match="only one class: layout ccic expects no_crack in Negative, and no file is there"
     ):
         find_layout(tmp_path, "auto")
 
@@ -98,11 +98,11 @@ def test_one_class_only_is_named(tmp_path: Path) -> None:
 def test_folders_of_classes_without_any_file_hold_no_pictures(tmp_path: Path) -> None:
     for name in ("crack", "no_crack"):
         (tmp_path / name).mkdir()
-    with pytest.raises(InputError, match="no pictures: layout folders keeps crack in crack, no_crack in no_crack, and"):
+    with pytest.raises(InputError, match="no images: layout folders expects crack in crack, no_crack in no_crack, and"):
         find_layout(tmp_path, "auto")
 
 
 def test_layout_that_was_asked_for_and_is_not_there_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "Positive/1.jpg", "Negative/2.jpg")
-    with pytest.raises(InputError, match=r"Looked for folders \(sdnet2018: D/CD"):
+    with pytest.raises(InputError, match=r"Expected folders \(sdnet2018: D/CD"):
         find_layout(tmp_path, "sdnet2018")

@@ -110,7 +110,7 @@ def test_folder_archives_and_prefix_give_the_same_data(tiles: Path, store: Store
 def test_web_archive_is_fetched_again_after_a_cut_and_a_server_error(
     tiles: Path, store: Store, tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "PAUSE", 0.01)
+    monkeypatch.setattr(download, "FIRST_PAUSE_SECONDS", 0.01)
     body = zipped(tiles, tmp_path / "walls.zip").read_bytes()
     address = serve((503, b"", 0), (200, body, len(body) // 2), (200, body, len(body)))
     manifest, _ = ingest(f"{address}?layout=folders#sha256={hashlib.sha256(body).hexdigest()}", store, tmp_path)
@@ -136,7 +136,7 @@ def test_local_archive_that_is_known_is_not_unpacked_again(
     archive = make(tiles, tmp_path / "walls.archive")
     first, _ = ingest(archive, store, tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("components.ingest.sources.unpack", None)
+        patch.setattr("components.ingest.sources.open_sources.unpack", None)
         assert ingest(archive, store, tmp_path)[0].digest == first.digest
     write_tile(tiles / "crack" / "new.jpg", seed=99)
     make(tiles, archive)
@@ -151,15 +151,15 @@ def test_local_archive_that_is_known_is_not_unpacked_again(
             "has the sha256 d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa, not 0000",
         ),
         ((404, b"", 0), "the server answers 404"),
-        ((200, b"cut short", 3), r"cannot be fetched, tried 4 times: .*cut after 3 of 9 bytes"),
-        ((500, b"", 0), "cannot be fetched, tried 4 times"),
+        ((200, b"cut short", 3), r"cannot be downloaded, tried 4 times: .*cut after 3 of 9 bytes"),
+        ((500, b"", 0), "cannot be downloaded, tried 4 times"),
     ],
     ids=["checksum", "missing", "cut", "server error"],
 )
 def test_web_archive_that_cannot_be_had(
     answer: tuple, message: str, store: Store, tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "PAUSE", 0.01)
+    monkeypatch.setattr(download, "FIRST_PAUSE_SECONDS", 0.01)
     with pytest.raises(InputError, match=message):
         ingest(f"{serve(answer)}#sha256={'0' * 64}", store, tmp_path)
     assert store.list() == []
@@ -191,7 +191,7 @@ def test_one_bad_source_is_not_hidden_by_a_good_large_one(
     for index in range(4):
         write_tile(tmp_path / "bad" / ("crack", "no_crack")[index % 2] / f"{index}.jpg", seed=50 + index)
     (tmp_path / "bad" / "crack" / "0.jpg").write_bytes(b"text")
-    with pytest.raises(InputError, match="of the source bad, 1 of 4 files are refused"):
+    with pytest.raises(InputError, match="1 of the 4 files of the source bad are refused"):
         ingest(f"{tiles},{tmp_path / 'bad'}", store, tmp_path, max_refused=0.1)
 
 
@@ -225,8 +225,8 @@ def test_table_names_pictures_labels_photos_surfaces(
     [
         ("path,label\na.jpg,2\n", r"row 1 \(a.jpg\): the label is '2'; it must be one of 0, 1, no_crack, crack"),
         ("path,label\na.jpg,\n", r"row 1 \(a.jpg\): the label is None"),
-        ("path,label\na.jpg,1\na.jpg,1\n", "row 2: the path a.jpg stands twice"),
-        ("path,label\na.jpg,1\n./a.jpg,0\n", "row 2: the path a.jpg stands twice"),
+        ("path,label\na.jpg,1\na.jpg,1\n", "row 2: the path a.jpg occurs twice"),
+        ("path,label\na.jpg,1\n./a.jpg,0\n", "row 2: the path a.jpg occurs twice"),
         ("path,label\na.jpg,1\ngone.jpg,0\n", "row 2: there is no file .*gone.jpg"),
         ("path,label,mask\na.jpg,1,gone.png\n", "row 1: there is no file .*gone.png"),
         ("path,label\n,1\n", "row 1: the path is missing"),
@@ -311,9 +311,9 @@ def test_storage_that_cannot_be_used_names_the_source(tiles: Path, store: Store,
     ("keys", "message"),
     [
         (["../up.jpg"], r"the object s3://a/b/../up.jpg is refused: its key leads out of the folder"),
-        (["crack//1.jpg"], r"the object s3://a/b/crack//1.jpg is refused: its key is no name of a file"),
-        (["crack", "crack/1.jpg"], r"the objects of s3://a/b cannot all be files here: .*crack"),
-        (["crack/" + "n" * 256], r"cannot all be files here: .*File name too long"),
+        (["crack//1.jpg"], r"the object s3://a/b/crack//1.jpg is refused: its key cannot be the name of a file"),
+        (["crack", "crack/1.jpg"], r"the objects of s3://a/b cannot all be files on this machine: .*crack"),
+        (["crack/" + "n" * 256], r"cannot all be files on this machine: .*File name too long"),
     ],
 )
 def test_objects_that_cannot_be_files_are_refused(
@@ -331,7 +331,7 @@ def test_objects_that_cannot_be_files_are_refused(
         ("", "data is ''"),
         ("tiles?layuot=ccic", "unknown option 'layuot=ccic'; there are layout, group_pattern, source"),
         ("tiles?layout=cick", "unknown layout 'cick'; there are auto, ccic, sdnet2018, folders"),
-        ("tiles?group_pattern=DSC", "its group_pattern has no group"),
+        ("tiles?group_pattern=DSC", "its group_pattern 'DSC' has no group"),
         ("tiles?group_pattern=(", "not a regular expression"),
         ("tiles?source=", "its option source is empty"),
         ("https://host/a.zip", "add the archive's checksum: https://host/a.zip#sha256="),

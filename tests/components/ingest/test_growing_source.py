@@ -8,17 +8,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from components.ingest import source_history
+from components.ingest import findings_index
 from components.ingest.config import IngestConfig
-from components.ingest.duplicates import perceptual_hash
-from components.ingest.earlier_versions import Past
-from components.ingest.grouping import Selection, select
 from components.ingest.run import ingest_dataset
 from components.shared.data.manifest import Manifest, read_manifest
 from components.shared.data.shards import ShardReader
@@ -72,7 +66,7 @@ def test_known_files_are_not_read_again(tiles: Path, store: Store, tmp_path: Pat
 def test_what_is_known_is_kept_in_parts_that_are_made_one(
     tiles: Path, store: Store, tmp_path: Path, write_tile: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source_history, "PARTS", 2)
+    monkeypatch.setattr(findings_index, "MAX_PARTS", 2)
     ingest(tiles, store, tmp_path)
     folder = next(key for key, _ in store.list("sources/") if "/index/" in key).rpartition("/")[0]
     store.put_bytes(f"{folder}/killed.thumbnails", b"what an ingestion left that was killed before it wrote the table")
@@ -187,7 +181,7 @@ def test_version_that_lost_a_shard_is_made_again(tiles: Path, store: Store, tmp_
 
 def test_other_parameters_do_not_use_what_was_found_under_these(tiles: Path, store: Store, tmp_path: Path) -> None:
     ingest(tiles, store, tmp_path)
-    with pytest.raises(InputError, match="no_crack has 12 good images"):
+    with pytest.raises(InputError, match="no_crack has 12 accepted images"):
         ingest(tiles, store, tmp_path, min_images=13)
     table = ingest(tiles, store, tmp_path, group_pattern=r"^(p\d)_").table
     assert set(table["group_id"]) == {f"walls:p{number}" for number in range(6)}
@@ -203,141 +197,6 @@ def test_quarantine_between_groups_is_reported(tiles: Path, store: Store, tmp_pa
     key = f"{json.loads(store.get_bytes(latest))['reports']}/report.json"
     for _ in range(2):  # the second time nothing has changed, and the report is still that of this state of the source
         report = json.loads(store.get_bytes(key))
-        assert report["bridges"] == report["sources"][0]["bridges"] == 1
+        assert report["between_groups"] == report["sources"][0]["between_groups"] == 1
         assert "crack/p0_copy.jpg" in (tmp_path / "page.html").read_text()
         assert ingest(source, store, tmp_path).digest == manifest.digest
-
-
-def picture(number: int, thumbnail: np.ndarray, photo: str | None = None, path: str = "") -> dict:
-    name, small = path or f"{number}.jpg", thumbnail.clip(0, 255).astype(np.uint8)
-    told = {"sample_id": f"{number:064x}", "path": name, "label": 0, "photo": photo, "source": "s"}
-    return told | {"thumbnail": small, "phash": perceptual_hash(small)}
-
-
-def scene(seed: int) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    return np.kron(rng.uniform(60, 190, (8, 8)), np.ones((4, 4)))
-
-
-def choose(pictures: list[dict], past: Past | None = None) -> Selection:
-    table = pd.DataFrame(pictures).drop(columns="thumbnail").astype({"photo": "str"})
-    return select(table, np.stack([one["thumbnail"] for one in pictures]).__getitem__, 0.97, past)
-
-
-def group_of(selection: Selection) -> dict[int, str]:
-    pictures = selection.pictures
-    return {
-        int(sample_id, 16): group for sample_id, group in zip(pictures["sample_id"], pictures["group_id"], strict=True)
-    }
-
-
-def past_of(selection: Selection) -> Past:
-    names = selection.pictures["sample_id"].to_numpy()[selection.near_pairs]
-    groups = pd.concat([selection.pictures.assign(version=0), selection.left_out.assign(version=1)])
-    contested = selection.left_out.dropna(subset="contested").set_index("sample_id")["contested"].to_dict()
-    pairs = pd.DataFrame(names, columns=["first", "second"])
-    return Past(groups[["sample_id", "group_id", "version"]], pairs, contested)
-
-
-def test_new_near_duplicate_joins_the_old_group_even_where_its_own_name_is_smaller() -> None:
-    first = choose([picture(5, scene(1)), picture(6, scene(2))])
-    pictures = [picture(n, scene(s)) for n, s in ((1, 1), (5, 1), (6, 2), (7, 3))]
-    grown = choose(pictures, past_of(first))
-    assert group_of(grown) == {1: f"{5:064x}", 5: f"{5:064x}", 6: f"{6:064x}", 7: f"{7:064x}"}
-    assert grown.near_pairs.tolist() == [[0, 1]]
-    again = choose(pictures, past_of(grown))
-    assert group_of(again) == group_of(grown)
-    assert again.near_pairs.tolist() == grown.near_pairs.tolist()
-
-
-def test_what_would_join_two_old_groups_goes_to_quarantine_named_with_both() -> None:
-    noise = np.random.default_rng(9).normal(0, 13, (32, 32))
-    left, between, right = scene(1) - noise / 2, scene(1), scene(1) + noise / 2
-    old = [picture(1, left), picture(3, right)]
-    first = choose(old)
-    assert len(set(group_of(first).values())) == 2
-    assert len(set(group_of(choose([*old, picture(2, between)])).values())) == 1  # without a past they are one group
-    grown = choose([*old, picture(2, between), picture(4, scene(5))], past_of(first))
-    assert group_of(grown) == {1: f"{1:064x}", 3: f"{3:064x}", 4: f"{4:064x}"}
-    (refusal,) = grown.bridges.to_dict("records")
-    assert refusal["path"] == "2.jpg"
-    assert all(group in refusal["reason"] for group in group_of(first).values())
-    once_more = choose([*old, picture(2, between), picture(4, scene(5))], past_of(grown))
-    assert group_of(once_more) == group_of(grown)
-
-
-def test_tile_of_one_old_photo_that_looks_like_another_goes_to_quarantine() -> None:
-    old = [picture(1, scene(1), "a"), picture(2, scene(2), "b")]
-    first = choose(old)
-    grown = choose(
-        [*old, picture(3, scene(2), "a"), picture(4, scene(4), "a"), picture(5, scene(5), "c")], past_of(first)
-    )
-    assert group_of(grown) == {1: "s:a", 2: "s:b", 4: "s:a", 5: "s:c"}
-    assert grown.bridges["path"].tolist() == ["3.jpg"]
-    assert "s:a, s:b" in grown.bridges["reason"].item()
-
-
-def test_copy_of_an_old_picture_brings_its_new_photo_into_the_group() -> None:
-    old = [picture(1, scene(1), "a")]
-    copy = picture(1, scene(1), "z", path="copy.jpg")
-    grown = choose([*old, copy, picture(2, scene(2), "z")], past_of(choose(old)))
-    assert group_of(grown) == {1: "s:a", 2: "s:a"}
-    assert grown.copies.to_dict("records") == [{"path": "copy.jpg", "kept": "1.jpg"}]
-
-
-def test_old_picture_that_turns_up_in_another_old_photo_goes_to_quarantine() -> None:
-    old = [picture(n, scene(n), photo) for n, photo in ((1, "a"), (2, "a"), (3, "b"), (4, "b"))]
-    first = choose(old)
-    copy = picture(1, scene(1), "b", path="copy.jpg")
-    grown = choose([*old, copy, picture(5, scene(5), "b")], past_of(first))
-    assert group_of(grown) == {2: "s:a", 3: "s:b", 4: "s:b", 5: "s:b"}
-    (refusal,) = grown.bridges.to_dict("records")
-    assert refusal["path"] == "1.jpg"
-    assert "s:a, s:b" in refusal["reason"]
-    again = choose([*old, copy, picture(5, scene(5), "b")], past_of(grown))
-    assert group_of(again) == group_of(grown)
-    assert again.bridges["path"].tolist() == ["1.jpg"]
-
-
-def test_picture_that_comes_back_has_the_group_that_it_had() -> None:
-    old = [picture(1, scene(1), "a"), picture(2, scene(2), "b"), picture(3, scene(3), "b")]
-    grown = choose([*old, picture(1, scene(1), "b", path="copy.jpg")], past_of(choose(old)))
-    assert grown.bridges["path"].tolist() == ["1.jpg"]
-    new = picture(4, scene(4), "b")
-    again = choose([*old, picture(1, scene(1), "b", path="copy.jpg"), new], past_of(grown))
-    assert group_of(again) == {2: "s:b", 3: "s:b", 4: "s:b"}  # though nothing else is of its group any more
-    assert group_of(choose([*old, new], past_of(again))) == {1: "s:a", 2: "s:b", 3: "s:b", 4: "s:b"}
-
-
-def apart_then_together(*pasts: Selection) -> Past:
-    """What several versions say together, as `read_previous` puts it, of versions that were never split."""
-    groups = pd.concat([past_of(one).groups.assign(version=number) for number, one in enumerate(pasts)])
-    several = groups.drop_duplicates(["sample_id", "group_id"])["sample_id"]
-    contested = dict.fromkeys(several[several.duplicated()], "two groups")
-    pairs = pd.concat([past_of(one).pairs for one in pasts]).drop_duplicates()
-    return Past(groups.drop_duplicates("sample_id"), pairs, contested)
-
-
-shown = st.tuples(
-    st.integers(0, 5), st.sampled_from([None, "a", "b"]), st.sampled_from(["first", "second", "both", "new"])
-)
-
-
-@settings(max_examples=80, deadline=None)
-@given(st.lists(shown, min_size=1, max_size=14))
-def test_whatever_two_pasts_say_no_group_changes_and_none_are_parted(shown: list[tuple[int, str | None, str]]) -> None:
-    pictures = [picture(number, scene(look), photo) for number, (look, photo, _) in enumerate(shown)]
-    pasts = [
-        choose([one for one, (_, _, when) in zip(pictures, shown, strict=True) if when in (name, "both")])
-        for name in ("first", "second")
-        if any(when in (name, "both") for _, _, when in shown)
-    ]
-    together = choose(pictures, apart_then_together(*pasts) if pasts else None)
-    again = choose(pictures, past_of(together))
-    for earlier, later in [*((past, together) for past in pasts), *((one, again) for one in (*pasts, together))]:
-        before, after = group_of(earlier), group_of(later)
-        assert all(after[number] == before[number] for number in before.keys() & after.keys())
-        rows = later.pictures["group_id"].to_numpy()
-        assert all(rows[a] == rows[b] for a, b in later.near_pairs)
-        assert (later.pictures.groupby("photo")["group_id"].nunique() == 1).all()
-    assert group_of(together).keys() <= group_of(again).keys()

@@ -16,9 +16,9 @@ def test_what_is_left_out_is_named(s3, tmp_path, monkeypatch):
     config = IngestConfig(store=s3, cache=str(tmp_path / "cache"))
     counts = ingest_dataset(str(tmp_path / "tiles"), tmp_path / "m.parquet", tmp_path / "page.html", config).counts
     events = [json.loads(line) for line in (tmp_path / "events").read_text().splitlines()]
-    refused, left_out = [event["message"] for event in events if event["event"] == "warning"]
-    assert refused.startswith("refused crack/half.png: ")
-    assert left_out.startswith("left out crack/3.png: the same file stands under both labels: ")
-    assert left_out.endswith("and 1 more; the report lists what was left out")
+    refused, quarantined = [event["message"] for event in events if event["event"] == "warning"]
+    assert refused.startswith("refused: crack/half.png: ")
+    assert quarantined.startswith("in quarantine: crack/3.png: the same file has both labels: ")
+    assert quarantined.endswith("and 1 more; the data set report lists all files in quarantine")
     assert counts["images"] == 59
     assert all(name in (tmp_path / "page.html").read_text() for name in ("crack/half.png", "no_crack/liar.png"))
