@@ -90,6 +90,7 @@ class FindingsIndex:
         """
         parts = sum(key.endswith(TABLE) for key in self._keys)
         merge = parts >= MAX_PARTS
+
         kept = files[files["tag"] != ""]
         if not merge:
             kept = kept[kept["new"]]
@@ -106,6 +107,7 @@ class FindingsIndex:
             files[["path", "tag", *FOUND_TYPES]].to_parquet(
                 table, compression="none", use_dictionary=False, index=False
             )
+
             array = Path(folder, "thumbnails")
             thumbnails.write(files.index.to_numpy(), array)
 

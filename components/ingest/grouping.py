@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,9 @@ from components.ingest.label_conflicts import (
     quarantine_same_bytes,
 )
 from components.ingest.text_lookup import among, look_up, positions
+
+if TYPE_CHECKING:
+    from scipy.cluster.hierarchy import DisjointSet
 
 REQUIRED_COLUMNS = ["sample_id", "source", "path", "label", "photo", "phash"]
 
@@ -168,8 +171,11 @@ def _quarantined(earlier: EarlierGroups, given: pd.Series, chosen: pd.Series) ->
 
 def _contested(kept: pd.DataFrame, earlier: EarlierGroups) -> dict[int, str]:
     """The contested images, by row number, and the reasons."""
-    rows = positions(pd.Series(earlier.contested.keys(), dtype="str"), kept["sample_id"])
-    return {row: reason for row, reason in zip(rows.tolist(), earlier.contested.values(), strict=True) if row >= 0}
+    reasons = pd.Series(earlier.contested.values(), dtype="str")
+    sample_ids = pd.Series(earlier.contested.keys(), dtype="str")
+    rows = positions(sample_ids, kept["sample_id"])
+    known = rows >= 0
+    return dict(zip(rows[known].tolist(), reasons[known], strict=True))
 
 
 def _in_photos_of_other_groups(kept: pd.DataFrame, photos: pd.DataFrame) -> dict[int, str]:
@@ -242,36 +248,63 @@ def _join(
     neighbours_of = _neighbours(pairs[new[pairs].any(axis=1)])
     row_of_photo = _first_old_image_of_photos(photos, ~new & usable, photos_of)
 
-    old_rows = [row for row in {*neighbours_of, *row_of_photo.values()} if not new[row]]
-    connected = DisjointSet(old_rows)
-    group_of_root: dict[int, str] = kept.loc[old_rows, "group_id"].to_dict()
+    touched = np.array(sorted({*neighbours_of, *row_of_photo.values()}), np.int64)
+    old_groups = kept.loc[touched[~new[touched]], "group_id"]
+    connected = DisjointSet(old_groups.index.tolist())
+    group_of_root: dict[int, str] = old_groups.to_dict()
+
     reasons: dict[int, str] = {}
     for row in np.flatnonzero(new & usable).tolist():
         links = [other for other in neighbours_of[row] if other in connected]
-        links += [row_of_photo[name] for name in photos_of[row] if name in row_of_photo]
-        roots = {connected[other] for other in links}
-        old_groups = {group_of_root[root] for root in roots if root in group_of_root}
-        if len(old_groups) > 1:
-            reasons[row] = between_groups(old_groups)
+        for name in photos_of[row]:
+            if name in row_of_photo:
+                links.append(row_of_photo[name])
+
+        linked_groups = set()
+        for other in links:
+            root = connected[other]
+            if root in group_of_root:
+                linked_groups.add(group_of_root[root])
+        if len(linked_groups) > 1:
+            reasons[row] = between_groups(linked_groups)
             continue
 
         connected.add(row)
         for other in links:
             connected.merge(row, other)
-        if old_groups:
-            group_of_root[connected[row]] = old_groups.pop()
+        if linked_groups:
+            group_of_root[connected[row]] = linked_groups.pop()
         for name in photos_of[row]:
             row_of_photo.setdefault(name, row)
 
+    return _name_sets(kept, connected, group_of_root, row_of_photo), reasons
+
+
+def _name_sets(
+    kept: pd.DataFrame, connected: "DisjointSet", group_of_root: dict[int, str], row_of_photo: dict[str, int]
+) -> dict[int, str]:
+    """The group of each new image: that of an old image in its set; else the first photo; else the first sample_id.
+
+    Args:
+        kept: Images; group_id is missing where they are new.
+        connected: Sets of row numbers.
+        group_of_root: The old group of each set that has one, by the root of the set.
+        row_of_photo: By photo, the row number of one of its images.
+    """
+    group_of_root = dict(group_of_root)
     for name in sorted(row_of_photo):
         group_of_root.setdefault(connected[row_of_photo[name]], name)
+
+    new = kept["group_id"].isna().to_numpy()
     sample_ids = kept["sample_id"].tolist()
     groups: dict[int, str] = {}
     for members in connected.subsets():
         smallest = min(members)
         group = group_of_root.get(connected[smallest], sample_ids[smallest])
-        groups |= {row: group for row in members if new[row]}
-    return groups, reasons
+        for row in members:
+            if new[row]:
+                groups[row] = group
+    return groups
 
 
 def _photos_of_new_images(photos: pd.DataFrame, chosen: NDArray[np.bool_]) -> dict[int, list[str]]:
@@ -295,6 +328,6 @@ def _first_old_image_of_photos(
     photos: pd.DataFrame, old: NDArray[np.bool_], photos_of: dict[int, list[str]]
 ) -> dict[str, int]:
     """By photo, the row number of its first old image; only the photos that new images have."""
-    wanted = {name for names in photos_of.values() for name in names}
+    wanted = set().union(*photos_of.values())
     found = photos[old[photos.index] & photos["name"].isin(wanted)].drop_duplicates("name")
     return dict(zip(found["name"], found.index.tolist(), strict=True))

@@ -42,7 +42,7 @@ def quarantine_near_duplicates(images: pd.DataFrame, pairs: NDArray[np.int64]) -
         partners[second].append(first)
     disputed = images.loc[sorted(partners)]
 
-    class_of = {row: CLASSES[label] for row, label in disputed["label"].items()}
+    class_of = disputed["label"].map(dict(enumerate(CLASSES))).to_dict()
     path_of = disputed["path"].to_dict()
     reasons = []
     for row in disputed.index:

@@ -55,18 +55,49 @@ def pack(
 
 
 def _members(images: pd.DataFrame, sources: list[Source]) -> Iterator[Member]:
-    folders = {source.name: source.folder for source in sources}
+    files = SourceFiles(sources)
     columns = ["source", "path", "sample_id", "suffix", "mask", "mask_id", "mask_suffix"]
     rows = zip(*(plain(images[name]) for name in columns), strict=True)
     for number, (source, path, sample_id, suffix, mask, mask_id, mask_suffix) in enumerate(rows):
         if number % IMAGES_PER_MESSAGE == 0:
             progress(number, len(images), "packing and storing")
-        image = read_again(folders[source] / path, sample_id)
+
+        image = files.read(source, path, sample_id)
         if mask is None:
             yield Member(sample_id, image, suffix)
         else:
-            mask_data = read_again(folders[source] / mask, mask_id)
+            mask_data = files.read(source, mask, mask_id)
             yield Member(sample_id, image, suffix, mask_data, mask_suffix)
+
+
+class SourceFiles:
+    """Reads the files of sources again after they were examined."""
+
+    def __init__(self, sources: list[Source]):
+        self._folders = {source.name: source.folder for source in sources}
+
+    def read(self, source: str, path: str, digest: str) -> bytes:
+        """The content of a file.
+
+        Args:
+            source: Name of its source.
+            path: Its path in the source.
+            digest: The sha256 that it had when it was examined.
+
+        Raises:
+            InputError: It has another sha256 now, or does not exist any more.
+        """
+        file = self._folders[source] / path
+        try:
+            data = file.read_bytes()
+        except FileNotFoundError:
+            data = b""
+
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise InputError(
+                f"{file} was changed or removed while it was being ingested; ingest again when nothing writes there"
+            )
+        return data
 
 
 class ImageReader:
@@ -81,7 +112,7 @@ class ImageReader:
             images: With the places of those that the store has, as from `with_known_places`.
         """
         self._store = store
-        self._folders = {source.name: source.folder for source in sources}
+        self._files = SourceFiles(sources)
         self._images = images[["source", "path", "sample_id", "shard", "offset", "size"]]
 
     def read(self, index: int) -> bytes:
@@ -92,25 +123,8 @@ class ImageReader:
         """
         image = self._images.loc[index]
         try:
-            return read_again(self._folders[image["source"]] / image["path"], image["sample_id"])
+            return self._files.read(image["source"], image["path"], image["sample_id"])
         except (OSError, InputError):
             if pd.isna(image["shard"]):
                 raise
         return self._store.get_part(f"shards/{image['shard']}", int(image["offset"]), int(image["size"]))
-
-
-def read_again(path: Path, digest: str) -> bytes:
-    """The content of a file that was examined before.
-
-    Raises:
-        InputError: Its sha256 is not the digest any more.
-    """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        data = b""
-    if hashlib.sha256(data).hexdigest() != digest:
-        raise InputError(
-            f"{path} was changed or removed while it was being ingested; ingest again when nothing writes there"
-        )
-    return data

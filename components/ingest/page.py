@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from components.ingest.grouping import Selection
+from components.ingest.label_conflicts import QUARANTINE_COLUMNS
 from components.ingest.shortcuts import audit_shortcuts
 from components.ingest.sources.open_sources import Source
 from components.shared.data.image import decode, thumbnail
@@ -135,8 +136,8 @@ def _show_counts(page: Page, report: dict[str, Any]) -> None:
 
     columns = ["source", "layout", "files", "images", "refused", "conflicts", "between_groups"]
     headers = ["source", "layout", "files", "images kept", "refused", "both labels", "between groups"]
-    by_source = [[source[name] for name in columns] for source in report["sources"]]
-    page.table(headers, by_source, "Where the files come from")
+    by_source = pd.DataFrame(report["sources"])[columns]
+    page.table(headers, by_source.values.tolist(), "Where the files come from")
 
 
 def _show_images_by_stratum(page: Page, images: pd.DataFrame) -> None:
@@ -159,16 +160,19 @@ def _show_shortcuts(page: Page, shortcuts: dict[str, dict[str, float | None]]) -
     )
     rows = []
     for name, description in PREDICTORS.items():
-        values = [by_predictor[name] for by_predictor in shortcuts.values()]
-        rows.append([description, *("-" if value is None else f"{value:.3f}" for value in values)])
+        row = [description]
+        for by_predictor in shortcuts.values():
+            value = by_predictor[name]
+            row.append("-" if value is None else f"{value:.3f}")
+        rows.append(row)
     page.table(["predictor", *shortcuts], rows, "AUROC of trivial predictors (- where it cannot be measured)")
 
     for source, by_predictor in shortcuts.items():
-        known = {name: value for name, value in by_predictor.items() if value is not None}
-        best = max(known, key=lambda name: known[name], default=None)
-        if best is not None and known[best] >= AUROC_OF_AN_EASY_PREDICTOR:
+        best = max(by_predictor, key=lambda name: by_predictor[name] or 0)
+        auroc = by_predictor[best]
+        if auroc is not None and auroc >= AUROC_OF_AN_EASY_PREDICTOR:
             page.text(
-                f"In {source}, {PREDICTORS[best]} alone separates the classes with an AUROC of {known[best]:.3f}. A "
+                f"In {source}, {PREDICTORS[best]} alone separates the classes with an AUROC of {auroc:.3f}. A "
                 "high score of a network on these images therefore proves little."
             )
 
@@ -177,7 +181,7 @@ def _show_samples(page: Page, images: pd.DataFrame, read: Callable[[int], bytes]
     """Show some images of each class. They are ordered by content hash, so the first ones are a random sample."""
     for label, name in enumerate(CLASSES):
         indices = np.flatnonzero(images["label"] == label)[: SAMPLE_ROWS * MOSAIC_COLUMNS]
-        contents = [read(index) for index in indices.tolist()]
+        contents = list(map(read, indices.tolist()))
         rows = [contents[start : start + MOSAIC_COLUMNS] for start in range(0, len(contents), MOSAIC_COLUMNS)]
         page.image(_mosaic(rows), f"{name}: a random sample", f"Tiles of class {name}")
 
@@ -186,7 +190,8 @@ def _show_near_duplicates(page: Page, selection: Selection, read: Callable[[int]
     if not len(selection.near_pairs):
         return
     clusters = _clusters(selection.near_pairs)
-    tiles = sum(len(cluster) for cluster in clusters)
+    tiles = sum(map(len, clusters))
+
     page.heading("Near duplicates")
     page.text(
         f"{tiles} tiles have near duplicates, in {len(clusters)} clusters ({len(selection.near_pairs)} pairs). Each "
@@ -196,7 +201,7 @@ def _show_near_duplicates(page: Page, selection: Selection, read: Callable[[int]
     sizes = ", ".join(str(len(cluster)) for cluster in shown)
     rows = []
     for cluster in shown:
-        rows.append([read(index) for index in cluster[:MOSAIC_COLUMNS]])
+        rows.append(list(map(read, cluster[:MOSAIC_COLUMNS])))
     page.image(
         _mosaic(rows),
         f"The largest clusters, one in each row; they have {sizes} tiles",
@@ -211,7 +216,7 @@ def _clusters(pairs: np.ndarray) -> list[list[int]]:
     connected = DisjointSet(np.unique(pairs).tolist())
     for first, second in pairs.tolist():
         connected.merge(first, second)
-    clusters = [sorted(members) for members in connected.subsets()]
+    clusters = map(sorted, connected.subsets())
     return sorted(clusters, key=len, reverse=True)
 
 
@@ -222,6 +227,7 @@ def _show_quarantine(
     if not quarantine:
         return
     page.heading("Quarantine")
+
     if conflict_pairs:
         rows = []
         for pair in conflict_pairs:
@@ -234,8 +240,8 @@ def _show_quarantine(
 
     listed = quarantine[:QUARANTINED_FILES_LISTED]
     more = f" (first {len(listed)} of {len(quarantine)})" if len(quarantine) > len(listed) else ""
-    rows = [[entry["source"], entry["path"], entry["reason"]] for entry in listed]
-    page.table(["source", "file", "reason"], rows, f"Files in quarantine{more}")
+    table = pd.DataFrame(listed)[QUARANTINE_COLUMNS]
+    page.table(["source", "file", "reason"], table.values.tolist(), f"Files in quarantine{more}")
 
 
 def _small(content: bytes) -> bytes:
@@ -244,9 +250,10 @@ def _small(content: bytes) -> bytes:
 
 def _mosaic(rows: list[list[bytes]]) -> bytes:
     """Rows of images side by side, as JPEG."""
-    columns = max(len(row) for row in rows)
+    columns = max(map(len, rows))
     canvas = np.full((len(rows) * MOSAIC_TILE_PIXELS, columns * MOSAIC_TILE_PIXELS, 3), 255, np.uint8)
     side = MOSAIC_TILE_PIXELS - 2 * MOSAIC_MARGIN_PIXELS
+
     for row, contents in enumerate(rows):
         for column, content in enumerate(contents):
             top = row * MOSAIC_TILE_PIXELS + MOSAIC_MARGIN_PIXELS

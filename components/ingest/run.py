@@ -18,7 +18,7 @@ from components.ingest.examination import examine
 from components.ingest.findings_index import FindingsIndex
 from components.ingest.grouping import Selection, select
 from components.ingest.label_conflicts import QUARANTINE_COLUMNS
-from components.ingest.packing import ImageReader, pack, read_again, with_known_places
+from components.ingest.packing import ImageReader, SourceFiles, pack, with_known_places
 from components.ingest.page import ConflictPair, report_content, write_page
 from components.ingest.source_records import (
     Record,
@@ -174,8 +174,9 @@ def _make(
 
     images.update(places)
     write_manifest(make_manifest(images, digest), folder / "manifest.parquet")
-    used = {name: size for name, size in earlier.shards.items() if name in set(images["shard"])}
-    return commit(store, digest, folder, used | new_shards)
+    known_shards = earlier.shards | new_shards
+    used = {name: known_shards[name] for name in images["shard"].unique()}
+    return commit(store, digest, folder, used)
 
 
 def _examine(
@@ -212,14 +213,14 @@ def _keep_findings(
 
 def _read_conflict_pairs(sources: list[Source], files: pd.DataFrame) -> list[ConflictPair]:
     """Read pairs of files that hold the same image with both labels; in `files`, the two follow each other."""
-    folders = {source.name: source.folder for source in sources}
     for source in sources:
         source.bring(files[files["source"] == source.name])
 
+    source_files = SourceFiles(sources)
     names, contents = [], []
     for source_name, path, sample_id in zip(files["source"], files["path"], files["sample_id"], strict=True):
         names.append(f"{source_name}/{path}")
-        contents.append(read_again(folders[source_name] / path, sample_id))
+        contents.append(source_files.read(source_name, path, sample_id))
 
     pairs = []
     for first in range(0, len(names), 2):

@@ -47,6 +47,7 @@ def _audit(table: pd.DataFrame) -> dict[str, float | None]:
     for name in SHARED_VALUES:
         value = _auroc(labels, _share_of_cracks(table, name))
         audit[name] = None if value is None else round(value, 4)
+
     for name in MEASUREMENTS:
         value = _auroc(labels, table[name].to_numpy(np.float64))
         audit[name] = None if value is None else round(max(value, 1 - value), 4)

@@ -95,9 +95,13 @@ def unchanged_version(store: Store, records: list[Record | None], state: str) ->
 
 def recorded_versions(store: Store, records: list[Record | None]) -> list[Version]:
     """The versions that the sources last became part of, in the order of the sources; those that are still whole."""
-    names = dict.fromkeys(record.version for record in records if record is not None)
-    versions = [whole_version(store, name) for name in names]
-    return [version for version in versions if version is not None]
+    versions: dict[str, Version] = {}
+    for record in records:
+        if record is not None and record.version not in versions:
+            version = whole_version(store, record.version)
+            if version is not None:
+                versions[record.version] = version
+    return list(versions.values())
 
 
 def fetch_reports(store: Store, records: list[Record | None], folder: Path) -> None:

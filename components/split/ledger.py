@@ -49,16 +49,18 @@ class Ledger:
         page = {group: split for group, split in assignment.items() if group not in settled}
         if not page:
             return True
+
         name = f"{self._folder}/{uuid.uuid4()}.parquet"
         self._write_page(name, page)
 
         # Compare with each page, not with all merged: of two that contradict each other, one will be taken back.
-        if not any(_contradict(page, other) for other in self._read_pages()):
-            return True
-        self._store.delete([name])
-        # If both gave way, a random pause lets one of them come back first.
-        time.sleep(random.random())
-        return False
+        for other in self._read_pages():
+            if _contradict(page, other):
+                self._store.delete([name])
+                # If both gave way, a random pause lets one of them come back first.
+                time.sleep(random.random())
+                return False
+        return True
 
     def _write_page(self, name: str, page: Assignment) -> None:
         table = pd.DataFrame({"group_id": list(page), "split": list(page.values())})

@@ -27,6 +27,7 @@ def write_page(manifest: Manifest, splits: Splits, config: SplitConfig, earlier:
         f"{len(images)} images in {images['group_id'].nunique()} groups. A group (the tiles of one photo, or near "
         "duplicates) is never divided; classes, sources and surfaces are spread evenly. Checked: no leaks."
     )
+
     if earlier:
         page.text(f"{earlier} groups were assigned before, in other versions of the data, and stayed where they were.")
     _show_shares(page, images, config, earlier)
@@ -54,6 +55,7 @@ def _show_shares(page: Page, images: pd.DataFrame, config: SplitConfig, earlier:
                 f"{and_earlier}. The largest of the {len(group_sizes)} groups, {group_sizes.idxmax()}, has {largest} "
                 f"images ({largest / len(images):.1%})."
             )
+
     page.table(["split", "images", "share", "wanted", "groups", *CLASSES], rows, "Composition")
     for note in notes:
         page.text(note)
@@ -62,6 +64,7 @@ def _show_shares(page: Page, images: pd.DataFrame, config: SplitConfig, earlier:
 def _show_strata(page: Page, images: pd.DataFrame) -> None:
     counts = images.groupby(["source", "surface", "label"])["split"].value_counts().unstack(fill_value=0)
     counts = counts.reindex(columns=list(SPLITS), fill_value=0)
+
     rows = []
     for (source, surface, label), by_split in counts.iterrows():
         rows.append([source, surface, CLASSES[label], *by_split])

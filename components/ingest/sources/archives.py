@@ -46,6 +46,7 @@ def unpack(archive: Path, folder: Path, limit: int, name: str) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     members = _zip_members if zipfile.is_zipfile(archive) else _tar_members
+
     bytes_left = limit
     try:
         with closing(members(archive, name)) as found:
@@ -86,6 +87,7 @@ def _write(content: IO[bytes], target: Path, bytes_left: int) -> int:
 def _safe_path(member: str, name: str) -> PurePosixPath:
     path = PurePosixPath(member.replace("\\", "/"))
     has_drive = ":" in path.parts[0]
+
     if path.is_absolute() or ".." in path.parts or "\0" in member or has_drive:
         raise InputError(
             f"the archive {name} is refused: its member {member!r} leads out of the archive's folder; use an archive "
@@ -99,6 +101,7 @@ def _zip_members(archive: Path, name: str) -> Generator[tuple[str, IO[bytes]], N
         for info in opened.infolist():
             if info.flag_bits & ENCRYPTED_FLAG:
                 raise InputError(f"the archive {name} is encrypted; unpack it first, and name the folder")
+
             unix_mode = info.external_attr >> 16
             if stat.S_IFMT(unix_mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise _special_file(name, info.filename)
@@ -112,6 +115,7 @@ def _tar_members(archive: Path, name: str) -> Generator[tuple[str, IO[bytes]], N
         for info in opened:
             if not (info.isfile() or info.isdir()):
                 raise _special_file(name, info.name)
+
             content = opened.extractfile(info) if info.isfile() else None
             if content is not None:
                 yield info.name, content

@@ -95,6 +95,7 @@ class Objects:
         found = [one for one in self._store.objects() if not one.key.endswith("/")]
         if not found:
             raise InputError(f"there is nothing under {self._store.uri}/; check the bucket and the prefix")
+
         for one in found:
             self._check_key(one.key)
         self._make_empty_files(found)
@@ -115,8 +116,9 @@ class Objects:
 
     def _make_empty_files(self, objects: Sequence[StoredObject]) -> None:
         paths = [self._folder / one.key for one in objects]
+        parents = {path.parent for path in paths}
         try:
-            for parent in {path.parent for path in paths}:
+            for parent in parents:
                 parent.mkdir(parents=True, exist_ok=True)
             for path in paths:
                 path.touch(exist_ok=False)
@@ -133,10 +135,13 @@ class Objects:
 
     def bring(self, paths: Iterable[str]) -> None:
         """Download the objects of these files in parallel, except those that were downloaded before."""
-        empty = {path for path in paths if not os.path.getsize(path)}
-        keys = sorted(os.path.relpath(path, self._folder) for path in empty)
+        keys = set()
+        for path in paths:
+            if os.path.getsize(path) == 0:
+                keys.add(os.path.relpath(path, self._folder))
+
         with ThreadPoolExecutor(THREADS) as pool:
-            downloads = [pool.submit(self._store.get_file, key, self._folder / key) for key in keys]
+            downloads = [pool.submit(self._store.get_file, key, self._folder / key) for key in sorted(keys)]
             try:
                 for number, each in enumerate(downloads):
                     each.result()

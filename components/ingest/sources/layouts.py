@@ -102,6 +102,7 @@ def list_files(root: Path, layout: str, group_pattern: str | None = None) -> pd.
         InputError: The pattern does not match every name, or a name is not UTF-8.
     """
     mask_of_stem = {_stem(path): path for path in _files(root, "masks")}
+
     tables = []
     for part, (label, surface) in CLASS_FOLDERS[layout].items():
         paths = list(_files(root, part))
@@ -109,6 +110,7 @@ def list_files(root: Path, layout: str, group_pattern: str | None = None) -> pd.
         masks = [mask_of_stem.get(_stem(path)) for path in paths] if mask_of_stem else None
         columns = {"path": paths, "label": label, "surface": surface, "photo": photos, "mask": masks}
         tables.append(pd.DataFrame(columns, dtype=object))
+
     files = as_files(pd.concat(tables))
     return files if group_pattern is None else with_photos(files, group_pattern)
 
@@ -132,6 +134,7 @@ def with_photos(files: pd.DataFrame, pattern: str) -> pd.DataFrame:
         photos.append(photo)
         if not photo:
             missed.append(path)
+
     if missed:
         raise InputError(
             f"group_pattern {pattern!r} does not match {len(missed)} of {len(photos)} names, such as {missed[0]!r}; "
@@ -176,10 +179,15 @@ def _stem(path: str) -> str:
 def _check_classes(root: Path, layout: str) -> None:
     missing = []
     for label in (CRACK, NO_CRACK):
-        parts = [part for part, (own, _) in CLASS_FOLDERS[layout].items() if own == label]
-        has_files = any(next(_files(root, part), None) is not None for part in parts)
+        parts = []
+        has_files = False
+        for part, (own_label, _) in CLASS_FOLDERS[layout].items():
+            if own_label == label:
+                parts.append(part)
+                has_files = has_files or next(_files(root, part), None) is not None
         if not has_files:
             missing.append(f"{CLASSES[label]} in {' or '.join(parts)}")
+
     if missing:
         problem = "only one class" if len(missing) == 1 else "no images"
         raise InputError(
@@ -190,8 +198,13 @@ def _check_classes(root: Path, layout: str) -> None:
 
 def _contents(folder: Path) -> str:
     """What a folder holds, for messages."""
-    folders = sorted(path.name for path in folder.iterdir() if path.is_dir())
-    kinds = Counter(path.suffix.lower() or "no suffix" for path in folder.iterdir() if path.is_file())
+    folders = []
+    kinds: Counter[str] = Counter()
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():
+            folders.append(path.name)
+        elif path.is_file():
+            kinds[path.suffix.lower() or "no suffix"] += 1
     if not folders and not kinds:
         return "nothing, the folder is empty"
 
@@ -199,6 +212,7 @@ def _contents(folder: Path) -> str:
     if folders:
         more = ", …" if len(folders) > NAMES_IN_MESSAGE else ""
         named_folders = f"folders {', '.join(folders[:NAMES_IN_MESSAGE])}{more}"
+
     named_files = "no files"
     if kinds:
         counts = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common(KINDS_IN_MESSAGE))

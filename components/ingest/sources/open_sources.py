@@ -65,7 +65,8 @@ def open_sources(uris: list[SourceUri], config: IngestConfig, scratch: Path) -> 
         folder.mkdir()
         sources.append(_open(uri, config, folder))
 
-    name, times = Counter(source.name for source in sources).most_common(1)[0]
+    names = Counter(source.name for source in sources)
+    name, times = names.most_common(1)[0]
     if times > 1:
         raise InputError(
             f"data is {','.join(uri.text for uri in uris)!r}: {times} sources are called {name}; give them different "
@@ -196,13 +197,16 @@ def _open_synthetic(uri: SourceUri, folder: Path) -> Source:
     settings = _synthetic_settings(uri)
     for name in (*CLASSES, "masks"):
         (folder / name).mkdir()
+
     rows = []
     for number, tile in enumerate(draw_dataset(settings["images"], settings["seed"], settings["size"])):
         if number % TILES_PER_MESSAGE == 0:
             progress(number, settings["images"], "drawing synthetic tiles")
+
         path = f"{CLASSES[tile.label]}/{tile.name}.jpg"
         bgr = cv2.cvtColor(tile.image, cv2.COLOR_RGB2BGR)
         cv2.imwrite(str(folder / path), bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+
         mask = None
         if tile.mask is not None:
             mask = f"masks/{tile.name}.png"
@@ -222,6 +226,7 @@ def _synthetic_settings(uri: SourceUri) -> dict[str, int]:
         whole_number = value.isascii() and value.isdigit()
         if name not in SYNTHETIC_DEFAULTS or not whole_number:
             wrong.append(f"{name}={value}")
+
     if wrong:
         raise InputError(
             f"data is {uri.text!r}: it must not hold {', '.join(wrong)}; write "

@@ -83,6 +83,7 @@ def draw_surface(rng: np.random.Generator, photo: Photo, size: int) -> np.ndarra
     brightness += photo.mottle * (_noise(rng, size, 40) + 0.5 * _noise(rng, size, 14))
     stones = _noise(rng, size, 4)
     brightness += photo.aggregate * np.clip(np.abs(stones) - 0.9, 0, 1) * np.sign(stones)
+
     if photo.surface == "pavement":  # broom strokes of the finish
         brightness += 0.4 * photo.relief * _noise(rng, size, 2, stretch=30)
     elif photo.surface == "wall":  # grain of the formwork boards
@@ -182,6 +183,7 @@ def _joint(rng: np.random.Generator, photo: Photo, size: int, tint: np.ndarray) 
     width = rng.uniform(1.2, 4.5) * size / 128
     groove = stroke(ends, np.array([width]), size)
     lit = stroke(ends + np.array([width, width]) * 0.6, np.array([0.8 * size / 128]), size)
+
     dirt = 1 + 0.25 * _noise(rng, size, 6)
     return (1 - photo.depth * rng.uniform(0.6, 1.3) * groove * np.clip(dirt, 0.3, 1.3)) * (1 + 0.12 * lit)
 
@@ -190,10 +192,12 @@ def _formwork(rng: np.random.Generator, photo: Photo, size: int, tint: np.ndarra
     """The seam between two boards: a thin line, with a step of brightness at it."""
     ends = _straight(rng, size, across=True)
     seam = stroke(ends, np.array([rng.uniform(0.6, 1.8) * size / 128]), size)
+
     normal = np.array([-(ends[1] - ends[0])[1], (ends[1] - ends[0])[0]])
     y, x = np.mgrid[:size, :size]
     beyond = (x - ends[0, 0]) * normal[0] + (y - ends[0, 1]) * normal[1] > 0
     step = 1 + rng.normal(0, 0.05) * beyond
+
     contrast = photo.depth * rng.choice([-0.9, -0.6, 0.35])
     unevenness = np.clip(1 + 0.4 * _noise(rng, size, 9), 0, 1.4)
     return step * (1 + contrast * seam * unevenness)
@@ -203,6 +207,7 @@ def _scratch(rng: np.random.Generator, photo: Photo, size: int, tint: np.ndarray
     """One to three short, straight, parallel scratches of a tool, light or dark."""
     ends = _straight(rng, size, across=False)
     factor = np.ones((size, size), np.float32)
+
     sign = rng.choice([-1.0, -1.0, 0.4])
     for offset in range(rng.integers(1, 4)):
         shifted = ends + offset * rng.uniform(3, 7) * size / 128
@@ -218,6 +223,7 @@ def _fibre(rng: np.random.Generator, photo: Photo, size: int, tint: np.ndarray) 
     heading = rng.uniform(0, 2 * np.pi) + np.cumsum(turns)
     steps = np.stack([np.cos(heading), np.sin(heading)], 1) * rng.uniform(0.6, 2.2) * size / 128
     points = np.vstack([start, start + np.cumsum(steps, axis=0)])
+
     line = stroke(points, np.full(60, rng.uniform(0.8, 2.6) * size / 128), size)
     return 1 - photo.depth * rng.uniform(0.6, 1.2) * line
 
@@ -227,6 +233,7 @@ def _stain(rng: np.random.Generator, photo: Photo, size: int, tint: np.ndarray) 
     stretch = 2.5 if photo.surface == "wall" else 1
     field = _noise(rng, size, 30, stretch).T
     blotch = 1 / (1 + np.exp(-4 * (field - rng.uniform(0.4, 1.4))))
+
     if rng.random() < 0.4:
         tint *= 1 + blotch[..., None] * np.array([0.08, -0.03, -0.14], np.float32) * rng.uniform(0.3, 1.2)
     return 1 - rng.uniform(0.1, 0.4) * blotch.astype(np.float32)
@@ -247,6 +254,7 @@ def _shadow(rng: np.random.Generator, photo: Photo, size: int, tint: np.ndarray)
     normal /= np.hypot(*normal)
     y, x = np.mgrid[:size, :size] - size / 2
     distance = (x - ends[0, 0]) * normal[0] + (y - ends[0, 1]) * normal[1]
+
     darkness = rng.uniform(0.15, 0.5)
     softness = rng.uniform(0.5, 6)
     return (1 - darkness / (1 + np.exp(-distance / softness))).astype(np.float32)
@@ -262,6 +270,7 @@ def _chip(rng: np.random.Generator, photo: Photo, size: int, tint: np.ndarray) -
     patch = np.zeros((size, size), np.float32)
     cv2.fillPoly(patch, [np.rint(points).astype(np.int32)], 1.0)
     patch = _blurred(patch, 0.6)
+
     lit = np.clip(patch - np.roll(patch, (-2, -2), (0, 1)), 0, 1)
     return (1 - photo.depth * rng.uniform(0.3, 1.2) * patch) * (1 + 0.3 * lit)
 

@@ -62,6 +62,7 @@ def _check_columns(path: Path, columns: list[str]) -> None:
     missing = [name for name in REQUIRED if name not in columns]
     if missing:
         problems.append(f"lacks {', '.join(missing)}")
+
     unknown = [name for name in columns if name not in REQUIRED + OPTIONAL]
     if unknown:
         problems.append(f"has {', '.join(unknown)}")
@@ -87,6 +88,7 @@ def _file(row: dict[str, Any], where: str, folder: Path) -> dict[str, Any]:
     for file in filter(None, (path, mask)):
         if not (folder / file).is_file():
             raise InputError(f"{where}: there is no file {folder / file}; correct the row, or add the file")
+
     return {
         "path": os.path.normpath(path),
         "label": LABELS[label],

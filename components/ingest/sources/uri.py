@@ -100,6 +100,7 @@ def _parse(text: str) -> SourceUri:
     address, fragment = text, ""
     if scheme in ("https", "http"):
         address, _, fragment = text.partition("#")
+
     location, _, query = address.partition("?")
     options, others = _parse_query(query)
     _check_options(text, options)
@@ -117,6 +118,7 @@ def _parse(text: str) -> SourceUri:
         return SourceUri(text, scheme, location, options, sha256=_checksum(text, scheme, fragment))
     if others:
         raise InputError(f"data is {text!r}: unknown option {others[0]!r}; there are {', '.join(OPTIONS)}")
+
     if scheme == "file":
         return SourceUri(text, "", unquote(urlsplit(location).path), options)
     if scheme not in ("", "s3"):
@@ -142,6 +144,7 @@ def _check_options(text: str, options: dict[str, str]) -> None:
     layout = options.get("layout", "auto")
     if layout not in layouts:
         raise InputError(f"data is {text!r}: unknown layout {layout!r}; there are {', '.join(layouts)}")
+
     if "group_pattern" in options:
         try:
             TypeAdapter(PhotoPattern).validate_python(options["group_pattern"])
@@ -155,6 +158,7 @@ def _check_options(text: str, options: dict[str, str]) -> None:
 def _checksum(text: str, scheme: str, fragment: str) -> str:
     if scheme == "http" and urlsplit(text).hostname not in LOOPBACK_HOSTS:
         raise InputError(f"data is {text!r}; over the network use https://")
+
     match = re.fullmatch(r"sha256=([0-9a-fA-F]{64})", fragment)
     if not match:
         address = text.partition("#")[0]
