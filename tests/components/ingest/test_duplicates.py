@@ -1,4 +1,4 @@
-"""Near duplicates: found as by comparing every pair, and as people who know the data grouped them."""
+"""Near duplicates: as many as by comparing every pair, and those that people found in real data."""
 
 import csv
 from collections import defaultdict
@@ -29,7 +29,7 @@ def test_hash_is_the_sign_of_scipys_dct() -> None:
     for image in thumbnails(50):
         expected = dctn(image.astype(np.float64))[:8, :8]
         bits = np.array([bit == "1" for bit in f"{int(perceptual_hash(image), 16):064b}"]).reshape(8, 8)
-        clear = np.abs(expected) > 0.1  # where rounding does not decide
+        clear = np.abs(expected) > 0.1  # not so near zero that rounding decides
         clear[0, 0] = False
         np.testing.assert_array_equal(bits[clear], (expected > 0)[clear])
         assert not bits[0, 0]
@@ -49,12 +49,12 @@ def test_finds_what_comparing_every_pair_finds() -> None:
     assert found.tolist() == sorted(found.tolist())
 
 
-def test_flat_pictures_are_not_near_duplicates() -> None:
+def test_flat_images_are_not_near_duplicates() -> None:
     images = np.full((5, 32, 32), 130, np.uint8)
     assert len(near_duplicates(hashes(images), images.__getitem__, 0.97)) == 0
 
 
-def test_no_pictures_give_no_pairs() -> None:
+def test_no_images_give_no_pairs() -> None:
     images = np.empty((0, 32, 32), np.uint8)
     assert near_duplicates(hashes(images), images.__getitem__, 0.97).shape == (0, 2)
 

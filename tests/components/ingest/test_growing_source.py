@@ -1,4 +1,4 @@
-"""A source that grows: what is known is neither read nor packed again, and no picture ever changes its group."""
+"""A source that grows: known files are neither read nor packed again, and no image ever changes its group."""
 
 import datetime
 import hashlib
@@ -32,7 +32,7 @@ def ingest(data: Path | str, store: Store, tmp_path: Path, **config: object) -> 
 
 
 def spoil(folder: Path) -> dict[Path, bytes]:
-    """Make every file unreadable as a picture, which size and time of change do not tell; return what was in them."""
+    """Make every file unreadable but keep its size and time of change; return what was in them."""
     contents = {}
     for path in (path for path in folder.rglob("*") if path.is_file()):
         contents[path], status = path.read_bytes(), path.stat()
@@ -63,30 +63,30 @@ def test_known_files_are_not_read_again(tiles: Path, store: Store, tmp_path: Pat
     assert len(shards) == 2  # the first version's, and one with the new tile
 
 
-def test_what_is_known_is_kept_in_parts_that_are_made_one(
+def test_findings_are_kept_in_parts_that_are_merged(
     tiles: Path, store: Store, tmp_path: Path, write_tile: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(findings_index, "MAX_PARTS", 2)
     ingest(tiles, store, tmp_path)
     folder = next(key for key, _ in store.list("sources/") if "/index/" in key).rpartition("/")[0]
-    store.put_bytes(f"{folder}/killed.thumbnails", b"what an ingestion left that was killed before it wrote the table")
+    store.put_bytes(f"{folder}/killed.thumbnails", b"from an ingestion that was killed before it wrote the table")
     parts = []
     for number in range(4):
-        spoil(tiles)  # a file that was looked at again would be refused
+        spoil(tiles)  # a file that is examined again would be refused
         write_tile(tiles / "crack" / f"new{number}.jpg", seed=100 + number)
         assert len(ingest(tiles, store, tmp_path).table) == 25 + number
         parts.append(sum("/index/" in key for key, _ in store.list("sources/")))
-    assert parts == [5, 2, 4, 2]  # of two objects each, and what was left
+    assert parts == [5, 2, 4, 2]  # two objects for each part, and the one of the killed ingestion
 
 
 def with_entity_tags(store: Store, prefix: str = "") -> list[StoredObject]:
-    """A listing as by a server that gives tags, and of which time tells nothing."""
+    """A listing of a server that gives entity tags, and the same time for all objects."""
     listed = LISTED(store, prefix)
     return [replace(one, tag=hashlib.md5(store.get_bytes(one.key)).hexdigest(), changed=NOW) for one in listed]
 
 
 @pytest.mark.parametrize("tagged", [False, True])
-def test_known_objects_are_not_fetched_again(
+def test_known_objects_are_not_downloaded_again(
     tiles: Path, store: Store, tmp_path: Path, write_tile: Write, monkeypatch: pytest.MonkeyPatch, tagged: bool
 ) -> None:
     if tagged:
@@ -96,8 +96,8 @@ def test_known_objects_are_not_fetched_again(
     source = f"{raw.uri}/now"
     ingest(source, store, tmp_path)
     write_tile(tiles / "crack" / "new.jpg", seed=99)
-    write_tile(tiles / "crack" / "p0_1.jpg", seed=98)  # another picture under a name that is known
-    for name in ("new.jpg", "p0_1.jpg", "p0_3.jpg")[: 2 + tagged]:  # the last one anew, but as it was
+    write_tile(tiles / "crack" / "p0_1.jpg", seed=98)  # another image with a known name
+    for name in ("new.jpg", "p0_1.jpg", "p0_3.jpg")[: 2 + tagged]:  # the last one has not changed
         raw.put_file(f"now/crack/{name}", tiles / "crack" / name)
     fetched, get_file = [], Store.get_file
     monkeypatch.setattr(Store, "get_file", lambda self, key, *rest: (fetched.append(key), get_file(self, key, *rest)))
@@ -107,7 +107,7 @@ def test_known_objects_are_not_fetched_again(
     assert_all_there(manifest, contents, store, tmp_path / "cache")
 
 
-def test_source_that_lost_and_relabelled_pictures(tiles: Path, store: Store, tmp_path: Path) -> None:
+def test_source_that_lost_and_relabelled_images(tiles: Path, store: Store, tmp_path: Path) -> None:
     ingest(tiles, store, tmp_path)
     (tiles / "crack" / "p0_1.jpg").unlink()
     (tiles / "crack" / "p0_3.jpg").rename(tiles / "no_crack" / "p0_3.jpg")
@@ -117,14 +117,14 @@ def test_source_that_lost_and_relabelled_pictures(tiles: Path, store: Store, tmp
     assert table.loc["no_crack/p0_3.jpg", "label"] == 0
 
 
-def test_source_that_grew_between_others_is_known_there_too(
+def test_source_is_known_in_combination_with_others(
     tiles: Path, store: Store, tmp_path: Path, write_tile: Write
 ) -> None:
     alone = ingest(tiles, store, tmp_path).table.set_index("sample_id")
     spoil(tiles)
     for index in range(12):
-        write_tile(tmp_path / "bridge" / ("crack", "no_crack")[index % 2] / f"{index}.jpg", seed=200 + index)
-    both = ingest(f"{tiles},{tmp_path / 'bridge'}", store, tmp_path).table.set_index("sample_id")
+        write_tile(tmp_path / "spans" / ("crack", "no_crack")[index % 2] / f"{index}.jpg", seed=200 + index)
+    both = ingest(f"{tiles},{tmp_path / 'spans'}", store, tmp_path).table.set_index("sample_id")
     assert len(both) == 36
     pd.testing.assert_frame_equal(both.loc[alone.index], alone)
 
@@ -132,7 +132,7 @@ def test_source_that_grew_between_others_is_known_there_too(
 @pytest.mark.parametrize(
     ("of_part", "content"), [(".parquet", b"not parquet"), (".thumbnails", b"too few"), (".thumbnails", None)]
 )
-def test_history_that_is_lost_or_damaged_costs_time_only(
+def test_lost_or_damaged_findings_cost_time_only(
     tiles: Path, store: Store, tmp_path: Path, of_part: str, content: bytes | None
 ) -> None:
     first = ingest(tiles, store, tmp_path)
@@ -140,7 +140,7 @@ def test_history_that_is_lost_or_damaged_costs_time_only(
     store.delete([index]) if content is None else store.put_bytes(index, content)
     (tiles / "crack" / "p0_1.jpg").rename(tiles / "crack" / "renamed.jpg")
     assert ingest(tiles, store, tmp_path).digest == first.digest
-    contents = spoil(tiles / "crack")  # what was looked at again is known again
+    contents = spoil(tiles / "crack")  # the files that were examined again are known again
     (tiles / "no_crack" / "p0_0.jpg").rename(tiles / "no_crack" / "renamed.jpg")
     assert ingest(tiles, store, tmp_path).digest == first.digest
     for path, data in contents.items():
@@ -152,7 +152,7 @@ def test_history_that_is_lost_or_damaged_costs_time_only(
 @pytest.mark.parametrize(
     ("error", "message"), [(InputError("the connection was cut"), "was cut"), (OSError(28, "full"), "the disk is full")]
 )
-def test_storage_or_disk_that_fails_does_not_pass_for_a_damaged_history(
+def test_failure_of_storage_or_disk_is_not_taken_for_damaged_findings(
     tiles: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
 ) -> None:
     ingest(tiles, store, tmp_path)
@@ -170,7 +170,7 @@ def test_storage_or_disk_that_fails_does_not_pass_for_a_damaged_history(
     assert store.list() == before
 
 
-def test_version_that_lost_a_shard_is_made_again(tiles: Path, store: Store, tmp_path: Path) -> None:
+def test_version_without_a_shard_is_made_again(tiles: Path, store: Store, tmp_path: Path) -> None:
     first = ingest(tiles, store, tmp_path)
     store.delete([key for key, _ in store.list("shards/")])
     contents = {path.relative_to(tiles).as_posix(): path.read_bytes() for path in tiles.rglob("*.jpg")}
@@ -179,7 +179,7 @@ def test_version_that_lost_a_shard_is_made_again(tiles: Path, store: Store, tmp_
     assert_all_there(again, contents, store, tmp_path / "cache")
 
 
-def test_other_parameters_do_not_use_what_was_found_under_these(tiles: Path, store: Store, tmp_path: Path) -> None:
+def test_other_parameters_do_not_use_these_findings(tiles: Path, store: Store, tmp_path: Path) -> None:
     ingest(tiles, store, tmp_path)
     with pytest.raises(InputError, match="no_crack has 12 accepted images"):
         ingest(tiles, store, tmp_path, min_images=13)
@@ -190,13 +190,13 @@ def test_other_parameters_do_not_use_what_was_found_under_these(tiles: Path, sto
 def test_quarantine_between_groups_is_reported(tiles: Path, store: Store, tmp_path: Path, write_tile: Write) -> None:
     source = rf"{tiles}?group_pattern=^(p\d)_"
     before = ingest(source, store, tmp_path).table.set_index("sample_id")["group_id"]
-    (tiles / "crack" / "p0_copy.jpg").write_bytes(write_tile(tmp_path / "x.jpg", seed=21, quality=80).read_bytes())
+    (tiles / "crack" / "p0_like_p5.jpg").write_bytes(write_tile(tmp_path / "x.jpg", seed=21, quality=80).read_bytes())
     manifest = ingest(source, store, tmp_path)
     assert manifest.table.set_index("sample_id")["group_id"].equals(before)
     (latest,) = [key for key, _ in store.list("sources/") if key.endswith("latest.json")]
     key = f"{json.loads(store.get_bytes(latest))['reports']}/report.json"
-    for _ in range(2):  # the second time nothing has changed, and the report is still that of this state of the source
+    for _ in range(2):  # the second time nothing has changed, and the report is still the same
         report = json.loads(store.get_bytes(key))
         assert report["between_groups"] == report["sources"][0]["between_groups"] == 1
-        assert "crack/p0_copy.jpg" in (tmp_path / "page.html").read_text()
+        assert "crack/p0_like_p5.jpg" in (tmp_path / "page.html").read_text()
         assert ingest(source, store, tmp_path).digest == manifest.digest

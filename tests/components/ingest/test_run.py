@@ -1,4 +1,4 @@
-"""A data set version from end to end: what gets in, what does not, and that the store never shows half of it."""
+"""A data set version from end to end: what is kept, what is not, and that no half-written version is ever visible."""
 
 import base64
 import json
@@ -69,7 +69,7 @@ def test_renamed_files_are_the_same_data(tiles: Path, store: Store, tmp_path: Pa
     (tiles / "crack" / "p0_1.jpg").rename(tiles / "crack" / "zzz.jpg")
     again, manifest, _ = ingest(tiles, store, tmp_path)
     assert again.digest == first.digest
-    assert "crack/p0_1.jpg" in set(manifest.table["path"])  # the manifest is that of the committed version
+    assert "crack/p0_1.jpg" in set(manifest.table["path"])  # the manifest of the committed version stays
 
 
 def test_another_tile_is_another_version(tiles: Path, store: Store, tmp_path: Path, write_tile: Write) -> None:
@@ -79,11 +79,11 @@ def test_another_tile_is_another_version(tiles: Path, store: Store, tmp_path: Pa
 
 
 class Killed(BaseException):
-    """As by SIGKILL: nothing catches it."""
+    """Like SIGKILL: nothing catches it."""
 
 
 def die_at_write(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the process die at its write to the store of that number, before anything is written."""
+    """Let the process die just before its write number `number` to the store."""
     left = iter(range(number))
     for name in ("put_bytes", "put_file", "delete"):
         write = getattr(Store, name)
@@ -96,7 +96,7 @@ def die_at_write(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(Store, name, dying)
 
 
-def test_killed_at_any_write_it_leaves_whole_versions_only_and_is_simply_repeated(
+def test_ingestion_killed_at_any_write_leaves_whole_versions_only_and_can_be_repeated(
     tiles: Path, store: Store, tmp_path: Path, write_tile: Write, monkeypatch
 ) -> None:
     before = ingest(tiles, store, tmp_path)[1].digest
@@ -119,11 +119,11 @@ def test_killed_at_any_write_it_leaves_whole_versions_only_and_is_simply_repeate
         assert ingest(tiles, store, tmp_path)[0].digest == after
     assert seen[0] == {before}
     assert seen[-1] == {before, after}
-    assert len(seen) > 8  # a shard, the files, the reports, the marker, what is remembered
+    assert len(seen) > 8  # a shard, the findings, the files, the marker, the reports, the record
 
 
 @pytest.mark.parametrize("gone", [False, True])
-def test_file_that_changes_meanwhile_is_named_and_leaves_no_version(
+def test_file_that_changes_during_ingestion_is_named_and_leaves_no_version(
     tiles: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
 ) -> None:
     def late(*arguments: Any) -> Selection:
@@ -143,7 +143,7 @@ def test_bad_files_are_refused_each_with_its_reason(
     good = (tiles / "crack" / "p0_1.jpg").read_bytes()
     (tiles / "crack" / "truncated.jpg").write_bytes(good[: len(good) // 2])
     (tiles / "crack" / "empty.jpg").write_bytes(b"")
-    (tiles / "crack" / "text.jpg").write_text("I am not a picture\n" * 20)
+    (tiles / "crack" / "text.jpg").write_text("I am not an image\n" * 20)
     write_tile(tiles / "no_crack" / "small.jpg", seed=50, size=20)
     write_tile(tiles / "no_crack" / "large.jpg", seed=51, size=300)
     frames = [np.full((40, 40, 3), level, np.uint8) for level in (0, 90, 200)]
@@ -174,7 +174,7 @@ def test_too_many_refused_files_stop_the_run(tiles: Path, store: Store, tmp_path
     assert store.list() == []
 
 
-def test_copies_are_kept_once_and_copies_under_both_labels_not_at_all(
+def test_exact_copies_are_kept_once_and_those_with_both_labels_not_at_all(
     tiles: Path, store: Store, tmp_path: Path
 ) -> None:
     shutil.copy(tiles / "crack" / "p0_1.jpg", tiles / "crack" / "twin.jpg")
@@ -186,7 +186,7 @@ def test_copies_are_kept_once_and_copies_under_both_labels_not_at_all(
     assert len(manifest.table) == 23
 
 
-def test_near_duplicates_share_a_group_and_contradicting_ones_are_left_out(
+def test_near_duplicates_share_a_group_and_those_with_both_labels_go_to_quarantine(
     tiles: Path, store: Store, tmp_path: Path, write_tile: Write
 ) -> None:
     write_tile(tiles / "crack" / "again.jpg", seed=1, quality=60)
@@ -202,7 +202,7 @@ def test_near_duplicates_share_a_group_and_contradicting_ones_are_left_out(
     assert "a near duplicate is no_crack/contradiction.jpg (no_crack)" in reasons(report)["crack/p0_3.jpg"]
 
 
-def test_pictures_under_both_labels_are_shown_beside_each_other(
+def test_images_with_both_labels_are_shown_side_by_side(
     tiles: Path, store: Store, tmp_path: Path, write_tile: Write
 ) -> None:
     shutil.copy(tiles / "crack" / "p0_1.jpg", tiles / "no_crack" / "liar.jpg")
@@ -214,8 +214,8 @@ def test_pictures_under_both_labels_are_shown_beside_each_other(
     assert [name for _, name in shown] == names
     for data, name in shown:
         small = decode(base64.b64decode(data))
-        picture = cv2.resize(decode((tiles / name).read_bytes()), small.shape[1::-1], interpolation=cv2.INTER_AREA)
-        assert np.abs(small.astype(int) - picture).mean() < 3
+        whole = cv2.resize(decode((tiles / name).read_bytes()), small.shape[1::-1], interpolation=cv2.INTER_AREA)
+        assert np.abs(small.astype(int) - whole).mean() < 3
 
 
 def test_known_photos_are_groups_and_near_duplicates_merge_them(
@@ -226,12 +226,14 @@ def test_known_photos_are_groups_and_near_duplicates_merge_them(
     groups = manifest.table.set_index("path")["group_id"]
     assert set(groups) == {"walls:p0", "walls:p1", "walls:p2", "walls:p3", "walls:p4"}
     assert {groups[path] for path in groups.index if "/p5_" in path} == {"walls:p0"}
-    told = pd.read_parquet(BytesIO(kept(store, manifest.digest, "photos.parquet")))
-    photos = manifest.table.merge(told, on="sample_id").set_index("path")["photo"]  # as their names say, joined or not
+    named = pd.read_parquet(BytesIO(kept(store, manifest.digest, "photos.parquet")))
+    photos = manifest.table.merge(named, on="sample_id").set_index("path")[
+        "photo"
+    ]  # as their names say, whatever the groups
     assert photos.to_dict() == {path: f"walls:{path.split('/')[1][:2]}" for path in groups.index}
 
 
-def test_odd_pictures_are_made_right(tiles: Path, store: Store, tmp_path: Path) -> None:
+def test_turned_and_16_bit_images_are_decoded_correctly(tiles: Path, store: Store, tmp_path: Path) -> None:
     from PIL import Image
 
     upright = np.tile(np.linspace(0, 255, 80).astype(np.uint8)[None, :, None], (60, 1, 3))
@@ -265,7 +267,7 @@ def test_masks_travel_with_their_tiles(tiles: Path, store: Store, tmp_path: Path
     assert reasons(report) == {"crack/p0_3.jpg": "its mask p0_3.png is 64x32 pixels, but the image is 64x64"}
 
 
-def test_synthetic_tiles_are_a_source_like_others(store: Store, tmp_path: Path) -> None:
+def test_synthetic_tiles_are_a_source(store: Store, tmp_path: Path) -> None:
     result, manifest, _ = ingest("synthetic://?images=60&seed=3&size=64", store, tmp_path)
     assert len(manifest.table) == 60
     assert set(manifest.table["source"]) == {"synthetic"}

@@ -1,3 +1,5 @@
+"""Refused files and files in quarantine are named in a warning and on the page."""
+
 import json
 
 from components.ingest.config import IngestConfig
@@ -5,7 +7,7 @@ from components.ingest.run import ingest_dataset
 from tests.tiny_version import tile
 
 
-def test_what_is_left_out_is_named(s3, tmp_path, monkeypatch):
+def test_files_that_are_not_kept_are_named(s3, tmp_path, monkeypatch):
     for label, name in enumerate(("no_crack", "crack")):
         (tmp_path / "tiles" / name).mkdir(parents=True)
         for number in range(30):
