@@ -26,5 +26,5 @@ class IngestConfig(StepConfig):
         default=0.97,
         gt=0,
         le=1,
-        description="correlation of grey thumbnails from which two tiles are near duplicates",
+        description="correlation of grey thumbnails from which two tiles are near duplicates, mirrored or rotated too",
     )
