@@ -14,7 +14,7 @@ def ingest(
     page: dsl.Output[dsl.HTML],
     summary: dsl.Output[dsl.Metrics],
 ):
-    """Bring labelled pictures into the store as an immutable data set version.
+    """Bring labelled images into the store as an immutable data set version.
 
     Args:
         data_uri: One or more sources, separated by commas: folder, archive, s3://, https://, CSV or Parquet table,
@@ -24,8 +24,8 @@ def ingest(
 
     Returns:
         manifest: One row per image of the data set version.
-        page: Report of what came in and what was refused.
-        summary: Counts.
+        page: The data set report: what was kept, and what is in quarantine.
+        summary: Numbers of files, images, groups and so on.
     """
     from components.ingest.config import IngestConfig
     from components.ingest.run import ingest_dataset

@@ -8,10 +8,10 @@ from components.shared.config import PhotoPattern, StepConfig
 
 
 class IngestConfig(StepConfig):
-    """What counts as a good picture, and how the source's names are read."""
+    """Which images are accepted, and how the names in a source are read."""
 
     layout: Literal["auto", "ccic", "sdnet2018", "folders"] = Field(
-        default="auto", description="how the source's folders are named; auto finds out"
+        default="auto", description="how the source's folders are named; auto detects it"
     )
     group_pattern: PhotoPattern | None = Field(
         default=None,
@@ -20,11 +20,11 @@ class IngestConfig(StepConfig):
     min_size: int = Field(default=32, ge=8, description="smallest width and height, pixels")
     max_pixels: int = Field(default=50_000_000, ge=1, description="largest width times height, pixels")
     max_unpacked: int = Field(default=100_000_000_000, ge=1, description="largest content of an archive, bytes")
-    max_refused: float = Field(default=0.05, ge=0, lt=1, description="largest share of refused files in a source")
-    min_images: int = Field(default=20, ge=1, description="fewest good images in each class")
+    max_refused: float = Field(default=0.05, ge=0, lt=1, description="largest share of refused files in each source")
+    min_images: int = Field(default=20, ge=1, description="fewest accepted images in each class")
     near_duplicate: float = Field(
         default=0.97,
         gt=0,
         le=1,
-        description="correlation of grey thumbnails from which two pictures are the same",
+        description="correlation of grey thumbnails from which two tiles are near duplicates, mirrored or rotated too",
     )

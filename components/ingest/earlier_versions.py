@@ -1,10 +1,11 @@
-"""What earlier versions say of the pictures of a source, so that none changes its group or its split.
+"""What earlier versions say about the images of a source, so that no image changes its group or its split.
 
-A picture that was left out keeps the group that it had, for the day when it comes back. Sources that were first
-ingested apart come with several versions; a picture on which these disagree is contested, and stays out for ever.
+An image in quarantine keeps the group that it had, for the day when it comes back. Sources that were first ingested
+separately come with several versions. If these put an image into different groups, the image is contested: it stays in
+quarantine for ever.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 
@@ -15,81 +16,104 @@ import pyarrow.parquet as pq
 from components.shared.data.versions import Version
 from components.shared.services.store import Store
 
-PLACES = dict.fromkeys(["sample_id", "mask_id", "shard"], "str") | dict.fromkeys(
-    ["offset", "size", "mask_offset", "mask_size"], "Int64"
-)
-GROUPS = {"sample_id": "str", "group_id": "str", "version": "Int64"}
-PAIRS = "near_duplicates.parquet"  # in a version: sample_ids of pictures that look the same
-PHOTOS = "photos.parquet"  # in a version: sample_ids and photos of the pictures whose photo is known
-LEFT_OUT = "left_out.parquet"  # in a version: sample_ids and groups of pictures left out, and why they are contested
+TEXT, INTEGER = "str", "Int64"
+PLACE_TYPES = {
+    "sample_id": TEXT,
+    "mask_id": TEXT,
+    "shard": TEXT,
+    "offset": INTEGER,
+    "size": INTEGER,
+    "mask_offset": INTEGER,
+    "mask_size": INTEGER,
+}
+GROUP_TYPES = {"sample_id": TEXT, "group_id": TEXT, "version": INTEGER}
+PAIR_TYPES = {"first": TEXT, "second": TEXT}
+
+# Files of a version.
+NEAR_DUPLICATES = "near_duplicates.parquet"  # pairs of sample_ids: columns first, second
+PHOTOS = "photos.parquet"  # the known photos: columns sample_id, photo
+# The images of earlier versions that are in quarantine: columns sample_id, group_id, and contested, the reason.
+QUARANTINED = "quarantined.parquet"
 
 
-def _empty(columns: dict[str, str]) -> pd.DataFrame:
-    return pd.DataFrame(columns=list(columns)).astype(columns)
+def _empty(types: dict[str, str]) -> pd.DataFrame:
+    return pd.DataFrame(columns=list(types)).astype(types)
 
 
 @dataclass(frozen=True)
-class Past:
-    """What earlier versions say of their pictures.
+class EarlierGroups:
+    """The groups of earlier versions.
 
     Attributes:
-        groups: Table (sample_id, group_id, version), version being the number of the first one that has the picture.
-            Pictures of one version have been compared with each other. Those left out have the number after the last.
-        pairs: Table (first, second) of sample_ids that look the same.
-        contested: Why a picture must stay out, by sample_id.
+        groups: Table (sample_id, group_id, version), one row for each image. `version` is the number of the first
+            version that has the image. The images of one version have been compared with each other. Images in
+            quarantine have the number after the last version.
+        pairs: Table (first, second) of the sample_ids of near duplicates.
+        contested: By sample_id, why an image must stay in quarantine for ever.
     """
 
-    groups: pd.DataFrame = field(default_factory=lambda: _empty(GROUPS))
-    pairs: pd.DataFrame = field(default_factory=lambda: _empty({"first": "str", "second": "str"}))
+    groups: pd.DataFrame = field(default_factory=lambda: _empty(GROUP_TYPES))
+    pairs: pd.DataFrame = field(default_factory=lambda: _empty(PAIR_TYPES))
     contested: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Previous:
-    """The versions that the sources last were part of.
+class EarlierVersions:
+    """The versions that the sources last became part of.
 
     Attributes:
-        past: What they say.
-        places: Table of the columns `PLACES`: where their images lie.
-        shards: Size by name of their shards.
+        groups: Their groups.
+        places: Table with the columns of `PLACE_TYPES`: where their images are stored.
+        shards: Size in bytes of their shards, by name.
     """
 
-    past: Past
+    groups: EarlierGroups
     places: pd.DataFrame
     shards: dict[str, int]
 
 
-def read_previous(store: Store, versions: Sequence[Version]) -> Previous:
-    """Read what versions say together; of the same picture, the one named first is right."""
-    rows, pairs, left_out = [], [], []
+def read_earlier_versions(store: Store, versions: Sequence[Version]) -> EarlierVersions:
+    """Read what versions say together. Where they disagree about an image, the version named first is right."""
+    if not versions:
+        return EarlierVersions(EarlierGroups(), _empty(PLACE_TYPES), {})
+
+    manifests, pairs, quarantined = [], [], []
+    shards: dict[str, int] = {}
     for number, version in enumerate(versions):
-        rows.append(_read(store, version, "manifest.parquet", [*PLACES, "group_id"]).assign(version=number))
-        pairs.append(_read(store, version, PAIRS, ["first", "second"]))
-        left_out.append(_read(store, version, LEFT_OUT, ["sample_id", "group_id", "contested"]).assign(version=number))
-    if not rows:
-        return Previous(Past(), _empty(PLACES), {})
-    together, outside = pd.concat(rows, ignore_index=True), pd.concat(left_out, ignore_index=True)
+        manifest = _read(store, version, "manifest.parquet", [*PLACE_TYPES, "group_id"])
+        manifests.append(manifest.assign(version=number))
+        pairs.append(_read(store, version, NEAR_DUPLICATES, list(PAIR_TYPES)))
+        quarantined.append(_read(store, version, QUARANTINED, ["sample_id", "group_id", "contested"]))
+        shards |= version.shards
+    kept = pd.concat(manifests, ignore_index=True)
+    outside = pd.concat(quarantined, ignore_index=True).assign(version=len(versions))
+    every_mention = pd.concat([kept, outside])
+
     contested = outside.dropna(subset="contested").set_index("sample_id")["contested"].to_dict()
     if len(versions) > 1:
-        contested |= _in_several_groups(pd.concat([together, outside]))
-    groups = pd.concat([together, outside.assign(version=len(versions))])[list(GROUPS)].drop_duplicates("sample_id")
-    past = Past(groups, pd.concat(pairs).drop_duplicates(), contested)
-    shards = {name: size for version in versions for name, size in version.shards.items()}
-    places = together[list(PLACES)].drop_duplicates("sample_id")
-    return Previous(past, places, shards)
+        contested |= _in_several_groups(every_mention)
+    groups = EarlierGroups(
+        groups=every_mention[list(GROUP_TYPES)].drop_duplicates("sample_id"),
+        pairs=pd.concat(pairs).drop_duplicates(),
+        contested=contested,
+    )
+    places = kept[list(PLACE_TYPES)].drop_duplicates("sample_id")
+    return EarlierVersions(groups, places, shards)
 
 
-def _in_several_groups(groups: pd.DataFrame) -> dict[str, str]:
-    """Pictures that versions put into different groups, and why they stay out."""
-    several = groups.drop_duplicates(["sample_id", "group_id"]).groupby("sample_id")["group_id"].agg(list)
-    return {name: between(own) for name, own in several.items() if len(own) > 1}
+def _in_several_groups(mentions: pd.DataFrame) -> dict[str, str]:
+    """The images that versions put into different groups, and the reason to keep them in quarantine."""
+    different = mentions.drop_duplicates(["sample_id", "group_id"])
+    several = different[different["sample_id"].duplicated(keep=False)]
+    return {name: between_groups(groups) for name, groups in several.groupby("sample_id")["group_id"]}
 
 
-def between(groups: Sequence[str]) -> str:
-    """Why a picture that belongs to several groups stays out."""
+def between_groups(groups: Iterable[str]) -> str:
+    """The reason to keep an image that belongs to several groups in quarantine."""
+    names = sorted(groups)
     return (
-        f"it belongs to {len(groups)} groups that earlier versions keep apart: {', '.join(sorted(groups))}; in either "
-        "it would leak what a model is tested on into its training"
+        f"it belongs to {len(names)} groups that earlier versions keep apart: {', '.join(names)}; if it joined one of "
+        "them, a model could be trained on what it is tested on"
     )
 
 

@@ -1,4 +1,4 @@
-"""Look at every file once: is it a picture we can use, what is its name by content, and what does it look like?"""
+"""Examine every file once: is it an image that we can use, what is its digest, and what does it look like?"""
 
 import hashlib
 import os
@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 from components.ingest.config import IngestConfig
 from components.ingest.duplicates import perceptual_hash
 from components.ingest.jpeg_warnings import Messages, listening
-from components.ingest.thumbnails import THUMBNAIL
+from components.ingest.thumbnails import THUMBNAIL_SIDE
 from components.shared.data.image import ImageError, decode, decode_mask
 from components.shared.data.manifest import plain
 from components.shared.events import progress
 
-BATCH = 64
-SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif"}
+FILES_PER_BATCH = 64
+SUFFIX_OF_FORMAT = {"JPEG": ".jpg", "TIFF": ".tif"}
 
 
 class File(NamedTuple):
-    """What to look at: the file, its mask if it has one, and where its thumbnail goes."""
+    """What to examine: the file, its mask if it has one, and the array to put its thumbnail in."""
 
     path: str
     mask: str | None
@@ -34,14 +34,14 @@ class File(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What is in a file: why it is no good picture, or all the others.
+    """What is in a file: the reason to refuse it, or everything else.
 
     Attributes:
-        reason: Why it is refused, None for a good picture.
-        sample_id: sha256 of its bytes.
-        suffix: Of its kind: ".jpg", ".png", …
-        mask_id, mask_suffix: The same of its mask, None and "" without one.
-        width, height: Pixels, upright.
+        reason: Why the file is refused; None for an accepted image.
+        sample_id: sha256 of the file's bytes.
+        suffix: Suffix of the file's kind: ".jpg", ".png", …
+        mask_id, mask_suffix: The same for its mask; None and "" without a mask.
+        width, height: Pixels, after the EXIF orientation was applied.
         brightness, contrast: Mean and standard deviation of the grey levels, 0 to 255.
         darkest: Median minus minimum of the grey levels, 0 to 255.
         file_size: Bytes.
@@ -62,87 +62,120 @@ class Found(NamedTuple):
     phash: str | None = None
 
 
-TEXTS = ("reason", "sample_id", "suffix", "mask_id", "mask_suffix", "phash")
-FOUND = {name: "str" if name in TEXTS else kind.__name__ for name, kind in Found.__annotations__.items()}
+TEXT_COLUMNS = ("reason", "sample_id", "suffix", "mask_id", "mask_suffix", "phash")
+FOUND_TYPES = {name: "str" if name in TEXT_COLUMNS else kind.__name__ for name, kind in Found.__annotations__.items()}
 
 
 def examine(files: pd.DataFrame, folder: Path, thumbnails: NDArray[np.uint8], config: IngestConfig) -> pd.DataFrame:
     """Read, decode and hash every file once, on all processors.
 
     Args:
-        files: Columns path and mask (missing without one).
-        folder: What these names are relative to.
-        thumbnails: uint8 (N, 32, 32), grey, of the files in this order; those of good pictures are filled in.
+        files: Table with the columns path and mask (missing without a mask).
+        folder: The folder that these names are relative to.
+        thumbnails: uint8 (N, 32, 32), grey, in the order of the files; those of accepted images are filled in.
         config: Parameters.
 
     Returns:
-        What was found: a table of the columns `FOUND`, of the same index.
+        What was found: a table with the columns of `FOUND_TYPES` and the index of `files`.
     """
+    queue = []
+    for path, mask, thumbnail in zip(plain(files["path"]), plain(files["mask"]), thumbnails, strict=True):
+        mask_path = None if mask is None else f"{folder}/{mask}"
+        queue.append(File(f"{folder}/{path}", mask_path, thumbnail))
+    batches = [queue[start : start + FILES_PER_BATCH] for start in range(0, len(queue), FILES_PER_BATCH)]
+
     found: list[Found] = []
     suspects: list[int] = []
-    rows = zip(plain(files["path"]), plain(files["mask"]), thumbnails, strict=True)
-    wanted = [
-        File(f"{folder}/{path}", None if mask is None else f"{folder}/{mask}", thumbnail)
-        for path, mask, thumbnail in rows
-    ]
     with listening() as messages:
-        look = partial(_look_at_batch, config, messages)
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # OpenCV and hashlib let go of the interpreter
-            batches = [wanted[start : start + BATCH] for start in range(0, len(wanted), BATCH)]
-            for batch in pool.map(look, batches):
-                suspects += [len(found) + index for index, (_, suspect) in enumerate(batch) if suspect]
-                found += [result for result, _ in batch]
-                progress(len(found), len(wanted), "reading and checking")
-        for index in suspects:  # the message may have been another thread's: now there is one only
-            found[index] = _listen_to(config, messages, wanted[index])
-    return pd.DataFrame(found, files.index, list(FOUND)).astype(FOUND)
+        # Threads are enough: OpenCV and hashlib release the interpreter's lock.
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            for batch in pool.map(partial(_examine_batch, config, messages), batches):
+                for result, warned in batch:
+                    if warned:
+                        suspects.append(len(found))
+                    found.append(result)
+                progress(len(found), len(queue), "reading and checking")
+
+        # A warning may have come from another thread. Now there is only one.
+        for index in suspects:
+            found[index] = _examine_alone(config, messages, queue[index])
+    return pd.DataFrame(found, files.index, list(FOUND_TYPES)).astype(FOUND_TYPES)
 
 
-def _look_at_batch(config: IngestConfig, messages: Messages, files: list[File]) -> list[tuple[Found, bool]]:
-    """What each file is, and whether a decoder had something to say meanwhile."""
+def _examine_batch(config: IngestConfig, messages: Messages, files: list[File]) -> list[tuple[Found, bool]]:
+    """What each file is, and whether any decoder warned in the meantime."""
     results = []
     for file in files:
         before = messages.size()
-        results.append((_look_at(config, file), messages.size() > before))
+        found = _examine_file(config, file)
+        warned = messages.size() > before
+        results.append((found, warned))
     return results
 
 
-def _listen_to(config: IngestConfig, messages: Messages, file: File) -> Found:
+def _examine_alone(config: IngestConfig, messages: Messages, file: File) -> Found:
+    """Examine a file while no other thread decodes, so that a warning belongs to this file."""
     before = messages.size()
-    result = _look_at(config, file)
+    found = _examine_file(config, file)
     damage = messages.damage_since(before)
-    return Found(f"not a whole image: {damage}") if damage and result.reason is None else result
+    if damage and found.reason is None:
+        return Found(f"not a whole image: {damage}")
+    return found
 
 
-def _look_at(config: IngestConfig, file: File) -> Found:
+def _examine_file(config: IngestConfig, file: File) -> Found:
+    mask_id, mask_suffix = None, ""
     try:
         data = Path(file.path).read_bytes()
         suffix = _check_header(data, config)
         image = decode(data)
         height, width = image.shape[:2]
-        mask_id, mask_suffix = (
-            (None, "") if file.mask is None else _check_mask(Path(file.mask), (height, width), config)
-        )
+        if file.mask is not None:
+            mask_id, mask_suffix = _check_mask(Path(file.mask), (height, width), config)
     except (ImageError, OSError) as error:
         return Found(str(error))
+
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    cv2.resize(grey, (THUMBNAIL, THUMBNAIL), dst=file.thumbnail, interpolation=cv2.INTER_AREA)
-    digest, phash = hashlib.sha256(data).hexdigest(), perceptual_hash(file.thumbnail)
-    return Found(None, digest, suffix, mask_id, mask_suffix, width, height, *_grey_levels(grey), len(data), phash)
+    cv2.resize(grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), dst=file.thumbnail, interpolation=cv2.INTER_AREA)
+    brightness, contrast, darkest = _grey_levels(grey)
+    return Found(
+        reason=None,
+        sample_id=hashlib.sha256(data).hexdigest(),
+        suffix=suffix,
+        mask_id=mask_id,
+        mask_suffix=mask_suffix,
+        width=width,
+        height=height,
+        brightness=brightness,
+        contrast=contrast,
+        darkest=darkest,
+        file_size=len(data),
+        phash=perceptual_hash(file.thumbnail),
+    )
 
 
 def _grey_levels(grey: cv2.typing.MatLike) -> tuple[float, float, float]:
-    """Mean, standard deviation, and median minus minimum, all from one histogram: sorting pixels would be slow."""
+    """Mean, standard deviation, and median minus minimum.
+
+    All come from one histogram, because sorting the pixels would be slow.
+    """
     counts = cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel().astype(np.float64)
-    levels, pixels = np.arange(256), counts.sum()
+    levels = np.arange(256)
+    pixels = counts.sum()
+
     mean = float(levels @ counts / pixels)
-    median = int(np.searchsorted(counts.cumsum(), pixels / 2))
     deviation = float(np.sqrt((levels - mean) ** 2 @ counts / pixels))
-    return mean, deviation, float(median - np.flatnonzero(counts)[0])
+    median = int(np.searchsorted(counts.cumsum(), pixels / 2))
+    darkest = np.flatnonzero(counts)[0]
+    return mean, deviation, float(median - darkest)
 
 
 def _check_header(data: bytes, config: IngestConfig) -> str:
-    """Check what the header tells before anything is decoded; return the suffix of the file's kind."""
+    """Check the header before anything is decoded. Returns the suffix of the file's kind.
+
+    Raises:
+        ImageError: The header is not that of an image that we accept; the message says why.
+    """
     from PIL import Image
 
     if not data:
@@ -152,28 +185,39 @@ def _check_header(data: bytes, config: IngestConfig) -> str:
     except Image.UnidentifiedImageError as error:
         raise ImageError("not an image") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"absurdly large: {error}") from error
+        raise ImageError(f"too large: {error}") from error
     except Exception as error:  # Pillow's parsers raise many kinds on damaged headers
         raise ImageError(f"not a whole image: {error}") from error
+
     width, height = image.size
     if width * height > config.max_pixels:
-        raise ImageError(f"absurdly large: {width}x{height} pixels, more than max_pixels {config.max_pixels}")
+        raise ImageError(f"too large: {width}x{height} pixels, more than max_pixels {config.max_pixels}")
     if min(width, height) < config.min_size:
         raise ImageError(f"too small: {width}x{height} pixels, less than min_size {config.min_size}")
     if getattr(image, "is_animated", False):
-        raise ImageError(f"animated: {getattr(image, 'n_frames', 'several')} pictures in one file")
-    return SUFFIXES.get(str(image.format), f".{image.format}".lower())
+        raise ImageError(f"animated: {getattr(image, 'n_frames', 'several')} frames in one file")
+
+    own_suffix = f".{image.format}".lower()
+    return SUFFIX_OF_FORMAT.get(str(image.format), own_suffix)
 
 
-def _check_mask(path: Path, shape: tuple[int, int], config: IngestConfig) -> tuple[str, str]:
+def _check_mask(path: Path, image_shape: tuple[int, int], config: IngestConfig) -> tuple[str, str]:
+    """Check a mask of an image of this height and width. Returns the mask's sha256 and suffix.
+
+    Raises:
+        ImageError: The mask is not an image that we accept, or not as large as its image.
+    """
     data = path.read_bytes()
     try:
         suffix = _check_header(data, config)
         mask = decode_mask(data)
     except ImageError as error:
         raise ImageError(f"its mask {path.name}: {error}") from error
-    if mask.shape != shape:
+
+    height, width = image_shape
+    mask_height, mask_width = mask.shape
+    if (mask_height, mask_width) != (height, width):
         raise ImageError(
-            f"its mask {path.name} is {mask.shape[1]}x{mask.shape[0]} pixels, the picture {shape[1]}x{shape[0]}"
+            f"its mask {path.name} is {mask_width}x{mask_height} pixels, but the image is {width}x{height}"
         )
     return hashlib.sha256(data).hexdigest(), suffix

@@ -1,256 +1,333 @@
-"""Which of the good pictures make the data set, and which of them belong together."""
+"""Which of the accepted images make the data set, and which of them share a group."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from components.ingest.duplicates import Clusters, near_duplicates
-from components.ingest.earlier_versions import Past, between
+from components.ingest.duplicates import near_duplicates
+from components.ingest.earlier_versions import EarlierGroups, between_groups
+from components.ingest.label_conflicts import (
+    conflict_pairs,
+    quarantine,
+    quarantine_near_duplicates,
+    quarantine_same_bytes,
+)
 from components.ingest.text_lookup import among, look_up, positions
-from components.shared.data.manifest import CLASSES
 
-NEEDED = ["sample_id", "source", "path", "label", "photo", "phash"]
-QUARANTINE = ["source", "path", "reason"]
+if TYPE_CHECKING:
+    from scipy.cluster.hierarchy import DisjointSet
+
+REQUIRED_COLUMNS = ["sample_id", "source", "path", "label", "photo", "phash"]
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The data set's pictures, ordered by sample_id, and what was found on the way.
+    """The data set's images, ordered by sample_id, and the files that are not among them.
 
     Attributes:
-        pictures: One row for each content: the columns given, and
-            group_id: that of an earlier version; else its photo (`SOURCE:PHOTO`), or the smallest sample_id of its
-            near-duplicate cluster.
-        copies: Table (path, kept): files left out because the same bytes are there already, and the file that was kept.
-        conflicts: Table (source, path, reason): files under both labels, in quarantine.
-        opposed: int64 (K, 2), index of a sound file and of a cracked one in the table that was given, which hold the
-            same picture.
-        bridges: The same of files that belong to two groups of earlier versions, which must not become one, and of
-            contested ones.
-        left_out: Table (sample_id, group_id, contested) of the pictures of earlier versions that are in quarantine:
-            the group that they had, and why they must stay out for ever, or nothing.
-        near_pairs: int64 (M, 2), row numbers of pictures that look the same.
+        images: One row for each content, with the columns given and group_id. This is the group of an earlier version;
+            else the photo (`SOURCE:PHOTO`); else the smallest sample_id among the near duplicates.
+        copies: Table (path, kept): the files whose bytes occur more than once, and the file that was kept for each.
+        conflicts: Table (source, path, reason): the files with both labels, in quarantine.
+        conflict_pairs: int64 (K, 2): index values, in the table that was given, of a file without and a file with a
+            crack that hold the same image.
+        between_groups: Table (source, path, reason): the files in quarantine because they belong to two groups of
+            earlier versions, which must not become one.
+        quarantined: Table (sample_id, group_id, contested): the images of earlier versions that are in quarantine, the
+            group that they had, and why they must stay there for ever; missing where they may come back.
+        near_pairs: int64 (M, 2), row numbers of near duplicates in `images`.
     """
 
-    pictures: pd.DataFrame
+    images: pd.DataFrame
     copies: pd.DataFrame
     conflicts: pd.DataFrame
-    opposed: NDArray[np.int64]
-    bridges: pd.DataFrame
-    left_out: pd.DataFrame
+    conflict_pairs: NDArray[np.int64]
+    between_groups: pd.DataFrame
+    quarantined: pd.DataFrame
     near_pairs: NDArray[np.int64]
 
 
 def select(
-    pictures: pd.DataFrame,
+    images: pd.DataFrame,
     thumbnails: Callable[[NDArray[np.int64]], NDArray[np.uint8]],
     correlation: float,
-    past: Past | None = None,
+    earlier: EarlierGroups | None = None,
 ) -> Selection:
-    """Keep each picture once, quarantine those under both labels, and find the groups.
+    """Keep each image once, put images with both labels in quarantine, and find the groups.
 
     Args:
-        pictures: All good ones, in the order of their names: the columns `NEEDED` and whatever else.
-        thumbnails: Gives those of pictures of these index values, uint8 (N, 32, 32), grey.
-        correlation: From which two pictures are nearly the same.
-        past: What is known already; its pictures keep their groups, and those of its first version are not compared
-            with each other again.
+        images: All accepted images, ordered by name: the columns `REQUIRED_COLUMNS` and any others.
+        thumbnails: Returns the thumbnails of images, given their index values: uint8 (N, 32, 32), grey.
+        correlation: Lowest correlation of near duplicates.
+        earlier: The groups of earlier versions. Images that they know keep their groups. Images of the first version
+            are not compared with each other again.
     """
-    past = past or Past()
-    kept, photos, copies, both = _once(pictures)
-    rows = kept.index.to_numpy()
-    kept = kept.reset_index(drop=True)
-    kept = kept.join(look_up(kept["sample_id"], past.groups, "sample_id")[["group_id", "version"]])
-    new = kept["group_id"].isna().to_numpy()
-    asked = kept["version"].ne(0).fillna(True).to_numpy(bool)
-    found = near_duplicates(kept["phash"].tolist(), lambda at: thumbnails(rows[at]), correlation, asked)
-    pairs = np.unique(np.concatenate([found, _remembered(kept["sample_id"], past.pairs)]), axis=0)
+    earlier = earlier or EarlierGroups()
+    contents = _distinct_contents(images)
+    index_of_row = contents.kept.index.to_numpy()
+    kept = contents.kept.reset_index(drop=True)
+    kept = kept.join(look_up(kept["sample_id"], earlier.groups, "sample_id")[["group_id", "version"]])
+    old = kept["group_id"].notna().to_numpy()
+
+    pairs = _near_pairs(kept, lambda rows: thumbnails(index_of_row[rows]), correlation, earlier)
     labels = kept["label"].to_numpy()
     contradicting = pairs[labels[pairs[:, 0]] != labels[pairs[:, 1]]]
+
+    # Each rule below looks only at the images that no rule before it has put in quarantine.
     usable = np.ones(len(kept), bool)
     usable[contradicting.ravel()] = False
-    known = positions(pd.Series(past.contested.keys(), dtype="str"), kept["sample_id"])
-    contested = {row: why for row, why in zip(known.tolist(), past.contested.values(), strict=True) if row >= 0}
-    usable[list(contested)] = False
-    astray = _astray(kept, photos[(~new & usable)[photos.index]])
-    usable[list(astray)] = False
-    apart = _apart(kept, pairs[usable[pairs].all(axis=1)])
-    usable[list(apart)] = False
-    near = pairs[usable[pairs].all(axis=1)]
-    joined, joining = _join(kept, new, usable, photos, near)
-    usable[list(joining)] = False
-    bridges = contested | astray | apart | joining
-    good = np.flatnonzero(usable)
-    groups = kept["group_id"].fillna(pd.Series(joined, dtype="str"))
-    chosen = pictures.loc[rows[good]].reset_index(drop=True).assign(group_id=groups.array[good])
+    reasons: dict[int, str] = {}
+
+    def put_in_quarantine(found: dict[int, str]) -> None:
+        reasons.update(found)
+        usable[list(found)] = False
+
+    put_in_quarantine(_contested(kept, earlier))
+    put_in_quarantine(_in_photos_of_other_groups(kept, contents.photos[(old & usable)[contents.photos.index]]))
+    put_in_quarantine(_like_other_groups(kept, pairs[usable[pairs].all(axis=1)]))
+    usable_pairs = pairs[usable[pairs].all(axis=1)]
+    new_groups, between_old_groups = _join(kept, usable, contents.photos, usable_pairs)
+    put_in_quarantine(between_old_groups)
+
+    chosen_rows = np.flatnonzero(usable)
+    groups = kept["group_id"].fillna(pd.Series(new_groups, dtype="str"))
+    chosen = images.loc[index_of_row[chosen_rows]].reset_index(drop=True)
+    chosen = chosen.assign(group_id=groups.array[chosen_rows])
+    conflicts = [quarantine_same_bytes(contents.both_labels), quarantine_near_duplicates(kept, contradicting)]
+    chosen_pairs = pairs[usable[pairs].all(axis=1)]
     return Selection(
-        chosen,
-        copies,
-        pd.concat([_same_bytes(both), _disputes(kept, contradicting)], ignore_index=True),
-        np.concatenate([_one_of_each_label(both), _sound_first(rows[contradicting], labels[contradicting[:, 0]])]),
-        _quarantine(kept.iloc[list(bridges)], bridges.values()),
-        _left_out(past, pictures["sample_id"], chosen["sample_id"]),
-        np.searchsorted(good, near[usable[near].all(axis=1)]),
+        images=chosen,
+        copies=contents.copies,
+        conflicts=pd.concat(conflicts, ignore_index=True),
+        conflict_pairs=conflict_pairs(contents.both_labels, index_of_row[contradicting], labels[contradicting[:, 0]]),
+        between_groups=quarantine(kept.iloc[list(reasons)], reasons.values()),
+        quarantined=_quarantined(earlier, images["sample_id"], chosen["sample_id"]),
+        near_pairs=np.searchsorted(chosen_rows, chosen_pairs),
     )
 
 
-def _once(pictures: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Keep the first file of each content, but none of those under both labels.
+class _Contents(NamedTuple):
+    """Files by content.
 
-    Returns:
-        The kept ones; the photos that they were found in, table (name) with their row numbers as index; the copies; and
-        the files whose bytes stand under both labels, ordered by content.
+    Attributes:
+        kept: The first file of each content that has one label, ordered by sample_id.
+        photos: Table (name): the photos that the kept contents were found in. The index is the row number in `kept`;
+            it occurs several times if the content was found in several photos.
+        copies: Table (path, kept), as in `Selection`.
+        both_labels: The files whose bytes occur with both labels, ordered by sample_id.
     """
-    ordered = pictures[NEEDED].sort_values("sample_id", kind="stable")
+
+    kept: pd.DataFrame
+    photos: pd.DataFrame
+    copies: pd.DataFrame
+    both_labels: pd.DataFrame
+
+
+def _distinct_contents(images: pd.DataFrame) -> _Contents:
+    ordered = images[REQUIRED_COLUMNS].sort_values("sample_id", kind="stable")
     first = ~ordered["sample_id"].duplicated()
     labels = ordered.groupby(first.cumsum())["label"]
     mixed = labels.transform("min") != labels.transform("max")
-    kept = ordered[first & ~mixed]
-    where = (ordered["source"] + ":" + ordered["photo"]).to_frame("name").set_index((first & ~mixed).cumsum() - 1)
-    photos = where[~mixed.to_numpy()].dropna()
-    copies = ordered[["path"]].assign(kept=ordered["path"].where(first).ffill())[~first & ~mixed]
-    return kept, photos, copies, ordered[mixed]
+    kept = first & ~mixed
+
+    names = ordered["source"] + ":" + ordered["photo"]
+    row_in_kept = kept.cumsum() - 1
+    photos = names.to_frame("name").set_index(row_in_kept)[~mixed.to_numpy()]
+
+    path_of_first = ordered["path"].where(first).ffill()
+    copies = ordered[["path"]].assign(kept=path_of_first)[~first & ~mixed]
+    return _Contents(ordered[kept], photos.dropna(), copies, ordered[mixed])
 
 
-def _left_out(past: Past, given: pd.Series, chosen: pd.Series) -> pd.DataFrame:
-    """Pictures of the past that are given and not chosen: the group that they had, and why they are contested."""
-    gone = past.groups.loc[~among(past.groups["sample_id"], chosen), ["sample_id", "group_id"]]
-    gone = gone[among(gone["sample_id"], given)]
-    return gone.assign(contested=gone["sample_id"].map(past.contested)).astype("str")
+def _near_pairs(
+    kept: pd.DataFrame,
+    thumbnails: Callable[[NDArray[np.int64]], NDArray[np.uint8]],
+    correlation: float,
+    earlier: EarlierGroups,
+) -> NDArray[np.int64]:
+    """Near duplicates, found now or by earlier versions: int64 (M, 2), row numbers in ascending order."""
+    not_in_first_version = kept["version"].ne(0).fillna(True).to_numpy(bool)
+    found = near_duplicates(kept["phash"].tolist(), thumbnails, correlation, not_in_first_version)
+
+    first = positions(earlier.pairs["first"], kept["sample_id"])
+    second = positions(earlier.pairs["second"], kept["sample_id"])
+    known = np.stack([first, second], axis=1)
+    known = known[(known >= 0).all(axis=1)]
+    return np.unique(np.concatenate([found, known]), axis=0)
 
 
-def _same_bytes(both: pd.DataFrame) -> pd.DataFrame:
-    names = both["path"] + " (" + both["label"].map(dict(enumerate(CLASSES))) + ")"
-    listed = names.groupby(both["sample_id"]).transform(", ".join)
-    reasons = [f"the same file stands under both labels: {files}" for files in listed]
-    return _quarantine(both, reasons)
+def _quarantined(earlier: EarlierGroups, given: pd.Series, chosen: pd.Series) -> pd.DataFrame:
+    """The images of earlier versions that were given and not chosen: table as in `Selection`."""
+    sample_ids = earlier.groups["sample_id"]
+    missing = among(sample_ids, given) & ~among(sample_ids, chosen)
+    table = earlier.groups.loc[missing, ["sample_id", "group_id"]]
+    return table.assign(contested=table["sample_id"].map(earlier.contested)).astype("str")
 
 
-def _one_of_each_label(both: pd.DataFrame) -> NDArray[np.int64]:
-    """Index of the first sound and the first cracked file of each content that stands under both labels."""
-    first = both.drop_duplicates(["sample_id", "label"]).sort_values(["sample_id", "label"])
-    return first.index.to_numpy(np.int64).reshape(-1, len(CLASSES))
+def _contested(kept: pd.DataFrame, earlier: EarlierGroups) -> dict[int, str]:
+    """The contested images, by row number, and the reasons."""
+    reasons = pd.Series(earlier.contested.values(), dtype="str")
+    sample_ids = pd.Series(earlier.contested.keys(), dtype="str")
+    rows = positions(sample_ids, kept["sample_id"])
+    known = rows >= 0
+    return dict(zip(rows[known].tolist(), reasons[known], strict=True))
 
 
-def _sound_first(pairs: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Pairs turned round where the first one, of this label, is the cracked one."""
-    return np.where(labels[:, None] == 0, pairs, pairs[:, ::-1])
+def _in_photos_of_other_groups(kept: pd.DataFrame, photos: pd.DataFrame) -> dict[int, str]:
+    """The images of earlier versions that were now found in a photo of another group, and the reasons.
 
-
-def _quarantine(pictures: pd.DataFrame, reasons: Iterable[str]) -> pd.DataFrame:
-    return pictures[["source", "path"]].assign(reason=pd.array(list(reasons), dtype="str"))
-
-
-def _remembered(sample_ids: pd.Series, pairs: pd.DataFrame) -> NDArray[np.int64]:
-    """Row numbers of the pairs whose pictures are both here."""
-    both = np.stack([positions(pairs[name], sample_ids) for name in ("first", "second")], axis=1)
-    return both[(both >= 0).all(axis=1)]
-
-
-def _disputes(kept: pd.DataFrame, contradicting: NDArray[np.int64]) -> pd.DataFrame:
-    others: dict[int, list[int]] = defaultdict(list)
-    for a, b in contradicting.tolist():
-        others[a].append(b)
-        others[b].append(a)
-    disputed = kept.loc[sorted(others)]
-    label = {row: CLASSES[label] for row, label in disputed["label"].items()}
-    named = {row: f"{path} ({label[row]})" for row, path in disputed["path"].items()}
-    reasons = [
-        f"the same picture stands under both labels: this is {label[row]}, nearly the same is "
-        + ", ".join(named[other] for other in others[row])
-        for row in disputed.index
-    ]
-    return _quarantine(disputed, reasons)
-
-
-def _apart(kept: pd.DataFrame, pairs: NDArray[np.int64]) -> dict[int, str]:
-    """Pictures of the past that look like one of another group, which another version formed; and why they stay out.
-
-    Of a pair, the version named first keeps its picture.
-    """
-    groups, versions = kept["group_id"].to_numpy(object), kept["version"].fillna(-1).to_numpy(np.int64)
-    told = pairs[(versions[pairs] >= 0).all(axis=1)]
-    theirs: dict[int, set[str]] = defaultdict(set)
-    for a, b in told[groups[told[:, 0]] != groups[told[:, 1]]].tolist():
-        theirs[max(a, b, key=lambda row: (versions[row], row))] |= {groups[a], groups[b]}
-    return {row: between(list(both)) for row, both in theirs.items()}
-
-
-def _astray(kept: pd.DataFrame, photos: pd.DataFrame) -> dict[int, str]:
-    """Pictures of the past that turn out to be of a photo most of which stands in another group; and why they stay out.
-
-    Where versions disagree on a photo, the one named first is right.
-
-    A copy of the picture came in with that photo, or the source says something else of photos than it did.
+    This happens if a copy of the image came in with that photo, or if the source now assigns images to other photos.
+    A photo belongs to the group that most of its images have. Where versions disagree about a photo, the version named
+    first is right.
 
     Args:
-        kept: Pictures.
-        photos: From `_once`, those of pictures of the past.
+        kept: Images.
+        photos: As in `_Contents`, those of images of earlier versions.
     """
     if photos.empty:
         return {}
-    told = photos.assign(
-        group=kept["group_id"].to_numpy()[photos.index], version=kept["version"].to_numpy()[photos.index]
+    mentions = photos.assign(
+        group=kept["group_id"].to_numpy()[photos.index],
+        version=kept["version"].to_numpy()[photos.index],
     )
-    groups = told[["name", "group", "version"]].value_counts().reset_index()
-    groups = groups.sort_values(["version", "count", "group"], ascending=[False, True, True])
-    home = groups.drop_duplicates("name", keep="last").set_index("name")["group"]
-    others = told.assign(home=told["name"].map(home)).query("group != home")
-    return {row: between(list({*own["group"], *own["home"]})) for row, own in others.groupby(level=0)}
+    counts = mentions[["name", "group", "version"]].value_counts().reset_index()
+    best_last = counts.sort_values(["version", "count", "group"], ascending=[False, True, True])
+    group_of_photo = best_last.drop_duplicates("name", keep="last").set_index("name")["group"]
+
+    mentions["photo_group"] = mentions["name"].map(group_of_photo)
+    elsewhere = mentions[mentions["group"] != mentions["photo_group"]]
+    reasons = {}
+    for row, own in elsewhere.groupby(level=0):
+        reasons[row] = between_groups({*own["group"], *own["photo_group"]})
+    return reasons
+
+
+def _like_other_groups(kept: pd.DataFrame, pairs: NDArray[np.int64]) -> dict[int, str]:
+    """The images of earlier versions that are near duplicates of images of another group, and the reasons.
+
+    Of each pair, the image of the version named first stays in the data set.
+    """
+    groups = kept["group_id"].to_numpy(object)
+    versions = kept["version"].fillna(-1).to_numpy(np.int64)
+    old_pairs = pairs[(versions[pairs] >= 0).all(axis=1)]
+    apart = old_pairs[groups[old_pairs[:, 0]] != groups[old_pairs[:, 1]]]
+
+    groups_of_row: dict[int, set[str]] = defaultdict(set)
+    for first, second in apart.tolist():
+        later = max(first, second, key=lambda row: (versions[row], row))
+        groups_of_row[later] |= {groups[first], groups[second]}
+    return {row: between_groups(names) for row, names in groups_of_row.items()}
 
 
 def _join(
-    kept: pd.DataFrame, new: NDArray[np.bool_], usable: NDArray[np.bool_], photos: pd.DataFrame, near: NDArray[np.int64]
+    kept: pd.DataFrame, usable: NDArray[np.bool_], photos: pd.DataFrame, pairs: NDArray[np.int64]
 ) -> tuple[dict[int, str], dict[int, str]]:
-    """Join what shares a photo or looks the same, without ever joining two groups of the past.
+    """Give new images a group, without ever joining two groups of earlier versions.
 
-    Only new pictures are gone through, and the past ones that they touch.
+    Only the new images are visited, and the old ones that share a photo with them or are near duplicates of them.
 
     Args:
-        kept: Pictures; group_id is missing where they are new.
-        new: bool (N,).
-        usable: bool (N,): those that may have a group.
-        photos: From `_once`.
-        near: int64 (M, 2), row numbers of usable ones that look the same.
+        kept: Images; group_id is missing where they are new.
+        usable: bool (N,): the images that may have a group.
+        photos: As in `_Contents`.
+        pairs: int64 (M, 2), row numbers of usable near duplicates.
 
     Returns:
-        The group id by row number of new ones; and by that of those that would join groups of the past, why they stay
-        out.
+        By row number, the group of each new image; and the reasons to put new images in quarantine that would join
+        groups of earlier versions.
     """
-    names: dict[int, list[str]] = defaultdict(list)
-    for row, name in photos["name"][(new & usable)[photos.index]].items():
-        names[row].append(name)
-    neighbours: dict[int, list[int]] = defaultdict(list)
-    for a, b in near[new[near].any(axis=1)].tolist():
-        neighbours[a].append(b)
-        neighbours[b].append(a)
-    wanted = {name for own in names.values() for name in own}
-    known = photos[(~new & usable)[photos.index] & photos["name"].isin(wanted)].drop_duplicates("name")
-    first_of = dict(zip(known["name"], known.index.tolist(), strict=True))
-    placed = {row for row in (*neighbours, *first_of.values()) if not new[row]}
-    old = kept.loc[list(placed), "group_id"].to_dict()
-    clusters, joining = Clusters(len(kept)), {}
+    from scipy.cluster.hierarchy import DisjointSet
+
+    new = kept["group_id"].isna().to_numpy()
+    photos_of = _photos_of_new_images(photos, new & usable)
+    neighbours_of = _neighbours(pairs[new[pairs].any(axis=1)])
+    row_of_photo = _first_old_image_of_photos(photos, ~new & usable, photos_of)
+
+    touched = np.array(sorted({*neighbours_of, *row_of_photo.values()}), np.int64)
+    old_groups = kept.loc[touched[~new[touched]], "group_id"]
+    connected = DisjointSet(old_groups.index.tolist())
+    group_of_root: dict[int, str] = old_groups.to_dict()
+
+    reasons: dict[int, str] = {}
     for row in np.flatnonzero(new & usable).tolist():
-        linked = [other for other in neighbours[row] if other in placed]
-        linked += [first_of[name] for name in names[row] if name in first_of]
-        theirs = {old[clusters.root(other)] for other in linked if clusters.root(other) in old}
-        if len(theirs) > 1:
-            joining[row] = between(list(theirs))
+        links = [other for other in neighbours_of[row] if other in connected]
+        for name in photos_of[row]:
+            if name in row_of_photo:
+                links.append(row_of_photo[name])
+
+        linked_groups = set()
+        for other in links:
+            root = connected[other]
+            if root in group_of_root:
+                linked_groups.add(group_of_root[root])
+        if len(linked_groups) > 1:
+            reasons[row] = between_groups(linked_groups)
             continue
-        placed.add(row)
-        for other in linked:
-            clusters.join(row, other)
-        if theirs:
-            old[clusters.root(row)] = theirs.pop()
-        for name in names[row]:
-            first_of.setdefault(name, row)
-    named: dict[int, str] = {}
-    for name in sorted(first_of):
-        named.setdefault(clusters.root(first_of[name]), name)
+
+        connected.add(row)
+        for other in links:
+            connected.merge(row, other)
+        if linked_groups:
+            group_of_root[connected[row]] = linked_groups.pop()
+        for name in photos_of[row]:
+            row_of_photo.setdefault(name, row)
+
+    return _name_sets(kept, connected, group_of_root, row_of_photo), reasons
+
+
+def _name_sets(
+    kept: pd.DataFrame, connected: "DisjointSet", group_of_root: dict[int, str], row_of_photo: dict[str, int]
+) -> dict[int, str]:
+    """The group of each new image: that of an old image in its set; else the first photo; else the first sample_id.
+
+    Args:
+        kept: Images; group_id is missing where they are new.
+        connected: Sets of row numbers.
+        group_of_root: The old group of each set that has one, by the root of the set.
+        row_of_photo: By photo, the row number of one of its images.
+    """
+    group_of_root = dict(group_of_root)
+    for name in sorted(row_of_photo):
+        group_of_root.setdefault(connected[row_of_photo[name]], name)
+
+    new = kept["group_id"].isna().to_numpy()
     sample_ids = kept["sample_id"].tolist()
-    roots = {row: clusters.root(row) for row in placed if new[row]}
-    return {row: old.get(root) or named.get(root) or sample_ids[root] for row, root in roots.items()}, joining
+    groups: dict[int, str] = {}
+    for members in connected.subsets():
+        smallest = min(members)
+        group = group_of_root.get(connected[smallest], sample_ids[smallest])
+        for row in members:
+            if new[row]:
+                groups[row] = group
+    return groups
+
+
+def _photos_of_new_images(photos: pd.DataFrame, chosen: NDArray[np.bool_]) -> dict[int, list[str]]:
+    """By row number, the names of the photos of the chosen images; an empty list for other rows."""
+    names: dict[int, list[str]] = defaultdict(list)
+    for row, name in photos["name"][chosen[photos.index]].items():
+        names[row].append(name)
+    return names
+
+
+def _neighbours(pairs: NDArray[np.int64]) -> dict[int, list[int]]:
+    """By row number, the near duplicates of an image; an empty list for other rows."""
+    neighbours: dict[int, list[int]] = defaultdict(list)
+    for first, second in pairs.tolist():
+        neighbours[first].append(second)
+        neighbours[second].append(first)
+    return neighbours
+
+
+def _first_old_image_of_photos(
+    photos: pd.DataFrame, old: NDArray[np.bool_], photos_of: dict[int, list[str]]
+) -> dict[str, int]:
+    """By photo, the row number of its first old image; only the photos that new images have."""
+    wanted = set().union(*photos_of.values())
+    found = photos[old[photos.index] & photos["name"].isin(wanted)].drop_duplicates("name")
+    return dict(zip(found["name"], found.index.tolist(), strict=True))

@@ -1,8 +1,8 @@
-"""What the JPEG decoder says of a damaged file while it decodes it all the same.
+"""Hear the warnings of libjpeg, which decodes a damaged JPEG all the same.
 
-libjpeg fills what it cannot read and warns. OpenCV passes the warnings on to nobody: they go to standard error, and
-Pillow drops them. So, while files are examined, standard error is a file of ours; one that grew during a decoding tells
-of a warning. What others wrote there meanwhile is written to standard error afterwards.
+libjpeg fills what it cannot read with grey and warns. OpenCV prints these warnings to stderr, and Pillow drops them.
+While we decode, we redirect stderr to a temporary file; if the file grew, libjpeg warned. Everything else that was
+written to the file goes to stderr at the end.
 """
 
 import os
@@ -12,39 +12,44 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-DAMAGE = (b"Corrupt JPEG data", b"Premature end of JPEG file", b"Inconsistent progression sequence")  # of jerror.h
+# Beginnings of the messages in libjpeg's jerror.h that mean lost image data.
+DAMAGE = (b"Corrupt JPEG data", b"Premature end of JPEG file", b"Inconsistent progression sequence")
 STDERR = 2
 
 
 class Messages:
-    """What was written to standard error since the listening began."""
+    """What was written to stderr since `listening` began."""
 
     def __init__(self, file: BinaryIO):
         self._file = file
 
     def size(self) -> int:
-        """Bytes so far; cheap, for it is asked twice for each file."""
+        """Bytes so far. This is cheap, because it is asked twice for each file."""
         return os.fstat(self._file.fileno()).st_size
 
     def damage_since(self, position: int) -> str:
-        """The first message behind a position that tells of a damaged JPEG; empty without one."""
-        lines = os.pread(self._file.fileno(), self.size() - position, position).splitlines()
-        return next((line.decode(errors="replace") for line in lines if line.startswith(DAMAGE)), "")
+        """The first message after a position that means a damaged JPEG; empty if there is none."""
+        text = os.pread(self._file.fileno(), self.size() - position, position)
+        for line in text.splitlines():
+            if line.startswith(DAMAGE):
+                return line.decode(errors="replace")
+        return ""
 
 
 @contextmanager
 def listening() -> Iterator[Messages]:
-    """Listen to standard error, of this whole process."""
+    """Collect what this process writes to stderr, and write it there at the end, without the JPEG warnings."""
     sys.stderr.flush()
-    kept = os.dup(STDERR)
+    original = os.dup(STDERR)
     with tempfile.TemporaryFile() as file:
         os.dup2(file.fileno(), STDERR)
         try:
             yield Messages(file)
         finally:
             sys.stderr.flush()
-            os.dup2(kept, STDERR)
-            os.close(kept)
+            os.dup2(original, STDERR)
+            os.close(original)
+
             file.seek(0)
             for line in file:
                 if not line.startswith(DAMAGE):

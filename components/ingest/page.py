@@ -1,6 +1,5 @@
-"""The data set report: what came in, what did not, and what it looks like."""
+"""The data set report: what came in, what is in quarantine, and what the images look like."""
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,17 +8,20 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from components.ingest.duplicates import Clusters
 from components.ingest.grouping import Selection
+from components.ingest.label_conflicts import QUARANTINE_COLUMNS
 from components.ingest.shortcuts import audit_shortcuts
 from components.ingest.sources.open_sources import Source
 from components.shared.data.image import decode, thumbnail
 from components.shared.data.manifest import CLASSES
 from components.shared.page import Page, Picture
 
-TILE, COLUMNS = 96, 10  # of a mosaic; pixels, tiles
-CLUSTERS = 4  # of near duplicates, shown
-EASY = 0.9  # AUROC from which a trivial predictor deserves a word
+MOSAIC_TILE_PIXELS, MOSAIC_COLUMNS, MOSAIC_MARGIN_PIXELS = 96, 10, 2
+SAMPLE_ROWS = 2
+CLUSTERS_SHOWN = 4
+CONFLICT_IMAGE_PIXELS = 160
+QUARANTINED_FILES_LISTED = 100  # report.json lists all of them
+AUROC_OF_AN_EASY_PREDICTOR = 0.9
 PREDICTORS = {
     "photo": "the photo it was cut from",
     "surface": "surface",
@@ -29,191 +31,233 @@ PREDICTORS = {
     "darkest": "darkest spot (median minus minimum of grey levels)",
     "file_size": "file size",
 }
-SHOWN = 160  # longer side of a picture under both labels, pixels
-LISTED = 100  # quarantined files named on the page; report.json names all
 
 
 def report_content(sources: list[Source], selection: Selection, refused: pd.DataFrame, digest: str) -> dict[str, Any]:
-    """What report.json says of a version.
+    """The content of report.json.
 
     Args:
-        sources: What was ingested.
-        selection: What was made of their good pictures.
-        refused: Table (source, path, reason) of the others.
-        digest: The version's.
+        sources: The sources.
+        selection: The data set's images, and what is not among them.
+        refused: Table (source, path, reason) of the refused files.
+        digest: The version's digest.
     """
-    table = selection.pictures
+    images = selection.images
+    quarantine = pd.concat([refused, selection.conflicts, selection.between_groups])
     return {
         "digest": digest,
         "files": sum(len(source.files) for source in sources),
-        "images": len(table),
-        **{name: int((table["label"] == label).sum()) for label, name in enumerate(CLASSES)},
-        "groups": int(table["group_id"].nunique()),
+        "images": len(images),
+        **_images_by_class(images["label"]),
+        "groups": int(images["group_id"].nunique()),
         "exact_copies": len(selection.copies),
         "near_duplicate_pairs": len(selection.near_pairs),
-        "masks": int(table["mask_id"].notna().sum()),
+        "masks": int(images["mask_id"].notna().sum()),
         "refused": len(refused),
         "conflicts": len(selection.conflicts),
-        "bridges": len(selection.bridges),
+        "between_groups": len(selection.between_groups),
         "sources": [_source_report(source, selection, refused) for source in sources],
-        "shortcuts": audit_shortcuts(table),
-        "quarantine": pd.concat([refused, selection.conflicts, selection.bridges]).to_dict("records"),
+        "shortcuts": audit_shortcuts(images),
+        "quarantine": quarantine.to_dict("records"),
         "copies": selection.copies.to_dict("records"),
     }
 
 
 def _source_report(source: Source, selection: Selection, refused: pd.DataFrame) -> dict[str, Any]:
-    labels = selection.pictures.loc[selection.pictures["source"] == source.name, "label"]
-    left_out = {"refused": refused, "conflicts": selection.conflicts, "bridges": selection.bridges}
+    def count(table: pd.DataFrame) -> int:
+        return int((table["source"] == source.name).sum())
+
+    labels = selection.images.loc[selection.images["source"] == source.name, "label"]
     return {
         "source": source.name,
         "layout": source.layout,
         "files": len(source.files),
         "images": len(labels),
-        **{name: int((labels == label).sum()) for label, name in enumerate(CLASSES)},
-        **{name: int((files["source"] == source.name).sum()) for name, files in left_out.items()},
+        **_images_by_class(labels),
+        "refused": count(refused),
+        "conflicts": count(selection.conflicts),
+        "between_groups": count(selection.between_groups),
     }
 
 
-class Opposed(NamedTuple):
-    """The same picture under both labels: of each file the name and the content, the sound one first."""
+def _images_by_class(labels: pd.Series) -> dict[str, int]:
+    return {name: int((labels == label).sum()) for label, name in enumerate(CLASSES)}
 
-    names: tuple[str, str]
-    contents: tuple[bytes, bytes]
+
+class ConflictPair(NamedTuple):
+    """The same image with both labels: name and content of the file without a crack, and of the other one."""
+
+    no_crack_name: str
+    no_crack_content: bytes
+    crack_name: str
+    crack_content: bytes
 
 
 def write_page(
     report: dict[str, Any],
     selection: Selection,
     read: Callable[[int], bytes],
-    opposed: Sequence[Opposed],
+    conflict_pairs: Sequence[ConflictPair],
     path: str | Path,
 ) -> None:
     """Write the report as one HTML page.
 
     Args:
         report: From `report_content`.
-        selection: The version's pictures.
-        read: Gives the content of the picture of an index.
-        opposed: Pictures under both labels, to be shown; there may be more of them.
+        selection: The data set's images.
+        read: Returns the content of an image, given its index.
+        conflict_pairs: The images with both labels to show; the selection may have more.
         path: File to write.
     """
     page = Page("Data set")
-    _show_counts(page, report, selection.pictures)
+    _show_counts(page, report)
+    _show_images_by_stratum(page, selection.images)
     _show_shortcuts(page, report["shortcuts"])
-    for label, name in enumerate(CLASSES):
-        chosen = np.flatnonzero(selection.pictures["label"] == label)[: 2 * COLUMNS].tolist()
-        rows = [list(map(read, chosen[start : start + COLUMNS])) for start in range(0, len(chosen), COLUMNS)]
-        page.image(_mosaic(rows), f"{name}: a random sample", f"Tiles of class {name}")
+    _show_samples(page, selection.images, read)
     _show_near_duplicates(page, selection, read)
-    _show_quarantine(page, report["quarantine"], opposed, len(selection.opposed))
+    _show_quarantine(page, report["quarantine"], conflict_pairs, len(selection.conflict_pairs))
     page.write(path)
 
 
-def _show_quarantine(page: Page, quarantine: list[dict[str, str]], opposed: Sequence[Opposed], pairs: int) -> None:
-    if not quarantine:
-        return
-    page.heading("Quarantine")
-    if opposed:
-        rows = []
-        for names, contents in opposed:
-            sound, cracked = (Picture(thumbnail(decode(data), SHOWN), names[at]) for at, data in enumerate(contents))
-            rows.append([sound, names[0], cracked, names[1]])
-        more = f" (first {len(rows)} of {pairs} pairs)" if pairs > len(rows) else ""
-        headers = ["as no_crack", "file", "as crack", "file"]
-        page.table(headers, rows, f"The same picture under both labels{more}: right one label, and they come back")
-    more = f" (first {LISTED} of {len(quarantine)})" if len(quarantine) > LISTED else ""
-    named = [[entry["source"], entry["path"], entry["reason"]] for entry in quarantine[:LISTED]]
-    page.table(["source", "file", "reason"], named, f"Files left out{more}")
-
-
-def _show_counts(page: Page, report: dict[str, Any], pictures: pd.DataFrame) -> None:
+def _show_counts(page: Page, report: dict[str, Any]) -> None:
     page.text(
-        f"Version `{report['digest'][:12]}`: {report['images']} images of {report['files']} files, in "
-        f"{report['groups']} groups. A group, the tiles of one photo or pictures that look the same, is never divided "
-        "among training and test."
+        f"Version `{report['digest'][:12]}`: {report['images']} images from {report['files']} files, in "
+        f"{report['groups']} groups. A group holds the tiles of one photo, or near duplicates. All its tiles go to the "
+        "same split."
     )
-    ends = {
-        "kept": report["images"],
-        "copies of others, byte for byte": report["exact_copies"],
-        "refused as no good picture": report["refused"],
-        "stand under both labels": report["conflicts"],
-        "belong to two groups of an earlier version": report["bridges"],
-    }
-    page.table(["files", "number"], [[what, number] for what, number in ends.items()], "What became of the files")
     rows = [
-        [s[name] for name in ("source", "layout", "files", "images", "refused", "conflicts", "bridges")]
-        for s in report["sources"]
+        ["kept", report["images"]],
+        ["exact copies of another file", report["exact_copies"]],
+        ["refused", report["refused"]],
+        ["in quarantine: both labels", report["conflicts"]],
+        ["in quarantine: between two groups of earlier versions", report["between_groups"]],
     ]
-    page.table(
-        ["source", "layout", "files", "images kept", "refused", "both labels", "between groups"],
-        rows,
-        "Where they come from",
+    page.table(["files", "number"], rows, "What happened to the files")
+
+    columns = ["source", "layout", "files", "images", "refused", "conflicts", "between_groups"]
+    headers = ["source", "layout", "files", "images kept", "refused", "both labels", "between groups"]
+    by_source = pd.DataFrame(report["sources"])[columns]
+    page.table(headers, by_source.values.tolist(), "Where the files come from")
+
+
+def _show_images_by_stratum(page: Page, images: pd.DataFrame) -> None:
+    strata = images.groupby(["source", "surface", "label"])
+    counts = pd.DataFrame(
+        {"images": strata.size(), "groups": strata["group_id"].nunique(), "masks": strata["mask_id"].count()}
     )
-    parts = pictures.groupby(["source", "surface", "label"])
-    counts = zip(parts.size().items(), parts["group_id"].nunique(), parts["mask_id"].count(), strict=True)
-    rows = [
-        [source, surface, CLASSES[label], images, groups, masks]
-        for ((source, surface, label), images), groups, masks in counts
-    ]
+    rows = []
+    for (source, surface, label), row in counts.iterrows():
+        rows.append([source, surface, CLASSES[label], *row])
     page.table(["source", "surface", "class", "images", "groups", "with mask"], rows, "What the version holds")
 
 
 def _show_shortcuts(page: Page, shortcuts: dict[str, dict[str, float | None]]) -> None:
     page.heading("Shortcuts")
     page.text(
-        "How well the label can be told without looking for a crack: AUROC of each trivial predictor, 0.5 for one that "
-        "tells nothing, 1 for one that tells all. Where one is high, a network that scores high may have learnt no "
-        "more than that. Photo, surface and source stand for the share of cracks among other pictures with the same."
+        "How well the label can be predicted without looking for a crack: the AUROC of each trivial predictor, 0.5 for "
+        "a useless one and 1 for a perfect one. Where it is high, a network with a high score may have learnt nothing "
+        "else. Photo, surface and source predict by the share of cracks among other images with the same value."
     )
-    rows = [
-        [PREDICTORS[name], *("-" if by[name] is None else f"{by[name]:.3f}" for by in shortcuts.values())]
-        for name in PREDICTORS
-    ]
-    page.table(["predictor", *shortcuts], rows, "AUROC of trivial predictors (- where there is nothing to compare)")
-    for source, by in shortcuts.items():
-        easy = {PREDICTORS[name]: value for name, value in by.items() if value is not None and value >= EASY}
-        if easy:
-            best = max(easy, key=lambda name: easy[name])
+    rows = []
+    for name, description in PREDICTORS.items():
+        row = [description]
+        for by_predictor in shortcuts.values():
+            value = by_predictor[name]
+            row.append("-" if value is None else f"{value:.3f}")
+        rows.append(row)
+    page.table(["predictor", *shortcuts], rows, "AUROC of trivial predictors (- where it cannot be measured)")
+
+    for source, by_predictor in shortcuts.items():
+        best = max(by_predictor, key=lambda name: by_predictor[name] or 0)
+        auroc = by_predictor[best]
+        if auroc is not None and auroc >= AUROC_OF_AN_EASY_PREDICTOR:
             page.text(
-                f"Of {source}, {best} alone tells a cracked tile from a sound one in {easy[best]:.0%} of pairs: a high "
-                "score on these pictures proves little."
+                f"In {source}, {PREDICTORS[best]} alone separates the classes with an AUROC of {auroc:.3f}. A "
+                "high score of a network on these images therefore proves little."
             )
 
 
+def _show_samples(page: Page, images: pd.DataFrame, read: Callable[[int], bytes]) -> None:
+    """Show some images of each class. They are ordered by content hash, so the first ones are a random sample."""
+    for label, name in enumerate(CLASSES):
+        indices = np.flatnonzero(images["label"] == label)[: SAMPLE_ROWS * MOSAIC_COLUMNS]
+        contents = list(map(read, indices.tolist()))
+        rows = [contents[start : start + MOSAIC_COLUMNS] for start in range(0, len(contents), MOSAIC_COLUMNS)]
+        page.image(_mosaic(rows), f"{name}: a random sample", f"Tiles of class {name}")
+
+
 def _show_near_duplicates(page: Page, selection: Selection, read: Callable[[int], bytes]) -> None:
-    found = _clusters(selection)
-    if not found:
+    if not len(selection.near_pairs):
         return
+    clusters = _clusters(selection.near_pairs)
+    tiles = sum(map(len, clusters))
+
     page.heading("Near duplicates")
     page.text(
-        f"{sum(map(len, found))} pictures look like others, in {len(found)} clusters ({len(selection.near_pairs)} "
-        "pairs). Each cluster stays in one group, so that no model is tested on what it was trained on."
+        f"{tiles} tiles have near duplicates, in {len(clusters)} clusters ({len(selection.near_pairs)} pairs). "
+        "Mirrored and rotated tiles count too. Each cluster stays in one group, so that no model is tested on what it was trained on."
     )
-    shown = found[:CLUSTERS]
+    shown = clusters[:CLUSTERS_SHOWN]
     sizes = ", ".join(str(len(cluster)) for cluster in shown)
+    rows = []
+    for cluster in shown:
+        rows.append(list(map(read, cluster[:MOSAIC_COLUMNS])))
     page.image(
-        _mosaic([[read(index) for index in cluster[:COLUMNS]] for cluster in shown]),
-        f"The largest clusters, one in each row; they have {sizes} pictures",
-        "Near-duplicate tiles",
+        _mosaic(rows),
+        f"The largest clusters, one in each row; they have {sizes} tiles",
+        "Tiles that are near duplicates",
     )
 
 
-def _clusters(selection: Selection) -> list[list[int]]:
-    """Row numbers of the pictures that look the same, by way of others too; the largest cluster first."""
-    clusters, members = Clusters(len(selection.pictures)), defaultdict(list)
-    for a, b in selection.near_pairs.tolist():
-        clusters.join(a, b)
-    for row in np.unique(selection.near_pairs).tolist():
-        members[clusters.root(row)].append(row)
-    return sorted(members.values(), key=len, reverse=True)
+def _clusters(pairs: np.ndarray) -> list[list[int]]:
+    """The row numbers of images that pairs connect, directly or through others; the largest cluster first."""
+    from scipy.cluster.hierarchy import DisjointSet
+
+    connected = DisjointSet(np.unique(pairs).tolist())
+    for first, second in pairs.tolist():
+        connected.merge(first, second)
+    clusters = map(sorted, connected.subsets())
+    return sorted(clusters, key=len, reverse=True)
+
+
+def _show_quarantine(
+    page: Page, quarantine: list[dict[str, str]], conflict_pairs: Sequence[ConflictPair], all_pairs: int
+) -> None:
+    """Show the files in quarantine; of `all_pairs` pairs with both labels, show those given."""
+    if not quarantine:
+        return
+    page.heading("Quarantine")
+
+    if conflict_pairs:
+        rows = []
+        for pair in conflict_pairs:
+            no_crack = Picture(_small(pair.no_crack_content), pair.no_crack_name)
+            crack = Picture(_small(pair.crack_content), pair.crack_name)
+            rows.append([no_crack, pair.no_crack_name, crack, pair.crack_name])
+        more = f" (first {len(rows)} of {all_pairs} pairs)" if all_pairs > len(rows) else ""
+        caption = f"The same image with both labels{more}. Correct one of them and ingest again to get them back."
+        page.table(["as no_crack", "file", "as crack", "file"], rows, caption)
+
+    listed = quarantine[:QUARANTINED_FILES_LISTED]
+    more = f" (first {len(listed)} of {len(quarantine)})" if len(quarantine) > len(listed) else ""
+    table = pd.DataFrame(listed)[QUARANTINE_COLUMNS]
+    page.table(["source", "file", "reason"], table.values.tolist(), f"Files in quarantine{more}")
+
+
+def _small(content: bytes) -> bytes:
+    return thumbnail(decode(content), CONFLICT_IMAGE_PIXELS)
 
 
 def _mosaic(rows: list[list[bytes]]) -> bytes:
-    """Rows of tiles, as JPEG. Pictures are ordered by content hash, so the first ones are a random sample."""
-    canvas = np.full((len(rows) * TILE, max(map(len, rows)) * TILE, 3), 255, np.uint8)
-    for row, pictures in enumerate(rows):
-        for column, picture in enumerate(pictures):
-            tile = cv2.resize(decode(picture), (TILE - 4, TILE - 4), interpolation=cv2.INTER_AREA)
-            canvas[row * TILE + 2 : (row + 1) * TILE - 2, column * TILE + 2 : (column + 1) * TILE - 2] = tile
+    """Rows of images side by side, as JPEG."""
+    columns = max(map(len, rows))
+    canvas = np.full((len(rows) * MOSAIC_TILE_PIXELS, columns * MOSAIC_TILE_PIXELS, 3), 255, np.uint8)
+    side = MOSAIC_TILE_PIXELS - 2 * MOSAIC_MARGIN_PIXELS
+
+    for row, contents in enumerate(rows):
+        for column, content in enumerate(contents):
+            top = row * MOSAIC_TILE_PIXELS + MOSAIC_MARGIN_PIXELS
+            left = column * MOSAIC_TILE_PIXELS + MOSAIC_MARGIN_PIXELS
+            tile = cv2.resize(decode(content), (side, side), interpolation=cv2.INTER_AREA)
+            canvas[top : top + side, left : left + side] = tile
     return thumbnail(canvas, max(canvas.shape))

@@ -1,77 +1,82 @@
-"""How far the label can be told without looking for a crack: what a network may learn instead."""
+"""How well the label can be told without looking for a crack: what a network may learn instead."""
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-KNOWN = ("photo", "surface", "source")  # each scored by the labels of other pictures that share it
-MEASURED = ("brightness", "contrast", "darkest", "file_size")  # each a score by itself, whichever way round
-ALL = "all"
+from components.shared.results.metrics import compute_metrics
+
+# An image is scored by the labels of other images with the same value.
+SHARED_VALUES = ("photo", "surface", "source")
+# The number itself is the score, in the direction that predicts better.
+MEASUREMENTS = ("brightness", "contrast", "darkest", "file_size")
+ALL_SOURCES = "all"
+ODD_HEX_DIGITS = list("13579bdf")
 
 
-def audit_shortcuts(pictures: pd.DataFrame) -> dict[str, dict[str, float | None]]:
-    """Measure how well trivial predictors tell the label.
+def audit_shortcuts(images: pd.DataFrame) -> dict[str, dict[str, float | None]]:
+    """Measure how well trivial predictors predict the label.
 
-    A measured one (mean grey level, its standard deviation, median minus minimum, bytes of the file) is a score by
-    itself, read in the direction that tells more. A known one (photo, surface, source) scores a picture by the share of
-    cracks among those that share it in the other half of the data: the halves, by content hash, keep a picture's own
-    label out of its score.
+    A measurement (mean grey level, its standard deviation, median minus minimum, file size) is a score by itself. We
+    read it in the direction that predicts better. A shared value (photo, surface, source) scores an image by the share
+    of cracks among the images of the other half of the data that have the same value. The content hash decides which
+    half an image belongs to, so an image's own label never enters its score.
 
     Args:
-        pictures: The data set's: columns sample_id, label, source, surface, photo, and those of `MEASURED`.
+        images: The data set's images: columns sample_id, label, source, surface, photo, and `MEASUREMENTS`.
 
     Returns:
-        By source, "all" first, then by predictor: AUROC from 0 to 1, where 0.5 tells nothing; None where it cannot be
-        measured: one class only, or a property that no two pictures share or that all do.
+        By source, "all" first, then by predictor: AUROC from 0 to 1, where 0.5 means that the predictor is useless.
+        None where it cannot be measured: there is only one class, or all images or no two images have the same value.
     """
-    table = pictures[["label", "source", "surface", *MEASURED]].assign(
-        half=pictures["sample_id"].str[-1].isin(list("13579bdf")).astype(int),
-        photo=pictures["source"] + ":" + pictures["photo"],
+    table = images[["label", "source", "surface", *MEASUREMENTS]].assign(
+        half=images["sample_id"].str[-1].isin(ODD_HEX_DIGITS).astype(int),
+        photo=images["source"] + ":" + images["photo"],
     )
-    names = sorted(table["source"].unique())
-    parts = {ALL: table} | ({name: table[table["source"] == name] for name in names} if len(names) > 1 else {})
-    return {name: _audit(part) for name, part in parts.items()}
+    audit = {ALL_SOURCES: _audit(table)}
+    sources = sorted(table["source"].unique())
+    if len(sources) > 1:
+        for source in sources:
+            audit[source] = _audit(table[table["source"] == source])
+    return audit
 
 
 def _audit(table: pd.DataFrame) -> dict[str, float | None]:
     labels = table["label"].to_numpy()
-    known = {name: auroc(labels, _shares(table, name)) for name in KNOWN}
-    measured = {name: auroc(labels, table[name].to_numpy(np.float64)) for name in MEASURED}
-    found = known | {name: None if value is None else max(value, 1 - value) for name, value in measured.items()}
-    return {name: None if value is None else round(value, 4) for name, value in found.items()}
+    audit: dict[str, float | None] = {}
+    for name in SHARED_VALUES:
+        value = _auroc(labels, _share_of_cracks(table, name))
+        audit[name] = None if value is None else round(value, 4)
+
+    for name in MEASUREMENTS:
+        value = _auroc(labels, table[name].to_numpy(np.float64))
+        audit[name] = None if value is None else round(max(value, 1 - value), 4)
+    return audit
 
 
-def _shares(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
-    """Of each picture, the share of cracks among those of the other half that have the same `name`.
+def _share_of_cracks(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
+    """For each image, the share of cracks among the images of the other half with the same value in the column `name`.
 
-    Where there are none it is the share in the whole other half. All the same, and so without a say, where no two share
-    it or only one value is there.
+    Where the other half has no such image, it is the share of cracks in the whole other half. All scores are 0.5, and
+    so predict nothing, where no two images have the same value or all of them have.
     """
     scores = np.full(len(table), 0.5)
     if table[name].nunique() < 2 or not table[name].dropna().duplicated().any():
         return scores
+
     for half in (0, 1):
-        here, there = (table["half"] == half).to_numpy(), table[table["half"] != half]
-        shares = table.loc[here, name].map(there.groupby(name)["label"].mean())
-        scores[here] = shares.fillna(there["label"].mean()).to_numpy(np.float64)
+        here = (table["half"] == half).to_numpy()
+        others = table[~here]
+        share_by_value = others.groupby(name)["label"].mean()
+        shares = table.loc[here, name].map(share_by_value)
+        scores[here] = shares.fillna(others["label"].mean()).to_numpy(np.float64)
     return scores
 
 
-def auroc(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> float | None:
-    """Area under the ROC curve: the chance that a crack scores above a tile without, ties counting half.
-
-    Args:
-        labels: int (N,), 0 or 1.
-        scores: float (N,).
-
-    Returns:
-        From 0 to 1, None with one class only or where all scores are the same.
-
-    Source: Hanley, McNeil, "The meaning and use of the area under a receiver operating characteristic curve", 1982.
-    """
-    positive = labels == 1
-    cracks, others = int(positive.sum()), int((~positive).sum())
-    if not cracks or not others or np.ptp(scores) == 0:
+def _auroc(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> float | None:
+    """AUROC of scores of any range; None with only one class, or where all scores are the same."""
+    if len(np.unique(labels)) < 2 or np.ptp(scores) == 0:
         return None
-    ranks = pd.Series(scores).rank().to_numpy()
-    return float((ranks[positive].sum() - cracks * (cracks + 1) / 2) / (cracks * others))
+    # AUROC depends on the order only, and ranks are numbers from 0 to 1, as the shared metrics want them.
+    ranks = pd.Series(scores).rank(pct=True).to_numpy()
+    return compute_metrics(labels, ranks)["auroc"]

@@ -1,49 +1,56 @@
-"""Small grey pictures of files, to compare them by: few are ever looked at, so those of known files stay on disk."""
+"""Small grey thumbnails of images, from which near duplicates are found.
+
+Few thumbnails are ever read. Those of files that an earlier ingestion examined therefore stay on disk.
+"""
 
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-THUMBNAIL = 32  # pixels, height and width
-ROWS = 4096  # in memory at once
+THUMBNAIL_SIDE = 32
+ROWS_PER_WRITE = 4096
 
 
 class Thumbnails:
-    """The thumbnails of files by their row number, wherever they lie; every row is added once."""
+    """The thumbnails of all files of an ingestion, by row number; each row is added once."""
 
     def __init__(self, files: int):
-        self._lots: list[NDArray[np.uint8]] = []
-        self._lot, self._at = np.zeros(files, np.int64), np.zeros(files, np.int64)
+        """Start without thumbnails. `files` is the number of rows."""
+        self._arrays: list[NDArray[np.uint8]] = []
+        self._array_of_row = np.zeros(files, np.int64)
+        self._position_of_row = np.zeros(files, np.int64)
 
-    def add(self, rows: NDArray[np.int64], lot: NDArray[np.uint8], at: NDArray[np.int64]) -> None:
-        """Say that the thumbnails of these rows are `lot[at]`; they are not copied."""
-        self._lot[rows], self._at[rows] = len(self._lots), at
-        self._lots.append(lot)
+    def add(self, rows: NDArray[np.int64], array: NDArray[np.uint8], positions: NDArray[np.int64]) -> None:
+        """Say that the thumbnails of `rows` are `array[positions]`. The array is not copied."""
+        self._array_of_row[rows] = len(self._arrays)
+        self._position_of_row[rows] = positions
+        self._arrays.append(array)
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """The thumbnails of rows, uint8 (len(rows), 32, 32)."""
-        found = blank(len(rows))
-        for number, lot in enumerate(self._lots):
-            mine = self._lot[rows] == number
-            found[mine] = lot[self._at[rows[mine]]]
-        return found
+        thumbnails = blank(len(rows))
+        for number, array in enumerate(self._arrays):
+            here = self._array_of_row[rows] == number
+            thumbnails[here] = array[self._position_of_row[rows[here]]]
+        return thumbnails
 
     def write(self, rows: NDArray[np.int64], path: Path) -> None:
-        """Write the thumbnails of rows, one behind the other."""
+        """Write the thumbnails of rows to a file, one after the other, as raw bytes."""
         with open(path, "wb") as file:
-            for start in range(0, len(rows), ROWS):
-                file.write(self.read(rows[start : start + ROWS]).tobytes())
+            for start in range(0, len(rows), ROWS_PER_WRITE):
+                file.write(self.read(rows[start : start + ROWS_PER_WRITE]).tobytes())
 
 
 def blank(number: int) -> NDArray[np.uint8]:
-    """Black thumbnails to be filled in, uint8 (number, 32, 32)."""
-    return np.zeros((number, THUMBNAIL, THUMBNAIL), np.uint8)
+    """Black thumbnails, ready to be filled in: uint8 (number, 32, 32)."""
+    return np.zeros((number, THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
 
 
 def open_thumbnails(path: str | Path, number: int) -> NDArray[np.uint8]:
-    """Map a file of thumbnails into memory, uint8 (number, 32, 32). Raises `ValueError` where it holds another number.
+    """Map a file of thumbnails into memory: uint8 (number, 32, 32). The file may be deleted afterwards.
 
-    The file may be deleted then.
+    Raises:
+        ValueError: The file holds another number of thumbnails.
     """
-    return np.memmap(path, np.uint8, "r").reshape(number, THUMBNAIL, THUMBNAIL)
+    return np.memmap(path, np.uint8, "r").reshape(number, THUMBNAIL_SIDE, THUMBNAIL_SIDE)

@@ -6,7 +6,7 @@ from components.shared.config import Config, StepConfig
 
 
 class HeldOut(Config):
-    """A domain that no training image comes from: one surface, or one source."""
+    """A domain that is not trained on: one surface, or one source."""
 
     surface: str | None = Field(default=None, description="deck, pavement, wall or unknown")
     source: str | None = Field(default=None, description="name of a source, as the data set report lists it")
@@ -14,7 +14,7 @@ class HeldOut(Config):
     @model_validator(mode="after")
     def _one_of_them(self) -> "HeldOut":
         if (self.surface is None) == (self.source is None):
-            raise ValueError("give either surface or source")
+            raise ValueError("give either surface or source, and not both")
         return self
 
     def column_and_value(self) -> tuple[str, str]:
@@ -23,27 +23,29 @@ class HeldOut(Config):
 
 
 class SplitConfig(StepConfig):
-    """Shares of the splits; what they leave is train."""
+    """Shares of the splits; the rest is train."""
 
     val: float = Field(default=0.1, gt=0, lt=1, description="share of the images")
     test: float = Field(default=0.1, gt=0, lt=1, description="share of the images")
     robustness: float | HeldOut = Field(
         default=0.1,
-        description="share of the images; or a whole domain held out, such as {surface: wall}, and the others share "
-        "what is left",
+        description="share of the images; or a whole domain held out, such as {surface: wall}; then the other splits "
+        "share the rest",
     )
     min_images: int = Field(default=5, ge=1, description="fewest images of each class in each split")
 
     @model_validator(mode="after")
     def _leave_some_to_train(self) -> "SplitConfig":
         if isinstance(self.robustness, float) and not 0 < self.robustness < 1:
-            raise ValueError("robustness must lie between 0 and 1")
+            raise ValueError(f"robustness is {self.robustness}; it must be between 0 and 1")
         if self.shares()["train"] < 0.1 - 1e-9:
-            raise ValueError("val, test and robustness leave less than 0.1 to train")
+            raise ValueError("val, test and robustness leave less than 0.1 to train; lower one of them")
         return self
 
     def shares(self) -> dict[str, float]:
         """Share by split, of all images or, with a domain held out, of those outside it; they sum to 1."""
-        held = {"robustness": self.robustness} if isinstance(self.robustness, float) else {}
-        train = 1 - self.val - self.test - sum(held.values())
-        return {"train": train, "val": self.val, "test": self.test, **held}
+        shares = {"val": self.val, "test": self.test}
+        if isinstance(self.robustness, float):
+            shares["robustness"] = self.robustness
+        train = 1 - self.val - self.test - shares.get("robustness", 0)
+        return {"train": train, **shares}

@@ -1,4 +1,4 @@
-"""Prove that no split knows anything of another: written apart from the assignment, and sharing nothing with it."""
+"""Check that no split shares a photo with another. It does not use any code of the assignment that it checks."""
 
 from collections.abc import Iterable, Mapping
 
@@ -6,44 +6,59 @@ from components.shared.data.manifest import Manifest, Splits
 
 
 class LeakError(RuntimeError):
-    """An image, or a picture of the same group, is in two splits; a defect of the assignment, not of the data."""
+    """An image, or another image of its group, is in two splits. The assignment is wrong, not the data."""
 
 
-def check_leaks(manifest: Manifest, splits: Splits, kin: Mapping[str, Iterable[tuple[str, str]]] | None = None) -> None:
-    """Check that every image is in exactly one split, every group in one only, and kin in the same.
+def check_leaks(
+    manifest: Manifest, splits: Splits, related: Mapping[str, Iterable[tuple[str, str]]] | None = None
+) -> None:
+    """Check that every image is in exactly one split, that every group is in one, and that related images share theirs.
 
     Args:
         manifest: The data set version.
         splits: Its assignment.
-        kin: Pairs of sample_ids that must not be parted, whatever groups ingestion made of them, by what they do
-            ("look the same", "are of one photo").
+        related: By relation ("are near duplicates", "are from one photo"), the pairs of sample_ids that must be in the
+            same split, whatever their groups.
 
     Raises:
-        LeakError: With the first offending images.
+        LeakError: There is a leak; the message names its first images.
     """
+    split_of = _split_of_each_image(manifest, splits)
+    for relation, pairs in (related or {}).items():
+        _check_pairs(manifest, split_of, relation, pairs)
+
+    first_of_group: dict[str, tuple[str, str]] = {}
+    table = manifest.table
+    for sample_id, path, group in zip(table["sample_id"], table["path"], table["group_id"], strict=True):
+        split = split_of[sample_id]
+        first_path, first_split = first_of_group.setdefault(group, (path, split))
+        if first_split != split:
+            raise LeakError(f"the group {group} leaks: {first_path} is in {first_split}, {path} in {split}")
+
+
+def _split_of_each_image(manifest: Manifest, splits: Splits) -> dict[str, str]:
     split_of: dict[str, str] = {}
     for sample_id, split in zip(splits.table["sample_id"], splits.table["split"], strict=True):
         if sample_id in split_of:
-            raise LeakError(f"image {sample_id} is assigned twice, to {split_of[sample_id]} and {split}")
+            raise LeakError(f"the image {sample_id} is in two splits, {split_of[sample_id]} and {split}")
         split_of[sample_id] = split
-    for what, pairs in (kin or {}).items():
-        _check_pairs(manifest, split_of, what, pairs)
-    first_of: dict[str, tuple[str, str]] = {}
-    rows = manifest.table
-    for sample_id, path, group in zip(rows["sample_id"], rows["path"], rows["group_id"], strict=True):
+
+    for sample_id, path in zip(manifest.table["sample_id"], manifest.table["path"], strict=True):
         if sample_id not in split_of:
-            raise LeakError(f"image {path} ({sample_id}) is in no split")
-        split = split_of.pop(sample_id)
-        other_path, other_split = first_of.setdefault(group, (path, split))
-        if other_split != split:
-            raise LeakError(f"group {group} leaks: {other_path} is in {other_split}, {path} in {split}")
-    if split_of:
-        raise LeakError(f"{len(split_of)} assigned images are not in the manifest, such as {next(iter(split_of))}")
+            raise LeakError(f"the image {path} ({sample_id}) is not in any split")
+    unknown = sorted(split_of.keys() - set(manifest.table["sample_id"]))
+    if unknown:
+        raise LeakError(f"{len(unknown)} images of the splits are not in the manifest, such as {unknown[0]}")
+    return split_of
 
 
-def _check_pairs(manifest: Manifest, split_of: dict[str, str], what: str, pairs: Iterable[tuple[str, str]]) -> None:
-    apart = [pair for pair in pairs if len({split_of.get(sample_id) for sample_id in pair} - {None}) > 1]
-    if apart:
+def _check_pairs(manifest: Manifest, split_of: dict[str, str], relation: str, pairs: Iterable[tuple[str, str]]) -> None:
+    leaks = []
+    for first, second in pairs:
+        both_here = first in split_of and second in split_of
+        if both_here and split_of[first] != split_of[second]:
+            leaks.append((first, second))
+    if leaks:
         path_of = dict(zip(manifest.table["sample_id"], manifest.table["path"], strict=True))
-        first = " and ".join(f"{path_of[sample_id]} in {split_of[sample_id]}" for sample_id in apart[0])
-        raise LeakError(f"{len(apart)} pairs that {what} are in different splits, the first: {first}")
+        named = " and ".join(f"{path_of[sample_id]} in {split_of[sample_id]}" for sample_id in leaks[0])
+        raise LeakError(f"{len(leaks)} pairs of images that {relation} are in different splits, the first: {named}")

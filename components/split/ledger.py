@@ -1,9 +1,9 @@
-"""Which split every group of images was ever put into, so that none moves: one ledger for all versions of a store.
+"""The split that every group was ever put in, so that no group moves: one ledger for all versions of a store.
 
-The objects under `splits/KEY/` are its pages, KEY naming parameters and seed. Each split of a data set version adds
-one, with the groups that no settled page has. Group ids never change, so a group is known again in whichever version it
-comes back, of whichever sources that was made. Whoever deletes the pages splits anew. That nobody overlooks another who
-splits at the same time rests on S3's promise to list whatever was written before.
+The objects under `splits/KEY/` are the pages of the ledger; KEY stands for the parameters and the seed. Each split of a
+data set version adds one page, with the groups that no settled page has. Group ids never change, so the ledger knows a
+group again in every version, whatever sources that version comes from. Concurrent splits see each other because S3
+listings are strongly consistent. If the pages are deleted, the next split starts from nothing.
 """
 
 import datetime
@@ -19,54 +19,78 @@ import pandas as pd
 from components.shared.services.s3_client import THREADS
 from components.shared.services.store import MissingObjectError, Store
 
-SETTLED = datetime.timedelta(hours=1)  # age from which nobody takes a page back: that happens at once, or never
+# A page is taken back at once or never. An older page can be trusted.
+SETTLED_AGE = datetime.timedelta(hours=1)
 Assignment = dict[str, str]  # split by group_id
 
 
 class Ledger:
-    """Where groups are by the same parameters and seed, under a key that names these."""
+    """The groups that were split with the same parameters and seed."""
 
     def __init__(self, store: Store, key: str):
-        self._store, self._folder = store, f"splits/{key}"
-        self._pages: dict[str, Assignment] = {}  # those read so far: a page never changes
+        """Open a ledger; nothing is read yet. `key` stands for the parameters and the seed."""
+        self._store = store
+        self._folder = f"splits/{key}"
+        self._pages: dict[str, Assignment] = {}  # read so far; a page never changes
 
     def read(self) -> Assignment:
         """All groups that were ever put into a split."""
-        return _together(self._read_pages())
+        return _merged(self._read_pages())
 
     def add(self, assignment: Assignment) -> bool:
-        """Keep where the groups of a version are.
+        """Keep the splits of a version's groups.
 
         Returns:
-            False where someone else put one of them elsewhere meanwhile; then nothing is kept: read and choose again.
-            Of two who add at once, whoever writes last sees the other's page, and gives way; both may.
+            False if another split put one of these groups elsewhere in the meantime. Then nothing is kept; read the
+            ledger and choose again. Of two concurrent splits that contradict each other, the one that writes last sees
+            the other page and gives way; both may.
         """
-        settled = _together(self._read_pages(until=datetime.datetime.now(datetime.UTC) - SETTLED))
+        settled = _merged(self._read_pages(until=datetime.datetime.now(datetime.UTC) - SETTLED_AGE))
         page = {group: split for group, split in assignment.items() if group not in settled}
         if not page:
             return True
-        name, buffer = f"{self._folder}/{uuid.uuid4()}.parquet", BytesIO()
-        pd.DataFrame({"group_id": list(page), "split": list(page.values())}).to_parquet(buffer, index=False)
+
+        name = f"{self._folder}/{uuid.uuid4()}.parquet"
+        self._write_page(name, page)
+
+        # Compare with each page, not with all merged: of two that contradict each other, one will be taken back.
+        for other in self._read_pages():
+            if _contradict(page, other):
+                self._store.delete([name])
+                # If both gave way, a random pause lets one of them come back first.
+                time.sleep(random.random())
+                return False
+        return True
+
+    def _write_page(self, name: str, page: Assignment) -> None:
+        table = pd.DataFrame({"group_id": list(page), "split": list(page.values())})
+        buffer = BytesIO()
+        table.to_parquet(buffer, index=False)
         self._store.put_bytes(name, buffer.getvalue())
-        # each for itself: of two that contradict each other, one will be taken back
-        if all(other.get(group, split) == split for other in self._read_pages() for group, split in page.items()):
-            return True
-        self._store.delete([name])
-        time.sleep(random.random())  # where both gave way, one comes back first
-        return False
 
     def _read_pages(self, until: datetime.datetime | None = None) -> list[Assignment]:
         """All pages, or those that were written before a time."""
-        keys = [one.key for one in self._store.objects(f"{self._folder}/") if until is None or one.changed < until]
+        keys = []
+        for one in self._store.objects(f"{self._folder}/"):
+            if until is None or one.changed < until:
+                keys.append(one.key)
         with ThreadPoolExecutor(THREADS) as pool:
             list(pool.map(self._fetch, set(keys) - set(self._pages)))
         return [self._pages[key] for key in keys if key in self._pages]
 
     def _fetch(self, key: str) -> None:
-        with suppress(MissingObjectError):  # taken back meanwhile
+        with suppress(MissingObjectError):  # taken back in the meantime
             page = pd.read_parquet(BytesIO(self._store.get_bytes(key)))
             self._pages[key] = dict(zip(page["group_id"], page["split"], strict=True))
 
 
-def _together(pages: list[Assignment]) -> Assignment:
-    return {group: split for page in pages for group, split in page.items()}
+def _merged(pages: list[Assignment]) -> Assignment:
+    merged: Assignment = {}
+    for page in pages:
+        merged |= page
+    return merged
+
+
+def _contradict(page: Assignment, other: Assignment) -> bool:
+    """Whether two pages put a group into different splits."""
+    return any(other.get(group, split) != split for group, split in page.items())

@@ -1,4 +1,4 @@
-"""The split's composition, for a person."""
+"""A page that shows what each split holds."""
 
 from pathlib import Path
 
@@ -8,57 +8,74 @@ from components.shared.data.manifest import CLASSES, SPLITS, Manifest, Splits
 from components.shared.page import Page
 from components.split.config import HeldOut, SplitConfig
 
-NOTABLE = 0.02  # share of the images that a split may be off without a word
+EXPLAINED_DIFFERENCE = 0.02  # share of the images
 
 
 def write_page(manifest: Manifest, splits: Splits, config: SplitConfig, earlier: int, path: str | Path) -> None:
-    """Write what each split is made of as one HTML page.
+    """Write what each split holds as one HTML page.
 
     Args:
         manifest: The data set version.
         splits: Its assignment.
         config: Wanted shares, or the domain held out.
-        earlier: Groups that were assigned before.
+        earlier: Number of groups that were assigned before.
         path: File to write.
     """
-    table = manifest.table.merge(splits.table, on="sample_id")
+    images = manifest.table.merge(splits.table, on="sample_id")
     page = Page("Splits")
     page.text(
-        f"{len(table)} images in {table['group_id'].nunique()} groups. A group (the tiles of one photo, or "
-        "pictures that look the same) is never divided; classes, sources and surfaces are spread evenly. Checked: no "
-        "leaks."
+        f"{len(images)} images in {images['group_id'].nunique()} groups. A group (the tiles of one photo, or near "
+        "duplicates) is never divided; classes, sources and surfaces are spread evenly. Checked: no leaks."
     )
+
     if earlier:
         page.text(f"{earlier} groups were assigned before, in other versions of the data, and stayed where they were.")
-    shares = _wanted(table, config)
-    rows, notes = [], []
-    for split in SPLITS:
-        part = table[table["split"] == split]
-        share = len(part) / len(table)
-        by_class = [int((part["label"] == label).sum()) for label in range(len(CLASSES))]
-        rows.append([split, len(part), f"{share:.1%}", f"{shares[split]:.1%}", part["group_id"].nunique(), *by_class])
-        if abs(share - shares[split]) > NOTABLE:
-            sizes = table.groupby("group_id").size()
-            notes.append(
-                f"{split} has {share:.1%} of the images instead of {shares[split]:.1%}, because groups stay whole"
-                f"{' and where they were' if earlier else ''}; the largest of the {len(sizes)}, {sizes.idxmax()}, has "
-                f"{int(sizes.max())} images ({sizes.max() / len(table):.1%})."
-            )
-    page.table(["split", "images", "share", "wanted", "groups", *CLASSES], rows, "Composition")
-    for note in notes:
-        page.text(note)
-    strata = table.groupby(["source", "surface", "label"])["split"].value_counts().unstack(fill_value=0)
-    rows = [
-        [source, surface, CLASSES[label], *(int(row.get(split, 0)) for split in SPLITS)]
-        for (source, surface, label), row in strata.iterrows()
-    ]
-    page.table(["source", "surface", "class", *SPLITS], rows, "Images by source, surface and class")
+    _show_shares(page, images, config, earlier)
+    _show_strata(page, images)
     page.write(path)
 
 
-def _wanted(table: pd.DataFrame, config: SplitConfig) -> dict[str, float]:
-    """Share of all images by split; with a domain held out, the other splits share what is left."""
+def _show_shares(page: Page, images: pd.DataFrame, config: SplitConfig, earlier: int) -> None:
+    wanted = _wanted_shares(images, config)
+    group_sizes = images.groupby("group_id").size()
+    rows, notes = [], []
+    for split in SPLITS:
+        part = images[images["split"] == split]
+        share = len(part) / len(images)
+        labels = part["label"].value_counts()
+        by_class = [int(labels.get(label, 0)) for label in range(len(CLASSES))]
+        groups = part["group_id"].nunique()
+        rows.append([split, len(part), f"{share:.1%}", f"{wanted[split]:.1%}", groups, *by_class])
+
+        if abs(share - wanted[split]) > EXPLAINED_DIFFERENCE:
+            and_earlier = " and where they were" if earlier else ""
+            largest = int(group_sizes.max())
+            notes.append(
+                f"{split} has {share:.1%} of the images instead of {wanted[split]:.1%}, because groups stay whole"
+                f"{and_earlier}. The largest of the {len(group_sizes)} groups, {group_sizes.idxmax()}, has {largest} "
+                f"images ({largest / len(images):.1%})."
+            )
+
+    page.table(["split", "images", "share", "wanted", "groups", *CLASSES], rows, "Composition")
+    for note in notes:
+        page.text(note)
+
+
+def _show_strata(page: Page, images: pd.DataFrame) -> None:
+    counts = images.groupby(["source", "surface", "label"])["split"].value_counts().unstack(fill_value=0)
+    counts = counts.reindex(columns=list(SPLITS), fill_value=0)
+
+    rows = []
+    for (source, surface, label), by_split in counts.iterrows():
+        rows.append([source, surface, CLASSES[label], *by_split])
+    page.table(["source", "surface", "class", *SPLITS], rows, "Images by source, surface and class")
+
+
+def _wanted_shares(images: pd.DataFrame, config: SplitConfig) -> dict[str, float]:
+    """The wanted share of all images by split. With a domain held out, the other splits share the rest."""
+    shares = config.shares()
     if not isinstance(config.robustness, HeldOut):
-        return config.shares()
-    held = float((table["split"] == "robustness").mean())
-    return {split: share * (1 - held) for split, share in config.shares().items()} | {"robustness": held}
+        return shares
+    held_out = float((images["split"] == "robustness").mean())
+    wanted = {split: share * (1 - held_out) for split, share in shares.items()}
+    return wanted | {"robustness": held_out}

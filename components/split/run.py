@@ -1,4 +1,4 @@
-"""Assign groups of images to splits: by stratum in the wanted shares, each group whole, the same for the same seed."""
+"""Assign groups of images to splits: in the wanted shares of every stratum, each group whole, reproducible by seed."""
 
 import hashlib
 from pathlib import Path
@@ -14,9 +14,10 @@ from components.split.config import HeldOut, SplitConfig
 from components.split.leak_check import check_leaks
 from components.split.ledger import Assignment, Ledger
 from components.split.page import write_page
-from components.split.related_images import kin
+from components.split.related_images import related_images
 
 STRATUM = ["label", "source", "surface"]
+DECIMALS_OF_CHI_SQUARE = 9  # with these, all machines see the same ties
 
 
 def assign_splits(
@@ -29,52 +30,59 @@ def assign_splits(
         splits_path: Where to write the splits.
         page_path: Where to write the report, HTML.
         config: Shares, or the domain held out for robustness.
-        seed: Decides between equally good assignments. The same seed, manifest and ledger give the same splits; a group
+        seed: Decides between equally good assignments. The same seed, manifest and ledger give the same splits. A group
             that the store's ledger knows keeps its split.
 
     Raises:
         InputError: A class has fewer groups than there are splits, or a split would have too few images.
     """
-    manifest, store = read_manifest(manifest_path), Store(config.store)
-    ledger, akin = Ledger(store, digest(config.identity(), seed)), kin(store, manifest.digest)
+    manifest = read_manifest(manifest_path)
+    store = Store(config.store)
+    ledger = Ledger(store, digest(config.identity(), seed))
+    related = related_images(store, manifest.digest)
+
     added = False
     while not added:
         earlier = ledger.read()
         chosen = choose_splits(manifest.table, config, seed, earlier)
-        splits = make_splits(manifest.table[["sample_id"]].assign(split=manifest.table["group_id"].map(chosen)))
-        check_leaks(manifest, splits, akin)
+        split_of_image = manifest.table["group_id"].map(chosen)
+        splits = make_splits(manifest.table[["sample_id"]].assign(split=split_of_image))
+        check_leaks(manifest, splits, related)
         _check_images(manifest.table.merge(splits.table, on="sample_id"), config)
         added = ledger.add(chosen)
+
     write_splits(splits, splits_path)
-    write_page(manifest, splits, config, len(chosen.keys() & earlier.keys()), page_path)
+    assigned_before = len(chosen.keys() & earlier.keys())
+    write_page(manifest, splits, config, assigned_before, page_path)
     return splits
 
 
 def choose_splits(table: pd.DataFrame, config: SplitConfig, seed: int, earlier: Assignment) -> Assignment:
-    """Choose a split for each group: the earlier one where it has one; else the held-out domain, or by shares.
+    """Choose a split for each group: its earlier one; else robustness if its domain is held out; else by the shares.
 
     Args:
         table: Manifest rows.
         config: Shares, or the domain held out.
-        seed: Of the order among equals.
+        seed: Decides the order of groups of the same size.
         earlier: Groups that were assigned before.
 
     Raises:
-        InputError: A class has too few groups, or no image is of the domain to hold out.
+        InputError: A class has too few groups, or the domain to hold out has no image.
     """
-    if isinstance(config.robustness, HeldOut):
-        column, value = config.robustness.column_and_value()
-        held = set(table.loc[table[column] == value, "group_id"])
-        if not held:
-            there = ", ".join(sorted(table[column].unique()))
-            raise InputError(f'robustness holds out {column} "{value}", and no image has it; there are: {there}')
-        earlier = {**dict.fromkeys(sorted(held), "robustness"), **earlier}
-        rest = table[~table["group_id"].isin(held)]
-        _check_groups(rest, tuple(config.shares()), f" outside {column} {value}")
-        kept = {name: split for name, split in earlier.items() if name in held}
-        return kept | split_groups(rest, config.shares(), seed, earlier)
-    _check_groups(table, SPLITS, "")
-    return split_groups(table, config.shares(), seed, earlier)
+    if not isinstance(config.robustness, HeldOut):
+        _check_groups(table, SPLITS, "")
+        return split_groups(table, config.shares(), seed, earlier)
+
+    column, value = config.robustness.column_and_value()
+    held_out = set(table.loc[table[column] == value, "group_id"])
+    if not held_out:
+        known = ", ".join(sorted(table[column].unique()))
+        raise InputError(f'robustness holds out {column} "{value}", but no image has it; choose one of {known}')
+    rest = table[~table["group_id"].isin(held_out)]
+    _check_groups(rest, tuple(config.shares()), f" outside {column} {value}")
+
+    chosen = {group: earlier.get(group, "robustness") for group in sorted(held_out)}
+    return chosen | split_groups(rest, config.shares(), seed, earlier)
 
 
 def split_groups(
@@ -82,15 +90,15 @@ def split_groups(
 ) -> Assignment:
     """Choose a split for each group.
 
-    Groups that were assigned before stay where they are. The others are placed one by one, the largest first and equals
-    in an order drawn from the seed, each where it brings the counts per stratum nearest to the wanted ones, measured as
-    chi-square: the sum of (is - wanted)^2 / wanted.
+    Groups that were assigned before stay where they are. The others are placed one by one, the largest first, and
+    groups of the same size in an order drawn from the seed. Each goes where it brings the counts per stratum nearest to
+    the wanted ones, measured as chi-square: the sum of (count - wanted)^2 / wanted.
 
     Args:
         table: Manifest rows (group_id, label, source, surface).
         shares: Wanted share of the images by split; they sum to 1.
-        seed: Of the order.
-        earlier: Split by group_id of groups that were assigned before; may name others too.
+        seed: Decides the order of groups of the same size.
+        earlier: Split by group_id of groups that were assigned before; other groups may be in it too.
 
     Returns:
         Split by group_id.
@@ -99,36 +107,42 @@ def split_groups(
     """
     stratum = table.groupby(STRATUM, sort=True).ngroup()
     counts = pd.crosstab(table["group_id"], stratum)
-    names = counts.index.to_numpy()
-    sizes = counts.to_numpy(np.float64)
-    totals = sizes.sum(axis=0)
-    wanted = np.outer(list(shares.values()), totals)  # (splits, strata)
+    groups = counts.index.tolist()
+    images = counts.to_numpy(np.float64)  # (groups, strata)
+    splits = list(shares)
+    wanted = np.outer(list(shares.values()), images.sum(axis=0))  # (splits, strata)
     placed = np.zeros_like(wanted)
-    drawn = [hashlib.sha256(f"{seed}:{name}".encode()).hexdigest() for name in names]
-    order = list(shares)
-    known = {name: split for name, split in (earlier or {}).items() if split in order}
-    chosen = {name: known[name] for name in names if name in known}
-    for index, name in enumerate(names):
-        if name in chosen:
-            placed[order.index(chosen[name])] += sizes[index]
-    new = [index for index, name in enumerate(names) if name not in chosen]
-    for index in sorted(new, key=lambda i: (-sizes[i].sum(), drawn[i])):
-        group = sizes[index]
-        change = (group * (2 * (placed - wanted) + group) / wanted).sum(axis=1)
-        best = int(change.round(9).argmin())  # rounded, so that every machine sees the same ties
-        placed[best] += group
-        chosen[names[index]] = order[best]
+
+    chosen: Assignment = {}
+    new = []
+    for row, group in enumerate(groups):
+        split = (earlier or {}).get(group)
+        if split in splits:
+            chosen[group] = split
+            placed[splits.index(split)] += images[row]
+        else:
+            drawn = hashlib.sha256(f"{seed}:{group}".encode()).hexdigest()
+            new.append((-images[row].sum(), drawn, row))
+
+    for _, _, row in sorted(new):
+        own = images[row]
+        # (placed + own - wanted)^2 - (placed - wanted)^2, over wanted
+        change = (own * (2 * (placed - wanted) + own) / wanted).sum(axis=1)
+        best = int(change.round(DECIMALS_OF_CHI_SQUARE).argmin())
+        placed[best] += own
+        chosen[groups[row]] = splits[best]
     return chosen
 
 
 def _check_groups(table: pd.DataFrame, splits: tuple[str, ...], where: str) -> None:
+    """Refuse a class with fewer groups than splits; `where` follows the number of its photos in the message."""
     for label, name in enumerate(CLASSES):
         groups = sorted(table.loc[table["label"] == label, "group_id"].unique())
         if len(groups) < len(splits):
             photos = {0: "no photos", 1: "one photo"}.get(len(groups), f"only {len(groups)} photos")
             raise InputError(
-                f"{name} has {photos}{where} ({', '.join(groups)}), and {len(splits)} splits need one each, so it "
-                "cannot be split without leaks; add photos of this class, or data of another source"
+                f"{name} has {photos}{where} ({', '.join(groups)}). Each of the {len(splits)} splits needs one, so the "
+                "data cannot be split without leaks; add photos of this class, or data of another source"
             )
 
 

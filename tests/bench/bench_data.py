@@ -1,11 +1,11 @@
-"""What ingestion and fetching cost, beside rclone and boto3 on the same files and the same local S3 server.
+"""What ingestion and fetching cost, compared with rclone and boto3 on the same files and the same local S3 server.
 
     make bench-data             # 1,000 and 10,000 drawn tiles
     make bench-data FULL=1      # and 100,000: five minutes on two cores, 8 GB of disk
 
-Real tiles come from the CCIC folder beside the checkout (`../shared/data/ccic`), or from --real; without it that part
-is left out. Everything that is compared takes turns in one run, and the median counts. Ingestions run in a process of
-their own, whose start is not counted; the peak of its memory is.
+Real tiles come from the CCIC folder beside the checkout (`../shared/data/ccic`), or from --real; without them that part
+is skipped. The programs that are compared take turns in one run, and the median counts. Each ingestion runs in its own
+process. The start of the process is not counted; the peak of its memory is.
 """
 
 import argparse
@@ -44,20 +44,20 @@ NEW = 0.01  # share of new files in a source that grew
 
 
 def ingest(data: Path | str, store: str) -> dict[str, Any]:
-    """Ingest in a process of its own; returns its seconds, those on a processor, peak memory in MB, and the digest."""
+    """Ingest in a separate process; returns its seconds, processor seconds, peak memory in MB, and the digest."""
     command = [sys.executable, __file__, "--ingest", str(data), "--store", store]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
 def ingest_here(data: str, store: str) -> None:
-    """What that process does: a first, small ingestion loads the libraries, the second one is timed."""
+    """The work of that process: a first, small ingestion loads the libraries, and the second one is timed."""
     with tempfile.TemporaryDirectory() as scratch:
         paths = Path(scratch, "manifest"), Path(scratch, "page")
         ingest_dataset("synthetic://?images=80&size=64", *paths, IngestConfig(store=f"{store}-warm", min_images=5))
         start, worked = time.perf_counter(), time.process_time()
         digest = ingest_dataset(data, *paths, IngestConfig(store=store)).digest
         seconds, worked = time.perf_counter() - start, time.process_time() - worked
-    # the kernel's own account of this program: getrusage would start from the peak of the one that started it
+    # From the kernel, because getrusage would start with the peak of the process that started this one.
     peak = int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024  # type: ignore[index]
     print(json.dumps({"seconds": seconds, "worked": worked, "peak": peak, "digest": digest}))
 
@@ -79,20 +79,20 @@ def fetch_version(store: Store, digest: str, cache: Path) -> None:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long it takes."""
+    """How many seconds the work takes."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 def row(what: str, value: str, limit: str, good: bool) -> None:
-    """Print one line of the table; the limit "-" is none."""
+    """Print one line of the table; the limit "-" means that there is none."""
     verdict = "" if limit == "-" else "ok" if good else "MISSED"
     print(f"| {what:<58} | {value:>26} | {limit:>9} | {verdict:>6} |", flush=True)
 
 
 def measure_duplicates(real: Path, scratch: Path) -> None:
-    """Which of the known near duplicates of CCIC end in one group."""
+    """Which of the known near duplicates of CCIC are put in one group."""
     paths = scratch / "manifest", scratch / "page"
     ingest_dataset(str(real), *paths, IngestConfig(store="s3://crack/duplicates"))
     table = read_manifest(paths[0]).table.set_index("path")
@@ -102,14 +102,16 @@ def measure_duplicates(real: Path, scratch: Path) -> None:
     pairs = [pair for group in known.values() for pair in combinations(group, 2)]
     kept = [(a, b) for a, b in pairs if a in table.index and b in table.index]
     together = sum(table.loc[a, "group_id"] == table.loc[b, "group_id"] for a, b in kept)
-    share = (together + len(pairs) - len(kept)) / len(pairs)  # exact copies are kept once, conflicts not at all
+    share = (together + len(pairs) - len(kept)) / len(
+        pairs
+    )  # exact copies are kept once, and those with both labels not at all
     row(f"known near-duplicate pairs in one group, of {len(pairs)}", f"{share:.1%}", ">= 95 %", share >= 0.95)
     mixed = int((table.groupby("group_id")["label"].nunique() > 1).sum())
     row("groups that mix classes", str(mixed), "0", mixed == 0)
 
 
 def measure_real(real: Path, scratch: Path) -> None:
-    """Ingestion beside `rclone copy` up, fetch beside boto3 and `rclone copy` down."""
+    """Ingestion compared with `rclone copy` up; fetch compared with boto3 and `rclone copy` down."""
     times: dict[str, list[float]] = defaultdict(list)
     loose = Store("s3://crack/loose-0")
     for turn in range(TURNS):
@@ -133,7 +135,7 @@ def measure_real(real: Path, scratch: Path) -> None:
 
 
 def draw(folder: Path, first: int, last: int, pixels: int) -> None:
-    """Write tiles `first` to `last`, each a piece of one large texture at a place, brightness and noise of its own."""
+    """Write tiles `first` to `last`: pieces of one large texture, each with its own position, brightness and noise."""
     texture = sum(
         cv2.resize(np.random.default_rng(side).normal(0, 18, (side, side)).astype(np.float32), (4096, 4096))
         for side in (1024, 256, 64)
@@ -148,10 +150,10 @@ def draw(folder: Path, first: int, last: int, pixels: int) -> None:
 
 
 def measure_scale(sizes: list[int], pixels: int, scratch: Path) -> None:
-    """Speed and memory by the number of tiles; a source that did not change, and one that grew a little.
+    """Speed and memory by the number of tiles; then of an unchanged source, and of one that grew a little.
 
-    The processor time of one tile, of all threads, tells the growth of cost on a machine that others use too; the speed
-    of those that a size has more than the one before leaves out what an ingestion costs whatever its size.
+    The processor time for each tile, over all threads, shows how the cost grows, even on a machine that others use too.
+    The speed of the tiles beyond the smaller size does not contain the fixed cost of an ingestion.
     """
     speeds: dict[int, float] = {}
     before = 0, 0.0
@@ -181,7 +183,7 @@ def measure_scale(sizes: list[int], pixels: int, scratch: Path) -> None:
         for what, again, most in (("unchanged", same, 0.10), ("1 % new", grown, 0.05)):
             share = again["seconds"] / first["seconds"]
             value = f"{again['seconds']:.2f} s = {share:.1%}"
-            if size == LARGE:  # before that, what does not grow with the number of files weighs too much
+            if size == LARGE:  # at smaller sizes the fixed cost is too large a part
                 row(f"{size} drawn tiles: {what}", value, f"< {most:.0%}", share < most)
             else:
                 row(f"{size} drawn tiles: {what}", value, "-", True)
@@ -206,7 +208,7 @@ def main() -> None:
             measure_duplicates(options.real, Path(scratch))
             measure_real(options.real, Path(scratch))
         else:
-            print(f"no real tiles at {options.real}: their part is left out")
+            print(f"no real tiles at {options.real}: their part is skipped")
         measure_scale([*options.sizes, *[LARGE] * options.full], options.pixels, Path(scratch))
 
 

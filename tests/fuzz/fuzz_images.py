@@ -1,11 +1,11 @@
-"""Damage pictures in every way that storage and transfers do, and see what the examination makes of them.
+"""Damage images in every way that storage and transfers do, and examine them.
 
     make fuzz
 
-Bits flipped, ends cut off, parts zeroed or replaced, foreign bytes, names that say another kind, in JPEG (baseline,
-progressive, grey), PNG, TIFF and WebP. Nothing may crash, and every refusal has a reason. What is accepted must show
-the same pixels as the whole picture, but where the format cannot tell: damage that leaves valid code words of a JPEG,
-mostly of a progressive one, and formats without checksums. These are counted.
+The damages are flipped bits, missing ends, zeros, noise, foreign bytes, and names with the suffix of another kind. The
+kinds are JPEG (baseline, progressive, grey), PNG, TIFF and WebP. Nothing may crash, and every refusal must have a
+reason. An accepted image must show the same pixels as the undamaged one. There are two exceptions, which are counted:
+damage that leaves valid code words in a JPEG, mostly a progressive one, and formats without checksums.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from components.ingest.examination import examine
 from components.ingest.thumbnails import blank
 from components.shared.data.image import ImageError, decode
 
-BLOCK = 128  # bytes that a gap has at least
+SHORTEST_GAP_BYTES = 128
 WAYS = ("bit", "cut", "zeros", "noise", "foreign", "name")
 
 
@@ -44,13 +44,14 @@ KINDS: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray], list[int]]] = {
     "tiff": (".tif", lambda tile: tile, []),
     "webp": (".webp", lambda tile: tile, []),
 }
-BASELINE, EVIDENT = ("jpeg", "grey"), ("cut", "noise")  # where damage of these kinds must be seen
+# In baseline JPEGs, these damages must be found.
+BASELINE, EVIDENT = ("jpeg", "grey"), ("cut", "noise")
 
 
 def damaged(data: bytes, way: str, rng: random.Random) -> bytes:
-    """The bytes with one damage behind the headers; never the same bytes."""
+    """The bytes with one damage after the headers. Only the way "name" leaves them as they are."""
     start = max(data.find(b"\xff\xda") + 14, 0) if data.startswith(b"\xff\xd8") else 0
-    length = rng.randint(BLOCK, 4 * BLOCK)
+    length = rng.randint(SHORTEST_GAP_BYTES, 4 * SHORTEST_GAP_BYTES)
     place = rng.randrange(start, len(data) - 2)
     gap = rng.randrange(start, len(data) - 2 - length)
     if way == "bit":
@@ -68,13 +69,15 @@ def fuzz(count: int, seed: int) -> Counter[tuple[str, str, str]]:
     """Examine `count` damaged files.
 
     Returns:
-        How often (kind, way) came to "refused", "the same" or "unseen".
+        The number of files by (kind, way, outcome). The outcome is "refused", "the same" or "unseen": accepted, though
+        the pixels differ.
 
     Raises:
-        AssertionError: A damage that can be seen was not; the message reproduces it.
+        AssertionError: A damage that must be found was not; the message says how to repeat it.
     """
     rng = random.Random(seed)
     wholes, made = [], []
+
     with tempfile.TemporaryDirectory() as scratch:
         for number in range(count):
             kind, way = rng.choice(list(KINDS)), rng.choice(WAYS)
@@ -111,7 +114,7 @@ def same(whole: bytes, data: bytes) -> bool:
 
 
 def main() -> None:
-    """Fuzz as often as asked, and print what came of it."""
+    """Examine as many damaged files as asked, and print the outcomes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=None, help="to repeat a finding")
@@ -119,7 +122,7 @@ def main() -> None:
     seed = random.randrange(2**31) if options.seed is None else options.seed
     outcomes = fuzz(options.count, seed)
     totals = Counter({name: sum(n for (*_, o), n in outcomes.items() if o == name) for *_, name in outcomes})
-    print(f"{options.count} damaged pictures, seed {seed}: {dict(totals)}; nothing crashed")
+    print(f"{options.count} damaged images, seed {seed}: {dict(totals)}; nothing crashed")
     for (kind, way, outcome), number in sorted(outcomes.items()):
         if outcome == "unseen":
             print(f"  unseen: {kind:<12} {way:<6} {number} of {sum(outcomes[kind, way, o] for o in totals)}")

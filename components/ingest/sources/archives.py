@@ -1,4 +1,4 @@
-"""Unpack an archive that nobody vouches for: no file outside the folder, no links, no bombs."""
+"""Unpack an archive that may be malicious: no file outside the folder, no links, no archive bombs."""
 
 import lzma
 import stat
@@ -12,13 +12,22 @@ from typing import IO
 
 from components.shared.errors import InputError
 
-SMALLEST = 4096  # bytes that a file takes on disk, however short
-PIECE = 2**20
-DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, ValueError)
+SMALLEST_FILE_BYTES = 4096  # even an empty file takes this much of a disk
+CHUNK_BYTES = 2**20
+ENCRYPTED_FLAG = 1
+ERRORS_OF_DAMAGED_ARCHIVES = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    ValueError,
+)
 
 
 def is_archive(path: Path) -> bool:
-    """Whether the file is a zip or a tar, compressed or not, by its content."""
+    """Whether the file's content is a zip or a tar, compressed or not."""
     return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
 
 
@@ -26,62 +35,76 @@ def unpack(archive: Path, folder: Path, limit: int, name: str) -> None:
     """Unpack a zip or tar into a folder.
 
     Args:
-        archive: The file.
-        folder: Where to; it is made.
-        limit: Most bytes to write.
+        archive: The archive.
+        folder: The folder to unpack to; it is made.
+        limit: The largest number of bytes to write.
         name: The archive as the user knows it, for messages.
 
     Raises:
-        InputError: The archive is damaged or encrypted, holds a link, a device, a name twice or a name that leads out
-            of the folder, or more than `limit` bytes. What was unpacked until then is left to the caller to remove.
+        InputError: The archive is damaged or encrypted; it holds a link, a device, a name twice or a name that leads
+            out of the folder; or it holds more than `limit` bytes. The caller removes what was unpacked until then.
     """
     folder.mkdir(parents=True, exist_ok=True)
     members = _zip_members if zipfile.is_zipfile(archive) else _tar_members
-    left = limit
+
+    bytes_left = limit
     try:
         with closing(members(archive, name)) as found:
             for member, content in found:
-                target = folder / _safe(member, name)
+                target = folder / _safe_path(member, name)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                left = _write(content, target, left)
-                if left < 0:
+                bytes_left = _write(content, target, bytes_left)
+                if bytes_left < 0:
                     raise InputError(
-                        f"the archive {name} holds more than max_unpacked {limit} bytes; if it is meant to, raise "
+                        f"the archive {name} holds more than max_unpacked {limit} bytes; if this is intended, raise "
                         "max_unpacked"
                     )
     except InputError:
         raise
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        raise InputError(f"the archive {name} holds a name twice: {Path(str(error.filename)).name}") from error
-    except DAMAGE as error:
-        raise InputError(f"the archive {name} is damaged or of an unknown kind: {error}; fetch it again") from error
+        twice = Path(str(error.filename)).name
+        raise InputError(f"the archive {name} holds the name {twice!r} twice; rename one of these members") from error
+    except ERRORS_OF_DAMAGED_ARCHIVES as error:
+        raise InputError(
+            f"the archive {name} is damaged or of an unknown kind: {error}; download it again, or unpack it yourself "
+            "and name the folder"
+        ) from error
 
 
-def _write(content: IO[bytes], target: Path, left: int) -> int:
-    """Copy as far as the limit allows; return how many bytes are left, negative when it was too much."""
+def _write(content: IO[bytes], target: Path, bytes_left: int) -> int:
+    """Write a new file as far as the limit allows. Returns how many bytes are left, negative if it was too much."""
     written = 0
     with open(target, "xb") as file:
-        while written <= left and (piece := content.read(PIECE)):
-            file.write(piece)
-            written += len(piece)
-    return left - max(written, SMALLEST)
+        while written <= bytes_left:
+            chunk = content.read(CHUNK_BYTES)
+            if not chunk:
+                break
+            file.write(chunk)
+            written += len(chunk)
+    return bytes_left - max(written, SMALLEST_FILE_BYTES)
 
 
-def _safe(member: str, name: str) -> PurePosixPath:
+def _safe_path(member: str, name: str) -> PurePosixPath:
     path = PurePosixPath(member.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or "\0" in member or ":" in path.parts[0]:
-        raise InputError(f"the archive {name} is refused: its member {member!r} leads out of the archive's folder")
+    has_drive = ":" in path.parts[0]
+
+    if path.is_absolute() or ".." in path.parts or "\0" in member or has_drive:
+        raise InputError(
+            f"the archive {name} is refused: its member {member!r} leads out of the archive's folder; use an archive "
+            "from a source that you trust"
+        )
     return path
 
 
 def _zip_members(archive: Path, name: str) -> Generator[tuple[str, IO[bytes]], None, None]:
     with zipfile.ZipFile(archive) as opened:
         for info in opened.infolist():
-            mode = info.external_attr >> 16
-            if info.flag_bits & 1:
-                raise InputError(f"the archive {name} is encrypted; unpack it first")
-            if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise InputError(f"the archive {name} is refused: its member {info.filename!r} is a link or a device")
+            if info.flag_bits & ENCRYPTED_FLAG:
+                raise InputError(f"the archive {name} is encrypted; unpack it first, and name the folder")
+
+            unix_mode = info.external_attr >> 16
+            if stat.S_IFMT(unix_mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise _special_file(name, info.filename)
             if not info.is_dir():
                 with opened.open(info) as content:
                     yield info.filename, content
@@ -91,7 +114,14 @@ def _tar_members(archive: Path, name: str) -> Generator[tuple[str, IO[bytes]], N
     with tarfile.open(archive) as opened:
         for info in opened:
             if not (info.isfile() or info.isdir()):
-                raise InputError(f"the archive {name} is refused: its member {info.name!r} is a link or a device")
+                raise _special_file(name, info.name)
+
             content = opened.extractfile(info) if info.isfile() else None
             if content is not None:
                 yield info.name, content
+
+
+def _special_file(name: str, member: str) -> InputError:
+    return InputError(
+        f"the archive {name} is refused: its member {member!r} is a link or a device; pack plain files only"
+    )

@@ -1,61 +1,80 @@
-"""Bring pictures from elsewhere onto this machine: one archive from the web, or the objects under a prefix."""
+"""Bring images from elsewhere to this machine: an archive from the web, or the objects under an S3 prefix."""
 
 import errno
 import hashlib
 import http.client
 import os
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+
 from components.shared.errors import InputError
 from components.shared.events import log, progress
-from components.shared.services.store import THREADS, Store
+from components.shared.services.store import THREADS, Store, StoredObject
 
 ATTEMPTS = 4
-PAUSE = 0.5  # seconds before the second attempt, doubled before each further one
-TIMEOUT = 60  # seconds without a byte
-PIECE = 2**20
-PASSING = (408, 425, 429)  # HTTP status codes below 500 that may be others a moment later
+FIRST_PAUSE_SECONDS = 0.5  # doubled before each further attempt
+SECONDS_WITHOUT_A_BYTE = 60
+CHUNK_BYTES = 2**20
+OBJECTS_PER_MESSAGE = 100
+TEMPORARY_CLIENT_ERRORS = (408, 425, 429)  # HTTP status codes below 500 that may go away
+NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError)
 
 
 def download(address: str, path: Path, sha256: str) -> None:
-    """Fetch one file over HTTP, again with a growing pause when the connection fails, and verify its sha256.
+    """Download one file over HTTP and verify its sha256. Failed connections are tried again after growing pauses.
 
     Raises:
-        InputError: The server refuses, cannot be reached in `ATTEMPTS` attempts, or the content is another one.
+        InputError: The server refuses, all `ATTEMPTS` attempts fail, or the content is another one.
     """
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            found = _fetch(address, path)
-            break
-        except urllib.error.HTTPError as error:
-            if error.code < 500 and error.code not in PASSING:
-                raise InputError(f"{address}: the server answers {error.code} {error.reason}; is it right?") from error
-            cause: Exception = error
-        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
-            cause = error
-        if attempt == ATTEMPTS:
-            raise InputError(f"{address} cannot be fetched, tried {ATTEMPTS} times: {cause}") from cause
+
+    def warn(state: RetryCallState) -> None:
+        cause = state.outcome.exception() if state.outcome else None
         log.warning("%s: %s; trying again", address, cause)
-        time.sleep(PAUSE * 2 ** (attempt - 1))
+
+    attempts = Retrying(
+        retry=retry_if_exception(_may_go_away),
+        stop=stop_after_attempt(ATTEMPTS),
+        wait=wait_exponential(FIRST_PAUSE_SECONDS),
+        before_sleep=warn,
+        reraise=True,
+    )
+    try:
+        found = attempts(_fetch, address, path)
+    except NETWORK_ERRORS as error:
+        if isinstance(error, urllib.error.HTTPError) and not _may_go_away(error):
+            raise InputError(f"{address}: the server answers {error.code} {error.reason}; check the address") from error
+        raise InputError(
+            f"{address} cannot be downloaded, tried {ATTEMPTS} times: {error}; check the network and the server"
+        ) from error
     if found != sha256:
         raise InputError(
-            f"{address} has the sha256 {found}, not {sha256}: it is not the archive you meant, or the checksum is wrong"
+            f"{address} has the sha256 {found}, not {sha256}: it is another archive, or the checksum is wrong; correct "
+            "the address or the checksum"
         )
 
 
+def _may_go_away(error: BaseException) -> bool:
+    """Whether an error may not occur at the next attempt."""
+    if isinstance(error, urllib.error.HTTPError):
+        return error.code >= 500 or error.code in TEMPORARY_CLIENT_ERRORS
+    return isinstance(error, NETWORK_ERRORS)
+
+
 def _fetch(address: str, path: Path) -> str:
+    """Download a file; return its sha256."""
     digest = hashlib.sha256()
-    with urllib.request.urlopen(address, timeout=TIMEOUT) as response, open(path, "wb") as file:
-        length, done = int(response.headers.get("Content-Length") or 0), 0
-        while piece := response.read(PIECE):
-            file.write(piece)
-            digest.update(piece)
-            done += len(piece)
+    done = 0
+    with urllib.request.urlopen(address, timeout=SECONDS_WITHOUT_A_BYTE) as response, open(path, "wb") as file:
+        length = int(response.headers.get("Content-Length") or 0)
+        while chunk := response.read(CHUNK_BYTES):
+            file.write(chunk)
+            digest.update(chunk)
+            done += len(chunk)
             progress(done, max(length, done), "downloading")
     if done < length:
         raise ConnectionError(f"the connection was cut after {done} of {length} bytes")
@@ -63,50 +82,72 @@ def _fetch(address: str, path: Path) -> str:
 
 
 class Objects:
-    """The objects under `s3://BUCKET/PREFIX/` as a folder of empty files, each filled when it is asked for."""
+    """The objects under `s3://BUCKET/PREFIX/` as a folder of empty files. Each is filled when it is asked for."""
 
     def __init__(self, uri: str, folder: Path):
         """List the objects and make the folder.
 
         Raises:
-            InputError: Nothing is there, a key is no name for a file, or the storage cannot be used.
+            InputError: There are no objects, a key cannot be the name of a file, or the storage cannot be used.
         """
-        self._store, self._folder = Store(uri), folder
+        self._store = Store(uri)
+        self._folder = folder
         found = [one for one in self._store.objects() if not one.key.endswith("/")]
         if not found:
-            raise InputError(f"there is nothing under {self._store.uri}/")
-        for key in (one.key for one in found):
-            if key.startswith("/") or ".." in PurePosixPath(key).parts or "\0" in key:
-                raise InputError(f"the object {self._store.uri}/{key} is refused: its key leads out of the folder")
-            if str(PurePosixPath(key)) != key:
-                raise InputError(
-                    f"the object {self._store.uri}/{key} is refused: its key is no name of a file; rename it"
-                )
+            raise InputError(f"there is nothing under {self._store.uri}/; check the bucket and the prefix")
+
+        for one in found:
+            self._check_key(one.key)
+        self._make_empty_files(found)
+
+        self._tags = {}
+        for one in found:
+            # A server without entity tags gives the time of the last change.
+            tag = one.tag or one.changed.timestamp()
+            self._tags[f"{folder}/{one.key}"] = f"{one.size}-{tag}"
+
+    def _check_key(self, key: str) -> None:
+        path = PurePosixPath(key)
+        name = f"the object {self._store.uri}/{key}"
+        if key.startswith("/") or ".." in path.parts or "\0" in key:
+            raise InputError(f"{name} is refused: its key leads out of the folder; rename it")
+        if str(path) != key:
+            raise InputError(f"{name} is refused: its key cannot be the name of a file; rename it")
+
+    def _make_empty_files(self, objects: Sequence[StoredObject]) -> None:
+        paths = [self._folder / one.key for one in objects]
+        parents = {path.parent for path in paths}
         try:
-            for parent in {(folder / one.key).parent for one in found}:
+            for parent in parents:
                 parent.mkdir(parents=True, exist_ok=True)
-            for one in found:
-                (folder / one.key).touch(exist_ok=False)
+            for path in paths:
+                path.touch(exist_ok=False)
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise
-            raise InputError(f"the objects of {self._store.uri} cannot all be files here: {error}") from error
-        self._tags = {f"{folder}/{one.key}": f"{one.size}-{one.tag or one.changed.timestamp()}" for one in found}
+            raise InputError(
+                f"the objects of {self._store.uri} cannot all be files on this machine: {error}; rename those objects"
+            ) from error
 
     def tag(self, path: str) -> str:
-        """Size and entity tag of the object that the file stands for; of a server without tags, its time of change."""
+        """Size and entity tag of a file's object; of a server without entity tags, the time of the last change."""
         return self._tags[path]
 
     def bring(self, paths: Iterable[str]) -> None:
-        """Fetch the objects that these files stand for, in parallel, but those that were fetched before."""
-        keys = sorted({os.path.relpath(path, self._folder) for path in paths if not os.path.getsize(path)})
+        """Download the objects of these files in parallel, except those that were downloaded before."""
+        keys = set()
+        for path in paths:
+            if os.path.getsize(path) == 0:
+                keys.add(os.path.relpath(path, self._folder))
+
         with ThreadPoolExecutor(THREADS) as pool:
-            gets = [pool.submit(self._store.get_file, key, self._folder / key) for key in keys]
+            downloads = [pool.submit(self._store.get_file, key, self._folder / key) for key in sorted(keys)]
             try:
-                for number, get in enumerate(gets):
-                    get.result()
-                    if number % 100 == 0:
-                        progress(number, len(gets), "downloading")
+                for number, each in enumerate(downloads):
+                    each.result()
+                    if number % OBJECTS_PER_MESSAGE == 0:
+                        progress(number, len(downloads), "downloading")
             except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)  # what has not begun is not worth beginning
+                # The ingestion has failed, so do not start the other downloads.
+                pool.shutdown(wait=False, cancel_futures=True)
                 raise

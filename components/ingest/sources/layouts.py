@@ -1,11 +1,11 @@
-"""How a folder of labelled pictures is laid out: which file has which label, surface, photo and mask.
+"""How a folder of labelled images is laid out: the label, surface, photo and mask of each file.
 
-- ccic: `Positive/`, `Negative/`; the names tell no photo.
+- ccic: `Positive/`, `Negative/`; the names do not say which photo a tile comes from.
 - sdnet2018: `D/CD`, `D/UD` (deck), `P/CP`, `P/UP` (pavement), `W/CW`, `W/UW` (wall); `7001-12.jpg` is tile 12 of photo
   7001, and a few names end in `_2`.
-- folders: `crack/`, `no_crack/`, and `masks/` (optional) with one file for each masked picture, of the same stem.
+- folders: `crack/`, `no_crack/`, and optionally `masks/`. A mask has the same name as its image, but for the suffix.
 
-Files are kept in tables (`FILES`), one row each: there may be very many.
+Files are kept in tables (`FILE_TYPES`), one row each, because there may be very many.
 """
 
 import os
@@ -17,105 +17,134 @@ from pathlib import Path
 
 import pandas as pd
 
+from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
 
-FILES = {
+FILE_TYPES = {
     "path": "str",  # relative to the source's folder, with slashes
     "label": "int64",  # 0 no_crack, 1 crack
     "surface": "str",  # deck, pavement, wall or unknown
-    "photo": "str",  # that it was cut from; missing where it is not known
-    "mask": "str",  # name of its mask, relative to the source's folder; missing without one
+    "photo": "str",  # the photo it was cut from; missing where it is not known
+    "mask": "str",  # path of its mask, relative to the source's folder; missing without one
 }
-SURFACES = {"D": "deck", "P": "pavement", "W": "wall"}
-FOLDERS = {  # class folders by layout: (label, surface)
-    "ccic": {"Positive": (1, "unknown"), "Negative": (0, "unknown")},
+NO_CRACK, CRACK = 0, 1
+# By layout, the label and the surface of each class folder.
+CLASS_FOLDERS = {
+    "ccic": {"Positive": (CRACK, "unknown"), "Negative": (NO_CRACK, "unknown")},
     "sdnet2018": {
-        f"{letter}/{kind}{letter}": (label, surface)
-        for letter, surface in SURFACES.items()
-        for kind, label in (("C", 1), ("U", 0))
+        "D/CD": (CRACK, "deck"),
+        "D/UD": (NO_CRACK, "deck"),
+        "P/CP": (CRACK, "pavement"),
+        "P/UP": (NO_CRACK, "pavement"),
+        "W/CW": (CRACK, "wall"),
+        "W/UW": (NO_CRACK, "wall"),
     },
-    "folders": {"crack": (1, "unknown"), "no_crack": (0, "unknown")},
+    "folders": {"crack": (CRACK, "unknown"), "no_crack": (NO_CRACK, "unknown")},
 }
-PHOTO = re.compile(r"(\d+)-\d+(?:_\d+)?\.")  # of SDNET2018's names
+SDNET2018_NAME = re.compile(r"(\d+)-\d+(?:_\d+)?\.")
+HIDDEN_FILES = (".", "Thumbs.db")
+NAMES_IN_MESSAGE = 8
+KINDS_IN_MESSAGE = 5
 
 
 def find_layout(folder: Path, layout: str) -> tuple[str, Path]:
     """Find out how a folder is laid out.
 
     Args:
-        folder: The source; a folder that holds nothing but one other folder stands for that one.
+        folder: The source. If a folder holds nothing but one other folder, we look in that one too.
         layout: A layout's name, or "auto".
 
     Returns:
         The layout and the folder that has it.
 
     Raises:
-        InputError: Nothing there, no layout fits, or a class has no folder; says what was looked for and found.
+        InputError: The folder is empty, no layout fits, or a class has no files; the message says what we looked for
+            and what we found.
     """
-    wanted = list(FOLDERS) if layout == "auto" else [layout]
+    candidates = list(CLASS_FOLDERS) if layout == "auto" else [layout]
     for root in _roots(folder):
-        found = [name for name in wanted if any((root / part).is_dir() for part in FOLDERS[name])]
-        if found:
-            _check_classes(root, found[0])
-            return found[0], root
-    looked = "; ".join(f"{name}: {', '.join(FOLDERS[name])}" for name in wanted)
-    raise InputError(f"{folder} has no layout that is known. Looked for folders ({looked}). Found: {_contents(folder)}")
+        for name in candidates:
+            if any((root / part).is_dir() for part in CLASS_FOLDERS[name]):
+                _check_classes(root, name)
+                return name, root
+
+    expected = "; ".join(f"{name}: {', '.join(CLASS_FOLDERS[name])}" for name in candidates)
+    raise InputError(
+        f"{folder} has none of the known layouts. Expected folders ({expected}). Found: {_contents(folder)}"
+    )
 
 
 def as_files(table: pd.DataFrame) -> pd.DataFrame:
-    """A table of the columns `FILES`, with their types, ordered by path. Raises `InputError` where one is not UTF-8."""
+    """A table with the columns and types of `FILE_TYPES`, ordered by path.
+
+    Raises:
+        InputError: A name is not UTF-8.
+    """
     try:
-        return table.astype(FILES).sort_values("path", ignore_index=True)
+        return table.astype(FILE_TYPES).sort_values("path", ignore_index=True)
     except UnicodeEncodeError as error:
         raise InputError(f"the name {error.object!r} is not UTF-8; rename it") from error
 
 
 def list_files(root: Path, layout: str, group_pattern: str | None = None) -> pd.DataFrame:
-    """List the files of the class folders, ordered by name; hidden files are passed over.
+    """List the files of the class folders, ordered by path, without hidden files.
 
     Args:
         root: Folder that has the layout.
-        layout: A key of `FOLDERS`.
-        group_pattern: Regular expression on the file name whose first group is the photo; wins over the layout's own.
+        layout: A key of `CLASS_FOLDERS`.
+        group_pattern: Regular expression on the file name; its first group is the photo. It replaces what the layout
+            says about photos.
 
     Returns:
-        Table of the columns `FILES`.
+        Table with the columns of `FILE_TYPES`.
 
     Raises:
         InputError: The pattern does not match every name, or a name is not UTF-8.
     """
-    masks = {_stem(name): name for name in _files(root, "masks")}
-    parts = []
-    for part, (label, surface) in FOLDERS[layout].items():
-        names = list(_files(root, part))
-        photos = [_photo(surface, name) for name in names] if layout == "sdnet2018" else None
-        found = [masks.get(_stem(name)) for name in names] if masks else None
-        columns = {"path": names, "label": label, "surface": surface, "photo": photos, "mask": found}
-        parts.append(pd.DataFrame(columns, dtype=object))
-    files = as_files(pd.concat(parts))
+    mask_of_stem = {_stem(path): path for path in _files(root, "masks")}
+
+    tables = []
+    for part, (label, surface) in CLASS_FOLDERS[layout].items():
+        paths = list(_files(root, part))
+        photos = [_sdnet2018_photo(surface, path) for path in paths] if layout == "sdnet2018" else None
+        masks = [mask_of_stem.get(_stem(path)) for path in paths] if mask_of_stem else None
+        columns = {"path": paths, "label": label, "surface": surface, "photo": photos, "mask": masks}
+        tables.append(pd.DataFrame(columns, dtype=object))
+
+    files = as_files(pd.concat(tables))
     return files if group_pattern is None else with_photos(files, group_pattern)
 
 
-def _photo(surface: str, name: str) -> str | None:
-    match = PHOTO.match(name.rpartition("/")[2])
+def _sdnet2018_photo(surface: str, path: str) -> str | None:
+    match = SDNET2018_NAME.match(_name(path))
     return f"{surface}/{match[1]}" if match else None
 
 
 def with_photos(files: pd.DataFrame, pattern: str) -> pd.DataFrame:
-    """The files with the photos that the pattern finds in their names. Raises `InputError` where it finds none."""
-    paths = files["path"].tolist()
-    matches = [re.search(pattern, path.rpartition("/")[2]) for path in paths]
-    photos = [match[1] if match else None for match in matches]
-    missed = [path for path, photo in zip(paths, photos, strict=True) if not photo]
+    """The files with the photos that a pattern finds in their names.
+
+    Raises:
+        InputError: The pattern does not match a name, or its group is empty there.
+    """
+    photos: list[str | None] = []
+    missed = []
+    for path in files["path"].tolist():
+        match = re.search(pattern, _name(path))
+        photo = match[1] if match else None
+        photos.append(photo)
+        if not photo:
+            missed.append(path)
+
     if missed:
         raise InputError(
-            f"group_pattern {pattern!r} does not match {len(missed)} of {len(paths)} names, such as {missed[0]!r}: "
-            "a tile whose photo is not known could leak between splits"
+            f"group_pattern {pattern!r} does not match {len(missed)} of {len(photos)} names, such as {missed[0]!r}; "
+            "change the pattern, because tiles of an unknown photo could be put in different splits"
         )
     return files.assign(photo=pd.array(photos, dtype="str"))
 
 
 def _roots(folder: Path) -> Iterator[Path]:
+    """The folder, and the folders inside it as long as each holds nothing but the next one."""
     while True:
         yield folder
         entries = [path for path in folder.iterdir() if not path.name.startswith((".", "__"))]
@@ -125,43 +154,67 @@ def _roots(folder: Path) -> Iterator[Path]:
 
 
 def _files(root: Path, part: str) -> Iterator[str]:
-    """Names of the files below a part of the root, relative to the root, as they are found: there may be very many."""
-    hidden, folders = (".", "Thumbs.db"), [part]
+    """Paths of the files below a part of the root, relative to the root, in the order in which they are found."""
+    folders = [part]
     while folders:
         folder = folders.pop()
         with suppress(OSError), os.scandir(f"{root}/{folder}") as entries:
             for entry in entries:
-                name = f"{folder}/{entry.name}"
-                if not entry.is_dir():
-                    if not entry.name.startswith(hidden):
-                        yield name
-                elif not entry.is_symlink():
-                    folders.append(name)
+                path = f"{folder}/{entry.name}"
+                if entry.is_dir():
+                    if not entry.is_symlink():
+                        folders.append(path)
+                elif not entry.name.startswith(HIDDEN_FILES):
+                    yield path
 
 
-def _stem(name: str) -> str:
-    return os.path.splitext(name.rpartition("/")[2])[0]
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(_name(path))[0]
 
 
 def _check_classes(root: Path, layout: str) -> None:
-    missing = {}
-    for label, name in ((1, "crack"), (0, "no_crack")):
-        parts = [part for part, (own, _) in FOLDERS[layout].items() if own == label]
-        if not any(True for part in parts for _ in _files(root, part)):
-            missing[name] = " or ".join(parts)
+    missing = []
+    for label in (CRACK, NO_CRACK):
+        parts = []
+        has_files = False
+        for part, (own_label, _) in CLASS_FOLDERS[layout].items():
+            if own_label == label:
+                parts.append(part)
+                has_files = has_files or next(_files(root, part), None) is not None
+        if not has_files:
+            missing.append(f"{CLASSES[label]} in {' or '.join(parts)}")
+
     if missing:
+        problem = "only one class" if len(missing) == 1 else "no images"
         raise InputError(
-            f"{root} has {'only one class' if len(missing) == 1 else 'no pictures'}: layout {layout} keeps "
-            f"{', '.join(f'{name} in {parts}' for name, parts in missing.items())}, and no file is there. Found: "
+            f"{root} has {problem}: layout {layout} expects {', '.join(missing)}, and no file is there. Found: "
             f"{_contents(root)}"
         )
 
 
 def _contents(folder: Path) -> str:
-    folders = sorted(path.name for path in folder.iterdir() if path.is_dir())
-    kinds = Counter(path.suffix.lower() or "no suffix" for path in folder.iterdir() if path.is_file())
-    files = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common(5))
-    if not folders and not files:
+    """What a folder holds, for messages."""
+    folders = []
+    kinds: Counter[str] = Counter()
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():
+            folders.append(path.name)
+        elif path.is_file():
+            kinds[path.suffix.lower() or "no suffix"] += 1
+    if not folders and not kinds:
         return "nothing, the folder is empty"
-    named = f"folders {', '.join(folders[:8])}{', …' if len(folders) > 8 else ''}" if folders else "no folders"
-    return f"{named}; {'files ' + files if files else 'no files'}"
+
+    named_folders = "no folders"
+    if folders:
+        more = ", …" if len(folders) > NAMES_IN_MESSAGE else ""
+        named_folders = f"folders {', '.join(folders[:NAMES_IN_MESSAGE])}{more}"
+
+    named_files = "no files"
+    if kinds:
+        counts = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common(KINDS_IN_MESSAGE))
+        named_files = f"files {counts}"
+    return f"{named_folders}; {named_files}"

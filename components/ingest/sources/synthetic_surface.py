@@ -1,7 +1,7 @@
-"""Concrete without cracks: what a photo's tiles share, its texture, and the marks that are easily taken for cracks.
+"""Concrete without cracks: what the tiles of a photo share, its texture, and marks that look like cracks.
 
-Brightness is a float32 array (size, size), 1.0 being the photo's mean; lengths are in pixels of a 128 px tile and
-grow with the tile.
+Brightness is a float32 array (size, size), where 1.0 is the photo's mean. Lengths are in pixels of a tile of 128 x 128
+and grow with the tile.
 """
 
 from dataclasses import dataclass
@@ -10,32 +10,33 @@ import cv2
 import numpy as np
 
 SURFACES = ("deck", "pavement", "wall")
-# Mean colour (RGB, 0 to 255), relief, aggregate and pores of each surface's typical concrete.
+# Mean colour (RGB, 0 to 255), relief, aggregate and pores of the typical concrete of each surface.
 _TYPICAL = {
     "deck": ((150, 147, 140), 0.055, 0.05, 8.0),
     "pavement": ((138, 132, 122), 0.07, 0.08, 4.0),
     "wall": ((172, 172, 168), 0.035, 0.02, 14.0),
 }
-_SUPERSAMPLING = 4  # lines are drawn this much larger, so that a width of 0.7 px means something
+# Lines are drawn this much larger, so that widths may be fractions of a pixel.
+_SUPERSAMPLING = 4
 
 
 @dataclass(frozen=True)
 class Photo:
-    """What all tiles cut from one photo share.
+    """What all tiles of one photo share.
 
     Attributes:
         surface: deck, pavement or wall.
-        colour: Mean RGB, 0 to 255, with the camera's cast in it.
+        colour: Mean RGB, 0 to 255, with the colour cast of the camera.
         relief: Amplitude of the fine lit texture, a fraction of the mean brightness.
         mottle: Amplitude of the slow blotches.
         aggregate: Amplitude of the visible stones.
         pores: Mean number of air holes in a tile.
-        light: Direction the light comes from, radians.
-        gradient: Brightness lost across the tile, a fraction.
+        light: Direction that the light comes from, radians.
+        gradient: Brightness lost from one edge of the tile to the other, a fraction.
         blur: Standard deviation of the lens blur, pixels.
         noise: Standard deviation of the sensor noise, grey levels.
-        depth: Darkness of a typical line mark in it (crack, joint or scratch), a fraction of the brightness.
-        marks: Mean number of distractors in a tile.
+        depth: Darkness of a typical line (crack, joint or scratch), a fraction of the brightness.
+        marks: Mean number of marks in a tile.
     """
 
     surface: str
@@ -73,14 +74,16 @@ def draw_photo(rng: np.random.Generator, surface: str) -> Photo:
 
 
 def draw_surface(rng: np.random.Generator, photo: Photo, size: int) -> np.ndarray:
-    """Draw a bare tile: lit relief, blotches, aggregate, pores and the fall of light."""
+    """Draw a tile without marks, float32 (size, size): lit relief, blotches, aggregate, pores and the fall of light."""
     relief = 0.6 * _noise(rng, size, 1) + 0.8 * _noise(rng, size, 2) + _noise(rng, size, 5)
     slope_y, slope_x = np.gradient(_blurred(relief, 0.7 * size / 128))
     lit = slope_x * np.cos(photo.light) + slope_y * np.sin(photo.light)
     brightness = 1 + photo.relief * lit / (lit.std() + 1e-6)
+
     brightness += photo.mottle * (_noise(rng, size, 40) + 0.5 * _noise(rng, size, 14))
     stones = _noise(rng, size, 4)
     brightness += photo.aggregate * np.clip(np.abs(stones) - 0.9, 0, 1) * np.sign(stones)
+
     if photo.surface == "pavement":  # broom strokes of the finish
         brightness += 0.4 * photo.relief * _noise(rng, size, 2, stretch=30)
     elif photo.surface == "wall":  # grain of the formwork boards
@@ -90,18 +93,22 @@ def draw_surface(rng: np.random.Generator, photo: Photo, size: int) -> np.ndarra
 
 
 def add_marks(rng: np.random.Generator, photo: Photo, brightness: np.ndarray, tint: np.ndarray) -> np.ndarray:
-    """Lay distractors over a tile: joints, formwork lines, scratches, roots, stains, water lines, shadows, chips.
+    """Draw marks on a tile: joints, formwork lines, scratches, roots, stains, water lines, shadows, chips.
 
     Args:
         rng: The tile's generator.
         photo: The photo it belongs to.
         brightness: float32 (size, size).
-        tint: float32 (size, size, 3), multiplied into the colour; changed in place where a mark has a colour.
+        tint: float32 (size, size, 3), a factor of the colour; changed in place where a mark has a colour.
+
+    Returns:
+        The brightness with the marks, float32 (size, size).
     """
     names = ("joint", "formwork", "scratch", "fibre", "stain", "waterline", "shadow", "chip")
     rates = {"deck": (6, 1, 3, 1, 2, 1, 2, 5), "pavement": (7, 0, 3, 1, 2, 1, 2, 5), "wall": (4, 6, 2, 1, 2, 1, 2, 4)}
     odds = np.array(rates[photo.surface], dtype=float)
-    for name in rng.choice(names, size=min(rng.poisson(photo.marks), 5), p=odds / odds.sum()):
+    number = min(rng.poisson(photo.marks), 5)
+    for name in rng.choice(names, size=number, p=odds / odds.sum()):
         brightness = brightness * _MARKS[name](rng, photo, brightness.shape[0], tint)
     return brightness
 
@@ -126,7 +133,7 @@ def stroke(points: np.ndarray, widths: np.ndarray, size: int) -> np.ndarray:
 
 
 def _noise(rng: np.random.Generator, size: int, cell: float, stretch: float = 1) -> np.ndarray:
-    """Smooth noise of unit variance, float32 (size, size), features about `cell` wide and `cell * stretch` long."""
+    """Smooth noise of unit variance, float32 (size, size); its features are `cell` wide and `cell * stretch` long."""
     rows = max(2, round(128 / cell) + 1)
     columns = max(2, round(128 / (cell * stretch)) + 1)
     coarse = rng.standard_normal((rows, columns), dtype=np.float32)
@@ -134,8 +141,8 @@ def _noise(rng: np.random.Generator, size: int, cell: float, stretch: float = 1)
     return smooth / (smooth.std() + 1e-6)
 
 
-def _blurred(picture: np.ndarray, sigma: float) -> np.ndarray:
-    return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma), np.float32)
+def _blurred(image: np.ndarray, sigma: float) -> np.ndarray:
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.float32)
 
 
 def _light(rng: np.random.Generator, photo: Photo, size: int) -> np.ndarray:
@@ -145,13 +152,15 @@ def _light(rng: np.random.Generator, photo: Photo, size: int) -> np.ndarray:
 
 
 def _pores(rng: np.random.Generator, photo: Photo, brightness: np.ndarray) -> None:
-    """Punch air holes, dark inside with a lit lower rim."""
+    """Draw air holes, dark inside with a lit lower rim; changes the brightness in place."""
     size = brightness.shape[0]
     for _ in range(min(rng.poisson(photo.pores), 60)):
         x, y = rng.uniform(0, size, 2)
         radius = np.minimum(rng.lognormal(-0.3, 0.6), 4.5) * size / 128
         reach = int(np.ceil(radius + 2))
-        left, top = max(int(x) - reach, 0), max(int(y) - reach, 0)
+
+        left = max(int(x) - reach, 0)
+        top = max(int(y) - reach, 0)
         patch = brightness[top : int(y) + reach + 1, left : int(x) + reach + 1]
         rows, columns = np.mgrid[top : top + patch.shape[0], left : left + patch.shape[1]]
         distance = np.hypot(columns - x, (rows - y) * rng.uniform(0.8, 1.3))
@@ -160,7 +169,7 @@ def _pores(rng: np.random.Generator, photo: Photo, brightness: np.ndarray) -> No
 
 
 def _straight(rng: np.random.Generator, size: int, across: bool) -> np.ndarray:
-    """Two ends of a straight line: from edge to edge, or a short piece somewhere in the tile."""
+    """Two ends of a straight line, float (2, 2): from edge to edge, or a short piece anywhere in the tile."""
     angle = rng.choice([0, np.pi / 2]) + rng.normal(0, 0.06) if across else rng.uniform(0, np.pi)
     centre = rng.uniform(0.1, 0.9, 2) * size
     half = 2 * size if across else rng.uniform(0.1, 0.4) * size
@@ -174,27 +183,31 @@ def _joint(rng: np.random.Generator, photo: Photo, size: int, tint: np.ndarray) 
     width = rng.uniform(1.2, 4.5) * size / 128
     groove = stroke(ends, np.array([width]), size)
     lit = stroke(ends + np.array([width, width]) * 0.6, np.array([0.8 * size / 128]), size)
+
     dirt = 1 + 0.25 * _noise(rng, size, 6)
     return (1 - photo.depth * rng.uniform(0.6, 1.3) * groove * np.clip(dirt, 0.3, 1.3)) * (1 + 0.12 * lit)
 
 
 def _formwork(rng: np.random.Generator, photo: Photo, size: int, tint: np.ndarray) -> np.ndarray:
-    """The seam between two boards: a thin line, and a step of brightness beside it."""
+    """The seam between two boards: a thin line, with a step of brightness at it."""
     ends = _straight(rng, size, across=True)
     seam = stroke(ends, np.array([rng.uniform(0.6, 1.8) * size / 128]), size)
+
     normal = np.array([-(ends[1] - ends[0])[1], (ends[1] - ends[0])[0]])
     y, x = np.mgrid[:size, :size]
     beyond = (x - ends[0, 0]) * normal[0] + (y - ends[0, 1]) * normal[1] > 0
     step = 1 + rng.normal(0, 0.05) * beyond
-    return step * (
-        1 + photo.depth * rng.choice([-0.9, -0.6, 0.35]) * seam * np.clip(1 + 0.4 * _noise(rng, size, 9), 0, 1.4)
-    )
+
+    contrast = photo.depth * rng.choice([-0.9, -0.6, 0.35])
+    unevenness = np.clip(1 + 0.4 * _noise(rng, size, 9), 0, 1.4)
+    return step * (1 + contrast * seam * unevenness)
 
 
 def _scratch(rng: np.random.Generator, photo: Photo, size: int, tint: np.ndarray) -> np.ndarray:
-    """One to three short straight scores, light or dark, parallel as a tool leaves them."""
+    """One to three short, straight, parallel scratches of a tool, light or dark."""
     ends = _straight(rng, size, across=False)
     factor = np.ones((size, size), np.float32)
+
     sign = rng.choice([-1.0, -1.0, 0.4])
     for offset in range(rng.integers(1, 4)):
         shifted = ends + offset * rng.uniform(3, 7) * size / 128
@@ -204,28 +217,30 @@ def _scratch(rng: np.random.Generator, photo: Photo, size: int, tint: np.ndarray
 
 
 def _fibre(rng: np.random.Generator, photo: Photo, size: int, tint: np.ndarray) -> np.ndarray:
-    """A root, wire or the shadow of a cable: a smooth curve of even width, where a crack is jagged and tapers."""
+    """A root, a wire or the shadow of a cable: a smooth curve of even width; a crack is jagged and tapers."""
     start = rng.uniform(0, size, 2)
     turns = rng.uniform(-0.02, 0.02) + np.cumsum(rng.normal(0, 0.003, 60))
     heading = rng.uniform(0, 2 * np.pi) + np.cumsum(turns)
     steps = np.stack([np.cos(heading), np.sin(heading)], 1) * rng.uniform(0.6, 2.2) * size / 128
     points = np.vstack([start, start + np.cumsum(steps, axis=0)])
+
     line = stroke(points, np.full(60, rng.uniform(0.8, 2.6) * size / 128), size)
     return 1 - photo.depth * rng.uniform(0.6, 1.2) * line
 
 
 def _stain(rng: np.random.Generator, photo: Photo, size: int, tint: np.ndarray) -> np.ndarray:
     """A soft blotch of damp, oil or rust; on walls it runs down."""
-    blotch = 1 / (
-        1 + np.exp(-4 * (_noise(rng, size, 30, 2.5 if photo.surface == "wall" else 1).T - rng.uniform(0.4, 1.4)))
-    )
+    stretch = 2.5 if photo.surface == "wall" else 1
+    field = _noise(rng, size, 30, stretch).T
+    blotch = 1 / (1 + np.exp(-4 * (field - rng.uniform(0.4, 1.4))))
+
     if rng.random() < 0.4:
         tint *= 1 + blotch[..., None] * np.array([0.08, -0.03, -0.14], np.float32) * rng.uniform(0.3, 1.2)
     return 1 - rng.uniform(0.1, 0.4) * blotch.astype(np.float32)
 
 
 def _waterline(rng: np.random.Generator, photo: Photo, size: int, tint: np.ndarray) -> np.ndarray:
-    """The edge that a drying puddle leaves: a thin wandering contour, often lighter, sometimes darker."""
+    """The edge of a dried puddle: a thin, winding line, lighter or darker."""
     field = _noise(rng, size, 45)
     slope = np.hypot(*np.gradient(field)) + 0.004
     edge = np.clip(1.3 * size / 128 - np.abs(field - rng.uniform(-0.6, 0.6)) / slope, 0, 1)
@@ -233,24 +248,29 @@ def _waterline(rng: np.random.Generator, photo: Photo, size: int, tint: np.ndarr
 
 
 def _shadow(rng: np.random.Generator, photo: Photo, size: int, tint: np.ndarray) -> np.ndarray:
-    """The shadow of something outside the picture, with a more or less sharp straight edge."""
+    """The shadow of something outside the photo, with a straight edge, sharp or soft."""
     ends = _straight(rng, size, across=rng.random() < 0.3) - size / 2
     normal = np.array([-(ends[1] - ends[0])[1], (ends[1] - ends[0])[0]])
     normal /= np.hypot(*normal)
     y, x = np.mgrid[:size, :size] - size / 2
     distance = (x - ends[0, 0]) * normal[0] + (y - ends[0, 1]) * normal[1]
-    return (1 - rng.uniform(0.15, 0.5) / (1 + np.exp(-distance / rng.uniform(0.5, 6)))).astype(np.float32)
+
+    darkness = rng.uniform(0.15, 0.5)
+    softness = rng.uniform(0.5, 6)
+    return (1 - darkness / (1 + np.exp(-distance / softness))).astype(np.float32)
 
 
 def _chip(rng: np.random.Generator, photo: Photo, size: int, tint: np.ndarray) -> np.ndarray:
-    """A broken-out piece: an irregular dark patch with a lit side."""
+    """A place where a piece broke out: an irregular dark patch with a lit side."""
     corners = rng.integers(5, 10)
     angles = np.sort(rng.uniform(0, 2 * np.pi, corners))
     radii = rng.uniform(0.4, 1.0, corners) * rng.uniform(2.5, 10) * size / 128
     points = rng.uniform(0, size, 2) + np.stack([np.cos(angles), np.sin(angles)], 1) * radii[:, None]
+
     patch = np.zeros((size, size), np.float32)
     cv2.fillPoly(patch, [np.rint(points).astype(np.int32)], 1.0)
     patch = _blurred(patch, 0.6)
+
     lit = np.clip(patch - np.roll(patch, (-2, -2), (0, 1)), 0, 1)
     return (1 - photo.depth * rng.uniform(0.3, 1.2) * patch) * (1 + 0.3 * lit)
 

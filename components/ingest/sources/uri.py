@@ -3,14 +3,14 @@
 | source | example |
 |---|---|
 | folder | `tiles`, `/data/tiles?layout=folders`, `file:///data/my%20tiles` |
-| archive, zip or tar | `/data/tiles.zip`, `https://host/tiles.tar.gz#sha256=0123…` (64 hex characters) |
+| archive, zip or tar | `/data/tiles.zip`, `https://host/tiles.tar.gz#sha256=0123…` (64 hex digits) |
 | objects | `s3://bucket/prefix` |
 | table of files | `/data/tiles.csv`, `/data/tiles.parquet`: columns path, label, and if wanted group, surface, mask |
 | drawn tiles | `synthetic://?images=600&seed=1&size=128` |
 
-The options `layout`, `group_pattern` and `source` (the name that the images bear) stand behind a `?`, joined by `&`.
-In options and after `file://`, commas, spaces and the characters `% & # ?` are written as %2C, %20 and so on. A
-data URI that is the path of something that exists is that one source, whatever characters it has.
+The options `layout`, `group_pattern` and `source` (a name for the source) follow a `?` and are joined by `&`. In
+options and after `file://`, write commas, spaces and the characters `% & # ?` as %2C, %20 and so on. If the whole data
+URI is the path of something that exists, it is that one source, whatever characters it has.
 """
 
 import re
@@ -18,11 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from components.ingest.sources.layouts import FOLDERS
+from pydantic import TypeAdapter, ValidationError
+
+from components.ingest.sources.layouts import CLASS_FOLDERS
+from components.shared.config import PhotoPattern
 from components.shared.errors import InputError
 
 OPTIONS = ("layout", "group_pattern", "source")
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 KINDS = "a folder, a zip or tar archive, a .csv or .parquet table, s3://, https:// or synthetic://?images=600&seed=1"
 
 
@@ -34,9 +37,9 @@ class SourceUri:
         text: As given, for messages.
         scheme: "" for a path, else s3, https, http or synthetic.
         location: The path, or the URI without options and fragment.
-        options: Of `OPTIONS`, those given.
-        settings: What else stands in the query of a synthetic source.
-        sha256: Of a web archive, 64 hex characters.
+        options: Those of `OPTIONS` that were given.
+        settings: What else is in the query of a synthetic source.
+        sha256: Of a web archive, 64 hex digits.
     """
 
     text: str
@@ -48,10 +51,10 @@ class SourceUri:
 
 
 def parse_sources(data_uri: str) -> list[SourceUri]:
-    """Take a data URI apart.
+    """Parse a data URI.
 
     Raises:
-        InputError: Nothing is named, a source is of no known kind, an option is unknown, or a checksum is missing.
+        InputError: It names nothing, a source is of an unknown kind, an option is unknown, or a checksum is missing.
     """
     if not data_uri.strip():
         raise InputError(f"data is {data_uri!r}; name {KINDS}")
@@ -61,7 +64,7 @@ def parse_sources(data_uri: str) -> list[SourceUri]:
 
 
 def absolute_sources(data_uri: str) -> str:
-    """The same data URI for any working directory: paths made absolute, other sources as they are.
+    """The same data URI for any working directory: with absolute paths, and other sources as they are.
 
     Raises:
         InputError: As `parse_sources`; or a path does not exist.
@@ -76,35 +79,46 @@ def absolute(source: SourceUri) -> str:
     path = Path(source.location).expanduser()
     if not path.exists():
         raise InputError(f"data {source.location} does not exist; name {KINDS}")
+
     path = path.resolve()
-    query = source.text.partition("?")[2] if source.options else ""
-    plain = not re.search(r"[,\s?]", str(path))
-    return (str(path) if plain else path.as_uri()) + (f"?{query}" if query else "")
+    needs_quoting = re.search(r"[,\s?]", str(path))
+    location = path.as_uri() if needs_quoting else str(path)
+    if source.options:
+        query = source.text.partition("?")[2]
+        return f"{location}?{query}"
+    return location
 
 
 def _parse(text: str) -> SourceUri:
     scheme = urlsplit(text).scheme if "://" in text else ""
     if scheme and urlsplit(text).username is not None:
         shown = re.sub("//.*@", "//…@", text)
-        raise InputError(f"data is {shown!r}; a name or password in it would be seen by all who see the run: use s3://")
-    rest, _, fragment = text.partition("#") if scheme in ("https", "http") else (text, "", "")
-    location, _, query = rest.partition("?")
-    pairs = [pair for pair in query.split("&") if pair]
-    options, others = {}, []
-    for pair in pairs:
-        name, _, value = pair.partition("=")
-        if name in OPTIONS:
-            options[name] = unquote(value)
-        else:
-            others.append(pair)
+        raise InputError(
+            f"data is {shown!r}; it holds a user name or password, which everyone who sees the run could read; use "
+            "s3:// instead"
+        )
+    address, fragment = text, ""
+    if scheme in ("https", "http"):
+        address, _, fragment = text.partition("#")
+
+    location, _, query = address.partition("?")
+    options, others = _parse_query(query)
     _check_options(text, options)
+
     if scheme == "synthetic":
-        return SourceUri(text, scheme, location, options, {n: v for n, _, v in (p.partition("=") for p in others)})
-    if scheme in ("https", "http"):  # the address may have a query of its own
-        address = location + ("?" + "&".join(others) if others else "")
-        return SourceUri(text, scheme, address, options, {}, _checksum(text, scheme, fragment))
+        settings = {}
+        for pair in others:
+            name, _, value = pair.partition("=")
+            settings[name] = value
+        return SourceUri(text, scheme, location, options, settings)
+    if scheme in ("https", "http"):
+        # The address may have a query of its own.
+        if others:
+            location = f"{location}?{'&'.join(others)}"
+        return SourceUri(text, scheme, location, options, sha256=_checksum(text, scheme, fragment))
     if others:
         raise InputError(f"data is {text!r}: unknown option {others[0]!r}; there are {', '.join(OPTIONS)}")
+
     if scheme == "file":
         return SourceUri(text, "", unquote(urlsplit(location).path), options)
     if scheme not in ("", "s3"):
@@ -112,25 +126,41 @@ def _parse(text: str) -> SourceUri:
     return SourceUri(text, scheme, location, options)
 
 
+def _parse_query(query: str) -> tuple[dict[str, str], list[str]]:
+    """The options in a query, with their values unquoted; and the other pairs in it, as they are."""
+    options: dict[str, str] = {}
+    others = []
+    for pair in query.split("&"):
+        name, _, value = pair.partition("=")
+        if name in OPTIONS:
+            options[name] = unquote(value)
+        elif pair:
+            others.append(pair)
+    return options, others
+
+
 def _check_options(text: str, options: dict[str, str]) -> None:
+    layouts = ("auto", *CLASS_FOLDERS)
     layout = options.get("layout", "auto")
-    if layout not in ("auto", *FOLDERS):
-        raise InputError(f"data is {text!r}: unknown layout {layout!r}; there are auto, {', '.join(FOLDERS)}")
+    if layout not in layouts:
+        raise InputError(f"data is {text!r}: unknown layout {layout!r}; there are {', '.join(layouts)}")
+
     if "group_pattern" in options:
         try:
-            groups = re.compile(options["group_pattern"]).groups
-        except re.error as error:
-            raise InputError(f"data is {text!r}: its group_pattern is not a regular expression: {error}") from error
-        if not groups:
-            raise InputError(f"data is {text!r}: its group_pattern has no group: put the photo's part in parentheses")
-    if not options.get("source", "-").strip():
-        raise InputError(f"data is {text!r}: its option source is empty")
+            TypeAdapter(PhotoPattern).validate_python(options["group_pattern"])
+        except ValidationError as error:
+            problem = error.errors()[0]["ctx"]["error"]
+            raise InputError(f"data is {text!r}: its group_pattern {problem}") from error
+    if "source" in options and not options["source"].strip():
+        raise InputError(f"data is {text!r}: its option source is empty; give the source a name")
 
 
 def _checksum(text: str, scheme: str, fragment: str) -> str:
-    if scheme == "http" and urlsplit(text).hostname not in LOOPBACK:
+    if scheme == "http" and urlsplit(text).hostname not in LOOPBACK_HOSTS:
         raise InputError(f"data is {text!r}; over the network use https://")
+
     match = re.fullmatch(r"sha256=([0-9a-fA-F]{64})", fragment)
     if not match:
-        raise InputError(f"data is {text!r}; add the archive's checksum: {text.partition('#')[0]}#sha256=64 hex digits")
+        address = text.partition("#")[0]
+        raise InputError(f"data is {text!r}; add the archive's checksum: {address}#sha256=64 hex digits")
     return match[1].lower()

@@ -1,4 +1,4 @@
-"""A data set version from end to end: what gets in, what does not, and that the store never shows half of it."""
+"""A data set version from end to end: what is kept, what is not, and that no half-written version is ever visible."""
 
 import base64
 import json
@@ -69,7 +69,7 @@ def test_renamed_files_are_the_same_data(tiles: Path, store: Store, tmp_path: Pa
     (tiles / "crack" / "p0_1.jpg").rename(tiles / "crack" / "zzz.jpg")
     again, manifest, _ = ingest(tiles, store, tmp_path)
     assert again.digest == first.digest
-    assert "crack/p0_1.jpg" in set(manifest.table["path"])  # the manifest is that of the committed version
+    assert "crack/p0_1.jpg" in set(manifest.table["path"])  # the manifest of the committed version stays
 
 
 def test_another_tile_is_another_version(tiles: Path, store: Store, tmp_path: Path, write_tile: Write) -> None:
@@ -79,11 +79,11 @@ def test_another_tile_is_another_version(tiles: Path, store: Store, tmp_path: Pa
 
 
 class Killed(BaseException):
-    """As by SIGKILL: nothing catches it."""
+    """Like SIGKILL: nothing catches it."""
 
 
 def die_at_write(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the process die at its write to the store of that number, before anything is written."""
+    """Let the process die just before its write number `number` to the store."""
     left = iter(range(number))
     for name in ("put_bytes", "put_file", "delete"):
         write = getattr(Store, name)
@@ -96,7 +96,7 @@ def die_at_write(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(Store, name, dying)
 
 
-def test_killed_at_any_write_it_leaves_whole_versions_only_and_is_simply_repeated(
+def test_ingestion_killed_at_any_write_leaves_whole_versions_only_and_can_be_repeated(
     tiles: Path, store: Store, tmp_path: Path, write_tile: Write, monkeypatch
 ) -> None:
     before = ingest(tiles, store, tmp_path)[1].digest
@@ -119,11 +119,11 @@ def test_killed_at_any_write_it_leaves_whole_versions_only_and_is_simply_repeate
         assert ingest(tiles, store, tmp_path)[0].digest == after
     assert seen[0] == {before}
     assert seen[-1] == {before, after}
-    assert len(seen) > 8  # a shard, the files, the reports, the marker, what is remembered
+    assert len(seen) > 8  # a shard, the findings, the files, the marker, the reports, the record
 
 
 @pytest.mark.parametrize("gone", [False, True])
-def test_file_that_changes_meanwhile_is_named_and_leaves_no_version(
+def test_file_that_changes_during_ingestion_is_named_and_leaves_no_version(
     tiles: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
 ) -> None:
     def late(*arguments: Any) -> Selection:
@@ -143,7 +143,7 @@ def test_bad_files_are_refused_each_with_its_reason(
     good = (tiles / "crack" / "p0_1.jpg").read_bytes()
     (tiles / "crack" / "truncated.jpg").write_bytes(good[: len(good) // 2])
     (tiles / "crack" / "empty.jpg").write_bytes(b"")
-    (tiles / "crack" / "text.jpg").write_text("I am not a picture\n" * 20)
+    (tiles / "crack" / "text.jpg").write_text("I am not an image\n" * 20)
     write_tile(tiles / "no_crack" / "small.jpg", seed=50, size=20)
     write_tile(tiles / "no_crack" / "large.jpg", seed=51, size=300)
     frames = [np.full((40, 40, 3), level, np.uint8) for level in (0, 90, 200)]
@@ -156,9 +156,9 @@ def test_bad_files_are_refused_each_with_its_reason(
         "crack/truncated.jpg": "not a whole image: the end of the JPEG data is missing",
         "crack/empty.jpg": "empty file",
         "crack/text.jpg": "not an image",
-        "crack/moving.gif": "animated: 3 pictures in one file",
+        "crack/moving.gif": "animated: 3 frames in one file",
         "no_crack/small.jpg": "too small: 20x20 pixels, less than min_size 32",
-        "no_crack/large.jpg": "absurdly large: 300x300 pixels, more than max_pixels 80000",
+        "no_crack/large.jpg": "too large: 300x300 pixels, more than max_pixels 80000",
     }
     assert len(manifest.table) == 24
 
@@ -167,25 +167,26 @@ def test_too_many_refused_files_stop_the_run(tiles: Path, store: Store, tmp_path
     for index in range(3):
         (tiles / "crack" / f"bad{index}.jpg").write_text("text")
     with pytest.raises(
-        InputError, match=r"3 of 27 files are refused, more than max_refused 0.1 .*crack/bad0.jpg: not an"
+        InputError,
+        match=r"3 of the 27 files of the source walls are refused, more than max_refused 0.1 .*crack/bad0.jpg: not an",
     ):
         ingest(tiles, store, tmp_path, max_refused=0.1)
     assert store.list() == []
 
 
-def test_copies_are_kept_once_and_copies_under_both_labels_not_at_all(
+def test_exact_copies_are_kept_once_and_those_with_both_labels_not_at_all(
     tiles: Path, store: Store, tmp_path: Path
 ) -> None:
     shutil.copy(tiles / "crack" / "p0_1.jpg", tiles / "crack" / "twin.jpg")
     shutil.copy(tiles / "crack" / "p0_3.jpg", tiles / "no_crack" / "liar.jpg")
     _, manifest, report = ingest(tiles, store, tmp_path)
     assert report["copies"] == [{"path": "crack/twin.jpg", "kept": "crack/p0_1.jpg"}]
-    both = "the same file stands under both labels: crack/p0_3.jpg (crack), no_crack/liar.jpg (no_crack)"
+    both = "the same file has both labels: crack/p0_3.jpg (crack), no_crack/liar.jpg (no_crack)"
     assert reasons(report) == {"crack/p0_3.jpg": both, "no_crack/liar.jpg": both}
     assert len(manifest.table) == 23
 
 
-def test_near_duplicates_share_a_group_and_contradicting_ones_are_left_out(
+def test_near_duplicates_share_a_group_and_those_with_both_labels_go_to_quarantine(
     tiles: Path, store: Store, tmp_path: Path, write_tile: Write
 ) -> None:
     write_tile(tiles / "crack" / "again.jpg", seed=1, quality=60)
@@ -198,10 +199,10 @@ def test_near_duplicates_share_a_group_and_contradicting_ones_are_left_out(
     )
     assert groups.nunique() == len(groups) - 1
     assert set(reasons(report)) == {"crack/p0_3.jpg", "no_crack/contradiction.jpg"}
-    assert "nearly the same is no_crack/contradiction.jpg (no_crack)" in reasons(report)["crack/p0_3.jpg"]
+    assert "a near duplicate is no_crack/contradiction.jpg (no_crack)" in reasons(report)["crack/p0_3.jpg"]
 
 
-def test_pictures_under_both_labels_are_shown_beside_each_other(
+def test_images_with_both_labels_are_shown_side_by_side(
     tiles: Path, store: Store, tmp_path: Path, write_tile: Write
 ) -> None:
     shutil.copy(tiles / "crack" / "p0_1.jpg", tiles / "no_crack" / "liar.jpg")
@@ -213,8 +214,8 @@ def test_pictures_under_both_labels_are_shown_beside_each_other(
     assert [name for _, name in shown] == names
     for data, name in shown:
         small = decode(base64.b64decode(data))
-        picture = cv2.resize(decode((tiles / name).read_bytes()), small.shape[1::-1], interpolation=cv2.INTER_AREA)
-        assert np.abs(small.astype(int) - picture).mean() < 3
+        whole = cv2.resize(decode((tiles / name).read_bytes()), small.shape[1::-1], interpolation=cv2.INTER_AREA)
+        assert np.abs(small.astype(int) - whole).mean() < 3
 
 
 def test_known_photos_are_groups_and_near_duplicates_merge_them(
@@ -225,12 +226,14 @@ def test_known_photos_are_groups_and_near_duplicates_merge_them(
     groups = manifest.table.set_index("path")["group_id"]
     assert set(groups) == {"walls:p0", "walls:p1", "walls:p2", "walls:p3", "walls:p4"}
     assert {groups[path] for path in groups.index if "/p5_" in path} == {"walls:p0"}
-    told = pd.read_parquet(BytesIO(kept(store, manifest.digest, "photos.parquet")))
-    photos = manifest.table.merge(told, on="sample_id").set_index("path")["photo"]  # as their names say, joined or not
+    named = pd.read_parquet(BytesIO(kept(store, manifest.digest, "photos.parquet")))
+    photos = manifest.table.merge(named, on="sample_id").set_index("path")[
+        "photo"
+    ]  # as their names say, whatever the groups
     assert photos.to_dict() == {path: f"walls:{path.split('/')[1][:2]}" for path in groups.index}
 
 
-def test_odd_pictures_are_made_right(tiles: Path, store: Store, tmp_path: Path) -> None:
+def test_turned_and_16_bit_images_are_decoded_correctly(tiles: Path, store: Store, tmp_path: Path) -> None:
     from PIL import Image
 
     upright = np.tile(np.linspace(0, 255, 80).astype(np.uint8)[None, :, None], (60, 1, 3))
@@ -261,10 +264,10 @@ def test_masks_travel_with_their_tiles(tiles: Path, store: Store, tmp_path: Path
         decode_mask(reader.read(row["shard"], row["mask_offset"], row["mask_size"])), mask > 0
     )
     assert manifest.table["mask_id"].notna().sum() == 1
-    assert reasons(report) == {"crack/p0_3.jpg": "its mask p0_3.png is 64x32 pixels, the picture 64x64"}
+    assert reasons(report) == {"crack/p0_3.jpg": "its mask p0_3.png is 64x32 pixels, but the image is 64x64"}
 
 
-def test_synthetic_tiles_are_a_source_like_others(store: Store, tmp_path: Path) -> None:
+def test_synthetic_tiles_are_a_source(store: Store, tmp_path: Path) -> None:
     result, manifest, _ = ingest("synthetic://?images=60&seed=3&size=64", store, tmp_path)
     assert len(manifest.table) == 60
     assert set(manifest.table["source"]) == {"synthetic"}
@@ -280,10 +283,10 @@ def test_synthetic_tiles_are_a_source_like_others(store: Store, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("data_uri", "message"),
     [
-        ("synthetic://?imgs=3", "wrong is imgs"),
-        ("synthetic://?images=many", "wrong is images=many"),
-        ("synthetic://?images=-5", "wrong is images=-5"),
-        ("synthetic://600", "what stands before the"),
+        ("synthetic://?imgs=3", "it must not hold imgs=3;"),
+        ("synthetic://?images=many", "it must not hold images=many;"),
+        ("synthetic://?images=-5", "it must not hold images=-5;"),
+        ("synthetic://600", "it must not hold 600;"),
         ("synthetic://?size=8", "size 32 to 1024"),
         ("ftp://somewhere/x", "must be a folder, a zip"),
         ("/not/there", "data /not/there does not exist; name a folder"),
@@ -296,7 +299,9 @@ def test_data_that_cannot_be_opened_is_named(data_uri: str, message: str, store:
 
 
 def test_too_few_good_images_of_a_class_stop_the_run(tiles: Path, store: Store, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no_crack has 12 good images, and at least min_images 13 are needed"):
+    with pytest.raises(
+        InputError, match="no_crack has 12 accepted images, fewer than min_images 13; add images of this"
+    ):
         ingest(tiles, store, tmp_path, min_images=13)
     assert store.list() == []
 
@@ -315,3 +320,35 @@ def test_real_tiles_give_clean_groups(real_data: Path, store: Store, tmp_path: P
     assert report["refused"] == 0
     assert len(manifest.table) + report["exact_copies"] + report["conflicts"] == 3000
     assert (manifest.table.groupby("group_id")["label"].nunique() == 1).all()
+
+
+def test_turned_duplicates_among_real_tiles_share_a_group(real_data: Path, store: Store, tmp_path: Path) -> None:
+    """Compare every tile with every turn of every other one, and look the known pairs up."""
+    root = real_data / "ccic"
+    if not root.is_dir():
+        pytest.skip(f"no CCIC tiles at {root}")
+    _, manifest, report = ingest(root, store, tmp_path)
+    table = manifest.table
+    grey = [cv2.imread(str(root / path), cv2.IMREAD_GRAYSCALE) for path in table["path"]]
+    small = np.stack([cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA) for image in grey]).astype(np.float32)
+    small -= small.mean(axis=(1, 2), keepdims=True)
+    small /= np.linalg.norm(small, axis=(1, 2), keepdims=True)
+
+    found, separated = 0, []
+    for quarters in range(4):
+        for mirrored in (small, small[:, :, ::-1]):
+            turned = np.rot90(mirrored, quarters, axes=(1, 2)).reshape(len(table), -1)
+            pairs = np.argwhere(np.triu(turned @ small.reshape(len(table), -1).T >= 0.97, 1))
+            groups = table["group_id"].to_numpy()[pairs]
+            separated += pairs[groups[:, 0] != groups[:, 1]].tolist()
+            found += len(pairs)
+    assert found > 400
+    assert separated == []
+
+    group_of = table.set_index("path")["group_id"]
+    copies = pd.DataFrame(report["copies"]).set_index("path")["kept"]
+    known = pd.read_csv(root / "turned_pairs.csv").replace(copies.to_dict())
+    assert len(known) == 53
+    assert (group_of[known["path"]].to_numpy() == group_of[known["other"]].to_numpy()).all()
+    assert (table.groupby("group_id")["label"].nunique() == 1).all()
+    assert group_of.value_counts().max() <= 60

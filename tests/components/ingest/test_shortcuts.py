@@ -1,4 +1,4 @@
-"""The audit sees the shortcuts that are there, and none that are not."""
+"""The audit finds the shortcuts that exist, and no others."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from components.ingest.config import IngestConfig
 from components.ingest.examination import examine
 from components.ingest.run import ingest_dataset
-from components.ingest.shortcuts import audit_shortcuts, auroc
+from components.ingest.shortcuts import _auroc, audit_shortcuts
 from components.ingest.sources.layouts import list_files
 from components.shared.services.store import Store
 from tests.components.ingest.version_files import kept
@@ -22,7 +22,7 @@ from tests.components.ingest.version_files import kept
 Write = Callable[..., Path]
 
 
-def pictures(labels: np.ndarray, photos: list[str | None], **more: object) -> pd.DataFrame:
+def image_table(labels: np.ndarray, photos: list[str | None], **more: object) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     values = {name: rng.normal(size=len(labels)) for name in ("brightness", "contrast", "darkest")}
     ids = [hashlib.sha256(str(index).encode()).hexdigest() for index in range(len(labels))]
@@ -35,27 +35,27 @@ def test_auroc_is_that_of_scikit_learn() -> None:
     for _ in range(20):
         labels = rng.permutation([0, 1] * 30)
         scores = rng.integers(0, 9, 60).astype(float) + labels
-        assert auroc(labels, scores) == pytest.approx(roc_auc_score(labels, scores))
-    assert auroc(np.ones(4, int), np.arange(4.0)) is None
-    assert auroc(np.array([0, 1]), np.zeros(2)) is None
+        assert _auroc(labels, scores) == pytest.approx(roc_auc_score(labels, scores))
+    assert _auroc(np.ones(4, int), np.arange(4.0)) is None
+    assert _auroc(np.array([0, 1]), np.zeros(2)) is None
 
 
-def test_photos_that_tell_the_label_are_seen_and_others_not() -> None:
+def test_photos_that_predict_the_label_are_found_and_others_not() -> None:
     rng = np.random.default_rng(1)
     labels = rng.integers(0, 2, 2000)
-    telling = [f"{label}-{index % 20}" for index, label in enumerate(labels)]
-    silent = [str(index % 40) for index in range(2000)]
-    assert audit_shortcuts(pictures(labels, telling))["all"]["photo"] == 1
-    assert audit_shortcuts(pictures(labels, silent))["all"]["photo"] == pytest.approx(0.5, abs=0.06)
-    assert audit_shortcuts(pictures(labels, [None] * 2000))["all"]["photo"] is None
-    assert audit_shortcuts(pictures(labels, [str(index) for index in range(2000)]))["all"]["photo"] is None
+    predictive = [f"{label}-{index % 20}" for index, label in enumerate(labels)]
+    useless = [str(index % 40) for index in range(2000)]
+    assert audit_shortcuts(image_table(labels, predictive))["all"]["photo"] == 1
+    assert audit_shortcuts(image_table(labels, useless))["all"]["photo"] == pytest.approx(0.5, abs=0.06)
+    assert audit_shortcuts(image_table(labels, [None] * 2000))["all"]["photo"] is None
+    assert audit_shortcuts(image_table(labels, [str(index) for index in range(2000)]))["all"]["photo"] is None
 
 
 def test_measured_predictors_count_in_either_direction_and_by_source() -> None:
     labels = np.arange(400) % 2
     sources = ["a"] * 200 + ["b"] * 200
     brightness = np.where(np.arange(400) < 200, -labels, np.random.default_rng(2).normal(size=400))
-    found = audit_shortcuts(pictures(labels, [None] * 400, brightness=brightness, source=sources))
+    found = audit_shortcuts(image_table(labels, [None] * 400, brightness=brightness, source=sources))
     assert list(found) == ["all", "a", "b"]
     assert found["a"]["brightness"] == 1
     assert found["b"]["brightness"] < 0.62
@@ -68,13 +68,13 @@ def test_measured_predictors_count_in_either_direction_and_by_source() -> None:
 def test_grey_levels_are_those_of_the_pixels(tiles: Path) -> None:
     files = list_files(tiles, "folders")
     found = examine(files, tiles, np.zeros((len(files), 32, 32), np.uint8), IngestConfig())
-    for picture in files.join(found).itertuples():
-        path = tiles / picture.path
+    for image in files.join(found).itertuples():
+        path = tiles / image.path
         grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).astype(float)
-        assert picture.brightness == pytest.approx(grey.mean(), abs=0.6)  # decoded as colour and back
-        assert picture.contrast == pytest.approx(grey.std(), abs=0.6)
-        assert picture.darkest == pytest.approx(np.median(grey) - grey.min(), abs=2)
-        assert picture.file_size == path.stat().st_size
+        assert image.brightness == pytest.approx(grey.mean(), abs=0.6)  # decoded as colour and back
+        assert image.contrast == pytest.approx(grey.std(), abs=0.6)
+        assert image.darkest == pytest.approx(np.median(grey) - grey.min(), abs=2)
+        assert image.file_size == path.stat().st_size
 
 
 def test_report_and_page_show_the_audit(tiles: Path, store: Store, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What tests look at in a stored data set version."""
+"""The files of a stored data set version, for tests."""
 
 from components.shared.data.versions import read_version
 from components.shared.services.store import Store

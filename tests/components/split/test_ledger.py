@@ -1,4 +1,4 @@
-"""The ledger of splits: one split per group for ever, also when several split at once."""
+"""The ledger of splits: a group keeps its split for ever, also with concurrent splits."""
 
 import datetime
 import threading
@@ -17,7 +17,7 @@ from components.split.ledger import Assignment, Ledger
 class OneAtATime(Store):
     """A store that answers one request after the other.
 
-    S3 lists whatever was written before; rclone's server may miss it while it reads the folder anew for somebody else.
+    S3 listings are strongly consistent. Those of rclone's server are not while it reads the folder for another client.
     """
 
     lock = threading.Lock()
@@ -36,13 +36,13 @@ class OneAtATime(Store):
 
 
 def settle(ledger: Ledger, groups: list[str], seed: int, met: threading.Barrier) -> tuple[Assignment, int]:
-    """Put groups at random where the ledger does not know them; the assignment that was kept, and the attempts."""
+    """Put the groups that the ledger does not know into random splits; return what was kept, and the attempts."""
     random, attempts = Random(seed), 0
     while True:
         attempts += 1
         earlier = ledger.read()
         if attempts == 1:
-            met.wait(60)  # nobody adds before all have read
+            met.wait(60)  # start to write when all have read
         chosen = {group: earlier.get(group) or random.choice(["train", "test"]) for group in groups}
         if ledger.add(chosen):
             return chosen, attempts
@@ -57,17 +57,17 @@ def test_a_group_keeps_its_split_under_the_same_key_only(store: Store) -> None:
     assert Ledger(store, "key2").read() == {}
 
 
-def test_who_comes_too_late_leaves_nothing_behind(store: Store) -> None:
+def test_split_that_comes_too_late_leaves_nothing(store: Store) -> None:
     ledger = Ledger(store, "key")
     assert ledger.add({"a": "train"})
     before = store.list()
     assert not ledger.add({"a": "test", "b": "test"})
     assert store.list() == before
-    assert ledger.add({"a": "train", "b": "test"})  # the same, found by two at once, is no contradiction
+    assert ledger.add({"a": "train", "b": "test"})  # the same assignment is not a contradiction
 
 
-def test_of_two_pages_that_contradict_each_other_neither_is_believed(store: Store) -> None:
-    for split in ("train", "test"):  # one of them is about to be taken back, and nobody else knows which
+def test_pages_that_contradict_each_other_are_not_trusted(store: Store) -> None:
+    for split in ("train", "test"):  # one of them will be taken back, and it is not known which
         name = f"splits/key/{split}.parquet"
         pd.DataFrame({"group_id": ["a"], "split": [split]}).to_parquet(buffer := BytesIO(), index=False)
         store.put_bytes(name, buffer.getvalue())
@@ -75,10 +75,10 @@ def test_of_two_pages_that_contradict_each_other_neither_is_believed(store: Stor
     assert not Ledger(store, "key").add({"a": "test"})
 
 
-def test_what_is_settled_is_not_written_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settled_groups_are_not_written_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = Ledger(store, "key")
     assert ledger.add({"a": "train", "b": "test"})
-    monkeypatch.setattr("components.split.ledger.SETTLED", datetime.timedelta(hours=-1))
+    monkeypatch.setattr("components.split.ledger.SETTLED_AGE", datetime.timedelta(hours=-1))
     before = store.list()
     assert ledger.add({"a": "train"})
     assert store.list() == before
@@ -88,7 +88,7 @@ def test_what_is_settled_is_not_written_again(store: Store, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("round_", range(3))
-def test_those_who_split_at_once_agree(s3: str, round_: int) -> None:
+def test_concurrent_splits_agree(s3: str, round_: int) -> None:
     names = [f"g{number}" for number in range(12)]
     parts = [names[:8], names[4:], names[2:10], names]
     met = threading.Barrier(len(parts))

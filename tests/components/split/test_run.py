@@ -67,7 +67,7 @@ def test_shares_are_met_in_every_stratum() -> None:
     chosen = split_groups(frame, SHARES, seed=5)
     for _, part in frame.groupby(["label", "source", "surface"]):
         share = shares_of(part, chosen)
-        assert np.abs(share - pd.Series(SHARES)).max() <= 3 / len(part)  # no further off than one group is large
+        assert np.abs(share - pd.Series(SHARES)).max() <= 3 / len(part)  # the size of the largest group
 
 
 def test_groups_stay_whole_and_large_ones_do_not_spoil_the_shares() -> None:
@@ -78,7 +78,7 @@ def test_groups_stay_whole_and_large_ones_do_not_spoil_the_shares() -> None:
     assert np.abs(shares_of(frame, chosen) - pd.Series(SHARES)).max() <= 8 / len(frame)
 
 
-def test_seed_decides_and_the_order_of_rows_does_not() -> None:
+def test_seed_matters_and_the_order_of_rows_does_not() -> None:
     frame = table([(f"g{i}", [i % 2]) for i in range(200)])
     first = split_groups(frame, SHARES, seed=1)
     assert split_groups(frame.sample(frac=1, random_state=3), SHARES, seed=1) == first
@@ -91,7 +91,7 @@ group_lists = st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=12), min
 
 @settings(max_examples=60, deadline=None)
 @given(group_lists, st.integers(0, 2**31))
-def test_whatever_the_groups_the_checker_finds_no_leak(labels: list[list[int]], seed: int) -> None:
+def test_splits_of_any_groups_have_no_leak(labels: list[list[int]], seed: int) -> None:
     frame = table([(f"g{i}", own) for i, own in enumerate(labels)])
     chosen = split_groups(frame, SHARES, seed)
     assert set(chosen) == set(frame["group_id"])
@@ -135,7 +135,7 @@ def test_too_few_images_for_a_split_are_refused(s3: str, tmp_path: Path) -> None
         assign(frame, tmp_path, s3)
 
 
-def test_share_that_is_off_is_explained(s3: str, tmp_path: Path) -> None:
+def test_share_that_differs_from_the_wanted_one_is_explained(s3: str, tmp_path: Path) -> None:
     groups = [("giant", [0, 1] * 400), *((f"g{i}", [0, 1] * 5) for i in range(12))]
     assign(table(groups), tmp_path, s3)
     page = (tmp_path / "page.html").read_text()
@@ -143,20 +143,20 @@ def test_share_that_is_off_is_explained(s3: str, tmp_path: Path) -> None:
     assert "giant" in page
 
 
-def test_shares_that_leave_no_train_are_refused() -> None:
+def test_shares_that_leave_too_little_train_are_refused() -> None:
     with pytest.raises(ValueError, match=r"leave less than 0.1 to train"):
         SplitConfig(val=0.4, test=0.4, robustness=0.15)
 
 
-def test_checker_names_what_leaks() -> None:
+def test_leak_check_names_the_leak() -> None:
     frame = table([("a", [0, 1]), ("b", [0, 1])])
     manifest = make_manifest(frame)
     with pytest.raises(LeakError, match=r"group a leaks: walls/\d.jpg is in (train|test), walls/\d.jpg in"):
         check_leaks(manifest, make_splits(frame.assign(split=["train", "test", "val", "val"])))
-    with pytest.raises(LeakError, match="is in no split"):
+    with pytest.raises(LeakError, match="is not in any split"):
         check_leaks(manifest, make_splits(frame.assign(split="train").iloc[:3]))
     more = table([("a", [0, 1]), ("b", [0, 1]), ("c", [0])])
-    with pytest.raises(LeakError, match="1 assigned images are not in the manifest"):
+    with pytest.raises(LeakError, match="1 images of the splits are not in the manifest"):
         check_leaks(manifest, make_splits(more.assign(split="train")))
 
 
@@ -175,7 +175,7 @@ def test_real_deck_tiles_of_one_uncracked_photo_are_refused(real_data: Path, sto
 
 
 def grown(frame: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
-    """The frame and more: tiles of its photos, and new photos, together that share of it."""
+    """The frame with more tiles of its photos, and with new photos; `share` is how much it grows."""
     rng = np.random.default_rng(seed)
     number = int(share * len(frame))
     more = table([(f"new{i // 6}", [i % 2]) for i in range(number)], surface="deck")
@@ -216,13 +216,13 @@ def test_no_image_moves_when_the_data_set_grows(s3: str, tmp_path: Path, paramet
         shares = before["split"].value_counts(normalize=True)
         assert np.abs(shares - pd.Series(SHARES)).max() <= 0.02
     assert "stayed where they were" in (tmp_path / "page.html").read_text()
-    other = assign(first.drop(columns="split"), tmp_path, s3, seed=4, **parameters)  # another seed has no past
+    other = assign(first.drop(columns="split"), tmp_path, s3, seed=4, **parameters)  # another seed has another ledger
     assert (
         other.sort_values("sample_id")["split"].to_numpy() != first.sort_values("sample_id")["split"].to_numpy()
     ).any()
 
 
-def test_a_domain_is_held_out_whole_and_the_rest_shares_what_is_left(s3: str, tmp_path: Path) -> None:
+def test_held_out_domain_is_whole_and_the_other_splits_share_the_rest(s3: str, tmp_path: Path) -> None:
     frame = pd.concat(
         [table([(f"{surface}{i}", [i % 2] * 3) for i in range(80)], surface) for surface in ("deck", "wall")],
         ignore_index=True,
@@ -233,7 +233,7 @@ def test_a_domain_is_held_out_whole_and_the_rest_shares_what_is_left(s3: str, tm
     assert rest.to_dict() == pytest.approx({"train": 0.8, "val": 0.1, "test": 0.1}, abs=0.02)
     page = (tmp_path / "page.html").read_text()
     assert "instead of" not in page
-    with pytest.raises(InputError, match='holds out source "moon", and no image has it; there are: walls'):
+    with pytest.raises(InputError, match='holds out source "moon", but no image has it; choose one of walls'):
         assign(frame, tmp_path, s3, robustness={"source": "moon"})
     with pytest.raises(InputError, match="no_crack has no photos outside source walls"):
         assign(frame, tmp_path, s3, robustness={"source": "walls"})
@@ -250,12 +250,15 @@ def test_one_domain_is_held_out(robustness: dict) -> None:
     [
         (
             "near_duplicates",
-            r"1 pairs that look the same are in different splits, the first: walls/\d+.jpg in train and",
+            r"1 pairs of images that are near duplicates are in different splits, the first: walls/\d+.jpg in train",
         ),
-        ("photos", r"1 pairs that are of one photo are in different splits, the first: walls/\d+.jpg in train and"),
+        (
+            "photos",
+            r"1 pairs of images that are from one photo are in different splits, the first: walls/\d+.jpg in train and",
+        ),
     ],
 )
-def test_kin_in_different_splits_are_a_leak_whatever_their_groups(
+def test_related_images_in_different_splits_are_a_leak_whatever_their_groups(
     name: str, message: str, s3: str, store: Store, tmp_path: Path
 ) -> None:
     frame = table([(f"g{i}", [i % 2] * 4) for i in range(60)])
@@ -264,11 +267,11 @@ def test_kin_in_different_splits_are_a_leak_whatever_their_groups(
         *assigned.loc[assigned["split"] == "train", "sample_id"].iloc[:2],
         assigned.loc[assigned["split"] == "test", "sample_id"].iloc[0],
     )
-    kin = {
+    related = {
         "near_duplicates": pd.DataFrame({"first": [one], "second": [third]}),
         "photos": pd.DataFrame({"sample_id": [one, other, third], "photo": "walls:p0"}),
     }
-    kin[name].to_parquet(tmp_path / name)
+    related[name].to_parquet(tmp_path / name)
     store.put_file(version(store, frame).key(f"{name}.parquet"), tmp_path / name)
     with pytest.raises(LeakError, match=message):
         assign(frame, tmp_path, s3)

@@ -1,4 +1,4 @@
-"""Layouts: what is found where, and what is said when nothing is."""
+"""Layouts: what is found in which folder, and what is said if nothing is found."""
 
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def test_folders_with_masks_and_photos_by_pattern(tmp_path: Path) -> None:
     }
 
 
-def test_folder_around_the_data_is_seen_through(tmp_path: Path) -> None:
+def test_outer_folders_around_the_data_do_not_matter(tmp_path: Path) -> None:
     touch(tmp_path / "download" / "dataset", "Positive/1.jpg", "Negative/2.jpg")
     assert find_layout(tmp_path, "auto") == ("ccic", tmp_path / "download" / "dataset")
 
@@ -72,7 +72,7 @@ def test_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
         list_files(tmp_path, "folders")
 
 
-def test_unknown_layout_tells_what_was_looked_for_and_found(tmp_path: Path) -> None:
+def test_unknown_layout_names_what_was_expected_and_found(tmp_path: Path) -> None:
     touch(tmp_path, "a.txt", "b.txt", "notes.md", "cracked/1.jpg")
     with pytest.raises(InputError) as caught:
         find_layout(tmp_path, "auto")
@@ -81,7 +81,7 @@ def test_unknown_layout_tells_what_was_looked_for_and_found(tmp_path: Path) -> N
         assert part in message
 
 
-def test_empty_folder_is_called_empty(tmp_path: Path) -> None:
+def test_empty_folder_is_reported_as_empty(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the folder is empty"):
         find_layout(tmp_path, "auto")
 
@@ -90,19 +90,19 @@ def test_one_class_only_is_named(tmp_path: Path) -> None:
     touch(tmp_path, "Positive/1.jpg")
     (tmp_path / "Negative").mkdir()
     with pytest.raises(
-        InputError, match="only one class: layout ccic keeps no_crack in Negative, and no file is there"
+        InputError, match="only one class: layout ccic expects no_crack in Negative, and no file is there"
     ):
         find_layout(tmp_path, "auto")
 
 
-def test_folders_of_classes_without_any_file_hold_no_pictures(tmp_path: Path) -> None:
+def test_folders_of_classes_without_any_file_have_no_images(tmp_path: Path) -> None:
     for name in ("crack", "no_crack"):
         (tmp_path / name).mkdir()
-    with pytest.raises(InputError, match="no pictures: layout folders keeps crack in crack, no_crack in no_crack, and"):
+    with pytest.raises(InputError, match="no images: layout folders expects crack in crack, no_crack in no_crack, and"):
         find_layout(tmp_path, "auto")
 
 
-def test_layout_that_was_asked_for_and_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_missing_layout_that_the_user_named_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "Positive/1.jpg", "Negative/2.jpg")
-    with pytest.raises(InputError, match=r"Looked for folders \(sdnet2018: D/CD"):
+    with pytest.raises(InputError, match=r"Expected folders \(sdnet2018: D/CD"):
         find_layout(tmp_path, "sdnet2018")

@@ -1,4 +1,4 @@
-"""Every kind of source gives the same tiles, several stand side by side, and what is wrong is said and cleaned up."""
+"""Every kind of source gives the same tiles, sources can be combined, and each error is explained and cleaned up."""
 
 import hashlib
 import io
@@ -20,7 +20,6 @@ import pytest
 from components.ingest.config import IngestConfig
 from components.ingest.run import ingest_dataset
 from components.ingest.sources import download
-from components.ingest.sources.uri import absolute_sources, parse_sources
 from components.shared.data.manifest import Manifest, read_manifest
 from components.shared.errors import InputError
 from components.shared.services.store import Store, StoredObject
@@ -32,7 +31,7 @@ Serve = Callable[..., str]
 
 @pytest.fixture(autouse=True)
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Temporary files go to a folder that must be empty at the end of every test."""
+    """A folder for temporary files, which must be empty at the end of every test."""
     folder = tmp_path / "tmp"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -65,8 +64,8 @@ def tarred(folder: Path, path: Path) -> Path:
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Serve bytes over HTTP; `answers` are (status, body, bytes that are sent), one for each request, the last for all
-    others."""
+    """Serve bytes over HTTP. `answers` are (status, body, number of bytes sent), one for each request; the last one
+    also answers all later requests."""
     servers: list[ThreadingHTTPServer] = []
 
     def start(*answers: tuple[int, bytes, int]) -> str:
@@ -107,10 +106,10 @@ def test_folder_archives_and_prefix_give_the_same_data(tiles: Path, store: Store
     assert sorted(manifests[0].table["sample_id"]) == contents(tiles)
 
 
-def test_web_archive_is_fetched_again_after_a_cut_and_a_server_error(
+def test_web_archive_is_downloaded_again_after_a_cut_and_a_server_error(
     tiles: Path, store: Store, tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "PAUSE", 0.01)
+    monkeypatch.setattr(download, "FIRST_PAUSE_SECONDS", 0.01)
     body = zipped(tiles, tmp_path / "walls.zip").read_bytes()
     address = serve((503, b"", 0), (200, body, len(body) // 2), (200, body, len(body)))
     manifest, _ = ingest(f"{address}?layout=folders#sha256={hashlib.sha256(body).hexdigest()}", store, tmp_path)
@@ -118,9 +117,7 @@ def test_web_archive_is_fetched_again_after_a_cut_and_a_server_error(
     assert set(manifest.table["source"]) == {"walls"}
 
 
-def test_web_archive_that_is_known_is_not_fetched_again(
-    tiles: Path, store: Store, tmp_path: Path, serve: Serve
-) -> None:
+def test_known_web_archive_is_not_downloaded_again(tiles: Path, store: Store, tmp_path: Path, serve: Serve) -> None:
     body = zipped(tiles, tmp_path / "walls.zip").read_bytes()
     source = f"{serve((200, body, len(body)), (404, b'', 0))}#sha256={hashlib.sha256(body).hexdigest()}"
     first, _ = ingest(source, store, tmp_path)
@@ -130,7 +127,7 @@ def test_web_archive_that_is_known_is_not_fetched_again(
 
 
 @pytest.mark.parametrize("make", [zipped, tarred])
-def test_local_archive_that_is_known_is_not_unpacked_again(
+def test_known_local_archive_is_not_unpacked_again(
     make: Callable, tiles: Path, store: Store, tmp_path: Path, write_tile: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive = make(tiles, tmp_path / "walls.archive")
@@ -151,33 +148,37 @@ def test_local_archive_that_is_known_is_not_unpacked_again(
             "has the sha256 d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa, not 0000",
         ),
         ((404, b"", 0), "the server answers 404"),
-        ((200, b"cut short", 3), r"cannot be fetched, tried 4 times: .*cut after 3 of 9 bytes"),
-        ((500, b"", 0), "cannot be fetched, tried 4 times"),
+        ((200, b"cut short", 3), r"cannot be downloaded, tried 4 times: .*cut after 3 of 9 bytes"),
+        ((500, b"", 0), "cannot be downloaded, tried 4 times"),
     ],
     ids=["checksum", "missing", "cut", "server error"],
 )
-def test_web_archive_that_cannot_be_had(
+def test_web_archive_that_cannot_be_downloaded(
     answer: tuple, message: str, store: Store, tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "PAUSE", 0.01)
+    monkeypatch.setattr(download, "FIRST_PAUSE_SECONDS", 0.01)
     with pytest.raises(InputError, match=message):
         ingest(f"{serve(answer)}#sha256={'0' * 64}", store, tmp_path)
     assert store.list() == []
 
 
-def test_sources_side_by_side_keep_their_names_photos_and_options(
+def test_combined_sources_keep_their_names_photos_and_options(
     tiles: Path, store: Store, tmp_path: Path, write_tile: Write
 ) -> None:
     for index in range(12):
         part = ("D/CD", "D/UD")[index % 2]
-        write_tile(tmp_path / "bridges" / part / f"70{index // 4}-{index}.jpg", seed=100 + index)
-    write_tile(tiles / "crack" / "p0_copy.jpg", seed=100)
-    uri = f"{tmp_path / 'bridges'}, {tiles}?group_pattern=^(p\\d)_&source=river\nsynthetic://?images=20&size=64"
+        write_tile(tmp_path / "spans" / part / f"70{index // 4}-{index}.jpg", seed=100 + index)
+    write_tile(tiles / "crack" / "p0_like_span.jpg", seed=100)
+    uri = f"{tmp_path / 'spans'}, {tiles}?group_pattern=^(p\\d)_&source=river\nsynthetic://?images=20&size=64"
     manifest, report = ingest(uri, store, tmp_path)
     table = manifest.table
     assert table["source"].value_counts().to_dict() == {"river": 24, "synthetic": 20, "sdnet2018": 12}
     groups = table.groupby("source")["group_id"].unique()
-    assert set(groups["sdnet2018"]) == {"river:p0", "sdnet2018:deck/701", "sdnet2018:deck/702"}  # a copy joins photos
+    assert set(groups["sdnet2018"]) == {
+        "river:p0",
+        "sdnet2018:deck/701",
+        "sdnet2018:deck/702",
+    }  # a near duplicate joins photos
     assert [entry["source"] for entry in report["sources"]] == ["sdnet2018", "river", "synthetic"]
     assert [entry["files"] for entry in report["sources"]] == [12, 25, 20]
     page = (tmp_path / "page.html").read_text()
@@ -191,7 +192,7 @@ def test_one_bad_source_is_not_hidden_by_a_good_large_one(
     for index in range(4):
         write_tile(tmp_path / "bad" / ("crack", "no_crack")[index % 2] / f"{index}.jpg", seed=50 + index)
     (tmp_path / "bad" / "crack" / "0.jpg").write_bytes(b"text")
-    with pytest.raises(InputError, match="of the source bad, 1 of 4 files are refused"):
+    with pytest.raises(InputError, match="1 of the 4 files of the source bad are refused"):
         ingest(f"{tiles},{tmp_path / 'bad'}", store, tmp_path, max_refused=0.1)
 
 
@@ -201,7 +202,7 @@ def test_two_sources_of_one_name_are_refused(tiles: Path, store: Store, tmp_path
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_table_names_pictures_labels_photos_surfaces(
+def test_table_gives_images_labels_photos_and_surfaces(
     suffix: str, store: Store, tmp_path: Path, write_tile: Write
 ) -> None:
     rows = []
@@ -211,12 +212,12 @@ def test_table_names_pictures_labels_photos_surfaces(
         rows.append(
             {"path": str(path), "label": label, "group": f"g{index // 3}", "surface": ("wall", None)[index % 2]}
         )
-    table, path = pd.DataFrame(rows), tmp_path / f"bridge{suffix}"
+    table, path = pd.DataFrame(rows), tmp_path / f"span{suffix}"
     table.to_csv(path, index=False) if suffix == ".csv" else table.to_parquet(path)
     found = ingest(path, store, tmp_path)[0].table.set_index("path")
     for index, row in enumerate(rows):
         image = found.loc[row["path"]]
-        expected = (index % 2, f"bridge:g{index // 3}", row["surface"] or "unknown", "bridge")
+        expected = (index % 2, f"span:g{index // 3}", row["surface"] or "unknown", "span")
         assert (image["label"], image["group_id"], image["surface"], image["source"]) == expected
 
 
@@ -225,8 +226,8 @@ def test_table_names_pictures_labels_photos_surfaces(
     [
         ("path,label\na.jpg,2\n", r"row 1 \(a.jpg\): the label is '2'; it must be one of 0, 1, no_crack, crack"),
         ("path,label\na.jpg,\n", r"row 1 \(a.jpg\): the label is None"),
-        ("path,label\na.jpg,1\na.jpg,1\n", "row 2: the path a.jpg stands twice"),
-        ("path,label\na.jpg,1\n./a.jpg,0\n", "row 2: the path a.jpg stands twice"),
+        ("path,label\na.jpg,1\na.jpg,1\n", "row 2: the path a.jpg occurs twice"),
+        ("path,label\na.jpg,1\n./a.jpg,0\n", "row 2: the path a.jpg occurs twice"),
         ("path,label\na.jpg,1\ngone.jpg,0\n", "row 2: there is no file .*gone.jpg"),
         ("path,label,mask\na.jpg,1,gone.png\n", "row 1: there is no file .*gone.png"),
         ("path,label\n,1\n", "row 1: the path is missing"),
@@ -285,7 +286,7 @@ def test_damaged_archives_are_explained(kind: str, tiles: Path, store: Store, tm
     archive = (zipped if kind == "zip" else tarred)(tiles, tmp_path / f"walls.{kind}")
     data = bytearray(archive.read_bytes())
     if kind == "zip":
-        data[len(data) // 2] ^= 0xFF  # in a member: its checksum tells
+        data[len(data) // 2] ^= 0xFF  # in a member, whose checksum is then wrong
     archive.write_bytes(data if kind == "zip" else data[: len(data) // 2])
     with pytest.raises(InputError, match=rf"the archive .*walls.{kind} is damaged"):
         ingest(archive, store, tmp_path)
@@ -311,58 +312,15 @@ def test_storage_that_cannot_be_used_names_the_source(tiles: Path, store: Store,
     ("keys", "message"),
     [
         (["../up.jpg"], r"the object s3://a/b/../up.jpg is refused: its key leads out of the folder"),
-        (["crack//1.jpg"], r"the object s3://a/b/crack//1.jpg is refused: its key is no name of a file"),
-        (["crack", "crack/1.jpg"], r"the objects of s3://a/b cannot all be files here: .*crack"),
-        (["crack/" + "n" * 256], r"cannot all be files here: .*File name too long"),
+        (["crack//1.jpg"], r"the object s3://a/b/crack//1.jpg is refused: its key cannot be the name of a file"),
+        (["crack", "crack/1.jpg"], r"the objects of s3://a/b cannot all be files on this machine: .*crack"),
+        (["crack/" + "n" * 256], r"cannot all be files on this machine: .*File name too long"),
     ],
 )
 def test_objects_that_cannot_be_files_are_refused(
     keys: list[str], message: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    listed = [StoredObject(key, 9, "tag", datetime.now(UTC)) for key in keys]  # some servers cannot hold such keys
+    listed = [StoredObject(key, 9, "tag", datetime.now(UTC)) for key in keys]  # some servers refuse such keys
     monkeypatch.setattr(Store, "objects", lambda self, prefix="": listed if self.uri == "s3://a/b" else [])
     with pytest.raises(InputError, match=message):
         ingest("s3://a/b", store, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("uri", "message"),
-    [
-        ("", "data is ''"),
-        ("tiles?layuot=ccic", "unknown option 'layuot=ccic'; there are layout, group_pattern, source"),
-        ("tiles?layout=cick", "unknown layout 'cick'; there are auto, ccic, sdnet2018, folders"),
-        ("tiles?group_pattern=DSC", "its group_pattern has no group"),
-        ("tiles?group_pattern=(", "not a regular expression"),
-        ("tiles?source=", "its option source is empty"),
-        ("https://host/a.zip", "add the archive's checksum: https://host/a.zip#sha256="),
-        ("https://host/a.zip#sha256=12", "add the archive's checksum"),
-        ("http://host/a.zip#sha256=" + "0" * 64, "over the network use https://"),
-        ("https://ada:secret@host/a.zip#sha256=" + "0" * 64, "'https://…@host/a.zip#sha256=0"),
-    ],
-)
-def test_wrong_uris_are_explained(uri: str, message: str) -> None:
-    with pytest.raises(InputError) as caught:
-        parse_sources(uri)
-    assert message in str(caught.value)
-
-
-def test_address_keeps_its_own_query() -> None:
-    (source,) = parse_sources(f"https://host/get?id=7&layout=ccic&key=a%20b#sha256={'A' * 64}")
-    assert (source.location, source.options) == ("https://host/get?id=7&key=a%20b", {"layout": "ccic"})
-    assert source.sha256 == "a" * 64
-
-
-def test_paths_are_made_absolute_and_mean_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("plain", "odd, name?"):
-        (tmp_path / name).mkdir()
-    odd = (tmp_path / "odd, name?").as_uri()
-    absolute = absolute_sources(rf"plain?group_pattern=^(\d+)%2C {odd},s3://bucket/prefix")
-    first, second, third = parse_sources(absolute)
-    assert (first.location, first.options) == (str(tmp_path / "plain"), {"group_pattern": r"^(\d+),"})
-    assert second.location == str(tmp_path / "odd, name?")
-    assert third.location == "s3://bucket/prefix"
-    (alone,) = parse_sources(absolute_sources("odd, name?"))
-    assert alone.location == str(tmp_path / "odd, name?")
-    with pytest.raises(InputError, match="data gone does not exist"):
-        absolute_sources("plain,gone")

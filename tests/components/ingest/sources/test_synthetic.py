@@ -1,3 +1,5 @@
+"""Synthetic tiles: reproducible, balanced, and without a shortcut in their grey levels."""
+
 import cv2
 import numpy as np
 import pytest
@@ -44,12 +46,12 @@ def grey_statistics(image: np.ndarray) -> dict[str, float]:
     }
 
 
-def test_no_grey_level_statistic_tells_cracks(tiles):
+def test_no_grey_level_statistic_reveals_cracks(tiles):
     labels = [tile.label for tile in tiles]
     statistics = [grey_statistics(tile.image) for tile in tiles]
     areas = {name: roc_auc_score(labels, [row[name] for row in statistics]) for name in statistics[0]}
-    telling = {name: round(max(area, 1 - area), 3) for name, area in areas.items() if max(area, 1 - area) >= 0.9}
-    assert telling == {}
+    revealing = {name: round(max(area, 1 - area), 3) for name, area in areas.items() if max(area, 1 - area) >= 0.9}
+    assert revealing == {}
 
 
 def test_a_tile_depends_on_seed_and_index_alone(tiles):
@@ -73,7 +75,7 @@ def test_photos_hold_both_classes_and_the_set_is_balanced(tiles):
     assert {tile.surface for tile in tiles} == {"deck", "pavement", "wall"}
 
 
-def test_masks_lie_on_dark_lines(tiles):
+def test_masks_cover_dark_lines(tiles):
     for tile in tiles:
         assert (tile.mask is not None) == bool(tile.label)
     contrasts = []
@@ -83,11 +85,11 @@ def test_masks_lie_on_dark_lines(tiles):
             around = cv2.dilate(tile.mask.astype(np.uint8), np.ones((9, 9))).astype(bool) & ~tile.mask
             contrasts.append(grey[tile.mask].mean() / grey[around].mean())
             assert 30 <= tile.mask.sum() <= 0.15 * tile.mask.size
-    assert np.median(contrasts) < 0.75  # plain to the eye
-    assert np.quantile(contrasts, 0.98) < 0.95  # the faintest are still there
+    assert np.median(contrasts) < 0.75  # visible to the eye
+    assert np.quantile(contrasts, 0.98) < 0.95  # even the faintest can be seen
 
 
-def test_tiles_of_a_photo_resemble_one_another(tiles):
+def test_tiles_of_a_photo_are_similar(tiles):
     colours = np.array([tile.image.mean((0, 1)) for tile in tiles]).reshape(-1, TILES_PER_PHOTO, 3)
     assert colours.mean(1).std(0).mean() > 2 * colours.std(1).mean()
 

@@ -1,4 +1,4 @@
-"""Connections that are cut while a data set is fetched or stored: tried again, then explained; nothing half of it."""
+"""Connections that are cut during a transfer: we try again, then explain, and leave nothing half-written."""
 
 import os
 import socket
@@ -20,7 +20,7 @@ from components.shared.services.store import Store
 
 
 class Proxy:
-    """Between the tests and their S3 server; cuts a connection inside a body that is larger than `SMALL` bytes."""
+    """A proxy before the tests' S3 server. It cuts connections inside bodies larger than `SMALL` bytes."""
 
     SMALL = 10_000
 
@@ -62,7 +62,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def cutting(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, int], Proxy]]:
-    """Put a proxy before the store that cuts so many connections, on the way up or down."""
+    """Put a proxy before the store that cuts this number of connections, on the way up or down."""
     proxies = []
 
     def put(direction: str, times: int) -> Proxy:
@@ -81,7 +81,7 @@ def ingest(data: Path | str, store: Store, folder: Path) -> Manifest:
     return read_manifest(folder / "manifest")
 
 
-def test_upload_is_cut_twice_and_done_all_the_same(
+def test_upload_that_is_cut_twice_succeeds(
     tiles: Path, store: Store, tmp_path: Path, cutting: Callable[[str, int], Proxy], scratch: Path
 ) -> None:
     proxy = cutting("up", 2)
@@ -92,7 +92,7 @@ def test_upload_is_cut_twice_and_done_all_the_same(
     assert list(scratch.iterdir()) == []
 
 
-def test_download_is_cut_twice_and_done_all_the_same(
+def test_download_that_is_cut_twice_succeeds(
     tiles: Path, store: Store, tmp_path: Path, cutting: Callable[[str, int], Proxy]
 ) -> None:
     manifest = ingest(tiles, store, tmp_path)
@@ -102,7 +102,7 @@ def test_download_is_cut_twice_and_done_all_the_same(
     assert sum(path.stat().st_size for path in (folder / "shards").iterdir()) > proxy.SMALL
 
 
-def test_upload_that_is_cut_for_ever_leaves_no_version(
+def test_upload_that_is_always_cut_leaves_no_version(
     tiles: Path, store: Store, tmp_path: Path, cutting: Callable[[str, int], Proxy], scratch: Path
 ) -> None:
     proxy = cutting("up", 1000)
@@ -116,7 +116,7 @@ def test_upload_that_is_cut_for_ever_leaves_no_version(
     fetch(store, ingest(tiles, store, tmp_path), tmp_path / "cache")
 
 
-def test_download_that_is_cut_for_ever_leaves_no_version_in_the_cache(
+def test_download_that_is_always_cut_leaves_no_version_in_the_cache(
     tiles: Path, store: Store, tmp_path: Path, cutting: Callable[[str, int], Proxy]
 ) -> None:
     manifest = ingest(tiles, store, tmp_path)

@@ -1,4 +1,4 @@
-"""Sources that were ingested and split apart, and then together: no image moves, and what cannot stay is named."""
+"""Sources that were split separately and then together: no image moves, and images that cannot stay are named."""
 
 import json
 import shutil
@@ -35,14 +35,14 @@ def quarantine(store: Store, folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def other(tiles: Path, tmp_path: Path, write_tile: Write) -> Path:
-    """A second source: tiles of its own, copies of those of the first but for one, and one that looks like that."""
+    """A second source: own tiles, exact copies of all tiles of the first but one, and a near duplicate of that one."""
     folder = tmp_path / "decks"
     for index in range(24):
         write_tile(folder / ("crack" if index % 2 else "no_crack") / f"own_{index}.jpg", seed=100 + index)
     for path in tiles.rglob("*.jpg"):
         shutil.copy(path, folder / path.parent.name / path.name)
     (folder / "crack" / "p0_1.jpg").unlink()
-    write_tile(folder / "crack" / "alike.jpg", seed=1, quality=60)
+    write_tile(folder / "crack" / "near.jpg", seed=1, quality=60)
     return folder
 
 
@@ -55,20 +55,20 @@ def test_no_image_of_either_source_moves(
     assert len(both) == 23
     assert (both["split_first"] == both["split_second"]).all()
     before = before["split_first"].fillna(before["split_second"])
-    left_out = None
+    quarantined = None
     for seed in (300, 301):  # together for the first time, and when that has grown
         write_tile(tiles / "crack" / f"new_{seed}.jpg", seed=seed)
         together = ingest_and_split(f"{tiles},{other}", store, tmp_path)
         assert (together["split"] == before.reindex(together.index).fillna(together["split"])).all()
-        (alike,) = before.index.difference(together.index)
-        assert second.loc[alike, "path"] == "crack/alike.jpg"
+        (near,) = before.index.difference(together.index)
+        assert second.loc[near, "path"] == "crack/near.jpg"
         reasons = quarantine(store, tmp_path)
-        assert left_out in (None, reasons)
-        left_out = reasons
-    assert "belongs to 2 groups that earlier versions keep apart" in left_out["decks/crack/alike.jpg"]
+        assert quarantined in (None, reasons)
+        quarantined = reasons
+    assert "belongs to 2 groups that earlier versions keep apart" in quarantined["decks/crack/near.jpg"]
 
 
-def test_a_source_that_was_split_only_together_with_another_keeps_those_splits_alone(
+def test_source_that_was_split_together_with_another_keeps_its_splits_alone(
     tiles: Path, other: Path, store: Store, tmp_path: Path
 ) -> None:
     alone = tmp_path / "manifest", tmp_path / "page.html"

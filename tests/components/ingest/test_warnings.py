@@ -1,3 +1,5 @@
+"""Refused files and files in quarantine are named in a warning and on the page."""
+
 import json
 
 from components.ingest.config import IngestConfig
@@ -5,7 +7,7 @@ from components.ingest.run import ingest_dataset
 from tests.tiny_version import tile
 
 
-def test_what_is_left_out_is_named(s3, tmp_path, monkeypatch):
+def test_files_that_are_not_kept_are_named(s3, tmp_path, monkeypatch):
     for label, name in enumerate(("no_crack", "crack")):
         (tmp_path / "tiles" / name).mkdir(parents=True)
         for number in range(30):
@@ -16,9 +18,9 @@ def test_what_is_left_out_is_named(s3, tmp_path, monkeypatch):
     config = IngestConfig(store=s3, cache=str(tmp_path / "cache"))
     counts = ingest_dataset(str(tmp_path / "tiles"), tmp_path / "m.parquet", tmp_path / "page.html", config).counts
     events = [json.loads(line) for line in (tmp_path / "events").read_text().splitlines()]
-    refused, left_out = [event["message"] for event in events if event["event"] == "warning"]
-    assert refused.startswith("refused crack/half.png: ")
-    assert left_out.startswith("left out crack/3.png: the same file stands under both labels: ")
-    assert left_out.endswith("and 1 more; the report lists what was left out")
+    refused, quarantined = [event["message"] for event in events if event["event"] == "warning"]
+    assert refused.startswith("refused: crack/half.png: ")
+    assert quarantined.startswith("in quarantine: crack/3.png: the same file has both labels: ")
+    assert quarantined.endswith("and 1 more; the data set report lists all files in quarantine")
     assert counts["images"] == 59
     assert all(name in (tmp_path / "page.html").read_text() for name in ("crack/half.png", "no_crack/liar.png"))

@@ -1,0 +1,117 @@
+"""What earlier ingestions found in the files of a source, so that no file is examined twice.
+
+In the store, the objects under `sources/KEY/index/` are the parts of the index. Each ingestion adds one part with the
+files that it examined. A part has two objects with rows in the same order: a table of what was found, and the
+thumbnails. Both are named by the table's content. The table is written last and makes the part visible.
+"""
+
+import tempfile
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from components.ingest.examination import FOUND_TYPES
+from components.ingest.text_lookup import look_up
+from components.ingest.thumbnails import Thumbnails, open_thumbnails
+from components.shared.events import log
+from components.shared.hashing import file_digest
+from components.shared.services.store import MissingObjectError, Store
+
+MAX_PARTS = 16  # the ingestion that finds so many merges them into one
+TABLE, THUMBNAILS = ".parquet", ".thumbnails"
+
+
+class FindingsIndex:
+    """The index of one source."""
+
+    def __init__(self, store: Store, folder: str, scratch: Path):
+        """List the parts.
+
+        Args:
+            store: Storage root.
+            folder: The source's folder in the store, `sources/KEY`.
+            scratch: Local folder for temporary files.
+        """
+        self._store = store
+        self._folder = f"{folder}/index"
+        self._scratch = scratch
+        self._keys = [key for key, _ in store.list(f"{self._folder}/")]
+
+    def read(self, files: pd.DataFrame, thumbnails: Thumbnails) -> pd.DataFrame:
+        """What earlier ingestions found in files that have not changed since.
+
+        Args:
+            files: Files of the source; the index is their row number in `thumbnails`.
+            thumbnails: The thumbnails of known images are added.
+
+        Returns:
+            Table with the columns of `FOUND_TYPES` and the index of those files that are known.
+        """
+        known = [pd.DataFrame(columns=list(FOUND_TYPES)).astype(FOUND_TYPES)]
+        unknown = files[files["tag"] != ""]
+        for key in self._keys:
+            if not key.endswith(TABLE):
+                continue
+            # Another ingestion may have merged the parts in the meantime.
+            with suppress(MissingObjectError):
+                found = self._read_part(key.removesuffix(TABLE), unknown, thumbnails)
+                unknown = unknown.drop(found.index)
+                known.append(found)
+        return pd.concat(known)
+
+    def _read_part(self, part: str, files: pd.DataFrame, thumbnails: Thumbnails) -> pd.DataFrame:
+        """What a part says about files, found by path and tag. A damaged part is deleted and says nothing."""
+        with tempfile.NamedTemporaryFile(dir=self._scratch) as local:
+            table = self._store.get_bytes(part + TABLE)
+            self._store.get_file(part + THUMBNAILS, local.name)
+            try:
+                findings = pd.read_parquet(BytesIO(table))
+                array = open_thumbnails(local.name, len(findings))
+                rows = look_up(files["path"], findings.assign(position=range(len(findings))), "path")
+                known = rows[rows["tag"] == files["tag"]]
+                found = known[list(FOUND_TYPES)].astype(FOUND_TYPES)
+            except (pa.ArrowException, OSError, ValueError) as error:
+                log.warning("%s cannot be read, so its files are examined again: %s", part, error)
+                self._store.delete([part + TABLE, part + THUMBNAILS])
+                return pd.DataFrame(columns=list(FOUND_TYPES)).astype(FOUND_TYPES)
+            thumbnails.add(known.index.to_numpy(), array, known["position"].to_numpy(np.int64))
+            return found
+
+    def add(self, files: pd.DataFrame, thumbnails: Thumbnails) -> None:
+        """Keep what was found in the source's files: in a part of its own, or merged with the others if they are many.
+
+        Args:
+            files: All files of the source with what was found in them; `new` is true if they were examined now.
+            thumbnails: Their thumbnails, by the index of the files.
+        """
+        parts = sum(key.endswith(TABLE) for key in self._keys)
+        merge = parts >= MAX_PARTS
+
+        kept = files[files["tag"] != ""]
+        if not merge:
+            kept = kept[kept["new"]]
+        obsolete = set(self._keys) if merge else set()
+        if len(kept):
+            obsolete -= self._write_part(kept, thumbnails)
+        self._store.delete(sorted(obsolete))
+
+    def _write_part(self, files: pd.DataFrame, thumbnails: Thumbnails) -> set[str]:
+        """Write a part; return the keys of its objects."""
+        with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
+            table = Path(folder, "table")
+            # No compression: most of the table is hashes, which do not compress.
+            files[["path", "tag", *FOUND_TYPES]].to_parquet(
+                table, compression="none", use_dictionary=False, index=False
+            )
+
+            array = Path(folder, "thumbnails")
+            thumbnails.write(files.index.to_numpy(), array)
+
+            part = f"{self._folder}/{file_digest(table)}"
+            self._store.put_file(part + THUMBNAILS, array)
+            self._store.put_file(part + TABLE, table)
+        return {part + TABLE, part + THUMBNAILS}

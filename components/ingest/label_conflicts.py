@@ -1,0 +1,72 @@
+"""The same image with both labels: which files these are, and the reasons to put them in quarantine."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from components.shared.data.manifest import CLASSES
+
+QUARANTINE_COLUMNS = ["source", "path", "reason"]
+
+
+def quarantine(images: pd.DataFrame, reasons: Iterable[str]) -> pd.DataFrame:
+    """Table (source, path, reason): one row for each image, in the order of the reasons."""
+    return images[["source", "path"]].assign(reason=pd.array(list(reasons), dtype="str"))
+
+
+def quarantine_same_bytes(files: pd.DataFrame) -> pd.DataFrame:
+    """Quarantine files whose bytes occur with both labels.
+
+    Args:
+        files: Columns sample_id, source, path, label.
+    """
+    class_of_label = dict(enumerate(CLASSES))
+    names = files["path"] + " (" + files["label"].map(class_of_label) + ")"
+    names_of_content = names.groupby(files["sample_id"]).transform(", ".join)
+    return quarantine(files, [f"the same file has both labels: {listed}" for listed in names_of_content])
+
+
+def quarantine_near_duplicates(images: pd.DataFrame, pairs: NDArray[np.int64]) -> pd.DataFrame:
+    """Quarantine near duplicates with different labels.
+
+    Args:
+        images: Columns source, path, label; the index is the row number.
+        pairs: int64 (M, 2), row numbers of near duplicates with different labels.
+    """
+    partners: dict[int, list[int]] = defaultdict(list)
+    for first, second in pairs.tolist():
+        partners[first].append(second)
+        partners[second].append(first)
+    disputed = images.loc[sorted(partners)]
+
+    class_of = disputed["label"].map(dict(enumerate(CLASSES))).to_dict()
+    path_of = disputed["path"].to_dict()
+    reasons = []
+    for row in disputed.index:
+        others = ", ".join(f"{path_of[other]} ({class_of[other]})" for other in partners[row])
+        reasons.append(f"near duplicates have both labels: this is {class_of[row]}, a near duplicate is {others}")
+    return quarantine(disputed, reasons)
+
+
+def conflict_pairs(
+    same_bytes: pd.DataFrame, near_duplicates: NDArray[np.int64], labels: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Pairs of files that hold the same image with different labels, the file without a crack first.
+
+    Args:
+        same_bytes: Files whose bytes occur with both labels: columns sample_id, label.
+        near_duplicates: int64 (M, 2), index values of near duplicates with different labels.
+        labels: int64 (M,), the label of the first file of each of these pairs.
+
+    Returns:
+        int64 (K, 2), index values: one pair for each content in `same_bytes`, then the near duplicates.
+    """
+    one_of_each = same_bytes.drop_duplicates(["sample_id", "label"]).sort_values(["sample_id", "label"])
+    by_content = one_of_each.index.to_numpy(np.int64).reshape(-1, len(CLASSES))
+
+    in_order = (labels == 0)[:, None]
+    by_look = np.where(in_order, near_duplicates, near_duplicates[:, ::-1])
+    return np.concatenate([by_content, by_look])

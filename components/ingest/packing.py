@@ -1,0 +1,130 @@
+"""Read the data set's images again, from their files or from the store, and pack the new ones into shards."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from components.ingest.earlier_versions import PLACE_TYPES
+from components.ingest.sources.open_sources import Source
+from components.ingest.text_lookup import look_up
+from components.shared.data.manifest import plain
+from components.shared.data.shards import Member
+from components.shared.data.versions import put_images
+from components.shared.errors import InputError
+from components.shared.events import progress
+from components.shared.services.store import Store
+
+IMAGES_PER_MESSAGE = 1000
+
+
+def with_known_places(images: pd.DataFrame, places: pd.DataFrame) -> pd.DataFrame:
+    """Add the places where earlier versions stored these images and the same masks; missing for new ones.
+
+    Args:
+        images: Columns sample_id and mask_id, and any others.
+        places: Columns of `PLACE_TYPES`.
+    """
+    found = look_up(images["sample_id"], places, "sample_id")
+    same_mask = images["mask_id"].fillna("") == found["mask_id"].fillna("")
+    return images.join(found.drop(columns=["sample_id", "mask_id"])[same_mask])
+
+
+def pack(
+    store: Store, sources: list[Source], images: pd.DataFrame, folder: Path
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Pack images into shards and store these.
+
+    Args:
+        store: Storage root.
+        sources: Where the images come from.
+        images: Columns of the selection.
+        folder: Local folder for shards on their way.
+
+    Returns:
+        The places of the images, with their index; and the sizes in bytes of the shards, by name.
+
+    Raises:
+        InputError: A file was changed or removed after it was examined.
+    """
+    places, shards = put_images(store, _members(images, sources), folder)
+    progress(len(images), len(images), "packing and storing")
+    table = pd.DataFrame(map(vars, places), images.index, list(PLACE_TYPES))
+    return table.astype(PLACE_TYPES), shards
+
+
+def _members(images: pd.DataFrame, sources: list[Source]) -> Iterator[Member]:
+    files = SourceFiles(sources)
+    columns = ["source", "path", "sample_id", "suffix", "mask", "mask_id", "mask_suffix"]
+    rows = zip(*(plain(images[name]) for name in columns), strict=True)
+    for number, (source, path, sample_id, suffix, mask, mask_id, mask_suffix) in enumerate(rows):
+        if number % IMAGES_PER_MESSAGE == 0:
+            progress(number, len(images), "packing and storing")
+
+        image = files.read(source, path, sample_id)
+        if mask is None:
+            yield Member(sample_id, image, suffix)
+        else:
+            mask_data = files.read(source, mask, mask_id)
+            yield Member(sample_id, image, suffix, mask_data, mask_suffix)
+
+
+class SourceFiles:
+    """Reads the files of sources again after they were examined."""
+
+    def __init__(self, sources: list[Source]):
+        self._folders = {source.name: source.folder for source in sources}
+
+    def read(self, source: str, path: str, digest: str) -> bytes:
+        """The content of a file.
+
+        Args:
+            source: Name of its source.
+            path: Its path in the source.
+            digest: The sha256 that it had when it was examined.
+
+        Raises:
+            InputError: It has another sha256 now, or does not exist any more.
+        """
+        file = self._folders[source] / path
+        try:
+            data = file.read_bytes()
+        except FileNotFoundError:
+            data = b""
+
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise InputError(
+                f"{file} was changed or removed while it was being ingested; ingest again when nothing writes there"
+            )
+        return data
+
+
+class ImageReader:
+    """Reads images of the data set by their index: from the file if it is on this machine, else from the store."""
+
+    def __init__(self, store: Store, sources: list[Source], images: pd.DataFrame):
+        """Remember where the images are.
+
+        Args:
+            store: Storage root.
+            sources: Where the images come from.
+            images: With the places of those that the store has, as from `with_known_places`.
+        """
+        self._store = store
+        self._files = SourceFiles(sources)
+        self._images = images[["source", "path", "sample_id", "shard", "offset", "size"]]
+
+    def read(self, index: int) -> bytes:
+        """The content of an image file.
+
+        Raises:
+            InputError: The file was changed or removed after it was examined, and the store does not have it.
+        """
+        image = self._images.loc[index]
+        try:
+            return self._files.read(image["source"], image["path"], image["sample_id"])
+        except (OSError, InputError):
+            if pd.isna(image["shard"]):
+                raise
+        return self._store.get_part(f"shards/{image['shard']}", int(image["offset"]), int(image["size"]))

@@ -1,0 +1,142 @@
+"""What the store records about a source: its last ingestion, and whether the source has changed since.
+
+In the store, the folder `sources/KEY/` belongs to one source under one configuration. It holds
+
+- `latest.json`: the version that the source last became part of, the state that all sources of that ingestion were in,
+  and the folder of the reports. It is written last of all, after the version was committed.
+- `reports/NAME/`, for the first of several sources: the reports of that ingestion. NAME comes from their content. They
+  are not those of the version, because the same version may come from other files.
+- `index/`: what was found in each file (`findings_index.py`).
+
+If these objects are deleted, the next ingestion starts from nothing, and its groups may be others.
+"""
+
+import datetime
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from components.ingest.config import IngestConfig
+from components.ingest.sources.open_sources import Source, archive_tag
+from components.ingest.sources.uri import SourceUri, absolute
+from components.shared.data.manifest import table_digest
+from components.shared.data.versions import Version, whole_version
+from components.shared.hashing import digest, file_digest
+from components.shared.services.store import MissingObjectError, Store
+
+FORMAT = 5  # raise it when the form or the meaning of the records changes
+PARAMETERS_WITHOUT_EFFECT_ON_FINDINGS_AND_GROUPS = ("layout", "max_unpacked", "max_refused", "min_images")
+REPORTS_STAY_READABLE = datetime.timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What latest.json says.
+
+    Attributes:
+        source: Name of the source.
+        state: State of all sources of the ingestion, from `archives_state` or `files_state`.
+        version: Digest of the version.
+        reports: Folder of the reports, a key in the store.
+    """
+
+    source: str
+    state: str
+    version: str
+    reports: str
+
+
+def source_folders(uris: list[SourceUri], config: IngestConfig) -> list[str]:
+    """The folder of each source in the store, `sources/KEY`. Raises `InputError` where a path does not exist."""
+    parameters = config.identity()
+    for name in PARAMETERS_WITHOUT_EFFECT_ON_FINDINGS_AND_GROUPS:
+        del parameters[name]
+    return [f"sources/{digest(FORMAT, absolute(uri), parameters)}" for uri in uris]
+
+
+def archives_state(uris: list[SourceUri], folders: list[str], config: IngestConfig) -> str:
+    """The state of sources that are all archives; empty if one is not. Nothing is fetched or unpacked for it."""
+    tags = [archive_tag(uri) for uri in uris]
+    return digest(folders, config.identity(), tags) if all(tags) else ""
+
+
+def files_state(sources: list[Source], folders: list[str], config: IngestConfig) -> str:
+    """The state of sources, from the names and tags of their files; empty if a file has no tag."""
+    contents = []
+    for source in sources:
+        if (source.files["tag"] == "").any():
+            return ""
+        table = pa.Table.from_pandas(source.files, preserve_index=False)
+        contents.append([source.name, table_digest(table)])
+    return digest(folders, config.identity(), contents)
+
+
+def read_records(store: Store, folders: list[str]) -> list[Record | None]:
+    """The record of each source; None for a source that was never ingested."""
+    return [_read_record(store, folder) for folder in folders]
+
+
+def _read_record(store: Store, folder: str) -> Record | None:
+    try:
+        return Record(**json.loads(store.get_bytes(f"{folder}/latest.json")))
+    except MissingObjectError:
+        return None
+
+
+def unchanged_version(store: Store, records: list[Record | None], state: str) -> Version | None:
+    """The version that exactly these sources in this state became; None where there is none, or the state is empty."""
+    first = records[0]
+    if first is None or not state or first.state != state:
+        return None
+    return whole_version(store, first.version)
+
+
+def recorded_versions(store: Store, records: list[Record | None]) -> list[Version]:
+    """The versions that the sources last became part of, in the order of the sources; those that are still whole."""
+    versions: dict[str, Version] = {}
+    for record in records:
+        if record is not None and record.version not in versions:
+            version = whole_version(store, record.version)
+            if version is not None:
+                versions[record.version] = version
+    return list(versions.values())
+
+
+def fetch_reports(store: Store, records: list[Record | None], folder: Path) -> None:
+    """Download the reports of the last ingestion of sources that have not changed."""
+    first = records[0]
+    assert first is not None
+    store.get_folder(first.reports, folder)
+
+
+def write_records(
+    store: Store, folders: list[str], sources: list[Source], state: str, version: Version, reports: Path
+) -> None:
+    """Record an ingestion, and delete the reports of earlier ones.
+
+    Args:
+        store: Storage root.
+        folders: The folder of each source.
+        sources: The sources.
+        state: Their state, empty if it cannot be known.
+        version: What they became.
+        reports: Local folder with the reports.
+    """
+    content = digest({path.name: file_digest(path) for path in reports.iterdir()})
+    stored_reports = f"{folders[0]}/reports/{content}"
+    obsolete = _old_reports(store, folders[0], stored_reports)
+
+    store.put_folder(stored_reports, reports)
+    for folder, source in zip(folders, sources, strict=True):
+        record = Record(source.name, state, version.digest, stored_reports)
+        store.put_bytes(f"{folder}/latest.json", json.dumps(asdict(record)).encode())
+    store.delete(obsolete)
+
+
+def _old_reports(store: Store, folder: str, current: str) -> list[str]:
+    """Reports that nothing reads any more. Another ingestion may still read young ones."""
+    yesterday = datetime.datetime.now(datetime.UTC) - REPORTS_STAY_READABLE
+    stored = store.objects(f"{folder}/reports/")
+    return [one.key for one in stored if one.changed < yesterday and not one.key.startswith(f"{current}/")]
