@@ -85,7 +85,7 @@ def test_sigterm_to_a_group_of_two_processes_writes_a_checkpoint(make_task, stor
     task = make_task(key="work", checkpoint_minutes=0.01, **settings)
     process = PROCESSES.Process(target=train_until, args=(task, tmp_path / "model", s3_environment))
     process.start()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not store.list("runs/work/checkpoints/") and time.monotonic() < deadline:
         time.sleep(0.1)
     before = Checkpoints(store, "work").newest()["step"]
