@@ -1,4 +1,4 @@
-"""Today's champion on today's test split; an empty table where there is no champion."""
+"""The present champion's answers on the present test split; an empty table if there is no champion."""
 
 import shutil
 from pathlib import Path
@@ -14,25 +14,27 @@ from components.shared.services import mlflow_runs
 
 
 def predict_champion(manifest_path: str, splits_path: str, config: PredictConfig, folder: str) -> str:
-    """Predict the test split with the registered model's champion, less what the champion learnt from.
+    """Predict the test split with the registered model's champion, without the tiles that it was trained on.
 
-    Beside the predictions goes the champion's calibration.json, so that it is judged as it is deployed.
+    The champion's calibration.json is copied to the same folder, so that the champion is judged as it is deployed.
 
     Args:
         manifest_path: The data set version's manifest.
         splits_path: Table (sample_id, split).
         config: Batch, precision and the registered model's name.
-        folder: Gets the predictions, and calibration.json where there is a champion; the table is empty where there is
-            none, or where it learnt from every test image or its photo.
+        folder: Gets the predictions, and calibration.json if there is a champion. The table is empty if there is no
+            champion, or if it was trained on every test tile or on its photo.
 
     Returns:
-        The champion's version, "" where there is none.
+        The champion's version, "" if there is no champion.
     """
     version = mlflow_runs.version_by_alias(config.model_name, mlflow_runs.CHAMPION)
     if version is None:
         log.info("%s has no champion yet", config.model_name)
-        write_predictions(empty_predictions().table, empty_predictions().embeddings, folder)
+        nothing = empty_predictions()
+        write_predictions(nothing.table, nothing.embeddings, folder)
         return ""
+
     with mlflow_runs.version_files(config.model_name, version) as fetched:
         answers = _answers(fetched, version, manifest_path, splits_path, config)
         write_predictions(answers.table, answers.embeddings, folder)
@@ -41,13 +43,17 @@ def predict_champion(manifest_path: str, splits_path: str, config: PredictConfig
 
 
 def _answers(fetched: Path, version: str, manifest_path: str, splits_path: str, config: PredictConfig) -> Predictions:
-    manifest, splits = read_manifest(manifest_path), read_splits(splits_path)
-    test = rows_of(manifest, splits, "test").assign(split="test")
-    rows = unknown_rows(test, pd.read_parquet(fetched / "training_rows.parquet"))
-    log.info("champion, version %s: %d of %d test images are new to it", version, len(rows), len(test))
+    manifest = read_manifest(manifest_path)
+    splits = read_splits(splits_path)
+    test_rows = rows_of(manifest, splits, "test").assign(split="test")
+    trained_on = pd.read_parquet(fetched / "training_rows.parquet")
+
+    rows = unknown_rows(test_rows, trained_on)
+    log.info("champion, version %s: %d of %d test tiles are new to it", version, len(rows), len(test_rows))
     if rows.empty:
         return empty_predictions()
-    # late: without a champion there is nothing to import torch for
+
+    # Imported here because a run without a champion does not need torch, which takes seconds.
     from components.predict.run import exact, run_network
     from components.predict.views import CLEAN
     from components.shared.data.versions import fetch_for_step
@@ -55,17 +61,17 @@ def _answers(fetched: Path, version: str, manifest_path: str, splits_path: str, 
 
     network = load_network(fetched / "model")
     tiles = fetch_for_step(config, manifest)
-    note = f"champion, version {version}"
-    table, embeddings = run_network(network, rows.assign(**CLEAN), tiles, exact(config), note)
+    table, embeddings = run_network(network, rows.assign(**CLEAN), tiles, exact(config), f"champion, version {version}")
     return Predictions(table.assign(condition="after"), embeddings)
 
 
 def unknown_rows(rows: pd.DataFrame, learnt: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of which neither the image nor the photo is among those learnt from, index from 0.
+    """Return the rows whose tile and whose photo were both not trained on, with an index from 0.
 
     Args:
         rows: sample_id, group_id.
         learnt: sample_id, group_id of a version's training and validation splits.
     """
-    known = rows["sample_id"].isin(learnt["sample_id"]) | rows["group_id"].isin(learnt["group_id"])
-    return rows[~known].reset_index(drop=True)
+    known_tile = rows["sample_id"].isin(learnt["sample_id"])
+    known_photo = rows["group_id"].isin(learnt["group_id"])
+    return rows[~(known_tile | known_photo)].reset_index(drop=True)

@@ -1,4 +1,4 @@
-"""The images that are predicted: clean ones, and the worse views of them that the robustness suite asks for."""
+"""The views that are predicted: the clean tiles, and the corrupted views that the robustness suite asks for."""
 
 from io import BytesIO
 from pathlib import Path
@@ -13,29 +13,31 @@ from components.shared.network.resize import resize
 from components.shared.network.tiles import TileDataset
 
 CLEAN = {"corruption": "clean", "severity": 0}
-CELL = 112  # pixels of one view in the picture
+
+# Layout of the sheet of views, in pixels.
+CELL = 112
+LEFT_MARGIN = 110
+TOP_MARGIN = 20
+TEXT_INDENT = 4
 
 
 def corrupted_views(rows: pd.DataFrame, config: CorruptionConfig) -> pd.DataFrame:
-    """Return every image once per family and severity, named in the columns `corruption` and `severity`.
+    """Return every tile once per family and severity, in the columns `corruption` and `severity`.
 
     Args:
-        rows: Robustness rows; of more than `max_images`, those with the lowest sample ids are taken. Ids are
-            checksums, so this is a random sample, and as the data grows it changes least.
-        config: Families, severities and the number of images.
+        rows: Rows of the robustness split. If there are more than `max_images`, those with the lowest sample ids are
+            taken. Ids are checksums, so this is a random sample, and it changes little when the data grow.
+        config: Families, severities and the number of tiles.
     """
     chosen = rows.sort_values("sample_id").head(config.max_images)
-    views = pd.DataFrame(
-        [(family, severity) for family in config.families for severity in sorted(config.severities)],
-        columns=["corruption", "severity"],
-    )
-    return chosen.merge(views, how="cross")
+    views = pd.MultiIndex.from_product([config.families, sorted(config.severities)], names=["corruption", "severity"])
+    return chosen.merge(views.to_frame(index=False), how="cross")
 
 
 class ViewDataset(TileDataset):
-    """Tiles, each in the view that the columns `corruption` and `severity` of its row name.
+    """Tiles, each in the view that its row names in `corruption` and `severity`.
 
-    An image is made worse in its own size and then scaled for the network: the camera comes before the computer.
+    A tile is corrupted at its own size and then scaled for the network, because a camera also comes before the scaling.
     """
 
     def __init__(self, rows: pd.DataFrame, folder: Path, size: int):
@@ -43,7 +45,7 @@ class ViewDataset(TileDataset):
         self._views = list(zip(rows["corruption"], rows["severity"].astype(int), rows["sample_id"], strict=True))
 
     def tile(self, index: int) -> np.ndarray:
-        """Return an image (size, size, 3) uint8 RGB in its view."""
+        """Return a tile (size, size, 3) uint8 RGB in its view."""
         family, severity, sample_id = self._views[index]
         if family == CLEAN["corruption"]:
             return super().tile(index)
@@ -51,32 +53,38 @@ class ViewDataset(TileDataset):
 
 
 def draw_views(rows: pd.DataFrame, tiles: Path, config: CorruptionConfig) -> bytes:
-    """Return a JPEG of one cracked robustness image (else any): families as rows, severities as columns, clean first.
+    """Return a JPEG with all views of one tile: families as rows, severities as columns, the clean tile first.
 
     Args:
-        rows: Robustness rows, not empty.
+        rows: Rows of the robustness split, not empty. The tile is a crack if there is one.
         tiles: Folder of the fetched data set version.
         config: Families and severities.
     """
-    cracks = rows[rows["label"] == 1]
-    one = (cracks if len(cracks) else rows).sort_values("sample_id").head(1)
-    views = corrupted_views(one, config)
-    severities = sorted(config.severities)
-    from PIL import Image, ImageDraw  # late: most predictions are reused and draw nothing
+    from PIL import Image, ImageDraw  # imported here because most predictions are reused and draw nothing
 
-    margin = 110
-    sheet = Image.new("RGB", (margin + (1 + len(severities)) * CELL, 20 + len(config.families) * CELL), "white")
+    cracks = rows[rows["label"] == 1]
+    candidates = cracks if len(cracks) else rows
+    chosen = candidates.sort_values("sample_id").head(1)
+    clean = ViewDataset(chosen.assign(**CLEAN), tiles, CELL).tile(0)
+    corrupted = ViewDataset(corrupted_views(chosen, config), tiles, CELL)
+
+    severities = sorted(config.severities)
+    titles = ["clean"] + [f"severity {severity}" for severity in severities]
+    size = (LEFT_MARGIN + len(titles) * CELL, TOP_MARGIN + len(config.families) * CELL)
+    sheet = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(sheet)
-    clean = ViewDataset(one.assign(**CLEAN), tiles, CELL).tile(0)
-    worse = ViewDataset(views, tiles, CELL)
-    for column, title in enumerate(["clean", *(f"severity {severity}" for severity in severities)]):
-        pen.text((margin + column * CELL + 4, 4), title, fill="black")
-    for line, family in enumerate(config.families):
-        top = 20 + line * CELL
-        pen.text((4, top + CELL // 2 - 6), family.replace("_", " "), fill="black")
-        for column in range(1 + len(severities)):
-            cell = clean if column == 0 else worse.tile(line * len(severities) + column - 1)
-            sheet.paste(Image.fromarray(cell), (margin + column * CELL, top))
-    out = BytesIO()
-    sheet.save(out, "JPEG", quality=85)
-    return out.getvalue()
+    for column, title in enumerate(titles):
+        pen.text((LEFT_MARGIN + column * CELL + TEXT_INDENT, TEXT_INDENT), title, fill="black")
+
+    view = 0
+    for row, family in enumerate(config.families):
+        top = TOP_MARGIN + row * CELL
+        pen.text((TEXT_INDENT, top + CELL // 2 - 6), family.replace("_", " "), fill="black")
+        sheet.paste(Image.fromarray(clean), (LEFT_MARGIN, top))
+        for column in range(1, len(titles)):
+            sheet.paste(Image.fromarray(corrupted.tile(view)), (LEFT_MARGIN + column * CELL, top))
+            view += 1
+
+    jpeg = BytesIO()
+    sheet.save(jpeg, "JPEG", quality=85)
+    return jpeg.getvalue()

@@ -1,4 +1,4 @@
-"""The order of a training's images."""
+"""The order of the tiles in a training."""
 
 from collections.abc import Iterator
 
@@ -7,20 +7,21 @@ from torch.utils.data import Sampler
 
 
 class TrainingBatches(Sampler):
-    """The whole training's batches of (index, augmentation seed), a function of the seed and the step alone.
+    """The batches of a whole training, each a list of (index, augmentation seed).
 
-    Epochs follow one another without a seam, each a fresh permutation, so that the length is counted in steps and a
-    training can be taken up at any of them. The seed of an image's augmentation does not depend on the worker that
-    decodes it, nor an image's batch on the number of devices.
+    A batch depends on the seed and the step only. The epochs follow each other without a break, and each is a new
+    permutation. The length is therefore counted in steps, and a training can resume at any step. A tile's augmentation
+    does not depend on the worker that decodes it, and its batch does not depend on the number of devices.
 
     Args:
-        labels: Class of every image, 0 or 1.
-        batch_size: Images in a batch, over all devices.
+        labels: Class of every tile, 0 or 1.
+        batch_size: Tiles in a batch, over all devices.
         steps: Batches of the whole training.
         seed: Seeds permutations and augmentation.
         start: Steps already done.
-        balanced: Draw both classes equally often; the rarer one then comes round more often.
-        share: This device and the number of devices, (0, 1) for one: it gets every n-th image of each batch.
+        balanced: Draw both classes equally often; tiles of the rarer class then appear more often.
+        share: This device's number and the number of devices: (0, 1) for one device. A device gets every n-th tile of
+            each batch.
     """
 
     def __init__(
@@ -33,35 +34,59 @@ class TrainingBatches(Sampler):
         balanced: bool = False,
         share: tuple[int, int] = (0, 1),
     ):
-        everything = np.arange(len(labels))
-        self._pools = [everything[labels == label] for label in (0, 1)] if balanced else [everything]
-        self.batch_size, self.steps, self.seed, self.start, self.share = batch_size, steps, seed, start, share
+        every_index = np.arange(len(labels))
+        if balanced:
+            self._pools = [every_index[labels == 0], every_index[labels == 1]]
+        else:
+            self._pools = [every_index]
+
+        self.batch_size = batch_size
+        self.steps = steps
+        self.seed = seed
+        self.start = start
+        self.share = share
 
     def __len__(self) -> int:
         return self.steps - self.start
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = [_Laps(pool, self.seed, kind) for kind, pool in enumerate(self._pools)]
+        orders = [_EndlessOrder(pool, self.seed, number) for number, pool in enumerate(self._pools)]
         device, devices = self.share
+
         for step in range(self.start, self.steps):
-            places = range(step * self.batch_size + device, (step + 1) * self.batch_size, devices)
-            yield [(order[place % len(order)][place // len(order)], _seed(self.seed, place)) for place in places]
+            first = step * self.batch_size
+            batch = []
+            for place in range(first + device, first + self.batch_size, devices):
+                # Places take turns between the pools.
+                order = orders[place % len(orders)]
+                index = order[place // len(orders)]
+                batch.append((index, _augmentation_seed(self.seed, place)))
+            yield batch
 
 
-class _Laps:
-    """Images in lap after lap over a pool, each lap a permutation of its own."""
+class _EndlessOrder:
+    """One permutation of a pool after the other.
 
-    def __init__(self, pool: np.ndarray, seed: int, kind: int):
-        self._pool, self._seed, self._kind, self._lap = pool, seed, kind, -1
-        self._order = pool
+    Args:
+        pool: Indices.
+        seed: Of the training.
+        number: Of the pool, so that two pools get different permutations.
+    """
+
+    def __init__(self, pool: np.ndarray, seed: int, number: int):
+        self._pool = pool
+        self._seed = seed
+        self._number = number
+        self._epoch = -1
+        self._permutation = pool
 
     def __getitem__(self, place: int) -> int:
-        lap, position = divmod(place, len(self._pool))
-        if lap != self._lap:
-            self._lap = lap
-            self._order = np.random.default_rng([self._seed, self._kind, lap]).permutation(self._pool)
-        return int(self._order[position])
+        epoch, position = divmod(place, len(self._pool))
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._permutation = np.random.default_rng([self._seed, self._number, epoch]).permutation(self._pool)
+        return int(self._permutation[position])
 
 
-def _seed(seed: int, place: int) -> int:
+def _augmentation_seed(seed: int, place: int) -> int:
     return int(np.random.SeedSequence([seed, place]).generate_state(1)[0])

@@ -1,8 +1,8 @@
 """Checkpoints of an unfinished training, under `runs/<run key>/checkpoints/` in the store.
 
-Each is one object, written whole or not at all, whose name holds the steps done and the sha256 of its content: no bit
-of it can change unseen. Its format is that of `torch.save` with nothing but tensors and plain values, read back with
-`weights_only`, which executes no code.
+Each checkpoint is one object, which the store has either completely or not at all. Its name holds the steps done and
+the sha256 of its content, so a change of any bit is noticed. The format is that of `torch.save`, with tensors and plain
+values only. It is read with `weights_only`, which executes no code.
 """
 
 import re
@@ -22,17 +22,19 @@ from components.shared.hashing import file_digest
 from components.shared.services.store import Store
 
 FORMAT = 1
-KEPT = 2  # the newest, and the one before it, should the newest turn out damaged
-PASSED_ON = signal.SIGUSR1
+# The newest checkpoint, and the one before it in case the newest is damaged.
+CHECKPOINTS_KEPT = 2
+# A worker process listens to this signal instead of SIGTERM; see StopSignal.
+FORWARDED_STOP = signal.SIGUSR1
 _NAME = re.compile(r"(\d{9})-([0-9a-f]{64})\.pt")
 
 
 class PreemptedError(RuntimeError):
-    """The platform took the machine away; the training goes on from its checkpoint when the run is started again."""
+    """The platform stopped the process. The training resumes from its checkpoint when the run is started again."""
 
 
 class Checkpoints:
-    """The checkpoints of one run key. Writing happens in a thread, so that the device does not wait for the store."""
+    """The checkpoints of one run key. A thread writes them, so that the device does not wait for the store."""
 
     def __init__(self, store: Store, key: str):
         self._store = store
@@ -41,36 +43,43 @@ class Checkpoints:
         self._pending: Future[None] | None = None
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Keep a state; it may be changed as soon as this returns. A failure is a warning: the training goes on.
+        """Copy a state and write it in the background. If that fails, the training continues with a warning.
 
         Args:
             step: Optimiser steps done.
-            state: Tensors on any device and plain values, nested.
+            state: Tensors on any device and plain values, nested. The caller may change it after the return.
         """
         self.wait()
-        self._pending = self._writer.submit(self._write, step, {"format": FORMAT, "step": step, **_copied(state)})
+        content = {"format": FORMAT, "step": step, **_copied(state)}
+        self._pending = self._writer.submit(self._write, step, content)
 
     def wait(self) -> None:
         """Return when the last state given to `save` is in the store."""
-        if self._pending is not None:
-            try:
-                self._pending.result()
-            except Exception as error:  # whatever it is, the training is worth more
-                warn(f"a checkpoint could not be written, so more is lost if the training is killed: {error}")
-            self._pending = None
+        if self._pending is None:
+            return
+        try:
+            self._pending.result()
+        except Exception as error:  # no error of the store is worth losing the training
+            warn(f"could not write a checkpoint; if the training is killed, it loses more steps: {error}")
+        self._pending = None
 
-    def _write(self, step: int, state: dict[str, Any]) -> None:
+    def _write(self, step: int, content: dict[str, Any]) -> None:
         with tempfile.NamedTemporaryFile(suffix=".pt") as file:
-            torch.save(state, file)
+            torch.save(content, file)
             file.flush()
             self._store.put_file(f"{self._prefix}/{step:09d}-{file_digest(file.name)}.pt", file.name)
-        kept = [key for key, _ in self._store.list(f"{self._prefix}/")]
-        reached = [key for key in kept if Path(key).name <= f"{step:09d}~"]  # one from beyond was damaged: none uses it
-        self._store.delete(set(kept) - set(reached[-KEPT:]))
-        log.info("kept a checkpoint after step %d", step)
+
+        self._delete_all_but_the_newest(step)
+        log.info("wrote a checkpoint after step %d", step)
+
+    def _delete_all_but_the_newest(self, step: int) -> None:
+        every_key = [key for key, _ in self._store.list(f"{self._prefix}/")]
+        # Later checkpoints were damaged and are not used.
+        usable = [key for key in every_key if Path(key).name[:9] <= f"{step:09d}"]
+        self._store.delete(set(every_key) - set(usable[-CHECKPOINTS_KEPT:]))
 
     def newest(self) -> dict[str, Any] | None:
-        """Return the newest state that is whole, or None; damaged ones are passed over with a warning."""
+        """Return the newest state that is not damaged, or None. Each damaged checkpoint causes a warning."""
         for key, _ in reversed(self._store.list(f"{self._prefix}/")):
             with tempfile.TemporaryDirectory() as scratch:
                 path = Path(scratch) / "checkpoint.pt"
@@ -78,34 +87,39 @@ class Checkpoints:
                 try:
                     return read_checkpoint(path, Path(key).name)
                 except InputError as error:
-                    warn(f"{error}; the one before it is used")
+                    warn(f"{error}; the checkpoint before it is used")
         return None
 
 
 def read_checkpoint(path: Path, name: str) -> dict[str, Any]:
-    """Read a checkpoint, verified.
+    """Read a checkpoint and verify it.
 
     Args:
         path: The file.
         name: Its name in the store, `STEPS-SHA256.pt`.
 
     Raises:
-        InputError: The name is no checkpoint's, the content is not what the name says, or of another format.
+        InputError: The name does not have that form, the file has another sha256, or the format is unknown.
     """
     parts = _NAME.fullmatch(name)
     if parts is None:
-        raise InputError(f"{name} is not the name of a checkpoint, STEPS-SHA256.pt")
-    if (found := file_digest(path)) != parts[2]:
-        raise InputError(f"checkpoint {name} is damaged: its sha256 is {found}")
+        raise InputError(f"{name} is not the name of a checkpoint, STEPS-SHA256.pt; delete it")
+    step, expected_digest = int(parts[1]), parts[2]
+
+    found_digest = file_digest(path)
+    if found_digest != expected_digest:
+        raise InputError(f"checkpoint {name} is damaged: its sha256 is {found_digest}")
+
     state = torch.load(path, map_location="cpu", weights_only=True)
-    if state["format"] != FORMAT or state["step"] != int(parts[1]):
+    if state["format"] != FORMAT or state["step"] != step:
         raise InputError(
-            f"checkpoint {name} is of format {state['format']}, step {state['step']}; format {FORMAT} is read"
+            f"checkpoint {name} has format {state['format']} and step {state['step']}; this code reads format {FORMAT}"
         )
     return state
 
 
 def _copied(value: Any) -> Any:
+    """A copy of nested values with its tensors on the CPU."""
     if isinstance(value, torch.Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):
@@ -116,29 +130,30 @@ def _copied(value: Any) -> Any:
 
 
 class StopSignal:
-    """Whether SIGTERM has come; a second one ends the process at once.
+    """Notes the first SIGTERM; a second one ends the process at once.
 
-    One of several processes listens to `PASSED_ON` instead, which the process that started them sends: a SIGTERM to the
-    whole group reaches them too, and would be the second one.
+    In a training with several processes, each process listens to `FORWARDED_STOP` instead, which the parent process
+    sends. If someone sends SIGTERM to the whole process group, it reaches both the parent and its children. A child
+    that listened to SIGTERM would then get the signal twice, and end at once.
 
     Args:
-        passed_on: Whether this is one of several processes.
+        forwarded: Whether this process is one of several.
     """
 
-    def __init__(self, passed_on: bool) -> None:
-        self.came = False
-        self._number = PASSED_ON if passed_on else signal.SIGTERM
+    def __init__(self, forwarded: bool) -> None:
+        self.received = False
+        self._number = FORWARDED_STOP if forwarded else signal.SIGTERM
 
     @contextmanager
     def watched(self) -> Iterator["StopSignal"]:
-        """Note the signal instead of dying of it."""
-        before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        """Note the signal, inside the `with` block, instead of ending the process."""
+        previous = signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(self._number, self._note)
         try:
             yield self
         finally:
-            signal.signal(signal.SIGTERM, before)
+            signal.signal(signal.SIGTERM, previous)
 
     def _note(self, *_: Any) -> None:
-        self.came = True
+        self.received = True
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

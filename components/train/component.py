@@ -22,11 +22,11 @@ def train(
         manifest: The data set version's manifest.
         splits: Table (sample_id, split).
         config: TrainConfig as JSON.
-        seed: Decides initial weights, image order and augmentation.
+        seed: Decides initial weights, order of the tiles and augmentation.
         job: The pipeline job's id.
 
     Returns:
-        model: Saved-model folder: model.safetensors and model.json.
+        model: Saved-model folder: model.safetensors, model.json and model.sha256.
         metrics: Best validation loss and accuracy, throughput.
         page: Training curves.
     """

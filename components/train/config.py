@@ -16,11 +16,16 @@ class AugmentConfig(Config):
     saturation: float = Field(default=0.2, ge=0, le=1, description="fraction, either way")
     hue: float = Field(default=0.02, ge=0, le=0.5, description="fraction of the colour circle, either way")
     noise: float = Field(default=0.03, ge=0, le=1, description="largest standard deviation of Gaussian noise, fraction")
-    flip: bool = Field(default=False, description="mirror at random; a crack has no up or left")
+    flip: bool = Field(default=False, description="mirror at random; a crack has neither an upper nor a left side")
 
     def corruptions(self) -> tuple[str, ...]:
-        """Return the families of the robustness suite that a network trained so has met, if weaker ones."""
-        return ("gaussian_noise",) * bool(self.noise) + ("low_light", "over_exposure") * bool(self.brightness)
+        """Return the families of the robustness suite that training tiles already show, in a weaker form."""
+        families: tuple[str, ...] = ()
+        if self.noise:
+            families += ("gaussian_noise",)
+        if self.brightness:
+            families += ("low_light", "over_exposure")
+        return families
 
 
 class TrainConfig(StepConfig):
@@ -40,32 +45,36 @@ class TrainConfig(StepConfig):
         pattern=r"^(full|head_only|last_[1-9][0-9]*)$",
         description='what is trained: "full", "head_only", or "last_3" for the last three blocks and the head',
     )
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="before the head")
-    stochastic_depth: float = Field(default=0.0, ge=0, lt=1, description="share of blocks skipped, of the deepest one")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="probability, before the head")
+    stochastic_depth: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the blocks that are skipped, at the deepest block"
+    )
 
     epochs: float | None = Field(default=None, gt=0, description="length in passes over the training split")
     steps: int | None = Field(default=None, gt=0, description="length in optimiser steps, whatever the data's size")
-    batch_size: int = Field(default=32, ge=1, description="images in an optimiser step, over all devices")
-    learning_rate: float = Field(default=3e-4, gt=0)
+    batch_size: int = Field(default=32, ge=1, description="tiles in an optimiser step, over all devices")
+    learning_rate: float = Field(default=3e-4, gt=0, description="highest rate, reached after the warm-up")
     layer_decay: float = Field(
-        default=1.0, gt=0, le=1, description="factor of the learning rate from each block to the one before it"
+        default=1.0, gt=0, le=1, description="factor of the learning rate from each block to the block before it"
     )
     weight_decay: float = Field(default=0.05, ge=0)
     clip_norm: float = Field(
-        default=1.0, ge=0, description="longest gradient, Euclidean; a longer one is cut to it; 0: never"
+        default=1.0, ge=0, description="largest Euclidean norm of the gradient; a longer one is scaled down; 0: never"
     )
     warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps in which the rate rises from 0")
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "constant"] = Field(default="cosine", description="learning rate after the warm-up")
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     class_balance: Literal["none", "weights", "sampling"] = Field(
         default="none", description="rare class: heavier in the loss, drawn as often as the other, or neither"
     )
     ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the averaged weights, such as 0.9998; 0: none")
     val_check_interval: float = Field(default=0.25, gt=0, le=1, description="share of the training between validations")
-    patience: int | None = Field(default=None, ge=1, description="stop after so many validations without a better one")
+    patience: int | None = Field(
+        default=None, ge=1, description="stop after this many validations without a better one; None: never"
+    )
     augment: AugmentConfig = AugmentConfig()
 
-    precision: Precision = Field(default="auto", description="auto: bf16 where the device has it")
+    precision: Precision = Field(default="auto", description="auto: bf16 if the device has it in hardware")
     devices: int | Literal["auto"] = Field(
         default="auto", description="GPUs to train on, or processes on a CPU; auto: every GPU, or one process"
     )
@@ -75,23 +84,25 @@ class TrainConfig(StepConfig):
         description="torch.compile: minutes at the start, faster steps after it; needs gcc, see images/Dockerfile",
     )
     workers: int | None = Field(
-        default=None, ge=0, description="decoding processes of a device; None: its processors less one, at most 16"
+        default=None, ge=0, description="decoding processes per device; None: its processors less one, at most 16"
     )
-    require_gpu: bool = Field(default=False, description="stop at once where there is no GPU")
+    require_gpu: bool = Field(default=False, description="stop at once if there is no GPU")
     checkpoint_minutes: float = Field(
-        default=5.0, gt=0, description="time between checkpoints, the most that a killed training loses"
+        default=5.0, gt=0, description="time between checkpoints; a killed training loses at most this much"
     )
 
-    container_image: str = Field(default="", description="what the step runs in, for the record")
+    container_image: str = Field(default="", description="container image of the step, for the record")
 
     @model_validator(mode="after")
     def _one_length(self) -> "TrainConfig":
-        if (self.epochs is None) == (self.steps is None):
-            raise ValueError("give either epochs or steps")
+        if self.epochs is None and self.steps is None:
+            raise ValueError("the training has no length: give either epochs or steps")
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError(f"epochs is {self.epochs} and steps is {self.steps}: give either epochs or steps")
         return self
 
     @model_validator(mode="after")
-    def _some_device(self) -> "TrainConfig":
+    def _devices_fit_the_batch(self) -> "TrainConfig":
         if self.devices != "auto" and not 1 <= self.devices <= self.batch_size:
             raise ValueError(f"devices is {self.devices}; it must be 1 to batch_size ({self.batch_size}), or auto")
         return self

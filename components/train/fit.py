@@ -1,4 +1,4 @@
-"""Train one candidate: on every device of the machine, from its last checkpoint, within the memory there is."""
+"""Train one candidate on all devices of the machine, resuming from its last checkpoint and within the memory."""
 
 import gc
 import os
@@ -7,7 +7,7 @@ import signal
 from functools import partial
 from multiprocessing import active_children
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning_fabric import Fabric
@@ -17,64 +17,86 @@ from components.shared.errors import InputError
 from components.shared.events import join_step, warn
 from components.shared.network.device import count_devices, pick_device, pick_precision
 from components.shared.services.store import Store
-from components.train.checkpoints import PASSED_ON, Checkpoints, PreemptedError
+from components.train.checkpoints import FORWARDED_STOP, Checkpoints, PreemptedError
 from components.train.config import TrainConfig
 from components.train.loop import Loop
 from components.train.task import Task, TrainingRecord
 
-# PyTorch has an error of its own for a GPU's memory only; cuBLAS, cuDNN and the processor's allocator say it in words
-_MEMORY = re.compile(r"out of memory|DefaultCPUAllocator|_ALLOC_FAILED|unable to find an engine")
+# PyTorch has its own error only for a GPU's memory. cuBLAS, cuDNN and the CPU's allocator say it in their messages.
+_OUT_OF_MEMORY = re.compile(r"out of memory|DefaultCPUAllocator|_ALLOC_FAILED|unable to find an engine")
+_TRACEBACK = "Traceback (most recent call last):\n"
+
+
+class Length(NamedTuple):
+    """Optimiser steps of a training, and steps between two validations."""
+
+    steps: int
+    interval: int
 
 
 def fit(task: Task, folder: Path) -> TrainingRecord:
     """Train a network, and write it with its best weights by validation loss as a saved model.
 
-    Out of memory, every device's share of a batch is cut into twice as many parts, whose gradients add up to those of
-    the same batch, and the training is taken up at its last checkpoint.
+    If memory runs out, every device's share of a batch is split into twice as many parts. Their gradients add up to
+    those of the whole batch, and the training resumes from its last checkpoint.
 
     Args:
         task: What to train.
-        folder: Gets model.safetensors and model.json.
+        folder: Gets model.safetensors, model.json and model.sha256.
 
     Raises:
-        InputError: Not even one image fits into the memory; fewer devices are there than wanted.
-        PreemptedError: SIGTERM came; what was done is kept.
+        InputError: Not even one tile fits into the memory, the training diverged, or there are fewer devices than
+            wanted.
+        PreemptedError: SIGTERM was received; a checkpoint was written.
     """
-    config, device = task.config, pick_device(task.config.require_gpu)
+    config = task.config
+    device = pick_device(config.require_gpu)
     devices = min(count_devices(config.devices), config.batch_size)
+    precision = pick_precision(config.precision, device)
     steps, interval = length(config, len(task.train))
-    share, parts = -(-config.batch_size // devices), 1
+
+    share = -(-config.batch_size // devices)  # rounded up
+    parts = 1
     while True:
-        record = TrainingRecord(pick_precision(config.precision, device), device, devices, steps, parts)
+        record = TrainingRecord(precision, device, devices, steps, parts)
         try:
             return _launch(record, task, interval, folder)
         except RuntimeError as error:
-            if not _MEMORY.search(str(error)):
+            if not _OUT_OF_MEMORY.search(str(error)):
                 raise
             if parts >= share:
                 raise InputError(
                     f"{config.architecture} at {config.input_size} px does not fit into the memory of the {device} "
                     "even with one image at a time; choose a smaller input_size or architecture, or a larger device"
                 ) from error
-        gc.collect()  # not inside `except`: the error's frames hold the tensors
+
+        # Outside of `except`, because there the frames of the error still hold the tensors.
+        gc.collect()
         torch.cuda.empty_cache()
         parts = min(2 * parts, share)
         warn(
-            f"out of memory with {share} images at a time: taken in {parts} parts from here on, whose gradients add up "
-            f"to those of the same batch of {config.batch_size}"
+            f"out of memory with {share} images at a time: they are now split into {parts} parts, whose gradients add "
+            f"up to those of the whole batch of {config.batch_size}"
         )
 
 
-def length(config: TrainConfig, images: int) -> tuple[int, int]:
-    """Steps in all, and between validations: whole intervals, so that the last step is validated too."""
-    steps = config.steps or max(1, int((config.epochs or 1) * images / config.batch_size))
+def length(config: TrainConfig, images: int) -> Length:
+    """Return the length of a training, rounded down to whole intervals, so that the last step is validated.
+
+    Args:
+        config: Epochs or steps, and the share of the training between validations.
+        images: Tiles in the training split.
+    """
+    steps = config.steps
+    if steps is None:
+        steps = max(1, int((config.epochs or 1) * images / config.batch_size))
     validations = min(steps, round(1 / config.val_check_interval))
     interval = steps // validations
-    return interval * validations, interval
+    return Length(interval * validations, interval)
 
 
 def _launch(record: TrainingRecord, task: Task, interval: int, folder: Path) -> TrainingRecord:
-    """Run the loop here, or in one process for each of several devices."""
+    """Run the training here, or in one process per device if there are several."""
     fabric = Fabric(
         accelerator=record.device,
         devices=record.devices,
@@ -85,40 +107,53 @@ def _launch(record: TrainingRecord, task: Task, interval: int, folder: Path) -> 
     if record.devices == 1:
         fabric.launch()
         return run(fabric)
-    before = signal.signal(signal.SIGTERM, _pass_on)
+
+    previous = signal.signal(signal.SIGTERM, _forward_stop)
     try:
         return fabric.launch(run)
     except ProcessRaisedException as error:
-        raise _original(error) from error
+        raise _original_error(error) from error
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)
 
 
-def _pass_on(*_: Any) -> None:
+def _forward_stop(*_: Any) -> None:
     for process in active_children():
         if process.pid:
-            os.kill(process.pid, PASSED_ON)
+            os.kill(process.pid, FORWARDED_STOP)
 
 
-def _original(error: ProcessRaisedException) -> Exception:
-    """The error that ended a process, of which its traceback alone comes through."""
-    last = str(error).rpartition("Traceback (most recent call last):\n")[2].rstrip()
-    found = re.search(r"^([\w.]+)(?:: (.*))?\Z", last, re.MULTILINE | re.DOTALL)  # behind the indented frames
+def _original_error(error: ProcessRaisedException) -> Exception:
+    """Rebuild the error that ended a child process from its traceback, which is all that the parent gets."""
+    last_traceback = str(error).rpartition(_TRACEBACK)[2].rstrip()
+    # The frames are indented; the error itself begins at the start of a line.
+    found = re.search(r"^([\w.]+)(?:: (.*))?\Z", last_traceback, re.MULTILINE | re.DOTALL)
     if found is None:
         return error
-    ours = {kind.__name__: kind for kind in (PreemptedError, InputError)}.get(found[1].rpartition(".")[2])
-    return ours(found[2]) if ours else RuntimeError(found[0])
+
+    name = found[1].rpartition(".")[2]
+    for kind in (PreemptedError, InputError):
+        if name == kind.__name__:
+            return kind(found[2])
+    return RuntimeError(found[0])
 
 
 def _run(fabric: Fabric, record: TrainingRecord, task: Task, interval: int, folder: Path) -> TrainingRecord:
+    """Train in this process, and let the first process write the saved model."""
+    config = task.config
     if fabric.world_size > 1:
-        join_step(f"train {task.config.candidate}")
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS does not repeat itself
-    torch.use_deterministic_algorithms(task.config.deterministic)
-    torch.backends.cudnn.benchmark = not task.config.deterministic
-    kept = Checkpoints(Store(task.config.store), task.key) if task.key else None
-    state = kept.newest() if kept else None
-    loop = Loop(fabric, task, record, interval, kept if fabric.is_global_zero else None, state)
+        join_step(f"train {config.candidate}")
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS is not deterministic
+    torch.use_deterministic_algorithms(config.deterministic)
+    torch.backends.cudnn.benchmark = not config.deterministic
+
+    checkpoints = Checkpoints(Store(config.store), task.key) if task.key else None
+    state = checkpoints.newest() if checkpoints else None
+    if not fabric.is_global_zero:
+        checkpoints = None
+
+    loop = Loop(fabric, task, record, interval, checkpoints, state)
     loop.run()
     if fabric.is_global_zero:
         loop.save(folder)

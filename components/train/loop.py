@@ -1,8 +1,9 @@
 """One device's share of a training, step by step.
 
-Everything but the state of `Loop.state` is a function of the seed and the step: the images of a batch, their
-augmentation, the learning rate, and the random numbers of dropout and stochastic depth, which are seeded anew for every
-step. A training taken up at a checkpoint therefore goes on exactly as if it had never stopped.
+The state of a training is what `Loop.state` returns. Everything else depends on the seed and the step only: the tiles
+of a batch, their augmentation, the learning rate, and the random numbers of dropout and stochastic depth, which are
+seeded again at every step. A training that resumes from a checkpoint therefore gives exactly the same weights as one
+without a stop.
 """
 
 import math
@@ -26,20 +27,26 @@ from components.shared.network.tiles import TileDataset, loader
 from components.train.augmentation import build_augmentation
 from components.train.batches import TrainingBatches
 from components.train.checkpoints import Checkpoints, PreemptedError, StopSignal
+from components.train.frozen_layers import freeze, set_training
+from components.train.loss import Loss
 from components.train.mlflow_record import record_point
-from components.train.recipe import Loss, clip, freeze, learning_rate, make_optimizer, set_rate, set_training
+from components.train.optimizer import clip_gradients, learning_rate, make_optimizer, set_learning_rate
 from components.train.task import Task, TrainingRecord
+
+STEPS_BETWEEN_PROGRESS = 5
+# Fields of the record that a resumed training continues; the others describe the machine that it runs on now.
+RESUMED_FIELDS = ("history", "best_step", "images", "training_seconds", "wait_seconds", "resumed_at")
 
 
 class Loop:
-    """Network, optimiser and data of one device, and what is done with them.
+    """Network, optimiser and data of one device, and the training steps and validations on them.
 
     Args:
         fabric: Device, precision and the other processes.
         task: What to train.
         record: Is filled.
         interval: Steps between validations.
-        kept: Where the training is kept, and taken up; None for every process but the first of several.
+        checkpoints: Where checkpoints are written. None for no checkpoints, and in all processes but the first.
         state: From `Checkpoints.newest`, the same in every process; None for a training from the start.
     """
 
@@ -49,205 +56,276 @@ class Loop:
         task: Task,
         record: TrainingRecord,
         interval: int,
-        kept: Checkpoints | None,
+        checkpoints: Checkpoints | None,
         state: dict | None,
     ):
-        self.fabric, self.task, self.config, self.interval, self.kept = fabric, task, task.config, interval, kept
+        self.fabric = fabric
+        self.task = task
+        self.config = task.config
         self.record = record
+        self.interval = interval
+        self.checkpoints = checkpoints
+
         self.step = 0
         self.loss_sum = torch.zeros((), device=fabric.device)
-        self.best: dict[str, torch.Tensor] = {}
+        self.best_weights: dict[str, torch.Tensor] = {}
+
         self.network = build_network(task.info, load_weights=state is None).to(memory_format=torch.channels_last)
         freeze(self.network, self.config.tuning)
         if fabric.world_size > 1 and record.device == "cuda":
             self.network.backbone = convert_sync_batchnorm(self.network.backbone)
-        labels = task.train["label"].to_numpy()
-        self.loss = Loss(self.config, labels).to(fabric.device)
         self.network.to(fabric.device)
+
+        self.loss = Loss(self.config, task.train["label"].to_numpy()).to(fabric.device)
         optimizer = make_optimizer(self.network, self.config)
         self.ema = ModelEmaV3(self.network, self.config.ema, use_warmup=True) if self.config.ema else None
+
         if state is not None:
             self._restore(state, optimizer)
         if self.config.compile:
             self.network.compile()
         self.module, self.optimizer = fabric.setup(self.network, optimizer)
-        self._load_data(labels)
+        self._load_data()
 
-    def _load_data(self, labels: np.ndarray) -> None:
-        task, share = self.task, (self.fabric.global_rank, self.fabric.world_size)
-        size, workers, batch = task.info.input_size, self.config.workers, self.config.batch_size
-        balanced = self.config.class_balance == "sampling"
-        batches = TrainingBatches(labels, batch, self.record.steps, task.seed, self.step, balanced, share)
-        augmented = TileDataset(task.train, task.tiles, size, build_augmentation(self.config.augment))
-        self.batches = loader(augmented, batches, workers, share[1])
-        plain = TileDataset(task.val.iloc[share[0] :: share[1]], task.tiles, size)  # each image on one device only
-        part = max(1, batch // (share[1] * self.record.parts))  # what fits with gradients fits without
-        self.val = loader(plain, part, workers, share[1])
+    def _load_data(self) -> None:
+        task, config = self.task, self.config
+        device, devices = self.fabric.global_rank, self.fabric.world_size
+
+        order = TrainingBatches(
+            task.train["label"].to_numpy(),
+            config.batch_size,
+            self.record.steps,
+            task.seed,
+            start=self.step,
+            balanced=config.class_balance == "sampling",
+            share=(device, devices),
+        )
+        augmented = TileDataset(task.train, task.tiles, task.info.input_size, build_augmentation(config.augment))
+        self.batches = loader(augmented, order, config.workers, devices)
+
+        # Each validation tile is on one device only. A batch that fits with gradients also fits without.
+        rows_of_this_device = task.val.iloc[device::devices]
+        not_augmented = TileDataset(rows_of_this_device, task.tiles, task.info.input_size)
+        val_batch_size = max(1, config.batch_size // (devices * self.record.parts))
+        self.val_batches = loader(not_augmented, val_batch_size, config.workers, devices)
 
     def run(self) -> None:
         """Train to the end.
 
         Raises:
-            PreemptedError: SIGTERM came; what was done is kept.
+            PreemptedError: SIGTERM was received; a checkpoint was written.
+            InputError: The training diverged.
         """
         set_training(self.network)
-        with StopSignal(passed_on=self.fabric.world_size > 1).watched() as stop:
-            batches, kept_at = iter(self.batches), time.monotonic()
+        with StopSignal(forwarded=self.fabric.world_size > 1).watched() as stop:
+            batches = iter(self.batches)
+            last_checkpoint = time.monotonic()
+
             while not self._finished():
-                if self._due():
+                if self._validation_is_due():
                     self._validate(stop)
                 else:
                     self.advance(batches)
-                if self.kept and (stop.came or time.monotonic() - kept_at > 60 * self.config.checkpoint_minutes):
-                    self.kept.save(self.step, self.state())
-                    kept_at = time.monotonic()
-                if self.kept and stop.came:
-                    self.kept.wait()
-                    raise PreemptedError(f"stopped by SIGTERM after step {self.step}; run again, it goes on from there")
-        if self.kept:
-            self.kept.wait()
+
+                if self.checkpoints is None:
+                    continue
+                minutes = (time.monotonic() - last_checkpoint) / 60
+                if stop.received or minutes > self.config.checkpoint_minutes:
+                    self.checkpoints.save(self.step, self.state())
+                    last_checkpoint = time.monotonic()
+                if stop.received:
+                    self.checkpoints.wait()
+                    raise PreemptedError(
+                        f"SIGTERM stopped the training after step {self.step}; run it again, and it resumes there"
+                    )
+
+        if self.checkpoints:
+            self.checkpoints.wait()
 
     def _finished(self) -> bool:
-        """Whether all steps are done and validated, or the last validations brought nothing better."""
-        fruitless = (self.step - self.record.best_step) // self.interval
-        hopeless = self.config.patience is not None and bool(self.best) and fruitless >= self.config.patience
-        return not self._due() and (hopeless or self.step >= self.record.steps)
+        """Whether all steps are done and validated, or `patience` validations were not better than the best."""
+        if self._validation_is_due():
+            return False
 
-    def _due(self) -> bool:
-        """Whether the weights, as they are now, are to be validated."""
-        validated = self.record.history[-1]["step"] if self.record.history else 0
-        return self.step % self.interval == 0 and self.step > validated
+        validations_since_best = (self.step - self.record.best_step) // self.interval
+        patience = self.config.patience
+        stops_early = patience is not None and bool(self.best_weights) and validations_since_best >= patience
+        return stops_early or self.step >= self.record.steps
+
+    def _validation_is_due(self) -> bool:
+        last_validated = self.record.history[-1]["step"] if self.record.history else 0
+        return self.step % self.interval == 0 and self.step > last_validated
 
     def advance(self, batches: Iterator) -> None:
-        """One step on the next batch, timed."""
+        """Take one step on the next batch, and measure its time."""
         started = time.perf_counter()
         images, labels = next(batches)
         self.record.wait_seconds += time.perf_counter() - started
+
         self.train_on(images, labels)
-        if self._due():
-            self.loss_sum.item()  # waits for the device, so that the clock tells the truth
+        if self._validation_is_due():
+            self.loss_sum.item()  # waits until the device is done, so that the time is right
         self.record.training_seconds += time.perf_counter() - started
         self.record.images += self.config.batch_size
-        if self.fabric.is_global_zero and (self.step % 5 == 0 or self.step == self.record.steps):
-            known = self.record.history
-            accuracy = f", validation accuracy {known[-1]['val_accuracy']:.3f}" if known else ""
-            progress(self.step, self.record.steps, f"steps{accuracy}")
+        self._show_progress()
+
+    def _show_progress(self) -> None:
+        is_last = self.step == self.record.steps
+        if not self.fabric.is_global_zero or not (is_last or self.step % STEPS_BETWEEN_PROGRESS == 0):
+            return
+        text = "steps"
+        if self.record.history:
+            text += f", validation accuracy {self.record.history[-1]['val_accuracy']:.3f}"
+        progress(self.step, self.record.steps, text)
 
     def train_on(self, images: torch.Tensor, labels: torch.Tensor) -> None:
-        """One optimiser step on this device's share of a batch, in as many parts as memory asks for."""
-        set_rate(self.optimizer, self.config, self.step, self.record.steps)
-        seed = np.random.SeedSequence([self.task.seed, self.step, self.fabric.global_rank])
-        torch.manual_seed(int(seed.generate_state(1)[0]))
+        """Take one optimiser step on this device's share of a batch.
+
+        If memory is too small for the share, it is split into `record.parts` parts whose gradients are added up.
+
+        Args:
+            images: (N, 3, H, W) uint8, on any device.
+            labels: (N,) int64, on any device.
+        """
+        set_learning_rate(self.optimizer, self.config, self.step, self.record.steps)
+        self._seed_this_step()
+
         images = images.to(self.fabric.device, non_blocking=True)
         labels = labels.to(self.fabric.device, non_blocking=True)
-        parts = list(zip(images.chunk(self.record.parts), labels.chunk(self.record.parts), strict=True))
+        image_parts = images.chunk(self.record.parts)
+        label_parts = labels.chunk(self.record.parts)
         share = self.config.batch_size / self.fabric.world_size  # gradients are averaged over the devices
         losses = torch.zeros_like(self.loss_sum)
-        for number, part in enumerate(parts, 1):
-            with self.fabric.no_backward_sync(self.module, enabled=number < len(parts)):
-                loss = self.loss(self.module(part[0]), part[1])
+
+        for number, (part, part_labels) in enumerate(zip(image_parts, label_parts, strict=True), 1):
+            is_last = number == len(image_parts)
+            with self.fabric.no_backward_sync(self.module, enabled=not is_last):
+                loss = self.loss(self.module(part), part_labels)
                 self.fabric.backward(loss / share)
             losses += loss.detach()
-        self.loss_sum += self._summed(losses)  # at every step: the first device's checkpoint is everyone's
+        # Summed at every step, because the first device's checkpoint is used by all devices.
+        self.loss_sum += self._summed_over_devices(losses)
+
         if self.config.clip_norm:
-            clip(self.optimizer.optimizer, self.config.clip_norm)
+            clip_gradients(self.optimizer.optimizer, self.config.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         if self.ema is not None:
             self.ema.update(self.network, step=self.step)
 
-    def _summed(self, value: torch.Tensor) -> torch.Tensor:
-        """The value summed over all devices, in place. Fabric's sum begins with a barrier, and a GPU stands still."""
+    def _seed_this_step(self) -> None:
+        """Seed dropout and stochastic depth by the training's seed, the step and the device."""
+        seed = np.random.SeedSequence([self.task.seed, self.step, self.fabric.global_rank])
+        torch.manual_seed(int(seed.generate_state(1)[0]))
+
+    def _summed_over_devices(self, value: torch.Tensor) -> torch.Tensor:
+        """Sum in place. Fabric's own sum begins with a barrier, in which a GPU would wait."""
         if self.fabric.world_size > 1:
             torch.distributed.all_reduce(value)
         return value
 
     def _validate(self, stop: StopSignal) -> None:
-        """Record the curves' next point; keep the weights where they are the best so far."""
+        """Record the next point of the curves; keep the weights if they are the best so far."""
         network = self.network if self.ema is None else self.ema.module
         network.eval()
-        sums = self._over_validation(network, stop)
+        sums = self._sums_over_validation(network, stop)
         set_training(self.network)
         if sums is None:
             return
-        point = self._point(*self._summed(sums).tolist())
+
+        loss_sum, correct = self._summed_over_devices(sums).tolist()
+        point = self._point(loss_sum, correct)
         if not math.isfinite(point["val_loss"]):
             raise InputError(
                 f"the validation loss after step {self.step} is {point['val_loss']}: the training has diverged; lower "
                 f"learning_rate ({self.config.learning_rate}), or raise warmup ({self.config.warmup})"
             )
-        best = min((point["val_loss"] for point in self.record.history), default=math.inf)
+
+        lowest_loss = min((point["val_loss"] for point in self.record.history), default=math.inf)
         self.record.history.append(point)
         self.loss_sum.zero_()
-        if point["val_loss"] < best:
+        if point["val_loss"] < lowest_loss:
             self.record.best_step = self.step
-            self.best = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+            self.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+
         if self.fabric.is_global_zero:
             log.info("%s", ", ".join(f"{key} {value:.5g}" for key, value in point.items() if key != "time"))
             if self.task.run_id:
                 record_point(self.task.run_id, point)
 
-    def _point(self, loss: float, right: float) -> dict[str, float]:
-        """The curves' next point; `loss` and `right` answers are summed over the validation images."""
-        images, seen = len(self.task.val), self.interval * self.config.batch_size
-        last = self.record.history[-1] if self.record.history else {"training_seconds": 0.0, "wait_seconds": 0.0}
-        seconds = self.record.training_seconds - last["training_seconds"]
+    def _sums_over_validation(self, network: Network, stop: StopSignal) -> torch.Tensor | None:
+        """Return the summed loss and the number of correct answers on this device's share, (2,) float64.
+
+        Returns None if SIGTERM arrived. Only single-device runs stop here; the validation is repeated after the
+        restart.
+        """
+        may_stop = self.checkpoints is not None and self.fabric.world_size == 1
+        sums = torch.zeros(2, dtype=torch.float64, device=self.fabric.device)
+
+        with torch.inference_mode(), self.fabric.autocast():
+            for images, labels in self.val_batches:
+                if may_stop and stop.received:
+                    return None
+                images = images.to(self.fabric.device, non_blocking=True)
+                labels = labels.to(self.fabric.device, non_blocking=True)
+
+                logits = network(images).float()
+                loss = F.cross_entropy(logits, labels, reduction="sum")
+                correct = (logits.argmax(1) == labels).sum()
+                sums += torch.stack([loss, correct])
+        return sums
+
+    def _point(self, loss_sum: float, correct: float) -> dict[str, float]:
+        """Return the next point of the curves from the sums over the validation split."""
+        record = self.record
+        images_since_last = self.interval * self.config.batch_size
+        seconds, wait_seconds = record.training_seconds, record.wait_seconds
+        if record.history:
+            seconds -= record.history[-1]["training_seconds"]
+            wait_seconds -= record.history[-1]["wait_seconds"]
+
         return {
             "step": self.step,
             "time": time.time(),
-            "train_loss": float(self.loss_sum) / seen,
-            "val_loss": loss / images,
-            "val_accuracy": right / images,
-            "learning_rate": learning_rate(self.config, self.step - 1, self.record.steps),
-            "images_per_second": seen / seconds,
-            "data_wait_share": (self.record.wait_seconds - last["wait_seconds"]) / seconds,
-            "training_seconds": self.record.training_seconds,
-            "wait_seconds": self.record.wait_seconds,
+            "train_loss": float(self.loss_sum) / images_since_last,
+            "val_loss": loss_sum / len(self.task.val),
+            "val_accuracy": correct / len(self.task.val),
+            "learning_rate": learning_rate(self.config, self.step - 1, record.steps),
+            "images_per_second": images_since_last / seconds,
+            "data_wait_share": wait_seconds / seconds,
+            "training_seconds": record.training_seconds,
+            "wait_seconds": record.wait_seconds,
         }
 
-    def _over_validation(self, network: Network, stop: StopSignal) -> torch.Tensor | None:
-        """Return loss and right answers on this device's share, summed, (2,) float64.
-
-        None where SIGTERM came, which a device alone may heed: the next start makes up for it.
-        """
-        sums = torch.zeros(2, dtype=torch.float64, device=self.fabric.device)
-        with torch.inference_mode(), self.fabric.autocast():
-            for batch in self.val:
-                if stop.came and self.kept and self.fabric.world_size == 1:
-                    return None
-                images, labels = (tensor.to(self.fabric.device, non_blocking=True) for tensor in batch)
-                logits = network(images).float()
-                loss = F.cross_entropy(logits, labels, reduction="sum")
-                sums += torch.stack([loss, (logits.argmax(1) == labels).sum()])
-        return sums
-
     def state(self) -> dict:
-        """Everything that a training taken up again must know: tensors and plain values."""
+        """Return everything that a resumed training needs: tensors and plain values."""
         return {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "ema": None if self.ema is None else self.ema.module.state_dict(),
-            "best": self.best,
+            "best": self.best_weights,
             "weights_sha256": self.network.info.weights_sha256,
             "loss_sum": self.loss_sum,
             "record": asdict(self.record),
         }
 
     def _restore(self, state: dict, optimizer: torch.optim.Optimizer) -> None:
-        self.step, self.best = state["step"], state["best"]
+        self.step = state["step"]
+        self.best_weights = state["best"]
         self.network.load_state_dict(state["network"])
         self.network.info = self.network.info.model_copy(update={"weights_sha256": state["weights_sha256"]})
         optimizer.load_state_dict(state["optimizer"])
         if self.ema is not None:
             self.ema.module.load_state_dict(state["ema"])
         self.loss_sum += state["loss_sum"].to(self.fabric.device)
-        for name in ("history", "best_step", "images", "training_seconds", "wait_seconds", "resumed_at"):
+
+        for name in RESUMED_FIELDS:
             setattr(self.record, name, state["record"][name])
         self.record.resumed_at.append(self.step)
-        log.info("taken up again after step %d of %d", self.step, self.record.steps)
+        log.info("resumed after step %d of %d", self.step, self.record.steps)
 
     def save(self, folder: Path) -> None:
-        """Write the network with its best weights."""
-        self.network.load_state_dict(self.best)
+        """Write the network with its best weights to a folder."""
+        self.network.load_state_dict(self.best_weights)
         save_network(self.network, folder)

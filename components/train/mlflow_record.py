@@ -1,4 +1,4 @@
-"""What MLflow is told of a training: what went in, where it ran, how it went."""
+"""What MLflow records of a training: its inputs, where it ran, and its results."""
 
 import json
 import platform
@@ -19,7 +19,8 @@ from components.shared.services import mlflow_runs
 from components.train.config import TrainConfig
 
 ROOT = Path(__file__).parents[2]
-_DIGEST_LENGTH = 36  # of MLflow's column; the whole digest is a tag
+# The width of MLflow's column. A tag holds the whole digest.
+MLFLOW_DIGEST_LENGTH = 36
 
 
 def record_start(run_id: str, config: TrainConfig, seed: int, manifest: Manifest, images: dict[str, int]) -> None:
@@ -30,37 +31,46 @@ def record_start(run_id: str, config: TrainConfig, seed: int, manifest: Manifest
         config: How it is trained.
         seed: Of the training.
         manifest: The data set version.
-        images: Number of images per split.
+        images: Number of tiles per split.
     """
     client = mlflow_runs.client()
     mlflow_runs.log_params(run_id, {"train": config.identity(), "seed": seed})
+
     data = Dataset(
         name="crack tiles",
-        digest=manifest.digest[:_DIGEST_LENGTH],
+        digest=manifest.digest[:MLFLOW_DIGEST_LENGTH],
         source_type="s3",
         source=json.dumps({"uri": f"{config.store}/datasets/{manifest.digest}"}),
         profile=json.dumps(images),
     )
     client.log_inputs(run_id, [DatasetInput(data, [InputTag(MLFLOW_DATASET_CONTEXT, "training")])])
-    about = environment(config.container_image)
-    client.log_dict(run_id, about, "environment.json")
-    tags = {mlflow_runs.DATASET: manifest.digest, "crack.container_image": config.container_image}
-    mlflow_runs.set_tags(run_id, {**tags, MLFLOW_GIT_COMMIT: about["commit"]})
+
+    where = environment(config.container_image)
+    client.log_dict(run_id, where, "environment.json")
+    mlflow_runs.set_tags(
+        run_id,
+        {
+            mlflow_runs.DATASET: manifest.digest,
+            "crack.container_image": config.container_image,
+            MLFLOW_GIT_COMMIT: where["commit"],
+        },
+    )
 
 
 def environment(container_image: str) -> dict[str, Any]:
-    """Return where this runs: commit, container image, Python, packages with their versions."""
+    """Return where this runs: commit, container image, Python, and all packages with their versions."""
+    packages = {package.name.lower(): package.version for package in distributions()}
     return {
         "commit": _commit(),
         "container_image": container_image,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": dict(sorted({package.name.lower(): package.version for package in distributions()}.items())),
+        "packages": dict(sorted(packages.items())),
     }
 
 
 def _commit() -> str:
-    """The commit of this code: the container image holds it in a file, a checkout knows it; else empty."""
+    """Return this code's commit: from the file REVISION in a container image, else from git; "" if neither has it."""
     if (ROOT / "REVISION").is_file():
         return (ROOT / "REVISION").read_text().strip()
     try:
@@ -71,14 +81,15 @@ def _commit() -> str:
 
 
 @contextmanager
-def watching_the_machine(run_id: str) -> Iterator[None]:
-    """Log the use of processors, memory and GPUs while the training runs, every ten seconds, as `system/…`."""
+def record_machine_use(run_id: str) -> Iterator[None]:
+    """Log the use of processors, memory and GPUs every ten seconds inside the `with` block, as `system/…`."""
     try:
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
     except ImportError as error:
         log.warning("the use of the machine is not recorded: %s", error)
         yield
         return
+
     monitor = SystemMetricsMonitor(run_id, resume_logging=True)
     monitor.start()
     try:
@@ -88,27 +99,35 @@ def watching_the_machine(run_id: str) -> Iterator[None]:
 
 
 def record_point(run_id: str, point: dict[str, float]) -> None:
-    """Log a point of the curves while the training goes on; what fails now is made up for at the end."""
+    """Log a point of the curves during the training. If this fails, `record_end` logs the point again."""
     try:
         mlflow_runs.log_history(run_id, [point], synchronous=False)
     except MlflowException as error:
-        log.warning("MLflow did not take the curves' point at step %d: %s", point["step"], error)
+        log.warning("could not log the curves' point at step %d to MLflow: %s", point["step"], error)
 
 
 def record_end(run_id: str, record: dict[str, Any], folder: Path, key: str, reused: bool) -> None:
-    """Log the curves whole, the page with their figures, and what came of the training.
+    """Log the whole curves, the page and its figure, and the facts of the training.
 
     Args:
         run_id: The candidate's run.
         record: TrainingRecord as a dict.
         folder: Holds training.html and curves.png.
         key: Run key.
-        reused: Whether finished work was taken.
+        reused: Whether finished work was reused.
     """
     mlflow_runs.log_history(run_id, record["history"])
     for name in ("training.html", "curves.png"):
         mlflow_runs.client().log_artifact(run_id, str(folder / name), "training")
-    facts = {"run_key": key, "reused": reused, "micro_batches": record["parts"], "resumed_at": record["resumed_at"]}
-    for name in ("device", "devices", "precision", "best_step"):
-        facts[name] = record[name]
+
+    facts = {
+        "run_key": key,
+        "reused": reused,
+        "micro_batches": record["parts"],
+        "resumed_at": record["resumed_at"],
+        "device": record["device"],
+        "devices": record["devices"],
+        "precision": record["precision"],
+        "best_step": record["best_step"],
+    }
     mlflow_runs.set_tags(run_id, {f"crack.{name}": str(value) for name, value in facts.items()})

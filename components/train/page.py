@@ -19,42 +19,65 @@ def write_training_page(record: TrainingRecord, task: Task, folder: Path) -> Non
         task: What was trained.
         folder: Gets training.html and curves.png.
     """
-    config, n_train, n_val = task.config, len(task.train), len(task.val)
-    figure = _curves(record)
+    figure = _draw_curves(record)
     figure.savefig(folder / "curves.png", dpi=120)
-    page = Page(f"Training: {config.candidate} ({config.architecture})")
-    started_from = "random weights" if config.weights == "none" else f"pretrained weights ({config.weights})"
-    trained = {"full": "all layers", "head_only": "the head only"}.get(
-        config.tuning, f"the head and the last {config.tuning.removeprefix('last_')} blocks"
-    )
-    done = int(record.history[-1]["step"])
-    passes = done * config.batch_size / n_train
-    early = f" of {record.steps}, which early stopping ended," if done < record.steps else ""
-    again = f" It was taken up again after step {', '.join(map(str, record.resumed_at))}." if record.resumed_at else ""
-    parts = f" Each batch was taken in {record.parts} parts for want of memory." if record.parts > 1 else ""
-    page.text(
-        f"{config.architecture} at {config.input_size} px from {started_from}, {trained} trained for {done} steps"
-        f"{early} of {config.batch_size} images ({passes:.1f} passes over {n_train} images), in "
-        f"{record.training_seconds:.0f} s on {record.devices} {record.device} in {record.precision} at "
-        f"{record.images_per_second:.0f} images/s, {record.data_wait_share:.0%} of the time waiting for images. The "
-        f"weights kept are those of step {record.best_step}, where the loss on {n_val} validation images was "
-        f"lowest.{again}{parts}"
-    )
+
+    page = Page(f"Training: {task.config.candidate} ({task.config.architecture})")
+    page.text(_summary(record, task))
     page.figure(figure, "Loss and accuracy during training", "training and validation curves")
     page.write(folder / "training.html")
 
 
-def _curves(record: TrainingRecord) -> Figure:
+def _summary(record: TrainingRecord, task: Task) -> str:
+    config = task.config
+    steps_done = int(record.history[-1]["step"])
+    passes = steps_done * config.batch_size / len(task.train)
+
+    sentences = [
+        f"{config.architecture} at {config.input_size} px started from {_start(config.weights)}.",
+        f"{_trained_layers(config.tuning)} trained for {steps_done} steps of {config.batch_size} tiles: {passes:.1f} "
+        f"passes over {len(task.train)} tiles.",
+        f"This took {record.training_seconds:.0f} s on {record.devices} {record.device} in {record.precision}, at "
+        f"{record.images_per_second:.0f} tiles/s. For {record.data_wait_share:.0%} of the time, the device waited for "
+        "tiles.",
+        f"The saved weights are those of step {record.best_step}, which had the lowest loss on {len(task.val)} "
+        "validation tiles.",
+    ]
+    if steps_done < record.steps:
+        sentences.append(f"Early stopping ended the training before its {record.steps} steps.")
+    if record.resumed_at:
+        sentences.append(f"The training was resumed after step {', '.join(map(str, record.resumed_at))}.")
+    if record.parts > 1:
+        sentences.append(f"Memory was too small for a whole batch, so each batch was split into {record.parts} parts.")
+    return " ".join(sentences)
+
+
+def _start(weights: str) -> str:
+    return "random weights" if weights == "none" else f"pretrained weights ({weights})"
+
+
+def _trained_layers(tuning: str) -> str:
+    if tuning == "full":
+        return "All layers were"
+    if tuning == "head_only":
+        return "Only the head was"
+    return f"The head and the last {tuning.removeprefix('last_')} blocks were"
+
+
+def _draw_curves(record: TrainingRecord) -> Figure:
     figure = Figure(figsize=(9, 3.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    loss_axes, accuracy_axes = figure.subplots(1, 2)
     steps = [entry["step"] for entry in record.history]
+
     for name, label in (("train_loss", "training (smoothed labels, augmented)"), ("val_loss", "validation")):
-        left.plot(steps, [entry[name] for entry in record.history], marker="o", label=label)
-    left.set(xlabel="step", ylabel="cross-entropy (nats)", ylim=(0, None))
-    right.plot(steps, [entry["val_accuracy"] for entry in record.history], marker="o", color="tab:green")
-    right.set(xlabel="step", ylabel="validation accuracy", ylim=(None, 1.005))
-    for axes in (left, right):
+        loss_axes.plot(steps, [entry[name] for entry in record.history], marker="o", label=label)
+    loss_axes.set(xlabel="step", ylabel="cross-entropy (nats)", ylim=(0, None))
+    loss_axes.legend(frameon=False)
+
+    accuracy_axes.plot(steps, [entry["val_accuracy"] for entry in record.history], marker="o", color="tab:green")
+    accuracy_axes.set(xlabel="step", ylabel="validation accuracy", ylim=(None, 1.005))
+
+    for axes in (loss_axes, accuracy_axes):
         axes.axvline(record.best_step, color="grey", linestyle=":", linewidth=1)
         axes.grid(alpha=0.3)
-    left.legend(frameon=False)
     return figure

@@ -1,9 +1,8 @@
-"""The train step: check, fetch, train (or reuse finished work), record."""
+"""The train step: check, fetch the data, train (or reuse finished work), record."""
 
 import json
 import shutil
 import tempfile
-from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,45 +15,59 @@ from components.shared.reuse import reuse, run_key
 from components.shared.services import mlflow_runs
 from components.shared.services.store import Store
 from components.train.config import TrainConfig
-from components.train.mlflow_record import record_end, record_start, watching_the_machine
-from components.train.recipe import describe_network, rehearse
+from components.train.mlflow_record import record_end, record_machine_use, record_start
+from components.train.rehearsal import describe_network, rehearse
 from components.train.task import Task
 
 
 def train_candidate(
     manifest_path: str, splits_path: str, config: TrainConfig, seed: int, job: str, model_folder: str, page_path: str
 ) -> dict[str, float]:
-    """Train a candidate, or take the finished result of the same inputs, and record it in MLflow.
+    """Train a candidate, or reuse the finished result of the same inputs, and record it in MLflow.
 
     Args:
         manifest_path: The data set version's manifest.
         splits_path: Table (sample_id, split).
         config: How to train.
-        seed: Decides initial weights, image order and augmentation.
+        seed: Decides initial weights, order of the tiles and augmentation.
         job: The pipeline job's id.
         model_folder: Gets the saved model.
         page_path: Gets the page with the training curves.
 
     Returns:
-        Headline numbers: best validation loss (nats) and accuracy, images per second, seconds.
+        Headline numbers: best validation loss (nats) and accuracy, tiles per second, seconds.
+
+    Raises:
+        InputError: The candidate cannot be trained on this machine or with these settings.
+        PreemptedError: SIGTERM was received; a checkpoint was written.
     """
-    pick_device(config.require_gpu)  # before any data is fetched
+    # Cheap checks first, before any data is fetched.
+    pick_device(config.require_gpu)
     count_devices(config.devices)
     info = describe_network(config, seed)
+
     store = Store(config.store)
     run_id = mlflow_runs.candidate_run(config.experiment, job, config.candidate)
-    manifest, splits = read_manifest(manifest_path), read_splits(splits_path)
-    digests = {"dataset_digest": manifest.digest, "split_digest": splits.digest}
-    info = info.model_copy(update={**digests, "weights_sha256": known_digest(config.weights)})
+    manifest = read_manifest(manifest_path)
+    splits = read_splits(splits_path)
+    train_rows = rows_of(manifest, splits, "train")
+    val_rows = rows_of(manifest, splits, "val")
+
+    info = info.model_copy(
+        update={
+            "dataset_digest": manifest.digest,
+            "split_digest": splits.digest,
+            "weights_sha256": known_digest(config.weights),
+        }
+    )
     key = run_key("train", config.identity(), info.model_dump(mode="json"), seed)
-    parts = {name: rows_of(manifest, splits, name) for name in ("train", "val")}
-    record_start(run_id, config, seed, manifest, {name: len(rows) for name, rows in parts.items()})
+    record_start(run_id, config, seed, manifest, {"train": len(train_rows), "val": len(val_rows)})
 
     def produce(folder: Path) -> None:
         rehearse(info, config)
         tiles = fetch_for_step(config, manifest)
-        with watching_the_machine(run_id):
-            _train(Task(info, parts["train"], parts["val"], tiles, config, seed, key, run_id), folder)
+        with record_machine_use(run_id):
+            _train(Task(info, train_rows, val_rows, tiles, config, seed, key, run_id), folder)
 
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
@@ -63,22 +76,29 @@ def train_candidate(
         shutil.copytree(work / "model", model_folder, dirs_exist_ok=True)
         shutil.copy(work / "training.html", page_path)
         record_end(run_id, record, work, key, reused)
-    store.delete([name for name, _ in store.list(f"runs/{key}/checkpoints/")])  # only an unfinished one needs them
-    best = min(record["history"], key=lambda entry: entry["val_loss"])
+
+    # Only an unfinished training needs its checkpoints.
+    store.delete([name for name, _ in store.list(f"runs/{key}/checkpoints/")])
+    return _headline(record)
+
+
+def _train(task: Task, folder: Path) -> None:
+    # Imported here because a run that reuses finished work needs neither Lightning nor matplotlib.
+    from components.train.fit import fit
+    from components.train.page import write_training_page
+
+    cracks = int(task.train["label"].sum())
+    log.info("training %s on %d tiles, %d of them cracks", task.info.architecture, len(task.train), cracks)
+    record = fit(task, folder / "model")
+    (folder / "training.json").write_text(json.dumps(asdict(record)))
+    write_training_page(record, task, folder)
+
+
+def _headline(record: dict) -> dict[str, float]:
+    best = min(record["history"], key=lambda point: point["val_loss"])
     return {
         "val_loss": best["val_loss"],
         "val_accuracy": best["val_accuracy"],
         "images_per_second": record["images"] / record["training_seconds"],
         "training_seconds": record["training_seconds"],
     }
-
-
-def _train(task: Task, folder: Path) -> None:
-    from components.train.fit import fit  # nor matplotlib
-    from components.train.page import write_training_page  # late: finished work needs neither Lightning
-
-    counts = dict(Counter(task.train["label"]))
-    log.info("training %s on %d images (%s)", task.info.architecture, len(task.train), counts)
-    record = fit(task, folder / "model")
-    (folder / "training.json").write_text(json.dumps(asdict(record)))
-    write_training_page(record, task, folder)

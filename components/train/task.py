@@ -1,4 +1,4 @@
-"""What a training is told, and what it tells."""
+"""What a training gets, and what it returns."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,16 +11,17 @@ from components.train.config import TrainConfig
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained, on what, and how; it can be pickled, for trainings in several processes.
+    """What is trained, on what data, and how. It can be pickled, for trainings in several processes.
 
     Attributes:
         info: The network.
         train: Manifest rows of the training split.
         val: Manifest rows of the validation split.
         tiles: Folder of the fetched data set version.
-        seed: Decides initial weights, order of the images, augmentation and dropout.
-        key: Run key, under which checkpoints are kept; None keeps none.
-        run_id: MLflow run that gets the curves as they grow; None for none.
+        config: How to train.
+        seed: Decides initial weights, order of the tiles, augmentation and dropout.
+        key: Run key, under which checkpoints are stored; None for no checkpoints.
+        run_id: MLflow run that gets each point of the curves during the training; None for none.
     """
 
     info: ModelInfo
@@ -40,17 +41,17 @@ class TrainingRecord:
     Attributes:
         precision: "bf16" or "fp32".
         device: "cpu" or "cuda".
-        devices: Processes, each with a device of its own.
-        steps: Optimiser steps planned; early stopping may end before.
-        parts: Micro-batches that a device's share of a batch was split into, for want of memory.
+        devices: Number of processes, each with a device of its own.
+        steps: Optimiser steps planned; early stopping can end the training before.
+        parts: Micro-batches that a device's share of a batch was split into because memory ran out.
         history: One entry per validation: step, time (seconds since 1970), train_loss, val_loss, val_accuracy,
-            learning_rate; images_per_second and data_wait_share since the one before it; training_seconds and
+            learning_rate; images_per_second and data_wait_share since the entry before; training_seconds and
             wait_seconds so far.
-        best_step: Optimiser steps done when the kept weights were taken.
-        images: Images trained on.
-        training_seconds: Time of the training steps, validations left out.
-        wait_seconds: Part of it in which the device waited for images.
-        resumed_at: Steps at which the training was taken up again.
+        best_step: Optimiser steps done when the weights that are saved were taken.
+        images: Tiles trained on, with repetitions.
+        training_seconds: Time of the training steps, without validations.
+        wait_seconds: Part of it in which the device waited for tiles.
+        resumed_at: Steps at which the training was resumed.
     """
 
     precision: str
@@ -67,10 +68,10 @@ class TrainingRecord:
 
     @property
     def images_per_second(self) -> float:
-        """Training images a second, validations left out."""
+        """Training tiles per second, without validations."""
         return self.images / self.training_seconds if self.training_seconds else 0.0
 
     @property
     def data_wait_share(self) -> float:
-        """Share of the training time in which the device waited for images."""
+        """Share of the training time in which the device waited for tiles."""
         return self.wait_seconds / self.training_seconds if self.training_seconds else 0.0

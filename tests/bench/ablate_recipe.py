@@ -1,14 +1,15 @@
-"""What each part of prod.yaml's recipe is worth: the same training with one part changed, over several seeds.
+"""How much each part of prod.yaml's recipe is worth: the same training with one part changed, over several seeds.
 
     python tests/bench/ablate_recipe.py TILES --photo '^([A-Z]+[0-9]+)' [--start FOLDER]
 
-TILES holds `crack/` and `no_crack/`, or `Positive/` and `Negative/`, JPEG, without near duplicates where no name tells
-the photo. Each seed splits the photos anew, into those to train on, to choose the weights by and to judge by, and draws
-another head and another order of images; within a seed every variant has the same ones, so that a variant is judged by
-its differences from the recipe as it stands. Training and validation get cracks in SDNET2018's share, the photos to
-judge by keep all tiles. Small networks stand for those of prod.yaml. Where ImageNet's weights are out of reach, a first
-call on other tiles with `--save FOLDER` makes weights to start from. Results in the file are not made again, so that a
-call that was ended goes on.
+TILES holds `crack/` and `no_crack/`, or `Positive/` and `Negative/`, as JPEG. Without `--photo`, it must not contain
+near duplicates. Each seed gives another random split of the photos into train, val and test, another head and another
+order of the tiles. Within a seed these are the same for every variant, so a variant is judged by its difference from
+the unchanged recipe. Train and val get cracks in SDNET2018's share; test keeps all tiles.
+
+Small networks are trained in place of those of prod.yaml. If ImageNet's weights cannot be downloaded, a first call on
+other tiles with `--save FOLDER` makes weights to start from. Results that are already in the output file are not
+computed again, so a call that was stopped can continue.
 """
 
 import argparse
@@ -31,19 +32,31 @@ from components.shared.network.checkpoint import WEIGHTS, load_network
 from components.shared.network.tiles import TileDataset, loader
 from components.train.config import TrainConfig
 from components.train.fit import fit
-from components.train.recipe import describe_network
+from components.train.rehearsal import describe_network
 from components.train.task import Task
 from pipelines.config.parameter_file import load_run_config
 
 ROOT = Path(__file__).resolve().parents[2]
 LABELS = {"no_crack": 0, "Negative": 0, "crack": 1, "Positive": 1}
-CRACKS = 0.15  # of the tiles of SDNET2018
-SMALL = {"resnet50": "resnet18", "vit_b16": "vit_tiny_patch16_224"}  # stands for prod.yaml's candidate
-SHORT = {"epochs": None, "batch_size": 32, "patience": None, "val_check_interval": 0.1,
-         "require_gpu": False, "workers": 0, "devices": 1}  # fmt: skip
-PAPER = "paper.yaml"  # the variant that changes everything: the recipe is that file's
+SHARE_OF_CRACKS = 0.15  # as in SDNET2018
+TEST_SHARE = 0.30
+VAL_SHARE = 0.15
+# The small network that is trained in place of a candidate of prod.yaml.
+SMALL_NETWORK = {"resnet50": "resnet18", "vit_b16": "vit_tiny_patch16_224"}
+SHORT_TRAINING = {
+    "epochs": None,
+    "batch_size": 32,
+    "patience": None,
+    "val_check_interval": 0.1,
+    "require_gpu": False,
+    "workers": 0,
+    "devices": 1,
+}
+UNCHANGED = "unchanged"
+# The variant that changes everything: the recipe of that file.
+PAPER = "paper.yaml"
 COMMON: dict[str, dict[str, Any]] = {
-    "as it stands": {},
+    UNCHANGED: {},
     "class weights": {"class_balance": "weights"},
     "balanced sampling": {"class_balance": "sampling"},
     "averaged weights": {"ema": 0.998},
@@ -64,40 +77,48 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def read_tiles(folder: Path, photo: str | None, version: Path) -> pd.DataFrame:
-    """Pack a folder's tiles into shards under `version`; return manifest rows with their photos."""
+    """Pack a folder's tiles into shards under `version`; return manifest rows with the photo of each tile."""
     paths = sorted(path for name in LABELS for path in folder.glob(f"{name}/*.jpg"))
     names = [f"{path.parent.name}-{path.name}" for path in paths]
+
     members = (Member(name, path.read_bytes(), ".jpg") for name, path in zip(names, paths, strict=True))
     places = write_shards(members, version / "shards")
     labels = [LABELS[path.parent.name] for path in paths]
-    found = [photo and re.search(photo, path.name) for path in paths]
-    photos = [match[1] if match else name for match, name in zip(found, names, strict=True)]
+    photos = []
+    for path, name in zip(paths, names, strict=True):
+        match = re.search(photo, path.name) if photo else None
+        photos.append(match[1] if match else name)
     return pd.DataFrame(place.__dict__ for place in places).assign(label=labels, photo=photos)
 
 
 def split(rows: pd.DataFrame, seed: int) -> dict[str, pd.DataFrame]:
-    """Photos at random: 30 % to judge by, 15 % to choose by; cracks of the rest and of these thinned to `CRACKS`."""
+    """Split the photos at random. In val and train, remove random cracks until their share is `SHARE_OF_CRACKS`."""
     rng = np.random.default_rng(seed)
-    order = rng.permutation(rows["photo"].unique())
-    ends = (np.array([0.30, 0.45]) * len(order)).astype(int)
-    names = dict(zip(("test", "val", "train"), np.split(order, ends), strict=True))
-    parts = {name: rows[rows["photo"].isin(photos)] for name, photos in names.items()}
+    photos = rng.permutation(rows["photo"].unique())
+    ends = (np.array([TEST_SHARE, TEST_SHARE + VAL_SHARE]) * len(photos)).astype(int)
+    test, val, train = np.split(photos, ends)
+
+    parts = {}
+    for name, photos_of_part in (("test", test), ("val", val), ("train", train)):
+        parts[name] = rows[rows["photo"].isin(photos_of_part)]
+
     for name in ("val", "train"):
         cracks = parts[name]["label"] == 1
-        wanted = min(int(cracks.sum()), round((~cracks).sum() * CRACKS / (1 - CRACKS)))
+        crack_per_other = SHARE_OF_CRACKS / (1 - SHARE_OF_CRACKS)
+        wanted = min(int(cracks.sum()), round((~cracks).sum() * crack_per_other))
         kept = rng.choice(np.flatnonzero(cracks), wanted, replace=False)
         parts[name] = parts[name].iloc[np.sort(np.concatenate([np.flatnonzero(~cracks), kept]))]
     return parts
 
 
 def recipe(candidate: str, variant: str, weights: str, steps: int, size: int) -> TrainConfig:
-    """A variant of prod.yaml's training of a candidate, or paper.yaml's, small and short."""
+    """Return a variant of a candidate's training in prod.yaml or paper.yaml, with a small network and few steps."""
     file = PAPER if variant == PAPER else "prod.yaml"
     train = load_run_config(ROOT / "pipelines/params" / file).candidates[candidate].train
     values = {
         **train.model_dump(mode="json"),
-        **SHORT,
-        "architecture": SMALL[candidate],
+        **SHORT_TRAINING,
+        "architecture": SMALL_NETWORK[candidate],
         "steps": steps,
         "weights": weights,
         "input_size": size,
@@ -111,21 +132,23 @@ def recipe(candidate: str, variant: str, weights: str, steps: int, size: int) ->
 
 
 def judge(folder: Path, rows: pd.DataFrame, tiles: Path) -> dict[str, float]:
-    """AUROC and loss (nats, either class weighing a half) of a saved model on photos it has not seen."""
+    """Return AUROC and loss (nats, both classes with equal weight) of a saved model on the test photos."""
     network = load_network(folder)
     data = TileDataset(rows, tiles, network.input_size)
     with torch.inference_mode():
         logits = torch.cat([network(images) for images, _ in loader(data, 64, 0)])
-    cracked, labels = logits.softmax(1)[:, 1].double().numpy(), rows["label"].to_numpy()
+
+    p_crack = logits.softmax(1)[:, 1].double().numpy()
+    labels = rows["label"].to_numpy()
     weights = compute_sample_weight("balanced", labels)
     return {
-        "auroc": float(roc_auc_score(labels, cracked)),
-        "loss": float(log_loss(labels, cracked, sample_weight=weights)),
+        "auroc": float(roc_auc_score(labels, p_crack)),
+        "loss": float(log_loss(labels, p_crack, sample_weight=weights)),
     }
 
 
 def train(config: TrainConfig, parts: dict[str, pd.DataFrame], tiles: Path, seed: int, folder: Path) -> dict[str, Any]:
-    """One training, judged."""
+    """Train once; return the test results and the validation losses."""
     task = Task(describe_network(config, seed), parts["train"], parts["val"], tiles, config, seed)
     record = fit(task, folder)
     return {
@@ -137,41 +160,44 @@ def train(config: TrainConfig, parts: dict[str, pd.DataFrame], tiles: Path, seed
 
 
 def show(results: list[dict[str, Any]]) -> None:
-    """Print every variant's mean AUROC and loss, and its differences from the recipe: mean, and seed by seed."""
+    """Print every variant's mean AUROC and loss, and its differences from the unchanged recipe: mean, and per seed."""
     for candidate, rows in pd.DataFrame(results).groupby("candidate", sort=False):
-        print(f"{candidate} ({SMALL[str(candidate)]}), {rows['seed'].nunique()} seeds")
+        print(f"{candidate} ({SMALL_NETWORK[str(candidate)]}), {rows['seed'].nunique()} seeds")
         for measure in ("auroc", "loss"):
             table = rows.pivot(index="seed", columns="variant", values=measure)[list(rows["variant"].unique())]
-            change = table.sub(table["as it stands"], axis=0)
+            change = table.sub(table[UNCHANGED], axis=0)
             for variant in table:
                 each = " ".join(f"{value:+.3f}" for value in change[variant].dropna())
                 print(f"  {measure:5} {variant:32} {table[variant].mean():.3f} {change[variant].mean():+.3f} ({each})")
 
 
 def plans(options: argparse.Namespace) -> Iterator[tuple[str, int, str]]:
-    """Candidate, seed and variant of all that is asked for."""
+    """Yield candidate, seed and variant of every training that the options ask for."""
     for seed in options.seeds:
         for candidate in options.candidates:
-            names = (name for name in VARIANTS[candidate] if not options.variants or name in options.variants)
-            yield from ((candidate, seed, name) for name in names)
+            for variant in VARIANTS[candidate]:
+                if not options.variants or variant in options.variants:
+                    yield candidate, seed, variant
 
 
 def main() -> None:
-    """Run what is missing, and print the table."""
+    """Run the trainings whose results are missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tiles", type=Path)
-    parser.add_argument("--photo", help="regular expression on the file's name; its group names the photo")
+    parser.add_argument("--photo", help="regular expression for the file's name, whose group is the photo")
     parser.add_argument("--out", type=Path, default=Path("ablation.jsonl"))
-    parser.add_argument("--start", type=Path, help="folder with CANDIDATE.safetensors, as --save left them")
-    parser.add_argument("--save", type=Path, help="keep the weights of the last training there")
+    parser.add_argument("--start", type=Path, help="folder with CANDIDATE.safetensors, written by --save")
+    parser.add_argument("--save", type=Path, help="folder for the weights of the last training")
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--size", type=int, default=64, help="pixels")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--candidates", nargs="+", default=list(SMALL), choices=list(SMALL))
+    parser.add_argument("--candidates", nargs="+", default=list(SMALL_NETWORK), choices=list(SMALL_NETWORK))
     parser.add_argument("--variants", nargs="+", default=[])
     options = parser.parse_args()
+
     known = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
     done = {(result["candidate"], result["seed"], result["variant"]) for result in known}
+
     with tempfile.TemporaryDirectory() as scratch:
         tiles = Path(scratch) / "version"
         rows = read_tiles(options.tiles, options.photo, tiles)
@@ -180,9 +206,8 @@ def main() -> None:
                 continue
             weights = str(options.start / f"{candidate}.safetensors") if options.start else "none"
             folder = Path(scratch) / "model"
-            found = train(
-                recipe(candidate, variant, weights, options.steps, options.size), split(rows, seed), tiles, seed, folder
-            )
+            config = recipe(candidate, variant, weights, options.steps, options.size)
+            found = train(config, split(rows, seed), tiles, seed, folder)
             known.append({"candidate": candidate, "seed": seed, "variant": variant, **found})
             with options.out.open("a") as file:
                 file.write(json.dumps(known[-1]) + "\n")

@@ -1,9 +1,10 @@
-"""Damage saved models and checkpoints of trainings in every way that storage does, and see that none is loaded.
+"""Damage saved models and training checkpoints in every way that storage can, and check that no damaged file is loaded.
 
     make fuzz
 
-Bits flipped, bytes replaced, ends cut off, parts zeroed, parts doubled, other bytes put in, at random places of each
-file. Every damage must give `InputError` with one line that names the file; none may load, and none may crash.
+At random places of each file, it flips bits, replaces bytes, cuts off the end, zeroes parts, repeats parts and inserts
+bytes. Every damage must raise `InputError` with one line that names the file. No damaged file may load or cause another
+error.
 """
 
 import argparse
@@ -33,6 +34,7 @@ def damage(data: bytes, rng: random.Random) -> bytes:
         lambda: data[:place] + data[place : place + length] + data[place:],
         lambda: data[:place] + rng.randbytes(length) + data[place:],
     ]
+
     while True:
         damaged = rng.choice(ways)()
         if damaged != data:
@@ -40,13 +42,13 @@ def damage(data: bytes, rng: random.Random) -> bytes:
 
 
 def make_model(folder: Path) -> tuple[list[Path], Callable[[], object]]:
-    """Save a model; return its files, and what loads it."""
+    """Save a model; return its files, and a function that loads it."""
     save_network(build_network(describe("test_resnet", "none", 32, 1)), folder)
     return sorted(folder.iterdir()), lambda: load_network(folder)
 
 
 def make_checkpoint(folder: Path) -> tuple[list[Path], Callable[[], object]]:
-    """Write a training's checkpoint; return its file, and what loads it."""
+    """Write a checkpoint of a training; return its file, and a function that loads it."""
     folder.mkdir()
     path = folder / "checkpoint.pt"
     torch.save({"format": FORMAT, "step": 7, "network": {"weight": torch.rand(50, 50)}, "loss": 0.5}, path)
@@ -55,40 +57,42 @@ def make_checkpoint(folder: Path) -> tuple[list[Path], Callable[[], object]]:
 
 
 def fuzz(count: int, seed: int) -> None:
-    """Damage `count` times and load.
+    """Damage a file and load it, `count` times.
 
     Raises:
-        AssertionError: A damage was loaded, or its error was none that a user can read; the message reproduces it.
+        AssertionError: A damaged file was loaded, or its error is not readable. The message says how to reproduce it.
     """
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as scratch:
         targets = [make_model(Path(scratch) / "model"), make_checkpoint(Path(scratch) / "checkpoints")]
         for _, load in targets:
             load()
+
         for number in range(count):
             files, load = targets[number % len(targets)]
             file = rng.choice(files)
             whole = file.read_bytes()
             file.write_bytes(damage(whole, rng))
-            answer = "it was loaded"
+
+            message = "it was loaded"
             try:
                 load()
             except InputError as error:
-                answer = str(error)
-            if "is damaged" not in answer or "\n" in answer:
-                raise AssertionError(f"damage {number} of seed {seed} to {file.name}: {answer}")
+                message = str(error)
+            if "is damaged" not in message or "\n" in message:
+                raise AssertionError(f"damage {number} of seed {seed} to {file.name}: {message}")
             file.write_bytes(whole)
 
 
 def main() -> None:
-    """Fuzz as often as asked."""
+    """Fuzz with the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=500)
-    parser.add_argument("--seed", type=int, default=None, help="to repeat a finding")
+    parser.add_argument("--seed", type=int, default=None, help="of an earlier run, to reproduce its error")
     options = parser.parse_args()
     seed = random.randrange(2**31) if options.seed is None else options.seed
     fuzz(options.count, seed)
-    print(f"{options.count} damages to saved models and checkpoints, seed {seed}: none was loaded")
+    print(f"{options.count} damaged saved models and checkpoints, seed {seed}: none was loaded")
 
 
 if __name__ == "__main__":

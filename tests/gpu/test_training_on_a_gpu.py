@@ -1,4 +1,4 @@
-"""What only a GPU can show of the training; minutes at most, on the smallest networks that show it."""
+"""What only a GPU can show about training, on the smallest networks that show it. It takes a few minutes at most."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from components.shared.data.versions import fetch
 from components.shared.network.checkpoint import WEIGHTS, load_network
 from components.train.config import TrainConfig
 from components.train.fit import fit
-from components.train.recipe import describe_network, has_compiler
+from components.train.rehearsal import describe_network, has_compiler
 from components.train.task import Task
 from tests.tiny_version import commit_tiny_version
 
@@ -45,13 +45,13 @@ def test_training_runs_on_the_gpu_and_its_weights_load_without_one(make_task, tm
 
 
 @pytest.mark.parametrize("architecture", ["resnet18", "vit_tiny_patch16_224"])
-def test_deterministic_training_repeats_itself_byte_for_byte(make_task, tmp_path, architecture):
+def test_deterministic_training_gives_the_same_bytes_twice(make_task, tmp_path, architecture):
     for name in ("one", "two"):
         fit(make_task(architecture=architecture, deterministic=True), tmp_path / name)
     assert (tmp_path / "one" / WEIGHTS).read_bytes() == (tmp_path / "two" / WEIGHTS).read_bytes()
 
 
-def test_a_batch_too_large_for_the_memory_is_taken_in_parts(make_task, tmp_path):
+def test_a_batch_too_large_for_the_memory_is_split_into_parts(make_task, tmp_path):
     torch.cuda.set_per_process_memory_fraction(1.5e9 / torch.cuda.get_device_properties(0).total_memory)
     try:
         record = fit(make_task(batch_size=256, input_size=224, steps=2), tmp_path / "model")
@@ -65,7 +65,7 @@ def test_all_gpus_of_the_machine_train_together(make_task, tmp_path):
     assert fit(make_task(devices="auto"), tmp_path / "model").devices == min(torch.cuda.device_count(), 8)
 
 
-@pytest.mark.skipif(not has_compiler(), reason="no C compiler on this machine, which Triton needs")
+@pytest.mark.skipif(not has_compiler(), reason="Triton needs a C compiler, and this machine has none")
 def test_compiled_training_learns_too(make_task, tmp_path):
     record = fit(make_task(compile=True, steps=24), tmp_path / "model")
     assert max(point["val_accuracy"] for point in record.history) > 0.9

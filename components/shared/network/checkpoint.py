@@ -1,6 +1,6 @@
 """The saved-model folder: `model.safetensors` (the backbone's tensors) and `model.json` (ModelInfo). No pickle.
 
-`model.sha256` holds the checksums of both, as `sha256sum` writes them: no bit of the three can change unseen.
+`model.sha256` holds the checksums of both, in the format of `sha256sum`. A change of any bit is therefore noticed.
 """
 
 import hashlib
@@ -14,39 +14,45 @@ from components.shared.errors import InputError
 from components.shared.hashing import file_digest
 from components.shared.network.network import ModelInfo, Network, build_network
 
-WEIGHTS, INFO, SUMS = "model.safetensors", "model.json", "model.sha256"
+WEIGHTS = "model.safetensors"
+INFO = "model.json"
+CHECKSUMS = "model.sha256"
 
 
 def save_network(network: Network, folder: str | Path) -> None:
-    """Write a network to a folder, created where it is missing; the same weights give the same bytes."""
+    """Write a network to a folder, which is created if it is missing; the same weights give the same bytes."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.backbone.state_dict().items()}
     save_file(tensors, folder / WEIGHTS)
     (folder / INFO).write_text(network.info.model_dump_json(indent=2))
-    (folder / SUMS).write_bytes(_sums(folder))
+    (folder / CHECKSUMS).write_bytes(_checksums(folder))
 
 
 def read_info(folder: str | Path) -> ModelInfo:
     """Read `model.json`.
 
     Raises:
-        InputError: A file is missing or damaged, or of a version or content this code does not know.
+        InputError: A file is missing or damaged, or this code does not know its format version or its contents.
     """
     folder = Path(folder)
-    for name in (INFO, WEIGHTS, SUMS):
+    for name in (INFO, WEIGHTS, CHECKSUMS):
         if not (folder / name).is_file():
-            raise InputError(f"{folder} is no saved model: {name} is missing")
-    if (folder / SUMS).read_bytes() != _sums(folder):
-        raise InputError(f"the saved model {folder} is damaged: its files are not those that {SUMS} names")
+            raise InputError(f"{folder} is not a saved model: {name} is missing; give the folder that train wrote")
+    if (folder / CHECKSUMS).read_bytes() != _checksums(folder):
+        raise InputError(
+            f"the saved model {folder} is damaged: its files do not have the checksums in {CHECKSUMS}; fetch it again"
+        )
+
     path = folder / INFO
     try:
         return ModelInfo.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
+        field = ".".join(map(str, first["loc"]))
         raise InputError(
-            f"{path}: {where}: {first['msg']} (got {first['input']!r}); the model needs saving anew"
+            f"{path}: {field}: {first['msg']} (got {first['input']!r}); save the model again with this code's version"
         ) from error
 
 
@@ -61,16 +67,17 @@ def load_network(folder: str | Path, device: str = "cpu") -> Network:
     try:
         network.backbone.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:
-        raise InputError(
-            f"{path} cannot be loaded as {network.info.architecture}: {str(error).splitlines()[0]}"
-        ) from error
+        cause = str(error).splitlines()[0]
+        raise InputError(f"{path} cannot be loaded as {network.info.architecture}: {cause}") from error
     return network.to(device).eval()
 
 
 def weights_digest(folder: str | Path) -> str:
-    """Return the sha256 of a saved model's checksums, which names the model."""
-    return hashlib.sha256(_sums(Path(folder))).hexdigest()
+    """Return the sha256 of a saved model's checksums, which identifies the model."""
+    return hashlib.sha256(_checksums(Path(folder))).hexdigest()
 
 
-def _sums(folder: Path) -> bytes:
-    return "".join(f"{file_digest(folder / name)}  {name}\n" for name in (INFO, WEIGHTS)).encode()
+def _checksums(folder: Path) -> bytes:
+    """The contents that `model.sha256` must have, computed from the other two files."""
+    lines = [f"{file_digest(folder / name)}  {name}\n" for name in (INFO, WEIGHTS)]
+    return "".join(lines).encode()

@@ -6,32 +6,36 @@ from typing import Literal
 from components.shared.config import Precision
 from components.shared.errors import InputError
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+# Parameters of glibc's mallopt, from malloc.h.
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_MAX = -4
 
 
 def pick_device(require_gpu: bool = False) -> str:
-    """Return "cuda" where PyTorch sees a GPU, else "cpu"; the process then keeps the memory that it frees.
+    """Return "cuda" if PyTorch sees a GPU, else "cpu". On a CPU, the process then keeps the memory that it frees.
 
     Raises:
-        InputError: A GPU is required and none is there.
+        InputError: A GPU is required, and PyTorch sees none.
     """
     import torch
 
     if torch.cuda.is_available():
         return "cuda"
+
     if require_gpu:
         raise InputError(
-            "no GPU is visible to PyTorch, and require_gpu is set; check the node's accelerator and driver, or unset it"
+            "require_gpu is true, but PyTorch sees no GPU; check the node's accelerator and driver, or set it to false"
         )
+
     _keep_freed_memory()
     return "cpu"
 
 
 def _keep_freed_memory() -> None:
-    """Have what this process frees stay at hand for the next tensor.
+    """Keep freed memory in this process, so that the next tensor can use it.
 
-    glibc gives large blocks back to the system at once and gets them anew page by page: tens of thousands of page
-    faults a batch, 4 to 16 % of a training's time on a CPU, and 15 % of a prediction's.
+    By default, glibc returns large blocks to the system at once and requests them again page by page. That causes tens
+    of thousands of page faults per batch. On a CPU they took 4 to 16 % of a training's time and 15 % of a prediction's.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
@@ -40,10 +44,10 @@ def _keep_freed_memory() -> None:
 
 
 def count_devices(wanted: int | Literal["auto"]) -> int:
-    """Resolve "auto" to every GPU that PyTorch sees, or to one process on a machine without any.
+    """Resolve "auto" to the number of GPUs that PyTorch sees, or to one process on a machine without a GPU.
 
     Raises:
-        InputError: More GPUs are wanted than there are.
+        InputError: More GPUs are wanted than PyTorch sees.
     """
     import torch
 
@@ -51,12 +55,12 @@ def count_devices(wanted: int | Literal["auto"]) -> int:
     if wanted == "auto":
         return max(1, gpus)
     if gpus and wanted > gpus:
-        raise InputError(f"devices is {wanted}, but only {gpus} GPUs are visible; lower it, or use auto")
+        raise InputError(f"devices is {wanted}, but PyTorch sees only {gpus} GPUs; lower devices, or set it to auto")
     return wanted
 
 
 def pick_precision(wanted: Precision, device: str) -> Literal["bf16", "fp32"]:
-    """Resolve "auto" to "bf16" where the device computes in bfloat16 by itself, else to "fp32"."""
+    """Resolve "auto" to "bf16" if the device computes in bfloat16 in hardware, else to "fp32"."""
     import torch
 
     if wanted != "auto":

@@ -1,4 +1,4 @@
-"""A timm classifier that takes raw images: normalisation is part of the network, so no caller can get it wrong."""
+"""A timm classifier that takes raw images. Normalisation is part of the network, so no caller can get it wrong."""
 
 from pathlib import Path
 from pickle import UnpicklingError
@@ -15,19 +15,28 @@ from components.shared.errors import InputError
 from components.shared.hashing import file_digest
 from components.shared.network.weights import check_weights, weights_file
 
+# A new head gets weights from N(0, 0.01) and no bias, so that every family starts with a loss near ln 2. timm's own
+# heads differ: EfficientNet and MobileNet start near a loss of 5, and their first gradients destroy pretrained weights.
+HEAD_DEVIATION = 0.01
+
 
 class ModelInfo(Config):
-    """Everything needed to rebuild a network without its trained weights; the contents of `model.json`.
+    """Everything needed to build a network again, except its trained weights; the contents of `model.json`.
 
     Attributes:
         architecture: timm name, such as "resnet50".
+        classes: Names of the two logits, in their order.
         weights: "none", "hub" (timm's default for the architecture), a file's path or s3://BUCKET/KEY.
-        weights_sha256: Of their file; empty for "none", and for "hub" until they are loaded.
+        weights_sha256: Checksum of the weights' file; empty for "none", and for "hub" until they are loaded.
         input_size: Height and width in pixels.
-        mean: Per RGB channel, on the scale 0 to 1, of the weights' own configuration.
+        mean: Per RGB channel, on the scale 0 to 1, that the pretrained weights expect.
         std: As mean.
+        dropout: Probability before the head.
+        stochastic_depth: Share of the blocks that are skipped, at the deepest block.
         tuning: What was trained: "full", "head_only" or "last_N".
-        seed: Seeds what is not loaded: the head, or the whole network for "none".
+        seed: Seeds the weights that are not loaded: the head, and the whole network for "none".
+        dataset_digest: Digest of the data set version that it was trained on.
+        split_digest: Digest of the split that it was trained on.
     """
 
     format_version: Literal[1] = 1
@@ -49,7 +58,7 @@ class ModelInfo(Config):
 class Network(nn.Module):
     """A timm backbone with its normalisation.
 
-    `forward` takes (N, 3, H, W) RGB images in 0 to 255, uint8 or floating, with H = W = `input_size`, and returns
+    `forward` takes RGB images (N, 3, H, W) in 0 to 255, uint8 or floating, with H = W = `input_size`. It returns
     logits (N, 2) for no_crack and crack.
     """
 
@@ -58,7 +67,7 @@ class Network(nn.Module):
 
     def __init__(self, backbone: Any, info: ModelInfo):
         super().__init__()
-        self.backbone: Any = backbone  # timm's classifiers share methods that nn.Module does not know
+        self.backbone: Any = backbone  # nn.Module does not know the methods that timm's classifiers share
         self.info = info
         self.input_size = info.input_size
         self.register_buffer("mean", 255 * torch.tensor(info.mean).view(1, 3, 1, 1), persistent=False)
@@ -74,41 +83,49 @@ class Network(nn.Module):
 
     @property
     def heads(self) -> list[nn.Module]:
-        """The last layers, from pooled features to logits: one, or several whose logits the network averages."""
+        """The last layers, from pooled features to logits. Some networks have several and average their logits."""
         found = self.backbone.get_classifier()
         return list(found) if isinstance(found, tuple | nn.ModuleList) else [found]
 
     def logits_and_embeddings(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return logits (N, 2) and the pooled features (N, D) that the (first) last layer sees, from one pass."""
-        seen: list[torch.Tensor] = []
-        with self.heads[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(1))):
-            return self(images), seen[0]
+        """Return logits (N, 2), and embeddings (N, D): the pooled features that the first head receives. One pass."""
+        received: list[torch.Tensor] = []
+
+        def note(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            received.append(inputs[0].flatten(1))
+
+        with self.heads[0].register_forward_pre_hook(note):
+            logits = self(images)
+        return logits, received[0]
 
 
 def describe(architecture: str, weights: str, input_size: int, seed: int, **training: Any) -> ModelInfo:
-    """Resolve an architecture's name and its weights' own normalisation; opens no connection.
+    """Look up an architecture and the normalisation of its weights; opens no connection.
 
     Args:
-        architecture: As `ModelInfo` has it, and so are the others.
-        weights: What is loaded.
-        input_size: Pixels.
-        seed: Of what is not loaded.
+        architecture: timm name.
+        weights: "none", "hub", a file's path or s3://BUCKET/KEY.
+        input_size: Height and width in pixels.
+        seed: Seeds the weights that are not loaded.
         training: dropout, stochastic_depth, tuning.
 
     Raises:
-        InputError: timm knows no such architecture, or the weights file is not there.
+        InputError: timm has no such architecture, or the weights file does not exist.
     """
     if not timm.is_model(architecture):
-        near = timm.list_models(f"*{architecture[:6]}*")[:5]
-        hint = (
-            f"near it: {', '.join(near)}" if near else "`python -c 'import timm; print(timm.list_models())'` lists them"
-        )
-        raise InputError(
-            f'unknown architecture "{architecture}": timm {timm.__version__} has none of that name; {hint}'
-        )
+        similar = timm.list_models(f"*{architecture[:6]}*")[:5]
+        hint = "list all names with `python -c 'import timm; print(timm.list_models())'`"
+        if similar:
+            hint = f"similar names: {', '.join(similar)}"
+        raise InputError(f'unknown architecture "{architecture}": timm {timm.__version__} does not have it; {hint}')
+
     check_weights(architecture, weights)
-    pretrained = timm.get_pretrained_cfg(architecture)
-    mean, std = (tuple(pretrained.mean), tuple(pretrained.std)) if pretrained else ((0.5,) * 3, (0.5,) * 3)
+
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    published = timm.get_pretrained_cfg(architecture)
+    if published:
+        mean, std = published.mean, published.std
     return ModelInfo(
         architecture=architecture,
         weights=weights,
@@ -121,26 +138,44 @@ def describe(architecture: str, weights: str, input_size: int, seed: int, **trai
 
 
 def build_network(info: ModelInfo, load_weights: bool = True) -> Network:
-    """Build the network as it stands before fine-tuning, the same on every call.
+    """Build the network as it is before fine-tuning, the same on every call.
 
     Args:
         info: What to build.
-        load_weights: False skips the pretrained weights, for callers that load trained ones over them.
+        load_weights: False skips the pretrained weights, for callers that load trained weights afterwards.
 
     Raises:
-        InputError: The weights cannot be had, are not those that the description names, or do not fit.
+        InputError: The weights cannot be fetched, have another sha256 than the description, or do not fit.
     """
-    pretrained = timm.get_pretrained_cfg(info.architecture)
     options: dict = {"num_classes": len(info.classes), "drop_rate": info.dropout}
     if info.stochastic_depth:
         options["drop_path_rate"] = info.stochastic_depth
-    if pretrained is not None and pretrained.fixed_input_size:
+    published = timm.get_pretrained_cfg(info.architecture)
+    if published is not None and published.fixed_input_size:
         options["img_size"] = info.input_size
+
     if not load_weights or info.weights == "none":
-        return Network(_create(info, options), info)
-    with weights_file(info.architecture, info.weights, info.weights_sha256) as path:
-        info = info.model_copy(update={"weights_sha256": file_digest(path)})
-        return Network(_create_pretrained(info, options, path), info)
+        network = Network(_create(info, options), info)
+    else:
+        with weights_file(info.architecture, info.weights, info.weights_sha256) as path:
+            info = info.model_copy(update={"weights_sha256": file_digest(path)})
+            network = Network(_create_pretrained(info, options, path), info)
+    _start_small(network)
+    return network
+
+
+def _start_small(network: Network) -> None:
+    """Give the layers that compute the logits small weights; the draw depends on the network's seed only."""
+    generator = torch.Generator().manual_seed(network.info.seed)
+    classes = len(network.info.classes)
+    for head in network.heads:
+        for layer in head.modules():
+            is_linear = isinstance(layer, nn.Linear) and layer.out_features == classes
+            is_convolution = isinstance(layer, nn.Conv2d) and layer.out_channels == classes
+            if is_linear or is_convolution:
+                nn.init.normal_(layer.weight, std=HEAD_DEVIATION, generator=generator)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
 
 
 def _create(info: ModelInfo, options: dict) -> Any:
@@ -148,7 +183,7 @@ def _create(info: ModelInfo, options: dict) -> Any:
         torch.manual_seed(info.seed)
         try:
             return timm.create_model(info.architecture, **options)
-        except AssertionError as error:  # timm's word for a size that patches or windows do not divide
+        except AssertionError as error:  # timm raises it if patches or windows do not divide the input size
             raise InputError(
                 f"{info.architecture} cannot be built for images of {info.input_size} px; choose another input_size"
             ) from error
@@ -156,14 +191,15 @@ def _create(info: ModelInfo, options: dict) -> Any:
 
 def _create_pretrained(info: ModelInfo, options: dict, path: Path) -> Any:
     refusal = f'weights "{info.weights}" are not weights of {info.architecture}'
-    # timm's hub files are in timm's own form, whatever the form in which the authors published
+    # Files from timm's hub are in timm's own format, even if the authors published another one.
     source = {"file": str(path), "custom_load": path.suffix == ".npz"}
     try:
         backbone = _create(info, options | {"pretrained": True, "pretrained_cfg_overlay": source})
     except (OSError, RuntimeError, KeyError, ValueError, UnpicklingError) as error:
         raise InputError(f"{refusal}: {str(error).splitlines()[0]}") from error
+
     head = {id(parameter) for head in Network(backbone, info).heads for parameter in head.parameters()}
-    # where the head is new, timm leaves whatever the file lacks at its random start, without an error
+    # If the head is new, timm loads without strictness: what the file lacks keeps its random start.
     random = dict(_create(info, options).named_parameters())
     for name, parameter in backbone.named_parameters():
         if parameter.ndim > 1 and id(parameter) not in head and torch.equal(parameter, random[name]):

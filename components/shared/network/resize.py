@@ -1,18 +1,31 @@
-"""The resize that every image goes through."""
+"""The resize that every image goes through before it reaches the network."""
 
 import cv2
 import numpy as np
 
-cv2.setNumThreads(0)  # the data loader's workers are the parallelism; OpenCV's own threads would fight them
+# The data loader already decodes in parallel processes. OpenCV's own threads would compete with them.
+cv2.setNumThreads(0)
+
+AREA_AVERAGING_ABOVE = 1.5
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """Scale an image (H, W, C) uint8 to (size, size, C): area averaging when shrinking, else bilinear.
+    """Scale an image to a square: area averaging for strong shrinking, else bilinear interpolation.
 
-    Bilinear sees every pixel too where an image hardly shrinks (256 to 224 px), at a fifth of the cost.
+    If an image shrinks only a little (256 to 224 px), bilinear interpolation also reads every pixel, at a fifth of the
+    cost.
+
+    Args:
+        image: (H, W, C) uint8.
+        size: Height and width wanted, pixels.
+
+    Returns:
+        (size, size, C) uint8; the same array if it already has this size.
     """
     height, width = image.shape[:2]
     if (height, width) == (size, size):
         return image
-    shrinking = max(height, width) > 1.5 * size
-    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
+
+    shrinks_strongly = max(height, width) > AREA_AVERAGING_ABOVE * size
+    interpolation = cv2.INTER_AREA if shrinks_strongly else cv2.INTER_LINEAR
+    return cv2.resize(image, (size, size), interpolation=interpolation)

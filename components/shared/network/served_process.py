@@ -1,9 +1,11 @@
-"""A registered model in a process of its own, which loads it as a serving host would and answers batches of images.
+"""A registered model in a separate process, which loads the model as a serving host would and classifies images.
 
-A version brings its own code, of the same package names as this project's; only a process that has imported nothing
-runs the version's. That process is this file run as a script, `python -I served_process.py MODEL_URI`, so nothing of
-this project is imported here. Its first line on standard output is "ready" or what went wrong; then each line of
-standard input is a JSON list of base64 of image files, and each line out the list of its answers.
+A registered version contains its own code, under the same package names as this project. To run that code, the process
+must not have imported this project before. The process runs this file as a script, with
+`python -I served_process.py MODEL_URI`, so this file imports nothing of the project.
+
+The protocol is one JSON value per line. The first line on standard output is "ready" or the cause of a failure. Then
+each line of standard input is a list of image files in base64, and each line of standard output the list of answers.
 """
 
 import contextlib
@@ -14,42 +16,57 @@ import sys
 import tempfile
 from typing import Any
 
+READY = "ready"
+SECONDS_TO_END = 10
+
 
 class ModelLoadError(RuntimeError):
-    """The model could not be loaded; the message says which one and why."""
+    """The model could not be loaded; the message says which model and why."""
 
 
 class ModelProcess:
-    """A model behind `ask`, inside a `with` block; the process ends with the block."""
+    """A model that answers `ask` inside a `with` block. The process ends with the block."""
 
     def __init__(self, model_uri: str):
-        """Name the model as MLflow writes it, such as `models:/crack-classifier@champion`."""
+        """Set the model's URI as MLflow writes it, such as `models:/crack-classifier@champion`."""
         self.uri = model_uri
 
     def __enter__(self) -> "ModelProcess":
-        """Start the process. Raises `ModelLoadError` where it cannot load the model."""
-        self._folder = tempfile.TemporaryDirectory()  # MLflow leaves what it downloads where temporary files go
+        """Start the process.
+
+        Raises:
+            ModelLoadError: The process cannot load the model.
+        """
+        # MLflow leaves its downloads in the folder for temporary files. This one is deleted with the block.
+        self._folder = tempfile.TemporaryDirectory()
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         self._process = subprocess.Popen(
-            # -I: neither the working directory nor PYTHONPATH may lend the model what it lacks
-            [sys.executable, "-I", __file__, self.uri], env={**os.environ, "TMPDIR": self._folder.name},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True, encoding="utf-8",
-        )  # fmt: skip
+            # With -I, neither the working directory nor PYTHONPATH can add code that the model lacks.
+            [sys.executable, "-I", __file__, self.uri],
+            env={**os.environ, "TMPDIR": self._folder.name},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            encoding="utf-8",
+        )
+
         try:
-            said = self._receive()
-            if said != "ready":
-                raise ModelLoadError(f"{self.uri} cannot be loaded: {said}")
+            first_line = self._receive()
+            if first_line != READY:
+                raise ModelLoadError(f"{self.uri} cannot be loaded: {first_line}")
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the process; one that does not end by itself when nothing more is asked is killed."""
+        """End the process. It ends by itself when its input is closed; if not, it is killed."""
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            self._process.communicate(timeout=10)
+            self._process.communicate(timeout=SECONDS_TO_END)
         self._process.kill()
         self._process.wait()
+
         self._log.close()
         self._folder.cleanup()
 
@@ -57,19 +74,21 @@ class ModelProcess:
         """Return one answer per image.
 
         Args:
-            images: base64 of image files.
+            images: Image files in base64.
 
         Returns:
-            {"p_crack": 0 to 1, "label": "crack" or "no_crack", "threshold"}; {"error": why} for an image that the
-            model refuses.
+            {"p_crack": 0 to 1, "label": "crack" or "no_crack", "threshold"}. {"error": cause} if the model refuses the
+            image.
 
         Raises:
             RuntimeError: The process ended; the message says how.
         """
         if not images:
             return []
+
         assert self._process.stdin
-        with contextlib.suppress(BrokenPipeError):  # it has ended; what follows says so
+        # If the process has ended, `_receive` reports how.
+        with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(images) + "\n")
             self._process.stdin.flush()
         return self._receive()
@@ -79,38 +98,42 @@ class ModelProcess:
         line = self._process.stdout.readline()
         if line:
             return json.loads(line)
+
         status = self._process.wait()
         if status < 0:
             raise RuntimeError(
-                f"the process of {self.uri} was ended by signal {-status}; where memory ran out, a smaller batch needs "
-                "less"
+                f"the process of {self.uri} was ended by signal {-status}; if memory ran out, use a smaller batch"
             )
         self._log.seek(0)
-        last = (self._log.read().strip().splitlines() or ["it said nothing"])[-1]
-        raise RuntimeError(f"the process of {self.uri} ended with exit status {status}: {last}")
+        lines = self._log.read().strip().splitlines()
+        last_line = lines[-1] if lines else "it printed nothing"
+        raise RuntimeError(f"the process of {self.uri} ended with exit status {status}: {last_line}")
 
 
 def _serve(model_uri: str) -> None:
+    """Load the model and answer until standard input is closed."""
+    # Libraries print to standard output. Send that to standard error, and keep the original for the answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever libraries print is no answer
+    os.dup2(2, 1)
 
-    def say(value: Any) -> None:
+    def send(value: Any) -> None:
         print(json.dumps(value), file=answers, flush=True)
 
     try:
         import mlflow
 
         model = mlflow.pyfunc.load_model(model_uri)
-    except Exception as error:  # whatever the version's own code raises
-        say(f"{error} ({type(error).__name__})")
+    except Exception as error:  # the version's own code can raise anything
+        send(f"{error} ({type(error).__name__})")
         return
-    say("ready")
+
+    send(READY)
     for line in sys.stdin:
-        say(_answers(model, json.loads(line)))
+        send(_answers(model, json.loads(line)))
 
 
 def _answers(model: Any, images: list[str]) -> list[dict[str, Any]]:
-    """Ask the model; image by image where it refuses them together."""
+    """Ask the model for all images at once. If it refuses them, ask for each image alone."""
     import pandas as pd
 
     try:
@@ -118,7 +141,11 @@ def _answers(model: Any, images: list[str]) -> list[dict[str, Any]]:
     except Exception as error:
         if len(images) == 1:
             return [{"error": str(error)}]
-        return [answer for image in images for answer in _answers(model, [image])]
+
+    answers = []
+    for image in images:
+        answers += _answers(model, [image])
+    return answers
 
 
 if __name__ == "__main__":

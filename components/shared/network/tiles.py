@@ -1,4 +1,4 @@
-"""Tiles as PyTorch sees them: uint8 tensors; the network normalises them on its own device (see network.py)."""
+"""Tiles as PyTorch sees them: uint8 tensors. The network normalises them on its own device (see network.py)."""
 
 import atexit
 import signal
@@ -15,18 +15,25 @@ from components.shared.data.image import decode
 from components.shared.data.shards import ShardReader
 from components.shared.network.resize import resize
 
-Augmentation = Callable[[np.ndarray, int], np.ndarray]  # image and seed in, image out
+# From an image (H, W, 3) uint8 and a seed to an image of the same shape.
+Augmentation = Callable[[np.ndarray, int], np.ndarray]
+
+MAX_WORKERS = 16
+# Decoded batches that wait in /dev/shm for each worker. A pod's /dev/shm is small.
+PREFETCHED_BATCHES = 2
+# With fewer batches than this, starting worker processes takes longer than decoding without them.
+FEWEST_BATCHES_FOR_WORKERS = 4
 
 
 def decode_tile(data: bytes, size: int) -> np.ndarray:
-    """Decode an image file to (size, size, 3) uint8 RGB: the one way from a file to the network, served models too."""
+    """Decode an image file to (size, size, 3) uint8 RGB. Training, prediction and served models all use this."""
     return resize(decode(data), size)
 
 
 class TileDataset(Dataset):
     """Tiles of a fetched data set version.
 
-    Item `index` is an image tensor (3, size, size) uint8 and its label. Item `(index, seed)` is the same, augmented.
+    Item `index` is a tile (3, size, size) uint8 and its label. Item `(index, seed)` is the same tile, augmented.
 
     Args:
         rows: Manifest rows (label, shard, offset, size), in the order wanted.
@@ -50,61 +57,78 @@ class TileDataset(Dataset):
         image = self.tile(index)
         if self.augment is not None and seed is not None:
             image = self.augment(image, seed)
-        return torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1), int(self.labels[index])
+
+        # PyTorch needs contiguous memory that it may write to.
+        image = np.require(image, requirements=["C", "W"])
+        return torch.from_numpy(image).permute(2, 0, 1), int(self.labels[index])
 
     def read(self, index: int) -> bytes:
-        """Return an image's file."""
+        """Return the bytes of a tile's file."""
         return self.reader.read(*self.places[index])
 
     def tile(self, index: int) -> np.ndarray:
-        """Return an image (size, size, 3) uint8 RGB, not augmented."""
+        """Return a tile (size, size, 3) uint8 RGB, not augmented."""
         return decode_tile(self.read(index), self.size)
 
 
 def loader(dataset: TileDataset, batches: int | Sampler, workers: int | None = None, devices: int = 1) -> DataLoader:
-    """Batches of (N, 3, size, size) uint8, in channels_last memory format, and labels (N,).
+    """Return batches: tiles (N, 3, size, size) uint8 in channels_last memory format, and labels (N,) int64.
 
     Args:
         dataset: What to read.
-        batches: Order and augmentation; or a batch's size, for every item once, in order.
-        workers: Decoding processes; None takes this device's share of the processors less one, up to 16. What a
-            container may use counts, not what the machine has.
+        batches: A sampler of whole batches, such as `TrainingBatches`. Or the batch size: then every tile comes once,
+            in order.
+        workers: Decoding processes. None takes this device's share of the processors less one, at most `MAX_WORKERS`.
+            Only the processors that the container may use are counted.
         devices: Devices that share the processors.
     """
     if workers is None:
-        from joblib import cpu_count  # late: a registered model carries this file, and decodes without joblib
+        workers = _default_workers(devices)
 
-        workers = max(1, min(16, cpu_count() // devices - 1))  # one processor stays with the network
-    if isinstance(batches, int) and len(dataset) < 4 * batches:
-        workers = 0  # starting processes would take longer than the work
+    order: dict = {"batch_sampler": batches}
+    if isinstance(batches, int):
+        order = {"batch_size": batches}
+        if len(dataset) < FEWEST_BATCHES_FOR_WORKERS * batches:
+            workers = 0
+
     return DataLoader(
         dataset,
-        **({"batch_size": batches} if isinstance(batches, int) else {"batch_sampler": batches}),
+        **order,
         num_workers=workers,
-        multiprocessing_context="fork" if workers else None,  # starts at once, with everything imported
+        multiprocessing_context="fork" if workers else None,  # a fork starts at once, with everything imported
         collate_fn=_stack,
-        worker_init_fn=_outlive_sigterm,
+        worker_init_fn=_ignore_sigterm,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
-        prefetch_factor=2 if workers else None,  # they lie in /dev/shm
+        prefetch_factor=PREFETCHED_BATCHES if workers else None,
     )
 
 
+def _default_workers(devices: int) -> int:
+    """A device's share of the processors, less one for the network."""
+    # Imported here because a registered model contains this file and decodes without joblib.
+    from joblib import cpu_count
+
+    return max(1, min(MAX_WORKERS, cpu_count() // devices - 1))
+
+
 def _stack(items: list[tuple[torch.Tensor, int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Stack images as they were decoded, channels last, which is how the network wants them: nothing is transposed."""
-    images = torch.stack([image.permute(1, 2, 0) for image, _ in items]).permute(0, 3, 1, 2)
-    return images, torch.tensor([label for _, label in items])
+    """Stack tiles with the channels last in memory, as they were decoded, so that no pixel is moved twice."""
+    tiles = torch.stack([tile.permute(1, 2, 0) for tile, _ in items])
+    labels = torch.tensor([label for _, label in items])
+    return tiles.permute(0, 3, 1, 2), labels
 
 
-def _outlive_sigterm(_: int) -> None:
-    """A SIGTERM to the whole group is for the training to answer, with a checkpoint; its workers end when it does."""
+def _ignore_sigterm(_: int) -> None:
+    """Ignore a SIGTERM to the process group. The training handles it with a checkpoint, and then ends its workers."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 @atexit.register
 def _end_workers() -> None:
-    """At exit multiprocessing sends its children SIGTERM, which the workers outlive, and waits for them: for ever."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would raise that a worker was killed
+    """Kill the workers at exit. multiprocessing would send them SIGTERM, which they ignore, and then wait for ever."""
+    # PyTorch's own handler would raise an error because a worker was killed.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for child in active_children():
         if child.daemon:
             child.kill()

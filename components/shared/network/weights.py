@@ -1,7 +1,7 @@
 """Where a network's first weights come from: timm's hub, a file, an object in S3, or nowhere ("none").
 
-An object in S3 stands beside its checksum, `KEY.sha256`, as `crack-pipeline mirror-weights` writes both. A file of the
-hub is named by its repository until it is fetched, and by its sha256 from then on.
+An object in S3 has its checksum next to it in `KEY.sha256`; `crack-pipeline mirror-weights` writes both. The sha256 of
+a hub file is known only after the download. Until then, the repository's name identifies the file.
 """
 
 import re
@@ -9,29 +9,47 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from components.shared.errors import InputError
 from components.shared.hashing import file_digest
 from components.shared.services.store import MissingObjectError, Store
 
-HUB_SECONDS = 5  # without an answer in this time, the hub counts as out of reach
-WAYS_OUT = (
-    'Without it, set weights to the path of a weights file, to an S3 object that "crack-pipeline mirror-weights" '
+# Without an answer in this time, the hub counts as unreachable.
+HUB_SECONDS = 5
+OTHER_SOURCES = (
+    'Instead, set weights to the path of a weights file, to an S3 object that "crack-pipeline mirror-weights" '
     'copied, or to "none" to train from scratch'
 )
 
 
+class HubPlace(NamedTuple):
+    """Where the hub keeps an architecture's weights."""
+
+    repository: str
+    file: str
+
+
+class S3Place(NamedTuple):
+    """Where S3 keeps weights; `store` is s3://BUCKET."""
+
+    store: str
+    key: str
+
+
 def check_weights(architecture: str, weights: str) -> None:
-    """Refuse a source that cannot be, without opening a connection.
+    """Refuse a source that cannot exist, without opening a connection.
 
     Raises:
         InputError: The file does not exist, or timm publishes no weights for the architecture.
     """
+    if weights == "none":
+        return
     if weights == "hub":
         hub_place(architecture)
     elif weights.startswith("s3://"):
-        _split(weights)
-    elif weights != "none" and not Path(weights).is_file():
+        _s3_place(weights)
+    elif not Path(weights).is_file():
         raise InputError(
             f'weights file "{weights}" does not exist; give a file, "hub", s3://BUCKET/KEY, or "none" to train from '
             "scratch"
@@ -39,103 +57,121 @@ def check_weights(architecture: str, weights: str) -> None:
 
 
 def known_digest(weights: str) -> str:
-    """Return the sha256 of a source, as far as it is known without fetching it: not of "hub", nor of "none".
+    """Return the sha256 of a source if it can be known without a download; "" for "hub" and "none".
 
     Raises:
-        InputError: An object has no checksum beside it, or the store cannot be read.
+        InputError: An object has no checksum next to it, or the store cannot be read.
     """
-    if weights.startswith("s3://"):
-        store, key = _split(weights)
-        try:
-            text = Store(store).get_bytes(f"{key}.sha256").decode("ascii", "replace")
-        except MissingObjectError as error:
-            raise InputError(
-                f'{weights} has no checksum beside it; copy weights with "crack-pipeline mirror-weights", or put the '
-                f"output of sha256sum at {weights}.sha256"
-            ) from error
-        found = re.match(r"[0-9a-f]{64}\b", text)
-        if not found:
-            raise InputError(f"{weights}.sha256 does not begin with a sha256 in hexadecimal: {text[:80]!r}")
-        return found[0]
-    return "" if weights in ("hub", "none") else file_digest(weights)
+    if weights in ("hub", "none"):
+        return ""
+    if not weights.startswith("s3://"):
+        return file_digest(weights)
+
+    place = _s3_place(weights)
+    try:
+        text = Store(place.store).get_bytes(f"{place.key}.sha256").decode("ascii", "replace")
+    except MissingObjectError as error:
+        raise InputError(
+            f'{weights} has no checksum beside it; copy weights with "crack-pipeline mirror-weights", or upload the '
+            f"output of sha256sum to {weights}.sha256"
+        ) from error
+
+    found = re.match(r"[0-9a-f]{64}\b", text)
+    if not found:
+        raise InputError(
+            f"{weights}.sha256 does not begin with a sha256 in hexadecimal: {text[:80]!r}; upload the output of "
+            "sha256sum there"
+        )
+    return found[0]
 
 
 @contextmanager
 def weights_file(architecture: str, weights: str, digest: str) -> Iterator[Path]:
-    """Give a source's file for as long as it is needed.
+    """Give the path of a source's file, which exists inside the `with` block.
 
     Args:
         architecture: timm name.
         weights: The source; not "none".
-        digest: The sha256 that the file must have; "" where none is known.
+        digest: The sha256 that the file must have; "" if it is not known.
 
     Raises:
-        InputError: The source is out of reach, or its file is not the one wanted.
+        InputError: The source cannot be reached, or its file has another sha256.
     """
     if weights.startswith("s3://"):
-        store, key = _split(weights)
+        place = _s3_place(weights)
         with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch) / Path(key).name
-            Store(store).get_file(key, path, digest or known_digest(weights))
+            path = Path(scratch) / Path(place.key).name
+            Store(place.store).get_file(place.key, path, digest or known_digest(weights))
             yield path
         return
+
     path = from_hub(architecture) if weights == "hub" else Path(weights)
     if digest and (found := file_digest(path)) != digest:
-        raise InputError(f'weights "{weights}" of {architecture} have sha256 {found}, not {digest}: they have changed')
+        raise InputError(
+            f'weights "{weights}" of {architecture} have sha256 {found}, not {digest}: they have changed; restore the '
+            "file, or start a new run"
+        )
     yield path
 
 
-def hub_place(architecture: str) -> tuple[str, str]:
-    """Return the hub's repository and file name of an architecture's weights.
+def hub_place(architecture: str) -> HubPlace:
+    """Return where the hub keeps an architecture's weights.
 
     Raises:
-        InputError: timm publishes none.
+        InputError: timm publishes no weights for it.
     """
     import timm
 
-    known = timm.get_pretrained_cfg(architecture)
-    if known is None or not known.hf_hub_id:
-        raise InputError(f'architecture "{architecture}" has no weights on the hub. {WAYS_OUT}')
-    return known.hf_hub_id, known.hf_hub_filename or "model.safetensors"
+    published = timm.get_pretrained_cfg(architecture)
+    if published is None or not published.hf_hub_id:
+        raise InputError(f'architecture "{architecture}" has no weights on the hub. {OTHER_SOURCES}')
+    return HubPlace(published.hf_hub_id, published.hf_hub_filename or "model.safetensors")
 
 
 def from_hub(architecture: str) -> Path:
-    """Return the hub's file from the local cache, fetched where it is not there.
+    """Return the hub's file in the local cache; download it if it is not there.
 
     Raises:
-        InputError: The hub cannot be reached or does not give the file.
+        InputError: The hub cannot be reached or refuses the file.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 
-    repository, name = hub_place(architecture)
-    cached = try_to_load_from_cache(repository, name)
+    place = hub_place(architecture)
+    cached = try_to_load_from_cache(place.repository, place.file)
     if isinstance(cached, str):
         return Path(cached)
-    address = hf_hub_url(repository, name)
+
+    url = hf_hub_url(place.repository, place.file)
     try:
-        get_hf_file_metadata(address, timeout=HUB_SECONDS)  # asked first: the download itself tries for 46 s
-        return Path(hf_hub_download(repository, name))
-    except Exception as error:  # errors of the hub's client, of its HTTP library, and of the system
+        # The download itself would try for 46 s. This request fails early if the hub cannot be reached.
+        get_hf_file_metadata(url, timeout=HUB_SECONDS)
+        return Path(hf_hub_download(place.repository, place.file))
+    except Exception as error:  # the hub's client, its HTTP library and the system all raise their own errors
         cause = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"the weights of {architecture} cannot be had from {address} ({cause}). {WAYS_OUT}") from error
+        raise InputError(
+            f"could not download the weights of {architecture} from {url} ({cause}); check the connection. "
+            f"{OTHER_SOURCES}"
+        ) from error
 
 
 def mirror(architecture: str, store: Store) -> str:
-    """Copy an architecture's weights from the hub to the store, beside their checksum; return the object's URI.
+    """Copy an architecture's weights and their checksum from the hub to the store; return the object's URI.
 
     Raises:
-        InputError: The hub or the store is out of reach.
+        InputError: The hub or the store cannot be reached.
     """
-    repository, name = hub_place(architecture)
+    place = hub_place(architecture)
     path = from_hub(architecture)
-    key = f"{repository.rsplit('/')[-1]}{Path(name).suffix}"
+
+    name = place.repository.rsplit("/")[-1]
+    key = f"{name}{Path(place.file).suffix}"
     store.put_file(key, path)
     store.put_bytes(f"{key}.sha256", f"{file_digest(path)}  {key}\n".encode())
     return f"{store.uri}/{key}"
 
 
-def _split(uri: str) -> tuple[str, str]:
+def _s3_place(uri: str) -> S3Place:
     found = re.fullmatch(r"(s3://[^/]+)/(.*[^/])", uri)
     if not found:
-        raise InputError(f'weights are "{uri}"; an object in S3 looks like s3://BUCKET/KEY')
-    return found[1], found[2]
+        raise InputError(f'weights are "{uri}", which does not name an object in S3; write s3://BUCKET/KEY')
+    return S3Place(found[1], found[2])

@@ -26,7 +26,7 @@ def distance(first: np.ndarray, second: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_severity_takes_the_image_further_away_and_a_view_is_always_the_same(family, concrete):
+def test_a_higher_severity_changes_the_image_more_and_a_view_is_always_the_same(family, concrete):
     before = concrete.copy()
     views = [corrupt(concrete, family, severity, ONE) for severity in (1, 2, 3, 4, 5)]
     assert all(view.shape == concrete.shape and view.dtype == np.uint8 for view in views)
@@ -38,17 +38,17 @@ def test_every_severity_takes_the_image_further_away_and_a_view_is_always_the_sa
     assert mean[0] > 0.5
     assert all(weaker < stronger for weaker, stronger in pairwise(mean)), mean
     np.testing.assert_array_equal(views[2], corrupt(concrete, family, 3, ONE))
-    np.testing.assert_array_equal(concrete, before)  # the image given is left as it was
+    np.testing.assert_array_equal(concrete, before)  # the argument is not changed
 
 
 @pytest.mark.parametrize("family", ["motion_blur", "gaussian_noise", "low_light", "oblique_view", "shadow", "stain"])
-def test_images_differ_in_what_is_random(family, concrete):
-    # two of the four sides may be the same by chance; of eight images not all are
+def test_images_get_different_random_values(family, concrete):
+    # two images may get the same one of four sides by chance, but not all of eight
     views = {corrupt(concrete, family, 3, hashlib.sha256(b"%d" % n).hexdigest()).tobytes() for n in range(8)}
     assert len(views) > 1
 
 
-def test_what_each_family_does_to_the_light_and_to_detail(concrete):
+def test_each_family_changes_brightness_or_detail_as_it_should(concrete):
     def detail(image: np.ndarray) -> float:
         return float(cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())
 
@@ -63,5 +63,5 @@ def test_what_each_family_does_to_the_light_and_to_detail(concrete):
     assert blocks[7::8].mean() > 1.5 * np.delete(blocks, np.s_[7::8]).mean()  # the seams of JPEG's 8 x 8 blocks
 
 
-def test_every_family_that_may_be_asked_for_exists():
+def test_every_family_of_the_configuration_exists():
     assert set(CorruptionConfig().families) == set(FAMILIES)

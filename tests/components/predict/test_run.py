@@ -28,7 +28,7 @@ def step(store, s3, tmp_path):
     manifest, manifest_path, splits_path = commit_tiny_version(store, tmp_path, images=96)
     network = build_network(describe("resnet10t", "none", 32, 1))
     with torch.no_grad():
-        network.backbone.fc.weight += 0.5  # "after" differs from what model.json rebuilds
+        network.backbone.fc.weight += 0.5  # the trained network differs from the one that model.json describes
     save_network(network, tmp_path / "model")
     config = PredictConfig(
         store=s3, cache=str(tmp_path / "cache"), train_sample=30, precision="fp32", workers=0, corruptions=NONE
@@ -36,9 +36,10 @@ def step(store, s3, tmp_path):
     return manifest, network.eval(), (str(tmp_path / "model"), str(manifest_path), str(splits_path), config)
 
 
-def test_answers_are_the_networks_own_for_every_image_and_condition(step, store, tmp_path):
+def test_every_tile_and_condition_gets_the_answer_of_its_network(step, store, tmp_path):
     manifest, network, (*paths, config) = step
-    fast = config.model_copy(update={"precision": "bf16"})  # but not for what the registered version must repeat
+    # Must be ignored for the answers that the registered version has to repeat.
+    fast = config.model_copy(update={"precision": "bf16"})
     predict_splits(*paths, fast, seed=1, folder=str(tmp_path / "out"))
     predictions = read_predictions(tmp_path / "out")
     counts = predictions.table.groupby(["condition", "split"]).size()
@@ -56,12 +57,12 @@ def test_answers_are_the_networks_own_for_every_image_and_condition(step, store,
     assert not np.allclose(predictions.clean("test", "before")["logit_1"], test["logit_1"])
 
 
-def test_the_cost_of_an_image_is_the_published_one():
+def test_the_cost_of_a_tile_is_the_published_one():
     network = build_network(describe("resnet50", "none", 224, 1)).eval()
     assert gigaflops(network) == pytest.approx(2 * 4.1, rel=0.02)  # timm's table says 4.1 GMACs
 
 
-def test_finished_work_is_not_done_again_but_other_parameters_are(step, tmp_path, monkeypatch):
+def test_finished_work_is_reused_unless_parameters_change(step, tmp_path, monkeypatch):
     _, _, (model, manifest, splits, config) = step
     predict_splits(model, manifest, splits, config, 1, str(tmp_path / "one"))
     events = tmp_path / "events"
@@ -84,17 +85,17 @@ def test_without_a_champion_the_table_is_empty(step, tmp_path, monkeypatch):
     assert read_predictions(tmp_path / "nobody").table.empty
 
 
-def test_the_robustness_suite_scores_worse_views_of_robustness_images_after_fine_tuning_only(step, store, tmp_path):
+def test_the_robustness_suite_predicts_corrupted_views_after_fine_tuning_only(step, store, tmp_path):
     manifest, network, (*paths, config) = step
     suite = CorruptionConfig(families=("jpeg", "low_light"), severities=(5, 1), max_images=10)
     predict_splits(*paths, config.model_copy(update={"corruptions": suite}), seed=1, folder=str(tmp_path / "out"))
     predictions = read_predictions(tmp_path / "out")
-    worse = predictions.table[predictions.table["corruption"] != "clean"]
+    corrupted = predictions.table[predictions.table["corruption"] != "clean"]
     views = [("jpeg", 1), ("jpeg", 5), ("low_light", 1), ("low_light", 5)]
-    assert worse.groupby(["corruption", "severity"]).size().to_dict() == dict.fromkeys(views, 10)
-    assert set(zip(worse["split"], worse["condition"], strict=True)) == {("robustness", "after")}
-    assert worse["sample_id"].nunique() == 10
-    row = worse[(worse["corruption"] == "low_light") & (worse["severity"] == 5)].iloc[3]
+    assert corrupted.groupby(["corruption", "severity"]).size().to_dict() == dict.fromkeys(views, 10)
+    assert set(zip(corrupted["split"], corrupted["condition"], strict=True)) == {("robustness", "after")}
+    assert corrupted["sample_id"].nunique() == 10
+    row = corrupted[(corrupted["corruption"] == "low_light") & (corrupted["severity"] == 5)].iloc[3]
     place = manifest.table.set_index("sample_id").loc[row["sample_id"]]
     tiles = ShardReader(fetch(store, manifest, tmp_path / "cache"))
     image = decode(tiles.read(place["shard"], int(place["offset"]), int(place["size"])))
@@ -102,7 +103,7 @@ def test_the_robustness_suite_scores_worse_views_of_robustness_images_after_fine
     with torch.inference_mode():
         logits = network(torch.from_numpy(dark).permute(2, 0, 1)[None])[0]
     np.testing.assert_allclose(row[["logit_0", "logit_1"]].astype(float), logits, atol=1e-4)
-    picture = cv2.imread(str(tmp_path / "out" / "views.jpg"))
-    assert picture.shape == (20 + 2 * CELL, 110 + 3 * CELL, 3)  # clean and two severities of two families
-    clean, darkest = (picture[20 + CELL :, 110 + column * CELL :][:, :CELL] for column in (0, 2))
+    sheet = cv2.imread(str(tmp_path / "out" / "views.jpg"))
+    assert sheet.shape == (20 + 2 * CELL, 110 + 3 * CELL, 3)  # clean and two severities of two families
+    clean, darkest = (sheet[20 + CELL :, 110 + column * CELL :][:, :CELL] for column in (0, 2))
     assert darkest.mean() < 0.3 * clean.mean()

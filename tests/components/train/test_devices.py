@@ -1,4 +1,4 @@
-"""Several devices, and too little memory on them."""
+"""Trainings on several devices, and on devices with too little memory."""
 
 import traceback
 
@@ -11,10 +11,10 @@ from components.shared.errors import InputError
 from components.shared.network.checkpoint import WEIGHTS
 from components.shared.network.network import Network
 from components.train.checkpoints import Checkpoints, PreemptedError
-from components.train.fit import _original, fit
+from components.train.fit import _original_error, fit
 from tests.components.train.conftest import recipe
 
-# A network without batch statistics, which belong to a device or a micro-batch, not to the whole batch.
+# A network without BatchNorm, whose statistics depend on the micro-batch and on the device.
 RECIPE = {"architecture": "test_vit", "steps": 4, "class_balance": "weights", "learning_rate": 1e-3}
 
 
@@ -24,14 +24,14 @@ def assert_close(one, two):
         torch.testing.assert_close(tensor, right[name], atol=2e-5, rtol=1e-3, msg=name)
 
 
-def test_two_processes_train_as_one_does_and_go_on_where_they_stopped(make_task, store, tmp_path):
+def test_two_processes_train_as_one_does_and_resume_where_they_stopped(make_task, store, tmp_path):
     settings = {"val_check_interval": 0.5, "checkpoint_minutes": 1e-9, **RECIPE}
     one = fit(make_task(devices=1, **settings), tmp_path / "one")
     two = fit(make_task(devices=2, key="work", **settings), tmp_path / "two")
     assert (one.devices, two.devices) == (1, 2)
     assert_close(tmp_path / "one", tmp_path / "two")
-    kept = Checkpoints(store, "work")
-    while kept.newest()["record"]["history"][-1]["step"] == 4:  # as if killed before the last validation
+    checkpoints = Checkpoints(store, "work")
+    while checkpoints.newest()["record"]["history"][-1]["step"] == 4:  # as if killed before the last validation
         store.delete([store.list("runs/work/checkpoints/")[-1][0]])
     again = fit(make_task(devices=2, key="work", **settings), tmp_path / "again")
     assert again.resumed_at
@@ -51,7 +51,7 @@ def gpu_library():
 
 
 def processor():
-    torch.empty(2**60)  # raises its allocator's own error
+    torch.empty(2**60)  # the CPU's allocator raises its own error
 
 
 def limit_memory(monkeypatch, images, run_out=processor):
@@ -66,7 +66,7 @@ def limit_memory(monkeypatch, images, run_out=processor):
 
 
 @pytest.mark.parametrize("run_out", [gpu, gpu_library, processor])
-def test_too_little_memory_is_made_up_for_by_smaller_parts_of_the_same_batch(
+def test_a_batch_too_large_for_the_memory_is_split_into_parts_with_the_same_result(
     make_task, tmp_path, monkeypatch, caplog, run_out
 ):
     fit(make_task(**RECIPE), tmp_path / "whole")
@@ -84,7 +84,7 @@ def test_a_network_that_does_not_fit_at_all_is_an_error(make_task, tmp_path, mon
     assert not (tmp_path / "model").exists()
 
 
-def test_what_ended_one_of_several_processes_is_told_as_it_is():
+def test_an_error_in_one_of_several_processes_reaches_the_parent():
     for raised in (
         InputError("lower learning_rate: 1\nit diverged"),
         PreemptedError("stopped"),
@@ -94,7 +94,9 @@ def test_what_ended_one_of_several_processes_is_told_as_it_is():
         try:
             raise raised from ValueError("another: cause")
         except Exception:
-            found = _original(ProcessRaisedException(f"\n\n-- Process 1 terminated\n{traceback.format_exc()}", 1, 2))
+            found = _original_error(
+                ProcessRaisedException(f"\n\n-- Process 1 terminated\n{traceback.format_exc()}", 1, 2)
+            )
         if isinstance(raised, InputError | PreemptedError):
             assert (type(found), str(found)) == (type(raised), str(raised))
         else:

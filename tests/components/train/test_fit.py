@@ -9,7 +9,7 @@ from components.train.fit import fit, length
 from tests.components.train.conftest import recipe
 
 
-def test_training_learns_what_can_be_seen_and_keeps_the_best_weights(make_task, tmp_path):
+def test_training_learns_and_saves_the_best_weights(make_task, tmp_path):
     record = fit(make_task(steps=16), tmp_path / "model")
     assert max(entry["val_accuracy"] for entry in record.history) == 1.0
     best = min(record.history, key=lambda entry: entry["val_loss"])
@@ -31,7 +31,7 @@ def test_the_same_seed_gives_the_same_weights_byte_for_byte(make_task, tmp_path)
 
 
 @pytest.mark.parametrize("architecture", ["test_resnet", "test_vit"])
-def test_what_is_frozen_does_not_move_by_one_bit(make_task, tmp_path, architecture):
+def test_frozen_weights_do_not_change_by_one_bit(make_task, tmp_path, architecture):
     for tuning in ("head_only", "last_1"):
         task = make_task(architecture=architecture, tuning=tuning, steps=3, stochastic_depth=0.1)
         fit(task, tmp_path / tuning)
@@ -44,7 +44,7 @@ def test_what_is_frozen_does_not_move_by_one_bit(make_task, tmp_path, architectu
             assert torch.equal(tensor, trained[name]) != name.startswith(moving), name
 
 
-def test_averaged_weights_are_those_kept(make_task, tmp_path):
+def test_averaged_weights_are_saved(make_task, tmp_path):
     settings = {"learning_rate": 1e-3, "schedule": "constant", "warmup": 0, "val_check_interval": 1.0}
     for steps in (1, 2):
         fit(make_task(steps=steps, **settings), tmp_path / str(steps))
@@ -56,8 +56,8 @@ def test_averaged_weights_are_those_kept(make_task, tmp_path):
             torch.testing.assert_close(tensor, decay * one[name] + (1 - decay) * two[name])
 
 
-def test_a_gradient_that_is_too_long_is_cut(make_task, tmp_path):
-    # AdamW divides by the gradient's own size; one cut to far below its epsilon moves the weights no more
+def test_a_gradient_that_is_too_long_is_clipped(make_task, tmp_path):
+    # AdamW divides by the gradient's own size. A gradient clipped to far below its epsilon hardly changes the weights.
     settings = {"weight_decay": 0.0, "steps": 1, "warmup": 0}
     moved = {}
     for norm in (0.0, 1e6, 1e-15):
@@ -70,21 +70,23 @@ def test_a_gradient_that_is_too_long_is_cut(make_task, tmp_path):
     assert moved[1e-15] < 1e-8
 
 
-def test_a_training_that_gets_no_better_stops_early(make_task, tmp_path):
-    standing_still = {"architecture": "test_vit", "learning_rate": 1e-30}
-    record = fit(make_task(steps=40, val_check_interval=0.05, patience=2, **standing_still), tmp_path / "model")
+def test_a_training_that_does_not_improve_stops_early(make_task, tmp_path):
+    no_progress = {"architecture": "test_vit", "learning_rate": 1e-30}
+    record = fit(make_task(steps=40, val_check_interval=0.05, patience=2, **no_progress), tmp_path / "model")
     assert [point["step"] for point in record.history] == [2, 4, 6]
     assert record.best_step == 2
 
 
-def test_a_training_that_diverges_stops_and_says_what_to_change(make_task, tmp_path):
+def test_a_training_that_diverges_stops_with_advice(make_task, tmp_path):
     with pytest.raises(InputError, match=r"loss after step 3 is (nan|inf).*lower learning_rate \(1e\+30\)"):
         fit(make_task(learning_rate=1e30), tmp_path / "model")
 
 
-def test_length_is_given_once():
-    with pytest.raises(ValueError, match="either epochs or steps"):
+def test_the_length_must_be_given_once():
+    with pytest.raises(ValueError, match=r"epochs is 1\.0 and steps is 12: give either epochs or steps"):
         recipe(epochs=1.0)
+    with pytest.raises(ValueError, match="no length: give either epochs or steps"):
+        recipe(steps=None)
 
 
 @pytest.mark.parametrize(

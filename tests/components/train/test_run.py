@@ -13,7 +13,7 @@ from tests.tiny_version import commit_tiny_version
 
 @pytest.fixture(scope="module")
 def mlflow_store(tmp_path_factory):
-    """Folder of an MLflow store; each test has an experiment of its own in it."""
+    """Folder of an MLflow store, in which each test has its own experiment."""
     folder = tmp_path_factory.mktemp("mlflow")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
@@ -44,7 +44,7 @@ def train(store, s3, tmp_path, mlflow_store):
     return Step(store, s3, tmp_path, mlflow_store)
 
 
-def test_a_run_tells_what_went_in_where_it_ran_and_how_it_went(train, tmp_path):
+def test_a_run_records_its_inputs_its_environment_and_its_results(train, tmp_path):
     metrics, _ = train(container_image="registry/crack@sha256:1")
     run = train.run()
     assert run.data.params["train.architecture"] == "test_resnet"
@@ -68,7 +68,7 @@ def test_a_run_tells_what_went_in_where_it_ran_and_how_it_went(train, tmp_path):
     assert client.get_run(run.data.tags["mlflow.parentRunId"]).data.tags["crack.job"] == "job"
 
 
-def test_finished_work_is_taken_whatever_it_cost_and_leaves_no_checkpoints(train, store, tmp_path):
+def test_finished_work_is_reused_and_leaves_no_checkpoints(train, store, tmp_path):
     _, first = train(checkpoint_minutes=1e-9)
     _, second = train(job="later", name="again", workers=1)
     assert (first / WEIGHTS).read_bytes() == (second / WEIGHTS).read_bytes()
@@ -79,7 +79,7 @@ def test_finished_work_is_taken_whatever_it_cost_and_leaves_no_checkpoints(train
     assert train.run("other").data.tags["crack.reused"] == "False"
 
 
-def test_a_run_that_the_platform_made_becomes_the_candidates(train, monkeypatch):
+def test_a_run_that_the_platform_created_becomes_the_run_of_the_candidate(train, monkeypatch):
     given = mlflow_runs.client().create_run(train.experiment_id, tags={"mlflow.parentRunId": "platform"}).info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", given)
     train()
@@ -97,23 +97,23 @@ def test_a_run_that_the_platform_made_becomes_the_candidates(train, monkeypatch)
         ({"architecture": "halonet_h1", "input_size": 40}, "halonet_h1 cannot be trained with input_size 40"),
     ],
 )
-def test_a_network_that_cannot_be_trained_so_stops_the_step_before_any_data_is_fetched(train, tmp_path, changes, cause):
+def test_a_network_that_cannot_be_trained_stops_the_step_before_data_is_fetched(train, tmp_path, changes, cause):
     with pytest.raises(InputError, match=cause):
         train(**changes)
     assert not (tmp_path / "cache").exists()
 
 
-def test_compiling_without_a_compiler_stops_the_step_before_any_data_is_fetched(train, tmp_path, monkeypatch):
+def test_compile_without_a_compiler_stops_the_step_before_data_is_fetched(train, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
-    with pytest.raises(InputError, match=r"no C compiler.*apt-get install gcc"):
+    with pytest.raises(InputError, match=r"compile is true.*needs a C compiler.*apt-get install gcc"):
         train(compile=True)
     assert not (tmp_path / "cache").exists()
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU, so the error cannot come up")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU, so the error cannot occur")
 def test_a_missing_gpu_stops_the_step_before_anything_is_fetched_or_recorded(train, tmp_path):
-    with pytest.raises(InputError, match="no GPU"):
+    with pytest.raises(InputError, match="require_gpu is true, but PyTorch sees no GPU"):
         train(require_gpu=True)
     assert not (tmp_path / "cache").exists()
     assert mlflow_runs.client().search_runs([train.experiment_id]) == []

@@ -21,7 +21,7 @@ def images():
 
 
 @pytest.mark.parametrize("architecture", ["resnet10t", "vit_tiny_patch16_224"])
-def test_normalisation_is_the_weights_own(architecture, images):
+def test_normalisation_is_that_of_the_published_weights(architecture, images):
     network = build_network(info(architecture)).eval()
     published = timm.get_pretrained_cfg(architecture)
     mean, std = (torch.tensor(value).view(1, 3, 1, 1) for value in (published.mean, published.std))
@@ -33,9 +33,9 @@ def test_normalisation_is_the_weights_own(architecture, images):
     "architecture",
     ["resnet10t", "vit_tiny_patch16_224", "convnext_atto", "mobilenetv3_small_050", "dla46x_c", "efficientvit_m0"],
 )
-def test_embeddings_are_what_the_last_layer_sees(architecture, images):
+def test_embeddings_are_what_the_head_receives(architecture, images):
     network = build_network(info(architecture))
-    network(images)  # moves the normalisation's statistics, where there is one between features and last layer
+    network(images)  # changes the statistics of a BatchNorm between features and head, if there is one
     network.eval()
     with torch.inference_mode():
         logits, embeddings = network.logits_and_embeddings(images)
@@ -46,7 +46,7 @@ def test_embeddings_are_what_the_last_layer_sees(architecture, images):
     assert embeddings.ndim == 2
 
 
-def test_a_network_that_averages_two_heads_answers_as_it_does(images):
+def test_a_network_with_two_heads_averages_their_logits(images):
     network = build_network(info("deit_tiny_distilled_patch16_224")).eval()
     assert len(network.heads) == 2
     with torch.inference_mode():
@@ -55,18 +55,18 @@ def test_a_network_that_averages_two_heads_answers_as_it_does(images):
     assert embeddings.shape == (4, 192)
 
 
-def test_the_network_before_fine_tuning_is_rebuilt_from_its_description(tmp_path):
+def test_the_network_before_fine_tuning_is_built_again_from_its_description(tmp_path):
     network = build_network(info())
     save_network(network, tmp_path)
     again = build_network(read_info(tmp_path))
-    torch.rand(3)  # the surroundings' random state must not matter
+    torch.rand(3)  # the random state outside must not matter
     for name, tensor in network.backbone.state_dict().items():
         assert torch.equal(tensor, again.backbone.state_dict()[name]), name
     other = build_network(info(seed=4)).backbone.get_classifier().weight
     assert not torch.equal(network.backbone.get_classifier().weight, other)
 
 
-def test_a_saved_network_comes_back_and_the_same_weights_give_the_same_bytes(tmp_path, images):
+def test_a_saved_network_loads_and_the_same_weights_give_the_same_bytes(tmp_path, images):
     network = build_network(info()).eval().to(memory_format=torch.channels_last)
     save_network(network, tmp_path / "one")
     save_network(network, tmp_path / "two")
@@ -75,8 +75,8 @@ def test_a_saved_network_comes_back_and_the_same_weights_give_the_same_bytes(tmp
         torch.testing.assert_close(load_network(tmp_path / "one")(images), network(images), atol=1e-5, rtol=1e-4)
 
 
-def sum_up(folder):
-    """Write the checksums anew, for files that are whole but wrong."""
+def write_checksums(folder):
+    """Write the checksums again, for files that are wrong but not damaged."""
     names = ("model.json", "model.safetensors")
     digests = (hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names)
     (folder / "model.sha256").write_text(
@@ -84,7 +84,7 @@ def sum_up(folder):
     )
 
 
-def test_damaged_or_foreign_models_are_refused(tmp_path):
+def test_damaged_models_and_models_of_another_architecture_are_refused(tmp_path):
     save_network(build_network(info()), tmp_path)
     whole = (tmp_path / WEIGHTS).read_bytes()
     (tmp_path / WEIGHTS).write_bytes(whole[: len(whole) // 2])
@@ -92,12 +92,12 @@ def test_damaged_or_foreign_models_are_refused(tmp_path):
         load_network(tmp_path)
     save_network(build_network(info("resnet14t")), tmp_path / "other")
     (tmp_path / WEIGHTS).write_bytes((tmp_path / "other" / WEIGHTS).read_bytes())
-    sum_up(tmp_path)
+    write_checksums(tmp_path)
     with pytest.raises(InputError, match=r"model\.safetensors cannot be loaded as resnet10t"):
         load_network(tmp_path)
     described = json.loads((tmp_path / INFO).read_text())
     (tmp_path / INFO).write_text(json.dumps(described | {"format_version": 2}))
-    sum_up(tmp_path)
+    write_checksums(tmp_path)
     with pytest.raises(InputError, match="format_version"):
         load_network(tmp_path)
     (tmp_path / INFO).unlink()
@@ -105,14 +105,14 @@ def test_damaged_or_foreign_models_are_refused(tmp_path):
         load_network(tmp_path)
 
 
-def test_unknown_names_are_refused_with_a_way_out():
+def test_unknown_names_are_refused_with_similar_names():
     with pytest.raises(InputError, match=r'"resnet51".*resnet50'):
         info("resnet51")
     with pytest.raises(InputError, match=r"vit_tiny_r_s16_p8_224 cannot be built for images of 112 px"):
         build_network(info("vit_tiny_r_s16_p8_224", 112))
 
 
-def test_weights_from_a_file_are_loaded_and_a_new_head_put_on(tmp_path):
+def test_weights_from_a_file_are_loaded_and_the_head_is_new(tmp_path):
     source = timm.create_model("resnet10t", num_classes=7)
     torch.save(source.state_dict(), tmp_path / "w.pth")
     described = info(weights=str(tmp_path / "w.pth"))

@@ -34,7 +34,7 @@ MODEL = """
 
 @pytest.fixture
 def model(tmp_path):
-    """Save a model whose file ends in a line; returns its folder."""
+    """Return a function that saves a model whose file ends with a given line, and returns its folder."""
 
     def save(last: str = "set_model(Picky())") -> str:
         code = tmp_path / "picky.py"
@@ -46,7 +46,7 @@ def model(tmp_path):
     return save
 
 
-def test_a_refused_image_costs_no_other_its_answer(model, tmp_path, monkeypatch):
+def test_the_other_images_of_a_batch_are_answered_if_one_is_refused(model, tmp_path, monkeypatch):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
@@ -58,7 +58,7 @@ def test_a_refused_image_costs_no_other_its_answer(model, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(("word", "how"), [("die", "ended by signal 9"), ("exit", "ended with exit status 1: no more")])
-def test_the_end_of_the_process_is_told(model, word, how):
+def test_an_error_says_how_the_process_ended(model, word, how):
     with ModelProcess(model()) as asked, pytest.raises(RuntimeError, match=how):
         asked.ask([word])
 

@@ -12,7 +12,7 @@ from components.shared.errors import InputError
 from components.shared.network.network import build_network, describe
 from components.shared.network.weights import known_digest
 
-NOWHERE = "http://127.0.0.1:1"  # a port that nothing listens on
+NOWHERE = "http://127.0.0.1:1"  # nothing listens on this port
 
 
 def described(weights, architecture="test_resnet", **update):
@@ -21,7 +21,7 @@ def described(weights, architecture="test_resnet", **update):
 
 @pytest.fixture
 def hub(tmp_path):
-    """A cache of the hub that holds one network's weights; yields that network and the environment."""
+    """A cache of the hub with one network's weights; returns that network and the environment that finds the cache."""
     network = timm.create_model("test_resnet")
     repository = tmp_path / "hub" / "models--timm--test_resnet.r160_in1k"
     (repository / "refs").mkdir(parents=True)
@@ -53,19 +53,20 @@ def test_mirrored_weights_are_loaded_from_s3_and_their_checksum_recorded(hub, s3
         build_network(described(uri))
 
 
-def test_a_hub_out_of_reach_is_told_at_once_with_the_three_other_ways(s3, store):
+def test_an_unreachable_hub_gives_an_error_at_once_that_names_the_three_other_sources(s3, store):
     run = mirror({"HF_ENDPOINT": NOWHERE, "HF_HUB_CACHE": "/nowhere"}, "resnet18", "--to", s3)
     assert run.returncode == 2
-    assert run.stderr.startswith(f"error: the weights of resnet18 cannot be had from {NOWHERE}/timm/resnet18.a1_in1k")
-    for way in ("path of a weights file", "mirror-weights", '"none"'):
-        assert way in run.stderr
+    url = f"{NOWHERE}/timm/resnet18.a1_in1k"
+    assert run.stderr.startswith(f"error: could not download the weights of resnet18 from {url}")
+    for source in ("path of a weights file", "mirror-weights", '"none"'):
+        assert source in run.stderr
     assert store.list() == []
 
 
-def test_sources_that_cannot_be_are_refused(s3, store, tmp_path):
+def test_sources_that_cannot_exist_are_refused(s3, store, tmp_path):
     with pytest.raises(InputError, match=r'weights file "nowhere\.safetensors" does not exist'):
         described("nowhere.safetensors")
-    with pytest.raises(InputError, match="an object in S3 looks like s3://BUCKET/KEY"):
+    with pytest.raises(InputError, match=r'"s3://bucket", which does not name an object in S3; write s3://BUCKET/KEY'):
         described("s3://bucket")
     with pytest.raises(InputError, match="has no weights on the hub"):
         described("hub", "botnet50ts_256")

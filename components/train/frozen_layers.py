@@ -1,0 +1,46 @@
+"""Which layers are trained and which are frozen: the `tuning` of a candidate."""
+
+from timm.models import group_parameters
+
+from components.shared.errors import InputError
+from components.shared.network.network import Network
+
+
+def freeze(network: Network, tuning: str) -> None:
+    """Make only those parameters trainable that `tuning` names.
+
+    Args:
+        network: Is changed.
+        tuning: "full", "head_only", or "last_N": the head and the last N blocks, in timm's count.
+
+    Raises:
+        InputError: The network has fewer than N blocks.
+    """
+    network.requires_grad_(tuning == "full")
+    for head in network.heads:
+        head.requires_grad_(True)
+    if not tuning.startswith("last_"):
+        return
+
+    block_of = group_parameters(network.backbone, network.backbone.group_matcher(coarse=False), reverse=True)
+    last_block = max(block_of.values())
+    first_trained = last_block - int(tuning.removeprefix("last_"))
+    if first_trained < 0:
+        raise InputError(
+            f"tuning is {tuning}, but {network.info.architecture} has only {last_block} blocks; lower the number"
+        )
+    for name, parameter in network.backbone.named_parameters():
+        parameter.requires_grad_(block_of[name] >= first_trained)
+
+
+def set_training(network: Network) -> None:
+    """Set what is trained to training mode, and everything else to eval mode.
+
+    A frozen block then keeps its normalisation statistics and drops nothing. Autograd does no work for frozen blocks,
+    because no parameter in them or before them needs a gradient.
+    """
+    network.train()
+    for module in network.modules():
+        parameters = list(module.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            module.eval()

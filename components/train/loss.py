@@ -1,0 +1,37 @@
+"""The training loss: cross-entropy with label smoothing and class weights."""
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from components.train.config import TrainConfig
+
+
+class Loss(nn.Module):
+    """Cross-entropy with label smoothing, summed over tiles, so that the parts of a batch add up to the batch.
+
+    A class weight is the inverse frequency of the class in the training split. Its mean over the split's tiles is 1.
+
+    Args:
+        config: Label smoothing, and whether there are class weights.
+        labels: Labels of the training split, 0 or 1.
+    """
+
+    class_weights: torch.Tensor | None
+
+    def __init__(self, config: TrainConfig, labels: np.ndarray):
+        super().__init__()
+        self.label_smoothing = config.label_smoothing
+
+        class_weights = None
+        if config.class_balance == "weights":
+            counts = np.bincount(labels, minlength=2)
+            class_weights = torch.tensor(counts.sum() / (2 * counts), dtype=torch.float32)
+        self.register_buffer("class_weights", class_weights)
+
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return the sum over the tiles, in nats, from logits (N, 2) and labels (N,)."""
+        return F.cross_entropy(
+            logits.float(), labels, weight=self.class_weights, label_smoothing=self.label_smoothing, reduction="sum"
+        )

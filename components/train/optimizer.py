@@ -1,0 +1,66 @@
+"""The optimiser, its learning rate at each step, and the clipping of gradients."""
+
+import math
+
+import torch
+from timm.optim import param_groups_layer_decay
+from torch import nn
+
+from components.shared.network.network import Network
+from components.train.config import TrainConfig
+
+
+def make_optimizer(network: Network, config: TrainConfig) -> torch.optim.Optimizer:
+    """Return AdamW over the trainable parameters.
+
+    As timm does, it spares biases, normalisation and position embeddings from weight decay.
+    """
+    spared = ()
+    if hasattr(network.backbone, "no_weight_decay"):
+        spared = network.backbone.no_weight_decay()
+
+    # Each group has an "lr_scale", the factor of its layer's learning rate.
+    groups = param_groups_layer_decay(network.backbone, config.weight_decay, spared, layer_decay=config.layer_decay)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int, steps: int) -> None:
+    """Set the learning rate of a step, for each layer with its own factor."""
+    rate = learning_rate(config, step, steps)
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["lr_scale"]
+
+
+def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
+    """Return the learning rate of a step, counted from 0: a linear warm-up, then constant or half a cosine to 0.
+
+    Args:
+        config: Highest rate, warm-up and schedule.
+        step: Optimiser steps done before.
+        steps: Of the whole training.
+    """
+    warmup_steps = int(config.warmup * steps)
+    if step < warmup_steps:
+        return config.learning_rate * ((step + 1) / warmup_steps)
+
+    if config.schedule == "constant":
+        return config.learning_rate
+
+    progress = (step - warmup_steps) / max(1, steps - warmup_steps)
+    return config.learning_rate * (0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def clip_gradients(optimizer: torch.optim.Optimizer, largest_norm: float) -> None:
+    """Have the optimiser's next step scale the gradient down if its Euclidean norm is larger than `largest_norm`.
+
+    The fused AdamW divides gradients by `grad_scale` while it reads them, as PyTorch's scaler for fp16 uses it. This
+    saves one pass over all gradients, compared with `torch.nn.utils.clip_grad_norm_`. A norm that is not finite makes
+    the weights not finite, and the next validation reports that.
+    """
+    gradients = []
+    for group in optimizer.param_groups:
+        gradients += [parameter.grad for parameter in group["params"] if parameter.grad is not None]
+
+    norm = nn.utils.get_total_norm(gradients)
+    optimizer.grad_scale = (norm / largest_norm).clamp(min=1)  # type: ignore[attr-defined]
+    optimizer.found_inf = torch.zeros_like(norm)  # type: ignore[attr-defined]
