@@ -10,6 +10,7 @@ CpuStep = Literal[
     "ingest", "split", "evaluate", "drift", "gate", "select", "register", "refuse", "report", "notify",
     "check", "retrain",
 ]  # fmt: skip
+GpuStep = Literal["champion", "train", "predict", "explain", "collect"]
 Cores = Annotated[str, Field(pattern=r"^([0-9]*[.])?[0-9]+m?$", description="cores, such as 2 or 500m")]
 Bytes = Annotated[str, Field(pattern=r"^[1-9][0-9]*([EPTGMK]i|[EPTGM])?$", description="bytes, such as 8Gi")]
 
@@ -62,7 +63,12 @@ class ClusterConfig(Config):
     champion: GpuResources = GpuResources(timeout=4 * 3600)
     collect: GpuResources = GpuResources(timeout=4 * 3600)
     cache_claim: str = Field(default="", description="PersistentVolumeClaim for `cache`; empty: the pod's own disk")
-    retries: int = Field(default=2, ge=0, description="retries of a failed step, after 30 s, 60 s, …")
+    retries: int = Field(default=2, ge=0, description="retries of a failed step of `retried`, after 30 s, 60 s, …")
+    retried: list[CpuStep | GpuStep] = Field(
+        default=["ingest", "train", "collect"],
+        description="steps that are retried: the long ones; each takes twice the room in a run's status, see "
+        "pipelines/graphs/compact.py",
+    )
     queue: str = Field(default="", description="Kueue LocalQueue of the GPU steps; empty: none")
     priority_class: str = Field(default="", description="PriorityClass of the GPU steps; see manifests/README.md")
     run_deadline: int = Field(default=3 * 24 * 3600, gt=0, description="seconds until a run is stopped")

@@ -106,7 +106,7 @@ class RunConfig(Config):
         elif section == "evaluate":
             given["seen_corruptions"] = self.candidates[candidate].train.augment.corruptions()
 
-        return step.model_copy(update=given).model_dump_json()
+        return step.model_copy(update=given).model_dump_json(exclude_defaults=True)
 
 
 def check_networks(config: RunConfig) -> None:

@@ -154,7 +154,7 @@ def test_a_wrong_argument_is_said_before_anything_is_created(kfp, arguments, mes
 def test_a_run_time_parameter_that_the_pipeline_does_not_have_is_said(compiled):
     with pytest.raises(InputError, match='no run-time parameter "sead"; it has data_uri, run_note, seed'):
         compiled.arguments({"sead": "2"})
-    with pytest.raises(InputError, match="\"seed\" has type integer; got two"):
+    with pytest.raises(InputError, match='"seed" has type integer; got two'):
         compiled.arguments({"seed": "two"})
     with pytest.raises(InputError, match="run-time parameters: seed: Input should be greater than or equal to 0"):
         compiled.arguments({"seed": "-1"})

@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from components.evaluate.config import EvaluateConfig
+from components.shared.config import StepConfig
 from components.shared.errors import InputError
 from components.train.config import TrainConfig
 from pipelines.config.parameter_file import Setting, load_run_config, parameter_schema
+from pipelines.config.run_config import RunConfig
 
 PARAMS = Path(__file__).parents[3] / "pipelines" / "params"
 SMALLEST = "candidates:\n  cnn:\n    train: {architecture: resnet18, steps: 5}\n"
@@ -207,5 +210,22 @@ def test_evaluate_is_told_which_corruptions_the_candidates_own_augmentation_show
         "  noisy: {train: {architecture: resnet18, steps: 1, augment: {noise: 0.1, brightness: 0}}}\n"
     )
     config = load_run_config(file)
-    seen = {name: json.loads(config.step_json("evaluate", name))["seen_corruptions"] for name in config.candidates}
+    seen = {}
+    for name in config.candidates:
+        step = EvaluateConfig.model_validate_json(config.step_json("evaluate", name))
+        seen[name] = list(step.seen_corruptions)
     assert seen == {"plain": [], "noisy": ["gaussian_noise"]}
+
+
+@pytest.mark.parametrize("name", ["local", "dev", "paper", "prod"])
+def test_a_step_s_json_leaves_out_defaults_and_means_the_same(name):
+    config = load_run_config(PARAMS / f"{name}.yaml", ["store=s3://other/place"])
+    for section, field in RunConfig.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, StepConfig):
+            candidate = next(iter(config.candidates))
+            text = config.step_json(section, candidate)
+            step = field.annotation.model_validate_json(text)
+            given = getattr(config, section).model_dump(exclude=field.annotation.GIVEN_BY_RUN)
+            assert step.model_dump(exclude=field.annotation.GIVEN_BY_RUN) == given
+            assert (step.store, step.candidate) == ("s3://other/place", candidate)
+            assert "crack-classifier" not in text
