@@ -1,4 +1,5 @@
-# `make` lists the targets. Proxies, certificates and package mirrors come from the environment (SSL_CERT_FILE, UV_*, PIP_*).
+# `make` lists the targets. Proxies, certificates and package mirrors come from environment variables (SSL_CERT_FILE,
+# UV_*, PIP_*).
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -16,9 +17,9 @@ help: ## Show this list
 	  $(MAKEFILE_LIST)
 
 ### On this machine
-setup: $(READY) ## Make .venv with everything in images/dev.lock (PYTHON=python3.12 chooses the interpreter)
+setup: $(READY) ## Create .venv with all packages of images/dev.lock (PYTHON=python3.12 chooses the interpreter)
 
-# uv itself is taken from the lock too, by its hash
+# uv itself is also installed from the lock, by its hash
 $(READY): images/dev.lock pyproject.toml
 	@set -eu; \
 	for python in $(PYTHONS); do \
@@ -42,12 +43,12 @@ run: $(READY) ## Run the whole pipeline here (DATA=folder PARAMS=file WORKDIR=fo
 mlflow-ui: $(READY) ## Browse the local runs in MLflow (WORKDIR=folder PORT=5000)
 	@$(BIN)/crack-pipeline mlflow-ui --workdir '$(WORKDIR)' --port '$(PORT)'
 
-clean: ## Remove build output and caches; the workdir and .venv stay
+clean: ## Remove build output and caches; keep the workdir and .venv
 	rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 ### Code
-# two at once, each on one thread; whole files in their order, so that the long local runs start first
+# Two test processes, each with one thread. Files run whole and in their order, so the long local runs start first.
 test: check ## Run every check and test: lint, types, architecture, unit, component, compile, local end to end
 	OMP_NUM_THREADS=1 $(BIN)/pytest --quiet --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
@@ -60,36 +61,37 @@ lint: $(READY) ## Check style and formatting
 type: $(READY) ## Check types
 	$(BIN)/mypy
 
-format: $(READY) ## Put the code into its format
+format: $(READY) ## Format the code and fix what the linter can fix
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --generate-hashes --python-version 3.11 --no-emit-index-url \
   --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
-lock: $(READY) ## Write images/*.lock anew (UPGRADE=1 takes newer versions)
+lock: $(READY) ## Write images/*.lock again (UPGRADE=1 takes newer versions)
 	$(LOCK) --extra gpu --extra cli --extra dev --output-file images/dev.lock
 	$(LOCK) --constraint images/dev.lock --output-file images/cpu.lock
 	$(LOCK) --extra gpu --constraint images/dev.lock --output-file images/gpu.lock
 
 ### On a cluster
-compile: $(READY) ## Compile the pipeline for a cluster into build/ (ENV=prod, or PARAMS=file; ALLOW_TAGS=1 before images were pushed)
+compile: $(READY) ## Compile the pipeline for a cluster into build/ (ENV=prod or PARAMS=file; ALLOW_TAGS=1 before the first images-push)
 	$(BIN)/crack-pipeline compile $(if $(ENV),'$(ENV)',--params '$(PARAMS)') --output build/crack-training.yaml \
 	  $(if $(ALLOW_TAGS),--allow-tags)
 
-# make ends with 2 whatever the command ends with; it prints the command's own: 1 failed or refused, 2 not submitted, 3 unseen
+# make itself always fails with 2. It prints the command's exit status: 1 failed or refused, 2 not submitted, 3 not ended
+# within TIMEOUT.
 PARAMETERS = $(foreach parameter,$(P),--parameter '$(parameter)')
 pipeline-submit: $(READY) ## Run the pipeline on the cluster of KFP_ENDPOINT (ENV=prod WAIT=1 TIMEOUT=seconds AGAIN=1 ALLOW_REFUSAL=1 P="seed=2")
 	@$(BIN)/crack-pipeline submit '$(ENV)' $(PARAMETERS) $(if $(WAIT),--wait) $(if $(TIMEOUT),--timeout '$(TIMEOUT)') \
 	  $(if $(AGAIN),--again) $(if $(ALLOW_REFUSAL),--allow-refusal) $(if $(ALLOW_TAGS),--allow-tags)
 
-pipeline-schedule: $(READY) ## Let the cluster run it by the parameters' schedule (ENV=prod; DO=list, pause, resume or remove)
+pipeline-schedule: $(READY) ## Schedule the pipelines as the parameter file says (ENV=prod; DO=list, pause, resume or remove)
 	@$(BIN)/crack-pipeline schedule '$(ENV)' $(if $(DO),--$(DO)) $(if $(ALLOW_TAGS),--allow-tags)
 
-pipeline-manifest: $(READY) ## Write it as Kubernetes resources into build/, for GitOps (ENV=prod NAMESPACE=team)
+pipeline-manifest: $(READY) ## Write the pipeline as Kubernetes resources into build/, for GitOps (ENV=prod NAMESPACE=team)
 	@$(BIN)/crack-pipeline manifest '$(ENV)' --output build/crack-training-$(ENV).yaml \
 	  $(if $(NAMESPACE),--namespace '$(NAMESPACE)') $(if $(ALLOW_TAGS),--allow-tags)
 
-doctor: $(READY) ## Look at all that a run on the cluster needs, and say how to mend it (ENV=prod)
+doctor: $(READY) ## Check everything that a run on the cluster needs, and say how to fix what is wrong (ENV=prod)
 	@$(BIN)/crack-pipeline doctor '$(ENV)' $(if $(ALLOW_TAGS),--allow-tags)
 
 images/base.txt:
@@ -98,14 +100,14 @@ images/base.txt:
 images: ## Build the container images (ENGINE=podman BASE_IMAGE=name@sha256:… CA_BUNDLE=file BUILD_OPTIONS=…)
 	images/build.sh cpu gpu
 
-images-push: ## Push them and write images/digests.json (REGISTRY=host/folder)
+images-push: ## Push the container images and write images/digests.json (REGISTRY=host/folder)
 	images/push.sh '$(REGISTRY)'
 
-test-images: $(READY) ## Build the cpu image and run the CPU steps in it, locked down (BASE_IMAGE=localhost/… for a stand-in)
+test-images: $(READY) ## Build the cpu image and run the CPU steps in it as on a cluster (BASE_IMAGE=localhost/… for another base)
 	image=$$(images/build.sh cpu) && CPU_IMAGE=$$image $(BIN)/pytest --quiet tests/images
 
 CHECKOV := build/checkov/bin/checkov
-$(CHECKOV): # pins other versions than ours, hence an environment of its own
+$(CHECKOV): # in its own environment, because it pins other versions of our packages
 	$(BIN)/python -m venv build/checkov
 	$(BIN)/uv pip install --quiet --python build/checkov/bin/python checkov==3.3.30
 
@@ -113,45 +115,45 @@ test-manifests: $(READY) $(CHECKOV) ## Render, validate and check the Kubernetes
 	CHECKOV=$(CHECKOV) $(BIN)/pytest --quiet tests/manifests
 
 ### Measurements
-bench-train: $(READY) ## Training speed beside the device's ceiling and timm's loader, as ratios
+bench-train: $(READY) ## Compare the training speed with the device's limit and with timm's loader
 	@$(BIN)/python tests/bench/bench_train.py
 
-bench-evaluate: $(READY) ## Time the intervals of all metrics
+bench-evaluate: $(READY) ## Time the computation of all metrics' intervals
 	@OMP_NUM_THREADS=1 $(BIN)/python tests/bench/bench_metrics.py
 
-bench-explain: $(READY) ## Time KernelSHAP in batches against the network called once per coalition
+bench-explain: $(READY) ## Compare KernelSHAP in batches with one call of the network per coalition
 	@$(BIN)/python -W ignore tests/bench/bench_explain.py
 
-simulate: $(READY) ## Error rates of verdicts and coverage of intervals, by simulation (minutes)
+simulate: $(READY) ## Simulate the error rates of verdicts and the coverage of intervals (minutes)
 	@for script in tests/simulate/simulate_*.py; do $(BIN)/python "$$script" || exit 1; done
 
-bench-data: $(READY) ## Near duplicates, speed and memory of ingestion, beside rclone and boto3 (FULL=1: 100,000 tiles)
+bench-data: $(READY) ## Measure near duplicates, speed and memory of ingestion; compare with rclone and boto3 (FULL=1: 100,000 tiles)
 	@$(BIN)/python tests/bench/bench_data.py $(if $(FULL),--full)
 
-fuzz: $(READY) ## Feed thousands of damaged files and checkpoints to what reads them (minutes)
+fuzz: $(READY) ## Give thousands of damaged files and checkpoints to the code that reads them (minutes)
 	@for script in tests/fuzz/fuzz_*.py; do $(BIN)/python "$$script" || exit 1; done
 
 ### Models
-drift-check: $(READY) ## Hold production images against the workdir's champion (IMAGES=folder WORKDIR=folder)
+drift-check: $(READY) ## Compare production images with the champion's training sample (IMAGES=folder WORKDIR=folder)
 	@$(BIN)/crack-pipeline drift-check --images '$(IMAGES)' --params '$(PARAMS)' --workdir '$(WORKDIR)' \
 	  $(foreach setting,$(SET),--set '$(setting)')
 
-# the registry of MLFLOW_TRACKING_URI where that is set, else the workdir's
+# The registry of MLFLOW_TRACKING_URI if that is set, else the workdir's
 AT = $(if $(MLFLOW_TRACKING_URI),,--workdir '$(WORKDIR)')
-status: $(READY) ## Show the registered versions and who is champion
+status: $(READY) ## Show the registered versions, the champion and the challenger
 	@$(BIN)/crack-pipeline status $(AT)
 
-promote: $(READY) ## Make a version champion (VERSION=number BY=name WHY=text)
+promote: $(READY) ## Make a version the champion (VERSION=number BY=name WHY=text)
 	@$(BIN)/crack-pipeline promote '$(VERSION)' --by '$(BY)' --why '$(WHY)' $(AT)
 
-rollback: $(READY) ## Make the previous champion champion again (BY=name WHY=text)
+rollback: $(READY) ## Make the previous champion the champion again (BY=name WHY=text)
 	@$(BIN)/crack-pipeline rollback --by '$(BY)' --why '$(WHY)' $(AT)
 
-registry-export: $(READY) ## Back the registered model up (FILE=registry.tar)
+registry-export: $(READY) ## Back up the registered model (FILE=registry.tar)
 	@$(BIN)/crack-pipeline registry export '$(or $(FILE),registry.tar)' $(AT)
 
-registry-import: $(READY) ## Restore it into a registry that has none (FILE=registry.tar)
+registry-import: $(READY) ## Restore the backup into a registry without this model (FILE=registry.tar)
 	@$(BIN)/crack-pipeline registry import '$(or $(FILE),registry.tar)' $(AT)
 
-gc: $(READY) ## List what the store holds in vain (DAYS=30 DELETE=1 PARAMS=file, or the workdir's)
+gc: $(READY) ## List stored data that no model or recent run needs (DAYS=30; DELETE=1 deletes it; PARAMS=file)
 	@$(BIN)/crack-pipeline gc --params '$(PARAMS)' $(if $(DAYS),--days '$(DAYS)') $(if $(DELETE),--delete) $(AT)

@@ -1,4 +1,4 @@
-"""Real servers for the tests: S3 and MLflow."""
+"""A clean environment for the tests, and real servers: S3 and MLflow."""
 
 import contextlib
 import os
@@ -19,6 +19,22 @@ from pipelines.local.embedded_stack import (
     guarded,
     wait_for_port,
 )
+
+# Settings of the caller's shell that change what the code does or what a test reads from its output.
+PREFIXES_OF_SETTINGS = ("AWS_", "CRACK_", "KFP_", "LC_", "MLFLOW_", "NOTIFY_", "OUTSIDE_", "RCLONE_")
+SETTINGS = (
+    "ALL_PROXY", "CLICOLOR_FORCE", "COLUMNS", "CURL_CA_BUNDLE", "FORCE_COLOR", "GITHUB_ACTIONS", "HTTPS_PROXY",
+    "HTTP_PROXY", "IMAGE_DIGESTS", "LANGUAGE", "LINES", "LOCAL_BUCKET", "NO_COLOR", "NO_PROXY", "PYTHONIOENCODING",
+    "PY_COLORS", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE",
+)  # fmt: skip
+
+
+def pytest_configure() -> None:
+    """Remove the caller's settings before anything reads them, from this process and all that the tests start."""
+    for name in list(os.environ):
+        if name.startswith(PREFIXES_OF_SETTINGS) or name.upper() in SETTINGS:
+            del os.environ[name]
+    os.environ["LANG"] = "C.UTF-8"
 
 
 @pytest.fixture(scope="session")

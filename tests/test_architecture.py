@@ -26,7 +26,7 @@ FLOORS = [
     {"components.shared.services"},
     {"components.shared.step", "components.shared.reuse", "components.shared.data"},
     {"components.shared.network", "components.shared.results"},
-    {"components.container_images"},
+    {"components.container_images", "components.step_process"},
     {f"components.{step}" for step in STEPS},
     {"pipelines.config"},
     {"pipelines.graphs"},

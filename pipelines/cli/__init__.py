@@ -1,1 +1,1 @@
-"""The commands, one file per task of its user. Heavy imports stand inside them: `--help` answers at once."""
+"""The commands, one file per task. Functions import the heavy packages, so that `--help` answers at once."""

@@ -1,4 +1,4 @@
-"""Commands that write a pipeline into a file, for a cluster, and send nothing."""
+"""Commands that write a pipeline for a cluster into a file, without sending it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -32,7 +32,7 @@ def compile_for_cluster(
     allow_tags: AllowTags = False,
     debug: Debug = False,
 ) -> None:
-    """Compile a pipeline for a cluster; its images must be named by digest."""
+    """Compile a pipeline for a cluster. Its container images need digests."""
     with reporting_errors(debug):
         from components.container_images import check_images
         from pipelines.config.parameter_file import load_run_config
@@ -50,7 +50,9 @@ def manifest(
     environment: Environment = None,
     params: File = None,
     override: Override = None,
-    namespace: Annotated[str, typer.Option(help="Of the resources; without, the one they are applied to.")] = "",
+    namespace: Annotated[
+        str, typer.Option(help="Namespace of the resources; default: the one that they are applied to.")
+    ] = "",
     pipeline: Pipeline = "crack-training",
     revision: Revision = "",
     allow_tags: AllowTags = False,

@@ -1,4 +1,4 @@
-"""Commands about data."""
+"""The command that lists and checks public data sets."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,11 +19,11 @@ commands = typer.Typer()
 @commands.command()
 def datasets(
     check: Annotated[
-        Path | None, typer.Option(help="Folder of an unpacked copy: says which set it is and what it lacks.")
+        Path | None, typer.Option(help="Unpacked data set: report which one it is and which files are missing.")
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """List the public data sets: where they live, licence, layout and counts; or check a copy of one."""
+    """List the public data sets with home page, licence, layout and counts; or check a downloaded one."""
     with reporting_errors(debug):
         from components.ingest.sources.layouts import find_layout
         from pipelines.public_datasets import PUBLIC, differences
@@ -33,15 +33,19 @@ def datasets(
             for dataset in PUBLIC.values():
                 console.print(_facts(dataset))
             return
+
         if not check.is_dir():
-            raise InputError(f"--check {check} is not a folder; unpack the archive and name the folder it made")
+            raise InputError(f"--check {check} is not a folder; unpack the archive and give the folder")
         layout, root = find_layout(check, "auto")
         if layout not in PUBLIC:
-            raise InputError(f"{check} has layout {layout}, none of the public sets': {', '.join(PUBLIC)}")
+            known = ", ".join(PUBLIC)
+            raise InputError(f"{check} has layout {layout}; the layouts of public data sets are {known}")
+
         wrong = differences(PUBLIC[layout], root)
         for part, (expected, found) in wrong.items():
             console.print(f"{part}: {found:,} files, the published set has {expected:,}")
-        console.print(f"{root}: {layout}, {'not the whole set' if wrong else 'whole'}")
+        outcome = "incomplete or changed" if wrong else "complete"
+        console.print(f"{root}: {layout}, {outcome}")
 
 
 def _facts(dataset: "PublicDataset") -> Table:

@@ -1,4 +1,4 @@
-"""The command that looks before anything is created."""
+"""The command that checks everything a run on the cluster needs."""
 
 import typer
 from rich.console import Console
@@ -16,20 +16,23 @@ def doctor(
     allow_tags: AllowTags = False,
     debug: Debug = False,
 ) -> None:
-    """Look at all that a run on the cluster needs, and say how to mend what is not right; nothing is left behind.
+    """Check everything that a run on the cluster needs, and say how to fix what is wrong. It leaves nothing behind.
 
-    Exit status: 0 nothing is wrong (some may be unseen), 1 something is wrong, 2 an argument was wrong.
+    Exit status: 0 nothing is wrong (some checks may have been impossible); 1 something is wrong; 2 an argument was
+    wrong.
     """
     with reporting_errors(debug):
         from pipelines.cluster.doctor import examine, findings_table
         from pipelines.config.parameter_file import load_run_config
 
         config = load_run_config(chosen_file(environment, params), override or [])
+
         console = Console()
-        with console.status("looking"):
+        with console.status("checking"):
             findings = list(examine(config, allow_tags))
         console.print(findings_table(findings))
         wrong = [finding.subject for finding in findings if finding.state == "wrong"]
+
     if wrong:
-        console.print(f"{len(wrong)} to mend: {', '.join(wrong)}")
+        console.print(f"{len(wrong)} to fix: {', '.join(wrong)}")
         raise typer.Exit(1)

@@ -1,13 +1,20 @@
-"""Commands of the drift check."""
+"""The command that checks production images for drift."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from pipelines.cli.options import LOCAL_PARAMS, Debug, Override, Params, Workdir, reporting_errors
+from pipelines.cli.options import (
+    LOCAL_PARAMS,
+    Debug,
+    Override,
+    Params,
+    Workdir,
+    local_settings,
+    reporting_errors,
+)
 
 commands = typer.Typer()
 
@@ -15,27 +22,35 @@ commands = typer.Typer()
 @commands.command()
 def drift_check(
     images: Annotated[
-        str, typer.Option(help="Folder or s3://BUCKET/PREFIX; {date} and {yesterday} become dates, UTC.")
+        str, typer.Option(help="Folder or s3://BUCKET/PREFIX; {date} and {yesterday} become dates in UTC.")
     ],
     params: Params = LOCAL_PARAMS,
     workdir: Workdir = Path("workdir"),
     override: Override = None,
     debug: Debug = False,
 ) -> None:
-    """Hold production images against what the workdir's champion was trained on, and say whether to retrain.
+    """Compare production images with the training sample of the workdir's champion; report whether to retrain.
 
-    Exit status: 0 the check ended, whatever its verdict; 1 something broke down; 2 an input was wrong.
+    Exit status: 0 the check ended, with any verdict; 1 something failed; 2 an input was wrong; 130 interrupted.
     """
     with reporting_errors(debug):
-        from pipelines.config.parameter_file import load_run_config
+        from pipelines.config.parameter_file import Setting, load_run_config
         from pipelines.local.results import show_drift_check
         from pipelines.local.run import DRIFT_CHECK, DRIFT_CHECK_GRAPH, run_locally
 
-        local_images = images if images.startswith("s3://") else str(Path(images).expanduser().resolve())
-        # a training is started on a cluster only; here its command is printed
-        fixed = {"images": local_images, "cache": str(workdir.resolve() / "cache"), "retrain.start": False}
-        settings = [f"{name}={json.dumps(value)}" for name, value in fixed.items()]
-        config = load_run_config(params, [*(override or []), *settings, "cluster.retries=0"])
+        place = images if images.startswith("s3://") else str(Path(images).expanduser().resolve())
+        options = [
+            *local_settings(workdir),
+            Setting(
+                ("images",), place, f'--images "{images}"', "--images gives the images already; leave this option out"
+            ),
+            Setting(
+                ("retrain", "start"), False, "", "this command starts no training; it prints the command that does"
+            ),
+        ]
+        config = load_run_config(params, override or [], options)
+
         console = Console()
-        given = (workdir, config.experiment, config.model_dump_json(), DRIFT_CHECK_GRAPH, console, DRIFT_CHECK)
-        show_drift_check(run_locally(*given).summary, params, workdir, console)
+        parameters = config.model_dump_json()
+        run = run_locally(workdir, config.experiment, parameters, DRIFT_CHECK_GRAPH, console, DRIFT_CHECK)
+        show_drift_check(run.summary, params, workdir, console)

@@ -1,4 +1,4 @@
-"""The command that clears the store of what nobody needs."""
+"""The command that deletes stored data that no model or recent run needs."""
 
 from typing import Annotated
 
@@ -12,15 +12,15 @@ commands = typer.Typer()
 
 @commands.command()
 def gc(
-    days: Annotated[float, typer.Option(help="What was made or used in so many days stays.", min=0.0)] = 30.0,
-    delete: Annotated[bool, typer.Option("--delete", help="Delete it; without, it is only listed.")] = False,
+    days: Annotated[float, typer.Option(help="Keep what was created or used in the last DAYS.", min=0.0)] = 30.0,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete the listed data; default: only list it.")] = False,
     params: Params = LOCAL_PARAMS,
     workdir: Reached = None,
     debug: Debug = False,
 ) -> None:
     """List data set versions, results and checkpoints that no registered model and no recent run needs.
 
-    The store is the parameter file's; with --workdir, that of local runs.
+    The parameter file names the store. With --workdir, it is the store of local runs.
     """
     with reporting_errors(debug):
         from components.shared.services.store import Store
@@ -34,11 +34,12 @@ def gc(
             store = Store(uri)
             leftovers = find_leftovers(store, client, days)
             if not leftovers:
-                print(f"{uri} holds nothing that is not needed")
+                print(f"everything in {uri} is needed")
                 return
+
             Console().print(leftovers_table(leftovers, days))
             if delete:
                 delete_all(store, leftovers)
                 print("deleted")
             else:
-                print("nothing was deleted; --delete deletes what is listed")
+                print("nothing was deleted; --delete deletes the listed data")

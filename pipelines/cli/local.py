@@ -1,4 +1,4 @@
-"""Commands of the local run, and of its parameters."""
+"""Commands that run on this machine, and the schema of their parameters."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipelines.cli.options import LOCAL_PARAMS, Debug, Override, Params, Workdir, reporting_errors
+from pipelines.cli.options import (
+    LOCAL_PARAMS,
+    Debug,
+    Override,
+    Params,
+    Workdir,
+    local_settings,
+    reporting_errors,
+)
 
 commands = typer.Typer()
 
@@ -18,7 +26,7 @@ def run_local(
     data: Annotated[
         str | None,
         typer.Option(
-            help="Labelled tiles: folder, archive, table, s3://, https://, synthetic://; several with commas."
+            help="Labelled tiles: folder, archive, table, s3://, https:// or synthetic://; commas between several."
         ),
     ] = None,
     workdir: Workdir = Path("workdir"),
@@ -27,22 +35,24 @@ def run_local(
 ) -> None:
     """Run the whole pipeline on this machine, with its own S3 server and MLflow store.
 
-    Exit status: 0 the run ended, with a registered model or a refusal by the gates; 1 something broke down; 2 an
-    input was wrong; 130 interrupted.
+    Exit status: 0 the run ended, with a registered model or a refusal by the gates; 1 something failed; 2 an input
+    was wrong; 130 interrupted.
     """
     with reporting_errors(debug):
         from components.ingest.sources.uri import absolute_sources
-        from pipelines.config.parameter_file import load_run_config
+        from pipelines.config.parameter_file import Setting, load_run_config
         from pipelines.config.run_config import check_networks
         from pipelines.local.results import show_results
         from pipelines.local.run import TRAINING_GRAPH, run_locally
 
-        # retries are for a cluster's evictions; here they would only repeat the user's error, minutes later
-        fixed = [f"cache={json.dumps(str(workdir.resolve() / 'cache'))}", "cluster.retries=0"]
-        chosen = [f"data_uri={json.dumps(data)}"] if data is not None else []
-        config = load_run_config(params, [*(override or []), *chosen, *fixed])
+        options = local_settings(workdir)
+        if data is not None:
+            reserved = "--data gives the data already; leave one of the two out"
+            options.append(Setting(("data_uri",), data, f'--data "{data}"', reserved))
+        config = load_run_config(params, override or [], options)
         config = config.model_copy(update={"data_uri": absolute_sources(config.data_uri)})
         check_networks(config)
+
         console = Console()
         run = run_locally(workdir, config.experiment, config.model_dump_json(), TRAINING_GRAPH, console)
         show_results(run.summary, workdir, console)

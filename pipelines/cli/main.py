@@ -1,10 +1,13 @@
 """The command line, `crack-pipeline`."""
 
+import io
+import sys
+
 import typer
 
 from pipelines.cli import cluster, data, doctor, drift, gc, local, predict, registry, submit, weights
 
-# In the order in which `--help` lists them.
+# The panels of `--help`, in their order, with the modules of their commands.
 PANELS = {
     "On this machine": (local, data, weights),
     "Models": (predict, drift, registry, gc),
@@ -13,8 +16,8 @@ PANELS = {
 
 app = typer.Typer(
     help="Concrete-crack classification on Kubeflow Pipelines.\n\n"
-    "Exit status: 0 done; 1 something broke down; 2 an input was wrong; 130 interrupted. A command that means "
-    "more by it says so in its own help.",
+    "Exit status: 0 done; 1 something failed; 2 an input was wrong; 130 interrupted. The help of a command lists "
+    "its other exit statuses.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -28,4 +31,8 @@ for panel, families in PANELS.items():
 
 def main() -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal without ✓ or … gets an escape instead of an error.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app()

@@ -1,15 +1,18 @@
-"""What the commands share: their options, which parameter file is meant, and how an error becomes an exit status."""
+"""What the commands share: options, the choice of the parameter file, and errors as exit statuses."""
 
 import contextlib
 import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from components.shared.errors import InputError
+
+if TYPE_CHECKING:
+    from pipelines.config.parameter_file import Setting
 
 PARAMS = Path(__file__).parents[1] / "params"
 LOCAL_PARAMS = PARAMS / "local.yaml"
@@ -19,39 +22,53 @@ Params = Annotated[Path, typer.Option(help="Parameter file, YAML.", show_default
 Override = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a parameter; may be repeated.")
 ]
-Workdir = Annotated[Path, typer.Option(help="Folder that keeps everything of the local runs.")]
+Workdir = Annotated[Path, typer.Option(help="Folder that keeps the files of all local runs.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
-# of the commands that look at a cluster, or write something for one
+# Options of the commands that use a cluster or write a file for one.
 Environment = Annotated[
     str | None, typer.Argument(metavar="ENV", help="Parameters by name: pipelines/params/ENV.yaml.", show_default=False)
 ]
 File = Annotated[Path | None, typer.Option("--params", help="Parameter file, YAML, instead of ENV.")]
 Pipeline = Annotated[str, typer.Option(help="crack-training or crack-drift-check.")]
-Revision = Annotated[str, typer.Option(help="What the version is named by, instead of the git commit.")]
-AllowTags = Annotated[bool, typer.Option("--allow-tags", help="Take images by tag or placeholder, for development.")]
+Revision = Annotated[str, typer.Option(help="Name of the code's version, instead of the git commit.")]
+AllowTags = Annotated[
+    bool, typer.Option("--allow-tags", help="Accept container images without digests, for development.")
+]
 
-# of the commands that reach a model registry
+# Options of the commands that use a model registry.
 Reached = Annotated[
-    Path | None, typer.Option("--workdir", help="Workdir of local runs; without it, MLFLOW_TRACKING_URI's registry.")
+    Path | None, typer.Option("--workdir", help="Workdir of local runs; default: the registry of MLFLOW_TRACKING_URI.")
 ]
 Name = Annotated[str, typer.Option("--name", help="The registered model.")]
 
 
 def chosen_file(environment: str | None, params: Path | None) -> Path:
-    """Return the parameter file that is meant.
+    """Return the parameter file that the command's arguments name.
 
     Raises:
-        InputError: None or two are named, or there is no such environment.
+        InputError: They name none or two, or there is no such environment.
     """
     known = sorted(file.stem for file in PARAMS.glob("*.yaml"))
     if (environment is None) == (params is None):
-        raise InputError(f"name one environment ({', '.join(known)}), or one file with --params")
+        raise InputError(f"give one environment ({', '.join(known)}) or one file with --params, not both")
     if params:
         return params
     if environment not in known:
-        raise InputError(f'unknown environment "{environment}"; pipelines/params holds {", ".join(known)}')
+        raise InputError(f'unknown environment "{environment}"; pipelines/params has {", ".join(known)}')
     return PARAMS / f"{environment}.yaml"
+
+
+def local_settings(workdir: Path) -> list["Setting"]:
+    """Return the parameters that every local run fixes, whatever the parameter file says."""
+    from pipelines.config.parameter_file import Setting  # late: most commands need no parameters
+
+    cache = str(workdir.resolve() / "cache")
+    return [
+        Setting(("cache",), cache, "", "a local run keeps its cache in the workdir; choose that with --workdir"),
+        # Retries help when a cluster evicts a pod. Here they would only repeat the user's error, minutes later.
+        Setting(("cluster", "retries"), 0, "", "a local run repeats no step; leave this option out"),
+    ]
 
 
 @contextlib.contextmanager
@@ -60,7 +77,7 @@ def reporting_errors(debug: bool, crash: int = 1) -> Iterator[None]:
 
     Args:
         debug: Show the traceback too.
-        crash: Exit status of an error that is not the user's to mend.
+        crash: Exit status of an error other than `InputError`.
     """
     try:
         yield
@@ -73,7 +90,7 @@ def reporting_errors(debug: bool, crash: int = 1) -> Iterator[None]:
 
 
 def _fail(message: str, status: int, debug: bool) -> NoReturn:
-    with contextlib.suppress(OSError):  # the terminal may be gone
+    with contextlib.suppress(OSError):  # the terminal may be closed
         if debug:
             traceback.print_exc()
         print(message, file=sys.stderr)

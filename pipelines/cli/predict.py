@@ -15,17 +15,20 @@ commands = typer.Typer()
 
 @commands.command()
 def predict(
-    paths: Annotated[list[str], typer.Argument(help="Image files, folders, or patterns in quotes.")],
+    paths: Annotated[
+        list[str], typer.Argument(help="Image files, folders, or patterns such as 'photos/*.jpg' in quotes.")
+    ],
     out: Annotated[Path, typer.Option(help="CSV file to write: path, p_crack, label, threshold, error.")],
-    model: Annotated[str, typer.Option(help="Model as MLflow names it.")] = f"models:/{MODEL}@champion",
-    html: Annotated[Path | None, typer.Option(help="Page to write as well, with thumbnails.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Images at a time.", min=1)] = 32,
+    model: Annotated[str, typer.Option(help="MLflow's URI of the model.")] = f"models:/{MODEL}@champion",
+    html: Annotated[Path | None, typer.Option(help="HTML page with thumbnails to write as well.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Number of images in a batch.", min=1)] = 32,
     workdir: Reached = None,
     debug: Debug = False,
 ) -> None:
-    """Classify images with a registered model; a file that is no image becomes a row with an error.
+    """Classify images with a registered model. A file that is not an image becomes a row with an error.
 
-    Exit status: 0 every file has its row; 1 something broke down; 2 an input was wrong. Nothing is half-written.
+    Exit status: 0 every file has its row; 1 something failed; 2 an input was wrong; 130 interrupted. Output files are
+    written completely or not at all.
     """
     with reporting_errors(debug):
         from rich.progress import Progress
@@ -43,16 +46,20 @@ def predict(
 
         files = find_images(paths)
         console = Console(stderr=True)
+        # The output files come first: one that cannot be written is reported before the model is loaded.
         with contextlib.ExitStack() as stack:
-            table, page = stack.enter_context(whole_file(out)), html and stack.enter_context(whole_file(html))
+            table = stack.enter_context(whole_file(out))
+            page = stack.enter_context(whole_file(html)) if html else None
             stack.enter_context(reached(workdir, artifacts=True))
-            asked = version_meant(model)
+            version = version_meant(model)
+
             bar = stack.enter_context(Progress(console=console, disable=not console.is_terminal))
             task = bar.add_task("classifying", total=len(files))
-            answers = write_results(classify(asked, files, batch_size, partial(bar.advance, task)), table)
+            answers = write_results(classify(version, files, batch_size, partial(bar.advance, task)), table)
             if page:
-                write_page(answers, asked, page)
-        print(f"{summary(answers, asked)}; {out}")
+                write_page(answers, version, page)
+
+        print(f"{summary(answers, version)}; {out}")
         failed = [answer for answer in answers if answer.error]
         if failed:
-            print(f"first without an answer: {failed[0].path}: {failed[0].error}")
+            print(f"first file without an answer: {failed[0].path}: {failed[0].error}")

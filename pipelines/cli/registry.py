@@ -1,4 +1,4 @@
-"""Commands of the model registry: who is champion, who was, and why."""
+"""Commands of the model registry: promote a version, go back to the one before, show the history, back it up."""
 
 import contextlib
 from pathlib import Path
@@ -12,17 +12,19 @@ from pipelines.cli.options import MODEL, Debug, Name, Reached, reporting_errors
 
 commands = typer.Typer()
 backup = typer.Typer(no_args_is_help=True)
-commands.add_typer(backup, name="registry", help="Back a registered model up into a file, and restore it.")
-By = Annotated[str, typer.Option(help="Who decides; kept in the history.")]
+commands.add_typer(backup, name="registry", help="Back up a registered model into a file, and restore it.")
+By = Annotated[str, typer.Option(help="The person who decides; kept in the history.")]
 Why = Annotated[str, typer.Option(help="The reason; kept in the history.")]
 
 
 @commands.command()
 def promote(
-    version: Annotated[int, typer.Argument(help="Version that becomes champion.", min=1)],
+    version: Annotated[int, typer.Argument(help="The version that becomes champion.", min=1)],
     by: By,
     why: Why,
-    force: Annotated[bool, typer.Option("--force", help="Although its verdict is not passed; recorded.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Promote even if the version did not pass its gate; the history records it.")
+    ] = False,
     workdir: Reached = None,
     name: Name = MODEL,
     debug: Debug = False,
@@ -34,13 +36,16 @@ def promote(
 
         with reached(workdir) as client:
             entry = Registry(client, name).promote(str(version), by, why, force)
-        text = f"{name} version {version} is champion already; nothing to do" if entry is None else entry.sentence(name)
-        _say(text)
+
+        if entry is None:
+            _say(f"{name} version {version} is already champion; nothing to do")
+        else:
+            _say(entry.sentence(name))
 
 
 @commands.command()
 def rollback(by: By, why: Why, workdir: Reached = None, name: Name = MODEL, debug: Debug = False) -> None:
-    """Make the previous champion champion again; once more, the one before it."""
+    """Make the previous champion the champion again. A second rollback goes one version further back."""
     with reporting_errors(debug):
         from pipelines.registry.access import reached
         from pipelines.registry.promotions import Registry
@@ -59,12 +64,12 @@ def history(workdir: Reached = None, name: Name = MODEL, debug: Debug = False) -
 
         with reached(workdir) as client:
             entries = Registry(client, name).history()
-        _say(history_table(entries) if entries else f"{name}: nobody was promoted yet")
+        _say(history_table(entries) if entries else f"{name}: no version was promoted yet")
 
 
 @commands.command()
 def status(workdir: Reached = None, name: Name = MODEL, debug: Debug = False) -> None:
-    """Show the versions, who is champion and challenger, and how the challenger compares."""
+    """Show the versions, the champion, the challenger, and how they compare."""
     with reporting_errors(debug):
         from pipelines.registry.access import reached
         from pipelines.registry.promotions import Registry
@@ -85,7 +90,7 @@ def export_to_file(
     name: Name = MODEL,
     debug: Debug = False,
 ) -> None:
-    """Write every version with its files and run, the aliases and the history into a file."""
+    """Write all versions with their files and runs, the aliases and the history into one file."""
     with reporting_errors(debug):
         from pipelines.registry.access import reached
         from pipelines.registry.backup import export_registry
@@ -98,11 +103,11 @@ def export_to_file(
 
 @backup.command("import")
 def import_from_file(
-    file: Annotated[Path, typer.Argument(help="File that export wrote.")],
+    file: Annotated[Path, typer.Argument(help="File that `registry export` wrote.")],
     workdir: Reached = None,
     debug: Debug = False,
 ) -> None:
-    """Restore a registered model into a registry that has none of that name; a new workdir is one, too."""
+    """Restore a registered model into a registry, or a new workdir, that has no model of that name."""
     with reporting_errors(debug):
         from components.shared.config import StepConfig
         from pipelines.local.embedded_stack import locked, prepare_mlflow
@@ -120,5 +125,5 @@ def import_from_file(
 
 
 def _say(what: str | Table) -> None:
-    # markup=False: whoever promoted may have written brackets
+    # markup=False: names and reasons in the history may have brackets
     Console(markup=False, highlight=False).print(what, soft_wrap=isinstance(what, str))

@@ -1,4 +1,4 @@
-"""Commands that send a pipeline to a cluster: once, or on a schedule."""
+"""Commands that run a pipeline on a cluster: once, or on a schedule."""
 
 import tempfile
 from pathlib import Path
@@ -34,14 +34,18 @@ def submit(
     params: File = None,
     parameter: Given = None,
     override: Override = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
-    timeout: Annotated[float | None, typer.Option(help="Seconds to wait; default: cluster.run_deadline.")] = None,
-    interval: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.01)] = 15.0,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the run ends, and show its progress.")] = False,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds to wait with --wait; default: cluster.run_deadline.")
+    ] = None,
+    interval: Annotated[float, typer.Option(help="Seconds between two requests for the state.", min=0.01)] = 15.0,
     allow_refusal: Annotated[
-        bool, typer.Option("--allow-refusal", help="A refusal by the gates is no failure.")
+        bool, typer.Option("--allow-refusal", help="Exit with 0 also if the gates refuse every candidate.")
     ] = False,
-    again: Annotated[bool, typer.Option("--again", help="Submit what was submitted within the hour.")] = False,
-    name: Annotated[str, typer.Option(help="First part of the run's name.")] = "",
+    again: Annotated[
+        bool, typer.Option("--again", help="Submit even if the same was submitted within the last hour.")
+    ] = False,
+    name: Annotated[str, typer.Option(help="Beginning of the run's name.")] = "",
     pipeline: Pipeline = "crack-training",
     revision: Revision = "",
     allow_tags: AllowTags = False,
@@ -49,8 +53,8 @@ def submit(
 ) -> None:
     """Run a pipeline on the cluster that KFP_ENDPOINT names.
 
-    Exit status: 0 submitted, with --wait succeeded; 1 failed, or refused by the gates; 2 could not submit; 3 its end
-    was not seen in time; 130 interrupted (the run goes on).
+    Exit status: 0 submitted, or with --wait succeeded; 1 failed, or refused by the gates; 2 not submitted; 3 not ended
+    within --timeout; 130 interrupted (the run continues).
     """
     with reporting_errors(debug, crash=2), tempfile.TemporaryDirectory() as folder:
         from components.container_images import check_images
@@ -61,18 +65,20 @@ def submit(
         from pipelines.config.parameter_file import load_run_config
         from pipelines.graphs.compile import compile_version, git_revision
 
-        given = _pairs(parameter or [])
+        arguments = _pairs(parameter or [])
         config = load_run_config(chosen_file(environment, params), override or [])
         check_images(allow_tags)
-        api, console = KfpApi(Endpoint.from_environment()), Console()
+
+        api = KfpApi(Endpoint.from_environment())
+        console = Console()
         compiled = compile_version(pipeline, config, revision or git_revision(), Path(folder))
-        run_id = submit_run(api, compiled, config, given, console, name, again)
+        run_id = submit_run(api, compiled, config, arguments, console, name, again)
+
     if wait:
         with reporting_errors(debug, crash=3):
-            outcome = Follower(api, compiled, run_id, console, interval).wait(
-                config.cluster.run_deadline if timeout is None else timeout, allow_refusal
-            )
-        raise typer.Exit(outcome)
+            seconds = config.cluster.run_deadline if timeout is None else timeout
+            exit_status = Follower(api, compiled, run_id, console, interval).wait(seconds, allow_refusal)
+        raise typer.Exit(exit_status)
 
 
 @commands.command()
@@ -80,18 +86,18 @@ def schedule(
     environment: Environment = None,
     params: File = None,
     override: Override = None,
-    show: Annotated[bool, typer.Option("--list", help="Show what is scheduled.")] = False,
-    pause: Annotated[bool, typer.Option("--pause", help="Let nothing run until --resume.")] = False,
+    show: Annotated[bool, typer.Option("--list", help="Show the schedules.")] = False,
+    pause: Annotated[bool, typer.Option("--pause", help="Start no run until --resume.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="End a pause.")] = False,
-    remove: Annotated[bool, typer.Option("--remove", help="Take away what is scheduled.")] = False,
-    pipeline: Annotated[str | None, typer.Option(help="This pipeline only; without, all of them.")] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the schedules.")] = False,
+    pipeline: Annotated[str | None, typer.Option(help="Only this pipeline; default: all.")] = None,
     revision: Revision = "",
     allow_tags: AllowTags = False,
     debug: Debug = False,
 ) -> None:
-    """Let the pipelines run as the parameter file's `schedule` says, or show and switch what is scheduled.
+    """Schedule the pipelines as the parameter file's `schedule` says, or show, pause, resume or remove the schedules.
 
-    Calling it again changes nothing; after a change it replaces, and at no time is nothing scheduled.
+    The same call again changes nothing. A changed schedule replaces the old one without a gap.
     """
     with reporting_errors(debug):
         from components.container_images import check_images
@@ -100,14 +106,15 @@ def schedule(
         from pipelines.cluster.schedule import place_all, switch_all
         from pipelines.config.parameter_file import load_run_config
 
-        actions = [
-            name for name, on in {"list": show, "pause": pause, "resume": resume, "remove": remove}.items() if on
-        ]
+        options = {"list": show, "pause": pause, "resume": resume, "remove": remove}
+        actions = [name for name, given in options.items() if given]
         if len(actions) > 1:
             raise InputError(f"--{' and --'.join(actions)} exclude each other; give one")
+
         file = chosen_file(environment, params)
         config = load_run_config(file, override or [])
-        api, console = KfpApi(Endpoint.from_environment()), Console()
+        api = KfpApi(Endpoint.from_environment())
+        console = Console()
         if actions:
             switch_all(api, config, file.stem, pipeline, actions[0], console)
         else:
@@ -116,8 +123,10 @@ def schedule(
 
 
 def _pairs(parameters: list[str]) -> dict[str, str]:
-    split = {given: given.partition("=") for given in parameters}
-    for given, (key, equals, _) in split.items():
+    pairs = {}
+    for text in parameters:
+        key, equals, value = text.partition("=")
         if not key or not equals:
-            raise InputError(f'--parameter "{given}": expected key=value, such as seed=2')
-    return {key: value for key, _, value in split.values()}
+            raise InputError(f'--parameter "{text}": expected key=value, such as seed=2')
+        pairs[key] = value
+    return pairs

@@ -1,1 +1,1 @@
-"""What a run is told."""
+"""The parameters of a run."""

@@ -1,4 +1,4 @@
-"""How the pipeline's pods run on Kubernetes: what each step asks for, its secrets, its limits."""
+"""How the pipeline's pods run on Kubernetes: the resources that each step requests, its Secrets, its limits."""
 
 from typing import Annotated, Literal
 
@@ -10,12 +10,13 @@ CpuStep = Literal[
     "ingest", "split", "evaluate", "drift", "gate", "select", "register", "refuse", "report", "notify",
     "check", "retrain",
 ]  # fmt: skip
+GpuStep = Literal["champion", "train", "predict", "explain", "collect"]
 Cores = Annotated[str, Field(pattern=r"^([0-9]*[.])?[0-9]+m?$", description="cores, such as 2 or 500m")]
 Bytes = Annotated[str, Field(pattern=r"^[1-9][0-9]*([EPTGMK]i|[EPTGM])?$", description="bytes, such as 8Gi")]
 
 
 class Resources(Config):
-    """What a step's pod asks for and may not exceed: request and limit are one, so that no pod suffers from another."""
+    """What a step's pod requests. The limits are the same, so that pods on one node do not slow each other down."""
 
     cpu: Cores = "2"
     memory: Bytes = "8Gi"
@@ -24,10 +25,10 @@ class Resources(Config):
 
 
 class GpuResources(Resources):
-    """What a step asks for that runs the network."""
+    """What the pod of a step that runs a network requests."""
 
     cpu: Cores = "8"
-    memory: Bytes = Field(default="32Gi", description="bytes; what lies in shared_memory counts too")
+    memory: Bytes = Field(default="32Gi", description="bytes; files in shared_memory count too")
     storage: Bytes = Field(default="100Gi", description="bytes in /tmp, the writable folder")
     timeout: int = Field(default=24 * 3600, gt=0, description="seconds until the pod is stopped")
     accelerator: str = Field(
@@ -35,11 +36,11 @@ class GpuResources(Resources):
     )
     accelerators: int = Field(default=1, ge=0, description="number of accelerators; 0: none")
     shared_memory: Bytes = Field(default="8Gi", description="bytes in /dev/shm, for the data loader's workers")
-    node_selector: dict[str, str] = Field(default={}, description="labels that the node must bear")
+    node_selector: dict[str, str] = Field(default={}, description="labels that the node must have")
 
 
 class CandidateResources(Config):
-    """The three steps that run a candidate's network, each with its own."""
+    """The resources of the three steps that run a candidate's network."""
 
     train: GpuResources = GpuResources()
     predict: GpuResources = GpuResources(timeout=4 * 3600)
@@ -47,21 +48,28 @@ class CandidateResources(Config):
 
 
 class ClusterConfig(Config):
-    """How the pipeline's pods run on Kubernetes. Secrets are named here, their contents never stand in a file."""
+    """How the pipeline's pods run on Kubernetes. It names Secrets; their contents are never in a file."""
 
-    service_account: str = Field(default="crack-pipeline", min_length=1, description="of the run's pods")
+    service_account: str = Field(default="crack-pipeline", min_length=1, description="ServiceAccount of the run's pods")
     s3_secret: str = Field(default="crack-s3", min_length=1, description="Secret with the AWS_* variables")
     mlflow_secret: str = Field(default="crack-mlflow", min_length=1, description="Secret with MLFLOW_TRACKING_*")
     notify_secret: str = Field(
         default="crack-notify", min_length=1, description="Secret with NOTIFY_WEBHOOK_URL; it may be missing"
     )
     run_as_user: int = Field(default=10001, gt=0, description="user id in every step's container")
-    steps: dict[CpuStep, Resources] = Field(default={}, description="CPU steps that need more than the default")
+    steps: dict[CpuStep, Resources] = Field(
+        default={}, description="resources of CPU steps that need more than the default"
+    )
     champion: GpuResources = GpuResources(timeout=4 * 3600)
     collect: GpuResources = GpuResources(timeout=4 * 3600)
     cache_claim: str = Field(default="", description="PersistentVolumeClaim for `cache`; empty: the pod's own disk")
-    retries: int = Field(default=2, ge=0, description="of a failed step, after 30 s, 60 s, …")
+    retries: int = Field(default=2, ge=0, description="retries of a failed step of `retried`, after 30 s, 60 s, …")
+    retried: list[CpuStep | GpuStep] = Field(
+        default=["ingest", "train", "collect"],
+        description="steps that are retried: the long ones; each takes twice the room in a run's status, see "
+        "pipelines/graphs/compact.py",
+    )
     queue: str = Field(default="", description="Kueue LocalQueue of the GPU steps; empty: none")
     priority_class: str = Field(default="", description="PriorityClass of the GPU steps; see manifests/README.md")
     run_deadline: int = Field(default=3 * 24 * 3600, gt=0, description="seconds until a run is stopped")
-    run_ttl: int = Field(default=7 * 24 * 3600, gt=0, description="seconds that an ended run's pods are kept")
+    run_ttl: int = Field(default=7 * 24 * 3600, gt=0, description="seconds that the pods of a finished run are kept")

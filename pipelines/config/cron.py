@@ -1,82 +1,84 @@
-"""Cron expressions as people know them: five fields, in UTC.
+"""Cron expressions with five fields, in UTC.
 
-KFP's own has six, seconds first, and reads five as if the last were missing: "10 2 * * *" would run every hour, at
-second 10 of minute 2 (kubeflow/pipelines#2318). Hence five are wanted here, checked, and sent as six. The rest follows
-the parser that KFP uses, github.com/robfig/cron, version 1.
+KFP's own cron has six fields, seconds first. It reads five as if the last were missing: "10 2 * * *" would run every
+hour, at second 10 of minute 2 (kubeflow/pipelines#2318). We therefore take exactly five fields, check them, and send
+six. The syntax is the part that cronsim and KFP's parser (github.com/robfig/cron, version 1) read alike.
 """
 
 import datetime
 import re
 
-MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day of month", 1, 31), ("month", 1, 12), ("day of week", 0, 6))
-NAMES = {
-    "month": {name: number for number, name in enumerate(MONTHS, 1)},
-    "day of week": {name: number for number, name in enumerate(DAYS)},
+from cronsim import CronSim, CronSimError
+
+ALLOWED_VALUES = {
+    "minute": "0 to 59",
+    "hour": "0 to 23",
+    "day of month": "1 to 31",
+    "month": "1 to 12 or jan to dec",
+    "day of week": "0 to 6 or sun to sat",
 }
-HORIZON = 8 * 366  # days: the longest time between two 29 February
+
+PART = re.compile(r"[*?](/\d+)?|\w+(-\w+)?(/\d+)?")
+# Not a step on a single weekday, such as 1/2: cronsim would count Sunday twice, as 0 and as 7.
+WEEKDAY_PART = re.compile(r"[*?](/\d+)?|[0-6]|[a-z]{3}|([0-6]|[a-z]{3})-([0-6]|[a-z]{3})(/\d+)?", re.IGNORECASE)
+# cronsim also knows L, the last day of the month, which KFP's parser refuses.
+LAST_DAY = re.compile(r"L|LW", re.IGNORECASE)
 
 
 def cron_for_kfp(cron: str) -> str:
     """Return a cron expression in KFP's form, with the seconds first.
 
     Raises:
-        ValueError: It does not parse, or its time never comes; the message names the field and what is allowed.
+        ValueError: It does not parse, or its time never comes. The message names the field and what is allowed.
     """
     next_time(cron, datetime.datetime.now(datetime.UTC))
     return f"0 {' '.join(cron.split())}"
 
 
 def next_time(cron: str, after: datetime.datetime) -> datetime.datetime:
-    """Return the first time after `after`, in UTC, that a cron expression of five fields names.
+    """Return the first time later than `after`, in UTC, that matches a cron expression of five fields.
 
-    As in every cron, where both days are restricted one of them suffices.
+    If both day fields are restricted, a day needs to match only one of them, as in every cron.
 
     Raises:
         ValueError: It does not parse, or its time never comes.
     """
-    texts = cron.split()
-    if len(texts) != len(FIELDS):
+    fields = cron.split()
+    if len(fields) != len(ALLOWED_VALUES):
         raise ValueError(
-            f'"{cron}" has {len(texts)} fields; expected five: minute, hour, day of month, month, day of week (UTC), '
+            f'"{cron}" has {len(fields)} fields; expected five: minute, hour, day of month, month, day of week (UTC), '
             'such as "0 2 * * 1" for Mondays at 02:00'
         )
-    minutes, hours, days, months, weekdays = (_values(text, *field) for text, field in zip(texts, FIELDS, strict=True))
-    either = texts[2][0] not in "*?" and texts[4][0] not in "*?"
-    start = after.astimezone(datetime.UTC).replace(second=0, microsecond=0) + datetime.timedelta(minutes=1)
-    for offset in range(HORIZON):
-        day = start.date() + datetime.timedelta(days=offset)
-        matches = (day.day in days, (day.weekday() + 1) % 7 in weekdays)
-        if day.month not in months or not (any(matches) if either else all(matches)):
-            continue
-        for hour in sorted(hours):
-            for minute in sorted(minutes):
-                moment = datetime.datetime(day.year, day.month, day.day, hour, minute, tzinfo=datetime.UTC)
-                if moment >= start:
-                    return moment
-    raise ValueError(f'"{cron}" names a day that never comes')
+    for position, name in enumerate(ALLOWED_VALUES):
+        _check_field(name, position, fields[position])
+
+    try:
+        times = CronSim(cron.replace("?", "*"), after.astimezone(datetime.UTC))
+        return next(times)
+    except (CronSimError, StopIteration) as error:
+        raise ValueError(f'"{cron}" names a day that never comes') from error
 
 
-def _values(text: str, field: str, lowest: int, highest: int) -> set[int]:
-    """Numbers that one field allows: a list of *, n, n-m, each with an optional /step."""
-    found: set[int] = set()
-    for part in text.split(","):
-        whole = re.fullmatch(r"(\*|\?|(\w+)(?:-(\w+))?)(?:/(\d+))?", part)
-        if not whole:
-            raise ValueError(f'{field} "{part}": expected *, a number, a range such as 1-5, or a step such as */15')
-        first = _number(whole[2], field) if whole[2] else lowest
-        open_end = not whole[2] or whole[4]  # n/step goes on to the highest
-        last = _number(whole[3], field) if whole[3] else highest if open_end else first
-        step = int(whole[4] or 1)
-        if not (lowest <= first <= last <= highest and step):
-            raise ValueError(f'{field} "{part}": expected {lowest} to {highest}, ascending, and a step of 1 or more')
-        found |= set(range(first, last + 1, step))
-    return found
+def _check_field(name: str, position: int, text: str) -> None:
+    """Raise ValueError if this field does not parse when every other field is `*`."""
+    alone = ["*"] * len(ALLOWED_VALUES)
+    alone[position] = text.replace("?", "*")
+    try:
+        CronSim(" ".join(alone), datetime.datetime.now(datetime.UTC))
+    except CronSimError:
+        parses = False
+    else:
+        syntax = WEEKDAY_PART if name == "day of week" else PART
+        parts = text.split(",")
+        parses = all(syntax.fullmatch(part) and not LAST_DAY.fullmatch(part) for part in parts)
+
+    if not parses or _has_range_of_one(text):
+        raise ValueError(
+            f'{name} "{text}": expected {ALLOWED_VALUES[name]}, or *, a list such as 1,3, an ascending range such as '
+            "1-5, or a step of 1 or more such as */2"
+        )
 
 
-def _number(text: str, field: str) -> int:
-    named = NAMES.get(field, {}).get(text.lower())
-    if named is None and not text.isdecimal():
-        raise ValueError(f'{field} "{text}": expected a number or one of {", ".join(NAMES.get(field, {})) or "none"}')
-    return int(text) if named is None else named
+def _has_range_of_one(text: str) -> bool:
+    """Whether a range starts where it ends: cronsim lets a step leave such a range, KFP's parser does not."""
+    return any(first == last for first, last in re.findall(r"(\w+)-(\w+)", text))

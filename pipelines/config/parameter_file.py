@@ -2,166 +2,279 @@
 
 import difflib
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import ValidationError
 
 from components.shared.config import Config, StepConfig
 from components.shared.errors import InputError
 from components.train.config import TrainConfig
 from pipelines.config.run_config import RunConfig
+from pipelines.config.yaml_reader import MAX_CHARACTERS, SyntaxInputError, find_source, read_yaml
+
+SHIPPED_FILES = Path(__file__).parents[1] / "params"
+LONGEST_QUOTE = 60
+
+Place = tuple[str | int, ...]
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2's scalars (5e-5 is a number, `on` and `no` are words), and no key twice."""
+@dataclass(frozen=True)
+class Setting:
+    """One parameter that the command line gives.
 
-    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own way to be configured)
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+    Attributes:
+        key: Where it is in the parameter file, such as ("candidates", "cnn", "train", "steps").
+        value: Its value.
+        written: The option as the user wrote it, such as `--set "seed=2"`.
+        reserved: Why `--set` may not give the same parameter, and what to do; empty where it may.
+    """
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":  # "<<", whose keys may be given again
-                continue
-            key = self.construct_object(key_node, deep=deep)
-            if key in seen:
-                raise InputError(f'line {key_node.start_mark.line + 1}: key "{key}" stands twice; keep one')
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+    key: tuple[str, ...]
+    value: Any
+    written: str
+    reserved: str = ""
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+@dataclass(frozen=True)
+class _Origin:
+    """Where the values that are checked were written.
+
+    Attributes:
+        name: The file, or what else the values are; it begins every message.
+        text: The file's text; empty where there is no file.
+        settings: What the command line gave over the file, in its order.
+    """
+
+    name: str
+    text: str = ""
+    settings: Sequence[Setting] = ()
+
+    def of(self, place: Place) -> str:
+        """Return who wrote the value at a place: the file and its line, or an option."""
+        for setting in reversed(self.settings):
+            if setting.key == place[: len(setting.key)]:
+                return setting.written
+        for setting in reversed(self.settings):
+            if place == setting.key[: len(place)]:
+                return f"{self.name} with {setting.written}"
+
+        source = find_source(self.text, place) if self.text and place else None
+        return f"{self.name}: line {source.line}" if source else self.name
+
+    def quote(self, place: Place, value: Any) -> str:
+        """Return the value at a place as it was written; empty where the message shows it already."""
+        if any(setting.key == place[: len(setting.key)] for setting in self.settings):
+            return ""
+
+        written = json.dumps(value, default=str)
+        source = find_source(self.text, place) if self.text else None
+        if source is not None:
+            written = source.text or "nothing"
+        if "\n" in written or len(written) > LONGEST_QUOTE:
+            written = f"a {type(value).__name__}"
+        return f"; got {written}"
 
 
 def parameter_schema() -> dict[str, Any]:
     """Return the JSON schema of a parameter file."""
     schema = RunConfig.model_json_schema()
+
     for kind in StepConfig.__subclasses__():
         properties = schema["$defs"].get(kind.__name__, {}).get("properties", {})
         for name in kind.GIVEN_BY_RUN:
             properties.pop(name, None)
+
+    # a section's default only repeats the defaults of its parts
     for section in schema["properties"].values():
-        if isinstance(section.get("default"), dict):  # the same again, of all its parts
+        if isinstance(section.get("default"), dict):
             del section["default"]
     return schema
 
 
-def load_run_config(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
+def load_run_config(path: str | Path, overrides: Sequence[str] = (), options: Sequence[Setting] = ()) -> RunConfig:
     """Read a parameter file.
 
     Args:
         path: YAML file.
-        overrides: Each `dotted.key=value`, the value read as YAML.
+        overrides: Each `dotted.key=value`, as given to `--set`; the value is read as YAML, or as text where it is not.
+        options: What other options of the command give. They win over the file.
 
     Raises:
-        InputError: The file is missing or not YAML, a key is unknown, a value has the wrong type or range. The message
-            names the file, the key, the value and what is allowed.
+        InputError: The file is missing or not YAML, a key is unknown, a value has the wrong type or range, or `--set`
+            gives what an option reserves. The message names the file or option, the key, the value and what is allowed.
     """
-    values = _read(Path(path))
-    for override in overrides or []:
-        _override(values, override)
-    _refuse_given_keys(values, path)
-    return _validated(values, path)
+    text = _read_file(Path(path))
+    try:
+        values = read_yaml(text)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected a mapping of parameters, such as `seed: 1`; got {_yaml_type(values)}")
+
+    settings = [_read_override(override) for override in overrides]
+    _refuse_reserved(settings, options)
+    settings += options
+    for setting in settings:
+        _apply(values, setting)
+
+    origin = _Origin(str(path), text, settings)
+    _refuse_given_keys(values, origin)
+    return _validated(values, origin)
 
 
 def check_arguments(config: RunConfig, arguments: Mapping[str, Any]) -> None:
-    """See that a parameter file could hold these run-time parameters.
+    """Check that a parameter file could hold these run-time parameters.
 
     Raises:
         InputError: One has the wrong type or range.
     """
-    _validated({**config.model_dump(mode="json"), **arguments}, "run-time parameters")
+    _validated({**config.model_dump(mode="json"), **arguments}, _Origin("run-time parameters"))
 
 
-def _validated(values: dict[str, Any], path: str | Path) -> RunConfig:
+def _validated(values: dict[str, Any], origin: _Origin) -> RunConfig:
     try:
         # JSON, because strict validation of Python values would refuse YAML's lists for tuples
         return RunConfig.model_validate_json(json.dumps(values))
     except ValidationError as error:
         details: list[dict[str, Any]] = [dict(detail) for detail in error.errors()]
-        places = [detail["loc"] for detail in details]
-        causes = [  # a list that is "too short" because its item is wrong is not worth a line
-            detail
-            for detail in details
-            if not any(place != detail["loc"] and place[: len(detail["loc"])] == detail["loc"] for place in places)
-        ]
-        raise InputError("\n".join(_explain(detail, path) for detail in causes)) from error
+        causes = []
+        for detail in details:
+            # a list whose item is wrong is also reported as too short; only the item is worth a line
+            inner = [other for other in details if _is_inside(other["loc"], detail["loc"])]
+            if not inner:
+                causes.append(_explain(detail, origin))
+        raise InputError("\n".join(causes)) from error
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _is_inside(place: Place, section: Place) -> bool:
+    return len(place) > len(section) and place[: len(section)] == section
+
+
+def _read_file(path: Path) -> str:
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        with open(path, encoding="utf-8") as file:
+            return file.read(MAX_CHARACTERS + 1)
     except FileNotFoundError as error:
-        known = ", ".join(sorted(file.name for file in (Path(__file__).parents[1] / "params").glob("*.yaml")))
-        raise InputError(f"parameter file {path} does not exist; pipelines/params holds {known}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, InputError) as error:
-        raise InputError(f"{path}: {error}") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: expected a mapping of parameters, got {type(values).__name__}")
-    return values
+        known = ", ".join(sorted(file.name for file in SHIPPED_FILES.glob("*.yaml")))
+        raise InputError(f"parameter file {path} does not exist; pipelines/params has {known}") from error
+    except IsADirectoryError as error:
+        raise InputError(f"parameter file {path} is a folder; name a YAML file") from error
+    except OSError as error:
+        raise InputError(f"parameter file {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: it is not text in UTF-8 ({error}); name a YAML file") from error
 
 
-def _override(values: dict[str, Any], override: str) -> None:
+def _read_override(override: str) -> Setting:
+    written = f'--set "{override}"'
     key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise InputError(f'--set "{override}": expected key=value, such as candidates.cnn.train.steps=100')
-    *parents, last = key.strip().split(".")
-    for parent in parents:
-        values = values.setdefault(parent, {})
-        if not isinstance(values, dict):
-            raise InputError(f'--set "{override}": "{parent}" holds a value, not a section')
+    if not equals or not key.strip():
+        raise InputError(f"{written}: expected key=value, such as candidates.cnn.train.steps=100")
+
     try:
-        values[last] = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError:
-        values[last] = text  # a regular expression, say, that YAML would read as something else
+        value = read_yaml(text)
+    except SyntaxInputError:
+        value = text  # such as a regular expression
+    except InputError as error:
+        raise InputError(f"{written}: {error}") from error
+    return Setting(tuple(key.strip().split(".")), value, written)
 
 
-def _refuse_given_keys(values: dict[str, Any], path: str | Path) -> None:
-    """Refuse what `step_json` fills in."""
-    kinds = {name: field.annotation for name, field in RunConfig.model_fields.items()}
-    sections = [(name, values[name], kinds.get(name)) for name in values]
+def _refuse_reserved(settings: Sequence[Setting], options: Sequence[Setting]) -> None:
+    for option in options:
+        for setting in settings:
+            if option.reserved and setting.key == option.key:
+                raise InputError(f"{setting.written}: {option.reserved}")
+
+
+def _apply(values: dict[str, Any], setting: Setting) -> None:
+    *parents, last = setting.key
+    for parent in parents:
+        if values.get(parent) is None:
+            values[parent] = {}
+        values = values[parent]
+        if not isinstance(values, dict):
+            raise InputError(f'{setting.written}: "{parent}" is a value, not a section')
+    values[last] = setting.value
+
+
+def _refuse_given_keys(values: dict[str, Any], origin: _Origin) -> None:
+    """Refuse the keys of a step's section that `step_json` fills in."""
+    for name, field in RunConfig.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, StepConfig):
+            _refuse_given_keys_of(field.annotation, (name,), values.get(name), origin)
+
     candidates = values.get("candidates")
-    for name, candidate in candidates.items() if isinstance(candidates, dict) else ():
+    if not isinstance(candidates, dict):
+        return
+    for name, candidate in candidates.items():
         if isinstance(candidate, dict):
-            sections.append((f"candidates.{name}.train", candidate.get("train"), TrainConfig))
-    for name, section, kind in sections:
-        if isinstance(section, dict) and isinstance(kind, type) and issubclass(kind, StepConfig):
-            for key in sorted(kind.GIVEN_BY_RUN & set(section)):
-                way_out = f'set "{key}" at the top' if key in kinds else "leave it out"
-                raise InputError(f"{path}: {name}.{key} belongs to the run, not to a step; {way_out}")
+            _refuse_given_keys_of(TrainConfig, ("candidates", name, "train"), candidate.get("train"), origin)
 
 
-def _explain(detail: dict[str, Any], path: str | Path) -> str:
-    place = ".".join(map(str, detail["loc"]))
+def _refuse_given_keys_of(kind: type[StepConfig], place: Place, section: Any, origin: _Origin) -> None:
+    if not isinstance(section, dict):
+        return
+    for key in sorted(kind.GIVEN_BY_RUN & set(section)):
+        way_out = f'set "{key}" at the top' if key in RunConfig.model_fields else "leave it out"
+        raise InputError(
+            f"{origin.of((*place, key))}: {_dotted((*place, key))} belongs to the run, not to a step; {way_out}"
+        )
+
+
+def _explain(detail: dict[str, Any], origin: _Origin) -> str:
+    place: Place = detail["loc"]
+    name = _dotted(place)
+    start = origin.of(place)
+
     if detail["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(detail["loc"][-1]), _known_keys(detail["loc"][:-1]), n=1)
-        hint = f'; did you mean "{near[0]}"?' if near else f"; known here: {', '.join(_known_keys(detail['loc'][:-1]))}"
-        return f'{path}: unknown key "{place}"{hint}'
+        known = _known_keys(place[:-1])
+        near = difflib.get_close_matches(str(place[-1]), known, n=1)
+        hint = f'did you mean "{near[0]}"?' if near else f"known here: {', '.join(known)}"
+        return f'{start}: unknown key "{name}"; {hint}'
+
+    if detail["type"] == "json_invalid":
+        return f"{start}: a text has a character that is not Unicode, such as \\ud800; remove it"
+
     if detail["type"] == "missing":
-        return f'{path}: "{place}" is missing'
-    if detail["type"] == "value_error":  # a validator of ours, whose message names the value, unless it is a secret
-        return f"{path}: {place}: {detail['ctx']['error']}"
-    return f"{path}: {place}: {detail['msg']} (got {detail['input']!r})"
+        return f'{start}: "{name}" is missing'
+
+    if detail["type"] == "value_error":  # from a validator of ours, whose message names the value if it may be shown
+        return f"{start}: {name}: {detail['ctx']['error']}"
+
+    return f"{start}: {name}: {detail['msg']}{origin.quote(place, detail['input'])}"
 
 
-def _known_keys(place: tuple) -> list[str]:
-    """Keys of the section at a place of the parameter file, without those that `step_json` fills in."""
-    section: Any = RunConfig
+def _dotted(place: Place) -> str:
+    return ".".join(map(str, place))
+
+
+def _yaml_type(value: Any) -> str:
+    if value is None:
+        return "an empty document"
+    return "a list" if isinstance(value, list) else f"the value {value!r}"
+
+
+def _known_keys(place: Place) -> list[str]:
+    """Return the keys of the section at a place, without those that `step_json` fills in."""
+    kind: Any = RunConfig
     for part in place:
-        inner = [kind for kind in get_args(section) if isinstance(kind, type) and issubclass(kind, Config)]
-        field = getattr(section, "model_fields", {}).get(part)
-        section = inner[-1] if inner else field and field.annotation
-    optional = [kind for kind in get_args(section) if isinstance(kind, type) and issubclass(kind, Config)]
-    section = optional[-1] if optional else section
-    return sorted(set(getattr(section, "model_fields", {})) - getattr(section, "GIVEN_BY_RUN", set()))
+        inner = _config_inside(kind)
+        if inner is not None:  # the part is a key of a dict or a position in a list
+            kind = inner
+            continue
+        field = getattr(kind, "model_fields", {}).get(part)
+        kind = field.annotation if field else None
+
+    kind = _config_inside(kind) or kind
+    fields = set(getattr(kind, "model_fields", {}))
+    return sorted(fields - getattr(kind, "GIVEN_BY_RUN", set()))
+
+
+def _config_inside(kind: Any) -> type[Config] | None:
+    """Return the configuration class that a container type holds, such as that of `dict[str, Candidate]`."""
+    found = [argument for argument in get_args(kind) if isinstance(argument, type) and issubclass(argument, Config)]
+    return found[-1] if found else None

@@ -1,7 +1,7 @@
-"""Everything a pipeline run is told: one parameter file, checked here before submit and by each step again.
+"""All parameters of a pipeline run: one parameter file, checked here before a run starts and by each step again.
 
-The parameter file's sections are the steps' own configuration classes. What every step must know alike (storage,
-experiment, the registered model's name) stands once at the top and is put into each step's configuration here.
+The parameter file's sections are the steps' own configuration classes. What all steps share (storage, experiment, the
+registered model's name) is given once at the top of the file, and `step_json` copies it into each step's configuration.
 """
 
 import re
@@ -55,7 +55,8 @@ class RunConfig(Config):
     images: str = Field(
         default="s3://crack/incoming/{yesterday}",
         min_length=1,
-        description="run-time parameter of crack-drift-check: folder or s3:// of images; {date}, {yesterday}: UTC",
+        description="run-time parameter of crack-drift-check: folder or s3:// of images; {date} and {yesterday} "
+        "become dates in UTC",
     )
     candidates: dict[str, Candidate] = Field(min_length=1, max_length=MAX_CANDIDATES)
     ingest: IngestConfig = IngestConfig()
@@ -72,7 +73,7 @@ class RunConfig(Config):
     report: ReportConfig = ReportConfig()
     notify: NotifyConfig = NotifyConfig()
     cluster: ClusterConfig = ClusterConfig()
-    schedule: dict[PipelineName, ScheduleConfig] = Field(default={}, description="which pipelines run by themselves")
+    schedule: dict[PipelineName, ScheduleConfig] = Field(default={}, description="the pipelines that run on a schedule")
 
     @field_validator("data_uri")
     @classmethod
@@ -89,22 +90,30 @@ class RunConfig(Config):
         return candidates
 
     def step_json(self, section: str, candidate: str = "") -> str:
-        """Return a step's configuration as the JSON that its component takes."""
+        """Return a step's configuration as the JSON that its component takes.
+
+        Args:
+            section: The step's section of the parameter file, such as "gate".
+            candidate: The candidate whose branch the step belongs to; empty outside the branches.
+        """
         step: StepConfig = self.candidates[candidate].train if section == "train" else getattr(self, section)
-        common = {name: getattr(self, name) for name in ("store", "cache", "cache_size", "experiment", "model_name")}
-        own: dict[str, Any] = {}
+
+        given: dict[str, Any] = {"candidate": candidate}
+        for name in ("store", "cache", "cache_size", "experiment", "model_name"):
+            given[name] = getattr(self, name)
         if section == "train":
-            own = {"container_image": image_reference("gpu")}
+            given["container_image"] = image_reference("gpu")
         elif section == "evaluate":
-            own = {"seen_corruptions": self.candidates[candidate].train.augment.corruptions()}
-        return step.model_copy(update={**common, **own, "candidate": candidate}).model_dump_json()
+            given["seen_corruptions"] = self.candidates[candidate].train.augment.corruptions()
+
+        return step.model_copy(update=given).model_dump_json(exclude_defaults=True)
 
 
 def check_networks(config: RunConfig) -> None:
-    """Resolve every candidate's architecture and weights, which its train step would do only when its turn comes.
+    """Check every candidate's architecture and weights now, because its train step does so only when it starts.
 
     Raises:
-        InputError: timm knows no such architecture, or the weights file is not there.
+        InputError: timm has no such architecture, or the weights file does not exist.
     """
     from components.shared.network.network import describe  # late: torch takes seconds to import
 

@@ -1,4 +1,4 @@
-"""When a pipeline runs by itself."""
+"""When a pipeline runs on a schedule."""
 
 from typing import Literal
 
@@ -11,11 +11,11 @@ PipelineName = Literal["crack-training", "crack-drift-check"]
 
 
 class ScheduleConfig(Config):
-    """A recurring run. At most one of it runs at a time, and times that were missed are not made up for."""
+    """A recurring run. At most one of its runs is active at a time, and missed times are not run later."""
 
     cron: str = Field(description='UTC: minute, hour, day of month, month, day of week, such as "0 2 * * 1"')
     parameters: dict[str, str | int | float | bool] = Field(
-        default={}, description="run-time parameters other than their defaults"
+        default={}, description="run-time parameters that differ from their defaults"
     )
 
     @field_validator("cron")

@@ -1,4 +1,4 @@
-"""A pipeline compiled for a cluster: the version that it is, and what is known of it without asking KFP."""
+"""Compiles a pipeline for a cluster, names its version, and checks its run-time parameters without asking KFP."""
 
 import hashlib
 import importlib
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from kfp.dsl.base_component import BaseComponent
 
 ROOT = Path(__file__).parents[2]
-MODULES = {  # each with build_pipeline(config)
+# Every module has a function `build_pipeline(config)`.
+MODULES = {
     "crack-training": "pipelines.graphs.training",
     "crack-drift-check": "pipelines.graphs.drift_check",
 }
+# KFP's name of a type: how a value of it is read from text. A reader that returns None found another type.
 READERS: dict[str, Callable[[str], Any]] = {
     "STRING": str,
     "NUMBER_INTEGER": int,
@@ -36,12 +38,13 @@ class CompiledPipeline:
 
     Attributes:
         name: Its name in KFP.
-        version: Git commit and digest of the document, which holds every parameter and image: it names one content.
+        version: Git commit and digest of the document. The document has all parameters and container images, so a
+            version never changes its content.
         file: The document, YAML.
         description: A sentence for people.
         parameters: Run-time parameters: name to (KFP's type, default).
-        tasks: Task as KFP's API names it, to task as people name it.
-        config: What it was compiled from.
+        tasks: A task's name in KFP's API to its name for people.
+        config: The parameters that it was compiled with.
     """
 
     name: str
@@ -53,37 +56,55 @@ class CompiledPipeline:
     config: RunConfig
 
     def arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the values of every run-time parameter: those given, of the parameter's type, else the defaults.
+        """Return the values of all run-time parameters: the given ones, converted to their types, else the defaults.
 
         Raises:
-            InputError: A parameter is given that the pipeline does not have, or a value of another type or range.
+            InputError: The pipeline has no such parameter, or a value has another type or range.
         """
+        known = ", ".join(sorted(self.parameters))
         for name in given:
             if name not in self.parameters:
                 raise InputError(
-                    f'{self.name} has no run-time parameter "{name}"; it has {", ".join(sorted(self.parameters))}. '
-                    "Everything else stands in the parameter file"
+                    f'{self.name} has no run-time parameter "{name}"; it has {known}. Set everything else in the '
+                    "parameter file"
                 )
-        defaults = {name: _typed(name, kind, default) for name, (kind, default) in self.parameters.items()}
-        typed = {name: _typed(name, self.parameters[name][0], value) for name, value in given.items()}
-        check_arguments(self.config, typed)
-        return defaults | typed
+
+        values = {}
+        for name, (kind, default) in self.parameters.items():
+            values[name] = _typed(name, kind, given.get(name, default))
+        check_arguments(self.config, {name: values[name] for name in given})
+        return values
 
 
 def build_pipeline(name: str, config: RunConfig) -> "BaseComponent":
-    """Return a pipeline with everything but its run-time parameters fixed.
+    """Return a pipeline with everything but its run-time parameters fixed, as small as it can be.
 
     Raises:
         InputError: There is no such pipeline.
     """
     if name not in MODULES:
         raise InputError(f'there is no pipeline "{name}"; there are {", ".join(MODULES)}')
-    return importlib.import_module(MODULES[name]).build_pipeline(config)
+
+    # late: KFP takes seconds to import, and some commands use only the names above
+    from kfp.dsl.python_component import PythonComponent
+
+    from pipelines.graphs.compact import compact
+
+    module = importlib.import_module(MODULES[name])
+    folders = {}
+    for value in vars(module).values():
+        if isinstance(value, PythonComponent):
+            _, folder, _ = value.python_func.__module__.split(".")
+            folders[value.python_func.__name__] = folder
+
+    pipeline = module.build_pipeline(config)
+    compact(pipeline.pipeline_spec, folders)
+    return pipeline
 
 
 def compile_pipeline(name: str, config: RunConfig, output: Path, **options: Any) -> None:
-    """Write a pipeline as YAML, the same bytes for the same parameters; `options` go to KFP's compiler."""
-    from kfp import compiler  # late: most commands that ask for names only never need it
+    """Write a pipeline as YAML. The same parameters give the same bytes; `options` go to KFP's compiler."""
+    from kfp import compiler
 
     compiler.Compiler().compile(build_pipeline(name, config), str(output), **options)
 
@@ -101,38 +122,44 @@ def compile_version(name: str, config: RunConfig, revision: str, folder: Path) -
     compile_pipeline(name, config, file)
     content = file.read_bytes()
     spec = next(yaml.safe_load_all(content))
-    inputs = spec["root"].get("inputDefinitions", {}).get("parameters", {})
-    graphs = [spec["root"], *spec["components"].values()]
+
+    parameters = {}
+    for key, value in spec["root"].get("inputDefinitions", {}).get("parameters", {}).items():
+        parameters[key] = (value["parameterType"], value.get("defaultValue"))
+
+    tasks = {}
+    for graph in [spec["root"], *spec["components"].values()]:
+        for key, task in graph.get("dag", {}).get("tasks", {}).items():
+            tasks[key] = task["taskInfo"]["name"]
+
     return CompiledPipeline(
         name=name,
         version=f"{revision}-{hashlib.sha256(content).hexdigest()[:12]}",
         file=file,
         description=spec["pipelineInfo"].get("description", ""),
-        parameters={key: (value["parameterType"], value.get("defaultValue")) for key, value in inputs.items()},
-        tasks={
-            key: task["taskInfo"]["name"]
-            for graph in graphs
-            for key, task in graph.get("dag", {}).get("tasks", {}).items()
-        },
+        parameters=parameters,
+        tasks=tasks,
         config=config,
     )
 
 
 def git_revision(root: Path = ROOT) -> str:
-    """Return the checkout's commit, its first 12 digits, with "-dirty" behind it where a file differs from it.
+    """Return the first 12 digits of the checkout's commit, followed by "-dirty" if a file differs from it.
 
-    The file of image digests does not count: the build writes it, and it is in the compiled document.
+    The file of image digests may differ: the build writes it, and the compiled document has the digests.
 
     Raises:
-        InputError: This is no checkout, or git is not installed.
+        InputError: The folder is not a git checkout, or git is not installed.
     """
     try:
         commit = _git(root, "rev-parse", "--short=12", "HEAD")
         dirty = _git(root, "status", "--porcelain", "--", ".", ":!images/digests.json")
     except (OSError, subprocess.CalledProcessError) as error:
         raise InputError(
-            f"{root} is no git checkout, whose commit names the version; submit from a clone, or give --revision"
+            f"{root} is not a git checkout, and the version is named by the commit; submit from a clone, or give "
+            "--revision"
         ) from error
+
     return f"{commit}-dirty" if dirty else commit
 
 
@@ -142,12 +169,18 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def _typed(name: str, kind: str, value: Any) -> Any:
+    """Read a value, given as text or as what KFP's YAML gives: defaults that are integers come as 1.0."""
+    text = str(value)
+    if isinstance(value, bool):
+        text = text.lower()
+    elif kind == "NUMBER_INTEGER":
+        text = text.removesuffix(".0")
+
     try:
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-        typed = READERS[kind](text.removesuffix(".0") if kind == "NUMBER_INTEGER" else text)
+        typed = READERS[kind](text)
     except ValueError:
         typed = None
     if typed is None:
         wanted = kind.lower().removeprefix("number_")
-        raise InputError(f'run-time parameter "{name}" is of type {wanted}; got {value!r}')
+        raise InputError(f'run-time parameter "{name}" has type {wanted}; got {text}')
     return typed

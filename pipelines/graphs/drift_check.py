@@ -1,4 +1,4 @@
-"""The graph of `crack-drift-check`: production images against what the champion was trained on, without training."""
+"""The graph of `crack-drift-check`: production images compared with the champion's training sample."""
 
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
@@ -18,7 +18,7 @@ def build_pipeline(config: RunConfig) -> BaseComponent:
 
     @dsl.pipeline(
         name="crack-drift-check",
-        description="Hold production images against the champion's training sample, and say whether to retrain",
+        description="Compare production images with the champion's training sample, and report whether to retrain",
         pipeline_config=run_limits(config.cluster),
     )
     def crack_drift_check(images: str = config.images, seed: int = config.seed) -> None:
@@ -26,6 +26,7 @@ def build_pipeline(config: RunConfig) -> BaseComponent:
         with dsl.ExitHandler(done, name="run"):
             seen = collect(images=images, config=config.step_json("collect"), job=JOB)
             on_cluster(seen, config, config.cluster.collect)
+
             verdict = check(
                 reference=seen.outputs["reference"],
                 observed=seen.outputs["observed"],
@@ -36,6 +37,7 @@ def build_pipeline(config: RunConfig) -> BaseComponent:
                 job=JOB,
             )
             on_cluster(verdict, config)
+
             if config.retrain.start:
                 with dsl.If(verdict.outputs["Output"] == "retrain", name="drifted"):
                     started = retrain(verdict=verdict.outputs["summary"], config=config.step_json("retrain"), job=JOB)

@@ -1,7 +1,8 @@
-"""The graph of `crack-training`, on one screen.
+"""The graph of `crack-training`.
 
-Branches are unrolled here, one per candidate: named nodes in the UI, resources per architecture, and no loop inside the
-exit handler, which KFP's backend breaks on (kubeflow/pipelines#12390).
+Each candidate has its own branch of tasks, instead of one loop over all of them: the tasks have names in the UI,
+resources depend on the architecture, and KFP's backend fails on a loop inside an exit handler
+(kubeflow/pipelines#12390).
 """
 
 from dataclasses import dataclass
@@ -23,20 +24,35 @@ from components.report.component import report
 from components.select.component import select
 from components.split.component import split
 from components.train.component import train
+from pipelines.config.cluster_config import GpuResources
 from pipelines.config.run_config import RunConfig
 from pipelines.graphs.pod_policy import on_cluster, run_limits
 
-SLOTS = ("first", "second", "third", "fourth")
+# Inputs of select and report for the candidates' dossiers: KFP cannot pass a list of artifacts to a step.
+DOSSIER_INPUTS = ("first", "second", "third", "fourth")
 JOB = dsl.PIPELINE_JOB_ID_PLACEHOLDER
 
 
 @dataclass(frozen=True)
-class Branch:
-    """What a candidate's branch leaves for the steps behind it."""
+class Data:
+    """The artifacts that all branches share.
 
-    model: PipelineTask
-    answers: PipelineTask
-    dossier: PipelineTask
+    Attributes:
+        tiles: The inputs `manifest` and `splits` of most steps.
+        champion: The champion's predictions.
+    """
+
+    tiles: dict[str, Any]
+    champion: Any
+
+
+@dataclass(frozen=True)
+class Branch:
+    """The tasks of a candidate's branch whose outputs later steps use."""
+
+    trained: PipelineTask
+    predicted: PipelineTask
+    judged: PipelineTask
 
 
 def build_pipeline(config: RunConfig) -> BaseComponent:
@@ -52,27 +68,33 @@ def build_pipeline(config: RunConfig) -> BaseComponent:
     ) -> None:
         done = on_cluster(notify(config=config.step_json("notify"), job=JOB), config)
         with dsl.ExitHandler(done, name="run"):
-            data = on_cluster(ingest(data_uri=data_uri, config=config.step_json("ingest"), job=JOB), config)
-            parts = split(manifest=data.outputs["manifest"], config=config.step_json("split"), seed=seed, job=JOB)
+            ingested = on_cluster(ingest(data_uri=data_uri, config=config.step_json("ingest"), job=JOB), config)
+            manifest = ingested.outputs["manifest"]
+            parts = split(manifest=manifest, config=config.step_json("split"), seed=seed, job=JOB)
             on_cluster(parts, config)
-            tiles = {"manifest": data.outputs["manifest"], "splits": parts.outputs["splits"]}
+            tiles = {"manifest": manifest, "splits": parts.outputs["splits"]}
             today = champion(**tiles, config=config.step_json("predict"), job=JOB)
             on_cluster(today, config, config.cluster.champion)
-            branches = {name: _branch(name, config, tiles, seed, today) for name in config.candidates}
-            dossiers = {
-                slot: branch.dossier.outputs["dossier"] for slot, branch in zip(SLOTS, branches.values(), strict=False)
-            }
+
+            data = Data(tiles, champion=today.outputs["predictions"])
+            branches = {name: _branch(name, config, data, seed) for name in config.candidates}
+            dossiers = {}
+            for slot, branch in zip(DOSSIER_INPUTS, branches.values(), strict=False):
+                dossiers[slot] = branch.judged.outputs["dossier"]
             choice = on_cluster(select(**dossiers, config=config.step_json("select"), job=JOB), config)
-            registration = _register(config, tiles, branches, choice)
-            pages = {"data_page": data.outputs["page"], "split_page": parts.outputs["page"]}
-            facts = {"seed": seed, "run_note": run_note, "data_uri": data_uri, "config": config.step_json("report")}
+            registration = _register(config, data, branches, choice)
+
             document = report(
-                manifest=data.outputs["manifest"],
-                **pages,
+                manifest=manifest,
+                data_page=ingested.outputs["page"],
+                split_page=parts.outputs["page"],
                 **dossiers,
                 choice=choice.outputs["choice"],
                 registration=registration,
-                **facts,
+                data_uri=data_uri,
+                seed=seed,
+                run_note=run_note,
+                config=config.step_json("report"),
                 job=JOB,
             )
             on_cluster(document, config)
@@ -80,71 +102,89 @@ def build_pipeline(config: RunConfig) -> BaseComponent:
     return crack_training
 
 
-def _branch(name: str, config: RunConfig, tiles: dict, seed: int, today: PipelineTask) -> Branch:
+def _branch(name: str, config: RunConfig, data: Data, seed: Any) -> Branch:
+    """Add the tasks of one candidate, from its training to its dossier."""
     resources = config.candidates[name].resources
-    common = {"job": JOB}
+    trained = train(**data.tiles, config=config.step_json("train", name), seed=seed, job=JOB)
+    _place(trained, name, config, resources.train)
+    model = trained.outputs["model"]
 
-    def named(task: PipelineTask) -> PipelineTask:
-        return task.set_display_name(f"{task.name.rstrip('-0123456789')} {name}")
+    predicted = predict(model=model, **data.tiles, config=config.step_json("predict", name), seed=seed, job=JOB)
+    _place(predicted, name, config, resources.predict)
+    predictions = predicted.outputs["predictions"]
 
-    trained = named(train(**tiles, config=config.step_json("train", name), seed=seed, **common))
-    on_cluster(trained, config, resources.train)
-    model = {"model": trained.outputs["model"]}
-    answers = named(predict(**model, **tiles, config=config.step_json("predict", name), seed=seed, **common))
-    on_cluster(answers, config, resources.predict)
-    predictions = {"predictions": answers.outputs["predictions"]}
-    scores = named(evaluate(**predictions, config=config.step_json("evaluate", name), **common))
-    on_cluster(scores, config)
-    calibration = {"calibration": scores.outputs["calibration"]}
-    explained = named(
-        explain(
-            **model,
-            **tiles,
-            **predictions,
-            **calibration,
-            config=config.step_json("explain", name),
-            seed=seed,
-            **common,
-        )
+    evaluated = evaluate(predictions=predictions, config=config.step_json("evaluate", name), job=JOB)
+    _place(evaluated, name, config)
+    calibration = evaluated.outputs["calibration"]
+
+    explained = explain(
+        model=model,
+        **data.tiles,
+        predictions=predictions,
+        calibration=calibration,
+        config=config.step_json("explain", name),
+        seed=seed,
+        job=JOB,
     )
-    on_cluster(explained, config, resources.explain)
-    shift = named(drift(**model, **tiles, **predictions, config=config.step_json("drift", name), seed=seed, **common))
-    on_cluster(shift, config)
-    measured = {"evaluation": scores, "explanation": explained, "drift": shift}
-    verdict = named(
-        gate(
-            **{name: task.outputs["measurements"] for name, task in measured.items()},
-            **{f"{name}_page": task.outputs["page"] for name, task in {"training": trained, **measured}.items()},
-            reference_profile=shift.outputs["reference_profile"],
-            overlays=explained.outputs["overlays"],
-            manifest=tiles["manifest"],
-            **predictions,
-            **calibration,
-            champion=today.outputs["predictions"],
-            config=config.step_json("gate", name),
-            **common,
-        )
+    _place(explained, name, config, resources.explain)
+
+    drifted = drift(
+        model=model,
+        **data.tiles,
+        predictions=predictions,
+        config=config.step_json("drift", name),
+        seed=seed,
+        job=JOB,
     )
-    on_cluster(verdict, config)
-    return Branch(model=trained, answers=answers, dossier=verdict)
+    _place(drifted, name, config)
+
+    judged = gate(
+        evaluation=evaluated.outputs["measurements"],
+        explanation=explained.outputs["measurements"],
+        drift=drifted.outputs["measurements"],
+        calibration=calibration,
+        training_page=trained.outputs["page"],
+        evaluation_page=evaluated.outputs["page"],
+        explanation_page=explained.outputs["page"],
+        drift_page=drifted.outputs["page"],
+        reference_profile=drifted.outputs["reference_profile"],
+        overlays=explained.outputs["overlays"],
+        manifest=data.tiles["manifest"],
+        predictions=predictions,
+        champion=data.champion,
+        config=config.step_json("gate", name),
+        job=JOB,
+    )
+    _place(judged, name, config)
+    return Branch(trained, predicted, judged)
 
 
-def _register(config: RunConfig, tiles: dict, branches: dict[str, Branch], choice: PipelineTask) -> dsl.OneOf:
-    # a parameter, not an artifact: KFP's local runner cannot resolve OneOf of artifacts
+def _place(task: PipelineTask, candidate: str, config: RunConfig, resources: GpuResources | None = None) -> None:
+    """Name a branch's task for people, such as "train cnn", and apply its step's policy."""
+    task.set_display_name(f"{task.component_spec.name} {candidate}")
+    on_cluster(task, config, resources)
+
+
+def _register(config: RunConfig, data: Data, branches: dict[str, Branch], choice: PipelineTask) -> dsl.OneOf:
+    """Add a register task for every candidate, and refuse; only one of them runs.
+
+    The record that register or refuse writes is a parameter: KFP's local runner cannot resolve a OneOf of artifacts.
+    """
     records: list[Any] = []
     for name, branch in branches.items():
-        won = (dsl.Elif if records else dsl.If)(choice.outputs["Output"] == name, name=f"winner {name}")
-        with won:
+        condition = dsl.Elif if records else dsl.If
+        with condition(choice.outputs["Output"] == name, name=f"winner {name}"):
             registered = register(
-                model=branch.model.outputs["model"],
-                predictions=branch.answers.outputs["predictions"],
-                dossier=branch.dossier.outputs["dossier"],
-                **tiles,
+                model=branch.trained.outputs["model"],
+                predictions=branch.predicted.outputs["predictions"],
+                dossier=branch.judged.outputs["dossier"],
+                **data.tiles,
                 config=config.step_json("registration", name),
                 job=JOB,
             )
             on_cluster(registered, config)
             records.append(registered.outputs["Output"])
+
     with dsl.Else(name="no winner"):
         refused = refuse(choice=choice.outputs["choice"], config=config.step_json("registration"), job=JOB)
         on_cluster(refused, config)

@@ -14,23 +14,28 @@ def run_graph(pipeline: BaseComponent, run_folder: Path, arguments: dict[str, An
     """Run a pipeline's steps one after another as processes of this machine.
 
     Raises:
-        RuntimeError: A step failed; which and why stands in its "failed" event, not here.
+        RuntimeError: A step failed. Its "failed" event has the step and the cause, this error has neither.
     """
     local.init(
-        runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(run_folder / ARTIFACTS), enable_caching=False
+        runner=local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(run_folder / ARTIFACTS),
+        enable_caching=False,
     )
     pipeline(**arguments)
 
 
 def main() -> None:
-    """Run the pipeline named with the parameters in the run's folder."""
+    """Run the pipeline named by the first argument, with the parameters in the run's folder."""
     from pipelines.config.run_config import RunConfig
     from pipelines.graphs.compile import build_pipeline
 
-    name, run_folder = sys.argv[1], Path(sys.argv[2])
+    pipeline_name = sys.argv[1]
+    run_folder = Path(sys.argv[2])
     config = RunConfig.model_validate_json((run_folder / PARAMS).read_text(encoding="utf-8"))
-    pipeline = build_pipeline(name, config)
-    run_graph(pipeline, run_folder, {name: getattr(config, name) for name in pipeline.component_spec.inputs})
+
+    pipeline = build_pipeline(pipeline_name, config)
+    arguments = {name: getattr(config, name) for name in pipeline.component_spec.inputs}
+    run_graph(pipeline, run_folder, arguments)
 
 
 if __name__ == "__main__":

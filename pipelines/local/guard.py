@@ -1,7 +1,7 @@
 """Run a command and end its whole process group when standard input closes: `python -m pipelines.local.guard COMMAND…`.
 
-Whoever starts the guard holds the other end of a pipe to its standard input. The kernel closes that pipe when the
-holder ends, however it ends, SIGKILL included, so that nothing started under a guard outlives the one who started it.
+The process that starts the guard keeps the other end of a pipe to the guard's standard input. The kernel closes that
+pipe when the process ends, even by SIGKILL. So nothing that runs under a guard outlives the process that started it.
 """
 
 import os
@@ -11,29 +11,39 @@ import subprocess
 import sys
 import time
 
-GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+SECONDS_FROM_SIGTERM_TO_SIGKILL = 5.0
+SECONDS_BETWEEN_LOOKS = 0.1
 
 
 def main() -> int:
-    """Run the command given as arguments; return its exit status, 128 + the signal's number where one ended it."""
+    """Run the command given as arguments.
+
+    Returns:
+        Its exit status; 128 and the signal's number if a signal ended it.
+    """
     child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
-    while child.poll() is None and not select.select([sys.stdin], [], [], 0.1)[0]:
-        pass
+    input_closed = False
+    while child.poll() is None and not input_closed:
+        readable, _, _ = select.select([sys.stdin], [], [], SECONDS_BETWEEN_LOOKS)
+        input_closed = bool(readable)
+
     _end_group(child)
-    return child.returncode if child.returncode >= 0 else 128 - child.returncode
+    status = child.returncode
+    return status if status >= 0 else 128 - status
 
 
 def _end_group(leader: subprocess.Popen) -> None:
-    deadline = time.monotonic() + GRACE
+    deadline = time.monotonic() + SECONDS_FROM_SIGTERM_TO_SIGKILL
     try:
         os.killpg(leader.pid, signal.SIGTERM)
         while time.monotonic() < deadline:
             leader.poll()
-            os.killpg(leader.pid, 0)  # raises once nobody is left
+            os.killpg(leader.pid, 0)  # raises ProcessLookupError when the group is empty
             time.sleep(0.02)
         os.killpg(leader.pid, signal.SIGKILL)
     except ProcessLookupError:
         pass
+
     leader.wait()
 
 

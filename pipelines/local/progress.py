@@ -1,6 +1,6 @@
-"""What a run's steps report of themselves, as a timeline and on the screen.
+"""The progress that a run's steps report, as a timeline and on the screen.
 
-Steps append events as JSON lines to one file (`components/shared/step.py`); steps of a local run follow one another.
+Steps append events as JSON lines to one file (`components/shared/events.py`). A local run's steps run one at a time.
 """
 
 import json
@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 MARKS = {"running": "[cyan]…[/]", "done": "[green]✓[/]", "failed": "[red]✗[/]"}
-QUIET = 20  # seconds without a line before a running step is mentioned again, where there is no live table
+SECONDS_BETWEEN_LINES_OF_A_RUNNING_STEP = 20
 
 
 @dataclass
@@ -23,14 +23,14 @@ class Step:
     """One step of the run.
 
     Attributes:
-        name: As people name it, such as "train cnn".
+        name: As people call it, such as "train cnn".
         started: Unix time of its "started" event, in seconds.
         overhead: Seconds from the end of the step before to its start: orchestration and imports.
         state: running, done or failed.
         work: Seconds from its start to its end; None while it runs.
-        done: Units of work finished, of `total`; both 0 where the step tells none.
+        done: Units of work finished, of `total`; both are 0 if the step reports none.
         total: Units of work in all.
-        note: The last thing it said.
+        note: The last note that it reported.
         failure: The fields of its "failed" event: kind, type, message, traceback.
     """
 
@@ -46,7 +46,7 @@ class Step:
 
 
 class Timeline:
-    """The run's steps in their order, from their events."""
+    """The run's steps in the order in which they started, from their events."""
 
     def __init__(self, started: float) -> None:
         self.started = started
@@ -55,36 +55,42 @@ class Timeline:
         self._last_end = started
 
     def apply(self, event: dict[str, Any]) -> Step | None:
-        """Take in one event; return its step, None for an event of no known step."""
-        name, at = event["step"], event["time"]
-        if event["event"] == "started":
-            self.steps[name] = Step(name, at, at - self._last_end)
+        """Add one event; return its step, or None if that step has not started."""
+        name = event["step"]
+        kind = event["event"]
+        if kind == "started":
+            self.steps[name] = Step(name, started=event["time"], overhead=event["time"] - self._last_end)
         step = self.steps.get(name)
         if step is None:
             return None
-        if event["event"] == "progress":
-            step.done, step.total, step.note = event["done"], event["total"], event["note"] or step.note
-        elif event["event"] == "warning":
+
+        if kind == "progress":
+            step.done = event["done"]
+            step.total = event["total"]
+            step.note = event["note"] or step.note
+        elif kind == "warning":
             self.warnings.append(f"{name}: {event['message']}")
-        elif event["event"] == "metric":
+        elif kind == "metric":
             step.note = f"{event['name']} {event['value']:.4g}"
-        elif event["event"] in ("done", "failed"):
-            step.state, step.work = event["event"], at - step.started
-            self._last_end = at
-        if event["event"] == "failed":
+        elif kind in ("done", "failed"):
+            step.state = kind
+            step.work = event["time"] - step.started
+            self._last_end = event["time"]
+
+        if kind == "failed":
             step.failure = {key: event[key] for key in ("kind", "type", "message", "traceback")}
         return step
 
     def seconds(self) -> dict[str, dict[str, float]]:
         """Return each finished step's own work and the overhead before it, in seconds."""
-        return {
-            step.name: {"work": round(step.work, 2), "overhead": round(step.overhead, 2)}
-            for step in self.steps.values()
-            if step.work is not None
-        }
+        seconds = {}
+        for step in self.steps.values():
+            if step.work is not None:
+                seconds[step.name] = {"work": round(step.work, 2), "overhead": round(step.overhead, 2)}
+        return seconds
 
     def unfinished(self) -> Step | None:
-        """Return the first step that failed or, where none says so, that ended without a word."""
+        """Return the first step that reported a failure, else the first that reported no end."""
         for state in ("failed", "running"):
             for step in self.steps.values():
                 if step.state == state:
@@ -93,7 +99,7 @@ class Timeline:
 
 
 class EventFile:
-    """Reads what was appended to the file since the last look."""
+    """Reads the events that were appended to a file since the last call."""
 
     def __init__(self, path: Path) -> None:
         path.touch()
@@ -118,7 +124,12 @@ class Display(Protocol):
     def __exit__(self, *error: Any) -> None: ...
 
     def show(self, timeline: Timeline, changed: Step | None) -> None:
-        """Show the timeline, after an event of the `changed` step or (None) as time passes."""
+        """Show the timeline.
+
+        Args:
+            timeline: The run's steps so far.
+            changed: The step whose event was added just now; None if only time has passed.
+        """
 
 
 def display(console: Console) -> Display:
@@ -127,12 +138,12 @@ def display(console: Console) -> Display:
 
 
 class PlainLines:
-    """One line when a step starts, one when it ends, and now and then one on how far it is."""
+    """One line when a step starts, one when it ends, and from time to time one with its progress."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._said: dict[str, str] = {}
-        self._last = 0.0
+        self._printed_states: dict[str, str] = {}
+        self._last_line = 0.0
 
     def __enter__(self) -> "PlainLines":
         return self
@@ -141,19 +152,23 @@ class PlainLines:
         return None
 
     def show(self, timeline: Timeline, changed: Step | None) -> None:
-        """Print the changed step's state where it is new, its progress where nothing was said for a while."""
+        """Print the changed step's state if it is new, else its progress if the last line is a while ago."""
         if changed is None:
             return
+
         now = time.time()
         line = f"{_clock(now - timeline.started)}  {changed.name}: {changed.state}"
-        if self._said.get(changed.name) != changed.state:
-            line += f" in {changed.work:.1f} s" if changed.work is not None else ""
-        elif changed.total and now - self._last > QUIET:
+        if self._printed_states.get(changed.name) != changed.state:
+            if changed.work is not None:
+                line += f" in {changed.work:.1f} s"
+        elif changed.total and now - self._last_line > SECONDS_BETWEEN_LINES_OF_A_RUNNING_STEP:
             line += f", {changed.done} of {changed.total} {changed.note}".rstrip()
         else:
             return
-        self._said[changed.name], self._last = changed.state, now
-        self._console.print(line, highlight=False, markup=False)
+
+        self._printed_states[changed.name] = changed.state
+        self._last_line = now
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 class LiveTable:
@@ -170,15 +185,22 @@ class LiveTable:
         self._live.__exit__(*error)
 
     def show(self, timeline: Timeline, changed: Step | None) -> None:
-        """Draw the table anew."""
+        """Draw the table again."""
         now = time.time()
         table = Table(box=None, caption=f"{_clock(now - timeline.started)} elapsed", caption_justify="left")
-        for name, justify in (("", "left"), ("step", "left"), ("seconds", "right"), ("", "left"), ("", "left")):
-            table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        table.add_column("", no_wrap=True)
+        table.add_column("step", no_wrap=True)
+        table.add_column("seconds", justify="right", no_wrap=True)
+        table.add_column("", no_wrap=True)  # progress bar
+        table.add_column("", no_wrap=True)  # note
+
         for step in timeline.steps.values():
-            spent = step.work if step.work is not None else now - step.started
-            bar = ProgressBar(step.total, step.done, width=24) if step.state == "running" and step.total else ""
-            table.add_row(MARKS[step.state], step.name, f"{spent:.1f}", bar, step.note if bar else "")
+            seconds = step.work if step.work is not None else now - step.started
+            row = [MARKS[step.state], step.name, f"{seconds:.1f}"]
+            if step.state == "running" and step.total:
+                table.add_row(*row, ProgressBar(step.total, step.done, width=24), step.note)
+            else:
+                table.add_row(*row)
         self._live.update(table)
 
 

@@ -1,7 +1,7 @@
 """A run of the graph on this machine: the embedded stack, the graph in a process of its own, its progress, its results.
 
-Under the workdir: `s3/` and `mlflow.db` (the embedded stack), `cache/`, and one folder per run in `runs/`. At its top,
-`run.log`, `report.html` and `summary.json` are links to the latest run's.
+The workdir has `s3/` and `mlflow.db` (the embedded stack), `cache/`, and one folder for each run in `runs/`. Its links
+`run.log`, `report.html` and `summary.json` lead to the files of the latest run.
 """
 
 import contextlib
@@ -22,24 +22,29 @@ from components.shared.scratch import scratch_folder
 from pipelines.local import embedded_stack
 from pipelines.local.progress import EventFile, Timeline, display
 
+# Names in the run's folder. The graph's process reads the checked parameters from PARAMS. ARTIFACTS is KFP's pipeline
+# root.
 LOG = "run.log"
-PARAMS = "params.json"  # in the run's folder: the checked parameters, read by pipelines/local/graph_process.py
-ARTIFACTS = "artifacts"  # in the run's folder: KFP's pipeline root
-GRAPH = [sys.executable, "-m", "pipelines.local.graph_process"]
-TRAINING_GRAPH, DRIFT_CHECK_GRAPH = [*GRAPH, "crack-training"], [*GRAPH, "crack-drift-check"]
-POLL = 0.1  # seconds
+PARAMS = "params.json"
+ARTIFACTS = "artifacts"
+EVENTS = "events.jsonl"
+
+TRAINING_GRAPH = [sys.executable, "-m", "pipelines.local.graph_process", "crack-training"]
+DRIFT_CHECK_GRAPH = [sys.executable, "-m", "pipelines.local.graph_process", "crack-drift-check"]
+
+SECONDS_BETWEEN_LOOKS = 0.1
 
 
 class RunError(RuntimeError):
-    """A step or the run itself broke down; the message gives the cause in one line and the log's path."""
+    """A step or the run itself broke down. The message has the cause in one line and the log's path."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """Where a graph leaves its results, and what they are called in the run's folder and at the workdir's top.
+    """The step that writes a graph's results, and their file names in the run's folder and in the workdir.
 
     Attributes:
-        step: The step whose artifacts `page` and `summary` they are.
+        step: The step that has the output artifacts `page` and `summary`.
         page: File name of the page.
         summary: File name of the summary, JSON.
     """
@@ -55,7 +60,7 @@ DRIFT_CHECK = Results("check", "drift.html", "drift.json")
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """What a successful run leaves.
+    """The results of a successful run.
 
     Attributes:
         folder: `workdir/runs/…`, with the results, params.json, events.jsonl, run.log and artifacts/.
@@ -69,20 +74,20 @@ class FinishedRun:
 def run_locally(
     workdir: Path, experiment: str, params: str, graph: list[str], console: Console, results: Results = TRAINING
 ) -> FinishedRun:
-    """Run the graph to its end on the embedded stack; whatever was started has ended when this returns or raises.
+    """Run the graph to its end on the embedded stack. Every process started here has ended when this returns or raises.
 
     Args:
-        workdir: Folder that keeps everything, made where it is missing.
-        experiment: MLflow experiment, created with its artifacts in the workdir's S3 storage.
-        params: The run's parameters as JSON, put into the run's folder for the graph's process.
-        graph: Command that runs the graph, to be given the run's folder as its last argument.
-        console: Where progress is drawn.
-        results: What the graph leaves.
+        workdir: Folder that keeps everything; it is created if it is missing.
+        experiment: MLflow experiment; its artifacts are in the workdir's S3 storage.
+        params: The run's parameters as JSON. They are written into the run's folder for the graph's process.
+        graph: Command that runs the graph. The run's folder is added as its last argument.
+        console: Where progress is shown.
+        results: The graph's results.
 
     Raises:
-        InputError: The workdir is in use, or a step refused what it was given.
-        RunError: A step or the graph's process failed otherwise.
-        SystemExit: SIGTERM or SIGHUP came.
+        InputError: The workdir is in use, or a step refused its input.
+        RunError: A step or the graph's process failed for another reason.
+        SystemExit: The process received SIGTERM or SIGHUP.
     """
     started = time.time()
     with _ended_by_signals(), embedded_stack.locked(workdir), embedded_stack.embedded_stack(workdir) as environment:
@@ -92,10 +97,12 @@ def run_locally(
             (workdir / name).unlink(missing_ok=True)
         _link_latest(workdir, folder, LOG)
         embedded_stack.prepare_mlflow(workdir, experiment)
-        # short, because sockets are made in it, and gone with the run: KFP leaves a folder there for every task
+
+        # KFP leaves a folder for every task in TMPDIR. The path must be short: steps create sockets in it.
         with scratch_folder() as temporary:
-            settings = environment | {"CRACK_EVENTS": str(folder / "events.jsonl"), "TMPDIR": str(temporary)}
-            timeline = _run_graph([*graph, str(folder)], folder, settings, Timeline(started), console)
+            environment |= {"CRACK_EVENTS": str(folder / EVENTS), "TMPDIR": str(temporary)}
+            timeline = _run_graph([*graph, str(folder)], folder, environment, Timeline(started), console)
+
         summary = _publish(folder, timeline, results)
         _link_latest(workdir, folder, results.page, results.summary)
         return FinishedRun(folder, summary)
@@ -106,18 +113,20 @@ def _run_graph(
 ) -> Timeline:
     log = folder / LOG
     with (
-        contextlib.closing(EventFile(folder / "events.jsonl")) as events,
+        contextlib.closing(EventFile(folder / EVENTS)) as events,
         embedded_stack.guarded(command, log, environment) as process,
         display(console) as screen,
     ):
         running = True
         while running:
-            running = process.poll() is None  # asked first, so that the last look comes after the last event
+            # Asked before the events are read, so that the last read comes after the last event.
+            running = process.poll() is None
             for event in events.read():
                 screen.show(timeline, timeline.apply(event))
             screen.show(timeline, None)
             if running:
-                time.sleep(POLL)
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+
     if process.returncode:
         raise _failure(timeline, log, process.returncode)
     return timeline
@@ -128,7 +137,8 @@ def _failure(timeline: Timeline, log: Path, status: int) -> Exception:
     if step is None:
         return RunError(f"{_last_line(log)} (exit status {status}); the log is {log}")
     if step.failure is None:
-        return RunError(f'step "{step.name}" ended without a word, as when memory runs out; the log is {log}')
+        return RunError(f'step "{step.name}" ended without an error message, as when memory runs out; the log is {log}')
+
     cause = step.failure
     error: Exception
     if cause["kind"] == "input":
@@ -140,15 +150,16 @@ def _failure(timeline: Timeline, log: Path, status: int) -> Exception:
 
 
 def _last_line(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
-    return next((line for line in reversed(lines) if line), "the graph's process ended without a word")
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1].strip() if lines else "the graph's process ended without an error message"
 
 
 def _new_run_folder(workdir: Path) -> Path:
     runs = workdir.resolve() / "runs"
     runs.mkdir(exist_ok=True)
+
     folder = runs / time.strftime("%Y-%m-%dT%H-%M-%S")
-    while folder.exists():  # a run that failed within the second
+    while folder.exists():  # an earlier run started and failed in the same second
         folder = folder.with_name(folder.name + "-1")
     folder.mkdir()
     return folder
@@ -160,13 +171,14 @@ def _link_latest(workdir: Path, folder: Path, *names: str) -> None:
 
 
 def _publish(folder: Path, timeline: Timeline, results: Results) -> dict[str, Any]:
-    """Put the results at the top of the run's folder, with the times that only the run knows."""
-    page, summary_file = (_artifact(folder, results.step, output) for output in ("page", "summary"))
-    summary = json.loads(summary_file.read_text(encoding="utf-8"))
+    """Copy the results into the run's folder. Add the times and warnings to the summary."""
+    page = _artifact(folder, results.step, "page")
+    (folder / results.page).write_bytes(page.read_bytes())
+
+    summary = json.loads(_artifact(folder, results.step, "summary").read_text(encoding="utf-8"))
     summary["seconds"] = timeline.seconds()
     summary["warnings"] = timeline.warnings
     summary["seconds_total"] = round(time.time() - timeline.started, 2)
-    (folder / results.page).write_bytes(page.read_bytes())
     (folder / results.summary).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return summary
 
@@ -174,7 +186,7 @@ def _publish(folder: Path, timeline: Timeline, results: Results) -> dict[str, An
 def _artifact(folder: Path, step: str, output: str) -> Path:
     found = list((folder / ARTIFACTS).glob(f"*/{step}/{output}"))
     if len(found) != 1:
-        raise RunError(f"the graph ended well, but its step {step} left no {output}; the log is {folder / LOG}")
+        raise RunError(f"the graph succeeded, but its step {step} wrote no {output}; the log is {folder / LOG}")
     return found[0]
 
 
@@ -185,9 +197,11 @@ def _ended_by_signals() -> Iterator[None]:
     def leave(number: int, frame: FrameType | None) -> None:
         sys.exit(128 + number)
 
-    # a signal that is ignored, as SIGHUP is under nohup, stays ignored
-    caught = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, leave) for number in caught}
+    before = {}
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # A signal that is ignored, as SIGHUP is under nohup, stays ignored.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, leave)
     try:
         yield
     finally:
@@ -196,21 +210,24 @@ def _ended_by_signals() -> Iterator[None]:
 
 
 def serve_mlflow_ui(workdir: Path, port: int, console: Console) -> None:
-    """Serve MLflow's pages for the workdir on the loopback interface until a signal comes.
+    """Serve MLflow's pages for the workdir on the loopback interface until a signal ends it.
 
     Raises:
-        InputError: The workdir holds no runs yet, or the port is taken.
+        InputError: The workdir has no runs yet, or the port is in use.
         RuntimeError: A server did not start or ended.
     """
     if not (workdir / "mlflow.db").exists():
-        raise InputError(f"workdir {workdir} holds no runs; `make run` or `crack-pipeline run-local` makes some")
+        raise InputError(f"workdir {workdir} has no runs; start one with `make run` or `crack-pipeline run-local`")
     embedded_stack.require_free(port)
+
     log = workdir / "mlflow-ui.log"
     with _ended_by_signals(), embedded_stack.embedded_stack(workdir) as environment:
-        where = ["--host", embedded_stack.LOOPBACK, "--port", str(port), "--workers", "1"]
-        storage = ["--backend-store-uri", environment["MLFLOW_TRACKING_URI"], "--no-serve-artifacts"]
-        artifacts = ["--default-artifact-root", embedded_stack.MLFLOW_ARTIFACTS]
-        command = [sys.executable, "-m", "mlflow", "server", *where, *storage, *artifacts]
+        command = [
+            *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
+            *("--host", embedded_stack.LOOPBACK, "--port", str(port)),
+            *("--backend-store-uri", environment["MLFLOW_TRACKING_URI"]),
+            *("--default-artifact-root", embedded_stack.MLFLOW_ARTIFACTS, "--no-serve-artifacts"),
+        ]
         with embedded_stack.guarded(command, log, environment) as server:
             embedded_stack.wait_for_port(port, server, log)
             console.print(f"MLflow: http://{embedded_stack.LOOPBACK}:{port} (Ctrl-C ends it)", highlight=False)

@@ -115,4 +115,4 @@ def test_the_command_lists_and_deletes_only_when_asked(filled, client, tmp_path)
     assert "data set version" in done.output
     assert filled.list() == before
     assert "deleted" in CliRunner().invoke(app, [*arguments, "--delete"]).output
-    assert "holds nothing that is not needed" in CliRunner().invoke(app, arguments).output
+    assert "is needed" in CliRunner().invoke(app, arguments).output

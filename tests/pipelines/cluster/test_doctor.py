@@ -69,7 +69,7 @@ def test_all_is_right_then_one_thing_is_not(kfp, cluster, s3, config, small, dig
     registry.set_registered_model_alias("crack-classifier", "champion", "1")
     done = CliRunner().invoke(app, ["doctor", "--params", str(small), "--set", f"store={s3}"])
     assert done.exit_code == 1
-    assert "1 to mend: service account" in done.output
+    assert "1 to fix: service account" in done.output
     assert "champion is version 1" in done.output
 
 

@@ -136,9 +136,9 @@ def test_a_token_that_expires_while_waiting_leaves_the_end_unseen(kfp, follow):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["production"], 'unknown environment "production"; pipelines/params holds dev, local, paper, prod'),
-        ([], "name one environment (dev, local, paper, prod), or one file with --params"),
-        (["dev", "--params", "x.yaml"], "name one environment"),
+        (["production"], 'unknown environment "production"; pipelines/params has dev, local, paper, prod'),
+        ([], "give one environment (dev, local, paper, prod) or one file with --params"),
+        (["dev", "--params", "x.yaml"], "give one environment"),
         (["--params", "nowhere.yaml"], "does not exist"),
         (["dev", "--set", "candidates.resnet50.train.stepz=1"], 'did you mean "steps"'),
         (["dev", "-p", "seed"], "expected key=value"),
@@ -154,7 +154,7 @@ def test_a_wrong_argument_is_said_before_anything_is_created(kfp, arguments, mes
 def test_a_run_time_parameter_that_the_pipeline_does_not_have_is_said(compiled):
     with pytest.raises(InputError, match='no run-time parameter "sead"; it has data_uri, run_note, seed'):
         compiled.arguments({"sead": "2"})
-    with pytest.raises(InputError, match="\"seed\" is of type integer; got 'two'"):
+    with pytest.raises(InputError, match='"seed" has type integer; got two'):
         compiled.arguments({"seed": "two"})
     with pytest.raises(InputError, match="run-time parameters: seed: Input should be greater than or equal to 0"):
         compiled.arguments({"seed": "-1"})
@@ -187,7 +187,7 @@ def test_a_server_that_will_not_do_is_said_before_anything_is_created(
 
 
 def test_outside_a_checkout_the_revision_is_asked_for(tmp_path):
-    with pytest.raises(InputError, match=r"is no git checkout.*--revision"):
+    with pytest.raises(InputError, match=r"is not a git checkout.*--revision"):
         git_revision(tmp_path)
 
 

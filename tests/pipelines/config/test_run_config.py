@@ -1,11 +1,15 @@
 import json
+import time
 from pathlib import Path
 
 import pytest
 
+from components.evaluate.config import EvaluateConfig
+from components.shared.config import StepConfig
 from components.shared.errors import InputError
 from components.train.config import TrainConfig
-from pipelines.config.parameter_file import load_run_config, parameter_schema
+from pipelines.config.parameter_file import Setting, load_run_config, parameter_schema
+from pipelines.config.run_config import RunConfig
 
 PARAMS = Path(__file__).parents[3] / "pipelines" / "params"
 SMALLEST = "candidates:\n  cnn:\n    train: {architecture: resnet18, steps: 5}\n"
@@ -49,14 +53,14 @@ def test_overrides_reach_any_depth_and_a_step_reads_back_what_it_was_given(tmp_p
     [
         (SMALLEST + "seeds: 3\n", r'unknown key "seeds"; did you mean "seed"'),
         (SMALLEST.replace("steps", "stepz"), r'unknown key "candidates\.cnn\.train\.stepz"; did you mean "steps"'),
-        (SMALLEST + "seed: one\n", r"seed: .*integer.*'one'"),
+        (SMALLEST + "seed: one\n", r"p\.yaml: line 4: seed: .*integer.*; got one$"),
         (SMALLEST.replace("5}", "5, batch_size: 3.5}"), r"candidates\.cnn\.train\.batch_size.*3\.5"),
         (
             SMALLEST + "gate: {limits: [{name: auroc, limits: 0.8, on: low}]}\n",
             r'"gate\.limits\.0\.limits"; did you mean "limit"',
         ),
         (SMALLEST + "gate: {champion: {margins: 1.0}}\n", r'"gate\.champion\.margins"; did you mean "margin"'),
-        (SMALLEST + "seed: 1\nseed: 2\n", 'line 5: key "seed" stands twice'),
+        (SMALLEST + "seed: 1\nseed: 2\n", 'line 5: key "seed" appears twice'),
         (SMALLEST + "ingest: {store: 's3://x/y'}\n", r'ingest\.store belongs to the run.*"store"'),
         (
             SMALLEST + "evaluate: {seen_corruptions: [jpeg]}\n",
@@ -66,6 +70,9 @@ def test_overrides_reach_any_depth_and_a_step_reads_back_what_it_was_given(tmp_p
         (SMALLEST.replace("cnn", "CNN 1"), 'candidate name "CNN 1"'),
         ("seed: 1\n", '"candidates" is missing'),
         ("- a\n", "expected a mapping"),
+        ("", "expected a mapping.*; got an empty document"),
+        (SMALLEST.replace("steps: 5", "steps: 5e-5"), r"line 3: .*steps: .*; got 5e-5$"),
+        (SMALLEST + "run_note: 1.50\n", r"run_note: .*string; got 1\.50$"),
         ("a: [\n", "p.yaml"),
     ],
 )
@@ -84,12 +91,98 @@ def test_a_missing_file_names_those_that_are_there():
     ("override", "message"),
     [
         ("seed", "expected key=value"),
-        ("candidates.cnn.train.steps.most=5", '"steps" holds a value, not a section'),
+        ("candidates.cnn.train.steps.most=5", '"steps" is a value, not a section'),
     ],
 )
 def test_an_override_that_leads_nowhere_is_refused(tmp_path, override, message):
     with pytest.raises(InputError, match=message):
         load_run_config(write(tmp_path, SMALLEST), [override])
+
+
+def test_a_message_about_an_override_shows_it_as_it_was_typed(tmp_path):
+    with pytest.raises(InputError) as caught:
+        load_run_config(
+            write(tmp_path, SMALLEST), ["seed=1:30", "candidates.cnn.train.stepz=1e1", "ingest.store=s3://x"]
+        )
+    assert str(caught.value).startswith('--set "ingest.store=s3://x": ingest.store belongs to the run')
+
+    with pytest.raises(InputError) as caught:
+        load_run_config(write(tmp_path, SMALLEST), ["seed=1:30", "candidates.cnn.train.stepz=1e1"])
+    unknown, wrong = sorted(str(caught.value).splitlines())
+    assert unknown.startswith('--set "candidates.cnn.train.stepz=1e1": unknown key "candidates.cnn.train.stepz"')
+    assert wrong.startswith('--set "seed=1:30": seed: Input should be a valid integer')
+
+
+def test_an_override_of_an_aliased_section_changes_that_section_only(tmp_path):
+    text = (
+        "candidates:\n  one: {train: &net {architecture: resnet18, steps: 5}}\n  two: {train: *net}\n"
+        "  three: {train: {<<: *net, batch_size: 4}}\n"
+    )
+    config = load_run_config(write(tmp_path, text), ["candidates.two.train.steps=7"])
+    assert [candidate.train.steps for candidate in config.candidates.values()] == [5, 7, 5]
+
+
+def test_override_does_not_silently_lose_to_an_option(tmp_path):
+    cache = Setting(("cache",), "/here", "--workdir", reserved="choose the folder with --workdir")
+    assert load_run_config(write(tmp_path, SMALLEST), options=[cache]).cache == "/here"
+    with pytest.raises(InputError, match=r'--set "cache=/there": choose the folder with --workdir'):
+        load_run_config(write(tmp_path, SMALLEST), ["cache=/there"], [cache])
+
+
+def alias_bomb(opening: str, separator: str, closing: str) -> str:
+    """Nine levels of ten aliases: a billion values."""
+    lines = [f"a0: &a0 {opening}x: 1{closing}".replace("[x: 1", "[1")]
+    for level in range(1, 10):
+        aliases = separator.join([f"*a{level - 1}"] * 10)
+        lines.append(f"a{level}: &a{level} {opening}{aliases}{closing}")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed: &a [*a]\n", "line 1: an alias stands for a value that contains the alias itself"),
+        ("seed: &a {b: *a}\n", "line 1: an alias stands for a value that contains the alias itself"),
+        ("seed: &a\n  <<: *a\n", "line 1: an alias stands for a value that contains the alias itself"),
+        (alias_bomb("[", ", ", "]"), "more than 5,000 values"),
+        (alias_bomb("{<<: [", ", ", "]}").replace("{<<: [x: 1]}", "{x: 1}"), "more than 5,000 values"),
+        ("? [a, b]\n: 1\n", r"the key \('a', 'b'\) is not text"),
+        ("? {a: b}\n: 1\n", "line 1: .*unhashable key"),
+        ("seed:\n  1: 2\n", "seed: the key 1 is not text; put it in quotes"),
+        (SMALLEST + "seed: 2026-11-30\n", r"line 4: seed: .*integer.*; got 2026-11-30$"),
+        (SMALLEST + "seed: !!timestamp 2026-11-30\n", "seed: expected text, a number, .*, got date"),
+        (SMALLEST + "seed: !!binary aGVsbG8=\n", "seed: expected text, a number, .*, got bytes"),
+        (SMALLEST + "seed: !!int two\n", "a value cannot be read: .*'two'"),
+        (SMALLEST + "seed: !!bool maybe\n", "a value cannot be read: 'maybe'"),
+        (SMALLEST + "seed: !!python/object:os.system x\n", "line 4: could not determine a constructor"),
+        (SMALLEST + f"seed: {'9' * 5000}\n", "a value cannot be read"),
+        (SMALLEST + "seed: 1:30\n", r"line 4: seed: .*integer.*; got 1:30$"),
+        (SMALLEST + "seed: .nan\n", r"line 4: seed: .*; got \.nan$"),
+        ("seed: " + "[" * 5000, "line 1: nested more than 20 levels deep"),
+        ("- " * 5000, "line 1: nested more than 20 levels deep"),
+        ("seed: 1\n" * 10_000, "more than 50,000 characters"),
+        ("seed: \a\n", r"line 1: the character '\\x07' is not allowed"),
+        ("seed: 1\n---\nseed: 2\n", "line 2: expected a single document"),
+        ('seed: "\\ud800"\n' + SMALLEST, "not Unicode"),
+    ],
+    ids=lambda value: None if len(value) < 40 else value[:40],
+)
+def test_hostile_yaml_gives_one_message_in_a_second(tmp_path, text, message):
+    path = write(tmp_path, text)
+    started = time.process_time()
+    with pytest.raises(InputError, match=message) as caught:
+        load_run_config(path)
+    assert time.process_time() - started < 1
+    assert str(caught.value).startswith(str(path))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_what_is_not_a_readable_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=f"parameter file {tmp_path} is a folder"):
+        load_run_config(tmp_path)
+    (tmp_path / "photo.yaml").write_bytes(b"\x89PNG\xff")
+    with pytest.raises(InputError, match=r"photo\.yaml: it is not text in UTF-8"):
+        load_run_config(tmp_path / "photo.yaml")
 
 
 def test_the_schema_lists_what_a_file_may_hold_and_where():
@@ -117,5 +210,22 @@ def test_evaluate_is_told_which_corruptions_the_candidates_own_augmentation_show
         "  noisy: {train: {architecture: resnet18, steps: 1, augment: {noise: 0.1, brightness: 0}}}\n"
     )
     config = load_run_config(file)
-    seen = {name: json.loads(config.step_json("evaluate", name))["seen_corruptions"] for name in config.candidates}
+    seen = {}
+    for name in config.candidates:
+        step = EvaluateConfig.model_validate_json(config.step_json("evaluate", name))
+        seen[name] = list(step.seen_corruptions)
     assert seen == {"plain": [], "noisy": ["gaussian_noise"]}
+
+
+@pytest.mark.parametrize("name", ["local", "dev", "paper", "prod"])
+def test_a_step_s_json_leaves_out_defaults_and_means_the_same(name):
+    config = load_run_config(PARAMS / f"{name}.yaml", ["store=s3://other/place"])
+    for section, field in RunConfig.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, StepConfig):
+            candidate = next(iter(config.candidates))
+            text = config.step_json(section, candidate)
+            step = field.annotation.model_validate_json(text)
+            given = getattr(config, section).model_dump(exclude=field.annotation.GIVEN_BY_RUN)
+            assert step.model_dump(exclude=field.annotation.GIVEN_BY_RUN) == given
+            assert (step.store, step.candidate) == ("s3://other/place", candidate)
+            assert "crack-classifier" not in text

@@ -157,15 +157,23 @@ def test_a_step_has_its_own_secrets_and_no_others(executors):
         assert "env" not in executor.container, name  # a value here would be readable by all who see the run
 
 
-def test_all_but_the_message_is_repeated_with_growing_pauses(executors):
+def test_the_long_steps_are_retried_with_growing_pauses(executors):
     for name, executor in executors.items():
-        if executor.step == "notify":
-            assert "retryPolicy" not in executor.task
-        else:
+        if executor.step in ("ingest", "train", "collect"):
             policy = executor.task["retryPolicy"]
             assert (policy["maxRetryCount"], policy["backoffDuration"], policy["backoffFactor"]) == (2, "30s", 2.0), (
                 name
             )
+        else:
+            assert "retryPolicy" not in executor.task, name
+
+
+def test_the_parameter_file_chooses_the_retried_steps_but_never_the_message(tmp_path):
+    settings = ["cluster.retried=[predict, gate, notify]", "cluster.retries=5"]
+    compile_pipeline("crack-training", load_run_config(PROD, settings), tmp_path / "p.yaml")
+    retried = {executor.step: executor.task.get("retryPolicy") for executor in read(tmp_path / "p.yaml").values()}
+    assert {step for step, policy in retried.items() if policy} == {"predict", "gate"}
+    assert retried["gate"]["maxRetryCount"] == 5
 
 
 def test_steps_that_run_the_network_have_shared_memory_and_the_others_no_accelerator(executors):

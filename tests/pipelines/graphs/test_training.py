@@ -48,7 +48,7 @@ def test_branches_are_unrolled_and_named_by_candidate(pipeline):
 
 def test_the_same_parameters_give_the_same_bytes_in_any_process(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from pipelines.config.run_config import load_run_config as load;"
+        "import sys; from pathlib import Path; from pipelines.config.parameter_file import load_run_config as load;"
         "from pipelines.graphs.compile import compile_pipeline;"
         "compile_pipeline('crack-training', load(sys.argv[1]), Path(sys.argv[2]))"
     )

@@ -1,0 +1,183 @@
+"""How much of a run's status in Kubernetes a compiled pipeline takes, and that a step still runs from so little.
+
+The sizes follow KFP's backend (backend/src/v2/driver and compiler/argocompiler of kubeflow/pipelines) and were compared
+with a run on a real cluster: 776 kB of inputs and 390 kB of outputs were pod patches, 20 kB each for gate.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines.config.parameter_file import load_run_config
+from pipelines.graphs.compile import compile_pipeline
+
+ROOT = Path(__file__).parents[3]
+PROD = ROOT / "pipelines" / "params" / "prod.yaml"
+LARGEST_STATUS = 0.75 * 2**20  # bytes; Argo compresses the status of a workflow beyond 1 MiB
+
+RUN = "0b7b6f0e-0c3d-4a0e-9a39-6b0c5c4e6f10"
+# What KFP adds to every input artifact: how its storage is reached.
+STORE_SESSION = {
+    "Provider": "s3",
+    "Params": {
+        "accessKeyKey": "accesskey", "disableSSL": "true", "endpoint": "s3.crack.svc.cluster.local:8333",
+        "forcePathStyle": "true", "fromEnv": "false", "maxRetries": "5", "region": "us-east-1",
+        "secretKeyKey": "secretkey", "secretName": "mlpipeline-minio-artifact",
+    },
+}  # fmt: skip
+NODE_ITSELF = 900  # bytes: ids, names, times, state, children
+# A step has three nodes, of its driver, its executor and its pod; the first has the patch as an output, the others as
+# an input. Each is doubled by a retry node.
+NODES_OF_A_STEP = 3
+
+
+def compiled(folder: Path, count: int = 2) -> tuple[dict, dict]:
+    """The scheduled retraining with so many candidates: the pipeline's document, and the platform's by executor."""
+    setting = "{train: {architecture: resnet50, steps: 1, require_gpu: true}}"
+    more = [f"candidates.candidate_{number}={setting}" for number in range(count - 2)]
+    compile_pipeline("crack-training", load_run_config(PROD, more), folder / "p.yaml")
+    spec, platform = yaml.safe_load_all((folder / "p.yaml").read_text())
+    return spec, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+
+def dumped(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def length_as_text(value: object) -> int:
+    """Bytes of a value that is JSON inside a text inside JSON."""
+    return len(dumped(dumped(value)))
+
+
+def described(task: str, name: str, kind: dict) -> dict:
+    uri = f"s3://crack/v2/artifacts/crack-training/{RUN}/{task}/{RUN}/{name}"
+    return {"type": kind["artifactType"], "uri": uri}
+
+
+def executor_input(task: dict, component: dict) -> dict:
+    """What the driver tells a step's launcher: every parameter's value, every artifact's place."""
+    name = task["taskInfo"]["name"]
+    parameters = {}
+    for key, source in task.get("inputs", {}).get("parameters", {}).items():
+        parameters[key] = (
+            source["runtimeValue"]["constant"] if "runtimeValue" in source else "s3://crack/tiles/of/today"
+        )
+    artifacts = {}
+    for key in task.get("inputs", {}).get("artifacts", {}):
+        kind = component["inputDefinitions"]["artifacts"][key]
+        metadata = {"display_name": key, "store_session_info": dumped(STORE_SESSION)}
+        artifacts[key] = {"artifacts": [described(name, key, kind) | {"metadata": metadata}]}
+    outputs = component.get("outputDefinitions", {})
+    return {
+        "inputs": {"parameterValues": parameters, "artifacts": artifacts},
+        "outputs": {
+            "artifacts": {
+                key: {"artifacts": [described(name, key, kind)]} for key, kind in outputs.get("artifacts", {}).items()
+            },
+            "parameters": {key: {"outputFile": f"/tmp/kfp/outputs/{key}"} for key in outputs.get("parameters", {})},
+            "outputFile": "/tmp/kfp_outputs/output_metadata.json",
+        },
+    }
+
+
+def pod_patch(task: dict, component: dict, container: dict, pod: dict) -> dict:
+    """The driver's patch of a step's pod."""
+    variables = []
+    for secret in pod.get("secretAsEnv", []):
+        for pair in secret["keyToEnv"]:
+            key = {"name": secret["secretName"], "key": pair["secretKey"], "optional": False}
+            variables.append({"name": pair["envVar"], "valueFrom": {"secretKeyRef": key}})
+    folders = pod.get("emptyDirMounts", [])
+    launcher = [
+        "/kfp-launcher/launch", "--pipeline_name", "crack-training", "--run_id", RUN, "--execution_id", "1234",
+        "--executor_input", dumped(executor_input(task, component)), "--component_spec", dumped(component),
+        "--pod_name", "$(KFP_POD_NAME)", "--pod_uid", "$(KFP_POD_UID)",
+        "--mlmd_server_address", "$(METADATA_GRPC_SERVICE_HOST)",
+        "--mlmd_server_port", "$(METADATA_GRPC_SERVICE_PORT)", "--publish_logs", "true", "--",
+    ]  # fmt: skip
+    resources = {"cpu": "8", "memory": "32Gi", "nvidia.com/gpu": "1"}
+    main = {
+        "name": "main",
+        "image": f"registry.example.org/concrete-crack/{'x' * 20}@sha256:{'0' * 64}",
+        "command": launcher,
+        "args": [*container["command"], *container["args"]],
+        "env": variables,
+        "resources": {"limits": resources, "requests": resources},
+        "volumeMounts": [{"name": each["volumeName"], "mountPath": each["mountPath"]} for each in folders],
+        "securityContext": pod["securityContext"] | {"allowPrivilegeEscalation": False, "capabilities": ["ALL"]},
+    }
+    return {
+        "containers": [main],
+        "volumes": [{"name": each["volumeName"], "emptyDir": {"sizeLimit": "100Gi"}} for each in folders],
+        "tolerations": pod.get("tolerations", []),
+        "activeDeadlineSeconds": 86_400,
+    }
+
+
+def status_size(spec: dict, pods: dict) -> int:
+    """Bytes of the nodes in a run's status at the end of a run whose first candidate wins."""
+    total = 0
+    for graph in [spec["root"], *spec["components"].values()]:
+        for key, task in graph.get("dag", {}).get("tasks", {}).items():
+            component = spec["components"][task["componentRef"]["name"]]
+            doubled = 2 if "retryPolicy" in task else 1
+            driver = length_as_text(component) + length_as_text(task)
+            if "executorLabel" not in component:  # a graph: its driver and itself
+                total += 2 * (driver + 2 * NODE_ITSELF)
+                continue
+            if key.startswith(("register-", "refuse")):
+                continue
+            label = component["executorLabel"]
+            container, pod = spec["deploymentSpec"]["executors"][label]["container"], pods[label]
+            driver += length_as_text(container) + length_as_text(pod)
+            patch = length_as_text(pod_patch(task, component, container, pod))
+            total += doubled * (driver + NODES_OF_A_STEP * (patch + NODE_ITSELF))
+    return total
+
+
+@pytest.mark.parametrize(("candidates", "largest"), [(2, LARGEST_STATUS), (4, 1.3 * 2**20)])
+def test_a_run_s_status_stays_small(tmp_path, candidates, largest):
+    size = status_size(*compiled(tmp_path, candidates))
+    print(f"{candidates} candidates: {size / 2**20:.2f} MiB")
+    assert size < largest
+
+
+def test_a_step_s_command_names_its_function_and_nothing_is_described(tmp_path):
+    spec, _ = compiled(tmp_path)
+    commands = {name: each["container"]["command"] for name, each in spec["deploymentSpec"]["executors"].items()}
+    assert commands["exec-champion"][2:4] == ["components.step_process", "predict"]
+    assert commands["exec-refuse"][2:4] == ["components.step_process", "register"]
+    for name, command in commands.items():
+        assert len(command) == 5, name
+        assert (ROOT / "components" / command[3] / "component.py").is_file(), name
+    for component in [spec["root"], *spec["components"].values()]:
+        assert '"description"' not in json.dumps(component)
+
+
+def test_a_step_runs_from_its_compiled_command(tmp_path):
+    spec, _ = compiled(tmp_path)
+    container = spec["deploymentSpec"]["executors"]["exec-refuse"]["container"]
+    (tmp_path / "choice").write_text('{"winner": "", "rule": "none", "reasoning": "nobody passed"}')
+    choice = {"type": {"schemaTitle": "system.Artifact"}, "name": "choice", "uri": str(tmp_path / "choice")}
+    message = {
+        "inputs": {
+            "parameterValues": {"config": "{}", "job": "job-1"},
+            "artifacts": {"choice": {"artifacts": [choice]}},
+        },
+        "outputs": {
+            "parameters": {"Output": {"outputFile": str(tmp_path / "Output")}},
+            "outputFile": str(tmp_path / "outputs.json"),
+        },
+    }
+    command = [part.replace("{{$}}", json.dumps(message)) for part in [*container["command"], *container["args"]]]
+    command[0] = sys.executable
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    returned = json.loads((tmp_path / "outputs.json").read_text())["parameterValues"]["Output"]
+    assert "nobody passed" in returned
