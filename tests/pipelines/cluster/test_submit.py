@@ -1,4 +1,4 @@
-"""`crack-pipeline submit` as CI calls it, against the test server: what is created, what is said, how it exits."""
+"""`crack-pipeline submit` as CI calls it, with the test server: what it creates, what it prints, how it exits."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ REFUSED = {**DONE, "refuse": "SUCCEEDED", "condition-3": "SKIPPED", "condition-4
 
 @pytest.fixture
 def cli(kfp, small, tmp_path, monkeypatch):
-    """The command on a small parameter file, with images by digest and a made-up commit."""
+    """The command with a small parameter file, container images by digest and an invented commit."""
     digests = tmp_path / "digests.json"
     digests.write_text(json.dumps({name: f"registry.example/{name}@sha256:{'0' * 64}" for name in ("cpu", "gpu")}))
     monkeypatch.setenv("IMAGE_DIGESTS", str(digests))
@@ -57,7 +57,7 @@ def test_an_unchanged_version_is_used_again_and_a_changed_one_is_new(kfp, client
     assert len({version["display_name"].split("-")[1] for version in kfp.versions}) == 2
 
 
-def test_the_same_twice_within_the_hour_asks_for_again(kfp, client, compiled, config, console):
+def test_the_same_twice_within_an_hour_needs_again(kfp, client, compiled, config, console):
     submit(client, compiled, config, {}, console)
     with pytest.raises(InputError, match=r"submitted 0 minutes ago.*pending.*runs/details/.*--again"):
         submit(client, compiled, config, {}, console)
@@ -67,14 +67,14 @@ def test_the_same_twice_within_the_hour_asks_for_again(kfp, client, compiled, co
         run["created_at"] = "2026-01-01T00:00:00Z"
     submit(client, compiled, config, {}, console)
     assert len(kfp.runs) == 3
-    del kfp.runs[2]["runtime_config"]  # as of a run that somebody started on KFP's page
+    del kfp.runs[2]["runtime_config"]  # as in a run that somebody started on KFP's page
     submit(client, compiled, config, {}, console)
     assert len(kfp.runs) == 4
 
 
 @pytest.fixture
 def follow(kfp, client, compiled, config, console):
-    """Submit, then wait while the run goes through scenes; returns the outcome and what was said."""
+    """Submit and wait while the run goes through scenes; return the outcome and the output."""
 
     def run(*scenes, timeout=20.0, allow_refusal=False):
         kfp.play(*scenes)
@@ -103,7 +103,7 @@ def test_waiting_ends_with_the_status_that_ci_needs(follow, scenes, options, out
     assert said in output
 
 
-def test_waiting_tells_each_step_once_under_its_own_name(follow):
+def test_waiting_shows_each_step_once_under_its_own_name(follow):
     scenes = ("RUNNING", {"train": "RUNNING"}), ("RUNNING", {"train": "RUNNING"}), ("SUCCEEDED", REGISTERED)
     _, output = follow(*scenes)
     assert [line[9:] for line in output.splitlines() if "train cnn" in line] == [
@@ -112,7 +112,7 @@ def test_waiting_tells_each_step_once_under_its_own_name(follow):
     ]
 
 
-def test_waiting_says_now_and_then_that_it_still_waits(follow, monkeypatch):
+def test_waiting_says_from_time_to_time_that_it_still_waits(follow, monkeypatch):
     monkeypatch.setattr("pipelines.cluster.follow.QUIET", 0.0)
     scene = ("RUNNING", {"train": "RUNNING"})
     _, output = follow(scene, scene, ("SUCCEEDED", REGISTERED))
@@ -120,7 +120,7 @@ def test_waiting_says_now_and_then_that_it_still_waits(follow, monkeypatch):
 
 
 def test_waiting_outlives_a_busy_server(kfp, follow):
-    kfp.fail("GET .*/runs/", "status", status=503, times=8)  # more than one look's own retries
+    kfp.fail("GET .*/runs/", "status", status=503, times=8)  # more often than one request is repeated
     outcome, output = follow(("RUNNING", {}), ("SUCCEEDED", REGISTERED))
     assert (outcome, len(kfp.runs)) == (Outcome.SUCCEEDED, 1)
     assert "still waiting" in output
@@ -145,13 +145,13 @@ def test_a_token_that_expires_while_waiting_leaves_the_end_unseen(kfp, follow):
         (["dev", "--pipeline", "crack", "--revision", "0"], 'there is no pipeline "crack"; there are crack-training'),
     ],
 )
-def test_a_wrong_argument_is_said_before_anything_is_created(kfp, arguments, message):
+def test_a_wrong_argument_is_reported_before_anything_is_created(kfp, arguments, message):
     done = CliRunner().invoke(app, ["submit", "--allow-tags", *arguments])
     assert (done.exit_code, kfp.requests) == (2, [])
     assert message in done.output
 
 
-def test_a_run_time_parameter_that_the_pipeline_does_not_have_is_said(compiled):
+def test_an_unknown_run_time_parameter_is_reported(compiled):
     with pytest.raises(InputError, match='no run-time parameter "sead"; it has data_uri, run_note, seed'):
         compiled.arguments({"sead": "2"})
     with pytest.raises(InputError, match="\"seed\" is of type integer; got 'two'"):
@@ -167,7 +167,7 @@ def test_a_run_time_parameter_that_the_pipeline_does_not_have_is_said(compiled):
     ("variable", "value", "message"),
     [("KFP_ENDPOINT", "", 'KFP_ENDPOINT is ""'), ("IMAGE_DIGESTS", "/nowhere.json", "names /nowhere.json")],
 )
-def test_a_missing_setting_is_said_before_anything_is_created(kfp, cli, monkeypatch, variable, value, message):
+def test_a_missing_setting_is_reported_before_anything_is_created(kfp, cli, monkeypatch, variable, value, message):
     monkeypatch.setenv(variable, value)
     done = cli()
     assert (done.exit_code, kfp.requests) == (2, [])
@@ -177,7 +177,7 @@ def test_a_missing_setting_is_said_before_anything_is_created(kfp, cli, monkeypa
 @pytest.mark.parametrize(
     ("state", "message"), [({"version": "2.4.1"}, "needs 2.17 or newer"), ({"token": "x"}, "wants a valid token")]
 )
-def test_a_server_that_will_not_do_is_said_before_anything_is_created(
+def test_an_unusable_server_is_reported_before_anything_is_created(
     kfp, client, compiled, config, console, state, message
 ):
     vars(kfp).update(state)
@@ -186,7 +186,7 @@ def test_a_server_that_will_not_do_is_said_before_anything_is_created(
     assert (kfp.pipelines, kfp.experiments) == ([], [])
 
 
-def test_outside_a_checkout_the_revision_is_asked_for(tmp_path):
+def test_the_revision_must_be_given_outside_a_checkout(tmp_path):
     with pytest.raises(InputError, match=r"is no git checkout.*--revision"):
         git_revision(tmp_path)
 
