@@ -1,4 +1,4 @@
-"""The KFP face of register, and of its counterpart that records a refusal."""
+"""The KFP components register, and refuse for runs without a winner."""
 
 from kfp import dsl
 
@@ -46,7 +46,7 @@ def refuse(choice: dsl.Input[dsl.Artifact], config: str, job: str) -> str:
     """Record that no candidate passed, and why.
 
     Args:
-        choice: What select decided.
+        choice: The choice that select wrote.
         config: RegisterConfig as JSON.
         job: The pipeline job's id.
 

@@ -69,7 +69,7 @@ def test_everything_is_right_and_then_one_thing_is_wrong(
     registry.create_registered_model("crack-classifier")
     registry.create_model_version("crack-classifier", source="s3://nowhere/model")
     registry.set_registered_model_alias("crack-classifier", "champion", "1")
-    done = CliRunner().invoke(app, ["doctor", "--params", str(small), "--set", f"store={s3}"])
+    done = CliRunner().invoke(app, ["doctor", "--params", str(small), "--set", f"store={s3}"], env={"COLUMNS": "200"})
     assert done.exit_code == 1
     assert "1 to mend: service account" in done.output
     assert "champion is version 1" in done.output
