@@ -29,16 +29,15 @@ def register(
     Returns:
         The registration's record as JSON.
     """
-    import json
-
     from components.register.config import RegisterConfig
+    from components.register.record import keep_record
     from components.register.run import Winner, register_winner
     from components.shared.step import step
 
     parsed = RegisterConfig.model_validate_json(config)
     with step("register", job, parsed.store):
         winner = Winner(model.path, predictions.path, dossier.path, manifest.path, splits.path)
-        return json.dumps(register_winner(winner, parsed, job))
+        return keep_record(register_winner(winner, parsed, job), parsed.store, job)
 
 
 @dsl.component(base_image=container_image("cpu"), install_kfp_package=False)
@@ -53,12 +52,10 @@ def refuse(choice: dsl.Input[dsl.Artifact], config: str, job: str) -> str:
     Returns:
         The refusal's record as JSON.
     """
-    import json
-
     from components.register.config import RegisterConfig
-    from components.register.refusal import record_refusal
+    from components.register.record import keep_record, record_refusal
     from components.shared.step import step
 
     parsed = RegisterConfig.model_validate_json(config)
     with step("refuse", job, parsed.store):
-        return json.dumps(record_refusal(choice.path))
+        return keep_record(record_refusal(choice.path), parsed.store, job)

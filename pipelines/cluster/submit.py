@@ -17,6 +17,7 @@ from pipelines.graphs.compile import CompiledPipeline
 
 # A second submission of the same run within this time is probably a mistake.
 REPETITION_WINDOW = datetime.timedelta(hours=1)
+UNSUCCESSFUL_STATES = ("FAILED", "CANCELING", "CANCELED", "SKIPPED")
 
 
 @dataclass(frozen=True)
@@ -107,13 +108,15 @@ def submit(
 
 
 def _refuse_repetition(api: KfpApi, published: Published, arguments: dict[str, Any]) -> None:
-    """Raise InputError if the last hour has a run of the same version with the same parameters."""
+    """Raise InputError if the same version with the same parameters is running or has succeeded in the last hour."""
     now = datetime.datetime.now(datetime.UTC)
     for run in api.runs(published.experiment_id):
         age = now - run.created_at
         if age > REPETITION_WINDOW:
             return  # the runs are listed from the newest on
 
+        if run.state in UNSUCCESSFUL_STATES:
+            continue
         reference = run.pipeline_version_reference
         same_version = reference and reference.pipeline_version_id == published.version.pipeline_version_id
         same_parameters = run.runtime_config and run.runtime_config.parameters == arguments

@@ -67,6 +67,8 @@ class KfpServer:
     runs: list[dict] = field(default_factory=list)
     recurring_runs: list[dict] = field(default_factory=list)
     scenes: list[dict] = field(default_factory=list)
+    frozen_after: int | None = None
+    logs: dict[str, str] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
@@ -80,14 +82,17 @@ class KfpServer:
         return len([request for request in self.requests if re.search(where, request)])
 
     def play(self, *scenes: tuple[str, dict[str, str]]) -> None:
-        """Let every run go through scenes (its state, its tasks' states by name), one a look; the last one stays."""
-        self.scenes = [
-            {
-                "state": state,
-                "run_details": {"task_details": [{"display_name": n, "state": s} for n, s in tasks.items()]},
-            }
-            for state, tasks in scenes
-        ]
+        """Let every run go through scenes: its state, and its tasks' states by name.
+
+        Each request for the run shows the next scene; the last one stays. With `frozen_after`, the tasks no longer
+        change after that number of scenes. KFP does this once Argo compresses the status of the nodes.
+        """
+        self.scenes = []
+        details: list[dict] = []
+        for number, (state, tasks) in enumerate(scenes):
+            if self.frozen_after is None or number < self.frozen_after:
+                details = [{"display_name": name, "state": task_state} for name, task_state in tasks.items()]
+            self.scenes.append({"state": state, "run_details": {"task_details": details}})
 
     def healthz_service_get_healthz(self, **_: Any) -> dict:
         return {"multi_user": self.multi_user, "pipeline_store": "database"}
@@ -250,9 +255,14 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(fault.seconds)
         return self._send(status, answer)
 
-    def _answer(self, path: str, query: dict[str, str], body: bytes) -> dict:
+    def _answer(self, path: str, query: dict[str, str], body: bytes) -> dict | str:
         if path == "/apis/v1beta1/healthz":  # of the old API, which has no generated client any more
             return {"tag_name": self.state.version, "multi_user": self.state.multi_user}
+        log = re.fullmatch(r"/apis/v1alpha1/runs/[^/]+/nodes/([^/]+)/log", path)  # not in the published API
+        if log:
+            if log[1] not in self.state.logs:
+                raise ApiError(500, "failed to read the log")
+            return self.state.logs[log[1]]
         if self.state.token and self.headers.get("authorization") != f"Bearer {self.state.token}":
             raise ApiError(401, "Request header error: there is no valid token")
         for operation in OPERATIONS:
@@ -279,11 +289,12 @@ class _Handler(BaseHTTPRequestHandler):
         assert part.get_param("name", header="content-disposition") == "uploadfile"
         return part.get_payload(decode=True)
 
-    def _send(self, status: int, answer: dict) -> None:
-        content = json.dumps(answer).encode()
+    def _send(self, status: int, answer: dict | str) -> None:
+        is_text = isinstance(answer, str)
+        content = answer.encode() if is_text else json.dumps(answer).encode()
         with contextlib.suppress(OSError):  # the client has closed the connection
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", "text/plain" if is_text else "application/json")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)

@@ -175,6 +175,11 @@ class KfpApi:
         """Return a run with its tasks."""
         return self._call("read the run", self._runs.run_service_get_run, run_id)
 
+    def log(self, run_id: str, node: str) -> str:
+        """Return the log of a run's pod so far; `node` is the pod's name in the run's details."""
+        path = f"/apis/v1alpha1/runs/{run_id}/nodes/{node}/log"
+        return str(self._get(path, "read the log", "str"))
+
     def recurring_runs(self, experiment_id: str) -> list[Any]:
         """Return the experiment's recurring runs."""
         list_them = self._recurring.recurring_run_service_list_recurring_runs
@@ -222,9 +227,10 @@ class KfpApi:
             return "unknown"
         return str(health.get("tag_name") or health.get("apiServerTagName") or "unknown")
 
-    def _get(self, path: str) -> Any:
-        options = {"response_type": "object", "auth_settings": ["Bearer"], "_return_http_data_only": True}
-        return self._call("read its health", self._client.call_api, path, "GET", **options)
+    def _get(self, path: str, doing: str = "read its health", kind: str = "object") -> Any:
+        """Read a path that the generated client has no method for."""
+        options = {"response_type": kind, "auth_settings": ["Bearer"], "_return_http_data_only": True}
+        return self._call(doing, self._client.call_api, path, "GET", **options)
 
     def _pages(self, doing: str, function: Callable, field: str, **query: Any) -> Iterator[Any]:
         token = ""

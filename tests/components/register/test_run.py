@@ -10,7 +10,7 @@ import torch
 
 from components.predict.champion import predict_champion, unknown_rows
 from components.predict.config import PredictConfig
-from components.register.refusal import record_refusal
+from components.register.record import record_refusal
 from components.register.run import register_winner
 from components.shared.data.manifest import read_manifest, read_splits, rows_of
 from components.shared.network.checkpoint import load_network
