@@ -19,7 +19,9 @@ class RetrainConfig(StepConfig):
         pattern="^https?://.+",
         description="address of KFP's API inside the cluster",
     )
-    namespace: str = Field(default="", description="profile's namespace where KFP serves many users")
+    namespace: str = Field(
+        default="", description="profile's namespace, if KFP serves many users; empty: the step's own"
+    )
     service_account: str = Field(
         default="crack-pipeline", min_length=1, description="service account of the training's pods"
     )

@@ -37,6 +37,7 @@ def start_training(verdict_path: str, config: RetrainConfig, job: str, token: Pa
     verdict = json.loads(Path(verdict_path).read_text(encoding="utf-8"))
     kfp = KfpApi(Endpoint.of_pod(config.endpoint, config.namespace, token))
     try:
+        kfp.check()
         training = _find_or_start(kfp, config, verdict)
     except KfpError as error:
         raise InputError(

@@ -1,5 +1,7 @@
 """The address of KFP, and the token to use there."""
 
+import base64
+import json
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -14,6 +16,8 @@ from components.shared.errors import InputError
 
 # Where Kubeflow mounts the token of a pod's service account for KFP.
 VOLUME_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
+# Where Kubernetes mounts the name of a pod's namespace, next to the token of its service account.
+NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 BUSY = (429, 500, 502, 503, 504)  # HTTP statuses after which the same request may succeed
 
 
@@ -61,9 +65,16 @@ class Endpoint:
         return cls(url, ui, environment.get("KFP_NAMESPACE", ""), _token_source(environment), ca)
 
     @classmethod
-    def of_pod(cls, url: str, namespace: str, token: Path = VOLUME_TOKEN) -> "Endpoint":
-        """Return the endpoint for a step's pod, with its service account's token if the pod has one."""
+    def of_pod(cls, url: str, namespace: str = "", token: Path = VOLUME_TOKEN) -> "Endpoint":
+        """Return the endpoint for a step's pod, with its service account's token if the pod has one.
+
+        Args:
+            url: Address of the API inside the cluster.
+            namespace: The profile's namespace; "" means the namespace of the pod.
+            token: File of the token for KFP.
+        """
         url = url.rstrip("/")
+        namespace = namespace or _namespace_of_token(_token_file(token)()) or _read(NAMESPACE_FILE)
         return cls(url, url, namespace, _token_file(token), ca=None)
 
     def configuration(self, backoff: float) -> api.Configuration:
@@ -111,4 +122,21 @@ def _token_file(path: Path) -> Callable[[], str]:
     """Return a function that reads the token from a file; "" if there is no such file now."""
     if not path.is_file():
         return lambda: ""
-    return lambda: path.read_text(encoding="utf-8").strip()
+    return lambda: _read(path)
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+
+
+def _namespace_of_token(token: str) -> str:
+    """Return the namespace that a service account's token names; "" if it is another kind of token.
+
+    Such a token is a JSON Web Token (RFC 7519). Its second part holds `kubernetes.io: {namespace: …}`.
+    """
+    try:
+        payload = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return str(claims["kubernetes.io"]["namespace"])
+    except (IndexError, KeyError, TypeError, ValueError):
+        return ""

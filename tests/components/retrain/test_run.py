@@ -1,5 +1,6 @@
 """retrain with a test server of KFP's API."""
 
+import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,9 +42,10 @@ def start(server: KfpServer, store: Store, tmp_path: Path):
 
 def submit_versions(server: KfpServer, count: int) -> list[str]:
     """Upload versions of crack-training; return their ids, oldest first."""
-    pipeline = server.pipeline_service_create_pipeline(
-        {"display_name": "crack-training", "name": "crack-training", "namespace": server.namespaces[0]}
-    )
+    about = {"display_name": "crack-training", "name": "crack-training"}
+    if server.multi_user:
+        about["namespace"] = server.namespaces[0]
+    pipeline = server.pipeline_service_create_pipeline(about)
     document = b"root: {inputDefinitions: {parameters: {run_note: {parameterType: STRING}}}}"
     uploads = [
         server.upload_pipeline_version(f"v{number}", pipeline["pipeline_id"], document) for number in range(count)
@@ -83,6 +85,22 @@ def test_a_new_champion_and_a_drift_that_returns_start_another_training(server, 
     submit_versions(server, 1)
     runs = [start(checked=1), start(checked=3, since=3), start(checked=3, since=1, version="4")]
     assert len(set(runs)) == len(server.runs) == 3
+
+
+@pytest.mark.parametrize("multi_user", [True, False])
+def test_the_namespace_is_the_one_of_the_service_account(server, store, tmp_path, multi_user):
+    server.multi_user = multi_user
+    submit_versions(server, 1)
+    claims = json.dumps({"kubernetes.io": {"namespace": server.namespaces[0]}}).encode()
+    server.token = f"e30.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.c2ln"
+    (tmp_path / "token").write_text(server.token)
+    time = "2026-01-01T05:00:00+00:00"
+    verdict = {"reason": NOTE, "model": "crack-classifier", "version": "3", "checked": time, "since": time}
+    (tmp_path / "verdict.json").write_text(json.dumps(verdict))
+    config = RetrainConfig(endpoint=server.url, store=store.uri)
+    start_training(str(tmp_path / "verdict.json"), config, "7", tmp_path / "token")
+    assert len(server.runs) == 1
+    assert server.experiments[0].get("namespace") == (server.namespaces[0] if multi_user else None)
 
 
 def test_a_lost_answer_does_not_start_a_second_run(server, start):
