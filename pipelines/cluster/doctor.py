@@ -61,10 +61,20 @@ def findings_table(findings: list[Finding]) -> Table:
 
 def _checks(config: RunConfig, allow_tags: bool) -> Iterator[tuple[str, Check]]:
     cluster = config.cluster
-    yield "container images", partial(check_digests, allow_tags)
-    yield "Kubeflow Pipelines", check_kfp
+    namespace = os.environ.get("KFP_NAMESPACE") or KFP_NAMESPACE
 
-    view = ClusterView(os.environ.get("KFP_NAMESPACE") or KFP_NAMESPACE)
+    def check_kfp_and_namespace() -> str:
+        """Check KFP, and ask it where it runs the pods: in single-user mode it ignores KFP_NAMESPACE."""
+        nonlocal namespace
+        api = KfpApi(Endpoint.from_environment())
+        answer = check_kfp(api)
+        namespace = api.namespace or KFP_NAMESPACE
+        return answer
+
+    yield "container images", partial(check_digests, allow_tags)
+    yield "Kubeflow Pipelines", check_kfp_and_namespace
+
+    view = ClusterView(namespace)
     yield "namespace", view.namespace_there
     yield "service account", partial(view.service_account, cluster.service_account)
     yield from _secret_checks(config, view)
@@ -116,11 +126,10 @@ def check_digests(allow_tags: bool = False) -> str:
     return "\n".join(image_reference(target) for target in ("cpu", "gpu"))
 
 
-def check_kfp() -> str:
+def check_kfp(api: KfpApi) -> str:
     """Check that KFP answers and can be used."""
-    api = KfpApi(Endpoint.from_environment())
     version = api.check()
-    namespace = f", namespace {api.namespace}" if api.namespace else ""
+    namespace = f", namespace {api.namespace or KFP_NAMESPACE}"
     return f"version {version} at {api.endpoint.url}{namespace}"
 
 

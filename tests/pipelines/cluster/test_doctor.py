@@ -9,6 +9,8 @@ from mlflow.tracking import MlflowClient
 from typer.testing import CliRunner
 
 from components.shared.errors import InputError
+from components.shared.services.kfp_api import KfpApi
+from components.shared.services.kfp_endpoint import Endpoint
 from components.shared.services.store import Store
 from pipelines.cli.main import app
 from pipelines.cluster.doctor import check_digests, check_kfp, check_registry, check_store, check_weights, examine
@@ -118,6 +120,19 @@ def test_what_the_drift_check_needs_is_checked_too(kfp, cluster, config):
     assert (states["GPU: nvidia.com/gpu"], states["GPU: nvidia.com/mig-1g.10gb"]) == ("right", "wrong")
 
 
+def test_in_single_user_mode_the_namespace_of_kfp_itself_is_checked(kfp, cluster, config):
+    kfp.multi_user = False
+    findings = {finding.subject: finding for finding in examine(config, allow_tags=True)}
+    assert findings["Kubeflow Pipelines"].text.endswith("namespace kubeflow")
+    assert findings["namespace"].text == "there is no namespace kubeflow; kubectl create ns kubeflow"
+    cluster.add(
+        "/api/v1/namespaces/kubeflow", kubernetes.V1Namespace(metadata=kubernetes.V1ObjectMeta(name="kubeflow"))
+    )
+    findings = {finding.subject: finding for finding in examine(config, allow_tags=True)}
+    assert findings["namespace"].state == "right"
+    assert "in namespace kubeflow" in findings["service account"].text
+
+
 def test_a_missing_optional_secret_is_not_an_error(view):
     assert "works without it" in view.secret("crack-notify", ["NOTIFY_WEBHOOK_URL"], optional=True)
 
@@ -145,8 +160,8 @@ def test_a_cluster_that_does_not_answer_is_reported(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("variable", "value", "check", "message"),
     [
-        ("KFP_ENDPOINT", "", check_kfp, "KFP_ENDPOINT is"),
-        ("KFP_TOKEN", "old", check_kfp, "wants a valid token"),
+        ("KFP_ENDPOINT", "", lambda: check_kfp(KfpApi(Endpoint.from_environment())), "KFP_ENDPOINT is"),
+        ("KFP_TOKEN", "old", lambda: check_kfp(KfpApi(Endpoint.from_environment())), "wants a valid token"),
         ("IMAGE_DIGESTS", "/nowhere.json", check_digests, "make images-push"),
         ("AWS_SECRET_ACCESS_KEY", "x" * 20, lambda: check_store("s3://crack/x"), "AWS_SECRET_ACCESS_KEY"),
         ("AWS_ACCESS_KEY_ID", None, lambda: check_store("s3://crack/x"), "AWS_ACCESS_KEY_ID"),
