@@ -116,7 +116,7 @@ class Follower:
             self._say(f"succeeded: {self._link()}")
             return Outcome.SUCCEEDED
 
-        done = {self._steps.get(task.display_name) for task in _details(run) if task.state == "SUCCEEDED"}
+        done = {_plain(task.display_name) for task in _details(run) if task.state == "SUCCEEDED"}
         record = ended.registration
         if record.get("registered"):
             version = f"{record['name']} version {record['version']} as {record['alias']}"
