@@ -80,12 +80,12 @@ def find_leftovers(
     old_sources = _unneeded("source history", sources, used_sources, since)
 
     # A source history that stays needs the version it goes on from.
-    kept_sources = set(sources) - {leftover.name for leftover in old_sources}
+    kept_sources = set(sources) - _names(old_sources)
     continued_versions = {latest_of[source] or "" for source in kept_sources}
     old_versions = _unneeded("data set version", versions, used_versions | continued_versions, since)
 
     # A version that stays needs its shards.
-    kept_versions = set(versions) - {leftover.name for leftover in old_versions}
+    kept_versions = set(versions) - _names(old_versions)
     old_shards = _unneeded("shard", shards, _all_shards(shards_of, kept_versions), since)
 
     old_results = _unneeded("results", results, (), since)
@@ -118,19 +118,23 @@ def leftovers_table(leftovers: list[Leftover], days: float) -> Table:
     return table
 
 
+def _names(leftovers: Iterable[Leftover]) -> set[str]:
+    return {leftover.name for leftover in leftovers}
+
+
 def _versions_of_models_and_runs(client: MlflowClient, since: datetime.datetime) -> set[str]:
     """Return the digests of the data set versions that registered models and recent runs used."""
-    tags = []
+    digests = set()
     for model in every(client.search_registered_models):
         for version in every(client.search_model_versions, f"name = '{model.name}'"):
-            tags.append(version.tags)
+            digests.add(version.tags.get(DATASET))
 
     experiments = [experiment.experiment_id for experiment in every(client.search_experiments)]
     recent = f"attributes.start_time >= {since.timestamp() * 1000:.0f}"
     for run in every(client.search_runs, experiments, recent):
-        tags.append(run.data.tags)
+        digests.add(run.data.tags.get(DATASET))
 
-    return {found[DATASET] for found in tags if DATASET in found}
+    return digests - {None}
 
 
 def _folders(objects: Iterable[StoredObject]) -> dict[str, list[StoredObject]]:
@@ -151,7 +155,10 @@ def _shards(store: Store, version: str) -> frozenset[str]:
 
 def _all_shards(shards_of: Mapping[str, frozenset[str]], versions: Iterable[str]) -> frozenset[str]:
     """Return the shards of several versions."""
-    return frozenset[str]().union(*(shards_of[version] for version in versions))
+    shards: frozenset[str] = frozenset()
+    for version in versions:
+        shards |= shards_of[version]
+    return shards
 
 
 def _latest_version(store: Store, source: str) -> str | None:
@@ -169,13 +176,11 @@ def _unneeded(
     leftovers = []
     for name, objects in folders.items():
         changed = max(found.changed for found in objects)
-        if name in kept or changed >= since:
-            continue
-
-        keys = sorted(found.key for found in objects)
-        keys.sort(key=lambda key: not key.endswith(VISIBLE_BY))
-        size = sum(found.size for found in objects)
-        leftovers.append(Leftover(kind, name, tuple(keys), size, changed))
+        if name not in kept and changed < since:
+            keys = [found.key for found in objects]
+            keys.sort(key=lambda key: (not key.endswith(VISIBLE_BY), key))
+            size = sum(found.size for found in objects)
+            leftovers.append(Leftover(kind, name, tuple(keys), size, changed))
     return leftovers
 
 

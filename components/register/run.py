@@ -160,7 +160,7 @@ def _copy_served_code(folder: Path) -> Path:
 
     for name, module in finder.modules.items():
         if name.partition(".")[0] == "components":
-            source = Path(module.__file__)
+            source = Path(vars(module)["__file__"])
             target = folder / source.relative_to(root)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)

@@ -85,19 +85,19 @@ class Follower:
                 self._say(f"{self._steps[key]}: {task.state.lower()}")
 
         if time.monotonic() - self._printed > QUIET:
-            running = [self._steps[key] for key, state in self._states.items() if state == "RUNNING"]
+            running = self._in_state(run, "RUNNING")
+            steps = ", ".join(running) or "no step is shown as running"
             unchanged = _clock(time.monotonic() - self._changed)
-            steps = ", ".join(running) or "no step has started"
             self._say(f"still {run.state.lower()}: {steps} (KFP has shown no change for {unchanged})")
 
     def _report(self, run: Any, allow_refusal: bool) -> Outcome:
         """Print how the run ended and return the outcome."""
         state = "CANCELED" if _was_stopped(run) else run.state
         ended = inspect_run(state, self._run_id, self._config.store)
-        if any(task.display_name in self._steps and task.state == "RUNNING" for task in _details(run)):
+        if self._in_state(run, "RUNNING"):
             self._say(
                 "KFP shows the steps as they were at an earlier time, because the run's status is larger than 1 MiB; "
-                "what follows does not depend on it"
+                "the result is read from the store"
             )
 
         if ended.ending == Ending.STOPPED:
@@ -116,7 +116,7 @@ class Follower:
             self._say(f"succeeded: {self._link()}")
             return Outcome.SUCCEEDED
 
-        done = {_plain(task.display_name) for task in _details(run) if task.state == "SUCCEEDED"}
+        done = self._in_state(run, "SUCCEEDED")
         record = ended.registration
         if record.get("registered"):
             version = f"{record['name']} version {record['version']} as {record['alias']}"
@@ -142,14 +142,18 @@ class Follower:
         )
         return Outcome.FAILED
 
+    def _in_state(self, run: Any, state: str) -> dict[str, Any]:
+        """Return the details of the steps that KFP shows in a state, by the names that people know."""
+        found = {}
+        for task in _details(run):
+            if task.display_name in self._steps and task.state == state:
+                found[self._steps[task.display_name]] = task
+        return found
+
     def _show_failures(self, run: Any, ended: EndedRun) -> None:
         """Print the cause of every failed step, the end of its log, and how to see the rest."""
         causes = {cause["step"]: cause["message"] for cause in ended.causes}
-        failed = {}
-        for task in _details(run):
-            if task.display_name in self._steps and task.state == "FAILED":
-                failed[self._steps[task.display_name]] = task
-
+        failed = self._in_state(run, "FAILED")
         for step in dict.fromkeys([*failed, *causes]):
             task = failed.get(step)
             message = task.error.message if task and task.error else ""
@@ -208,14 +212,12 @@ def _was_stopped(run: Any) -> bool:
 
 def _failed_node(details: list[Any], task: Any) -> str:
     """Return the name of the pod in which a task failed; a task holds the node of its driver and of its program."""
-    nodes = {detail.pod_name: detail for detail in details if detail.pod_name}
-    while task.child_tasks:
-        children = [nodes[child.pod_name] for child in task.child_tasks if child.pod_name in nodes]
-        failed = [child for child in children if child.state == "FAILED"]
-        if not failed:
-            break
-        task = failed[-1]
-    return task.pod_name or ""
+    failed = {detail.pod_name: detail for detail in details if detail.state == "FAILED"}
+    while True:
+        children = [child.pod_name for child in task.child_tasks or [] if child.pod_name in failed]
+        if not children:
+            return task.pod_name or ""
+        task = failed[children[-1]]
 
 
 def _clock(seconds: float) -> str:

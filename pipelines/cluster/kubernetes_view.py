@@ -112,7 +112,7 @@ class ClusterView:
         ).items
 
         suitable = 0
-        offered = set()
+        offered: set[str] = set()
         for node in nodes:
             allocatable = node.status.allocatable
             suitable += int(allocatable.get(need.accelerator, "0")) >= need.accelerators

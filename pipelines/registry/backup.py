@@ -51,8 +51,7 @@ def export_registry(registry: Registry, path: Path, progress: Callable[[str], No
     aliases = {alias: str(number) for alias, number in model.aliases.items()}
     # Versions are read after the aliases, so that every alias names one of them.
     versions = sorted(registry.versions(), key=lambda version: int(version.version))
-    existing = [int(version.version) for version in versions]
-    promoted = [int(entry.target) for entry in registry.history()]
+    numbers = [version.version for version in versions] + [entry.target for entry in registry.history()]
 
     contents: dict[str, Any] = {
         "format": FORMAT,
@@ -60,7 +59,7 @@ def export_registry(registry: Registry, path: Path, progress: Callable[[str], No
         "description": model.description or "",
         "tags": model.tags,
         "aliases": aliases,
-        "highest": max(existing + promoted, default=0),
+        "highest": max(map(int, numbers), default=0),
         "versions": [],
         "sha256": {},
     }
@@ -235,5 +234,8 @@ def _fill_run(run_id: str, run: dict[str, Any], files: Path) -> str:
 
 def _checksums(folder: Path, prefix: str) -> dict[str, str]:
     """Return the SHA-256 of every file below a folder by its name in the archive."""
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    return {f"{prefix}/{file.relative_to(folder).as_posix()}": file_digest(file) for file in files}
+    digests = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            digests[f"{prefix}/{path.relative_to(folder).as_posix()}"] = file_digest(path)
+    return digests

@@ -46,23 +46,22 @@ def find_images(paths: list[str]) -> list[Path]:
     Raises:
         InputError: A path matches no file, or a folder has no image file.
     """
-    found: dict[Path, None] = {}
+    images: dict[Path, None] = {}
     for given in paths:
         path = Path(given).expanduser()
         if path.is_dir():
-            inside = [file for file in path.rglob("*") if file.is_file()]
-            files = sorted(file for file in inside if file.suffix.lower() in SUFFIXES)
+            found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
             problem = f"folder {given} has no image file; looked for {', '.join(SUFFIXES)}"
         else:
             # A file may have a name that is also a pattern.
-            matching = [path] if path.is_file() else map(Path, sorted(glob.glob(str(path), recursive=True)))
-            files = [file for file in matching if file.is_file()]
+            found = [path] if path.is_file() else list(map(Path, sorted(glob.glob(str(path), recursive=True))))
             problem = f"{given} matches no file; give image files, folders or patterns in quotes"
 
+        files = [file for file in found if file.is_file()]
         if not files:
             raise InputError(problem)
-        found |= dict.fromkeys(files)
-    return list(found)
+        images |= dict.fromkeys(files)
+    return list(images)
 
 
 def version_meant(model_uri: str) -> str:

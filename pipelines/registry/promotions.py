@@ -121,7 +121,7 @@ class Registry:
         why = _checked("why", why)
         self.settle()
 
-        existing = {str(version.version) for version in self.versions()}
+        existing = self._by_number()
         former = former_champions(self.history(), self.alias(CHAMPION))
         candidates = [version for version in former if version in existing]
         if not candidates:
@@ -137,8 +137,11 @@ class Registry:
         forced = action == "promote" and verdict != "passed"
         entry = Entry(action, by, why, now, self.alias(CHAMPION), target, verdict, forced)
 
-        numbers = [int(key.removeprefix(ENTRY_PREFIX).split(".")[0]) for key, _ in self._entries()]
-        number = max(numbers, default=0) + 1
+        entries = self._entries()
+        number = 1
+        if entries:
+            last_key, _ = entries[-1]
+            number = int(last_key.removeprefix(ENTRY_PREFIX).split(".")[0]) + 1
         # Two people who act at once choose the same number. Their random endings keep the keys apart and in order.
         key = f"{ENTRY_PREFIX}{number:06d}.{secrets.token_hex(4)}"
         self.client.set_registered_model_tag(self.name, key, json.dumps(asdict(entry), ensure_ascii=False))
@@ -163,7 +166,7 @@ class Registry:
                 return moved
 
             put(self.client.set_registered_model_alias, self.name, CHAMPION, last.target)
-            self._describe([entry for _, entry in entries])
+            self._describe(self.history())
             put(self.client.set_registered_model_tag, self.name, SETTLED, key)
             moved = True
 
@@ -217,10 +220,13 @@ class Registry:
         Raises:
             InputError: There is no version of that number; the message names all versions.
         """
-        known = {str(found.version): found for found in self.versions()}
+        known = self._by_number()
         if version not in known:
             raise InputError(f"{self.name} has no version {version!r}; there are: {', '.join(known) or 'none'}")
         return known[version]
+
+    def _by_number(self) -> dict[str, ModelVersion]:
+        return {str(version.version): version for version in self.versions()}
 
     def _tags(self) -> dict[str, str]:
         return self.client.get_registered_model(self.name).tags

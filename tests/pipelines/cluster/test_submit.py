@@ -15,7 +15,7 @@ from pipelines.cluster.submit import submit
 from pipelines.graphs.compile import compile_version, git_revision
 
 DONE = {"ingest": "SUCCEEDED", "train": "SUCCEEDED", "executor": "SUCCEEDED", "train-driver": "SUCCEEDED"}
-REGISTERED = {**DONE, "register-2": "SUCCEEDED", "condition-5": "SKIPPED"}
+REGISTERED = {**DONE, "register": "SUCCEEDED", "condition-5": "SKIPPED"}
 REFUSED = {**DONE, "refuse": "SUCCEEDED", "condition-3": "SKIPPED", "condition-4": "SKIPPED"}
 
 
