@@ -1,4 +1,4 @@
-"""What evaluate is told."""
+"""Parameters of the evaluate step."""
 
 from typing import Literal
 
@@ -28,5 +28,5 @@ class EvaluateConfig(StepConfig):
     bootstrap_seed: int = Field(default=0, ge=0, description="seed of the resampling")
     threshold: ThresholdConfig = ThresholdConfig()
     seen_corruptions: tuple[str, ...] = Field(
-        default=(), description="families that training augments with, reported apart"
+        default=(), description="families of corruptions that training augments with; they are reported separately"
     )

@@ -7,7 +7,8 @@ import time
 
 import numpy as np
 
-from components.shared.results.metrics import METRICS, estimate_metrics
+from components.shared.results.estimates import estimate_metrics
+from components.shared.results.metrics import METRICS
 
 IMAGES, PHOTOS, RESAMPLES = 10_000, 500, 2000
 

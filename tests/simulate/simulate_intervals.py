@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from scipy.special import expit
 
-from components.shared.results.metrics import METRICS, compute_metrics, estimate_metrics
+from components.shared.results.estimates import estimate_metrics
+from components.shared.results.metrics import METRICS, compute_metrics
 
 SHOWN = tuple(name for name in METRICS if name != "ece")  # its estimate is biased upwards
 TILES, SPREAD, POPULATION = 70, 1.1, 20_000

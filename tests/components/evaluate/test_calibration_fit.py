@@ -1,4 +1,4 @@
-"""Temperature and threshold against a brute-force search."""
+"""Temperature and threshold, compared with a brute-force search."""
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from components.shared.results.calibration import Calibration, read_calibration,
 
 
 def overconfident(images: int, factor: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Labels drawn from honest margins, and the same margins `factor` times too sure."""
+    """Labels drawn from honest margins, and these margins times `factor`: above 1 the network is too sure."""
     rng = np.random.default_rng(seed)
     margin = rng.normal(0, 2, images)
     labels = (rng.random(images) < 1 / (1 + np.exp(-margin))).astype(int)
@@ -29,7 +29,7 @@ def test_temperature_undoes_over_and_underconfidence(factor: float) -> None:
     assert found == pytest.approx(grid[int(np.argmin(losses))], rel=0.02)
 
 
-def test_a_perfect_validation_split_does_not_ask_for_boundless_confidence() -> None:
+def test_a_perfect_validation_split_does_not_ask_for_infinite_confidence() -> None:
     labels = np.tile([0, 1], 25)
     assert fit_temperature(labels, (2.0 * labels - 1) * 3) == pytest.approx(3 / np.log(26), rel=1e-3)  # Platt's target
 
@@ -60,7 +60,7 @@ def test_best_f1_and_fixed() -> None:
     assert choose_threshold(labels, p_crack, ThresholdConfig(rule="fixed", value=0.3)) == (0.3, "fixed at 0.3")
 
 
-def test_calibration_survives_its_file_and_tames_p_crack(tmp_path) -> None:
+def test_calibration_survives_its_file_and_lowers_p_crack(tmp_path) -> None:
     calibration = Calibration(2.0, 0.4, "stated")
     write_calibration(calibration, tmp_path / "calibration.json")
     assert read_calibration(tmp_path / "calibration.json") == calibration
@@ -70,7 +70,7 @@ def test_calibration_survives_its_file_and_tames_p_crack(tmp_path) -> None:
         read_calibration(tmp_path / "calibration.json")
 
 
-def test_validation_without_cracks_is_refused_in_words() -> None:
+def test_validation_without_cracks_is_refused() -> None:
     val = pd.DataFrame({"label": [0, 0], "logit_0": 0.0, "logit_1": [0.1, 0.2]})
-    with pytest.raises(InputError, match="2 images without and 0 with cracks"):
+    with pytest.raises(InputError, match="2 tiles without and 0 with cracks"):
         calibrate(val, ThresholdConfig())

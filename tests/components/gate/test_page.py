@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from components.gate.config import ChampionConfig, GateConfig, Limit
-from components.gate.run import Evidence, write_dossier
+from components.gate.run import Evidence, Measured, Pages, write_dossier
 from components.shared.data.image import decode
 from components.shared.data.manifest import read_splits, rows_of
 from components.shared.results.calibration import Calibration, write_calibration
@@ -46,10 +46,14 @@ def evidence(store: Store, tmp_path: Path):
         if champion is None:
             write_predictions(empty_predictions().table, empty_predictions().embeddings, theirs)
         write_measurements([Measurement("auroc", 0.9, low=0.85, high=0.93)], tmp_path / "measured")
+        write_measurements([], tmp_path / "nothing")
+        any_file = str(tmp_path / "nothing")
         return Evidence(
-            measurements=[str(tmp_path / "measured")],
-            pages=4 * [str(tmp_path / "measured")],
-            kept=[str(mine / "calibration.json"), str(tmp_path / "measured"), str(mine)],
+            measured=Measured(str(tmp_path / "measured"), any_file, any_file),
+            pages=Pages(any_file, any_file, any_file, any_file),
+            calibration=str(mine / "calibration.json"),
+            reference_profile=any_file,
+            panels=str(mine),
             manifest=str(path),
             predictions=str(mine),
             champion=str(theirs),
@@ -69,7 +73,7 @@ def test_missed_cracks_come_first_with_their_pictures(evidence, s3: str, tmp_pat
         "False alarms of the candidate only: 1",
         "False alarms of the champion only: 1",
     ]
-    places = [page.index(heading) for heading in ["Beside the champion", *headings]]
+    places = [page.index(heading) for heading in ["Compared with the champion", *headings]]
     assert places == sorted(places)
     pictures = re.findall(r'data:image/jpeg;base64,([^"]+)" alt="tile with label (\w+)"', page)
     assert [label for _, label in pictures] == [
@@ -81,7 +85,7 @@ def test_missed_cracks_come_first_with_their_pictures(evidence, s3: str, tmp_pat
     ]  # 2 of each are shown
     dark, bright = (decode(b64decode(pictures[index][0])).mean() for index in (0, -1))
     assert dark < 100 < bright  # cracks are the dark tiles
-    assert "The 2 on which their P(crack) is furthest apart." in page
+    assert "The 2 tiles on which their P(crack) is furthest apart." in page
     assert "champion, version 7" in page
 
     assert (tmp_path / "dossier" / "panels" / "calibration.json").is_file()  # a folder is kept whole
@@ -103,8 +107,8 @@ def test_a_first_model_is_told_so_and_shown_its_limits(evidence, s3: str, tmp_pa
     verdict = write_dossier(evidence(([0], []), None), tmp_path / "dossier", CONFIG.model_copy(update={"store": s3}))
     page = (tmp_path / "dossier" / "promotion.html").read_text()
     assert verdict["passed"]
-    assert "The gate lets it through." in page
-    assert "There is no champion yet, so only the absolute limits were asked." in page
+    assert "The gate passes it." in page
+    assert "There is no champion yet, so only the absolute limits apply." in page
     assert "≥ 0.8" in page
     assert "Where they disagree" not in page
     assert not (tmp_path / "dossier" / "champion_pairs.parquet").exists()

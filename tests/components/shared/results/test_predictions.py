@@ -1,4 +1,4 @@
-"""The predictions folder refuses what would mislead a later step."""
+"""The predictions folder survives a round trip, and refuses what would mislead a later step."""
 
 from pathlib import Path
 
@@ -53,9 +53,9 @@ def test_the_empty_table_of_no_champion_is_valid(tmp_path: Path) -> None:
     [
         ({"logit_1": [0.0, np.nan, 1.0, 1.0, 1.0]}, "1 of 5 rows have no finite logits.*image b"),
         ({"logit_0": [0.0, 0.0, np.inf, 1.0, 1.0]}, "no finite logits.*image a"),
-        ({"condition": "after"}, "2 rows stand twice"),
-        ({"label": [0, 1, 0, 2, 0]}, r"label holds \[2\]"),
-        ({"split": "holdout"}, "split holds"),
+        ({"condition": "after"}, "2 duplicate rows, the first is .*'a'"),
+        ({"label": [0, 1, 0, 2, 0]}, r"column label holds \[2\], allowed are \[0, 1\]; run predict again"),
+        ({"split": "holdout"}, "column split holds"),
         ({"corruption": ["clean", "clean", "clean", "fog", "fog"]}, "2 embeddings for 1 clean rows"),
     ],
 )
