@@ -68,7 +68,7 @@ class EndedRun:
         if word in STOP_WORDS:
             return Ending.STOPPED
         if word in UNFINISHED_WORDS:
-            # A stop also tells a training's pod to end. Only another cause means that a step failed.
+            # A stop preempts a training too. Only another cause means that a step failed.
             failed = any(cause["type"] != PREEMPTED for cause in self.causes)
             return Ending.FAILED if failed else Ending.STOPPED
 
@@ -101,7 +101,7 @@ def inspect_run(state: str, job: str, store_uri: str) -> EndedRun:
             drift=_record(store, job, "drift"),
             training=_record(store, job, "training"),
         )
-    except Exception as error:  # people must hear of the run's end, whatever is wrong with the store
+    except Exception as error:  # the message must be sent even if the store has a problem
         return EndedRun(job, state, unreadable=str(error))
 
 

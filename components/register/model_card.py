@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from components.shared.data.manifest import CLASSES, SPLITS, read_manifest, read_splits
+from components.shared.markdown import markdown_table
 from components.shared.network.checkpoint import read_info
 from components.shared.results.calibration import read_calibration
 from components.shared.results.dossier import CALIBRATION, measurements_of, read_verdict
@@ -100,7 +101,7 @@ def _results(rows: Measurements) -> str:
         test = shown_row(rows.find(name, "test"))
         robustness = shown_row(rows.find(name, "robustness"))
         lines.append([spoken(name), test, robustness])
-    return _table(["", "test", "robustness"], lines)
+    return markdown_table(["", "test", "robustness"], lines)
 
 
 def _sentences(rows: Measurements) -> str:
@@ -178,7 +179,9 @@ def _slices(rows: Measurements, table: pd.DataFrame) -> str:
         )
     if not lines:
         return ""
-    return _table(["split", "part", "tiles", "groups", "recall at threshold", "specificity at threshold"], lines)
+    return markdown_table(
+        ["split", "part", "tiles", "groups", "recall at threshold", "specificity at threshold"], lines
+    )
 
 
 def _composition(table: pd.DataFrame) -> str:
@@ -188,7 +191,7 @@ def _composition(table: pd.DataFrame) -> str:
     lines = []
     for (source, surface, label), row in counts.iterrows():
         lines.append([source, surface, CLASSES[label], *map(str, row)])
-    return _table(["source", "surface", "class", *SPLITS], lines)
+    return markdown_table(["source", "surface", "class", *SPLITS], lines)
 
 
 def _gate(rows: list[dict]) -> str:
@@ -197,9 +200,3 @@ def _gate(rows: list[dict]) -> str:
         mark = "✓" if row["passed"] else "✗"
         lines.append(f"- {mark} {row['why']}")
     return "\n".join(lines)
-
-
-def _table(headers: list[str], lines: list[list[str]]) -> str:
-    """Return a Markdown table."""
-    rows = [headers, ["---"] * len(headers), *lines]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -2,13 +2,13 @@
 
 import typer
 
-from pipelines.cli import cluster, data, doctor, drift, gc, local, predict, registry, submit, weights
+from pipelines.cli import cluster, data, doctor, drift, gc, local, predict, registry, runs, submit, weights
 
 # In the order in which `--help` lists them.
 PANELS = {
     "On this machine": (local, data, weights),
     "Models": (predict, drift, registry, gc),
-    "On a cluster": (doctor, submit, cluster),
+    "On a cluster": (doctor, submit, runs, cluster),
 }
 
 app = typer.Typer(

@@ -40,6 +40,9 @@ def submit(
     allow_refusal: Annotated[
         bool, typer.Option("--allow-refusal", help="A refusal by the gates is no failure.")
     ] = False,
+    stop_with_me: Annotated[
+        bool, typer.Option("--stop-with-me", help="Stop the run if this command is interrupted while it waits, for CI.")
+    ] = False,
     again: Annotated[bool, typer.Option("--again", help="Submit what was submitted within the hour.")] = False,
     name: Annotated[str, typer.Option(help="First part of the run's name.")] = "",
     pipeline: Pipeline = "crack-training",
@@ -50,13 +53,13 @@ def submit(
     """Run a pipeline on the cluster that KFP_ENDPOINT names.
 
     Exit status: 0 submitted, with --wait succeeded; 1 failed, or refused by the gates; 2 could not submit; 3 its end
-    was not seen in time; 130 interrupted (the run goes on).
+    was not seen in time; 130 interrupted (the run goes on, unless --stop-with-me).
     """
     with reporting_errors(debug, crash=2), tempfile.TemporaryDirectory() as folder:
         from components.container_images import check_images
         from components.shared.services.kfp_api import KfpApi
         from components.shared.services.kfp_endpoint import Endpoint
-        from pipelines.cluster.follow import Follower
+        from pipelines.cluster.follow import Follower, stopping_with_us
         from pipelines.cluster.submit import submit as submit_run
         from pipelines.config.parameter_file import load_run_config
         from pipelines.graphs.compile import compile_version, git_revision
@@ -68,7 +71,7 @@ def submit(
         compiled = compile_version(pipeline, config, revision or git_revision(), Path(folder))
         run_id = submit_run(api, compiled, config, given, console, name, again)
     if wait:
-        with reporting_errors(debug, crash=3):
+        with reporting_errors(debug, crash=3), stopping_with_us(api, run_id, console, stop_with_me):
             outcome = Follower(api, compiled, run_id, console, interval).wait(
                 config.cluster.run_deadline if timeout is None else timeout, allow_refusal
             )

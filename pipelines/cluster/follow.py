@@ -1,13 +1,15 @@
 """Follow a run in KFP to its end, and report what it did.
 
-KFP may show the steps of a large run as they were at an earlier time: Argo compresses the status of a workflow beyond
-1 MiB, and KFP does not read compressed ones. A step that is shown as ended has ended. A step that is shown as running
-may have ended long ago. The result of a run is therefore read from its final state and from the records in the store.
+KFP may show old states of the steps (see run_details.py). The result of a run is therefore read from its final state
+and from the records that the steps left in the store.
 """
 
+import contextlib
 import datetime
-import re
+import signal
+import sys
 import time
+from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any
 
@@ -15,13 +17,14 @@ from rich.console import Console
 
 from components.notify.ended_run import EndedRun, Ending, inspect_run
 from components.shared.services.kfp_api import KfpApi, KfpError
+from pipelines.cluster.kubernetes_view import KFP_NAMESPACE
+from pipelines.cluster.run_details import program_pod, step_names, steps_in_state, task_details, was_stopped
 from pipelines.graphs.compile import CompiledPipeline
 
 INTERVAL = 15.0  # seconds between two requests
 QUIET = 300.0  # seconds after which an unchanged state is printed again; some CI systems end jobs that print nothing
 END_STATES = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 SHOWN_STATES = ("RUNNING", "SUCCEEDED", "FAILED", "CANCELED")  # of a step
-STEP_GROUPS = ("exit-handler-", "condition-")  # tasks that only hold other tasks; people do not know them
 LOG_LINES = 15
 LONG_AGO = datetime.datetime.fromtimestamp(0, datetime.UTC)
 
@@ -34,6 +37,36 @@ class Outcome(IntEnum):
     UNSEEN = 3
 
 
+@contextlib.contextmanager
+def stopping_with_us(api: KfpApi, run_id: str, console: Console, always: bool) -> Iterator[None]:
+    """Stop the run if this process is told to end (Ctrl-C or SIGTERM) inside the block.
+
+    Args:
+        api: KFP.
+        run_id: The run.
+        console: Shows whether the run was stopped.
+        always: Stop it without a question. Otherwise a person at a terminal is asked, and without one the run goes on.
+    """
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if always or (sys.stdin.isatty() and console.input("\nStop the run too? [y/N] ").lower().startswith("y")):
+            api.stop_run(run_id)
+            console.print("the run is being stopped", markup=False)
+        else:
+            link = api.link(f"runs/details/{run_id}")
+            console.print(f"the run goes on: {link}; `crack-pipeline runs stop` stops it", markup=False, soft_wrap=True)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 class Follower:
     """Asks KFP about one run again and again, and prints what has changed."""
 
@@ -42,7 +75,7 @@ class Follower:
     ) -> None:
         self._api = api
         self._config = compiled.config
-        self._steps = {key: _plain(name) for key, name in compiled.tasks.items() if not key.startswith(STEP_GROUPS)}
+        self._steps = step_names(compiled)
         self._run_id = run_id
         self._console = console
         self._interval = interval
@@ -77,7 +110,7 @@ class Follower:
 
     def _show_changes(self, run: Any) -> None:
         """Print every step whose state has changed, in the order of time."""
-        for task in sorted(_details(run), key=_time_of_state):
+        for task in sorted(task_details(run), key=_time_of_state):
             key = task.display_name
             if key in self._steps and task.state in SHOWN_STATES and self._states.get(key) != task.state:
                 self._states[key] = task.state
@@ -85,16 +118,16 @@ class Follower:
                 self._say(f"{self._steps[key]}: {task.state.lower()}")
 
         if time.monotonic() - self._printed > QUIET:
-            running = self._in_state(run, "RUNNING")
+            running = steps_in_state(run, self._steps, "RUNNING")
             steps = ", ".join(running) or "no step is shown as running"
             unchanged = _clock(time.monotonic() - self._changed)
             self._say(f"still {run.state.lower()}: {steps} (KFP has shown no change for {unchanged})")
 
     def _report(self, run: Any, allow_refusal: bool) -> Outcome:
         """Print how the run ended and return the outcome."""
-        state = "CANCELED" if _was_stopped(run) else run.state
+        state = "CANCELED" if was_stopped(run) else run.state
         ended = inspect_run(state, self._run_id, self._config.store)
-        if self._in_state(run, "RUNNING"):
+        if steps_in_state(run, self._steps, "RUNNING"):
             self._say(
                 "KFP shows the steps as they were at an earlier time, because the run's status is larger than 1 MiB; "
                 "the result is read from the store"
@@ -112,11 +145,11 @@ class Follower:
 
     def _report_registration(self, run: Any, ended: EndedRun, allow_refusal: bool) -> Outcome:
         """Report what a run without an error did: register a version, or refuse every candidate."""
-        if "refuse" not in self._steps:
+        if "refuse" not in self._steps.values():
             self._say(f"succeeded: {self._link()}")
             return Outcome.SUCCEEDED
 
-        done = self._in_state(run, "SUCCEEDED")
+        done = steps_in_state(run, self._steps, "SUCCEEDED")
         record = ended.registration
         if record.get("registered"):
             version = f"{record['name']} version {record['version']} as {record['alias']}"
@@ -142,18 +175,10 @@ class Follower:
         )
         return Outcome.FAILED
 
-    def _in_state(self, run: Any, state: str) -> dict[str, Any]:
-        """Return the details of the steps that KFP shows in a state, by the names that people know."""
-        found = {}
-        for task in _details(run):
-            if task.display_name in self._steps and task.state == state:
-                found[self._steps[task.display_name]] = task
-        return found
-
     def _show_failures(self, run: Any, ended: EndedRun) -> None:
         """Print the cause of every failed step, the end of its log, and how to see the rest."""
         causes = {cause["step"]: cause["message"] for cause in ended.causes}
-        failed = self._in_state(run, "FAILED")
+        failed = steps_in_state(run, self._steps, "FAILED")
         for step in dict.fromkeys([*failed, *causes]):
             task = failed.get(step)
             message = task.error.message if task and task.error else ""
@@ -167,18 +192,18 @@ class Follower:
 
     def _show_log(self, run: Any, task: Any) -> None:
         """Print the end of a failed task's log."""
-        node = _failed_node(_details(run), task)
-        if not node:
+        pod = program_pod(run, task)
+        if not pod:
             return
         try:
-            lines = self._api.log(self._run_id, node).strip().splitlines()
+            lines = self._api.log(self._run_id, pod).strip().splitlines()
         except KfpError as error:
             self._say(f"its log could not be read: {error}")
             return
         for line in lines[-LOG_LINES:]:
             self._say(f"  {line}")
-        namespace = self._api.namespace or "kubeflow"
-        self._say(f"the whole log: kubectl -n {namespace} logs {node} -c main, or {self._link()}")
+        namespace = self._api.namespace or KFP_NAMESPACE
+        self._say(f"the whole log: kubectl -n {namespace} logs {pod} -c main, or {self._link()}")
 
     def _say(self, text: str) -> None:
         self._printed = time.monotonic()
@@ -189,35 +214,11 @@ class Follower:
         return self._api.link(f"runs/details/{self._run_id}")
 
 
-def _plain(name: str) -> str:
-    """Return the name of a step outside the candidates' branches without the number that KFP adds: register-2."""
-    return name if " " in name else re.sub(r"-\d+$", "", name)
-
-
-def _details(run: Any) -> list[Any]:
-    return (run.run_details and run.run_details.task_details) or []
-
-
 def _time_of_state(task: Any) -> tuple[datetime.datetime, bool]:
     """Return when a task came into its state. At the same time, a task ends before another starts."""
     running = task.state == "RUNNING"
     since = task.start_time if running else task.end_time
     return since or LONG_AGO, running
-
-
-def _was_stopped(run: Any) -> bool:
-    """Return whether a person stopped the run. KFP calls such a run FAILED in the end; only its history shows it."""
-    return run.state == "CANCELED" or any(status.state == "CANCELING" for status in run.state_history or [])
-
-
-def _failed_node(details: list[Any], task: Any) -> str:
-    """Return the name of the pod in which a task failed; a task holds the node of its driver and of its program."""
-    failed = {detail.pod_name: detail for detail in details if detail.state == "FAILED"}
-    while True:
-        children = [child.pod_name for child in task.child_tasks or [] if child.pod_name in failed]
-        if not children:
-            return task.pod_name or ""
-        task = failed[children[-1]]
 
 
 def _clock(seconds: float) -> str:

@@ -22,6 +22,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from components.shared.errors import InputError
+from components.shared.markdown import markdown_row
 from components.shared.services import mlflow_runs
 from components.shared.services.mlflow_runs import CHAMPION, CHECKED, VERDICT, every, put
 
@@ -178,9 +179,8 @@ class Registry:
 
         for entry in reversed(history):
             action = f"{entry.action}, forced" if entry.forced else entry.action
-            values = (entry.at, action, entry.source or "none", entry.target, entry.by, entry.why)
-            cells = [" ".join(value.split()).replace("|", "&#124;") for value in values]
-            row = f"| {' | '.join(cells)} |\n"
+            cells = (entry.at, action, entry.source or "none", entry.target, entry.by, entry.why)
+            row = f"{markdown_row(cells)}\n"
             if len(shown) + len(row) > mlflow_runs.LONGEST:
                 break
             shown += row

@@ -140,6 +140,12 @@ class KfpServer:
         run.update(self.scenes.pop(0) if len(self.scenes) > 1 else self.scenes[0] if self.scenes else {})
         return run
 
+    def run_service_terminate_run(self, run_id: str, **_: str) -> dict:
+        run = self._get(self.runs, "run_id", run_id)
+        run["state"] = "CANCELING"
+        run["state_history"] = [*run.get("state_history", []), {"state": "CANCELING"}]
+        return {}
+
     def recurring_run_service_list_recurring_runs(self, **query: str) -> dict:
         return self._page("recurringRuns", self.recurring_runs, query, "experiment_id")
 

@@ -175,6 +175,10 @@ class KfpApi:
         """Return a run with its tasks."""
         return self._call("read the run", self._runs.run_service_get_run, run_id)
 
+    def stop_run(self, run_id: str) -> None:
+        """Stop a run. Its pods are told to end; its exit handler still runs."""
+        self._call("stop the run", self._runs.run_service_terminate_run, run_id)
+
     def log(self, run_id: str, node: str) -> str:
         """Return the log of a run's pod so far; `node` is the pod's name in the run's details."""
         path = f"/apis/v1alpha1/runs/{run_id}/nodes/{node}/log"

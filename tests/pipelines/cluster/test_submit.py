@@ -12,6 +12,7 @@ from components.shared.errors import InputError
 from pipelines.cli.main import app
 from pipelines.cluster.follow import Follower, Outcome
 from pipelines.cluster.submit import submit
+from pipelines.config.parameter_file import load_run_config
 from pipelines.graphs.compile import compile_version, git_revision
 
 DONE = {"ingest": "SUCCEEDED", "train": "SUCCEEDED", "executor": "SUCCEEDED", "train-driver": "SUCCEEDED"}
@@ -142,6 +143,25 @@ def test_the_result_is_read_from_the_store_if_kfp_shows_old_steps(kfp, follow_wi
     assert seen == outcome
     assert words in output
     assert "KFP shows the steps as they were at an earlier time" in output
+
+
+@pytest.mark.parametrize(("candidates", "registered"), [(2, "register-2"), (4, "register-4"), (4, "refuse")])
+def test_the_result_is_right_for_several_candidates(kfp, client, store, console, tmp_path, candidates, registered):
+    train = "{architecture: resnet18, weights: none, steps: 5}"
+    branches = "".join(f"  net{number}: {{train: {train}}}\n" for number in range(candidates))
+    (tmp_path / "several.yaml").write_text(f"store: {store.uri}\ncandidates:\n{branches}")
+    config = load_run_config(tmp_path / "several.yaml")
+    compiled = compile_version("crack-training", config, "0123456789ab", tmp_path)
+    assert registered in compiled.tasks
+    kfp.frozen_after = 1
+    kfp.play(("RUNNING", {"train-2": "RUNNING"}), ("SUCCEEDED", {**DONE, registered: "SUCCEEDED"}))
+    run_id = submit(client, compiled, config, {}, console)
+    record = NO_VERSION if registered == "refuse" else VERSION
+    store.put_bytes(f"runs/{run_id}/registration.json", json.dumps(record).encode())
+    store.put_bytes(f"runs/{run_id}/choice.json", json.dumps({"winner": "net1", "reasoning": "It was best."}).encode())
+    outcome = Follower(client, compiled, run_id, console, 0.01).wait(20.0)
+    assert outcome == (Outcome.FAILED if registered == "refuse" else Outcome.SUCCEEDED)
+    assert "train net1: running" in console.file.getvalue()
 
 
 def test_old_steps_and_an_unreadable_store_leave_the_result_unseen(kfp, follow):

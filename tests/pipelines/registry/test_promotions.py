@@ -60,7 +60,7 @@ def test_promote_and_rollback_move_the_alias_and_keep_the_history(registry):
     assert own == "Ours."
     rows = [line.split(" | ")[1:] for line in shown.strip().splitlines()[2:]]
     assert rows[0] == ["rollback", "3", "1", "Cy", "still |"]  # the newest first
-    assert rows[2] == ["promote", "3", "2", "Bo", "smaller &#124; and quicker |"]
+    assert rows[2] == ["promote", "3", "2", "Bo", "smaller \\| and quicker |"]
     assert len(rows) == 5
 
 
