@@ -54,6 +54,5 @@ def program_pod(run: Any, task: Any) -> str:
 
 def was_stopped(run: Any) -> bool:
     """Return whether a person stopped the run. KFP calls such a run FAILED in the end; only its history shows it."""
-    return run.state in ("CANCELED", "CANCELING") or any(
-        status.state == "CANCELING" for status in run.state_history or []
-    )
+    history = [status.state for status in run.state_history or []]
+    return run.state == "CANCELED" or (run.state == "FAILED" and "CANCELING" in history)

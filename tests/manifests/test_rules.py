@@ -82,6 +82,16 @@ def test_every_pod_is_restricted(objects):
             assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container), name
 
 
+def test_mlflow_has_time_to_start_on_a_busy_node_and_no_job_runners(objects):
+    (container,) = pods(objects)["mlflow"]["spec"]["containers"]
+    probe = container["startupProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= 15 * 60
+    (options,) = [item for item in container["args"] if item.startswith("--uvicorn-opts=")]
+    assert int(options.rpartition("=")[2]) >= 60  # seconds in which a worker has to answer
+    variables = {item["name"]: item["value"] for item in container["env"]}
+    assert variables["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
+
+
 def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
     return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items()) and all(
         item["operator"] == "Exists" and item["key"] in labels for item in selector.get("matchExpressions", [])
