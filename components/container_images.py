@@ -1,7 +1,7 @@
 """Which container image a step runs in.
 
-Components name a build target. When a pipeline is compiled, `pipelines/graphs/pod_policy.py` replaces it by the digest
-that `images/digests.json`, or the file named by IMAGE_DIGESTS, gives for it.
+A component names a build target, "cpu" or "gpu". When a pipeline is compiled, `pipelines/graphs/pod_policy.py` replaces
+the target with its reference from `images/digests.json`, or from the file that IMAGE_DIGESTS names.
 """
 
 import json
@@ -14,60 +14,73 @@ from components.shared.errors import InputError
 
 Target = Literal["cpu", "gpu"]
 DIGESTS = Path(__file__).parent.parent / "images" / "digests.json"
-UNPUBLISHED = "unpublished.invalid"  # registry of images never pushed: compiles, but no cluster can pull them
-WAY_OUT = "`make images-push REGISTRY=…` builds and pushes the images and writes the file"
+# Stands for the registry of container images that were never pushed. A pipeline compiles with it, but no cluster can
+# pull from it.
+UNPUBLISHED_REGISTRY = "unpublished.invalid"
+BY_DIGEST = r"[^@\s]+@sha256:[0-9a-f]{64}"
+HOW_TO_PUSH = "`make images-push REGISTRY=…` builds and pushes the container images and writes the file"
+HOW_TO_ALLOW_TAGS = "--allow-tags (make: ALLOW_TAGS=1) accepts tags, for development"
 
 
 def container_image(target: Target) -> str:
-    """Return the name by which a component asks for a build target's image."""
-    return f"{UNPUBLISHED}/concrete-crack-{target}"
+    """Return the name by which a component asks for a build target's container image."""
+    return f"{UNPUBLISHED_REGISTRY}/concrete-crack-{target}"
 
 
 def image_reference(target: Target) -> str:
-    """Return the reference of a build target's image, or just its name where no images were pushed yet.
+    """Return the reference of a build target's container image, or its name only where none were pushed yet.
 
     Raises:
-        InputError: The digest file is named but not there, is not JSON, or lacks the target.
+        InputError: IMAGE_DIGESTS names a missing file; or the file is not JSON or does not have the target.
     """
     path = _digest_file()
     if not path.exists():
         if path != DIGESTS:
-            raise InputError(f"IMAGE_DIGESTS names {path}, which does not exist; {WAY_OUT}")
+            raise InputError(f"IMAGE_DIGESTS names {path}, which does not exist; {HOW_TO_PUSH}")
         return container_image(target)
+
     try:
         reference = json.loads(path.read_text())[target]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f'{path}: no container image for target "{target}"; expected {{"cpu": "registry/name@sha256:…", '
-            f'"gpu": …}}. {WAY_OUT}'
+            f'"gpu": …}}. {HOW_TO_PUSH}'
         ) from error
+
     if not isinstance(reference, str) or not reference:
-        raise InputError(f'{path}: the image of target "{target}" is {reference!r}, not a reference. {WAY_OUT}')
+        raise InputError(
+            f'{path}: the container image of target "{target}" is {reference!r}; expected text such as '
+            f'"registry/name@sha256:…". {HOW_TO_PUSH}'
+        )
     return reference
 
 
 def check_images(allow_tags: bool = False) -> None:
-    """See that every image is named by its digest, as a cluster needs it.
+    """Check that every container image is named by its digest, as a cluster needs it.
 
     Args:
-        allow_tags: Accept tags and placeholders, for development: what a tag names may change between two runs.
+        allow_tags: Accept tags and names of unpushed container images, for development. The container image behind a
+            tag may change between two runs.
 
     Raises:
-        InputError: There are no digests, or one is malformed; the message says how to get them.
+        InputError: There are no digests, or one is malformed. The message says how to get them.
     """
     references = {target: image_reference(target) for target in get_args(Target)}
     if allow_tags:
         return
-    if not _digest_file().exists():
+
+    path = _digest_file()
+    if not path.exists():
         raise InputError(
-            f"no digests of the container images: neither {DIGESTS} nor IMAGE_DIGESTS. {WAY_OUT}; --allow-tags "
-            "(make: ALLOW_TAGS=1) does without them, for development"
+            f"no digests of the container images: {DIGESTS} does not exist and IMAGE_DIGESTS is not set. "
+            f"{HOW_TO_PUSH}; {HOW_TO_ALLOW_TAGS}"
         )
+
     for target, reference in references.items():
-        if not re.fullmatch(r"[^@\s]+@sha256:[0-9a-f]{64}", reference):
+        if not re.fullmatch(BY_DIGEST, reference):
             raise InputError(
-                f'{_digest_file()}: the image of target "{target}" is {reference}; expected registry/name@sha256: '
-                f"and 64 hexadecimal digits. {WAY_OUT}; --allow-tags (make: ALLOW_TAGS=1) takes tags, for development"
+                f'{path}: the container image of target "{target}" is {reference}; expected registry/name@sha256: '
+                f"and 64 hexadecimal digits. {HOW_TO_PUSH}; {HOW_TO_ALLOW_TAGS}"
             )
 
 

@@ -1,21 +1,25 @@
 #!/bin/sh
-# Build container images: `images/build.sh cpu gpu`; prints their names. From the environment: ENGINE, BASE_IMAGE (instead
-# of images/base.txt), SOURCE (the repository's address, if not git's origin), CA_BUNDLE (file; a proxy's certificate
-# authority), BUILD_OPTIONS (further options of the engine, such as --platform linux/amd64 on a machine of another kind).
+# Build container images and print their names: `images/build.sh cpu gpu`. Environment variables:
+#   ENGINE         docker or podman; the default is the one that works
+#   BASE_IMAGE     used instead of the one in images/base.txt
+#   SOURCE         address of the repository; the default is git's origin
+#   CA_BUNDLE      file with the certificate authority of a proxy
+#   BUILD_OPTIONS  more options of the engine, such as --platform linux/amd64 on a machine of another kind
+# Both images together need 35 GB of disk while they are built.
 set -eu
 cd "$(dirname "$0")/.."
 base=${BASE_IMAGE:-$(cat images/base.txt)}
 case $base in
   *@sha256:*) ;;
-  localhost/*) echo "note: $base is a local stand-in for the base; such an image cannot be pushed" >&2 ;;
+  localhost/*) echo "note: the base $base is local; an image that is built on it cannot be pushed" >&2 ;;
   *)
-    echo "error: the base image must be named by digest, got \"$base\". \`make -B images/base.txt\` asks the registry for it;" \
-      "BASE_IMAGE=name@sha256:… (or a local stand-in, localhost/name:tag) takes another" >&2
+    echo "error: the base image must be named by digest, got \"$base\". \`make -B images/base.txt\` reads it from the registry;" \
+      "BASE_IMAGE=name@sha256:… uses another base, and localhost/name:tag a local one" >&2
     exit 2 ;;
 esac
 engine=$(images/engine.sh)
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
-# the digests are written by a push, and are in no image
+# a push writes the digests, and no image contains them
 [ -z "$(git status --porcelain -- . ':!images/digests.json' 2>/dev/null)" ] || revision=$revision-dirty
 source=$(git config --get remote.origin.url 2>/dev/null | sed 's#//[^/@]*@#//#')
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
@@ -26,6 +30,6 @@ for target in "$@"; do
     --build-arg BASE_IMAGE="$base" --build-arg REVISION="$revision" --build-arg VERSION="$version" \
     --build-arg SOURCE="${SOURCE:-${source:-unknown}}" \
     ${CA_BUNDLE:+--secret id=ca-bundle,src=$CA_BUNDLE} ${BUILD_OPTIONS:-} . >&2
-  "$engine" image inspect "$name" > /dev/null # an engine that was told to stop may end with 0 all the same
+  "$engine" image inspect "$name" > /dev/null # an engine that was interrupted may still end with 0
   echo "$name"
 done

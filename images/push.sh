@@ -1,6 +1,7 @@
 #!/bin/sh
-# Push both images: `images/push.sh REGISTRY/FOLDER`; writes images/digests.json, which a cluster compile reads. From the
-# environment: ENGINE, PUSH_OPTIONS, and what images/build.sh takes.
+# Build and push both container images: `images/push.sh REGISTRY/FOLDER`. Writes images/digests.json, which compiling for a
+# cluster reads. Environment variables: PUSH_OPTIONS (more options of the engine's push, such as --tls-verify=false of
+# podman for a registry without TLS), and those of images/build.sh.
 set -eu
 cd "$(dirname "$0")/.."
 registry=${1:-}
@@ -8,19 +9,19 @@ case $registry in
   "" | *@* | *://*) echo "error: expected REGISTRY=host/folder, such as ghcr.io/team, got \"$registry\"" >&2; exit 2 ;;
 esac
 case ${BASE_IMAGE:-} in
-  localhost/*) echo "error: BASE_IMAGE is a local stand-in; only an image on a base named by digest is pushed" >&2; exit 2 ;;
+  localhost/*) echo "error: BASE_IMAGE is a local base, \"$BASE_IMAGE\"; unset it, or name a base by digest: name@sha256:…" >&2; exit 2 ;;
 esac
 engine=$(images/engine.sh)
 digest_file=$(mktemp)
 trap 'rm -f "$digest_file"' EXIT
-push() { # TARGET; prints the reference by the digest that the registry has
+push() { # TARGET; prints the reference with the registry's digest
   local_name=$(images/build.sh "$1")
   repository=$registry/concrete-crack-$1
   remote=$repository:${local_name##*:}
   "$engine" tag "$local_name" "$remote"
   # shellcheck disable=SC2086 # options are words
   case $engine in
-    *podman) # compresses as it pushes: what it keeps here has another digest
+    *podman) # compresses while it pushes, so the local image has another digest
       "$engine" push ${PUSH_OPTIONS:-} --digestfile "$digest_file" "$remote" >&2
       echo "$repository@$(cat "$digest_file")" ;;
     *)

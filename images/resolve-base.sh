@@ -1,5 +1,5 @@
 #!/bin/sh
-# Print the base image by the digest that its registry has for it now.
+# Print the base image with its current digest in the registry.
 set -eu
 cd "$(dirname "$0")/.."
 tag=docker.io/library/python:3.11-slim-bookworm
@@ -13,10 +13,10 @@ ask() {
   fi
 }
 digest=$(ask) || digest=
-# nothing hashed is what skopeo's failure leaves behind
+# the digest of no input: skopeo failed
 empty=sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
 if ! printf '%s' "$digest" | grep -qx 'sha256:[0-9a-f]\{64\}' || [ "$digest" = "$empty" ]; then
-  echo "error: the registry gave no digest for $tag; BASE_IMAGE=name@sha256:… names a base that you trust" >&2
+  echo "error: the registry gave no digest for $tag; check the connection, or set BASE_IMAGE=name@sha256:… to a base that you trust" >&2
   exit 1
 fi
 echo "$tag@$digest"

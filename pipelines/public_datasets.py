@@ -1,21 +1,20 @@
-"""The public data sets that the field trains on: where they live, under which licence, and what a full copy holds."""
+"""Public data sets of concrete cracks: where to get them, their licences, and the files of a complete download."""
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 
 @dataclass(frozen=True)
 class PublicDataset:
-    """How to get a public data set and to know that it is whole.
+    """Where to get a public data set, and what a complete download holds.
 
     Attributes:
-        name: What the pipeline calls the source and its layout.
-        doi: Its home; opens in a browser with https://doi.org/ before it.
+        name: Name of the source and of its layout in the pipeline.
+        doi: Digital object identifier; https://doi.org/DOI opens the data set's page.
         licence: SPDX identifier.
-        paper: Whom to cite.
+        paper: Publication to cite.
         layout: Class folders, as `components/ingest/sources/layouts.py` finds them.
-        counts: Files of each class folder.
+        counts: Number of files in each class folder.
         size: Width and height of a tile, pixels.
         advice: What to know before training on it.
     """
@@ -42,9 +41,9 @@ PUBLIC = {
             counts={"D/CD": 2025, "D/UD": 11595, "P/CP": 2608, "P/UP": 21726, "W/CW": 3851, "W/UW": 14287},
             size=(256, 256),
             advice=(
-                "230 photos, 15 % cracked; the photo of a tile is read from its name and never split. "
-                "A random tile split puts every test photo into training. 9 % of the cracks of a cleaned part "
-                "were filed as uncracked (deck: 18 %)."
+                "230 photos, 15 % of the tiles cracked. The file name gives the photo; a photo stays in one "
+                "split. A random split of tiles would put every test photo into training. In a part that was checked, "
+                "9 % of the cracks were labelled as uncracked (deck: 18 %)."
             ),
         ),
         PublicDataset(
@@ -56,8 +55,9 @@ PUBLIC = {
             counts={"Positive": 20000, "Negative": 20000},
             size=(227, 227),
             advice=(
-                "Names tell no photo, and 12,541 files are near duplicates of another: they are grouped by looks. "
-                "Easy: one grey-level statistic reaches AUROC 0.996, so a high score proves little."
+                "File names do not give the photo, and 12,541 files are near duplicates of another file. Tiles are "
+                "therefore grouped by similarity. The set is easy: one grey-level statistic reaches AUROC 0.996, so a "
+                "high score proves little."
             ),
         ),
     )
@@ -65,7 +65,7 @@ PUBLIC = {
 
 
 def differences(dataset: PublicDataset, root: Path) -> dict[str, tuple[int, int]]:
-    """Compare a copy with what the published set holds.
+    """Compare a download with the published data set.
 
     Args:
         dataset: The published set.
@@ -74,5 +74,9 @@ def differences(dataset: PublicDataset, root: Path) -> dict[str, tuple[int, int]
     Returns:
         Expected and found number of files, for each class folder where the two differ.
     """
-    found = Counter({part: sum(path.is_file() for path in (root / part).glob("*")) for part in dataset.counts})
-    return {part: (count, found[part]) for part, count in dataset.counts.items() if found[part] != count}
+    different = {}
+    for folder, expected in dataset.counts.items():
+        found = sum(path.is_file() for path in (root / folder).glob("*"))
+        if found != expected:
+            different[folder] = (expected, found)
+    return different

@@ -1,17 +1,19 @@
-"""What the store holds that nobody needs any more: data set versions, histories of sources, shards, results.
+"""Find and delete stored data that no model or recent run needs.
 
-Needed is what a registered version or a run of the last days was made of, and whatever is younger than that. So is what
-the next ingestion of a source goes on from, as long as a needed version has pictures of that source: forgotten, they
-could come back in other groups, and so in other splits than those that a model was trained on. A source that no needed
-version knows, such as the archive of a day long past, is forgotten with its version. Results of steps, checkpoints
-among them, are kept for reuse only; a registered version carries its model itself. The ledger of splits is small, and
-stays.
+We keep the data set versions that a registered model or a recent run used, and everything newer than the limit.
+
+We also keep a source's history while a kept version holds images of that source. The next ingestion of the source goes
+on from this history. Without it, the images could return in other groups, and so in other splits than those that a
+model was trained on.
+
+Results of steps, with their checkpoints, only save time when a run is repeated. A registered version has its own files,
+so old results are deleted. The ledger of splits is small and always stays.
 """
 
 import datetime
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from mlflow.tracking import MlflowClient
@@ -21,20 +23,23 @@ from components.shared.data.versions import COMMIT, read_version
 from components.shared.services.mlflow_runs import DATASET, every
 from components.shared.services.store import MissingObjectError, Store, StoredObject
 
-LATEST = "latest.json"  # of a source, as components/ingest/source_history.py writes it
-VISIBLE = (f"/{COMMIT}", f"/{LATEST}")  # without these there is no version, and no history
+LATEST_OF_SOURCE = "latest.json"  # written by components/ingest/source_history.py
+# Readers find a version or a source history by one of these files. They are deleted first.
+VISIBLE_BY = (f"/{COMMIT}", f"/{LATEST_OF_SOURCE}")
+# A source history refers to versions, and a version refers to shards: what refers to others is deleted before them.
+DELETION_ORDER = ("source history", "data set version", "results", "shard")
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """Something that may go.
+    """Stored data that can be deleted.
 
     Attributes:
         kind: "data set version", "shard", "source history" or "results".
         name: Its digest or key.
-        keys: Its objects, in the order in which they are deleted: what makes it visible comes first.
+        keys: Its objects in the order of deletion. The object by which readers find it comes first.
         size: Bytes.
-        changed: When anything in it last changed.
+        changed: Time of the last change to any of its objects.
     """
 
     kind: str
@@ -47,101 +52,136 @@ class Leftover:
 def find_leftovers(
     store: Store, client: MlflowClient, days: float, now: datetime.datetime | None = None
 ) -> list[Leftover]:
-    """Return what may go, the largest first.
+    """Return what can be deleted, the largest first.
 
     Args:
         store: Storage root.
-        client: Of the MLflow server that keeps runs and versions.
-        days: Nothing younger goes, and nothing that a run of this time was made of.
-        now: The time to count back from; None: this moment.
+        client: Client of the MLflow server that keeps runs and registered models.
+        days: Newer objects, and data that runs of the last `days` days used, are kept.
+        now: The time to count back from. None means the current time.
     """
     since = (now or datetime.datetime.now(datetime.UTC)) - datetime.timedelta(days=days)
-    versions, sources = _folders(store.objects("datasets/")), _folders(store.objects("sources/"))
-    shards = {one.key.removeprefix("shards/"): [one] for one in store.objects("shards/")}
-    parts = {name: _shards(store, name) for name in versions}
-    latest = {name: _latest(store, name) for name in sources}
-    asked_for = _versions_of_models_and_runs(client, since) & set(versions)
-    useful = frozenset[str]().union(*(parts[name] for name in asked_for))
-    alive = [name for name, version in latest.items() if version in parts and useful & parts[version]]
-    forgotten = _unneeded("source history", sources, alive, since)
-    remembered = {latest[name] or "" for name in set(sources) - {one.name for one in forgotten}}
-    old = _unneeded("data set version", versions, asked_for | remembered, since)
-    used = frozenset[str]().union(*(parts[name] for name in set(versions) - {one.name for one in old}))
-    results = _unneeded("results", _folders(store.objects("runs/")), (), since)
-    return sorted([*forgotten, *old, *_unneeded("shard", shards, used, since), *results], key=lambda one: -one.size)
+
+    versions = _folders(store.objects("datasets/"))
+    sources = _folders(store.objects("sources/"))
+    results = _folders(store.objects("runs/"))
+    shards = {found.key.removeprefix("shards/"): [found] for found in store.objects("shards/")}
+
+    shards_of = {version: _shards(store, version) for version in versions}
+    latest_of = {source: _latest_version(store, source) for source in sources}
+
+    # Models and recent runs need these versions, and so the histories of the sources whose images are in them.
+    used_versions = _versions_of_models_and_runs(client, since) & set(versions)
+    used_shards = _all_shards(shards_of, used_versions)
+    used_sources = set()
+    for source, version in latest_of.items():
+        if used_shards & shards_of.get(version or "", frozenset()):
+            used_sources.add(source)
+    old_sources = _unneeded("source history", sources, used_sources, since)
+
+    # A source history that stays needs the version it goes on from.
+    kept_sources = set(sources) - _names(old_sources)
+    continued_versions = {latest_of[source] or "" for source in kept_sources}
+    old_versions = _unneeded("data set version", versions, used_versions | continued_versions, since)
+
+    # A version that stays needs its shards.
+    kept_versions = set(versions) - _names(old_versions)
+    old_shards = _unneeded("shard", shards, _all_shards(shards_of, kept_versions), since)
+
+    old_results = _unneeded("results", results, (), since)
+    leftovers = [*old_sources, *old_versions, *old_shards, *old_results]
+    return sorted(leftovers, key=lambda leftover: -leftover.size)
 
 
 def delete(store: Store, leftovers: Iterable[Leftover]) -> None:
-    """Delete, what refers to others before these; each is invisible from its first deletion on."""
-    order = ["source history", "data set version", "results", "shard"]
-    for leftover in sorted(leftovers, key=lambda one: order.index(one.kind)):
-        for key in leftover.keys[:1]:
-            store.delete([key])
-        store.delete(leftover.keys[1:])
+    """Delete leftovers. Readers no longer find a leftover from the first deletion of its objects on."""
+    for leftover in sorted(leftovers, key=lambda leftover: DELETION_ORDER.index(leftover.kind)):
+        visible_by, *others = leftover.keys
+        store.delete([visible_by])
+        store.delete(others)
 
 
 def leftovers_table(leftovers: list[Leftover], days: float) -> Table:
-    """Show what may go, with sizes."""
+    """Return a table of what can be deleted, with sizes."""
     now = datetime.datetime.now(datetime.UTC)
-    total = sum(leftover.size for leftover in leftovers)
-    table = Table(title=f"Not needed for {days:g} days: {_readable(total)} in {len(leftovers)}", title_justify="left")
-    for title, side in (("kind", "left"), ("name", "left"), ("objects", "right"), ("size", "right"), ("days", "right")):
-        table.add_column(title, justify=side)  # type: ignore[arg-type]
-    for one in leftovers:
-        table.add_row(one.kind, one.name[:20], str(len(one.keys)), _readable(one.size), str((now - one.changed).days))
+    total = _readable(sum(leftover.size for leftover in leftovers))
+    table = Table(title=f"Not needed for {days:g} days: {total} in {len(leftovers)}", title_justify="left")
+
+    table.add_column("kind")
+    table.add_column("name")
+    for title in ("objects", "size", "days"):
+        table.add_column(title, justify="right")
+
+    for leftover in leftovers:
+        age = (now - leftover.changed).days
+        table.add_row(leftover.kind, leftover.name[:20], str(len(leftover.keys)), _readable(leftover.size), str(age))
     return table
 
 
+def _names(leftovers: Iterable[Leftover]) -> set[str]:
+    return {leftover.name for leftover in leftovers}
+
+
 def _versions_of_models_and_runs(client: MlflowClient, since: datetime.datetime) -> set[str]:
-    """Digests of the versions that registered models or recent runs were made of."""
-    needed = {
-        version.tags[DATASET]
-        for model in every(client.search_registered_models)
-        for version in every(client.search_model_versions, f"name = '{model.name}'")
-        if DATASET in version.tags
-    }
+    """Return the digests of the data set versions that registered models and recent runs used."""
+    digests = set()
+    for model in every(client.search_registered_models):
+        for version in every(client.search_model_versions, f"name = '{model.name}'"):
+            digests.add(version.tags.get(DATASET))
+
     experiments = [experiment.experiment_id for experiment in every(client.search_experiments)]
-    for run in every(client.search_runs, experiments, f"attributes.start_time >= {since.timestamp() * 1000:.0f}"):
-        if DATASET in run.data.tags:
-            needed.add(run.data.tags[DATASET])
-    return needed
+    recent = f"attributes.start_time >= {since.timestamp() * 1000:.0f}"
+    for run in every(client.search_runs, experiments, recent):
+        digests.add(run.data.tags.get(DATASET))
+
+    return digests - {None}
 
 
 def _folders(objects: Iterable[StoredObject]) -> dict[str, list[StoredObject]]:
-    """Objects by the folder after the first: `datasets/NAME/…` -> NAME."""
+    """Group objects by the second part of their keys: `datasets/NAME/…` -> NAME."""
     folders = defaultdict(list)
-    for one in objects:
-        _, name, *rest = one.key.split("/")
+    for found in objects:
+        _, name, *rest = found.key.split("/")
         if rest:
-            folders[name].append(one)
+            folders[name].append(found)
     return dict(folders)
 
 
 def _shards(store: Store, version: str) -> frozenset[str]:
-    """The shards that a version consists of; none where it is half-written, or half-deleted."""
-    told = read_version(store, version)
-    return frozenset(told.shards if told else ())
+    """Return the shards of a version; none where the version is incomplete."""
+    found = read_version(store, version)
+    return frozenset(found.shards if found else ())
 
 
-def _latest(store: Store, source: str) -> str | None:
-    """The version that the next ingestion of a source goes on from."""
+def _all_shards(shards_of: Mapping[str, frozenset[str]], versions: Iterable[str]) -> frozenset[str]:
+    """Return the shards of several versions."""
+    shards: frozenset[str] = frozenset()
+    for version in versions:
+        shards |= shards_of[version]
+    return shards
+
+
+def _latest_version(store: Store, source: str) -> str | None:
+    """Return the version that the next ingestion of a source goes on from."""
     try:
-        return json.loads(store.get_bytes(f"sources/{source}/{LATEST}"))["version"]
+        return json.loads(store.get_bytes(f"sources/{source}/{LATEST_OF_SOURCE}"))["version"]
     except MissingObjectError:
         return None
 
 
 def _unneeded(
-    kind: str, folders: dict[str, list[StoredObject]], kept: Collection[str], since: datetime.datetime
+    kind: str, folders: Mapping[str, list[StoredObject]], kept: Collection[str], since: datetime.datetime
 ) -> list[Leftover]:
-    """Those folders that are not kept, and in which nothing changed since then."""
-    found = []
+    """Return the folders that are not among the kept ones and that nobody changed since then."""
+    leftovers = []
     for name, objects in folders.items():
-        changed = max(one.changed for one in objects)
+        changed = max(found.changed for found in objects)
         if name not in kept and changed < since:
-            keys = sorted((one.key for one in objects), key=lambda key: (not key.endswith(VISIBLE), key))
-            found.append(Leftover(kind, name, tuple(keys), sum(one.size for one in objects), changed))
-    return found
+            keys = [found.key for found in objects]
+            keys.sort(key=lambda key: (not key.endswith(VISIBLE_BY), key))
+            size = sum(found.size for found in objects)
+            leftovers.append(Leftover(kind, name, tuple(keys), size, changed))
+    return leftovers
 
 
 def _readable(size: float) -> str:

@@ -1,1 +1,1 @@
-"""Tell people how a run ended."""
+"""The notify step: tell people how a run ended."""

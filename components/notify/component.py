@@ -1,4 +1,4 @@
-"""The notify step, the run's exit handler."""
+"""The KFP component of notify, which is the run's exit handler."""
 
 from kfp import dsl
 
@@ -7,20 +7,22 @@ from components.container_images import container_image
 
 @dsl.component(base_image=container_image("cpu"), install_kfp_package=False)
 def notify(status: dsl.PipelineTaskFinalStatus, config: str, job: str):
-    """Tell people how the run ended (state, failing step and cause, verdict, link), and MLflow too.
+    """Say how the run ended, to people (state, failed steps and causes, verdict, link) and to MLflow.
 
     Args:
-        status: How the run ended; KFP fills it in.
+        status: The run's final state, which KFP fills in.
         config: NotifyConfig as JSON.
         job: The pipeline job's id.
     """
     from components.notify.config import NotifyConfig
     from components.notify.end_mlflow_runs import close_runs
+    from components.notify.ended_run import inspect_run
     from components.notify.message import compose
     from components.notify.webhook import deliver
     from components.shared.step import step
 
     parsed = NotifyConfig.model_validate_json(config)
     with step("notify", job, parsed.store):
-        deliver(compose(status.state or "", job, parsed), parsed)
-        close_runs(status.state or "", job, parsed)
+        run = inspect_run(status.state or "", job, parsed.store)
+        deliver(compose(run, parsed), parsed)
+        close_runs(run.ending, job, parsed)

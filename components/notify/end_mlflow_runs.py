@@ -1,24 +1,33 @@
-"""End the job's MLflow runs, which would otherwise stay "running" for ever where a step died."""
+"""End the job's MLflow runs. The runs of a step that died would otherwise stay "running" for ever."""
 
 import os
 
 from components.notify.config import NotifyConfig
+from components.notify.ended_run import Ending
 from components.shared.events import log
 
+MLFLOW_STATUS = {
+    Ending.SUCCEEDED: "FINISHED",
+    Ending.REFUSED: "FINISHED",
+    Ending.FAILED: "FAILED",
+    Ending.STOPPED: "KILLED",
+    Ending.UNKNOWN: "FAILED",
+}
 
-def close_runs(state: str, job: str, config: NotifyConfig) -> None:
-    """Give every MLflow run of the job that still runs its final status; a failure here is logged, not raised.
+
+def close_runs(ending: Ending, job: str, config: NotifyConfig) -> None:
+    """Give every MLflow run of the job that is still running its final status. A failure here is only logged.
 
     Args:
-        state: KFP's final state, such as SUCCEEDED, FAILED or CANCELLED.
+        ending: How the job ended.
         job: The pipeline job's id.
         config: The experiment's name.
     """
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         return
-    from components.shared.services import mlflow_runs  # late: importing mlflow takes longer than the rest of this step
+    from components.shared.services import mlflow_runs  # late, because mlflow is slow to import
 
     try:
-        mlflow_runs.end_job(config.experiment, job, "FINISHED" if state == "SUCCEEDED" else "FAILED")
-    except Exception as error:  # the message is out; the run's result does not depend on this
+        mlflow_runs.end_job(config.experiment, job, MLFLOW_STATUS[ending])
+    except Exception as error:  # the message is sent, and the run's result does not depend on this
         log.warning("the job's MLflow runs could not be ended: %s", error)

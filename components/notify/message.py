@@ -1,64 +1,79 @@
-"""How a run ended, in a few lines, from what its steps left in the store."""
-
-import json
+"""Compose the message that says how a run ended."""
 
 from components.notify.config import NotifyConfig
+from components.notify.ended_run import EndedRun, Ending
 from components.shared.events import log
-from components.shared.services.store import MissingObjectError, Store
 
-ERROR_LENGTH = 600  # characters of a cause; a webhook refuses long texts
+MAX_CAUSE_CHARACTERS = 600  # a webhook refuses long texts
+MARKS = {
+    Ending.SUCCEEDED: "✅",
+    Ending.REFUSED: "🚫",
+    Ending.FAILED: "❌",
+    Ending.STOPPED: "⏹️",
+    Ending.UNKNOWN: "❔",
+}
+WITHOUT_CAUSE = (
+    "No step left a cause. Either a step failed before our code ran (its container image or an import), or its pod was "
+    "killed (out of memory, evicted, over its time limit). KFP's page of the run shows which step failed, with its log."
+)
+STOPPED = "A person or the run's time limit stopped it, or its pods were ended from outside."
 
 
-def compose(state: str, job: str, config: NotifyConfig) -> str:
-    """Say how the run ended: its state, the failing step with its cause, the choice of the winner, the link.
+def compose(run: EndedRun, config: NotifyConfig) -> str:
+    """Return the message: how the run ended, the failed steps with their causes, the verdict, the link.
 
     Args:
-        state: KFP's final state, such as SUCCEEDED, FAILED or CANCELLED.
-        job: The pipeline job's id.
-        config: The storage root and the link.
+        run: The run and what its steps left in the store.
+        config: The experiment's name and the link.
     """
-    succeeded = state == "SUCCEEDED"
-    lines = [f"{'✅' if succeeded else '❌'} {config.experiment}, job {job}: {state.lower() or 'ended, state unknown'}"]
-    try:
-        store = Store(config.store)
-        # After a success, a cause is left over from an attempt that was repeated.
-        lines += _verdict(store, job) if succeeded else _causes(store, job)
-    except Exception as error:  # the message must go out whatever state the store is in
-        lines.append(f"What the steps left in the store could not be read: {error}")
+    lines = [f"{MARKS[run.ending]} {config.experiment}, job {run.job}: {run.ending}"]
+    if not run.is_known:
+        lines.append(f'KFP gives the final state "{run.state}", which is unknown to us.')
+
+    if run.unreadable:
+        lines.append(f"What the steps left in the store could not be read: {run.unreadable}")
+    elif run.ending == Ending.FAILED:
+        lines += _causes(run)
+    elif run.ending == Ending.STOPPED:
+        lines.append(STOPPED)
+    lines += _results(run)
+
     if config.link:
-        lines.append(config.link.replace("{job}", job))
+        lines.append(config.link.replace("{job}", run.job))
     return "\n".join(lines)
 
 
-def _causes(store: Store, job: str) -> list[str]:
-    causes = [json.loads(store.get_bytes(key)) for key, _ in store.list(f"runs/{job}/errors/")]
-    log.info("%d steps left a cause", len(causes))
-    if not causes:
-        return ["No step left a cause; it was cancelled, or ended from outside: out of memory, evicted, timed out."]
-    return [f"Step {cause['step']}: {_kind(cause)}{_shortened(cause['message'])}" for cause in causes]
+def _causes(run: EndedRun) -> list[str]:
+    log.info("%d steps left a cause", len(run.causes))
+    if not run.causes:
+        return [WITHOUT_CAUSE]
+
+    lines = []
+    for cause in run.causes:
+        message = cause["message"]
+        if cause["kind"] != "input":  # the message of an InputError needs no type before it
+            message = f"{cause['type']}: {message}"
+        if len(message) > MAX_CAUSE_CHARACTERS:
+            message = message[: MAX_CAUSE_CHARACTERS - 1] + "…"
+        lines.append(f"Step {cause['step']}: {message}")
+    return lines
 
 
-def _verdict(store: Store, job: str) -> list[str]:
-    drift, training, choice = (_left(store, f"runs/{job}/{name}.json") for name in ("drift", "training", "choice"))
-    if drift:
-        said = f"Drift check of {drift['images']}: {drift['verdict']}. {drift['reason']}."
-        return [said, *([training["said"]] if training else [])]
-    if not choice:
+def _results(run: EndedRun) -> list[str]:
+    """Say what the run has found or registered, as far as it came."""
+    if run.drift:
+        lines = [f"Drift check of {run.drift['images']}: {run.drift['verdict']}. {run.drift['reason']}."]
+        if run.training:
+            lines.append(run.training["said"])
+        return lines
+
+    if not run.choice:
         return []
-    winner = f"Winner: {choice['winner']}." if choice["winner"] else "Nothing was registered."
-    return [f"{winner} {choice['reasoning']}"]
-
-
-def _left(store: Store, key: str) -> dict:
-    try:
-        return json.loads(store.get_bytes(key))
-    except MissingObjectError:
-        return {}
-
-
-def _kind(cause: dict[str, str]) -> str:
-    return "" if cause["kind"] == "input" else f"{cause['type']}: "
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= ERROR_LENGTH else text[: ERROR_LENGTH - 1] + "…"
+    if not run.choice["winner"]:
+        result = "Nothing was registered."
+    elif run.registration:
+        registered = run.registration
+        result = f"Registered {registered['name']} version {registered['version']} as {registered['alias']}."
+    else:
+        result = f"Winner: {run.choice['winner']}."
+    return [f"{result} {run.choice['reasoning']}"]

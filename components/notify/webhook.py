@@ -1,4 +1,4 @@
-"""Deliver a message to a Slack-compatible webhook."""
+"""Send a message to a Slack-compatible webhook."""
 
 import json
 import os
@@ -9,13 +9,24 @@ import urllib.request
 from components.notify.config import NotifyConfig
 from components.shared.events import log
 
-VARIABLE = "NOTIFY_WEBHOOK_URL"  # the address lets anyone post: it is never logged
+# The environment variable with the webhook's address. Everybody who knows the address can post, so it is never logged.
+VARIABLE = "NOTIFY_WEBHOOK_URL"
+TOO_MANY_REQUESTS = 429
+SERVER_ERROR = 500  # the first of these statuses
+
+
+class _RefusedError(Exception):
+    """The webhook refused the message; another attempt is useless."""
+
+
+class _FailedError(Exception):
+    """The message was not delivered; another attempt may succeed."""
 
 
 def deliver(message: str, config: NotifyConfig) -> bool:
-    """Post the message to the webhook named by the environment, or print it where none is set.
+    """Send the message to the webhook that NOTIFY_WEBHOOK_URL names, or print it if the variable is not set.
 
-    A webhook that is down or refuses never raises: the run has ended as it has ended.
+    A webhook that does not answer or refuses never raises an error, because it must not change the run's result.
 
     Returns:
         Whether the message was delivered or printed.
@@ -27,31 +38,37 @@ def deliver(message: str, config: NotifyConfig) -> bool:
     if not address.startswith(("https://", "http://")):
         log.warning("%s is not an http(s) address; the message is: %s", VARIABLE, message)
         return False
-    for attempt in range(config.attempts):
-        if attempt:
-            time.sleep(config.backoff * 2 ** (attempt - 1))
-        outcome = _post(address, message, config.timeout)
-        if outcome == "delivered":
+
+    wait = config.backoff
+    for attempt in range(1, config.attempts + 1):
+        try:
+            _post(address, message, config.timeout)
             return True
-        log.warning("webhook, attempt %d of %d: %s", attempt + 1, config.attempts, outcome)
-        if outcome.startswith("refused"):
+        except _RefusedError as error:
+            log.warning("webhook refused the message: %s", error)
             break
+        except _FailedError as error:
+            log.warning("webhook, attempt %d of %d: %s", attempt, config.attempts, error)
+        if attempt < config.attempts:
+            time.sleep(wait)
+            wait *= 2
     log.warning("not delivered: %s", message)
     return False
 
 
-def _post(address: str, message: str, timeout: float) -> str:
-    """One attempt; returns "delivered", "refused …" (trying again is useless) or "failed …"."""
-    # Slack reads &, < and > as markup
+def _post(address: str, message: str, timeout: float) -> None:
+    """Try once to deliver the message. Errors never contain the address."""
+    # Slack reads &, < and > as markup.
     text = message.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    body = json.dumps({"text": text}).encode()
     try:
-        request = urllib.request.Request(
-            address, json.dumps({"text": text}).encode(), {"Content-Type": "application/json; charset=utf-8"}
-        )
+        request = urllib.request.Request(address, body, {"Content-Type": "application/json; charset=utf-8"})
         with urllib.request.urlopen(request, timeout=timeout):
-            return "delivered"
+            return
     except urllib.error.HTTPError as error:
         error.close()
-        return f"{'failed' if error.code == 429 or error.code >= 500 else 'refused'} with status {error.code}"
-    except Exception as error:  # by its type only: the message may hold the address
-        return f"failed with {type(getattr(error, 'reason', error)).__name__}"
+        if error.code == TOO_MANY_REQUESTS or error.code >= SERVER_ERROR:
+            raise _FailedError(f"status {error.code}") from None
+        raise _RefusedError(f"status {error.code}") from None
+    except Exception as error:  # its text may contain the address
+        raise _FailedError(type(getattr(error, "reason", error)).__name__) from None

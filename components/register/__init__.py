@@ -1,1 +1,1 @@
-"""Register the winner as challenger, or record why nobody won."""
+"""The register step: register the winner as challenger, or record why there is no winner."""

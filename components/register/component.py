@@ -1,4 +1,4 @@
-"""The KFP face of register, and of its counterpart that records a refusal."""
+"""The KFP components register, and refuse for runs without a winner."""
 
 from kfp import dsl
 
@@ -29,16 +29,15 @@ def register(
     Returns:
         The registration's record as JSON.
     """
-    import json
-
     from components.register.config import RegisterConfig
+    from components.register.record import keep_record
     from components.register.run import Winner, register_winner
     from components.shared.step import step
 
     parsed = RegisterConfig.model_validate_json(config)
     with step("register", job, parsed.store):
         winner = Winner(model.path, predictions.path, dossier.path, manifest.path, splits.path)
-        return json.dumps(register_winner(winner, parsed, job))
+        return keep_record(register_winner(winner, parsed, job), parsed.store, job)
 
 
 @dsl.component(base_image=container_image("cpu"), install_kfp_package=False)
@@ -46,19 +45,17 @@ def refuse(choice: dsl.Input[dsl.Artifact], config: str, job: str) -> str:
     """Record that no candidate passed, and why.
 
     Args:
-        choice: What select decided.
+        choice: The choice that select wrote.
         config: RegisterConfig as JSON.
         job: The pipeline job's id.
 
     Returns:
         The refusal's record as JSON.
     """
-    import json
-
     from components.register.config import RegisterConfig
-    from components.register.refusal import record_refusal
+    from components.register.record import keep_record, record_refusal
     from components.shared.step import step
 
     parsed = RegisterConfig.model_validate_json(config)
     with step("refuse", job, parsed.store):
-        return json.dumps(record_refusal(choice.path))
+        return keep_record(record_refusal(choice.path), parsed.store, job)

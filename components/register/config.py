@@ -1,4 +1,4 @@
-"""What a registered version is checked against, and the example that goes with it."""
+"""Settings of register: the infra check and the input example of a registered version."""
 
 from pydantic import Field
 
@@ -6,10 +6,12 @@ from components.shared.config import StepConfig
 
 
 class RegisterConfig(StepConfig):
-    """The infra check and the input example."""
+    """Settings of the infra check and the input example."""
 
     examples: int = Field(default=2, ge=2, le=16, description="test tiles in the input example")
-    checked: int = Field(default=16, ge=2, description="test tiles that the version must answer as measured")
+    checked: int = Field(default=16, ge=2, description="test tiles whose answers are compared with the measured ones")
     tolerance: float = Field(
-        default=1e-4, gt=0, description="P(crack): how far the registered version may be from the measured predictions"
+        default=1e-4,
+        gt=0,
+        description="largest allowed difference in P(crack) between the registered version and the measurement",
     )

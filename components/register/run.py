@@ -1,11 +1,11 @@
-"""Register the winner in MLflow as `challenger`, once it answers from the registry as it was measured."""
+"""Register the winner in MLflow, check that it answers as measured, and make it the challenger."""
 
 import base64
 import importlib.metadata
 import shutil
 import tempfile
 from dataclasses import dataclass
-from functools import partial
+from modulefinder import ModuleFinder
 from pathlib import Path
 
 import mlflow
@@ -27,12 +27,13 @@ from components.shared.results.predictions import read_predictions
 from components.shared.services import mlflow_runs
 from components.shared.services.store import Store
 
-ABOUT = (
-    "Tells whether a close-up of concrete shows a crack. A version's page is its model card; `crack-pipeline status` "
-    "says who is champion and how the challenger compares."
+MODEL_DESCRIPTION = (
+    "Decides whether a close-up photo of concrete shows a crack. A version's description is its model card. "
+    "`crack-pipeline status` shows the champion and how the challenger compares with it."
 )
-REST = "\n\n… The whole card is `artifacts/model_card.md` among the version's files.\n"
-LEARNT_FROM = ("train", "val")  # weights are chosen and calibrated on val
+CARD_ENDING = "\n\n… The whole card is `artifacts/model_card.md` among the version's files.\n"
+TRAINING_SPLITS = ("train", "val")  # weights and calibration are chosen on val
+SERVED_MODEL = Path(__file__).with_name("served_model.py")
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec("string", "image")]),
     outputs=Schema([ColSpec("double", "p_crack"), ColSpec("string", "label"), ColSpec("double", "threshold")]),
@@ -45,7 +46,7 @@ REQUIREMENTS = (
 
 @dataclass(frozen=True)
 class Winner:
-    """What the pipeline hands over: the paths of the winner's artifacts and of the data they came from.
+    """Paths of the winner's artifacts and of the data that they were made from.
 
     Attributes:
         model: Saved-model folder.
@@ -65,27 +66,31 @@ class Winner:
 def register_winner(winner: Winner, config: RegisterConfig, job: str) -> dict:
     """Register a candidate's model as a new version, check it, and give it the alias `challenger`.
 
-    Registering the same job again returns the version that is already there, finished where it was cut short.
+    If the job has registered a version before, this version is completed and returned.
 
     Args:
-        winner: What is registered.
+        winner: The model and its data.
         config: The registered model's name, and how the version is checked.
         job: The pipeline job's id.
 
     Returns:
-        The record of the registration: registered, name, version, alias, candidate, reasons.
+        The registration's record: registered, name, version, alias, candidate, reasons.
 
     Raises:
-        RuntimeError: The version does not answer as measured; it stays without an alias, with the reason as a tag.
+        RuntimeError: The version does not answer as measured. It gets no alias, and the reason as a tag.
     """
+    name = config.model_name
+    client = mlflow_runs.client()
     run_id = mlflow_runs.candidate_run(config.experiment, job, config.candidate)
     images = _test_images(winner, config)
-    card = model_card(winner.model, winner.dossier, winner.manifest, winner.splits, config.model_name, job)
-    _create_model(config.model_name)
-    version = mlflow_runs.version_by_run(config.model_name, run_id) or _log_version(
-        run_id, winner, images, card, config
-    )
-    mlflow_runs.client().update_model_version(config.model_name, version, description=_shortened(card))
+    card = model_card(winner.model, winner.dossier, winner.manifest, winner.splits, name, job)
+
+    _create_model(name)
+    version = mlflow_runs.version_by_run(name, run_id)
+    if version is None:
+        version = _log_version(run_id, winner, images, card, config)
+    client.update_model_version(name, version, description=_shortened(card))
+
     tags = {
         mlflow_runs.JOB: job,
         mlflow_runs.CANDIDATE: config.candidate,
@@ -93,14 +98,16 @@ def register_winner(winner: Winner, config: RegisterConfig, job: str) -> dict:
         mlflow_runs.VERDICT: "passed",
     }
     for key, value in tags.items():
-        mlflow_runs.client().set_model_version_tag(config.model_name, version, key, value)
-    if mlflow_runs.client().get_model_version(config.model_name, version).tags.get(mlflow_runs.CHECKED) != "passed":
+        client.set_model_version_tag(name, version, key, value)
+
+    if client.get_model_version(name, version).tags.get(mlflow_runs.CHECKED) != "passed":
         _check(version, winner, images, config)
-    _make_challenger(config.model_name)
-    log.info("registered %s version %s as %s", config.model_name, version, mlflow_runs.CHALLENGER)
+    _make_challenger(name)
+
+    log.info("registered %s version %s as %s", name, version, mlflow_runs.CHALLENGER)
     return {
         "registered": True,
-        "name": config.model_name,
+        "name": name,
         "version": version,
         "alias": mlflow_runs.CHALLENGER,
         "candidate": config.candidate,
@@ -109,99 +116,143 @@ def register_winner(winner: Winner, config: RegisterConfig, job: str) -> dict:
 
 
 def _create_model(name: str) -> None:
+    """Create the registered model if it does not exist."""
     try:
-        mlflow_runs.client().create_registered_model(name, description=ABOUT)
+        mlflow_runs.client().create_registered_model(name, description=MODEL_DESCRIPTION)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
 
 
 def _shortened(card: str) -> str:
-    """A card as long as MLflow shows one, without half a line."""
+    """Return as many whole lines of a card as MLflow's description can hold."""
     if len(card) <= mlflow_runs.LONGEST:
         return card
-    return card[: mlflow_runs.LONGEST - len(REST)].rpartition("\n")[0] + REST
+    start = card[: mlflow_runs.LONGEST - len(CARD_ENDING)]
+    return start.rpartition("\n")[0] + CARD_ENDING
 
 
 def _log_version(run_id: str, winner: Winner, images: pd.Series, card: str, config: RegisterConfig) -> str:
+    """Log the model to its run, register it, and return the version's number."""
+    requirements = [f"{package}=={importlib.metadata.version(package)}" for package in REQUIREMENTS]
+    example = images.head(config.examples).to_frame("image").reset_index(drop=True)
+
     with tempfile.TemporaryDirectory() as scratch, mlflow.start_run(run_id=run_id):
-        code = Path(scratch) / "components"
-        here = Path(__file__).parents[1]
-        shutil.copytree(here / "shared", code / "shared", ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(here / "__init__.py", code)
+        folder = Path(scratch)
         logged = mlflow.pyfunc.log_model(
             name="model",
-            python_model=str(Path(__file__).with_name("served_model.py")),
-            artifacts=_artifacts(winner, card, Path(scratch)),
-            code_paths=[str(code)],
+            python_model=str(SERVED_MODEL),
+            artifacts=_artifacts(winner, card, folder),
+            code_paths=[str(_copy_served_code(folder))],
             signature=SIGNATURE,
-            input_example=images.head(config.examples).to_frame("image").reset_index(drop=True),
-            pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in REQUIREMENTS],
+            input_example=example,
+            pip_requirements=requirements,
             registered_model_name=config.model_name,
         )
     return str(logged.registered_model_version)
 
 
-def _artifacts(winner: Winner, card: str, scratch: Path) -> dict[str, str]:
-    """Return the version's artifacts, name -> path; the training rows say what it may not be tested on."""
-    manifest, splits = read_manifest(winner.manifest), read_splits(winner.splits)
-    learnt = pd.concat([rows_of(manifest, splits, split).assign(split=split) for split in LEARNT_FROM])
-    rows = scratch / "training_rows.parquet"
-    learnt[["sample_id", "group_id", "split"]].to_parquet(rows, index=False)
+def _copy_served_code(folder: Path) -> Path:
+    """Copy the modules of this project that the served model imports, directly or not; return the top package."""
+    root = Path(__file__).parents[2]
+    finder = ModuleFinder(path=[str(root)])
+    finder.run_script(str(SERVED_MODEL))
+
+    for name, module in finder.modules.items():
+        if name.partition(".")[0] == "components":
+            source = Path(vars(module)["__file__"])
+            target = folder / source.relative_to(root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
+    return folder / "components"
+
+
+def _artifacts(winner: Winner, card: str, folder: Path) -> dict[str, str]:
+    """Return the version's artifacts, name -> path; new ones are written into `folder`.
+
+    `training_rows` lists the tiles that the model must not be tested on.
+    """
+    manifest = read_manifest(winner.manifest)
+    splits = read_splits(winner.splits)
+    training_rows = pd.concat([rows_of(manifest, splits, split).assign(split=split) for split in TRAINING_SPLITS])
+    rows_file = folder / "training_rows.parquet"
+    training_rows[["sample_id", "group_id", "split"]].to_parquet(rows_file, index=False)
+
     dossier = Path(winner.dossier)
-    artifacts = {"model": Path(winner.model), "calibration": dossier / CALIBRATION, "training_rows": rows}
+    artifacts = {
+        "model": Path(winner.model),
+        "calibration": dossier / CALIBRATION,
+        "training_rows": rows_file,
+        **_write_card(card, folder),
+    }
     profile = dossier / PROFILE
     if profile.exists():
         artifacts["reference_profile"] = profile
-    artifacts |= _write_card(card, scratch)
     return {name: str(path) for name, path in artifacts.items()}
 
 
 def _write_card(card: str, folder: Path) -> dict[str, Path]:
-    files = {"model_card": folder / "model_card.md", "model_card_page": folder / "model_card.html"}
-    files["model_card"].write_text(card, encoding="utf-8")
+    """Write the model card as Markdown and as a page."""
+    markdown = folder / "model_card.md"
+    markdown.write_text(card, encoding="utf-8")
+
     title, _, text = card.removeprefix("# ").partition("\n")
     page = Page(title)
     page.text(text)
-    page.write(files["model_card_page"])
-    return files
+    page_file = folder / "model_card.html"
+    page.write(page_file)
+    return {"model_card": markdown, "model_card_page": page_file}
 
 
 def _test_images(winner: Winner, config: RegisterConfig) -> pd.Series:
-    """Return base64 of test images by sample_id, read one by one, since a whole version would take longer."""
+    """Return base64 of the first test images by sample_id. Only these are read, not the whole data set version."""
     rows = rows_of(read_manifest(winner.manifest), read_splits(winner.splits), "test")
-    store, chosen = Store(config.store), rows.head(max(config.examples, config.checked))
-    files = [store.get_part(f"shards/{row.shard}", row.offset, row.size) for row in chosen.itertuples()]
-    return pd.Series([base64.b64encode(file).decode() for file in files], chosen["sample_id"])
+    chosen = rows.head(max(config.examples, config.checked))
+    store = Store(config.store)
+
+    texts = []
+    for row in chosen.itertuples():
+        file = store.get_part(f"shards/{row.shard}", row.offset, row.size)
+        texts.append(base64.b64encode(file).decode())
+    return pd.Series(texts, chosen["sample_id"])
 
 
 def _check(version: str, winner: Winner, images: pd.Series, config: RegisterConfig) -> None:
-    """Compare measured and registered answers on the same images, and keep the outcome as a tag."""
+    """Compare the version's answers with the measured ones, and keep the result as a tag.
+
+    Raises:
+        RuntimeError: The version cannot be loaded, or an answer is different.
+    """
     images = images.head(config.checked)
     calibration = read_calibration(Path(winner.dossier) / CALIBRATION)
     table = read_predictions(winner.predictions).clean("test").set_index("sample_id").loc[images.index]
     measured = calibration.p_crack(table["logit_0"].to_numpy(), table["logit_1"].to_numpy())
-    keep = partial(mlflow_runs.client().set_model_version_tag, config.model_name, version, mlflow_runs.CHECKED)
+
+    client = mlflow_runs.client()
+    name = config.model_name
     try:
-        check_version(f"models:/{config.model_name}/{version}", images, measured, config.tolerance)
+        check_version(f"models:/{name}/{version}", images, measured, config.tolerance)
     except RuntimeError as error:
-        keep(str(error)[: mlflow_runs.LONGEST])
+        client.set_model_version_tag(name, version, mlflow_runs.CHECKED, str(error)[: mlflow_runs.LONGEST])
         raise RuntimeError(
-            f"{config.model_name} version {version} gets no alias, because it failed the infra check: {error}"
+            f"{name} version {version} gets no alias, because it failed the infra check: {error}"
         ) from error
-    keep("passed")
+    client.set_model_version_tag(name, version, mlflow_runs.CHECKED, "passed")
 
 
 def _make_challenger(name: str) -> None:
-    """Let the alias follow the newest checked version, also when another pipeline registers at the same time."""
-    aliased, newest = None, _newest_checked(name)
-    while aliased != newest:
+    """Give the alias to the newest checked version, also if another pipeline registers at the same time."""
+    newest = _newest_checked(name)
+    while True:
         mlflow_runs.put(mlflow_runs.client().set_registered_model_alias, name, mlflow_runs.CHALLENGER, str(newest))
-        aliased, newest = newest, _newest_checked(name)
+        aliased = newest
+        newest = _newest_checked(name)
+        if newest == aliased:
+            return
 
 
 def _newest_checked(name: str) -> int:
-    found = mlflow_runs.client().search_model_versions(
-        f"name = '{name}' and tags.`{mlflow_runs.CHECKED}` = 'passed'", order_by=["version_number DESC"], max_results=1
-    )
+    """Return the number of the newest version that passed the infra check."""
+    passed = f"name = '{name}' and tags.`{mlflow_runs.CHECKED}` = 'passed'"
+    found = mlflow_runs.client().search_model_versions(passed, order_by=["version_number DESC"], max_results=1)
     return int(found[0].version)

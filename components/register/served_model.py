@@ -1,7 +1,7 @@
-"""The registered model as MLflow loads it: one string column `image` in (base64 of any image file), P(crack) out.
+"""The registered model as MLflow loads it. It receives base64 of image files and returns P(crack).
 
-Logged as models-from-code: MLflow runs this file, with `components/shared` beside it in the model's own code folder, so
-nothing is unpickled and the environment that serves it needs no copy of this project.
+It is logged as "models from code": MLflow runs this file. Every module that it imports from this project is copied into
+the model's own code folder. So nothing is unpickled, and a serving host does not need this project.
 """
 
 import base64
@@ -23,10 +23,10 @@ from components.shared.results.calibration import read_calibration
 
 
 class CrackClassifier(PythonModel):
-    """Preprocessing, network, calibration and threshold in one."""
+    """Preprocessing, network, calibration and threshold together."""
 
     def load_context(self, context: Any) -> None:
-        """Load the saved-model folder and its calibration, on the CPU."""
+        """Load the saved-model folder and its calibration on the CPU."""
         self.network = load_network(context.artifacts["model"])
         self.calibration = read_calibration(context.artifacts["calibration"])
 
@@ -34,33 +34,38 @@ class CrackClassifier(PythonModel):
         """Classify images.
 
         Args:
-            context: MLflow's; unused.
+            context: Given by MLflow; not used.
             model_input: One string column `image`: base64 of a PNG, JPEG or other image file. Never a path or a URL.
-            params: Unused.
+            params: Not used.
 
         Returns:
-            One row per image: p_crack (0 to 1, calibrated), label ("crack" or "no_crack") and the threshold applied.
+            A row for each image: p_crack (0 to 1, calibrated), label ("crack" or "no_crack") and threshold (0 to 1).
 
         Raises:
-            MlflowException: There is no row, or one is not base64 of a whole image; a server answers with status 400.
+            MlflowException: There is no row, or a row is not base64 of a whole image. A server answers with status 400.
         """
         if model_input.empty:
             raise MlflowException.invalid_parameter_value("the column image is empty; send at least one image")
+
         size = self.network.input_size
         tiles = np.stack([_tile(row, text, size) for row, text in enumerate(model_input["image"])])
+
         with torch.inference_mode():
             logits = self.network(torch.from_numpy(tiles).permute(0, 3, 1, 2)).numpy()
+
         p_crack = self.calibration.p_crack(logits[:, 0], logits[:, 1])
         labels = np.take(CLASSES, p_crack >= self.calibration.threshold)
         return pd.DataFrame({"p_crack": p_crack, "label": labels, "threshold": self.calibration.threshold})
 
 
 def _tile(row: int, cell: Any, size: int) -> np.ndarray:
-    if isinstance(cell, list) and len(cell) == 1:  # a row written as the list of its one cell
+    """Decode a cell to uint8 (size, size, 3), RGB."""
+    if isinstance(cell, list) and len(cell) == 1:  # some requests give a row as a list of its cells
         cell = cell[0]
+
     try:
         return decode_tile(base64.b64decode(cell, validate=True), size)
-    except (binascii.Error, TypeError, ValueError) as error:  # TypeError: a null, or no text at all
+    except (binascii.Error, TypeError, ValueError) as error:  # TypeError: the cell is not text
         cause = error if isinstance(error, ImageError) else "not base64"
         raise MlflowException.invalid_parameter_value(
             f"row {row} of the column image must be base64 of an image file (a path or a URL is never opened): {cause}"

@@ -1,1 +1,1 @@
-"""The retrain step: start the training pipeline where a drift check asks for it."""
+"""The retrain step: start the training pipeline if a drift check asks for it."""

@@ -1,4 +1,4 @@
-"""The KFP face of retrain."""
+"""The KFP component of retrain."""
 
 from kfp import dsl
 
@@ -7,15 +7,15 @@ from components.container_images import container_image
 
 @dsl.component(base_image=container_image("cpu"), install_kfp_package=False)
 def retrain(verdict: dsl.Input[dsl.Artifact], config: str, job: str) -> str:
-    """Start the newest version of crack-training, once for each drift, with the check's reason as its note.
+    """Start the newest version of crack-training, once for each drift, with the check's reason as its run note.
 
     Args:
-        verdict: Verdict of the drift check.
+        verdict: The drift check's verdict, JSON.
         config: RetrainConfig as JSON.
         job: The pipeline job's id.
 
     Returns:
-        The id of the training's run, started now or by an earlier check of the same drift.
+        The id of the training run, which was started now or by an earlier check of the same drift.
     """
     from components.retrain.config import RetrainConfig
     from components.retrain.run import start_training

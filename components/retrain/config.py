@@ -1,4 +1,4 @@
-"""What is started where a drift check asks for a retraining."""
+"""Settings of retrain."""
 
 from pydantic import Field
 
@@ -6,18 +6,22 @@ from components.shared.config import StepConfig
 
 
 class RetrainConfig(StepConfig):
-    """Whether a drift check may start the training pipeline, and where it finds it."""
+    """Whether a drift check may start the training pipeline, and where KFP is."""
 
-    start: bool = Field(default=False, description="start crack-training where the verdict is to retrain")
+    start: bool = Field(default=False, description="start crack-training if the verdict is to retrain")
     again_after_days: int = Field(
         default=30,
         ge=1,
-        description="a drift of a champion starts one training; days after which one that lasts starts another",
+        description="a champion's drift starts one training; a drift that lasts starts another after these days",
     )
     endpoint: str = Field(
         default="http://ml-pipeline.kubeflow.svc:8888",
         pattern="^https?://.+",
-        description="KFP's API as the step's pod reaches it",
+        description="address of KFP's API inside the cluster",
     )
-    namespace: str = Field(default="", description="profile's namespace where KFP serves many users")
-    service_account: str = Field(default="crack-pipeline", min_length=1, description="of the training's pods")
+    namespace: str = Field(
+        default="", description="profile's namespace, if KFP serves many users; empty: the step's own"
+    )
+    service_account: str = Field(
+        default="crack-pipeline", min_length=1, description="service account of the training's pods"
+    )

@@ -1,7 +1,8 @@
-"""Start a run of crack-training, once for each drift, as the service account that the step itself runs as."""
+"""Start a run of crack-training, once for each drift, with the step's own service account."""
 
 import datetime
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,50 +19,68 @@ PIPELINE = "crack-training"
 
 
 def start_training(verdict_path: str, config: RetrainConfig, job: str, token: Path = VOLUME_TOKEN) -> str:
-    """Start the newest version of crack-training, unless one was started for the same drift; return the run's id.
+    """Start the newest version of crack-training, unless the same drift has started one; return the run's id.
 
-    A drift is one champion's, from the check that first asks for a retraining until a check is steady again; one that
-    outlasts `again_after_days` counts as another. The run bears its name, so that KFP itself remembers.
+    A drift belongs to one champion. It lasts from the first check that asks for a retraining until a check is steady
+    again. A drift that lasts longer than `again_after_days` counts as another drift. The run's name contains the drift,
+    so that KFP shows whether it has started a training.
 
     Args:
         verdict_path: The drift check's verdict, JSON.
-        config: Where KFP is, and after how many days a drift that lasts is trained for again.
-        job: The pipeline job's id, under which notify finds what was done.
-        token: File of the service account's token; without the file, none is sent.
+        config: Where KFP is, and after how many days a lasting drift starts another training.
+        job: The pipeline job's id. notify finds the result under it.
+        token: File of the service account's token. If it does not exist, no token is sent.
 
     Raises:
         InputError: KFP does not answer or refuses, or has no version of crack-training.
     """
     verdict = json.loads(Path(verdict_path).read_text(encoding="utf-8"))
+    kfp = KfpApi(Endpoint.of_pod(config.endpoint, config.namespace, token))
     try:
-        run, said = _start(KfpApi(Endpoint.of_pod(config.endpoint, config.namespace, token)), config, verdict)
+        kfp.check()
+        training = _find_or_start(kfp, config, verdict)
     except KfpError as error:
         raise InputError(
-            f"the training could not be started: {error}; check retrain.endpoint, which stands for KFP_ENDPOINT here, "
-            "and that the step's service account may create runs"
+            f"the training could not be started: {error}; check retrain.endpoint, which is used instead of "
+            "KFP_ENDPOINT here, and that the step's service account may create runs"
         ) from error
-    log.info(said)
-    Store(config.store).put_bytes(f"runs/{job}/training.json", json.dumps({"run": run, "said": said}).encode())
-    return run
+
+    log.info(training.sentence)
+    record = {"run": training.run, "said": training.sentence}
+    Store(config.store).put_bytes(f"runs/{job}/training.json", json.dumps(record).encode())
+    return training.run
 
 
-def _start(kfp: KfpApi, config: RetrainConfig, verdict: dict[str, Any]) -> tuple[str, str]:
-    """The run's id, and a sentence that says whether it was started now."""
+@dataclass(frozen=True)
+class _Training:
+    """A training run's id, and a sentence that says whether it was started now."""
+
+    run: str
+    sentence: str
+
+
+def _find_or_start(kfp: KfpApi, config: RetrainConfig, verdict: dict[str, Any]) -> _Training:
+    """Return the training of this drift; start it if there is none."""
     version = kfp.newest_version(PIPELINE)
     if version is None:
         raise InputError(f"KFP at {config.endpoint} has no version of {PIPELINE}; submit one: crack-pipeline submit")
+
     experiment = kfp.experiment(config.experiment).experiment_id
-    lasted = _time(verdict["checked"]) - _time(verdict["since"])
-    times = lasted.days // config.again_after_days
+    since = _time(verdict["since"])
+    repetitions = (_time(verdict["checked"]) - since).days // config.again_after_days
     name = f"{PIPELINE} after drift of {verdict['model']} {verdict['version']} since {verdict['since']}"
-    name += f", {times + 1}" if times else ""
+    if repetitions:
+        name += f", {repetitions + 1}"
+
     before = kfp.find_run(experiment, name)
     if before is not None:
-        again = _time(verdict["since"]) + (times + 1) * datetime.timedelta(days=config.again_after_days)
-        return before.run_id, (
-            f"A training was started for this drift already: run {before.run_id}, {before.state or 'PENDING'}. "
-            f"Another starts for a new champion, for a drift after a steady check, or from {again:%Y-%m-%d} on."
+        next_start = since + (repetitions + 1) * datetime.timedelta(days=config.again_after_days)
+        sentence = (
+            f"This drift has started a training already: run {before.run_id}, {before.state or 'PENDING'}. A new "
+            f"champion, or a drift after a steady check, starts another; this drift does from {next_start:%Y-%m-%d} on."
         )
+        return _Training(before.run_id, sentence)
+
     body = api.V2beta1Run(
         display_name=name,
         experiment_id=experiment,
@@ -72,7 +91,7 @@ def _start(kfp: KfpApi, config: RetrainConfig, verdict: dict[str, Any]) -> tuple
         service_account=config.service_account,
     )
     started = kfp.create_run(body).run_id
-    return started, f"Training started: run {started}."
+    return _Training(started, f"Training started: run {started}.")
 
 
 def _time(text: str) -> datetime.datetime:

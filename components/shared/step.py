@@ -42,13 +42,25 @@ def step(name: str, job: str, store: str) -> Iterator[None]:
         )
         _keep_failure(cause, job, store)
         raise
+    _forget_failure(name, job, store)
     emit("done", seconds=round(time.perf_counter() - started, 3))
+
+
+def _cause_key(name: str, job: str) -> str:
+    return f"runs/{job}/errors/{re.sub('[^a-z0-9]+', '-', name.lower())}.json"
+
+
+def _forget_failure(name: str, job: str, store: str) -> None:
+    """Delete the cause that an earlier attempt of this step left, such as a pod that was preempted."""
+    try:
+        Store(store).delete([_cause_key(name, job)])
+    except Exception as error:  # the step itself has succeeded
+        log.warning("could not delete the cause of an earlier attempt: %s", error)
 
 
 def _keep_failure(cause: dict[str, str], job: str, store: str) -> None:
     try:
-        key = f"runs/{job}/errors/{re.sub('[^a-z0-9]+', '-', cause['step'].lower())}.json"
-        Store(store).put_bytes(key, json.dumps(cause).encode())
+        Store(store).put_bytes(_cause_key(cause["step"], job), json.dumps(cause).encode())
     except Exception as error:  # the step's own error is what the user must see
         log.warning("could not store the cause of the failure: %s", error)
 

@@ -5,13 +5,13 @@ import sys
 
 import typer
 
-from pipelines.cli import cluster, data, doctor, drift, gc, local, predict, registry, submit, weights
+from pipelines.cli import cluster, data, doctor, drift, gc, local, predict, registry, runs, submit, weights
 
 # The panels of `--help`, in their order, with the modules of their commands.
 PANELS = {
     "On this machine": (local, data, weights),
     "Models": (predict, drift, registry, gc),
-    "On a cluster": (doctor, submit, cluster),
+    "On a cluster": (doctor, submit, runs, cluster),
 }
 
 app = typer.Typer(

@@ -42,6 +42,9 @@ def submit(
     allow_refusal: Annotated[
         bool, typer.Option("--allow-refusal", help="Exit with 0 also if the gates refuse every candidate.")
     ] = False,
+    stop_with_me: Annotated[
+        bool, typer.Option("--stop-with-me", help="Stop the run if this command is interrupted while it waits, for CI.")
+    ] = False,
     again: Annotated[
         bool, typer.Option("--again", help="Submit even if the same was submitted within the last hour.")
     ] = False,
@@ -54,13 +57,13 @@ def submit(
     """Run a pipeline on the cluster that KFP_ENDPOINT names.
 
     Exit status: 0 submitted, or with --wait succeeded; 1 failed, or refused by the gates; 2 not submitted; 3 not ended
-    within --timeout; 130 interrupted (the run continues).
+    within --timeout; 130 interrupted (the run continues, unless --stop-with-me).
     """
     with reporting_errors(debug, crash=2), tempfile.TemporaryDirectory() as folder:
         from components.container_images import check_images
         from components.shared.services.kfp_api import KfpApi
         from components.shared.services.kfp_endpoint import Endpoint
-        from pipelines.cluster.follow import Follower
+        from pipelines.cluster.follow import Follower, stopping_with_us
         from pipelines.cluster.submit import submit as submit_run
         from pipelines.config.parameter_file import load_run_config
         from pipelines.graphs.compile import compile_version, git_revision
@@ -75,7 +78,7 @@ def submit(
         run_id = submit_run(api, compiled, config, arguments, console, name, again)
 
     if wait:
-        with reporting_errors(debug, crash=3):
+        with reporting_errors(debug, crash=3), stopping_with_us(api, run_id, console, stop_with_me):
             seconds = config.cluster.run_deadline if timeout is None else timeout
             exit_status = Follower(api, compiled, run_id, console, interval).wait(seconds, allow_refusal)
         raise typer.Exit(exit_status)

@@ -1,6 +1,6 @@
-"""What a run will need, looked at before anything is created: what is right, and how to mend what is not.
+"""Check everything that a run will need, before anything is created, and say how to fix what is wrong.
 
-A check returns what it found, or raises: `InputError`, whose message says how to mend it, or `UnseenError` where this
+A check returns what it found. It raises `InputError`, whose message says how to fix it, or `UnseenError` if this
 machine or account cannot look.
 """
 
@@ -36,7 +36,7 @@ class Finding:
 
 
 def examine(config: RunConfig, allow_tags: bool = False) -> Iterator[Finding]:
-    """Yield what every check finds, one after another; nothing that a check finds stops the others."""
+    """Run all checks and yield what each one found. A check that fails does not stop the others."""
     for subject, check in _checks(config, allow_tags):
         try:
             yield Finding(subject, "right", check())
@@ -44,15 +44,16 @@ def examine(config: RunConfig, allow_tags: bool = False) -> Iterator[Finding]:
             yield Finding(subject, "unseen", str(error))
         except InputError as error:
             yield Finding(subject, "wrong", str(error))
-        except Exception as error:  # a check that breaks must not hide the others
+        except Exception as error:  # an unexpected error in one check must not hide the others
             yield Finding(subject, "wrong", f"{type(error).__name__}: {error}")
 
 
 def findings_table(findings: list[Finding]) -> Table:
     """Return a table of findings."""
     table = Table(title="What a run needs", title_justify="left", show_lines=True)
-    for column in ("", "what", "found, or how to mend it"):
+    for column in ("", "what", "found, or how to fix it"):
         table.add_column(column, overflow="fold")
+
     for finding in findings:
         table.add_row(MARKS[finding.state], finding.subject, finding.text)
     return table
@@ -60,9 +61,20 @@ def findings_table(findings: list[Finding]) -> Table:
 
 def _checks(config: RunConfig, allow_tags: bool) -> Iterator[tuple[str, Check]]:
     cluster = config.cluster
+    namespace = os.environ.get("KFP_NAMESPACE") or KFP_NAMESPACE
+
+    def check_kfp_and_namespace() -> str:
+        """Check KFP, and ask it where it runs the pods: in single-user mode it ignores KFP_NAMESPACE."""
+        nonlocal namespace
+        api = KfpApi(Endpoint.from_environment())
+        answer = check_kfp(api)
+        namespace = api.namespace or KFP_NAMESPACE
+        return answer
+
     yield "container images", partial(check_digests, allow_tags)
-    yield "Kubeflow Pipelines", check_kfp
-    view = ClusterView(os.environ.get("KFP_NAMESPACE") or KFP_NAMESPACE)
+    yield "Kubeflow Pipelines", check_kfp_and_namespace
+
+    view = ClusterView(namespace)
     yield "namespace", view.namespace_there
     yield "service account", partial(view.service_account, cluster.service_account)
     yield from _secret_checks(config, view)
@@ -70,8 +82,10 @@ def _checks(config: RunConfig, allow_tags: bool) -> Iterator[tuple[str, Check]]:
         yield "cache volume", partial(view.claim, cluster.cache_claim)
     if cluster.priority_class:
         yield "priority class", partial(view.priority_class, cluster.priority_class)
+
     for need in _accelerators(config):
         yield f"GPU: {need.accelerator}", partial(view.accelerator, need)
+
     yield "S3", partial(check_store, config.store)
     yield "MLflow", partial(check_registry, config.model_name)
     for name, candidate in config.candidates.items():
@@ -80,7 +94,11 @@ def _checks(config: RunConfig, allow_tags: bool) -> Iterator[tuple[str, Check]]:
 
 
 def _secret_checks(config: RunConfig, view: ClusterView) -> Iterator[tuple[str, Check]]:
-    from pipelines.graphs.pod_policy import MLFLOW_KEYS, NOTIFY_KEYS, S3_KEYS  # late: kfp.kubernetes
+    from pipelines.graphs.pod_policy import (
+        MLFLOW_KEYS,
+        NOTIFY_KEYS,
+        S3_KEYS,
+    )  # late, because kfp.kubernetes is slow to import
 
     cluster = config.cluster
     yield f"Secret {cluster.s3_secret}", partial(view.secret, cluster.s3_secret, S3_KEYS)
@@ -89,60 +107,66 @@ def _secret_checks(config: RunConfig, view: ClusterView) -> Iterator[tuple[str, 
 
 
 def _accelerators(config: RunConfig) -> list[GpuResources]:
-    """Return the largest need of every kind of accelerator and node."""
-    resources = [candidate.resources for candidate in config.candidates.values()]
-    needs = [need for it in resources for need in (it.train, it.predict, it.explain)]
-    needs += [config.cluster.champion, config.cluster.collect]
+    """Return the largest need for each kind of accelerator and node."""
+    needs = [config.cluster.champion, config.cluster.collect]
+    for candidate in config.candidates.values():
+        needs += [candidate.resources.train, candidate.resources.predict, candidate.resources.explain]
+
     largest: dict[tuple, GpuResources] = {}
     for need in sorted(needs, key=lambda need: need.accelerators):
         if need.accelerators:
-            largest[need.accelerator, *sorted(need.node_selector.items())] = need
+            kind = (need.accelerator, *sorted(need.node_selector.items()))
+            largest[kind] = need
     return list(largest.values())
 
 
 def check_digests(allow_tags: bool = False) -> str:
-    """See that the container images are named by digest."""
+    """Check that the container images are named by digest."""
     check_images(allow_tags)
     return "\n".join(image_reference(target) for target in ("cpu", "gpu"))
 
 
-def check_kfp() -> str:
-    """See that KFP answers and will do."""
-    api = KfpApi(Endpoint.from_environment())
+def check_kfp(api: KfpApi) -> str:
+    """Check that KFP answers and can be used."""
     version = api.check()
-    return f"version {version} at {api.endpoint.url}" + (f", namespace {api.namespace}" if api.namespace else "")
+    namespace = f", namespace {api.namespace or KFP_NAMESPACE}"
+    return f"version {version} at {api.endpoint.url}{namespace}"
 
 
 def check_store(uri: str) -> str:
     """Write, read and delete a small object under the storage root."""
     from components.shared.services.store import Store
 
-    store, key, content = Store(uri), f"doctor/{secrets.token_hex(8)}", secrets.token_bytes(16)
+    store = Store(uri)
+    key = f"doctor/{secrets.token_hex(8)}"
+    content = secrets.token_bytes(16)
     store.put_bytes(key, content)
     try:
         if store.get_bytes(key) != content:
-            raise InputError(f"{uri} gives back other bytes than were written; look at the S3 server")
+            raise InputError(f"{uri} returns other bytes than were written; check the S3 server")
     finally:
         store.delete([key])
     return f"{uri}: written, read, deleted"
 
 
 def check_registry(model: str) -> str:
-    """See that MLflow answers, and tell the registered model's aliases."""
+    """Check that MLflow answers, and return the registered model's aliases."""
     from components.shared.services import mlflow_runs
     from pipelines.registry.access import require_answer
 
     require_answer(mlflow_runs.client())
+
     found = mlflow_runs.client().search_registered_models(f"name = '{model}'")
     if not found:
-        return f'reached; no model "{model}" yet, the first run that passes the gates registers it'
+        return f'it answers; no model "{model}" yet, the first run that passes the gate registers it'
+
     aliases = found[0].aliases
     named = ", ".join(f"{alias} is version {version}" for alias, version in sorted(aliases.items()))
-    return f'reached; "{model}": {named or "no alias yet"}'
+    return f'it answers; "{model}": {named or "no alias yet"}'
 
 
 def check_weights(architecture: str, source: str) -> str:
-    """See that a candidate's first weights can be had, as far as this machine can tell."""
+    """Check that a candidate's initial weights can be loaded, as far as this machine can see."""
     if source == "none":
         return "none: trained from scratch"
     from components.shared.network.weights import HUB_SECONDS, hub_place, known_digest
@@ -152,18 +176,20 @@ def check_weights(architecture: str, source: str) -> str:
 
         root, _, key = source.rpartition("/")
         if not Store(root).exists(key):
-            raise InputError(f"{source} does not exist; `crack-pipeline mirror-weights` copies weights there")
-        return f"{source} is there, sha256 {known_digest(source)[:12]}…"
+            raise InputError(f"{source} does not exist; `crack-pipeline mirror-weights` copies the weights there")
+        return f"{source} exists, sha256 {known_digest(source)[:12]}…"
+
     if source != "hub":
-        raise UnseenError(f"{source} must be there inside the pods, where this machine cannot look")
+        raise UnseenError(f"{source} must exist inside the pods, and this machine cannot look there")
+
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
     address = hf_hub_url(*hub_place(architecture))
     try:
         get_hf_file_metadata(address, timeout=HUB_SECONDS)
-    except Exception as error:  # of the hub's client, its HTTP library, or the system
+    except Exception as error:  # from the hub's client, its HTTP library or the operating system
         raise InputError(
-            f"{address} cannot be reached ({type(error).__name__}); set weights to what `crack-pipeline "
-            "mirror-weights` has copied to S3"
+            f"{address} cannot be reached ({type(error).__name__}); copy the weights to S3 with "
+            "`crack-pipeline mirror-weights`, and set weights to that place"
         ) from error
-    return f"{address} answers, to this machine"
+    return f"{address} answers this machine"

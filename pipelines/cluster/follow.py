@@ -1,18 +1,32 @@
-"""Follow a run in KFP to its end, and tell a refusal by the gates from a success."""
+"""Follow a run in KFP to its end, and report what it did.
 
+KFP may show old states of the steps (see run_details.py). The result of a run is therefore read from its final state
+and from the records that the steps left in the store.
+"""
+
+import contextlib
+import datetime
+import signal
+import sys
 import time
+from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any
 
 from rich.console import Console
 
+from components.notify.ended_run import EndedRun, Ending, inspect_run
 from components.shared.services.kfp_api import KfpApi, KfpError
+from pipelines.cluster.kubernetes_view import KFP_NAMESPACE
+from pipelines.cluster.run_details import program_pod, step_names, steps_in_state, task_details, was_stopped
 from pipelines.graphs.compile import CompiledPipeline
 
-INTERVAL = 15.0  # seconds between two looks
-QUIET = 300.0  # seconds after which an unchanged state is said again: some CI systems end jobs that say nothing
-FAILED_STATES = ("FAILED", "CANCELED", "SKIPPED")
-TOLD = ("RUNNING", "SUCCEEDED", "FAILED", "CANCELED")  # a task's states that are worth a line
+INTERVAL = 15.0  # seconds between two requests
+QUIET = 300.0  # seconds after which an unchanged state is printed again; some CI systems end jobs that print nothing
+END_STATES = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
+SHOWN_STATES = ("RUNNING", "SUCCEEDED", "FAILED", "CANCELED")  # of a step
+LOG_LINES = 15
+LONG_AGO = datetime.datetime.fromtimestamp(0, datetime.UTC)
 
 
 class Outcome(IntEnum):
@@ -23,86 +37,190 @@ class Outcome(IntEnum):
     UNSEEN = 3
 
 
+@contextlib.contextmanager
+def stopping_with_us(api: KfpApi, run_id: str, console: Console, always: bool) -> Iterator[None]:
+    """Stop the run if this process is told to end (Ctrl-C or SIGTERM) inside the block.
+
+    Args:
+        api: KFP.
+        run_id: The run.
+        console: Shows whether the run was stopped.
+        always: Stop it without a question. Otherwise a person at a terminal is asked, and without one the run goes on.
+    """
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if always or (sys.stdin.isatty() and console.input("\nStop the run too? [y/N] ").lower().startswith("y")):
+            api.stop_run(run_id)
+            console.print("the run is being stopped", markup=False)
+        else:
+            link = api.link(f"runs/details/{run_id}")
+            console.print(f"the run goes on: {link}; `crack-pipeline runs stop` stops it", markup=False, soft_wrap=True)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 class Follower:
-    """Looks at one run again and again, and says what has changed."""
+    """Asks KFP about one run again and again, and prints what has changed."""
 
     def __init__(
         self, api: KfpApi, compiled: CompiledPipeline, run_id: str, console: Console, interval: float = INTERVAL
     ) -> None:
         self._api = api
-        self._compiled = compiled
+        self._config = compiled.config
+        self._steps = step_names(compiled)
         self._run_id = run_id
         self._console = console
         self._interval = interval
         self._started = time.monotonic()
-        self._said = self._started
-        self._tasks: dict[str, str] = {}
+        self._printed = self._started
+        self._changed = self._started
+        self._states: dict[str, str] = {}  # of every task that was shown, by its name in KFP
 
     def wait(self, timeout: float, allow_refusal: bool = False) -> Outcome:
-        """Wait for the run's end.
+        """Wait for the end of the run.
 
         Args:
-            timeout: Seconds until we stop waiting; the run goes on.
-            allow_refusal: Count a run that registered nothing, since no candidate passed the gates, as a success.
+            timeout: Seconds until we stop waiting. The run goes on.
+            allow_refusal: Count a run in which no candidate passed the gate as a success.
         """
         while time.monotonic() - self._started < timeout:
             try:
                 run = self._api.run(self._run_id)
             except KfpError as error:
                 if not error.transient:
-                    self._say(f"{error}. The run goes on, unseen: {self._link()}")
+                    self._say(f"{error}. The run goes on, but we cannot see it: {self._link()}")
                     return Outcome.UNSEEN
                 self._say(f"{error}; still waiting")
             else:
-                self._tell(run)
-                if run.state == "SUCCEEDED":
-                    return self._succeeded(run, allow_refusal)
-                if run.state in FAILED_STATES:
-                    return self._failed(run)
+                self._show_changes(run)
+                if run.state in END_STATES:
+                    return self._report(run, allow_refusal)
             time.sleep(self._interval)
+
         self._say(f"no end within {timeout:g} s; the run goes on: {self._link()}")
         return Outcome.UNSEEN
 
-    def _tell(self, run: Any) -> None:
-        for task in _details(run):
-            name = self._compiled.tasks.get(task.display_name)
-            if name and task.state in TOLD and self._tasks.get(name) != task.state:
-                self._tasks[name] = task.state
-                self._say(f"{name}: {task.state.lower()}")
-        if time.monotonic() - self._said > QUIET:
-            running = [name for name, state in self._tasks.items() if state == "RUNNING"]
-            self._say(f"still {run.state.lower()}: {', '.join(running) or 'no task has begun'}")
+    def _show_changes(self, run: Any) -> None:
+        """Print every step whose state has changed, in the order of time."""
+        for task in sorted(task_details(run), key=_time_of_state):
+            key = task.display_name
+            if key in self._steps and task.state in SHOWN_STATES and self._states.get(key) != task.state:
+                self._states[key] = task.state
+                self._changed = time.monotonic()
+                self._say(f"{self._steps[key]}: {task.state.lower()}")
 
-    def _succeeded(self, run: Any, allow_refusal: bool) -> Outcome:
-        # one of the steps register (one per candidate) and refuse runs; KFP's API tells which, but not what they answer
-        done = {task.display_name.rstrip("-0123456789") for task in _details(run) if task.state == "SUCCEEDED"}
-        if "refuse" not in self._compiled.tasks or "register" in done:
+        if time.monotonic() - self._printed > QUIET:
+            running = steps_in_state(run, self._steps, "RUNNING")
+            steps = ", ".join(running) or "no step is shown as running"
+            unchanged = _clock(time.monotonic() - self._changed)
+            self._say(f"still {run.state.lower()}: {steps} (KFP has shown no change for {unchanged})")
+
+    def _report(self, run: Any, allow_refusal: bool) -> Outcome:
+        """Print how the run ended and return the outcome."""
+        state = "CANCELED" if was_stopped(run) else run.state
+        ended = inspect_run(state, self._run_id, self._config.store)
+        if steps_in_state(run, self._steps, "RUNNING"):
+            self._say(
+                "KFP shows the steps as they were at an earlier time, because the run's status is larger than 1 MiB; "
+                "the result is read from the store"
+            )
+
+        if ended.ending == Ending.STOPPED:
+            self._say(f"stopped: {self._link()}")
+            return Outcome.FAILED
+        if ended.ending == Ending.FAILED:
+            self._show_failures(run, ended)
+            reason = f", {run.error.message}" if run.error and run.error.message else ""
+            self._say(f"failed{reason}: {self._link()}")
+            return Outcome.FAILED
+        return self._report_registration(run, ended, allow_refusal)
+
+    def _report_registration(self, run: Any, ended: EndedRun, allow_refusal: bool) -> Outcome:
+        """Report what a run without an error did: register a version, or refuse every candidate."""
+        if "refuse" not in self._steps.values():
             self._say(f"succeeded: {self._link()}")
             return Outcome.SUCCEEDED
-        if "refuse" in done:
-            self._say(f"refused: no candidate passed the gates, nothing was registered; reasons: {self._link()}")
+
+        done = steps_in_state(run, self._steps, "SUCCEEDED")
+        record = ended.registration
+        if record.get("registered"):
+            version = f"{record['name']} version {record['version']} as {record['alias']}"
+            self._say(f"succeeded, registered {version}: {self._link()}")
+            return Outcome.SUCCEEDED
+        if not record and "register" in done:
+            self._say(f"succeeded: {self._link()}")
+            return Outcome.SUCCEEDED
+        if record or "refuse" in done:
+            reasons = " ".join(record.get("reasons", []))
+            self._say(f"refused: no candidate passed the gate, nothing was registered. {reasons} {self._link()}")
             return Outcome.SUCCEEDED if allow_refusal else Outcome.FAILED
-        self._say(f"ended without an error, but neither register nor refuse has run; look at {self._link()}")
+
+        if ended.unreadable:
+            self._say(
+                f"ended without an error, but KFP does not show whether a version was registered, and the record in "
+                f"{self._config.store} could not be read ({ended.unreadable}): {self._link()}"
+            )
+            return Outcome.UNSEEN
+        self._say(
+            "ended without an error, but neither register nor refuse has left a record in "
+            f"{self._config.store}; look at {self._link()}"
+        )
         return Outcome.FAILED
 
-    def _failed(self, run: Any) -> Outcome:
-        for task in _details(run):
-            name = self._compiled.tasks.get(task.display_name)
-            if name and task.state == "FAILED":
-                self._say(f"{name} failed: {task.error.message if task.error else 'its log says why'}")
-        reason = f", {run.error.message}" if run.error else ""
-        self._say(f"{run.state.lower()}{reason}: {self._link()}")
-        return Outcome.FAILED
+    def _show_failures(self, run: Any, ended: EndedRun) -> None:
+        """Print the cause of every failed step, the end of its log, and how to see the rest."""
+        causes = {cause["step"]: cause["message"] for cause in ended.causes}
+        failed = steps_in_state(run, self._steps, "FAILED")
+        for step in dict.fromkeys([*failed, *causes]):
+            task = failed.get(step)
+            message = task.error.message if task and task.error else ""
+            self._say(f"{step} failed: {causes.get(step) or message or 'it left no cause'}")
+            if task:
+                self._show_log(run, task)
+
+        if not failed and not causes:
+            hint = f"; {ended.unreadable}" if ended.unreadable else ""
+            self._say(f"neither KFP nor the store says which step failed{hint}")
+
+    def _show_log(self, run: Any, task: Any) -> None:
+        """Print the end of a failed task's log."""
+        pod = program_pod(run, task)
+        if not pod:
+            return
+        try:
+            lines = self._api.log(self._run_id, pod).strip().splitlines()
+        except KfpError as error:
+            self._say(f"its log could not be read: {error}")
+            return
+        for line in lines[-LOG_LINES:]:
+            self._say(f"  {line}")
+        namespace = self._api.namespace or KFP_NAMESPACE
+        self._say(f"the whole log: kubectl -n {namespace} logs {pod} -c main, or {self._link()}")
 
     def _say(self, text: str) -> None:
-        self._said = time.monotonic()
-        minutes, seconds = divmod(int(self._said - self._started), 60)
-        clock = f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+        self._printed = time.monotonic()
+        clock = _clock(self._printed - self._started)
         self._console.print(f"{clock}  {text}", highlight=False, markup=False, soft_wrap=True)
 
     def _link(self) -> str:
         return self._api.link(f"runs/details/{self._run_id}")
 
 
-def _details(run: Any) -> list[Any]:
-    return (run.run_details and run.run_details.task_details) or []
+def _time_of_state(task: Any) -> tuple[datetime.datetime, bool]:
+    """Return when a task came into its state. At the same time, a task ends before another starts."""
+    running = task.state == "RUNNING"
+    since = task.start_time if running else task.end_time
+    return since or LONG_AGO, running
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

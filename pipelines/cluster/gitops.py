@@ -1,4 +1,4 @@
-"""A compiled pipeline as Kubernetes resources, for clusters that are driven by GitOps."""
+"""Write a compiled pipeline as Kubernetes resources, for clusters that are managed by GitOps."""
 
 import tempfile
 from pathlib import Path
@@ -12,18 +12,19 @@ from pipelines.graphs.compile import compile_pipeline, compile_version
 def write_manifest(name: str, config: RunConfig, revision: str, namespace: str, output: Path) -> str:
     """Write a Pipeline and the PipelineVersion that `submit` would upload; return the version's name.
 
-    KFP takes them where it keeps its pipelines in Kubernetes (pipeline store "kubernetes"). A PipelineVersion cannot be
-    changed; its name holds the pipeline's too, since all versions share the namespace.
+    KFP reads them if it keeps its pipelines in Kubernetes (pipeline store "kubernetes"). A PipelineVersion cannot be
+    changed. The versions of all pipelines share a namespace, so its name starts with the pipeline's.
 
     Args:
         name: Pipeline.
         config: Its parameters.
         revision: The code's version.
-        namespace: Of the resources; "": the one that they are applied to.
+        namespace: Namespace of the resources; "" means the namespace that they are applied to.
         output: YAML file to write.
     """
     with tempfile.TemporaryDirectory() as folder:
         version = compile_version(name, config, revision, Path(folder)).version
+
     options = KubernetesManifestOptions(
         pipeline_name=name,
         pipeline_version_name=f"{name}-{version}",
@@ -31,6 +32,7 @@ def write_manifest(name: str, config: RunConfig, revision: str, namespace: str, 
         namespace=namespace or None,
         include_pipeline_manifest=True,
     )
+
     output.parent.mkdir(parents=True, exist_ok=True)
     compile_pipeline(name, config, output, kubernetes_manifest_format=True, kubernetes_manifest_options=options)
     return version

@@ -1,8 +1,8 @@
-"""Recurring runs in KFP, brought into the state that the parameter file describes."""
+"""Create, change, pause and remove recurring runs in KFP, as the parameter file describes them."""
 
 import datetime
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from pipelines.graphs.compile import MODULES, CompiledPipeline, compile_version,
 
 
 def schedule_name(pipeline: str, environment: str) -> str:
-    """Return the name by which a pipeline's recurring run is found again."""
+    """Return the name by which a pipeline's recurring run is found."""
     return f"{pipeline} {environment}"
 
 
@@ -32,23 +32,26 @@ def place_schedule(
     environment: str,
     console: Console,
 ) -> None:
-    """Let a version run on a schedule, in place of what was scheduled under its name.
+    """Schedule a version, and replace the recurring run that had its name.
 
-    KFP cannot change a recurring run (kubeflow/pipelines#6001). A changed one is therefore created before the old one
-    is deleted, so that whatever breaks in between, one is there; the next call removes what was left over. One that
-    a person has paused stays paused.
+    KFP cannot change a recurring run (kubeflow/pipelines#6001). A new one is therefore created before the old one is
+    deleted. If anything fails in between, the next call deletes what is left. A recurring run that a person has paused
+    stays paused.
 
     Args:
-        api: KFP, checked.
-        compiled: The version to pin.
+        api: KFP, after `check_target`.
+        compiled: The version to run.
         config: Its parameters.
-        schedule: When, and with which run-time parameters.
+        schedule: The times and the run-time parameters.
         environment: Second part of the recurring run's name.
-        console: Where it is said what was done.
+        console: Shows what was done.
     """
     arguments = compiled.arguments(schedule.parameters)
     published = publish(api, compiled, config, console)
     name = schedule_name(compiled.name, environment)
+
+    before = list(_named(api, published.experiment_id, [name]))
+    paused = bool(before) and all(_is_paused(run) for run in before)
     wanted = kfp.V2beta1RecurringRun(
         display_name=name,
         description=f"{compiled.version}; changed by `crack-pipeline schedule` only",
@@ -59,24 +62,23 @@ def place_schedule(
         trigger=kfp.V2beta1Trigger(cron_schedule=kfp.V2beta1CronSchedule(cron=cron_for_kfp(schedule.cron))),
         max_concurrency="1",
         no_catchup=True,
+        mode=kfp.RecurringRunMode.DISABLE if paused else kfp.RecurringRunMode.ENABLE,
     )
 
-    def placed() -> list[Any]:
-        return [run for run in api.recurring_runs(published.experiment_id) if run.display_name == name]
-
-    before = placed()
-    paused = bool(before) and all(_is_paused(run) for run in before)
-    wanted.mode = kfp.RecurringRunMode.DISABLE if paused else kfp.RecurringRunMode.ENABLE
-    current = next((run for run in before if _same(run, wanted)), None)
-    done = "unchanged" if current else "changed" if before else "created"
-    if not current:
+    current = _first_like(before, wanted)
+    if current:
+        done = "unchanged"
+    else:
+        done = "changed" if before else "created"
         current = api.create_recurring_run(
-            wanted, find=lambda: next((run for run in placed() if _same(run, wanted)), None)
+            wanted, find=lambda: _first_like(_named(api, published.experiment_id, [name]), wanted)
         )
+
     for run in before:
         if run.recurring_run_id != current.recurring_run_id:
             api.delete_recurring_run(run.recurring_run_id)
-    when = "paused: --resume lets it run" if paused else f"next at {_next(current)}"
+
+    when = "paused; --resume starts it again" if paused else f"next at {_next(current)}"
     link = api.link(f"recurringrun/details/{current.recurring_run_id}")
     console.print(f'schedule "{name}": {done}, {when}, {link}', soft_wrap=True)
 
@@ -84,52 +86,59 @@ def place_schedule(
 def place_all(
     api: KfpApi, config: RunConfig, environment: str, pipeline: str | None, revision: str, console: Console
 ) -> None:
-    """Place every schedule of the parameter file, or one pipeline's; compile all before anything is created.
+    """Place every schedule of the parameter file, or one pipeline's. All are compiled before anything is created.
 
     Raises:
-        InputError: The file schedules nothing, or not this pipeline; or KFP or its namespace cannot be used.
+        InputError: The file has no schedule, or none for this pipeline; or KFP or its namespace cannot be used.
     """
-    chosen: dict[str, ScheduleConfig] = {
-        name: schedule for name, schedule in config.schedule.items() if pipeline in (None, name)
-    }
+    chosen: dict[str, ScheduleConfig] = {}
+    for name, schedule in config.schedule.items():
+        if pipeline in (None, name):
+            chosen[name] = schedule
     if not chosen:
-        wanted = pipeline or next(iter(MODULES))
+        example = pipeline or next(iter(MODULES))
+        missing = pipeline or "pipeline"
         raise InputError(
-            f'the parameters "{environment}" schedule {"no pipeline" if pipeline is None else f"no {pipeline}"}; '
-            f'add to the file: schedule: {{{wanted}: {{cron: "0 2 * * 1"}}}}'
+            f'the parameters "{environment}" schedule no {missing}; '
+            f'add to the file: schedule: {{{example}: {{cron: "0 2 * * 1"}}}}'
         )
+
     with tempfile.TemporaryDirectory() as folder:
         revision = revision or git_revision()
-        compiled = [compile_version(name, config, revision, Path(folder)) for name in chosen]
-        for one in compiled:
-            one.arguments(chosen[one.name].parameters)
+        versions = [compile_version(name, config, revision, Path(folder)) for name in chosen]
+        for version in versions:
+            version.arguments(chosen[version.name].parameters)  # raises if one is wrong
         check_target(api, config)
-        for one in compiled:
-            place_schedule(api, one, config, chosen[one.name], environment, console)
-    names = {schedule_name(name, environment) for name in set(MODULES) - set(config.schedule)}
-    for left in _find(api, config, names):
+        for version in versions:
+            place_schedule(api, version, config, chosen[version.name], environment, console)
+
+    unscheduled = [schedule_name(name, environment) for name in MODULES if name not in config.schedule]
+    for run in _find(api, config, unscheduled):
         console.print(
-            f'[yellow]warning:[/] "{left.display_name}" is scheduled, but not in the file; --remove --pipeline ends it'
+            f'[yellow]warning:[/] "{run.display_name}" is scheduled, but the file does not schedule it; '
+            "--remove --pipeline ends it"
         )
 
 
 def switch_all(
     api: KfpApi, config: RunConfig, environment: str, pipeline: str | None, action: str, console: Console
 ) -> None:
-    """List, pause, resume or remove what is scheduled for an environment, or one pipeline of it.
+    """List, pause, resume or remove the schedules of an environment, or one pipeline's.
 
     Raises:
         InputError: Nothing is scheduled; or KFP cannot be used.
     """
-    names = {schedule_name(name, environment) for name in MODULES if pipeline in (None, name)}
+    names = sorted(schedule_name(name, environment) for name in MODULES if pipeline in (None, name))
     api.check()
     runs = _find(api, config, names)
     if action == "list":
         console.print(_table(runs))
         return
+
     if not runs:
+        missing = " or ".join(names) or pipeline
         raise InputError(
-            f'nothing is scheduled under {" or ".join(sorted(names)) or pipeline} in experiment "{config.experiment}"'
+            f'nothing is scheduled under {missing} in experiment "{config.experiment}"; --list shows what is'
         )
     for run in runs:
         if action == "remove":
@@ -140,42 +149,63 @@ def switch_all(
 
 
 def _find(api: KfpApi, config: RunConfig, names: Collection[str]) -> list[Any]:
+    """Return the recurring runs of these names in the parameters' experiment."""
     experiment = api.find_experiment(config.experiment)
-    found = api.recurring_runs(experiment.experiment_id) if experiment else []
-    return [run for run in found if run.display_name in names]
+    if experiment is None:
+        return []
+    return list(_named(api, experiment.experiment_id, names))
+
+
+def _named(api: KfpApi, experiment_id: str, names: Collection[str]) -> Iterator[Any]:
+    for run in api.recurring_runs(experiment_id):
+        if run.display_name in names:
+            yield run
 
 
 def _table(runs: list[Any]) -> Table:
     table = Table(title="Schedules", title_justify="left")
     for column in ("name", "cron (UTC)", "next", "version", "state"):
         table.add_column(column)
+
     for run in runs:
-        paused = _is_paused(run)
         version = (run.description or "").partition(";")[0]
-        cron = run.trigger.cron_schedule.cron.removeprefix("0 ")
-        table.add_row(run.display_name, cron, "-" if paused else _next(run), version, "paused" if paused else "enabled")
+        if _is_paused(run):
+            table.add_row(run.display_name, _cron(run), "-", version, "paused")
+        else:
+            table.add_row(run.display_name, _cron(run), _next(run), version, "enabled")
     return table
 
 
-def _same(run: Any, wanted: Any) -> bool:
-    def essence(it: Any) -> tuple:
-        reference, cron = it.pipeline_version_reference, it.trigger and it.trigger.cron_schedule
-        return (
-            reference and reference.pipeline_version_id,
-            it.runtime_config and it.runtime_config.parameters,
-            it.service_account,
-            cron and cron.cron,
-            it.max_concurrency,
-            it.no_catchup,
-        )
+def _first_like(runs: Iterable[Any], wanted: Any) -> Any | None:
+    """Return the first recurring run that runs the same version in the same way at the same times."""
+    for run in runs:
+        if _essence(run) == _essence(wanted):
+            return run
+    return None
 
-    return essence(run) == essence(wanted)
+
+def _essence(run: Any) -> dict[str, Any]:
+    """Return the settings that make two recurring runs the same. KFP may leave any of them out."""
+    reference = run.pipeline_version_reference
+    cron = run.trigger and run.trigger.cron_schedule
+    return {
+        "version": reference and reference.pipeline_version_id,
+        "parameters": run.runtime_config and run.runtime_config.parameters,
+        "service account": run.service_account,
+        "cron": cron and cron.cron,
+        "max concurrency": run.max_concurrency,
+        "no catch-up": run.no_catchup,
+    }
 
 
 def _is_paused(run: Any) -> bool:
     return run.mode == kfp.RecurringRunMode.DISABLE or run.status == kfp.V2beta1RecurringRunStatus.DISABLED
 
 
+def _cron(run: Any) -> str:
+    """Return the five fields that people write; KFP has seconds before them."""
+    return run.trigger.cron_schedule.cron.removeprefix("0 ")
+
+
 def _next(run: Any) -> str:
-    cron = run.trigger.cron_schedule.cron.removeprefix("0 ")
-    return f"{next_time(cron, datetime.datetime.now(datetime.UTC)):%a %Y-%m-%d %H:%M} UTC"
+    return f"{next_time(_cron(run), datetime.datetime.now(datetime.UTC)):%a %Y-%m-%d %H:%M} UTC"

@@ -1,4 +1,4 @@
-"""Send a pipeline to KFP: an immutable version of it, and a run of that version."""
+"""Upload a pipeline to KFP as an immutable version, and start a run of that version."""
 
 import datetime
 import secrets
@@ -15,43 +15,47 @@ from pipelines.cluster.kubernetes_view import KFP_NAMESPACE, refuse_missing_acco
 from pipelines.config.run_config import RunConfig
 from pipelines.graphs.compile import CompiledPipeline
 
-REPEAT = datetime.timedelta(hours=1)  # within which the same again is more likely a slip than a wish
+# A second submission of the same run within this time is probably a mistake.
+REPETITION_WINDOW = datetime.timedelta(hours=1)
+UNSUCCESSFUL_STATES = ("FAILED", "CANCELING", "CANCELED", "SKIPPED")
 
 
 @dataclass(frozen=True)
 class Published:
-    """A version that KFP holds, and the experiment that its runs belong to."""
+    """A version in KFP, and the experiment of its runs."""
 
     version: kfp_server_api.V2beta1PipelineVersionReference
     experiment_id: str
 
 
 def check_target(api: KfpApi, config: RunConfig) -> None:
-    """See, before anything is created, that KFP will do and that its namespace has the pods' service account.
+    """Check that KFP can be used and that the pods' service account exists, before anything is created.
 
     Raises:
-        InputError: It will not do, or the account is not there.
+        InputError: KFP cannot be used, or the service account does not exist.
     """
     api.check()
     refuse_missing_account(api.namespace or KFP_NAMESPACE, config.cluster.service_account)
 
 
 def publish(api: KfpApi, compiled: CompiledPipeline, config: RunConfig, console: Console) -> Published:
-    """Bring a version into KFP where it is not there yet, with its pipeline and its experiment.
+    """Upload a version, unless KFP has it already, and create its pipeline and its experiment if needed.
 
     Args:
-        api: KFP, checked.
+        api: KFP, after `check_target`.
         compiled: The version.
         config: Its parameters; `experiment` names the experiment.
-        console: Where it is said whether the version is new.
+        console: Shows whether the version is new.
     """
     pipeline = api.pipeline(compiled.name, compiled.description)
     version, uploaded = api.version(pipeline.pipeline_id, compiled.version, compiled.file, compiled.description)
+
     link = api.link(f"pipelines/details/{pipeline.pipeline_id}/version/{version.pipeline_version_id}")
     done = "uploaded" if uploaded else "unchanged"
     console.print(f"{compiled.name} version {compiled.version}: {done}, {link}", soft_wrap=True)
     if "-dirty-" in compiled.version:
-        console.print("[yellow]warning:[/] files differ from the commit; the version's name says so: -dirty")
+        console.print("[yellow]warning:[/] files differ from the commit, so the version's name contains -dirty")
+
     reference = kfp_server_api.V2beta1PipelineVersionReference(
         pipeline_id=pipeline.pipeline_id, pipeline_version_id=version.pipeline_version_id
     )
@@ -73,20 +77,21 @@ def submit(
         api: KFP.
         compiled: The version to run.
         config: Its parameters, which name the experiment and the service account.
-        given: Run-time parameters other than their defaults.
-        console: Where the links are printed.
-        name: First part of the run's name; the time and a random part follow, so that names are never used twice.
-        again: Allow the same version and run-time parameters as in a run of the last hour.
+        given: Run-time parameters that differ from their defaults.
+        console: Shows the links.
+        name: First part of the run's name. The time and a random part follow, so that every name is unique.
+        again: Allow the version and run-time parameters of another run of the last hour.
 
     Raises:
         InputError: KFP or its namespace cannot be used, a run-time parameter is wrong, or the same was submitted within
-            the hour.
+            the last hour.
     """
     arguments = compiled.arguments(given)
     check_target(api, config)
     published = publish(api, compiled, config, console)
     if not again:
         _refuse_repetition(api, published, arguments)
+
     now = datetime.datetime.now(datetime.UTC)
     run = api.create_run(
         kfp_server_api.V2beta1Run(
@@ -103,16 +108,22 @@ def submit(
 
 
 def _refuse_repetition(api: KfpApi, published: Published, arguments: dict[str, Any]) -> None:
+    """Raise InputError if the same version with the same parameters is running or has succeeded in the last hour."""
     now = datetime.datetime.now(datetime.UTC)
     for run in api.runs(published.experiment_id):
         age = now - run.created_at
-        if age > REPEAT:
-            return  # the newest come first
+        if age > REPETITION_WINDOW:
+            return  # the runs are listed from the newest on
+
+        if run.state in UNSUCCESSFUL_STATES:
+            continue
         reference = run.pipeline_version_reference
         same_version = reference and reference.pipeline_version_id == published.version.pipeline_version_id
-        if same_version and run.runtime_config and run.runtime_config.parameters == arguments:
+        same_parameters = run.runtime_config and run.runtime_config.parameters == arguments
+        if same_version and same_parameters:
+            link = api.link(f"runs/details/{run.run_id}")
             raise InputError(
-                f'the same version with the same parameters was submitted {age.seconds // 60} minutes ago: "'
-                f'{run.display_name}", {run.state.lower()}, {api.link(f"runs/details/{run.run_id}")}. '
-                "If that is meant, add --again (make: AGAIN=1)"
+                "the same version with the same parameters was submitted "
+                f'{age.seconds // 60} minutes ago: "{run.display_name}", {run.state.lower()}, {link}. '
+                "To run it again, add --again (make: AGAIN=1)"
             )

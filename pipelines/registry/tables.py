@@ -1,4 +1,4 @@
-"""The registry as people read it in a terminal."""
+"""Show a registered model in a terminal: its versions, its promotions, and what to do next."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,27 +12,33 @@ from pipelines.registry.access import without_password
 from pipelines.registry.promotions import Entry, Registry, verdict_on
 
 METRICS = {"test\naccuracy": "test_accuracy", "test\nAUROC": "test_auroc", "robust\naccuracy": "robustness_accuracy"}
-SHOWN = 15  # newest versions
-LONGEST_WORD = 10  # characters; a longer verdict is told below the table
+MAX_VERSIONS = 15
+MAX_VERDICT_CHARACTERS = 10  # a longer verdict is shown below the table
+DRIFT_TAG = "crack.drift"  # tag of a version: verdict of its last drift check, written by components/drift
 
 
 def versions_table(registry: Registry) -> Table:
-    """Return the newest versions with their aliases, verdicts and headline metrics."""
-    # narrow enough for the 80 columns of a log
+    """Return the newest versions with their aliases, verdicts and main metrics."""
+    # Narrow enough for a log of 80 columns.
     table = Table(title=registry.name, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for title in ("version", "alias", "candidate", *METRICS, "verdict", "data", "registered"):
         table.add_column(title, justify="right" if title in METRICS else "left")
-    holders = {registry.alias(alias): alias for alias in (CHALLENGER, CHAMPION)}  # a promoted one is both
-    for version in registry.versions()[:SHOWN]:
+
+    alias_of = {}
+    for alias in (CHALLENGER, CHAMPION):  # a promoted version has both aliases and is shown as champion
+        alias_of[registry.alias(alias)] = alias
+
+    for version in registry.versions()[:MAX_VERSIONS]:
         run = registry.run(version)
         measured = run.data.metrics if run else {}
+        metrics = [f"{measured[key]:.4f}" if key in measured else "n/a" for key in METRICS.values()]
         verdict = verdict_on(version)
         table.add_row(
             str(version.version),
-            holders.get(str(version.version)),
+            alias_of.get(str(version.version)),
             version.tags.get(CANDIDATE),
-            *(f"{measured[key]:.4f}" if key in measured else "n/a" for key in METRICS.values()),
-            verdict if len(verdict) <= LONGEST_WORD else "failed",
+            *metrics,
+            verdict if len(verdict) <= MAX_VERDICT_CHARACTERS else "failed",
             version.tags.get(DATASET, "")[:7],
             _day(version.creation_timestamp),
         )
@@ -40,44 +46,70 @@ def versions_table(registry: Registry) -> Table:
 
 
 def next_move(registry: Registry) -> str:
-    """Return what the team may want to do next, in a sentence or two."""
-    champion, challenger = registry.alias(CHAMPION), registry.alias(CHALLENGER)
-    lines = [
-        f"version {version.version} cannot be promoted: {verdict}"
-        for version in registry.versions()[:SHOWN]
-        if len(verdict := verdict_on(version)) > LONGEST_WORD
-    ]
+    """Return what the team may want to know and do next, a line each."""
+    champion = registry.alias(CHAMPION)
+    challenger = registry.alias(CHALLENGER)
+    lines = []
+
+    for version in registry.versions()[:MAX_VERSIONS]:
+        verdict = verdict_on(version)
+        if len(verdict) > MAX_VERDICT_CHARACTERS:
+            lines.append(f"version {version.version} cannot be promoted: {verdict}")
+
     if registry.moved_by_hand():
         lines.append(
             f"alias {CHAMPION} was moved by hand to version {champion}; `crack-pipeline history` does not know it"
         )
-    if champion and "crack.drift" in (tags := registry.version(champion).tags):
-        seen, checked = tags["crack.drift.images"], tags["crack.drift.checked"][:10]
-        lines.append(f"last drift check of the champion ({checked}, {seen}): {tags['crack.drift']}")
-    if challenger is None or challenger == champion:
-        return "\n".join(
-            [*lines, f"champion: version {champion}; no challenger waits" if champion else "no champion yet"]
-        )
-    run = registry.run(registry.version(challenger))
-    tags = run.data.tags if run else {}
-    compared, then = tags.get(AGAINST, "not compared"), tags.get(AGAINST_VERSION) or None
-    if then == champion:
-        against = f"against the champion, version {then}: {compared}" if then else "there is no champion yet"
+
+    if champion:
+        tags = registry.version(champion).tags
+        if DRIFT_TAG in tags:
+            images = tags[f"{DRIFT_TAG}.images"]
+            day = tags[f"{DRIFT_TAG}.checked"][:10]
+            lines.append(f"last drift check of the champion ({day}, {images}): {tags[DRIFT_TAG]}")
+
+    if challenger and challenger != champion:
+        lines += _about_challenger(registry, challenger, champion)
+    elif champion:
+        lines.append(f"champion: version {champion}; no challenger waits")
     else:
-        stale = f"; against version {then}, the champion then: {compared}" if then else ""
-        against = f"not compared with the champion, version {champion}{stale}"
-    lines.append(f"challenger: version {challenger}; {against}")
-    lines.append(f"should it be promoted? {_page(registry, run)}")
-    where = f" --workdir {workdir}" if (workdir := _workdir(registry)) else ""
-    lines.append(f'to promote it: crack-pipeline promote {challenger} --by NAME --why "…"{where}')
+        lines.append("no champion yet")
     return "\n".join(lines)
 
 
+def _about_challenger(registry: Registry, challenger: str, champion: str | None) -> list[str]:
+    """Say how the challenger compares with the champion, where to read more, and how to promote it."""
+    run = registry.run(registry.version(challenger))
+    tags = run.data.tags if run else {}
+    comparison = tags.get(AGAINST, "not compared")
+    compared_with = tags.get(AGAINST_VERSION) or None
+
+    if compared_with != champion:
+        result = f"not compared with the champion, version {champion}"
+        if compared_with:
+            result += f"; against version {compared_with}, the champion then: {comparison}"
+    elif champion:
+        result = f"against the champion, version {champion}: {comparison}"
+    else:
+        result = "there is no champion yet"
+
+    command = f'crack-pipeline promote {challenger} --by NAME --why "…"'
+    workdir = _workdir(registry)
+    if workdir:
+        command += f" --workdir {workdir}"
+    return [
+        f"challenger: version {challenger}; {result}",
+        f"should it be promoted? {_page(registry, run)}",
+        f"to promote it: {command}",
+    ]
+
+
 def history_table(entries: list[Entry]) -> Table:
-    """Return every act, oldest first."""
+    """Return every promotion and rollback, oldest first."""
     table = Table(title="Promotions", title_justify="left")
     for title in ("when (UTC)", "what", "from", "to", "verdict", "by", "why"):
         table.add_column(title, no_wrap=title.startswith("when"))
+
     for entry in entries:
         what = f"{entry.action}, forced" if entry.forced else entry.action
         when = entry.at.replace("T", " ").removesuffix("Z")
@@ -86,22 +118,29 @@ def history_table(entries: list[Entry]) -> Table:
 
 
 def _page(registry: Registry, run: Run | None) -> str:
-    """Where the page of a run's dossier can be looked at."""
+    """Return where to find the promotion page of a run's dossier."""
     if run is None:
-        return "its run, which held the page, is gone"
-    page, uri, workdir = f"dossier/{PROMOTION}", registry.client.tracking_uri, _workdir(registry)
+        return "its run, which held the page, was deleted"
+
+    page = f"dossier/{PROMOTION}"
+    files = run.info.artifact_uri
+    workdir = _workdir(registry)
     if workdir:
-        return str(workdir / "s3" / run.info.artifact_uri.removeprefix("s3://") / page)
+        return str(workdir / "s3" / files.removeprefix("s3://") / page)
+
+    uri = registry.client.tracking_uri
     if uri.startswith("http"):
-        place = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/{page}"
-        return f"{without_password(uri).rstrip('/')}/{place}"
-    return f"{run.info.artifact_uri}/{page}"
+        server = without_password(uri).rstrip("/")
+        return f"{server}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/{page}"
+    return f"{files}/{page}"
 
 
 def _workdir(registry: Registry) -> Path | None:
-    """The folder of the local runs that a registry is of; None for a server's."""
+    """Return the folder of the local runs that a registry belongs to; None for a server's."""
     uri = registry.client.tracking_uri
-    return Path(uri.removeprefix("sqlite:///")).parent if uri.endswith("/mlflow.db") else None
+    if uri.endswith("/mlflow.db"):
+        return Path(uri.removeprefix("sqlite:///")).parent
+    return None
 
 
 def _day(milliseconds: int) -> str:

@@ -1,4 +1,4 @@
-"""Files that appear whole, or not at all."""
+"""Write a file completely, or leave no file."""
 
 import contextlib
 import os
@@ -10,19 +10,21 @@ from components.shared.errors import InputError
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a new empty file to write to, which takes its place at `path` when the block ends well.
+    """Yield a temporary file to write to. It is moved to `path` when the block ends without an error.
 
     Raises:
-        InputError: `path` is a folder, or nothing can be written there.
+        InputError: `path` is a folder, or its folder cannot be written to.
     """
     if path.is_dir():
-        raise InputError(f"{path} is a folder; name a file to write")
+        raise InputError(f"{path} is a folder; name a file")
+
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished.touch()
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}; name another file") from error
+
     try:
         yield unfinished
         unfinished.replace(path)

@@ -1,7 +1,7 @@
-"""Containers as a locked-down cluster would run them: another user, read-only root, no network but loopback.
+"""Run containers with the restrictions of a cluster: another user, a read-only root, no network except loopback.
 
-A container is started detached, waited for, and removed only after its logs were read: engines that remove it by
-themselves lose the exit code now and then.
+A container is started detached and removed only after its logs were read. Engines that remove it by themselves
+sometimes lose the exit code.
 """
 
 import secrets
@@ -21,7 +21,7 @@ WRITABLE = ["--tmpfs", "/tmp:rw,mode=1777,size=1g"]
 
 @dataclass(frozen=True)
 class Ended:
-    """What is left of a container."""
+    """A container's exit code and output."""
 
     code: int
     output: str
@@ -29,7 +29,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Engine:
-    """Docker or podman, and the image that is tried."""
+    """Docker or podman, and the image under test."""
 
     command: str
     image: str
@@ -48,7 +48,7 @@ class Engine:
     def serving(
         self, arguments: list[str], network: str, environment: Mapping[str, str], mounts: list[str], ready: str
     ) -> Iterator[str]:
-        """Run a container until the block ends; yields its name once `ready` stands in its log."""
+        """Run a container until the block ends; yield its name as soon as `ready` is in its log."""
         name = self._start(arguments, network, environment, mounts)
         try:
             for _ in range(240):
@@ -64,14 +64,14 @@ class Engine:
             self._call("rm", "--force", name)
 
     def inspect(self, template: str) -> str:
-        """A field of the image's description, as the engine's Go template."""
+        """Return a field of the image's description, given as a Go template of the engine."""
         return self._call("image", "inspect", "--format", template, self.image).stdout.strip()
 
     def _start(self, arguments: list[str], network: str, environment: Mapping[str, str], mounts: list[str]) -> str:
         name = f"crack-test-{secrets.token_hex(4)}"
         variables = [part for key, value in environment.items() for part in ("--env", f"{key}={value}")]
         volumes = [part for mount in mounts for part in ("--volume", mount)]
-        if self.command.endswith("podman"):  # which leaves /var/tmp and /run writable otherwise
+        if self.command.endswith("podman"):  # without this option, podman leaves /var/tmp and /run writable
             volumes += ["--read-only-tmpfs=false"]
         options = ["--detach", "--pull", "never", "--name", name, "--network", network, *HARDENED, *WRITABLE]
         self._call("run", *options, *variables, *volumes, self.image, *arguments)
@@ -84,5 +84,5 @@ class Engine:
 
 
 def rclone() -> Path:
-    """The S3 server's program, which is one static file."""
+    """Return the S3 server's program, which is one static file."""
     return Path(sys.executable).with_name("rclone")

@@ -1,6 +1,6 @@
-"""Run one step of a compiled pipeline as KFP's launcher does: resolve its inputs, name its outputs, start its command.
+"""Prepare one step of a compiled pipeline like KFP's launcher: resolve its inputs, name its outputs, build its command.
 
-Artifacts lie under s3://artifacts/TASK/NAME, which KFP's executor finds under /s3/artifacts.
+Artifacts are under s3://artifacts/TASK/NAME, which KFP's executor reads from /s3/artifacts.
 """
 
 import json
@@ -22,26 +22,26 @@ class Compiled:
         self.tasks = {key: task for graph in graphs for key, task in graph.get("dag", {}).get("tasks", {}).items()}
 
     def path(self, task: str, name: str) -> Path:
-        """Where an output artifact of a task lies on this side; its folder is made."""
+        """Return the local path of a task's output artifact, and create its folder."""
         path = self.artifacts / "artifacts" / task / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.parent.chmod(0o777)
         return path
 
     def returned(self, task: str) -> Any:
-        """What a task that has ended returned as its only parameter."""
+        """Return the only output parameter of a task that has ended."""
         return json.loads(self.path(task, "executor_output.json").read_text())["parameterValues"]["Output"]
 
     def runs(self, task: str) -> bool:
-        """Whether a task is a container, not a graph of further tasks."""
+        """Return whether a task is a container and not a group of tasks."""
         return "executorLabel" in self.spec["components"][self.tasks[task]["componentRef"]["name"]]
 
     def image(self, task: str) -> str:
-        """The image reference of a task."""
+        """Return a task's container image."""
         return self._container(task)["image"]
 
     def command(self, task: str, given: dict[str, Any]) -> list[str]:
-        """The task's command line; `given` holds the inputs that are not fixed in the pipeline."""
+        """Return a task's command line; `given` has the inputs that are not fixed in the pipeline."""
         container = self._container(task)
         definition = self.spec["components"][self.tasks[task]["componentRef"]["name"]]
         inputs, outputs = self.tasks[task].get("inputs", {}), definition.get("outputDefinitions", {})

@@ -1,4 +1,4 @@
-"""The cpu image under a cluster's restrictions: what it holds, what it may not do, every CPU step of the pipeline."""
+"""The cpu image with the restrictions of a cluster: its contents, what it cannot do, and every CPU step."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def engine() -> Engine:
 
 @pytest.fixture(scope="module")
 def cluster(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
-    """An S3 server and MLflow with passwords in a network of loopback only: its name, and a step's environment."""
+    """An S3 server and MLflow with passwords in a network with loopback only: its name, and a step's environment."""
     folder = tmp_path_factory.mktemp("servers")
     for name in ("s3", "s3/crack", "mlflow"):
         (folder / name).mkdir()
@@ -85,7 +85,7 @@ def cluster(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def ended(
     engine: Engine, cluster: tuple[str, dict[str, str]], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Compiled, dict[str, Ended]]:
-    """Every CPU step in the graph's order, each in its own container; what GPU steps would give is drawn here."""
+    """Run every CPU step in the pipeline's order, each in its own container; write the GPU steps' outputs."""
     network, environment = cluster
     folder = tmp_path_factory.mktemp("run")
     (folder / "params.yaml").write_text(PARAMS)
@@ -103,7 +103,7 @@ def ended(
 
 
 def draw_gpu_steps(pipeline: Compiled) -> None:
-    """Write what train, predict, explain and champion leave behind, of a network that guesses."""
+    """Write the outputs of train, predict, explain and champion for a network that guesses."""
     manifest = read_manifest(pipeline.path("ingest", "manifest"))
     splits = read_splits(pipeline.path("split", "splits"))
     parts = ("train", "val", "test", "robustness")
@@ -126,7 +126,7 @@ def draw_gpu_steps(pipeline: Compiled) -> None:
         Page(step).write(pipeline.path(step, "page"))
 
 
-def test_every_cpu_step_ends_well_as_another_user_on_a_read_only_root_without_a_network(ended):
+def test_every_cpu_step_works_as_another_user_on_a_read_only_root_without_a_network(ended):
     pipeline, results = ended
     assert set(results) == set(STEPS)
     assert len(read_manifest(pipeline.path("ingest", "manifest")).table) > IMAGES * 0.9
@@ -139,7 +139,7 @@ def test_every_cpu_step_ends_well_as_another_user_on_a_read_only_root_without_a_
     assert "Nothing was registered" in results["notify"].output
 
 
-def test_the_steps_are_all_that_the_pipeline_runs_in_this_image(ended):
+def test_no_other_step_of_the_pipeline_runs_in_this_image(ended):
     pipeline, results = ended
     cpu = {task for task in pipeline.tasks if pipeline.runs(task) and pipeline.image(task).endswith("-cpu")}
     assert cpu == set(results)
@@ -152,8 +152,8 @@ MlflowClient().create_model_version("crack-classifier", "s3://crack/model")
 """
 
 
-def test_the_drift_check_s_step_ends_well_too(engine, cluster, ended, tmp_path):
-    """On production images that look like the training's, seen by a champion that is a name in the registry."""
+def test_the_drift_check_s_step_works_too(engine, cluster, ended, tmp_path):
+    """Production images look like the training's; the champion is only a name in the registry."""
     network, environment = cluster
     trained, _ = ended
     (tmp_path / "params.yaml").write_text(PARAMS)
@@ -172,7 +172,7 @@ def test_the_drift_check_s_step_ends_well_too(engine, cluster, ended, tmp_path):
 
 @pytest.fixture(scope="module")
 def probe(engine: Engine):
-    """Run Python in the image under the same restrictions; returns what it printed."""
+    """Run Python in the image with the same restrictions; return its output."""
 
     def run(code: str) -> str:
         result = engine.run(["python3", "-c", code], "none", {}, [])
@@ -182,7 +182,7 @@ def probe(engine: Engine):
     return run
 
 
-def test_the_container_may_write_only_to_tmp_and_reach_nobody(probe):
+def test_the_container_can_write_only_to_tmp_and_reach_nothing(probe):
     assert probe("import os; print(os.getuid(), os.getgid())") == USER.replace(":", " ")
     attempt = "try: open('/var/tmp/x', 'w')\nexcept OSError as error: print(error.strerror)"
     assert probe(attempt) == "Read-only file system"
@@ -191,7 +191,7 @@ def test_the_container_may_write_only_to_tmp_and_reach_nobody(probe):
     assert names == "['lo']"
 
 
-def test_the_image_holds_no_torch_no_installer_and_the_compilers_kfp(probe):
+def test_the_image_has_no_torch_no_installer_and_the_same_kfp_as_the_compiler(probe):
     import kfp
 
     found = "import importlib.util as u; print([bool(u.find_spec(n)) for n in ('torch', 'pip', 'uv', 'setuptools')])"
@@ -201,7 +201,7 @@ def test_the_image_holds_no_torch_no_installer_and_the_compilers_kfp(probe):
     assert probe(tools) == "[]"
 
 
-def test_the_bill_of_materials_names_what_is_installed(probe):
+def test_the_bill_of_materials_lists_what_is_installed(probe):
     bill = json.loads(probe("print(open('/opt/venv/sbom.cdx.json').read())"))
     assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
     named = {part["purl"] for part in bill["components"]}

@@ -1,4 +1,4 @@
-"""What the image scripts refuse, and what the locks must agree on; needs no container engine."""
+"""What the image scripts refuse, and what the locks must have in common. Needs no container engine."""
 
 import importlib.metadata
 import os
@@ -18,7 +18,7 @@ def call(script: str, *arguments: str, **environment: str) -> subprocess.Complet
     )
 
 
-def test_a_base_that_is_not_named_by_digest_is_refused():
+def test_a_base_without_a_digest_is_refused():
     result = call("build.sh", "cpu", BASE_IMAGE="python:3.11-slim")
     assert (result.returncode, result.stdout) == (2, "")
     assert 'must be named by digest, got "python:3.11-slim"' in result.stderr
@@ -31,19 +31,19 @@ def test_the_base_is_the_locks_python_by_its_digest():
 
 
 @pytest.mark.parametrize("registry", ["", "https://registry.example/team", "registry.example/team@sha256:1"])
-def test_a_registry_that_is_no_prefix_of_an_image_is_refused(registry):
+def test_a_wrong_registry_is_refused(registry):
     result = call("push.sh", registry)
     assert result.returncode == 2
     assert "expected REGISTRY=host/folder" in result.stderr
 
 
-def test_an_image_on_a_stand_in_is_not_pushed():
+def test_an_image_on_a_local_base_is_not_pushed():
     result = call("push.sh", "registry.example/team", BASE_IMAGE="localhost/python:3.11-slim")
     assert result.returncode == 2
-    assert "stand-in" in result.stderr
+    assert 'BASE_IMAGE is a local base, "localhost/python:3.11-slim"' in result.stderr
 
 
-# an engine that builds nothing and pushes nowhere, and answers as docker and podman do
+# An engine that builds and pushes nothing, and answers like docker and podman.
 ENGINE = f"""#!/bin/sh
 digest=sha256:{"0123456789abcdef" * 4}
 for name; do :; done # the last argument
@@ -54,7 +54,7 @@ esac
 """
 
 
-def test_a_build_that_left_no_image_fails_though_the_engine_ends_with_0(tmp_path):
+def test_a_build_without_an_image_fails_even_if_the_engine_ends_with_0(tmp_path):
     (tmp_path / "podman").write_text('#!/bin/sh\n[ "$1" != image ]\n')
     (tmp_path / "podman").chmod(0o755)
     result = call("build.sh", "cpu", ENGINE=str(tmp_path / "podman"), BASE_IMAGE="localhost/python:3.11-slim")

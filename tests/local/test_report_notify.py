@@ -158,7 +158,7 @@ def test_a_failing_step_and_its_cause_reach_the_webhook(root: Path, s3: str, pos
     assert link.removeprefix("https://kfp.example/") in state
 
 
-def test_a_good_run_is_told_too(root: Path, s3: str, posted: list[dict]) -> None:
+def test_a_successful_run_is_reported_too(root: Path, s3: str, posted: list[dict]) -> None:
     @dsl.pipeline(name="succeeding")
     def succeeding():
         with dsl.ExitHandler(notify(config=NotifyConfig(store=s3).model_dump_json(), job="7")):

@@ -1,1 +1,1 @@
-"""The Kubernetes manifests: rules on the files as they stand, and the rendered overlays (`make test-manifests`)."""
+"""The Kubernetes manifests: rules for the files, and the rendered overlays (`make test-manifests`)."""

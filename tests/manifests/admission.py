@@ -1,7 +1,7 @@
-"""What the API server does with a MutatingAdmissionPolicy, as far as the policies of manifests/ go.
+"""Apply a MutatingAdmissionPolicy to a pod like the API server, for what the policies of manifests/ use.
 
-Expressions are evaluated by an implementation of CEL that is not the API server's; patches are merged by the API's own
-schema, which says what fields there are, which lists are maps, and what is atomic and so may not be patched.
+Expressions are evaluated by another implementation of CEL than the API server's. Patches are merged by the API's
+schema: it says which fields exist, which lists are maps, and what is atomic and so cannot be patched.
 """
 
 import copy
@@ -19,19 +19,28 @@ POD = "io.k8s.api.core.v1.Pod"
 
 
 class RefusedError(Exception):
-    """The API server would refuse the patch, and the pod with it."""
+    """The API server would refuse the pod."""
 
 
-def admitted(policy: dict[str, Any], pod: dict[str, Any], params: dict[str, Any], version: str) -> dict[str, Any]:
-    """Return a new pod as a policy leaves it, unchanged where the policy's conditions do not hold.
+def admitted(
+    policy: dict[str, Any], pod: dict[str, Any], params: dict[str, Any] | None, version: str
+) -> dict[str, Any]:
+    """Return a new pod after a policy; the pod is unchanged if the policy does not match it.
 
     Args:
-        policy: A MutatingAdmissionPolicy.
-        pod: As it is asked for.
-        params: The object that the policy's binding names.
-        version: Of Kubernetes, such as 1.36.
+        policy: A MutatingAdmissionPolicy whose binding denies if its parameter is not found.
+        pod: The pod that somebody creates.
+        params: The object that the policy's binding names; None if it does not exist.
+        version: Version of Kubernetes, such as 1.36.
+
+    Raises:
+        RefusedError: The parameter does not exist, or the patch does not fit the API.
     """
     spec = policy["spec"]
+    if not _selected(spec.get("matchConstraints", {}).get("objectSelector", {}), pod):
+        return pod
+    if "paramKind" in spec and params is None:
+        raise RefusedError(f"{policy['metadata']['name']}: no params found")
     if not all(_evaluated(item["expression"], pod, params) for item in spec["matchConditions"]):
         return pod
     for mutation in spec["mutations"]:
@@ -45,8 +54,17 @@ def admitted(policy: dict[str, Any], pod: dict[str, Any], params: dict[str, Any]
     return pod
 
 
-def _evaluated(expression: str, pod: dict[str, Any], params: dict[str, Any]) -> Any:
-    untyped = re.sub(r"\bObject(\.\w+)+(?=\{)", "Object", expression)  # the places are checked as the patch is merged
+def _selected(selector: dict[str, Any], pod: dict[str, Any]) -> bool:
+    labels = pod["metadata"].get("labels", {})
+    for requirement in selector.get("matchExpressions", []):
+        assert requirement["operator"] == "Exists"
+        if requirement["key"] not in labels:
+            return False
+    return True
+
+
+def _evaluated(expression: str, pod: dict[str, Any], params: dict[str, Any] | None) -> Any:
+    untyped = re.sub(r"\bObject(\.\w+)+(?=\{)", "Object", expression)  # `_merged` checks the fields
     types = {"Object": celpy.celtypes.MessageType, "JSONPatch": celpy.celtypes.MessageType}
     environment = celpy.Environment(annotations=types)
     context = {"object": celpy.json_to_cel(pod), "params": celpy.json_to_cel(params)}
@@ -78,7 +96,7 @@ def _merged(value: dict[str, Any], patch: dict[str, Any], kind: str, schema: dic
 
 
 def _patched(pod: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any]:
-    """JSON Patch (RFC 6902), of which the policies use "add" to a mapping and to the end of a list."""
+    """Apply a JSON Patch (RFC 6902). The policies use only "add", to a mapping or to the end of a list."""
     assert operation["op"] == "add"
     patched = copy.deepcopy(pod)
     *parents, last = operation["path"].removeprefix("/").split("/")

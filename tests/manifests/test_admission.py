@@ -1,4 +1,4 @@
-"""What the namespace's admission policies make of the pods of a run."""
+"""What the namespace's admission policies change in the pods of a run."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ PROD = documents(MANIFESTS / "overlays" / "prod")
 
 
 def a_pod(init: list[str], containers: list[str], labels: dict[str, str]) -> dict[str, Any]:
-    """A pod with what matters here of those that KFP's backend and Argo make."""
+    """Return a pod with the parts that matter here of those that KFP's backend and Argo create."""
 
     def container(name: str) -> dict[str, Any]:
         return {
@@ -46,12 +46,12 @@ def a_step(**labels: str) -> dict[str, Any]:
     return a_pod(["init", "kfp-launcher"], ["wait", "main"], labels)
 
 
-DRIVER = a_pod(["init"], ["wait", "main"], {})  # writes /tmp/outputs, where it has no volume
+DRIVER = a_pod(["init"], ["wait", "main"], {})  # it writes /tmp/outputs without a volume
 
 
 @pytest.fixture(params=["1.36", "1.37"])
 def admit(request):
-    """Let a pod through every policy, as a version of Kubernetes would."""
+    """Apply every policy to a pod, as a version of Kubernetes does."""
     options = [item for option in OPTIONS for item in documents(option)]
     policies = {item["metadata"]["name"]: item for item in of(PROD + options, "MutatingAdmissionPolicy")}
     assert len(policies) == 4
@@ -79,9 +79,9 @@ def test_a_step_gets_a_read_only_root_and_time_for_a_last_checkpoint_and_keeps_t
     assert pod == step
 
 
-def test_a_step_that_is_taken_away_tells_its_program_alone_and_waits_for_it(admit, tmp_path):
+def test_the_hook_stops_only_the_program_and_waits_for_it(admit, tmp_path):
     *shell, code = main(admit(a_step()))["lifecycle"]["preStop"]["exec"]["command"]
-    word = f"program-{tmp_path.name}-{os.getpid()}"  # steps of others may run on this machine
+    word = f"program-{tmp_path.name}-{os.getpid()}"  # other tests may run such programs at the same time
     hook = [*shell, code.replace("kfp.dsl.executor_mai[n]", f"{word}-mai[n]")]
     program = (
         "import signal, sys, time\n"
@@ -89,14 +89,14 @@ def test_a_step_that_is_taken_away_tells_its_program_alone_and_waits_for_it(admi
         "signal.signal(signal.SIGTERM, stop); print('ready', flush=True); time.sleep(60)"
     )
     command = ["sh", "-ec", f'{sys.executable} -c "{program}" {word}-main "$0"; :', str(tmp_path / "checkpoint")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as step:  # a shell and the program in it, as KFP starts them
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as step:  # KFP starts a program in a shell too
         assert step.stdout.readline() == b"ready\n"
         subprocess.run(hook, timeout=30, check=False)
         assert (tmp_path / "checkpoint").read_text() == "kept"
         assert step.wait(10) == 7
 
 
-def test_the_pods_of_kfp_s_drivers_are_left_as_they_are(admit):
+def test_the_pods_of_kfp_s_drivers_are_not_changed(admit):
     assert admit(DRIVER) == DRIVER
 
 
@@ -107,7 +107,20 @@ def test_a_step_that_names_the_class_gets_it_with_its_number(admit):
     assert "priorityClassName" not in other["spec"]
 
 
-def test_the_step_that_starts_a_training_finds_a_token_for_kfp(admit):
+def test_a_missing_class_refuses_only_the_pods_that_ask_for_it():
+    (policy,) = [item for item in of(PROD, "MutatingAdmissionPolicy") if item["metadata"]["name"] == "crack-priority"]
+    others = a_pod([], ["mlflow"], {"app.kubernetes.io/name": "mlflow"}), a_step(), DRIVER
+    for pod in others:
+        assert admitted(policy, pod, None, "1.36") == pod
+    with pytest.raises(RefusedError, match="crack-priority: no params found"):
+        admitted(policy, a_step(**{PRIORITY_LABEL: "crack-training"}), None, "1.36")
+    (binding,) = [
+        item for item in of(PROD, "MutatingAdmissionPolicyBinding") if item["metadata"]["name"] == "crack-priority"
+    ]
+    assert binding["spec"]["paramRef"]["parameterNotFoundAction"] == "Deny"
+
+
+def test_the_step_that_starts_a_training_gets_a_token_for_kfp(admit):
     pod = admit(a_step(**{KFP_LABEL: "true"}))
     mounts = {mount["name"]: mount for mount in main(pod)["volumeMounts"]}
     assert set(mounts) == {"tmp", "kfp-token"}
@@ -126,7 +139,7 @@ def test_the_step_that_starts_a_training_finds_a_token_for_kfp(admit):
         ('Object{spec: Object.spec{priorityClass: "high"}}', "has no priorityClass"),
     ],
 )  # fmt: skip
-def test_a_policy_that_the_api_server_would_not_carry_out_is_found_out(expression, message):
+def test_a_policy_that_the_api_server_would_refuse_is_found(expression, message):
     policy = yaml.safe_load(f"""
         spec:
           matchConditions: []

@@ -1,4 +1,4 @@
-"""The overlays as a cluster gets them: rendered by kubectl, validated against Kubernetes' schemas, read by checkov."""
+"""The overlays as a cluster gets them: rendered by kubectl, validated with Kubernetes' schemas, checked by checkov."""
 
 import fnmatch
 import json
@@ -14,7 +14,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 VERSIONS = ("1.32", "1.36", "1.37")
-# kinds that are the cluster's extensions, or newer than the version: these were not validated
+# Kinds of extensions, or newer than the version. They are not validated.
 NO_SCHEMA = {
     "1.32": {"MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding", "ServiceMonitor"},
     "1.36": {"ServiceMonitor"},
@@ -25,7 +25,7 @@ OVERLAYS = ("dev", "prod", "prod with every option")
 
 @pytest.fixture(scope="module", autouse=True)
 def kubectl() -> str:
-    """kubectl, new enough for the kustomizations."""
+    """Return a kubectl that is new enough for the kustomizations."""
     if not os.environ.get("CHECKOV"):
         pytest.skip("needs kubectl and checkov: make test-manifests")
     found = shutil.which("kubectl")
@@ -39,7 +39,7 @@ def kubectl() -> str:
 
 @pytest.fixture(scope="module", params=OVERLAYS)
 def rendered(request: pytest.FixtureRequest, kubectl: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with every object of an overlay."""
+    """Return a file with every object of an overlay."""
     folder = tmp_path_factory.mktemp("rendered")
     shutil.copytree(ROOT / "manifests", folder / "manifests")
     name, *options = request.param.split(" with ")
@@ -80,7 +80,7 @@ def test_checkov_finds_nothing_that_is_not_explained(rendered):
     assert report["summary"]["parsing_errors"] == 0
 
 
-def test_everything_lies_in_the_namespace_and_images_have_their_names(rendered):
+def test_everything_is_in_the_namespace_and_images_have_their_names(rendered):
     for item in yaml.safe_load_all(rendered.read_text()):
         cluster_wide = item["kind"] in {"Namespace", "PriorityClass"} or item["kind"].startswith("MutatingAdmission")
         assert item["metadata"].get("namespace") == (None if cluster_wide else "crack"), item["metadata"]["name"]
@@ -93,7 +93,7 @@ def test_kubeflow_s_own_network_policies_know_the_namespace(rendered):
     assert namespace["metadata"]["labels"]["app.kubernetes.io/part-of"] == "kubeflow-profile"
 
 
-def test_mlflow_answers_to_its_own_names_and_to_prometheus_where_it_is_monitored(rendered):
+def test_mlflow_answers_to_its_own_names_and_to_prometheus_if_it_is_monitored(rendered):
     objects = list(yaml.safe_load_all(rendered.read_text()))
     (mlflow,) = [item for item in objects if item["kind"] == "Deployment"]
     env = {item["name"]: item["value"] for item in mlflow["spec"]["template"]["spec"]["containers"][0]["env"]}

@@ -1,4 +1,4 @@
-"""What must hold of the manifests, read from their files without any tool."""
+"""Rules for the manifests, checked on their files without any tool."""
 
 import re
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ OPTIONS = sorted((MANIFESTS / "components").iterdir())
 
 
 def documents(folder: Path) -> list[dict[str, Any]]:
-    """Every object that a kustomization names, from its files; patches and image names are not applied."""
+    """Return every object of a kustomization from its files, without patches and image names."""
     kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
     found = []
     for name in [*kustomization.get("resources", []), *kustomization.get("components", [])]:
@@ -32,7 +32,7 @@ def documents(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(params=["dev", "prod"])
 def objects(request) -> list[dict[str, Any]]:
-    """An overlay with every option added."""
+    """The objects of an overlay with every option."""
     overlay = documents(MANIFESTS / "overlays" / request.param)
     return overlay + [item for option in OPTIONS for item in documents(option) if item not in overlay]
 
@@ -82,6 +82,16 @@ def test_every_pod_is_restricted(objects):
             assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container), name
 
 
+def test_mlflow_has_time_to_start_on_a_busy_node_and_no_job_runners(objects):
+    (container,) = pods(objects)["mlflow"]["spec"]["containers"]
+    probe = container["startupProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= 15 * 60
+    (options,) = [item for item in container["args"] if item.startswith("--uvicorn-opts=")]
+    assert int(options.rpartition("=")[2]) >= 60  # seconds in which a worker has to answer
+    variables = {item["name"]: item["value"] for item in container["env"]}
+    assert variables["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
+
+
 def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
     return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items()) and all(
         item["operator"] == "Exists" and item["key"] in labels for item in selector.get("matchExpressions", [])
@@ -116,13 +126,13 @@ def test_a_step_reaches_dns_kfp_and_https_but_not_the_cloud_s_metadata_of_its_ma
                 place = namespace or peer.get("ipBlock", {}).get("cidr")
                 reached |= {(place, port["port"]) for port in rule["ports"]}
                 assert place != "0.0.0.0/0" or peer["ipBlock"]["except"] == ["169.254.0.0/16"]
-    launcher = {("kubeflow", port) for port in (8080, 8333, 8887)}  # metadata, object store, API, as its pods listen
+    launcher = {("kubeflow", port) for port in (8080, 8333, 8887)}  # ports of the pods: metadata, object store, API
     assert launcher | {("kube-system", 53), ("169.254.20.10/32", 53), ("0.0.0.0/0", 443)} <= reached
     assert {place for place, _ in reached} == {None, "kubeflow", "kube-system", "169.254.20.10/32", "0.0.0.0/0"}
 
 
 def allowed(policies: list[dict], way: str, side: str, owner: dict[str, str], peer: dict[str, str], port: int) -> bool:
-    """Whether a policy on the pods labelled `owner` lets them speak with pods of this namespace labelled `peer`."""
+    """Return whether a policy allows pods labelled `owner` to talk to pods of this namespace labelled `peer`."""
     rules = [
         rule
         for policy in policies
@@ -139,7 +149,7 @@ def allowed(policies: list[dict], way: str, side: str, owner: dict[str, str], pe
     )
 
 
-def test_every_secret_is_named_in_the_readme_and_none_stands_in_a_file(objects):
+def test_every_secret_is_in_the_readme_and_none_is_in_a_file(objects):
     assert not of(objects, "Secret")
     referenced = set()
     for item in objects:
@@ -174,20 +184,20 @@ def test_the_pipeline_finds_what_its_parameters_name(objects):
 
 
 def parameters(objects: list[dict[str, Any]]) -> RunConfig:
-    """The parameters that an overlay is made for."""
+    """Return the parameters that an overlay is made for."""
     overlay = "prod" if of(objects, "PriorityClass") else "dev"
     return load_run_config(ROOT / "pipelines" / "params" / f"{overlay}.yaml")
 
 
 def moments(config: RunConfig) -> Iterator[list[Resources]]:
-    """What runs beside each other at the busiest moments of a training, one list per moment."""
+    """Yield the steps that run at the same time at the busiest moments of a training, one list for each moment."""
     beside = [config.cluster.steps.get(step, Resources()) for step in ("evaluate", "drift")]
     candidates = [candidate.resources for candidate in config.candidates.values()]
     yield [config.cluster.champion, *(it.train for it in candidates)]
     yield [config.cluster.champion, *(step for it in candidates for step in (it.explain, *beside))]
 
 
-def test_a_step_may_write_as_much_as_it_was_promised(objects):
+def test_a_step_can_write_as_much_as_its_parameters_say(objects):
     (limits,) = of(objects, "LimitRange")
     bound = parse_quantity(limits["spec"]["limits"][0]["default"]["ephemeral-storage"])
     config = parameters(objects)
@@ -209,10 +219,10 @@ def test_the_quota_holds_a_training_in_prod_all_of_it_at_once(objects):
     servers = [pod["spec"]["containers"][0]["resources"] for pod in pods(objects).values()]
     in_prod = bool(of(objects, "PriorityClass"))
     for steps in moments(parameters(objects)):
-        asked = steps if in_prod else steps[:1]  # where there is one GPU, the others wait until the quota has room
+        asked = steps if in_prod else steps[:1]  # with one GPU, the other steps wait until the quota has room
         assert sum(getattr(step, "accelerators", 0) for step in asked) <= hard["requests.nvidia.com/gpu"]
         for bound, default in (("requests", "defaultRequest"), ("limits", "default")):
-            helper = limits["spec"]["limits"][0][default]  # Argo's, in every pod
+            helper = limits["spec"]["limits"][0][default]  # Argo's container, which is in every pod
             for kind in ("cpu", "memory"):
                 total = sum(parse_quantity(getattr(step, kind)) + parse_quantity(helper[kind]) for step in asked)
                 total += 2 * sum(parse_quantity(server[bound][kind]) for server in servers)
@@ -230,7 +240,7 @@ def test_ci_may_do_what_the_client_calls_and_start_the_pipeline_s_account(object
         (CALLED[kind], verb) for kind, verb in re.findall(r"\.(\w+?)_service_([a-z]+)_", source) if kind in CALLED
     }
     assert len(called) > 8
-    reading = {(kind, "get") for kind in CALLED.values()}  # KFP asks for it of whatever a run refers to
+    reading = {(kind, "get") for kind in CALLED.values()}  # KFP needs it for everything that a run refers to
     versions = {("pipelines/versions", verb) for verb in ("create", "get", "list")}
     assert allowed == called | reading | versions | {("serviceaccounts", "use")}
     for item in of(objects, "Role"):
@@ -239,7 +249,7 @@ def test_ci_may_do_what_the_client_calls_and_start_the_pipeline_s_account(object
                 assert rule["resourceNames"] == [ClusterConfig().service_account]
 
 
-def test_every_quantity_is_one(objects):
+def test_every_quantity_can_be_parsed(objects):
     places = ("requests", "limits", "hard", "default", "defaultRequest")
     found = 0
     for item in objects:

@@ -19,13 +19,13 @@ from tests.pipelines.kfp_server import KfpServer, serving
 
 @pytest.fixture(autouse=True)
 def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the tests away from the cluster of whoever runs them."""
+    """Keep the tests away from the cluster of the person who runs them."""
     monkeypatch.setenv("KUBECONFIG", "/nowhere")
 
 
 @pytest.fixture
 def kfp(monkeypatch: pytest.MonkeyPatch) -> Iterator[KfpServer]:
-    """A running server that nothing was uploaded to; at the end, nobody may have departed from the published API."""
+    """A running server without uploads. At the end, all requests and answers must have followed the published API."""
     with serving(KfpServer()) as server:
         for name in ("KFP_TOKEN_FILE", "KFP_CA_CERT", "KFP_UI_ENDPOINT"):
             monkeypatch.delenv(name, raising=False)
@@ -38,7 +38,7 @@ def kfp(monkeypatch: pytest.MonkeyPatch) -> Iterator[KfpServer]:
 
 @pytest.fixture
 def client(kfp: KfpServer) -> KfpApi:
-    """A client of the server that does not wait long before it tries again."""
+    """A client of the server that retries after a short time."""
     return KfpApi(Endpoint.from_environment(), timeout=(2, 5), backoff=0.01)
 
 
@@ -73,7 +73,7 @@ def compiled(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Com
 
 @pytest.fixture(scope="session", autouse=True)
 def shallow_stacks() -> Iterator[None]:
-    """KFP asks for its caller's name at every setting of a task, and is given the source of all of pytest's frames."""
+    """Make `inspect.stack` fast: KFP calls it for every setting of a task, and reads the source of all frames."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inspect, "stack", partial(inspect.stack, 0))
         yield

@@ -1,4 +1,4 @@
-"""KFP's published v2beta1 REST API, as the client generated from it (`kfp-server-api`) tells it."""
+"""KFP's published v2beta1 REST API, read from the client that was generated from it (`kfp-server-api`)."""
 
 import inspect
 import re
@@ -11,7 +11,7 @@ import kfp_server_api
 
 @dataclass
 class Operation:
-    """One method of the generated client, as its source tells it."""
+    """One method of the generated client, read from its source."""
 
     name: str
     verb: str
@@ -38,7 +38,7 @@ class Operation:
 
 
 def violations_of(value: Any, kind: str, place: str) -> Iterator[str]:
-    """Yield where a JSON value departs from a type of the generated models."""
+    """Yield the places where a JSON value does not match a type of the generated models."""
     if inner := re.fullmatch(r"list\[(.+)\]", kind):
         for number, item in enumerate(value):
             yield from violations_of(item, inner[1], f"{place}[{number}]")
@@ -48,12 +48,12 @@ def violations_of(value: Any, kind: str, place: str) -> Iterator[str]:
     elif kind in ("str", "datetime", "bool", "int", "object"):
         expected = {"str": str, "datetime": str, "bool": bool, "int": int, "object": object}[kind]
         if not isinstance(value, expected):
-            yield f"{place}: {value!r} is no {kind}"
+            yield f"{place}: {value!r} is not a {kind}"
     else:
         model = getattr(kfp_server_api, kind)
         if hasattr(model, "allowable_values"):
             if value not in model.allowable_values:
-                yield f"{place}: {value!r} is no {kind}"
+                yield f"{place}: {value!r} is not a {kind}"
             return
         types = {model.attribute_map[name]: inner for name, inner in model.openapi_types.items()}
         for key, item in value.items():

@@ -1,8 +1,8 @@
-"""A server that speaks as much of KFP's v2beta1 REST API as this project uses, over real HTTP.
+"""A server that answers the part of KFP's v2beta1 REST API that this project uses, over HTTP.
 
-It is kept honest by `kfp-server-api`, the client generated from KFP's published API: paths, verbs, query parameters and
-types are read from the generated methods, and every request and answer is checked against the generated models.
-Whatever departs from them is kept in `violations`, which the fixture `kfp` wants empty.
+`kfp-server-api` is the client generated from KFP's published API. Paths, verbs, query parameters and types are read
+from its methods, and every request and answer is checked with its models. Differences are kept in `violations`; the
+fixture `kfp` fails if there are any.
 """
 
 import contextlib
@@ -26,11 +26,11 @@ import yaml
 
 from tests.pipelines.kfp_contract import Operation, violations_of
 
-PAGE = 2  # answers are cut into small pages, so that a client that forgets the next page is found out
+PAGE_SIZE = 2  # so small that a client that forgets the next page fails
 
 
 class ApiError(Exception):
-    """What the API answers instead, with its HTTP status."""
+    """An error answer, with its HTTP status."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -39,10 +39,10 @@ class ApiError(Exception):
 
 @dataclass
 class Fault:
-    """What goes wrong with the next `times` requests whose verb and path match `where`.
+    """A fault in the next `times` requests whose verb and path match `where`.
 
-    status: answered at once. reset: the connection is cut before anything is done. lost: the work is done, then the
-    connection is cut before the answer. slow: the work is done, the answer comes after `seconds`.
+    status: the answer is an error, at once. reset: the connection is cut before anything is done. lost: the work is
+    done, then the connection is cut before the answer. slow: the work is done, and the answer comes after `seconds`.
     """
 
     where: str
@@ -54,7 +54,7 @@ class Fault:
 
 @dataclass
 class KfpServer:
-    """The server's state, and what it answers: one method per operation, named as in the generated client."""
+    """The server's state and its answers: one method for each operation, named as in the generated client."""
 
     token: str = "secret-token"
     multi_user: bool = True
@@ -67,6 +67,8 @@ class KfpServer:
     runs: list[dict] = field(default_factory=list)
     recurring_runs: list[dict] = field(default_factory=list)
     scenes: list[dict] = field(default_factory=list)
+    frozen_after: int | None = None
+    logs: dict[str, str] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
@@ -76,18 +78,21 @@ class KfpServer:
         self.faults.append(Fault(where, kind, **options))
 
     def asked(self, where: str) -> int:
-        """Number of requests so far whose "VERB /path" matches."""
+        """Return the number of requests so far whose "VERB /path" matches the pattern."""
         return len([request for request in self.requests if re.search(where, request)])
 
     def play(self, *scenes: tuple[str, dict[str, str]]) -> None:
-        """Let every run go through scenes (its state, its tasks' states by name), one a look; the last one stays."""
-        self.scenes = [
-            {
-                "state": state,
-                "run_details": {"task_details": [{"display_name": n, "state": s} for n, s in tasks.items()]},
-            }
-            for state, tasks in scenes
-        ]
+        """Let every run go through scenes: its state, and its tasks' states by name.
+
+        Each request for the run shows the next scene; the last one stays. With `frozen_after`, the tasks no longer
+        change after that number of scenes. KFP does this once Argo compresses the status of the nodes.
+        """
+        self.scenes = []
+        details: list[dict] = []
+        for number, (state, tasks) in enumerate(scenes):
+            if self.frozen_after is None or number < self.frozen_after:
+                details = [{"display_name": name, "state": task_state} for name, task_state in tasks.items()]
+            self.scenes.append({"state": state, "run_details": {"task_details": details}})
 
     def healthz_service_get_healthz(self, **_: Any) -> dict:
         return {"multi_user": self.multi_user, "pipeline_store": "database"}
@@ -135,13 +140,19 @@ class KfpServer:
         run.update(self.scenes.pop(0) if len(self.scenes) > 1 else self.scenes[0] if self.scenes else {})
         return run
 
+    def run_service_terminate_run(self, run_id: str, **_: str) -> dict:
+        run = self._get(self.runs, "run_id", run_id)
+        run["state"] = "CANCELING"
+        run["state_history"] = [*run.get("state_history", []), {"state": "CANCELING"}]
+        return {}
+
     def recurring_run_service_list_recurring_runs(self, **query: str) -> dict:
         return self._page("recurringRuns", self.recurring_runs, query, "experiment_id")
 
     def recurring_run_service_create_recurring_run(self, body: dict) -> dict:
         self._check_job(body)
         if len(body["trigger"]["cron_schedule"]["cron"].split()) != 6:
-            raise ApiError(400, "this test server takes cron with seconds only; KFP itself would misread it")
+            raise ApiError(400, "this test server accepts only cron with seconds; KFP itself would misread other cron")
         status = {"ENABLE": "ENABLED", "DISABLE": "DISABLED"}[body["mode"]]
         return self._add(self.recurring_runs, "recurring_run_id", {**body, "status": status})
 
@@ -164,7 +175,7 @@ class KfpServer:
             raise ApiError(400, "in single-user mode, namespace must be empty")
 
     def _check_job(self, body: dict) -> None:
-        """What KFP checks of a run and a recurring run alike: they point to what exists, and name known parameters."""
+        """Check a run or a recurring run as KFP does: what it refers to exists, and its parameters are known."""
         self._get(self.experiments, "experiment_id", body["experiment_id"])
         reference = body["pipeline_version_reference"]
         version = self._get(self.versions, "pipeline_version_id", reference["pipeline_version_id"])
@@ -186,7 +197,7 @@ class KfpServer:
             by, _, direction = query["sort_by"].partition(" ")
             records = sorted(records, key=lambda record: record[by], reverse=direction == "desc")
         start = int(query.get("page_token") or 0)
-        size = min(int(query.get("page_size") or PAGE), PAGE)
+        size = min(int(query.get("page_size") or PAGE_SIZE), PAGE_SIZE)
         rest = {"next_page_token": str(start + size)} if len(records) > start + size else {}
         return {name: records[start : start + size], "total_size": len(records), **rest}
 
@@ -223,7 +234,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._handle()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: the tests read `requests`."""
+        """Print nothing; the tests read `requests`."""
 
     def _handle(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -237,11 +248,11 @@ class _Handler(BaseHTTPRequestHandler):
             return self._cut()
         try:
             if fault and fault.kind == "status":
-                raise ApiError(fault.status, "a fault of the test's making")
+                raise ApiError(fault.status, "a fault that the test asked for")
             status, answer = 200, self._answer(url.path, dict(parse_qsl(url.query)), body)
         except ApiError as error:
             status, answer = error.status, {"error": str(error), "code": error.status, "message": str(error)}
-        except Exception as error:  # a request that the server cannot even read breaks the published API
+        except Exception as error:  # a request that the server cannot read does not follow the published API
             self.state.violations.append(f"{what}: {error!r}")
             status, answer = 500, {"error": repr(error)}
         if fault and fault.kind == "lost":
@@ -250,9 +261,14 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(fault.seconds)
         return self._send(status, answer)
 
-    def _answer(self, path: str, query: dict[str, str], body: bytes) -> dict:
-        if path == "/apis/v1beta1/healthz":  # of the old API, whose generated client is no longer installed
+    def _answer(self, path: str, query: dict[str, str], body: bytes) -> dict | str:
+        if path == "/apis/v1beta1/healthz":  # of the old API, which has no generated client any more
             return {"tag_name": self.state.version, "multi_user": self.state.multi_user}
+        log = re.fullmatch(r"/apis/v1alpha1/runs/[^/]+/nodes/([^/]+)/log", path)  # not in the published API
+        if log:
+            if log[1] not in self.state.logs:
+                raise ApiError(500, "failed to read the log")
+            return self.state.logs[log[1]]
         if self.state.token and self.headers.get("authorization") != f"Bearer {self.state.token}":
             raise ApiError(401, "Request header error: there is no valid token")
         for operation in OPERATIONS:
@@ -279,11 +295,12 @@ class _Handler(BaseHTTPRequestHandler):
         assert part.get_param("name", header="content-disposition") == "uploadfile"
         return part.get_payload(decode=True)
 
-    def _send(self, status: int, answer: dict) -> None:
-        content = json.dumps(answer).encode()
-        with contextlib.suppress(OSError):  # a client that has given up
+    def _send(self, status: int, answer: dict | str) -> None:
+        is_text = isinstance(answer, str)
+        content = answer.encode() if is_text else json.dumps(answer).encode()
+        with contextlib.suppress(OSError):  # the client has closed the connection
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", "text/plain" if is_text else "application/json")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
@@ -295,7 +312,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def serving(state: KfpServer, tls: ssl.SSLContext | None = None) -> Iterator[KfpServer]:
-    """Serve the state on a free loopback port, over TLS where a context is given; `state.url` says where."""
+    """Serve the state on a free loopback port, over TLS if a context is given; `state.url` is the address."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"state": state}))
     if tls:
         server.socket = tls.wrap_socket(server.socket, server_side=True)

@@ -1,4 +1,4 @@
-"""A Kubernetes API over real HTTP that holds a few objects, built from the kubernetes client's own models."""
+"""A Kubernetes API over HTTP with a few objects, which are models of the kubernetes client."""
 
 import contextlib
 import json
@@ -16,14 +16,14 @@ TOKEN = "cluster-token"
 
 
 class Cluster:
-    """The objects, by the path that the API has for them."""
+    """The objects by their path in the API."""
 
     def __init__(self) -> None:
         self.objects: dict[str, Any] = {}
         self.forbidden: set[str] = set()
 
     def add(self, path: str, item: Any) -> None:
-        """Put an object, a model of the kubernetes client, under its path."""
+        """Store an object, a model of the kubernetes client, under its path."""
         self.objects[path] = item
 
     def node(self, name: str, labels: dict[str, str], allocatable: dict[str, str]) -> None:
@@ -34,7 +34,7 @@ class Cluster:
         self.objects.setdefault("/api/v1/nodes", []).append(item)
 
     def answer(self, path: str, query: dict[str, list[str]]) -> Any:
-        """Return the object of a path; of a list, the items whose labels match."""
+        """Return the object of a path. Of a list, return the items whose labels match."""
         item = self.objects.get(path)
         if not isinstance(item, list):
             return item
@@ -72,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def serving_cluster(cluster: Cluster, kubeconfig: Path) -> Iterator[None]:
-    """Serve the cluster on a free loopback port, and write the kubeconfig that reaches it."""
+    """Serve the cluster on a free loopback port, and write a kubeconfig for it."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"cluster": cluster}))
     address = f"http://127.0.0.1:{server.server_address[1]}"
     document = {

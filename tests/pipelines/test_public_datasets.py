@@ -1,4 +1,4 @@
-"""The public data sets' recipes."""
+"""The public data sets: counts, licences, and the check of a download."""
 
 from pathlib import Path
 
@@ -21,14 +21,14 @@ def test_the_counts_are_the_published_totals():
     assert sum(PUBLIC["ccic"].counts.values()) == 40_000
 
 
-def test_the_list_names_home_and_licence():
+def test_the_list_names_doi_and_licence():
     shown = invoke().stdout
     for dataset in PUBLIC.values():
         assert dataset.doi in shown
         assert dataset.licence in shown
 
 
-def test_a_part_of_a_set_is_known_and_said_to_be_a_part(real_data: Path):
+def test_a_part_of_a_set_is_recognised_and_reported_as_a_part(real_data: Path):
     shown = invoke("--check", str(real_data / "ccic")).stdout
     assert "Positive: 1,500 files, the published set has 20,000" in shown
     assert "ccic, incomplete or changed" in shown.replace("\n", " ")

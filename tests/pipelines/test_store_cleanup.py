@@ -15,7 +15,7 @@ from pipelines.store_cleanup import delete, find_leftovers
 
 @pytest.fixture(scope="module")
 def tracking(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """URI of an MLflow store where a registered version was made of data set "a", a run of "d"."""
+    """URI of an MLflow store where a registered version used data set "a", and a run used "d"."""
     uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
     client = MlflowClient(uri)
     client.create_registered_model("crack-classifier")
@@ -34,7 +34,8 @@ def client(tracking: str, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
 def filled(store: Store) -> Store:
     """Versions a to f.
 
-    A source goes on from "c", another one, which no model knows, from "f". "b" and "e" are of no use to anyone.
+    A source whose images a model uses goes on from "c". Another one, which no model uses, goes on from "f". Nobody
+    needs "b" and "e".
     """
     shards = {"a": "1", "b": "12", "c": "13", "d": "4", "e": "15", "f": "6"}
     for version, names in shards.items():
@@ -57,14 +58,14 @@ def names(leftovers) -> set[tuple[str, str]]:
     return {(one.kind, one.name) for one in leftovers}
 
 
-def test_what_a_model_or_a_source_of_its_pictures_needs_stays(filled, client):
-    useless = {("data set version", version) for version in "bdef"} | {("shard", shard) for shard in "24567"}
-    useless |= {("source history", "unknown"), ("results", "key")}
-    assert names(find_leftovers(filled, client, 0)) == useless
-    assert find_leftovers(filled, client, 1) == []  # all is of today
+def test_what_a_model_or_a_source_of_its_images_needs_stays(filled, client):
+    unneeded = {("data set version", version) for version in "bdef"} | {("shard", shard) for shard in "24567"}
+    unneeded |= {("source history", "unknown"), ("results", "key")}
+    assert names(find_leftovers(filled, client, 0)) == unneeded
+    assert find_leftovers(filled, client, 1) == []  # everything is from today
 
 
-def test_a_run_of_these_days_keeps_its_data_however_old(filled, client):
+def test_a_recent_run_keeps_its_data_however_old(filled, client):
     now = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=40)
     experiment = client.get_experiment_by_name("crack-training").experiment_id
     yesterday = int((now - datetime.timedelta(days=1)).timestamp() * 1000)
@@ -77,7 +78,7 @@ def test_a_run_of_these_days_keeps_its_data_however_old(filled, client):
     assert ("data set version", "d") in names(find_leftovers(filled, client, 30, now))
 
 
-def test_what_makes_something_visible_goes_first_and_nothing_else_goes(filled, client, monkeypatch):
+def test_what_readers_look_for_is_deleted_first_and_nothing_else_is_deleted(filled, client, monkeypatch):
     leftovers = find_leftovers(filled, client, 0)
     deleted: list[str] = []
     take = Store.delete

@@ -1,7 +1,7 @@
-"""KFP's REST API, as far as submitting, scheduling and a retraining after drift need it.
+"""The calls of KFP's REST API that submitting, scheduling and retraining need.
 
-It rests on the generated client below `kfp.Client`, not on `kfp.Client` itself, which waits without a limit for an
-answer, looks pipelines up in no namespace, ignores proxies, prints, and keeps a file in the user's home.
+We use the generated client (`kfp_server_api`) and not `kfp.Client`, which is built on it. `kfp.Client` waits for an
+answer without a limit, looks for pipelines without a namespace, ignores proxies, prints, and writes to the home folder.
 """
 
 import contextlib
@@ -18,18 +18,21 @@ import urllib3
 from components.shared.errors import InputError
 from components.shared.services.kfp_endpoint import BUSY, Endpoint
 
-OLDEST_SERVER = (2, 17)  # security context, time limits and run limits are in what we compile; older ones drop them
+# Older servers ignore the security context and the time limits that compiled pipelines contain.
+OLDEST_SERVER = (2, 17)
 TIMEOUT = (10.0, 60.0)  # seconds to connect, and to answer
 CONFLICT = 409
+ATTEMPTS_TO_CREATE = 5
+PAGE_SIZE = 100
 
 Found = TypeVar("Found")
 
 
 class KfpError(InputError):
-    """KFP cannot be reached, or refuses; the message names it and the way out.
+    """KFP does not answer or refuses; the message says which, and what to do.
 
     Attributes:
-        transient: Whether the same may succeed in a moment, or has succeeded without the answer reaching us.
+        transient: Whether the same request may succeed later, or has succeeded although its answer was lost.
     """
 
     def __init__(self, message: str, transient: bool = False) -> None:
@@ -42,15 +45,15 @@ class NotFoundError(KfpError):
 
 
 class KfpApi:
-    """The calls that we need, with retries, limits of time, and errors that a person can act on."""
+    """The calls that we need, with retries, time limits, and error messages that say what to do."""
 
     def __init__(self, endpoint: Endpoint, timeout: tuple[float, float] = TIMEOUT, backoff: float = 1.0) -> None:
-        """Make no request yet.
+        """Prepare the client; no request is made yet.
 
         Args:
-            endpoint: Where KFP is and who asks.
+            endpoint: Address, namespace and token.
             timeout: Seconds to connect, and to answer.
-            backoff: Seconds before the second attempt; doubles with each.
+            backoff: Seconds before the second attempt; doubles with every attempt.
         """
         self.endpoint = endpoint
         self.namespace = endpoint.namespace
@@ -64,10 +67,10 @@ class KfpApi:
         self._recurring = api.RecurringRunServiceApi(self._client)
 
     def check(self) -> str:
-        """See that KFP answers, is new enough, and has a namespace to work in; return its version, or "unknown".
+        """Check that KFP answers, is new enough, and has a namespace for us; return its version, or "unknown".
 
         Raises:
-            KfpError: It does not answer, is no KFP, is too old, or serves many users while KFP_NAMESPACE is not set.
+            KfpError: It does not answer, is not KFP, is too old, or serves many users while KFP_NAMESPACE is not set.
         """
         health = self._get("/apis/v2beta1/healthz")
         if not isinstance(health, dict):
@@ -75,32 +78,37 @@ class KfpApi:
                 f"KFP_ENDPOINT {self.endpoint.url} answers, but not as Kubeflow Pipelines: perhaps with a login page. "
                 "Give a token (KFP_TOKEN or KFP_TOKEN_FILE), and the path of the API (often /pipeline)"
             )
+
         version = self._version()
         numbers = re.match(r"v?(\d+)\.(\d+)", version)
-        too_old = tuple(map(int, numbers.groups())) < OLDEST_SERVER if numbers else "pipeline_store" not in health
+        too_old = "pipeline_store" not in health  # the field is new in 2.17; the only sign if there is no version
+        if numbers:
+            too_old = (int(numbers[1]), int(numbers[2])) < OLDEST_SERVER
         if too_old:
             oldest = ".".join(map(str, OLDEST_SERVER))
             raise KfpError(
                 f"KFP at {self.endpoint.url} has version {version}, but the pipeline needs {oldest} or newer, which "
                 "knows the pods' security context and the runs' time limits; upgrade KFP"
             )
+
         if health.get("multi_user") and not self.namespace:
             raise KfpError(
                 f"KFP at {self.endpoint.url} serves many users; set KFP_NAMESPACE to your profile's namespace"
             )
         if not health.get("multi_user"):
-            self.namespace = ""  # KFP refuses one where it knows none
-        self.find_experiment("any")  # the first call that a missing or refused token fails
+            self.namespace = ""  # KFP in single-user mode refuses requests that name a namespace
+
+        self.find_experiment("any")  # /healthz answers without a token, this call does not
         return version
 
     def find_experiment(self, name: str) -> Any | None:
-        """Return the experiment of this name, None where there is none."""
+        """Return the experiment of this name, or None."""
         query = {"namespace": self.namespace, "filter": _named(name)}
         list_them = self._experiments.experiment_service_list_experiments
         return next(self._pages("list experiments", list_them, "experiments", **query), None)
 
     def experiment(self, name: str) -> Any:
-        """Return the experiment of this name, made where there is none."""
+        """Return the experiment of this name; create it if it does not exist."""
         body = api.V2beta1Experiment(display_name=name, namespace=self.namespace or None)
         create = self._experiments.experiment_service_create_experiment
         return self._ensure(
@@ -108,9 +116,9 @@ class KfpApi:
         )
 
     def pipeline(self, name: str, description: str) -> Any:
-        """Return the pipeline of this name, made where there is none.
+        """Return the pipeline of this name; create it if it does not exist.
 
-        It is made without a version: KFP would call a version uploaded with it by the pipeline's name
+        It is created without a version, because KFP would give a version uploaded with it the pipeline's name
         (kubeflow/pipelines#13753).
         """
         body = api.V2beta1Pipeline(
@@ -122,7 +130,7 @@ class KfpApi:
         )
 
     def version(self, pipeline_id: str, name: str, file: Path, description: str) -> tuple[Any, bool]:
-        """Return the pipeline's version of this name and whether it was uploaded now, from the file."""
+        """Return the pipeline's version of this name, and whether it was uploaded now from the file."""
         before = self._find_version(pipeline_id, name)
         if before:
             return before, False
@@ -134,7 +142,7 @@ class KfpApi:
         ), True
 
     def newest_version(self, pipeline: str) -> Any | None:
-        """Return the newest version of the pipeline of this name, None where there is none."""
+        """Return the newest version of the pipeline of this name, or None."""
         found = self._find_pipeline(pipeline)
         if found is None:
             return None
@@ -148,15 +156,15 @@ class KfpApi:
         yield from self._pages("list runs", self._runs.run_service_list_runs, "runs", **query)
 
     def find_run(self, experiment_id: str, name: str) -> Any | None:
-        """Return the experiment's run of this name, None where there is none."""
+        """Return the experiment's run of this name, or None."""
         query = {"experiment_id": experiment_id, "filter": _named(name)}
         return next(self._pages("list runs", self._runs.run_service_list_runs, "runs", **query), None)
 
     def create_run(self, body: Any) -> Any:
-        """Create a run, whose name must be used by no other run of its experiment.
+        """Create a run. No other run of its experiment may have its name.
 
-        A lost answer is made good by looking for the name; only a server that is still at work on the first request
-        when we look, after a minute, can end up with two.
+        If the answer is lost, we look for the name before we try again. There can be two runs only if the server still
+        works on the first request when we look, a minute later.
         """
         return self._ensure(
             lambda: self.find_run(body.experiment_id, body.display_name),
@@ -166,6 +174,15 @@ class KfpApi:
     def run(self, run_id: str) -> Any:
         """Return a run with its tasks."""
         return self._call("read the run", self._runs.run_service_get_run, run_id)
+
+    def stop_run(self, run_id: str) -> None:
+        """Stop a run. Its pods are told to end; its exit handler still runs."""
+        self._call("stop the run", self._runs.run_service_terminate_run, run_id)
+
+    def log(self, run_id: str, node: str) -> str:
+        """Return the log of a run's pod so far; `node` is the pod's name in the run's details."""
+        path = f"/apis/v1alpha1/runs/{run_id}/nodes/{node}/log"
+        return str(self._get(path, "read the log", "str"))
 
     def recurring_runs(self, experiment_id: str) -> list[Any]:
         """Return the experiment's recurring runs."""
@@ -178,19 +195,18 @@ class KfpApi:
         return self._ensure(find, lambda: self._call(f'create schedule "{body.display_name}"', create, body))
 
     def delete_recurring_run(self, recurring_run_id: str) -> None:
-        """Delete a recurring run; one that is gone already is no error."""
+        """Delete a recurring run. It is not an error if it does not exist."""
         delete = self._recurring.recurring_run_service_delete_recurring_run
         with contextlib.suppress(NotFoundError):
             self._call("delete a schedule", delete, recurring_run_id)
 
     def switch_recurring_run(self, recurring_run_id: str, on: bool) -> None:
         """Enable or disable a recurring run."""
-        service = self._recurring
-        switch = (
-            service.recurring_run_service_enable_recurring_run
-            if on
-            else service.recurring_run_service_disable_recurring_run
-        )
+        if on:
+            switch = self._recurring.recurring_run_service_enable_recurring_run
+        else:
+            switch = self._recurring.recurring_run_service_disable_recurring_run
+        # Switching twice does no harm, so there is nothing to look for before an attempt.
         self._ensure(lambda: None, lambda: self._call("switch a schedule", switch, recurring_run_id) or True)
 
     def link(self, path: str) -> str:
@@ -208,41 +224,42 @@ class KfpApi:
         return next(self._pages("list versions", list_them, "pipeline_versions", **query), None)
 
     def _version(self) -> str:
-        # the v2beta1 API does not tell its version; the old path does, of the API server or of the UI's before it
+        # The v2beta1 API does not report its version. The old path does, for the API server or the UI in front of it.
         try:
             health = self._get("/apis/v1beta1/healthz")
         except NotFoundError:
             return "unknown"
         return str(health.get("tag_name") or health.get("apiServerTagName") or "unknown")
 
-    def _get(self, path: str) -> Any:
-        options = {"response_type": "object", "auth_settings": ["Bearer"], "_return_http_data_only": True}
-        return self._call("read its health", self._client.call_api, path, "GET", **options)
+    def _get(self, path: str, doing: str = "read its health", kind: str = "object") -> Any:
+        """Read a path that the generated client has no method for."""
+        options = {"response_type": kind, "auth_settings": ["Bearer"], "_return_http_data_only": True}
+        return self._call(doing, self._client.call_api, path, "GET", **options)
 
     def _pages(self, doing: str, function: Callable, field: str, **query: Any) -> Iterator[Any]:
         token = ""
         while True:
-            page = self._call(doing, function, page_token=token, page_size=100, **query)
+            page = self._call(doing, function, page_token=token, page_size=PAGE_SIZE, **query)
             yield from getattr(page, field) or []
             token = page.next_page_token
             if not token:
                 return
 
     def _ensure(self, find: Callable[[], Found | None], create: Callable[[], Found]) -> Found:
-        """Create what `find` does not find. Looking before every attempt makes it safe to repeat a lost answer."""
-        for attempt in range(5):
-            if attempt:
-                time.sleep(self._backoff * 2 ** (attempt - 1))
+        """Return what `find` finds, or create it. Looking before every attempt makes it safe to create again."""
+        wait = self._backoff
+        for remaining in reversed(range(ATTEMPTS_TO_CREATE)):
             found = find()
             if found:
                 return found
             try:
                 return create()
             except KfpError as error:
-                if not error.transient:
+                if not error.transient or not remaining:
                     raise
-                failure = error
-        raise failure
+            time.sleep(wait)
+            wait *= 2
+        raise AssertionError("the last attempt returns or raises")
 
     def _call(self, doing: str, function: Callable, *arguments: Any, **options: Any) -> Any:
         try:
@@ -258,21 +275,27 @@ class KfpApi:
             ) from error
 
     def _explained(self, doing: str, error: api.ApiException) -> KfpError:
-        said = _message(error)
+        """Turn an error answer into a message that says what to do."""
+        answer = _message(error)
         place = f"could not {doing}: KFP at {self.endpoint.url}"
+        if error.status == 0:  # the generated client's status for a failure of TLS
+            return KfpError(
+                f"{place} is not trusted; set KFP_CA_CERT to the certificate of its authority. Details: {answer}"
+            )
         if error.status == 401:
-            way = "get a new one" if self.endpoint.token() else "none was given"
-            return KfpError(f"{place} wants a valid token ({way}: KFP_TOKEN or KFP_TOKEN_FILE). It says: {said}")
+            problem = "get a new one" if self.endpoint.token() else "none was given"
+            return KfpError(
+                f"{place} wants a valid token ({problem}: KFP_TOKEN or KFP_TOKEN_FILE). Its answer: {answer}"
+            )
         if error.status == 403:
             return KfpError(
                 f'{place} does not allow it in namespace "{self.namespace}"; check KFP_NAMESPACE, and that the '
-                f"token's account may edit pipelines there. It says: {said}"
+                f"token's account may edit pipelines there. Its answer: {answer}"
             )
         if error.status == 404:
-            return NotFoundError(f"{place} knows no such thing; check the path in KFP_ENDPOINT. It says: {said}")
-        if error.status == 0:  # the generated client's way to tell of TLS
-            return KfpError(f"{place} is not trusted; KFP_CA_CERT names its authority's certificate. {said}")
-        return KfpError(f"{place} answers {error.status}: {said}", transient=error.status in (*BUSY, CONFLICT))
+            return NotFoundError(f"{place} has no such thing; check the path in KFP_ENDPOINT. Its answer: {answer}")
+        transient = error.status in (*BUSY, CONFLICT)
+        return KfpError(f"{place} answers {error.status}: {answer}", transient)
 
 
 def _named(name: str) -> str:
@@ -281,9 +304,10 @@ def _named(name: str) -> str:
 
 
 def _message(error: api.ApiException) -> str:
+    """Return the first line of an error answer, at most 300 characters."""
     try:
         body = json.loads(error.body)
-        said = body.get("message") or body.get("error_message") or body.get("error")
+        message = body.get("message") or body.get("error_message") or body.get("error")
     except (TypeError, ValueError, AttributeError):
-        said = None
-    return str(said or error.reason or error.body).strip().splitlines()[0][:300]
+        message = None
+    return str(message or error.reason or error.body).strip().splitlines()[0][:300]

@@ -1,5 +1,7 @@
-"""Where KFP is and who asks."""
+"""The address of KFP, and the token to use there."""
 
+import base64
+import json
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -12,20 +14,24 @@ from requests.utils import get_environ_proxies, select_proxy
 
 from components.shared.errors import InputError
 
-VOLUME_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")  # where a pod finds its service account's token
-BUSY = (429, 500, 502, 503, 504)
+# Where Kubeflow mounts the token of a pod's service account for KFP.
+VOLUME_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
+# Where Kubernetes mounts the name of a pod's namespace, next to the token of its service account.
+NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+BUSY = (429, 500, 502, 503, 504)  # HTTP statuses after which the same request may succeed
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where KFP is and who asks.
+    """The address of KFP, and the token to use there.
 
     Attributes:
         url: Base of the API, such as https://kubeflow.example.com/pipeline.
-        ui: Base of the pages that links point to.
-        namespace: The profile's namespace where KFP serves many users, else empty.
-        token: Returns the token, read anew for every request, since a token file is renewed while we wait; "": none.
-        ca: File of the authorities to trust, else None.
+        ui: Base of KFP's pages, for links.
+        namespace: The profile's namespace if KFP serves many users, else empty.
+        token: Returns the token, or "" for none. It is called before every request, because a token file is renewed
+            from time to time.
+        ca: File of the certificate authorities to trust; None trusts the default ones.
     """
 
     url: str
@@ -38,10 +44,10 @@ class Endpoint:
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Endpoint":
         """Read KFP_ENDPOINT, KFP_UI_ENDPOINT, KFP_NAMESPACE, KFP_TOKEN or KFP_TOKEN_FILE, and KFP_CA_CERT.
 
-        They differ by machine, and one is a secret, so that no parameter file holds them.
+        They are different on every machine, and one is a secret, so they are not in parameter files.
 
         Raises:
-            InputError: There is no endpoint, or a file is named that is not there.
+            InputError: KFP_ENDPOINT is not an address, or one of the files does not exist.
         """
         url = environment.get("KFP_ENDPOINT", "").strip().rstrip("/")
         if not re.match(r"https?://[^/]", url):
@@ -50,22 +56,32 @@ class Endpoint:
                 "https://kubeflow.example.com/pipeline, or http://localhost:8888 after "
                 "`kubectl port-forward -n kubeflow svc/ml-pipeline 8888`"
             )
+
         ca = environment.get("KFP_CA_CERT") or environment.get("SSL_CERT_FILE") or None
         if ca and not Path(ca).is_file():
-            raise InputError(f"KFP_CA_CERT or SSL_CERT_FILE names {ca}, which is no file")
+            raise InputError(f"KFP_CA_CERT or SSL_CERT_FILE names {ca}, which is not a file")
+
         ui = environment.get("KFP_UI_ENDPOINT", "").rstrip("/") or url
         return cls(url, ui, environment.get("KFP_NAMESPACE", ""), _token_source(environment), ca)
 
     @classmethod
-    def of_pod(cls, url: str, namespace: str, token: Path = VOLUME_TOKEN) -> "Endpoint":
-        """As a step's pod reaches it: with its service account's token, where the pod is given one."""
-        return cls(url.rstrip("/"), url.rstrip("/"), namespace, _token_file(token), None)
-
-    def configuration(self, backoff: float) -> api.Configuration:
-        """Return the generated client's configuration: address, token, trust, proxy, and retries of what only reads.
+    def of_pod(cls, url: str, namespace: str = "", token: Path = VOLUME_TOKEN) -> "Endpoint":
+        """Return the endpoint for a step's pod, with its service account's token if the pod has one.
 
         Args:
-            backoff: Seconds before the second attempt; doubles with each.
+            url: Address of the API inside the cluster.
+            namespace: The profile's namespace; "" means the namespace of the pod.
+            token: File of the token for KFP.
+        """
+        url = url.rstrip("/")
+        namespace = namespace or _namespace_of_token(_token_file(token)()) or _read(NAMESPACE_FILE)
+        return cls(url, url, namespace, _token_file(token), ca=None)
+
+    def configuration(self, backoff: float) -> api.Configuration:
+        """Return the generated client's configuration: address, token, certificates, proxy and retries.
+
+        Args:
+            backoff: Seconds before the second attempt; doubles with every attempt.
         """
         configuration = api.Configuration(host=self.url)
         configuration.ssl_ca_cert = self.ca
@@ -73,13 +89,15 @@ class Endpoint:
             total=5,
             backoff_factor=backoff / 2,
             status_forcelist=BUSY,
-            allowed_methods=("GET", "DELETE"),  # whatever creates is repeated by KfpApi, which looks first
+            allowed_methods=("GET", "DELETE"),  # KfpApi repeats POST, because it has to look for the result first
             raise_on_status=False,
         )
+
         if self.token():
             configuration.api_key = {"authorization": self.token()}
             configuration.api_key_prefix = {"authorization": "Bearer"}
             configuration.refresh_api_key_hook = lambda it: it.api_key.update(authorization=self.token())
+
         proxy = select_proxy(self.url, get_environ_proxies(self.url))
         if proxy:
             configuration.proxy = proxy
@@ -91,12 +109,34 @@ class Endpoint:
 def _token_source(environment: Mapping[str, str]) -> Callable[[], str]:
     if environment.get("KFP_TOKEN"):
         return lambda: environment["KFP_TOKEN"].strip()
+
     named = environment.get("KFP_TOKEN_FILE")
-    path = Path(named) if named else VOLUME_TOKEN
-    if named and not path.is_file():
-        raise InputError(f"KFP_TOKEN_FILE names {path}, which is no file")
-    return _token_file(path)
+    if not named:
+        return _token_file(VOLUME_TOKEN)
+    if not Path(named).is_file():
+        raise InputError(f"KFP_TOKEN_FILE names {named}, which is not a file")
+    return _token_file(Path(named))
 
 
 def _token_file(path: Path) -> Callable[[], str]:
-    return (lambda: path.read_text(encoding="utf-8").strip()) if path.is_file() else (lambda: "")
+    """Return a function that reads the token from a file; "" if there is no such file now."""
+    if not path.is_file():
+        return lambda: ""
+    return lambda: _read(path)
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+
+
+def _namespace_of_token(token: str) -> str:
+    """Return the namespace that a service account's token names; "" if it is another kind of token.
+
+    Such a token is a JSON Web Token (RFC 7519). Its second part holds `kubernetes.io: {namespace: …}`.
+    """
+    try:
+        payload = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return str(claims["kubernetes.io"]["namespace"])
+    except (IndexError, KeyError, TypeError, ValueError):
+        return ""

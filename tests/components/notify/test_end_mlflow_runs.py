@@ -2,15 +2,24 @@ import pytest
 
 from components.notify.config import NotifyConfig
 from components.notify.end_mlflow_runs import close_runs
+from components.notify.ended_run import Ending
 from components.shared.services import mlflow_runs
 
 
-@pytest.mark.parametrize(("state", "status"), [("SUCCEEDED", "FINISHED"), ("FAILED", "FAILED")])
-def test_no_run_of_the_job_is_left_running_and_others_are(tmp_path, monkeypatch, state, status):
+@pytest.mark.parametrize(
+    ("ending", "status"),
+    [
+        (Ending.SUCCEEDED, "FINISHED"),
+        (Ending.REFUSED, "FINISHED"),
+        (Ending.FAILED, "FAILED"),
+        (Ending.STOPPED, "KILLED"),
+    ],
+)
+def test_every_run_of_the_job_is_ended_and_no_other_run(tmp_path, monkeypatch, ending, status):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     ours = mlflow_runs.candidate_run("crack-training", "7", "cnn")
     other = mlflow_runs.job_run("crack-training", "8")
-    close_runs(state, "7", NotifyConfig())
+    close_runs(ending, "7", NotifyConfig())
     client = mlflow_runs.client()
     assert client.get_run(ours).info.status == status
     assert client.get_run(mlflow_runs.job_run("crack-training", "7")).info.status == status
@@ -20,5 +29,5 @@ def test_no_run_of_the_job_is_left_running_and_others_are(tmp_path, monkeypatch,
 def test_an_unreachable_server_does_not_fail_the_step(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    close_runs("FAILED", "7", NotifyConfig())
+    close_runs(Ending.FAILED, "7", NotifyConfig())
     assert "could not be ended" in caplog.text

@@ -8,16 +8,24 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from components.notify.config import NotifyConfig
+from components.notify.ended_run import inspect_run
 from components.notify.message import compose
 from components.notify.webhook import deliver
+from components.register.record import keep_record
 from components.shared.errors import InputError
+from components.shared.services.store import Store
 from components.shared.step import step
+
+
+class PreemptedError(Exception):
+    """Stands for the error of train, whose import is slow."""
+
 
 SECRET = "/services/T0/B0/very-secret"
 
 
 class Webhook:
-    """A real HTTP server that answers with the statuses it is given, the last one again and again."""
+    """An HTTP server that answers with the given statuses, and then always with the last one."""
 
     def __init__(self, *statuses: int, delay: float = 0):
         self.bodies: list[dict] = []
@@ -53,13 +61,13 @@ def webhook(monkeypatch) -> Iterator:
         each.server.server_close()
 
 
-def test_a_message_arrives_escaped_as_slack_wants_it(webhook):
+def test_a_message_is_escaped_for_slack(webhook):
     server = webhook(200)
     assert deliver("recall < 0.9 & falling\nhttps://kfp.example/?a=1&b=2", NotifyConfig())
     assert server.bodies == [{"text": "recall &lt; 0.9 &amp; falling\nhttps://kfp.example/?a=1&amp;b=2"}]
 
 
-def test_a_server_in_trouble_is_tried_again(webhook):
+def test_a_failing_server_is_tried_again(webhook):
     server = webhook(503, 429, 200)
     started = time.perf_counter()
     assert deliver("hello", NotifyConfig(backoff=0.1))
@@ -78,7 +86,7 @@ def test_a_failed_post_is_logged_without_the_address_and_raises_nothing(webhook,
     assert "secret" not in caplog.text
 
 
-def test_a_server_that_hangs_is_given_up(webhook):
+def test_a_server_that_does_not_answer_in_time_is_given_up(webhook):
     webhook(200, delay=1)
     started = time.perf_counter()
     assert not deliver("hello", NotifyConfig(timeout=0.1, attempts=2, backoff=0))
@@ -88,7 +96,7 @@ def test_a_server_that_hangs_is_given_up(webhook):
 @pytest.mark.parametrize(
     "address", ["http://127.0.0.1:9/very-secret", "http://[very-secret", "file:///very-secret", "x"]
 )
-def test_an_address_that_leads_nowhere_is_not_shown(monkeypatch, caplog, capfd, address):
+def test_a_wrong_address_is_not_shown(monkeypatch, caplog, capfd, address):
     monkeypatch.setenv("NOTIFY_WEBHOOK_URL", address)
     with caplog.at_level(logging.DEBUG):
         assert not deliver("hello", NotifyConfig(backoff=0))
@@ -102,15 +110,33 @@ def test_without_a_webhook_the_message_is_printed(monkeypatch, capsys):
     assert capsys.readouterr().out == "job 7: failed\n"
 
 
-def test_a_failure_names_the_step_its_cause_and_the_link(store):
-    config = NotifyConfig(store=store.uri, link="https://kfp.example/#/runs/details/{job}")
-    with pytest.raises(InputError), step("ingest", "7", store.uri):
-        raise InputError("no_crack has one photo; add photos")
-    with pytest.raises(ZeroDivisionError), step("train cnn", "other-job", store.uri):
-        print(1 / 0)
-    with pytest.raises(ZeroDivisionError), step("drift cnn", "7", store.uri):
-        print(1 / 0)
-    assert compose("FAILED", "7", config).splitlines() == [
+def message(state: str, store: str, link: str = "") -> list[str]:
+    """Return the lines of the message about job 7."""
+    return compose(inspect_run(state, "7", store), NotifyConfig(store=store, link=link)).splitlines()
+
+
+def fail(error: type[BaseException], text: str, name: str, job: str, store: Store) -> None:
+    """Let a step fail."""
+    with pytest.raises(error), step(name, job, store.uri):
+        raise error(text)
+
+
+def choose(store: Store, winner: str | None) -> None:
+    """Leave what select and register or refuse leave."""
+    choice = {"winner": winner, "rule": "r", "reasoning": "It was best.", "candidates": {}}
+    store.put_bytes("runs/7/choice.json", json.dumps(choice).encode())
+    record = {"registered": False, "reasons": []}
+    if winner:
+        record = {"registered": True, "name": "crack-classifier", "version": "3", "alias": "challenger"}
+    keep_record(record, store.uri, "7")
+
+
+@pytest.mark.parametrize("state", ["FAILED", "Error", "RUNNING"])
+def test_a_failure_names_the_steps_their_causes_and_the_link(store, state):
+    fail(InputError, "no_crack has one photo; add photos", "ingest", "7", store)
+    fail(ZeroDivisionError, "division by zero", "train cnn", "other-job", store)
+    fail(ZeroDivisionError, "division by zero", "drift cnn", "7", store)
+    assert message(state, store.uri, "https://kfp.example/#/runs/details/{job}") == [
         "❌ crack-training, job 7: failed",
         "Step drift cnn: ZeroDivisionError: division by zero",
         "Step ingest: no_crack has one photo; add photos",
@@ -118,26 +144,63 @@ def test_a_failure_names_the_step_its_cause_and_the_link(store):
     ]
 
 
-def test_a_failure_without_a_cause_says_so(store):
-    assert "No step left a cause" in compose("FAILED", "7", NotifyConfig(store=store.uri))
+def test_a_failure_without_a_cause_says_what_can_be_known(store):
+    text = "\n".join(message("FAILED", store.uri))
+    assert "No step left a cause. Either a step failed before our code ran" in text
+    assert "KFP's page of the run shows which step failed, with its log" in text
+    assert "cancelled" not in text
+
+
+@pytest.mark.parametrize("state", ["SUCCEEDED", "COMPLETE", "CACHED", "Succeeded"])
+def test_a_success_of_every_backend_says_what_was_registered(store, state):
+    choose(store, "vit")
+    assert message(state, store.uri) == [
+        "✅ crack-training, job 7: succeeded",
+        "Registered crack-classifier version 3 as challenger. It was best.",
+    ]
+
+
+@pytest.mark.parametrize("state", ["SUCCEEDED", "COMPLETE"])
+def test_a_refusal_is_neither_a_success_nor_a_failure(store, state):
+    choose(store, None)
+    assert message(state, store.uri) == [
+        "🚫 crack-training, job 7: refused",
+        "Nothing was registered. It was best.",
+    ]
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "CANCELED", "CANCELLED", "CANCELING"])
+def test_a_stopped_run_is_said_to_be_stopped(store, state):
+    fail(PreemptedError, "told to end", "train vit", "7", store)
+    assert message(state, store.uri) == [
+        "⏹️ crack-training, job 7: stopped",
+        "A person or the run's time limit stopped it, or its pods were ended from outside.",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("winner", "told"), [("vit", "Winner: vit. It was best."), (None, "Nothing was registered. It")]
+    ("done", "ending"), [("registered", "✅"), ("refused", "🚫"), ("failed", "❌"), ("nothing", "❔")]
 )
-def test_a_success_tells_the_choice_and_no_cause_of_a_repeated_step(store, winner, told):
-    choice = {"winner": winner, "rule": "r", "reasoning": "It was best.", "candidates": {}}
-    store.put_bytes("runs/7/choice.json", json.dumps(choice).encode())
-    with pytest.raises(ValueError), step("train cnn", "7", store.uri):
-        raise ValueError("evicted")
-    message = compose("SUCCEEDED", "7", NotifyConfig(store=store.uri))
-    assert message.startswith("✅ crack-training, job 7: succeeded")
-    assert told in message
-    assert "evicted" not in message
+def test_an_unknown_state_is_said_to_be_unknown_and_the_records_decide(store, done, ending):
+    if done in ("registered", "refused"):
+        choose(store, "vit" if done == "registered" else None)
+    if done == "failed":
+        fail(ValueError, "broken", "gate vit", "7", store)
+    first, second, *_ = message("LIMBO", store.uri)
+    assert first.startswith(ending)
+    assert second == 'KFP gives the final state "LIMBO", which is unknown to us.'
+
+
+def test_the_cause_of_a_step_that_succeeded_afterwards_is_not_named(store):
+    fail(PreemptedError, "told to end", "train vit", "7", store)
+    with step("train vit", "7", store.uri):
+        pass
+    fail(ValueError, "broken", "gate vit", "7", store)
+    assert message("FAILED", store.uri)[1:] == ["Step gate vit: ValueError: broken"]
 
 
 def test_a_store_out_of_reach_does_not_stop_the_message(s3, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-wrong-wrong")
-    message = compose("FAILED", "7", NotifyConfig(store=s3))
-    assert message.startswith("❌ crack-training, job 7: failed")
-    assert "could not be read" in message
+    first, second, *_ = message("FAILED", s3)
+    assert first == "❌ crack-training, job 7: failed"
+    assert "could not be read" in second

@@ -10,7 +10,7 @@ import torch
 
 from components.predict.champion import predict_champion, unknown_rows
 from components.predict.config import PredictConfig
-from components.register.refusal import record_refusal
+from components.register.record import record_refusal
 from components.register.run import register_winner
 from components.shared.data.manifest import read_manifest, read_splits, rows_of
 from components.shared.network.checkpoint import load_network
@@ -34,11 +34,11 @@ def test_the_registered_version_answers_as_the_saved_network_does(winner):
     with mlflow_runs.version_files("crack-classifier", "1") as kept:
         weights, original = (load_network(folder).backbone.state_dict() for folder in (kept / "model", winner[0].model))
         assert all(torch.equal(tensor, original[name]) for name, tensor in weights.items())
-        _check_what_it_learnt_from(pd.read_parquet(kept / "training_rows.parquet"), winner[0])
+        _check_training_rows(pd.read_parquet(kept / "training_rows.parquet"), winner[0])
     assert not kept.exists()
 
 
-def test_the_champion_is_scored_anew_as_it_is_deployed(winner, tmp_path):
+def test_the_champion_is_scored_again_as_it_is_deployed(winner, tmp_path):
     given, config = winner
     register_winner(*winner, job="job-1")
     mlflow_runs.client().set_registered_model_alias("crack-classifier", "champion", "1")
@@ -55,21 +55,21 @@ def test_the_version_shows_its_card(winner, monkeypatch):
     with mlflow_runs.version_files("crack-classifier", "1") as kept:
         card, page = (kept / "model_card.md").read_text(), (kept / "model_card.html").read_text()
     assert mlflow_runs.client().get_model_version("crack-classifier", "1").description == card
-    for said in (
+    for expected in (
         "# crack-classifier: cnn",
         "| AUROC | 0.9000 [0.850, 0.930] | - |",
         "a crack from P(crack) ≥ 0.400 (a test)",
-        "mean over families: unseen +0.125. Worst: defocus +0.250, jpeg +0.000.",
+        "mean over corruption families: unseen +0.125. Worst: defocus +0.250, jpeg +0.000.",
         "--model-uri models:/crack-classifier@champion",
         "| test | wall | 12 | 0 | 0.5000 [0.300, 0.700] | 0.9000 |",
         "| tiny | unknown | crack | 12 | 4 | 4 | 4 |",
-        "resnet10t at 32 px from random weights",
+        "resnet10t at 32 px. It started from random weights",
         "There is no champion yet.",
         "✓ AUROC on test is 0.9, as asked at least 0.8.",
-        "job `job-7`",
+        "job: `job-7`",
     ):
-        assert said in card, said
-    assert card.index("| wall |") < card.index("| deck |")  # the weakest part first
+        assert expected in card, expected
+    assert card.index("| wall |") < card.index("| deck |")  # the weakest first
     assert "<h1>crack-classifier: cnn</h1>" in page
     assert page.count("<table>") == 3
     monkeypatch.setattr(mlflow_runs, "LONGEST", 600)
@@ -82,17 +82,17 @@ def test_the_version_shows_its_card(winner, monkeypatch):
     assert "shows a crack" in mlflow_runs.client().get_registered_model("crack-classifier").description
 
 
-def _check_what_it_learnt_from(learnt, given):
+def _check_training_rows(training_rows, given):
     manifest, splits = read_manifest(given.manifest), read_splits(given.splits)
     rows = {split: rows_of(manifest, splits, split) for split in ("train", "val", "test")}
-    assert set(learnt["sample_id"]) == {*rows["train"]["sample_id"], *rows["val"]["sample_id"]}
-    assert unknown_rows(rows["val"], learnt).empty
-    assert len(unknown_rows(rows["test"], learnt)) == len(rows["test"])
+    assert set(training_rows["sample_id"]) == {*rows["train"]["sample_id"], *rows["val"]["sample_id"]}
+    assert unknown_rows(rows["val"], training_rows).empty
+    assert len(unknown_rows(rows["test"], training_rows)) == len(rows["test"])
     same_photo = rows["test"].assign(group_id=[*rows["train"]["group_id"].head(1), *rows["test"]["group_id"][1:]])
-    assert unknown_rows(same_photo, learnt)["sample_id"].tolist() == rows["test"]["sample_id"].tolist()[1:]
+    assert unknown_rows(same_photo, training_rows)["sample_id"].tolist() == rows["test"]["sample_id"].tolist()[1:]
 
 
-def test_a_job_registers_once_though_cut_short_and_the_newest_is_challenger(winner, monkeypatch):
+def test_an_interrupted_job_registers_once_and_the_newest_version_is_challenger(winner, monkeypatch):
     client = mlflow_runs.client()
     with monkeypatch.context() as killed:
         killed.setattr(client, "set_model_version_tag", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -109,7 +109,7 @@ def test_a_job_registers_once_though_cut_short_and_the_newest_is_challenger(winn
     assert all(tags[mlflow_runs.CHECKED] == tags[mlflow_runs.VERDICT] == "passed" for tags in versions.values())
 
 
-def test_two_pipelines_that_register_at_once_give_two_versions_and_the_newer_is_challenger(winner):
+def test_two_pipelines_that_register_at_once_create_two_versions_and_the_newer_is_challenger(winner):
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pipelines:
         records = [pipelines.submit(register_winner, *winner, job=job) for job in ("job-1", "job-2")]
         assert {record.result()["version"] for record in records} == {"1", "2"}
@@ -120,7 +120,7 @@ def test_two_pipelines_that_register_at_once_give_two_versions_and_the_newer_is_
     assert mlflow_runs.version_by_alias("crack-classifier", "challenger") == "2"
 
 
-def test_a_version_that_answers_otherwise_than_measured_gets_no_alias(winner):
+def test_a_version_whose_answers_differ_from_the_measured_ones_gets_no_alias(winner):
     given, config = winner
     measured = read_predictions(given.predictions)
     table = measured.table.assign(logit_1=measured.table["logit_1"] + 3)

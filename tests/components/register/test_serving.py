@@ -1,4 +1,4 @@
-"""The registered version behind `mlflow models serve`, in an environment that lacks this project."""
+"""The registered version served by `mlflow models serve`, in an environment without this project."""
 
 import base64
 import json
@@ -16,9 +16,10 @@ import pandas as pd
 import pytest
 
 from components.register.run import register_winner
+from components.shared.services import mlflow_runs
 from tests.tiny_version import tile
 
-# the editable installation lends every process this project's code; a serving host has none of it
+# The editable installation gives every process this project's code. A serving host does not have it.
 WITHOUT_PROJECT = """
 import sys
 sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in str(finder).lower()]
@@ -28,7 +29,7 @@ sys.path[:] = [path for path in sys.path if "__editable__" not in path and path 
 
 @pytest.fixture
 def server(winner, tmp_path):
-    """(address, tiles, the answers that the model gives in this process)."""
+    """Return the server's address, tiles as base64, and the model's answers in this process."""
     register_winner(*winner, job="job-1")
     tiles = [base64.b64encode(tile(label, 0, size=32)).decode() for label in (0, 1)]
     expected = mlflow.pyfunc.load_model("models:/crack-classifier/1").predict(pd.DataFrame({"image": tiles}))
@@ -36,10 +37,10 @@ def server(winner, tmp_path):
     elsewhere.mkdir()
     blocker.mkdir()
     (blocker / "sitecustomize.py").write_text(WITHOUT_PROJECT.format(root=str(Path(__file__).parents[3])))
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # MLflow calls uvicorn by name
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # MLflow starts uvicorn by name
     environment = {**os.environ, "PYTHONPATH": str(blocker), "PATH": path}
-    lacking = subprocess.run([sys.executable, "-c", "import components"], cwd=elsewhere, env=environment, check=False)
-    assert lacking.returncode != 0
+    without = subprocess.run([sys.executable, "-c", "import components"], cwd=elsewhere, env=environment, check=False)
+    assert without.returncode != 0
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -59,14 +60,14 @@ def server(winner, tmp_path):
 
 
 def _wait(address: str, process: subprocess.Popen, log: Path) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
         try:
             with urllib.request.urlopen(f"{address}/ping", timeout=5):
                 return
         except OSError:
             time.sleep(0.2)
-    pytest.fail(f"the server did not come up: {log.read_text()[-2000:]}")
+    pytest.fail(f"the server did not start: {log.read_text()[-2000:]}")
 
 
 def post(address: str, body: bytes, kind: str = "application/json") -> tuple[int, str]:
@@ -78,7 +79,19 @@ def post(address: str, body: bytes, kind: str = "application/json") -> tuple[int
         return error.code, error.read().decode()
 
 
-def test_every_form_of_request_is_answered_alike_and_a_wrong_one_with_400(server, tmp_path):
+def test_a_version_has_only_the_code_that_it_needs(winner):
+    register_winner(*winner, job="job-1")
+    with mlflow_runs.version_files("crack-classifier", "1") as artifacts:
+        shipped = list((artifacts.parent / "code").rglob("*.py"))
+        shipped_lines = sum(len(file.read_text().splitlines()) for file in shipped)
+    shared = (Path(__file__).parents[3] / "components" / "shared").rglob("*.py")
+    assert shipped_lines < sum(len(file.read_text().splitlines()) for file in shared) / 2
+    names = {file.name for file in shipped}
+    assert {"checkpoint.py", "calibration.py", "image.py", "__init__.py"} <= names
+    assert not {"page.py", "mlflow_runs.py", "kfp_api.py", "metrics.py"} & names
+
+
+def test_every_form_of_request_gets_the_same_answer_and_a_wrong_one_gets_400(server, tmp_path):
     address, tiles, expected = server
     rows = [{"image": text} for text in tiles]
     cells = [[text] for text in tiles]

@@ -1,5 +1,6 @@
-"""Against a server that speaks KFP's API over HTTP."""
+"""retrain with a test server of KFP's API."""
 
+import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,9 +42,10 @@ def start(server: KfpServer, store: Store, tmp_path: Path):
 
 def submit_versions(server: KfpServer, count: int) -> list[str]:
     """Upload versions of crack-training; return their ids, oldest first."""
-    pipeline = server.pipeline_service_create_pipeline(
-        {"display_name": "crack-training", "name": "crack-training", "namespace": server.namespaces[0]}
-    )
+    about = {"display_name": "crack-training", "name": "crack-training"}
+    if server.multi_user:
+        about["namespace"] = server.namespaces[0]
+    pipeline = server.pipeline_service_create_pipeline(about)
     document = b"root: {inputDefinitions: {parameters: {run_note: {parameterType: STRING}}}}"
     uploads = [
         server.upload_pipeline_version(f"v{number}", pipeline["pipeline_id"], document) for number in range(count)
@@ -62,42 +64,58 @@ def test_the_newest_version_runs_with_the_reason_as_its_note(server, start):
     assert server.experiments[0]["display_name"] == "crack-training"
 
 
-def said(store: Store, day: int) -> str:
+def sentence(store: Store, day: int) -> str:
     return json.loads(store.get_bytes(f"runs/day {day}/training.json"))["said"]
 
 
 def test_a_drift_that_lasts_starts_one_training_and_another_after_the_stated_days(server, start, store):
     submit_versions(server, 1)
     first = start(checked=1)
-    assert said(store, 1) == f"Training started: run {first}."
+    assert sentence(store, 1) == f"Training started: run {first}."
     assert [start(checked=day, again_after_days=10) for day in (2, 7, 10)] == [first] * 3
-    assert said(store, 7).startswith(f"A training was started for this drift already: run {first}, ")
-    assert said(store, 7).endswith("or from 2026-01-11 on.")
+    assert sentence(store, 7).startswith(f"This drift has started a training already: run {first}, ")
+    assert sentence(store, 7).endswith("this drift does from 2026-01-11 on.")
     second = start(checked=11, again_after_days=10)
     assert second != first
     assert start(checked=20, again_after_days=10) == second
     assert len(server.runs) == 2
 
 
-def test_a_new_champion_and_a_drift_that_comes_back_start_their_own(server, start):
+def test_a_new_champion_and_a_drift_that_returns_start_another_training(server, start):
     submit_versions(server, 1)
     runs = [start(checked=1), start(checked=3, since=3), start(checked=3, since=1, version="4")]
     assert len(set(runs)) == len(server.runs) == 3
 
 
-def test_a_lost_answer_starts_no_second_run(server, start):
+@pytest.mark.parametrize("multi_user", [True, False])
+def test_the_namespace_is_the_one_of_the_service_account(server, store, tmp_path, multi_user):
+    server.multi_user = multi_user
+    submit_versions(server, 1)
+    claims = json.dumps({"kubernetes.io": {"namespace": server.namespaces[0]}}).encode()
+    server.token = f"e30.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.c2ln"
+    (tmp_path / "token").write_text(server.token)
+    time = "2026-01-01T05:00:00+00:00"
+    verdict = {"reason": NOTE, "model": "crack-classifier", "version": "3", "checked": time, "since": time}
+    (tmp_path / "verdict.json").write_text(json.dumps(verdict))
+    config = RetrainConfig(endpoint=server.url, store=store.uri)
+    start_training(str(tmp_path / "verdict.json"), config, "7", tmp_path / "token")
+    assert len(server.runs) == 1
+    assert server.experiments[0].get("namespace") == (server.namespaces[0] if multi_user else None)
+
+
+def test_a_lost_answer_does_not_start_a_second_run(server, start):
     submit_versions(server, 1)
     server.fail("POST .*/runs", "lost")
     start()
     assert len(server.runs) == 1
 
 
-def test_without_a_version_the_way_out_is_told(server, start):
+def test_a_missing_version_is_reported_with_what_to_do(server, start):
     with pytest.raises(InputError, match=r"has no version of crack-training; submit one: crack-pipeline submit"):
         start()
 
 
-def test_a_token_that_is_refused_is_told(server, start, tmp_path):
+def test_a_refused_token_is_reported(server, start, tmp_path):
     (tmp_path / "token").write_text("wrong")
     with pytest.raises(InputError, match=r"wants a valid token.*check retrain\.endpoint, .*account may create runs"):
         start()

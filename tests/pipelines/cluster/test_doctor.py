@@ -1,7 +1,8 @@
-"""`crack-pipeline doctor` against real servers: KFP's and Kubernetes' test servers, rclone's S3, an MLflow store."""
+"""`crack-pipeline doctor` with the test servers of KFP and Kubernetes, rclone's S3 server and an MLflow store."""
 
 import base64
 import json
+import re
 
 import pytest
 from kubernetes import client as kubernetes
@@ -9,6 +10,8 @@ from mlflow.tracking import MlflowClient
 from typer.testing import CliRunner
 
 from components.shared.errors import InputError
+from components.shared.services.kfp_api import KfpApi
+from components.shared.services.kfp_endpoint import Endpoint
 from components.shared.services.store import Store
 from pipelines.cli.main import app
 from pipelines.cluster.doctor import check_digests, check_kfp, check_registry, check_store, check_weights, examine
@@ -27,7 +30,7 @@ def a_secret(keys):
 
 @pytest.fixture
 def cluster(tmp_path, monkeypatch):
-    """A cluster where all is as it must be."""
+    """A cluster that has everything a run needs."""
     cluster = Cluster()
     cluster.add(TEAM, kubernetes.V1Namespace(metadata=kubernetes.V1ObjectMeta(name="team")))
     cluster.add(f"{TEAM}/serviceaccounts/crack-pipeline", kubernetes.V1ServiceAccount())
@@ -52,12 +55,14 @@ def digests(tmp_path, monkeypatch):
     monkeypatch.setenv("IMAGE_DIGESTS", str(file))
 
 
-def test_all_is_right_then_one_thing_is_not(kfp, cluster, s3, config, small, digests, tmp_path, monkeypatch):
+def test_everything_is_right_and_then_one_thing_is_wrong(
+    kfp, cluster, s3, config, small, digests, tmp_path, monkeypatch
+):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     findings = {finding.subject: finding for finding in examine(config.model_copy(update={"store": s3}))}
     assert {finding.state for finding in findings.values()} == {"right"}, findings
     assert findings["Kubeflow Pipelines"].text == f"version 2.17.0 at {kfp.url}, namespace team"
-    assert findings["MLflow"].text.startswith('reached; no model "crack-classifier" yet')
+    assert findings["MLflow"].text.startswith('it answers; no model "crack-classifier" yet')
     assert not any("hidden" in finding.text for finding in findings.values())
     assert Store(s3).list() == []
     assert (kfp.pipelines, kfp.experiments) == ([], [])
@@ -67,7 +72,7 @@ def test_all_is_right_then_one_thing_is_not(kfp, cluster, s3, config, small, dig
     registry.create_registered_model("crack-classifier")
     registry.create_model_version("crack-classifier", source="s3://nowhere/model")
     registry.set_registered_model_alias("crack-classifier", "champion", "1")
-    done = CliRunner().invoke(app, ["doctor", "--params", str(small), "--set", f"store={s3}"])
+    done = CliRunner().invoke(app, ["doctor", "--params", str(small), "--set", f"store={s3}"], env={"COLUMNS": "200"})
     assert done.exit_code == 1
     assert "1 to fix: service account" in done.output
     assert "champion is version 1" in done.output
@@ -76,15 +81,15 @@ def test_all_is_right_then_one_thing_is_not(kfp, cluster, s3, config, small, dig
 @pytest.mark.parametrize(
     ("look", "message"),
     [
-        (lambda view: view.service_account("robot"), "no service account robot in namespace team; make it"),
+        (lambda view: view.service_account("robot"), "no service account robot in namespace team; create it"),
         (lambda view: view.secret("gone", ["KEY"]), "kubectl create secret generic gone -n team --from-literal=KEY=…"),
-        (lambda view: view.secret("crack-s3", [*S3_KEYS, "MORE"]), "Secret crack-s3 in team lacks MORE"),
+        (lambda view: view.secret("crack-s3", [*S3_KEYS, "MORE"]), "Secret crack-s3 in team does not have MORE"),
         (lambda view: view.claim("cache"), "no PersistentVolumeClaim cache .*leave cluster.cache_claim empty"),
         (lambda view: view.priority_class("high"), "no PriorityClass high"),
         (lambda view: ClusterView("theirs").namespace_there(), "no namespace theirs; kubectl create ns theirs"),
     ],
 )
-def test_what_the_cluster_lacks_is_named_with_the_way_to_mend_it(view, look, message):
+def test_what_the_cluster_does_not_have_is_named_with_what_to_do(view, look, message):
     with pytest.raises(InputError, match=message):
         look(view)
 
@@ -100,7 +105,7 @@ def test_what_the_cluster_lacks_is_named_with_the_way_to_mend_it(view, look, mes
         ({"node_selector": {"gpu": "h100"}}, "none of 0 nodes with gpu=h100"),
     ],
 )
-def test_accelerators_that_no_node_offers_are_said_with_those_that_are(view, need, message):
+def test_accelerators_that_no_node_offers_are_named_with_those_that_nodes_offer(view, need, message):
     with pytest.raises(InputError, match=message):
         view.accelerator(GpuResources.model_validate(need))
 
@@ -109,18 +114,31 @@ def test_the_nodes_that_can_run_a_gpu_step_are_counted(view):
     assert view.accelerator(GpuResources(accelerators=2)) == "1 of 2 nodes can run a pod with 2"
 
 
-def test_what_the_drift_check_asks_for_is_looked_for_too(kfp, cluster, config):
+def test_what_the_drift_check_needs_is_checked_too(kfp, cluster, config):
     collect = GpuResources(accelerator="nvidia.com/mig-1g.10gb")
     changed = config.model_copy(update={"cluster": config.cluster.model_copy(update={"collect": collect})})
     states = {finding.subject: finding.state for finding in examine(changed, allow_tags=True)}
     assert (states["GPU: nvidia.com/gpu"], states["GPU: nvidia.com/mig-1g.10gb"]) == ("right", "wrong")
 
 
-def test_a_secret_that_a_run_can_do_without_is_no_error(view):
-    assert "goes without it" in view.secret("crack-notify", ["NOTIFY_WEBHOOK_URL"], optional=True)
+def test_in_single_user_mode_the_namespace_of_kfp_itself_is_checked(kfp, cluster, config):
+    kfp.multi_user = False
+    findings = {finding.subject: finding for finding in examine(config, allow_tags=True)}
+    assert findings["Kubeflow Pipelines"].text.endswith("namespace kubeflow")
+    assert findings["namespace"].text == "there is no namespace kubeflow; kubectl create ns kubeflow"
+    cluster.add(
+        "/api/v1/namespaces/kubeflow", kubernetes.V1Namespace(metadata=kubernetes.V1ObjectMeta(name="kubeflow"))
+    )
+    findings = {finding.subject: finding for finding in examine(config, allow_tags=True)}
+    assert findings["namespace"].state == "right"
+    assert "in namespace kubeflow" in findings["service account"].text
 
 
-def test_an_account_that_may_not_look_leaves_it_unseen(view, cluster):
+def test_a_missing_optional_secret_is_not_an_error(view):
+    assert "works without it" in view.secret("crack-notify", ["NOTIFY_WEBHOOK_URL"], optional=True)
+
+
+def test_what_the_account_may_not_read_is_unseen(view, cluster):
     cluster.forbidden.add("/api/v1/nodes")
     with pytest.raises(UnseenError, match=r"may not read nodes \(403\)"):
         view.accelerator(GpuResources())
@@ -132,7 +150,7 @@ def test_without_a_kubeconfig_the_cluster_is_unseen(monkeypatch):
         ClusterView("team").namespace_there()
 
 
-def test_a_cluster_that_does_not_answer_is_said(tmp_path, monkeypatch):
+def test_a_cluster_that_does_not_answer_is_reported(tmp_path, monkeypatch):
     with serving_cluster(Cluster(), tmp_path / "kubeconfig"):
         pass
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
@@ -143,8 +161,8 @@ def test_a_cluster_that_does_not_answer_is_said(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("variable", "value", "check", "message"),
     [
-        ("KFP_ENDPOINT", "", check_kfp, "KFP_ENDPOINT is"),
-        ("KFP_TOKEN", "old", check_kfp, "wants a valid token"),
+        ("KFP_ENDPOINT", "", lambda: check_kfp(KfpApi(Endpoint.from_environment())), "KFP_ENDPOINT is"),
+        ("KFP_TOKEN", "old", lambda: check_kfp(KfpApi(Endpoint.from_environment())), "wants a valid token"),
         ("IMAGE_DIGESTS", "/nowhere.json", check_digests, "make images-push"),
         ("AWS_SECRET_ACCESS_KEY", "x" * 20, lambda: check_store("s3://crack/x"), "AWS_SECRET_ACCESS_KEY"),
         ("AWS_ACCESS_KEY_ID", None, lambda: check_store("s3://crack/x"), "AWS_ACCESS_KEY_ID"),
@@ -157,7 +175,9 @@ def test_a_cluster_that_does_not_answer_is_said(tmp_path, monkeypatch):
         ),
     ],
 )
-def test_a_service_that_will_not_do_says_how_to_mend_it(kfp, s3, monkeypatch, variable, value, check, message):
+def test_a_service_that_cannot_be_used_is_reported_with_what_to_do(
+    kfp, s3, monkeypatch, variable, value, check, message
+):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.delenv(variable, raising=False)
     if value is not None:
@@ -166,7 +186,7 @@ def test_a_service_that_will_not_do_says_how_to_mend_it(kfp, s3, monkeypatch, va
         check()
 
 
-def test_weights_that_are_not_there_are_said(s3):
+def test_missing_weights_are_reported(s3):
     weights = f"{s3}/w.safetensors"
     with pytest.raises(InputError, match=f"{weights} does not exist"):
         check_weights("resnet18", weights)
@@ -174,13 +194,13 @@ def test_weights_that_are_not_there_are_said(s3):
     with pytest.raises(InputError, match="has no checksum beside it"):
         check_weights("resnet18", weights)
     Store(s3).put_bytes("w.safetensors.sha256", b"0" * 64)
-    assert check_weights("resnet18", weights) == f"{weights} is there, sha256 000000000000…"
+    assert check_weights("resnet18", weights) == f"{weights} exists, sha256 000000000000…"
     assert check_weights("resnet18", "none") == "none: trained from scratch"
-    with pytest.raises(UnseenError, match="inside the pods"):
+    with pytest.raises(UnseenError, match="exist inside the pods"):
         check_weights("resnet18", "/mnt/w.safetensors")
 
 
-def test_a_hub_that_cannot_be_reached_is_said_with_the_way_round(monkeypatch):
+def test_a_hub_that_cannot_be_reached_is_reported_with_an_alternative(monkeypatch):
     monkeypatch.setattr(
         "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", "http://127.0.0.1:9/{repo_id}/{filename}"
     )
@@ -189,12 +209,12 @@ def test_a_hub_that_cannot_be_reached_is_said_with_the_way_round(monkeypatch):
 
 
 @pytest.mark.parametrize("command", ["submit", "schedule"])
-def test_a_namespace_without_the_service_account_is_said_before_anything_is_created(kfp, cluster, small, command):
+def test_a_missing_service_account_is_reported_before_anything_is_created(kfp, cluster, small, command):
     arguments = [command, "--params", str(small), "--allow-tags", "--revision", "0"]
     del cluster.objects[f"{TEAM}/serviceaccounts/crack-pipeline"]
     done = CliRunner().invoke(app, arguments)
     assert (done.exit_code, kfp.asked("POST")) == (2, 0)
-    assert "there is no service account crack-pipeline in namespace team; make it (manifests/)" in done.output
-    cluster.objects.clear()  # without the namespace it is another cluster than KFP's
+    assert "there is no service account crack-pipeline in namespace team; create it (manifests/)" in done.output
+    cluster.objects.clear()  # a cluster without the namespace is not the cluster of KFP
     assert CliRunner().invoke(app, arguments).exit_code == 0
     assert kfp.asked("POST")

@@ -1,4 +1,4 @@
-"""The Kubernetes resources of a pipeline say what the uploaded version says."""
+"""The Kubernetes resources of a pipeline equal the uploaded version."""
 
 import yaml
 from typer.testing import CliRunner

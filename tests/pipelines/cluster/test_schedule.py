@@ -1,4 +1,4 @@
-"""`crack-pipeline schedule` against the test server: a schedule is never lost, never doubled, never resumed by CI."""
+"""`crack-pipeline schedule` with the test server: a schedule is never lost, doubled, or resumed by CI."""
 
 import pytest
 from typer.testing import CliRunner
@@ -15,7 +15,7 @@ NAME = "crack-training prod"
 
 @pytest.fixture
 def place(kfp, client, compiled, config, console):
-    """Place a schedule; returns what was said."""
+    """Place a schedule; return the last line of output."""
 
     def run(cron="0 2 * * 6", **parameters):
         schedule = ScheduleConfig(cron=cron, parameters=parameters)
@@ -25,7 +25,7 @@ def place(kfp, client, compiled, config, console):
     return run
 
 
-def test_the_schedule_is_the_file_s(kfp, client, config, console):
+def test_the_schedule_is_as_the_file_says(kfp, client, config, console):
     place_all(client, config, "prod", None, "0123456789ab", console)
     (run,) = kfp.recurring_runs
     assert run["display_name"] == NAME
@@ -47,7 +47,7 @@ def test_the_same_again_does_nothing(kfp, place):
 
 
 @pytest.mark.parametrize("changed", [{"cron": "0 3 * * 6"}, {"seed": 5}])
-def test_a_change_is_in_place_before_the_old_one_goes(kfp, place, changed):
+def test_a_changed_schedule_is_created_before_the_old_one_is_deleted(kfp, place, changed):
     place()
     old = kfp.recurring_runs[0]["recurring_run_id"]
     assert "changed" in place(**changed)
@@ -57,7 +57,7 @@ def test_a_change_is_in_place_before_the_old_one_goes(kfp, place, changed):
     assert created < next(number for number, request in enumerate(kfp.requests) if request.startswith("DELETE"))
 
 
-def test_a_new_version_is_pinned_in_place_of_the_old(kfp, client, place, config, console, tmp_path):
+def test_a_new_version_replaces_the_old_one(kfp, client, place, config, console, tmp_path):
     place()
     other = config.model_copy(update={"run_note": "changed"})
     newer = compile_version("crack-training", other, "ba9876543210", tmp_path)
@@ -67,7 +67,7 @@ def test_a_new_version_is_pinned_in_place_of_the_old(kfp, client, place, config,
 
 
 @pytest.mark.parametrize("fault", ["POST .*/recurringruns", "DELETE .*/recurringruns"])
-def test_a_failure_half_way_leaves_one_and_the_next_call_mends_it(kfp, place, fault):
+def test_a_failure_half_way_leaves_a_schedule_and_the_next_call_completes_it(kfp, place, fault):
     place()
     kfp.fail(fault, "status", status=403)
     with pytest.raises(InputError):
@@ -88,13 +88,13 @@ def test_a_paused_schedule_stays_paused_through_a_change(kfp, client, config, co
     place()
     switch_all(client, config, "prod", None, "pause", console)
     assert kfp.recurring_runs[0]["mode"] == "DISABLE"
-    assert "paused: --resume" in place(cron="0 3 * * 6")
+    assert "paused; --resume" in place(cron="0 3 * * 6")
     assert [run["mode"] for run in kfp.recurring_runs] == ["DISABLE"]
     switch_all(client, config, "prod", None, "resume", console)
     assert kfp.recurring_runs[0]["mode"] == "ENABLE"
 
 
-def test_environments_and_strangers_are_left_alone(kfp, client, compiled, config, console, place):
+def test_other_environments_and_other_peoples_schedules_are_not_touched(kfp, client, compiled, config, console, place):
     place()
     stranger = {**kfp.recurring_runs[0], "display_name": "somebody's", "recurring_run_id": "stranger"}
     kfp.recurring_runs.append(stranger)
@@ -113,15 +113,15 @@ def test_the_list_names_time_version_and_state(kfp, client, config, console, pla
     assert "enabled" in row
 
 
-def test_one_that_left_the_file_is_pointed_out(kfp, client, config, console, place, monkeypatch):
+def test_a_schedule_that_left_the_file_is_reported(kfp, client, config, console, place, monkeypatch):
     monkeypatch.setitem(MODULES, "crack-other", "")
     place()
     kfp.recurring_runs.append({**kfp.recurring_runs[0], "display_name": "crack-other prod", "recurring_run_id": "x"})
     place_all(client, config, "prod", None, "0123456789ab", console)
-    assert '"crack-other prod" is scheduled, but not in the file' in console.file.getvalue()
+    assert '"crack-other prod" is scheduled, but the file does not schedule it' in console.file.getvalue()
 
 
-def test_removing_what_is_not_there_is_said(client, config, console):
+def test_removing_a_missing_schedule_is_reported(client, config, console):
     with pytest.raises(InputError, match=f"nothing is scheduled under crack-drift-check prod or {NAME}"):
         switch_all(client, config, "prod", None, "remove", console)
 
@@ -146,14 +146,14 @@ def test_two_actions_exclude_each_other(kfp):
         ("{crack-training: {}}", r'"schedule\.crack-training\.cron" is missing'),
     ],
 )
-def test_a_wrong_schedule_is_said_with_its_place(small, tmp_path, section, message):
+def test_a_wrong_schedule_is_reported_with_its_place(small, tmp_path, section, message):
     file = tmp_path / "p.yaml"
     file.write_text(small.read_text().partition("schedule")[0] + f"schedule: {section}\n")
     with pytest.raises(InputError, match=message):
         load_run_config(file)
 
 
-def test_a_parameter_that_the_pipeline_lacks_is_said_before_anything_is_created(kfp, place):
+def test_an_unknown_parameter_is_reported_before_anything_is_created(kfp, place):
     with pytest.raises(InputError, match='no run-time parameter "sead"'):
         place(sead=1)
     assert kfp.requests == []

@@ -1,7 +1,8 @@
-"""`crack-pipeline submit` as CI calls it, against the test server: what is created, what is said, how it exits."""
+"""`crack-pipeline submit` as CI calls it, with the test server: what it creates, what it prints, how it exits."""
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,16 +12,17 @@ from components.shared.errors import InputError
 from pipelines.cli.main import app
 from pipelines.cluster.follow import Follower, Outcome
 from pipelines.cluster.submit import submit
+from pipelines.config.parameter_file import load_run_config
 from pipelines.graphs.compile import compile_version, git_revision
 
 DONE = {"ingest": "SUCCEEDED", "train": "SUCCEEDED", "executor": "SUCCEEDED", "train-driver": "SUCCEEDED"}
-REGISTERED = {**DONE, "register-2": "SUCCEEDED", "condition-5": "SKIPPED"}
+REGISTERED = {**DONE, "register": "SUCCEEDED", "condition-5": "SKIPPED"}
 REFUSED = {**DONE, "refuse": "SUCCEEDED", "condition-3": "SKIPPED", "condition-4": "SKIPPED"}
 
 
 @pytest.fixture
 def cli(kfp, small, tmp_path, monkeypatch):
-    """The command on a small parameter file, with images by digest and a made-up commit."""
+    """The command with a small parameter file, container images by digest and an invented commit."""
     digests = tmp_path / "digests.json"
     digests.write_text(json.dumps({name: f"registry.example/{name}@sha256:{'0' * 64}" for name in ("cpu", "gpu")}))
     monkeypatch.setenv("IMAGE_DIGESTS", str(digests))
@@ -43,7 +45,7 @@ def test_the_command_creates_a_run_of_a_version_in_its_experiment(kfp, cli):
     assert pipeline["display_name"] == "crack-training"
     assert version["display_name"].startswith("0123456789ab-")
     assert f"{kfp.url}/#/runs/details/{run['run_id']}" in done.output
-    assert "refused: no candidate passed the gates" in done.output
+    assert "refused: no candidate passed the gate" in done.output
     assert kfp.token not in done.output
 
 
@@ -57,7 +59,7 @@ def test_an_unchanged_version_is_used_again_and_a_changed_one_is_new(kfp, client
     assert len({version["display_name"].split("-")[1] for version in kfp.versions}) == 2
 
 
-def test_the_same_twice_within_the_hour_asks_for_again(kfp, client, compiled, config, console):
+def test_the_same_twice_within_an_hour_needs_again(kfp, client, compiled, config, console):
     submit(client, compiled, config, {}, console)
     with pytest.raises(InputError, match=r"submitted 0 minutes ago.*pending.*runs/details/.*--again"):
         submit(client, compiled, config, {}, console)
@@ -67,17 +69,29 @@ def test_the_same_twice_within_the_hour_asks_for_again(kfp, client, compiled, co
         run["created_at"] = "2026-01-01T00:00:00Z"
     submit(client, compiled, config, {}, console)
     assert len(kfp.runs) == 3
-    del kfp.runs[2]["runtime_config"]  # as of a run that somebody started on KFP's page
+    kfp.runs[2]["state"] = "SUCCEEDED"
+    with pytest.raises(InputError, match=r"submitted 0 minutes ago.*succeeded"):
+        submit(client, compiled, config, {}, console)
+    del kfp.runs[2]["runtime_config"]  # as in a run that somebody started on KFP's page
     submit(client, compiled, config, {}, console)
     assert len(kfp.runs) == 4
 
 
+@pytest.mark.parametrize("state", ["FAILED", "CANCELING", "CANCELED"])
+def test_a_run_that_failed_or_was_stopped_may_be_submitted_again_at_once(kfp, client, compiled, config, console, state):
+    submit(client, compiled, config, {}, console)
+    kfp.runs[0]["state"] = state
+    submit(client, compiled, config, {}, console)
+    assert len(kfp.runs) == 2
+
+
 @pytest.fixture
 def follow(kfp, client, compiled, config, console):
-    """Submit, then wait while the run goes through scenes; returns the outcome and what was said."""
+    """Submit and wait while the run goes through scenes, if given; return the outcome and the output."""
 
     def run(*scenes, timeout=20.0, allow_refusal=False):
-        kfp.play(*scenes)
+        if scenes:
+            kfp.play(*scenes)
         run_id = submit(client, compiled, config, {}, console)
         outcome = Follower(client, compiled, run_id, console, 0.01).wait(timeout, allow_refusal)
         return outcome, console.file.getvalue()
@@ -85,25 +99,139 @@ def follow(kfp, client, compiled, config, console):
     return run
 
 
+@pytest.fixture
+def follow_with_records(kfp, client, compiled, store, config, console):
+    """Like `follow`, with a store in which the run has left files: name -> content."""
+
+    def run(files, *scenes):
+        run_id = submit(client, compiled, config, {}, console)
+        for name, content in files.items():
+            store.put_bytes(f"runs/{run_id}/{name}", json.dumps(content).encode())
+        kfp.play(*scenes)
+        with_store = replace(compiled, config=config.model_copy(update={"store": store.uri}))
+        outcome = Follower(client, with_store, run_id, console, 0.01).wait(20.0)
+        return outcome, console.file.getvalue()
+
+    return run
+
+
+CHOSEN = {"winner": "cnn", "reasoning": "It was best."}
+VERSION = {"registered": True, "name": "crack-classifier", "version": "3", "alias": "challenger"}
+NO_VERSION = {"registered": False, "reasons": ["AUROC 0.6 is below 0.8."]}
+
+
 @pytest.mark.parametrize(
-    ("scenes", "options", "outcome", "said"),
+    ("files", "outcome", "words"),
+    [
+        (
+            {"registration.json": VERSION, "choice.json": CHOSEN},
+            Outcome.SUCCEEDED,
+            "succeeded, registered crack-classifier version 3 as challenger",
+        ),
+        (
+            {"registration.json": NO_VERSION, "choice.json": CHOSEN | {"winner": None}},
+            Outcome.FAILED,
+            "refused: no candidate passed the gate, nothing was registered. AUROC 0.6 is below 0.8.",
+        ),
+        ({}, Outcome.FAILED, "neither register nor refuse has left a record in s3://"),
+    ],
+)
+def test_the_result_is_read_from_the_store_if_kfp_shows_old_steps(kfp, follow_with_records, files, outcome, words):
+    kfp.frozen_after = 1
+    old = {"ingest": "SUCCEEDED", "train": "RUNNING"}
+    seen, output = follow_with_records(files, ("RUNNING", old), ("RUNNING", DONE), ("SUCCEEDED", REGISTERED))
+    assert seen == outcome
+    assert words in output
+    assert "KFP shows the steps as they were at an earlier time" in output
+
+
+@pytest.mark.parametrize(("candidates", "registered"), [(2, "register-2"), (4, "register-4"), (4, "refuse")])
+def test_the_result_is_right_for_several_candidates(kfp, client, store, console, tmp_path, candidates, registered):
+    train = "{architecture: resnet18, weights: none, steps: 5}"
+    branches = "".join(f"  net{number}: {{train: {train}}}\n" for number in range(candidates))
+    (tmp_path / "several.yaml").write_text(f"store: {store.uri}\ncandidates:\n{branches}")
+    config = load_run_config(tmp_path / "several.yaml")
+    compiled = compile_version("crack-training", config, "0123456789ab", tmp_path)
+    assert registered in compiled.tasks
+    kfp.frozen_after = 1
+    kfp.play(("RUNNING", {"train-2": "RUNNING"}), ("SUCCEEDED", {**DONE, registered: "SUCCEEDED"}))
+    run_id = submit(client, compiled, config, {}, console)
+    record = NO_VERSION if registered == "refuse" else VERSION
+    store.put_bytes(f"runs/{run_id}/registration.json", json.dumps(record).encode())
+    store.put_bytes(f"runs/{run_id}/choice.json", json.dumps({"winner": "net1", "reasoning": "It was best."}).encode())
+    outcome = Follower(client, compiled, run_id, console, 0.01).wait(20.0)
+    assert outcome == (Outcome.FAILED if registered == "refuse" else Outcome.SUCCEEDED)
+    assert "train net1: running" in console.file.getvalue()
+
+
+def test_old_steps_and_an_unreadable_store_leave_the_result_unseen(kfp, follow):
+    kfp.frozen_after = 1
+    outcome, output = follow(("RUNNING", {"train": "RUNNING"}), ("SUCCEEDED", REGISTERED))
+    assert outcome == Outcome.UNSEEN
+    assert "KFP does not show whether a version was registered" in output
+    assert "s3://crack/store could not be read" in output
+
+
+def test_a_failure_is_explained_from_the_store_if_kfp_shows_old_steps(kfp, follow_with_records):
+    kfp.frozen_after = 1
+    cause = {"step": "train cnn", "kind": "input", "type": "InputError", "message": "the learning rate is 0"}
+    scenes = ("RUNNING", {"train": "RUNNING"}), ("FAILED", {"train": "FAILED"})
+    outcome, output = follow_with_records({"errors/train-cnn.json": cause}, *scenes)
+    assert outcome == Outcome.FAILED
+    assert "train cnn failed: the learning rate is 0" in output
+
+
+def test_a_failed_step_shows_the_end_of_its_log_and_where_the_rest_is(kfp, follow):
+    kfp.logs = {"pod-7": "\n".join(f"line {number}" for number in range(40))}
+    kfp.play(("FAILED", {"exit-handler-1": "FAILED", "train": "FAILED", "executor": "FAILED"}))
+    _, task, program = kfp.scenes[0]["run_details"]["task_details"]
+    task |= {"pod_name": "node-3", "child_tasks": [{"pod_name": "pod-7"}]}
+    program |= {"pod_name": "pod-7"}
+    _, output = follow()
+    assert "train cnn failed: it left no cause" in output
+    assert "run failed" not in output
+    assert "line 39" in output
+    assert "line 3\n" not in output
+    assert "kubectl -n team logs pod-7 -c main" in output
+
+
+def test_a_run_that_a_person_stopped_is_stopped_and_not_failed(kfp, follow):
+    kfp.play(("FAILED", DONE))
+    kfp.scenes[0]["state_history"] = [{"state": "RUNNING"}, {"state": "CANCELING"}, {"state": "FAILED"}]
+    outcome, output = follow()
+    assert outcome == Outcome.FAILED
+    assert "stopped: http" in output
+    assert "failed" not in output
+
+
+def test_steps_are_shown_in_the_order_of_time(kfp, follow):
+    kfp.play(("RUNNING", {"predict": "RUNNING", "train": "SUCCEEDED"}), ("SUCCEEDED", REGISTERED))
+    predict, train = kfp.scenes[0]["run_details"]["task_details"]
+    train |= {"start_time": "2026-11-30T10:00:00Z", "end_time": "2026-11-30T11:00:00Z"}
+    predict |= {"start_time": "2026-11-30T11:00:00Z", "end_time": "1970-01-01T00:00:00Z"}
+    _, output = follow()
+    assert output.index("train cnn: succeeded") < output.index("predict cnn: running")
+
+
+@pytest.mark.parametrize(
+    ("scenes", "options", "outcome", "words"),
     [
         ([("PENDING", {}), ("RUNNING", DONE), ("SUCCEEDED", REGISTERED)], {}, Outcome.SUCCEEDED, "succeeded: http"),
-        ([("RUNNING", DONE), ("SUCCEEDED", REFUSED)], {}, Outcome.FAILED, "refused: no candidate passed the gates"),
+        ([("RUNNING", DONE), ("SUCCEEDED", REFUSED)], {}, Outcome.FAILED, "refused: no candidate passed the gate"),
         ([("SUCCEEDED", REFUSED)], {"allow_refusal": True}, Outcome.SUCCEEDED, "refused"),
         ([("RUNNING", {}), ("FAILED", {**DONE, "train": "FAILED"})], {}, Outcome.FAILED, "train cnn failed"),
-        ([("CANCELED", DONE)], {}, Outcome.FAILED, "canceled"),
-        ([("SUCCEEDED", {})], {}, Outcome.FAILED, "neither register nor refuse"),
+        ([("CANCELED", DONE)], {}, Outcome.FAILED, "stopped"),
+        ([("SUCCEEDED", {})], {}, Outcome.UNSEEN, "KFP does not show whether a version was registered"),
         ([("RUNNING", DONE)], {"timeout": 0.2}, Outcome.UNSEEN, "no end within 0.2 s; the run goes on"),
     ],
 )
-def test_waiting_ends_with_the_status_that_ci_needs(follow, scenes, options, outcome, said):
+def test_waiting_ends_with_the_status_that_ci_needs(follow, scenes, options, outcome, words):
     seen, output = follow(*scenes, **options)
     assert seen == outcome
-    assert said in output
+    assert words in output
 
 
-def test_waiting_tells_each_step_once_under_its_own_name(follow):
+def test_waiting_shows_each_step_once_under_its_own_name(follow):
     scenes = ("RUNNING", {"train": "RUNNING"}), ("RUNNING", {"train": "RUNNING"}), ("SUCCEEDED", REGISTERED)
     _, output = follow(*scenes)
     assert [line[9:] for line in output.splitlines() if "train cnn" in line] == [
@@ -112,7 +240,7 @@ def test_waiting_tells_each_step_once_under_its_own_name(follow):
     ]
 
 
-def test_waiting_says_now_and_then_that_it_still_waits(follow, monkeypatch):
+def test_waiting_says_from_time_to_time_that_it_still_waits(follow, monkeypatch):
     monkeypatch.setattr("pipelines.cluster.follow.QUIET", 0.0)
     scene = ("RUNNING", {"train": "RUNNING"})
     _, output = follow(scene, scene, ("SUCCEEDED", REGISTERED))
@@ -120,7 +248,7 @@ def test_waiting_says_now_and_then_that_it_still_waits(follow, monkeypatch):
 
 
 def test_waiting_outlives_a_busy_server(kfp, follow):
-    kfp.fail("GET .*/runs/", "status", status=503, times=8)  # more than one look's own retries
+    kfp.fail("GET .*/runs/", "status", status=503, times=8)  # more often than one request is repeated
     outcome, output = follow(("RUNNING", {}), ("SUCCEEDED", REGISTERED))
     assert (outcome, len(kfp.runs)) == (Outcome.SUCCEEDED, 1)
     assert "still waiting" in output
@@ -130,7 +258,7 @@ def test_a_token_that_expires_while_waiting_leaves_the_end_unseen(kfp, follow):
     kfp.fail("GET .*/runs/", "status", status=401)
     outcome, output = follow(("RUNNING", {}))
     assert outcome == Outcome.UNSEEN
-    assert "The run goes on, unseen" in output
+    assert "The run goes on, but we cannot see it" in output
 
 
 @pytest.mark.parametrize(
@@ -145,13 +273,13 @@ def test_a_token_that_expires_while_waiting_leaves_the_end_unseen(kfp, follow):
         (["dev", "--pipeline", "crack", "--revision", "0"], 'there is no pipeline "crack"; there are crack-training'),
     ],
 )
-def test_a_wrong_argument_is_said_before_anything_is_created(kfp, arguments, message):
+def test_a_wrong_argument_is_reported_before_anything_is_created(kfp, arguments, message):
     done = CliRunner().invoke(app, ["submit", "--allow-tags", *arguments])
     assert (done.exit_code, kfp.requests) == (2, [])
     assert message in done.output
 
 
-def test_a_run_time_parameter_that_the_pipeline_does_not_have_is_said(compiled):
+def test_an_unknown_run_time_parameter_is_reported(compiled):
     with pytest.raises(InputError, match='no run-time parameter "sead"; it has data_uri, run_note, seed'):
         compiled.arguments({"sead": "2"})
     with pytest.raises(InputError, match='"seed" has type integer; got two'):
@@ -167,7 +295,7 @@ def test_a_run_time_parameter_that_the_pipeline_does_not_have_is_said(compiled):
     ("variable", "value", "message"),
     [("KFP_ENDPOINT", "", 'KFP_ENDPOINT is ""'), ("IMAGE_DIGESTS", "/nowhere.json", "names /nowhere.json")],
 )
-def test_a_missing_setting_is_said_before_anything_is_created(kfp, cli, monkeypatch, variable, value, message):
+def test_a_missing_setting_is_reported_before_anything_is_created(kfp, cli, monkeypatch, variable, value, message):
     monkeypatch.setenv(variable, value)
     done = cli()
     assert (done.exit_code, kfp.requests) == (2, [])
@@ -177,7 +305,7 @@ def test_a_missing_setting_is_said_before_anything_is_created(kfp, cli, monkeypa
 @pytest.mark.parametrize(
     ("state", "message"), [({"version": "2.4.1"}, "needs 2.17 or newer"), ({"token": "x"}, "wants a valid token")]
 )
-def test_a_server_that_will_not_do_is_said_before_anything_is_created(
+def test_an_unusable_server_is_reported_before_anything_is_created(
     kfp, client, compiled, config, console, state, message
 ):
     vars(kfp).update(state)

@@ -1,4 +1,4 @@
-"""A registry written into a file and restored: from a local run's store with S3 files into a real MLflow server."""
+"""Export a local run's registry with its S3 files, and import it into a real MLflow server."""
 
 import base64
 import subprocess
@@ -35,11 +35,11 @@ def test_a_registry_is_restored_as_it_was_and_nothing_is_overwritten(winner, s3_
     run_id = source.get_model_version(NAME, "1").run_id
     source.log_metric(run_id, "test_auroc", 0.875)
     source.log_text(run_id, "why", "dossier/verdict.txt")
-    for start in (0, 100):  # more than one call takes
+    for start in (0, 100):  # more entries than MLflow accepts in one call
         numbers = range(start, start + 100)
         params, tags = ([kind(f"many{n}", str(n)) for n in numbers] for kind in (Param, RunTag))
         source.log_batch(run_id, params=params, tags=tags)
-    for _ in range(3):  # the same files again; the second of them is deleted, and so is the newest
+    for _ in range(3):  # versions 2 to 4 have the same files; 2 and 4 are deleted below
         source.create_model_version(NAME, f"models:/{NAME}/1", run_id, tags={"crack.verdict": "passed"})
     before = Registry(source, NAME)
     before.promote("1", "Ada", "the first one")
@@ -86,7 +86,7 @@ def test_a_registry_is_restored_as_it_was_and_nothing_is_overwritten(winner, s3_
 
 
 def _check_a_new_workdir(file, folder, before):
-    # a process of its own: MLflow keeps its S3 clients, which here reach the tests' server
+    # In another process, because MLflow caches its S3 clients, and here they use the tests' server.
     command = [
         "-c",
         "from pipelines.cli.main import main; main()",
@@ -102,7 +102,7 @@ def _check_a_new_workdir(file, folder, before):
     assert list((folder / "fresh" / "s3" / "crack" / "mlflow").rglob("model.safetensors"))
 
 
-def test_a_file_that_is_no_whole_export_is_refused_and_changes_nothing(tmp_path, monkeypatch):
+def test_a_file_that_is_not_a_complete_export_is_refused_and_changes_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     (tmp_path / "text.tar").write_text("not a tar file, whatever its name says")
     with tarfile.open(tmp_path / "other.tar", "w") as other:
@@ -112,8 +112,8 @@ def test_a_file_that_is_no_whole_export_is_refused_and_changes_nothing(tmp_path,
         torn.add(tmp_path / "registry.json", "registry.json")
     for name, message in (
         ("none.tar", "does not exist"),
-        ("text.tar", "damaged or no export"),
-        ("other.tar", "holds no registry.json"),
+        ("text.tar", "damaged or not an export"),
+        ("other.tar", "has no registry.json"),
         ("torn.tar", "damaged: versions/1/model/MLmodel is not as exported"),
     ):
         done = call("import", tmp_path / name)

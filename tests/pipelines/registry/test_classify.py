@@ -16,13 +16,13 @@ from tests.tiny_version import tile
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    """Five tiles, two of them cracks, one in a folder below; a text that says it is an image; a note."""
+    """Five tiles, two of them cracks, one in a subfolder; a text file named like an image; a text file."""
     folder = tmp_path / "bridge"
     (folder / "pier").mkdir(parents=True)
     for number in range(4):
         (folder / f"{number}.png").write_bytes(tile(number % 2, number))
     (folder / "pier" / "4.PNG").write_bytes(tile(0, 4))
-    (folder / "bad.jpg").write_text("no picture")
+    (folder / "bad.jpg").write_text("not an image")
     (folder / "notes.txt").write_text("sunny")
     return folder
 
@@ -48,8 +48,8 @@ def test_files_become_rows_and_a_bad_one_a_row_with_an_error(winner, images, tmp
     assert os.listdir(out.parent) == ["results.csv"]
     assert page.read_text().count("data:image/jpeg;base64,") == 5
     cracks = sum(row["label"] == "crack" for row in answered)
-    said = f"{cracks} with a crack (P(crack) at least 0.4), 1 without an answer"
-    assert f"6 files answered by models:/crack-classifier/1: {said}" in done.output
+    counts = f"{cracks} with a crack (P(crack) at least 0.4), 1 without an answer"
+    assert f"6 files classified by models:/crack-classifier/1: {counts}" in done.output
     wrong = call(images, "--model", "models:/crack-classifier@nobody", "--out", tmp_path / "none.csv")
     assert wrong.exit_code == 2
     assert "no version of crack-classifier is nobody" in wrong.output
@@ -73,9 +73,9 @@ def _check_a_model_killed_between_two_batches(images, monkeypatch):
 
 @pytest.mark.parametrize(
     ("given", "message"),
-    [("nowhere", "nowhere names no file"), ("*.gif", "names no file"), ("empty", "folder empty holds no image")],
+    [("nowhere", "nowhere matches no file"), ("*.gif", "matches no file"), ("empty", "folder empty has no image file")],
 )
-def test_a_path_that_names_nothing_is_told_before_a_model_is_loaded(tmp_path, monkeypatch, given, message):
+def test_a_path_that_matches_nothing_is_reported_before_a_model_is_loaded(tmp_path, monkeypatch, given, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     done = call(given, "--out", "results.csv")
@@ -84,13 +84,13 @@ def test_a_path_that_names_nothing_is_told_before_a_model_is_loaded(tmp_path, mo
 
 
 @pytest.mark.parametrize("option", ["--out", "--html"])
-def test_a_folder_in_place_of_a_file_to_write_is_told_before_a_model_is_loaded(images, tmp_path, option):
+def test_an_output_path_that_is_a_folder_is_reported_before_a_model_is_loaded(images, tmp_path, option):
     done = call(images, "--out", tmp_path / "results.csv", option, tmp_path)
     assert done.exit_code == 2
-    assert f"{tmp_path} is a folder; name a file to write" in done.output.replace("\n", "")
+    assert f"{tmp_path} is a folder; name a file" in done.output.replace("\n", "")
 
 
-def test_patterns_name_files(images):
+def test_patterns_match_files(images):
     assert [path.name for path in find_images([f"{images}/**/*.PNG", f"{images}/[12].png"])] == [
         "4.PNG",
         "1.png",

@@ -60,7 +60,7 @@ def test_promote_and_rollback_move_the_alias_and_keep_the_history(registry):
     assert own == "Ours."
     rows = [line.split(" | ")[1:] for line in shown.strip().splitlines()[2:]]
     assert rows[0] == ["rollback", "3", "1", "Cy", "still |"]  # the newest first
-    assert rows[2] == ["promote", "3", "2", "Bo", "smaller &#124; and quicker |"]
+    assert rows[2] == ["promote", "3", "2", "Bo", "smaller \\| and quicker |"]
     assert len(rows) == 5
 
 
@@ -86,7 +86,7 @@ def test_an_act_killed_in_the_middle_is_finished_by_the_next_command(registry, m
         real, calls = getattr(registry.client, fatal), []
 
         def die(*arguments):
-            # the history's entry is written, then the process dies: at the alias, or behind it
+            # The history's entry is written. Then the process dies, before or after it moves the alias.
             if fatal == "set_registered_model_alias" or calls:
                 raise KeyboardInterrupt
             calls.append(real(*arguments))
@@ -112,7 +112,7 @@ def at_once(act, people: int = 3) -> None:
         list(pool.map(wait_and_act, range(1, people + 1)))
 
 
-def test_all_who_act_at_once_stand_in_the_history_and_the_alias_follows_its_end(registry):
+def test_everyone_who_acts_at_once_is_in_the_history_and_the_alias_follows_its_last_entry(registry):
     uri = registry.client.tracking_uri
     at_once(lambda number: Registry(MlflowClient(uri), registry.name).promote(str(number), "many", "at once"))
     history = registry.history()
@@ -121,8 +121,8 @@ def test_all_who_act_at_once_stand_in_the_history_and_the_alias_follows_its_end(
     assert not registry.settle()
 
 
-def test_of_those_who_set_a_new_tag_at_once_none_is_refused(registry):
-    # MLflow itself refuses one of them in every fifth round or so
+def test_nobody_is_refused_who_sets_the_same_new_tag_at_once(registry):
+    # Without `put`, MLflow refuses one of them in about every fifth round.
     for attempt in range(20):
         set_tag = functools.partial(put, registry.client.set_registered_model_tag, registry.name, f"tag{attempt}")
         at_once(lambda number, set_tag=set_tag: set_tag(str(number)))
@@ -153,7 +153,7 @@ def test_the_commands_say_what_they_did(registry):
     assert refused.stderr.startswith("error: the verdict on")
 
 
-def test_the_status_leads_to_the_page_that_compares_and_says_when_its_champion_is_another(registry):
+def test_the_status_links_the_comparison_page_and_says_when_its_champion_was_another(registry):
     client, name = registry.client, registry.name
     run = client.create_run("0", tags={"gate.champion": "better", "gate.champion_version": "1"})
     compared = client.create_model_version(
@@ -170,7 +170,7 @@ def test_the_status_leads_to_the_page_that_compares_and_says_when_its_champion_i
     assert stale in invoke("status", "--name", name).stdout
 
 
-def test_a_server_with_accounts_takes_the_right_one_only(s3_environment, tmp_path, monkeypatch):
+def test_a_server_with_accounts_accepts_only_the_right_one(s3_environment, tmp_path, monkeypatch):
     password = secrets.token_hex(12)
     (tmp_path / "auth.ini").write_text(
         f"[mlflow]\ndefault_permission = NO_PERMISSIONS\ndatabase_uri = sqlite:///{tmp_path}/auth.db\n"
@@ -192,7 +192,7 @@ def test_a_server_with_accounts_takes_the_right_one_only(s3_environment, tmp_pat
         guest = invoke("promote", "1", "--by", "Eve", "--why", "mine", "--name", "guarded")
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "not the one")
         stranger = invoke("promote", "1", "--by", "Eve", "--why", "mine", "--name", "guarded")
-    assert (guest.exit_code, "does not permit this" in guest.stderr) == (2, True), guest.output
+    assert (guest.exit_code, "does not allow this user to do that" in guest.stderr) == (2, True), guest.output
     assert stranger.exit_code == 2
     assert "not authenticated" in stranger.stderr
     assert "check MLFLOW_TRACKING_URI, MLFLOW_TRACKING_USERNAME and _PASSWORD" in stranger.stderr
@@ -215,13 +215,13 @@ def test_what_to_do_next_in_a_workdir_says_where(tmp_path):
     assert "version 2 cannot be promoted: infra check: image [0a] is served otherwise\n" in shown
     client.delete_run(run.info.run_id)
     client.set_registered_model_alias(name, CHALLENGER, "2")
-    assert "should it be promoted? its run, which held the page, is gone" in (
+    assert "should it be promoted? its run, which held the page, was deleted" in (
         invoke("status", "--workdir", str(tmp_path)).stdout
     )
 
 
 @pytest.mark.timeout(120)  # MLflow's client by itself tries for four minutes
-def test_a_server_that_does_not_answer_is_told_soon_and_without_its_password(monkeypatch):
+def test_a_server_that_does_not_answer_is_reported_soon_and_without_its_password(monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ada:secret@127.0.0.1:9")
     done = invoke("status")
     assert done.exit_code == 2
@@ -230,9 +230,9 @@ def test_a_server_that_does_not_answer_is_told_soon_and_without_its_password(mon
     assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
 
 
-def test_an_unnamed_registry_is_told(monkeypatch):
+def test_a_missing_registry_is_reported(monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     nowhere = invoke("status")
     assert nowhere.exit_code == 2
     assert "give --workdir of a local run, or set MLFLOW_TRACKING_URI" in nowhere.stderr
-    assert "holds no runs" in invoke("status", "--workdir", "/nowhere").stderr
+    assert "has no runs" in invoke("status", "--workdir", "/nowhere").stderr

@@ -1,4 +1,4 @@
-"""The API's client against a real HTTP server with faults: what is repeated, what is said, what is created twice."""
+"""The API's client with an HTTP server that has faults: what is repeated, what is reported, what is created twice."""
 
 import datetime
 import ssl
@@ -44,7 +44,7 @@ def a_run(client, package, name="a run"):
     )
 
 
-def test_a_healthy_server_tells_its_version(kfp, client):
+def test_a_healthy_server_reports_its_version(kfp, client):
     assert client.check() == "2.17.0"
 
 
@@ -72,8 +72,8 @@ def test_a_server_that_stays_busy_is_an_error_that_names_it(kfp, client):
         client.experiment("e")
 
 
-def test_a_name_taken_by_somebody_faster_is_used(kfp, client):
-    """409: between our look and our attempt, another one created it."""
+def test_what_somebody_else_created_in_the_meantime_is_used(kfp, client):
+    """KFP answers 409: somebody created the experiment after we looked for it."""
     kfp.experiments.append({"display_name": "e", "namespace": "team", "experiment_id": "1", "created_at": "2026"})
     kfp.fail("GET .*/experiments", "status", status=200)  # an answer without the experiment
     assert client.experiment("e").experiment_id == "1"
@@ -87,7 +87,7 @@ def test_lists_are_read_to_their_last_page(kfp, client, package):
     assert [run.display_name for run in client.runs(experiment)] == [f"run {number}" for number in (4, 3, 2, 1, 0)]
 
 
-def test_a_file_s_token_is_read_anew(kfp, tmp_path, monkeypatch):
+def test_a_token_file_is_read_again_for_every_request(kfp, tmp_path, monkeypatch):
     token = tmp_path / "token"
     token.write_text("expired\n")
     monkeypatch.delenv("KFP_TOKEN")
@@ -99,26 +99,26 @@ def test_a_file_s_token_is_read_anew(kfp, tmp_path, monkeypatch):
     assert client.check()
 
 
-def test_a_pod_takes_the_token_of_its_service_account(kfp, tmp_path, monkeypatch):
+def test_a_pod_uses_the_token_of_its_service_account(kfp, tmp_path, monkeypatch):
     (tmp_path / "token").write_text(kfp.token)
     monkeypatch.delenv("KFP_TOKEN")
     monkeypatch.setattr("components.shared.services.kfp_endpoint.VOLUME_TOKEN", tmp_path / "token")
     assert KfpApi(Endpoint.from_environment(), backoff=0.01).check()
 
 
-def test_links_lead_to_the_pages_where_those_live_elsewhere(kfp, monkeypatch):
+def test_links_use_the_address_of_the_pages_if_it_is_another(kfp, monkeypatch):
     monkeypatch.setenv("KFP_UI_ENDPOINT", "https://kubeflow.example.com/")
     link = KfpApi(Endpoint.from_environment()).link("runs/details/1")
     assert link == "https://kubeflow.example.com/#/runs/details/1"
 
 
-def test_no_token_is_said_before_anything_is_created(kfp, monkeypatch):
+def test_a_missing_token_is_reported_before_anything_is_created(kfp, monkeypatch):
     monkeypatch.delenv("KFP_TOKEN")
     with pytest.raises(InputError, match="none was given"):
         KfpApi(Endpoint.from_environment()).check()
 
 
-def test_the_token_never_stands_in_a_message(kfp, client):
+def test_the_token_is_never_in_a_message(kfp, client):
     kfp.token = "another"
     with pytest.raises(InputError) as caught:
         client.check()
@@ -138,7 +138,7 @@ def test_a_server_of_many_users_needs_a_namespace(kfp, monkeypatch):
         KfpApi(Endpoint.from_environment()).check()
 
 
-def test_a_namespace_of_others_is_refused(kfp, monkeypatch):
+def test_another_team_s_namespace_is_refused(kfp, monkeypatch):
     monkeypatch.setenv("KFP_NAMESPACE", "theirs")
     with pytest.raises(InputError, match='does not allow it in namespace "theirs"'):
         KfpApi(Endpoint.from_environment()).check()
@@ -156,7 +156,7 @@ def test_a_missing_or_incomplete_endpoint_says_what_to_set(endpoint):
         Endpoint.from_environment({"KFP_ENDPOINT": endpoint})
 
 
-def test_a_login_page_in_place_of_the_api_is_told_as_one():
+def test_a_login_page_instead_of_the_api_is_recognised():
     class LoginPage(BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(200)
@@ -173,23 +173,25 @@ def test_a_login_page_in_place_of_the_api_is_told_as_one():
     server.server_close()
 
 
-def test_an_endpoint_where_nobody_listens_is_named():
+def test_an_endpoint_that_does_not_answer_is_named():
     endpoint = Endpoint.from_environment({"KFP_ENDPOINT": "http://127.0.0.1:9"})
     with pytest.raises(InputError, match=r"http://127\.0\.0\.1:9 does not answer .*check KFP_ENDPOINT"):
         KfpApi(endpoint, backoff=0.001).check()
 
 
 def test_a_proxy_of_the_environment_is_used(kfp, monkeypatch):
-    monkeypatch.setenv("http_proxy", kfp.url.replace("//", "//user:word@"))  # the server takes a proxy's requests too
+    monkeypatch.setenv(
+        "http_proxy", kfp.url.replace("//", "//user:word@")
+    )  # the server also accepts requests to a proxy
     monkeypatch.setenv("KFP_ENDPOINT", "http://kfp.invalid/pipeline")
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(InputError, match="no such thing"):  # /pipeline is no path of this server
+    with pytest.raises(InputError, match="no such thing"):  # this server has no path /pipeline
         KfpApi(Endpoint.from_environment(), backoff=0.01).check()
     assert kfp.asked("GET http://kfp.invalid/pipeline/apis/v2beta1/healthz") == 1
 
 
-def test_a_custom_authority_is_trusted_and_others_are_not(tmp_path):
+def test_a_given_authority_is_trusted_and_others_are_not(tmp_path):
     context, authority = authority_of(tmp_path)
     with serving(KfpServer(), context) as server:
         environment = {"KFP_ENDPOINT": server.url, "KFP_TOKEN": server.token, "KFP_NAMESPACE": "team"}
@@ -200,7 +202,7 @@ def test_a_custom_authority_is_trusted_and_others_are_not(tmp_path):
 
 
 def authority_of(folder):
-    """A server's TLS context with a fresh certificate for 127.0.0.1, and the file of the authority that signed it."""
+    """Return a TLS context with a new certificate for 127.0.0.1, and the file of the authority that signed it."""
     import ipaddress
 
     key = ec.generate_private_key(ec.SECP256R1())

@@ -1,0 +1,112 @@
+"""Find out how a run ended, from KFP's final state and from what its steps left in the store.
+
+KFP's backend gives the final state in the words of ML Metadata, such as COMPLETE; its local runner gives SUCCEEDED. The
+backend also leaves RUNNING where a run was stopped or a pod was killed, because nobody was there to change the state.
+"""
+
+import json
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from components.shared.services.store import MissingObjectError, Store
+
+# ML Metadata's Execution.State, KFP's RuntimeState (v2beta1) and Argo's phases.
+SUCCESS_WORDS = frozenset({"SUCCEEDED", "COMPLETE", "CACHED"})
+FAILURE_WORDS = frozenset({"FAILED", "ERROR"})
+STOP_WORDS = frozenset({"CANCELED", "CANCELLED", "CANCELING", "CANCELLING", "SKIPPED", "TERMINATED", "TERMINATING"})
+UNFINISHED_WORDS = frozenset({"NEW", "PENDING", "RUNNING", "PAUSED"})
+
+PREEMPTED = "PreemptedError"  # the cause that a training leaves when its pod is told to end
+
+
+class Ending(StrEnum):
+    """How a run ended."""
+
+    SUCCEEDED = "succeeded"
+    REFUSED = "refused"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    UNKNOWN = "ended, state unknown"
+
+
+@dataclass(frozen=True)
+class EndedRun:
+    """A run that has ended, and what its steps left in the store.
+
+    Attributes:
+        job: The pipeline job's id.
+        state: KFP's final state, in KFP's own word.
+        causes: Causes of the steps that failed and did not succeed afterwards: step, kind, type, message.
+        choice: The choice of select; empty if there is none.
+        registration: The record of register or refuse; empty if there is none.
+        drift: The verdict of a drift check; empty if there is none.
+        training: The training that a drift check started; empty if there is none.
+        unreadable: Why the store could not be read; empty if it could.
+    """
+
+    job: str
+    state: str
+    causes: tuple[dict[str, str], ...] = ()
+    choice: dict[str, Any] = field(default_factory=dict)
+    registration: dict[str, Any] = field(default_factory=dict)
+    drift: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    unreadable: str = ""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether we know the word for the final state."""
+        return self.state.upper() in SUCCESS_WORDS | FAILURE_WORDS | STOP_WORDS | UNFINISHED_WORDS
+
+    @property
+    def ending(self) -> Ending:
+        """How the run ended."""
+        word = self.state.upper()
+        if word in FAILURE_WORDS:
+            return Ending.FAILED
+        if word in STOP_WORDS:
+            return Ending.STOPPED
+        if word in UNFINISHED_WORDS:
+            # A stop preempts a training too. Only another cause means that a step failed.
+            failed = any(cause["type"] != PREEMPTED for cause in self.causes)
+            return Ending.FAILED if failed else Ending.STOPPED
+
+        if word not in SUCCESS_WORDS and self.causes:
+            return Ending.FAILED
+        if self.choice and not self.choice["winner"]:
+            return Ending.REFUSED
+        if word in SUCCESS_WORDS or self.registration or self.drift:
+            return Ending.SUCCEEDED
+        return Ending.UNKNOWN
+
+
+def inspect_run(state: str, job: str, store_uri: str) -> EndedRun:
+    """Read what a run's steps left in the store. A store that cannot be read is not an error.
+
+    Args:
+        state: KFP's final state.
+        job: The pipeline job's id.
+        store_uri: The storage root.
+    """
+    try:
+        store = Store(store_uri)
+        causes = [json.loads(store.get_bytes(key)) for key, _ in store.list(f"runs/{job}/errors/")]
+        return EndedRun(
+            job,
+            state,
+            causes=tuple(causes),
+            choice=_record(store, job, "choice"),
+            registration=_record(store, job, "registration"),
+            drift=_record(store, job, "drift"),
+            training=_record(store, job, "training"),
+        )
+    except Exception as error:  # the message must be sent even if the store has a problem
+        return EndedRun(job, state, unreadable=str(error))
+
+
+def _record(store: Store, job: str, name: str) -> dict[str, Any]:
+    try:
+        return json.loads(store.get_bytes(f"runs/{job}/{name}.json"))
+    except MissingObjectError:
+        return {}

@@ -1,0 +1,107 @@
+"""Commands for the runs on a cluster: list, follow, stop, logs."""
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from pipelines.cli.options import Debug, Pipeline, chosen_file, reporting_errors
+
+if TYPE_CHECKING:
+    from components.shared.services.kfp_api import KfpApi
+    from pipelines.config.run_config import RunConfig
+
+commands = typer.Typer()
+runs = typer.Typer(help="List, follow and stop runs on the cluster, and read their logs.", no_args_is_help=True)
+commands.add_typer(runs, name="runs")
+
+Environment = Annotated[str, typer.Argument(metavar="ENV", help="Parameters by name: pipelines/params/ENV.yaml.")]
+Run = Annotated[str, typer.Argument(metavar="RUN", help='The start of the run\'s id, or "latest".')]
+
+
+@runs.command("list")
+def list_runs(
+    environment: Environment,
+    limit: Annotated[int, typer.Option(help="How many of the newest runs.", min=1)] = 15,
+    debug: Debug = False,
+) -> None:
+    """List the newest runs of the environment's experiment."""
+    with reporting_errors(debug):
+        from pipelines.cluster.runs import runs_table
+
+        api, config = _connect(environment)
+        Console(highlight=False).print(runs_table(api, config, limit))
+
+
+@runs.command()
+def follow(
+    environment: Environment,
+    run: Run = "latest",
+    pipeline: Pipeline = "crack-training",
+    timeout: Annotated[float | None, typer.Option(help="Seconds to wait; default: cluster.run_deadline.")] = None,
+    interval: Annotated[float, typer.Option(help="Seconds between two requests.", min=0.01)] = 15.0,
+    debug: Debug = False,
+) -> None:
+    """Follow a run to its end, as `submit --wait` does.
+
+    Exit status: 0 succeeded; 1 failed, stopped, or refused by the gate; 2 an input was wrong; 3 its end was not seen.
+    """
+    with reporting_errors(debug, crash=3):
+        from pipelines.cluster.follow import Follower
+        from pipelines.cluster.runs import find_run
+        from pipelines.graphs.compile import compile_version
+
+        api, config = _connect(environment)
+        found = find_run(api, config, run)
+        with tempfile.TemporaryDirectory() as folder:
+            compiled = compile_version(pipeline, config, "unknown", Path(folder))
+        follower = Follower(api, compiled, found.run_id, Console(), interval)
+        outcome = follower.wait(config.cluster.run_deadline if timeout is None else timeout)
+    raise typer.Exit(outcome)
+
+
+@runs.command()
+def stop(environment: Environment, run: Run, debug: Debug = False) -> None:
+    """Stop a run: its pods are told to end, and a training first writes a checkpoint."""
+    with reporting_errors(debug):
+        from pipelines.cluster.runs import find_run
+
+        api, config = _connect(environment)
+        found = find_run(api, config, run)
+        api.stop_run(found.run_id)
+        link = api.link(f"runs/details/{found.run_id}")
+        Console(markup=False).print(f'run "{found.display_name}" is being stopped: {link}', soft_wrap=True)
+
+
+@runs.command()
+def logs(
+    environment: Environment,
+    run: Run,
+    step: Annotated[str, typer.Argument(help='The step, such as "train vit".')],
+    pipeline: Pipeline = "crack-training",
+    debug: Debug = False,
+) -> None:
+    """Print the log of a run's step."""
+    with reporting_errors(debug):
+        from pipelines.cluster.runs import find_run, step_log
+        from pipelines.graphs.compile import compile_version
+
+        api, config = _connect(environment)
+        found = find_run(api, config, run)
+        with tempfile.TemporaryDirectory() as folder:
+            compiled = compile_version(pipeline, config, "unknown", Path(folder))
+        print(step_log(api, compiled, found, step))
+
+
+def _connect(environment: str) -> "tuple[KfpApi, RunConfig]":
+    """Return KFP, checked, and the environment's parameters."""
+    from components.shared.services.kfp_api import KfpApi
+    from components.shared.services.kfp_endpoint import Endpoint
+    from pipelines.config.parameter_file import load_run_config
+
+    config = load_run_config(chosen_file(environment, None))
+    api = KfpApi(Endpoint.from_environment())
+    api.check()
+    return api, config

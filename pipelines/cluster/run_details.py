@@ -1,0 +1,58 @@
+"""Read the details that KFP's API shows of a run: its steps, their states and their pods.
+
+KFP may show the steps of a large run as they were at an earlier time: Argo compresses the status of a workflow beyond
+1 MiB, and KFP does not read compressed ones. A step that is shown as ended has ended. A step that is shown as running
+may have ended long ago.
+"""
+
+import re
+from typing import Any
+
+from pipelines.graphs.compile import CompiledPipeline
+
+STEP_GROUPS = ("exit-handler-", "condition-")  # tasks that only hold other tasks; people do not know them
+DRIVER = "-driver"  # ends the name of the pod that prepares a step
+PROGRAM = "executor"  # name of the pod that runs a step's program; executor(1) after a retry
+
+
+def step_names(compiled: CompiledPipeline) -> dict[str, str]:
+    """Return the steps of a pipeline: name in KFP -> name that people know, such as train-2 -> "train vit"."""
+    names = {}
+    for key, name in compiled.tasks.items():
+        if not key.startswith(STEP_GROUPS):
+            # Outside the candidates' branches, KFP adds a number if there are several of a kind: register-2.
+            names[key] = name if " " in name else re.sub(r"-\d+$", "", name)
+    return names
+
+
+def task_details(run: Any) -> list[Any]:
+    """Return the details of a run's tasks; none if KFP does not know any yet."""
+    return (run.run_details and run.run_details.task_details) or []
+
+
+def steps_in_state(run: Any, names: dict[str, str], state: str) -> dict[str, Any]:
+    """Return the details of the steps that KFP shows in a state, by the names that people know."""
+    found = {}
+    for task in task_details(run):
+        name = names.get(task.display_name) or names.get(task.display_name.removesuffix(DRIVER))
+        is_driver = task.display_name not in names
+        if name and task.state == state and (not is_driver or state == "FAILED"):
+            found[name] = task
+    return found
+
+
+def program_pod(run: Any, task: Any) -> str:
+    """Return the name of the pod in which a task's program runs; "" if KFP does not show it."""
+    by_pod = {detail.pod_name: detail for detail in task_details(run) if detail.pod_name}
+    while True:
+        children = [by_pod.get(child.pod_name) for child in task.child_tasks or []]
+        programs = [child for child in children if child and child.display_name.startswith(PROGRAM)]
+        if not programs:
+            return task.pod_name or ""
+        task = programs[-1]
+
+
+def was_stopped(run: Any) -> bool:
+    """Return whether a person stopped the run. KFP calls such a run FAILED in the end; only its history shows it."""
+    history = [status.state for status in run.state_history or []]
+    return run.state == "CANCELED" or (run.state == "FAILED" and "CANCELING" in history)
