@@ -4,7 +4,6 @@ import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ from components.ingest.config import IngestConfig
 from components.ingest.duplicates import perceptual_hash
 from components.ingest.jpeg_warnings import Messages, listening
 from components.ingest.thumbnails import THUMBNAIL
-from components.shared.data.image import ImageError, decode, decode_mask
+from components.shared.data.image import ImageError, decode, decode_mask, read_header
 from components.shared.data.manifest import plain
 from components.shared.events import progress
 
@@ -143,26 +142,17 @@ def _grey_levels(grey: cv2.typing.MatLike) -> tuple[float, float, float]:
 
 def _check_header(data: bytes, config: IngestConfig) -> str:
     """Check what the header tells before anything is decoded; return the suffix of the file's kind."""
-    from PIL import Image
-
     if not data:
         raise ImageError("empty file")
-    try:
-        image = Image.open(BytesIO(data))
-    except Image.UnidentifiedImageError as error:
-        raise ImageError("not an image") from error
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"absurdly large: {error}") from error
-    except Exception as error:  # Pillow's parsers raise many kinds on damaged headers
-        raise ImageError(f"not a whole image: {error}") from error
-    width, height = image.size
+    header = read_header(data)
+    width, height = header.width, header.height
     if width * height > config.max_pixels:
-        raise ImageError(f"absurdly large: {width}x{height} pixels, more than max_pixels {config.max_pixels}")
+        raise ImageError(f"too large: {width}x{height} pixels, more than max_pixels {config.max_pixels}")
     if min(width, height) < config.min_size:
         raise ImageError(f"too small: {width}x{height} pixels, less than min_size {config.min_size}")
-    if getattr(image, "is_animated", False):
-        raise ImageError(f"animated: {getattr(image, 'n_frames', 'several')} pictures in one file")
-    return SUFFIXES.get(str(image.format), f".{image.format}".lower())
+    if header.frames > 1:
+        raise ImageError(f"animated: {header.frames} frames in one file")
+    return SUFFIXES.get(header.format, f".{header.format}".lower())
 
 
 def _check_mask(path: Path, shape: tuple[int, int], config: IngestConfig) -> tuple[str, str]:

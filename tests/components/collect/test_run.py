@@ -137,7 +137,7 @@ def test_without_a_champion_there_is_nothing_to_compare_images_with(version, inc
 
 def test_an_empty_prefix_is_named(champion, tmp_path, s3):
     for uri in (f"{s3}/incoming/2026-01-31", str(tmp_path / "nowhere")):
-        with pytest.raises(InputError, match=rf"there is no image under {uri}: .*; check the path"):
+        with pytest.raises(InputError, match=rf"there is no image under {uri}; .*; check the path"):
             collect(uri, tmp_path)
 
 

@@ -160,5 +160,5 @@ def test_the_trend_shows_earlier_checks_once_each(check):
     assert "at most the last 30: 3." in page
     trend = page.split('id="trend"')[1]
     assert trend.count("<img") == 1
-    assert "1 of 2 checks found drift; chance alone finds it in 5% of checks, here about 0.1." in trend
+    assert "1 of 2 checks found drift. Chance alone finds it in 5% of checks, here in about 0.1." in trend
     assert [trend.count(f"s3://incoming/{day}") for day in ("monday", "tuesday", "wednesday")] == [1, 1, 1]

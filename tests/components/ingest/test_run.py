@@ -156,9 +156,9 @@ def test_bad_files_are_refused_each_with_its_reason(
         "crack/truncated.jpg": "not a whole image: the end of the JPEG data is missing",
         "crack/empty.jpg": "empty file",
         "crack/text.jpg": "not an image",
-        "crack/moving.gif": "animated: 3 pictures in one file",
+        "crack/moving.gif": "animated: 3 frames in one file",
         "no_crack/small.jpg": "too small: 20x20 pixels, less than min_size 32",
-        "no_crack/large.jpg": "absurdly large: 300x300 pixels, more than max_pixels 80000",
+        "no_crack/large.jpg": "too large: 300x300 pixels, more than max_pixels 80000",
     }
     assert len(manifest.table) == 24
 
