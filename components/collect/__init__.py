@@ -1,1 +1,1 @@
-"""The collect step: production images as the champion sees them, and the profile it was trained on."""
+"""The collect step: profile production images with the champion, and fetch the profile of its training sample."""

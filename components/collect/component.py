@@ -1,4 +1,4 @@
-"""The KFP face of collect."""
+"""The KFP component of collect."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ def collect(
     observed: dsl.Output[dsl.Dataset],
     reference: dsl.Output[dsl.Dataset],
 ) -> NamedTuple("Collected", [("version", str), ("images", str)]):  # type: ignore[valid-type]
-    """Profile production images by the champion's eyes, and fetch the profile of what it was trained on.
+    """Profile production images with the champion, and fetch the profile of its training sample.
 
     Args:
         images: Folder or s3://BUCKET/PREFIX of unlabelled images; {date} and {yesterday} in it become dates (UTC),
@@ -27,7 +27,7 @@ def collect(
         observed: Drift profile of the images.
         reference: Drift profile of the champion's training sample, from the registry.
         version: The champion's version.
-        images: Where the images are, the dates put in.
+        images: The folder or prefix with the dates filled in.
     """
     from components.collect.config import CollectConfig
     from components.collect.run import collect_images

@@ -1,4 +1,4 @@
-"""Where production images come from: a folder or a prefix of a store, read one by one."""
+"""Production images: found in a folder or under a store's prefix, and read one by one."""
 
 import datetime
 import re
@@ -13,45 +13,60 @@ from components.shared.errors import InputError
 from components.shared.events import warn
 from components.shared.services.store import THREADS, Store
 
+# Few, so that little memory holds files that wait to be decoded.
+FILES_READ_AHEAD = 16 * THREADS
+# Labelled data sets keep the masks of their tiles in a folder of this name.
+MASK_FOLDER = "masks"
+PATH_PART_WITH_A_DAY = r"[^/]*\{(?:date|yesterday)\}"
 
-class Pictures:
-    """The images under a folder or an s3:// prefix.
+
+class ProductionImages:
+    """The images in a folder or under an s3:// prefix.
 
     Attributes:
-        uri: Where they are, {date} and {yesterday} replaced.
-        names: Their paths below it, ordered; at most `sample`, drawn at random. None on a day without images.
+        uri: The folder or prefix, with {date} and {yesterday} filled in.
+        names: Paths of the images below it, sorted; at most `sample`, drawn at random. Empty on a day without images.
     """
 
     def __init__(self, uri: str, sample: int):
-        """List them.
+        """List the images.
+
+        Args:
+            uri: Folder or s3:// prefix; {date} and {yesterday} become dates (UTC).
+            sample: Largest number of images.
 
         Raises:
-            InputError: There is no such folder, or no image in it; of a day, there is nothing of other days either.
+            InputError: There is no such folder, or no image in it. A day without images is not an error if there is
+                anything else, such as another day, beside it.
         """
-        self.uri = _dated(uri)
+        self.uri = _fill_in_days(uri)
         self._store = Store(self.uri) if self.uri.startswith("s3://") else None
-        found = sorted(name for name in self._list() if name.lower().endswith(SUFFIXES) and not _is_mask(name))
-        if not found and not _has_days(uri):
+
+        found = sorted(name for name in self._list() if _is_image(name))
+        if not found and not _has_other_days(uri):
             raise InputError(
-                f"there is no image under {self.uri}: files named {', '.join(SUFFIXES)} are looked for, in folders "
-                "below it too; check the path"
+                f"there is no image under {self.uri}; looked for files named {', '.join(SUFFIXES)}, also in folders "
+                "below it; check the path"
             )
         chosen = np.random.default_rng(0).permutation(len(found))[:sample]
         self.names = [found[index] for index in np.sort(chosen)]
 
     def read(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield (name, uint8 (H, W, 3) RGB) of every image that can be decoded; the rest is warned of."""
+        """Yield (name, uint8 (H, W, 3) RGB) of every image that can be decoded; warn about the others."""
         refused = []
         with ThreadPoolExecutor(THREADS) as pool:
-            for start in range(0, len(self.names), 16 * THREADS):  # so that few files wait in memory
-                part = self.names[start : start + 16 * THREADS]
-                for name, data in zip(part, pool.map(self._bytes, part), strict=True):
+            for start in range(0, len(self.names), FILES_READ_AHEAD):
+                names = self.names[start : start + FILES_READ_AHEAD]
+                for name, data in zip(names, pool.map(self._bytes, names), strict=True):
                     try:
-                        yield name, decode(data)
+                        image = decode(data)
                     except ImageError as error:
                         refused.append(f"{name}: {error}")
+                        continue
+                    yield name, image
+
         if refused:
-            warn(f"{len(refused)} of {len(self.names)} images cannot be read and were left out, first {refused[0]}")
+            warn(f"{len(refused)} of {len(self.names)} images cannot be read and were skipped, first {refused[0]}")
 
     def _list(self) -> list[str]:
         if self._store:
@@ -60,22 +75,29 @@ class Pictures:
         return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
 
     def _bytes(self, name: str) -> bytes:
-        return self._store.get_bytes(name) if self._store else (Path(self.uri).expanduser() / name).read_bytes()
+        if self._store:
+            return self._store.get_bytes(name)
+        return (Path(self.uri).expanduser() / name).read_bytes()
 
 
-def _dated(uri: str) -> str:
+def _is_image(name: str) -> bool:
+    folders = name.split("/")[:-1]
+    return name.lower().endswith(SUFFIXES) and MASK_FOLDER not in folders
+
+
+def _fill_in_days(uri: str) -> str:
     today = datetime.datetime.now(datetime.UTC).date()
-    return uri.replace("{date}", f"{today}").replace("{yesterday}", f"{today - datetime.timedelta(days=1)}")
+    yesterday = today - datetime.timedelta(days=1)
+    return uri.replace("{date}", str(today)).replace("{yesterday}", str(yesterday))
 
 
-def _has_days(uri: str) -> bool:
-    """Whether the uri names a day, and anything stands where the days do: then one without images is no mistake."""
-    days, *rest = re.split(r"[^/]*\{(?:date|yesterday)\}", uri, maxsplit=1)
-    if not rest:
+def _has_other_days(uri: str) -> bool:
+    """Whether the uri names a day and the folder of the days is not empty: then a day without images is not a typo."""
+    parts = re.split(PATH_PART_WITH_A_DAY, uri, maxsplit=1)
+    if len(parts) == 1:
         return False
-    folder = Path(days).expanduser()
-    return Store(days).holds() if days.startswith("s3://") else folder.is_dir() and any(folder.iterdir())
-
-
-def _is_mask(name: str) -> bool:
-    return "masks" in name.split("/")[:-1]  # the folder that labelled tiles keep their masks in
+    folder_of_days = parts[0]
+    if folder_of_days.startswith("s3://"):
+        return Store(folder_of_days).holds()
+    folder = Path(folder_of_days).expanduser()
+    return folder.is_dir() and any(folder.iterdir())

@@ -1,1 +1,1 @@
-"""The drift step: whether the robustness split looks like what the network was trained on."""
+"""The drift step: compare the robustness split, or production images, with the network's training images."""

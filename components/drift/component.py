@@ -1,4 +1,4 @@
-"""The KFP faces of drift: of a candidate's robustness split, and of production images."""
+"""The KFP components of drift: one for a candidate's robustness split, one for production images."""
 
 from kfp import dsl
 
@@ -19,7 +19,7 @@ def drift(
     evidently: dsl.Output[dsl.HTML],
     reference_profile: dsl.Output[dsl.Dataset],
 ):
-    """Hold the robustness split against a sample of the training split: images, embeddings and answers.
+    """Compare the robustness split with a sample of the training split: images, embeddings and answers.
 
     Args:
         model: Saved-model folder.
@@ -27,14 +27,14 @@ def drift(
         splits: Table (sample_id, split).
         predictions: The candidate's predictions folder.
         config: DriftConfig as JSON.
-        seed: Of the samples and permutations.
+        seed: Seed of the samples and permutations.
         job: The pipeline job's id.
 
     Returns:
-        measurements: Effect size of every feature, and the share that drifted.
+        measurements: Effect size of every feature, and the share of tests that found drift.
         page: Verdict, table and distributions.
         evidently: Evidently's report of the same features.
-        reference_profile: What later production images are held against: the training sample's drift profile.
+        reference_profile: Drift profile of the training sample; later checks compare production images with it.
     """
     from components.drift.config import DriftConfig
     from components.drift.run import detect_drift
@@ -60,15 +60,15 @@ def check(
     evidently: dsl.Output[dsl.HTML],
     summary: dsl.Output[dsl.Artifact],
 ) -> str:
-    """Hold production images against what the champion was trained on, and say whether to retrain.
+    """Compare production images with the champion's training images, and say whether to retrain.
 
     Args:
         reference: Drift profile of the champion's training sample.
         observed: Drift profile of the production images.
-        images: Where the images are, for people.
+        images: Folder or prefix of the images, as the page shows it.
         version: The champion's version, which gets the verdict as tags.
         config: DriftConfig as JSON.
-        seed: Of the samples and permutations.
+        seed: Seed of the samples and permutations.
         job: The pipeline job's id.
 
     Returns:

@@ -1,6 +1,7 @@
-"""The verdict on drift: which features moved, by how much, and whether chance could have done it."""
+"""The verdict on drift: which features moved, by how much, and whether chance alone could have done it."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,10 +11,16 @@ from components.drift.permutation import energy, permuted_sides, step_down, wass
 from components.shared.data.drift_profile import Profile
 from components.shared.results.measurements import Measurement
 
-MIN_IMAGES = 30  # on each side; fewer say nothing of a distribution
-MIN_GROUPS = 4  # on each side; with fewer no deal of the groups is extreme enough
-TOGETHER, EMBEDDING = "features_together", "embedding"  # the two tests of the verdict
-LEAST_SPREAD = 1e-3  # of a feature; less is taken for this much, as Evidently does
+# Fewer images on a side say nothing about a distribution.
+MIN_IMAGES_PER_SIDE = 30
+# With fewer groups on a side, the real assignment cannot be extreme among so few different deals.
+MIN_GROUPS_PER_SIDE = 4
+# The two tests that decide whether there is drift.
+TOGETHER = "features_together"
+EMBEDDING = "embedding"
+# A feature that varies less than this is treated as if it varied this much. Evidently does the same.
+MIN_STANDARD_DEVIATION = 1e-3
+CHANCE_QUANTILE = 0.95
 
 
 @dataclass(frozen=True)
@@ -22,12 +29,13 @@ class Shift:
 
     Attributes:
         name: "features_together", "embedding", or a feature.
-        effect: In standard deviations, not negative: of the first two the energy distance of the groups' means, in
-            those of all groups together; of a feature the Wasserstein distance, in those of the reference's images.
-        chance: What 95 of 100 random deals of the groups stay below, in the unit of `effect`.
-        change: Difference of the means, current less reference, in standard deviations; NaN for the first two.
-        p: Corrected for the number of tests: two, or the features.
-        drifted: p is small, and the effect not negligible; of a feature, only where one of the first two drifted.
+        effect: Size of the difference in standard deviations, not negative. For the first two names it is the energy
+            distance of the groups' means, in standard deviations of all groups. For a feature it is the Wasserstein
+            distance, in standard deviations of the reference images.
+        chance: 95 of 100 random deals of the groups have a smaller effect than this; the unit is that of `effect`.
+        change: Mean of the current images minus mean of the reference, in standard deviations; NaN for the first two.
+        p: p-value, corrected for the number of tests: the two together, or all features together.
+        drifted: p is small and the effect is not negligible. A feature also needs drift in one of the first two.
     """
 
     name: str
@@ -38,113 +46,144 @@ class Shift:
     drifted: bool
 
 
+class KeptImages(NamedTuple):
+    """Indices of the images that are compared, int64, rising."""
+
+    reference: np.ndarray
+    current: np.ndarray
+
+
 def why_not(reference: np.ndarray, current: np.ndarray) -> str:
-    """Why the sides, given by the groups of their images, cannot be compared; empty if they can."""
+    """Say why two sides cannot be compared; empty if they can.
+
+    Args:
+        reference: (n,) group of each reference image.
+        current: (m,) group of each current image.
+    """
     for name, groups in (("reference", reference), ("current", current)):
-        if len(groups) < MIN_IMAGES:
-            return f"the {name} side has {len(groups)} images, and {MIN_IMAGES} are needed"
-        if len(set(groups)) < MIN_GROUPS:
-            return f"the {name} side has {len(set(groups))} groups (photos), and {MIN_GROUPS} are needed"
+        images = len(groups)
+        photos = len(set(groups))
+        if images < MIN_IMAGES_PER_SIDE:
+            return f"the {name} side has {images} images, and {MIN_IMAGES_PER_SIDE} are needed"
+        if photos < MIN_GROUPS_PER_SIDE:
+            return f"the {name} side has {photos} groups (photos), and {MIN_GROUPS_PER_SIDE} are needed"
     return ""
 
 
-def even_out(reference: np.ndarray, current: np.ndarray, seed: int, limit: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw images so that the groups of both sides are of like size; else they could not be dealt to either side.
+def even_out(reference: np.ndarray, current: np.ndarray, seed: int, limit: int) -> KeptImages:
+    """Draw images at random so that the groups of both sides have similar sizes.
+
+    Groups are dealt to either side, and that is only fair if a group's size does not reveal its side. So no group
+    gives more images than the median group of the other side has.
 
     Args:
-        reference: (n,) group of each image.
-        current: (m,) likewise.
-        seed: Of the drawing.
+        reference: (n,) group of each reference image.
+        current: (m,) group of each current image.
+        seed: Seed of the drawing.
         limit: Largest number of images on a side.
-
-    Returns:
-        Indices kept on each side, rising. No group gives more images than the median group of the other side has.
     """
     rng = np.random.default_rng([seed, 4])
-    caps = [max(1, int(np.median(np.unique(other, return_counts=True)[1]))) for other in (current, reference)]
     kept = []
-    for groups, cap in zip((reference, current), caps, strict=True):
+    for groups, other in ((reference, current), (current, reference)):
+        sizes_of_other = np.unique(other, return_counts=True)[1]
+        largest_group = max(1, int(np.median(sizes_of_other)))
+
         order = rng.permutation(len(groups))
-        place_in_group = pd.Series(groups[order]).groupby(groups[order]).cumcount().to_numpy()
-        kept.append(np.sort(order[place_in_group < cap][:limit]))
-    return kept[0], kept[1]
+        shuffled = pd.Series(groups[order])
+        place_in_group = shuffled.groupby(groups[order]).cumcount().to_numpy()
+        drawn = order[place_in_group < largest_group][:limit]
+        kept.append(np.sort(drawn))
+    return KeptImages(*kept)
 
 
 def compare(reference: Profile, current: Profile, config: DriftConfig, seed: int) -> list[Shift]:
-    """Test whether there is drift, then what drifted, by permutation of groups.
+    """Test whether there is drift, then which features drifted, by permutation of groups.
 
-    Two tests decide, of all features at once and of the embeddings: a change that spreads over many features is surer
-    found by them than by the features one by one, corrected for their number. Only where they find drift are the
-    features asked which of them moved, so that the chance of any false alarm stays at `alpha`.
+    Two tests decide: all features at once, and the embeddings. They find a change that is spread over many features
+    more surely than one test per feature does, because those must be corrected for their number. The features are
+    tested only where the first two find drift, so that the chance of any false alarm stays at `alpha`.
 
     Args:
-        reference: What the network was trained on.
-        current: What it is asked about; shares no group with the reference.
+        reference: Images like those that the network was trained on.
+        current: Images to compare with them; no group is on both sides.
         config: Permutations and limits.
-        seed: Of the permutations.
+        seed: Seed of the permutations.
 
     Returns:
-        One shift for the features together, one for the embeddings, and one per feature, in column order.
+        One shift for the features together, one for the embeddings, and one per feature in column order.
     """
     groups = np.concatenate([reference.groups, current.groups])
     is_current = np.arange(len(groups)) >= len(reference.groups)
     sides = permuted_sides(groups, is_current, config.permutations, seed)
+
     features = pd.concat([reference.features, current.features])
     embeddings = np.concatenate([reference.embeddings, current.embeddings])
-    joint = np.array([energy(values, groups, sides) for values in (features.to_numpy(), embeddings)])
-    spread = reference.features.std(ddof=0).clip(lower=LEAST_SPREAD)
-    each = np.array([wasserstein(features[name].to_numpy(), sides) / spread[name] for name in features])
+    joint_effects = np.array([energy(features.to_numpy(), groups, sides), energy(embeddings, groups, sides)])
+    unknown_change = float("nan")
+    joint = _shifts([TOGETHER, EMBEDDING], joint_effects, [unknown_change, unknown_change], config)
+
+    spread = reference.features.std(ddof=0).clip(lower=MIN_STANDARD_DEVIATION)
     changes = (current.features.mean() - reference.features.mean()) / spread
-    verdict = _shifts([TOGETHER, EMBEDDING], joint, [float("nan")] * 2, config)
-    asked = any(shift.drifted for shift in verdict)
-    return verdict + _shifts(list(features), each, changes.tolist(), config, asked)
+    effects = np.array([wasserstein(features[name].to_numpy(), sides) / spread[name] for name in features])
+    any_drift = any(shift.drifted for shift in joint)
+    single = _shifts(list(features), effects, changes.tolist(), config, any_drift)
+
+    return joint + single
 
 
 def _shifts(
-    names: list[str], effects: np.ndarray, changes: list[float], config: DriftConfig, asked: bool = True
+    names: list[str], effects: np.ndarray, changes: list[float], config: DriftConfig, may_drift: bool = True
 ) -> list[Shift]:
-    """Shifts of tests (tests, deals) that are corrected together; none drifted where it was not asked."""
-    return [
-        Shift(
+    """Shifts of tests that are corrected together; `effects` is float (tests, deals), the real assignment first."""
+    p_values = step_down(effects)
+
+    shifts = []
+    for name, effect, change, p in zip(names, effects, changes, p_values, strict=True):
+        is_significant = p <= config.alpha
+        is_large = effect[0] >= config.min_effect
+        shift = Shift(
             name=name,
             effect=float(effect[0]),
-            chance=float(np.quantile(effect[1:], 0.95)),
+            chance=float(np.quantile(effect[1:], CHANCE_QUANTILE)),
             change=change,
             p=float(p),
-            drifted=bool(asked and p <= config.alpha and effect[0] >= config.min_effect),
+            drifted=bool(may_drift and is_significant and is_large),
         )
-        for name, effect, change, p in zip(names, effects, changes, step_down(effects), strict=True)
-    ]
+        shifts.append(shift)
+    return shifts
 
 
 def to_measurements(shifts: list[Shift], images: int) -> list[Measurement]:
-    """`drift.FEATURE` (effect), `drift.share` and `drift.detected`; `images` is the number on the current side."""
-    rows = [
-        Measurement(
-            f"drift.{shift.name}",
-            shift.effect,
-            split="robustness",
-            n=images,
-            note=f"{'drifted' if shift.drifted else 'no drift'}: corrected p = {shift.p:.3g}, {_size(shift)}",
-        )
-        for shift in shifts
-    ]
+    """Measurements of a comparison: `drift.FEATURE` (the effect), `drift.share` and `drift.detected`.
+
+    Args:
+        shifts: From `compare`.
+        images: Number of current images.
+    """
+    rows = []
+    for shift in shifts:
+        verdict = "drifted" if shift.drifted else "no drift"
+        note = f"{verdict}: corrected p = {shift.p:.3g}, {_size(shift)}"
+        rows.append(Measurement(f"drift.{shift.name}", shift.effect, split="robustness", n=images, note=note))
+
     share = float(np.mean([shift.drifted for shift in shifts]))
-    rows.append(
-        Measurement("drift.share", share, split="robustness", n=images, note="share of the tests that found drift")
-    )
-    rows.append(
-        Measurement("drift.detected", float(share > 0), split="robustness", n=images, note="1 if any test found drift")
-    )
+    detected = float(share > 0)
+    share_note = "share of the tests that found drift"
+    detected_note = "1 if any test found drift"
+    rows.append(Measurement("drift.share", share, split="robustness", n=images, note=share_note))
+    rows.append(Measurement("drift.detected", detected, split="robustness", n=images, note=detected_note))
     return rows
 
 
 def undefined(why: str, images: int) -> list[Measurement]:
-    """The rows of a comparison that could not be made."""
+    """Measurements of a comparison that was skipped for the reason `why`."""
+    note = f"skipped: {why}"
     names = ("drift.share", "drift.detected")
-    return [Measurement(name, float("nan"), split="robustness", n=images, note=f"skipped: {why}") for name in names]
+    return [Measurement(name, float("nan"), split="robustness", n=images, note=note) for name in names]
 
 
 def _size(shift: Shift) -> str:
     chance = f"chance alone reaches {shift.chance:.3g}"
-    return chance if np.isnan(shift.change) else f"mean {shift.change:+.2f} standard deviations, {chance}"
+    if np.isnan(shift.change):
+        return chance
+    return f"mean {shift.change:+.2f} standard deviations, {chance}"

@@ -1,4 +1,4 @@
-"""Does drift matter? The error rate of the current images by how unlike the reference they are."""
+"""Does drift matter? The error rate of the current images by their distance from the reference."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,21 @@ import pandas as pd
 from components.shared.results.measurements import Measurement
 from components.shared.results.metrics import compute_metrics
 
-MIN_PER_BIN = 10  # images; a rate of fewer says nothing
+MAX_BINS = 10
+# The error rate of fewer images says nothing.
+MIN_IMAGES_PER_BIN = 10
 
 
 @dataclass(frozen=True)
 class Bin:
-    """Current images of similar distance from the reference: the range of their distance, how many, share wrong."""
+    """Current images at a similar distance from the reference.
+
+    Attributes:
+        low: Smallest distance in the bin.
+        high: Largest distance in the bin.
+        images: Number of images.
+        error: Share of wrong answers, 0 to 1.
+    """
 
     low: float
     high: float
@@ -22,37 +31,54 @@ class Bin:
 
 
 def drift_distance(reference: pd.DataFrame, current: pd.DataFrame) -> np.ndarray:
-    """How unlike the reference each current image is: float64 (n,), root mean square of its features' z-scores.
+    """Distance of each current image from the reference: root mean square of its features' z-scores.
 
-    About 1 for an image like the reference's own; features that do not vary there are left out.
+    Args:
+        reference: float (n, features).
+        current: float (m, features), the same columns.
+
+    Returns:
+        float64 (m,). An image like the reference images has about 1. A feature that does not vary there is ignored.
     """
     spread = reference.std(ddof=0)
     varying = spread.index[spread > 0]
-    z = (current[varying] - reference[varying].mean()) / spread[varying]
-    return np.sqrt((z**2).mean(axis=1).to_numpy())
+    z_scores = (current[varying] - reference[varying].mean()) / spread[varying]
+    return np.sqrt((z_scores**2).mean(axis=1).to_numpy())
 
 
 def error_by_distance(distance: np.ndarray, wrong: np.ndarray) -> list[Bin]:
-    """Error rate by decile of the distance, or by fewer bins where there are fewer than 100 images.
+    """Error rate by decile of the distance; fewer bins where there are fewer than 100 images.
 
     Args:
         distance: float (n,).
-        wrong: bool (n,), the network's answer at P(crack) >= 0.5 is not the label.
+        wrong: bool (n,), whether the network's answer at P(crack) >= 0.5 differs from the label.
     """
     order = np.argsort(distance, kind="stable")
-    bins = np.array_split(order, max(1, min(10, len(order) // MIN_PER_BIN)))
-    return [
-        Bin(float(distance[part[0]]), float(distance[part[-1]]), len(part), float(wrong[part].mean())) for part in bins
-    ]
+    count = min(MAX_BINS, len(order) // MIN_IMAGES_PER_BIN)
+
+    bins = []
+    for part in np.array_split(order, max(1, count)):
+        low, high = float(distance[part[0]]), float(distance[part[-1]])
+        bins.append(Bin(low, high, images=len(part), error=float(wrong[part].mean())))
+    return bins
 
 
 def error_measurement(distance: np.ndarray, wrong: np.ndarray) -> Measurement:
-    """`drift.error_auroc`: how well distance tells wrong answers from right ones; 0.5: not at all."""
-    name, n = "drift.error_auroc", len(wrong)
+    """`drift.error_auroc`: how well the distance separates wrong answers from right ones; 0.5 means not at all.
+
+    Args:
+        distance: float (n,).
+        wrong: bool (n,), as for `error_by_distance`.
+    """
+    name = "drift.error_auroc"
+    images = len(wrong)
+
     if wrong.all() or not wrong.any():
-        note = f"all {n} answers are {'wrong' if wrong.all() else 'right'}"
-        return Measurement(name, float("nan"), split="robustness", n=n, note=note)
+        answers = "wrong" if wrong.all() else "right"
+        note = f"all {images} answers are {answers}"
+        return Measurement(name, float("nan"), split="robustness", n=images, note=note)
+
     ranks = pd.Series(distance).rank(pct=True).to_numpy()
     value = compute_metrics(wrong.astype(int), ranks)["auroc"]
-    note = "chance that a wrong answer lies further from the training images than a right one"
-    return Measurement(name, value, split="robustness", n=n, note=note)
+    note = "chance that a wrong answer is farther from the training images than a right one"
+    return Measurement(name, value, split="robustness", n=images, note=note)

@@ -1,106 +1,156 @@
-"""Two-sample tests that shuffle groups, not images: tiles of one photo resemble each other.
+"""Two-sample tests that shuffle groups, not images, because tiles of one photo resemble each other.
 
-A test that shuffles tiles takes 10 photos of 240 tiles for 2,400 observations and finds drift everywhere.
+A test that shuffles tiles treats 10 photos of 240 tiles as 2,400 independent observations and finds drift everywhere.
+
+A "deal" assigns every group to one of the two sides at random. A statistic is computed for the real assignment and for
+every deal, so that its p-value is the share of deals that are at least as extreme.
 """
 
 import numpy as np
 from scipy.spatial.distance import cdist
 
-SHRINKAGE = 0.5  # of the correlations of a few dozen groups' means; see `energy`
+CORRELATION_SHRINKAGE = 0.5
+ROUNDING_TOLERANCE = 1e-12
 
 
 def permuted_sides(groups: np.ndarray, current: np.ndarray, permutations: int, seed: int) -> np.ndarray:
-    """Deal the groups to the two sides at random, as many groups to each as there are.
+    """Deal the groups to the two sides at random; each side keeps its number of groups.
 
     Args:
-        groups: (n,) group of each image; no group lies on both sides.
+        groups: (n,) group of each image; no group is on both sides.
         current: bool (n,), true for the images of the current side.
         permutations: Number of random deals.
-        seed: Of the dealing.
+        seed: Seed of the deals.
 
     Returns:
         bool (1 + permutations, n): the side of each image; the first row is `current` itself.
     """
-    _, first, codes = np.unique(np.asarray(groups, str), return_index=True, return_inverse=True)
-    sides = np.tile(current[first], (1 + permutations, 1))
-    np.random.default_rng(seed).permuted(sides[1:], axis=1, out=sides[1:])
-    return sides[:, codes]
+    _, first_image, group_of_image = np.unique(np.asarray(groups, str), return_index=True, return_inverse=True)
+    side_of_group = np.tile(current[first_image], (1 + permutations, 1))
+
+    deals = side_of_group[1:]
+    np.random.default_rng(seed).permuted(deals, axis=1, out=deals)
+
+    return side_of_group[:, group_of_image]
 
 
 def wasserstein(values: np.ndarray, sides: np.ndarray) -> np.ndarray:
-    """Wasserstein-1 distance between the two sides for each deal: float64 (deals,), in the unit of `values` (n,)."""
+    """Wasserstein-1 distance between the two sides for each deal.
+
+    Args:
+        values: float (n,), one feature.
+        sides: bool (deals, n), from `permuted_sides`.
+
+    Returns:
+        float64 (deals,), in the unit of `values`.
+    """
     order = np.argsort(values, kind="stable")
     gaps = np.diff(values[order])
-    current = sides[:, order].cumsum(axis=1)
-    seen = np.arange(1, len(values) + 1)
-    count = current[:, -1:]
-    difference = current / count - (seen - current) / (len(values) - count)
+
+    # The distance is the area between the two cumulative distributions.
+    current_so_far = sides[:, order].cumsum(axis=1)
+    seen_so_far = np.arange(1, len(values) + 1)
+    current_total = current_so_far[:, -1:]
+    reference_total = len(values) - current_total
+    difference = current_so_far / current_total - (seen_so_far - current_so_far) / reference_total
+
     return np.abs(difference[:, :-1]) @ gaps
 
 
 def step_down(statistics: np.ndarray) -> np.ndarray:
-    """p-values corrected for the number of tests, float64 (tests,), so that the level holds for all of them together.
+    """Correct the p-values of several tests, so that the level holds for all of them together.
 
-    Tests that say much the same, as brightness and contrast do, are corrected for less than their number: what counts
-    is how small the smallest p of all gets by chance.
+    Related tests, such as brightness and contrast, cost less than their number: the correction asks how small the
+    smallest p-value of all tests becomes by chance.
 
     Args:
-        statistics: float (tests, deals), every test under the same deals, the first the real one; large is extreme.
+        statistics: float (tests, deals). Every test uses the same deals; the first deal is the real assignment. Larger
+            values are more extreme.
+
+    Returns:
+        float64 (tests,), corrected p-values in (0, 1].
 
     Source: Westfall & Young 1993, algorithm 2.8 (free step-down, smallest p).
     """
     tests, deals = statistics.shape
-    each = np.array([_p_of_every_deal(test) for test in statistics])
-    order = np.argsort(each[:, 0])
-    corrected, smallest = np.empty(tests), np.ones(deals)
-    for test in order[::-1]:  # from the largest p down: the smallest p among those not yet found significant
-        smallest = np.minimum(smallest, each[test])
-        corrected[test] = (smallest <= each[test, 0]).mean()
+    p_values = np.array([_p_of_every_deal(test) for test in statistics])
+    order = np.argsort(p_values[:, 0])
+
+    # From the largest p-value down: a test is compared with the tests that have a p-value at least as large.
+    corrected = np.empty(tests)
+    smallest = np.ones(deals)
+    for test in order[::-1]:
+        smallest = np.minimum(smallest, p_values[test])
+        corrected[test] = (smallest <= p_values[test, 0]).mean()
+
     corrected[order] = np.maximum.accumulate(corrected[order])
     return corrected
 
 
 def _p_of_every_deal(statistics: np.ndarray) -> np.ndarray:
-    """Share of deals at least as extreme, each deal counted too, so that it is never 0."""
-    rounded = statistics * (1 - 1e-12)  # equal up to rounding is equal
+    """Share of deals that are at least as extreme as each deal. A deal counts itself, so the share is never 0."""
+    rounded = statistics * (1 - ROUNDING_TOLERANCE)  # values that differ by rounding only count as equal
     return 1 - np.searchsorted(np.sort(statistics), rounded, side="left") / len(statistics)
 
 
 def energy(values: np.ndarray, groups: np.ndarray, sides: np.ndarray) -> np.ndarray:
-    """How far apart the two sides' groups lie in all columns at once, for each deal: float64 (deals,).
+    """Distance between the two sides in all columns at once, for each deal.
 
-    The energy distance (a maximum mean discrepancy whose kernel is the distance) of the groups' means, whose columns'
-    correlations are partly removed first: a change along which the groups hardly differ, as of material, then counts
-    for more, and a wider spread is found like another level. They are removed after the correlations were shrunk by
-    `SHRINKAGE` towards none, so that there may be more columns than groups, and so that a change along which the groups
-    differ anyway, as of light, which moves nearly all columns together, still counts as often as it shows.
+    It is the energy distance of the groups' means: the mean distance between groups of different sides, compared with
+    the mean distance between groups of one side. It finds a change of the level and a change of the spread.
+
+    The correlations between columns are partly removed first. A change in a direction in which groups hardly differ,
+    such as another material, then counts for more. Half of each correlation is kept (`CORRELATION_SHRINKAGE`). So there
+    may be more columns than groups, and a change that moves nearly all columns together, such as light, still counts.
 
     Args:
         values: float (n, columns).
         groups: (n,), group of each image.
-        sides: bool (deals, n), from `permuted_sides`; two groups or more on each side.
+        sides: bool (deals, n), from `permuted_sides`; at least two groups on each side.
 
     Returns:
-        In standard deviations of all groups together: about the distance of the sides' centres, where only those
-        differ; 0 where the sides lie no farther apart than groups of one side do.
+        float64 (deals,), in standard deviations of all groups. Where only the sides' centres differ, it is about their
+        distance. It is 0 where groups of different sides are not farther apart than groups of one side.
 
     Source: Székely & Rizzo 2013, eq. 6.1, without the pairs of a group and itself; shrinkage after Ledoit & Wolf 2004,
-        of a fixed share.
+        with a fixed share.
     """
-    names, first, codes = np.unique(np.asarray(groups, str), return_index=True, return_inverse=True)
-    means = np.zeros((len(names), values.shape[1]))
-    np.add.at(means, codes, values)
-    means /= np.bincount(codes)[:, None]
-    means = (means - means.mean(axis=0)) / (means.std(axis=0) + 1e-12)
-    left, singular, _ = np.linalg.svd(means, full_matrices=False)
-    points = left * singular / np.sqrt((1 - SHRINKAGE) * singular**2 / len(names) + SHRINKAGE)
+    names, first_image, group_of_image = np.unique(np.asarray(groups, str), return_index=True, return_inverse=True)
+    count = len(names)
+    points = _whitened(_group_means(values, group_of_image, count))
     apart = cdist(points, points)
-    current = sides[:, first].astype(float)
-    here = current.sum(axis=1)
-    there = len(names) - here
-    to_all, to_current = current @ apart.sum(axis=1), ((current @ apart) * current).sum(axis=1)
-    across = to_all - to_current
-    within = to_current / (here * (here - 1)) + (apart.sum() - to_all - across) / (there * (there - 1))
-    distance = 2 * across / (here * there) - within
-    usual = apart.sum() / (len(names) * (len(names) - 1))
-    return np.sqrt(np.maximum(distance, 0) * usual)
+
+    current = sides[:, first_image].astype(float)
+    current_count = current.sum(axis=1)
+    reference_count = count - current_count
+
+    # Sums of distances; within a side every pair is counted twice.
+    current_to_all = current @ apart.sum(axis=1)
+    current_to_current = ((current @ apart) * current).sum(axis=1)
+    across = current_to_all - current_to_current
+    reference_to_reference = apart.sum() - current_to_all - across
+
+    mean_across = 2 * across / (current_count * reference_count)
+    mean_within_current = current_to_current / (current_count * (current_count - 1))
+    mean_within_reference = reference_to_reference / (reference_count * (reference_count - 1))
+    distance = mean_across - (mean_within_current + mean_within_reference)
+
+    usual_distance = apart.sum() / (count * (count - 1))
+    return np.sqrt(np.maximum(distance, 0) * usual_distance)
+
+
+def _group_means(values: np.ndarray, group_of_image: np.ndarray, count: int) -> np.ndarray:
+    """Mean of every group's images, standardised over the groups: float64 (groups, columns)."""
+    means = np.zeros((count, values.shape[1]))
+    np.add.at(means, group_of_image, values)
+    means /= np.bincount(group_of_image)[:, None]
+
+    return (means - means.mean(axis=0)) / (means.std(axis=0) + 1e-12)
+
+
+def _whitened(means: np.ndarray) -> np.ndarray:
+    """The same points with the correlations of their columns partly removed: float64 (groups, any)."""
+    left, singular, _ = np.linalg.svd(means, full_matrices=False)
+    variance = singular**2 / len(means)
+    shrunk = (1 - CORRELATION_SHRINKAGE) * variance + CORRELATION_SHRINKAGE
+    return left * singular / np.sqrt(shrunk)

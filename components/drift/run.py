@@ -1,7 +1,6 @@
 """Drift of the robustness split against the training sample."""
 
 from collections.abc import Iterator
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -24,6 +23,7 @@ from components.shared.results.measurements import write_measurements
 from components.shared.results.predictions import Predictions, read_predictions
 
 REFERENCE, CURRENT = "train", "robustness"
+IMAGES_PER_PROGRESS_LINE = 100
 
 
 def detect_drift(
@@ -43,62 +43,105 @@ def detect_drift(
         splits_path: Table (sample_id, split).
         predictions_path: The candidate's predictions folder.
         config: Samples, tests and limits.
-        seed: Of the samples and permutations.
+        seed: Seed of the samples and permutations.
         out: Paths to write: "measurements", "page", "evidently" and "reference_profile", the training images' profile.
 
     Raises:
-        InputError: Manifest, splits and predictions are not of one data set version.
+        InputError: Manifest, splits and predictions belong to different data set versions.
     """
-    manifest, predictions = read_manifest(manifest_path), read_predictions(predictions_path)
-    rows_of(manifest, read_splits(splits_path), CURRENT)  # refuses splits of another version
-    tables = {name: predictions.clean(name) for name in (REFERENCE, CURRENT)}
+    manifest = read_manifest(manifest_path)
+    rows_of(manifest, read_splits(splits_path), CURRENT)  # raises if the splits belong to another version
+    weights = file_digest(f"{model}/model.safetensors")
     reader = ShardReader(fetch_for_step(config, manifest))
-    describe = partial(_profile, predictions, file_digest(f"{model}/model.safetensors"), manifest, reader)
-    whole = describe(REFERENCE, np.arange(len(tables[REFERENCE])))
-    write_profile(whole, out["reference_profile"])
-    groups = tables[CURRENT]["group_id"].to_numpy(str)
-    why = why_not(whole.groups, groups)
+    profiles = _Profiles(manifest, read_predictions(predictions_path), reader, weights)
+
+    training = profiles.of(REFERENCE)
+    write_profile(training, out["reference_profile"])
+
+    table = profiles.predictions.clean(CURRENT)
+    groups = table["group_id"].to_numpy(str)
+    why = why_not(training.groups, groups)
     if why:
         write_measurements(undefined(why, len(groups)), out["measurements"])
-        for name in ("page", "evidently"):
-            write_skipped(out[name], f"Drift of {config.candidate}", why)
+        write_skipped(out["page"], f"Drift of {config.candidate}", why)
+        write_skipped(out["evidently"], f"Drift of {config.candidate}", why)
         return
-    kept = even_out(whole.groups, groups, seed, config.sample)
-    reference, current = whole.rows(kept[0]), describe(CURRENT, kept[1])
+
+    kept = even_out(training.groups, groups, seed, config.sample)
+    reference = training.rows(kept.reference)
+    current = profiles.of(CURRENT, kept.current)
+    wrong = _wrong(table.iloc[kept.current])
+    _report(training, reference, current, wrong, config, seed, out)
+
+
+def _report(
+    training: Profile,
+    reference: Profile,
+    current: Profile,
+    wrong: np.ndarray,
+    config: DriftConfig,
+    seed: int,
+    out: dict[str, str],
+) -> None:
+    """Compare the sides; write measurements, page and Evidently's report. Slices use the whole training sample."""
+    image_features = list(FEATURES)
     shifts = compare(reference, current, config, seed)
-    wrong = _wrong(tables[CURRENT].iloc[kept[1]])
-    distance = drift_distance(reference.features[list(FEATURES)], current.features[list(FEATURES)])
-    slices = compare_slices(whole, current, config, seed)
-    rows = [*to_measurements(shifts, len(wrong)), *slice_measurements(slices), error_measurement(distance, wrong)]
+    slices = compare_slices(training, current, config, seed)
+    distance = drift_distance(reference.features[image_features], current.features[image_features])
+
+    rows = to_measurements(shifts, len(wrong))
+    rows += slice_measurements(slices)
+    rows.append(error_measurement(distance, wrong))
     write_measurements(rows, out["measurements"])
+
     sides = {"sample of the training split": reference, "robustness split": current}
     write_page(out["page"], config, shifts, sides, slices, error_by_distance(distance, wrong))
+
     if config.evidently:
         progress(0, 1, "drawing Evidently's report")
     write_evidently(out["evidently"], reference.features, current.features, shifts, config)
 
 
-def _profile(
-    predictions: Predictions, model: str, manifest: Manifest, reader: ShardReader, split: str, chosen: np.ndarray
-) -> Profile:
-    table, version = predictions.clean(split).iloc[chosen], manifest.table.set_index("sample_id")
-    unknown = set(table["sample_id"]) - set(version.index)
-    if unknown:
-        raise InputError(
-            f"the predictions name {len(unknown)} images that the data set does not have; run predict again"
+class _Profiles:
+    """Profiles of the splits that a candidate was predicted on."""
+
+    def __init__(self, manifest: Manifest, predictions: Predictions, reader: ShardReader, weights: str):
+        self.version = manifest.table.set_index("sample_id")
+        self.predictions = predictions
+        self.reader = reader
+        self.weights = weights
+
+    def of(self, split: str, chosen: np.ndarray | None = None) -> Profile:
+        """Profile a split's images, or those at the indices `chosen` (int64) of its predictions."""
+        table = self.predictions.clean(split)
+        if chosen is None:
+            chosen = np.arange(len(table))
+        table = table.iloc[chosen]
+
+        unknown = set(table["sample_id"]) - set(self.version.index)
+        if unknown:
+            raise InputError(
+                f"the predictions name {len(unknown)} images that the data set does not have; run predict again"
+            )
+
+        features = describe_images(self._images(self.version.loc[table["sample_id"]], split))
+        return make_profile(
+            groups=table["group_id"].to_numpy(),
+            image_features=features,
+            p_crack=table["p_crack"].to_numpy(),
+            embeddings=self.predictions.embeddings_of(split)[chosen],
+            slices=table[["source", "surface"]],
+            model=self.weights,
         )
-    features = describe_images(_images(version.loc[table["sample_id"]], reader, split))
-    embeddings = predictions.embeddings_of(split)[chosen]
-    slices = table[["source", "surface"]]
-    return make_profile(table["group_id"].to_numpy(), features, table["p_crack"].to_numpy(), embeddings, slices, model)
+
+    def _images(self, rows: pd.DataFrame, split: str) -> Iterator[np.ndarray]:
+        for done, row in enumerate(rows.itertuples(), start=1):
+            yield decode(self.reader.read(row.shard, int(row.offset), int(row.size)))
+            if done % IMAGES_PER_PROGRESS_LINE == 0 or done == len(rows):
+                progress(done, len(rows), f"describing {split} images")
 
 
 def _wrong(table: pd.DataFrame) -> np.ndarray:
-    return (table["p_crack"].to_numpy() >= 0.5) != (table["label"].to_numpy() == 1)
-
-
-def _images(rows: pd.DataFrame, reader: ShardReader, split: str) -> Iterator[np.ndarray]:
-    for done, row in enumerate(rows.itertuples(), start=1):
-        yield decode(reader.read(row.shard, int(row.offset), int(row.size)))
-        if done % 100 == 0 or done == len(rows):
-            progress(done, len(rows), f"describing {split} images")
+    says_crack = table["p_crack"].to_numpy() >= 0.5
+    is_crack = table["label"].to_numpy() == 1
+    return says_crack != is_crack

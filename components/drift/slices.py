@@ -10,19 +10,20 @@ from components.shared.data.drift_profile import Profile
 from components.shared.results.measurements import Measurement
 from components.shared.results.slices import Slice
 
-LARGEST = 20  # slices of a column; a day's images may lie in hundreds of folders
+# The images of one day may be in hundreds of folders; only the largest are compared.
+MAX_SLICES_PER_COLUMN = 20
 
 
 @dataclass(frozen=True)
 class SliceComparison:
-    """One part of the current images against the same part of the reference.
+    """One slice of the current images, compared with the same slice of the reference.
 
     Attributes:
-        slice: The part, such as one surface.
-        images: Current images in it.
-        photos: Groups of them.
+        slice: The slice, such as one surface.
+        images: Number of current images in it.
+        photos: Number of their groups.
         why: Why it could not be compared; empty if it was.
-        shifts: What the tests found, corrected for their number and for that of the slices.
+        shifts: What the tests found, corrected for the number of tests and of slices; empty if it was not compared.
     """
 
     slice: Slice
@@ -32,59 +33,89 @@ class SliceComparison:
     shifts: list[Shift] = field(default_factory=list)
 
 
-def compare_slices(reference: Profile, current: Profile, config: DriftConfig, seed: int) -> list[SliceComparison]:
-    """Compare every slice of the current images, such as a surface, with the same one of the reference.
+@dataclass(frozen=True)
+class _Pair:
+    """A slice and its two sides, which are not compared yet."""
 
-    A slice that the reference does not hold, such as a held-out surface or a camera's folder, is compared with the
-    whole reference. One that is the whole on both sides is left out, and of a column all but its `LARGEST`. The chance
-    of a single false alarm in all slices together is at most `alpha`.
+    slice: Slice
+    reference: Profile
+    current: Profile
+
+    @property
+    def why_not(self) -> str:
+        return why_not(self.reference.groups, self.current.groups)
+
+
+def compare_slices(reference: Profile, current: Profile, config: DriftConfig, seed: int) -> list[SliceComparison]:
+    """Compare every slice of the current images, such as a surface, with the same slice of the reference.
+
+    A slice that the reference does not have, such as a held-out surface or a camera's folder, is compared with the
+    whole reference. A slice that is the whole on both sides is skipped, and so are all but the largest slices of a
+    column. The chance of a single false alarm in all slices together is at most `alpha`.
 
     Args:
-        reference: What the network was trained on.
-        current: What it is asked about.
+        reference: Images like those that the network was trained on.
+        current: Images to compare with them.
         config: Permutations and limits.
-        seed: Of the samples and permutations.
+        seed: Seed of the samples and permutations.
     """
-    pairs: list[tuple[Slice, Profile, Profile]] = []
+    pairs: list[_Pair] = []
     for column in current.slices:
-        pairs += _pairs(column, reference, current)
-    whys = [why_not(before.groups, after.groups) for _, before, after in pairs]
-    shared = config.model_copy(update={"alpha": config.alpha / max(1, whys.count(""))})
-    return [_compare(*pair, why, shared, seed) for pair, why in zip(pairs, whys, strict=True)]
+        pairs += _pairs_of_column(column, reference, current)
+
+    comparable = sum(not pair.why_not for pair in pairs)
+    alpha_of_each = config.alpha / max(1, comparable)
+    stricter = config.model_copy(update={"alpha": alpha_of_each})
+    return [_compare(pair, stricter, seed) for pair in pairs]
 
 
-def slice_measurements(slices: list[SliceComparison]) -> list[Measurement]:
-    """`drift.share` of every slice: the share of its tests that drifted, NaN where it could not be compared."""
-    return [
-        Measurement(
-            "drift.share",
-            float(np.mean([shift.drifted for shift in part.shifts])) if part.shifts else float("nan"),
-            split="robustness",
-            slice=part.slice,
-            n=part.images,
-            note=f"skipped: {part.why}" if part.why else "share of the slice's tests that found drift",
-        )
-        for part in slices
-    ]
+def _pairs_of_column(column: str, reference: Profile, current: Profile) -> list[_Pair]:
+    """The largest slices of a column, sorted by value."""
+    current_values = current.slices[column].to_numpy(str)
+    reference_values = np.full(len(reference.groups), "")
+    if column in reference.slices:
+        reference_values = reference.slices[column].to_numpy(str)
 
+    known = current_values[current_values != ""]
+    values, counts = np.unique(known, return_counts=True)
+    largest_first = np.argsort(-counts, kind="stable")
+    chosen = np.sort(values[largest_first[:MAX_SLICES_PER_COLUMN]])
 
-def _pairs(column: str, reference: Profile, current: Profile) -> list[tuple[Slice, Profile, Profile]]:
-    """The largest slices of a column, by name: what each is called, and its sides."""
-    here = current.slices[column].to_numpy(str)
-    there = reference.slices[column].to_numpy(str) if column in reference.slices else np.full(len(reference.groups), "")
-    values, counts = np.unique(here[here != ""], return_counts=True)
     pairs = []
-    for value in np.sort(values[np.argsort(-counts, kind="stable")[:LARGEST]]):
-        before, after = (there == value) | ~np.any(there == value), here == value
-        if not (before.all() and after.all()):
-            sides = reference.rows(np.flatnonzero(before)), current.rows(np.flatnonzero(after))
-            pairs.append((Slice.of(**{column: value}), *sides))
+    for value in chosen:
+        in_current = current_values == value
+        in_reference = reference_values == value
+        if not in_reference.any():
+            in_reference = np.ones(len(reference.groups), bool)
+        if in_reference.all() and in_current.all():
+            continue
+
+        reference_part = reference.rows(np.flatnonzero(in_reference))
+        current_part = current.rows(np.flatnonzero(in_current))
+        pairs.append(_Pair(Slice.of(**{column: value}), reference_part, current_part))
     return pairs
 
 
-def _compare(part: Slice, before: Profile, after: Profile, why: str, config: DriftConfig, seed: int) -> SliceComparison:
-    size = (len(after.groups), len(set(after.groups)))
-    if why:
-        return SliceComparison(part, *size, why)
-    kept = even_out(before.groups, after.groups, seed, config.sample)
-    return SliceComparison(part, *size, "", compare(before.rows(kept[0]), after.rows(kept[1]), config, seed))
+def _compare(pair: _Pair, config: DriftConfig, seed: int) -> SliceComparison:
+    images = len(pair.current.groups)
+    photos = len(set(pair.current.groups))
+    if pair.why_not:
+        return SliceComparison(pair.slice, images, photos, pair.why_not)
+
+    kept = even_out(pair.reference.groups, pair.current.groups, seed, config.sample)
+    reference = pair.reference.rows(kept.reference)
+    current = pair.current.rows(kept.current)
+    return SliceComparison(pair.slice, images, photos, shifts=compare(reference, current, config, seed))
+
+
+def slice_measurements(slices: list[SliceComparison]) -> list[Measurement]:
+    """`drift.share` of every slice: the share of its tests that drifted; NaN if it could not be compared."""
+    rows = []
+    for part in slices:
+        share = float("nan")
+        note = f"skipped: {part.why}"
+        if part.shifts:
+            share = float(np.mean([shift.drifted for shift in part.shifts]))
+            note = "share of the slice's tests that found drift"
+        rows.append(Measurement("drift.share", share, split="robustness", slice=part.slice, n=part.images, note=note))
+    return rows

@@ -1,8 +1,8 @@
-"""The verdicts of drift checks: kept in the store one by one, told to the registry, shown as a trend."""
+"""The verdicts of drift checks: stored one by one, and drawn as a trend."""
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,11 +11,11 @@ from components.shared.page import Badge, Page
 from components.shared.results.measurements import spoken
 from components.shared.services.store import Store
 
-SHOWN = 30  # checks on the trend page
-LINES = 6  # tests in its figure, those of the largest effects
-REPEATED = (
-    "{found} of {compared} checks found drift; chance alone finds it in {alpha:.0%} of checks, here about "
-    "{expected:.1f}. One alarm among many checks may be chance, one that the next check repeats hardly is."
+CHECKS_IN_TREND = 30
+TESTS_IN_FIGURE = 6
+FALSE_ALARMS = (
+    "{found} of {compared} checks found drift. Chance alone finds it in {alpha:.0%} of checks, here in about "
+    "{expected:.1f}. A single alarm among many checks may be chance; one that the next check repeats hardly is."
 )
 
 
@@ -24,19 +24,19 @@ class Verdict:
     """What a check of production images found.
 
     Attributes:
-        verdict: steady, drift (some test), retrain (at least the share of tests that asks for it), or skipped.
+        verdict: steady; drift (a test found it); retrain (so many tests found it that a retraining is needed); skipped.
         reason: One sentence.
-        model: Registered model.
-        version: Its version, the champion of the day.
-        images: Where the images are.
-        count: Number of images compared.
-        checked: When, ISO 8601, UTC.
-        effects: Effect of every test, as `Shift` has it; empty where skipped.
-        chances: What chance reaches in each, likewise.
+        model: Name of the registered model.
+        version: Its version, the champion at the time of the check.
+        images: Folder or prefix of the images.
+        count: Number of production images.
+        checked: Time of the check, ISO 8601, UTC.
+        effects: Test -> its effect, as in `Shift`; empty if the check was skipped.
+        chances: Test -> the effect that chance reaches, as in `Shift`.
         drifted: Names of the tests that drifted.
-        slices: Names of the tests that drifted in each slice by itself.
-        since: When the check was that first asked for the retraining, `checked` of this one or of an earlier one of the
-            same version; empty unless one has asked, and none since was steady.
+        slices: Slice -> names of the tests that drifted in it.
+        since: Time of the first check of this version that asked for the retraining, as its `checked`. A steady check
+            ends the wait, and `since` is then empty; it is also empty if no check has asked, or this one was skipped.
     """
 
     verdict: Literal["steady", "drift", "retrain", "skipped"]
@@ -69,7 +69,7 @@ def as_json(verdict: Verdict) -> str:
 
 
 def keep(store: Store, verdict: Verdict, job: str) -> None:
-    """Keep a verdict among those of earlier checks, and where notify finds it; doing so again replaces it."""
+    """Store a verdict with those of earlier checks, and where notify finds it. A repeated call replaces it."""
     data = as_json(verdict).encode()
     store.put_bytes(_key(verdict.model, job), data)
     store.put_bytes(f"runs/{job}/drift.json", data)
@@ -79,74 +79,108 @@ def _key(model: str, job: str) -> str:
     return f"drift-checks/{model}/{job}.json"
 
 
-def lasts_since(verdicts: list[Verdict]) -> str:
-    """`since` of the latest of these verdicts, oldest first, that knew anything; empty where there is none."""
-    known = [verdict for verdict in verdicts if verdict.effects]
-    return known[-1].since if known else ""
-
-
 def earlier(store: Store, model: str, job: str) -> list[Verdict]:
-    """Verdicts on a registered model, but that of an earlier attempt of this job; the latest `SHOWN`, oldest first."""
-    keys = [key for key, _ in store.list(f"drift-checks/{model}/") if key != _key(model, job)]
-    found = [Verdict(**json.loads(store.get_bytes(key))) for key in keys]
-    return sorted(found, key=lambda verdict: verdict.checked)[-SHOWN:]
+    """The latest verdicts on a registered model, oldest first; an earlier attempt of this job does not count."""
+    verdicts = []
+    for key, _ in store.list(f"drift-checks/{model}/"):
+        if key != _key(model, job):
+            verdicts.append(Verdict(**json.loads(store.get_bytes(key))))
+
+    verdicts.sort(key=lambda verdict: verdict.checked)
+    return verdicts[-CHECKS_IN_TREND:]
+
+
+def lasts_since(verdicts: list[Verdict]) -> str:
+    """`since` of the latest verdict that was not skipped; empty if there is none. `verdicts` has the oldest first."""
+    for verdict in reversed(verdicts):
+        if verdict.effects:
+            return verdict.since
+    return ""
 
 
 def add_trend(page: Page, verdicts: list[Verdict], alpha: float) -> None:
-    """Append how drift went over the checks: effects as lines, verdicts as a table, the latest first.
+    """Append how drift changed over the checks: effects as lines, then all verdicts as a table, the latest first.
 
     Args:
-        page: Is appended to.
-        verdicts: Oldest first.
-        alpha: Chance of a false alarm in each.
+        page: Page to append to.
+        verdicts: Oldest first, the check of this page last.
+        alpha: Chance of a false alarm in each check.
     """
     page.heading("Trend")
-    page.text(f"Checks of this model, this one included, at most the last {SHOWN}: {len(verdicts)}.")
+    page.text(f"Checks of this model, this one included, at most the last {CHECKS_IN_TREND}: {len(verdicts)}.")
+
     compared = [verdict for verdict in verdicts if verdict.effects]
     if len(compared) > 1:
         found = sum(bool(verdict.drifted) for verdict in compared)
-        page.text(REPEATED.format(found=found, compared=len(compared), expected=alpha * len(compared), alpha=alpha))
-        page.figure(_draw(compared), "The tests that moved most", "lines of effects over the checks")
+        expected = alpha * len(compared)
+        page.text(FALSE_ALARMS.format(found=found, compared=len(compared), expected=expected, alpha=alpha))
+        page.figure(_draw_effects(compared), "The tests that moved most", "lines of effects over the checks")
     _add_slices(page, compared)
-    rows = [
-        [
-            verdict.checked[:16].replace("T", " "),
-            verdict.version,
-            verdict.images,
-            verdict.count,
-            Badge(verdict.verdict == "steady", verdict.verdict),
-            ", ".join(map(spoken, verdict.drifted)) or "-",
-        ]
-        for verdict in reversed(verdicts)
+
+    headers = ["checked (UTC)", "version", "images", "number", "verdict", "drifted"]
+    page.table(headers, [_verdict_row(verdict) for verdict in reversed(verdicts)])
+
+
+def _verdict_row(verdict: Verdict) -> list[Any]:
+    badge = Badge(verdict.verdict == "steady", verdict.verdict)
+    return [
+        minute(verdict.checked),
+        verdict.version,
+        verdict.images,
+        verdict.count,
+        badge,
+        _names_or_dash(verdict.drifted),
     ]
-    page.table(["checked (UTC)", "version", "images", "number", "verdict", "drifted"], rows)
 
 
 def _add_slices(page: Page, verdicts: list[Verdict]) -> None:
     names = sorted({name for verdict in verdicts for name in verdict.slices})
+    if not names:
+        return
+
     rows = []
     for name in names:
-        found = [verdict.slices[name] for verdict in verdicts if name in verdict.slices]
-        when = [v.checked[:16].replace("T", " ") for v in verdicts if v.slices.get(name)]
-        rows.append([name, len(found), len(when), when[-1] if when else "-", ", ".join(map(spoken, found[-1])) or "-"])
-    if rows:
-        headers = ["slice", "checks", "found drift", "last found (UTC)", "in the latest of these checks"]
-        page.table(headers, rows, caption="Slices over the checks that could compare them")
+        compared = [verdict for verdict in verdicts if name in verdict.slices]
+        drifted = [verdict for verdict in compared if verdict.slices[name]]
+        last_found = minute(drifted[-1].checked) if drifted else "-"
+        latest_tests = _names_or_dash(compared[-1].slices[name])
+        rows.append([name, len(compared), len(drifted), last_found, latest_tests])
+
+    headers = ["slice", "checks", "found drift", "last found (UTC)", "in the latest of these checks"]
+    page.table(headers, rows, caption="Slices over the checks that could compare them")
 
 
-def _draw(verdicts: list[Verdict]) -> Figure:
-    ratios = [
-        {name: effect / max(verdict.chances.get(name, np.nan), 1e-9) for name, effect in verdict.effects.items()}
-        for verdict in verdicts
-    ]
-    names = sorted(ratios[-1], key=lambda name: -max(ratio.get(name, 0) for ratio in ratios))[:LINES]
+def minute(checked: str) -> str:
+    """A time in ISO 8601 as people read it, to the minute: "2026-01-31 05:00"."""
+    return checked[:16].replace("T", " ")
+
+
+def _names_or_dash(tests: list[str]) -> str:
+    return ", ".join(map(spoken, tests)) or "-"
+
+
+def _draw_effects(verdicts: list[Verdict]) -> Figure:
+    """Effect over chance of the tests that moved most, one line per test."""
+    ratios = []
+    for verdict in verdicts:
+        ratio = {}
+        for name, effect in verdict.effects.items():
+            chance = verdict.chances.get(name, np.nan)
+            ratio[name] = effect / max(chance, 1e-9)
+        ratios.append(ratio)
+
+    largest = {name: max(ratio.get(name, 0) for ratio in ratios) for name in ratios[-1]}
+    names = sorted(largest, key=lambda name: -largest[name])[:TESTS_IN_FIGURE]
+
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     axis = figure.subplots()
     places = np.arange(len(verdicts))
     for name in names:
         axis.plot(places, [ratio.get(name, np.nan) for ratio in ratios], marker="o", label=spoken(name))
+
     axis.axhline(1, color="grey", linestyle="--", linewidth=1)
-    axis.set_xticks(places, [v.checked[5:16].replace("T", " ") for v in verdicts], rotation=45, ha="right", fontsize=8)
+    days = [minute(verdict.checked)[5:] for verdict in verdicts]
+    axis.set_xticks(places, days, rotation=45, ha="right", fontsize=8)
     axis.set_ylabel("effect / what chance reaches")
     axis.set_ylim(bottom=0)
     axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))

@@ -1,1 +1,1 @@
-"""The explain step: where a network looks, drawn for people and measured against known cracks."""
+"""The explain step: draw where a network looks, and measure whether that is the crack."""

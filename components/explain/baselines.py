@@ -1,11 +1,24 @@
-"""Maps that know nothing of the network: an explanation no better than these explains nothing."""
+"""Baseline maps that know nothing about the network: an explanation that is not better explains nothing."""
 
 import cv2
 import numpy as np
 
+# Standard deviation of the blur under the edge filter, as a share of the image's edge.
+EDGE_BLUR = 1 / 64
+
 
 def random_maps(count: int, size: int, grid: tuple[int, int], seed: int) -> np.ndarray:
-    """Uniform noise, as coarse and as smooth as the Grad-CAM of the same grid: float32 (count, size, size), 0 to 1."""
+    """Uniform noise, as coarse and as smooth as a Grad-CAM map of the same grid.
+
+    Args:
+        count: Number of maps.
+        size: Height and width of a map, pixels.
+        grid: Rows and columns of the noise before it is enlarged.
+        seed: Seed of the noise.
+
+    Returns:
+        float32 (count, size, size) in [0, 1].
+    """
     coarse = np.random.default_rng([seed, 3]).random((count, *grid), np.float32)
     return np.stack([cv2.resize(noise, (size, size), interpolation=cv2.INTER_LINEAR) for noise in coarse])
 
@@ -24,6 +37,9 @@ def edge_maps(images: np.ndarray) -> np.ndarray:
 
 def _edges(image: np.ndarray) -> np.ndarray:
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    smooth = cv2.GaussianBlur(grey, (0, 0), image.shape[0] / 64)
-    strength = cv2.magnitude(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1))
+    smooth = cv2.GaussianBlur(grey, (0, 0), EDGE_BLUR * image.shape[0])
+
+    slope_x = cv2.Sobel(smooth, cv2.CV_32F, 1, 0)
+    slope_y = cv2.Sobel(smooth, cv2.CV_32F, 0, 1)
+    strength = cv2.magnitude(slope_x, slope_y)
     return strength / max(float(strength.max()), 1e-6)

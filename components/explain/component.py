@@ -1,4 +1,4 @@
-"""The KFP face of explain."""
+"""The KFP component of explain."""
 
 from kfp import dsl
 
@@ -19,7 +19,7 @@ def explain(
     page: dsl.Output[dsl.HTML],
     overlays: dsl.Output[dsl.Artifact],
 ):
-    """Show where a candidate looks on the robustness split, and measure whether that is the crack.
+    """Draw where a candidate looks on the robustness split, and measure whether that is the crack.
 
     Args:
         model: Saved-model folder.
@@ -28,11 +28,11 @@ def explain(
         predictions: The candidate's predictions folder.
         calibration: Its calibration.json.
         config: ExplainConfig as JSON.
-        seed: Draws the measured images and the random maps.
+        seed: Seed of the measured images and of the random maps.
         job: The pipeline job's id.
 
     Returns:
-        measurements: Table of measurements, Grad-CAM beside a random map and an edge filter.
+        measurements: Table of measurements of the maps, and of a random map and an edge filter for comparison.
         page: Gallery and measures.
         overlays: Folder of the gallery's panels as PNG.
     """

@@ -1,4 +1,4 @@
-"""What is explained, and how closely it is measured."""
+"""Which images are explained, and how closely the explanations are measured."""
 
 from pydantic import Field, model_validator
 
@@ -8,7 +8,9 @@ from components.shared.config import Config, Precision, StepConfig
 class ShapConfig(Config):
     """How closely KernelSHAP looks."""
 
-    regions: int = Field(default=49, ge=4, le=1000, description="superpixels or blocks of patches in an image, about")
+    regions: int = Field(
+        default=49, ge=4, le=1000, description="approximate number of superpixels or blocks of patches in an image"
+    )
     coalitions: int = Field(default=500, ge=8, le=100_000, description="sets of shown regions scored for each image")
     sensitivity: int = Field(
         default=8, ge=1, description="measured images on which other baselines and coalitions are tried"
@@ -28,18 +30,24 @@ class ExplainConfig(StepConfig):
     measured: int = Field(default=24, ge=1, le=5000, description="cracked images drawn at random for the measures")
     curve_steps: int = Field(default=8, ge=2, le=200, description="steps of the deletion and insertion curves")
     blur: float = Field(
-        default=1 / 16, gt=0, le=1, description="standard deviation of the blur that hides pixels, of the edge"
+        default=1 / 16,
+        gt=0,
+        le=1,
+        description="standard deviation of the blur that hides pixels, as a share of the image's edge",
     )
     road: tuple[float, ...] = Field(
         default=(70.0, 90.0), min_length=1, description="percentiles of the map from which ROAD removes pixels"
     )
     shap: ShapConfig = ShapConfig()
     tolerance: float = Field(
-        default=0.05, ge=0, le=0.5, description="how far from the crack a hit may lie, of the edge"
+        default=0.05,
+        ge=0,
+        le=0.5,
+        description="largest distance from the crack that counts as a hit, as a share of the image's edge",
     )
     noise: float = Field(
-        default=4.0, gt=0, le=64, description="standard deviation of the stability test's noise, of 255"
+        default=4.0, gt=0, le=64, description="standard deviation of the stability test's noise, in grey levels of 255"
     )
     resamples: int = Field(default=2000, ge=100, le=100_000, description="bootstrap resamples of groups")
     batch_size: int = Field(default=64, ge=1)
-    precision: Precision = Field(default="auto", description="of the masked images' forward passes")
+    precision: Precision = Field(default="auto", description="precision of the masked images' forward passes")

@@ -1,4 +1,4 @@
-"""Does the answer rest on what a map marks? Deletion and insertion curves, and ROAD."""
+"""Does the answer depend on what a map marks? Deletion and insertion curves, and ROAD."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,13 +10,17 @@ from pytorch_grad_cam.metrics.road import ROADCombined
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 Score = Callable[[torch.Tensor], torch.Tensor]
+ROAD_NOISE_SEED = 0
+TIE_SEED = 0
 
 
 @dataclass(frozen=True)
 class Curves:
-    """P(class) while pixels go or come in the order of the map, float64 (N, steps + 1), and the areas under them (N,).
+    """P(class) while pixels are hidden or shown in the order of the map. A faithful map has a low deletion area.
 
-    A faithful map has a low deletion and a high insertion area.
+    Attributes:
+        deletion: float64 (N, steps + 1), while pixels are hidden.
+        insertion: float64 (N, steps + 1), while pixels are shown.
     """
 
     deletion: np.ndarray
@@ -24,13 +28,18 @@ class Curves:
 
     @property
     def deletion_auc(self) -> np.ndarray:
-        """Area under the deletion curve, in [0, 1]; lower is better."""
-        return np.trapezoid(self.deletion, dx=1 / (self.deletion.shape[1] - 1), axis=1)
+        """float64 (N,): area under the deletion curve, in [0, 1]; lower is better."""
+        return _area(self.deletion)
 
     @property
     def insertion_auc(self) -> np.ndarray:
-        """Area under the insertion curve, in [0, 1]; higher is better."""
-        return np.trapezoid(self.insertion, dx=1 / (self.insertion.shape[1] - 1), axis=1)
+        """float64 (N,): area under the insertion curve, in [0, 1]; higher is better."""
+        return _area(self.insertion)
+
+
+def _area(curves: np.ndarray) -> np.ndarray:
+    steps = curves.shape[1] - 1
+    return np.trapezoid(curves, dx=1 / steps, axis=1)
 
 
 def perturbation_curves(
@@ -39,28 +48,35 @@ def perturbation_curves(
     """Delete and insert the pixels of each image in the order of its map, most important first.
 
     Masked images are built and scored in batches on the images' device. A hidden pixel shows the blurred image, which
-    has no crack but no hard edges either. Pixels of equal value go in random order, the same for all maps.
+    has neither a crack nor hard edges. Pixels of equal value go in random order, the same order for all maps.
 
     Args:
-        score: (n, 3, H, W) uint8 -> (n,) probability of the class explained.
+        score: (n, 3, H, W) uint8 -> (n,) probability of the explained class.
         images: uint8 (N, 3, H, W).
         maps: float (N, H, W).
-        steps: Equal parts in which the pixels go.
+        steps: Number of equal parts in which the pixels go.
         blur: Standard deviation of the blur, pixels.
         batch_size: Masked images in a pass.
 
-    Source: Petsiuk et al. 2018, "RISE", section 4.3; there deletion shows grey and insertion starts blurred, here both
-        use the blur, because grey patches on concrete are cracks of their own.
+    Source: Petsiuk et al. 2018, "RISE", section 4.3. There, deletion shows grey and insertion starts blurred. Here both
+        use the blur, because grey patches on concrete look like cracks themselves.
     """
     hidden = blurred(images, blur)
     ranks = torch.from_numpy(rank_pixels(maps)).to(images.device)
     levels = torch.linspace(0, 1, steps + 1, device=images.device)
-    jobs = torch.cartesian_prod(torch.arange(len(images)), torch.arange(2), torch.arange(steps + 1)).to(images.device)
+
+    # Every masked image is one row: which image, deletion (0) or insertion (1), and how many steps were done.
+    image_numbers = torch.arange(len(images))
+    rows = torch.cartesian_prod(image_numbers, torch.arange(2), torch.arange(steps + 1)).to(images.device)
+
     scores = []
-    for picture, inserting, step in (chunk.unbind(1) for chunk in jobs.split(batch_size)):
-        first = ranks[picture] < levels[step][:, None, None]
-        hide = first ^ inserting.bool()[:, None, None]
-        scores.append(score(torch.where(hide[:, None], hidden[picture], images[picture])).cpu())
+    for part in rows.split(batch_size):
+        number, inserting, step = part.unbind(1)
+        comes_first = ranks[number] < levels[step][:, None, None]
+        hide = comes_first ^ inserting.bool()[:, None, None]
+        masked = torch.where(hide[:, None], hidden[number], images[number])
+        scores.append(score(masked).cpu())
+
     curves = torch.cat(scores).view(len(images), 2, steps + 1).double().numpy()
     return Curves(deletion=curves[:, 0], insertion=curves[:, 1])
 
@@ -68,49 +84,55 @@ def perturbation_curves(
 def road(
     score: Score, images: torch.Tensor, maps: np.ndarray, percentiles: tuple[float, ...], batch_size: int
 ) -> np.ndarray:
-    """How much more the answer suffers when the most important pixels are removed than when the least are.
+    """How much more the answer suffers when the most important pixels are removed than when the least important are.
 
-    A removed pixel becomes the weighted mean of its neighbours, removed ones included, and a little noise, so that the
-    shape of the hole tells the network nothing.
+    A removed pixel becomes the weighted mean of its neighbours, removed ones included, plus a little noise. So the
+    shape of the hole gives the network no information.
 
     Args:
-        score: (n, 3, H, W), 0 to 255 -> (n,) probability of the class explained.
+        score: (n, 3, H, W), 0 to 255 -> (n,) probability of the explained class.
         images: uint8 (N, 3, H, W).
         maps: float (N, H, W).
-        percentiles: Each: pixels above this percentile of the map are removed, and then those below its opposite.
+        percentiles: For each, the pixels above this percentile of the map are removed, and then as many of the lowest.
         batch_size: Images in a pass.
 
     Returns:
         float64 (N,) in [-0.5, 0.5], half the difference of the two drops; higher is better, 0 is chance.
 
     Source: Rong et al. 2022, "A consistent and efficient evaluation strategy for attribution methods", in the
-        pytorch-grad-cam library. Maps are ranked first, so that it removes as many pixels of every map.
+        pytorch-grad-cam library. Maps are ranked first, so that the same number of pixels is removed for every map.
     """
 
     def model(batch: torch.Tensor) -> torch.Tensor:
         p = torch.cat([score(255 * part.clamp(0, 1)) for part in batch.split(batch_size)])
         return torch.stack([1 - p, p], dim=1)
 
+    measure = ROADCombined(list(percentiles))
+    importance = 1 - rank_pixels(maps)
+    targets = [ClassifierOutputTarget(1)] * len(images)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # of the noise
-        found = ROADCombined(list(percentiles))(
-            images.float() / 255, 1 - rank_pixels(maps), [ClassifierOutputTarget(1)] * len(images), model
-        )
+        torch.manual_seed(ROAD_NOISE_SEED)
+        found = measure(images.float() / 255, importance, targets, model)
     return np.asarray(found, np.float64)
 
 
 def rank_pixels(maps: np.ndarray) -> np.ndarray:
     """Share of pixels that come before each pixel, highest value first: float32 (N, H, W) in [0, 1)."""
-    flat = maps.reshape(len(maps), -1)
-    shuffle = np.random.default_rng(0).permutation(flat.shape[1])
-    order = shuffle[np.argsort(-flat[:, shuffle], axis=1, kind="stable")]
-    ranks = np.empty(flat.shape, np.float32)
-    np.put_along_axis(ranks, order, np.arange(flat.shape[1], dtype=np.float32)[None] / flat.shape[1], axis=1)
+    values = maps.reshape(len(maps), -1)
+    pixels = values.shape[1]
+
+    # A stable sort of shuffled pixels puts equal values into random order.
+    shuffle = np.random.default_rng(TIE_SEED).permutation(pixels)
+    order = shuffle[np.argsort(-values[:, shuffle], axis=1, kind="stable")]
+
+    shares = np.arange(pixels, dtype=np.float32)[None] / pixels
+    ranks = np.empty(values.shape, np.float32)
+    np.put_along_axis(ranks, order, shares, axis=1)
     return ranks.reshape(maps.shape)
 
 
 def blurred(images: torch.Tensor, sigma: float) -> torch.Tensor:
-    """Gaussian blur of uint8 (N, 3, H, W); `sigma` in pixels."""
-    pictures = images.permute(0, 2, 3, 1).cpu().numpy()
-    smooth = np.stack([cv2.GaussianBlur(picture, (0, 0), sigma) for picture in pictures])
+    """Gaussian blur of uint8 (N, 3, H, W); `sigma` is the standard deviation in pixels."""
+    pixels = images.permute(0, 2, 3, 1).cpu().numpy()
+    smooth = np.stack([cv2.GaussianBlur(image, (0, 0), sigma) for image in pixels])
     return torch.from_numpy(smooth).permute(0, 3, 1, 2).contiguous().to(images.device)

@@ -11,6 +11,10 @@ WRONG, NEAR, RIGHT = "confident wrong", "near the threshold", "confident right"
 def decide(table: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:
     """Add the deployed model's answer to prediction rows.
 
+    Args:
+        table: Prediction rows with `logit_0`, `logit_1` and `label`.
+        calibration: Of the deployed model.
+
     Returns:
         The rows with `score` (calibrated P(crack)), `decision` (1: crack), `right` (bool) and `margin` (distance of the
         score from the threshold).
@@ -24,24 +28,28 @@ def decide(table: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:
 def choose_shown(decided: pd.DataFrame, count: int) -> pd.DataFrame:
     """Choose the gallery: a third of the images each confidently wrong, near the threshold and confidently right.
 
-    Within a third the images alternate between surfaces and classes, the most extreme of each first. What wrong or near
-    images are missing is filled up with right ones.
+    Within a third, the images alternate between surfaces and classes, the most extreme of each first. If there are too
+    few wrong or near images, right ones fill the gallery.
 
     Args:
         decided: Rows from `decide`, of one split.
-        count: Images wanted.
+        count: Number of images wanted.
 
     Returns:
         At most `count` of the rows, with `reason`: WRONG, NEAR or RIGHT.
     """
     third = count // 3
-    # "near" is the quarter closest to the threshold: all of a small split would be near otherwise
-    closest = decided.nsmallest(max(1, len(decided) // 4), "margin").index
-    far = decided.drop(closest)
-    wrong = _alternate(far[~far["right"]].sort_values("margin", ascending=False), third)
-    near = _alternate(decided.loc[closest].sort_values("margin"), third)
-    right = _alternate(far[far["right"]].sort_values("margin", ascending=False), count - len(wrong) - len(near))
-    parts = [part.assign(reason=reason) for part, reason in ((wrong, WRONG), (near, NEAR), (right, RIGHT))]
+    # "Near" is the quarter closest to the threshold; a fixed distance would call all of a small split near.
+    quarter = max(1, len(decided) // 4)
+    closest = decided.nsmallest(quarter, "margin").index
+    near_rows = decided.loc[closest].sort_values("margin")
+    far_rows = decided.drop(closest).sort_values("margin", ascending=False)
+
+    wrong = _alternate(far_rows[~far_rows["right"]], third)
+    near = _alternate(near_rows, third)
+    right = _alternate(far_rows[far_rows["right"]], count - len(wrong) - len(near))
+
+    parts = [wrong.assign(reason=WRONG), near.assign(reason=NEAR), right.assign(reason=RIGHT)]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -52,9 +60,9 @@ def _alternate(rows: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 def choose_measured(decided: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
-    """Draw cracked images at random, right or wrong as they come: a sample by rule would bias the measures.
+    """Draw cracked images at random, whether the answer was right or wrong: a sample by rule would bias the measures.
 
-    They stand in random order, so that the first few are a random sample too.
+    The rows are in random order, so that the first few are a random sample too.
     """
     cracked = decided[decided["label"] == 1]
     chosen = np.random.default_rng([seed, 2]).permutation(len(cracked))[:count]

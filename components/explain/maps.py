@@ -1,4 +1,4 @@
-"""All maps of an image: both methods, and the two baselines that know nothing of the network."""
+"""All maps of an image: both methods, and the two baselines that know nothing about the network."""
 
 import numpy as np
 import torch
@@ -7,53 +7,71 @@ from torch import nn
 from components.explain.baselines import edge_maps, random_maps
 from components.explain.config import ExplainConfig
 from components.explain.faithfulness import blurred
-from components.explain.grad_cam import find_target, grad_cam
+from components.explain.grad_cam import grad_cam
+from components.explain.grad_cam_families import Target
 from components.explain.kernel_shap import find_regions, kernel_shap, margin_of
 from components.shared.network.network import Network, build_network
 
-GRAD_CAM, SHAP = METHODS = ("grad_cam", "shap")
-RANDOM, EDGES = BASELINES = ("random_map", "edge_filter")
+GRAD_CAM, SHAP = "grad_cam", "shap"
+RANDOM, EDGES = "random_map", "edge_filter"
+METHODS = (GRAD_CAM, SHAP)
+BASELINES = (RANDOM, EDGES)
+# Standard deviation of the weights that replace weights of zero in a random network.
+ZERO_WEIGHTS_SPREAD = 0.02
 
 
 def draw_maps(
-    network: Network, images: torch.Tensor, tried: int, config: ExplainConfig, seed: int, draw: int = 0
+    network: Network,
+    target: Target,
+    images: torch.Tensor,
+    shap_images: int,
+    config: ExplainConfig,
+    seed: int,
+    draw: int = 0,
 ) -> dict[str, np.ndarray]:
     """Map images for the class crack by both methods and both baselines.
 
     Args:
         network: In eval mode.
-        images: uint8 (N, 3, H, W), on its device.
-        tried: Of the first how many there is a KernelSHAP, which costs most.
+        target: The network's layer for Grad-CAM.
+        images: uint8 (N, 3, H, W), on the network's device.
+        shap_images: Only the first so many images get a KernelSHAP map, which costs most.
         config: Regions, coalitions, blur.
-        seed: Of the coalitions and the random maps.
-        draw: Which of the seed's random maps.
+        seed: Seed of the coalitions and the random maps.
+        draw: Number of the draw of random maps with this seed.
 
     Returns:
-        Name -> float32 (N, H, W); of KernelSHAP (min(tried, N), H, W), signed.
+        Name of the map -> float32 (N, H, W); KernelSHAP has (min(shap_images, N), H, W) and is signed.
     """
-    target, size = find_target(network), network.input_size
-    first = images[:tried]
+    size = network.input_size
+    pixels = images.permute(0, 2, 3, 1).cpu().numpy()
+    first = images[:shap_images]
+    hidden = blurred(first, config.blur * size)
     return {
         GRAD_CAM: grad_cam(network, target, images, True, config.batch_size),
-        SHAP: explain_signed(network, first, blurred(first, config.blur * size), config, seed),
+        SHAP: explain_signed(network, first, hidden, config, seed),
         RANDOM: random_maps(len(images), size, target.grid, seed + draw),
-        EDGES: edge_maps(images.permute(0, 2, 3, 1).cpu().numpy()),
+        EDGES: edge_maps(pixels),
     }
 
 
 def explain_signed(
     network: Network, images: torch.Tensor, hidden: torch.Tensor, config: ExplainConfig, seed: int
 ) -> np.ndarray:
-    """KernelSHAP of images as the configuration says: float32 (N, H, W), above 0 for crack."""
-    margin, regions = margin_of(network, config.precision), find_regions(network, images, config.shap.regions)
+    """KernelSHAP of images with the configured regions and coalitions: float32 (N, H, W), above 0 for crack."""
+    margin = margin_of(network, config.precision)
+    regions = find_regions(network, images, config.shap.regions)
     return kernel_shap(margin, images, hidden, regions, config.shap.coalitions, config.batch_size, seed)
 
 
 def random_network(network: Network, seed: int) -> Network:
-    """The network before it learnt anything, also where timm starts heads at zero: those answer alike to all images."""
+    """The same architecture with random weights.
+
+    timm starts some heads at zero. Such a network gives all images the same answer, so weights of zero are drawn too.
+    """
     random = build_network(network.info.model_copy(update={"weights": "none", "seed": seed})).eval()
     generator = torch.Generator().manual_seed(seed)
     for weights in random.parameters():
         if weights.ndim > 1 and not weights.any():
-            nn.init.normal_(weights, std=0.02, generator=generator)
+            nn.init.normal_(weights, std=ZERO_WEIGHTS_SPREAD, generator=generator)
     return random.to(network.mean.device).to(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""How good the explanations are: every measure beside a random map and a plain edge filter."""
+"""How good the explanations are: every measure of a method, and the same of a random map and a plain edge filter."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -9,6 +9,7 @@ from scipy.stats import rankdata
 
 from components.explain.config import ExplainConfig
 from components.explain.faithfulness import blurred, perturbation_curves, road
+from components.explain.grad_cam_families import Target, find_target
 from components.explain.kernel_shap import Margin, margin_of, mean_colour
 from components.explain.localisation import best_iou, energy_inside, energy_ratio, pointing_game
 from components.explain.maps import BASELINES, GRAD_CAM, METHODS, SHAP, draw_maps, explain_signed, random_network
@@ -16,21 +17,34 @@ from components.shared.network.network import Network
 from components.shared.results.intervals import Scale, draw_groups, group_codes, interval, one_twice
 from components.shared.results.measurements import Measurement
 
-LOCALISATION = ("pointing_game", "energy_inside", "energy_ratio", "best_iou")
-FAITHFULNESS = ("deletion_auc", "insertion_auc", "road")
-CHECKS = (
-    *("noise_stability", "random_weights_similarity", "empty"),
-    *("baseline_similarity", "coalitions_similarity", "hidden_p_crack"),
-)
-LOWER_IS_BETTER = {"deletion_auc"}
-SCALES: dict[str, Scale] = {  # of the measures' means; what is not named here is a difference
-    **dict.fromkeys(("pointing_game", "energy_inside", "best_iou", "deletion_auc", "insertion_auc"), "share"),
-    **dict.fromkeys(("empty", "hidden_p_crack"), "share"),
-    **dict.fromkeys(("noise_stability", "random_weights_similarity"), "signed"),
-    **dict.fromkeys(("baseline_similarity", "coalitions_similarity"), "signed"),
+# Every measure, and the scale of its mean. To add one, compute it in the function named above its table, and name it
+# in the table. `_localisation`: is the map on the crack?
+LOCALISATION: dict[str, Scale] = {
+    "pointing_game": "share",
+    "energy_inside": "share",
     "energy_ratio": "loss",
+    "best_iou": "share",
 }
+# `_faithfulness`: does the answer depend on what the map marks?
+FAITHFULNESS: dict[str, Scale] = {
+    "deletion_auc": "share",
+    "insertion_auc": "share",
+    "road": "difference",
+}
+# `_sanity_checks` and `_shap_sensitivity`: does the map change when it must, and only then?
+CHECKS: dict[str, Scale] = {
+    "noise_stability": "signed",
+    "random_weights_similarity": "signed",
+    "empty": "share",
+    "baseline_similarity": "signed",
+    "coalitions_similarity": "signed",
+    "hidden_p_crack": "share",
+}
+LOWER_IS_BETTER = {"deletion_auc"}
+_SCALES = LOCALISATION | FAITHFULNESS | CHECKS
 _CORRELATION = "rank correlation with the map of"
+
+Values = dict[str, np.ndarray]  # measure -> float64 (images,)
 
 
 @dataclass(frozen=True)
@@ -40,7 +54,7 @@ class Sample:
     Attributes:
         images: uint8 (N, 3, H, W), on the network's device.
         masks: bool (N, H, W), true on the crack.
-        masked: bool (N,), where a mask is known.
+        masked: bool (N,), whether the image has a mask.
         groups: (N,) group of each image.
     """
 
@@ -50,53 +64,62 @@ class Sample:
     groups: np.ndarray
 
 
-def measure(network: Network, sample: Sample, config: ExplainConfig, seed: int) -> list[Measurement]:
+def measure(network: Network, target: Target, sample: Sample, config: ExplainConfig, seed: int) -> list[Measurement]:
     """Measure Grad-CAM and KernelSHAP for the class crack on cracked images.
 
     Args:
         network: In eval mode.
+        target: The network's layer for Grad-CAM.
         sample: The images; may be empty.
         config: Steps, coalitions, tolerance, noise, resamples.
-        seed: Of the coalitions, the random maps, the noise and the randomised weights.
+        seed: Seed of the coalitions, the random maps, the noise and the random weights.
 
     Returns:
         Rows `MAP.MEASURE` for each map, `METHOD.MEASURE_over_BASELINE` (paired difference, positive where the method is
-        better) and the checks, with 95 % intervals by bootstrap over groups; NaN with its reason where there is nothing
-        to measure on.
+        better) and the checks. Intervals are 95 %, by bootstrap over groups. The value is NaN, with its reason, where
+        there is nothing to measure on.
     """
-    if not len(sample.groups):
-        nothing = "the robustness split has no cracked image"
-        return [
-            _undefined(f"{method}.{name}", nothing) for method in METHODS for name in (*LOCALISATION, *FAITHFULNESS)
-        ]
-    maps = draw_maps(network, sample.images, len(sample.groups), config, seed)
-    signed, margin = maps[SHAP], margin_of(network, config.precision)
-    values = {name: _faithful(margin, sample, single, config) for name, single in maps.items()}
+    if len(sample.groups) == 0:
+        return _undefined((*LOCALISATION, *FAITHFULNESS), "the robustness split has no cracked image")
+
+    maps = draw_maps(network, target, sample.images, len(sample.groups), config, seed)
+    margin = margin_of(network, config.precision)
+    values = {name: _faithfulness(margin, sample, drawn, config) for name, drawn in maps.items()}
+
     rows = []
     if sample.masked.any():
-        positive = maps | {SHAP: np.maximum(signed, 0)}  # what speaks against a crack is not expected on it
         tolerance = config.tolerance * network.input_size
-        for name, single in positive.items():
-            values[name] |= _localised(single[sample.masked], sample.masks[sample.masked], tolerance)
+        for name, drawn in maps.items():
+            # What speaks against a crack is not expected to be on it.
+            evidence_for_crack = np.maximum(drawn, 0)
+            values[name] |= _localisation(evidence_for_crack, sample, tolerance)
     else:
-        why = "no crack of the sample has a mask"
-        rows += [_undefined(f"{method}.{name}", why) for method in METHODS for name in LOCALISATION]
+        rows += _undefined(LOCALISATION, "no crack of the sample has a mask")
+
     rows += _compared(values, sample, config)
-    rows += _sanity_checks(network, sample, maps, config, seed)
-    return rows + _sensitivity(network, sample, signed, config, seed)
+    rows += _sanity_checks(network, target, sample, maps, config, seed)
+    rows += _shap_sensitivity(network, sample, maps[SHAP], config, seed)
+    return rows
 
 
-def _faithful(margin: Margin, sample: Sample, maps: np.ndarray, config: ExplainConfig) -> dict[str, np.ndarray]:
-    def score(images: torch.Tensor) -> torch.Tensor:
+def _faithfulness(margin: Margin, sample: Sample, maps: np.ndarray, config: ExplainConfig) -> Values:
+    """The measures of FAITHFULNESS, on all images."""
+
+    def p_crack(images: torch.Tensor) -> torch.Tensor:
         return margin(images).sigmoid()
 
     blur = config.blur * maps.shape[1]
-    curves = perturbation_curves(score, sample.images, maps, config.curve_steps, blur, config.batch_size)
-    removed = road(score, sample.images, maps, config.road, config.batch_size)
-    return {"deletion_auc": curves.deletion_auc, "insertion_auc": curves.insertion_auc, "road": removed}
+    curves = perturbation_curves(p_crack, sample.images, maps, config.curve_steps, blur, config.batch_size)
+    return {
+        "deletion_auc": curves.deletion_auc,
+        "insertion_auc": curves.insertion_auc,
+        "road": road(p_crack, sample.images, maps, config.road, config.batch_size),
+    }
 
 
-def _localised(maps: np.ndarray, masks: np.ndarray, tolerance: float) -> dict[str, np.ndarray]:
+def _localisation(maps: np.ndarray, sample: Sample, tolerance: float) -> Values:
+    """The measures of LOCALISATION, on the images that have a mask."""
+    maps, masks = maps[sample.masked], sample.masks[sample.masked]
     return {
         "pointing_game": pointing_game(maps, masks, tolerance),
         "energy_inside": energy_inside(maps, masks),
@@ -105,111 +128,137 @@ def _localised(maps: np.ndarray, masks: np.ndarray, tolerance: float) -> dict[st
     }
 
 
-def _compared(values: dict[str, dict[str, np.ndarray]], sample: Sample, config: ExplainConfig) -> list[Measurement]:
+def _compared(values: dict[str, Values], sample: Sample, config: ExplainConfig) -> list[Measurement]:
+    """Every measure of every map, and what each method gains over each baseline."""
     rows = []
-    for measure_name in values[GRAD_CAM]:
-        groups = sample.groups if measure_name in FAITHFULNESS else sample.groups[sample.masked]
+    for measured in values[GRAD_CAM]:
+        groups = sample.groups if measured in FAITHFULNESS else sample.groups[sample.masked]
         for map_name in values:
-            rows.append(_row(f"{map_name}.{measure_name}", values[map_name][measure_name], groups, config))
-        sign = -1 if measure_name in LOWER_IS_BETTER else 1
+            rows.append(_row(f"{map_name}.{measured}", values[map_name][measured], groups, config))
+
+        sign = -1 if measured in LOWER_IS_BETTER else 1
         for method, baseline in product(METHODS, BASELINES):
-            gain = sign * (values[method][measure_name] - values[baseline][measure_name])
-            name = f"{method}.{measure_name}_over_{baseline}"
-            rows.append(_row(name, gain, groups, config, f"paired difference, positive where {method} is better"))
+            gain = sign * (values[method][measured] - values[baseline][measured])
+            note = f"paired difference, positive where {method} is better"
+            rows.append(_row(f"{method}.{measured}_over_{baseline}", gain, groups, config, note))
     return rows
 
 
 def _sanity_checks(
-    network: Network, sample: Sample, maps: dict[str, np.ndarray], config: ExplainConfig, seed: int
+    network: Network, target: Target, sample: Sample, maps: dict[str, np.ndarray], config: ExplainConfig, seed: int
 ) -> list[Measurement]:
     """How much maps change where they should not (small noise) and where they must (random weights).
 
     Source: Adebayo et al. 2018, "Sanity checks for saliency maps"; all layers are randomised at once.
     """
-    images, tried = sample.images, config.shap.sensitivity
+    images, shap_images = sample.images, config.shap.sensitivity
     noise = config.noise * torch.randn(images.shape, generator=torch.Generator().manual_seed(seed))
-    noisy = (images.cpu() + noise).round().clamp(0, 255).to(torch.uint8).to(images.device)
+    noisy_images = (images.cpu() + noise).round().clamp(0, 255).to(torch.uint8).to(images.device)
+    of_noisy = draw_maps(network, target, noisy_images, shap_images, config, seed, draw=1)
+
     random = random_network(network, seed + 1)
-    checks = {
-        "noise_stability": (draw_maps(network, noisy, tried, config, seed, draw=1), "the noisy image; 1 is stable"),
-        "random_weights_similarity": (
-            draw_maps(random, images, tried, config, seed, draw=1),
-            "a network of random weights; near 1 the map shows the image, not what was learnt",
-        ),
-    }
-    rows = [
-        _row(f"{name}.{check}", rank_correlation(maps[name], other), sample.groups, config, f"{_CORRELATION} {note}")
-        for check, (again, note) in checks.items()
-        for name, other in again.items()
-    ]
+    same_layer = find_target(random, preferred=target.name)
+    of_random = draw_maps(random, same_layer, images, shap_images, config, seed, draw=1)
+
+    rows = []
+    for check, others, note in (
+        ("noise_stability", of_noisy, "the noisy image; 1 is stable"),
+        ("random_weights_similarity", of_random, "a network of random weights; near 1, the map shows the image only"),
+    ):
+        for name, other in others.items():
+            correlation = rank_correlation(maps[name], other)
+            rows.append(_row(f"{name}.{check}", correlation, sample.groups, config, f"{_CORRELATION} {note}"))
+
     empty = (maps[GRAD_CAM].max(axis=(1, 2)) == 0).astype(float)
     note = "share of cracks with no evidence for a crack"
-    return [*rows, _row(f"{GRAD_CAM}.empty", empty, sample.groups, config, note)]
+    rows.append(_row(f"{GRAD_CAM}.empty", empty, sample.groups, config, note))
+    return rows
 
 
-def _sensitivity(
+def _shap_sensitivity(
     network: Network, sample: Sample, signed: np.ndarray, config: ExplainConfig, seed: int
 ) -> list[Measurement]:
-    """How much KernelSHAP's map owes to its own settings: what a hidden region shows, and how many coalitions."""
-    margin, images = margin_of(network, config.precision), sample.images[: config.shap.sensitivity]
-    everything = blurred(sample.images, config.blur * network.input_size)
-    p_crack = torch.cat([margin(batch).sigmoid() for batch in everything.split(config.batch_size)])
+    """How much KernelSHAP's map depends on its own settings: what a hidden region shows, and how many coalitions."""
+    margin = margin_of(network, config.precision)
+    blurred_images = blurred(sample.images, config.blur * network.input_size)
+    p_crack = torch.cat([margin(batch).sigmoid() for batch in blurred_images.split(config.batch_size)])
     note = "of the blurred image, in which all is hidden; where it is high, hiding parts of an image says little"
     rows = [_row(f"{SHAP}.hidden_p_crack", p_crack.double().cpu().numpy(), sample.groups, config, note)]
-    hidden = everything[: len(images)]
-    fewer = config.shap.model_copy(update={"coalitions": config.shap.coalitions // 2})
-    half = config.model_copy(update={"shap": fewer})
-    others = {
-        "baseline_similarity": (
-            explain_signed(network, images, mean_colour(images), config, seed),
-            "hidden regions that show the mean colour, not a blur; 1: the baseline does not matter",
-        ),
-        "coalitions_similarity": (
-            explain_signed(network, images, hidden, half, seed + 1),
-            f"{fewer.coalitions} other coalitions in place of {config.shap.coalitions}; 1: enough were scored",
-        ),
-    }
-    return rows + [
-        _row(f"{SHAP}.{name}", rank_correlation(signed, other), sample.groups, config, f"{_CORRELATION} {note}")
-        for name, (other, note) in others.items()
-    ]
+
+    images = sample.images[: config.shap.sensitivity]
+    of_mean_colour = explain_signed(network, images, mean_colour(images), config, seed)
+    note = f"{_CORRELATION} hidden regions that show the mean colour, not a blur; 1: the baseline does not matter"
+    correlation = rank_correlation(signed, of_mean_colour)
+    rows.append(_row(f"{SHAP}.baseline_similarity", correlation, sample.groups, config, note))
+
+    half = config.shap.coalitions // 2
+    fewer = config.model_copy(update={"shap": config.shap.model_copy(update={"coalitions": half})})
+    of_fewer = explain_signed(network, images, blurred_images[: len(images)], fewer, seed + 1)
+    note = f"{_CORRELATION} {half} other coalitions in place of {config.shap.coalitions}; 1: enough were scored"
+    correlation = rank_correlation(signed, of_fewer)
+    rows.append(_row(f"{SHAP}.coalitions_similarity", correlation, sample.groups, config, note))
+    return rows
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Spearman correlation of maps, pair by pair: float64 (n,) of the first n maps; 0 where a map is constant.
+    """Spearman correlation of maps, pair by pair; 0 where a map is constant.
 
     Args:
         first: float (N, H, W).
-        second: float (n, H, W), no more of them.
+        second: float (n, H, W) with n <= N; compared with the first n maps.
+
+    Returns:
+        float64 (n,) in [-1, 1].
     """
-    ranks = [rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (first[: len(second)], second)]
-    centred = [rank - rank.mean(axis=1, keepdims=True) for rank in ranks]
-    scale = np.sqrt((centred[0] ** 2).sum(axis=1) * (centred[1] ** 2).sum(axis=1))
-    return np.divide((centred[0] * centred[1]).sum(axis=1), scale, out=np.zeros(len(second)), where=scale > 0)
+    count = len(second)
+    first_ranks = _centred_ranks(first[:count])
+    second_ranks = _centred_ranks(second)
+    covariance = (first_ranks * second_ranks).sum(axis=1)
+    scale = np.sqrt((first_ranks**2).sum(axis=1) * (second_ranks**2).sum(axis=1))
+    return np.divide(covariance, scale, out=np.zeros(count), where=scale > 0)
+
+
+def _centred_ranks(maps: np.ndarray) -> np.ndarray:
+    ranks = rankdata(maps.reshape(len(maps), -1), axis=1)
+    return ranks - ranks.mean(axis=1, keepdims=True)
 
 
 def mean_interval(
     values: np.ndarray, groups: np.ndarray, resamples: int, scale: Scale
 ) -> tuple[float, float | None, float | None]:
-    """Mean of values (n,) and its 95 % interval by bootstrap over groups; no interval for a single group."""
+    """Mean of values (n,) and the ends of its 95 % interval by bootstrap over groups; no interval for one group."""
+    mean = float(values.mean())
     codes, count = group_codes(groups)
     if count < 2:
-        return float(values.mean()), None, None
-    sums, sizes = np.bincount(codes, values, count), np.bincount(codes, minlength=count)
-    draws, twice = (
-        (times.astype(float) @ sums) / (times.astype(float) @ sizes)
-        for times in (draw_groups(count, resamples, seed=0), one_twice(count))
-    )
-    return float(values.mean()), *interval(float(values.mean()), draws, twice, count, scale)
+        return mean, None, None
+
+    sums = np.bincount(codes, values, count)
+    sizes = np.bincount(codes, minlength=count)
+
+    def means(times_drawn: np.ndarray) -> np.ndarray:
+        times = times_drawn.astype(float)
+        return (times @ sums) / (times @ sizes)
+
+    draws = means(draw_groups(count, resamples, seed=0))
+    twice = means(one_twice(count))
+    low, high = interval(mean, draws, twice, count, scale)
+    return mean, low, high
 
 
 def _row(name: str, values: np.ndarray, groups: np.ndarray, config: ExplainConfig, note: str = "") -> Measurement:
-    scale = SCALES.get(name.rpartition(".")[2], "difference")
+    measured = name.rpartition(".")[2]
+    scale = _SCALES.get(measured, "difference")
     value, low, high = mean_interval(values, groups[: len(values)], config.resamples, scale)
-    if scale == "difference" and low is not None and high is not None and "energy_ratio" not in name:
-        low, high = max(low, -1.0), min(high, 1.0)  # of shares
+
+    is_difference_of_shares = scale == "difference" and "energy_ratio" not in measured
+    if is_difference_of_shares and low is not None and high is not None:
+        low, high = max(low, -1.0), min(high, 1.0)
     return Measurement(name, value, split="robustness", low=low, high=high, n=len(values), note=note)
 
 
-def _undefined(name: str, why: str) -> Measurement:
-    return Measurement(name, float("nan"), split="robustness", note=why)
+def _undefined(measures: tuple[str, ...] | dict[str, Scale], why: str) -> list[Measurement]:
+    rows = []
+    for method in METHODS:
+        for name in measures:
+            rows.append(Measurement(f"{method}.{name}", float("nan"), split="robustness", note=why))
+    return rows

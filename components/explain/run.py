@@ -1,4 +1,4 @@
-"""Explain a candidate: choose images, map them, measure the maps, draw the page."""
+"""Explain a candidate: choose images, map them, measure the maps, write the page."""
 
 from pathlib import Path
 
@@ -9,11 +9,12 @@ import torch
 
 from components.explain.config import ExplainConfig
 from components.explain.faithfulness import blurred
-from components.explain.grad_cam import Target, find_target, grad_cam
+from components.explain.grad_cam import grad_cam
+from components.explain.grad_cam_families import Target, find_target
 from components.explain.image_choice import choose_measured, choose_shown, decide
 from components.explain.maps import explain_signed
 from components.explain.measures import Sample, measure
-from components.explain.page import told_of_shap, write_page
+from components.explain.page import shap_remark, write_page
 from components.explain.panels import Panel, draw_panel, write_panels
 from components.shared.data.image import decode_mask
 from components.shared.data.manifest import Manifest, read_manifest, read_splits
@@ -32,7 +33,8 @@ from components.shared.reuse import reuse, run_key
 from components.shared.services.store import Store
 
 MEASUREMENTS, PAGE = "measurements.parquet", "page.html"
-FEW = 30  # images in the split
+# With fewer images in the split, all numbers are rough.
+FEW_IMAGES = 30
 
 
 def explain_model(
@@ -45,7 +47,7 @@ def explain_model(
     seed: int,
     out: str,
 ) -> None:
-    """Explain a candidate's answers on the robustness split, or take finished explanations from the store.
+    """Explain a candidate's answers on the robustness split, or fetch finished explanations from the store.
 
     Args:
         model: The saved model's folder.
@@ -54,109 +56,130 @@ def explain_model(
         predictions: The candidate's predictions folder.
         calibration: Its calibration.json.
         config: Samples and measures.
-        seed: Draws the measured images and the random maps.
-        out: Gets measurements.parquet, page.html and the panels as PNG.
+        seed: Seed of the measured images and of the random maps.
+        out: Folder to write measurements.parquet, page.html and the panels as PNG to.
 
     Raises:
-        InputError: The robustness split has no predictions, or Grad-CAM knows no layer of the network.
+        InputError: The robustness split has no predictions, or Grad-CAM does not know the network's family.
     """
-    store, version = Store(config.store), read_manifest(manifest)
+    version = read_manifest(manifest)
     deployed = read_calibration(calibration)
     table = read_predictions(predictions).clean("robustness")
     if table.empty:
         raise InputError(
-            "the predictions hold no clean image of the robustness split after fine-tuning; run predict again"
+            "the predictions have no clean image of the robustness split after fine-tuning; run predict again"
         )
     decided = decide(table, deployed)
-    digests = [version.digest, read_splits(splits).digest, weights_digest(model)]
-    key = run_key("explain", *digests, vars(deployed), config.identity(), config.candidate, seed)
+
+    inputs = [version.digest, read_splits(splits).digest, weights_digest(model), vars(deployed)]
+    key = run_key("explain", *inputs, config.identity(), config.candidate, seed)
 
     def produce(folder: Path) -> None:
-        tiles = ShardReader(fetch_for_step(config, version))
+        reader = ShardReader(fetch_for_step(config, version))
         network = load_network(model, pick_device()).to(memory_format=torch.channels_last)
-        explain_network(network, decided, Tiles(version, tiles, network.input_size), config, seed, folder)
+        explain_network(network, decided, Tiles(version, reader, network.input_size), config, seed, folder)
 
-    reuse(store, key, Path(out), produce)
+    reuse(Store(config.store), key, Path(out), produce)
 
 
 class Tiles:
-    """Images and masks of a data set version at a network's input size."""
+    """Images and masks of a data set version, at a network's input size."""
 
     def __init__(self, manifest: Manifest, reader: ShardReader, size: int):
         self.rows = manifest.table.set_index("sample_id")
-        self.reader, self.size = reader, size
+        self.reader = reader
+        self.size = size
 
     def images(self, sample_ids: pd.Series) -> torch.Tensor:
         """uint8 (N, 3, size, size)."""
-        pictures = [decode_tile(self._read(self.rows.loc[name], ""), self.size) for name in sample_ids]
-        stacked = np.stack(pictures) if pictures else np.empty((0, self.size, self.size, 3), np.uint8)
-        return torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous()
+        pixels = np.empty((len(sample_ids), self.size, self.size, 3), np.uint8)
+        for index, sample_id in enumerate(sample_ids):
+            row = self.rows.loc[sample_id]
+            data = self.reader.read(row["shard"], int(row["offset"]), int(row["size"]))
+            pixels[index] = decode_tile(data, self.size)
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
 
     def mask(self, sample_id: str) -> np.ndarray | None:
-        """bool (size, size), true where any part of the pixel is crack; None where no mask is known."""
+        """bool (size, size), true where any part of the pixel is crack; None if the image has no mask."""
         row = self.rows.loc[sample_id]
         if pd.isna(row["mask_offset"]):
             return None
-        return fit_mask(decode_mask(self._read(row, "mask_")), self.size)
-
-    def _read(self, row: pd.Series, prefix: str) -> bytes:
-        return self.reader.read(row["shard"], int(row[f"{prefix}offset"]), int(row[f"{prefix}size"]))
+        data = self.reader.read(row["shard"], int(row["mask_offset"]), int(row["mask_size"]))
+        return fit_mask(decode_mask(data), self.size)
 
 
 def fit_mask(mask: np.ndarray, size: int) -> np.ndarray:
     """Scale a mask bool (H, W) to (size, size) so that the thinnest crack survives."""
     if mask.shape == (size, size):
         return mask
-    shrinking = mask.size > size * size
-    how = cv2.INTER_AREA if shrinking else cv2.INTER_NEAREST
-    return cv2.resize(mask.astype(np.float32), (size, size), interpolation=how) > 0
+    shrinks = mask.size > size * size
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST
+    return cv2.resize(mask.astype(np.float32), (size, size), interpolation=interpolation) > 0
 
 
 def explain_network(
     network: Network, decided: pd.DataFrame, tiles: Tiles, config: ExplainConfig, seed: int, folder: Path
 ) -> None:
-    """Draw and measure a network's explanations into a folder; `decided` are rows from `selection.decide`."""
+    """Draw and measure a network's explanations.
+
+    Args:
+        network: In eval mode.
+        decided: Rows from `decide`, of the robustness split.
+        tiles: Images and masks of these rows.
+        config: Samples and measures.
+        seed: Seed of the measured images and of the random maps.
+        folder: Folder to write measurements, page and panels to.
+    """
     target = find_target(network)
-    shown = choose_shown(decided, config.shown)
+
     progress(0, 3, "drawing explanations")
-    panels = _panels(network, target, shown, tiles, config, seed)
+    shown = choose_shown(decided, config.shown)
+    panels = _draw_panels(network, target, shown, tiles, config, seed)
     write_panels(shown, panels, folder)
+
     progress(1, 3, "measuring explanations")
-    sample = _sample(network, choose_measured(decided, config.measured, seed), tiles)
-    measured = measure(network, sample, config, seed)
+    sample = _read_sample(network, choose_measured(decided, config.measured, seed), tiles)
+    measured = measure(network, target, sample, config, seed)
     write_measurements(measured, folder / MEASUREMENTS)
+
     progress(2, 3, "writing the page")
     remark = f"{len(shown)} of {len(decided)} images; Grad-CAM of the layer `{target.name}`."
-    remark += f" {told_of_shap(config.shap, measured)}"
-    if len(decided) < FEW:
-        small = f"The robustness split has only {len(decided)} images; below {FEW} every number here is rough."
+    remark += f" {shap_remark(config.shap, measured)}"
+    if len(decided) < FEW_IMAGES:
+        small = f"The robustness split has only {len(decided)} images; below {FEW_IMAGES} every number here is rough."
         remark += f" {small}"
         warn(f"explanations of {config.candidate}: {small} Add photos, or raise split.robustness.")
     write_page(folder / PAGE, config.candidate, shown, panels, measured, remark)
 
 
-def _panels(
+def _draw_panels(
     network: Network, target: Target, shown: pd.DataFrame, tiles: Tiles, config: ExplainConfig, seed: int
 ) -> list[Panel]:
     images = tiles.images(shown["sample_id"]).to(network.mean.device)
-    maps = [grad_cam(network, target, images, crack, config.batch_size) for crack in (False, True)]
+    evidence = {}
+    for label in (0, 1):
+        evidence[label] = grad_cam(network, target, images, crack=bool(label), batch_size=config.batch_size)
     hidden = blurred(images, config.blur * network.input_size)
     signed = explain_signed(network, images, hidden, config, seed)
-    pictures = images.permute(0, 2, 3, 1).cpu().numpy()
+
+    pixels = images.permute(0, 2, 3, 1).cpu().numpy()
     panels = []
     for index, row in enumerate(shown.itertuples()):
-        classes = [row.decision] if row.right else [row.decision, row.label]
-        evidence = {name: maps[name][index] for name in classes}
-        panels.append(draw_panel(pictures[index], evidence, signed[index], tiles.mask(row.sample_id)))
+        labels = [row.decision] if row.right else [row.decision, row.label]
+        maps = {label: evidence[label][index] for label in labels}
+        panels.append(draw_panel(pixels[index], maps, signed[index], tiles.mask(row.sample_id)))
     return panels
 
 
-def _sample(network: Network, rows: pd.DataFrame, tiles: Tiles) -> Sample:
-    masks = [tiles.mask(name) for name in rows["sample_id"]]
-    blank = np.zeros((tiles.size, tiles.size), bool)
-    return Sample(
-        images=tiles.images(rows["sample_id"]).to(network.mean.device),
-        masks=np.stack([blank if mask is None else mask for mask in masks]) if masks else blank[None][:0],
-        masked=np.array([mask is not None for mask in masks], bool),
-        groups=rows["group_id"].to_numpy(),
-    )
+def _read_sample(network: Network, rows: pd.DataFrame, tiles: Tiles) -> Sample:
+    count = len(rows)
+    masks = np.zeros((count, tiles.size, tiles.size), bool)
+    masked = np.zeros(count, bool)
+    for index, sample_id in enumerate(rows["sample_id"]):
+        mask = tiles.mask(sample_id)
+        if mask is not None:
+            masks[index] = mask
+            masked[index] = True
+
+    images = tiles.images(rows["sample_id"]).to(network.mean.device)
+    return Sample(images, masks, masked, groups=rows["group_id"].to_numpy())

@@ -1,57 +1,122 @@
-"""Image bytes to arrays."""
+"""Image bytes to arrays. No other module opens an image file.
 
+Everything is decoded inside this process: Pillow may try the kinds of file in FORMATS only. Without such a list it
+would start Ghostscript for an EPS file, whatever the file is called.
+"""
+
+import re
 import zlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# The kinds of file that are decoded, by Pillow's names. JPEG includes photos of several views (MPO).
+FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "AVIF", "PPM")
+# A search for images takes files with these names.
+SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+# Pillow's own limit, here for every decoder. A small file can hold far more pixels than memory.
+MAX_PIXELS = 178_956_970
+# A file of 16 bits may use fewer; see `_to_eight_bits`.
+USED_BITS = (8, 10, 12, 14, 16)
+THUMBNAIL_JPEG_QUALITY = 80
+
 JPEG, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+# Start-of-frame markers; the three that are missing mean something else (JPEG standard T.81, table B.1).
+JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# In a scan's data, 0xff is followed by 0 or by a restart marker; anything else is the next segment.
+JPEG_NEXT_SEGMENT = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 PNG = b"\x89PNG\r\n\x1a\n"
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")  # of files that a search for images takes
+TIFF_SUBFILE_TYPE, TIFF_BITS_PER_SAMPLE, TIFF_PHOTOMETRIC, TIFF_PLANAR_CONFIGURATION = 254, 258, 262, 284
+# Subfile types of a TIFF directory that holds an overview, or a mask of transparency.
+TIFF_OVERVIEW, TIFF_MASK = 1, 4
+TIFF_WHITE_IS_ZERO = 0
+TIFF_SEPARATE_PLANES = 2
 
 
 class ImageError(ValueError):
-    """The bytes are not a whole image; the message says why, without naming the file."""
+    """The bytes are not a whole image that we accept; the message says why, without the file's name."""
+
+
+class Header(NamedTuple):
+    """What an image file says about itself before it is decoded.
+
+    Attributes:
+        format: One of FORMATS; a photo of several views (MPO) counts as JPEG.
+        width: Width in pixels; EXIF orientation may exchange it with the height.
+        height: Height in pixels.
+        frames: Frames of an animation or pages of a document; 1 for a photo. Further views of an MPO file, and
+            overviews and masks of a TIFF file, do not count.
+    """
+
+    format: str
+    width: int
+    height: int
+    frames: int
+
+
+def read_header(data: bytes) -> Header:
+    """Read an image file's header without decoding its pixels.
+
+    Raises:
+        ImageError: Not an image of the kinds in FORMATS, or more than MAX_PIXELS.
+    """
+    with _opened(data) as image:
+        if image.format == "MPO":
+            return Header("JPEG", image.width, image.height, frames=1)
+        frames = _tiff_pages(data) if image.format == "TIFF" else getattr(image, "n_frames", 1)
+        return Header(str(image.format), image.width, image.height, frames)
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:
-    """Decode an image file of any usual kind.
+    """Decode an image file of any kind in FORMATS; of a file with several images, the first one.
 
-    EXIF orientation is applied; grey, palette, CMYK and 16-bit images become 8-bit RGB; an alpha channel is dropped.
-    JPEG and PNG files with an end go through OpenCV, which is fast but fills what is missing with grey without a word;
-    everything else, and whatever OpenCV refuses, goes through Pillow, which is strict. Neither minds a PNG's checksums,
-    so they are verified here. Damage in the middle of a JPEG raises nothing: libjpeg warns, and only ingestion listens.
+    EXIF orientation is applied. Grey, palette and CMYK images become RGB; an alpha channel is dropped. 16-bit values
+    are scaled by the number of bits that the image really uses (see `_to_eight_bits`).
+
+    JPEG and PNG files go through OpenCV, which is fast, but fills missing parts with grey and says nothing. So a JPEG
+    must have its end, and a PNG its checksums. Everything else, and what OpenCV refuses, goes through Pillow, which is
+    strict. Damage in the middle of a JPEG raises nothing: libjpeg only prints a warning, and ingestion reads those.
 
     Args:
-        data: Content of the file.
+        data: Content of the file. A JPEG may be followed by other data, such as the video of a motion photo.
 
     Returns:
         uint8 (H, W, 3), RGB.
 
     Raises:
-        ImageError: Not an image, or not a whole one.
+        ImageError: Not an image of these kinds, not a whole one, of more than MAX_PIXELS, or of pixels whose scale is
+            not known.
     """
     if data.startswith(PNG):
         _check_png(data)
-    if data.startswith(PNG) or (data.startswith(JPEG) and data.endswith(JPEG_END)):
-        with suppress(cv2.error):
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-            if image is not None:
-                return image  # type: ignore[return-value]
+    elif data.startswith(JPEG):
+        data = _without_trailing_data(data)
+
+    size = _size_in_header(data)
+    if size is not None:
+        _check_size(*size)
+        image = _decode_with_opencv(data)
+        if image is not None:
+            return image
     return _decode_with_pillow(data)
 
 
 def decode_mask(data: bytes) -> NDArray[np.bool_]:
-    """Decode a mask: true where the pixel is brighter than half of the brightest one, so 0/1 and 0/255 both do.
+    """Decode a mask: true where a pixel is brighter than half of the brightest one, so both 0/1 and 0/255 work.
 
     Returns:
         bool (H, W); all false for a black image.
 
     Raises:
-        ImageError: Not an image, or not a whole one.
+        ImageError: As `decode`.
     """
     grey = cv2.cvtColor(decode(data), cv2.COLOR_RGB2GRAY)
     return grey > int(grey.max()) / 2
@@ -62,12 +127,19 @@ def thumbnail(image: NDArray[np.uint8], longest: int) -> bytes:
 
     Args:
         image: uint8 (H, W, 3), RGB.
-        longest: Its longer side in pixels; the other keeps the proportion.
+        longest: The thumbnail's longer side in pixels; the other side keeps the proportion.
     """
-    scale = longest / max(image.shape[:2])
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    small = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
+    height, width = image.shape[:2]
+    scale = longest / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    bgr = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, THUMBNAIL_JPEG_QUALITY])[1].tobytes()
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"too large: {width}x{height} pixels, more than {MAX_PIXELS}; cut it into smaller images")
 
 
 def _check_png(data: bytes) -> None:
@@ -78,30 +150,176 @@ def _check_png(data: bytes) -> None:
         if end > len(data):
             raise ImageError("not a whole image: the end of the PNG data is missing")
         kind = data[place + 4 : place + 8]
-        if zlib.crc32(memoryview(data)[place + 4 : end - 4]) != int.from_bytes(data[end - 4 : end]):
+        checksum = int.from_bytes(data[end - 4 : end])
+        if zlib.crc32(memoryview(data)[place + 4 : end - 4]) != checksum:
             raise ImageError("not a whole image: a checksum of the PNG data is wrong")
         place = end
 
 
-def _decode_with_pillow(data: bytes) -> NDArray[np.uint8]:
-    from PIL import Image, ImageOps
+def _without_trailing_data(jpeg: bytes) -> bytes:
+    """The JPEG itself, without data that follows it, such as the video of a motion photo.
 
-    # Pillow would take a rest filled with zeros, which interrupted downloads leave, for image data.
-    if data.startswith(JPEG) and data.rfind(JPEG_END) < data.rfind(JPEG_SCAN):
-        raise ImageError("not a whole image: the end of the JPEG data is missing")
+    Raises:
+        ImageError: The end of the JPEG is missing. Interrupted downloads leave zeros, which Pillow would take for
+            image data.
+    """
+    if jpeg.endswith(JPEG_END):
+        return jpeg
+    for marker, start, _ in _jpeg_segments(jpeg):
+        if marker == JPEG_END[1]:
+            return jpeg[: start + 2]
+    raise ImageError("not a whole image: the end of the JPEG data is missing")
+
+
+def _jpeg_segments(jpeg: bytes) -> Iterator[tuple[int, int, int]]:
+    """Walk through a JPEG file: yield (marker, start, end) of each segment. Stops where the structure is broken."""
+    place = len(JPEG)
+    while place + 2 <= len(jpeg) and jpeg[place] == 0xFF:
+        marker = jpeg[place + 1]
+        if marker == 0xFF:  # a fill byte
+            place += 1
+            continue
+        if marker == JPEG_END[1]:
+            yield marker, place, place + 2
+            return
+
+        end = place + 2 + int.from_bytes(jpeg[place + 2 : place + 4])
+        yield marker, place, end
+        if marker == JPEG_SCAN[1]:
+            following = JPEG_NEXT_SEGMENT.search(jpeg, end)
+            if following is None:
+                return
+            end = following.start()
+        place = end
+
+
+def _size_in_header(data: bytes) -> tuple[int, int] | None:
+    """Width and height of a PNG or JPEG file; None for other kinds, and where the header has none."""
+    if data.startswith(PNG):
+        return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+    if data.startswith(JPEG):
+        for marker, start, _ in _jpeg_segments(data):
+            if marker in JPEG_FRAMES:
+                return int.from_bytes(data[start + 7 : start + 9]), int.from_bytes(data[start + 5 : start + 7])
+    return None
+
+
+def _decode_with_opencv(data: bytes) -> NDArray[np.uint8] | None:
+    """Decode with OpenCV, which applies the orientation; None if it refuses the data.
+
+    OpenCV 5.0 reads colours of 16 bits from TIFF files correctly as BGR only; as RGB they are random.
+    """
     try:
-        with Image.open(BytesIO(data)) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode in ("I", "F"):
-                raise ImageError("its pixels have 32 bits, and what white is cannot be known")
-            if image.mode.startswith("I;16"):  # Pillow would clip at 255
-                image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
-            return np.asarray(image.convert("RGB"))
-    except Image.UnidentifiedImageError as error:
-        raise ImageError("not an image") from error
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"absurdly large: {error}") from error
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    except cv2.error:
+        return None
+    if bgr is None or bgr.dtype not in (np.uint8, np.uint16):
+        return None
+    return _to_eight_bits(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+
+
+def _decode_with_pillow(data: bytes) -> NDArray[np.uint8]:
+    from PIL import ImageOps
+
+    with _opened(data) as opened:
+        if opened.mode.startswith("RGB") and _bits_per_sample(opened, data) == 16:
+            return _decode_sixteen_bit_colours(opened, data)
+
+        upright = ImageOps.exif_transpose(opened)
+        is_sixteen_bits = upright.mode.startswith("I;16")
+        if upright.mode == "I" and opened.format == "PPM":  # Pillow scales these files to 16 bits
+            is_sixteen_bits = True
+        if is_sixteen_bits:
+            grey = _to_eight_bits(np.asarray(upright).astype(np.uint16))
+            if _tiff_tag(opened, TIFF_PHOTOMETRIC) == TIFF_WHITE_IS_ZERO:
+                grey = 255 - grey
+            return np.repeat(grey[..., None], 3, axis=2)
+
+        if upright.mode in ("I", "F"):
+            raise ImageError(
+                "its pixels are signed or 32-bit numbers, and the file does not say which one is white; convert it to "
+                "8 or 16 bits"
+            )
+        return np.asarray(upright.convert("RGB"))
+
+
+def _decode_sixteen_bit_colours(opened: "Image", data: bytes) -> NDArray[np.uint8]:
+    """Decode with OpenCV: Pillow would keep the upper 8 bits, which makes an image of 12 bits black."""
+    image = None
+    if _tiff_tag(opened, TIFF_PLANAR_CONFIGURATION) != TIFF_SEPARATE_PLANES:  # OpenCV reads wrong values from these
+        image = _decode_with_opencv(data)
+    if image is None:
+        raise ImageError("its colours have 16 bits in an unusual form; convert it to 8 bits")
+    return image
+
+
+def _to_eight_bits(values: NDArray) -> NDArray[np.uint8]:
+    """Scale uint16 values to 8 bits, so that white is the largest number of the bits that the image uses.
+
+    Cameras and scanners store 10, 12 or 14 bits in files of 16. The image's largest value shows how many bits it uses:
+    the smallest number in USED_BITS that can hold it. Values of uint8 stay as they are.
+    """
+    if values.dtype == np.uint8:
+        return values
+    largest = int(values.max())
+    used_bits = next(bits for bits in USED_BITS if largest < 2**bits)
+    white = 2**used_bits - 1
+    eight_bits = np.rint(np.arange(white + 1) * (255 / white)).astype(np.uint8)
+    return eight_bits[values]
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator["Image"]:
+    """Open an image file with Pillow; any error in the block becomes an ImageError.
+
+    Pillow's decoders raise OSError, ValueError, SyntaxError, TypeError, struct.error and others.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
+            _check_size(image.width, image.height)
+            yield image
     except ImageError:
         raise
-    except Exception as error:  # Pillow's decoders raise OSError, ValueError, SyntaxError, struct.error and others
+    except Image.UnidentifiedImageError as error:
+        if data[:4] in (b"II*\0", b"MM\0*"):
+            raise ImageError("not a readable image: a TIFF file of unknown pixels; save it with 8 bits") from error
+        raise ImageError("not an image") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"too large: more than {MAX_PIXELS} pixels; cut it into smaller images") from error
+    except Exception as error:
         raise ImageError(f"not a whole image: {error}") from error
+
+
+def _bits_per_sample(image: "Image", data: bytes) -> int:
+    if image.format == "PNG":
+        return data[24]
+    return max(_tiff_tag(image, TIFF_BITS_PER_SAMPLE) or (8,))
+
+
+def _tiff_tag(image: "Image", tag: int) -> Any:
+    """The value of a tag; None if the image is not a TIFF or does not have the tag."""
+    return image.tag_v2.get(tag) if image.format == "TIFF" else None  # type: ignore[attr-defined]
+
+
+def _tiff_pages(data: bytes) -> int:
+    """Number of full-resolution images in a TIFF file: its directories that are neither an overview nor a mask."""
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    is_big_tiff = 43 in data[2:4]
+    header = data[:16] if is_big_tiff else data[:8]
+    file = BytesIO(data)
+
+    pages = 0
+    seen: set[int] = set()
+    place = ImageFileDirectory_v2(header).next
+    while place and place not in seen:
+        seen.add(place)
+        directory = ImageFileDirectory_v2(header)
+        file.seek(place)
+        directory.load(file)
+        if not directory.get(TIFF_SUBFILE_TYPE, 0) & (TIFF_OVERVIEW | TIFF_MASK):
+            pages += 1
+        place = directory.next
+    return pages

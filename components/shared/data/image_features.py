@@ -1,8 +1,10 @@
-"""What an image looks like, in nine numbers that need no network: the features of a drift profile.
+"""The features of a drift profile: nine numbers that describe an image without a network.
 
-Light multiplies, and most of what differs from photo to photo does so too. On a logarithmic scale such differences add
-up and are alike for dark and bright photos; and what concrete looks like is told relative to the light on it, so that a
-change of material is not lost among the photos' different exposures.
+To add a feature, add its name to FEATURES and its value and meaning to `describe_image`, and raise VERSION.
+
+Light multiplies grey values, and so does most of what differs from photo to photo. On a logarithmic scale such
+differences add up, and they have the same size for dark and bright photos. What concrete looks like is measured
+relative to the light on it. So a change of material is not lost among the different exposures of the photos.
 """
 
 from collections.abc import Iterable
@@ -11,7 +13,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
-VERSION = 2  # of the definitions below: profiles of different versions are not comparable
+# Raise it with every change of a definition below: profiles of different versions cannot be compared.
+VERSION = 2
 FEATURES = (
     "brightness",
     "contrast",
@@ -23,10 +26,14 @@ FEATURES = (
     "noise",
     "roughness",
 )
-EDGE = 0.1  # gradient per pixel, on the scale 0 to 1, from which a pixel counts as an edge
-LEAST = 1e-3  # added before a logarithm: a quarter of a grey level
-# Immerkaer's kernel: blind to constant, linear and quadratic courses of brightness
-_NOISE_KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+# A pixel counts as an edge from this gradient per pixel, on the scale 0 to 1.
+EDGE_GRADIENT = 0.1
+# Added before a logarithm; a quarter of a grey level.
+LOG_OFFSET = 1e-3
+VARIANCE_LOG_OFFSET = 1e-8
+# Immerkaer's kernel does not respond to brightness that is constant, linear or quadratic along an axis.
+NOISE_KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+NOISE_KERNEL_NORM = 6
 
 
 def describe_images(images: Iterable[np.ndarray]) -> pd.DataFrame:
@@ -35,42 +42,60 @@ def describe_images(images: Iterable[np.ndarray]) -> pd.DataFrame:
 
 
 def describe_image(image: np.ndarray) -> dict[str, float]:
-    """Describe an image uint8 (H, W, 3) RGB.
+    """Describe an image by its FEATURES.
+
+    Args:
+        image: uint8 (H, W, 3) RGB.
 
     Returns:
-        Of grey values and channels on the scale 0 (black) to 1 (white); logarithms are natural, `LEAST` added before:
+        Feature -> value, in the order of FEATURES. Grey values and channels are on the scale 0 (black) to 1 (white);
+        logarithms are natural, and LOG_OFFSET is added before:
         brightness: logarithm of the mean grey value.
         contrast: logarithm of the grey values' standard deviation.
-        sharpness: logarithm of the variance of the Laplacian (1e-8 added before).
-        saturation: logarithm of the mean difference of the largest and smallest colour channel, over brightness.
-        warmth: logarithm of mean red over mean blue.
-        entropy: of the grey values' histogram of 256 bins, bits, 0 to 8.
-        edge_density: square root of the share of pixels whose Sobel gradient exceeds EDGE.
-        noise: logarithm of the standard deviation of white noise (Immerkaer 1996).
-        roughness: logarithm of the mean Sobel gradient, over brightness.
+        sharpness: logarithm of the variance of the Laplacian (VARIANCE_LOG_OFFSET is added before).
+        saturation: logarithm of the mean difference of the largest and smallest colour channel, less brightness.
+        warmth: logarithm of mean red, less that of mean blue.
+        entropy: entropy of the grey values' histogram of 256 bins, bits, 0 to 8.
+        edge_density: square root of the share of pixels whose Sobel gradient is above EDGE_GRADIENT.
+        noise: logarithm of the standard deviation of white noise.
+        roughness: logarithm of the mean Sobel gradient, less brightness.
+
+    Source: Immerkaer 1996, "Fast noise variance estimation", for the noise.
     """
     colour = image.astype(np.float32) / 255
     grey = cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY)
     light = grey.mean()
-    counts = np.bincount(np.rint(255 * grey).astype(np.uint8).ravel(), minlength=256)
+    colourfulness = colour.max(axis=2) - colour.min(axis=2)
+
+    slope_x = cv2.Sobel(grey, cv2.CV_32F, 1, 0, scale=1 / 8)
+    slope_y = cv2.Sobel(grey, cv2.CV_32F, 0, 1, scale=1 / 8)
+    gradient = cv2.magnitude(slope_x, slope_y)
+    edges = gradient > EDGE_GRADIENT
+
+    residue = cv2.filter2D(grey, cv2.CV_32F, NOISE_KERNEL)[1:-1, 1:-1]
+    noise = np.sqrt(np.pi / 2) * np.abs(residue).mean() / NOISE_KERNEL_NORM
+
+    values = {
+        "brightness": _log(light),
+        "contrast": _log(grey.std()),
+        "sharpness": np.log(cv2.Laplacian(grey, cv2.CV_32F).var() + VARIANCE_LOG_OFFSET),
+        "saturation": _log(colourfulness.mean()) - _log(light),
+        "warmth": _log(colour[..., 0].mean()) - _log(colour[..., 2].mean()),
+        "entropy": _entropy(grey),
+        "edge_density": np.sqrt(edges.mean()),
+        "noise": _log(noise),
+        "roughness": _log(gradient.mean()) - _log(light),
+    }
+    return {name: float(values[name]) for name in FEATURES}
+
+
+def _entropy(grey: np.ndarray) -> float:
+    """Entropy in bits of float grey values (H, W) in 0 to 1, in 256 bins."""
+    levels = np.rint(255 * grey).astype(np.uint8)
+    counts = np.bincount(levels.ravel(), minlength=256)
     shares = counts[counts > 0] / grey.size
-    gradient = cv2.magnitude(
-        cv2.Sobel(grey, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(grey, cv2.CV_32F, 0, 1, scale=1 / 8)
-    )
-    residue = cv2.filter2D(grey, cv2.CV_32F, _NOISE_KERNEL)[1:-1, 1:-1]
-    values = (
-        _log(light),
-        _log(grey.std()),
-        np.log(cv2.Laplacian(grey, cv2.CV_32F).var() + 1e-8),
-        _log((colour.max(axis=2) - colour.min(axis=2)).mean()) - _log(light),
-        _log(colour[..., 0].mean()) - _log(colour[..., 2].mean()),
-        -(shares * np.log2(shares)).sum(),
-        np.sqrt((gradient > EDGE).mean()),
-        _log(np.sqrt(np.pi / 2) * np.abs(residue).mean() / 6),
-        _log(gradient.mean()) - _log(light),
-    )
-    return dict(zip(FEATURES, map(float, values), strict=True))
+    return -(shares * np.log2(shares)).sum()
 
 
 def _log(value: float) -> float:
-    return float(np.log(value + LEAST))
+    return float(np.log(value + LOG_OFFSET))

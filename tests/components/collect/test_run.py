@@ -65,13 +65,13 @@ def champion(version: Path) -> Path:
 
 @pytest.fixture
 def incoming(tmp_path: Path) -> Path:
-    """Ten images of five photos, and a file that is none."""
+    """Ten images of five photos, and a file that is not an image."""
     folder = tmp_path / "incoming"
     (folder / "bridge").mkdir(parents=True)
     for number in range(10):
         (folder / "bridge" / f"p{number // 2}-{number}.png").write_bytes(png(number))
     (folder / "notes.txt").write_text("sunny")
-    (folder / "masks").mkdir()  # of labelled tiles: no photos
+    (folder / "masks").mkdir()  # masks of labelled tiles do not count as images
     (folder / "masks" / "p0-0.png").write_bytes(png(0))
     return folder
 
@@ -81,7 +81,7 @@ def collect(uri: str | Path, tmp_path: Path, **parameters) -> tuple[str, str]:
     return collect_images(str(uri), config, str(tmp_path / "observed"), str(tmp_path / "reference"))
 
 
-def test_the_images_are_profiled_as_the_network_sees_them(champion, network, incoming, tmp_path):
+def test_images_are_profiled_at_the_networks_input_size(champion, network, incoming, tmp_path):
     assert collect(incoming, tmp_path, group_pattern=r"(p\d+)-") == ("1", str(incoming))
     observed = read_profile(tmp_path / "observed")
     tiles = np.stack([cv2.resize(image(n), (32, 32), interpolation=cv2.INTER_LINEAR) for n in range(10)])
@@ -96,7 +96,7 @@ def test_the_images_are_profiled_as_the_network_sees_them(champion, network, inc
 
 
 @pytest.mark.parametrize(("word", "days"), [("date", 0), ("yesterday", 1)])
-def test_the_prefix_of_a_day_gives_what_the_folder_gives(champion, incoming, tmp_path, s3, word, days):
+def test_the_prefix_of_a_day_gives_the_same_profile_as_the_folder(champion, incoming, tmp_path, s3, word, days):
     day = f"{datetime.now(UTC) - timedelta(days=days):%Y-%m-%d}"
     Store(f"{s3}/incoming/{day}").put_folder("bridge", incoming / "bridge")
     Store(f"{s3}/incoming/{day}-old").put_bytes("other.png", png(99))
@@ -106,14 +106,14 @@ def test_the_prefix_of_a_day_gives_what_the_folder_gives(champion, incoming, tmp
     assert of_store == (tmp_path / "observed").read_bytes()
 
 
-def test_images_that_cannot_be_read_are_left_out(champion, incoming, tmp_path, caplog):
+def test_images_that_cannot_be_read_are_skipped_with_a_warning(champion, incoming, tmp_path, caplog):
     (incoming / "half.png").write_bytes(png(3)[:200])
     collect(incoming, tmp_path)
     assert len(read_profile(tmp_path / "observed").groups) == 10
-    assert "1 of 11 images cannot be read and were left out, first half.png" in caplog.text
+    assert "1 of 11 images cannot be read and were skipped, first half.png" in caplog.text
 
 
-def test_of_many_images_a_sample_is_taken(champion, tmp_path):
+def test_a_sample_of_many_images_is_drawn(champion, tmp_path):
     (tmp_path / "many").mkdir()
     for number in range(40):
         (tmp_path / "many" / f"{number:02d}.PNG").write_bytes(png(number))
@@ -130,14 +130,14 @@ def test_the_photo_is_the_patterns_first_group(pattern, photo):
     assert photo_of("a/p1-3.jpg", pattern) == photo
 
 
-def test_without_a_champion_there_is_nothing_to_hold_images_against(version, incoming, tmp_path):
+def test_without_a_champion_there_is_nothing_to_compare_images_with(version, incoming, tmp_path):
     with pytest.raises(InputError, match=r"crack-classifier has no champion.*promote"):
         collect(incoming, tmp_path)
 
 
 def test_an_empty_prefix_is_named(champion, tmp_path, s3):
     for uri in (f"{s3}/incoming/2026-01-31", str(tmp_path / "nowhere")):
-        with pytest.raises(InputError, match=rf"there is no image under {uri}: .*; check the path"):
+        with pytest.raises(InputError, match=rf"there is no image under {uri}; .*; check the path"):
             collect(uri, tmp_path)
 
 
@@ -157,7 +157,7 @@ def test_a_day_without_images_has_an_empty_profile_where_other_days_have_some(ch
     assert f"there is no image under {days}" in caplog.text
 
 
-def test_the_names_tell_the_slices(champion, incoming, tmp_path):
+def test_the_names_give_the_slices(champion, incoming, tmp_path):
     collect(incoming, tmp_path)
     assert read_profile(tmp_path / "observed").slices.to_dict("list") == {"folder": ["bridge"] * 10}
     (incoming / "other.png").write_bytes(png(11))
@@ -172,9 +172,9 @@ def test_a_pattern_without_a_named_group_is_refused():
         CollectConfig(slice_pattern="^([a-z]+)/")
 
 
-def test_names_that_tell_no_photo_are_counted(champion, incoming, tmp_path, caplog):
+def test_names_without_a_photo_are_counted(champion, incoming, tmp_path, caplog):
     collect(incoming, tmp_path, group_pattern=r"(p[123])-")
-    assert "4 of 10 names tell no photo by collect.group_pattern" in caplog.text
+    assert "4 of 10 names do not match collect.group_pattern" in caplog.text
 
 
 def test_a_version_without_a_profile_is_refused(champion, incoming, tmp_path):
@@ -213,6 +213,6 @@ def test_a_champion_that_answers_with_nan_is_an_error(champion, network, incomin
 
 def test_nothing_but_broken_images_is_an_error(champion, tmp_path):
     (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "a.jpg").write_bytes(b"no picture")
+    (tmp_path / "broken" / "a.jpg").write_bytes(b"not an image")
     with pytest.raises(InputError, match=r"none of the 1 images under .* can be read"):
         collect(tmp_path / "broken", tmp_path)

@@ -13,7 +13,7 @@ CONFIG = DriftConfig(permutations=199)
 
 
 def side(name: str, groups: int, per_group: int, seed: int, **moved: float) -> Profile:
-    """Photos with their own level of each feature; `moved` shifts a feature by so many standard deviations."""
+    """Photos with their own level of each feature; `moved` shifts a feature by that many standard deviations."""
     rng = np.random.default_rng(seed)
     codes = np.repeat(np.arange(groups), per_group)
     columns = {}
@@ -36,24 +36,24 @@ def test_false_alarms_stay_at_the_stated_level():
 
 
 @pytest.mark.parametrize("name", ["brightness", "entropy", EMBEDDING])
-def test_what_moved_is_found_and_seldom_anything_else(name):
+def test_the_moved_feature_is_found_and_rarely_another_one(name):
     wanted = {name} if name == EMBEDDING else {name, TOGETHER}
     others = 0
     for seed in range(5):
         found = drifted(side("a", 20, 6, 2 * seed), side("b", 20, 6, 2 * seed + 1, **{name: 2.0}), seed)
         assert found >= wanted
         others += bool(found - wanted)
-    assert others <= 2  # where something moved, each of the two families has its own chance of 0.05
+    assert others <= 2  # if something moved, each of the two families of tests still has its own chance of 0.05
 
 
-def test_features_are_asked_only_where_the_verdict_finds_drift():
-    """A single feature that stands out by chance is no false alarm of its own."""
+def test_features_are_tested_only_where_the_verdict_finds_drift():
+    """A single feature that is extreme by chance does not raise a false alarm of its own."""
     for seed in range(30):
         found = drifted(side("a", 12, 6, 2 * seed), side("b", 12, 6, 2 * seed + 1), seed)
         assert not found or found & {TOGETHER, EMBEDDING}
 
 
-def test_the_effect_is_told_in_standard_deviations():
+def test_the_effect_is_in_standard_deviations():
     shifts = {shift.name: shift for shift in compare(side("a", 200, 5, 1), side("b", 200, 5, 2, noise=-1.5), CONFIG, 0)}
     assert shifts["noise"].effect == pytest.approx(1.5, abs=0.15)
     assert shifts["noise"].change == pytest.approx(-1.5, abs=0.15)
@@ -61,7 +61,7 @@ def test_the_effect_is_told_in_standard_deviations():
     assert np.isnan(shifts[EMBEDDING].change)
 
 
-def test_a_sure_but_negligible_shift_is_no_drift():
+def test_a_certain_but_negligible_shift_does_not_count_as_drift():
     reference = side("a", 1500, 1, 1)
     features = reference.features.assign(noise=reference.features["noise"] + 0.15)
     current = replace(reference, groups=np.char.add(reference.groups, "b"), features=features)
@@ -71,7 +71,7 @@ def test_a_sure_but_negligible_shift_is_no_drift():
     assert not found.drifted
 
 
-def test_a_feature_that_never_varies_is_no_drift():
+def test_a_constant_feature_does_not_drift():
     reference, current = side("a", 20, 3, 1), side("b", 20, 3, 2)
     for one in (reference, current):
         one.features["noise"] = 0.0
@@ -80,7 +80,7 @@ def test_a_feature_that_never_varies_is_no_drift():
 
 
 def test_groups_are_evened_out():
-    """The reference is a thin sample of many photos, the current side all of a few."""
+    """The reference has a few tiles of many photos, the current side all tiles of a few photos."""
     reference, current = np.repeat(np.arange(100), 3), np.repeat(np.arange(1000, 1010), 200)
     kept_reference, kept_current = even_out(reference, current, seed=1, limit=1000)
     assert len(kept_reference) == 300
@@ -96,11 +96,11 @@ def test_groups_are_evened_out():
         (np.arange(40), np.arange(40), "^$"),
     ],
 )
-def test_too_little_to_compare_is_said(reference, current, message):
+def test_the_reason_why_sides_cannot_be_compared(reference, current, message):
     assert re.search(message, why_not(reference, current))
 
 
-def test_measurements_tell_effect_and_verdict():
+def test_measurements_hold_effect_and_verdict():
     rows = {
         row.name: row
         for row in to_measurements(compare(side("a", 20, 6, 1), side("b", 20, 6, 2, noise=2.0), CONFIG, 0), 120)

@@ -14,7 +14,7 @@ def test_distance_is_one_for_the_reference_itself_and_grows_with_the_shift():
     assert drift_distance(reference, far) == pytest.approx([np.sqrt((9 + 16) / 2)], rel=0.05)
 
 
-def test_errors_stand_in_the_bin_of_their_distance():
+def test_errors_are_counted_in_the_bin_of_their_distance():
     distance = np.random.default_rng(0).permutation(200).astype(float)
     bins = error_by_distance(distance, distance >= 190)
     assert [part.images for part in bins] == [20] * 10

@@ -12,7 +12,7 @@ def sides_of(groups: int, per_group: int, current_groups: int, permutations: int
     return permuted_sides(names, names < current_groups, permutations, seed)
 
 
-def test_groups_are_dealt_whole_and_as_many_as_there_are():
+def test_groups_are_dealt_as_a_whole_and_each_side_keeps_its_number():
     sides = sides_of(12, 5, 4)
     by_group = sides.reshape(len(sides), 12, 5)
     assert (by_group == by_group[..., :1]).all()
@@ -33,7 +33,7 @@ def p_value(statistics: np.ndarray) -> float:
 
 
 def test_p_values_are_uniform_without_drift_though_groups_differ():
-    """Photos differ from each other far more than their tiles do; a test over tiles would alarm nearly always."""
+    """Photos differ from each other far more than their tiles do; a test over tiles would nearly always find drift."""
     rng = np.random.default_rng(1)
     p_values = []
     for seed in range(200):
@@ -48,7 +48,7 @@ def test_p_is_never_zero():
     assert p_value(wasserstein(values, sides_of(12, 5, 4))) >= 1 / 200
 
 
-def test_step_down_keeps_the_level_for_all_tests_together_and_spares_those_that_say_the_same():
+def test_step_down_keeps_the_level_for_all_tests_and_does_not_punish_equal_tests():
     rng = np.random.default_rng(0)
     alone = rng.normal(size=(1, 500))
     assert step_down(alone) == pytest.approx([p_value(alone[0])])
@@ -63,9 +63,10 @@ def test_step_down_keeps_the_level_for_all_tests_together_and_spares_those_that_
     assert (np.delete(corrected, 3) >= [p_value(test) - 1e-9 for test in np.delete(moved, 3, axis=0)]).all()
 
 
-def test_step_down_equals_its_definition_worked_by_hand():
+def test_step_down_equals_a_calculation_by_hand():
     statistics = np.array([[5.0, 1, 2, 3], [2.0, 9, 1, 0]])  # p of the deals: (1 4 3 2)/4 and (2 1 3 4)/4
-    # the first test: smallest p of both per deal 1/4, 1/4, 3/4, 2/4, two of four at most 1/4; the second: p of its own
+    # First test: the smallest p of both per deal is 1/4, 1/4, 3/4, 2/4, and two of four are at most 1/4.
+    # Second test: its own p.
     assert step_down(statistics) == pytest.approx([0.5, 0.5])
 
 
@@ -73,7 +74,7 @@ def test_energy_equals_the_papers_means_of_distances(monkeypatch):
     rng = np.random.default_rng(0)
     means = rng.normal(size=(12, 3)) @ rng.normal(size=(3, 3))
     sides = permuted_sides(np.repeat(np.arange(12), 3), np.arange(36) >= 21, 20, 0)
-    monkeypatch.setattr(permutation, "SHRINKAGE", 0.0)
+    monkeypatch.setattr(permutation, "CORRELATION_SHRINKAGE", 0.0)
     found = energy(np.repeat(means, 3, axis=0), np.repeat(np.arange(12), 3), sides)
     inverse = np.linalg.inv(np.cov(means.T, ddof=0))
     apart = np.array([[mahalanobis(one, other, inverse) for other in means] for one in means])
@@ -92,22 +93,22 @@ def test_energy_is_the_distance_of_the_centres_in_standard_deviations():
         assert energy(moved, groups, (groups >= 1000)[None])[0] == pytest.approx(shift / spread, rel=0.1)
 
 
-def test_energy_sees_what_no_single_column_shows():
+def test_energy_finds_a_shift_that_no_single_column_shows():
     rng = np.random.default_rng(1)
     means = rng.normal(size=(40, 1)) + 0.1 * rng.normal(size=(40, 2))
-    means[20:, 1] += 0.4  # small beside the spread of 1, large beside that of the difference
+    means[20:, 1] += 0.4  # small compared with the spread of 1, large compared with that of the difference
     sides = permuted_sides(np.arange(40), np.arange(40) >= 20, 199, 0)
     assert p_value(energy(means, np.arange(40), sides)) <= 0.05
     assert p_value(wasserstein(means[:, 1], sides)) > 0.05
 
 
-def test_energy_sees_a_spread_that_widens_about_the_same_centre():
+def test_energy_finds_a_wider_spread_around_the_same_centre():
     means = np.random.default_rng(0).normal(size=(60, 8))
     means[30:] *= 2
     assert p_value(energy(means, np.arange(60), permuted_sides(np.arange(60), np.arange(60) >= 30, 199, 0))) <= 0.05
 
 
-def test_more_columns_than_groups_and_columns_that_never_vary_are_no_trouble():
+def test_more_columns_than_groups_and_constant_columns_are_allowed():
     rng = np.random.default_rng(0)
     values = np.hstack([rng.normal(size=(40, 300)), np.ones((40, 2))])
     sides = permuted_sides(np.arange(40), np.arange(40) >= 20, 199, 0)

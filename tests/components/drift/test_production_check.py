@@ -52,13 +52,13 @@ def tags() -> dict[str, str]:
     return mlflow_runs.client().get_model_version(NAME, "1").tags
 
 
-def test_like_images_are_steady_and_the_registry_says_so(check, store):
+def test_similar_images_are_steady_and_the_version_is_tagged(check, store):
     verdict, summary, page = check(profile("p", 100, 4))
     assert verdict == summary["verdict"] == "steady"
     assert summary["count"] == 100
     assert summary["drifted"] == []
     assert set(summary["effects"]) == {*FEATURES, "p_crack", "confidence", "features_together", "embedding"}
-    assert "The champion may go on" in page
+    assert "The champion can stay in use" in page
     assert "Photos farthest from the training sample" in page
     assert "group_pattern" not in page
     assert tags()["crack.drift"] == "steady"
@@ -66,7 +66,7 @@ def test_like_images_are_steady_and_the_registry_says_so(check, store):
     assert json.loads(store.get_bytes("runs/job-1/drift.json")) == summary
 
 
-def test_one_feature_that_moves_is_drift_and_many_ask_for_retraining(check):
+def test_one_moved_feature_is_drift_and_many_need_retraining(check):
     verdict, summary, page = check(profile("p", 100, 4, brightness=-3.0))
     assert verdict == "drift"
     assert {"features_together", "brightness"} <= set(summary["drifted"])
@@ -97,19 +97,19 @@ def test_too_few_images_or_photos_are_skipped_with_the_reason(check, images, why
     assert "crack.drift" not in tags()
     check(profile("p", 100, 4, brightness=-3.0))
     check(observed)
-    assert tags()["crack.drift"] == "drift"  # not hidden by a day of few images
+    assert tags()["crack.drift"] == "drift"  # a day with few images does not hide it
 
 
-def test_images_without_photos_are_pointed_out(check, caplog):
+def test_the_page_says_that_every_image_was_taken_for_a_photo(check, caplog):
     observed = profile("p", 100, 4)
     _, summary, page = check(replace(observed, groups=np.arange(100).astype(str)))
     callout = page.split('class="callout')[1].split("</div>")[0]
-    assert "Name the photos by collect.group_pattern" in callout
+    assert "Name the photos with collect.group_pattern" in callout
     assert summary["reason"].endswith("; every image was taken for a photo of its own")
-    assert "drift is found too easily" in caplog.text  # for those who do not open the page
+    assert "drift is found too easily" in caplog.text  # for people who do not open the page
 
 
-def test_a_day_without_images_is_skipped_and_stands_in_the_trend(check):
+def test_a_day_without_images_is_skipped_and_is_part_of_the_trend(check):
     check(profile("p", 100, 4), "friday")
     verdict, summary, page = check(profile("p", 5, 4).rows(np.arange(0)), "sunday")
     assert (verdict, summary["count"]) == ("skipped", 0)
@@ -118,7 +118,7 @@ def test_a_day_without_images_is_skipped_and_stands_in_the_trend(check):
     assert trend.index("s3://incoming/sunday") < trend.index("skipped") < trend.index("s3://incoming/friday")
 
 
-def test_what_drifts_on_one_surface_is_told_whatever_the_whole_does(check):
+def test_drift_on_one_surface_is_reported_even_if_the_whole_does_not_drift(check):
     observed = profile("p", 200, 4)
     check(observed, "monday")
     observed.features.loc[observed.slices["surface"] == "wall", "brightness"] -= 4.0
@@ -126,7 +126,7 @@ def test_what_drifts_on_one_surface_is_told_whatever_the_whole_does(check):
     assert summary["slices"]["surface=deck"] == []
     assert "brightness" in summary["slices"]["surface=wall"]
     assert summary["reason"].endswith("; new drift of a slice by itself: surface=wall")
-    assert "by itself" not in check(observed, "wednesday")[1]["reason"]  # it was said
+    assert "by itself" not in check(observed, "wednesday")[1]["reason"]  # Tuesday's check already said it
     cells = re.findall(r"<td[^>]*>(.*?)</td>", page.split("Slices over the checks")[1])
     assert cells[:3] == ["surface=deck", "2", "0"]
     assert cells[5:8] == ["surface=wall", "2", "1"]
@@ -140,7 +140,7 @@ def test_a_drift_lasts_from_the_check_that_asks_for_retraining_until_one_is_stea
         _, summary, page = check(observed, f"day {day}")
         key = f"drift-checks/{NAME}/day {day}.json"
         on_day = json.dumps(summary).replace(summary["checked"], f"2026-01-{day + 1:02d}T05:00:00+00:00")
-        store.put_bytes(key, on_day.encode())  # as if it had been checked on another day
+        store.put_bytes(key, on_day.encode())  # as if the check had run on another day
         since.append(json.loads(on_day)["since"][8:10])
     assert since == ["01", "01", "", "01", "01", "", "07", "07"]
     assert "; a retraining is asked for since 2026-01-07" in summary["reason"]
@@ -160,5 +160,5 @@ def test_the_trend_shows_earlier_checks_once_each(check):
     assert "at most the last 30: 3." in page
     trend = page.split('id="trend"')[1]
     assert trend.count("<img") == 1
-    assert "1 of 2 checks found drift; chance alone finds it in 5% of checks, here about 0.1." in trend
+    assert "1 of 2 checks found drift. Chance alone finds it in 5% of checks, here in about 0.1." in trend
     assert [trend.count(f"s3://incoming/{day}") for day in ("monday", "tuesday", "wednesday")] == [1, 1, 1]

@@ -22,7 +22,7 @@ CURRENT_PHOTOS = 16
 
 
 def data_set(folder: Path, store: Store, change) -> tuple[Manifest, pd.DataFrame]:
-    """Tiles of 48 photos in the store, the last sixteen of them put through `change`; and their splits."""
+    """Tiles of 48 photos in the store, and their splits. The tiles of the last 16 photos go through `change`."""
     tiles = list(draw_dataset(240, seed=1, size=64))
     photos = sorted({tile.group for tile in tiles}, key=lambda name: name[-4:])
     current = {tile.name for tile in tiles if tile.group in photos[-CURRENT_PHOTOS:]}
@@ -58,7 +58,7 @@ def run(tmp_path: Path, store: Store, change=lambda image: image, images: int = 
     return rows, {name: Path(out[name]).read_text() for name in ("page", "evidently")}
 
 
-def test_like_photos_do_not_drift(tmp_path, store):
+def test_similar_photos_do_not_drift(tmp_path, store):
     rows, pages = run(tmp_path, store)
     assert rows["drift.detected"].value == 0
     assert rows["drift.brightness"].n == 80
@@ -67,7 +67,9 @@ def test_like_photos_do_not_drift(tmp_path, store):
     assert "Errors by drift" in pages["page"]
     assert "drift" in pages["evidently"].lower()
     assert "<script" in pages["evidently"]
-    assert "Dataset Drift is NOT detected" in pages["evidently"]  # on its own it would take tiles for independent
+    assert (
+        "Dataset Drift is NOT detected" in pages["evidently"]
+    )  # Evidently's own verdict would treat tiles as independent
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,7 @@ def test_like_photos_do_not_drift(tmp_path, store):
         (lambda image: np.minimum(image + np.array([60, 0, 0]), 255).astype(np.uint8), "warmth"),
     ],
 )
-def test_what_happened_to_the_camera_is_named(tmp_path, store, change, feature):
+def test_a_change_of_the_camera_is_named(tmp_path, store, change, feature):
     rows, pages = run(tmp_path, store, change, evidently=False)
     assert rows["drift.detected"].value == 1
     assert rows[f"drift.{feature}"].note.startswith("drifted")

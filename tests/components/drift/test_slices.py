@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from components.drift.config import DriftConfig
-from components.drift.slices import LARGEST, compare_slices, slice_measurements
+from components.drift.slices import MAX_SLICES_PER_COLUMN, compare_slices, slice_measurements
 from components.shared.data.drift_profile import Profile
 from tests.components.drift.test_production_check import profile
 
@@ -12,7 +12,7 @@ CONFIG = DriftConfig(permutations=499)
 
 
 def placed(profile: Profile, *surfaces: str, **others: str) -> Profile:
-    """The profile on these surfaces, photo by photo, one after the other."""
+    """The profile with these surfaces, assigned to the photos in turn."""
     codes = pd.factorize(profile.groups)[0]
     return replace(profile, slices=pd.DataFrame({"surface": np.array(surfaces)[codes % len(surfaces)], **others}))
 
@@ -23,7 +23,7 @@ def test_a_shift_of_one_surface_is_found_there_and_not_on_the_other():
     )
     current.features.loc[current.slices["surface"] == "wall", "brightness"] -= 4.0
     found = {str(part.slice): part for part in compare_slices(reference, current, CONFIG, 1)}
-    assert list(found) == ["surface=deck", "surface=wall"]  # one source: the whole, told already
+    assert list(found) == ["surface=deck", "surface=wall"]  # the only source is the whole, which is compared anyway
     moved = {name: [shift.name for shift in part.shifts if shift.drifted] for name, part in found.items()}
     assert moved == {"surface=deck": [], "surface=wall": ["features_together", "brightness"]}
     assert [(part.images, part.photos) for part in found.values()] == [(100, 20), (100, 20)]
@@ -34,7 +34,7 @@ def test_a_shift_of_one_surface_is_found_there_and_not_on_the_other():
     ]
 
 
-def test_a_held_out_surface_is_held_against_everything_and_a_small_one_is_skipped():
+def test_a_held_out_surface_is_compared_with_everything_and_a_small_one_is_skipped():
     reference, current = placed(profile("t", 100, 1), "deck", "pavement"), placed(profile("p", 100, 2), "wall")
     current.slices.loc[:19, "surface"] = "deck"  # twenty images: too few
     deck, wall = compare_slices(reference, current, CONFIG, 1)
@@ -45,7 +45,7 @@ def test_a_held_out_surface_is_held_against_everything_and_a_small_one_is_skippe
     assert row.note.startswith("skipped: ")
 
 
-def test_a_folder_that_training_does_not_know_is_held_against_all_and_the_level_is_shared():
+def test_a_folder_unknown_in_training_is_compared_with_everything():
     reference, current = placed(profile("t", 100, 1), "deck"), placed(profile("p", 100, 2), "deck")
     folders = np.repeat(["first", "second", ""], [40, 40, 20])
     current = replace(current, slices=current.slices.assign(folder=folders))
@@ -63,9 +63,9 @@ def test_many_slices_raise_hardly_more_false_alarms_than_one():
     assert alarms <= 3  # at 0.05 for each slice it would be about 5
 
 
-def test_of_very_many_slices_the_largest_are_looked_at():
-    folders = np.repeat(np.arange(LARGEST + 10).astype(str), [40] * LARGEST + [30] * 10)
+def test_only_the_largest_of_very_many_slices_are_compared():
+    folders = np.repeat(np.arange(MAX_SLICES_PER_COLUMN + 10).astype(str), [40] * MAX_SLICES_PER_COLUMN + [30] * 10)
     current = profile("p", len(folders), 2)
     current = replace(current, slices=pd.DataFrame({"folder": folders}))
     found = compare_slices(profile("t", 100, 1), current, CONFIG, 1)
-    assert {str(part.slice) for part in found} == {f"folder={number}" for number in range(LARGEST)}
+    assert {str(part.slice) for part in found} == {f"folder={number}" for number in range(MAX_SLICES_PER_COLUMN)}

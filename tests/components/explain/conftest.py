@@ -1,4 +1,4 @@
-"""A network whose answer is known: it calls crack what is dark."""
+"""A network whose answer is known: it calls dark cells a crack."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from components.shared.network.network import ModelInfo, Network
 
 
 class DarkPatches(nn.Module):
-    """Sixteen cells; the crack logit is how dark the dark cells are, the other logit is its opposite."""
+    """Sixteen cells; the crack logit grows with the darkness of the dark cells, the other logit is its opposite."""
 
     def __init__(self, size: int):
         super().__init__()
@@ -29,7 +29,7 @@ class DarkPatches(nn.Module):
 
 @pytest.fixture
 def dark_network() -> Network:
-    """Takes 64 px; calls crack where a cell of 16 px is dark on a middle grey image."""
+    """Takes images of 64 px; answers crack if a cell of 16 px is dark on a middle grey image."""
     info = ModelInfo(architecture="test_resnet", input_size=64, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     return Network(DarkPatches(64), info).eval()
 

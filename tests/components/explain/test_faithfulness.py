@@ -28,16 +28,16 @@ def test_curves_equal_masking_pixel_by_pixel(images):
     maps = np.random.default_rng(0).random((2, 32, 32)).astype(np.float32)
     curves = perturbation_curves(patch_score, images, maps, steps=4, blur=3, batch_size=5)
     for index in range(2):
-        picture = images[index].permute(1, 2, 0).numpy()
-        hidden = cv2.GaussianBlur(picture, (0, 0), 3)
+        image = images[index].permute(1, 2, 0).numpy()
+        hidden = cv2.GaussianBlur(image, (0, 0), 3)
         order = np.argsort(-maps[index].ravel())
         for step in range(5):
             first = np.zeros(32 * 32, bool)
             first[order[: step * 256]] = True
             first = first.reshape(32, 32, 1)
             for curve, kept in (
-                (curves.deletion, np.where(first, hidden, picture)),
-                (curves.insertion, np.where(first, picture, hidden)),
+                (curves.deletion, np.where(first, hidden, image)),
+                (curves.insertion, np.where(first, image, hidden)),
             ):
                 expected = 1 - kept[:8, :8].mean() / 255
                 assert curve[index, step] == pytest.approx(expected, abs=1e-5)
@@ -62,7 +62,7 @@ def test_batches_do_not_change_the_curves(images):
     np.testing.assert_array_equal(one.insertion, many.insertion)
 
 
-def test_equal_pixels_go_in_no_direction():
+def test_equal_pixels_go_in_random_order():
     ranks = rank_pixels(np.zeros((1, 32, 32), np.float32))[0]
     assert sorted(ranks.ravel()) == pytest.approx(np.arange(1024) / 1024)
     assert abs(ranks[:16].mean() - ranks[16:].mean()) < 0.05

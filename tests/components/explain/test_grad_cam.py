@@ -4,7 +4,8 @@ import pytest
 import timm
 import torch
 
-from components.explain.grad_cam import find_target, grad_cam
+from components.explain.grad_cam import grad_cam
+from components.explain.grad_cam_families import find_target
 from components.shared.errors import InputError
 from components.shared.network.network import Network, build_network, describe
 
@@ -47,7 +48,7 @@ def test_the_layer_is_found_and_gives_a_map(architecture, options, grid):
 
 @pytest.mark.parametrize(("row", "column"), [(16, 48), (48, 16)])
 @pytest.mark.parametrize(("architecture", "options", "grid"), FAMILIES)
-def test_the_layers_map_lies_as_the_image_does(architecture, options, grid, row, column):
+def test_the_layers_map_is_oriented_like_the_image(architecture, options, grid, row, column):
     """Where the image changes, the layer's output changes most."""
     network = network_of(architecture, **options)
     image = torch.randint(90, 140, (1, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -63,8 +64,8 @@ def test_the_layers_map_lies_as_the_image_does(architecture, options, grid, row,
 
 
 @pytest.mark.parametrize(("architecture", "options"), [("test_resnet", {}), ("test_vit", {"img_size": 64})])
-def test_the_map_is_the_papers(architecture, options):
-    """Against gradients taken by autograd alone, weighed and summed as the paper's equations say."""
+def test_the_map_equals_the_papers_equations(architecture, options):
+    """Compared with gradients from autograd, weighed and summed as in the paper's equations."""
     network = network_of(architecture, **options)
     images = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     target, kept = find_target(network), []
@@ -88,8 +89,8 @@ def test_the_map_points_at_what_decides(dark_network, dark_images):
         assert map_[mask].mean() > 5 * map_[~mask].mean()
 
 
-def test_a_layer_without_a_part_in_the_answer_is_an_error(dark_network, dark_images):
-    """A class whose logit is constant: a map of it would be a picture of nothing."""
+def test_a_layer_that_the_answer_does_not_depend_on_is_an_error(dark_network, dark_images):
+    """The logit of this class is constant, so a map of it would show nothing."""
     dark_network.backbone.head.weight.data[0] = 0
     with pytest.raises(InputError, match=r'test_resnet for no_crack is zero everywhere: layer "stage"'):
         grad_cam(dark_network, find_target(dark_network), dark_images[0], False, batch_size=8)
@@ -101,21 +102,21 @@ def test_a_network_without_a_map_is_refused(dark_network):
         find_target(dark_network)
 
 
-def test_stages_that_are_no_maps_are_refused(dark_network):
+def test_stages_without_a_map_are_refused(dark_network):
     dark_network.backbone.feature_info = [{"module": "head", "num_chs": 2}]
     with pytest.raises(InputError, match=r"none of its stages \(head\) gives a map"):
         find_target(dark_network)
 
 
 @pytest.mark.parametrize("architecture", ["hiera_tiny_224", "levit_128s"])
-def test_a_transformer_that_does_not_tell_its_patches_is_refused(architecture):
-    """Hiera keeps its tokens in another order than the image: a map of them would be a picture of nothing."""
+def test_a_transformer_without_a_known_patch_grid_is_refused(architecture):
+    """Hiera keeps its tokens in another order than the image, so a map of them would show nothing."""
     with pytest.raises(InputError, match=f"no layer of {architecture} is known to Grad-CAM"):
         find_target(network_of(architecture, size=224))
 
 
 @pytest.mark.parametrize(("size", "layer"), [(64, "layer2"), (128, "layer3"), (224, "layer4")])
 def test_small_tiles_are_explained_by_an_earlier_stage(size, layer):
-    """The last stage halves the map once more than a crack on a small tile can bear."""
+    """On small tiles, the last stage is too coarse for a crack."""
     network = build_network(describe("resnet18", "none", size, 3)).eval()
     assert find_target(network).name == layer

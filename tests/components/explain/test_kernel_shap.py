@@ -73,7 +73,7 @@ def test_the_values_of_a_sum_are_its_terms(images):
     assert (found[:, :, 32:] < 0).all()
 
 
-def test_the_global_random_numbers_are_left_alone(images):
+def test_the_global_random_state_is_restored(images):
     np.random.seed(3)
     expected = np.random.rand(4)
     np.random.seed(3)
@@ -83,7 +83,7 @@ def test_the_global_random_numbers_are_left_alone(images):
 
 
 def test_a_transformers_regions_are_whole_patches(images):
-    regions = find_regions(network_of("test_vit"), images, 9)  # patches of 16 px, four a side
+    regions = find_regions(network_of("test_vit"), images, 9)  # patches of 16 px, four on each side
     patches = regions.reshape(2, 4, 16, 4, 16)
     assert (patches == patches[:, :, :1, :, :1]).all()
     assert np.unique(regions).tolist() == list(range(9))
@@ -98,7 +98,7 @@ def test_a_cnns_regions_follow_the_edges_of_the_image():
 
 
 @pytest.mark.parametrize("noise", [0, 15])
-def test_the_cameras_noise_leaves_as_many_regions(images, noise):
+def test_camera_noise_does_not_reduce_the_number_of_regions(images, noise):
     """Without smoothing SLIC finds a single region in an image whose noise is a few grey levels."""
     grain = noise * torch.randn(images.shape, generator=torch.Generator().manual_seed(1))
     grainy = (images // 4 + 96 + grain).clamp(0, 255).to(torch.uint8)

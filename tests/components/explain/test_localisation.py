@@ -28,13 +28,13 @@ def test_pointing_game_hits_within_the_tolerance(mask, row, column, tolerance, h
     assert pointing_game(spot(row, column), mask, tolerance) == [hit]
 
 
-def test_of_a_region_that_is_highest_no_pixel_is_preferred(mask):
+def test_all_pixels_of_the_highest_region_count_the_same(mask):
     region = np.zeros(mask.shape, np.float32)
     region[0, :10, :10] = 1  # holds 25 of the crack's pixels, none of them first
     assert pointing_game(region, mask, 0) == [0.25]
 
 
-def test_a_map_of_zeros_scores_nothing(mask):
+def test_a_map_of_zeros_scores_zero(mask):
     nothing = np.zeros(mask.shape, np.float32)
     mask[0, 0, 0] = True  # where argmax of a constant would point
     assert pointing_game(nothing, mask, 3) == [0]
@@ -58,7 +58,7 @@ def test_best_iou_equals_trying_every_threshold():
         assert found == pytest.approx(max((cut & mask).sum() / (cut | mask).sum() for cut in cuts))
 
 
-def test_the_cracks_of_real_tiles_lie_on_edges_and_nowhere_else(real_data):
+def test_edges_find_the_cracks_of_real_tiles_better_than_chance(real_data):
     """Photos and masks drawn by people: the edge filter must find them better than chance, the random map not."""
     files = sorted((real_data / "uav75_tiles" / "crack").iterdir())[::12]
     photos = np.stack([cv2.resize(cv2.imread(str(file))[..., ::-1], (96, 96)) for file in files])

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from components.explain.config import ShapConfig
-from components.explain.page import _gallery, conclusion, told_of_shap
+from components.explain.page import _gallery, conclusion, shap_remark
 from components.explain.panels import Panel, draw_panel
 from components.shared.results.measurements import Measurement
 
@@ -34,7 +34,7 @@ BETTER, WORSE, ALIKE = (0.1, 0.3), (-0.3, -0.1), (-0.1, 0.1)
         ({"deletion_auc": WORSE, "insertion_auc": ALIKE}, "less than a plain edge filter", False),
     ],
 )
-def test_an_explanation_no_better_than_the_edge_filter_is_called_so(gains, claim, good):
+def test_the_verdict_compares_with_the_edge_filter(gains, claim, good):
     text, found = conclusion(rows(**gains), "shap")
     assert text.startswith("SHAP ")
     assert claim in text
@@ -48,7 +48,7 @@ def test_maps_that_mark_nothing_are_counted():
 
 
 @pytest.mark.parametrize(("p_crack", "told"), [(0.1, False), (0.8, True)])
-def test_a_network_that_calls_what_is_hidden_a_crack_is_told_of(p_crack, told):
+def test_the_page_warns_about_a_network_that_calls_hidden_images_cracks(p_crack, told):
     found = rows(insertion_auc=BETTER) | {"shap.hidden_p_crack": Measurement("", p_crack)}
     assert (f"where all is hidden, a crack (P(crack) {p_crack:.2f})" in conclusion(found, "shap")[0]) is told
 
@@ -56,11 +56,13 @@ def test_a_network_that_calls_what_is_hidden_a_crack_is_told_of(p_crack, told):
 @pytest.mark.parametrize(
     ("agreement", "told"), [(0.91, r"enough were scored\.$"), (0.42, r"too few were scored to trust single regions")]
 )
-def test_the_gallery_tells_on_how_many_coalitions_a_map_rests_and_whether_they_are_enough(agreement, told):
+def test_the_gallery_says_how_many_coalitions_a_map_uses_and_whether_they_are_enough(agreement, told):
     measured = [Measurement("shap.coalitions_similarity", agreement, low=0.3, high=0.95, n=3)]
-    text = told_of_shap(ShapConfig(regions=25, coalitions=64), measured)
-    assert "rests on 64 coalitions, sets of its about 25 regions." in text
-    assert f"Maps of 32 other ones agree with them at a rank correlation of {agreement:.4f} [0.300, 0.950]" in text
+    text = shap_remark(ShapConfig(regions=25, coalitions=64), measured)
+    assert "uses 64 coalitions, which are sets of its about 25 regions." in text
+    assert (
+        f"Maps of 32 other coalitions agree with them at a rank correlation of {agreement:.4f} [0.300, 0.950]" in text
+    )
     assert re.search(told, text)
 
 
@@ -78,27 +80,27 @@ def test_the_panel_shows_the_image_untouched_and_the_outline_on_the_maps():
     evidence[30, 30] = 1
     panel = draw_panel(image, {1: evidence, 0: np.zeros((40, 40))}, np.zeros((40, 40)), mask)
     assert panel.caption == "image, for crack, nothing for no crack, no region matters to SHAP, mask"
-    assert panel.picture.shape == (40, 120, 3)
-    assert (panel.picture[:, :40] == image).all()
-    green = (panel.picture[:, 40:80] == (64, 255, 64)).all(axis=2)
+    assert panel.image.shape == (40, 120, 3)
+    assert (panel.image[:, :40] == image).all()
+    green = (panel.image[:, 40:80] == (64, 255, 64)).all(axis=2)
     assert green.sum() == 36
-    assert (panel.picture[5, 45] == image[5, 5]).all()
-    assert (panel.picture[30, 70] != image[30, 30]).any()
-    assert (panel.picture[:, 80:] > 0).all(axis=2).sum() == mask.sum()
+    assert (panel.image[5, 45] == image[5, 5]).all()
+    assert (panel.image[30, 70] != image[30, 30]).any()
+    assert (panel.image[:, 80:] > 0).all(axis=2).sum() == mask.sum()
 
 
-def test_red_speaks_for_a_crack_and_blue_against():
+def test_red_is_evidence_for_a_crack_and_blue_against():
     signed = np.zeros((40, 40))
     signed[:, :10], signed[:, 30:] = 0.4, -0.2
     panel = draw_panel(np.full((40, 40, 3), 100, np.uint8), {}, signed, None)
     assert panel.caption == "image, SHAP"
-    drawn = panel.picture[:, 40:].astype(int)
+    drawn = panel.image[:, 40:].astype(int)
     assert (drawn[:, :10, 0] > drawn[:, :10, 2] + 50).all()
     assert (drawn[:, 30:, 2] > drawn[:, 30:, 0] + 50).all()
     assert (drawn[:, 10:30] == 100).all()
 
 
-def test_a_choice_of_filters_that_no_image_meets_says_so():
+def test_a_combination_of_filters_without_images_says_so():
     rows = pd.DataFrame(
         {
             "right": [True, False],

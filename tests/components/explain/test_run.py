@@ -61,7 +61,7 @@ def make_tiles(folder, masked: bool = True, scale: int = 1) -> Tiles:
 
 
 def predict(network, tiles: Tiles, deaf_to: int = 0) -> pd.DataFrame:
-    """The network's answers; the first `deaf_to` rows answer no crack with certainty, whatever they show."""
+    """The network's answers; the first `deaf_to` rows are certain answers "no crack", whatever the image shows."""
     table = tiles.rows.reset_index()[["sample_id", "label", "surface", "group_id"]]
     with torch.inference_mode():
         logits = network(tiles.images(table["sample_id"])).double().numpy()
@@ -105,7 +105,7 @@ def test_shap_is_measured_like_grad_cam_and_its_own_settings_are_tried(explained
     shap = {name.removeprefix("shap.") for name in found if name.startswith("shap.")}
     assert grad_cam - shap == {"empty"}
     assert shap - grad_cam == {"baseline_similarity", "coalitions_similarity", "hidden_p_crack"}
-    assert found["shap.pointing_game"].value > 0.9  # a superpixel's rim may lie beside the cell
+    assert found["shap.pointing_game"].value > 0.9  # a superpixel may reach a little beyond the cell
     assert found["shap.energy_inside_over_edge_filter"].low > 0
     assert found["shap.deletion_auc_over_random_map"].low > 0
     assert found["shap.baseline_similarity"].n == 4
@@ -115,7 +115,7 @@ def test_shap_is_measured_like_grad_cam_and_its_own_settings_are_tried(explained
     assert "SHAP explains <strong>more than a plain edge filter" in (explained / PAGE).read_text()
 
 
-def test_sanity_checks_stand_beside_maps_that_know_nothing(explained):
+def test_sanity_checks_are_also_made_for_baseline_maps(explained):
     found, page = measured_in(explained), (explained / PAGE).read_text()
     assert found["edge_filter.random_weights_similarity"].value == pytest.approx(1)  # it never saw the network
     assert abs(found["random_map.random_weights_similarity"].value) < 0.3
@@ -127,15 +127,15 @@ def test_sanity_checks_stand_beside_maps_that_know_nothing(explained):
     assert "<li><em>noise stability</em>: rank correlation with the map of the noisy image" in page
 
 
-def test_a_network_whose_head_starts_at_zero_is_randomised_all_the_same(dark_network, monkeypatch):
-    """Many timm heads start at zero; a network that answers alike to everything has no map to compare with."""
+def test_a_random_network_has_no_head_of_zeros(dark_network, monkeypatch):
+    """Many timm heads start at zero. A network that gives every image the same answer has no map to compare with."""
     blank = copy.deepcopy(dark_network)
     blank.backbone.head.weight.data.zero_()
     monkeypatch.setattr(maps, "build_network", lambda info: blank)
     assert random_network(dark_network, 3).backbone.head.weight.abs().min() > 0
 
 
-def test_a_small_split_is_explained_and_said_to_be_small(dark_network, tmp_path, caplog):
+def test_a_small_split_is_explained_with_a_warning(dark_network, tmp_path, caplog):
     tiles = make_tiles(tmp_path / "version")
     few = predict(dark_network, tiles).head(8)
     explain_network(dark_network, few, tiles, CONFIG, 1, tmp_path)
@@ -158,8 +158,8 @@ def test_every_shown_image_has_its_panel(explained):
         assert len(re.findall(rf'<figure class="{verdict} ', page)) == sum(f"_{verdict}_" in p.name for p in panels)
 
 
-def test_an_empty_map_is_told_and_not_drawn(explained):
-    """Nothing in this network's layer speaks for no crack, and an even image has no region that matters."""
+def test_an_empty_map_is_named_and_not_drawn(explained):
+    """This network's layer has no evidence for no crack, and an even image has no region that matters."""
     page = (explained / PAGE).read_text()
     assert "image, nothing for no crack, no region matters to SHAP" in page
     plain = next(path for path in explained.glob("*_right_*_no_crack.png"))
@@ -182,10 +182,10 @@ def test_without_masks_only_faithfulness_is_measured(dark_network, tmp_path):
     assert np.isnan(found["grad_cam.pointing_game"].value)
     assert found["grad_cam.pointing_game"].note == "no crack of the sample has a mask"
     assert found["grad_cam.insertion_auc_over_edge_filter"].low > 0
-    assert "No image of the robustness split" in (tmp_path / PAGE).read_text()
+    assert "the network judged no image of the robustness split wrongly" in (tmp_path / PAGE).read_text()
 
 
-def test_without_cracks_nothing_is_measured_and_said_so(dark_network, tmp_path):
+def test_without_cracks_the_page_says_that_nothing_was_measured(dark_network, tmp_path):
     tiles = make_tiles(tmp_path)
     decided = predict(dark_network, tiles)
     explain_network(dark_network, decided[decided["label"] == 0], tiles, CONFIG, 1, tmp_path)
@@ -201,7 +201,7 @@ def test_images_larger_than_the_networks_input_are_explained_at_its_size(dark_ne
     assert cv2.imread(str(next(tmp_path.glob("*_right_*_crack.png")))).shape[0] == 64
 
 
-def test_logits_that_are_no_numbers_are_an_error_and_leave_no_picture(dark_network, tmp_path):
+def test_logits_that_are_not_finite_are_an_error_and_leave_no_panels(dark_network, tmp_path):
     tiles = make_tiles(tmp_path)
     decided = predict(dark_network, tiles)
     with torch.no_grad():

@@ -54,5 +54,5 @@ def test_features_of_another_version_are_refused(tmp_path):
 
 def test_another_file_is_no_profile(tmp_path):
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "other")
-    with pytest.raises(InputError, match="no drift profile"):
+    with pytest.raises(InputError, match=r"other is not a drift profile"):
         read_profile(tmp_path / "other")

@@ -1,12 +1,26 @@
-"""Decoding of every usual kind of file, against Pillow's reading of the same bytes and the pixels that went in."""
+"""Decoding of every usual kind of file, compared with Pillow's result and with the pixels that were saved."""
 
+import re
+import resource
+import time
+import zlib
 from io import BytesIO
+from pathlib import Path
 
+import cv2
 import numpy as np
+import pandas as pd
 import pytest
+import tifffile
 from PIL import Image
 
-from components.shared.data.image import ImageError, decode, decode_mask
+from components.ingest.config import IngestConfig
+from components.ingest.examination import examine
+from components.ingest.thumbnails import blank
+from components.shared.data.image import ImageError, decode, decode_mask, read_header
+from components.shared.network.tiles import decode_tile
+
+ROOT = Path(__file__).parents[4]
 
 SMOOTH = np.add.outer(np.arange(60) * 2, np.arange(80))[..., None] * np.array([1.0, 0.7, 0.4])
 PIXELS = SMOOTH.clip(0, 255).astype(np.uint8)  # (60, 80, 3): a colour gradient, so that axes and channels differ
@@ -18,21 +32,21 @@ def encode(image: Image.Image, kind: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def picture() -> Image.Image:
+def photo() -> Image.Image:
     return Image.fromarray(PIXELS)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "BMP"])
 def test_lossless_files_give_the_pixels_back(kind: str) -> None:
     options = {"lossless": True} if kind == "WEBP" else {}
-    image = decode(encode(picture(), kind, **options))
+    image = decode(encode(photo(), kind, **options))
     assert image.dtype == np.uint8
     np.testing.assert_array_equal(image, PIXELS)
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
 def test_jpeg_is_decoded_as_pillow_does(options: dict) -> None:
-    data = encode(picture(), "JPEG", quality=95, **options)
+    data = encode(photo(), "JPEG", quality=95, **options)
     expected = np.asarray(Image.open(BytesIO(data)).convert("RGB"))
     assert np.abs(decode(data).astype(int) - expected).max() <= 2
 
@@ -41,14 +55,14 @@ def test_exif_orientation_is_applied() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # "turn 90 degrees clockwise to see it upright"
     for kind in ("JPEG", "PNG", "TIFF"):
-        image = decode(encode(picture(), kind, exif=exif))
+        image = decode(encode(photo(), kind, exif=exif))
         assert image.shape == (80, 60, 3)
         assert np.abs(image.astype(int) - np.rot90(PIXELS, -1)).mean() < 3
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "1", "RGBA"])
 def test_other_modes_become_rgb(mode: str) -> None:
-    other = picture().convert(mode)
+    other = photo().convert(mode)
     image = decode(encode(other, "PNG"))
     np.testing.assert_array_equal(image, np.asarray(other.convert("RGB")))
 
@@ -59,21 +73,237 @@ def test_transparent_pixels_keep_their_colour() -> None:
 
 
 def test_cmyk_keeps_its_colours() -> None:
-    image = decode(encode(picture().convert("CMYK"), "JPEG", quality=95))
+    image = decode(encode(photo().convert("CMYK"), "JPEG", quality=95))
     assert np.abs(image.astype(int) - PIXELS).mean() < 3
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-@pytest.mark.parametrize("brightest", [200, 65535])
-def test_sixteen_bits_are_scaled_not_clipped(kind: str, brightest: int) -> None:
+@pytest.mark.parametrize(
+    ("brightest", "white"), [(200, 255), (1000, 1023), (4080, 4095), (9000, 16383), (65535, 65535)]
+)
+def test_sixteen_bits_are_scaled_by_the_bits_that_are_used(kind: str, brightest: int, white: int) -> None:
     grey = np.linspace(0, brightest, 60 * 80).reshape(60, 80).astype(np.uint16)
     image = decode(encode(Image.fromarray(grey), kind))
-    assert np.abs(image[..., 0].astype(int) - grey / 257).max() <= 1
+    assert np.abs(image[..., 0] - grey * (255 / white)).max() <= 0.5
     np.testing.assert_array_equal(image[..., 0], image[..., 2])
 
 
+def tiff(pixels: np.ndarray, **options: object) -> bytes:
+    buffer = BytesIO()
+    tifffile.imwrite(buffer, pixels, **options)
+    return buffer.getvalue()
+
+
+TWELVE_BITS = np.random.default_rng(0).integers(0, 4096, (60, 80, 3)).astype(np.uint16)
+TURNED = [(274, "H", 1, 6, True)]  # the orientation tag: turn 90 degrees clockwise to see it upright
+
+
 @pytest.mark.parametrize(
-    ("kind", "rest"),  # zeros are pixels like any others in the formats but JPEG and PNG
+    "data",
+    [
+        cv2.imencode(".png", TWELVE_BITS[..., ::-1])[1].tobytes(),
+        tiff(TWELVE_BITS),
+        tiff(TWELVE_BITS, byteorder=">", compression="zlib"),
+        tiff(np.dstack([TWELVE_BITS, np.zeros((60, 80), np.uint16)]), extrasamples=["unassalpha"]),
+        b"P6 80 60 4095\n" + TWELVE_BITS.astype(">u2").tobytes(),
+    ],
+    ids=["png", "tiff", "tiff of the other byte order", "tiff with alpha", "ppm"],
+)
+def test_colours_of_twelve_bits_do_not_become_black(data: bytes) -> None:
+    assert np.abs(decode(data) - TWELVE_BITS * (255 / 4095)).max() <= 1
+
+
+def test_sixteen_bits_are_turned_and_inverted_as_their_tags_say() -> None:
+    expected = np.rot90(TWELVE_BITS, -1) * (255 / 4095)
+    assert np.abs(decode(tiff(TWELVE_BITS, extratags=TURNED)) - expected).max() <= 0.5
+    grey = TWELVE_BITS[..., 0].copy()
+    inverted = decode(tiff(grey, photometric="miniswhite"))[..., 0]
+    assert np.abs(inverted - (255 - grey * (255 / 4095))).max() <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("pixels", "options", "why"),
+    [
+        (np.float32(TWELVE_BITS[..., 0]), {}, "the file does not say which one is white; convert it to 8 or 16 bits"),
+        (np.int16(TWELVE_BITS[..., 0]), {}, "signed or 32-bit numbers"),
+        (np.uint32(TWELVE_BITS[..., 0]), {}, "signed or 32-bit numbers"),
+        (np.float32(TWELVE_BITS), {"photometric": "rgb"}, "a TIFF file of unknown pixels; save it with 8 bits"),
+        (
+            np.moveaxis(TWELVE_BITS, 2, 0).copy(),
+            {"photometric": "rgb", "planarconfig": "separate"},
+            "its colours have 16 bits in an unusual form; convert it to 8 bits",
+        ),
+    ],
+    ids=["float", "signed", "32 bits", "float colours", "separate planes"],
+)
+def test_pixels_of_unknown_scale_are_refused_with_the_reason(pixels: np.ndarray, options: dict, why: str) -> None:
+    with pytest.raises(ImageError, match=why):
+        decode(tiff(pixels, **options))
+
+
+def test_the_first_image_of_a_photo_of_several_views_is_the_photo() -> None:
+    other = Image.fromarray(255 - PIXELS)
+    data = encode(photo(), "MPO", save_all=True, append_images=[other], quality=95)
+    assert read_header(data) == ("JPEG", 80, 60, 1)
+    assert np.abs(decode(data).astype(int) - PIXELS).mean() < 3
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+def test_a_motion_photo_is_a_jpeg_followed_by_a_video(options: dict) -> None:
+    jpeg = encode(photo(), "JPEG", quality=95, **options)
+    video = b"\x00\x00\x00\x18ftypmp42" + bytes(range(256)) * 40 + b"\xff\xda\x00\x08" * 30
+    np.testing.assert_array_equal(decode(jpeg + video), decode(jpeg))
+    with pytest.raises(ImageError, match="the end of the JPEG data is missing"):
+        decode(jpeg[:-200] + b"\0" * 500)
+
+
+def tiff_of_pages(*pages: tuple[np.ndarray, dict]) -> bytes:
+    buffer = BytesIO()
+    with tifffile.TiffWriter(buffer) as file:
+        for pixels, options in pages:
+            file.write(pixels, **options)
+    return buffer.getvalue()
+
+
+RGB = {"photometric": "rgb"}
+
+
+@pytest.mark.parametrize(
+    ("pages", "frames"),
+    [
+        (
+            [(PIXELS, RGB), (PIXELS[::2, ::2], RGB | {"subfiletype": 1}), (PIXELS[::4, ::4], RGB | {"subfiletype": 1})],
+            1,
+        ),
+        ([(PIXELS, RGB), (np.ones((60, 80), bool), {"photometric": 4, "subfiletype": 4})], 1),
+        ([(PIXELS, RGB), (PIXELS, RGB)], 2),
+    ],
+    ids=["overviews", "mask", "pages"],
+)
+def test_overviews_and_masks_of_a_tiff_are_not_an_animation(pages: list, frames: int) -> None:
+    data = tiff_of_pages(*pages)
+    assert read_header(data) == ("TIFF", 80, 60, frames)
+    np.testing.assert_array_equal(decode(data), PIXELS)
+
+
+def test_animations_have_several_frames() -> None:
+    others = [Image.fromarray(255 - PIXELS), Image.fromarray(PIXELS // 2)]
+    for kind in ("GIF", "WEBP", "PNG", "AVIF"):
+        assert read_header(encode(photo(), kind, save_all=True, append_images=others)).frames == 3
+
+
+def eps() -> bytes:
+    return encode(photo(), "EPS")
+
+
+@pytest.fixture
+def ghostscript(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that appears as soon as somebody starts Ghostscript."""
+    programs, started = tmp_path / "programs", tmp_path / "started"
+    programs.mkdir()
+    for name in ("gs", "gswin64c"):
+        (programs / name).write_text(f"#!/bin/sh\ntouch {started}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+    return started
+
+
+@pytest.mark.parametrize("name", ["crack.eps", "crack.jpg", "crack.png", "crack.tif"])
+def test_no_process_is_started_for_an_eps_file_under_any_name(name: str, tmp_path: Path, ghostscript: Path) -> None:
+    (tmp_path / name).write_bytes(eps())
+    files = pd.DataFrame({"path": [name], "mask": None})
+    found = examine(files, tmp_path, blank(1), IngestConfig())
+    assert found["reason"].tolist() == ["not an image"]
+    for decoder in (decode, read_header, lambda data: decode_tile(data, 32)):
+        with pytest.raises(ImageError, match="not an image"):
+            decoder(eps())
+    assert not ghostscript.exists()
+
+
+def png_bomb(side: int) -> bytes:
+    """A PNG of black pixels, one bit each."""
+    packer = zlib.compressobj(9)
+    row = bytes(1 + side // 8)
+    pixels = b"".join(packer.compress(row * 100) for _ in range(side // 100)) + packer.flush()
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return len(content).to_bytes(4) + kind + content + zlib.crc32(kind + content).to_bytes(4)
+
+    size = side.to_bytes(4) * 2
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size + b"\1\0\0\0\0") + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def jpeg_bomb(side: int) -> bytes:
+    data = bytearray(encode(photo(), "JPEG"))
+    frame = data.index(b"\xff\xc0")
+    data[frame + 5 : frame + 9] = side.to_bytes(2) * 2
+    return bytes(data)
+
+
+def gif_bomb(side: int) -> bytes:
+    data = bytearray(encode(photo(), "GIF"))
+    data[6:10] = side.to_bytes(2, "little") * 2
+    return bytes(data)
+
+
+def bmp_bomb(side: int) -> bytes:
+    data = bytearray(encode(photo(), "BMP"))
+    data[18:26] = side.to_bytes(4, "little") * 2
+    return bytes(data)
+
+
+@pytest.mark.parametrize("bomb", [png_bomb(32_000), jpeg_bomb(32_000), gif_bomb(32_000), bmp_bomb(32_000)])
+def test_a_small_file_of_many_pixels_is_refused_before_it_is_decoded(bomb: bytes, tmp_path: Path) -> None:
+    assert len(bomb) < 200_000
+    (tmp_path / "bomb.png").write_bytes(bomb)
+    files = pd.DataFrame({"path": ["bomb.png"], "mask": None})
+    memory, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+
+    with pytest.raises(ImageError, match=r"too large: .*more than 178956970"):
+        decode_tile(bomb, 224)
+    found = examine(files, tmp_path, blank(1), IngestConfig())
+    assert found["reason"].str.startswith("too large: ").all()
+
+    assert time.perf_counter() - started < 5
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 100_000  # kilobytes
+
+
+@pytest.mark.parametrize("error", [SyntaxError, TypeError, KeyError, MemoryError, RecursionError, ZeroDivisionError])
+def test_any_error_of_a_decoder_refuses_the_file(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise error("deep inside")
+
+    data = encode(photo(), "TIFF")
+    monkeypatch.setattr("PIL.TiffImagePlugin.TiffImageFile.load", fail)
+    with pytest.raises(ImageError, match=r"not a whole image: .*deep inside"):
+        decode(data)
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(ImageError, match=r"not a whole image: .*deep inside"):
+        read_header(data)
+
+
+def test_a_tiff_whose_directory_is_broken_is_refused() -> None:
+    data = bytearray(tiff(PIXELS))
+    directory = int.from_bytes(data[4:8], "little")
+    data[directory : directory + 2] = b"\2\0"  # two entries, without the dimensions
+    for reader in (decode, read_header):
+        with pytest.raises(ImageError):
+            reader(bytes(data))
+
+
+def test_no_other_module_opens_image_files() -> None:
+    opens = re.compile(r"Image\.open\(|cv2\.imread\(|cv2\.imdecode\(|plt\.imread|mpimg|iio\.")
+    own_bytes = "components/predict/corruptions.py"  # decodes the JPEG that it has just encoded
+    users = set()
+    for folder in ("components", "pipelines"):
+        for path in (ROOT / folder).rglob("*.py"):
+            if opens.search(path.read_text(encoding="utf-8")):
+                users.add(path.relative_to(ROOT).as_posix())
+    assert users == {"components/shared/data/image.py", own_bytes}
+
+
+@pytest.mark.parametrize(
+    ("kind", "rest"),  # in the formats other than JPEG and PNG, zeros are valid pixels
     [
         *((kind, "missing") for kind in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")),
         ("JPEG", "zeros"),
@@ -92,20 +322,20 @@ def test_part_of_a_file_is_refused(kind: str, rest: str, share: float) -> None:
 
 
 def test_png_whose_pixels_still_decode_is_refused_by_its_checksum() -> None:
-    data = bytearray(encode(picture(), "PNG", compress_level=0))  # stored as they are: any byte will do for a pixel
+    data = bytearray(encode(photo(), "PNG", compress_level=0))  # uncompressed, so that any byte is a valid pixel
     data[len(data) // 2] ^= 0x80
     with pytest.raises(ImageError, match="not a whole image: a checksum of the PNG data is wrong"):
         decode(bytes(data))
 
 
 @pytest.mark.parametrize("data", [b"", b"hello, I am text\n" * 100, b"\xff\xd8\xff\xd9", b"%PDF-1.4 \xff\xd9"])
-def test_what_is_no_image_is_refused(data: bytes) -> None:
+def test_other_data_is_refused(data: bytes) -> None:
     with pytest.raises(ImageError):
         decode(data)
 
 
-def test_trailing_bytes_do_no_harm() -> None:
-    np.testing.assert_array_equal(decode(encode(picture(), "PNG") + b"\n"), PIXELS)
+def test_trailing_bytes_are_ignored() -> None:
+    np.testing.assert_array_equal(decode(encode(photo(), "PNG") + b"\n"), PIXELS)
 
 
 @pytest.mark.parametrize("high", [1, 255])

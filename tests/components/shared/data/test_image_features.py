@@ -4,7 +4,7 @@ import pytest
 from scipy import ndimage
 from skimage.measure import shannon_entropy
 
-from components.shared.data.image_features import FEATURES, LEAST, describe_image, describe_images
+from components.shared.data.image_features import FEATURES, LOG_OFFSET, describe_image, describe_images
 
 
 def even(red: int, green: int, blue: int) -> np.ndarray:
@@ -18,16 +18,16 @@ def texture(seed: int = 0) -> np.ndarray:
 
 
 def ratio(first: float, second: float) -> float:
-    return np.log((first + LEAST) / (second + LEAST))
+    return np.log((first + LOG_OFFSET) / (second + LOG_OFFSET))
 
 
 def test_an_even_image():
     found, light = describe_image(even(204, 102, 51)), (0.299 * 204 + 0.587 * 102 + 0.114 * 51) / 255
-    assert found["brightness"] == pytest.approx(np.log(light + LEAST), abs=1e-3)
+    assert found["brightness"] == pytest.approx(np.log(light + LOG_OFFSET), abs=1e-3)
     assert found["saturation"] == pytest.approx(ratio(153 / 255, light), abs=1e-3)
     assert found["warmth"] == pytest.approx(ratio(204 / 255, 51 / 255))
     assert [found[name] for name in ("entropy", "edge_density")] == pytest.approx([0] * 2, abs=1e-6)
-    assert [found[name] for name in ("contrast", "noise")] == pytest.approx([np.log(LEAST)] * 2, abs=1e-3)
+    assert [found[name] for name in ("contrast", "noise")] == pytest.approx([np.log(LOG_OFFSET)] * 2, abs=1e-3)
     assert found["roughness"] == pytest.approx(ratio(0, light), abs=1e-3)
 
 
@@ -35,7 +35,7 @@ def test_contrast_and_entropy_are_the_usual_ones():
     image = texture()
     grey = image[..., 0]
     found = describe_image(image)
-    assert np.exp(found["contrast"]) - LEAST == pytest.approx(grey.std() / 255, rel=1e-4)
+    assert np.exp(found["contrast"]) - LOG_OFFSET == pytest.approx(grey.std() / 255, rel=1e-4)
     assert found["entropy"] == pytest.approx(shannon_entropy(grey), rel=1e-4)
 
 
@@ -62,7 +62,7 @@ def test_noise_is_estimated_in_its_own_unit():
     rng = np.random.default_rng(0)
     for sigma in (4, 12):
         grey = np.clip(np.rint(128 + rng.normal(0, sigma, (128, 128, 1))), 0, 255).astype(np.uint8)
-        found = 255 * (np.exp(describe_image(np.repeat(grey, 3, axis=2))["noise"]) - LEAST)
+        found = 255 * (np.exp(describe_image(np.repeat(grey, 3, axis=2))["noise"]) - LOG_OFFSET)
         assert found == pytest.approx(sigma, rel=0.06)
 
 
@@ -82,4 +82,4 @@ def test_what_happens_to_an_image_shows(change, falls):
 def test_rows_follow_the_images():
     table = describe_images([even(0, 0, 0), even(255, 255, 255)])
     assert tuple(table.columns) == FEATURES
-    assert table["brightness"].tolist() == pytest.approx([np.log(LEAST), np.log(1 + LEAST)], abs=1e-6)
+    assert table["brightness"].tolist() == pytest.approx([np.log(LOG_OFFSET), np.log(1 + LOG_OFFSET)], abs=1e-6)

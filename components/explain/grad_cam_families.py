@@ -1,0 +1,181 @@
+"""The families of networks that Grad-CAM knows: which layers to look at, and how to read their output as a map.
+
+To add a family, write how it arranges its output as a function like `_channels_first`, and name it in FAMILIES.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from components.shared.errors import InputError
+from components.shared.network.network import Network
+
+Reshape = Callable[[torch.Tensor], torch.Tensor]
+Grid = tuple[int, int]  # rows and columns
+MIN_GRID_SIDE = 7
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How to read a layer's output as a map.
+
+    Attributes:
+        reshape: Turns the output into (N, C, rows, columns).
+        grid: Rows and columns.
+    """
+
+    reshape: Reshape
+    grid: Grid
+
+
+@dataclass(frozen=True)
+class Target:
+    """The layer whose activations Grad-CAM weighs.
+
+    Attributes:
+        name: Name of the layer in the backbone, such as "layer4" or "blocks.11.norm1".
+        layer: The module.
+        reshape: Turns its output into (N, C, rows, columns).
+        grid: Rows and columns.
+    """
+
+    name: str
+    layer: nn.Module
+    reshape: Reshape
+    grid: Grid
+
+
+def _channels_first(network: Network, shape: tuple[int, ...], channels: int) -> Reading | None:
+    """Output (N, C, rows, columns): ResNet, EfficientNet, ConvNeXt and other CNNs."""
+    if len(shape) != 4 or shape[1] != channels:
+        return None
+    return Reading(lambda output: output, (shape[2], shape[3]))
+
+
+def _channels_last(network: Network, shape: tuple[int, ...], channels: int) -> Reading | None:
+    """Output (N, rows, columns, C): Swin and other transformers of windows."""
+    if len(shape) != 4 or shape[3] != channels:
+        return None
+    return Reading(lambda output: output.permute(0, 3, 1, 2), (shape[1], shape[2]))
+
+
+def _patch_tokens(network: Network, shape: tuple[int, ...], channels: int) -> Reading | None:
+    """Output (N, tokens, C): ViT, DeiT, CaiT, Mixer; some have class tokens before those of the patches."""
+    grid = patch_grid(network)
+    if len(shape) != 3 or shape[2] != channels or grid is None:
+        return None
+    rows, columns = grid
+    prefix = shape[1] - rows * columns
+    # A class token may join behind this layer.
+    if prefix not in (0, getattr(network.backbone, "num_prefix_tokens", 0)):
+        return None
+    return Reading(lambda tokens: tokens[:, prefix:].unflatten(1, grid).permute(0, 3, 1, 2), grid)
+
+
+FAMILIES = (_channels_first, _channels_last, _patch_tokens)
+
+
+def patch_grid(network: Network) -> Grid | None:
+    """Rows and columns of the patches in which the network reads an image; None if it has no such grid."""
+    backbone: Any = network.backbone
+    patch_reader = getattr(backbone, "patch_embed", getattr(backbone, "stem", None))
+    grid = getattr(patch_reader, "grid_size", None)
+    if grid is None:
+        return None
+    rows, columns = grid
+    return int(rows), int(columns)
+
+
+def find_targets(network: Network) -> list[Target]:
+    """Find all layers that Grad-CAM can read, the deepest first.
+
+    For a CNN these are the outputs of its stages. For a transformer of patches it is the first normalisation of a
+    block: behind it, the last block reads only the class token, so the gradients of the patches would be zero.
+
+    Raises:
+        InputError: The network has no such layer.
+    """
+    modules = dict(network.backbone.named_modules())
+    channels = _layers_of_stages(network, modules)
+    shapes = _output_shapes(network, {name: modules[name] for name in channels})
+
+    targets = []
+    for name in reversed(channels):
+        reading = _read(network, shapes[name], channels[name])
+        if reading is not None:
+            targets.append(Target(name, modules[name], reading.reshape, reading.grid))
+    if not targets:
+        stages = ", ".join(channels) or "timm lists none"
+        raise InputError(
+            f"no layer of {network.info.architecture} is known to Grad-CAM: none of its stages ({stages}) gives a map; "
+            "choose a timm CNN or vision transformer"
+        )
+    return targets
+
+
+def find_target(network: Network, preferred: str = "") -> Target:
+    """Find the deepest layer whose map is fine enough: at least MIN_GRID_SIDE cells on each side.
+
+    The last stage of a CNN has that many on images of 224 pixels. On smaller tiles it is too coarse to point at a
+    crack. If no layer is fine enough, the deepest one is used.
+
+    Args:
+        network: The network.
+        preferred: Name of a layer that is taken if the network has it.
+
+    Raises:
+        InputError: The network has no layer that Grad-CAM can read.
+    """
+    targets = find_targets(network)
+    for target in targets:
+        if target.name == preferred:
+            return target
+    for target in targets:
+        if min(target.grid) >= MIN_GRID_SIDE:
+            return target
+    return targets[0]
+
+
+def _layers_of_stages(network: Network, modules: dict[str, nn.Module]) -> dict[str, int]:
+    """Name of the layer to look at in each stage, in the network's order -> its number of channels."""
+    backbone: Any = network.backbone
+    channels = {}
+    for stage in getattr(backbone, "feature_info", None) or []:
+        name = stage["module"]
+        first_normalisation = f"{name}.norm1"
+        if hasattr(backbone, "patch_embed") and first_normalisation in modules:
+            name = first_normalisation
+        if name in modules:
+            channels[name] = stage["num_chs"]
+    return channels
+
+
+def _output_shapes(network: Network, layers: dict[str, nn.Module]) -> dict[str, tuple[int, ...]]:
+    """Shape of each layer's output for one image; () for an output that is not a tensor."""
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(layers, ())
+
+    def remember(name: str) -> Callable:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            shapes[name] = tuple(getattr(output, "shape", ()))
+
+        return hook
+
+    handles = [layer.register_forward_hook(remember(name)) for name, layer in layers.items()]
+    size = network.input_size
+    black = torch.zeros(1, 3, size, size, dtype=torch.uint8, device=network.mean.device)
+    with torch.inference_mode():
+        network(black)
+    for handle in handles:
+        handle.remove()
+    return shapes
+
+
+def _read(network: Network, shape: tuple[int, ...], channels: int) -> Reading | None:
+    for family in FAMILIES:
+        reading = family(network, shape, channels)
+        if reading is not None:
+            return reading
+    return None
