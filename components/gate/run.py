@@ -14,6 +14,7 @@ from components.gate.config import GateConfig
 from components.gate.limits import judge
 from components.gate.page import promotion_page
 from components.shared.data.manifest import read_manifest
+from components.shared.data.versions import read_images
 from components.shared.results import dossier
 from components.shared.results.calibration import Calibration, read_calibration
 from components.shared.results.measurements import read_measurements, with_interval, write_measurements
@@ -99,9 +100,7 @@ def _comparison(evidence: Evidence, config: GateConfig) -> Comparison:
 def _tiles(manifest: str, store: str, sample_ids: list[str]) -> pd.DataFrame:
     """Path and image file of a few tiles, by sample_id; read one by one, since a whole version would take longer."""
     rows = read_manifest(manifest).table.set_index("sample_id").loc[sample_ids]
-    files = Store(store)
-    data = [files.get_part(f"shards/{row.shard}", row.offset, row.size) for row in rows.itertuples()]
-    return rows[["path"]].assign(data=data)
+    return rows[["path"]].assign(data=read_images(Store(store), rows))
 
 
 def verdict_markdown(verdict: dict) -> str:

@@ -18,6 +18,7 @@ from components.register.config import RegisterConfig
 from components.register.model_card import model_card
 from components.register.served_answers_check import check_version
 from components.shared.data.manifest import read_manifest, read_splits, rows_of
+from components.shared.data.versions import read_images
 from components.shared.events import log
 from components.shared.network.checkpoint import read_info
 from components.shared.page import Page
@@ -170,8 +171,8 @@ def _write_card(card: str, folder: Path) -> dict[str, Path]:
 def _test_images(winner: Winner, config: RegisterConfig) -> pd.Series:
     """Return base64 of test images by sample_id, read one by one, since a whole version would take longer."""
     rows = rows_of(read_manifest(winner.manifest), read_splits(winner.splits), "test")
-    store, chosen = Store(config.store), rows.head(max(config.examples, config.checked))
-    files = [store.get_part(f"shards/{row.shard}", row.offset, row.size) for row in chosen.itertuples()]
+    chosen = rows.head(max(config.examples, config.checked))
+    files = read_images(Store(config.store), chosen)
     return pd.Series([base64.b64encode(file).decode() for file in files], chosen["sample_id"])
 
 
