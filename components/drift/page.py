@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from components.drift.config import DriftConfig
 from components.drift.drift_tests import Shift
 from components.drift.error_by_drift import Bin
-from components.drift.slices import Slice
+from components.drift.slices import SliceComparison
 from components.shared.data.drift_profile import Profile
 from components.shared.page import Badge, Page
 from components.shared.results.measurements import spoken
@@ -40,7 +40,12 @@ Sides = dict[str, Profile]  # what a side is -> the side, reference first
 
 
 def write_page(
-    path: str | Path, config: DriftConfig, shifts: list[Shift], sides: Sides, slices: list[Slice], errors: list[Bin]
+    path: str | Path,
+    config: DriftConfig,
+    shifts: list[Shift],
+    sides: Sides,
+    slices: list[SliceComparison],
+    errors: list[Bin],
 ) -> None:
     """Write the drift page of a candidate: verdict, table, distributions, error by drift."""
     page = Page(f"Drift of {config.candidate}")
@@ -54,7 +59,7 @@ def write_page(
     page.write(path)
 
 
-def add_slices(page: Page, slices: list[Slice], alpha: float) -> None:
+def add_slices(page: Page, slices: list[SliceComparison], alpha: float) -> None:
     """Append what drifted in each slice by itself; nothing where there are none."""
     if slices:
         page.heading("Slice by slice", 3)
@@ -62,10 +67,10 @@ def add_slices(page: Page, slices: list[Slice], alpha: float) -> None:
         page.table(["slice", "images", "groups", "tests that drifted"], [_slice_row(part) for part in slices])
 
 
-def _slice_row(part: Slice) -> list:
+def _slice_row(part: SliceComparison) -> list:
     moved = [spoken(shift.name) for shift in part.shifts if shift.drifted]
     found = f"{len(moved)} of {len(part.shifts)}" + (f": {', '.join(moved)}" if moved else "")
-    return [part.name, part.images, part.photos, f"not compared: {part.why}" if part.why else found]
+    return [str(part.slice), part.images, part.photos, f"not compared: {part.why}" if part.why else found]
 
 
 def finding(shifts: list[Shift]) -> str:

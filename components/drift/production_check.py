@@ -11,7 +11,7 @@ from components.drift.config import DriftConfig
 from components.drift.drift_tests import Shift, compare, even_out, why_not
 from components.drift.error_by_drift import drift_distance
 from components.drift.page import add_comparison, add_slices, finding, write_evidently, write_skipped
-from components.drift.slices import Slice, compare_slices
+from components.drift.slices import SliceComparison, compare_slices
 from components.drift.verdict_history import SHOWN, Verdict, add_trend, as_json, earlier, keep, lasts_since
 from components.shared.data.drift_profile import Profile, read_profile
 from components.shared.data.image_features import FEATURES
@@ -59,7 +59,7 @@ class Finding:
     alone: bool
     why: str
     shifts: list[Shift] = field(default_factory=list)
-    slices: list[Slice] = field(default_factory=list)
+    slices: list[SliceComparison] = field(default_factory=list)
 
 
 def check_drift(
@@ -125,7 +125,7 @@ def _judge(found: Finding, images: str, version: str, before: list[Verdict], con
     checked = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     lasting = lasts_since(before)
     since = {"retrain": lasting or checked, "drift": lasting, "steady": ""}[kind] if not found.why else ""
-    slices = {part.name: _drifted(part.shifts) for part in found.slices if part.shifts}
+    slices = {str(part.slice): _drifted(part.shifts) for part in found.slices if part.shifts}
     return Verdict(
         verdict="skipped" if found.why else kind,  # type: ignore[arg-type]
         reason=found.why or _reason(drifted, _news(slices, before), found, since[:10] if since != checked else ""),

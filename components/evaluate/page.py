@@ -8,13 +8,14 @@ from components.evaluate.config import EvaluateConfig
 from components.evaluate.plots import Curves, draw_confusions, draw_corruptions, draw_curves, draw_reliability
 from components.shared.page import Page
 from components.shared.results.calibration import Calibration
-from components.shared.results.measurements import Measurement, footnote, shown_row, spoken, with_interval
+from components.shared.results.measurements import Measurements, footnote, shown_row, spoken, with_interval
 from components.shared.results.metrics import METRICS, classification_report, confusion_matrix
 from components.shared.results.predictions import VIEWS, Predictions
+from components.shared.results.slices import SEEN, UNSEEN, WHOLE, Slice
 
 HEADLINE = ("accuracy", "precision", "recall", "f1", "auroc")
 OF_SLICES = ("accuracy", "auroc", "recall_at_threshold")
-MEANS = ("all", "seen", "unseen")  # slices of the robustness suite that stand for several families
+MEANS = {WHOLE: "all families", SEEN: "seen families", UNSEEN: "unseen families"}
 COLUMNS = (("test", "before"), ("test", "after"), ("robustness", "before"), ("robustness", "after"))
 DECISIONS = (
     "Accuracy, precision, recall, F1 and the confusion matrices are the network's own answer, **P(crack) ≥ 0.5**. "
@@ -27,7 +28,7 @@ DECISIONS = (
 def write_page(
     predictions: Predictions,
     predictions_folder: str | Path,
-    rows: list[Measurement],
+    rows: Measurements,
     calibration: Calibration,
     config: EvaluateConfig,
     path: str | Path,
@@ -36,9 +37,9 @@ def write_page(
     page = Page(f"Evaluation of {config.candidate}")
     groups = f"groups (photos), {config.resamples} resamples"
     page.text(DECISIONS.format(groups=groups, **vars(calibration)))
-    page.text(footnote(row for row in rows if "corruption" not in row.slice))
+    page.text(footnote(row for row in rows if row.slice.get("corruption") is None))
     page.heading("All metrics")
-    names = dict.fromkeys((*METRICS, *sorted(row.name for row in rows if row.slice == "all" and row.split == "test")))
+    names = dict.fromkeys((*METRICS, *sorted(row.name for row in rows.where(split="test", slice=WHOLE))))
     page.table(["metric", *(f"{split}, {condition}" for split, condition in COLUMNS)], _metric_rows(rows, names))
     samples = _samples(predictions)
     page.heading("Errors by class")
@@ -58,89 +59,73 @@ def write_page(
     page.write(path)
 
 
-def summary_markdown(rows: list[Measurement], calibration: Calibration) -> str:
+def summary_markdown(rows: Measurements, calibration: Calibration) -> str:
     """The headline numbers and the operating point as Markdown."""
     lines = ["| metric | " + " | ".join(f"{split}, {condition}" for split, condition in COLUMNS) + " |"]
     lines.append("|---|" + "---|" * len(COLUMNS))
     lines += ["| " + " | ".join(row) + " |" for row in _metric_rows(rows, HEADLINE)]
     point = f"Temperature {calibration.temperature:.3g}, threshold {calibration.threshold:.3f} ({calibration.rule})."
-    told = footnote(row for row in rows if row.slice == "all" and row.name in HEADLINE)
+    told = footnote(row for row in rows.where(slice=WHOLE) if row.name in HEADLINE)
     return "\n\n".join(filter(None, ("\n".join(lines), told, point))) + "\n"
 
 
-def _by_key(rows: list[Measurement]) -> dict[tuple[str, str, str, str], Measurement]:
-    return {(row.name, row.split, row.slice, row.condition): row for row in rows}
+def _metric_rows(rows: Measurements, names: Iterable[str]) -> list[list[str]]:
+    table = []
+    for name in names:
+        numbers = [rows.find(name, split, condition=condition) for split, condition in COLUMNS]
+        table.append([spoken(name), *map(shown_row, numbers)])
+    return table
 
 
-def _metric_rows(rows: list[Measurement], names: Iterable[str]) -> list[list[str]]:
-    found = _by_key(rows)
-    return [
-        [spoken(name), *(shown_row(found.get((name, split, "all", condition))) for split, condition in COLUMNS)]
-        for name in names
-    ]
+def _slice_rows(rows: Measurements) -> list[list[str]]:
+    table = []
+    for row in rows.where(name="accuracy", condition="after"):
+        whole = rows.find("accuracy", row.split)
+        is_everything = row.slice != WHOLE and whole is not None and row.n == whole.n
+        if row.split != "train" and row.slice.get("corruption") is None and not is_everything:
+            numbers = [rows.find(name, row.split, row.slice) for name in OF_SLICES]
+            table.append([row.split, str(row.slice), str(row.n), *map(shown_row, numbers)])
+    return table
 
 
-def _slice_rows(rows: list[Measurement]) -> list[list[str]]:
-    found = _by_key(rows)
-    whole = {row.split: row.n for row in rows if row.slice == "all" and row.name == "accuracy"}
-    parts = dict.fromkeys(
-        (row.split, row.slice, str(row.n))
-        for row in rows
-        if row.name == "accuracy"
-        and row.condition == "after"
-        and row.split != "train"
-        and "corruption" not in row.slice
-        and (row.slice == "all" or row.n < whole[row.split])
-    )
-    return [
-        [
-            split,
-            part,
-            n,
-            *(shown_row(found.get((name, split, part, "after"))) for name in OF_SLICES),
-        ]
-        for split, part, n in parts
-    ]
-
-
-def _show_corruptions(page: Page, rows: list[Measurement], config: EvaluateConfig, views: Path) -> None:
-    errors = {row.slice: row for row in rows if row.name == "error_increase"}
-    relative = (row for row in rows if row.name == "relative_error")
-    ratios = {row.slice: f"{row.value:.2f}" if math.isfinite(row.value) else "-" for row in relative}
-    if not errors:
+def _show_corruptions(page: Page, rows: Measurements, config: EvaluateConfig, views: Path) -> None:
+    overall = rows.find("error_increase", "robustness")
+    if overall is None:
         return
+
     page.heading("Corrupted images, after fine-tuning")
     seen = ", ".join(config.seen_corruptions).replace("_", " ") or "none of them"
     page.text(
-        f"{errors['all'].n} robustness images, made worse on purpose. *Error increase*: share of wrong decisions less "
+        f"{overall.n} robustness images, made worse on purpose. *Error increase*: share of wrong decisions less "
         f"that on the same images as they were. *Seen*: training augments with it, if weaker ({seen})."
     )
     if views.is_file():
         page.image(views.read_bytes(), "One image in every view", "one image in every corruption and severity")
-    cells = {key: row.value for key, row in errors.items() if ",severity=" in key}
+
+    increases = rows.where(name="error_increase")
     page.figure(
-        draw_corruptions(cells),
+        draw_corruptions({row.slice: row.value for row in increases if row.slice.get("severity")}),
         "Error increase by family and severity, percentage points",
         "heat map of the error increase",
     )
-    means = {key: row.value for key, row in errors.items() if ",severity=" not in key}
-    page.table(
-        ["mean of", "seen", "error increase", "error, relative to clean"],
-        [
-            [_family(key), _seen(key, config), f"{value:+.4f}", ratios[key]]
-            for key, value in sorted(means.items(), key=lambda item: item[1])
-        ],
-    )
+
+    means = [row for row in increases if not row.slice.get("severity")]
+    table = []
+    for row in sorted(means, key=lambda row: row.value):
+        relative = rows.find("relative_error", "robustness", row.slice)
+        ratio = f"{relative.value:.2f}" if relative and math.isfinite(relative.value) else "-"
+        table.append([_family(row.slice), _seen(row.slice, config), f"{row.value:+.4f}", ratio])
+    page.table(["mean of", "seen", "error increase", "error, relative to clean"], table)
 
 
-def _family(part: str) -> str:
-    name = part.removeprefix("corruption=")
-    return f"{name} families" if name in MEANS else name.replace("_", " ")
+def _family(part: Slice) -> str:
+    return MEANS.get(part) or str(part.get("corruption")).replace("_", " ")
 
 
-def _seen(part: str, config: EvaluateConfig) -> str:
-    name = part.removeprefix("corruption=")
-    return "" if name in MEANS else ("yes" if name in config.seen_corruptions else "no")
+def _seen(part: Slice, config: EvaluateConfig) -> str:
+    if part in MEANS:
+        return ""
+    return "yes" if part.get("corruption") in config.seen_corruptions else "no"
 
 
 def _samples(predictions: Predictions) -> Curves:

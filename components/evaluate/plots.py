@@ -1,11 +1,13 @@
 """Pictures of an evaluation: ROC, precision-recall, reliability, confusion matrix, errors under corruption."""
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from components.shared.data.manifest import CLASSES
 from components.shared.results.measurements import spoken
 from components.shared.results.metrics import confusion_matrix
+from components.shared.results.slices import Slice
 
 Curves = dict[str, tuple[np.ndarray, np.ndarray]]
 ROC_POINTS = 200
@@ -102,19 +104,19 @@ def draw_confusions(samples: Curves, threshold: float = 0.5) -> Figure:
     return figure
 
 
-def draw_corruptions(increases: dict[str, float]) -> Figure:
+def draw_corruptions(increases: dict[Slice, float]) -> Figure:
     """Heat map of the error increase, families by severities, the families that hurt most at the top.
 
     Args:
-        increases: "corruption=FAMILY,severity=N" -> error increase, fraction of images.
+        increases: Slice of one corruption and severity -> error increase, fraction of images.
     """
-    places = {key: tuple(part.partition("=")[2] for part in key.split(",")) for key in increases}
-    severities = sorted({severity for _, severity in places.values()})
-    rows: dict[str, list[float]] = {}
-    for key, (family, severity) in places.items():
-        rows.setdefault(family, [float("nan")] * len(severities))[severities.index(severity)] = increases[key]
-    names = sorted(rows, key=lambda family: -float(np.nanmean(rows[family])))
-    values = np.array([rows[family] for family in names])
+    cells = pd.Series(
+        list(increases.values()),
+        index=pd.MultiIndex.from_tuples([(part.get("corruption"), part.get("severity")) for part in increases]),
+    )
+    table = cells.unstack()
+    table = table.loc[table.mean(axis=1).sort_values(ascending=False, kind="stable").index]
+    names, severities, values = table.index, table.columns, table.to_numpy()
     figure = Figure(figsize=(2.2 + 1.1 * len(severities), 0.6 + 0.36 * len(names)), layout="constrained")
     axes = figure.subplots()
     axes.imshow(values, cmap="RdBu_r", vmin=-0.5, vmax=0.5, aspect="auto")

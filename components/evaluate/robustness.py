@@ -8,6 +8,7 @@ from components.evaluate.config import EvaluateConfig
 from components.shared.results.measurements import Measurement
 from components.shared.results.metrics import estimate_metrics
 from components.shared.results.predictions import Predictions
+from components.shared.results.slices import SEEN, UNSEEN, WHOLE, Slice
 
 Errors = tuple[float, float]  # share of wrong decisions: on corrupted images, on the same images uncorrupted
 SHOWN = ("accuracy", "recall", "f1", "auroc")
@@ -16,9 +17,9 @@ SHOWN = ("accuracy", "recall", "f1", "auroc")
 def measure_corruptions(predictions: Predictions, config: EvaluateConfig) -> list[Measurement]:
     """Metrics of every family and severity, and their error against the clean images they were made from.
 
-    Slices are `corruption=FAMILY,severity=N` for one view, `corruption=FAMILY` for the mean over a family's severities,
-    `corruption=seen` and `corruption=unseen` for the means over families that training augments with and over the
-    others, and "all" for the mean over all families. Decisions are P(crack) >= 0.5.
+    A view is the slice of its corruption and severity, and the mean over a family's severities is the slice of its
+    corruption. SEEN and UNSEEN are the means over the families that training augments with and over the others. WHOLE
+    is the mean over all families. Decisions are P(crack) >= 0.5.
 
     Returns:
         accuracy, recall, f1 and auroc with intervals for each view; for each view and mean `error_increase`, the error
@@ -35,23 +36,23 @@ def measure_corruptions(predictions: Predictions, config: EvaluateConfig) -> lis
     rows: list[Measurement] = []
     errors: dict[str, list[Errors]] = {}
     for (family, severity), view in table.groupby(["corruption", "severity"], sort=True):
-        part = f"corruption={family},severity={severity}"
+        part = Slice.of(corruption=family, severity=severity)
         error = (_error(view), _error(clean.loc[view["sample_id"]]))
         errors.setdefault(str(family), []).append(error)
         rows += _view_metrics(view, part, config) + _growth(error, part, len(view))
     images = table["sample_id"].nunique()
     means = {family: _mean(views) for family, views in errors.items()}
     for family, mean in means.items():
-        rows += _growth(mean, f"corruption={family}", images)
+        rows += _growth(mean, Slice.of(corruption=family), images)
     seen = [mean for family, mean in means.items() if family in config.seen_corruptions]
     unseen = [mean for family, mean in means.items() if family not in config.seen_corruptions]
-    for part, members in {"corruption=seen": seen, "corruption=unseen": unseen, "all": seen + unseen}.items():
+    for part, members in {SEEN: seen, UNSEEN: unseen, WHOLE: seen + unseen}.items():
         if members:
             rows += _growth(_mean(members), part, images)
     return rows
 
 
-def _view_metrics(view: pd.DataFrame, part: str, config: EvaluateConfig) -> list[Measurement]:
+def _view_metrics(view: pd.DataFrame, part: Slice, config: EvaluateConfig) -> list[Measurement]:
     labels, p_crack, groups = (view[column].to_numpy() for column in ("label", "p_crack", "group_id"))
     estimates = estimate_metrics(labels, p_crack, groups, 0.5, config.resamples, config.bootstrap_seed)
     return [
@@ -70,7 +71,7 @@ def _mean(errors: list[Errors]) -> Errors:
     return fmean(corrupted), fmean(clean)
 
 
-def _growth(error: Errors, part: str, images: int) -> list[Measurement]:
+def _growth(error: Errors, part: Slice, images: int) -> list[Measurement]:
     corrupted, clean = error
     ratio, note = (corrupted / clean, "") if clean > 0 else (float("nan"), "no error on the clean images")
     return [

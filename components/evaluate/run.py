@@ -22,9 +22,10 @@ from components.shared.data.manifest import SPLITS
 from components.shared.errors import InputError
 from components.shared.events import metric
 from components.shared.results.calibration import Calibration, write_calibration
-from components.shared.results.measurements import Measurement, write_measurements
+from components.shared.results.measurements import Measurement, Measurements, write_measurements
 from components.shared.results.metrics import Estimate, confusion_matrix, estimate_metrics
 from components.shared.results.predictions import Predictions, read_predictions
+from components.shared.results.slices import WHOLE, Slice
 
 AT_THRESHOLD = ("accuracy", "precision", "recall", "specificity", "f1")
 CALIBRATED = ("brier", "nll", "ece")
@@ -64,8 +65,8 @@ def evaluate_predictions(
     if set(test["label"]) != {0, 1}:
         raise InputError(f"the test split holds {len(test)} images and not both classes; enlarge it")
     calibration = calibrate(predictions.clean("val"), config.threshold)
-    rows = measure(predictions, calibration, config) + measure_corruptions(predictions, config)
-    rows.append(Measurement("inference_gigaflops", predictions.gigaflops, n=1, note="operations on one image"))
+    cost = Measurement("inference_gigaflops", predictions.gigaflops, n=1, note="operations on one image")
+    rows = Measurements([*measure(predictions, calibration, config), *measure_corruptions(predictions, config), cost])
     write_calibration(calibration, calibration_path)
     write_measurements(rows, measurements_path)
     write_page(predictions, predictions_folder, rows, calibration, config, page_path)
@@ -73,11 +74,11 @@ def evaluate_predictions(
     return _headline(test, rows, calibration)
 
 
-def _headline(test: pd.DataFrame, rows: list[Measurement], calibration: Calibration) -> Headline:
+def _headline(test: pd.DataFrame, rows: Measurements, calibration: Calibration) -> Headline:
     metrics = {
         f"{row.split}_{row.name}": row.value
-        for row in rows
-        if row.slice == "all" and row.condition == "after" and row.split != "train" and row.name in HEADLINE
+        for row in rows.where(slice=WHOLE, condition="after")
+        if row.split != "train" and row.name in HEADLINE
     }
     for name in ("test_accuracy", "test_f1", "test_auroc", "robustness_accuracy"):
         if name in metrics:
@@ -104,16 +105,16 @@ def measure(predictions: Predictions, calibration: Calibration, config: Evaluate
     return rows
 
 
-def slices(predictions: Predictions) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
-    """(split, condition, slice, clean rows) of everything there is: "all", then each source and each surface."""
+def slices(predictions: Predictions) -> Iterator[tuple[str, str, Slice, pd.DataFrame]]:
+    """Yield (split, condition, slice, clean rows): first the whole split, then each source and each surface."""
     for split in SPLITS:
         for condition in ("before", "after"):
             table = predictions.clean(split, condition)
             if len(table):
-                yield split, condition, "all", table
+                yield split, condition, WHOLE, table
                 for column in ("source", "surface"):
                     for value, part in table.groupby(column, sort=True):
-                        yield split, condition, f"{column}={value}", part
+                        yield split, condition, Slice.of(**{column: value}), part
 
 
 def _estimates(

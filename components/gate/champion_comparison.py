@@ -23,6 +23,7 @@ from components.shared.results.metrics import (
     resampled_metrics,
 )
 from components.shared.results.predictions import Predictions
+from components.shared.results.slices import WHOLE, Slice
 
 MINIMUM, FEWEST_GROUPS = 20, 5  # images and photos to compare on; of fewer photos an interval says nothing
 RANGES = {"mcc": (-2.0, 2.0), "nll": (-NLL_MOST, NLL_MOST)}  # of a difference; of the other metrics -1 to 1
@@ -49,7 +50,7 @@ class Difference:
 
     Attributes:
         metric: Of METRICS.
-        slice: "all", or a part of the test split as `column=value`.
+        slice: The part of the test split.
         candidate, champion: The metric of each; NaN where undefined.
         low, high: 95 % interval of candidate minus champion; NaN where that is.
         n: Number of images.
@@ -58,7 +59,7 @@ class Difference:
     """
 
     metric: str
-    slice: str
+    slice: Slice
     candidate: float
     champion: float
     low: float
@@ -150,7 +151,7 @@ def compare(candidate: Deployed, champion: Deployed, version: str, config: Champ
         for part, rows in _slices(pairs).items()
         for difference in _differences(part, rows, thresholds, config)
     ]
-    decisive = next(one for one in found if one.metric == config.metric and one.slice == "all")
+    decisive = next(one for one in found if one.metric == config.metric and one.slice == WHOLE)
     verdict, text = _verdict(decisive, config, left_out)
     p_value = mcnemar(*(pairs[name].to_numpy() for name in ("label", "crack", "crack_champion")))
     measured = [one.measurement() for one in found]
@@ -176,17 +177,19 @@ def _comparable(pairs: pd.DataFrame) -> bool:
     return len(pairs) >= MINIMUM and groups >= FEWEST_GROUPS and set(pairs["label"]) == {0, 1}
 
 
-def _slices(pairs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def _slices(pairs: pd.DataFrame) -> dict[Slice, pd.DataFrame]:
     """All pairs, then those of each source and surface where there are several, as far as they can be compared."""
-    parts = {"all": pairs}
+    parts = {WHOLE: pairs}
     for column in ("source", "surface"):
         if pairs[column].nunique() > 1:
-            parts |= {f"{column}={value}": rows for value, rows in pairs.groupby(column) if _comparable(rows)}
+            for value, rows in pairs.groupby(column):
+                if _comparable(rows):
+                    parts[Slice.of(**{column: value})] = rows
     return parts
 
 
 def _differences(
-    part: str, pairs: pd.DataFrame, thresholds: tuple[float, float], config: ChampionConfig
+    part: Slice, pairs: pd.DataFrame, thresholds: tuple[float, float], config: ChampionConfig
 ) -> list[Difference]:
     labels, (codes, count) = pairs["label"].to_numpy(), group_codes(pairs["group_id"].to_numpy())
     sides = [

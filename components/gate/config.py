@@ -1,10 +1,18 @@
 """What gate is told: the limits, and how the candidate is held against the champion."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from components.shared.config import Config, StepConfig
+from components.shared.results.slices import WHOLE, Slice
+
+
+def _parsed(value: Any) -> Any:
+    return Slice.parse(value) if isinstance(value, str) else value
+
+
+SliceText = Annotated[Slice, BeforeValidator(_parsed), PlainSerializer(str), WithJsonSchema({"type": "string"})]
 
 
 class Limit(Config):
@@ -12,7 +20,7 @@ class Limit(Config):
 
     name: str = Field(min_length=1, description="measurement, as evaluate, explain or drift names it")
     split: Literal["train", "val", "test", "robustness"] = "test"
-    slice: str = Field(default="all", description='"all" or a part such as "surface=wall"')
+    slice: SliceText = Field(default=WHOLE, description='"all" or a part such as "surface=wall"')
     condition: Literal["before", "after"] = Field(default="after", description="before or after fine-tuning")
     op: Literal[">=", ">", "<=", "<"] = ">="
     limit: float = Field(allow_inf_nan=False)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from components.gate.config import Limit
-from components.shared.results.measurements import FEW_PHOTOS, Measurement, spoken
+from components.shared.results.measurements import FEW_PHOTOS, Measurements, spoken
+from components.shared.results.slices import WHOLE
 
-Key = tuple[str, str, str, str]
 OPERATORS = {
     ">=": (operator.ge, "at least"),
     ">": (operator.gt, "above"),
@@ -35,24 +35,23 @@ class Row:
     why: str
 
 
-def judge(measurements: list[Measurement], limits: tuple[Limit, ...]) -> list[Row]:
+def judge(measurements: Measurements, limits: tuple[Limit, ...]) -> list[Row]:
     """Compare each limit with its measurement, in the order of the limits.
 
     A measurement that is missing, NaN, or without the interval that the limit asks for fails.
     """
-    found = {(row.name, row.split, row.slice, row.condition): row for row in measurements}
-    return [_row(found, limit) for limit in limits]
+    return [_row(measurements, limit) for limit in limits]
 
 
-def _row(found: dict[Key, Measurement], limit: Limit) -> Row:
-    measured = found.get((limit.name, limit.split, limit.slice, limit.condition))
+def _row(measurements: Measurements, limit: Limit) -> Row:
+    measured = measurements.find(limit.name, limit.split, limit.slice, limit.condition)
     value, low, high = (_finite(getattr(measured, end, None)) for end in ("value", "low", "high"))
     compared = {"value": value, "low": low, "high": high}[limit.on]
     holds, words = OPERATORS[limit.op]
     passed = compared is not None and holds(compared, limit.limit)
     subject = f"{ENDS[limit.on]}{spoken(limit.name)} on {_place(limit)}"
     if measured is None:
-        why = _missing(found, limit)
+        why = _missing(measurements, limit)
     elif compared is None:
         why = f"{subject} could not be measured: {measured.note or 'it is not a number'}."
     else:
@@ -62,7 +61,7 @@ def _row(found: dict[Key, Measurement], limit: Limit) -> Row:
     return Row(
         name=limit.name,
         split=limit.split,
-        slice=limit.slice,
+        slice=str(limit.slice),
         condition=limit.condition,
         value=value,
         low=low,
@@ -74,18 +73,19 @@ def _row(found: dict[Key, Measurement], limit: Limit) -> Row:
     )
 
 
-def _missing(found: dict[Key, Measurement], limit: Limit) -> str:
-    names = sorted({key[0] for key in found})
+def _missing(measurements: Measurements, limit: Limit) -> str:
+    names = sorted({row.name for row in measurements})
     if limit.name not in names:
         near = get_close_matches(limit.name, names, n=1)
         hint = f"; did you mean {near[0]}" if near else f"; measured are {', '.join(names) or 'none'}"
         return f"There is no measurement named {limit.name}{hint}."
-    places = sorted({f"{key[1]}, {key[2]}" for key in found if key[0] == limit.name and key[3] == limit.condition})
+    elsewhere = measurements.where(name=limit.name, condition=limit.condition)
+    places = sorted({f"{row.split}, {row.slice}" for row in elsewhere})
     return f"{limit.name} was not measured on {_place(limit)}; it was on: {'; '.join(places) or 'nothing'}."
 
 
 def _place(limit: Limit) -> str:
-    part = "" if limit.slice == "all" else f" ({limit.slice})"
+    part = "" if limit.slice == WHOLE else f" ({limit.slice})"
     return f"{limit.split}{part}{' before fine-tuning' if limit.condition == 'before' else ''}"
 
 

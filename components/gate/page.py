@@ -13,6 +13,7 @@ from components.shared.page import Badge, Page, Picture
 from components.shared.results.dossier import PAIRS
 from components.shared.results.measurements import spoken, with_interval
 from components.shared.results.metrics import LOSSES
+from components.shared.results.slices import WHOLE, WHOLE_TEXT
 
 SIDE = 128  # pixels of a tile on the page
 SIGNS = {">=": "≥", ">": ">", "<=": "≤", "<": "<"}
@@ -66,7 +67,7 @@ def promotion_page(verdict: dict, comparison: Comparison, read: Read, shown: int
 
 
 def _limit(row: dict) -> list:
-    where = row["split"] + ("" if row["slice"] == "all" else f", {row['slice']}")
+    where = row["split"] + ("" if row["slice"] == WHOLE_TEXT else f", {row['slice']}")
     measured = with_interval(row["value"], row["low"], row["high"])
     limit = f"{SIGNS[row['op']]} {row['limit']:g}"
     return [spoken(row["name"]), where, Badge(row["passed"]), measured, limit, row["why"]]
@@ -78,13 +79,13 @@ def _compare(page: Page, comparison: Comparison, version: str) -> None:
     pairs = comparison.pairs
     images = len(pairs), pairs["group_id"].nunique(), comparison.left_out
     page.text(DEPLOYED.format(*reversed(comparison.thresholds), *images))
-    whole = [one for one in comparison.differences if one.slice == "all"]
+    whole = [one for one in comparison.differences if one.slice == WHOLE]
     headers = ["metric", f"champion, version {version}", "candidate", "difference", ""]
     page.table(headers, [[spoken(one.metric), *_sides(one)] for one in whole])
-    parts = [one for one in comparison.differences if one.slice != "all" and one.metric in ("recall", "specificity")]
+    parts = [one for one in comparison.differences if one.slice != WHOLE and one.metric in ("recall", "specificity")]
     if parts:
         page.heading("By source and surface", 3)
-        rows = [[one.slice, spoken(one.metric), str(one.n), *_sides(one)] for one in parts]
+        rows = [[str(one.slice), spoken(one.metric), str(one.n), *_sides(one)] for one in parts]
         page.table(["part", "metric", "images", *headers[1:]], rows)
 
 

@@ -17,8 +17,9 @@ from components.shared.data.manifest import read_manifest
 from components.shared.data.versions import read_images
 from components.shared.results import dossier
 from components.shared.results.calibration import Calibration, read_calibration
-from components.shared.results.measurements import read_measurements, with_interval, write_measurements
+from components.shared.results.measurements import Measurements, read_measurements, with_interval, write_measurements
 from components.shared.results.predictions import read_predictions
+from components.shared.results.slices import WHOLE
 from components.shared.services.store import Store
 
 PAGES = (dossier.TRAINING, dossier.EVALUATION, dossier.EXPLANATION, dossier.DRIFT)
@@ -65,7 +66,7 @@ def write_dossier(evidence: Evidence, folder: str | Path, config: GateConfig) ->
     folder.mkdir(parents=True, exist_ok=True)
     comparison = _comparison(evidence, config)
     rows = [row for path in evidence.measurements for row in read_measurements(path)] + list(comparison.measurements)
-    judged = judge(rows, config.limits + comparison.limits)
+    judged = judge(Measurements(rows), config.limits + comparison.limits)
     verdict = {
         "candidate": config.candidate,
         "passed": all(row.passed for row in judged),
@@ -116,8 +117,8 @@ def headline(folder: str | Path) -> dict[str, float]:
     """`<split>_<name>` -> value, after fine-tuning, of every finite measurement on a whole split; for MLflow."""
     return {
         f"{row.split}_{row.name}": row.value
-        for row in dossier.measurements_of(folder)
-        if row.slice == "all" and row.condition == "after" and math.isfinite(row.value)
+        for row in dossier.measurements_of(folder).where(slice=WHOLE, condition="after")
+        if math.isfinite(row.value)
     }
 
 

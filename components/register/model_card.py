@@ -13,7 +13,8 @@ from components.shared.data.manifest import CLASSES, SPLITS, read_manifest, read
 from components.shared.network.checkpoint import read_info
 from components.shared.results.calibration import read_calibration
 from components.shared.results.dossier import CALIBRATION, measurements_of, read_verdict
-from components.shared.results.measurements import Measurement, footnote, shown_row, spoken
+from components.shared.results.measurements import Measurements, footnote, shown_row, spoken
+from components.shared.results.slices import SEEN, UNSEEN, WHOLE
 
 HEADLINE = ("accuracy", "recall_at_threshold", "precision_at_threshold", "specificity_at_threshold", "f1", "auroc")
 USE = (
@@ -62,7 +63,7 @@ def model_card(
         "On photos that it has not seen, with 95 % intervals by bootstrap over photos. *At threshold*: as it answers, "
         f"a crack from P(crack) ≥ {calibration.threshold:.3f} ({calibration.rule}).",
         _results(rows),
-        footnote(row for row in rows if row.condition == "after" and "corruption" not in row.slice),
+        footnote(row for row in rows.where(condition="after") if row.slice.get("corruption") is None),
         _sentences(rows),
         "## Where it is weaker",
         _slices(rows, table),
@@ -83,65 +84,63 @@ def model_card(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _results(rows: list[Measurement]) -> str:
-    found = {(row.name, row.split): row for row in rows if row.slice == "all" and row.condition == "after"}
+def _results(rows: Measurements) -> str:
     lines = [
-        [spoken(name), *(shown_row(found.get((name, split))) for split in ("test", "robustness"))] for name in HEADLINE
+        [spoken(name), *(shown_row(rows.find(name, split)) for split in ("test", "robustness"))] for name in HEADLINE
     ]
     return _table(["", "test", "robustness"], lines)
 
 
-def _sentences(rows: list[Measurement]) -> str:
-    found = {(row.name, row.slice): row for row in rows if row.split == "robustness" and row.condition == "after"}
-    ece = next((row for row in rows if (row.name, row.split, row.slice) == ("ece_calibrated", "test", "all")), None)
+def _sentences(rows: Measurements) -> str:
+    ece = rows.find("ece_calibrated")
     said = [f"- Calibration error after temperature scaling, test: {shown_row(ece)}."]
-    worse = [(part, found.get(("error_increase", part))) for part in ("all", "corruption=seen", "corruption=unseen")]
-    told = [f"{part.removeprefix('corruption=')} {row.value:+.3f}" for part, row in worse if row]
+    told = []
+    for name, part in (("all", WHOLE), ("seen", SEEN), ("unseen", UNSEEN)):
+        mean = rows.find("error_increase", "robustness", part)
+        if mean:
+            told.append(f"{name} {mean.value:+.3f}")
     if told:
         said.append(
             f"- Share of wrong answers added by worse images, mean over families: {', '.join(told)}.{_worst(rows)}"
         )
     for method, words in (("grad_cam", "Grad-CAM"), ("shap", "KernelSHAP")):
-        row = found.get((f"{method}.insertion_auc_over_edge_filter", "all"))
+        row = rows.find(f"{method}.insertion_auc_over_edge_filter", "robustness")
         if row and math.isfinite(row.value):
             said.append(f"- {words} against a plain edge filter, insertion AUC: {shown_row(row)} (positive: better).")
-    share = found.get(("drift.share", "all"))
+    share = rows.find("drift.share", "robustness")
     if share and math.isfinite(share.value):
         said.append(f"- Drift tests that tell the robustness split from the training split: {share.value:.0%}.")
     return "\n".join(said)
 
 
-def _worst(rows: list[Measurement]) -> str:
+def _worst(rows: Measurements) -> str:
     """Name the families of worse images that cost most."""
-    families = {
-        row.slice.removeprefix("corruption=").replace("_", " "): row.value
-        for row in rows
-        if row.name == "error_increase" and row.slice.startswith("corruption=") and "," not in row.slice
-    }
-    families = {name: value for name, value in families.items() if name not in ("seen", "unseen")}
+    families = {}
+    for row in rows.where(name="error_increase"):
+        family = row.slice.get("corruption")
+        if family and row.slice.columns == ("corruption",) and row.slice not in (SEEN, UNSEEN):
+            families[family.replace("_", " ")] = row.value
     worst = sorted(families, key=lambda name: -families[name])[:WORST]
     return f" Worst: {', '.join(f'{name} {families[name]:+.3f}' for name in worst)}." if worst else ""
 
 
-def _slices(rows: list[Measurement], table: pd.DataFrame) -> str:
+def _slices(rows: Measurements, table: pd.DataFrame) -> str:
     """Sources and surfaces, where there are several, those with the most missed cracks first."""
-    found = {(row.split, row.slice, row.name): row for row in rows if row.condition == "after"}
-    parts = [
-        (split, part, row)
-        for (split, part, name), row in found.items()
-        if name == "recall_at_threshold"
-        and split in ("test", "robustness")
-        and part.startswith(("source=", "surface="))
+    measured = [
+        row
+        for row in rows.where(name="recall_at_threshold", condition="after")
+        if row.split in ("test", "robustness") and row.slice.columns in (("source",), ("surface",))
     ]
-    columns = Counter(part.partition("=")[0] for split, part, _ in parts if split == "test")
-    weakest = sorted(parts, key=lambda found: math.inf if math.isnan(found[2].value) else found[2].value)
+    columns = Counter(row.slice.columns[0] for row in measured if row.split == "test")
+    weakest = sorted(measured, key=lambda row: math.inf if math.isnan(row.value) else row.value)
     lines = []
-    for split, part, recall in weakest:
-        column, _, value = part.partition("=")
+    for recall in weakest:
+        ((column, value),) = recall.slice.pairs
         if columns[column] > 1:
-            photos = table.loc[(table["split"] == split) & (table[column] == value), "group_id"].nunique()
-            specificity = found.get((split, part, "specificity_at_threshold"))
-            lines.append([split, value, str(recall.n), str(photos), shown_row(recall), shown_row(specificity)])
+            photos = table.loc[(table["split"] == recall.split) & (table[column] == value), "group_id"].nunique()
+            specificity = rows.find("specificity_at_threshold", recall.split, recall.slice)
+            shown = shown_row(recall), shown_row(specificity)
+            lines.append([recall.split, value, str(recall.n), str(photos), *shown])
     headers = ["split", "part", "images", "photos", "recall at threshold", "specificity at threshold"]
     return _table(headers, lines) if lines else ""
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from components.shared.results.dossier import measurements_of, read_verdict
-from components.shared.results.measurements import Measurement
+from components.shared.results.measurements import Measurement, Measurements
+from components.shared.results.slices import WHOLE
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,11 @@ class Candidate:
     name: str
     folder: Path
     verdict: dict[str, Any]
-    measurements: list[Measurement]
+    measurements: Measurements
 
     def measured(self, name: str, split: str) -> Measurement | None:
         """A number on a whole split after fine-tuning, None where it was not measured."""
-        for row in self.measurements:
-            if (row.name, row.split, row.slice, row.condition) == (name, split, "all", "after"):
-                return row
-        return None
+        return self.measurements.find(name, split)
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,6 @@ def _read_candidate(folder: Path) -> Candidate:
 
 def _numbers(candidate: Candidate) -> dict[str, Any]:
     numbers: dict[str, Any] = {"passed": candidate.verdict["passed"], "verdict": candidate.verdict["rows"]}
-    for row in candidate.measurements:
-        if row.slice == "all" and row.condition == "after":
-            numbers.setdefault(row.split, {})[row.name] = row.value if math.isfinite(row.value) else None
+    for row in candidate.measurements.where(slice=WHOLE, condition="after"):
+        numbers.setdefault(row.split, {})[row.name] = row.value if math.isfinite(row.value) else None
     return numbers

@@ -70,17 +70,18 @@ def _tied(scores: dict[str, Score], tie: float) -> dict[str, Score]:
 
 
 def _score(folder: str | Path, candidate: str, config: SelectConfig) -> Score:
-    rows = measurements_of(folder)
-    cost = next((row.value for row in rows if row.name == "inference_gigaflops"), math.nan)
-    for row in rows:
-        if (row.name, row.split, row.slice, row.condition) == (config.metric, config.split, "all", "after"):
-            score = getattr(row, config.on)
-            if score is not None and math.isfinite(score):
-                return Score(score, row.value, cost if math.isfinite(cost) else math.inf)
-    raise InputError(
-        f'candidate "{candidate}" has no {_subject(config)}, by which the winner is selected; '
-        "change the selection's metric, or measure intervals (resamples above 0)"
-    )
+    measurements = measurements_of(folder)
+    row = measurements.find(config.metric, config.split)
+    score = getattr(row, config.on, None)
+    if row is None or score is None or not math.isfinite(score):
+        raise InputError(
+            f'candidate "{candidate}" has no {_subject(config)}, by which the winner is selected; '
+            "change the selection's metric, or measure intervals (resamples above 0)"
+        )
+
+    gigaflops = measurements.find("inference_gigaflops")
+    known = gigaflops is not None and math.isfinite(gigaflops.value)
+    return Score(score, row.value, gigaflops.value if gigaflops and known else math.inf)
 
 
 def _subject(config: SelectConfig) -> str:

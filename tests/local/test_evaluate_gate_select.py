@@ -14,6 +14,7 @@ from components.gate.config import GateConfig, Limit
 from components.select.component import select
 from components.select.config import SelectConfig
 from components.shared.results.measurements import read_measurements
+from components.shared.results.slices import Slice
 from components.shared.services.store import Store
 
 SKILLS = {"good": 6.0, "bad": 0.2}
@@ -83,7 +84,8 @@ def outputs(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             evaluated = evaluate(
                 predictions=scored.output, config=EvaluateConfig(**common, resamples=200).model_dump_json(), job="job-1"
             ).set_display_name(f"evaluate {name}")
-            limits = (Limit(name="auroc", limit=0.9, on="low"), Limit(name="accuracy", slice="surface=deck", limit=0.8))
+            on_decks = Limit(name="accuracy", slice=Slice.of(surface="deck"), limit=0.8)
+            limits = (Limit(name="auroc", limit=0.9, on="low"), on_decks)
             gated = gate(
                 evaluation=evaluated.outputs["measurements"],
                 explanation=nothing.outputs["measurements"],
@@ -133,7 +135,7 @@ def test_the_good_candidate_wins_and_the_bad_one_is_refused_with_reasons(outputs
         "explanation.html",
         "drift.html",
     }
-    assert any(row.slice == "surface=wall" for row in read_measurements(dossier / "measurements.parquet"))
+    assert read_measurements(dossier / "measurements.parquet").where(slice=Slice.of(surface="wall"))
 
     (run,) = mlflow.MlflowClient().search_runs(["1"], "tags.gate = 'refused'")
     assert run.data.tags["crack.candidate"] == "bad"

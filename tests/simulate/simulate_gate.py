@@ -24,6 +24,7 @@ from components.gate.champion_comparison import Deployed, compare
 from components.gate.config import ChampionConfig
 from components.gate.limits import judge
 from components.shared.results.calibration import Calibration
+from components.shared.results.measurements import Measurements
 from components.shared.results.predictions import Predictions
 
 TILES, SPREAD = 70, 1.1
@@ -85,7 +86,7 @@ def passes(case: Case, seed: int) -> bool:
     labels, answers = draw(case.photos, skills, np.random.default_rng([seed, 3]))
     config = ChampionConfig(require=case.require, margin=case.margin, resamples=RESAMPLES, bootstrap_seed=seed)
     found = compare(*(_deployed(labels, answer) for answer in answers), "1", config)
-    return all(row.passed for row in judge(list(found.measurements), found.limits))
+    return all(row.passed for row in judge(Measurements(found.measurements), found.limits))
 
 
 def _deployed(labels: np.ndarray, p_crack: np.ndarray) -> Deployed:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from components.shared.results.measurements import Measurement, read_measurements
+from components.shared.results.measurements import Measurements, read_measurements
 
 VERDICT, MEASUREMENTS = "verdict.json", "measurements.parquet"
 CALIBRATION, PROFILE, PANELS = "calibration.json", "reference_profile.parquet", "panels"
@@ -18,6 +18,6 @@ def read_verdict(folder: str | Path) -> dict[str, Any]:
     return json.loads((Path(folder) / VERDICT).read_text(encoding="utf-8"))
 
 
-def measurements_of(folder: str | Path) -> list[Measurement]:
+def measurements_of(folder: str | Path) -> Measurements:
     """Read everything that was measured of the candidate."""
     return read_measurements(Path(folder) / MEASUREMENTS)

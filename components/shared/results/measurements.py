@@ -1,12 +1,14 @@
 """The table of measurements that evaluate, explain and drift hand to gate: one row per number."""
 
 import math
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from components.shared.results.slices import WHOLE, Slice
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class Measurement:
         name: What was measured, such as "accuracy".
         value: The number; NaN where it is undefined, and then `note` says why.
         split: train, val, test or robustness.
-        slice: "all", or a part of the split as `column=value`, such as "surface=wall".
+        slice: The part of the split; the whole split where nothing else is said.
         condition: "before" or "after" fine-tuning.
         low: Lower end of the 95 % interval, None where none was computed.
         high: Upper end of the 95 % interval.
@@ -28,12 +30,48 @@ class Measurement:
     name: str
     value: float
     split: str = "test"
-    slice: str = "all"
+    slice: Slice = WHOLE
     condition: str = "after"
     low: float | None = None
     high: float | None = None
     n: int = 0
     note: str = ""
+
+
+class Measurements:
+    """Measured numbers in a fixed order, found by what they measure.
+
+    A number is named by its name, split, slice and condition. Of two numbers with the same four, `find` returns the
+    later one.
+    """
+
+    def __init__(self, rows: Iterable[Measurement] = ()):
+        self._rows = tuple(rows)
+        self._index = {(row.name, row.split, row.slice, row.condition): row for row in self._rows}
+
+    def __iter__(self) -> Iterator[Measurement]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def find(
+        self, name: str, split: str = "test", slice: Slice = WHOLE, condition: str = "after"
+    ) -> Measurement | None:
+        """Return one number, None where it was not measured."""
+        return self._index.get((name, split, slice, condition))
+
+    def where(
+        self,
+        name: str | None = None,
+        split: str | None = None,
+        slice: Slice | None = None,
+        condition: str | None = None,
+    ) -> list[Measurement]:
+        """Return the numbers that match every given value, in order; None matches anything."""
+        asked = {"name": name, "split": split, "slice": slice, "condition": condition}
+        given = {field: value for field, value in asked.items() if value is not None}
+        return [row for row in self._rows if all(getattr(row, field) == value for field, value in given.items())]
 
 
 SCHEMA = pa.schema(
@@ -84,11 +122,13 @@ def footnote(rows: Iterable[Measurement | None]) -> str:
     return DAGGER if any(row is not None and row.note == FEW_PHOTOS for row in rows) else ""
 
 
-def write_measurements(rows: list[Measurement], path: str | Path) -> None:
-    """Write rows as parquet, in the order given."""
-    pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA), path)
+def write_measurements(rows: Iterable[Measurement], path: str | Path) -> None:
+    """Write numbers as parquet, in the order given; a slice is written as its text."""
+    table = pa.Table.from_pylist([vars(row) | {"slice": str(row.slice)} for row in rows], schema=SCHEMA)
+    pq.write_table(table, path)
 
 
-def read_measurements(path: str | Path) -> list[Measurement]:
-    """Read rows in the order written."""
-    return [Measurement(**row) for row in pq.read_table(path, schema=SCHEMA).to_pylist()]
+def read_measurements(path: str | Path) -> Measurements:
+    """Read numbers in the order written."""
+    rows = pq.read_table(path, schema=SCHEMA).to_pylist()
+    return Measurements(Measurement(**row | {"slice": Slice.parse(row["slice"])}) for row in rows)

@@ -13,8 +13,9 @@ from components.evaluate.config import EvaluateConfig
 from components.evaluate.plots import precision_recall_curve, roc_curve
 from components.evaluate.run import evaluate_predictions
 from components.shared.errors import InputError
-from components.shared.results.measurements import Measurement, read_measurements
+from components.shared.results.measurements import Measurements, read_measurements
 from components.shared.results.predictions import write_predictions
+from components.shared.results.slices import SEEN, UNSEEN, WHOLE, Slice
 
 CONFIG = EvaluateConfig(candidate="cnn", resamples=100, seen_corruptions=("low_light",))
 
@@ -61,25 +62,33 @@ def run(table: pd.DataFrame, folder: Path):
 def evaluated(table: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("evaluated")
     headline = run(table, folder)
-    rows = read_measurements(folder / "measurements.parquet")
-    return folder, headline, {(row.name, row.split, row.slice, row.condition): row for row in rows}
+    return folder, headline, read_measurements(folder / "measurements.parquet")
 
 
 @pytest.mark.parametrize("split", ["val", "test", "robustness"])
 @pytest.mark.parametrize("condition", ["before", "after"])
-@pytest.mark.parametrize("part", ["all", "source=ccic", "source=sdnet2018", "surface=deck", "surface=wall"])
-def test_every_slice_is_measured_apart(evaluated, table: pd.DataFrame, split: str, condition: str, part: str) -> None:
+@pytest.mark.parametrize(
+    "part",
+    [
+        WHOLE,
+        Slice.of(source="ccic"),
+        Slice.of(source="sdnet2018"),
+        Slice.of(surface="deck"),
+        Slice.of(surface="wall"),
+    ],
+    ids=str,
+)
+def test_every_slice_is_measured_apart(evaluated, table: pd.DataFrame, split: str, condition: str, part: Slice) -> None:
     rows = table[(table.split == split) & (table.condition == condition) & (table.corruption == "clean")]
-    if part != "all":
-        column, value = part.split("=")
+    for column, value in part.pairs:
         rows = rows[rows[column] == value]
-    found: dict[tuple, Measurement] = evaluated[2]
-    row = found["auroc", split, part, condition]
+    found: Measurements = evaluated[2]
+    row = found.find("auroc", split, part, condition)
     assert row.value == pytest.approx(sklearn_metrics.roc_auc_score(rows.label, rows.logit_1))
     assert row.n == len(rows)
     assert row.low < row.value <= row.high
     f1 = sklearn_metrics.f1_score(rows.label, rows.logit_1 >= 0)
-    assert found["f1", split, part, condition].value == pytest.approx(f1)
+    assert found.find("f1", split, part, condition).value == pytest.approx(f1)
 
 
 def test_served_answers_use_temperature_and_threshold(evaluated, table: pd.DataFrame) -> None:
@@ -88,16 +97,20 @@ def test_served_answers_use_temperature_and_threshold(evaluated, table: pd.DataF
     rows = table[(table.split == "test") & (table.condition == "after")]
     p_crack = 1 / (1 + np.exp(-rows.logit_1 / calibration["temperature"]))
     recall = sklearn_metrics.recall_score(rows.label, p_crack >= calibration["threshold"])
-    assert found["recall_at_threshold", "test", "all", "after"].value == pytest.approx(recall)
+    assert found.find("recall_at_threshold").value == pytest.approx(recall)
     loss = sklearn_metrics.log_loss(rows.label, p_crack)
-    assert found["nll_calibrated", "test", "all", "after"].value == pytest.approx(loss)
-    assert found["recall_at_threshold", "val", "all", "after"].value >= 0.95
+    assert found.find("nll_calibrated").value == pytest.approx(loss)
+    assert found.find("recall_at_threshold", "val").value >= 0.95
     assert headline.metrics["test_recall_at_threshold"] == pytest.approx(recall)
     assert headline.metrics["threshold"] == calibration["threshold"]
 
 
 def test_corruptions_are_held_against_the_same_clean_images(evaluated, table: pd.DataFrame) -> None:
-    found = evaluated[2]
+    found: Measurements = evaluated[2]
+
+    def increase(part: Slice) -> float:
+        return found.find("error_increase", "robustness", part).value
+
     wrong = ((table.logit_1 >= 0) != table.label) & (table.split == "robustness") & (table.condition == "after")
     clean = wrong[(table.corruption == "clean") & (table.split == "robustness") & (table.condition == "after")][
         :40
@@ -105,18 +118,15 @@ def test_corruptions_are_held_against_the_same_clean_images(evaluated, table: pd
     grown = {}
     for family in ("fog", "low_light"):
         errors = [wrong[(table.corruption == family) & (table.severity == s)].mean() for s in (1, 5)]
-        key = ("error_increase", "robustness", f"corruption={family},severity=5", "after")
-        assert found[key].value == pytest.approx(errors[1] - clean)
         grown[family] = np.mean(errors) - clean
-        assert found["error_increase", "robustness", f"corruption={family}", "after"].value == pytest.approx(
-            grown[family]
-        )
-    assert found["error_increase", "robustness", "corruption=unseen", "after"].value == pytest.approx(grown["fog"])
-    assert found["error_increase", "robustness", "corruption=seen", "after"].value == pytest.approx(grown["low_light"])
+        assert increase(Slice.of(corruption=family, severity=5)) == pytest.approx(errors[1] - clean)
+        assert increase(Slice.of(corruption=family)) == pytest.approx(grown[family])
+    assert increase(UNSEEN) == pytest.approx(grown["fog"])
+    assert increase(SEEN) == pytest.approx(grown["low_light"])
     overall = np.mean(list(grown.values()))
-    assert found["error_increase", "robustness", "all", "after"].value == pytest.approx(overall)
-    assert found["relative_error", "robustness", "all", "after"].value == pytest.approx((overall + clean) / clean)
-    assert 0.0 < found["accuracy", "robustness", "corruption=fog,severity=5", "after"].value < 1.0
+    assert increase(WHOLE) == pytest.approx(overall)
+    assert found.find("relative_error", "robustness").value == pytest.approx((overall + clean) / clean)
+    assert 0.0 < found.find("accuracy", "robustness", Slice.of(corruption="fog", severity=5)).value < 1.0
 
 
 def test_kubeflows_views_are_finite_json(evaluated) -> None:

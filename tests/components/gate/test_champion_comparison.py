@@ -13,7 +13,9 @@ from components.gate.champion_comparison import Deployed, compare, mcnemar
 from components.gate.config import ChampionConfig
 from components.gate.limits import judge
 from components.shared.results.calibration import Calibration
+from components.shared.results.measurements import Measurements
 from components.shared.results.predictions import Predictions, empty_predictions
+from components.shared.results.slices import WHOLE, Slice
 
 
 def scored(skill: float, seed: int, images: int = 400, group: int = 4, **calibration: float) -> Deployed:
@@ -50,10 +52,10 @@ def test_better_equal_and_worse(skill: float, require: str, verdict: str, passed
     champion, candidate = scored(3.0, seed=1), scored(skill, seed=1 if skill == 3 else 2)
     found = compare(candidate, champion, "3", ChampionConfig(margin=0.02, require=require))
     assert found.verdict == verdict
-    difference = next(row for row in found.measurements if (row.name, row.slice) == ("auroc_minus_champion", "all"))
+    difference = Measurements(found.measurements).find("auroc_minus_champion")
     expected = [roc_auc_score(t.label, t.logit_1) for t in (candidate.predictions.table, champion.predictions.table)]
     assert difference.value == pytest.approx(expected[0] - expected[1])
-    (row,) = judge(list(found.measurements), found.limits)
+    (row,) = judge(Measurements(found.measurements), found.limits)
     assert row.passed is passed
     assert row.low == difference.low
 
@@ -73,10 +75,10 @@ def test_pairing_is_by_image_and_what_the_champion_knew_is_left_out() -> None:
 def test_both_are_compared_as_they_are_deployed_on_every_metric_and_surface() -> None:
     candidate, champion = scored(3.0, 1, temperature=2.0, threshold=0.3), scored(2.0, 2, temperature=0.5, threshold=0.8)
     found = compare(candidate, champion, "3", ChampionConfig(resamples=200))
-    for part, rows in (("all", slice(None)), ("surface=wall", "wall"), ("surface=deck", "deck")):
+    for part in (WHOLE, Slice.of(surface="wall"), Slice.of(surface="deck")):
         tables = [one.predictions.table for one in (candidate, champion)]
-        if part != "all":
-            tables = [table[table["surface"] == rows] for table in tables]
+        for column, value in part.pairs:
+            tables = [table[table[column] == value] for table in tables]
         labels = [table.label for table in tables]
         p_crack = [expit(table.logit_1 / heat) for table, heat in zip(tables, (2.0, 0.5), strict=True)]
         recalls = [recall_score(y, p >= cut) for y, p, cut in zip(labels, p_crack, (0.3, 0.8), strict=True)]

@@ -5,14 +5,18 @@ from pydantic import ValidationError
 
 from components.gate.config import GateConfig, Limit
 from components.gate.limits import judge
-from components.shared.results.measurements import FEW_PHOTOS, Measurement
+from components.shared.results.measurements import FEW_PHOTOS, Measurement, Measurements
+from components.shared.results.slices import Slice
 
-MEASURED = [
-    Measurement("accuracy", 0.95, low=0.91, high=0.98, n=400),
-    Measurement("f1", 0.99, low=0.9, high=0.998, n=400, note=FEW_PHOTOS),
-    Measurement("ece", 0.03, n=400),
-    Measurement("auroc", float("nan"), slice="surface=deck", note="undefined: needs images of both classes"),
-]
+DECK = Slice.of(surface="deck")
+MEASURED = Measurements(
+    [
+        Measurement("accuracy", 0.95, low=0.91, high=0.98, n=400),
+        Measurement("f1", 0.99, low=0.9, high=0.998, n=400, note=FEW_PHOTOS),
+        Measurement("ece", 0.03, n=400),
+        Measurement("auroc", float("nan"), slice=DECK, note="undefined: needs images of both classes"),
+    ]
+)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +47,7 @@ MEASURED = [
             False,
             "not measured on robustness; it was on: test, all",
         ),
-        (Limit(name="auroc", slice="surface=deck", limit=0.5), False, "undefined: needs images of both classes"),
+        (Limit(name="auroc", slice=DECK, limit=0.5), False, "undefined: needs images of both classes"),
     ],
 )
 def test_limits(limit: Limit, passed: bool, why: str) -> None:
@@ -53,8 +57,18 @@ def test_limits(limit: Limit, passed: bool, why: str) -> None:
 
 
 def test_an_undefined_value_is_none_so_that_the_verdict_is_json() -> None:
-    (row,) = judge(MEASURED, (Limit(name="auroc", slice="surface=deck", limit=0.5),))
+    (row,) = judge(MEASURED, (Limit(name="auroc", slice=DECK, limit=0.5),))
     assert (row.value, row.low, row.high) == (None, None, None)
+
+
+def test_a_slice_is_text_in_a_parameter_file() -> None:
+    text = '{"limits": [{"name": "auroc", "slice": "surface=deck", "limit": 0.5}]}'
+    config = GateConfig.model_validate_json(text)
+    assert config.limits[0].slice == DECK
+    assert GateConfig.model_validate_json(config.model_dump_json()) == config
+    assert '"slice":"surface=deck"' in config.model_dump_json()
+    with pytest.raises(ValidationError, match='"deck" is not a slice; write "all" or column=value'):
+        GateConfig.model_validate_json(text.replace("surface=deck", "deck"))
 
 
 @pytest.mark.parametrize(

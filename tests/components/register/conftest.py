@@ -11,6 +11,7 @@ from components.shared.network.checkpoint import save_network
 from components.shared.network.network import build_network, describe
 from components.shared.results.calibration import Calibration, write_calibration
 from components.shared.results.measurements import Measurement, write_measurements
+from components.shared.results.slices import Slice
 from components.shared.services import mlflow_runs
 from tests.tiny_version import commit_tiny_version
 
@@ -30,13 +31,13 @@ def winner(store, s3, tmp_path, monkeypatch):
     (tmp_path / "dossier" / "verdict.json").write_text(json.dumps(verdict))
     measured = [
         Measurement("auroc", 0.9, low=0.85, high=0.93),
-        Measurement("recall_at_threshold", 0.5, slice="surface=wall", low=0.3, high=0.7, n=12),
-        Measurement("recall_at_threshold", 0.96, slice="surface=deck", n=30),
-        Measurement("specificity_at_threshold", 0.9, slice="surface=wall"),
-        Measurement("error_increase", 0.125, split="robustness", slice="corruption=unseen"),
-        Measurement("error_increase", 0.0, split="robustness", slice="corruption=jpeg"),
-        Measurement("error_increase", 0.25, split="robustness", slice="corruption=defocus"),
-        Measurement("error_increase", 0.5, split="robustness", slice="corruption=defocus,severity=5"),
+        Measurement("recall_at_threshold", 0.5, slice=Slice.of(surface="wall"), low=0.3, high=0.7, n=12),
+        Measurement("recall_at_threshold", 0.96, slice=Slice.of(surface="deck"), n=30),
+        Measurement("specificity_at_threshold", 0.9, slice=Slice.of(surface="wall")),
+        Measurement("error_increase", 0.125, split="robustness", slice=Slice.of(corruption="unseen")),
+        Measurement("error_increase", 0.0, split="robustness", slice=Slice.of(corruption="jpeg")),
+        Measurement("error_increase", 0.25, split="robustness", slice=Slice.of(corruption="defocus")),
+        Measurement("error_increase", 0.5, split="robustness", slice=Slice.of(corruption="defocus", severity=5)),
     ]
     write_measurements(measured, tmp_path / "dossier" / "measurements.parquet")
     cache = str(tmp_path / "cache")

@@ -9,6 +9,7 @@ from components.report.findings import Run, headline, read_findings, summarise
 from components.report.page import write_report
 from components.shared.page import Page
 from components.shared.results.measurements import Measurement, write_measurements
+from components.shared.results.slices import Slice
 
 RUN = Run("job-1", "synthetic://?images=600&seed=1", 1, "after the <spring> inspection", "d" * 64, 600)
 REGISTERED = json.dumps(
@@ -31,7 +32,7 @@ def dossier(folder: Path, name: str, passed: bool) -> Path:
     rows = [
         Measurement("accuracy", 0.31, condition="before"),
         Measurement("accuracy", 0.9625, low=0.93, high=0.98, n=60),
-        Measurement("accuracy", 0.5, slice="surface=wall"),
+        Measurement("accuracy", 0.5, slice=Slice.of(surface="wall")),
         Measurement("f1", 0.95),
         Measurement("auroc", math.nan, note="one class only"),
         Measurement("accuracy", 0.8125, split="robustness"),
