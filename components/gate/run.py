@@ -13,6 +13,7 @@ from components.gate.champion_comparison import Comparison, Deployed, compare
 from components.gate.config import GateConfig
 from components.gate.limits import judge
 from components.gate.page import promotion_page
+from components.gate.wrong_answers import with_images
 from components.shared.data.manifest import read_manifest
 from components.shared.data.versions import read_images
 from components.shared.results import dossier
@@ -55,8 +56,8 @@ def write_dossier(evidence: Evidence, folder: str | Path, config: GateConfig) ->
 
     Args:
         evidence: What was found out about it.
-        folder: Written: verdict.json, measurements.parquet, promotion.html, the pages and further files and, where
-            there is a champion, champion_pairs.parquet.
+        folder: Written: verdict.json, measurements.parquet, test_answers.parquet, promotion.html, the pages and further
+            files and, where there is a champion, champion_pairs.parquet.
         config: Limits and comparison.
 
     Returns:
@@ -82,6 +83,7 @@ def write_dossier(evidence: Evidence, folder: str | Path, config: GateConfig) ->
     write_measurements(rows, folder / dossier.MEASUREMENTS)
     if comparison.pairs is not None:
         comparison.pairs.to_parquet(folder / dossier.PAIRS, index=False)
+    _test_answers(evidence, config).to_parquet(folder / dossier.TEST_ANSWERS, index=False)
     shown = config.champion.shown if config.champion else 0
     page = promotion_page(verdict, comparison, partial(_tiles, evidence.manifest, config.store), shown)
     page.write(folder / dossier.PROMOTION)
@@ -93,9 +95,19 @@ def write_dossier(evidence: Evidence, folder: str | Path, config: GateConfig) ->
 def _comparison(evidence: Evidence, config: GateConfig) -> Comparison:
     if config.champion is None:
         return OFF
-    candidate = Deployed(read_predictions(evidence.predictions), read_calibration(evidence.kept[0]))
     theirs = read_calibration(Path(evidence.champion) / dossier.CALIBRATION) if evidence.version else Calibration()
-    return compare(candidate, Deployed(read_predictions(evidence.champion), theirs), evidence.version, config.champion)
+    return compare(
+        _candidate(evidence), Deployed(read_predictions(evidence.champion), theirs), evidence.version, config.champion
+    )
+
+
+def _candidate(evidence: Evidence) -> Deployed:
+    return Deployed(read_predictions(evidence.predictions), read_calibration(evidence.kept[0]))
+
+
+def _test_answers(evidence: Evidence, config: GateConfig) -> pd.DataFrame:
+    manifest = read_manifest(evidence.manifest).table
+    return with_images(_candidate(evidence).answers(), manifest, Store(config.store), config.wrong_tiles)
 
 
 def _tiles(manifest: str, store: str, sample_ids: list[str]) -> pd.DataFrame:

@@ -4,11 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from components.shared.results.measurements import Measurements, read_measurements
 
 VERDICT, MEASUREMENTS = "verdict.json", "measurements.parquet"
 CALIBRATION, PROFILE, PANELS = "calibration.json", "reference_profile.parquet", "panels"
 PAIRS = "champion_pairs.parquet"  # beside a champion only
+TEST_ANSWERS = "test_answers.parquet"
 PROMOTION, TRAINING, EVALUATION = "promotion.html", "training.html", "evaluation.html"
 EXPLANATION, DRIFT = "explanation.html", "drift.html"
 
@@ -21,3 +24,13 @@ def read_verdict(folder: str | Path) -> dict[str, Any]:
 def measurements_of(folder: str | Path) -> Measurements:
     """Read everything that was measured of the candidate."""
     return read_measurements(Path(folder) / MEASUREMENTS)
+
+
+def read_test_answers(folder: str | Path) -> pd.DataFrame:
+    """Read the candidate's answer to every clean test tile, as it would be deployed.
+
+    Returns:
+        Columns sample_id, group_id, source, surface, path, label, p_crack (calibrated), crack (bool: the answer) and
+        image: a JPEG file's bytes of the wrongly answered tiles that people look at first, missing for the others.
+    """
+    return pd.read_parquet(Path(folder) / TEST_ANSWERS)
