@@ -6,7 +6,7 @@ from components.shared.data.image import decode, thumbnail
 from components.shared.data.versions import read_images
 from components.shared.services.store import Store
 
-TILE_SIDE_PIXELS = 160
+LONGEST_SIDE_PIXELS = 192
 
 
 def with_images(answers: pd.DataFrame, manifest: pd.DataFrame, store: Store, shown: int) -> pd.DataFrame:
@@ -28,10 +28,10 @@ def with_images(answers: pd.DataFrame, manifest: pd.DataFrame, store: Store, sho
     answers = answers.assign(path=places["path"].to_numpy())
 
     chosen = pd.concat([_choose(answers, label, shown) for label in (1, 0)])
-    files = read_images(store, places.loc[chosen])
-    images = {
-        sample_id: thumbnail(decode(file), TILE_SIDE_PIXELS) for sample_id, file in zip(chosen, files, strict=True)
-    }
+    images = {}
+    for sample_id, file in zip(chosen, read_images(store, places.loc[chosen]), strict=True):
+        tile = decode(file)
+        images[sample_id] = thumbnail(tile, min(LONGEST_SIDE_PIXELS, max(tile.shape)))
     return answers.assign(image=answers["sample_id"].map(images).astype(object))
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from components.gate.wrong_answers import TILE_SIDE_PIXELS, with_images
+from components.gate.wrong_answers import with_images
 from components.shared.data.image import decode
 from components.shared.data.manifest import Manifest
 from components.shared.services.store import Store
@@ -26,7 +26,7 @@ def test_missed_cracks_and_false_alarms_get_images(store: Store, tmp_path: Path)
     assert len(answers) == len(manifest.table)
     shown = answers[answers["image"].notna()].set_index("path")
     assert shown["label"].to_dict() == {"1.png": 1, "2.png": 0}
-    assert decode(shown.at["1.png", "image"]).shape == (TILE_SIDE_PIXELS, TILE_SIDE_PIXELS, 3)
+    assert decode(shown.at["1.png", "image"]).shape == (48, 48, 3)  # not enlarged
     dark_crack, bright_alarm = (decode(shown.at[path, "image"]).mean() for path in ("1.png", "2.png"))
     assert dark_crack < 100 < bright_alarm
 
