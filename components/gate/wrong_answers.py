@@ -27,7 +27,7 @@ def with_images(answers: pd.DataFrame, manifest: pd.DataFrame, store: Store, sho
     places = manifest.set_index("sample_id").loc[answers["sample_id"]]
     answers = answers.assign(path=places["path"].to_numpy())
 
-    chosen = pd.concat([_choose(answers, label, shown) for label in (1, 0)])
+    chosen = pd.concat([_choose(answers, 1, shown), _choose(answers, 0, shown)])
     images = {}
     for sample_id, file in zip(chosen, read_images(store, places.loc[chosen]), strict=True):
         tile = decode(file)

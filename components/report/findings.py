@@ -135,12 +135,12 @@ def _test_auroc(candidate: Candidate) -> float:
 def read_findings(run: Run, dossiers: Sequence[str | Path], choice: str | Path, registration: str) -> Findings:
     """Read the candidates' dossiers, the choice and the registration's record (JSON)."""
     chosen = json.loads(Path(choice).read_text("utf-8"))
-    candidates = [_read_candidate(Path(folder)) for folder in dossiers]
-    candidates.sort(key=lambda candidate: candidate.name != chosen["winner"])
+    candidates = sorted(map(_read_candidate, dossiers), key=lambda candidate: candidate.name != chosen["winner"])
     return Findings(run, tuple(candidates), chosen, json.loads(registration))
 
 
-def _read_candidate(folder: Path) -> Candidate:
+def _read_candidate(folder: str | Path) -> Candidate:
+    folder = Path(folder)
     verdict = read_verdict(folder)
     return Candidate(
         name=verdict["candidate"],

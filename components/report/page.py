@@ -4,8 +4,9 @@ import datetime
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 
 from components.report.findings import Candidate, Findings, WrongAnswers, headline, summarise
@@ -16,12 +17,13 @@ from components.shared.results.measurements import Measurement, footnote, shown_
 
 TEMPLATES = Path(__file__).parent / "templates"
 PERCENT = "\N{NO-BREAK SPACE}%"
-COLUMNS = (
-    ("test accuracy", "accuracy", "test"),
-    ("test F1", "f1", "test"),
-    ("test AUROC", "auroc", "test"),
-    ("robustness accuracy", "accuracy", "robustness"),
-)
+# Column of the table of candidates -> measurement and split.
+COLUMNS = {
+    "test accuracy": ("accuracy", "test"),
+    "test F1": ("f1", "test"),
+    "test AUROC": ("auroc", "test"),
+    "robustness accuracy": ("accuracy", "robustness"),
+}
 SECTIONS = {
     PROMOTION: "Should {} be promoted?",
     TRAINING: "Training of {}",
@@ -98,12 +100,17 @@ def _first_screen(page: Page, findings: Findings) -> None:
     if findings.choice["winner"] is None:
         why_this_one = f"{best.name} is shown here, because it has the highest AUROC on test of the refused candidates."
     sentences = (_errors_in_words(best), why_this_one, best.verdict["champion"]["text"])
-    page.text("\n".join(f"- {sentence}" for sentence in sentences))
+    page.text(_bullets(sentences))
     page.text(findings.run.note)
 
     style = (TEMPLATES / "wrong_answers.css").read_text(encoding="utf-8")
     page.html(f"<style>\n{style}</style>")
     _wrong_answers(page, best, level=2)
+
+
+def _bullets(sentences: Iterable[str]) -> str:
+    """A list, Markdown."""
+    return "\n".join(map("- {}".format, sentences))
 
 
 def _errors_in_words(candidate: Candidate) -> str:
@@ -178,24 +185,25 @@ def _numbers(page: Page, findings: Findings) -> None:
     rows = []
     shown: list[Measurement | None] = []
     for candidate in findings.candidates:
-        numbers = [candidate.measured(name, split) for _, name, split in COLUMNS]
+        numbers = list(starmap(candidate.measured, COLUMNS.values()))
         shown += numbers
         passed = candidate.verdict["passed"]
         badge = Badge(passed, "passed" if passed else "refused")
         rows.append([candidate.name, *map(shown_row, numbers), badge])
 
-    headers = ["candidate", *(title for title, _, _ in COLUMNS), "gate"]
-    page.table(headers, rows, "Candidates after fine-tuning; brackets are 95 % intervals")
+    page.table(["candidate", *COLUMNS, "gate"], rows, "Candidates after fine-tuning; brackets are 95 % intervals")
     page.text(footnote(shown))
 
     page.text("Each candidate with its own threshold, as it would be deployed:")
-    page.text("\n".join(f"- {_errors_in_words(candidate)}" for candidate in findings.candidates))
+    page.text(_bullets(map(_errors_in_words, findings.candidates)))
 
     reasons = []
     for candidate in findings.candidates:
-        reasons += [f"- **{candidate.name}**: {reason}" for reason in candidate.reasons_for_refusal()]
+        for reason in candidate.reasons_for_refusal():
+            reasons.append(f"**{candidate.name}**: {reason}")
     if reasons:
-        page.text("Why the gate refused:\n\n" + "\n".join(reasons))
+        page.text("Why the gate refused:")
+        page.text(_bullets(reasons))
 
 
 def _candidate(page: Page, candidate: Candidate, findings: Findings) -> None:

@@ -51,7 +51,7 @@ class Picture:
 
     def __html__(self) -> str:
         """The image as HTML; jinja2 and markupsafe call this."""
-        return _parts().picture(data_uri(self.jpeg), self.alt)
+        return _parts().cell_image(data_uri(self.jpeg), self.alt)
 
 
 @dataclass(frozen=True)

@@ -49,11 +49,13 @@ def make_room(version: Path, needed: int, limit: int) -> None:
 
     # One process at a time, so that none counts a version that another is removing.
     with FileLock(cache / ".room.lock"):
-        others = [folder for folder in cache.iterdir() if _is_version(folder) and folder != version]
-        sizes = {folder: _size(folder) for folder in others}
+        sizes = {}
+        for folder in filter(_is_version, cache.iterdir()):
+            if folder != version:
+                sizes[folder] = _size(folder)
         total = needed + sum(sizes.values())
 
-        for folder in sorted(others, key=_last_used):
+        for folder in sorted(sizes, key=_last_used):
             if total > limit and _remove_unused(folder):
                 log.info("removed %s from the cache %s", folder.name, cache)
                 total -= sizes[folder]

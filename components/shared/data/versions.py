@@ -108,8 +108,8 @@ def commit(store: Store, name: str, folder: str | Path, shards: Mapping[str, int
         return existing
 
     files = [path for path in sorted(Path(folder).iterdir()) if path.is_file()]
-    content = digest({path.name: file_digest(path) for path in files})
-    version = Version(name, content, dict(sorted(shards.items())))
+    digests = {path.name: file_digest(path) for path in files}
+    version = Version(name, digest(digests), dict(sorted(shards.items())))
 
     store.put_files({version.key(path.name): path for path in files})
     store.put_bytes(_commit_key(name), json.dumps(asdict(version), indent=1).encode())
@@ -167,9 +167,10 @@ def _commit_key(name: str) -> str:
 
 def _shard_sizes(store: Store, names: Iterable[str]) -> dict[str, int]:
     """Sizes in bytes of the shards that exist, by name."""
-    names = list(names)
-    sizes = store.sizes(map(shard_key, names))
-    return {name: sizes[shard_key(name)] for name in names if shard_key(name) in sizes}
+    by_name = {}
+    for key, size in store.sizes(map(shard_key, names)).items():
+        by_name[key.removeprefix(shard_key(""))] = size
+    return by_name
 
 
 def fetch_for_step(config: StepConfig, manifest: Manifest) -> Path:
@@ -243,8 +244,9 @@ def _download(store: Store, shards: list[str], folder: Path, needed: int) -> Non
     for partial in folder.glob(".*"):
         partial.unlink()
 
+    digests = {name: name.removesuffix(".tar") for name in shards}
     try:
-        store.get_folder("shards", folder, {name: name.removesuffix(".tar") for name in shards})
+        store.get_folder("shards", folder, digests)
     except (OSError, InputError) as error:
         for name in shards:
             (folder / name).unlink(missing_ok=True)

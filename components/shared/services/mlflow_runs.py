@@ -108,7 +108,7 @@ def _find_or_create(experiment: str, tags: dict[str, str], name: str) -> str:
 
 def _runs(place: str, tags: dict[str, str]) -> list[Run]:
     """Runs of an experiment with these tags of job and candidate, the oldest first."""
-    query = " and ".join(f"tags.`{key}` = '{tags[key]}'" for key in (JOB, CANDIDATE))
+    query = f"tags.`{JOB}` = '{tags[JOB]}' and tags.`{CANDIDATE}` = '{tags[CANDIDATE]}'"
     runs = client().search_runs([place], query, max_results=10)
     return sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))
 

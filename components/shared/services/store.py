@@ -132,7 +132,12 @@ class Store:
         """Sizes in bytes of the objects that exist, by key. The requests run in parallel."""
         keys = list(keys)
         sizes = self._in_parallel(self._size, [(key,) for key in keys])
-        return {key: size for key, size in zip(keys, sizes, strict=True) if size is not None}
+
+        found = {}
+        for key, size in zip(keys, sizes, strict=True):
+            if size is not None:
+                found[key] = size
+        return found
 
     def _size(self, key: str) -> int | None:
         try:
@@ -209,13 +214,17 @@ class Store:
         Raises:
             MissingObjectError: There is nothing under the prefix.
         """
-        folder = Path(folder)
-        known = digests or {}
-        names = list(known) or [key.removeprefix(f"{prefix}/") for key, _ in self.list(f"{prefix}/")]
-        if not names:
+        wanted: dict[str, str | None] = dict(digests or {})
+        if not wanted:
+            for key, _ in self.list(f"{prefix}/"):
+                wanted[key.removeprefix(f"{prefix}/")] = None
+        if not wanted:
             raise MissingObjectError(f"there is nothing under {self.uri}/{prefix}/")
 
-        self._in_parallel(self.get_file, [(f"{prefix}/{name}", folder / name, known.get(name)) for name in names])
+        calls = []
+        for name, digest in wanted.items():
+            calls.append((f"{prefix}/{name}", Path(folder) / name, digest))
+        self._in_parallel(self.get_file, calls)
 
     def _in_parallel(self, request: Callable[..., Any], calls: Iterable[tuple]) -> Sequence[Any]:
         """Call a method once for each tuple of arguments; return the results, or raise the first error, in order."""

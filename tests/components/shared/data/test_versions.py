@@ -10,7 +10,16 @@ import pytest
 
 from components.shared.data.manifest import Manifest
 from components.shared.data.shards import Member, Place, ShardReader, write_shards
-from components.shared.data.versions import COMMIT, Version, commit, fetch, put_images, read_version, whole_version
+from components.shared.data.versions import (
+    COMMIT,
+    Version,
+    commit,
+    fetch,
+    put_images,
+    read_images,
+    read_version,
+    whole_version,
+)
 from components.shared.errors import InputError
 from components.shared.services.store import Store
 
@@ -53,6 +62,12 @@ def test_fetch_brings_a_version_once(store: Store, tmp_path: Path) -> None:
     assert_all_there(made, folder)
     store.delete([key for key, _ in store.list()])  # the second fetch does not ask the store
     assert fetch(store, made, tmp_path / "cache") == folder
+
+
+def test_a_few_images_are_read_from_the_store_in_the_order_of_the_rows(store: Store, tmp_path: Path) -> None:
+    made = make(tmp_path / "made")
+    store_as(store, "abc", tmp_path / "made")
+    assert read_images(store, made.table.iloc[[20, 3]]) == [MEMBERS[20].image, MEMBERS[3].image]
 
 
 def test_version_without_its_commit_marker_does_not_exist(store: Store, tmp_path: Path) -> None:
