@@ -56,3 +56,6 @@ class GateConfig(StepConfig):
         description="all must hold",
     )
     champion: ChampionConfig | None = Field(default=ChampionConfig(), description="null: no comparison")
+    wrong_tiles: int = Field(
+        default=12, ge=0, le=200, description="missed cracks that the report shows as images, and as many false alarms"
+    )

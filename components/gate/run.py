@@ -13,7 +13,9 @@ from components.gate.champion_comparison import NOT_ASKED, Comparison, Deployed,
 from components.gate.config import GateConfig
 from components.gate.limits import Row, judge
 from components.gate.page import promotion_page
+from components.gate.wrong_answers import with_images
 from components.shared.data.manifest import read_manifest
+from components.shared.data.versions import read_images
 from components.shared.markdown import markdown_table
 from components.shared.results import dossier
 from components.shared.results.calibration import Calibration, read_calibration
@@ -101,14 +103,15 @@ def write_dossier(evidence: Evidence, folder: str | Path, config: GateConfig) ->
 
     Args:
         evidence: What was found out about the candidate.
-        folder: Written: verdict.json, measurements.parquet, promotion.html, the pages and further files and, where
-            there is a champion, champion_pairs.parquet.
+        folder: Written: verdict.json, measurements.parquet, test_answers.parquet, promotion.html, the pages and further
+            files and, where there is a champion, champion_pairs.parquet.
         config: Limits and comparison.
 
     Returns:
         The content of verdict.json.
     """
-    comparison = _compare(evidence, config)
+    candidate = Deployed(read_predictions(evidence.predictions), read_calibration(evidence.calibration))
+    comparison = _compare(candidate, evidence, config)
     rows: list[Measurement] = []
     for path in evidence.measured:
         rows += read_measurements(path)
@@ -125,18 +128,23 @@ def write_dossier(evidence: Evidence, folder: str | Path, config: GateConfig) ->
         comparison.pairs.to_parquet(folder / dossier.PAIRS, index=False)
     _copy_files(evidence, folder)
 
+    store = Store(config.store)
+    manifest = read_manifest(evidence.manifest).table
+    test_answers = with_images(candidate.answers(), manifest, store, config.wrong_tiles)
+    test_answers.to_parquet(folder / dossier.TEST_ANSWERS, index=False)
+
     def read_tiles(sample_ids: list[str]) -> pd.DataFrame:
-        return _tiles(evidence.manifest, config.store, sample_ids)
+        rows = manifest.set_index("sample_id").loc[sample_ids]
+        return rows[["path"]].assign(data=read_images(store, rows))
 
     shown = config.champion.shown if config.champion else 0
     promotion_page(verdict, comparison, read_tiles, shown).write(folder / dossier.PROMOTION)
     return verdict
 
 
-def _compare(evidence: Evidence, config: GateConfig) -> Comparison:
+def _compare(candidate: Deployed, evidence: Evidence, config: GateConfig) -> Comparison:
     if config.champion is None:
         return NOT_ASKED
-    candidate = Deployed(read_predictions(evidence.predictions), read_calibration(evidence.calibration))
     calibration = Calibration()
     if evidence.version:
         calibration = read_calibration(Path(evidence.champion) / dossier.CALIBRATION)
@@ -173,19 +181,6 @@ def _copy_files(evidence: Evidence, folder: Path) -> None:
             shutil.copytree(path, folder / name)
         else:
             shutil.copyfile(path, folder / name)
-
-
-def _tiles(manifest: str, store: str, sample_ids: list[str]) -> pd.DataFrame:
-    """Path and image file of a few tiles, by sample_id.
-
-    They are read one by one from the store: fetching the whole data set version would take longer.
-    """
-    rows = read_manifest(manifest).table.set_index("sample_id").loc[sample_ids]
-    files = Store(store)
-    data = []
-    for row in rows.itertuples():
-        data.append(files.get_part(f"shards/{row.shard}", row.offset, row.size))
-    return rows[["path"]].assign(data=data)
 
 
 def verdict_markdown(verdict: dict) -> str:

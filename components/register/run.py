@@ -18,6 +18,7 @@ from components.register.config import RegisterConfig
 from components.register.model_card import model_card
 from components.register.served_answers_check import check_version
 from components.shared.data.manifest import read_manifest, read_splits, rows_of
+from components.shared.data.versions import read_images
 from components.shared.events import log
 from components.shared.network.checkpoint import read_info
 from components.shared.page import Page
@@ -208,13 +209,8 @@ def _test_images(winner: Winner, config: RegisterConfig) -> pd.Series:
     """Return base64 of the first test images by sample_id. Only these are read, not the whole data set version."""
     rows = rows_of(read_manifest(winner.manifest), read_splits(winner.splits), "test")
     chosen = rows.head(max(config.examples, config.checked))
-    store = Store(config.store)
-
-    texts = []
-    for row in chosen.itertuples():
-        file = store.get_part(f"shards/{row.shard}", row.offset, row.size)
-        texts.append(base64.b64encode(file).decode())
-    return pd.Series(texts, chosen["sample_id"])
+    files = read_images(Store(config.store), chosen)
+    return pd.Series([base64.b64encode(file).decode() for file in files], chosen["sample_id"])
 
 
 def _check(version: str, winner: Winner, images: pd.Series, config: RegisterConfig) -> None:

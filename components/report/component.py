@@ -24,18 +24,18 @@ def report(
     third: dsl.Input[dsl.Artifact] = None,
     fourth: dsl.Input[dsl.Artifact] = None,
 ):
-    """Write the run's report: one page for people, one summary for programs; MLflow keeps both with the job's run.
+    """Write the run's report, a page for people and a summary for programs, and store both in the job's MLflow run.
 
     Args:
         manifest: The data set version's manifest.
         data_page: Page of ingest.
         split_page: Page of split.
         first: Dossier of the first candidate.
-        choice: What select decided.
+        choice: choice.json of select.
         registration: Record of register or refuse, as JSON.
-        data_uri: The labelled tiles, as the run was told.
+        data_uri: The labelled tiles, as the user gave them.
         seed: The run's seed.
-        run_note: A sentence for the report.
+        run_note: The user's own sentence.
         config: ReportConfig as JSON.
         job: The pipeline job's id.
         second: Dossier of the second candidate.

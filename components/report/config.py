@@ -1,4 +1,4 @@
-"""What report is told."""
+"""The parameters of report."""
 
 from pydantic import Field
 
@@ -6,6 +6,6 @@ from components.shared.config import StepConfig
 
 
 class ReportConfig(StepConfig):
-    """How the report is headed."""
+    """The report's heading."""
 
     title: str = Field(default="Crack classifier training", min_length=1, description="heading of the report")

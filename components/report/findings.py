@@ -4,25 +4,29 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from components.shared.results.dossier import measurements_of, read_verdict
+import pandas as pd
+
+from components.shared.results.calibration import read_calibration
+from components.shared.results.dossier import CALIBRATION, measurements_of, read_test_answers, read_verdict
 from components.shared.results.measurements import Measurement, Measurements
 from components.shared.results.slices import WHOLE
 
 
 @dataclass(frozen=True)
 class Run:
-    """What was run on what.
+    """What was run, and on which data.
 
     Attributes:
         job: The pipeline job's id.
-        data_uri: The labelled tiles, as the run was told.
+        data_uri: The labelled tiles, as the user gave them.
         seed: The run's seed.
-        note: The person's own sentence.
+        note: The user's own sentence.
         dataset_digest: sha256 of the data set version's content.
-        images: Number of images in it.
+        images: Number of tiles in it.
     """
 
     job: str
@@ -34,35 +38,77 @@ class Run:
 
 
 @dataclass(frozen=True)
+class WrongAnswers:
+    """The wrong answers to the test tiles with one label.
+
+    Attributes:
+        asked: Number of test tiles with this label.
+        wrong: Number of wrong answers to them.
+        shown: The wrong answers that have an image, the most certain first; columns as in `read_test_answers`.
+    """
+
+    asked: int
+    wrong: int
+    shown: pd.DataFrame
+
+
+@dataclass(frozen=True)
 class Candidate:
     """A candidate's dossier.
 
     Attributes:
-        name: As the parameter file names it.
+        name: Its name in the parameter file.
         folder: The dossier's folder.
         verdict: What verdict.json holds.
         measurements: All measured numbers.
+        test_answers: The answers to all test tiles, as `read_test_answers` returns them.
+        threshold: The candidate calls a tile cracked if P(crack) is at least this.
     """
 
     name: str
     folder: Path
     verdict: dict[str, Any]
     measurements: Measurements
+    test_answers: pd.DataFrame
+    threshold: float
 
     def measured(self, name: str, split: str) -> Measurement | None:
-        """A number on a whole split after fine-tuning, None where it was not measured."""
+        """A number on a whole split after fine-tuning, None if it was not measured."""
         return self.measurements.find(name, split)
+
+    @cached_property
+    def missed_cracks(self) -> WrongAnswers:
+        """Cracked test tiles that the candidate calls sound."""
+        return self._wrong_answers(label=1)
+
+    @cached_property
+    def false_alarms(self) -> WrongAnswers:
+        """Test tiles without a crack that the candidate calls cracked."""
+        return self._wrong_answers(label=0)
+
+    def reasons_for_refusal(self) -> list[str]:
+        """One sentence for each limit that the candidate does not reach."""
+        return [row["why"] for row in self.verdict["rows"] if not row["passed"]]
+
+    def _wrong_answers(self, label: int) -> WrongAnswers:
+        asked = self.test_answers[self.test_answers["label"] == label]
+        wrong = asked[asked["crack"] != asked["label"]]
+
+        certainty = (wrong["p_crack"] - label).abs()
+        by_certainty = wrong.loc[certainty.sort_values(ascending=False, kind="stable").index]
+        return WrongAnswers(len(asked), len(wrong), by_certainty[by_certainty["image"].notna()])
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything that the report tells of.
+    """Everything that the report shows.
 
     Attributes:
-        run: What was run on what.
-        candidates: The winner first, the others in the parameter file's order.
+        run: What was run, and on which data.
+        candidates: The winner first, then the others in the parameter file's order.
         choice: What choice.json holds.
-        registration: The record of register or refuse: registered, reasons; name, version and alias where registered.
+        registration: The record of register or refuse: registered, reasons; if registered, also name, version and
+            alias.
     """
 
     run: Run
@@ -70,19 +116,46 @@ class Findings:
     choice: dict[str, Any]
     registration: dict[str, Any]
 
+    @property
+    def best(self) -> Candidate:
+        """The winner; if there is none, the candidate with the highest AUROC on test."""
+        if self.choice["winner"] is not None:
+            return self.candidates[0]
+        return max(self.candidates, key=_test_auroc)
+
+
+def _test_auroc(candidate: Candidate) -> float:
+    """AUROC on test; below every possible value if it is undefined or was not measured."""
+    measured = candidate.measured("auroc", "test")
+    if measured is None or math.isnan(measured.value):
+        return -1.0
+    return measured.value
+
 
 def read_findings(run: Run, dossiers: Sequence[str | Path], choice: str | Path, registration: str) -> Findings:
     """Read the candidates' dossiers, the choice and the registration's record (JSON)."""
     chosen = json.loads(Path(choice).read_text("utf-8"))
-    candidates = sorted(
-        (_read_candidate(Path(folder)) for folder in dossiers), key=lambda found: found.name != chosen["winner"]
-    )
+    candidates = sorted(map(_read_candidate, dossiers), key=lambda candidate: candidate.name != chosen["winner"])
     return Findings(run, tuple(candidates), chosen, json.loads(registration))
+
+
+def _read_candidate(folder: str | Path) -> Candidate:
+    folder = Path(folder)
+    verdict = read_verdict(folder)
+    return Candidate(
+        name=verdict["candidate"],
+        folder=folder,
+        verdict=verdict,
+        measurements=measurements_of(folder),
+        test_answers=read_test_answers(folder),
+        threshold=read_calibration(folder / CALIBRATION).threshold,
+    )
 
 
 def headline(findings: Findings) -> str:
     """The outcome in one sentence."""
-    record, winner = findings.registration, findings.choice["winner"]
+    record = findings.registration
+    winner = findings.choice["winner"]
     if record["registered"]:
         return f"{winner} registered as {record['name']} version {record['version']}, {record['alias']}"
     if winner is None:
@@ -91,17 +164,20 @@ def headline(findings: Findings) -> str:
 
 
 def outcome(findings: Findings) -> str:
-    """The outcome, the reason for it and the person's own sentence, Markdown."""
-    return "\n\n".join(filter(None, (headline(findings), findings.choice["reasoning"], findings.run.note)))
+    """The outcome, the reason for it and the user's own sentence, Markdown."""
+    paragraphs = (headline(findings), findings.choice["reasoning"], findings.run.note)
+    return "\n\n".join(filter(None, paragraphs))
 
 
 def summarise(findings: Findings) -> dict[str, Any]:
     """The outcome for programs.
 
-    Numbers after fine-tuning stand under candidates.<name>.<split>.<metric>, None where undefined; `model` is None
-    where nothing was registered.
+    Numbers after fine-tuning are under candidates.<name>.<split>.<metric>; an undefined number is None. `model` is None
+    if nothing was registered.
     """
-    run, record = findings.run, findings.registration
+    run = findings.run
+    record = findings.registration
+    model = {key: record.get(key) for key in ("name", "version", "alias")}
     return {
         "job": run.job,
         "data_uri": run.data_uri,
@@ -114,17 +190,13 @@ def summarise(findings: Findings) -> dict[str, Any]:
         "winner": findings.choice["winner"],
         "rule": findings.choice["rule"],
         "reasoning": findings.choice["reasoning"],
-        "model": {key: record.get(key) for key in ("name", "version", "alias")} if record["registered"] else None,
+        "model": model if record["registered"] else None,
     }
-
-
-def _read_candidate(folder: Path) -> Candidate:
-    verdict = read_verdict(folder)
-    return Candidate(verdict["candidate"], folder, verdict, measurements_of(folder))
 
 
 def _numbers(candidate: Candidate) -> dict[str, Any]:
     numbers: dict[str, Any] = {"passed": candidate.verdict["passed"], "verdict": candidate.verdict["rows"]}
     for row in candidate.measurements.where(slice=WHOLE, condition="after"):
-        numbers.setdefault(row.split, {})[row.name] = row.value if math.isfinite(row.value) else None
+        of_split = numbers.setdefault(row.split, {})
+        of_split[row.name] = row.value if math.isfinite(row.value) else None
     return numbers

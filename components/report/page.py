@@ -1,25 +1,29 @@
-"""The report: the outcome first, then each candidate's dossier, then the data it all rests on."""
+"""The report: the outcome and the wrong answers first, then everything else in sections that fold."""
 
 import datetime
 import json
 import math
 import re
-from collections.abc import Mapping
-from itertools import chain
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 
-from components.report.findings import Candidate, Findings, outcome, summarise
-from components.shared.page import Badge, Page, main_of
+from components.report.findings import Candidate, Findings, WrongAnswers, headline, summarise
+from components.shared.data.manifest import CLASSES
+from components.shared.page import Badge, Page, data_uri, main_of, templates
 from components.shared.results.dossier import DRIFT, EVALUATION, EXPLANATION, PROMOTION, TRAINING
-from components.shared.results.measurements import Measurement, footnote, shown_row
+from components.shared.results.measurements import Measurement, footnote, shown_row, spoken
 
-COLUMNS = (
-    ("test accuracy", "accuracy", "test"),
-    ("test F1", "f1", "test"),
-    ("test AUROC", "auroc", "test"),
-    ("robustness accuracy", "accuracy", "robustness"),
-)
-DEPLOYED = "As they would be deployed, each at its own threshold, on tiles of test photos that no network learnt from:"
+TEMPLATES = Path(__file__).parent / "templates"
+PERCENT = "\N{NO-BREAK SPACE}%"
+# Column of the table of candidates -> measurement and split.
+COLUMNS = {
+    "test accuracy": ("accuracy", "test"),
+    "test F1": ("f1", "test"),
+    "test AUROC": ("auroc", "test"),
+    "robustness accuracy": ("accuracy", "robustness"),
+}
 SECTIONS = {
     PROMOTION: "Should {} be promoted?",
     TRAINING: "Training of {}",
@@ -27,6 +31,26 @@ SECTIONS = {
     EXPLANATION: "Explanation of {}",
     DRIFT: "Drift of {}",
 }
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A wrongly answered tile, as text for the template; `uri` holds the image."""
+
+    uri: str
+    p_crack: str
+    label: str
+    origin: str
+    path: str
+
+
+@dataclass(frozen=True)
+class TileGroup:
+    """Wrong answers of one kind: how many there are, how many are shown, and the tiles."""
+
+    title: str
+    remark: str
+    tiles: list[Tile]
 
 
 def write_report(
@@ -42,66 +66,159 @@ def write_report(
         summary_path: Written: JSON, see `findings.summarise`.
     """
     page = Page(title)
-    _outcome(page, findings)
+    _first_screen(page, findings)
     page.contents()
+
+    with page.fold("The candidates in numbers"):
+        _numbers(page, findings)
     for candidate in findings.candidates:
-        _candidate(page, candidate, candidate.name == findings.choice["winner"])
+        _candidate(page, candidate, findings)
     for heading, path in pages.items():
         _embed(page, heading, path, level=2)
-    _facts(page, findings)
+    with page.fold("The run"):
+        _facts(page, findings)
     page.write(page_path)
+
     summary = json.dumps(summarise(findings), indent=2, allow_nan=False) + "\n"
     Path(summary_path).write_text(summary, encoding="utf-8")
     return {"report.html": Path(page_path).read_text(encoding="utf-8"), "summary.json": summary}
 
 
-def _outcome(page: Page, findings: Findings) -> None:
-    page.callout(outcome(findings), passed=findings.registration["registered"])
-    measured = [[found.measured(name, split) for _, name, split in COLUMNS] for found in findings.candidates]
-    rows = [
-        [candidate.name, *map(shown_row, numbers), _badge(candidate)]
-        for candidate, numbers in zip(findings.candidates, measured, strict=True)
-    ]
-    caption = "Candidates after fine-tuning; brackets are 95 % intervals"
-    page.table(["candidate", *(title for title, _, _ in COLUMNS), "gate"], rows, caption)
-    page.text(footnote(chain.from_iterable(measured)))
-    words = [sentence for candidate in findings.candidates if (sentence := _in_words(candidate))]
-    if words:
-        page.text(f"{DEPLOYED}\n\n" + "\n".join(f"- {sentence}" for sentence in words))
-    reasons = [
-        f"- **{candidate.name}**: {row['why']}"
-        for candidate in findings.candidates
-        for row in candidate.verdict["rows"]
-        if not row["passed"]
-    ]
-    if reasons:
-        page.text("Why the gate refused:\n\n" + "\n".join(reasons))
+def _first_screen(page: Page, findings: Findings) -> None:
+    best = findings.best
+    registered = findings.registration["registered"]
+
+    verdict = [headline(findings)]
+    if registered:
+        version = findings.registration["version"]
+        verdict.append(f"To promote it: `crack-pipeline promote {version}` `--by NAME` `--why REASON`")
+    else:
+        verdict += best.reasons_for_refusal()
+    page.callout("\n\n".join(verdict), passed=registered)
+
+    why_this_one = findings.choice["reasoning"]
+    if findings.choice["winner"] is None:
+        why_this_one = f"{best.name} is shown here, because it has the highest AUROC on test of the refused candidates."
+    sentences = (_errors_in_words(best), why_this_one, best.verdict["champion"]["text"])
+    page.text(_bullets(sentences))
+    page.text(findings.run.note)
+
+    style = (TEMPLATES / "wrong_answers.css").read_text(encoding="utf-8")
+    page.html(f"<style>\n{style}</style>")
+    _wrong_answers(page, best, level=2)
 
 
-def _in_words(candidate: Candidate) -> str:
-    """What its errors mean to those who act on its answers; empty where they were not measured."""
-    measured = (candidate.measured(f"{name}_at_threshold", "test") for name in ("recall", "specificity"))
-    rows = [row for row in measured if row and math.isfinite(row.value)]
-    if len(rows) < 2:
+def _bullets(sentences: Iterable[str]) -> str:
+    """A list, Markdown."""
+    return "\n".join(map("- {}".format, sentences))
+
+
+def _errors_in_words(candidate: Candidate) -> str:
+    """What the candidate's errors mean for the people who act on its answers, Markdown."""
+    missed = candidate.missed_cracks
+    alarms = candidate.false_alarms
+    miss_rate = _error_rate(candidate.measured("recall_at_threshold", "test"))
+    alarm_rate = _error_rate(candidate.measured("specificity_at_threshold", "test"))
+    return (
+        f"**{candidate.name}** calls a tile cracked if P(crack) is at least {candidate.threshold:.3g}. "
+        f"It misses {missed.wrong:,} of {missed.asked:,} cracked test tiles{miss_rate}. "
+        f"It raises a false alarm on {alarms.wrong:,} of {alarms.asked:,} tiles without a crack{alarm_rate}."
+    )
+
+
+def _error_rate(share_right: Measurement | None) -> str:
+    """The share of wrong answers in percent, with its interval; empty if it was not measured."""
+    if share_right is None or not math.isfinite(share_right.value):
         return ""
-    missed, alarms = map(_shortfall, rows)
-    return f"**{candidate.name}** misses {missed} of the cracked tiles and calls {alarms} of the sound ones cracked."
+
+    rate = f", {_complement(share_right.value)}{PERCENT}"
+    if share_right.low is None or share_right.high is None:
+        return rate
+    lowest = _complement(share_right.high)
+    highest = _complement(share_right.low)
+    return f"{rate} (95{PERCENT} interval {lowest} to {highest}{PERCENT})"
 
 
-def _shortfall(row: Measurement) -> str:
-    """What a share lacks to the whole, in percent, with its interval."""
-    text = f"{100 - 100 * row.value:.1f} %"
-    if row.low is None or row.high is None:
-        return text
-    return f"{text} [{100 - 100 * row.high:.1f}, {100 - 100 * row.low:.1f}]"
+def _complement(share: float) -> str:
+    """What a share lacks to the whole, in percent."""
+    return f"{100 - 100 * share:.1f}"
 
 
-def _candidate(page: Page, candidate: Candidate, won: bool) -> None:
-    page.heading(f"{'Winner' if won else 'Candidate'} {candidate.name}")
-    for file, heading in SECTIONS.items():
-        path = candidate.folder / file
-        if path.exists():
-            _embed(page, heading.format(candidate.name), path, level=3)
+def _wrong_answers(page: Page, candidate: Candidate, level: int) -> None:
+    """Append missed cracks and false alarms as images."""
+    groups = [
+        _tile_group(f"Cracks that {candidate.name} misses", "cracked test tiles", candidate.missed_cracks),
+        _tile_group(f"False alarms of {candidate.name}", "test tiles without a crack", candidate.false_alarms),
+    ]
+    template = templates(TEMPLATES).get_template("wrong_answers.html")
+    page.html(template.render(groups=groups, level=level))
+
+
+def _tile_group(title: str, asked: str, answers: WrongAnswers) -> TileGroup:
+    count = f"{answers.wrong:,} of {answers.asked:,} {asked}"
+    shown = len(answers.shown)
+    if answers.wrong == 0:
+        remark = f"None: all {answers.asked:,} {asked} are answered correctly."
+    elif shown == 0:
+        remark = f"{count}. None is shown, because gate.wrong_tiles is 0."
+    elif shown == answers.wrong:
+        remark = f"{count}, all shown."
+    else:
+        remark = f"{count}; {shown:,} shown, the most certain of each photo first."
+
+    tiles = []
+    for row in answers.shown.itertuples():
+        label = spoken(CLASSES[row.label])
+        origin = _origin(row.group_id, row.source)
+        tiles.append(Tile(data_uri(row.image), f"{row.p_crack:.3f}", label, origin, row.path))
+    return TileGroup(title, remark, tiles)
+
+
+def _origin(group_id: str, source: str) -> str:
+    """The tile's photo; its group, if ingest does not know the photo."""
+    photo = group_id.removeprefix(f"{source}:")
+    return f"group {group_id}" if photo == group_id else f"photo {photo}"
+
+
+def _numbers(page: Page, findings: Findings) -> None:
+    """Append the table of all candidates, their errors in words, and why the gate refused some of them."""
+    rows = []
+    shown: list[Measurement | None] = []
+    for candidate in findings.candidates:
+        numbers = list(starmap(candidate.measured, COLUMNS.values()))
+        shown += numbers
+        passed = candidate.verdict["passed"]
+        badge = Badge(passed, "passed" if passed else "refused")
+        rows.append([candidate.name, *map(shown_row, numbers), badge])
+
+    page.table(["candidate", *COLUMNS, "gate"], rows, "Candidates after fine-tuning; brackets are 95 % intervals")
+    page.text(footnote(shown))
+
+    page.text("Each candidate with its own threshold, as it would be deployed:")
+    page.text(_bullets(map(_errors_in_words, findings.candidates)))
+
+    reasons = []
+    for candidate in findings.candidates:
+        for reason in candidate.reasons_for_refusal():
+            reasons.append(f"**{candidate.name}**: {reason}")
+    if reasons:
+        page.text("Why the gate refused:")
+        page.text(_bullets(reasons))
+
+
+def _candidate(page: Page, candidate: Candidate, findings: Findings) -> None:
+    """Append a candidate's section: its wrong answers, if the first screen does not show them, and its pages."""
+    won = candidate.name == findings.choice["winner"]
+    kind = "Winner" if won else "Candidate"
+    with page.fold(f"{kind} {candidate.name}"):
+        if candidate is not findings.best:
+            with page.fold(f"Wrong answers of {candidate.name}", level=3):
+                _wrong_answers(page, candidate, level=4)
+
+        for file, heading in SECTIONS.items():
+            path = candidate.folder / file
+            if path.exists():
+                _embed(page, heading.format(candidate.name), path, level=3)
 
 
 def _facts(page: Page, findings: Findings) -> None:
@@ -111,23 +228,21 @@ def _facts(page: Page, findings: Findings) -> None:
         "Written": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
         "Data": run.data_uri,
         "Data set version": run.dataset_digest,
-        "Images": f"{run.images:,}",
+        "Tiles": f"{run.images:,}",
         "Seed": str(run.seed),
         "Run note": run.note or "none",
         "Rule of selection": findings.choice["rule"],
     }
-    page.heading("The run")
     page.table(["fact", "value"], list(facts.items()))
 
 
 def _embed(page: Page, heading: str, path: str | Path, level: int) -> None:
-    """Show another page's main part under a heading: its headings below this one, its anchors kept apart."""
-    prefix = page.heading(heading, level)
-    inside = main_of(path)
-    inside = re.sub(r"<(/?)h([2-6])\b", lambda m: f"<{m[1]}h{min(int(m[2]) + level - 1, 6)}", inside)
-    inside = re.sub(r'(<[^>]*\sid=")', rf"\g<1>{prefix}-", inside)
-    page.html(re.sub(r'(<a\s[^>]*href="#)', rf"\g<1>{prefix}-", inside))
-
-
-def _badge(candidate: Candidate) -> Badge:
-    return Badge(candidate.verdict["passed"], "passed" if candidate.verdict["passed"] else "refused")
+    """Show the main part of another page in a section: its headings below this one, its anchors with a prefix."""
+    inside = re.sub(
+        r"<(/?)h([2-6])\b",
+        lambda tag: f"<{tag[1]}h{min(int(tag[2]) + level - 1, 6)}",
+        main_of(path),
+    )
+    with page.fold(heading, level) as prefix:
+        inside = re.sub(r'(<[^>]*\sid=")', rf"\g<1>{prefix}-", inside)
+        page.html(re.sub(r'(<a\s[^>]*href="#)', rf"\g<1>{prefix}-", inside))

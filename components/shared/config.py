@@ -1,4 +1,4 @@
-"""The base of every configuration class: frozen, strict, unknown keys refused."""
+"""The base of every configuration class: frozen, strict, and unknown keys are errors."""
 
 import re
 from typing import Annotated, ClassVar, Literal
@@ -12,26 +12,34 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
 
-def _has_a_group(pattern: str) -> str:
+def check_photo_pattern(pattern: str) -> str:
+    """Return the pattern if it is a regular expression with a group.
+
+    Raises:
+        ValueError: It is not a regular expression, or it has no group.
+    """
     try:
         groups = re.compile(pattern).groups
     except re.error as error:
         raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
+
     if groups == 0:
         raise ValueError(f"{pattern!r} has no group: put the part that names the photo into parentheses")
     return pattern
 
 
-PhotoPattern = Annotated[str, AfterValidator(_has_a_group)]  # regular expression whose first group names a photo
-Precision = Literal["auto", "bf16", "fp32"]  # of a network's forward pass; auto: bf16 where the device has it
+# A regular expression whose first group names the photo that a tile was cut from.
+PhotoPattern = Annotated[str, AfterValidator(check_photo_pattern)]
+# Precision of a network's forward pass; "auto" takes bf16 where the device supports it.
+Precision = Literal["auto", "bf16", "fp32"]
 
 
 class StepConfig(Config):
-    """What every step is told, whatever it does.
+    """The parameters that every step gets.
 
     Attributes:
-        GIVEN_BY_RUN: Fields that `RunConfig.step_json` fills in. No section of a parameter file may hold them.
-        WITHOUT_EFFECT: Fields that do not decide what comes of the step: where things are kept, what they are called.
+        GIVEN_BY_RUN: Fields that `RunConfig.step_json` fills in. A section of a parameter file must not hold them.
+        WITHOUT_EFFECT: Fields that do not change the step's result, such as where things are stored and their names.
     """
 
     GIVEN_BY_RUN: ClassVar[frozenset[str]] = frozenset(
@@ -47,5 +55,5 @@ class StepConfig(Config):
     candidate: str = Field(default="", description="name of the candidate in its branch; empty outside the branches")
 
     def identity(self) -> dict:
-        """Return what decides the step's result."""
+        """Return the fields that decide the step's result, as JSON values."""
         return self.model_dump(mode="json", exclude=set(self.WITHOUT_EFFECT))

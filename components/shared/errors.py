@@ -2,4 +2,4 @@
 
 
 class InputError(ValueError):
-    """Something the user gave is wrong; the message names it, its value and the way out. Ends the run with exit 2."""
+    """The user gave something wrong; the message says what, its value and how to fix it. The run ends with exit 2."""

@@ -15,32 +15,37 @@ _current_step = ""
 
 
 def emit(event: str, **fields: Any) -> None:
-    """Append one event to the file named by CRACK_EVENTS, if set; a write is one line, so steps may share it."""
+    """Append one event to the file named by CRACK_EVENTS; without that variable, do nothing.
+
+    Each event is one write of one line, so several steps can share the file.
+    """
     path = os.environ.get("CRACK_EVENTS")
-    if path:
-        line = json.dumps({"event": event, "step": _current_step, "time": time.time(), **fields})
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(line + "\n")
+    if not path:
+        return
+
+    line = json.dumps({"event": event, "step": _current_step, "time": time.time(), **fields})
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(line + "\n")
 
 
 def progress(done: int, total: int, note: str = "") -> None:
-    """Report that `done` of `total` units of the running step's work are finished."""
+    """Report that the running step finished `done` of `total` units of work."""
     emit("progress", done=done, total=total, note=note)
 
 
 def metric(name: str, value: float) -> None:
-    """Report a number worth a person's glance while the step runs."""
+    """Report a number that a person wants to see while the step runs."""
     emit("metric", name=name, value=float(value))
 
 
 def warn(message: str) -> None:
-    """Tell the run's user of something that did not stop it; a local run repeats it at its end."""
+    """Warn the user about something that did not stop the run; a local run repeats the warning at its end."""
     log.warning("%s", message)
     emit("warning", message=message)
 
 
 def join_step(name: str) -> None:
-    """Log and emit events in a step's name; for the processes that a step starts."""
+    """Log and emit events under a step's name. A process that a step starts calls this, too."""
     global _current_step
     _current_step = name
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")

@@ -1,4 +1,4 @@
-"""A folder for temporary files that does not outlive its process for long, however the process ends."""
+"""A temporary folder that is removed even if its process is killed: the next process removes it."""
 
 import fcntl
 import os
@@ -13,14 +13,17 @@ PREFIX = "crack-tmp-"
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """Make a temporary folder, and remove it at the end; folders of processes that were killed are removed first.
+    """Make a temporary folder and remove it at the end. First remove the folders of processes that were killed.
 
-    A folder is locked as long as its process lives, which tells those of the dead.
+    A process holds a lock on its folder while it lives. So a folder without a lock belongs to a dead process. The lock
+    is on the folder itself: a lock file in or beside the folder would need a lock of its own while it is created.
     """
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        with suppress(OSError):  # in use, another user's, or removed meanwhile
-            _remove_if_left(folder)
-    folder, lock = _make()
+        # The folder may be in use, belong to another user, or be removed in the meantime.
+        with suppress(OSError):
+            _remove_if_unlocked(folder)
+
+    folder, lock = _make_locked()
     try:
         yield folder
     finally:
@@ -28,7 +31,7 @@ def scratch_folder() -> Iterator[Path]:
         os.close(lock)
 
 
-def _remove_if_left(folder: Path) -> None:
+def _remove_if_unlocked(folder: Path) -> None:
     lock = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -37,8 +40,8 @@ def _remove_if_left(folder: Path) -> None:
         os.close(lock)
 
 
-def _make() -> tuple[Path, int]:
-    """Make and lock a folder, again where another process took it for one that was left before it was locked."""
+def _make_locked() -> tuple[Path, int]:
+    """Make and lock a folder. Try again if another process removed the folder before it was locked."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         with suppress(FileNotFoundError):

@@ -1,7 +1,7 @@
 """The frame around a step's work.
 
-KFP tells an exit handler nothing of a failure but its existence, so a failing step leaves its name and message under
-`runs/<job>/errors/` in the store, where `notify` reads them.
+KFP tells the exit handler only that a step failed, not why. So a failing step writes its name and message to
+`runs/<job>/errors/` in the store, and `notify` reads them there.
 """
 
 import json
@@ -18,39 +18,45 @@ from components.shared.services.store import Store
 
 @contextmanager
 def step(name: str, job: str, store: str) -> Iterator[None]:
-    """Frame a step: log and emit its start, end and failure; keep a failure's cause in the store, then raise it on.
+    """Emit a step's start, end and failure; store the cause of a failure and raise the error again.
 
     Args:
-        name: Step as people name it, such as "train cnn".
+        name: The step's name for people, such as "train cnn".
         job: The pipeline job's id.
         store: The storage root, `s3://BUCKET/PREFIX`.
     """
     join_step(name)
     started = time.perf_counter()
     emit("started")
+
     try:
         yield
     except BaseException as error:
-        cause = {
-            "step": name,
-            "kind": "input" if isinstance(error, InputError) else "crash",
-            "type": type(error).__name__,
-            "message": _first_line(error) if not isinstance(error, InputError) else str(error),
-        }
-        emit(
-            "failed", **{key: value for key, value in cause.items() if key != "step"}, traceback=traceback.format_exc()
-        )
-        _keep_failure(cause, job, store)
+        cause = _cause_of(error)
+        emit("failed", **cause, traceback=traceback.format_exc())
+        _store_cause(name, cause, job, store)
         raise
-    _forget_failure(name, job, store)
+
+    _delete_cause(name, job, store)
     emit("done", seconds=round(time.perf_counter() - started, 3))
+
+
+def _cause_of(error: BaseException) -> dict[str, str]:
+    """The kind, type and message of an error. Only an `InputError` keeps a message of several lines."""
+    message = str(error)
+    if isinstance(error, InputError):
+        return {"kind": "input", "type": type(error).__name__, "message": message}
+
+    lines = message.strip().splitlines()
+    first_line = lines[0] if lines else ""
+    return {"kind": "crash", "type": type(error).__name__, "message": first_line or type(error).__name__}
 
 
 def _cause_key(name: str, job: str) -> str:
     return f"runs/{job}/errors/{re.sub('[^a-z0-9]+', '-', name.lower())}.json"
 
 
-def _forget_failure(name: str, job: str, store: str) -> None:
+def _delete_cause(name: str, job: str, store: str) -> None:
     """Delete the cause that an earlier attempt of this step left, such as a pod that was preempted."""
     try:
         Store(store).delete([_cause_key(name, job)])
@@ -58,12 +64,8 @@ def _forget_failure(name: str, job: str, store: str) -> None:
         log.warning("could not delete the cause of an earlier attempt: %s", error)
 
 
-def _keep_failure(cause: dict[str, str], job: str, store: str) -> None:
+def _store_cause(name: str, cause: dict[str, str], job: str, store: str) -> None:
     try:
-        Store(store).put_bytes(_cause_key(cause["step"], job), json.dumps(cause).encode())
-    except Exception as error:  # the step's own error is what the user must see
+        Store(store).put_bytes(_cause_key(name, job), json.dumps({"step": name, **cause}).encode())
+    except Exception as error:  # the user must see the step's own error, not this one
         log.warning("could not store the cause of the failure: %s", error)
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__

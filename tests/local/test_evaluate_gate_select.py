@@ -13,6 +13,7 @@ from components.gate.component import gate
 from components.gate.config import GateConfig, Limit
 from components.select.component import select
 from components.select.config import SelectConfig
+from components.shared.results.dossier import read_test_answers
 from components.shared.results.measurements import read_measurements
 from components.shared.results.slices import Slice
 from components.shared.services.store import Store
@@ -26,6 +27,7 @@ def draw_predictions(skill: float, images: int, predictions: dsl.Output[dsl.Data
     import numpy as np
     import pandas as pd
 
+    from components.shared.hashing import digest
     from components.shared.results.predictions import empty_predictions, write_predictions
 
     rng = np.random.default_rng(7)
@@ -36,7 +38,7 @@ def draw_predictions(skill: float, images: int, predictions: dsl.Output[dsl.Data
             parts.append(
                 pd.DataFrame(
                     {
-                        "sample_id": [f"{split}{i}" for i in range(images)],
+                        "sample_id": [digest(split, i) for i in range(images)],
                         "split": split,
                         "group_id": [f"{split}{i // 4}" for i in range(images)],
                         "source": "drawn",
@@ -55,6 +57,30 @@ def draw_predictions(skill: float, images: int, predictions: dsl.Output[dsl.Data
 
 
 @dsl.component(base_image="python:3.12", install_kfp_package=False)
+def draw_tiles(store: str, images: int, manifest: dsl.Output[dsl.Dataset]):
+    """A manifest of the test tiles that `draw_predictions` answers; one stored image serves for all of them."""
+    import os
+    from pathlib import Path
+
+    import cv2
+    import numpy as np
+    import pandas as pd
+
+    from components.shared.data.manifest import MANIFEST_SCHEMA, make_manifest, write_manifest
+    from components.shared.data.shards import Member
+    from components.shared.data.versions import put_images
+    from components.shared.hashing import digest
+    from components.shared.services.store import Store
+
+    tile = cv2.imencode(".png", np.full((8, 8, 3), 128, np.uint8))[1].tobytes()
+    (place,), _ = put_images(Store(store), [Member("tile", tile, ".png")], Path(os.environ["TMPDIR"]) / "shards")
+    row = dict.fromkeys(MANIFEST_SCHEMA.names) | {"path": "a.png", "source": "drawn", "surface": "wall"}
+    row |= {"group_id": "photo", "width": 8, "height": 8, "phash": "0" * 16, "label": 0, **vars(place)}
+    rows = [row | {"sample_id": digest("test", i)} for i in range(images)]
+    write_manifest(make_manifest(pd.DataFrame(rows)), manifest.path)
+
+
+@dsl.component(base_image="python:3.12", install_kfp_package=False)
 def draw_nothing(measurements: dsl.Output[dsl.Dataset], page: dsl.Output[dsl.HTML]):
     """An empty measurements table and a page."""
     from pathlib import Path
@@ -70,6 +96,7 @@ def outputs(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Run the pipeline; yields the folder that holds one folder per task."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     mlflow.MlflowClient().create_experiment("crack-training", artifact_location=str(tmp_path / "mlflow"))
 
@@ -97,7 +124,7 @@ def outputs(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 drift_page=nothing.outputs["page"],
                 reference_profile=nothing.outputs["measurements"],
                 overlays=nothing.outputs["measurements"],
-                manifest=nothing.outputs["measurements"],
+                manifest=draw_tiles(store=s3, images=200).output,
                 predictions=scored.output,
                 champion=champion.output,
                 config=GateConfig(**common, limits=limits).model_dump_json(),
@@ -126,6 +153,7 @@ def test_the_good_candidate_wins_and_the_bad_one_is_refused_with_reasons(outputs
     assert {path.name for path in dossier.iterdir()} == {
         "verdict.json",
         "measurements.parquet",
+        "test_answers.parquet",
         "calibration.json",
         "reference_profile.parquet",
         "panels",
@@ -136,6 +164,12 @@ def test_the_good_candidate_wins_and_the_bad_one_is_refused_with_reasons(outputs
         "drift.html",
     }
     assert read_measurements(dossier / "measurements.parquet").where(slice=Slice.of(surface="wall"))
+
+    answers = read_test_answers(outputs / "gate-2" / "dossier")
+    wrong = answers[answers["crack"] != answers["label"]]
+    assert len(answers) == 200
+    images = wrong["image"].notna().groupby(wrong["label"]).sum()
+    assert images.to_dict() == wrong["label"].value_counts().clip(upper=12).to_dict()
 
     (run,) = mlflow.MlflowClient().search_runs(["1"], "tags.gate = 'refused'")
     assert run.data.tags["crack.candidate"] == "bad"

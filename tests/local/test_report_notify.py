@@ -20,7 +20,7 @@ from components.report.config import ReportConfig
 def draw_findings(
     manifest: dsl.Output[dsl.Dataset], page: dsl.Output[dsl.HTML], choice: dsl.Output[dsl.Artifact]
 ) -> str:
-    """A manifest of two images, a page, a choice and the record of a refusal with quotes and line breaks in it."""
+    """A manifest of two tiles, a page, a choice, and the record of a refusal that contains quotes and line breaks."""
     import json
     from pathlib import Path
 
@@ -35,40 +35,53 @@ def draw_findings(
     rows = [{**row, "sample_id": str(label) * 64, "label": label} for label in (0, 1)]
     write_manifest(make_manifest(pd.DataFrame(rows)), manifest.path)
     Page("about the data").write(page.path)
-    decided = {"winner": None, "rule": "the highest AUROC", "reasoning": "Nobody passed.", "candidates": {"cnn": False}}
+    decided = {
+        "winner": None,
+        "rule": "the highest AUROC",
+        "reasoning": "No candidate passed its gate.",
+        "candidates": {"cnn": False},
+    }
     Path(choice.path).write_text(json.dumps(decided))
     return json.dumps({"registered": False, "reasons": ['accuracy is "low"\nby far']})
 
 
 @dsl.component(base_image="python:3.12", install_kfp_package=False)
 def draw_dossier(candidate: str, dossier: dsl.Output[dsl.Artifact]):
-    """A refused candidate's dossier with one measurement and one page."""
+    """A refused candidate's dossier with one measurement, one answer and one page."""
     import json
     from pathlib import Path
 
+    import pandas as pd
+
     from components.shared.page import Page
+    from components.shared.results.calibration import Calibration, write_calibration
     from components.shared.results.measurements import Measurement, write_measurements
 
     folder = Path(dossier.path)
     folder.mkdir(parents=True)
-    (folder / "verdict.json").write_text(json.dumps({"candidate": candidate, "passed": False, "rows": []}))
+    champion = {"text": "There is no champion yet."}
+    verdict = {"candidate": candidate, "passed": False, "rows": [], "champion": champion}
+    (folder / "verdict.json").write_text(json.dumps(verdict))
+    write_calibration(Calibration(), folder / "calibration.json")
+    answer = {"label": 1, "p_crack": 0.9, "crack": True, "image": None}
+    pd.DataFrame([answer]).to_parquet(folder / "test_answers.parquet", index=False)
     write_measurements([Measurement("accuracy", 0.75)], folder / "measurements.parquet")
     Page("an evaluation").write(folder / "evaluation.html")
 
 
 @dsl.component(base_image="python:3.12", install_kfp_package=False)
 def stumble(store: str, job: str):
-    """A step that fails by its user's fault."""
+    """A step that fails because of a wrong input."""
     from components.shared.errors import InputError
     from components.shared.step import step
 
     with step("ingest", job, store):
-        raise InputError("the folder holds no images; name one that does")
+        raise InputError("the folder has no images; name another folder")
 
 
 @pytest.fixture
 def root(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The runner set up; yields its output folder."""
+    """Sets the local runner up; returns its output folder."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     monkeypatch.chdir(tmp_path)
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "root"))
@@ -77,7 +90,7 @@ def root(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def posted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict]]:
-    """What a webhook on the loopback interface received."""
+    """The messages that a webhook on the loopback interface received."""
     received: list[dict] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -132,7 +145,7 @@ def test_the_report_is_written_from_two_of_four_slots_and_kept_in_mlflow(
     assert "a &quot;note&quot; &amp; more" in page
     (run,) = client.search_runs([experiment])
     assert run.data.tags["mlflow.note.content"] == "\n\n".join(
-        ("No candidate passed; nothing was registered", "Nobody passed.", 'a "note" & more')
+        ("No candidate passed; nothing was registered", "No candidate passed its gate.", 'a "note" & more')
     )
     assert Path(client.download_artifacts(run.info.run_id, "report.html")).read_text() == page
 
@@ -153,12 +166,12 @@ def test_a_failing_step_and_its_cause_reach_the_webhook(root: Path, s3: str, pos
     state, cause, link = message["text"].splitlines()
     assert state.startswith("❌ crack-training, job ")
     assert state.endswith(": failed")
-    assert cause == "Step ingest: the folder holds no images; name one that does"
+    assert cause == "Step ingest: the folder has no images; name another folder"
     assert link.startswith("https://kfp.example/")
     assert link.removeprefix("https://kfp.example/") in state
 
 
-def test_a_successful_run_is_reported_too(root: Path, s3: str, posted: list[dict]) -> None:
+def test_a_successful_run_reaches_the_webhook_too(root: Path, s3: str, posted: list[dict]) -> None:
     @dsl.pipeline(name="succeeding")
     def succeeding():
         with dsl.ExitHandler(notify(config=NotifyConfig(store=s3).model_dump_json(), job="7")):

@@ -9,10 +9,10 @@ from pathlib import Path
 import cv2
 import pandas as pd
 import pytest
-from playwright.sync_api import Browser, Page
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from components.ingest.sources.synthetic import draw_dataset
+from tests.browser import DESK, PAPER, PHONE, in_first_screen, open_page, scroll_width
 
 SMALL = [
     "candidates.cnn.train.architecture=resnet10t",
@@ -83,38 +83,37 @@ def test_the_summary_tells_what_the_networks_answered(first, number):
     assert pytest.approx(measured) in told
 
 
-def open_page(browser: Browser, path: Path, width: int) -> tuple[Page, list[str]]:
-    """Open a page; also returns what went wrong and what it asked the network for."""
-    page, complaints = browser.new_page(viewport={"width": width, "height": 900}), []
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on(
-        "request",
-        lambda request: None if request.url.startswith(("file:", "data:")) else complaints.append(request.url),
-    )
-    page.goto(path.resolve().as_uri())
-    return page, complaints
-
-
-@pytest.mark.parametrize("width", [390, 1280], ids=["phone", "desk"])
-def test_the_report_is_whole_and_fits_the_window(first, browser, width):
-    page, complaints = open_page(browser, first[0] / "report.html", width)
-    pictures = page.evaluate("""async () => {
-        const pictures = [...document.images];
-        pictures.forEach(picture => { picture.loading = 'eager'; });
-        await Promise.all(pictures.map(picture => picture.decode()));
-        return pictures.map(picture => picture.naturalWidth > 1 && picture.alt !== '');
+@pytest.mark.parametrize("window", [PHONE, DESK], ids=["phone", "desk"])
+def test_the_report_is_complete_and_fits_the_window(first, browser, window):
+    page, complaints = open_page(browser, first[0] / "report.html", window)
+    assert in_first_screen(page, ".callout")
+    assert in_first_screen(page, ".wrong-answers section:first-child")
+    assert in_first_screen(page, ".wrong-answers section:last-child img, .wrong-answers section:last-child p")
+    page.get_by_role("button", name="Open all sections").click()
+    images = page.evaluate("""async () => {
+        const images = [...document.images];
+        images.forEach(image => { image.loading = 'eager'; });
+        await Promise.all(images.map(image => image.decode()));
+        return images.map(image => image.naturalWidth > 1 && image.alt !== '');
     }""")
-    assert len(pictures) > 20
-    assert all(pictures)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width  # wide tables scroll inside themselves
+    assert len(images) > 20
+    assert all(images)
+    assert scroll_width(page) <= window["width"]
     broken = "[...document.querySelectorAll('a[href^=\"#\"]')].filter(a => !document.querySelector(a.hash)).length"
     assert page.evaluate(broken) == 0
     assert complaints == []
 
 
+def test_the_tables_of_the_report_fit_the_paper(first, browser):
+    page, _ = open_page(browser, first[0] / "report.html", PAPER)
+    page.get_by_role("button", name="Open all sections").click()
+    page.emulate_media(media="print")
+    assert scroll_width(page) <= PAPER["width"]
+
+
 def test_the_galleries_filters_show_what_they_say(first, browser):
-    page, _ = open_page(browser, first[0] / "report.html", 1280)
+    page, _ = open_page(browser, first[0] / "report.html", DESK)
+    page.get_by_role("button", name="Open all sections").click()
     galleries = page.locator(".gallery")
     assert galleries.count() == 2
     for gallery in galleries.all():

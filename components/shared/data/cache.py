@@ -1,7 +1,9 @@
-"""Which data set versions a cache folder keeps: as many as its size allows, those used last, and every one in use.
+"""Which data set versions a cache folder keeps: those in use, and of the others those used last, as the size allows.
 
-Beside `DIGEST/` lies `.DIGEST.use`: a process that uses the version holds a shared lock on it until it ends, however it
-ends, and the file's time tells when the version was last asked for. Who removes a version holds the lock alone.
+Next to the folder `DIGEST/` is the file `.DIGEST.use`. A process that uses the version holds a shared lock on it, and
+the system releases the lock when the process ends, even if it is killed. The file's time says when a process last
+asked for the version. A process that removes a version holds the lock alone. These locks are `fcntl.flock`, because
+filelock has exclusive locks only.
 """
 
 import fcntl
@@ -10,14 +12,17 @@ import shutil
 from pathlib import Path
 from typing import IO
 
+from filelock import FileLock
+
 from components.shared.errors import InputError
 from components.shared.events import log
 
-_held: dict[Path, IO[str]] = {}  # by version: keeps the shared locks of this process
+# The open files by version; they keep the shared locks of this process.
+_held: dict[Path, IO[str]] = {}
 
 
 def use(version: Path) -> None:
-    """Mark a version as in use until this process, and those forked from it, have ended; it need not be there yet."""
+    """Mark a version as in use until this process and its forks have ended. The version need not exist yet."""
     file = open(_mark(version), "a")  # noqa: SIM115 - stays open on purpose
     fcntl.flock(file, fcntl.LOCK_SH)
     os.utime(_mark(version))
@@ -25,32 +30,38 @@ def use(version: Path) -> None:
 
 
 def make_room(version: Path, needed: int, limit: int) -> None:
-    """Remove versions that nobody uses, the one used longest ago first, until `version` fits beside the others.
+    """Remove unused versions, the one used longest ago first, until `version` fits.
 
     Args:
-        version: Folder of the version about to be fetched, in the cache; never removed.
+        version: Folder of the version that will be fetched, in the cache; never removed.
         needed: Its size, bytes.
-        limit: Largest size of the cache, bytes. Versions in use are kept even where it is thereby exceeded.
+        limit: Largest size of the cache, bytes. Versions in use are kept even if the cache is larger then.
 
     Raises:
         InputError: The version alone is larger than the limit.
     """
+    cache = version.parent
     if needed > limit:
         raise InputError(
             f"the data set version {version.name} has {needed} bytes, more than cache_size {limit} allows for the "
-            f"cache {version.parent}; raise cache_size"
+            f"cache {cache}; raise cache_size"
         )
-    with open(version.parent / ".room.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # one at a time, so that none counts what another is removing
-        others = [folder for folder in version.parent.iterdir() if _is_version(folder) and folder != version]
-        sizes = {folder: _size(folder) for folder in others}
+
+    # One process at a time, so that none counts a version that another is removing.
+    with FileLock(cache / ".room.lock"):
+        sizes = {}
+        for folder in filter(_is_version, cache.iterdir()):
+            if folder != version:
+                sizes[folder] = _size(folder)
         total = needed + sum(sizes.values())
-        for folder in sorted(others, key=_last_used):
+
+        for folder in sorted(sizes, key=_last_used):
             if total > limit and _remove_unused(folder):
-                log.info("removed %s from the cache %s", folder.name, folder.parent)
+                log.info("removed %s from the cache %s", folder.name, cache)
                 total -= sizes[folder]
+
     if total > limit:
-        log.warning("the cache %s exceeds cache_size %d: every other version is in use", version.parent, limit)
+        log.warning("the cache %s is larger than cache_size %d: every other version is in use", cache, limit)
 
 
 def _remove_unused(version: Path) -> bool:

@@ -1,9 +1,8 @@
-"""The data contract: a manifest has one row per image of a data set version; splits assign those images.
+"""The data contract: a manifest has one row per tile of a data set version; splits assign each tile to a split.
 
-Both are parquet files with the digest of their content in the file's metadata, verified when they are read.
+Both are parquet files. The file's metadata holds the digest of the content, and readers verify it.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 from pyarrow import csv
 
 from components.shared.errors import InputError
+from components.shared.hashing import bytes_digest
 
 CLASSES = ("no_crack", "crack")
 SPLITS = ("train", "val", "test", "robustness")
@@ -25,7 +25,7 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("source", pa.string(), nullable=False),
         pa.field("label", pa.int64(), nullable=False),  # index into CLASSES
         pa.field("surface", pa.string(), nullable=False),  # deck, pavement, wall, unknown
-        pa.field("group_id", pa.string(), nullable=False),  # source photo, or near-duplicate cluster
+        pa.field("group_id", pa.string(), nullable=False),  # tiles of one group stay on one side of a split
         pa.field("width", pa.int64(), nullable=False),  # pixels
         pa.field("height", pa.int64(), nullable=False),
         pa.field("phash", pa.string(), nullable=False),  # 64-bit perceptual hash, 16 hex characters
@@ -37,7 +37,7 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("mask_size", pa.int64()),
     ]
 )
-# Where an image is stored and what its file was called do not change what the data set is.
+# The columns that say what the data set is. Where a tile is stored and its file's name are not among them.
 CONTENT = ["sample_id", "source", "label", "surface", "group_id", "width", "height", "phash", "mask_id"]
 SPLITS_SCHEMA = pa.schema(
     [pa.field("sample_id", pa.string(), nullable=False), pa.field("split", pa.string(), nullable=False)]
@@ -46,7 +46,7 @@ SPLITS_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Manifest:
-    """A data set version: the table (`MANIFEST_SCHEMA`, ordered by sample_id) and the sha256 of its content."""
+    """A data set version: the table (`MANIFEST_SCHEMA`, ordered by sample_id) and its `content_digest`."""
 
     table: pd.DataFrame
     digest: str
@@ -54,21 +54,21 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Splits:
-    """An assignment: the table (sample_id, split; ordered by sample_id) and the sha256 of its content."""
+    """An assignment: the table (sample_id, split; ordered by sample_id) and its `content_digest`."""
 
     table: pd.DataFrame
     digest: str
 
 
-Named = TypeVar("Named", Manifest, Splits)
+Table = TypeVar("Table", Manifest, Splits)
 
 
 def make_manifest(table: pd.DataFrame, digest: str | None = None) -> Manifest:
-    """Order, check and name a table with the columns of `MANIFEST_SCHEMA`.
+    """Order and check a table with the columns of `MANIFEST_SCHEMA`, and compute its digest.
 
     Args:
-        table: One row for each image.
-        digest: Its `content_digest`, where that is known already; whoever reads the manifest verifies it.
+        table: One row for each tile.
+        digest: Its `content_digest`, if it is known already. The manifest's readers verify it.
 
     Raises:
         InputError: A value breaks the contract; the message names the row and the value.
@@ -79,33 +79,40 @@ def make_manifest(table: pd.DataFrame, digest: str | None = None) -> Manifest:
 
 
 def make_splits(table: pd.DataFrame) -> Splits:
-    """Order, check and name a table (sample_id, split)."""
+    """Order and check a table (sample_id, split), and compute its digest.
+
+    Raises:
+        InputError: A value breaks the contract; the message names the row and the value.
+    """
     table = _typed(table, SPLITS_SCHEMA)
-    _refuse(table, table["sample_id"].duplicated(), "sample_id", "stands twice")
+    _refuse(table, table["sample_id"].duplicated(), "sample_id", "is in the table twice")
     _refuse(table, ~table["split"].isin(SPLITS), "split", f"is not one of {', '.join(SPLITS)}")
     return Splits(table, content_digest(table))
 
 
 def content_digest(table: pd.DataFrame) -> str:
-    """sha256 (64 hex characters) of what a manifest or a splits table says, whatever the order of its rows.
+    """sha256 (64 hex characters) of the content of a manifest or a splits table. The order of the rows has no effect.
 
-    It is `table_digest` of the columns `CONTENT`, or of a splits table's, ordered by sample_id.
+    It is the `table_digest` of the rows ordered by sample_id: of the columns `CONTENT` of a manifest, and of both
+    columns of a splits table.
     """
-    content = pa.schema([MANIFEST_SCHEMA.field(name) for name in CONTENT])
-    schema = SPLITS_SCHEMA if "split" in table.columns else content
+    schema = pa.schema([MANIFEST_SCHEMA.field(name) for name in CONTENT])
+    if "split" in table.columns:
+        schema = SPLITS_SCHEMA
+
     ordered = table.sort_values("sample_id")[schema.names]
     return table_digest(pa.Table.from_pandas(ordered, schema=schema, preserve_index=False))
 
 
 def table_digest(table: pa.Table) -> str:
-    """sha256 (64 hex characters) of a table as CSV: names and values in quotes, missing values empty."""
+    """sha256 (64 hex characters) of a table as CSV, with names and values in quotes, and missing values empty."""
     sink = pa.BufferOutputStream()
     csv.write_csv(table, sink, csv.WriteOptions(quoting_style="all_valid"))
-    return hashlib.sha256(sink.getvalue()).hexdigest()
+    return bytes_digest(sink.getvalue())
 
 
 def plain(column: pd.Series) -> list:
-    """The values of a column as Python's own, None where they are missing."""
+    """The values of a column as Python objects; a missing value is None."""
     return column.astype(object).where(column.notna(), None).tolist()
 
 
@@ -118,10 +125,10 @@ def read_manifest(path: str | Path) -> Manifest:
     """Read and check a manifest.
 
     Raises:
-        InputError: Not a manifest, or its content is not what its digest says.
+        InputError: The file is not a manifest, or its content has another digest.
     """
-    table, known = _read(path)
-    return _verified(make_manifest(table), known, path)
+    table, recorded_digest = _read(path)
+    return _verified(make_manifest(table), recorded_digest, path)
 
 
 def write_splits(splits: Splits, path: str | Path) -> None:
@@ -133,34 +140,39 @@ def read_splits(path: str | Path) -> Splits:
     """Read and check splits.
 
     Raises:
-        InputError: Not a splits table, or its content is not what its digest says.
+        InputError: The file is not a splits table, or its content has another digest.
     """
-    table, known = _read(path)
-    return _verified(make_splits(table), known, path)
+    table, recorded_digest = _read(path)
+    return _verified(make_splits(table), recorded_digest, path)
 
 
 def rows_of(manifest: Manifest, splits: Splits, split: str) -> pd.DataFrame:
     """The manifest's rows of one split, ordered by sample_id, index from 0.
 
     Raises:
-        InputError: The splits are those of another manifest.
+        InputError: The splits belong to another manifest.
     """
     if not splits.table["sample_id"].equals(manifest.table["sample_id"]):
         raise InputError(
-            f"the splits {splits.digest[:12]} do not belong to the data set {manifest.digest[:12]}: split it again"
+            f"the splits {splits.digest[:12]} do not belong to the data set {manifest.digest[:12]}: run split again"
         )
+
     return manifest.table[splits.table["split"] == split].reset_index(drop=True)
 
 
 def _typed(table: pd.DataFrame, schema: pa.Schema) -> pd.DataFrame:
+    """The table with exactly the schema's columns and types, ordered by sample_id."""
     missing = [name for name in schema.names if name not in table.columns]
     if missing:
         raise InputError(
             f"the table lacks the columns {', '.join(missing)}; it has {', '.join(map(str, table.columns))}"
         )
+
     for field in schema:
         if not field.nullable:
-            _refuse(table, table[field.name].isna() | (table[field.name] == ""), field.name, "is missing")
+            values = table[field.name]
+            _refuse(table, values.isna() | (values == ""), field.name, "is missing")
+
     try:
         arrow = pa.Table.from_pandas(table[schema.names], schema=schema, preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
@@ -171,50 +183,63 @@ def _typed(table: pd.DataFrame, schema: pa.Schema) -> pd.DataFrame:
 def _to_pandas(arrow: pa.Table) -> pd.DataFrame:
     table = arrow.to_pandas(ignore_metadata=True)
     for field in arrow.schema:
-        if field.nullable and pa.types.is_integer(field.type):  # not floats, which pandas makes of ints with nulls
-            table[field.name] = arrow.column(field.name).to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+        if field.nullable and pa.types.is_integer(field.type):
+            # By default, pandas turns integers with missing values into floats.
+            integers = arrow.column(field.name).to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+            table[field.name] = integers
     return table
 
 
 def _check_manifest(table: pd.DataFrame) -> None:
     _refuse(table, ~table["sample_id"].str.fullmatch("[0-9a-f]{64}"), "sample_id", "is not a sha256")
-    _refuse(table, table["sample_id"].duplicated(), "sample_id", "stands twice")
+    _refuse(table, table["sample_id"].duplicated(), "sample_id", "is in the table twice")
     _refuse(table, ~table["label"].isin(range(len(CLASSES))), "label", "is not 0 (no_crack) or 1 (crack)")
     _refuse(table, ~table["phash"].str.fullmatch("[0-9a-f]{16}"), "phash", "is not 16 hex characters")
+
     for name in ("width", "height", "size"):
         _refuse(table, table[name] <= 0, name, "is not positive")
     _refuse(table, table["offset"] < 0, "offset", "is negative")
-    masked = table["mask_id"].notna()
+
+    has_mask = table["mask_id"].notna()
     for name in ("mask_offset", "mask_size"):
-        _refuse(table, table[name].notna() != masked, name, "and mask_id must be given together or not at all")
+        _refuse(table, table[name].notna() != has_mask, name, "and mask_id must be given together or not at all")
 
 
 def _refuse(table: pd.DataFrame, bad: pd.Series, column: str, why: str) -> None:
-    if bad.any():
-        row = int(bad.to_numpy().argmax())
-        more = f" (and {int(bad.sum()) - 1} more)" if bad.sum() > 1 else ""
-        name = table["path" if "path" in table.columns else "sample_id"].iloc[row]
-        raise InputError(f"row {row} ({name}): {column} {table[column].astype(object).iloc[row]!r} {why}{more}")
+    """Raise `InputError` about the first bad row, if there is one."""
+    count = int(bad.sum())
+    if count == 0:
+        return
+
+    row = int(bad.to_numpy().argmax())
+    name_column = "path" if "path" in table.columns else "sample_id"
+    name = table[name_column].iloc[row]
+    value = table[column].astype(object).iloc[row]
+    more = f" (and {count - 1} more)" if count > 1 else ""
+    raise InputError(f"row {row} ({name}): {column} {value!r} {why}{more}")
 
 
-def _write(table: pd.DataFrame, schema: pa.Schema, known: str, path: str | Path) -> None:
+def _write(table: pd.DataFrame, schema: pa.Schema, digest: str, path: str | Path) -> None:
     arrow = pa.Table.from_pandas(table, schema=schema, preserve_index=False)
-    pq.write_table(arrow.replace_schema_metadata({"digest": known}), path, compression="zstd", write_page_checksum=True)
+    arrow = arrow.replace_schema_metadata({"digest": digest})
+    pq.write_table(arrow, path, compression="zstd", write_page_checksum=True)
 
 
 def _read(path: str | Path) -> tuple[pd.DataFrame, str]:
+    """The table, and the digest that the file's metadata records."""
     try:
-        arrow = pq.read_table(path, page_checksum_verification=True)  # the digest does not tell where images lie
-        known = (arrow.schema.metadata or {}).get(b"digest", b"").decode()
-        return _to_pandas(arrow), known
+        # The page checksums protect the columns that are not part of the digest.
+        arrow = pq.read_table(path, page_checksum_verification=True)
+        metadata = arrow.schema.metadata or {}
+        return _to_pandas(arrow), metadata.get(b"digest", b"").decode()
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as a parquet table: {error}") from error
 
 
-def _verified(named: Named, known: str, path: str | Path) -> Named:
-    if named.digest != known:
+def _verified(made: Table, recorded_digest: str, path: str | Path) -> Table:
+    if made.digest != recorded_digest:
         raise InputError(
             f"{path} was changed after it was written, or another release wrote it: its content has the digest "
-            f"{named.digest[:12]}, its metadata says {known[:12] or 'none'}; make it again"
+            f"{made.digest[:12]}, its metadata says {recorded_digest[:12] or 'none'}; run the step that wrote it again"
         )
-    return named
+    return made

@@ -1,8 +1,8 @@
 """Image bytes in a few large tar files instead of many small objects.
 
-A shard is a plain tar: `ID.jpg`, and after it `ID.mask.png` where the image has a mask. The manifest holds each
-member's offset and size, so an image is read by one slice of a memory map. Shards are named by their content: versions
-of a growing data set share them, and who packs the same images packs the same shards.
+A shard is a plain tar: `ID.jpg`, followed by `ID.mask.png` if the image has a mask. The manifest holds each member's
+offset and size, so one slice of a memory map reads an image. A shard's name is the sha256 of its content: versions of a
+growing data set share shards, and the same images packed in the same order give the same shards.
 """
 
 import hashlib
@@ -16,12 +16,13 @@ from typing import Any, BinaryIO
 from components.shared.errors import InputError
 
 SHARD_BYTES = 64 * 2**20
-BLOCK = 512
+# The tar format pads every content to whole blocks and ends with two empty ones.
+BLOCK_BYTES = 512
 
 
 @dataclass(frozen=True)
 class Member:
-    """What goes into a shard for one image: the bytes as they are, and the suffixes that say their kind (".jpg")."""
+    """What goes into a shard for one image: the files' bytes, and their suffixes (".jpg")."""
 
     sample_id: str
     image: bytes
@@ -32,7 +33,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Place:
-    """Where an image and its mask lie: shard name, offsets and sizes in bytes."""
+    """Where an image and its mask are: shard name, offsets and sizes in bytes."""
 
     sample_id: str
     shard: str
@@ -48,48 +49,48 @@ def write_shards(
     limit: int = SHARD_BYTES,
     written: Callable[[Path], object] = lambda path: None,
 ) -> list[Place]:
-    """Pack images into tar files named by their own sha256; equal members in equal order give equal files.
+    """Pack images into tar files named by their own sha256. Equal members in equal order give equal files.
 
     Args:
-        members: Images in the order of packing; consumed one by one, so they need not fit into memory.
+        members: Images in the order of packing. They are consumed one by one, so they need not fit into memory.
         folder: Folder to fill; it is made.
         limit: A shard is closed when it reaches this size in bytes.
-        written: Called with each shard when it is whole, before the next one is begun.
+        written: Called with each finished shard before the next one is started.
 
     Returns:
         One place for each member, in order.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / ".part"
+
     places: list[Place] = []
-    iterator = iter(members)
-    member = next(iterator, None)
+    remaining = iter(members)
+    member = next(remaining, None)
     while member is not None:
-        unnamed: list[Place] = []
-        partial = folder / ".part"
+        places_in_shard: list[Place] = []
         with open(partial, "wb") as raw:
-            file = _Hashed(raw)
+            file = _HashedFile(raw)
             while member is not None and file.position < limit:
-                offset = _append(file, f"{member.sample_id}{member.suffix}", member.image)
-                mask_offset = mask_size = None
-                if member.mask is not None:
-                    mask_offset = _append(file, f"{member.sample_id}.mask{member.mask_suffix}", member.mask)
-                    mask_size = len(member.mask)
-                unnamed.append(Place(member.sample_id, "", offset, len(member.image), mask_offset, mask_size))
-                member = next(iterator, None)
-            file.write(bytes(2 * BLOCK))
+                places_in_shard.append(_append_member(file, member))
+                member = next(remaining, None)
+            file.write(bytes(2 * BLOCK_BYTES))
+
+        # The shard's name is known only now.
         path = folder / f"{file.digest.hexdigest()}.tar"
         partial.rename(path)
-        places += [replace(place, shard=path.name) for place in unnamed]
+        places += [replace(place, shard=path.name) for place in places_in_shard]
         written(path)
     return places
 
 
-class _Hashed:
-    """A file being written, its sha256 so far and its length."""
+class _HashedFile:
+    """A file that is being written, its sha256 so far and its length."""
 
     def __init__(self, file: BinaryIO):
-        self._file, self.digest, self.position = file, hashlib.sha256(), 0
+        self._file = file
+        self.digest = hashlib.sha256()
+        self.position = 0
 
     def write(self, data: bytes) -> None:
         self._file.write(data)
@@ -97,21 +98,33 @@ class _Hashed:
         self.position += len(data)
 
 
-def _append(file: _Hashed, name: str, data: bytes) -> int:
+def _append_member(file: _HashedFile, member: Member) -> Place:
+    """Write an image and its mask; return their place, still without the shard's name."""
+    offset = _append_file(file, f"{member.sample_id}{member.suffix}", member.image)
+    if member.mask is None:
+        return Place(member.sample_id, "", offset, len(member.image), None, None)
+
+    mask_offset = _append_file(file, f"{member.sample_id}.mask{member.mask_suffix}", member.mask)
+    return Place(member.sample_id, "", offset, len(member.image), mask_offset, len(member.mask))
+
+
+def _append_file(file: _HashedFile, name: str, data: bytes) -> int:
     """Write one tar member with constant times and owners; return the offset of its content."""
-    info = tarfile.TarInfo(name)
-    info.size = len(data)
-    file.write(info.tobuf(tarfile.USTAR_FORMAT))
+    header = tarfile.TarInfo(name)
+    header.size = len(data)
+    file.write(header.tobuf(tarfile.USTAR_FORMAT))
+
     offset = file.position
     file.write(data)
-    file.write(bytes(-len(data) % BLOCK))
+    padding = -len(data) % BLOCK_BYTES
+    file.write(bytes(padding))
     return offset
 
 
 class ShardReader:
     """Reads members of a fetched version by offset, from memory maps that all readers on a machine share.
 
-    It may be pickled, and used after a fork: maps are opened by each process when it first needs them.
+    It can be pickled, and used after a fork: each process opens a map when it first needs it.
     """
 
     def __init__(self, folder: str | Path):
@@ -122,13 +135,16 @@ class ShardReader:
         """The `size` bytes at `offset` of a shard.
 
         Raises:
-            InputError: The version has no such shard, or it ends before that.
+            InputError: The version has no such shard, or the shard ends before these bytes.
         """
         if shard not in self._maps:
             self._maps[shard] = self._map(shard)
+
         data = self._maps[shard][offset : offset + size]
         if len(data) != size:
-            raise InputError(f"{self.folder / 'shards' / shard} ends before byte {offset + size}: fetch it again")
+            raise InputError(
+                f"{self.folder / 'shards' / shard} ends before byte {offset + size}; run again to fetch it again"
+            )
         return data
 
     def _map(self, shard: str) -> mmap.mmap:
@@ -137,7 +153,7 @@ class ShardReader:
             with open(path, "rb") as file:
                 return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except FileNotFoundError as error:
-            raise InputError(f"there is no shard {path}: fetch the data set version again") from error
+            raise InputError(f"there is no shard {path}; run again to fetch the data set version again") from error
 
     def __getstate__(self) -> dict[str, Any]:
         return {"folder": self.folder, "_maps": {}}

@@ -1,22 +1,24 @@
 """Data set versions: in the store, and fetched into the cache that the steps on a machine share.
 
-A version in the store is the folder `datasets/DIGEST/`. dataset.json, written last, makes it visible: it lists the
-shards, `shards/SHA256.tar`, and says where the other files lie, `datasets/DIGEST/files/NAME/`, named by their content.
-Two who write the same version at once may have come to it by different ways, with images in other shards; what the one
-wrote is then never read together with what the other did.
+In the store, a version is the folder `datasets/DIGEST/`, and its images are in shards, `shards/SHA256.tar`. Its file
+dataset.json is written last and makes the version visible. It lists the shards and names the folder of the other
+files, `datasets/DIGEST/files/NAME/`; NAME is the digest of their content.
+
+Two concurrent writers of the same version may have packed the images into different shards. Their files are kept in
+separate folders, so a reader never mixes the two.
 """
 
 import errno
-import fcntl
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
+from filelock import FileLock
 
 from components.shared.config import StepConfig
 from components.shared.data.cache import make_room, use
@@ -32,10 +34,10 @@ COMMIT = "dataset.json"
 
 @dataclass(frozen=True)
 class Version:
-    """What dataset.json says of a version.
+    """What dataset.json says about a version.
 
     Attributes:
-        digest: Its name, that of its manifest.
+        digest: Its name, the digest of its manifest.
         files: Name of the folder of its files.
         shards: Size in bytes by name.
     """
@@ -45,100 +47,134 @@ class Version:
     shards: dict[str, int]
 
     def key(self, name: str) -> str:
-        """The object that holds one of its files."""
+        """Key of the object that holds one of its files."""
         return f"datasets/{self.digest}/files/{self.files}/{name}"
 
 
 def put_images(
     store: Store, members: Iterable[Member], folder: str | Path, limit: int = SHARD_BYTES
 ) -> tuple[list[Place], dict[str, int]]:
-    """Pack images into shards and upload each while the next ones are packed; a version makes them visible.
+    """Pack images into shards and upload each shard while the next ones are packed. A version makes them visible.
 
     Args:
         store: Storage root.
-        members: As `write_shards` takes them, and so is the limit.
-        folder: For shards on their way, a few at a time.
+        members: As `write_shards` takes them.
+        folder: Holds a few shards at a time until they are uploaded.
+        limit: A shard is closed when it reaches this size in bytes.
 
     Returns:
         One place for each image, in order; and the sizes in bytes of the shards by name.
     """
-    puts: dict[str, Future[int]] = {}
+    uploads: dict[str, Future[int]] = {}
 
-    def put(path: Path) -> int:
-        store.put_file(f"shards/{path.name}", path)
+    def upload(path: Path) -> int:
+        store.put_file(shard_key(path.name), path)
         size = path.stat().st_size
         path.unlink()
         return size
 
     def written(path: Path) -> None:
-        puts[path.name] = pool.submit(put, path)
-        under_way = [each for each in puts.values() if not each.done()]
-        if len(under_way) == THREADS:
-            wait(under_way, return_when=FIRST_COMPLETED)
-        for each in puts.values():
+        uploads[path.name] = pool.submit(upload, path)
+        running = [each for each in uploads.values() if not each.done()]
+        if len(running) == THREADS:
+            wait(running, return_when=FIRST_COMPLETED)
+
+        # If an upload failed, its error ends the packing here.
+        for each in uploads.values():
             if each.done():
-                each.result()  # packing on would be in vain where one failed
+                each.result()
 
     with ThreadPoolExecutor(THREADS) as pool:
         places = write_shards(members, folder, limit, written)
-    return places, {name: each.result() for name, each in puts.items()}
+    return places, {name: each.result() for name, each in uploads.items()}
 
 
 def commit(store: Store, name: str, folder: str | Path, shards: Mapping[str, int]) -> Version:
-    """Upload the files of a folder as a data set version; it exists from the moment its last object is there.
+    """Upload the files of a folder as a data set version. The version exists once its last object is there.
 
-    Where another writer was faster the version stays as it is: images may lie in other shards there.
+    If another writer was faster, the version stays as that writer made it. Its images may be in other shards.
 
     Args:
         store: Storage root.
         name: Digest of the manifest.
-        folder: Holds manifest.parquet and the other files; subfolders are left out.
-        shards: Size in bytes by name of all its shards, which are in the store.
+        folder: Holds manifest.parquet and the other files; subfolders are ignored.
+        shards: Size in bytes by name of all its shards, which are in the store already.
 
     Returns:
-        The version as it is in the store now, be it this one or another writer's.
+        The version as it is in the store now, made by this writer or by another one.
     """
-    found = whole_version(store, name)
-    if found:
-        return found
+    existing = whole_version(store, name)
+    if existing:
+        return existing
+
     files = [path for path in sorted(Path(folder).iterdir()) if path.is_file()]
-    content = digest({path.name: file_digest(path) for path in files})
-    version = Version(name, content, dict(sorted(shards.items())))
+    digests = {path.name: file_digest(path) for path in files}
+    version = Version(name, digest(digests), dict(sorted(shards.items())))
+
     store.put_files({version.key(path.name): path for path in files})
-    store.put_bytes(f"datasets/{name}/{COMMIT}", json.dumps(asdict(version), indent=1).encode())
+    store.put_bytes(_commit_key(name), json.dumps(asdict(version), indent=1).encode())
     return version
 
 
 def read_version(store: Store, name: str) -> Version | None:
-    """What the store says of a version; None where it has none of this digest.
+    """What the store says about a version; None if it has no version with this digest.
 
     Raises:
-        InputError: Another release of this project wrote it, in another form.
+        InputError: Another release of this project wrote the version, in another form.
     """
     try:
-        told = json.loads(store.get_bytes(f"datasets/{name}/{COMMIT}"))
+        fields = json.loads(store.get_bytes(_commit_key(name)))
     except MissingObjectError:
         return None
-    if told.keys() != Version.__annotations__.keys():
+
+    if fields.keys() != Version.__annotations__.keys():
         raise InputError(
             f"{store.uri}/datasets/{name} was written by another release of this project; delete it, or choose another "
             "store"
         )
-    return Version(**told)
+    return Version(**fields)
 
 
 def whole_version(store: Store, name: str) -> Version | None:
-    """As `read_version`, but None too where a shard of the version is missing."""
+    """Like `read_version`, but also None if a shard of the version is missing."""
     version = read_version(store, name)
-    return version if version and _sizes(store, version.shards) == version.shards else None
+    if version and _shard_sizes(store, version.shards) == version.shards:
+        return version
+    return None
 
 
-def _sizes(store: Store, shards: Iterable[str]) -> dict[str, int]:
-    return {key.removeprefix("shards/"): size for key, size in store.sizes(f"shards/{name}" for name in shards).items()}
+def read_images(store: Store, rows: pd.DataFrame) -> list[bytes]:
+    """Image files of a few tiles, each read from the store. For many tiles, `fetch` the version.
+
+    Args:
+        store: Storage root.
+        rows: Columns shard, offset and size, as in a manifest.
+
+    Returns:
+        The files' bytes, in the order of the rows.
+    """
+    return [store.get_part(shard_key(row.shard), int(row.offset), int(row.size)) for row in rows.itertuples()]
+
+
+def shard_key(name: str) -> str:
+    """Key of the object that holds a shard."""
+    return f"shards/{name}"
+
+
+def _commit_key(name: str) -> str:
+    return f"datasets/{name}/{COMMIT}"
+
+
+def _shard_sizes(store: Store, names: Iterable[str]) -> dict[str, int]:
+    """Sizes in bytes of the shards that exist, by name."""
+    by_name = {}
+    for key, size in store.sizes(map(shard_key, names)).items():
+        by_name[key.removeprefix(shard_key(""))] = size
+    return by_name
 
 
 def fetch_for_step(config: StepConfig, manifest: Manifest) -> Path:
-    """Bring a data set version from a step's store into its cache; as `fetch`."""
+    """Bring a data set version from a step's store into its cache; see `fetch`."""
     return fetch(Store(config.store), manifest, config.cache, config.cache_size)
 
 
@@ -148,75 +184,84 @@ def fetch(store: Store, manifest: Manifest, cache: str | Path, limit: int | None
     Args:
         store: Storage root.
         manifest: The version; its rows say which shards are needed.
-        cache: Folder shared by steps; the version lands in `cache/DIGEST`, and stays while this process lives.
-        limit: Largest size of the cache, bytes; versions that no process uses give way to this one. None: no limit.
+        cache: Folder that steps share. The version is written to `cache/DIGEST`, and stays while this process lives.
+        limit: Largest size of the cache, bytes; versions that no process uses are removed to make room. None: no limit.
 
     Returns:
-        Folder for `ShardReader`. Every shard in it had the sha256 that its name tells when it was fetched.
+        Folder for `ShardReader`. Every shard in it had the sha256 in its name when it was fetched.
 
     Raises:
-        InputError: The store has no such version, or a shard of it is damaged; the version is larger than the limit, or
+        InputError: The store has no such version, a shard of it is damaged, the version is larger than the limit, or
             the disk is full.
     """
     cache = Path(cache)
     cache.mkdir(parents=True, exist_ok=True)
     target = cache / manifest.digest
-    with _locked(cache / f".{manifest.digest}.lock"):
-        use(target)  # before the look, so that nobody removes what was seen
-        missing = _missing(manifest, target / "shards")
+
+    with FileLock(cache / f".{manifest.digest}.lock"):
+        # Marked as in use before the check, so that no other process removes what the check found.
+        use(target)
+        missing = _missing_shards(manifest, target / "shards")
         if missing:
-            needed = _needed(store, manifest)
+            needed = _bytes_needed(store, manifest)
             if limit is not None:
                 make_room(target, needed, limit)
-            _bring(store, missing, target / "shards", needed)
+            _download(store, missing, target / "shards", needed)
     return target
 
 
-def _missing(manifest: Manifest, folder: Path) -> list[str]:
-    """Shards that are not there, or end before the last image in them; they appear whole, having been verified."""
+def _missing_shards(manifest: Manifest, folder: Path) -> list[str]:
+    """Shards that are not in the folder, or that end before their last image."""
     rows = manifest.table
-    places = pd.concat([rows["offset"] + rows["size"], rows["mask_offset"] + rows["mask_size"]], axis=1)
-    ends = places.max(axis=1).groupby(rows["shard"]).max()
-    files = {name: folder / name for name in ends.index}
-    return [name for name, path in files.items() if not path.is_file() or path.stat().st_size < ends[name]]
+    image_ends = rows["offset"] + rows["size"]
+    mask_ends = rows["mask_offset"] + rows["mask_size"]
+    ends = pd.concat([image_ends, mask_ends], axis=1).max(axis=1).groupby(rows["shard"]).max()
+
+    missing = []
+    for name, end in ends.items():
+        path = folder / str(name)
+        if not path.is_file() or path.stat().st_size < end:
+            missing.append(path.name)
+    return missing
 
 
-def _needed(store: Store, manifest: Manifest) -> int:
-    """Bytes of all shards of a version."""
+def _bytes_needed(store: Store, manifest: Manifest) -> int:
+    """Size of all shards of a version. Raises `InputError` if one is missing in the store."""
     names = manifest.table["shard"].unique().tolist()
-    there = _sizes(store, names)
-    lost = [name for name in names if name not in there]
+    sizes = _shard_sizes(store, names)
+    lost = len(names) - len(sizes)
     if lost:
         raise InputError(
-            f"the store {store.uri} has no data set version {manifest.digest}, or not the whole of it ({len(lost)} of "
+            f"the store {store.uri} has no data set version {manifest.digest}, or only a part of it ({lost} of "
             f"{len(names)} shards are missing): run ingest first"
         )
-    return sum(there[name] for name in names)
+    return sum(sizes.values())
 
 
-def _bring(store: Store, shards: list[str], folder: Path, needed: int) -> None:
-    """Fetch and verify shards; none of them stays when that fails."""
-    for rest in folder.glob(".*"):  # of a process that was killed: only the holder of the lock writes here
-        rest.unlink()
+def _download(store: Store, shards: list[str], folder: Path, needed: int) -> None:
+    """Fetch and verify shards. If that fails, remove all of them."""
+    # Partial files of a process that was killed: only the holder of the lock writes to this folder.
+    for partial in folder.glob(".*"):
+        partial.unlink()
+
+    digests = {name: name.removesuffix(".tar") for name in shards}
     try:
-        store.get_folder("shards", folder, {name: name.removesuffix(".tar") for name in shards})
+        store.get_folder("shards", folder, digests)
     except (OSError, InputError) as error:
         for name in shards:
             (folder / name).unlink(missing_ok=True)
-        with suppress(OSError):  # others stay, where there are some
+        with suppress(OSError):  # the folders stay if they hold other shards
             folder.rmdir()
             folder.parent.rmdir()
-        if not isinstance(error, OSError) or error.errno != errno.ENOSPC:
-            raise
-        version, cache = folder.parent.name, folder.parents[1]
-        raise InputError(
-            f"the disk of the cache {cache} is full: the data set version {version} needs {needed} bytes, and "
-            f"{shutil.disk_usage(cache).free} are free; make room, lower cache_size or choose another cache"
-        ) from error
+
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise _disk_full(folder.parent, needed) from error
+        raise
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # the system lets go of it when the process ends, however it ends
-        yield
+def _disk_full(version: Path, needed: int) -> InputError:
+    cache = version.parent
+    return InputError(
+        f"the disk of the cache {cache} is full: the data set version {version.name} needs {needed} bytes, and "
+        f"{shutil.disk_usage(cache).free} are free; free some space, lower cache_size or choose another cache"
+    )

@@ -1,4 +1,4 @@
-"""MLflow: one run per pipeline job, a child run per candidate, found again by their tags whichever step asks.
+"""MLflow: one run per pipeline job, and a child run per candidate. Every step finds them by their tags.
 
 The server and its credentials come from MLflow's own environment variables.
 """
@@ -19,25 +19,35 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFL
 
 from components.shared.errors import InputError
 
-JOB, CANDIDATE = "crack.job", "crack.candidate"  # tags of runs and of registered versions
-# tags of registered versions: the data set's digest, "passed", and "passed" or what the infra check found wrong
-DATASET, VERDICT, CHECKED = "crack.dataset", "crack.verdict", "crack.infra_check"
-AGAINST, AGAINST_VERSION = "gate.champion", "gate.champion_version"  # tags of runs: how it compares, and with whom
-NOTE = MLFLOW_RUN_NOTE  # tag of a run: its description, Markdown
-LONGEST = 5000  # characters of a tag or a description, MLflow's limit
-CHALLENGER, CHAMPION = "challenger", "champion"  # aliases
-_PER_CALL, _PARAM_LENGTH = {"metrics": 1000, "params": 100, "tags": 100}, 6000  # the tracking API's limits
+# Tags of runs and of registered versions.
+JOB = "crack.job"
+CANDIDATE = "crack.candidate"
+# Tags of registered versions: the data set's digest; "passed"; "passed" or what the infra check found wrong.
+DATASET = "crack.dataset"
+VERDICT = "crack.verdict"
+CHECKED = "crack.infra_check"
+# Tags of runs: the result of the comparison with the champion, the champion's version, and the run's description.
+AGAINST = "gate.champion"
+AGAINST_VERSION = "gate.champion_version"
+NOTE = MLFLOW_RUN_NOTE
+# Aliases of registered versions.
+CHALLENGER = "challenger"
+CHAMPION = "champion"
+# MLflow's limits: characters of a tag or a description, characters of a parameter, entries of one call.
+LONGEST = 5000
+LONGEST_PARAM = 6000
+MOST_PER_CALL = {"metrics": 1000, "params": 100, "tags": 100}
 
 
 def client() -> MlflowClient:
     """Return the client of the server named by MLFLOW_TRACKING_URI.
 
     Raises:
-        InputError: The variable is not set; MLflow would silently write to the working directory.
+        InputError: The variable is not set. Without it, MLflow would write to the working directory and say nothing.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
-        raise InputError("MLFLOW_TRACKING_URI is not set; it names the MLflow server that keeps runs and models")
+        raise InputError("MLFLOW_TRACKING_URI is not set; set it to the MLflow server that keeps runs and models")
     return _client(uri)
 
 
@@ -47,7 +57,7 @@ def _client(uri: str) -> MlflowClient:
 
 
 def every(search: Callable[..., Any], *arguments: Any) -> Iterator[Any]:
-    """Yield all that one of the client's searches finds, page after page."""
+    """Yield everything that one of the client's searches finds, page by page."""
     token = None
     while True:
         page = search(*arguments, page_token=token)
@@ -58,24 +68,27 @@ def every(search: Callable[..., Any], *arguments: Any) -> Iterator[Any]:
 
 
 def job_run(experiment: str, job: str) -> str:
-    """Return the id of the pipeline job's run, made where it is missing."""
+    """Return the id of the pipeline job's run; make the run if it does not exist."""
     return _find_or_create(experiment, {JOB: job, CANDIDATE: ""}, f"crack-training {job[:8]}")
 
 
 def candidate_run(experiment: str, job: str, candidate: str) -> str:
-    """Return the id of a candidate's run under its job's run, made where it is missing.
+    """Return the id of a candidate's run under its job's run; make the run if it does not exist.
 
-    A run that the platform made for this step, and named by MLFLOW_RUN_ID, becomes the candidate's, under the parent
-    that the platform gave it.
+    The platform may make a run for a step and name it in MLFLOW_RUN_ID. That run then becomes the candidate's, and
+    keeps the parent that the platform gave it.
     """
     given = os.environ.get("MLFLOW_RUN_ID")
     tags = {JOB: job, CANDIDATE: candidate}
+
     if given and not _runs(experiment_id(experiment), tags):
-        found = client().get_run(given)
-        if found.data.tags.get(CANDIDATE, candidate) == candidate:  # else it is the whole pipeline's run
-            parent = found.data.tags.get(MLFLOW_PARENT_RUN_ID) or job_run(experiment, job)
+        given_tags = client().get_run(given).data.tags
+        belongs_to_candidate = given_tags.get(CANDIDATE, candidate) == candidate
+        if belongs_to_candidate:
+            parent = given_tags.get(MLFLOW_PARENT_RUN_ID) or job_run(experiment, job)
             set_tags(given, {**tags, MLFLOW_PARENT_RUN_ID: parent})
             return given
+
     return _find_or_create(experiment, {**tags, MLFLOW_PARENT_RUN_ID: job_run(experiment, job)}, candidate)
 
 
@@ -84,27 +97,32 @@ def _find_or_create(experiment: str, tags: dict[str, str], name: str) -> str:
     existing = _runs(place, tags)
     if existing:
         return existing[0].info.run_id
-    created = client().create_run(place, tags={**tags, MLFLOW_RUN_NAME: name})
-    first = _runs(place, tags)[0].info.run_id
-    if first != created.info.run_id:  # two steps made one at the same time: the older is everyone's
-        client().delete_run(created.info.run_id)
-    return first
+
+    created = client().create_run(place, tags={**tags, MLFLOW_RUN_NAME: name}).info.run_id
+    oldest = _runs(place, tags)[0].info.run_id
+    if oldest != created:
+        # Two steps made a run at the same time. All steps use the older one.
+        client().delete_run(created)
+    return oldest
 
 
 def _runs(place: str, tags: dict[str, str]) -> list[Run]:
-    query = " and ".join(f"tags.`{key}` = '{tags[key]}'" for key in (JOB, CANDIDATE))
+    """Runs of an experiment with these tags of job and candidate, the oldest first."""
+    query = f"tags.`{JOB}` = '{tags[JOB]}' and tags.`{CANDIDATE}` = '{tags[CANDIDATE]}'"
     runs = client().search_runs([place], query, max_results=10)
     return sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))
 
 
 def experiment_id(name: str) -> str:
-    """Return the id of an experiment, made where it is missing."""
+    """Return the id of an experiment; make the experiment if it does not exist."""
     found = client().get_experiment_by_name(name)
     if found is not None:
         return found.experiment_id
+
     try:
         return client().create_experiment(name)
-    except MlflowException:  # made by another step in between
+    except MlflowException:
+        # Another step may have made it in the meantime.
         found = client().get_experiment_by_name(name)
         if found is None:
             raise
@@ -112,7 +130,7 @@ def experiment_id(name: str) -> str:
 
 
 def end_job(experiment: str, job: str, status: str) -> None:
-    """End every run of a pipeline job that is still running, as "FINISHED" or "FAILED"."""
+    """End every run of a pipeline job that still runs, with the status "FINISHED" or "FAILED"."""
     query = f"tags.`{JOB}` = '{job}' and attributes.status = 'RUNNING'"
     for run in client().search_runs([experiment_id(experiment)], query):
         client().set_terminated(run.info.run_id, status)
@@ -125,7 +143,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = str(value)[:_PARAM_LENGTH]
+            flat[f"{prefix}{key}"] = str(value)[:LONGEST_PARAM]
     return flat
 
 
@@ -136,18 +154,19 @@ def log_entries(
     tags: Sequence[RunTag] = (),
     synchronous: bool = True,
 ) -> None:
-    """Log any number of entries; logging the same again is allowed.
+    """Log any number of entries; logging the same entries again is allowed.
 
     Args:
         run_id: The run.
         metrics: Values, each with its step and time.
-        params: A param may not get another value.
-        tags: A tag may.
-        synchronous: False returns at once and logs in a thread.
+        params: A parameter's value must not change.
+        tags: A tag's value may change.
+        synchronous: False returns immediately and logs in a thread.
     """
     for kind, entries in (("metrics", metrics), ("params", params), ("tags", tags)):
-        for start in range(0, len(entries), _PER_CALL[kind]):
-            batch: dict[str, Any] = {kind: entries[start : start + _PER_CALL[kind]]}
+        most = MOST_PER_CALL[kind]
+        for start in range(0, len(entries), most):
+            batch: dict[str, Any] = {kind: entries[start : start + most]}
             client().log_batch(run_id, **batch, synchronous=synchronous)
 
 
@@ -162,9 +181,9 @@ def set_tags(run_id: str, tags: Mapping[str, str]) -> None:
 
 
 def log_values(run_id: str, values: Mapping[str, float]) -> None:
-    """Log metrics that have one value each, at step 0, as of now."""
-    now = int(time.time() * 1000)
-    log_entries(run_id, metrics=[Metric(key, value, now, 0) for key, value in values.items()])
+    """Log metrics that have one value each, at step 0 and the current time."""
+    now_in_milliseconds = int(time.time() * 1000)
+    log_entries(run_id, metrics=[Metric(key, value, now_in_milliseconds, 0) for key, value in values.items()])
 
 
 def log_history(run_id: str, history: list[dict[str, float]], synchronous: bool = True) -> None:
@@ -173,21 +192,22 @@ def log_history(run_id: str, history: list[dict[str, float]], synchronous: bool 
     Args:
         run_id: The run.
         history: Each entry holds "step", "time" (seconds since 1970) and the metrics at that step.
-        synchronous: False returns at once and logs in a thread.
+        synchronous: False returns immediately and logs in a thread.
     """
-    metrics = [
-        Metric(key, float(value), int(entry["time"] * 1000), int(entry["step"]))
-        for entry in history
-        for key, value in entry.items()
-        if key not in ("step", "time")
-    ]
+    metrics = []
+    for entry in history:
+        milliseconds = int(entry["time"] * 1000)
+        for key, value in entry.items():
+            if key not in ("step", "time"):
+                metrics.append(Metric(key, float(value), milliseconds, int(entry["step"])))
+
     log_entries(run_id, metrics=metrics, synchronous=synchronous)
 
 
 def log_dossier(
     experiment: str, job: str, candidate: str, dossier: Path, values: Mapping[str, float], tags: Mapping[str, str]
 ) -> None:
-    """Keep a candidate's dossier, its headline numbers and its verdict with its MLflow run."""
+    """Store a candidate's dossier, its headline numbers and its verdict in its MLflow run."""
     run_id = candidate_run(experiment, job, candidate)
     log_values(run_id, values)
     set_tags(run_id, tags)
@@ -195,7 +215,7 @@ def log_dossier(
 
 
 def log_report(experiment: str, job: str, documents: Mapping[str, str], outcome: str) -> None:
-    """Keep documents (file name -> text) with the job's run, and its outcome, Markdown, as the run's description."""
+    """Store documents (file name -> text) in the job's run, and the outcome (Markdown) as the run's description."""
     run_id = job_run(experiment, job)
     for name, text in documents.items():
         client().log_text(run_id, text, name)
@@ -203,7 +223,7 @@ def log_report(experiment: str, job: str, documents: Mapping[str, str], outcome:
 
 
 def version_by_alias(name: str, alias: str) -> str | None:
-    """Return the version of a registered model that bears an alias, or None."""
+    """Return the version of a registered model that has an alias, or None."""
     try:
         return str(client().get_model_version_by_alias(name, alias).version)
     except MlflowException as error:
@@ -213,16 +233,18 @@ def version_by_alias(name: str, alias: str) -> str | None:
 
 
 def version_by_run(name: str, run_id: str) -> str | None:
-    """Return the version of a registered model that was made of a run's model, or None."""
+    """Return the version of a registered model that holds a run's model, or None."""
     found = client().search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
-    return str(min(int(version.version) for version in found)) if found else None
+    if not found:
+        return None
+    return str(min(int(version.version) for version in found))
 
 
 def put(write: Callable[..., Any], *row: str) -> None:
-    """Set an alias or a tag of a registered model, though somebody else sets the same one at this moment.
+    """Set an alias or a tag of a registered model, even if another process sets the same one at this moment.
 
-    MLflow looks whether the row is there, and then inserts or updates it. Of two who insert at once one is refused; by
-    then the row is there, so that its second try is an update.
+    MLflow checks whether the row exists and then inserts or updates it. If two processes insert at the same time, the
+    server refuses one of them. By then the row exists, so the second attempt is an update.
 
     Args:
         write: The client's method.
@@ -231,20 +253,23 @@ def put(write: Callable[..., Any], *row: str) -> None:
     try:
         write(*row)
     except MlflowException as error:
-        if error.error_code != "BAD_REQUEST":  # what the store makes of a constraint that does not hold
+        violates_constraint = error.error_code == "BAD_REQUEST"
+        if not violates_constraint:
             raise
         write(*row)
 
 
 @contextmanager
 def version_files(name: str, version: str) -> Iterator[Path]:
-    """Fetch a registered version, for the time of the block.
+    """Fetch a registered version. Its files exist until the block ends.
 
     Yields:
         The folder of its artifacts: `model/` (a saved-model folder), `calibration.json`, `training_rows.parquet` and,
-        where drift left one, `reference_profile.parquet`.
+        if drift made one, `reference_profile.parquet`.
     """
     from mlflow.artifacts import download_artifacts
 
-    with tempfile.TemporaryDirectory() as folder:  # MLflow's own choice would stay for ever
-        yield Path(download_artifacts(f"models:/{name}/{version}", dst_path=folder)) / "artifacts"
+    # Without a folder of ours, MLflow would choose one that nobody removes.
+    with tempfile.TemporaryDirectory() as folder:
+        version_folder = download_artifacts(f"models:/{name}/{version}", dst_path=folder)
+        yield Path(version_folder) / "artifacts"

@@ -1,9 +1,7 @@
-"""The S3 client: how a bucket is reached, and what its errors mean for the user.
+"""The S3 client: how it reaches a bucket, and what its errors mean for the user.
 
-Endpoint and credentials come from the standard AWS_* environment and nowhere else. A local run has a storage of its
-own, the bucket LOCAL_BUCKET; it hands on the AWS_* environment of its user, for all other buckets, as OUTSIDE_AWS_*.
-Checksums are sent only where the protocol requires them: the trailers that boto3 adds by default corrupt contents on
-some S3-compatible servers.
+Endpoint and credentials come only from the standard AWS_* environment. A local run has its own storage for the bucket
+LOCAL_BUCKET. For all other buckets it passes its user's AWS_* environment on as OUTSIDE_AWS_*.
 """
 
 import os
@@ -14,14 +12,20 @@ from typing import Any
 
 from components.shared.errors import InputError
 
-THREADS = 8  # that use one client at once
+# Threads that share one client.
+THREADS = 8
+# Attempts of one request, the first included.
 ATTEMPTS = 4
+# Prefix of the variables that hold the local run's user's own AWS_* environment.
 OUTSIDE = "OUTSIDE_"
-KEYS = {
+CREDENTIALS = {
     "aws_access_key_id": "AWS_ACCESS_KEY_ID",
     "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY",
     "aws_session_token": "AWS_SESSION_TOKEN",
 }
+OBJECT_IS_MISSING = ("404", "NoSuchKey", "NotFound")
+BUCKET_IS_MISSING = ("404", "NoSuchBucket", "NotFound")
+ACCESS_IS_REFUSED = ("401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch")
 
 
 class MissingObjectError(InputError):
@@ -29,32 +33,28 @@ class MissingObjectError(InputError):
 
 
 def connect(uri: str, bucket: str) -> Any:
-    """The boto3 client that reaches a bucket. Raises `InputError` where the environment does not say how."""
+    """The boto3 client that reaches a bucket.
+
+    Raises:
+        InputError: The environment does not name an endpoint, or holds no credentials for a bucket outside.
+    """
     import boto3
     import botocore.session
-    from botocore.config import Config
 
     settings = _settings(bucket)
     endpoint = settings.get("AWS_ENDPOINT_URL_S3") or settings.get("AWS_ENDPOINT_URL")
     region = settings.get("AWS_REGION") or settings.get("AWS_DEFAULT_REGION")
     if not endpoint and not region:
         raise InputError(f"no storage endpoint for {uri}: set AWS_ENDPOINT_URL_S3 (for AWS itself, AWS_REGION)")
-    keys: dict[str, str | None] = {}
-    if settings is not os.environ:  # what boto3 is not told, it would take from the local run's own environment
-        keys = {argument: settings.get(name) for argument, name in KEYS.items()}
+
+    credentials: dict[str, str | None] = {}
+    if settings is not os.environ:
+        # Given explicitly, because boto3 would take what is missing from the local run's own environment.
+        credentials = {argument: settings.get(variable) for argument, variable in CREDENTIALS.items()}
         endpoint = endpoint or f"https://s3.{region}.amazonaws.com"
-        if not keys["aws_access_key_id"] or not keys["aws_secret_access_key"]:
+        if not credentials["aws_access_key_id"] or not credentials["aws_secret_access_key"]:
             raise InputError(f"no credentials for {uri}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-    config = Config(
-        signature_version="s3v4",
-        s3={"addressing_style": "path"},
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
-        connect_timeout=5,
-        read_timeout=60,
-        max_pool_connections=2 * THREADS,
-    )
+
     session = botocore.session.get_session()
     session.register_component("data_loader", _loader())
     return boto3.session.Session(botocore_session=session).client(
@@ -62,22 +62,42 @@ def connect(uri: str, bucket: str) -> Any:
         region_name=region or "us-east-1",
         endpoint_url=endpoint,
         verify=settings.get("AWS_CA_BUNDLE"),
-        config=config,
-        **keys,
+        config=_client_config(),
+        **credentials,
+    )
+
+
+def _client_config() -> Any:
+    from botocore.config import Config
+
+    return Config(
+        signature_version="s3v4",
+        s3={"addressing_style": "path"},
+        # boto3's default adds checksum trailers, and some S3-compatible servers store them as content.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        connect_timeout=5,
+        read_timeout=60,
+        max_pool_connections=2 * THREADS,
     )
 
 
 def _settings(bucket: str) -> Mapping[str, str]:
-    """The AWS_* environment that a bucket is reached with."""
+    """The AWS_* environment that reaches a bucket."""
     if os.environ.get("LOCAL_BUCKET", bucket) == bucket:
         return os.environ
-    names = [name for name in os.environ if name.startswith(OUTSIDE)]
-    return {name.removeprefix(OUTSIDE): os.environ[name] for name in names}
+
+    outside = {}
+    for name, value in os.environ.items():
+        if name.startswith(OUTSIDE):
+            outside[name.removeprefix(OUTSIDE)] = value
+    return outside
 
 
 @cache
 def _loader() -> Any:
-    """What botocore knows of its services, read once in a process: it is much."""
+    """botocore's loader of its service descriptions. They are large, so a process reads them only once."""
     from botocore.loaders import create_loader
 
     return create_loader()
@@ -85,7 +105,7 @@ def _loader() -> Any:
 
 @contextmanager
 def explained(client: Any, uri: str, key: str) -> Iterator[None]:
-    """Turn the errors that a user can mend into `InputError`."""
+    """Turn the errors that a user can fix into `InputError`."""
     from botocore import exceptions
     from s3transfer.exceptions import RetriesExceededError
 
@@ -99,35 +119,40 @@ def explained(client: Any, uri: str, key: str) -> Iterator[None]:
             f"no credentials for the store {uri}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         ) from error
     except (RetriesExceededError, exceptions.IncompleteReadError, exceptions.ResponseStreamingError) as error:
+        cause = getattr(error, "last_exception", error)
         raise InputError(
-            f"the connection to {endpoint} was cut again and again while {uri}/{key} was fetched: "
-            f"{getattr(error, 'last_exception', error)}; look at the network and the storage server"
+            f"the connection to {endpoint} was cut in every attempt to fetch {uri}/{key}: "
+            f"{cause}; check the network and the storage server"
         ) from error
     except (exceptions.HTTPClientError, exceptions.ConnectionError) as error:
         raise InputError(
-            f"cannot reach the storage endpoint {endpoint} (AWS_ENDPOINT_URL_S3): {error}; is it up, and is the "
-            "address right?"
+            f"cannot reach the storage endpoint {endpoint} (AWS_ENDPOINT_URL_S3): {error}; check that the address is "
+            "right and that the server runs"
         ) from error
 
 
 def _explain(client: Any, error: Any, uri: str, key: str) -> Exception:
+    """An `InputError` with the way out; the error itself if the user cannot fix it."""
     bucket = uri.split("/")[2]
-    code, endpoint = str(error.response.get("Error", {}).get("Code", "")), client.meta.endpoint_url
-    if code in ("404", "NoSuchKey", "NotFound") and _has_bucket(client, bucket):
+    endpoint = client.meta.endpoint_url
+    code = str(error.response.get("Error", {}).get("Code", ""))
+
+    if code in OBJECT_IS_MISSING and _has_bucket(client, bucket):
         return MissingObjectError(f"there is no object {uri}/{key}")
-    if code in ("404", "NoSuchBucket", "NotFound"):
+    if code in BUCKET_IS_MISSING:
         return InputError(
             f"the bucket {bucket!r} of {uri} does not exist at {endpoint}; create it, or correct its name"
         )
-    if code in ("401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
+    if code in ACCESS_IS_REFUSED:
         return InputError(
             f"{endpoint} refuses access to {uri}/{key} ({code}): check AWS_ACCESS_KEY_ID, "
             "AWS_SECRET_ACCESS_KEY and the rights of that key"
         )
     if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
+        message = error.response["Error"].get("Message") or code
         return InputError(
-            f"the storage server {endpoint} fails at {error.operation_name} of {uri}/{key}, also when asked "
-            f"again: {error.response['Error'].get('Message') or code}; is its disk full? Look at its log"
+            f"the storage server {endpoint} fails at {error.operation_name} of {uri}/{key}, in every "
+            f"attempt: {message}; check the server's log and its free disk space"
         )
     return error
 

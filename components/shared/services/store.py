@@ -1,34 +1,37 @@
 """Objects in S3-compatible storage, by keys relative to one root."""
 
 import os
-import random
 import re
 import threading
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from components.shared.errors import InputError
 from components.shared.hashing import file_digest
 from components.shared.services.s3_client import ATTEMPTS, THREADS, MissingObjectError, connect, explained
 
-PARTS = 2  # of one object at once, in each of the threads
-WHOLE = 100 * 2**20  # bytes of an object up to which it goes up in one piece, as AWS advises
-DELETE_LIMIT = 1000  # keys in one request, by the S3 protocol
+# Each of the THREADS moves this many parts of an object at the same time.
+PARTS_AT_ONCE = 2
+# AWS advises to upload larger objects in parts.
+LARGEST_SINGLE_UPLOAD_BYTES = 100 * 2**20
+# The S3 protocol's limit.
+KEYS_PER_DELETE = 1000
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """What a listing tells of an object.
+    """What a listing says about an object.
 
     Attributes:
         key: Its name.
         size: Bytes.
-        tag: Entity tag, which changes with the content; empty where the server gives none.
+        tag: Entity tag, which changes with the content; empty if the server gives none.
         changed: When it was written.
     """
 
@@ -39,93 +42,102 @@ class StoredObject:
 
 
 class Store:
-    """The objects under one root, `s3://BUCKET/PREFIX`; keys are relative to it. Safe to share between threads.
+    """The objects under one root, `s3://BUCKET/PREFIX`. Keys are relative to it. Threads can share a store.
 
-    Every method raises `InputError` when the bucket is missing, the credentials are missing or refused, or the endpoint
-    cannot be reached (after retries with backoff). No method creates a bucket.
+    Every method raises `InputError` if the bucket does not exist, if the credentials are missing or refused, or if the
+    endpoint cannot be reached after several attempts. No method creates a bucket.
     """
 
     def __init__(self, uri: str):
         from boto3.s3.transfer import TransferConfig
 
-        match = re.fullmatch(r"s3://([^/]+)/?(.*?)/?", uri)
+        match = re.fullmatch(r"s3://(?P<bucket>[^/]+)/?(?P<root>.*?)/?", uri)
         if not match:
             raise InputError(f"store is {uri!r}; it must look like s3://BUCKET/PREFIX")
+
         self.uri = uri.rstrip("/")
-        self.bucket, self._root = match[1], match[2]
+        self.bucket = match["bucket"]
+        self._root = match["root"]
         self._client = connect(self.uri, self.bucket)
-        self._download = TransferConfig(max_concurrency=PARTS)
-        self._upload = TransferConfig(max_concurrency=PARTS, multipart_threshold=WHOLE)
+        self._download = TransferConfig(max_concurrency=PARTS_AT_ONCE)
+        self._upload = TransferConfig(max_concurrency=PARTS_AT_ONCE, multipart_threshold=LARGEST_SINGLE_UPLOAD_BYTES)
 
     def get_bytes(self, key: str) -> bytes:
         """Content of an object. Raises `MissingObjectError`."""
         return self._read(key)
 
     def get_part(self, key: str, offset: int, size: int) -> bytes:
-        """`size` bytes (at least one) of an object from `offset` on. Raises `MissingObjectError`."""
+        """`size` bytes (at least one) of an object, beginning at `offset`. Raises `MissingObjectError`."""
         return self._read(key, Range=f"bytes={offset}-{offset + size - 1}")
 
-    def _read(self, key: str, **wanted: str) -> bytes:
-        from botocore.exceptions import IncompleteReadError, ResponseStreamingError
-
+    def _read(self, key: str, **options: str) -> bytes:
         def read() -> bytes:
-            return self._client.get_object(Bucket=self.bucket, Key=self._full(key), **wanted)["Body"].read()
+            answer = self._client.get_object(Bucket=self.bucket, Key=self._full(key), **options)
+            return answer["Body"].read()
 
         with self._explained(key):
-            for attempt in range(ATTEMPTS - 1):  # boto3 asks again until an answer begins, not when it breaks off
-                with suppress(IncompleteReadError, ResponseStreamingError):
-                    return read()
-                time.sleep(random.random() * 2**attempt)  # as boto3 does before it asks again
-            return read()
+            return _retry_if_cut()(read)
 
     def put_bytes(self, key: str, data: bytes) -> None:
-        """Write an object; it is visible whole or not at all."""
+        """Write an object. Readers see all of it or nothing."""
         with self._explained(key):
             self._client.put_object(Bucket=self.bucket, Key=self._full(key), Body=data)
 
     def get_file(self, key: str, path: str | Path, digest: str | None = None) -> None:
-        """Download an object; `path` appears only when it is whole.
+        """Download an object. `path` appears only when it is complete.
 
         Args:
             key: The object.
             path: File to write; its folder is made.
-            digest: The sha256 (64 hex characters) that the content must have, where it is known.
+            digest: The sha256 (64 hex characters) that the content must have, if it is known.
 
         Raises:
-            MissingObjectError: There is no such object.
-            InputError: The content does not have the digest.
+            MissingObjectError: The object does not exist.
+            InputError: The content has another digest.
         """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+
         try:
             with self._explained(key), open(partial, "wb") as file:
                 self._client.download_fileobj(self.bucket, self._full(key), file, Config=self._download)
-            if digest and (found := file_digest(partial)) != digest:
-                raise InputError(
-                    f"{self.uri}/{key} is damaged: its sha256 is {found}, not {digest}; delete the object, and do "
-                    "again what wrote it"
-                )
+            if digest:
+                self._check_digest(key, partial, digest)
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
 
+    def _check_digest(self, key: str, file: Path, expected: str) -> None:
+        found = file_digest(file)
+        if found != expected:
+            raise InputError(
+                f"{self.uri}/{key} is damaged: its sha256 is {found}, not {expected}; delete the object, and run the "
+                "step that wrote it again"
+            )
+
     def put_file(self, key: str, path: str | Path) -> None:
-        """Upload a file; the object is visible whole or not at all."""
+        """Upload a file. Readers see all of the object or nothing."""
         from boto3.s3.transfer import create_transfer_manager
 
         with self._explained(key), create_transfer_manager(self._client, self._upload) as manager:
-            manager.upload(str(path), self.bucket, self._full(key)).result()  # of an open file, parts would fill memory
+            # By its path, not as an open file: boto3 would read the parts of an open file into memory.
+            manager.upload(str(path), self.bucket, self._full(key)).result()
 
     def exists(self, key: str) -> bool:
         """Whether an object has exactly this key."""
         return self._size(key) is not None
 
     def sizes(self, keys: Iterable[str]) -> dict[str, int]:
-        """Sizes in bytes of those of the objects that exist; asked for in parallel."""
+        """Sizes in bytes of the objects that exist, by key. The requests run in parallel."""
         keys = list(keys)
-        with ThreadPoolExecutor(THREADS) as pool:
-            return {key: size for key, size in zip(keys, pool.map(self._size, keys), strict=True) if size is not None}
+        sizes = self._in_parallel(self._size, [(key,) for key in keys])
+
+        found = {}
+        for key, size in zip(keys, sizes, strict=True):
+            if size is not None:
+                found[key] = size
+        return found
 
     def _size(self, key: str) -> int | None:
         try:
@@ -139,38 +151,38 @@ class Store:
         return [(found.key, found.size) for found in self.objects(prefix)]
 
     def objects(self, prefix: str = "") -> Sequence[StoredObject]:
-        """What is stored under keys that start with `prefix`, in the order of the keys."""
+        """The objects whose keys start with `prefix`, in the order of the keys."""
+        root_length = len(self._full(""))
+        found = []
         with self._explained(prefix):
-            pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self.bucket, Prefix=self._full(prefix)
-            )
-            items = [item for page in pages for item in page.get("Contents", [])]
-        start = len(self._full(""))
-        found = [StoredObject(i["Key"][start:], i["Size"], i["ETag"].strip('"'), i["LastModified"]) for i in items]
-        return sorted(found, key=lambda one: one.key)
+            paginator = self._client.get_paginator("list_objects_v2")
+            for page in paginator.paginate(Bucket=self.bucket, Prefix=self._full(prefix)):
+                for item in page.get("Contents", []):
+                    key = item["Key"][root_length:]
+                    tag = item["ETag"].strip('"')
+                    found.append(StoredObject(key, item["Size"], tag, item["LastModified"]))
+        return sorted(found, key=lambda stored: stored.key)
 
     def holds(self, prefix: str = "") -> bool:
-        """Whether anything is stored under keys that start with `prefix`."""
+        """Whether at least one key starts with `prefix`."""
         with self._explained(prefix):
             found = self._client.list_objects_v2(Bucket=self.bucket, Prefix=self._full(prefix), MaxKeys=1)
         return bool(found.get("Contents"))
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects; those that do not exist are no error."""
-        full = [self._full(key) for key in keys]
-        for first in range(0, len(full), DELETE_LIMIT):
-            objects = [{"Key": key} for key in full[first : first + DELETE_LIMIT]]
+        """Delete objects. A key without an object is not an error."""
+        full_keys = list(map(self._full, keys))
+        for start in range(0, len(full_keys), KEYS_PER_DELETE):
+            objects = [{"Key": key} for key in full_keys[start : start + KEYS_PER_DELETE]]
             with self._explained(objects[0]["Key"]):
                 result = self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True})
+
             for error in result.get("Errors", []):
                 raise InputError(f"cannot delete s3://{self.bucket}/{error['Key']}: {error.get('Message', '')}")
 
     def put_files(self, files: Mapping[str, Path]) -> None:
         """Upload files by the keys of their objects, in parallel."""
-        with ThreadPoolExecutor(THREADS) as pool:
-            puts = [pool.submit(self.put_file, key, path) for key, path in files.items()]
-        for put in puts:
-            put.result()
+        self._in_parallel(self.put_file, files.items())
 
     def put_folder(self, prefix: str, folder: str | Path, last: str | None = None) -> None:
         """Upload every file of a folder, in parallel.
@@ -178,11 +190,16 @@ class Store:
         Args:
             prefix: Where the folder's files go: `prefix/NAME`.
             folder: Local folder; its subfolders are included.
-            last: Name of the file whose presence commits the rest; it is uploaded when all others are there.
+            last: Name of the file whose presence commits the others. It is uploaded after all of them.
         """
         folder = Path(folder)
-        names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
-        self.put_files({f"{prefix}/{name}": folder / name for name in names if name != last})
+        files = {}
+        for path in sorted(folder.rglob("*")):
+            name = path.relative_to(folder).as_posix()
+            if path.is_file() and name != last:
+                files[f"{prefix}/{name}"] = path
+
+        self.put_files(files)
         if last is not None:
             self.put_file(f"{prefix}/{last}", folder / last)
 
@@ -190,21 +207,50 @@ class Store:
         """Download everything under `prefix/` into a folder, in parallel.
 
         Args:
-            prefix: Where the objects are; raises `MissingObjectError` when nothing is there.
+            prefix: Where the objects are.
             folder: Local folder; it is made.
-            digests: sha256 by name (relative to the prefix); exactly these are then fetched, and verified.
+            digests: sha256 by name (relative to the prefix). If given, exactly these objects are fetched and verified.
+
+        Raises:
+            MissingObjectError: There is nothing under the prefix.
         """
-        names = list(digests) if digests else [key[len(prefix) + 1 :] for key, _ in self.list(f"{prefix}/")]
-        if not names:
+        wanted: dict[str, str | None] = dict(digests or {})
+        if not wanted:
+            for key, _ in self.list(f"{prefix}/"):
+                wanted[key.removeprefix(f"{prefix}/")] = None
+        if not wanted:
             raise MissingObjectError(f"there is nothing under {self.uri}/{prefix}/")
-        known = digests or {}
+
+        calls = []
+        for name, digest in wanted.items():
+            calls.append((f"{prefix}/{name}", Path(folder) / name, digest))
+        self._in_parallel(self.get_file, calls)
+
+    def _in_parallel(self, request: Callable[..., Any], calls: Iterable[tuple]) -> Sequence[Any]:
+        """Call a method once for each tuple of arguments; return the results, or raise the first error, in order."""
         with ThreadPoolExecutor(THREADS) as pool:
-            gets = [pool.submit(self.get_file, f"{prefix}/{n}", Path(folder) / n, known.get(n)) for n in names]
-        for get in gets:
-            get.result()
+            pending = [pool.submit(request, *arguments) for arguments in calls]
+        return [done.result() for done in pending]
 
     def _explained(self, key: str) -> AbstractContextManager[None]:
         return explained(self._client, self.uri, key)
 
     def _full(self, key: str) -> str:
         return f"{self._root}/{key}" if self._root else key
+
+
+@cache
+def _retry_if_cut() -> Any:
+    """Calls a read again if its connection is cut after the answer began, with pauses like boto3's.
+
+    boto3 itself retries only until the answer begins.
+    """
+    from botocore.exceptions import IncompleteReadError, ResponseStreamingError
+    from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+    return Retrying(
+        retry=retry_if_exception_type((IncompleteReadError, ResponseStreamingError)),
+        stop=stop_after_attempt(ATTEMPTS),
+        wait=wait_random_exponential(),
+        reraise=True,
+    )

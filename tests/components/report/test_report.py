@@ -1,79 +1,12 @@
-import json
-import math
+"""The report and its summary, from the candidates' dossiers."""
+
 import re
-from pathlib import Path
 
-import pytest
-
-from components.report.findings import Run, headline, read_findings, summarise
-from components.report.page import write_report
-from components.shared.page import Page
-from components.shared.results.measurements import Measurement, write_measurements
-from components.shared.results.slices import Slice
-
-RUN = Run("job-1", "synthetic://?images=600&seed=1", 1, "after the <spring> inspection", "d" * 64, 600)
-REGISTERED = json.dumps(
-    {"registered": True, "name": "crack-classifier", "version": "3", "alias": "challenger", "reasons": []}
-)
-REFUSED = json.dumps({"registered": False, "reasons": ["No candidate passed its gate."]})
-
-
-def limit(passed: bool) -> dict:
-    place = {"name": "recall", "split": "test", "slice": "all", "condition": "after"}
-    why = f"Recall on test is {'0.97, as asked' if passed else '0.61, but must be'} at least 0.9."
-    value = {"value": 0.97 if passed else 0.61, "low": None, "high": None}
-    return {**place, **value, "op": ">=", "limit": 0.9, "passed": passed, "why": why}
-
-
-def dossier(folder: Path, name: str, passed: bool) -> Path:
-    folder.mkdir()
-    verdict = {"candidate": name, "passed": passed, "rows": [limit(passed)], "champion": {"text": "No champion yet."}}
-    (folder / "verdict.json").write_text(json.dumps(verdict))
-    rows = [
-        Measurement("accuracy", 0.31, condition="before"),
-        Measurement("accuracy", 0.9625, low=0.93, high=0.98, n=60),
-        Measurement("accuracy", 0.5, slice=Slice.of(surface="wall")),
-        Measurement("f1", 0.95),
-        Measurement("auroc", math.nan, note="one class only"),
-        Measurement("accuracy", 0.8125, split="robustness"),
-        Measurement("recall_at_threshold", 0.9625, low=0.91, high=0.99),
-        Measurement("specificity_at_threshold", 0.85 if passed else math.nan),
-    ]
-    write_measurements(rows, folder / "measurements.parquet")
-    for section in ("evaluation", "explanation", "drift"):
-        write_step_page(folder / f"{section}.html", f"the {section} text of {name}")
-    return folder
-
-
-def write_step_page(path: Path, text: str) -> Path:
-    page = Page(f"Page {path.stem}")
-    page.contents()
-    page.heading("Details")
-    page.text(text)
-    page.heading("Deeper", 3)
-    page.write(path)
-    return path
-
-
-@pytest.fixture
-def report(tmp_path):
-    def write(passed: dict[str, bool], winner: str | None, registration: str) -> tuple[str, dict]:
-        folders = [dossier(tmp_path / name, name, verdict) for name, verdict in passed.items()]
-        choice = {"winner": winner, "rule": "The highest AUROC.", "reasoning": "Because of this.", "candidates": passed}
-        (tmp_path / "choice.json").write_text(json.dumps(choice))
-        findings = read_findings(RUN, folders, tmp_path / "choice.json", registration)
-        pages = {name: write_step_page(tmp_path / f"{name}.html", f"about the {name}") for name in ("Data", "Split")}
-        write_report(findings, pages, "Training", tmp_path / "report.html", tmp_path / "summary.json")
-        summary = json.loads((tmp_path / "summary.json").read_text(), parse_constant=pytest.fail)
-        assert summary == summarise(findings)
-        assert headline(findings) == summary["outcome"]
-        return (tmp_path / "report.html").read_text(encoding="utf-8"), summary
-
-    return write
+BOTH = {"cnn": False, "vit": True}
 
 
 def test_the_summary_holds_the_numbers_after_fine_tuning(report):
-    _, summary = report({"cnn": False, "vit": True}, "vit", REGISTERED)
+    _, summary = report(BOTH, "vit")
     cnn = summary["candidates"]["cnn"]
     deployed = {"recall_at_threshold": 0.9625, "specificity_at_threshold": None}
     assert cnn["test"] == {"accuracy": 0.9625, "f1": 0.95, "auroc": None} | deployed
@@ -85,24 +18,67 @@ def test_the_summary_holds_the_numbers_after_fine_tuning(report):
     assert (summary["dataset_digest"], summary["seed"], summary["images"]) == ("d" * 64, 1, 600)
 
 
-def test_the_page_opens_with_the_outcome_and_shows_every_part(report):
-    page, summary = report({"cnn": False, "vit": True}, "vit", REGISTERED)
+def test_the_page_starts_with_the_outcome_and_the_wrong_answers_and_then_shows_every_part(report):
+    page, summary = report(BOTH, "vit")
     assert summary["outcome"] == "vit registered as crack-classifier version 3, challenger"
-    shown = [summary["outcome"], "after the &lt;spring&gt; inspection", "0.9625 [0.930, 0.980]", "✗ refused"]
-    shown += ["<strong>cnn</strong>: Recall on test is 0.61", ">Winner vit</h2>", "the evaluation text of vit"]
-    shown += ["the drift text of vit", ">Candidate cnn</h2>", "the explanation text of cnn", "about the Data", "d" * 64]
+    shown = [summary["outcome"], "crack-pipeline promote 3", "Because of this.", "No champion yet."]
+    shown += ["after the &lt;spring&gt; inspection", "Cracks that vit misses", "False alarms of vit", "<nav"]
+    shown += ["0.9625 [0.930, 0.980]", "✗ refused", "<strong>cnn</strong>: Recall on test is 0.61"]
+    shown += [">Winner vit</h2>", "the evaluation text of vit", "the drift text of vit", ">Candidate cnn</h2>"]
+    shown += ["Cracks that cnn misses", "the explanation text of cnn", "about the Data", "d" * 64]
     positions = [page.index(text) for text in shown]
     assert positions == sorted(positions)
 
 
-def test_the_errors_are_told_in_words_where_they_are_known(report):
-    page, _ = report({"cnn": False, "vit": True}, "vit", REGISTERED)
-    assert "<strong>vit</strong> misses 3.8 % [1.0, 9.0] of the cracked tiles and calls 15.0 % of the sound" in page
-    assert "<strong>cnn</strong> misses" not in page
+def test_errors_are_said_in_words_with_a_rate_if_it_was_measured(report):
+    page, _ = report(BOTH, "vit")
+    text = page.replace("\N{NO-BREAK SPACE}", " ")
+    threshold = "</strong> calls a tile cracked if P(crack) is at least 0.4. "
+    missed = "It misses 3 of 20 cracked test tiles, 3.8 % (95 % interval 1.0 to 9.0 %). "
+    assert f"<strong>vit{threshold}{missed}It raises a false alarm on 2 of 20 tiles without a crack, 15.0 %." in text
+    assert f"<strong>cnn{threshold}{missed}It raises a false alarm on 2 of 20 tiles without a crack." in text
+
+
+def figures(page: str) -> list[str]:
+    """The text of each tile."""
+    captions = re.findall(r"<figcaption><b>(.*?)</figcaption>", page)
+    return [re.sub(r"<[^>]+>", " ", caption) for caption in captions]
+
+
+def test_every_wrong_answer_has_its_image_probability_label_and_photo(report):
+    page, _ = report({"cnn": True}, "cnn")
+    assert "3 of 20 cracked test tiles, all shown." in page
+    assert "2 of 20 test tiles without a crack, all shown." in page
+    assert [text.split() for text in figures(page)] == [
+        ["P(crack)", "0.100", "label", "crack", "group", "a" * 64],
+        ["P(crack)", "0.110", "label", "crack", "photo", "1-1"],
+        ["P(crack)", "0.120", "label", "crack", "photo", "1-2"],
+        ["P(crack)", "0.900", "label", "no", "crack", "group", "a" * 64],
+        ["P(crack)", "0.890", "label", "no", "crack", "photo", "0-1"],
+    ]
+
+
+def test_the_page_says_how_many_of_many_wrong_answers_it_shows(report):
+    page, _ = report({"cnn": True}, "cnn", cnn={"missed": 9, "alarms": 4, "shown": 4})
+    assert "9 of 20 cracked test tiles; 4 shown, the most certain of each photo first." in page
+    assert "4 of 20 test tiles without a crack, all shown." in page
+    assert len(figures(page)) == 8
+
+
+def test_a_network_without_errors_is_said_to_have_none(report):
+    page, _ = report({"cnn": True}, "cnn", cnn={"missed": 0, "alarms": 0})
+    assert "None: all 20 cracked test tiles are answered correctly." in page
+    assert "None: all 20 test tiles without a crack are answered correctly." in page
+    assert figures(page) == []
+
+
+def test_the_option_that_shows_no_tiles_is_named(report):
+    page, _ = report({"cnn": True}, "cnn", cnn={"shown": 0})
+    assert "3 of 20 cracked test tiles. None is shown, because gate.wrong_tiles is 0." in page
 
 
 def test_embedded_pages_keep_their_links_apart_and_their_headings_below(report):
-    page, _ = report({"cnn": True, "vit": True}, "cnn", REGISTERED)
+    page, _ = report({"cnn": True, "vit": True}, "cnn")
     identifiers = re.findall(r'\bid="([^"]*)"', page)
     assert len(identifiers) == len(set(identifiers))
     assert set(re.findall(r'href="#([^"]*)"', page)) <= set(identifiers)
@@ -115,16 +91,20 @@ def test_embedded_pages_keep_their_links_apart_and_their_headings_below(report):
     assert ("2", "Details") not in headings
 
 
-def test_a_refusal_is_told_with_its_reasons(report):
-    page, summary = report({"cnn": False}, None, REFUSED)
+def test_a_refused_run_gives_its_reasons_and_shows_the_best_candidate(report):
+    page, summary = report({"cnn": False, "vit": False}, None, cnn={"auroc": 0.6}, vit={"auroc": 0.7})
     assert summary["outcome"] == "No candidate passed; nothing was registered"
     assert summary["winner"] is None
     assert summary["model"] is None
-    assert 'class="callout fail"' in page
-    assert "Recall on test is 0.61, but must be at least 0.9." in page
+    first_screen = page[: page.index("<nav")]
+    assert 'class="callout fail"' in first_screen
+    assert "Recall on test is 0.61, but must be at least 0.9." in first_screen
+    assert "vit is shown here, because it has the highest AUROC on test of the refused candidates." in first_screen
+    assert "Cracks that vit misses" in first_screen
+    assert "Cracks that cnn misses" not in first_screen
 
 
-def test_steps_that_wrote_no_page_are_left_out(report, tmp_path):
-    page, _ = report({"cnn": True}, "cnn", REGISTERED)
+def test_a_step_without_a_page_has_no_section(report):
+    page, _ = report({"cnn": True}, "cnn")
     assert "Training of cnn" not in page
     assert "Explanation of cnn" in page

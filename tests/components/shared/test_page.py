@@ -66,7 +66,7 @@ def test_a_page_loads_nothing_from_elsewhere(written):
     assert "Drift of <cnn>" in document.text
 
 
-def test_a_figure_is_its_picture_and_the_same_bytes_again(written):
+def test_an_equal_figure_gives_the_same_bytes(written):
     sources = []
     for _ in range(2):
         figure = Figure(figsize=(3, 2))
@@ -77,8 +77,8 @@ def test_a_figure_is_its_picture_and_the_same_bytes_again(written):
         sources += document.values("src")
         assert document.values("alt") == ["a rising line"]
     assert sources[0] == sources[1]
-    picture = Image.open(BytesIO(base64.b64decode(sources[0].removeprefix("data:image/png;base64,"))))
-    assert picture.width > 200
+    image = Image.open(BytesIO(base64.b64decode(sources[0].removeprefix("data:image/png;base64,"))))
+    assert image.width > 200
 
 
 def test_everything_but_html_is_escaped(written, tmp_path):
@@ -116,7 +116,7 @@ def test_badges_say_their_verdict_in_words(written):
     assert {"badge pass", "badge fail"} <= set(document.values("class"))
 
 
-def test_contents_link_every_heading_even_later_ones_and_twins(written):
+def test_contents_link_every_heading_also_later_ones_and_those_with_the_same_text(written):
     page = Page("p")
     page.contents()
     for text, level in (("Test split", 2), ("Test split", 3), ("Deep", 4), ("Größe %", 2)):
@@ -138,7 +138,7 @@ def test_main_of_is_the_inside_without_the_title(tmp_path):
     assert inside == "<p>inside &lt;/main&gt; of it</p>"
 
 
-def test_main_of_takes_the_body_of_a_foreign_page_and_refuses_no_page(tmp_path):
+def test_main_of_takes_the_body_of_another_page_and_refuses_a_text_file(tmp_path):
     (tmp_path / "foreign.html").write_text("<html><BODY class='x'><p>hello</p></body></html>".replace("BODY", "body"))
     assert main_of(tmp_path / "foreign.html") == "<p>hello</p>"
     (tmp_path / "text.html").write_text("just text")
@@ -150,3 +150,19 @@ def test_importing_the_module_loads_no_matplotlib():
     code = "import sys, components.shared.page; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_fold_is_closed_and_listed_in_the_contents(written):
+    page = Page("p")
+    page.contents()
+    with page.fold("Numbers") as outer:
+        page.text("inside")
+        with page.fold("Numbers", 3) as inner:
+            page.text("deeper")
+    document = written(page)
+    folds = [attrs for tag, attrs in document.tags if tag == "details"]
+    assert len(folds) == 2
+    assert all("open" not in attrs for attrs in folds)
+    assert document.values("href") == [f"#{outer}", f"#{inner}"]
+    assert {outer, inner} == set(document.values("id"))
+    assert all("src" not in attrs for tag, attrs in document.tags if tag == "script")

@@ -11,36 +11,36 @@ COMPONENTS = Path(__file__).parents[3] / "components"
 
 @pytest.fixture
 def key(tmp_path):
-    """Return a function that gives train's run key by a copy of the code, in which a file was added to."""
+    """Return a function that gives train's run key for a copied source tree, in which one file may be edited."""
     shutil.copytree(COMPONENTS, tmp_path / "components")
 
     def run(*parts, edited=None):
         if edited:
-            with open(tmp_path / "components" / edited, "a") as file:
+            with open(tmp_path / "components" / edited, "r+") as file:
+                file.seek(0, os.SEEK_END)
                 file.write("\n# edited\n")
+
         script = f"from components.shared.reuse import run_key; print(run_key('train', *{parts!r}))"
         environment = os.environ | {"PYTHONPATH": str(tmp_path)}
         command = [sys.executable, "-c", script]
-        return subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
-        ).stdout.strip()
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
 
     return run
 
 
-def test_a_run_key_holds_the_code_that_does_the_work_and_no_other(key):
+def test_a_run_key_depends_on_the_code_that_does_the_work_and_on_no_other_code(key):
     first = key("data", 1)
     assert first == key("data", 1)
     assert first != key("data", 2)
-    assert first == key("data", 1, edited="shared/results/metrics.py")  # evaluate's
+    assert first == key("data", 1, edited="shared/results/metrics.py")  # only evaluate uses it
     assert first == key("data", 1, edited="drift/config.py")
-    changed = [
-        key("data", 1, edited=name) for name in ("shared/data/image.py", "train/loop.py", "train/augmentation.py")
-    ]
+    edits = ("shared/data/image.py", "train/run.py", "shared/templates/page.css")
+    changed = [key("data", 1, edited=name) for name in edits]
     assert len({first, *changed}) == 4
 
 
-def test_another_version_of_what_computes_is_other_work(key, tmp_path):
+def test_another_version_of_a_computing_package_changes_the_run_key(key, tmp_path):
     first = key("data")
     newer = tmp_path / "timm-9.9.9.dist-info"
     newer.mkdir()

@@ -1,4 +1,4 @@
-"""The cache keeps to its size, gives up what was used longest ago, and never what a process still reads."""
+"""The cache keeps its size limit, removes what was used longest ago, and never what a process still reads."""
 
 import errno
 import multiprocessing
@@ -18,7 +18,7 @@ SIZE = 12_000  # bytes of a version's one image, about
 
 
 def put(store: Store, *digests: str) -> list[Manifest]:
-    """Commit versions of one image each; return their manifests."""
+    """Commit versions with one image each; return their manifests."""
     made = []
     for number, digest in enumerate(digests):
         folder = Path(os.environ["VERSIONS"]) / digest
@@ -52,7 +52,7 @@ def kept(cache: Path) -> set[str]:
     return {path.name for path in cache.iterdir() if path.is_dir()}
 
 
-def test_the_version_used_longest_ago_gives_way(store: Store, tmp_path: Path) -> None:
+def test_the_version_used_longest_ago_is_removed(store: Store, tmp_path: Path) -> None:
     a, b, c = put(store, "a", "b", "c")
     cache, limit = tmp_path / "cache", 3 * SIZE
     for manifest in (a, b, a):

@@ -54,17 +54,17 @@ def splits(number: int = 4) -> pd.DataFrame:
     return pd.DataFrame({"sample_id": rows(number)["sample_id"], "split": [names[i % 4] for i in range(number)]})
 
 
-def test_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
+def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
     manifest = make_manifest(rows())
     write_manifest(manifest, tmp_path / "m.parquet")
     again = read_manifest(tmp_path / "m.parquet")
     pd.testing.assert_frame_equal(again.table, manifest.table)
     assert again.digest == manifest.digest
     assert list(again.table["sample_id"]) == sorted(rows()["sample_id"])
-    assert sorted(again.table["mask_size"].dropna()) == [2**60 + 1, 2**60 + 3]  # exact: not through float
+    assert sorted(again.table["mask_size"].dropna()) == [2**60 + 1, 2**60 + 3]  # exact: they were never floats
 
 
-def test_equal_manifests_are_equal_files_whatever_the_order_of_rows(tmp_path: Path) -> None:
+def test_the_order_of_rows_does_not_change_the_file(tmp_path: Path) -> None:
     write_manifest(make_manifest(rows()), tmp_path / "a")
     write_manifest(make_manifest(rows().iloc[::-1]), tmp_path / "b")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
@@ -79,7 +79,7 @@ def as_csv(table: pd.DataFrame, columns: list[str]) -> bytes:
     return written.getvalue().replace(f'"{MISSING}"', "").encode()
 
 
-def test_names_of_versions_are_for_ever() -> None:
+def test_the_digests_of_versions_never_change() -> None:
     odd = rows().assign(source='of "walls", and\nmore', group_id="größer")
     for table, columns in ((rows(), CONTENT), (odd, CONTENT), (splits(), ["sample_id", "split"])):
         assert content_digest(table) == hashlib.sha256(as_csv(table, columns)).hexdigest()
@@ -90,14 +90,14 @@ def test_names_of_versions_are_for_ever() -> None:
 @pytest.mark.parametrize(
     ("column", "value"), [("label", 0), ("group_id", "g9"), ("surface", "deck"), ("mask_id", "f" * 64), ("source", "x")]
 )
-def test_digest_changes_with_what_the_data_says(column: str, value: object) -> None:
+def test_the_digest_changes_with_the_content(column: str, value: object) -> None:
     changed = rows()
     changed.loc[1, column] = value
     assert content_digest(changed) != content_digest(rows())
 
 
 @pytest.mark.parametrize(("column", "value"), [("path", "other.jpg"), ("shard", "00007.tar"), ("offset", 9)])
-def test_digest_does_not_change_with_where_the_data_lies(column: str, value: object) -> None:
+def test_the_digest_does_not_change_with_the_place_of_the_data(column: str, value: object) -> None:
     changed = rows()
     changed.loc[1, column] = value
     assert content_digest(changed) == content_digest(rows())
@@ -108,7 +108,7 @@ def test_digest_does_not_change_with_where_the_data_lies(column: str, value: obj
     [
         ("label", 2, r"row 2 \(crack/2.jpg\): label 2 is not 0 \(no_crack\) or 1"),
         ("sample_id", "abc", "sample_id 'abc' is not a sha256"),
-        ("sample_id", rows()["sample_id"][1], "stands twice"),
+        ("sample_id", rows()["sample_id"][1], "is in the table twice"),
         ("group_id", "", "group_id '' is missing"),
         ("source", None, "source (None|nan) is missing"),
         ("width", 0, "width 0 is not positive"),
@@ -140,7 +140,7 @@ def test_a_changed_file_is_refused(tmp_path: Path) -> None:
         read_manifest(tmp_path / "m.parquet")
 
 
-def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m.parquet").write_text("hello")
     with pytest.raises(InputError, match="cannot be read as a parquet table"):
         read_manifest(tmp_path / "m.parquet")
@@ -148,7 +148,7 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
         read_splits(tmp_path / "none.parquet")
 
 
-def test_splits_come_back_and_select_rows(tmp_path: Path) -> None:
+def test_splits_are_read_as_they_were_written_and_select_rows(tmp_path: Path) -> None:
     manifest, made = make_manifest(rows(8)), make_splits(splits(8))
     write_splits(made, tmp_path / "s.parquet")
     again = read_splits(tmp_path / "s.parquet")

@@ -1,4 +1,4 @@
-"""Of any manifest whatever: it comes back as it was, its digest is that of its content, and no change goes unseen."""
+"""For any manifest: it is read as it was written, its digest depends on its content, and every change is noticed."""
 
 import contextlib
 import tempfile
@@ -59,7 +59,7 @@ def tables(draw: st.DrawFn) -> pd.DataFrame:
 
 @settings(deadline=None, max_examples=40)
 @given(tables(), st.randoms(use_true_random=False))
-def test_comes_back_whatever_the_order_and_the_packing(table: pd.DataFrame, random) -> None:
+def test_order_and_packing_do_not_change_what_is_read(table: pd.DataFrame, random) -> None:
     manifest = make_manifest(table)
     order = random.sample(range(len(table)), len(table))
     elsewhere = table.iloc[order].assign(shard="other", offset=7, path="elsewhere")
@@ -82,7 +82,7 @@ def test_any_other_content_is_another_version(table: pd.DataFrame, data: st.Data
     before = make_manifest(table).digest
     name, index = data.draw(st.sampled_from(CONTENT)), data.draw(st.integers(0, len(table) - 1))
     others = set(table["sample_id"].drop(index))
-    sample_ids = SHA256.filter(lambda sample_id: sample_id not in others)  # one that stands twice is no manifest
+    sample_ids = SHA256.filter(lambda sample_id: sample_id not in others)  # a manifest has each one once
     values = {"label": st.just(1 - table["label"][index]), "mask_id": SHA256, "sample_id": sample_ids}
     values |= {"phash": SHA256.map(lambda text: text[:16]), "width": LENGTHS, "height": LENGTHS}
     value = data.draw(values.get(name, NAMES))
@@ -115,7 +115,7 @@ def test_no_bytes_crash_the_reader(noise: bytes, seed: int) -> None:
         data = bytearray(path.read_bytes())
         data[rng.integers(len(data))] ^= 1 << rng.integers(8)
         path.write_bytes(data)
-        with contextlib.suppress(InputError):  # a bit that says nothing may pass; where an image lies is no such thing
+        with contextlib.suppress(InputError):  # a bit without meaning may pass unnoticed
             pd.testing.assert_frame_equal(read_manifest(path).table, make_manifest(ROWS).table)
 
 

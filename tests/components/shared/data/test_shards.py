@@ -36,7 +36,7 @@ def test_every_image_and_mask_is_read_by_its_place(tmp_path: Path) -> None:
             assert reader.read(place.shard, place.mask_offset, place.mask_size) == member.mask
 
 
-def test_plain_tar_reads_the_shards(tmp_path: Path) -> None:
+def test_shards_are_plain_tar_files(tmp_path: Path) -> None:
     write_shards(members(), tmp_path / "shards", limit=8_000)
     contents = {}
     for path in sorted((tmp_path / "shards").iterdir()):
@@ -55,7 +55,7 @@ def test_equal_members_give_equal_shards(tmp_path: Path) -> None:
     assert all((tmp_path / "a" / n).read_bytes() == (tmp_path / "b" / n).read_bytes() for n in names)
 
 
-def test_reader_travels_to_other_processes(tmp_path: Path) -> None:
+def test_a_reader_can_be_pickled(tmp_path: Path) -> None:
     place = write_shards(members(1), tmp_path / "shards")[0]
     reader = ShardReader(tmp_path)
     reader.read(place.shard, place.offset, place.size)
@@ -63,7 +63,7 @@ def test_reader_travels_to_other_processes(tmp_path: Path) -> None:
     assert again.read(place.shard, place.offset, place.size) == members(1)[0].image
 
 
-def test_reading_past_the_end_or_from_no_shard_is_refused(tmp_path: Path) -> None:
+def test_reading_past_the_end_or_from_a_missing_shard_is_refused(tmp_path: Path) -> None:
     shard = write_shards(members(1), tmp_path / "shards")[0].shard
     with pytest.raises(InputError, match=f"{shard} ends before byte 1000010"):
         ShardReader(tmp_path).read(shard, 1_000_000, 10)

@@ -1,4 +1,4 @@
-"""Versions: commit marker last, one writer's files whole, a cache that survives concurrency and damage."""
+"""Versions: the commit marker comes last, writers' files are never mixed, the cache survives concurrency and damage."""
 
 import hashlib
 import multiprocessing
@@ -10,7 +10,16 @@ import pytest
 
 from components.shared.data.manifest import Manifest
 from components.shared.data.shards import Member, Place, ShardReader, write_shards
-from components.shared.data.versions import COMMIT, Version, commit, fetch, put_images, read_version, whole_version
+from components.shared.data.versions import (
+    COMMIT,
+    Version,
+    commit,
+    fetch,
+    put_images,
+    read_images,
+    read_version,
+    whole_version,
+)
 from components.shared.errors import InputError
 from components.shared.services.store import Store
 
@@ -51,8 +60,14 @@ def test_fetch_brings_a_version_once(store: Store, tmp_path: Path) -> None:
     assert whole_version(store, "abc") == version
     folder = fetch(store, made, tmp_path / "cache")
     assert_all_there(made, folder)
-    store.delete([key for key, _ in store.list()])  # the second time nothing is asked of the store
+    store.delete([key for key, _ in store.list()])  # the second fetch does not ask the store
     assert fetch(store, made, tmp_path / "cache") == folder
+
+
+def test_a_few_images_are_read_from_the_store_in_the_order_of_the_rows(store: Store, tmp_path: Path) -> None:
+    made = make(tmp_path / "made")
+    store_as(store, "abc", tmp_path / "made")
+    assert read_images(store, made.table.iloc[[20, 3]]) == [MEMBERS[20].image, MEMBERS[3].image]
 
 
 def test_version_without_its_commit_marker_does_not_exist(store: Store, tmp_path: Path) -> None:
@@ -81,7 +96,7 @@ def test_packing_ends_when_a_shard_cannot_be_stored(
     assert next(members, None)
 
 
-def test_version_that_the_store_lost_is_named(store: Store, tmp_path: Path) -> None:
+def test_a_version_that_the_store_lost_is_named(store: Store, tmp_path: Path) -> None:
     made = make(tmp_path / "made")
     with pytest.raises(
         InputError, match=r"has no data set version abc, .* \(\d of \d shards are missing\): run ingest"
@@ -102,7 +117,7 @@ def test_damaged_shard_is_refused_and_never_appears(store: Store, tmp_path: Path
     assert not (tmp_path / "cache" / "abc").exists()
 
 
-def test_cache_that_lost_a_file_is_mended(store: Store, tmp_path: Path) -> None:
+def test_a_cache_that_lost_a_file_is_repaired(store: Store, tmp_path: Path) -> None:
     made = make(tmp_path / "made")
     store_as(store, "abc", tmp_path / "made")
     folder = fetch(store, made, tmp_path / "cache")
@@ -112,7 +127,7 @@ def test_cache_that_lost_a_file_is_mended(store: Store, tmp_path: Path) -> None:
     assert_all_there(made, fetch(store, made, tmp_path / "cache"))
 
 
-def test_rest_of_a_killed_fetch_does_no_harm(store: Store, tmp_path: Path) -> None:
+def test_partial_files_of_a_killed_fetch_are_removed(store: Store, tmp_path: Path) -> None:
     made = make(tmp_path / "made")
     store_as(store, "abc", tmp_path / "made")
     shards = tmp_path / "cache" / "abc" / "shards"
@@ -138,7 +153,7 @@ def test_processes_may_fetch_at_once(s3: str, tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "cache").iterdir()} == {".abc.lock", ".abc.use"}
 
 
-def test_commit_marker_tells_the_shards(store: Store, tmp_path: Path) -> None:
+def test_the_commit_marker_lists_the_shards(store: Store, tmp_path: Path) -> None:
     make(tmp_path / "made")
     store_as(store, "abc", tmp_path / "made")
     version = read_version(store, "abc")
@@ -156,14 +171,14 @@ def test_version_that_another_writer_committed_first_stays_as_it_is(store: Store
     assert store.list("datasets/") == before
 
 
-def test_two_who_write_a_version_at_once_are_never_read_mixed(
+def test_the_files_of_two_concurrent_writers_are_never_mixed(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine, other = make(tmp_path / "mine"), make(tmp_path / "other", limit=4_000)
     write, seen = Store.put_bytes, []
 
     def overtaken(self: Store, key: str, data: bytes) -> None:
-        """The other looks, finds no version, and writes all but its marker; that comes last of all."""
+        """The other writer finds no version and writes everything except its marker. Its marker comes last."""
         monkeypatch.setattr(Store, "put_bytes", lambda self, key, data: seen.append((key, data)))
         store_as(self, "abc", tmp_path / "other")
         monkeypatch.setattr(Store, "put_bytes", write)
@@ -179,10 +194,10 @@ def test_two_who_write_a_version_at_once_are_never_read_mixed(
         assert set(version.shards) == set(places)
         for marker in seen:
             store.put_bytes(*marker)
-    # who read the manifest of the one before the other's marker came still finds its images
+    # A reader of one manifest still finds its images after the other marker was written.
     assert_all_there(mine, fetch(store, mine, tmp_path / "cache"))
     assert_all_there(other, fetch(store, other, tmp_path / "cache"))
-    assert_all_there(mine, tmp_path / "cache" / "abc")  # and is not robbed of them
+    assert_all_there(mine, tmp_path / "cache" / "abc")  # fetching the other one removed nothing
 
 
 def test_version_refers_to_shards_of_an_earlier_one(store: Store, tmp_path: Path) -> None:

@@ -1,0 +1,45 @@
+"""The test tiles that the candidate answers wrongly, as images that people can look at."""
+
+import pandas as pd
+
+from components.shared.data.image import decode, thumbnail
+from components.shared.data.versions import read_images
+from components.shared.services.store import Store
+
+LONGEST_SIDE_PIXELS = 192
+
+
+def with_images(answers: pd.DataFrame, manifest: pd.DataFrame, store: Store, shown: int) -> pd.DataFrame:
+    """Add each tile's path to a candidate's answers, and a small image to the wrong ones that the report shows.
+
+    Missed cracks and false alarms are chosen separately. The first ones are the most certain wrong answer of each
+    group, then come the second ones of each group, and so on; otherwise one difficult photo could fill the page.
+
+    Args:
+        answers: From `Deployed.answers`.
+        manifest: The data set version's table.
+        store: Holds the version's images.
+        shown: Largest number of images of each kind.
+
+    Returns:
+        The answers with the columns `path`, and `image`: a JPEG file's bytes, missing if the tile is not shown.
+    """
+    places = manifest.set_index("sample_id").loc[answers["sample_id"]]
+    answers = answers.assign(path=places["path"].to_numpy())
+
+    chosen = pd.concat([_choose(answers, 1, shown), _choose(answers, 0, shown)])
+    images = {}
+    for sample_id, file in zip(chosen, read_images(store, places.loc[chosen]), strict=True):
+        tile = decode(file)
+        images[sample_id] = thumbnail(tile, min(LONGEST_SIDE_PIXELS, max(tile.shape)))
+    return answers.assign(image=answers["sample_id"].map(images).astype(object))
+
+
+def _choose(answers: pd.DataFrame, label: int, count: int) -> pd.Series:
+    """The sample_ids of `count` wrongly answered tiles with this label."""
+    wrong = answers[(answers["label"] == label) & (answers["crack"] != answers["label"])]
+    certainty = (wrong["p_crack"] - label).abs()
+    wrong = wrong.loc[certainty.sort_values(ascending=False, kind="stable").index]
+
+    rank_in_group = wrong.groupby("group_id").cumcount()
+    return wrong.loc[rank_in_group.sort_values(kind="stable").index, "sample_id"].head(count)
