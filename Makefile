@@ -50,7 +50,7 @@ clean: ## Remove build output and caches; keep the workdir and .venv
 ### Code
 # Two test processes, each with one thread. Files run whole and in their order, so the long local runs start first.
 test: check ## Run every check and test: lint, types, architecture, unit, component, compile, local end to end
-	OMP_NUM_THREADS=1 $(BIN)/pytest --quiet --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/pytest --quiet --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/local tests
 
 check: lint type ## Run the linter and the type checker
 

@@ -9,7 +9,7 @@ import pandas as pd
 from components.gate.champion_comparison import Comparison, Difference
 from components.shared.data.image import decode, thumbnail
 from components.shared.data.manifest import CLASSES
-from components.shared.page import Badge, Page, Picture
+from components.shared.page import Badge, CellImage, Page
 from components.shared.results.dossier import PAIRS
 from components.shared.results.measurements import spoken, with_interval
 from components.shared.results.metrics import LOSSES
@@ -166,7 +166,7 @@ def _show_tiles(page: Page, rows: pd.DataFrame, read_tiles: ReadTiles, shown: in
         image = thumbnail(decode(files.at[row.sample_id, "data"]), THUMBNAIL_PIXELS)
         table.append(
             [
-                Picture(image, f"tile with label {CLASSES[row.label]}"),
+                CellImage(image, f"tile with label {CLASSES[row.label]}"),
                 files.at[row.sample_id, "path"],
                 f"{row.source}, {row.surface}",
                 f"{row.p_crack:.3f}",

@@ -14,7 +14,7 @@ from components.ingest.shortcuts import audit_shortcuts
 from components.ingest.sources.open_sources import Source
 from components.shared.data.image import decode, thumbnail
 from components.shared.data.manifest import CLASSES
-from components.shared.page import Page, Picture
+from components.shared.page import CellImage, Page
 
 MOSAIC_TILE_PIXELS, MOSAIC_COLUMNS, MOSAIC_MARGIN_PIXELS = 96, 10, 2
 SAMPLE_ROWS = 2
@@ -195,7 +195,8 @@ def _show_near_duplicates(page: Page, selection: Selection, read: Callable[[int]
     page.heading("Near duplicates")
     page.text(
         f"{tiles} tiles have near duplicates, in {len(clusters)} clusters ({len(selection.near_pairs)} pairs). "
-        "Mirrored and rotated tiles count too. Each cluster stays in one group, so that no model is tested on what it was trained on."
+        "Mirrored and rotated tiles count too. Each cluster stays in one group, so that no model is tested on what it "
+        "was trained on."
     )
     shown = clusters[:CLUSTERS_SHOWN]
     sizes = ", ".join(str(len(cluster)) for cluster in shown)
@@ -231,8 +232,8 @@ def _show_quarantine(
     if conflict_pairs:
         rows = []
         for pair in conflict_pairs:
-            no_crack = Picture(_small(pair.no_crack_content), pair.no_crack_name)
-            crack = Picture(_small(pair.crack_content), pair.crack_name)
+            no_crack = CellImage(_small(pair.no_crack_content), pair.no_crack_name)
+            crack = CellImage(_small(pair.crack_content), pair.crack_name)
             rows.append([no_crack, pair.no_crack_name, crack, pair.crack_name])
         more = f" (first {len(rows)} of {all_pairs} pairs)" if all_pairs > len(rows) else ""
         caption = f"The same image with both labels{more}. Correct one of them and ingest again to get them back."

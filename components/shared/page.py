@@ -43,7 +43,7 @@ class Badge:
 
 
 @dataclass(frozen=True)
-class Picture:
+class CellImage:
     """A JPEG file in a table cell; `alt` says what it shows, for people who cannot see it."""
 
     jpeg: bytes
@@ -113,7 +113,7 @@ class Page:
 
         Args:
             headers: One for each column.
-            rows: Cells: text, numbers (floats are shown with four significant digits), `Badge`, `Picture`, or
+            rows: Cells: text, numbers (floats are shown with four significant digits), `Badge`, `CellImage`, or
                 None for an empty cell.
                 Columns that hold only numbers, with or without an interval, are aligned to the right.
             caption: What the table shows, if its heading does not say it.

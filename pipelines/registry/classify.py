@@ -176,10 +176,10 @@ def write_page(answers: list[Answer], model_uri: str, path: Path) -> None:
 
 
 def _thumbnail(path: str, label: str) -> Any:
-    from components.shared.page import Picture
+    from components.shared.page import CellImage
 
     try:
         small = thumbnail(decode(Path(path).read_bytes()), THUMBNAIL_PIXELS)
     except (OSError, ImageError):
         return "gone since it was classified"
-    return Picture(small, f"{path}, answered {label}")
+    return CellImage(small, f"{path}, answered {label}")
