@@ -168,6 +168,7 @@ def _copy_files(evidence: Evidence, folder: Path) -> None:
         dossier.PROFILE: evidence.reference_profile,
         dossier.PANELS: evidence.panels,
     }
+
     for name, path in files.items():
         if Path(path).is_dir():
             shutil.copytree(path, folder / name)
