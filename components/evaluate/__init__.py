@@ -1,1 +1,1 @@
-"""Measure a candidate from its predictions: metrics with intervals, calibration, operating threshold, pictures."""
+"""Measure a candidate from its predictions: metrics with intervals, calibration, operating threshold, figures."""

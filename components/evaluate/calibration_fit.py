@@ -1,22 +1,34 @@
-"""Temperature and operating threshold, both fitted on the validation split."""
+"""Fit temperature and operating threshold, both on the validation split."""
+
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
+from scipy.special import expit, logit
 
 from components.evaluate.config import ThresholdConfig
 from components.shared.errors import InputError
 from components.shared.results.calibration import Calibration
+from components.shared.results.intervals import draw_groups, group_codes
+from components.shared.results.metrics import SMALLEST_P
 
-TEMPERATURES = (0.05, 20.0)
+TEMPERATURE_RANGE = (0.05, 20.0)
+
+# The curve's thresholds: P(crack) from 0.0003 to 0.9997.
+CURVE_LOG_ODDS = (-8.0, 8.0)
+CURVE_POINTS = 161
+
+# More would not change what the eye sees of a band.
+MAX_CURVE_RESAMPLES = 400
 
 
 def calibrate(val: pd.DataFrame, config: ThresholdConfig) -> Calibration:
-    """Fit temperature, then choose the threshold on the calibrated P(crack).
+    """Fit the temperature, then choose the threshold on the calibrated P(crack).
 
     Args:
         val: Clean "after" rows of the validation split, columns label, logit_0, logit_1.
-        config: The rule.
+        config: The threshold's rule.
 
     Raises:
         InputError: The validation split lacks a class.
@@ -24,20 +36,23 @@ def calibrate(val: pd.DataFrame, config: ThresholdConfig) -> Calibration:
     labels = val["label"].to_numpy()
     if set(labels) != {0, 1}:
         raise InputError(
-            f"the validation split has {int((labels == 0).sum())} images without and {int((labels == 1).sum())} with "
-            "cracks, so no threshold can be chosen; add images or enlarge the validation share"
+            f"the validation split has {int((labels == 0).sum())} tiles without and {int((labels == 1).sum())} with "
+            "cracks, so no threshold can be chosen; add tiles of both classes or raise split.val"
         )
-    temperature = fit_temperature(labels, (val["logit_1"] - val["logit_0"]).to_numpy())
-    p_crack = Calibration(temperature).p_crack(val["logit_0"].to_numpy(), val["logit_1"].to_numpy())
+
+    logit_0 = val["logit_0"].to_numpy()
+    logit_1 = val["logit_1"].to_numpy()
+    temperature = fit_temperature(labels, logit_1 - logit_0)
+    p_crack = Calibration(temperature).p_crack(logit_0, logit_1)
     threshold, rule = choose_threshold(labels, p_crack, config)
     return Calibration(temperature, threshold, rule)
 
 
 def fit_temperature(labels: np.ndarray, margin: np.ndarray) -> float:
-    """The temperature with the least negative log-likelihood, within TEMPERATURES.
+    """Return the temperature with the least negative log-likelihood, within TEMPERATURE_RANGE.
 
-    The targets are drawn in from 0 and 1 as Platt does; without that, a validation split without an error asks for
-    infinite confidence.
+    The targets are not 0 and 1 but slightly inside, as Platt does. Otherwise a validation split without errors would
+    ask for infinite confidence.
 
     Args:
         labels: int (n,), both classes present.
@@ -46,38 +61,159 @@ def fit_temperature(labels: np.ndarray, margin: np.ndarray) -> float:
     Source: Guo et al. 2017, section 4.2 (temperature scaling); Platt 1999, section 2.2 (targets).
     """
     cracks = int(labels.sum())
-    target = np.where(labels == 1, (cracks + 1) / (cracks + 2), 1 / (len(labels) - cracks + 2))
+    others = len(labels) - cracks
+    target = np.where(labels == 1, (cracks + 1) / (cracks + 2), 1 / (others + 2))
 
     def loss(log_temperature: float) -> float:
         scaled = margin / np.exp(log_temperature)
         return float(np.mean(np.logaddexp(0, scaled) - target * scaled))
 
-    found = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded", options={"xatol": 1e-6})
+    found = minimize_scalar(loss, bounds=np.log(TEMPERATURE_RANGE), method="bounded", options={"xatol": 1e-6})
     return float(np.exp(found.x))
 
 
-def choose_threshold(labels: np.ndarray, p_crack: np.ndarray, config: ThresholdConfig) -> tuple[float, str]:
-    """The threshold by the stated rule, halfway between two neighbouring P(crack), and the rule as a sentence.
+def choose_threshold(
+    labels: np.ndarray, p_crack: np.ndarray, config: ThresholdConfig, weights: np.ndarray | None = None
+) -> tuple[float, str]:
+    """Return the threshold by the configured rule, and the rule in words.
+
+    All thresholds between two neighbouring P(crack) decide alike; the one in the middle is taken, on the scale of log
+    odds. Of equally good decisions, those that find more cracks are taken.
 
     Args:
         labels: int (n,), with at least one crack.
         p_crack: float (n,), calibrated.
-        config: The rule. Of equally good thresholds the highest is taken.
+        config: The rule.
+        weights: float (n,), how often each tile counts, positive; once by default.
+
+    Source: docs/statistics.md, "Operating threshold".
     """
     if config.rule == "fixed":
         return config.value, f"fixed at {config.value:g}"
-    scores = np.unique(p_crack)
-    order = np.argsort(p_crack)
-    first = np.searchsorted(p_crack[order], scores)
-    hits = labels.sum() - np.append(0, np.cumsum(labels[order]))[first]
-    called = len(labels) - first
-    recall, precision = hits / labels.sum(), hits / called
+
+    # Everything from scores[i] on is called a crack, for each distinct P(crack) in turn.
+    scores, block = np.unique(p_crack, return_inverse=True)
+    counts = np.ones(len(labels)) if weights is None else weights
+    cracks = np.bincount(block, counts * labels)
+    others = np.bincount(block, counts * (1 - labels))
+    hits = np.cumsum(cracks[::-1])[::-1]
+    alarms = np.cumsum(others[::-1])[::-1]
+    missed = hits[0] - hits
+
     if config.rule == "recall_floor":
-        goodness = np.where(recall >= config.recall, precision, -1.0)
-        rule = f"best precision among the thresholds with recall >= {config.recall:g} on validation"
+        cost = np.where(hits / hits[0] >= config.recall, config.missed_crack_cost * missed + alarms, np.inf)
+        rule = (
+            f"lowest cost on validation with recall >= {config.recall:g}, "
+            f"where a missed crack costs as much as {config.missed_crack_cost:g} false alarms"
+        )
     else:
-        goodness = 2 * hits / (labels.sum() + called)
+        cost = -2 * hits / (hits[0] + hits + alarms)
         rule = "highest F1 on validation"
-    best = len(scores) - 1 - int(np.argmax(goodness[::-1]))
+
+    best = int(np.argmin(cost))
     below = scores[best - 1] if best else 0.0
-    return float((below + scores[best]) / 2), rule
+    return _middle(below, scores[best]), rule
+
+
+def _middle(below: float, above: float) -> float:
+    """The threshold halfway between two P(crack) in log odds, above the one and not above the other."""
+    log_odds = logit(np.clip([below, above], SMALLEST_P, 1 - SMALLEST_P))
+    return float(np.clip(expit(log_odds.mean()), np.nextafter(below, 1), above))
+
+
+@dataclass(frozen=True)
+class Band:
+    """A number at each threshold, with the range of 95 % of the resamples of photos; each float64 (points,)."""
+
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+@dataclass(frozen=True)
+class OperatingCurve:
+    """What each threshold would give on the validation split.
+
+    Attributes:
+        thresholds: float64 (points,), rising, calibrated P(crack).
+        recall: Share of the cracks that are found.
+        false_alarms: Share of the other tiles that are called a crack.
+        cost: Missed cracks times their cost, plus false alarms, for each 100 tiles.
+        chosen_low, chosen_high: The range in which the rule finds its threshold in 95 % of the resamples; NaN where
+            there is no resampling.
+    """
+
+    thresholds: np.ndarray
+    recall: Band
+    false_alarms: Band
+    cost: Band
+    chosen_low: float
+    chosen_high: float
+
+
+def operating_curve(
+    labels: np.ndarray, p_crack: np.ndarray, groups: np.ndarray, config: ThresholdConfig, resamples: int, seed: int
+) -> OperatingCurve:
+    """Return recall, false alarms and cost at many thresholds, with their uncertainty over photos.
+
+    Args:
+        labels: int (n,), both classes present.
+        p_crack: float (n,), calibrated.
+        groups: (n,), the group of each tile.
+        config: The rule and the cost of a missed crack.
+        resamples: Number of bootstrap resamples of groups, at most MAX_CURVE_RESAMPLES are drawn; may be 0.
+        seed: Seed of the resampling.
+    """
+    codes, count = group_codes(groups)
+    if count < 2:
+        resamples = 0
+    draws = draw_groups(count, min(resamples, MAX_CURVE_RESAMPLES), seed).astype(np.float64)
+    thresholds = expit(np.linspace(*CURVE_LOG_ODDS, CURVE_POINTS))
+
+    hits = np.empty((count, CURVE_POINTS))
+    alarms = np.empty((count, CURVE_POINTS))
+    for point, threshold in enumerate(thresholds):
+        called = p_crack >= threshold
+        hits[:, point] = np.bincount(codes, called & (labels == 1), count)
+        alarms[:, point] = np.bincount(codes, called & (labels == 0), count)
+    cracks = np.bincount(codes, labels == 1, count)[:, None]
+    others = np.bincount(codes, labels == 0, count)[:, None]
+    costs = config.missed_crack_cost * (cracks - hits) + alarms
+
+    low, high = _chosen_range(labels, p_crack, codes, draws, config)
+    return OperatingCurve(
+        thresholds=thresholds,
+        recall=_band(hits, cracks, draws),
+        false_alarms=_band(alarms, others, draws),
+        cost=_band(100 * costs, cracks + others, draws),
+        chosen_low=low,
+        chosen_high=high,
+    )
+
+
+def _band(tops: np.ndarray, bottoms: np.ndarray, draws: np.ndarray) -> Band:
+    """The ratio of two sums over groups, each (groups, points), on all groups and in the resamples."""
+    value = tops.sum(axis=0) / bottoms.sum(axis=0)
+    if not len(draws):
+        return Band(value, value, value)
+    with np.errstate(invalid="ignore"):
+        resampled = (draws @ tops) / (draws @ bottoms)
+    low, high = np.nanpercentile(resampled, (2.5, 97.5), axis=0)
+    return Band(value, low, high)
+
+
+def _chosen_range(
+    labels: np.ndarray, p_crack: np.ndarray, codes: np.ndarray, draws: np.ndarray, config: ThresholdConfig
+) -> tuple[float, float]:
+    """The range of the thresholds that the rule chooses in 95 % of the resamples."""
+    chosen = []
+    for draw in draws:
+        weights = draw[codes]
+        drawn = weights > 0
+        if labels[drawn].any():
+            chosen.append(choose_threshold(labels[drawn], p_crack[drawn], config, weights[drawn])[0])
+
+    if not chosen:
+        return float("nan"), float("nan")
+    low, high = np.percentile(chosen, (2.5, 97.5))
+    return float(low), float(high)

@@ -29,7 +29,7 @@ def evaluate(
         calibration: calibration.json: temperature, threshold and the rule behind it.
         metrics: Headline numbers after fine-tuning.
         classification: Confusion matrix and ROC curve of the test split at P(crack) >= 0.5.
-        page: The evaluation with its pictures.
+        page: The evaluation with its figures.
         summary: The headline numbers as a table.
     """
     from components.evaluate.config import EvaluateConfig

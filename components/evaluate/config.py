@@ -1,4 +1,4 @@
-"""What evaluate is told."""
+"""Parameters of the evaluate step."""
 
 from typing import Literal
 
@@ -12,10 +12,13 @@ class ThresholdConfig(Config):
 
     rule: Literal["recall_floor", "best_f1", "fixed"] = Field(
         default="recall_floor",
-        description="recall_floor: best precision among the thresholds whose recall reaches the floor; best_f1: "
+        description="recall_floor: lowest cost among the thresholds whose recall reaches the floor; best_f1: "
         "highest F1; fixed: the value given",
     )
     recall: float = Field(default=0.95, gt=0, le=1, description="the floor of recall_floor, fraction of cracks found")
+    missed_crack_cost: float = Field(
+        default=5.0, gt=0, allow_inf_nan=False, description="what a missed crack costs, counted in false alarms"
+    )
     value: float = Field(default=0.5, gt=0, lt=1, description="the threshold of fixed, a calibrated P(crack)")
 
 
@@ -28,5 +31,5 @@ class EvaluateConfig(StepConfig):
     bootstrap_seed: int = Field(default=0, ge=0, description="seed of the resampling")
     threshold: ThresholdConfig = ThresholdConfig()
     seen_corruptions: tuple[str, ...] = Field(
-        default=(), description="families that training augments with, reported apart"
+        default=(), description="families of corruptions that training augments with; they are reported separately"
     )

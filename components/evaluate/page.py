@@ -4,8 +4,17 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 
+from components.evaluate.calibration_fit import operating_curve
 from components.evaluate.config import EvaluateConfig
-from components.evaluate.plots import Curves, draw_confusions, draw_corruptions, draw_curves, draw_reliability
+from components.evaluate.plots import (
+    Scored,
+    draw_confusions,
+    draw_corruptions,
+    draw_curves,
+    draw_operating_curve,
+    draw_reliability,
+)
+from components.shared.markdown import markdown_table
 from components.shared.page import Page
 from components.shared.results.calibration import Calibration
 from components.shared.results.measurements import Measurements, footnote, shown_row, spoken, with_interval
@@ -14,14 +23,25 @@ from components.shared.results.predictions import VIEWS, Predictions
 from components.shared.results.slices import SEEN, UNSEEN, WHOLE, Slice
 
 HEADLINE = ("accuracy", "precision", "recall", "f1", "auroc")
-OF_SLICES = ("accuracy", "auroc", "recall_at_threshold")
+METRICS_BY_SLICE = ("accuracy", "auroc", "recall_at_threshold")
 MEANS = {WHOLE: "all families", SEEN: "seen families", UNSEEN: "unseen families"}
 COLUMNS = (("test", "before"), ("test", "after"), ("robustness", "before"), ("robustness", "after"))
+COLUMN_TITLES = [f"{split}, {condition}" for split, condition in COLUMNS]
 DECISIONS = (
     "Accuracy, precision, recall, F1 and the confusion matrices are the network's own answer, **P(crack) ≥ 0.5**. "
     "The deployed model divides the logits by the temperature {temperature:.3g} and calls a crack where the calibrated "
-    "**P(crack) ≥ {threshold:.3f}** ({rule}); rows named *at threshold* show that answer. Temperature and threshold "
-    "were fitted on the validation split. Brackets are 95 % intervals, by bootstrap over {groups}."
+    "**P(crack) ≥ {threshold:.3g}** ({rule}); rows named *at threshold* show that answer. Temperature and threshold "
+    "were fitted on the validation split. Brackets are 95 % intervals by bootstrap over groups (photos), with "
+    "{resamples} resamples."
+)
+ON_VALIDATION = (
+    "On the validation split, this threshold misses {missed} of {cracks} cracks and calls {alarms} of {others} other "
+    "tiles a crack. Bands show 95 % of the bootstrap resamples over photos."
+)
+CORRUPTED = (
+    "{tiles} tiles of the robustness split, made worse on purpose. *Error increase*: the share of wrong decisions, "
+    "minus that on the same tiles without corruption. *Seen*: training uses the same corruption, in a weaker form "
+    "({seen})."
 )
 
 
@@ -33,40 +53,46 @@ def write_page(
     config: EvaluateConfig,
     path: str | Path,
 ) -> None:
-    """Write the evaluation page: what was decided how, the numbers, the pictures, the slices."""
+    """Write the evaluation page: the rule for decisions, the numbers, the figures, the slices."""
     page = Page(f"Evaluation of {config.candidate}")
-    groups = f"groups (photos), {config.resamples} resamples"
-    page.text(DECISIONS.format(groups=groups, **vars(calibration)))
+    page.text(DECISIONS.format(resamples=config.resamples, **vars(calibration)))
     page.text(footnote(row for row in rows if row.slice.get("corruption") is None))
+
     page.heading("All metrics")
-    names = dict.fromkeys((*METRICS, *sorted(row.name for row in rows.where(split="test", slice=WHOLE))))
-    page.table(["metric", *(f"{split}, {condition}" for split, condition in COLUMNS)], _metric_rows(rows, names))
+    measured = sorted(row.name for row in rows.where(split="test", slice=WHOLE))
+    names = dict.fromkeys((*METRICS, *measured))
+    page.table(["metric", *COLUMN_TITLES], _metric_rows(rows, names))
+
     samples = _samples(predictions)
     page.heading("Errors by class")
     page.figure(draw_confusions(samples), "Confusion matrices at P(crack) ≥ 0.5", "confusion matrices")
-    page.table(["sample", "class", "precision", "recall", "F1", "images"], _class_rows(samples))
+    page.table(["sample", "class", "precision", "recall", "F1", "tiles"], _class_rows(samples))
+
     page.heading("Ranking")
     page.figure(draw_curves(samples), "ROC and precision-recall curves", "ROC and precision-recall curves")
+
     page.heading("Calibration")
     page.figure(
         draw_reliability(_calibrated(predictions, calibration)),
         f"Ten bins of equal mass, after fine-tuning, before and after temperature {calibration.temperature:.3g}",
         "reliability diagram and histogram of P(crack)",
     )
+
+    _show_threshold(page, predictions, calibration, config)
     _show_corruptions(page, rows, config, Path(predictions_folder) / VIEWS)
+
     page.heading("By source and surface, after fine-tuning")
-    page.table(["split", "slice", "images", *map(spoken, OF_SLICES)], _slice_rows(rows))
+    page.table(["split", "slice", "tiles", *map(spoken, METRICS_BY_SLICE)], _slice_rows(rows))
     page.write(path)
 
 
 def summary_markdown(rows: Measurements, calibration: Calibration) -> str:
-    """The headline numbers and the operating point as Markdown."""
-    lines = ["| metric | " + " | ".join(f"{split}, {condition}" for split, condition in COLUMNS) + " |"]
-    lines.append("|---|" + "---|" * len(COLUMNS))
-    lines += ["| " + " | ".join(row) + " |" for row in _metric_rows(rows, HEADLINE)]
-    point = f"Temperature {calibration.temperature:.3g}, threshold {calibration.threshold:.3f} ({calibration.rule})."
-    told = footnote(row for row in rows.where(slice=WHOLE) if row.name in HEADLINE)
-    return "\n\n".join(filter(None, ("\n".join(lines), told, point))) + "\n"
+    """Return the headline numbers and the operating point as Markdown."""
+    table = markdown_table(["metric", *COLUMN_TITLES], _metric_rows(rows, HEADLINE))
+    note = footnote(row for row in rows.where(slice=WHOLE) if row.name in HEADLINE)
+    point = f"Temperature {calibration.temperature:.3g}, threshold {calibration.threshold:.3g} ({calibration.rule})."
+    paragraphs = [table, note, point] if note else [table, point]
+    return "\n\n".join(paragraphs) + "\n"
 
 
 def _metric_rows(rows: Measurements, names: Iterable[str]) -> list[list[str]]:
@@ -77,15 +103,52 @@ def _metric_rows(rows: Measurements, names: Iterable[str]) -> list[list[str]]:
     return table
 
 
+def _class_rows(samples: dict[str, Scored]) -> list[list[str]]:
+    table = []
+    for name, sample in samples.items():
+        confusion = confusion_matrix(sample.labels, sample.p_crack)
+        for label, row in classification_report(confusion).items():
+            numbers = [with_interval(row[key]) for key in ("precision", "recall", "f1")]
+            table.append([name, label, *numbers, f"{row['images']:.0f}"])
+    return table
+
+
 def _slice_rows(rows: Measurements) -> list[list[str]]:
+    """One row for each split, source and surface; a source or surface that is the whole split is not repeated."""
     table = []
     for row in rows.where(name="accuracy", condition="after"):
         whole = rows.find("accuracy", row.split)
         is_everything = row.slice != WHOLE and whole is not None and row.n == whole.n
-        if row.split != "train" and row.slice.get("corruption") is None and not is_everything:
-            numbers = [rows.find(name, row.split, row.slice) for name in OF_SLICES]
-            table.append([row.split, str(row.slice), str(row.n), *map(shown_row, numbers)])
+        if row.split == "train" or row.slice.get("corruption") or is_everything:
+            continue
+
+        numbers = [rows.find(name, row.split, row.slice) for name in METRICS_BY_SLICE]
+        table.append([row.split, str(row.slice), str(row.n), *map(shown_row, numbers)])
     return table
+
+
+def _show_threshold(page: Page, predictions: Predictions, calibration: Calibration, config: EvaluateConfig) -> None:
+    val = predictions.clean("val")
+    labels = val["label"].to_numpy()
+    groups = val["group_id"].to_numpy()
+    p_crack = calibration.p_crack(val["logit_0"].to_numpy(), val["logit_1"].to_numpy())
+    curve = operating_curve(labels, p_crack, groups, config.threshold, config.resamples, config.bootstrap_seed)
+
+    (correct, alarms), (missed, hits) = confusion_matrix(labels, p_crack, calibration.threshold)
+
+    page.heading("Operating threshold")
+    text = ON_VALIDATION.format(missed=missed, cracks=missed + hits, alarms=alarms, others=correct + alarms)
+    if math.isfinite(curve.chosen_low):
+        text += (
+            f" In as many of them, the rule chooses a threshold between {curve.chosen_low:.3g} and "
+            f"{curve.chosen_high:.3g} (grey)."
+        )
+    page.text(text)
+    page.figure(
+        draw_operating_curve(curve, calibration.threshold),
+        "Recall, false alarms and cost on the validation split, by threshold",
+        "recall, false alarms and cost against the threshold",
+    )
 
 
 def _show_corruptions(page: Page, rows: Measurements, config: EvaluateConfig, views: Path) -> None:
@@ -95,12 +158,9 @@ def _show_corruptions(page: Page, rows: Measurements, config: EvaluateConfig, vi
 
     page.heading("Corrupted images, after fine-tuning")
     seen = ", ".join(config.seen_corruptions).replace("_", " ") or "none of them"
-    page.text(
-        f"{overall.n} robustness images, made worse on purpose. *Error increase*: share of wrong decisions less "
-        f"that on the same images as they were. *Seen*: training augments with it, if weaker ({seen})."
-    )
+    page.text(CORRUPTED.format(tiles=overall.n, seen=seen))
     if views.is_file():
-        page.image(views.read_bytes(), "One image in every view", "one image in every corruption and severity")
+        page.image(views.read_bytes(), "One tile in every view", "one tile in every corruption and severity")
 
     increases = rows.where(name="error_increase")
     page.figure(
@@ -128,26 +188,24 @@ def _seen(part: Slice, config: EvaluateConfig) -> str:
     return "yes" if part.get("corruption") in config.seen_corruptions else "no"
 
 
-def _samples(predictions: Predictions) -> Curves:
-    tables = {f"{split}, {condition}": predictions.clean(split, condition) for split, condition in COLUMNS}
-    return {n: (t["label"].to_numpy(), t["p_crack"].to_numpy()) for n, t in tables.items() if len(t)}
+def _samples(predictions: Predictions) -> dict[str, Scored]:
+    """The network's own answers on each split and condition that was scored."""
+    samples = {}
+    for split, condition in COLUMNS:
+        table = predictions.clean(split, condition)
+        if len(table):
+            samples[f"{split}, {condition}"] = Scored(table["label"].to_numpy(), table["p_crack"].to_numpy())
+    return samples
 
 
-def _calibrated(predictions: Predictions, calibration: Calibration) -> Curves:
-    curves = {}
+def _calibrated(predictions: Predictions, calibration: Calibration) -> dict[str, Scored]:
+    """The answers after fine-tuning, without and with calibration."""
+    samples = {}
     for split in ("test", "robustness"):
         table = predictions.clean(split)
         if len(table):
             labels = table["label"].to_numpy()
-            curves[split] = (labels, table["p_crack"].to_numpy())
             p_crack = calibration.p_crack(table["logit_0"].to_numpy(), table["logit_1"].to_numpy())
-            curves[f"{split}, calibrated"] = (labels, p_crack)
-    return curves
-
-
-def _class_rows(samples: Curves) -> list[list[str]]:
-    return [
-        [name, label, *(with_interval(row[key]) for key in ("precision", "recall", "f1")), f"{row['images']:.0f}"]
-        for name, (labels, p_crack) in samples.items()
-        for label, row in classification_report(confusion_matrix(labels, p_crack)).items()
-    ]
+            samples[split] = Scored(labels, table["p_crack"].to_numpy())
+            samples[f"{split}, calibrated"] = Scored(labels, p_crack)
+    return samples

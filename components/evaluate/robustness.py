@@ -1,80 +1,103 @@
-"""How the error grows when the images get worse: families of corruption by severity, on the robustness split."""
+"""How much the error grows on corrupted images: by family of corruption and severity, on the robustness split."""
 
+from dataclasses import dataclass
 from statistics import fmean
 
 import pandas as pd
 
 from components.evaluate.config import EvaluateConfig
+from components.shared.results.estimates import estimate_metrics
 from components.shared.results.measurements import Measurement
-from components.shared.results.metrics import estimate_metrics
 from components.shared.results.predictions import Predictions
 from components.shared.results.slices import SEEN, UNSEEN, WHOLE, Slice
 
-Errors = tuple[float, float]  # share of wrong decisions: on corrupted images, on the same images uncorrupted
-SHOWN = ("accuracy", "recall", "f1", "auroc")
+METRICS_OF_A_VIEW = ("accuracy", "recall", "f1", "auroc")
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Share of wrong decisions: on corrupted tiles, and on the same tiles without corruption."""
+
+    corrupted: float
+    clean: float
 
 
 def measure_corruptions(predictions: Predictions, config: EvaluateConfig) -> list[Measurement]:
-    """Metrics of every family and severity, and their error against the clean images they were made from.
+    """Measure every family and severity, and compare its error with that on the same tiles without corruption.
 
     A view is the slice of its corruption and severity, and the mean over a family's severities is the slice of its
     corruption. SEEN and UNSEEN are the means over the families that training augments with and over the others. WHOLE
     is the mean over all families. Decisions are P(crack) >= 0.5.
 
     Returns:
-        accuracy, recall, f1 and auroc with intervals for each view; for each view and mean `error_increase`, the error
-        less the error on the same images uncorrupted (fraction of images), and `relative_error`, the one over the
-        other. Empty where no corrupted image was scored.
+        accuracy, recall, f1 and auroc with intervals for each view. For each view and mean, `error_increase` is the
+        error minus the error on the same clean tiles (a fraction of the tiles), and `relative_error` is their ratio.
+        Empty where no corrupted tile was scored.
 
     Source: after Hendrycks & Dietterich 2019, section 3.2, with the network's own clean error in place of a baseline's.
     """
     table = predictions.table
-    table = table[(table["corruption"] != "clean") & (table["condition"] == "after") & (table["split"] == "robustness")]
-    if table.empty:
+    is_corrupted = table["corruption"] != "clean"
+    corrupted = table[is_corrupted & (table["condition"] == "after") & (table["split"] == "robustness")]
+    if corrupted.empty:
         return []
+
     clean = predictions.clean("robustness").set_index("sample_id")
     rows: list[Measurement] = []
-    errors: dict[str, list[Errors]] = {}
-    for (family, severity), view in table.groupby(["corruption", "severity"], sort=True):
+    by_family: dict[str, list[Errors]] = {}
+    for (family, severity), view in corrupted.groupby(["corruption", "severity"], sort=True):
         part = Slice.of(corruption=family, severity=severity)
-        error = (_error(view), _error(clean.loc[view["sample_id"]]))
-        errors.setdefault(str(family), []).append(error)
-        rows += _view_metrics(view, part, config) + _growth(error, part, len(view))
-    images = table["sample_id"].nunique()
-    means = {family: _mean(views) for family, views in errors.items()}
-    for family, mean in means.items():
-        rows += _growth(mean, Slice.of(corruption=family), images)
-    seen = [mean for family, mean in means.items() if family in config.seen_corruptions]
-    unseen = [mean for family, mean in means.items() if family not in config.seen_corruptions]
-    for part, members in {SEEN: seen, UNSEEN: unseen, WHOLE: seen + unseen}.items():
-        if members:
-            rows += _growth(_mean(members), part, images)
+        errors = Errors(_error(view), _error(clean.loc[view["sample_id"]]))
+        by_family.setdefault(str(family), []).append(errors)
+        rows += _view_metrics(view, part, config)
+        rows += _growth(errors, part, len(view))
+
+    tiles = corrupted["sample_id"].nunique()
+    seen: list[Errors] = []
+    unseen: list[Errors] = []
+    for family, views in by_family.items():
+        mean = _mean(views)
+        rows += _growth(mean, Slice.of(corruption=family), tiles)
+        same_kind = seen if family in config.seen_corruptions else unseen
+        same_kind.append(mean)
+
+    for part, means in ((SEEN, seen), (UNSEEN, unseen), (WHOLE, seen + unseen)):
+        if means:
+            rows += _growth(_mean(means), part, tiles)
     return rows
 
 
 def _view_metrics(view: pd.DataFrame, part: Slice, config: EvaluateConfig) -> list[Measurement]:
-    labels, p_crack, groups = (view[column].to_numpy() for column in ("label", "p_crack", "group_id"))
-    estimates = estimate_metrics(labels, p_crack, groups, 0.5, config.resamples, config.bootstrap_seed)
-    return [
-        Measurement(name, found.value, "robustness", part, "after", found.low, found.high, len(view), found.note)
-        for name, found in estimates.items()
-        if name in SHOWN
-    ]
+    estimates = estimate_metrics(
+        view["label"].to_numpy(),
+        view["p_crack"].to_numpy(),
+        view["group_id"].to_numpy(),
+        0.5,
+        config.resamples,
+        config.bootstrap_seed,
+    )
+
+    rows = []
+    for name, estimate in estimates.items():
+        if name in METRICS_OF_A_VIEW:
+            rows.append(Measurement.of(name, estimate, len(view), "robustness", part))
+    return rows
 
 
 def _error(table: pd.DataFrame) -> float:
-    return float(((table["p_crack"] >= 0.5) != table["label"]).mean())
+    decisions = table["p_crack"] >= 0.5
+    return float((decisions != table["label"]).mean())
 
 
 def _mean(errors: list[Errors]) -> Errors:
-    corrupted, clean = zip(*errors, strict=True)
-    return fmean(corrupted), fmean(clean)
+    return Errors(fmean(one.corrupted for one in errors), fmean(one.clean for one in errors))
 
 
-def _growth(error: Errors, part: Slice, images: int) -> list[Measurement]:
-    corrupted, clean = error
-    ratio, note = (corrupted / clean, "") if clean > 0 else (float("nan"), "no error on the clean images")
-    return [
-        Measurement("error_increase", corrupted - clean, "robustness", part, n=images),
-        Measurement("relative_error", ratio, "robustness", part, n=images, note=note),
-    ]
+def _growth(errors: Errors, part: Slice, tiles: int) -> list[Measurement]:
+    increase = Measurement("error_increase", errors.corrupted - errors.clean, "robustness", part, n=tiles)
+    if errors.clean > 0:
+        ratio = errors.corrupted / errors.clean
+        return [increase, Measurement("relative_error", ratio, "robustness", part, n=tiles)]
+
+    note = "no error on the clean tiles"
+    return [increase, Measurement("relative_error", float("nan"), "robustness", part, n=tiles, note=note)]

@@ -1,9 +1,9 @@
-"""Measurements of one candidate, from its predictions table alone.
+"""Measure one candidate, from its predictions table alone.
 
-One rule for decisions, used everywhere: the plain names (accuracy, precision, recall, f1 …) are the network's own
-answer, P(crack) >= 0.5. Names that end in `_at_threshold` are the answer the deployed model gives: calibrated
-P(crack) >= the operating threshold. Names that end in `_calibrated` are of the calibrated P(crack). Temperature and
-threshold are fitted on the validation split, so the validation rows of those names are optimistic.
+One rule for decisions applies everywhere. The plain names (accuracy, precision, recall, f1 …) are the network's own
+answer, P(crack) >= 0.5. Names that end in `_at_threshold` are the answer of the deployed model: calibrated P(crack) >=
+the operating threshold. Names that end in `_calibrated` are of the calibrated P(crack). Temperature and threshold are
+fitted on the validation split, so the validation rows of those names are optimistic.
 """
 
 import math
@@ -22,14 +22,16 @@ from components.shared.data.manifest import SPLITS
 from components.shared.errors import InputError
 from components.shared.events import metric
 from components.shared.results.calibration import Calibration, write_calibration
-from components.shared.results.measurements import Measurement, Measurements, write_measurements
-from components.shared.results.metrics import Estimate, confusion_matrix, estimate_metrics
+from components.shared.results.estimates import estimate_metrics
+from components.shared.results.measurements import Estimate, Measurement, Measurements, write_measurements
+from components.shared.results.metrics import confusion_matrix
 from components.shared.results.predictions import Predictions, read_predictions
 from components.shared.results.slices import WHOLE, Slice
 
 AT_THRESHOLD = ("accuracy", "precision", "recall", "specificity", "f1")
 CALIBRATED = ("brier", "nll", "ece")
 HEADLINE = ("accuracy", "precision", "recall", "f1", "auroc", "recall_at_threshold", "ece_calibrated")
+SHOWN_WHILE_RUNNING = ("test_accuracy", "test_f1", "test_auroc", "robustness_accuracy")
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,15 @@ def evaluate_predictions(
     predictions = read_predictions(predictions_folder)
     test = predictions.clean("test")
     if set(test["label"]) != {0, 1}:
-        raise InputError(f"the test split holds {len(test)} images and not both classes; enlarge it")
+        raise InputError(
+            f"the test split holds {len(test)} tiles and not both classes; "
+            "add tiles of both classes or raise split.test"
+        )
+
     calibration = calibrate(predictions.clean("val"), config.threshold)
     cost = Measurement("inference_gigaflops", predictions.gigaflops, n=1, note="operations on one image")
     rows = Measurements([*measure(predictions, calibration, config), *measure_corruptions(predictions, config), cost])
+
     write_calibration(calibration, calibration_path)
     write_measurements(rows, measurements_path)
     write_page(predictions, predictions_folder, rows, calibration, config, page_path)
@@ -74,34 +81,15 @@ def evaluate_predictions(
     return _headline(test, rows, calibration)
 
 
-def _headline(test: pd.DataFrame, rows: Measurements, calibration: Calibration) -> Headline:
-    metrics = {
-        f"{row.split}_{row.name}": row.value
-        for row in rows.where(slice=WHOLE, condition="after")
-        if row.split != "train" and row.name in HEADLINE
-    }
-    for name in ("test_accuracy", "test_f1", "test_auroc", "robustness_accuracy"):
-        if name in metrics:
-            metric(name, metrics[name])
-    metrics |= {"temperature": calibration.temperature, "threshold": calibration.threshold}
-    labels, p_crack = test["label"].to_numpy(), test["p_crack"].to_numpy()
-    false_rate, true_rate, thresholds = (points.tolist() for points in roc_curve(labels, p_crack))
-    finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
-    return Headline(finite, confusion_matrix(labels, p_crack).tolist(), (false_rate, true_rate, thresholds))
-
-
 def measure(predictions: Predictions, calibration: Calibration, config: EvaluateConfig) -> list[Measurement]:
-    """Every metric for every split, condition, source and surface, and for all of a split together.
+    """Measure every metric for every split and condition: on the whole split, and on each source and surface.
 
-    The train split, of which only a sample is scored and which the network knows, is measured without intervals.
+    Only a sample of the train split is scored, and the network knows it, so it is measured without intervals.
     """
     rows = []
     for split, condition, part, table in slices(predictions):
-        for name, estimate in _estimates(table, condition, calibration, config).items():
-            where = (split, part, condition)
-            rows.append(
-                Measurement(name, estimate.value, *where, estimate.low, estimate.high, len(table), estimate.note)
-            )
+        for name, estimate in _estimates(table, split, condition, calibration, config).items():
+            rows.append(Measurement.of(name, estimate, len(table), split, part, condition))
     return rows
 
 
@@ -110,23 +98,50 @@ def slices(predictions: Predictions) -> Iterator[tuple[str, str, Slice, pd.DataF
     for split in SPLITS:
         for condition in ("before", "after"):
             table = predictions.clean(split, condition)
-            if len(table):
-                yield split, condition, WHOLE, table
-                for column in ("source", "surface"):
-                    for value, part in table.groupby(column, sort=True):
-                        yield split, condition, Slice.of(**{column: value}), part
+            if table.empty:
+                continue
+
+            yield split, condition, WHOLE, table
+            for column in ("source", "surface"):
+                for value, rows in table.groupby(column, sort=True):
+                    yield split, condition, Slice.of(**{column: value}), rows
 
 
 def _estimates(
-    table: pd.DataFrame, condition: str, calibration: Calibration, config: EvaluateConfig
+    table: pd.DataFrame, split: str, condition: str, calibration: Calibration, config: EvaluateConfig
 ) -> dict[str, Estimate]:
-    labels, groups = table["label"].to_numpy(), table["group_id"].to_numpy()
-    resamples = 0 if table["split"].iloc[0] == "train" else config.resamples
-    options = (resamples, config.bootstrap_seed)
-    estimates = estimate_metrics(labels, table["p_crack"].to_numpy(), groups, 0.5, *options)
-    if condition == "after":
-        p_crack = calibration.p_crack(table["logit_0"].to_numpy(), table["logit_1"].to_numpy())
-        served = estimate_metrics(labels, p_crack, groups, calibration.threshold, *options)
-        estimates |= {f"{name}_at_threshold": served[name] for name in AT_THRESHOLD}
-        estimates |= {f"{name}_calibrated": served[name] for name in CALIBRATED}
+    labels = table["label"].to_numpy()
+    groups = table["group_id"].to_numpy()
+    resamples = 0 if split == "train" else config.resamples
+    seed = config.bootstrap_seed
+
+    estimates = estimate_metrics(labels, table["p_crack"].to_numpy(), groups, 0.5, resamples, seed)
+    if condition == "before":
+        return estimates
+
+    p_crack = calibration.p_crack(table["logit_0"].to_numpy(), table["logit_1"].to_numpy())
+    served = estimate_metrics(labels, p_crack, groups, calibration.threshold, resamples, seed)
+    for name in AT_THRESHOLD:
+        estimates[f"{name}_at_threshold"] = served[name]
+    for name in CALIBRATED:
+        estimates[f"{name}_calibrated"] = served[name]
     return estimates
+
+
+def _headline(test: pd.DataFrame, rows: Measurements, calibration: Calibration) -> Headline:
+    metrics = {}
+    for row in rows.where(slice=WHOLE, condition="after"):
+        if row.split != "train" and row.name in HEADLINE:
+            metrics[f"{row.split}_{row.name}"] = row.value
+    for name in SHOWN_WHILE_RUNNING:
+        if name in metrics:
+            metric(name, metrics[name])
+
+    metrics |= {"temperature": calibration.temperature, "threshold": calibration.threshold}
+    finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+
+    labels = test["label"].to_numpy()
+    p_crack = test["p_crack"].to_numpy()
+    false_rate, true_rate, thresholds = roc_curve(labels, p_crack)
+    roc = (false_rate.tolist(), true_rate.tolist(), thresholds.tolist())
+    return Headline(finite, confusion_matrix(labels, p_crack).tolist(), roc)

@@ -1,1 +1,1 @@
-"""Compare a candidate's measurements with the declared limits and with the champion; bundle them as its dossier."""
+"""Compare a candidate with the limits and with the champion, and write the dossier that holds the verdict."""

@@ -1,32 +1,31 @@
-"""The candidate against today's champion: both as they are deployed, on today's test split, image by image.
+"""The candidate and today's champion, both as they are deployed, on today's test split, tile by tile.
 
-The champion was scored anew on today's test split; images that it was trained on are absent from its table, and so
-take no part. As deployed means: P(crack) calibrated, and a crack from each network's own operating threshold.
+The champion was scored on today's test split. Its table lacks the tiles that it was trained on, so the comparison
+excludes them. "As deployed" means: P(crack) is calibrated, and each network has its own operating threshold.
+`docs/statistics.md` derives the comparison.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import bdtr
+from scipy.stats import binomtest
 
 from components.gate.config import ChampionConfig, Limit
 from components.shared.results.calibration import Calibration
+from components.shared.results.estimates import few_errors
 from components.shared.results.intervals import draw_groups, group_codes, interval, one_twice
-from components.shared.results.measurements import FEW_PHOTOS, Measurement, spoken
-from components.shared.results.metrics import (
-    LOSSES,
-    METRICS,
-    NLL_MOST,
-    compute_metrics,
-    few_photos,
-    resampled_metrics,
-)
+from components.shared.results.measurements import FEW_ERRORS, Measurement, spoken
+from components.shared.results.metrics import LOSSES, MAX_NLL, METRICS, compute_metrics, resampled_metrics
 from components.shared.results.predictions import Predictions
 from components.shared.results.slices import WHOLE, Slice
 
-MINIMUM, FEWEST_GROUPS = 20, 5  # images and photos to compare on; of fewer photos an interval says nothing
-RANGES = {"mcc": (-2.0, 2.0), "nll": (-NLL_MOST, NLL_MOST)}  # of a difference; of the other metrics -1 to 1
+# With fewer common tiles or photos, an interval says nothing.
+MIN_IMAGES = 20
+MIN_GROUPS = 5
+
+# The largest possible difference of two models; of the other metrics it is 1.
+MAX_DIFFERENCE = {"mcc": 2.0, "nll": MAX_NLL}
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,10 @@ class Deployed:
     calibration: Calibration
 
     def answers(self) -> pd.DataFrame:
-        """The clean test images: sample_id, group_id, source, surface, label, p_crack (calibrated), crack (bool)."""
+        """Return the answers on the clean test tiles.
+
+        Columns: sample_id, group_id, source, surface, label, p_crack (calibrated), crack (bool, the decision).
+        """
         table = self.predictions.clean("test")
         p_crack = self.calibration.p_crack(table["logit_0"].to_numpy(), table["logit_1"].to_numpy())
         columns = ["sample_id", "group_id", "source", "surface", "label"]
@@ -46,16 +48,16 @@ class Deployed:
 
 @dataclass(frozen=True)
 class Difference:
-    """One metric of both on the same images.
+    """One metric of both models on the same tiles.
 
     Attributes:
         metric: Of METRICS.
         slice: The part of the test split.
-        candidate, champion: The metric of each; NaN where undefined.
-        low, high: 95 % interval of candidate minus champion; NaN where that is.
-        n: Number of images.
+        candidate, champion: The metric of each model; NaN where undefined.
+        low, high: 95 % interval of candidate minus champion; NaN where that is NaN.
+        n: Number of tiles.
         photos: Number of groups.
-        few: Whether the wrong answers of either, on average, do not fill one photo.
+        few_errors: Whether the models make, on average, fewer errors than there are tiles in an average photo.
     """
 
     metric: str
@@ -66,7 +68,7 @@ class Difference:
     high: float
     n: int
     photos: int
-    few: bool
+    few_errors: bool
 
     @property
     def value(self) -> float:
@@ -74,34 +76,39 @@ class Difference:
         return self.candidate - self.champion
 
     def measurement(self) -> Measurement:
-        """The difference as gate and MLflow take it."""
-        name, part = f"{self.metric}_minus_champion", self.slice
+        """Return the difference as gate and MLflow take it."""
+        name = f"{self.metric}_minus_champion"
         if np.isnan(self.value):
-            return Measurement(name, self.value, slice=part, n=self.n, note="undefined for one of the two")
-        note = FEW_PHOTOS if self.few else ""
-        return Measurement(name, self.value, slice=part, low=self.low, high=self.high, n=self.n, note=note)
+            return Measurement(name, self.value, slice=self.slice, n=self.n, note="undefined for one of the two")
+        note = FEW_ERRORS if self.few_errors else ""
+        return Measurement(name, self.value, slice=self.slice, low=self.low, high=self.high, n=self.n, note=note)
 
     def photos_needed(self, bound: float) -> int | None:
-        """About how many photos would lift the low end to a bound, if the value stayed; None where none would."""
+        """Return about how many photos would lift the low end to `bound`, if the value stayed; None where none would.
+
+        The interval shrinks with the square root of the number of photos.
+        """
         if self.value <= bound:
             return None
-        return round(float(f"{self.photos * ((self.value - self.low) / (self.value - bound)) ** 2:.1e}"))
+        times = ((self.value - self.low) / (self.value - bound)) ** 2
+        two_digits = f"{self.photos * times:.1e}"
+        return round(float(two_digits))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How the candidate stands to the champion.
+    """How the candidate compares with the champion.
 
     Attributes:
-        verdict: "better", "not worse", "worse", "no champion" or "not comparable".
-        text: One sentence for people.
-        left_out: Test images that the champion knew or was not scored on.
-        differences: Every metric on all images, then on each source and surface that is large enough.
+        verdict: "better", "not worse", "worse", "no champion", "not comparable" or "not asked".
+        text: One or two sentences for people.
+        left_out: Number of test tiles that the champion was trained on or was not scored on.
+        differences: Every metric on all tiles, then on each source and surface that is large enough.
         measurements: The differences, and McNemar's p value.
-        thresholds: From which calibrated P(crack) candidate and champion call an image a crack.
-        limits: What the gate asks of them; none where there is no champion.
-        pairs: The images both were scored on: sample_id, group_id, source, surface, label, p_crack and crack of the
-            candidate, p_crack_champion and crack_champion.
+        candidate_threshold, champion_threshold: The calibrated P(crack) from which each model says crack.
+        limits: What the gate asks of the measurements; empty where there is no champion.
+        pairs: The tiles that both were scored on: sample_id, group_id, source, surface, label, p_crack and crack of
+            the candidate, p_crack_champion and crack_champion.
     """
 
     verdict: str
@@ -109,128 +116,221 @@ class Comparison:
     left_out: int = 0
     differences: tuple[Difference, ...] = ()
     measurements: tuple[Measurement, ...] = ()
-    thresholds: tuple[float, float] = (0.5, 0.5)
+    candidate_threshold: float = 0.5
+    champion_threshold: float = 0.5
     limits: tuple[Limit, ...] = ()
     pairs: pd.DataFrame | None = None
 
 
-def compare(candidate: Deployed, champion: Deployed, version: str, config: ChampionConfig) -> Comparison:
-    """Compare candidate and champion on the clean test images that both were scored on.
+NOT_ASKED = Comparison("not asked", "The parameter file asks for no comparison with the champion.")
 
-    The interval of a difference is by bootstrap over groups, the same groups drawn for both. McNemar's test, exact,
-    asks whether either is right more often where their decisions differ; it takes images as independent, so it informs
-    and decides nothing.
+
+def compare(candidate: Deployed, champion: Deployed, version: str, config: ChampionConfig) -> Comparison:
+    """Compare candidate and champion on the clean test tiles that both were scored on.
+
+    Each difference has an interval by bootstrap over groups, with the same groups drawn for both models. McNemar's
+    test treats tiles as independent, so it informs people and decides nothing.
 
     Args:
-        candidate: Its answers.
-        champion: The champion's; none where it knew every test image.
-        version: The champion's version, "" where there is none.
+        candidate: The candidate's answers.
+        champion: The champion's answers; empty where it was trained on every test tile.
+        version: The champion's version, "" where there is no champion.
         config: Metric, margin and what is asked of the difference.
 
-    Source: McNemar 1947; non-inferiority by the lower end of the interval, as in Piaggio et al. 2012 (CONSORT).
+    Source: non-inferiority by the lower end of the interval, as in Piaggio et al. 2012 (CONSORT).
     """
     if not version:
-        return Comparison("no champion", "There is no champion yet, so only the absolute limits were asked.")
-    mine, theirs = candidate.answers(), champion.answers()
-    pairs = mine.merge(theirs[["sample_id", "p_crack", "crack"]], on="sample_id", suffixes=("", "_champion"))
-    left_out, name = len(mine) - len(pairs), f"{config.metric}_minus_champion"
-    limit = Limit(name=name, op=">=", limit=-config.margin, on="low")
-    if config.require == "better":
-        limit = Limit(name=name, op=">", limit=0.0, on="low")
+        return Comparison("no champion", "There is no champion yet, so only the absolute limits apply.")
+
+    mine = candidate.answers()
+    theirs = champion.answers()[["sample_id", "p_crack", "crack"]]
+    pairs = mine.merge(theirs, on="sample_id", suffixes=("", "_champion"))
+    limit = _limit(config)
     if not _comparable(pairs):
-        note = (
-            f"only {len(pairs)} of {len(mine)} test images are unknown to the champion ({int(pairs['label'].sum())} "
-            f"cracks, {pairs['group_id'].nunique()} groups), too few to compare"
-        )
-        missing = Measurement(name, float("nan"), n=len(pairs), note=note)
-        text = f"Of the champion: {note}."
-        return Comparison("not comparable", text, left_out, measurements=(missing,), limits=(limit,), pairs=pairs)
-    thresholds = candidate.calibration.threshold, champion.calibration.threshold
-    found = [
-        difference
-        for part, rows in _slices(pairs).items()
-        for difference in _differences(part, rows, thresholds, config)
-    ]
-    decisive = next(one for one in found if one.metric == config.metric and one.slice == WHOLE)
+        return _not_comparable(pairs, len(mine), limit)
+
+    differences = []
+    for part, rows in _slices(pairs).items():
+        differences += _differences(part, rows, candidate.calibration, champion.calibration, config)
+
+    measurements = []
+    for difference in differences:
+        measurements.append(difference.measurement())
+        if difference.metric == config.metric and difference.slice == WHOLE:
+            decisive = difference
+    left_out = len(mine) - len(pairs)
     verdict, text = _verdict(decisive, config, left_out)
-    p_value = mcnemar(*(pairs[name].to_numpy() for name in ("label", "crack", "crack_champion")))
-    measured = [one.measurement() for one in found]
-    measured.append(Measurement("mcnemar_p", p_value, n=len(pairs), note="images taken as independent"))
-    return Comparison(verdict, text, left_out, tuple(found), tuple(measured), thresholds, (limit,), pairs)
+
+    p_value = mcnemar(pairs["label"].to_numpy(), pairs["crack"].to_numpy(), pairs["crack_champion"].to_numpy())
+    measurements.append(Measurement("mcnemar_p", p_value, n=len(pairs), note="tiles treated as independent"))
+    return Comparison(
+        verdict=verdict,
+        text=text,
+        left_out=left_out,
+        differences=tuple(differences),
+        measurements=tuple(measurements),
+        candidate_threshold=candidate.calibration.threshold,
+        champion_threshold=champion.calibration.threshold,
+        limits=(limit,),
+        pairs=pairs,
+    )
 
 
 def mcnemar(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
-    """Two-sided exact p value that two classifiers err equally often where one errs and the other does not.
+    """Return the exact two-sided p value of McNemar's test: do two classifiers err equally often?
+
+    Only the images count on which exactly one of the two is right.
 
     Args:
         labels: int (n,).
         first: bool (n,), whether one classifier says crack.
-        second: bool (n,), the same of the other.
+        second: bool (n,), whether the other one does.
+
+    Source: McNemar 1947.
     """
-    right, other = first == labels, second == labels
-    only_first, only_second = int((right & ~other).sum()), int((~right & other).sum())
-    return float(min(1.0, 2 * bdtr(min(only_first, only_second), only_first + only_second, 0.5)))
+    first_is_right = first == labels
+    second_is_right = second == labels
+    only_first = int((first_is_right & ~second_is_right).sum())
+    only_second = int((~first_is_right & second_is_right).sum())
+    if only_first + only_second == 0:
+        return 1.0
+    return float(binomtest(only_first, only_first + only_second).pvalue)
+
+
+def _limit(config: ChampionConfig) -> Limit:
+    name = f"{config.metric}_minus_champion"
+    if config.require == "better":
+        return Limit(name=name, op=">", limit=0.0, on="low")
+    return Limit(name=name, op=">=", limit=-config.margin, on="low")
 
 
 def _comparable(pairs: pd.DataFrame) -> bool:
-    groups = pairs["group_id"].nunique()
-    return len(pairs) >= MINIMUM and groups >= FEWEST_GROUPS and set(pairs["label"]) == {0, 1}
+    enough = len(pairs) >= MIN_IMAGES and pairs["group_id"].nunique() >= MIN_GROUPS
+    return enough and set(pairs["label"]) == {0, 1}
+
+
+def _not_comparable(pairs: pd.DataFrame, tested: int, limit: Limit) -> Comparison:
+    why = (
+        f"only {len(pairs)} of {tested} test tiles are new to the champion ({int(pairs['label'].sum())} cracks, "
+        f"{pairs['group_id'].nunique()} photos), too few to compare"
+    )
+    missing = Measurement(limit.name, float("nan"), n=len(pairs), note=why)
+    text = f"The champion could not be compared: {why}."
+    left_out = tested - len(pairs)
+    return Comparison("not comparable", text, left_out, measurements=(missing,), limits=(limit,), pairs=pairs)
 
 
 def _slices(pairs: pd.DataFrame) -> dict[Slice, pd.DataFrame]:
-    """All pairs, then those of each source and surface where there are several, as far as they can be compared."""
+    """All pairs, then those of each source and surface that can be compared, where there are several."""
     parts = {WHOLE: pairs}
     for column in ("source", "surface"):
-        if pairs[column].nunique() > 1:
-            for value, rows in pairs.groupby(column):
-                if _comparable(rows):
-                    parts[Slice.of(**{column: value})] = rows
+        if pairs[column].nunique() < 2:
+            continue
+        for value, rows in pairs.groupby(column):
+            if _comparable(rows):
+                parts[Slice.of(**{column: value})] = rows
     return parts
 
 
 def _differences(
-    part: Slice, pairs: pd.DataFrame, thresholds: tuple[float, float], config: ChampionConfig
+    part: Slice, pairs: pd.DataFrame, candidate: Calibration, champion: Calibration, config: ChampionConfig
 ) -> list[Difference]:
-    labels, (codes, count) = pairs["label"].to_numpy(), group_codes(pairs["group_id"].to_numpy())
-    sides = [
-        (labels, pairs[name].to_numpy(), threshold)
-        for name, threshold in zip(("p_crack", "p_crack_champion"), thresholds, strict=True)
-    ]
-    values = [compute_metrics(*side) for side in sides]
-    draws, twice = (
-        [resampled_metrics(labels, p_crack, codes, times, threshold) for _, p_crack, threshold in sides]
-        for times in (draw_groups(count, config.resamples, config.bootstrap_seed), one_twice(count))
-    )
-    wrong = (pairs["crack"] != labels).sum() + (pairs["crack_champion"] != labels).sum()
-    few = few_photos(wrong / 2, len(pairs), count)
-    found = []
+    """Every metric's difference, with the same groups drawn for both models."""
+    labels = pairs["label"].to_numpy()
+    codes, photos = group_codes(pairs["group_id"].to_numpy())
+    bootstrap = draw_groups(photos, config.resamples, config.bootstrap_seed)
+    mine = _Resampled.of(labels, pairs["p_crack"].to_numpy(), candidate.threshold, codes, bootstrap)
+    theirs = _Resampled.of(labels, pairs["p_crack_champion"].to_numpy(), champion.threshold, codes, bootstrap)
+
+    errors = (pairs["crack"] != labels).sum() + (pairs["crack_champion"] != labels).sum()
+    few = few_errors(errors / 2, len(pairs), photos)
+
+    differences = []
     for metric in METRICS:
-        mine, theirs = (value[metric] for value in values)
-        low = high = float("nan")
-        if not np.isnan(mine - theirs):
-            drawn, again = (first[metric] - second[metric] for first, second in (draws, twice))
-            losses = mine + theirs if metric in LOSSES else 2 - mine - theirs
-            ends = interval(mine - theirs, drawn, again, count, "difference", losses)
-            low, high = np.clip(ends, *RANGES.get(metric, (-1, 1)))
-        found.append(Difference(metric, part, mine, theirs, float(low), float(high), len(pairs), count, few))
-    return found
+        low, high = _interval(metric, mine, theirs, photos)
+        differences.append(
+            Difference(
+                metric=metric,
+                slice=part,
+                candidate=mine.values[metric],
+                champion=theirs.values[metric],
+                low=low,
+                high=high,
+                n=len(pairs),
+                photos=photos,
+                few_errors=few,
+            )
+        )
+    return differences
+
+
+@dataclass(frozen=True)
+class _Resampled:
+    """Every metric of one model: on all tiles, in each bootstrap resample, and with each group in turn drawn twice."""
+
+    values: dict[str, float]
+    draws: dict[str, np.ndarray]
+    twice: dict[str, np.ndarray]
+
+    @classmethod
+    def of(
+        cls, labels: np.ndarray, p_crack: np.ndarray, threshold: float, codes: np.ndarray, bootstrap: np.ndarray
+    ) -> "_Resampled":
+        return cls(
+            values=compute_metrics(labels, p_crack, threshold),
+            draws=resampled_metrics(labels, p_crack, codes, bootstrap, threshold),
+            twice=resampled_metrics(labels, p_crack, codes, one_twice(bootstrap.shape[1]), threshold),
+        )
+
+
+def _interval(metric: str, mine: _Resampled, theirs: _Resampled, photos: int) -> tuple[float, float]:
+    """95 % interval of the difference of two models in one metric; NaN where the difference is NaN."""
+    value = mine.values[metric] - theirs.values[metric]
+    if np.isnan(value):
+        return float("nan"), float("nan")
+
+    draws = mine.draws[metric] - theirs.draws[metric]
+    twice = mine.twice[metric] - theirs.twice[metric]
+    if metric in LOSSES:
+        losses = mine.values[metric] + theirs.values[metric]
+    else:
+        losses = 2 - mine.values[metric] - theirs.values[metric]
+
+    low, high = interval(value, draws, twice, photos, "difference", losses)
+    most = MAX_DIFFERENCE.get(metric, 1.0)
+    return float(np.clip(low, -most, most)), float(np.clip(high, -most, most))
 
 
 def _verdict(difference: Difference, config: ChampionConfig, left_out: int) -> tuple[str, str]:
+    """The verdict, and its sentences.
+
+    A candidate that is not shown to be good enough counts as worse, because a promotion must be earned.
+    """
+    advice = ""
     if difference.low > 0:
-        verdict, words = "better", "better than the champion"
+        verdict = "better"
+        outcome = "better than the champion"
     elif difference.low >= -config.margin:
-        verdict, words = "not worse", f"not worse than the champion by more than {config.margin:g}"
+        verdict = "not worse"
+        outcome = f"not worse than the champion by more than {config.margin:g}"
     elif difference.high < 0:
-        verdict, words = "worse", "worse than the champion"
-    else:  # refused as if it were worse: a promotion must be earned
         verdict = "worse"
+        outcome = "worse than the champion"
+    else:
+        verdict = "worse"
+        outcome = f"not shown to be within {config.margin:g} of the champion"
         needed = difference.photos_needed(-config.margin)
-        photos = f"about {needed:,} photos like these {difference.photos}" if needed else "more test photos"
-        words = f"not shown to be within {config.margin:g} of the champion; {photos} would tell"
-    few = " Few photos bear this: the wrong answers do not fill one, so it may be too sure." if difference.few else ""
-    return verdict, (
-        f"The candidate is {words}: {spoken(difference.metric)} differs by {difference.value:+.4f} "
-        f"[{difference.low:+.4f}, {difference.high:+.4f}] on {difference.n} test images of {difference.photos} photos; "
-        f"{left_out} were left out.{few}"
+        photos = f"About {needed:,} photos like these {difference.photos}" if needed else "More test photos"
+        advice = f" {photos} would show whether it is."
+
+    numbers = f"{difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
+    text = (
+        f"The candidate is {outcome}: {spoken(difference.metric)} differs by {numbers} on {difference.n} test tiles of "
+        f"{difference.photos} photos.{advice}"
     )
+
+    if left_out:
+        text += f" The comparison excludes {left_out} tiles, because the champion learnt from them or their photos."
+    if difference.few_errors:
+        text += " This rests on very few errors, so the comparison may be overconfident."
+    return verdict, text

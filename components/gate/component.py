@@ -38,7 +38,7 @@ def gate(
         evaluation_page: Page of evaluate.
         explanation_page: Page of explain.
         drift_page: Page of drift.
-        reference_profile: Drift profile of the training sample, which goes with the registered version.
+        reference_profile: Drift profile of the training sample; it becomes part of the registered version.
         overlays: Folder of explain's panels.
         manifest: The data set version's manifest.
         predictions: The candidate's predictions folder.
@@ -47,28 +47,28 @@ def gate(
         job: The pipeline job's id.
 
     Returns:
-        dossier: Folder with verdict.json and all that it rests on.
-        page: Should it be promoted? The limits, the champion beside it, and the tiles on which they disagree.
+        dossier: Folder with verdict.json and everything that it rests on.
+        page: Should it be promoted? The limits, the comparison with the champion, and the tiles where they disagree.
         metrics: Whether the candidate passed, and the number of limits it failed.
         summary: The verdict as a table.
     """
     from components.gate.config import GateConfig
-    from components.gate.run import Evidence, keep_dossier, show_verdict, write_dossier
+    from components.gate.run import Evidence, Measured, Pages, judge_candidate
     from components.shared.step import step
 
     parsed = GateConfig.model_validate_json(config)
     with step(f"gate {parsed.candidate}", job, parsed.store):
         evidence = Evidence(
-            measurements=[evaluation.path, explanation.path, drift.path],
-            pages=[training_page.path, evaluation_page.path, explanation_page.path, drift_page.path],
-            kept=[calibration.path, reference_profile.path, overlays.path],
+            measured=Measured(evaluation.path, explanation.path, drift.path),
+            pages=Pages(training_page.path, evaluation_page.path, explanation_page.path, drift_page.path),
+            calibration=calibration.path,
+            reference_profile=reference_profile.path,
+            panels=overlays.path,
             manifest=manifest.path,
             predictions=predictions.path,
             champion=champion.path,
             version=champion.metadata.get("version", ""),
         )
-        verdict = write_dossier(evidence, dossier.path, parsed)
+        verdict = judge_candidate(evidence, dossier.path, page.path, summary.path, parsed, job)
         metrics.log_metric("passed", int(verdict["passed"]))
         metrics.log_metric("limits_failed", sum(not row["passed"] for row in verdict["rows"]))
-        show_verdict(verdict, dossier.path, page.path, summary.path)
-        keep_dossier(verdict, dossier.path, job, parsed)

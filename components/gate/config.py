@@ -1,4 +1,4 @@
-"""What gate is told: the limits, and how the candidate is held against the champion."""
+"""Parameters of the gate: its limits, and the comparison with the champion."""
 
 from typing import Annotated, Any, Literal
 
@@ -12,6 +12,7 @@ def _parsed(value: Any) -> Any:
     return Slice.parse(value) if isinstance(value, str) else value
 
 
+# A slice that is text in a parameter file and in JSON.
 SliceText = Annotated[Slice, BeforeValidator(_parsed), PlainSerializer(str), WithJsonSchema({"type": "string"})]
 
 
@@ -30,13 +31,13 @@ class Limit(Config):
 
 
 class ChampionConfig(Config):
-    """The comparison with the champion on today's test split, paired image by image, both as they are deployed."""
+    """The comparison with the champion on today's test split, paired tile by tile, both as they are deployed."""
 
     metric: Literal["accuracy", "balanced_accuracy", "recall", "f1", "mcc", "auroc", "average_precision"] = "auroc"
     margin: float = Field(default=0.01, ge=0, lt=1, description="how much worse the candidate may be")
     require: Literal["better", "not_worse"] = Field(
         default="not_worse",
-        description="better: the whole 95 % interval of the difference lies above 0; not_worse: above -margin",
+        description="better: the whole 95 % interval of the difference is above 0; not_worse: above -margin",
     )
     resamples: int = Field(default=2000, ge=100, le=100_000, description="bootstrap resamples of groups")
     bootstrap_seed: int = Field(default=0, ge=0, description="seed of the resampling")

@@ -1,26 +1,44 @@
-"""Limits against measurements: a row and a reason for each, and the verdict over all."""
+"""Compare measurements with limits: for each limit a row that says whether it holds, and why."""
 
 import math
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 from components.gate.config import Limit
-from components.shared.results.measurements import FEW_PHOTOS, Measurements, spoken
+from components.shared.results.measurements import FEW_ERRORS, Measurement, Measurements, spoken
 from components.shared.results.slices import WHOLE
 
+
+@dataclass(frozen=True)
+class Operator:
+    """A comparison, and its words."""
+
+    holds: Callable[[float, float], bool]
+    words: str
+
+
 OPERATORS = {
-    ">=": (operator.ge, "at least"),
-    ">": (operator.gt, "above"),
-    "<=": (operator.le, "at most"),
-    "<": (operator.lt, "below"),
+    ">=": Operator(operator.ge, "at least"),
+    ">": Operator(operator.gt, "above"),
+    "<=": Operator(operator.le, "at most"),
+    "<": Operator(operator.lt, "below"),
 }
 ENDS = {"value": "", "low": "the lower end of the 95 % interval of ", "high": "the upper end of the 95 % interval of "}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One limit, what was measured, and one sentence why it passed or failed; numbers are None where undefined."""
+    """A limit and what was measured, as verdict.json holds them; value, low and high are None where undefined.
+
+    Attributes:
+        name, split, slice, condition: The measurement that the limit asks for; `slice` is its text.
+        value, low, high: What was measured, and its 95 % interval.
+        op, limit: What is asked.
+        passed: Whether the limit holds.
+        why: One sentence why.
+    """
 
     name: str
     split: str
@@ -38,34 +56,25 @@ class Row:
 def judge(measurements: Measurements, limits: tuple[Limit, ...]) -> list[Row]:
     """Compare each limit with its measurement, in the order of the limits.
 
-    A measurement that is missing, NaN, or without the interval that the limit asks for fails.
+    A limit fails where its measurement is missing or NaN, or lacks the interval that the limit asks for.
     """
     return [_row(measurements, limit) for limit in limits]
 
 
 def _row(measurements: Measurements, limit: Limit) -> Row:
     measured = measurements.find(limit.name, limit.split, limit.slice, limit.condition)
-    value, low, high = (_finite(getattr(measured, end, None)) for end in ("value", "low", "high"))
-    compared = {"value": value, "low": low, "high": high}[limit.on]
-    holds, words = OPERATORS[limit.op]
-    passed = compared is not None and holds(compared, limit.limit)
-    subject = f"{ENDS[limit.on]}{spoken(limit.name)} on {_place(limit)}"
-    if measured is None:
-        why = _missing(measurements, limit)
-    elif compared is None:
-        why = f"{subject} could not be measured: {measured.note or 'it is not a number'}."
-    else:
-        why = f"{subject} is {compared:.4g}, {'as asked' if passed else 'but must be'} {words} {limit.limit:.4g}."
-        if passed and limit.on != "value" and measured.note == FEW_PHOTOS:
-            why += " Few photos bear this interval: the wrong answers do not fill one, so it may be too short."
+    compared = _finite(measured, limit.on)
+    passed = compared is not None and OPERATORS[limit.op].holds(compared, limit.limit)
+
+    why = _why(measurements, measured, compared, limit, passed)
     return Row(
         name=limit.name,
         split=limit.split,
         slice=str(limit.slice),
         condition=limit.condition,
-        value=value,
-        low=low,
-        high=high,
+        value=_finite(measured, "value"),
+        low=_finite(measured, "low"),
+        high=_finite(measured, "high"),
         op=limit.op,
         limit=limit.limit,
         passed=passed,
@@ -73,21 +82,49 @@ def _row(measurements: Measurements, limit: Limit) -> Row:
     )
 
 
+def _finite(measured: Measurement | None, end: str) -> float | None:
+    """The value, or the low or high end, of a measurement; None where there is none or it is not finite."""
+    number = getattr(measured, end, None)
+    if number is None or not math.isfinite(number):
+        return None
+    return number
+
+
+def _why(
+    measurements: Measurements, measured: Measurement | None, compared: float | None, limit: Limit, passed: bool
+) -> str:
+    if measured is None:
+        return _missing(measurements, limit)
+
+    subject = f"{ENDS[limit.on]}{spoken(limit.name)} on {_place(limit)}"
+    if compared is None:
+        return f"{subject} could not be measured: {measured.note or 'it is not a number'}."
+
+    words = OPERATORS[limit.op].words
+    asked = f"as asked {words}" if passed else f"but must be {words}"
+    why = f"{subject} is {compared:.4g}, {asked} {limit.limit:.4g}."
+    if passed and limit.on != "value" and measured.note == FEW_ERRORS:
+        why += f" {FEW_ERRORS[0].upper()}{FEW_ERRORS[1:]}."
+    return why
+
+
 def _missing(measurements: Measurements, limit: Limit) -> str:
+    """Why nothing was measured where the limit looks, with the nearest name or the places that were measured."""
     names = sorted({row.name for row in measurements})
     if limit.name not in names:
         near = get_close_matches(limit.name, names, n=1)
         hint = f"; did you mean {near[0]}" if near else f"; measured are {', '.join(names) or 'none'}"
         return f"There is no measurement named {limit.name}{hint}."
+
     elsewhere = measurements.where(name=limit.name, condition=limit.condition)
     places = sorted({f"{row.split}, {row.slice}" for row in elsewhere})
-    return f"{limit.name} was not measured on {_place(limit)}; it was on: {'; '.join(places) or 'nothing'}."
+    return f"{limit.name} was not measured on {_place(limit)}; it was measured on: {'; '.join(places) or 'nothing'}."
 
 
 def _place(limit: Limit) -> str:
-    part = "" if limit.slice == WHOLE else f" ({limit.slice})"
-    return f"{limit.split}{part}{' before fine-tuning' if limit.condition == 'before' else ''}"
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+    place: str = limit.split
+    if limit.slice != WHOLE:
+        place += f" ({limit.slice})"
+    if limit.condition == "before":
+        place += " before fine-tuning"
+    return place

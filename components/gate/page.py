@@ -1,4 +1,4 @@
-"""The page "should I promote?": the gate's limits, champion beside challenger, and the tiles on which they disagree."""
+"""The page "Should it be promoted?": the limits, the comparison with the champion, and where both disagree."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,27 +15,30 @@ from components.shared.results.measurements import spoken, with_interval
 from components.shared.results.metrics import LOSSES
 from components.shared.results.slices import WHOLE, WHOLE_TEXT
 
-SIDE = 128  # pixels of a tile on the page
+THUMBNAIL_PIXELS = 128
+METRICS_BY_SLICE = ("recall", "specificity")
 SIGNS = {">=": "≥", ">": ">", "<=": "≤", "<": "<"}
-Read = Callable[[list[str]], pd.DataFrame]
-DEPLOYED = (
-    "Both as they are deployed: calibrated, a crack from P(crack) ≥ {:.3f} (champion) and ≥ {:.3f} (candidate). They "
-    "were scored on the same {} test images of {} photos; {} images were left out because the champion had learnt from "
-    "them or their photos. Brackets are 95 % intervals by bootstrap over photos, the same photos drawn for both; a "
-    "difference is called better or worse where its interval does not hold 0."
+ReadTiles = Callable[[list[str]], pd.DataFrame]
+AS_DEPLOYED = (
+    "Both models are compared as they are deployed: P(crack) is calibrated, and the champion calls a crack from "
+    "{champion:.3f}, the candidate from {candidate:.3f}. They were scored on the same {tiles} test tiles of {photos} "
+    "photos. {excluded} tiles are excluded, because the champion learnt from them or their photos. Brackets are 95 % "
+    "intervals by bootstrap over photos, with the same photos drawn for both. A difference counts as better or worse "
+    "where its interval does not contain 0."
 )
 
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A kind of disagreement: the true class, who says crack, and what that means."""
+    """A kind of disagreement: the tile's true class, whether the candidate says crack, and the heading for it."""
 
     label: int
-    candidate: bool
+    candidate_says_crack: bool
     heading: str
 
 
-DISAGREEMENTS = (  # missed cracks first: they cost more than false alarms
+# Missed cracks come first: they cost more than false alarms.
+DISAGREEMENTS = (
     Disagreement(1, False, "Cracks that only the champion finds"),
     Disagreement(1, True, "Cracks that only the candidate finds"),
     Disagreement(0, True, "False alarms of the candidate only"),
@@ -43,98 +46,135 @@ DISAGREEMENTS = (  # missed cracks first: they cost more than false alarms
 )
 
 
-def promotion_page(verdict: dict, comparison: Comparison, read: Read, shown: int) -> Page:
+def promotion_page(verdict: dict, comparison: Comparison, read_tiles: ReadTiles, shown: int) -> Page:
     """Draw the page.
 
     Args:
-        verdict: What verdict.json holds.
-        comparison: The candidate against the champion.
-        read: Given sample_ids, returns their `path` and `data`, the image file, with the sample_ids as index.
-        shown: Tiles of each kind of disagreement.
+        verdict: The content of verdict.json.
+        comparison: The candidate compared with the champion.
+        read_tiles: Given sample_ids, returns their `path` and `data`, the image file, with the sample_ids as index.
+        shown: Number of tiles of each kind of disagreement.
     """
     page = Page(f"Should {verdict['candidate']} be promoted?")
-    outcome = "The gate lets it through" if verdict["passed"] else "The gate refuses it"
-    failed = "\n".join(f"- {row['why']}" for row in verdict["rows"] if not row["passed"])
-    page.callout("\n\n".join(filter(None, (f"{outcome}.", failed, comparison.text))), passed=verdict["passed"])
+    _show_outcome(page, verdict, comparison)
+
     page.heading("The gate's limits")
-    page.table(
-        ["measurement", "where", "verdict", "measured", "limit", "why"], [_limit(row) for row in verdict["rows"]]
-    )
+    limits = [_limit_row(row) for row in verdict["rows"]]
+    page.table(["measurement", "where", "verdict", "measured", "limit", "why"], limits)
+
     if comparison.differences and comparison.pairs is not None:
-        _compare(page, comparison, verdict["champion"]["version"])
-        _disagree(page, comparison.pairs, read, shown)
+        _show_differences(page, comparison, comparison.pairs, verdict["champion"]["version"])
+        _show_disagreements(page, comparison.pairs, read_tiles, shown)
     return page
 
 
-def _limit(row: dict) -> list:
-    where = row["split"] + ("" if row["slice"] == WHOLE_TEXT else f", {row['slice']}")
+def _show_outcome(page: Page, verdict: dict, comparison: Comparison) -> None:
+    paragraphs = ["The gate passes it." if verdict["passed"] else "The gate refuses it."]
+    failed = [f"- {row['why']}" for row in verdict["rows"] if not row["passed"]]
+    if failed:
+        paragraphs.append("\n".join(failed))
+    paragraphs.append(comparison.text)
+    page.callout("\n\n".join(paragraphs), passed=verdict["passed"])
+
+
+def _limit_row(row: dict) -> list:
+    where = row["split"]
+    if row["slice"] != WHOLE_TEXT:
+        where += f", {row['slice']}"
     measured = with_interval(row["value"], row["low"], row["high"])
     limit = f"{SIGNS[row['op']]} {row['limit']:g}"
     return [spoken(row["name"]), where, Badge(row["passed"]), measured, limit, row["why"]]
 
 
-def _compare(page: Page, comparison: Comparison, version: str) -> None:
-    assert comparison.pairs is not None
-    page.heading("Beside the champion")
-    pairs = comparison.pairs
-    images = len(pairs), pairs["group_id"].nunique(), comparison.left_out
-    page.text(DEPLOYED.format(*reversed(comparison.thresholds), *images))
-    whole = [one for one in comparison.differences if one.slice == WHOLE]
-    headers = ["metric", f"champion, version {version}", "candidate", "difference", ""]
-    page.table(headers, [[spoken(one.metric), *_sides(one)] for one in whole])
-    parts = [one for one in comparison.differences if one.slice != WHOLE and one.metric in ("recall", "specificity")]
+def _show_differences(page: Page, comparison: Comparison, pairs: pd.DataFrame, version: str) -> None:
+    page.heading("Compared with the champion")
+    page.text(
+        AS_DEPLOYED.format(
+            champion=comparison.champion_threshold,
+            candidate=comparison.candidate_threshold,
+            tiles=len(pairs),
+            photos=pairs["group_id"].nunique(),
+            excluded=comparison.left_out,
+        )
+    )
+
+    columns = [f"champion, version {version}", "candidate", "difference", ""]
+    whole, parts = [], []
+    for difference in comparison.differences:
+        metric, cells = spoken(difference.metric), _difference_cells(difference)
+        if difference.slice == WHOLE:
+            whole.append([metric, *cells])
+        elif difference.metric in METRICS_BY_SLICE:
+            parts.append([str(difference.slice), metric, str(difference.n), *cells])
+
+    page.table(["metric", *columns], whole)
     if parts:
         page.heading("By source and surface", 3)
-        rows = [[str(one.slice), spoken(one.metric), str(one.n), *_sides(one)] for one in parts]
-        page.table(["part", "metric", "images", *headers[1:]], rows)
+        page.table(["slice", "metric", "tiles", *columns], parts)
 
 
-def _sides(one: Difference) -> list:
-    values = [with_interval(one.champion), with_interval(one.candidate)]
-    if np.isnan(one.value):
-        return [*values, "-", "undefined for one of the two"]
-    difference = f"{one.value:+.4f} [{one.low:+.4f}, {one.high:+.4f}]"
-    better = (one.high < 0) if one.metric in LOSSES else (one.low > 0)
-    clear = one.low > 0 or one.high < 0
-    return [*values, difference, Badge(better, "better" if better else "worse") if clear else ""]
+def _difference_cells(difference: Difference) -> list:
+    sides = [with_interval(difference.champion), with_interval(difference.candidate)]
+    if np.isnan(difference.value):
+        return [*sides, "-", "undefined for one of the two"]
+
+    low, high = difference.low, difference.high
+    verdict: Badge | str = ""
+    if low > 0 or high < 0:
+        is_loss = difference.metric in LOSSES
+        better = high < 0 if is_loss else low > 0
+        verdict = Badge(better, "better" if better else "worse")
+    return [*sides, f"{difference.value:+.4f} [{low:+.4f}, {high:+.4f}]", verdict]
 
 
-def _disagree(page: Page, pairs: pd.DataFrame, read: Read, shown: int) -> None:
-    right, champion = (pairs[name] == pairs["label"] for name in ("crack", "crack_champion"))
+def _show_disagreements(page: Page, pairs: pd.DataFrame, read_tiles: ReadTiles, shown: int) -> None:
+    candidate_right = pairs["crack"] == pairs["label"]
+    champion_right = pairs["crack_champion"] == pairs["label"]
     page.heading("Where they disagree")
-    page.table(
-        ["", "champion right", "champion wrong"],
-        [
-            ["candidate right", int((right & champion).sum()), int((right & ~champion).sum())],
-            ["candidate wrong", int((~right & champion).sum()), int((~right & ~champion).sum())],
-        ],
-        "Test images",
+    counts = pd.crosstab(candidate_right, champion_right).reindex(
+        index=[True, False], columns=[True, False], fill_value=0
     )
-    for kind in DISAGREEMENTS:
-        rows = pairs[
-            (pairs["label"] == kind.label)
-            & (pairs["crack"] == kind.candidate)
-            & (pairs["crack_champion"] != kind.candidate)
-        ]
-        page.heading(f"{kind.heading}: {len(rows)}", 3)
-        if len(rows):
-            apart = (rows["p_crack"] - rows["p_crack_champion"]).abs()
-            _tiles(page, rows.loc[apart.sort_values(ascending=False, kind="stable").index[:shown]], read, len(rows))
-    page.text(f"`{PAIRS}` beside this page holds every image with both answers.")
 
-
-def _tiles(page: Page, rows: pd.DataFrame, read: Read, all_of_them: int) -> None:
-    files = read(rows["sample_id"].tolist())
-    if len(rows) < all_of_them:
-        page.text(f"The {len(rows)} on which their P(crack) is furthest apart.")
-    cells = [
-        [
-            Picture(thumbnail(decode(files.at[row.sample_id, "data"]), SIDE), f"tile with label {CLASSES[row.label]}"),
-            files.at[row.sample_id, "path"],
-            f"{row.source}, {row.surface}",
-            f"{row.p_crack:.3f}",
-            f"{row.p_crack_champion:.3f}",
-        ]
-        for row in rows.itertuples()
+    rows = [
+        ["candidate right", *counts.loc[True].tolist()],
+        ["candidate wrong", *counts.loc[False].tolist()],
     ]
-    page.table(["tile", "file", "source, surface", "candidate's P(crack)", "champion's P(crack)"], cells)
+    page.table(["", "champion right", "champion wrong"], rows, "Test tiles")
+
+    for kind in DISAGREEMENTS:
+        of_kind = (
+            (pairs["label"] == kind.label)
+            & (pairs["crack"] == kind.candidate_says_crack)
+            & (pairs["crack_champion"] != kind.candidate_says_crack)
+        )
+
+        rows_of_kind = pairs[of_kind]
+        page.heading(f"{kind.heading}: {len(rows_of_kind)}", 3)
+        _show_tiles(page, rows_of_kind, read_tiles, shown)
+
+    page.text(f"`{PAIRS}` beside this page holds every tile with both answers.")
+
+
+def _show_tiles(page: Page, rows: pd.DataFrame, read_tiles: ReadTiles, shown: int) -> None:
+    """Show the tiles on which the two P(crack) are furthest apart."""
+    if rows.empty or not shown:
+        return
+    apart = (rows["p_crack"] - rows["p_crack_champion"]).abs()
+    furthest = rows.loc[apart.sort_values(ascending=False, kind="stable").index[:shown]]
+    if len(furthest) < len(rows):
+        page.text(f"The {len(furthest)} tiles on which their P(crack) is furthest apart.")
+
+    files = read_tiles(furthest["sample_id"].tolist())
+    table = []
+    for row in furthest.itertuples():
+        image = thumbnail(decode(files.at[row.sample_id, "data"]), THUMBNAIL_PIXELS)
+        table.append(
+            [
+                Picture(image, f"tile with label {CLASSES[row.label]}"),
+                files.at[row.sample_id, "path"],
+                f"{row.source}, {row.surface}",
+                f"{row.p_crack:.3f}",
+                f"{row.p_crack_champion:.3f}",
+            ]
+        )
+    page.table(["tile", "file", "source, surface", "candidate's P(crack)", "champion's P(crack)"], table)

@@ -15,7 +15,7 @@ def select(
     third: dsl.Input[dsl.Artifact] = None,
     fourth: dsl.Input[dsl.Artifact] = None,
 ) -> str:
-    """Pick the winner among the candidates that passed their gates, by one stated rule.
+    """Pick the winner among the candidates that passed their gates, by one rule.
 
     Args:
         first: Dossier of the first candidate.
@@ -26,8 +26,8 @@ def select(
         fourth: Dossier of the fourth candidate.
 
     Returns:
-        choice: choice.json: winner, rule, reasoning, and who passed.
-        Output: The winner's name, empty where none passed.
+        choice: choice.json: winner, rule, reasoning, and which candidates passed.
+        Output: The winner's name, empty where no candidate passed.
     """
     from components.select.config import SelectConfig
     from components.select.run import choose

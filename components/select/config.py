@@ -1,4 +1,4 @@
-"""What select is told."""
+"""Parameters of the select step."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from components.shared.config import StepConfig
 
 
 class SelectConfig(StepConfig):
-    """The rule by which the winner is picked among the candidates that passed their gates."""
+    """The rule that picks the winner among the candidates that passed their gates."""
 
     metric: str = Field(default="auroc", min_length=1, description="measurement; the highest wins")
     split: Literal["val", "test", "robustness"] = "test"

@@ -1,4 +1,4 @@
-"""The winner among the candidates, and the reasoning behind the choice."""
+"""Pick the winner among the candidates, and say why."""
 
 import json
 import math
@@ -13,28 +13,45 @@ from components.shared.results.measurements import spoken
 from components.shared.services.store import Store
 
 
+@dataclass(frozen=True)
+class Score:
+    """What the rule compares of a candidate.
+
+    Attributes:
+        score: The metric's value or its lower end, as the rule asks.
+        value: The metric's value.
+        gigaflops: 10^9 floating-point operations on one image; infinite where unknown.
+    """
+
+    score: float
+    value: float
+    gigaflops: float
+
+
 def choose(dossiers: Sequence[str | Path], choice_path: str | Path, config: SelectConfig, job: str) -> str:
     """Pick the winner, write choice.json and keep a copy in the store as `runs/<job>/choice.json`.
 
     Args:
         dossiers: Folders from gate, in the order of the candidates in the parameter file.
-        choice_path: Written: winner (null where none passed), rule, reasoning, candidates (name -> passed).
+        choice_path: Written: winner (null where no candidate passed), rule, reasoning, candidates (name -> passed).
         config: The rule.
         job: The pipeline job's id.
 
     Returns:
-        The winner's name, "" where none passed.
+        The winner's name, "" where no candidate passed.
 
     Raises:
         InputError: A candidate that passed lacks the measurement that the rule asks for.
     """
-    verdicts = [read_verdict(folder) for folder in dossiers]
-    passed = {verdict["candidate"]: verdict["passed"] for verdict in verdicts}
-    scores = {
-        verdict["candidate"]: _score(folder, verdict["candidate"], config)
-        for folder, verdict in zip(dossiers, verdicts, strict=True)
-        if verdict["passed"]
-    }
+    passed: dict[str, bool] = {}
+    scores: dict[str, Score] = {}
+    for folder in dossiers:
+        verdict = read_verdict(folder)
+        name = verdict["candidate"]
+        passed[name] = verdict["passed"]
+        if passed[name]:
+            scores[name] = _score(folder, name, config)
+
     winner = _pick(scores, config.tie)
     choice = {
         "winner": winner,
@@ -42,31 +59,11 @@ def choose(dossiers: Sequence[str | Path], choice_path: str | Path, config: Sele
         "reasoning": _reasoning(winner, scores, passed, config),
         "candidates": passed,
     }
+
     text = json.dumps(choice, indent=2) + "\n"
     Path(choice_path).write_text(text, encoding="utf-8")
     Store(config.store).put_bytes(f"runs/{job}/choice.json", text.encode())
     return winner or ""
-
-
-@dataclass(frozen=True)
-class Score:
-    """What the rule compares of a candidate: the score, the metric's value, and 10^9 operations on an image."""
-
-    score: float
-    value: float
-    cost: float
-
-
-def _pick(scores: dict[str, Score], tie: float) -> str | None:
-    if not scores:
-        return None
-    tied = _tied(scores, tie)
-    return min(tied, key=lambda name: (tied[name].cost, -tied[name].value))  # of equals min takes the first
-
-
-def _tied(scores: dict[str, Score], tie: float) -> dict[str, Score]:
-    best = max(found.score for found in scores.values())
-    return {name: found for name, found in scores.items() if found.score >= best - tie}
 
 
 def _score(folder: str | Path, candidate: str, config: SelectConfig) -> Score:
@@ -76,12 +73,28 @@ def _score(folder: str | Path, candidate: str, config: SelectConfig) -> Score:
     if row is None or score is None or not math.isfinite(score):
         raise InputError(
             f'candidate "{candidate}" has no {_subject(config)}, by which the winner is selected; '
-            "change the selection's metric, or measure intervals (resamples above 0)"
+            "change select.metric, or set evaluate.resamples above 0 to measure intervals"
         )
 
-    gigaflops = measurements.find("inference_gigaflops")
-    known = gigaflops is not None and math.isfinite(gigaflops.value)
-    return Score(score, row.value, gigaflops.value if gigaflops and known else math.inf)
+    cost = measurements.find("inference_gigaflops")
+    gigaflops = math.inf
+    if cost is not None and math.isfinite(cost.value):
+        gigaflops = cost.value
+    return Score(score, row.value, gigaflops)
+
+
+def _pick(scores: dict[str, Score], tie: float) -> str | None:
+    """The winner: of the tied candidates the cheapest, then the one of the highest value, then the first listed."""
+    if not scores:
+        return None
+    tied = _tied(scores, tie)
+    return min(tied, key=lambda name: (tied[name].gigaflops, -tied[name].value))
+
+
+def _tied(scores: dict[str, Score], tie: float) -> dict[str, Score]:
+    """The best candidate, and those whose score is nearly as high."""
+    best = max(found.score for found in scores.values())
+    return {name: found for name, found in scores.items() if found.score >= best - tie}
 
 
 def _subject(config: SelectConfig) -> str:
@@ -90,28 +103,41 @@ def _subject(config: SelectConfig) -> str:
 
 
 def _rule(config: SelectConfig) -> str:
-    tie = f"; differences up to {config.tie:g} are ties" if config.tie else ""
-    of_ties = f"of ties, the cheapest on an image, then the highest {spoken(config.metric)}, then the one listed first"
-    return f"Of the candidates that passed, the highest {_subject(config)}{tie}; {of_ties}."
+    metric = spoken(config.metric)
+    rule = f"The candidate with the highest {_subject(config)} wins, among those that passed the gate."
+    if config.tie:
+        rule += f" Differences up to {config.tie:g} are ties."
+    return (
+        f"{rule} Of ties, the cheapest network wins, then the highest {metric}, then the first in the parameter file."
+    )
 
 
 def _reasoning(winner: str | None, scores: dict[str, Score], passed: dict[str, bool], config: SelectConfig) -> str:
-    refused = [name for name, verdict in passed.items() if not verdict]
-    left = f" Refused by the gate: {', '.join(refused)}." if refused else ""
+    refused = ", ".join(name for name in passed if not passed[name])
+    refusals = f" Refused by the gate: {refused}." if refused else ""
     if winner is None:
-        return f"No candidate passed its gate.{left}"
-    shown = {name: _shown(found) for name, found in scores.items()}
-    others = ", ".join(f"{name} {text}" for name, text in shown.items() if name != winner)
-    against = f", against {others}" if others else ", the only one that passed" if refused else ""
-    rivals = [found.cost for name, found in _tied(scores, config.tie).items() if name != winner]
-    tie = (
-        f" A tie, up to {config.tie:g}, won by the cheaper network."
-        if scores[winner].cost < min(rivals, default=0)
-        else ""
-    )
-    return f"{winner} was chosen: {_subject(config)} {shown[winner]}{against}.{tie}{left}"
+        return f"No candidate passed its gate.{refusals}"
+
+    others = dict(scores)
+    won = others.pop(winner)
+    comparison = ""
+    if others:
+        shown = ", ".join(f"{name} {_shown(score)}" for name, score in others.items())
+        comparison = f", compared with {shown}"
+    elif refused:
+        comparison = ", the only one that passed"
+
+    tie = ""
+    tied = _tied(scores, config.tie)
+    tied.pop(winner)
+    if tied and won.gigaflops < min(score.gigaflops for score in tied.values()):
+        tie = f" It was a tie (differences up to {config.tie:g}), and the cheaper network won."
+
+    return f"{winner} was chosen: {_subject(config)} {_shown(won)}{comparison}.{tie}{refusals}"
 
 
 def _shown(found: Score) -> str:
-    cost = f", {found.cost:.3g} gigaflops an image" if math.isfinite(found.cost) else ""
-    return f"{found.score:.4f} (value {found.value:.4f}{cost})"
+    text = f"{found.score:.4f} (value {found.value:.4f}"
+    if math.isfinite(found.gigaflops):
+        text += f", {found.gigaflops:.3g} gigaflops per image"
+    return f"{text})"

@@ -1,16 +1,17 @@
-"""Does the drift verdict keep its level, and does it find what moved?
+"""Does the drift verdict keep its level, and does it find what changed?
 
-Photos are dealt to two sides at random. Without a shift, the share of verdicts that find drift may not exceed the
-stated level by more than chance, however many photos, and however unequal; with a shift, every verdict must find it.
-Exit status 1 where one of these fails.
+Photos are dealt to two sides at random. Without a shift, the share of verdicts that find drift may exceed the stated
+level only by chance, however many photos there are and however unequal they are. With a shift, every verdict must find
+it. The exit status is 1 where one of these fails.
 
-20 photos a side are enough, but for synthetic photos with 20 % less light. These differ in light from photo to photo by
-as much as that, and even a test that knew how best to tell the two apart could not find it every time: the dark photos
-lie 1.2 standard deviations from the others along the best direction, where a t-test finds them in 96 of 100 draws of 20
-a side. They are shown at 20 a side, and must be found at 50; so is the other synthetic surface, of which one draw in
-fifty to a hundred is missed at 20.
+20 photos a side are enough, with two exceptions that are shown at 20 a side and must be found at 50:
 
-    make simulate, or: python tests/bench/simulate_drift.py [FOLDER OF THE REAL DATA SETS]
+- Synthetic photos with 20 % less light. Synthetic photos differ in light by as much as that. Along the best direction,
+  the dark photos are 1.2 standard deviations from the others. Even a t-test that knew this direction would find them in
+  96 of 100 draws of 20 a side only.
+- The other synthetic surface, which 20 a side miss in one draw of fifty to a hundred.
+
+    make simulate, or: python tests/simulate/simulate_drift.py [FOLDER OF THE REAL DATA SETS]
 """
 
 import sys
@@ -33,18 +34,25 @@ from components.shared.data.drift_profile import Profile, make_profile
 from components.shared.data.image_features import describe_images
 from components.shared.network.network import build_network, describe
 
-SIZE, TILES, SEED = 64, 1600, 1
-PHOTOS = (20, 20)  # of the reference, and of the current side
-SIZES = ((5, 5), (10, 10), PHOTOS, (40, 40), (40, 10))
-NULL_DRAWS, SHIFT_DRAWS = 200, 50
+PIXELS = 64
+TILES = 1600
+SEED = 1
+
+# Photos of the reference, and of the current side.
+USUAL = (20, 20)
+MANY = (50, 50)
+SIZES = ((5, 5), (10, 10), USUAL, (40, 40), (40, 10))
+
+DRAWS_WITHOUT_SHIFT = 200
+DRAWS_WITH_SHIFT = 50
 CONFIG = DriftConfig(permutations=499)
-REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
-NETWORK = build_network(describe("resnet10t", "none", SIZE, SEED)).eval()
+REAL_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+NETWORK = build_network(describe("resnet10t", "none", PIXELS, SEED)).eval()
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Images, uint8 (H, W, 3), the photo of each, and the profile they make."""
+    """Images, uint8 (H, W, 3), the photo of each image, and their drift profile."""
 
     images: list[np.ndarray]
     groups: np.ndarray
@@ -52,113 +60,175 @@ class Pool:
 
     @classmethod
     def of(cls, images: list[np.ndarray], groups: list[str]) -> "Pool":
-        """Profile images with a network of random weights: the test must hold for any."""
-        tiles = np.stack([cv2.resize(image, (SIZE, SIZE), interpolation=cv2.INTER_AREA) for image in images])
+        """Profile images with a network of random weights: the test must hold for any network."""
+        tiles = [cv2.resize(image, (PIXELS, PIXELS), interpolation=cv2.INTER_AREA) for image in images]
+        logits, embeddings = [], []
         with torch.inference_mode():
-            parts = [
-                NETWORK.logits_and_embeddings(part) for part in torch.from_numpy(tiles).permute(0, 3, 1, 2).split(128)
-            ]
-        p_crack = torch.cat([logits for logits, _ in parts]).softmax(1)[:, 1].numpy()
-        embeddings = torch.cat([embedding for _, embedding in parts]).numpy()
-        nothing, names = pd.DataFrame(index=range(len(images))), np.array(groups)
-        return cls(images, names, make_profile(names, describe_images(images), p_crack, embeddings, nothing, ""))
+            for batch in torch.from_numpy(np.stack(tiles)).permute(0, 3, 1, 2).split(128):
+                batch_logits, batch_embeddings = NETWORK.logits_and_embeddings(batch)
+                logits.append(batch_logits)
+                embeddings.append(batch_embeddings)
+
+        p_crack = torch.cat(logits).softmax(1)[:, 1].numpy()
+        no_slices = pd.DataFrame(index=range(len(images)))
+        names = np.array(groups)
+        features = describe_images(images)
+        profile = make_profile(names, features, p_crack, torch.cat(embeddings).numpy(), no_slices, "")
+        return cls(images, names, profile)
 
     def changed(self, change: Callable[[np.ndarray], np.ndarray]) -> "Pool":
-        """The same photos, every image changed."""
+        """Return the same photos with every image changed."""
         return Pool.of([change(image) for image in self.images], self.groups.tolist())
 
     def part(self, wanted: np.ndarray) -> "Pool":
-        """Some of the images, bool (n,)."""
-        images = [image for image, keep in zip(self.images, wanted, strict=True) if keep]
-        return Pool(images, self.groups[wanted], self.profile.rows(np.flatnonzero(wanted)))
+        """Return some of the images, bool (n,)."""
+        rows = np.flatnonzero(wanted)
+        return Pool([self.images[row] for row in rows], self.groups[rows], self.profile.rows(rows))
 
     def thinned(self) -> "Pool":
-        """The same photos with unequal numbers of images, from one to all."""
+        """Return the same photos with unequal numbers of images, from one to all."""
         rng = np.random.default_rng(SEED)
-        share = {group: rng.random() for group in np.unique(self.groups)}
-        _, first = np.unique(self.groups, return_index=True)
-        wanted = rng.random(len(self.groups)) < np.array([share[group] for group in self.groups])
+        names, first, codes = np.unique(self.groups, return_index=True, return_inverse=True)
+        share = rng.random(len(names))
+        wanted = rng.random(len(codes)) < share[codes]
         wanted[first] = True
         return self.part(wanted)
 
 
+@dataclass(frozen=True)
+class Case:
+    """One row of the table: photos of `before` are compared with other photos of `after`.
+
+    Attributes:
+        name: What is compared.
+        before, after: The pools that the two sides are drawn from.
+        photos: Number of photos of each side.
+        wanted: "level" (find drift no more often than the level), "always", or "shown" (not judged).
+    """
+
+    name: str
+    before: Pool
+    after: Pool
+    photos: tuple[int, int]
+    wanted: str
+
+
 def darker(image: np.ndarray) -> np.ndarray:
-    """20 % less light."""
+    """Return the image with 20 % less light."""
     return (0.8 * image).astype(np.uint8)
 
 
 def blurred(image: np.ndarray) -> np.ndarray:
-    """Out of focus by a hundredth of the edge, at least one pixel."""
+    """Return the image out of focus by a hundredth of its edge, at least one pixel."""
     return cv2.GaussianBlur(image, (0, 0), max(1.0, image.shape[0] / 100))
+
+
+def synthetic_cases() -> list[Case]:
+    """Return the cases of drawn photos."""
+    drawn = pd.DataFrame(list(draw_dataset(TILES, seed=SEED, size=PIXELS)))
+    pool = Pool.of(drawn["image"].tolist(), drawn["group"].tolist())
+    surfaces = drawn["surface"].to_numpy()
+    dark = pool.changed(darker)
+    uneven = pool.thinned()
+    deck = pool.part(surfaces == "deck")
+    wall = pool.part(surfaces == "wall")
+
+    cases = []
+    for photos in SIZES:
+        cases.append(Case("no shift: synthetic", pool, pool, photos, "level"))
+
+    cases.append(Case("no shift: synthetic, unequal photos", uneven, uneven, USUAL, "level"))
+
+    cases.append(Case("synthetic, blurred", pool, pool.changed(blurred), USUAL, "always"))
+    cases.append(Case("synthetic, 20 % darker", pool, dark, USUAL, "shown"))
+    cases.append(Case("synthetic, 20 % darker", pool, dark, MANY, "always"))
+
+    cases.append(Case("deck against wall", deck, wall, USUAL, "shown"))
+    cases.append(Case("deck against wall", deck, wall, MANY, "always"))
+    return cases
+
+
+def real_cases(root: Path) -> list[Case]:
+    """Return the cases of the real data sets under a folder."""
+    uav = _folder(root / "uav75_tiles", lambda path: path.stem.split("_r")[0].rstrip("abcdefgh"))
+    ccic = _folder(root / "ccic", lambda path: path.stem)
+
+    return [
+        Case("no shift: uav75, by photo", uav, uav, USUAL, "level"),
+        Case("no shift: uav75, by photo", uav, uav, (30, 10), "level"),
+        Case("no shift: ccic", ccic, ccic, USUAL, "level"),
+        Case("uav75, 20 % darker", uav, uav.changed(darker), USUAL, "always"),
+        Case("uav75, blurred", uav, uav.changed(blurred), USUAL, "always"),
+        Case("ccic against uav75", ccic, uav, USUAL, "always"),
+    ]
+
+
+def _folder(folder: Path, photo_of: Callable[[Path], str]) -> Pool:
+    paths = []
+    for label in sorted(folder.iterdir()):
+        if label.name != "masks":
+            paths += sorted(label.glob("*.jpg"))
+    chosen = np.sort(np.random.default_rng(SEED).permutation(len(paths))[:TILES])
+
+    images, photos = [], []
+    for index in chosen:
+        images.append(cv2.imread(str(paths[index]), cv2.IMREAD_COLOR_RGB))
+        photos.append(photo_of(paths[index]))
+    return Pool.of(images, photos)
+
+
+def share_drifted(case: Case, seed: int) -> float:
+    """Return the share of the tests that find drift between some photos of `before` and others of `after`."""
+    rng = np.random.default_rng([seed, 9])
+    first = rng.permutation(np.unique(case.before.groups))[: case.photos[0]]
+    second = rng.permutation(np.setdiff1d(np.unique(case.after.groups), first))[: case.photos[1]]
+    reference = case.before.profile.rows(np.flatnonzero(np.isin(case.before.groups, first)))
+    current = case.after.profile.rows(np.flatnonzero(np.isin(case.after.groups, second)))
+
+    kept_reference, kept_current = even_out(reference.groups, current.groups, seed, CONFIG.sample)
+    shifts = compare(reference.rows(kept_reference), current.rows(kept_current), CONFIG, seed)
+    return float(np.mean([shift.drifted for shift in shifts]))
+
+
+def add_row(table: Table, case: Case) -> bool:
+    """Simulate a case and add its row; return whether the outcome is as wanted."""
+    draws = DRAWS_WITHOUT_SHIFT if case.wanted == "level" else DRAWS_WITH_SHIFT
+    shares = np.array([share_drifted(case, seed) for seed in range(draws)])
+    found = float(np.mean(shares > 0))
+    retrain = float(np.mean(shares >= CONFIG.retrain_share))
+
+    wanted, good = "", True
+    if case.wanted == "level":
+        most = binom.ppf(0.99, draws, CONFIG.alpha) / draws
+        wanted, good = f"at most {most:.3f}", found <= most
+    elif case.wanted == "always":
+        wanted, good = "every time", found == 1
+
+    photos = f"{case.photos[0]} against {case.photos[1]}"
+    mark = "✓" if good else "✗"
+    table.add_row(case.name, photos, str(draws), f"{found:.3f}", f"{retrain:.3f}", wanted, mark)
+    return bool(good)
 
 
 def main() -> int:
     """Print the table; return the exit status."""
-    root = Path(sys.argv[1]) if len(sys.argv) > 1 else REAL
-    drawn = list(draw_dataset(TILES, seed=SEED, size=SIZE))
-    synthetic = Pool.of([tile.image for tile in drawn], [tile.group for tile in drawn])
-    surfaces = np.array([tile.surface for tile in drawn])
-    dark, uneven = (synthetic, synthetic.changed(darker)), synthetic.thinned()
-    surface = (synthetic.part(surfaces == "deck"), synthetic.part(surfaces == "wall"))
-    rows = [("no shift: synthetic", (synthetic, synthetic), photos, "level") for photos in SIZES]
-    rows.append(("no shift: synthetic, unequal photos", (uneven, uneven), PHOTOS, "level"))
-    rows.append(("synthetic, blurred", (synthetic, synthetic.changed(blurred)), PHOTOS, "always"))
-    rows += [("synthetic, 20 % darker", dark, PHOTOS, "shown"), ("synthetic, 20 % darker", dark, (50, 50), "always")]
-    rows += [("deck against wall", surface, PHOTOS, "shown"), ("deck against wall", surface, (50, 50), "always")]
+    root = Path(sys.argv[1]) if len(sys.argv) > 1 else REAL_DATA
+    cases = synthetic_cases()
     if root.is_dir():
-        rows += _of_real_photos(root)
+        cases += real_cases(root)
+
     table = Table(title=f"Drift found, at level {CONFIG.alpha:g}")
     for title in ("draw", "photos", "draws", "drift found", "retrain", "wanted", ""):
         table.add_column(title)
-    outcomes = [_row(table, *row) for row in rows]
+
+    all_good = True
+    for case in cases:
+        all_good = add_row(table, case) and all_good
+
     Console(width=110).print(table)
     if not root.is_dir():
-        print(f"the real data sets are not at {root}: drawn photos alone were tried")
-    return 0 if all(outcomes) else 1
-
-
-def _of_real_photos(root: Path) -> list[tuple]:
-    uav = _folder(root / "uav75_tiles", lambda path: path.stem.split("_r")[0].rstrip("abcdefgh"))
-    ccic = _folder(root / "ccic", lambda path: path.stem)
-    nulls = [("uav75, by photo", uav, PHOTOS), ("uav75, by photo", uav, (30, 10)), ("ccic", ccic, PHOTOS)]
-    rows: list[tuple] = [(f"no shift: {name}", (pool, pool), photos, "level") for name, pool, photos in nulls]
-    shifts = {"20 % darker": uav.changed(darker), "blurred": uav.changed(blurred)}
-    rows += [(f"uav75, {name}", (uav, changed), PHOTOS, "always") for name, changed in shifts.items()]
-    return [*rows, ("ccic against uav75", (ccic, uav), PHOTOS, "always")]
-
-
-def _folder(folder: Path, photo: Callable[[Path], str]) -> Pool:
-    paths = sorted(path for name in folder.iterdir() if name.name != "masks" for path in name.glob("*.jpg"))
-    chosen = np.random.default_rng(SEED).permutation(len(paths))[:TILES]
-    paths = [paths[index] for index in np.sort(chosen)]
-    return Pool.of([cv2.imread(str(path), cv2.IMREAD_COLOR_RGB) for path in paths], [photo(path) for path in paths])
-
-
-def _found(before: Pool, after: Pool, photos: tuple[int, int], seed: int) -> float:
-    """The share of the tests that find drift between some photos of one pool and others of the other."""
-    rng = np.random.default_rng([seed, 9])
-    first = rng.permutation(np.unique(before.groups))[: photos[0]]
-    second = rng.permutation(np.setdiff1d(np.unique(after.groups), first))[: photos[1]]
-    sides = [
-        pool.profile.rows(np.flatnonzero(np.isin(pool.groups, names)))
-        for pool, names in ((before, first), (after, second))
-    ]
-    kept = even_out(*(side.groups for side in sides), seed, CONFIG.sample)
-    shifts = compare(*(side.rows(rows) for side, rows in zip(sides, kept, strict=True)), CONFIG, seed)
-    return float(np.mean([shift.drifted for shift in shifts]))
-
-
-def _row(table: Table, name: str, sides: tuple[Pool, Pool], photos: tuple[int, int], wanted: str) -> bool:
-    """Try, and tell: `wanted` is "level" (no more than it), "always", or "shown" (whatever comes out)."""
-    draws = NULL_DRAWS if wanted == "level" else SHIFT_DRAWS
-    found = np.array([_found(*sides, photos, seed) for seed in range(draws)])
-    share, retrain = float(np.mean(found > 0)), float(np.mean(found >= CONFIG.retrain_share))
-    most = binom.ppf(0.99, draws, CONFIG.alpha) / draws
-    good = {"level": share <= most, "always": share == 1, "shown": True}[wanted]
-    spoken = {"level": f"at most {most:.3f}", "always": "every time", "shown": ""}[wanted]
-    sizes = f"{photos[0]} against {photos[1]}"
-    table.add_row(name, sizes, str(draws), f"{share:.3f}", f"{retrain:.3f}", spoken, "✓" if good else "✗")
-    return good
+        print(f"the real data sets are not at {root}: only drawn photos were used")
+    return 0 if all_good else 1
 
 
 if __name__ == "__main__":

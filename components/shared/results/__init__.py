@@ -1,1 +1,1 @@
-"""What steps measure and hand to each other."""
+"""The numbers that steps measure and hand to each other."""

@@ -1,4 +1,4 @@
-"""A model's calibration: the temperature that makes its P(crack) honest, and the threshold at which it says crack."""
+"""A model's calibration: the temperature that makes P(crack) honest, and the threshold above which it says crack."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -8,6 +8,9 @@ import numpy as np
 
 from components.shared.errors import InputError
 
+# Beyond this, exp overflows in float64; P(crack) is 0 or 1 long before.
+MAX_MARGIN = 700
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -15,7 +18,7 @@ class Calibration:
 
     Attributes:
         temperature: The logits are divided by it; above 1 makes the model less sure.
-        threshold: The image is a crack where the calibrated P(crack) >= threshold.
+        threshold: A tile counts as a crack where its calibrated P(crack) >= threshold.
         rule: One sentence on how the threshold was chosen.
     """
 
@@ -24,9 +27,14 @@ class Calibration:
     rule: str = "P(crack) >= 0.5, as trained"
 
     def p_crack(self, logit_0: np.ndarray, logit_1: np.ndarray) -> np.ndarray:
-        """float64 (n,): calibrated P(crack) from the logits of no_crack and crack, each float (n,)."""
+        """Return the calibrated P(crack), float64 (n,) in [0, 1].
+
+        Args:
+            logit_0: float (n,), the logit of no_crack.
+            logit_1: float (n,), the logit of crack.
+        """
         margin = (np.asarray(logit_1, np.float64) - np.asarray(logit_0, np.float64)) / self.temperature
-        return 1 / (1 + np.exp(-np.clip(margin, -700, 700)))
+        return 1 / (1 + np.exp(-np.clip(margin, -MAX_MARGIN, MAX_MARGIN)))
 
 
 def write_calibration(calibration: Calibration, path: str | Path) -> None:
@@ -38,7 +46,7 @@ def read_calibration(path: str | Path) -> Calibration:
     """Read calibration.json.
 
     Raises:
-        InputError: It is no calibration.
+        InputError: The file is missing, or is not a calibration.
     """
     try:
         return Calibration(**json.loads(Path(path).read_text(encoding="utf-8")))

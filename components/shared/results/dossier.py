@@ -8,16 +8,25 @@ import pandas as pd
 
 from components.shared.results.measurements import Measurements, read_measurements
 
-VERDICT, MEASUREMENTS = "verdict.json", "measurements.parquet"
-CALIBRATION, PROFILE, PANELS = "calibration.json", "reference_profile.parquet", "panels"
-PAIRS = "champion_pairs.parquet"  # beside a champion only
+VERDICT = "verdict.json"
+MEASUREMENTS = "measurements.parquet"
+CALIBRATION = "calibration.json"
+PROFILE = "reference_profile.parquet"
+PANELS = "panels"
 TEST_ANSWERS = "test_answers.parquet"
-PROMOTION, TRAINING, EVALUATION = "promotion.html", "training.html", "evaluation.html"
-EXPLANATION, DRIFT = "explanation.html", "drift.html"
+
+# Only where there is a champion.
+PAIRS = "champion_pairs.parquet"
+
+PROMOTION = "promotion.html"
+TRAINING = "training.html"
+EVALUATION = "evaluation.html"
+EXPLANATION = "explanation.html"
+DRIFT = "drift.html"
 
 
 def read_verdict(folder: str | Path) -> dict[str, Any]:
-    """Read who was judged, whether it passed, a row for each limit, and how it stands to the champion."""
+    """Read verdict.json: candidate, whether it passed, a row for each limit, and the comparison with the champion."""
     return json.loads((Path(folder) / VERDICT).read_text(encoding="utf-8"))
 
 

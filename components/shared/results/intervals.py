@@ -1,43 +1,75 @@
 """95 % intervals of numbers measured on images that come in groups (photos).
 
-Tiles of one photo resemble each other, so groups are resampled, not images. The bootstrap gives the standard error; the
-interval is a t interval on the scale on which such a number can be anything (log odds for a share, log for a loss).
-
-A good model errs on few photos, and then the standard error is too small more often than too large. How much so is told
-by the groups' pulls on the number, which `one_twice` measures: their kurtosis lowers the degrees of freedom, their
-skewness lengthens the interval on the side of the long tail. Percentiles of the bootstrap, BCa and the bootstrap-t miss
-the truth far more often with a few dozen photos; `make simulate` shows what this interval reaches.
+Tiles of one photo resemble each other, so groups are resampled, not images. The bootstrap gives the standard error. The
+interval is a t interval on a transformed scale, longer on the side of the long tail. `docs/statistics.md` derives it,
+and `make simulate` measures how often it covers the truth.
 """
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from scipy.special import stdtrit
 
 Scale = Literal["share", "signed", "loss", "difference"]
-ROUNDING = 1e-12  # of the metrics' sums
-MANY = 1000  # groups; with more, no single one matters
-MOST = 3.0  # standard errors, where Student's t of that many groups is less: one wrong photo leaves not all possible
-FARTHEST = 1.5  # reach over losses: one wrong photo in a small slice does not make a difference of 1 likely
-SKEW = (1 + 2 * 1.96**2) / 6  # Edgeworth's term: standard errors, times skewness, over the root of the groups
-_SCALES: dict[Scale, tuple[Callable, Callable, Callable]] = {  # to the scale, its derivative, and back
-    "share": (lambda v: np.log(v / (1 - v)), lambda v: 1 / (v * (1 - v)), lambda z: 1 / (1 + np.exp(-z))),
-    "signed": (np.arctanh, lambda v: 1 / (1 - v * v), np.tanh),
-    "loss": (np.log, lambda v: 1 / v, np.exp),
-    "difference": (lambda v: v, lambda v: 1.0, lambda z: z),
+
+# A standard error below this is rounding in the metrics' sums: nothing varies.
+ROUNDING_ERROR = 1e-12
+
+# With more groups than this, no single group matters, so the shape of their influence is not measured.
+MAX_GROUPS_FOR_INFLUENCE = 1000
+
+# Without a cap, one wrong photo would make the interval cover everything.
+MAX_STANDARD_ERRORS = 3.0
+MAX_TRANSFORMED_ERROR = 1.0
+MAX_LOG_STRETCH = 1.5
+
+# First term of Edgeworth's expansion at 97.5 %: standard errors per unit of skewness / sqrt(groups).
+SKEWNESS_FACTOR = (1 + 2 * 1.96**2) / 6
+
+
+@dataclass(frozen=True)
+class _Transform:
+    """A scale without ends, on which errors are about normal: the way to it, its derivative, and the way back."""
+
+    forward: Callable
+    derivative: Callable
+    backward: Callable
+
+
+_TRANSFORMS: dict[Scale, _Transform] = {
+    "share": _Transform(
+        forward=lambda value: np.log(value / (1 - value)),
+        derivative=lambda value: 1 / (value * (1 - value)),
+        backward=lambda log_odds: 1 / (1 + np.exp(-log_odds)),
+    ),
+    "signed": _Transform(np.arctanh, lambda value: 1 / (1 - value * value), np.tanh),
+    "loss": _Transform(np.log, lambda value: 1 / value, np.exp),
+    "difference": _Transform(lambda value: value, lambda value: 1.0, lambda value: value),
 }
 
 
 def group_codes(groups: np.ndarray) -> tuple[np.ndarray, int]:
-    """Number the groups 0, 1, … in the order of their names: int64 (n,) and how many there are."""
+    """Number the groups 0, 1, … in the order of their names.
+
+    Args:
+        groups: (n,), the group of each image; anything that has a text.
+
+    Returns:
+        int64 (n,), the number of each image's group, and how many groups there are.
+    """
     names, codes = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
     return codes, len(names)
 
 
 def draw_groups(count: int, resamples: int, seed: int) -> np.ndarray:
-    """uint16 (resamples, count): how often each group is drawn when as many groups are drawn with replacement."""
+    """Draw `count` of `count` groups with replacement, `resamples` times.
+
+    Returns:
+        uint16 (resamples, count): how often each group is drawn in each resample.
+    """
     rng = np.random.default_rng(seed)
     draws = np.empty((resamples, count), np.uint16)
     for row in draws:
@@ -46,53 +78,70 @@ def draw_groups(count: int, resamples: int, seed: int) -> np.ndarray:
 
 
 def one_twice(count: int) -> np.ndarray:
-    """uint16 (count, count): every group drawn once, but one of them twice; (0, count) for more than `MANY` groups."""
-    return 1 + np.eye(count, dtype=np.uint16) if count <= MANY else np.empty((0, count), np.uint16)
+    """Return resamples in which each group in turn is drawn twice, and all others once.
+
+    Returns:
+        uint16 (count, count); (0, count) for more than `MAX_GROUPS_FOR_INFLUENCE` groups.
+    """
+    if count > MAX_GROUPS_FOR_INFLUENCE:
+        return np.empty((0, count), np.uint16)
+    return 1 + np.eye(count, dtype=np.uint16)
 
 
 def interval(
     value: float, draws: np.ndarray, twice: np.ndarray, groups: int, scale: Scale, losses: float = math.inf
 ) -> tuple[float, float]:
-    """95 % interval of a number.
+    """Return the 95 % interval of a number, low and high end; both are `value` where no draw differs from it.
 
     Args:
         value: The number, on all groups.
         draws: float (resamples,), the number in each resample of `draw_groups`; NaN where undefined.
         twice: float, the number in each resample of `one_twice`; may be empty.
-        groups: How many there are, at least 2.
+        groups: Number of groups, at least 2.
         scale: "share" within 0 to 1, "signed" within -1 to 1, "loss" not negative, or a "difference".
-        losses: Of a difference, what the two lose together, such as the sum of 1 - AUROC. Two that lose little do so on
-            few photos, and what others would make them differ by is larger as those make them lose more. So on the side
-            of the long tail the standard error is the one that goes with the upper end of the losses.
-
-    Returns:
-        Low and high end; both `value` where no draw differs from it.
+        losses: Of a difference between two models, the sum of what both lose, such as the sum of 1 - AUROC. When both
+            models make few errors, those errors come from few photos, and other photos could move the difference
+            further. So the side of the long tail is longer where the losses are small.
 
     Source: t interval with the bootstrap's standard error on the transformed scale (Efron & Tibshirani 1993, 12.6);
-        degrees of freedom by Satterthwaite 1946, from the kurtosis; the skewness by Edgeworth's expansion (Johnson
-        1978; Hall 1992, 3.10), on the long side only. The standard error under the largest losses is our own, in the
-        spirit of a score test.
+        degrees of freedom from the kurtosis (Satterthwaite 1946); skewness by Edgeworth's expansion (Johnson 1978;
+        Hall 1992, 3.10). The stretch by `losses` is our own. See docs/statistics.md.
     """
-    error = float(np.nanstd(draws)) * np.sqrt(groups / (groups - 1))
-    if error < ROUNDING:
+    standard_error = float(np.nanstd(draws)) * np.sqrt(groups / (groups - 1))
+    if standard_error < ROUNDING_ERROR:
         return value, value
-    there, slope, back = _SCALES[scale]
-    error *= slope(value)
+
+    transform = _TRANSFORMS[scale]
+    standard_error *= transform.derivative(value)
     if scale != "difference":
-        error = min(error, 1.0)  # that of a number made by one group alone; resamples of few groups can give more
+        # One group alone can make a number with a standard error of 1. Resamples of few groups can exceed it.
+        standard_error = min(standard_error, MAX_TRANSFORMED_ERROR)
+
     skewness, kurtosis = _shape(twice)
-    quantile = stdtrit(min(groups - 1, 2 * groups / (kurtosis - 1)), 0.975)
-    tail = SKEW * abs(skewness) / np.sqrt(groups)
-    short, long = error * np.minimum([quantile, quantile + tail], max(MOST, stdtrit(groups - 1, 0.975)))
-    long *= np.exp(min(long / losses, FARTHEST))
+    degrees_of_freedom = min(groups - 1, 2 * groups / (kurtosis - 1))
+    quantile = stdtrit(degrees_of_freedom, 0.975)
+    tail = SKEWNESS_FACTOR * abs(skewness) / np.sqrt(groups)
+    most = max(MAX_STANDARD_ERRORS, stdtrit(groups - 1, 0.975))
+
+    short = standard_error * min(quantile, most)
+    long = standard_error * min(quantile + tail, most)
+    long *= np.exp(min(long / losses, MAX_LOG_STRETCH))
     down, up = (long, short) if skewness < 0 else (short, long)
-    return float(back(there(value) - down)), float(back(there(value) + up))
+
+    centre = transform.forward(value)
+    return float(transform.backward(centre - down)), float(transform.backward(centre + up))
 
 
 def _shape(twice: np.ndarray) -> tuple[float, float]:
-    """Skewness and kurtosis; of a normal distribution where there are no values or all are equal."""
-    pulls = twice - twice.mean() if len(twice) else twice
-    if not pulls.any():
+    """Skewness and kurtosis of the groups' influence on the number; a normal distribution's where nothing is known."""
+    if not len(twice):
         return 0.0, 3.0
-    pulls = pulls / pulls.std()
-    return float((pulls**3).mean()), max(1 + ROUNDING, float((pulls**4).mean()))
+
+    influence = twice - twice.mean()
+    if not influence.any():
+        return 0.0, 3.0
+
+    influence = influence / influence.std()
+    skewness = float((influence**3).mean())
+    kurtosis = float((influence**4).mean())
+    return skewness, max(1 + ROUNDING_ERROR, kurtosis)

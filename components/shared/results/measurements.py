@@ -12,6 +12,23 @@ from components.shared.results.slices import WHOLE, Slice
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % interval.
+
+    Attributes:
+        value: The number; NaN where it is undefined, and then `note` says why.
+        low: Lower end of the interval, None where none was computed.
+        high: Upper end of the interval, None where none was computed.
+        note: One sentence that a reader needs beside the number.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Measurement:
     """One measured number.
 
@@ -19,12 +36,12 @@ class Measurement:
         name: What was measured, such as "accuracy".
         value: The number; NaN where it is undefined, and then `note` says why.
         split: train, val, test or robustness.
-        slice: The part of the split; the whole split where nothing else is said.
+        slice: The part of the split; the whole split by default.
         condition: "before" or "after" fine-tuning.
         low: Lower end of the 95 % interval, None where none was computed.
-        high: Upper end of the 95 % interval.
-        n: Number of images it rests on.
-        note: One sentence a reader needs beside the number.
+        high: Upper end of the 95 % interval, None where none was computed.
+        n: Number of images that it was measured on.
+        note: One sentence that a reader needs beside the number.
     """
 
     name: str
@@ -36,6 +53,13 @@ class Measurement:
     high: float | None = None
     n: int = 0
     note: str = ""
+
+    @classmethod
+    def of(
+        cls, name: str, estimate: Estimate, n: int, split: str = "test", slice: Slice = WHOLE, condition: str = "after"
+    ) -> "Measurement":
+        """Return an estimate as the measurement of a place."""
+        return cls(name, estimate.value, split, slice, condition, estimate.low, estimate.high, n, estimate.note)
 
 
 class Measurements:
@@ -69,9 +93,15 @@ class Measurements:
         condition: str | None = None,
     ) -> list[Measurement]:
         """Return the numbers that match every given value, in order; None matches anything."""
-        asked = {"name": name, "split": split, "slice": slice, "condition": condition}
-        given = {field: value for field, value in asked.items() if value is not None}
-        return [row for row in self._rows if all(getattr(row, field) == value for field, value in given.items())]
+        found = []
+        for row in self._rows:
+            same_name = name is None or row.name == name
+            same_split = split is None or row.split == split
+            same_slice = slice is None or row.slice == slice
+            same_condition = condition is None or row.condition == condition
+            if same_name and same_split and same_slice and same_condition:
+                found.append(row)
+        return found
 
 
 SCHEMA = pa.schema(
@@ -90,36 +120,46 @@ SCHEMA = pa.schema(
 assert [field.name for field in fields(Measurement)] == SCHEMA.names
 
 
-FEW_PHOTOS = "few photos: its wrong answers do not fill one, so the interval may be too short"
+FEW_ERRORS = "there are fewer errors than tiles in an average photo, so this interval may be too narrow"
 DAGGER = (
-    "† Few photos: the wrong answers do not fill one (where there are none, the least sure is taken for wrong), and "
-    "the interval may be too short: a kind of photo that is missing here could change the number by more."
+    "† There are fewer errors than tiles in an average photo, so this interval may be too narrow. (With no errors, the "
+    "least certain answer was counted as one.)"
 )
 ACRONYMS = {name.lower(): name for name in ("AUROC", "F1", "MCC", "NLL", "ECE", "AUC", "Brier", "IoU", "ROAD")}
 
 
 def spoken(name: str) -> str:
-    """A measurement's name as people write it: "auroc" -> "AUROC", "recall_at_threshold" -> "recall at threshold"."""
-    return " ".join(ACRONYMS.get(word, word) for word in name.split("_")).replace("p crack", "P(crack)")
+    """Return a measurement's name as people write it.
+
+    "auroc" becomes "AUROC", and "recall_at_threshold" becomes "recall at threshold".
+    """
+    words = [ACRONYMS.get(word, word) for word in name.split("_")]
+    return " ".join(words).replace("p crack", "P(crack)")
 
 
 def with_interval(value: float | None, low: float | None = None, high: float | None = None) -> str:
-    """A number and its interval as people read them, "0.9125 [0.850, 0.956]"; "-" where it is undefined."""
+    """Return a number and its interval as people read them, "0.9125 [0.850, 0.956]"; "-" where it is undefined."""
     if value is None or math.isnan(value):
         return "-"
-    return f"{value:.4f}" if low is None or high is None else f"{value:.4f} [{low:.3f}, {high:.3f}]"
+    if low is None or high is None:
+        return f"{value:.4f}"
+    return f"{value:.4f} [{low:.3f}, {high:.3f}]"
 
 
 def shown_row(row: Measurement | None) -> str:
-    """A measurement as people read it; "-" where there is none."""
+    """Return a measurement as people read it; "-" where there is none."""
     if row is None:
         return "-"
-    return with_interval(row.value, row.low, row.high) + (" †" if row.note == FEW_PHOTOS else "")
+    dagger = " †" if row.note == FEW_ERRORS else ""
+    return with_interval(row.value, row.low, row.high) + dagger
 
 
 def footnote(rows: Iterable[Measurement | None]) -> str:
-    """What the dagger of `shown_row` means, "" where none of these rows bears it."""
-    return DAGGER if any(row is not None and row.note == FEW_PHOTOS for row in rows) else ""
+    """Return what the dagger of `shown_row` means, "" where none of these rows has it."""
+    for row in rows:
+        if row is not None and row.note == FEW_ERRORS:
+            return DAGGER
+    return ""
 
 
 def write_measurements(rows: Iterable[Measurement], path: str | Path) -> None:

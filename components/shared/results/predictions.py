@@ -1,8 +1,12 @@
 """The predictions folder: what a trained network said about every image, before and after fine-tuning.
 
-`predict` writes it; evaluate, explain, drift and gate read it and need no network. The folder holds
-`predictions.parquet`, one row per image and view of it, `embeddings.npy`, one row per clean "after" row, and, where
-corrupted views were scored, `views.jpg`, one image in all of them; the champion's holds its `calibration.json` too.
+`predict` writes it. Evaluate, explain, drift and gate read it, and need no network. The folder holds:
+
+- `predictions.parquet`, one row per image and view of it;
+- `embeddings.npy`, one row per clean "after" row;
+- `views.jpg`, one image in all views, where corrupted views were scored;
+- `calibration.json`, in the champion's folder only.
+
 An empty table is valid: it stands for a champion that does not exist yet.
 """
 
@@ -35,7 +39,6 @@ SCHEMA = pa.schema(
     ]
 )
 VIEWS = "views.jpg"
-_COST = b"crack.gigaflops"
 KEY = ["sample_id", "condition", "corruption", "severity"]
 ALLOWED: dict[str, set] = {
     "split": set(SPLITS),
@@ -43,6 +46,7 @@ ALLOWED: dict[str, set] = {
     "label": set(range(len(CLASSES))),
     "severity": set(range(6)),
 }
+_GIGAFLOPS_KEY = b"crack.gigaflops"
 
 
 @dataclass(frozen=True)
@@ -50,9 +54,9 @@ class Predictions:
     """A network's answers.
 
     Attributes:
-        table: One row per image and view, columns as in SCHEMA. `label` and the class of `logit_1` and `p_crack`
-            are 1 for crack; `condition` is before or after fine-tuning; `corruption` is "clean" (severity 0) or a
-            family of corruptions (severity 1 to 5).
+        table: One row per image and view, columns as in SCHEMA. `label`, `logit_1` and `p_crack` are of the class
+            crack (1). `condition` is before or after fine-tuning. `corruption` is "clean" (severity 0) or a family of
+            corruptions (severity 1 to 5).
         embeddings: float32 (rows, features): the penultimate features of the clean "after" rows, in their order.
         gigaflops: What the network spends on one image, in 10^9 floating-point operations; NaN where unknown.
     """
@@ -62,18 +66,18 @@ class Predictions:
     gigaflops: float = float("nan")
 
     def clean(self, split: str, condition: str = "after") -> pd.DataFrame:
-        """Rows of the uncorrupted images of one split under one condition, in table order; may be empty."""
+        """Return the rows of a split's uncorrupted images under one condition, in table order; may be empty."""
         table = self.table
         return table[_is_clean(table, condition) & (table["split"] == split)]
 
     def embeddings_of(self, split: str) -> np.ndarray:
-        """float32 (rows, features): embeddings of one split, in the row order of `clean(split)`."""
+        """Return the embeddings of one split, float32 (rows, features), in the row order of `clean(split)`."""
         splits = self.table.loc[_is_clean(self.table, "after"), "split"].to_numpy()
         return self.embeddings[splits == split]
 
 
 def empty_predictions() -> Predictions:
-    """The predictions of no network."""
+    """Return the predictions of no network."""
     return Predictions(SCHEMA.empty_table().to_pandas(), np.zeros((0, 0), np.float32))
 
 
@@ -85,21 +89,23 @@ def write_predictions(
     Args:
         table: Columns as in SCHEMA; `p_crack` may be missing.
         embeddings: float32 (rows, features), one row per clean "after" row, in their order.
-        folder: Created if need be.
+        folder: Created if it does not exist.
         gigaflops: As in `Predictions`.
 
     Raises:
-        InputError: Logits that are not finite, rows given twice, values outside the contract, or embeddings that do
-            not match the table.
+        InputError: Logits that are not finite, duplicate rows, values outside the contract, or embeddings that do not
+            match the table.
     """
     p_crack = Calibration().p_crack(table["logit_0"].to_numpy(), table["logit_1"].to_numpy())
     table = table.assign(p_crack=p_crack)[SCHEMA.names]
     embeddings = np.asarray(embeddings, dtype=np.float32)
     _check(Predictions(table, embeddings), "the predictions to write")
+
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     columns = pa.Table.from_pandas(table, SCHEMA, preserve_index=False)
-    pq.write_table(columns.replace_schema_metadata({_COST: repr(float(gigaflops))}), folder / "predictions.parquet")
+    columns = columns.replace_schema_metadata({_GIGAFLOPS_KEY: repr(float(gigaflops))})
+    pq.write_table(columns, folder / "predictions.parquet")
     np.save(folder / "embeddings.npy", embeddings)
 
 
@@ -115,11 +121,15 @@ def read_predictions(folder: str | Path) -> Predictions:
         embeddings = np.load(folder / "embeddings.npy", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise InputError(f"{folder} is not a predictions folder ({error}); run predict again") from error
+
     missing = [name for name in SCHEMA.names if name not in table.column_names]
     if missing:
         raise InputError(f"{folder}/predictions.parquet lacks the columns {missing}; run predict again")
-    cost = float((table.schema.metadata or {}).get(_COST, b"nan"))
-    predictions = Predictions(table.select(SCHEMA.names).cast(SCHEMA).to_pandas(), embeddings, cost)
+
+    metadata = table.schema.metadata or {}
+    gigaflops = float(metadata.get(_GIGAFLOPS_KEY, b"nan"))
+    rows = table.select(SCHEMA.names).cast(SCHEMA).to_pandas()
+    predictions = Predictions(rows, embeddings, gigaflops)
     _check(predictions, str(folder))
     return predictions
 
@@ -129,21 +139,28 @@ def _is_clean(table: pd.DataFrame, condition: str) -> pd.Series:
 
 
 def _check(predictions: Predictions, where: str) -> None:
+    """Refuse predictions that break the contract; `where` names them in the message."""
     table = predictions.table
-    broken = ~np.isfinite(table[["logit_0", "logit_1", "p_crack"]].to_numpy(float)).all(axis=1)
+    numbers = table[["logit_0", "logit_1", "p_crack"]].to_numpy(float)
+    broken = ~np.isfinite(numbers).all(axis=1)
     if broken.any():
         raise InputError(
             f"{where}: {int(broken.sum())} of {len(table)} rows have no finite logits, the first for image "
             f"{table['sample_id'][broken].iloc[0]}; training diverged: lower the learning rate"
         )
-    twice = table.duplicated(KEY)
-    if twice.any():
-        row = table.loc[twice, KEY].iloc[0].to_dict()
-        raise InputError(f"{where}: {int(twice.sum())} rows stand twice, the first is {row}; run predict again")
+
+    duplicate = table.duplicated(KEY)
+    if duplicate.any():
+        row = table.loc[duplicate, KEY].iloc[0].to_dict()
+        raise InputError(f"{where}: {int(duplicate.sum())} duplicate rows, the first is {row}; run predict again")
+
     for column, allowed in ALLOWED.items():
         wrong = set(table[column].unique().tolist()) - allowed
         if wrong:
-            raise InputError(f"{where}: {column} holds {sorted(wrong)}, allowed are {sorted(allowed)}")
+            raise InputError(
+                f"{where}: column {column} holds {sorted(wrong)}, allowed are {sorted(allowed)}; run predict again"
+            )
+
     clean = int(_is_clean(table, "after").sum())
     if len(predictions.embeddings) != clean:
         raise InputError(

@@ -53,7 +53,7 @@ class Slice:
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that the slice names, in order."""
-        return tuple(column for column, _ in self.pairs)
+        return tuple(dict(self.pairs))
 
     def __str__(self) -> str:
         """Return the text that `parse` reads."""

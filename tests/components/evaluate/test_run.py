@@ -1,4 +1,4 @@
-"""What evaluate measures, slice by slice, against scikit-learn on the same rows."""
+"""What evaluate measures, slice by slice, compared with scikit-learn on the same rows."""
 
 import json
 import re
@@ -23,14 +23,18 @@ CONFIG = EvaluateConfig(candidate="cnn", resamples=100, seen_corruptions=("low_l
 def answers(
     split: str, condition: str, corruption: str = "clean", severity: int = 0, skill: float = 2.0
 ) -> pd.DataFrame:
+    """Answers of a drawn network on 80 tiles of 20 photos, two sources and two surfaces."""
     rng = np.random.default_rng([len(split), len(condition), severity])
     index = np.arange(80)
     label = index % 2
+    names = pd.Series(index).astype(str)
+    photos = pd.Series(index // 4).astype(str)
+
     return pd.DataFrame(
         {
-            "sample_id": [f"{split}{i}" for i in index],
+            "sample_id": split + names,
             "split": split,
-            "group_id": [f"{split}{i // 4}" for i in index],
+            "group_id": split + photos,
             "source": np.where(index < 30, "ccic", "sdnet2018"),
             "surface": np.where(index % 3 == 0, "deck", "wall"),
             "label": label,
@@ -45,17 +49,28 @@ def answers(
 
 @pytest.fixture(scope="module")
 def table() -> pd.DataFrame:
-    clean = [answers(s, c) for s in ("train", "val", "test", "robustness") for c in ("before", "after")]
-    worse = [answers("robustness", "after", f, s, 2 - s / 3).head(40) for f in ("fog", "low_light") for s in (1, 5)]
-    return pd.concat(clean + worse, ignore_index=True)
+    tables = []
+    for split in ("train", "val", "test", "robustness"):
+        for condition in ("before", "after"):
+            tables.append(answers(split, condition))
+    for family in ("fog", "low_light"):
+        for severity in (1, 5):
+            tables.append(answers("robustness", "after", family, severity, skill=2 - severity / 3).head(40))
+    return pd.concat(tables, ignore_index=True)
 
 
 def run(table: pd.DataFrame, folder: Path):
-    write_predictions(
-        table, np.zeros((((table.condition == "after") & (table.corruption == "clean")).sum(), 1)), folder
+    clean = int(((table.condition == "after") & (table.corruption == "clean")).sum())
+    write_predictions(table, np.zeros((clean, 1)), folder)
+
+    return evaluate_predictions(
+        folder,
+        folder / "measurements.parquet",
+        folder / "calibration.json",
+        folder / "page.html",
+        folder / "summary.md",
+        CONFIG,
     )
-    outputs = [folder / name for name in ("measurements.parquet", "calibration.json", "page.html", "summary.md")]
-    return evaluate_predictions(folder, *outputs, CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -82,11 +97,13 @@ def test_every_slice_is_measured_apart(evaluated, table: pd.DataFrame, split: st
     rows = table[(table.split == split) & (table.condition == condition) & (table.corruption == "clean")]
     for column, value in part.pairs:
         rows = rows[rows[column] == value]
+
     found: Measurements = evaluated[2]
     row = found.find("auroc", split, part, condition)
     assert row.value == pytest.approx(sklearn_metrics.roc_auc_score(rows.label, rows.logit_1))
     assert row.n == len(rows)
     assert row.low < row.value <= row.high
+
     f1 = sklearn_metrics.f1_score(rows.label, rows.logit_1 >= 0)
     assert found.find("f1", split, part, condition).value == pytest.approx(f1)
 
@@ -96,8 +113,10 @@ def test_served_answers_use_temperature_and_threshold(evaluated, table: pd.DataF
     calibration = json.loads((folder / "calibration.json").read_text())
     rows = table[(table.split == "test") & (table.condition == "after")]
     p_crack = 1 / (1 + np.exp(-rows.logit_1 / calibration["temperature"]))
+
     recall = sklearn_metrics.recall_score(rows.label, p_crack >= calibration["threshold"])
     assert found.find("recall_at_threshold").value == pytest.approx(recall)
+
     loss = sklearn_metrics.log_loss(rows.label, p_crack)
     assert found.find("nll_calibrated").value == pytest.approx(loss)
     assert found.find("recall_at_threshold", "val").value >= 0.95
@@ -105,22 +124,24 @@ def test_served_answers_use_temperature_and_threshold(evaluated, table: pd.DataF
     assert headline.metrics["threshold"] == calibration["threshold"]
 
 
-def test_corruptions_are_held_against_the_same_clean_images(evaluated, table: pd.DataFrame) -> None:
+def test_corruptions_are_compared_with_the_same_clean_tiles(evaluated, table: pd.DataFrame) -> None:
     found: Measurements = evaluated[2]
 
     def increase(part: Slice) -> float:
         return found.find("error_increase", "robustness", part).value
 
-    wrong = ((table.logit_1 >= 0) != table.label) & (table.split == "robustness") & (table.condition == "after")
-    clean = wrong[(table.corruption == "clean") & (table.split == "robustness") & (table.condition == "after")][
-        :40
-    ].mean()
+    rows = table[(table.split == "robustness") & (table.condition == "after")]
+    wrong = (rows.logit_1 >= 0) != rows.label
+    clean = wrong[rows.corruption == "clean"].head(40).mean()
+
     grown = {}
     for family in ("fog", "low_light"):
-        errors = [wrong[(table.corruption == family) & (table.severity == s)].mean() for s in (1, 5)]
-        grown[family] = np.mean(errors) - clean
-        assert increase(Slice.of(corruption=family, severity=5)) == pytest.approx(errors[1] - clean)
+        mild = wrong[(rows.corruption == family) & (rows.severity == 1)].mean()
+        severe = wrong[(rows.corruption == family) & (rows.severity == 5)].mean()
+        grown[family] = (mild + severe) / 2 - clean
+        assert increase(Slice.of(corruption=family, severity=5)) == pytest.approx(severe - clean)
         assert increase(Slice.of(corruption=family)) == pytest.approx(grown[family])
+
     assert increase(UNSEEN) == pytest.approx(grown["fog"])
     assert increase(SEEN) == pytest.approx(grown["low_light"])
     overall = np.mean(list(grown.values()))
@@ -148,7 +169,7 @@ def test_page_states_the_rule_and_loads_nothing(evaluated) -> None:
 
 
 def test_a_test_split_of_one_class_is_refused(table: pd.DataFrame, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="test split holds 40 images and not both classes"):
+    with pytest.raises(InputError, match="test split holds 40 tiles and not both classes"):
         run(table[(table.split != "test") | (table.label == 0)], tmp_path)
 
 
@@ -161,6 +182,7 @@ def test_curves_are_scikit_learns() -> None:
     assert np.allclose(false_rate, expected[0])
     assert np.allclose(true_rate, expected[1])
     assert np.allclose(thresholds[1:], expected[2][1:])
+
     recall, precision = precision_recall_curve(labels, p_crack)
     expected = sklearn_metrics.precision_recall_curve(labels, p_crack)
     assert np.allclose(precision, expected[0][-2::-1])

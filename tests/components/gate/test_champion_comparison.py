@@ -1,4 +1,4 @@
-"""The candidate against the champion."""
+"""The candidate compared with the champion: differences, verdicts, and what the verdict says."""
 
 import re
 
@@ -19,14 +19,16 @@ from components.shared.results.slices import WHOLE, Slice
 
 
 def scored(skill: float, seed: int, images: int = 400, group: int = 4, **calibration: float) -> Deployed:
+    """Answers of a drawn network: `skill` is the distance of the classes, `group` the tiles of a photo."""
     rng = np.random.default_rng(seed)
     label = np.arange(images) % 2
     margin = rng.normal(size=images) + skill * (label - 0.5)
+
     table = pd.DataFrame(
         {
-            "sample_id": [str(i) for i in range(images)],
+            "sample_id": np.arange(images).astype(str),
             "split": "test",
-            "group_id": [str(i // group) for i in range(images)],
+            "group_id": (np.arange(images) // group).astype(str),
             "source": "drawn",
             "surface": np.where(np.arange(images) // group % 4 == 0, "wall", "deck"),
             "label": label,
@@ -36,7 +38,13 @@ def scored(skill: float, seed: int, images: int = 400, group: int = 4, **calibra
             "logit_1": margin,
         }
     )
+
     return Deployed(Predictions(table, np.zeros((images, 1))), Calibration(**calibration))
+
+
+def auroc_of(deployed: Deployed) -> float:
+    table = deployed.predictions.table
+    return roc_auc_score(table["label"], table["logit_1"])
 
 
 @pytest.mark.parametrize(
@@ -52,95 +60,119 @@ def test_better_equal_and_worse(skill: float, require: str, verdict: str, passed
     champion, candidate = scored(3.0, seed=1), scored(skill, seed=1 if skill == 3 else 2)
     found = compare(candidate, champion, "3", ChampionConfig(margin=0.02, require=require))
     assert found.verdict == verdict
+
     difference = Measurements(found.measurements).find("auroc_minus_champion")
-    expected = [roc_auc_score(t.label, t.logit_1) for t in (candidate.predictions.table, champion.predictions.table)]
-    assert difference.value == pytest.approx(expected[0] - expected[1])
+    expected = auroc_of(candidate) - auroc_of(champion)
+    assert difference.value == pytest.approx(expected)
+
     (row,) = judge(Measurements(found.measurements), found.limits)
     assert row.passed is passed
     assert row.low == difference.low
 
 
-def test_pairing_is_by_image_and_what_the_champion_knew_is_left_out() -> None:
-    candidate, champion = scored(3.0, seed=1), scored(3.0, seed=1)
+def test_pairing_is_by_tile_and_excludes_what_the_champion_knew() -> None:
+    candidate = scored(3.0, seed=1)
+    champion = scored(3.0, seed=1)
     shuffled = champion.predictions.table.sample(frac=1, random_state=0).head(300)
     fewer = Deployed(Predictions(shuffled, np.zeros((300, 1))), Calibration())
     found = compare(candidate, fewer, "3", ChampionConfig())
+
     assert found.left_out == 100
-    assert "100 were left out" in found.text
+    assert "The comparison excludes 100 tiles, because the champion learnt from them" in found.text
     assert {one.value for one in found.differences} == {0}
     assert found.measurements[-1].name == "mcnemar_p"
     assert found.measurements[-1].value == 1
 
 
-def test_both_are_compared_as_they_are_deployed_on_every_metric_and_surface() -> None:
-    candidate, champion = scored(3.0, 1, temperature=2.0, threshold=0.3), scored(2.0, 2, temperature=0.5, threshold=0.8)
+@pytest.mark.parametrize("part", [WHOLE, Slice.of(surface="wall"), Slice.of(surface="deck")], ids=str)
+def test_both_are_compared_as_they_are_deployed_on_every_metric_and_surface(part: Slice) -> None:
+    candidate = scored(3.0, 1, temperature=2.0, threshold=0.3)
+    champion = scored(2.0, 2, temperature=0.5, threshold=0.8)
     found = compare(candidate, champion, "3", ChampionConfig(resamples=200))
-    for part in (WHOLE, Slice.of(surface="wall"), Slice.of(surface="deck")):
-        tables = [one.predictions.table for one in (candidate, champion)]
+    difference = {one.metric: one for one in found.differences if one.slice == part}
+
+    recalls, briers = [], []
+    for deployed in (candidate, champion):
+        table = deployed.predictions.table
         for column, value in part.pairs:
-            tables = [table[table[column] == value] for table in tables]
-        labels = [table.label for table in tables]
-        p_crack = [expit(table.logit_1 / heat) for table, heat in zip(tables, (2.0, 0.5), strict=True)]
-        recalls = [recall_score(y, p >= cut) for y, p, cut in zip(labels, p_crack, (0.3, 0.8), strict=True)]
-        briers = [brier_score_loss(y, p) for y, p in zip(labels, p_crack, strict=True)]
-        one = {d.metric: d for d in found.differences if d.slice == part}
-        assert (one["recall"].candidate, one["recall"].champion) == pytest.approx(recalls)
-        assert one["brier"].value == pytest.approx(briers[0] - briers[1])
-        assert one["recall"].low < one["recall"].value < one["recall"].high
+            table = table[table[column] == value]
+        p_crack = expit(table["logit_1"] / deployed.calibration.temperature)
+        recalls.append(recall_score(table["label"], p_crack >= deployed.calibration.threshold))
+        briers.append(brier_score_loss(table["label"], p_crack))
+
+    recall = difference["recall"]
+    assert (recall.candidate, recall.champion) == pytest.approx(recalls)
+    assert recall.low < recall.value < recall.high
+    assert difference["brier"].value == pytest.approx(briers[0] - briers[1])
+
+
+def test_the_pairs_hold_both_decisions() -> None:
+    candidate = scored(3.0, 1, temperature=2.0, threshold=0.3)
+    found = compare(candidate, scored(2.0, 2), "3", ChampionConfig(resamples=200))
     assert found.pairs is not None
     assert found.pairs["crack"].tolist() == (expit(candidate.predictions.table.logit_1 / 2) >= 0.3).tolist()
 
 
-def test_a_metric_that_one_of_them_lacks_is_no_number_and_a_limit_on_it_fails() -> None:
+def test_a_metric_that_is_undefined_for_one_of_them_is_nan_and_its_limit_fails() -> None:
     silent = scored(3.0, seed=1, threshold=1.1)  # calls nothing a crack, so it has no precision
     found = compare(silent, scored(3.0, seed=1), "3", ChampionConfig(resamples=200, metric="f1"))
-    precision = next(row for row in found.measurements if row.name == "precision_minus_champion")
+    precision = Measurements(found.measurements).find("precision_minus_champion")
     assert np.isnan(precision.value)
     assert precision.note == "undefined for one of the two"
     assert found.verdict == "worse"
 
 
-def test_the_first_model_meets_absolute_limits_only_and_is_told_so() -> None:
+def test_without_a_champion_only_the_absolute_limits_apply() -> None:
     found = compare(scored(3.0, seed=1), Deployed(empty_predictions(), Calibration()), "", ChampionConfig())
     assert (found.verdict, found.limits) == ("no champion", ())
     assert "only the absolute limits" in found.text
 
 
-def test_a_refusal_for_want_of_photos_is_told_from_one_for_a_worse_model() -> None:
+def test_too_few_photos_and_a_worse_model_are_refused_in_different_words() -> None:
     champion = scored(2.0, seed=1, images=40)
-    better, worse = (compare(scored(skill, 2, 40), champion, "3", ChampionConfig()) for skill in (3.0, 0.0))
-    assert better.verdict == worse.verdict == "worse"
-    assert re.search(r"is not shown to be within 0.01 of the champion; about [\d,]+ photos like these 10", better.text)
+    better = compare(scored(3.0, 2, 40), champion, "3", ChampionConfig())
+    assert better.verdict == "worse"
+    assert "is not shown to be within 0.01 of the champion: AUROC differs" in better.text
+    assert re.search(r"About [\d,]+ photos like these 10 would show whether it is\.", better.text)
+
+    worse = compare(scored(0.0, 2, 40), champion, "3", ChampionConfig())
+    assert worse.verdict == "worse"
     assert "is worse than the champion: AUROC differs" in worse.text
 
 
 def copied(deployed: Deployed, times: int) -> Deployed:
-    tables = [
-        deployed.predictions.table.assign(**{
-            name: f"{copy}-" + deployed.predictions.table[name] for name in ("sample_id", "group_id")
-        })
-        for copy in range(times)
-    ]  # fmt: skip
-    return Deployed(Predictions(pd.concat(tables), np.zeros((times * len(tables[0]), 1))), deployed.calibration)
+    """The same answers several times, each time as other tiles of other photos."""
+    table = deployed.predictions.table
+    tables = []
+    for copy in range(times):
+        prefix = f"{copy}-"
+        tables.append(table.assign(sample_id=prefix + table["sample_id"], group_id=prefix + table["group_id"]))
+    return Deployed(Predictions(pd.concat(tables), np.zeros((times * len(table), 1))), deployed.calibration)
 
 
-def test_as_many_photos_as_it_names_do_tell() -> None:
-    pair = scored(3.2, 2, 200), scored(3.0, 1, 200)
+def test_the_number_of_photos_that_a_refusal_names_is_enough() -> None:
+    candidate = scored(3.2, 2, 200)
+    champion = scored(3.0, 1, 200)
     config = ChampionConfig(margin=0.01, resamples=1000)
-    few = compare(*pair, "3", config)
+    few = compare(candidate, champion, "3", config)
     assert few.verdict == "worse"
-    needed = int(re.search(r"about (\d+) photos like these 50 would tell", few.text)[1])
-    times = needed / 50
-    assert compare(*(copied(one, int(times)) for one in pair), "3", config).verdict == "worse"
-    assert compare(*(copied(one, int(np.ceil(1.2 * times))) for one in pair), "3", config).verdict == "not worse"
+
+    times = int(re.search(r"About (\d+) photos like these 50", few.text)[1]) / 50
+    fewer = int(times)
+    more = int(np.ceil(1.2 * times))
+    assert compare(copied(candidate, fewer), copied(champion, fewer), "3", config).verdict == "worse"
+    assert compare(copied(candidate, more), copied(champion, more), "3", config).verdict == "not worse"
 
 
-def test_a_comparison_that_few_photos_bear_says_so() -> None:
-    good, usual = (scored(skill, 1, group=20) for skill in (6.0, 3.0))
-    assert "Few photos bear this" in compare(good, good, "3", ChampionConfig()).text
+def test_a_comparison_that_rests_on_very_few_errors_says_so() -> None:
+    good = scored(6.0, 1, group=20)
+    warning = "This rests on very few errors, so the comparison may be overconfident."
+    assert warning in compare(good, good, "3", ChampionConfig()).text
+
+    usual = scored(3.0, 1, group=20)
     found = compare(usual, usual, "3", ChampionConfig())
-    assert "Few photos" not in found.text
-    assert "on 400 test images of 20 photos" in found.text
+    assert warning not in found.text
+    assert "on 400 test tiles of 20 photos" in found.text
 
 
 def test_too_few_common_images_refuse_with_a_reason() -> None:
@@ -148,11 +180,12 @@ def test_too_few_common_images_refuse_with_a_reason() -> None:
     found = compare(scored(3.0, seed=1), champion, "3", ChampionConfig())
     assert found.verdict == "not comparable"
     assert np.isnan(found.measurements[0].value)
-    same = scored(3.0, seed=1, images=40, group=10)
-    few = compare(same, same, "3", ChampionConfig())
-    assert few.verdict == "not comparable"  # of 4 photos
-    assert "only 10 of 400 test images are unknown to the champion" in found.text
+    assert "only 10 of 400 test tiles are new to the champion (5 cracks, 3 photos), too few to compare" in found.text
     assert len(found.limits) == 1
+
+    same = scored(3.0, seed=1, images=40, group=10)
+    four_photos = compare(same, same, "3", ChampionConfig())
+    assert four_photos.verdict == "not comparable"
 
 
 @pytest.mark.parametrize(("only_first", "only_second"), [(0, 0), (3, 3), (1, 9), (30, 12)])

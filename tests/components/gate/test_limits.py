@@ -1,18 +1,18 @@
-"""Limits: what passes, what fails, and whether the reason tells."""
+"""Limits: what passes, what fails, and the reason given."""
 
 import pytest
 from pydantic import ValidationError
 
 from components.gate.config import GateConfig, Limit
 from components.gate.limits import judge
-from components.shared.results.measurements import FEW_PHOTOS, Measurement, Measurements
+from components.shared.results.measurements import FEW_ERRORS, Measurement, Measurements
 from components.shared.results.slices import Slice
 
 DECK = Slice.of(surface="deck")
 MEASURED = Measurements(
     [
         Measurement("accuracy", 0.95, low=0.91, high=0.98, n=400),
-        Measurement("f1", 0.99, low=0.9, high=0.998, n=400, note=FEW_PHOTOS),
+        Measurement("f1", 0.99, low=0.9, high=0.998, n=400, note=FEW_ERRORS),
         Measurement("ece", 0.03, n=400),
         Measurement("auroc", float("nan"), slice=DECK, note="undefined: needs images of both classes"),
     ]
@@ -34,7 +34,7 @@ MEASURED = Measurements(
         (
             Limit(name="f1", limit=0.8, on="low"),
             True,
-            "Few photos bear this interval: the wrong answers",
+            "There are fewer errors than tiles in an average photo, so this interval may be too narrow.",
         ),
         (Limit(name="f1", limit=0.8), True, "F1 on test is 0.99, as asked at least 0.8."),
         (Limit(name="ece", op="<=", limit=0.05), True, "at most 0.05"),
@@ -45,7 +45,7 @@ MEASURED = Measurements(
         (
             Limit(name="accuracy", split="robustness", limit=0.5),
             False,
-            "not measured on robustness; it was on: test, all",
+            "not measured on robustness; it was measured on: test, all",
         ),
         (Limit(name="auroc", slice=DECK, limit=0.5), False, "undefined: needs images of both classes"),
     ],

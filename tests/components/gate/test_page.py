@@ -1,4 +1,4 @@
-"""The page "should I promote?", from the dossier's writing to its pictures."""
+"""The page "Should it be promoted?", as the dossier holds it."""
 
 import json
 import re
@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from components.gate.config import ChampionConfig, GateConfig, Limit
-from components.gate.run import Evidence, write_dossier
+from components.gate.run import Evidence, Measured, Pages, write_dossier
 from components.shared.data.image import decode
 from components.shared.data.manifest import read_splits, rows_of
 from components.shared.results.calibration import Calibration, write_calibration
@@ -33,9 +33,11 @@ def evidence(store: Store, tmp_path: Path):
         for label, wrong in ((1, missed), (0, alarms)):
             places = np.flatnonzero(rows["label"] == label)[wrong]
             margin[places] *= -1.0 - 0.1 * np.arange(len(places))
+
         columns = ["sample_id", "group_id", "source", "surface", "label"]
         table = rows[columns].assign(split="test", condition="after", corruption="clean", severity=0)
         table = table.assign(logit_0=0.0, logit_1=margin)
+
         write_predictions(table, np.zeros((len(table), 1)), tmp_path / folder)
         write_calibration(Calibration(), tmp_path / folder / "calibration.json")
         return tmp_path / folder
@@ -46,10 +48,15 @@ def evidence(store: Store, tmp_path: Path):
         if champion is None:
             write_predictions(empty_predictions().table, empty_predictions().embeddings, theirs)
         write_measurements([Measurement("auroc", 0.9, low=0.85, high=0.93)], tmp_path / "measured")
+
+        write_measurements([], tmp_path / "nothing")
+        any_file = str(tmp_path / "nothing")
         return Evidence(
-            measurements=[str(tmp_path / "measured")],
-            pages=4 * [str(tmp_path / "measured")],
-            kept=[str(mine / "calibration.json"), str(tmp_path / "measured"), str(mine)],
+            measured=Measured(str(tmp_path / "measured"), any_file, any_file),
+            pages=Pages(any_file, any_file, any_file, any_file),
+            calibration=str(mine / "calibration.json"),
+            reference_profile=any_file,
+            panels=str(mine),
             manifest=str(path),
             predictions=str(mine),
             champion=str(theirs),
@@ -59,7 +66,7 @@ def evidence(store: Store, tmp_path: Path):
     return make
 
 
-def test_missed_cracks_come_first_with_their_pictures(evidence, s3: str, tmp_path: Path) -> None:
+def test_missed_cracks_come_first_with_their_tiles(evidence, s3: str, tmp_path: Path) -> None:
     found = evidence(([0, 1, 2], [0]), ([5], [1]))
     write_dossier(found, tmp_path / "dossier", CONFIG.model_copy(update={"store": s3}))
     page = (tmp_path / "dossier" / "promotion.html").read_text()
@@ -69,19 +76,22 @@ def test_missed_cracks_come_first_with_their_pictures(evidence, s3: str, tmp_pat
         "False alarms of the candidate only: 1",
         "False alarms of the champion only: 1",
     ]
-    places = [page.index(heading) for heading in ["Beside the champion", *headings]]
+
+    places = [page.index(heading) for heading in ["Compared with the champion", *headings]]
     assert places == sorted(places)
-    pictures = re.findall(r'data:image/jpeg;base64,([^"]+)" alt="tile with label (\w+)"', page)
-    assert [label for _, label in pictures] == [
+    tiles = re.findall(r'data:image/jpeg;base64,([^"]+)" alt="tile with label (\w+)"', page)
+    assert [label for _, label in tiles] == [
         "crack",
         "crack",
         "crack",
         "no_crack",
         "no_crack",
     ]  # 2 of each are shown
-    dark, bright = (decode(b64decode(pictures[index][0])).mean() for index in (0, -1))
-    assert dark < 100 < bright  # cracks are the dark tiles
-    assert "The 2 on which their P(crack) is furthest apart." in page
+    first = decode(b64decode(tiles[0][0]))
+    last = decode(b64decode(tiles[-1][0]))
+    assert first.mean() < 100 < last.mean()  # cracks are the dark tiles
+
+    assert "The 2 tiles on which their P(crack) is furthest apart." in page
     assert "champion, version 7" in page
 
     assert (tmp_path / "dossier" / "panels" / "calibration.json").is_file()  # a folder is kept whole
@@ -99,12 +109,12 @@ def test_the_champion_is_judged_at_its_own_threshold(evidence, s3: str, tmp_path
     assert (pairs["crack"] == pairs["label"]).all()
 
 
-def test_a_first_model_is_told_so_and_shown_its_limits(evidence, s3: str, tmp_path: Path) -> None:
+def test_a_first_model_is_shown_its_limits_only(evidence, s3: str, tmp_path: Path) -> None:
     verdict = write_dossier(evidence(([0], []), None), tmp_path / "dossier", CONFIG.model_copy(update={"store": s3}))
     page = (tmp_path / "dossier" / "promotion.html").read_text()
     assert verdict["passed"]
-    assert "The gate lets it through." in page
-    assert "There is no champion yet, so only the absolute limits were asked." in page
+    assert "The gate passes it." in page
+    assert "There is no champion yet, so only the absolute limits apply." in page
     assert "≥ 0.8" in page
     assert "Where they disagree" not in page
     assert not (tmp_path / "dossier" / "champion_pairs.parquet").exists()
@@ -117,6 +127,8 @@ def test_a_worse_candidate_is_refused_on_the_page_too(evidence, s3: str, tmp_pat
     assert json.loads((tmp_path / "dossier" / "verdict.json").read_text()) == verdict
     assert verdict["champion"]["verdict"] == "worse"
     assert 'class="callout fail"' in page
+
     reasons = page[page.index("The gate refuses it.") : page.index('id="the-gate-s-limits"')]
-    assert [row["why"] in reasons for row in verdict["rows"]] == [not row["passed"] for row in verdict["rows"]]
+    for row in verdict["rows"]:
+        assert (row["why"] in reasons) is not row["passed"]
     assert re.search(r"recall</td>.*?✗ worse", page, re.DOTALL)

@@ -7,13 +7,11 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from components.shared.results.intervals import draw_groups, group_codes
-from components.shared.results.measurements import FEW_PHOTOS
 from components.shared.results.metrics import (
     METRICS,
     classification_report,
     compute_metrics,
     confusion_matrix,
-    estimate_metrics,
     resampled_metrics,
 )
 
@@ -24,7 +22,9 @@ def sample(images: int, share: float, levels: int | None, seed: int) -> tuple[np
     labels = (rng.random(images) < share).astype(int)
     labels[:2] = 0, 1
     p_crack = 1 / (1 + np.exp(-(rng.normal(size=images) + 2 * labels - 1)))
-    return labels, np.round(p_crack * levels) / levels if levels else p_crack
+    if levels:
+        p_crack = np.round(p_crack * levels) / levels
+    return labels, p_crack
 
 
 def by_sklearn(labels: np.ndarray, p_crack: np.ndarray, threshold: float) -> dict[str, float]:
@@ -45,16 +45,13 @@ def by_sklearn(labels: np.ndarray, p_crack: np.ndarray, threshold: float) -> dic
 
 
 def ece_by_hand(labels: np.ndarray, p_crack: np.ndarray, bins: int) -> float:
-    """Every image split in `bins` equal pieces, so that bins of equal mass hold whole pieces; ties averaged first."""
+    """ECE by another way: cut every image into `bins` equal pieces, so that a bin holds whole pieces."""
     _, inverse = np.unique(p_crack, return_inverse=True)
     mean = np.bincount(inverse, labels) / np.bincount(inverse)
     order = np.argsort(p_crack, kind="stable")
-    truth, said = np.repeat(mean[inverse][order], bins), np.repeat(p_crack[order], bins)
-    gaps = [
-        abs(part_truth.mean() - part_said.mean())
-        for part_truth, part_said in zip(np.split(truth, bins), np.split(said, bins), strict=True)
-    ]
-    return float(np.mean(gaps))
+    truth = np.repeat(mean[inverse][order], bins).reshape(bins, -1)
+    predicted = np.repeat(p_crack[order], bins).reshape(bins, -1)
+    return float(np.abs(truth.mean(axis=1) - predicted.mean(axis=1)).mean())
 
 
 @pytest.mark.parametrize("images", [10, 97, 1500])
@@ -83,27 +80,13 @@ def test_resamples_are_the_metrics_of_the_drawn_photos() -> None:
     draws = draw_groups(count, 20, seed=4)
     assert (draws.sum(axis=1) == count).all()
     fast = resampled_metrics(labels, p_crack, codes, draws, 0.4)
+
     for index, draw in enumerate(draws):
-        rows = np.concatenate([np.repeat(np.flatnonzero(codes == g), times) for g, times in enumerate(draw)])
-        slow = by_sklearn(labels[rows], p_crack[rows], 0.4) | {"ece": ece_by_hand(labels[rows], p_crack[rows], 15)}
+        rows = np.repeat(np.arange(300), draw[codes])
+        slow = by_sklearn(labels[rows], p_crack[rows], 0.4)
+        slow["ece"] = ece_by_hand(labels[rows], p_crack[rows], 15)
         for name, value in slow.items():
             assert fast[name][index] == pytest.approx(value, abs=1e-9), name
-
-
-@pytest.mark.parametrize(
-    ("labels", "undefined"),
-    [
-        ([1, 1, 1], {"specificity", "balanced_accuracy", "mcc", "auroc"}),
-        ([0, 0, 0], {"recall", "balanced_accuracy", "mcc", "auroc", "average_precision"}),
-        ([], set(METRICS)),
-    ],
-)
-def test_undefined_is_nan_with_its_reason(labels: list[int], undefined: set[str]) -> None:
-    p_crack = np.array([0.9, 0.8, 0.2])[: len(labels)]
-    estimates = estimate_metrics(np.array(labels, int), p_crack, np.arange(len(labels)), resamples=50)
-    assert {name for name, estimate in estimates.items() if math.isnan(estimate.value)} == undefined
-    assert all(estimates[name].note.startswith("undefined: ") for name in undefined)
-    assert all(estimates[name].low is None for name in undefined)
 
 
 def test_calling_nothing_a_crack_leaves_precision_undefined_but_f1_zero() -> None:
@@ -117,51 +100,6 @@ def test_calling_nothing_a_crack_leaves_precision_undefined_but_f1_zero() -> Non
 def test_nonsense_is_refused(labels: list[int], p_crack: list[float]) -> None:
     with pytest.raises(ValueError, match="labels must be 0 or 1"):
         compute_metrics(np.array(labels), np.array(p_crack))
-
-
-def test_one_photo_gives_no_interval() -> None:
-    estimate = estimate_metrics(np.array([0, 1, 1]), np.array([0.1, 0.2, 0.9]), np.zeros(3))["accuracy"]
-    assert (estimate.low, estimate.high, estimate.note) == (None, None, "one group only: no interval")
-
-
-def test_no_error_seen_still_has_a_lower_bound() -> None:
-    labels = np.tile([0, 1], 20)
-    estimate = estimate_metrics(labels, labels * 0.8 + 0.1, np.arange(40) // 2)["recall"]
-    assert (estimate.value, estimate.high) == (1, 1)
-    assert 0.5 < estimate.low < 1 - 3 / 20  # below the rule of three for 20 of 20, which takes tiles for independent
-
-
-@pytest.mark.parametrize("name", ["accuracy", "recall", "f1", "auroc", "average_precision"])
-def test_no_model_has_a_higher_low_end_than_a_faultless_one(name: str) -> None:
-    labels, photos = np.tile([0, 1], 200), np.arange(400) // 2
-    faultless = labels * 0.8 + 0.1 + np.linspace(0, 0.05, 400)
-    nearly = faultless.copy()
-    nearly[[1, 2]] = 0.4, 0.6
-    one, two = (estimate_metrics(labels, p_crack, photos)[name] for p_crack in (faultless, nearly))
-    assert two.value < one.value == 1
-    assert two.low <= one.low < 1
-
-
-def test_wrong_answers_that_do_not_fill_a_photo_are_told() -> None:
-    labels, photos = np.tile([0, 1], 100), np.arange(200) // 10
-    p_crack = labels * 0.8 + 0.1
-    for wrong, told in ((0, True), (9, True), (10, False)):
-        answers = p_crack.copy()
-        answers[: 20 * wrong : 20] = 1 - answers[: 20 * wrong : 20]  # one tile each of some photos of ten
-        found = estimate_metrics(labels, answers, photos)
-        assert {estimate.note for estimate in found.values()} == {FEW_PHOTOS if told else ""}
-        assert {estimate.note for estimate in estimate_metrics(labels, answers, photos, resamples=0).values()} == {""}
-
-
-def test_photos_widen_the_interval_and_equal_seeds_repeat_it() -> None:
-    rng = np.random.default_rng(0)
-    labels, photo = np.tile([0, 1], 500), np.repeat(np.arange(50), 20)
-    p_crack = np.clip(0.5 + 0.3 * (2 * labels - 1) + rng.normal(0, 0.4, 50)[photo], 0, 1)
-    by_photo = estimate_metrics(labels, p_crack, photo)["accuracy"]
-    by_image = estimate_metrics(labels, p_crack, np.arange(1000))["accuracy"]
-    assert by_photo.high - by_photo.low > 2 * (by_image.high - by_image.low)
-    seeded = [estimate_metrics(labels, p_crack, photo, seed=seed)["nll"] for seed in (0, 0, 1)]
-    assert seeded[0] == seeded[1] != seeded[2]
 
 
 @pytest.mark.parametrize(
@@ -178,11 +116,13 @@ def test_the_papers_confusion_matrices_give_its_tables(counts, accuracy, no_crac
     matrix = confusion_matrix(labels, p_crack)
     assert matrix.tolist() == counts
     report = classification_report(matrix)
-    for name, numbers in {"no_crack": no_crack, "crack": crack}.items():
-        assert tuple(round(value, 4) for value in report[name].values()) == numbers
+    assert list(report["no_crack"].values()) == pytest.approx(no_crack, abs=5e-5)
+    assert list(report["crack"].values()) == pytest.approx(crack, abs=5e-5)
+
     ours = compute_metrics(labels, p_crack)
-    names = ("accuracy", "precision", "recall", "f1")
-    assert tuple(round(ours[name], 4) for name in names) == (accuracy, *crack[:3])
-    theirs = sklearn_metrics.classification_report(labels, p_crack >= 0.5, output_dict=True)
-    macro = {name.replace("f1-score", "f1"): value for name, value in theirs["macro avg"].items() if name != "support"}
-    assert {name: report["macro"][name] for name in macro} == pytest.approx(macro)
+    assert ours["accuracy"] == pytest.approx(accuracy, abs=5e-5)
+    assert [ours["precision"], ours["recall"], ours["f1"]] == pytest.approx(crack[:3], abs=5e-5)
+
+    macro = sklearn_metrics.classification_report(labels, p_crack >= 0.5, output_dict=True)["macro avg"]
+    for name, theirs in (("precision", "precision"), ("recall", "recall"), ("f1", "f1-score")):
+        assert report["macro"][name] == pytest.approx(macro[theirs])

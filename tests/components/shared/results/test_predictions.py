@@ -1,4 +1,4 @@
-"""The predictions folder refuses what would mislead a later step."""
+"""The predictions folder survives a round trip, and refuses what would mislead a later step."""
 
 from pathlib import Path
 
@@ -33,9 +33,11 @@ def test_round_trip_with_p_crack_as_softmax(tmp_path: Path) -> None:
     back = read_predictions(tmp_path)
     assert back.table.drop(columns="p_crack").equals(rows())
     assert back.table["p_crack"].to_numpy() == pytest.approx([0.5, 0.8807970780, 0.2689414214, 1, 0.5])
+
     assert back.clean("test")["sample_id"].tolist() == ["b"]
     assert back.clean("val", "before")["logit_0"].tolist() == [0.0]
     assert back.embeddings_of("test").tolist() == [[3, 4, 5]]
+
     write_predictions(rows(), embeddings, tmp_path, gigaflops=8.2)
     assert read_predictions(tmp_path).gigaflops == 8.2
 
@@ -53,9 +55,9 @@ def test_the_empty_table_of_no_champion_is_valid(tmp_path: Path) -> None:
     [
         ({"logit_1": [0.0, np.nan, 1.0, 1.0, 1.0]}, "1 of 5 rows have no finite logits.*image b"),
         ({"logit_0": [0.0, 0.0, np.inf, 1.0, 1.0]}, "no finite logits.*image a"),
-        ({"condition": "after"}, "2 rows stand twice"),
-        ({"label": [0, 1, 0, 2, 0]}, r"label holds \[2\]"),
-        ({"split": "holdout"}, "split holds"),
+        ({"condition": "after"}, "2 duplicate rows, the first is .*'a'"),
+        ({"label": [0, 1, 0, 2, 0]}, r"column label holds \[2\], allowed are \[0, 1\]; run predict again"),
+        ({"split": "holdout"}, "column split holds"),
         ({"corruption": ["clean", "clean", "clean", "fog", "fog"]}, "2 embeddings for 1 clean rows"),
     ],
 )
