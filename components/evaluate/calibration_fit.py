@@ -212,6 +212,7 @@ def _chosen_range(
         drawn = weights > 0
         if labels[drawn].any():
             chosen.append(choose_threshold(labels[drawn], p_crack[drawn], config, weights[drawn])[0])
+
     if not chosen:
         return float("nan"), float("nan")
     low, high = np.percentile(chosen, (2.5, 97.5))

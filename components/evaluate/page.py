@@ -121,6 +121,7 @@ def _slice_rows(rows: Measurements) -> list[list[str]]:
         is_everything = row.slice != WHOLE and whole is not None and row.n == whole.n
         if row.split == "train" or row.slice.get("corruption") or is_everything:
             continue
+
         numbers = [rows.find(name, row.split, row.slice) for name in METRICS_BY_SLICE]
         table.append([row.split, str(row.slice), str(row.n), *map(shown_row, numbers)])
     return table
@@ -132,6 +133,7 @@ def _show_threshold(page: Page, predictions: Predictions, calibration: Calibrati
     groups = val["group_id"].to_numpy()
     p_crack = calibration.p_crack(val["logit_0"].to_numpy(), val["logit_1"].to_numpy())
     curve = operating_curve(labels, p_crack, groups, config.threshold, config.resamples, config.bootstrap_seed)
+
     (correct, alarms), (missed, hits) = confusion_matrix(labels, p_crack, calibration.threshold)
 
     page.heading("Operating threshold")

@@ -76,6 +76,7 @@ def draw_curves(samples: dict[str, Scored]) -> Figure:
     """Draw ROC and precision-recall side by side, one line for each sample that has both classes."""
     figure = Figure(figsize=(9, 4), layout="constrained")
     roc, precision_recall = figure.subplots(1, 2)
+
     for name, sample in samples.items():
         if sample.has_both_classes():
             false_rate, true_rate, _ = roc_curve(sample.labels, sample.p_crack)
@@ -96,6 +97,7 @@ def draw_reliability(samples: dict[str, Scored], bins: int = 10) -> Figure:
     """Draw the share of cracks against the mean P(crack) in bins of equal mass, and a histogram of P(crack)."""
     figure = Figure(figsize=(9, 4), layout="constrained")
     reliability, histogram = figure.subplots(1, 2)
+
     for name, sample in samples.items():
         order = np.argsort(sample.p_crack, kind="stable")
         mean_p, share = [], []
@@ -120,6 +122,7 @@ def draw_operating_curve(curve: OperatingCurve, threshold: float) -> Figure:
     _draw_band(rates, curve.thresholds, curve.recall, "cracks found (recall)")
     _draw_band(rates, curve.thresholds, curve.false_alarms, "other tiles called a crack")
     _draw_band(cost, curve.thresholds, curve.cost, "cost of 100 tiles, in false alarms")
+
     rates.set(title="What the threshold gives", ylabel="share", ylim=(-0.01, 1.01))
     cost.set(title="What it costs", ylabel="false alarms", ylim=(0, None))
 
@@ -145,6 +148,7 @@ def draw_confusions(samples: dict[str, Scored], threshold: float = 0.5) -> Figur
     figure = Figure(figsize=(max(2.6 * len(samples), 4), 3), layout="constrained")
     row = figure.subplots(1, len(samples), squeeze=False)[0]
     classes = [spoken(name) for name in CLASSES]
+
     for axes, (name, sample) in zip(row, samples.items(), strict=True):
         counts = confusion_matrix(sample.labels, sample.p_crack, threshold)
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

@@ -76,6 +76,7 @@ def _view_metrics(view: pd.DataFrame, part: Slice, config: EvaluateConfig) -> li
         config.resamples,
         config.bootstrap_seed,
     )
+
     rows = []
     for name, estimate in estimates.items():
         if name in METRICS_OF_A_VIEW:

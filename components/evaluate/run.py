@@ -100,6 +100,7 @@ def slices(predictions: Predictions) -> Iterator[tuple[str, str, Slice, pd.DataF
             table = predictions.clean(split, condition)
             if table.empty:
                 continue
+
             yield split, condition, WHOLE, table
             for column in ("source", "surface"):
                 for value, rows in table.groupby(column, sort=True):
@@ -113,6 +114,7 @@ def _estimates(
     groups = table["group_id"].to_numpy()
     resamples = 0 if split == "train" else config.resamples
     seed = config.bootstrap_seed
+
     estimates = estimate_metrics(labels, table["p_crack"].to_numpy(), groups, 0.5, resamples, seed)
     if condition == "before":
         return estimates

@@ -328,6 +328,7 @@ def _verdict(difference: Difference, config: ChampionConfig, left_out: int) -> t
         f"The candidate is {outcome}: {spoken(difference.metric)} differs by {numbers} on {difference.n} test tiles of "
         f"{difference.photos} photos.{advice}"
     )
+
     if left_out:
         text += f" The comparison excludes {left_out} tiles, because the champion learnt from them or their photos."
     if difference.few_errors:

@@ -65,6 +65,7 @@ def _row(measurements: Measurements, limit: Limit) -> Row:
     measured = measurements.find(limit.name, limit.split, limit.slice, limit.condition)
     compared = _finite(measured, limit.on)
     passed = compared is not None and OPERATORS[limit.op].holds(compared, limit.limit)
+
     why = _why(measurements, measured, compared, limit, passed)
     return Row(
         name=limit.name,

@@ -106,6 +106,7 @@ def _show_differences(page: Page, comparison: Comparison, pairs: pd.DataFrame, v
             whole.append([metric, *cells])
         elif difference.metric in METRICS_BY_SLICE:
             parts.append([str(difference.slice), metric, str(difference.n), *cells])
+
     page.table(["metric", *columns], whole)
     if parts:
         page.heading("By source and surface", 3)
@@ -133,6 +134,7 @@ def _show_disagreements(page: Page, pairs: pd.DataFrame, read_tiles: ReadTiles, 
     counts = pd.crosstab(candidate_right, champion_right).reindex(
         index=[True, False], columns=[True, False], fill_value=0
     )
+
     rows = [
         ["candidate right", *counts.loc[True].tolist()],
         ["candidate wrong", *counts.loc[False].tolist()],
@@ -145,9 +147,11 @@ def _show_disagreements(page: Page, pairs: pd.DataFrame, read_tiles: ReadTiles, 
             & (pairs["crack"] == kind.candidate_says_crack)
             & (pairs["crack_champion"] != kind.candidate_says_crack)
         )
+
         rows_of_kind = pairs[of_kind]
         page.heading(f"{kind.heading}: {len(rows_of_kind)}", 3)
         _show_tiles(page, rows_of_kind, read_tiles, shown)
+
     page.text(f"`{PAIRS}` beside this page holds every tile with both answers.")
 
 

@@ -59,6 +59,7 @@ def choose(dossiers: Sequence[str | Path], choice_path: str | Path, config: Sele
         "reasoning": _reasoning(winner, scores, passed, config),
         "candidates": passed,
     }
+
     text = json.dumps(choice, indent=2) + "\n"
     Path(choice_path).write_text(text, encoding="utf-8")
     Store(config.store).put_bytes(f"runs/{job}/choice.json", text.encode())
@@ -91,7 +92,7 @@ def _pick(scores: dict[str, Score], tie: float) -> str | None:
 
 
 def _tied(scores: dict[str, Score], tie: float) -> dict[str, Score]:
-    """The best candidate, and those that the rule does not tell from it."""
+    """The best candidate, and those whose score is nearly as high."""
     best = max(found.score for found in scores.values())
     return {name: found for name, found in scores.items() if found.score >= best - tie}
 

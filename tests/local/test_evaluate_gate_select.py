@@ -52,6 +52,7 @@ def draw_predictions(skill: float, images: int, predictions: dsl.Output[dsl.Data
                     }
                 )
             )
+
     table = pd.concat(parts) if images else empty_predictions().table
     write_predictions(table, np.zeros((int((table["condition"] == "after").sum()), 2)), predictions.path)
 
@@ -106,13 +107,17 @@ def outputs(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         dossiers = []
         for name, skill in SKILLS.items():
             common = {"store": s3, "candidate": name}
+
             scored = draw_predictions(skill=skill, images=200)
             nothing = draw_nothing()
+
             evaluated = evaluate(
                 predictions=scored.output, config=EvaluateConfig(**common, resamples=200).model_dump_json(), job="job-1"
             ).set_display_name(f"evaluate {name}")
+
             on_decks = Limit(name="accuracy", slice=Slice.of(surface="deck"), limit=0.8)
             limits = (Limit(name="auroc", limit=0.9, on="low"), on_decks)
+
             gated = gate(
                 evaluation=evaluated.outputs["measurements"],
                 explanation=nothing.outputs["measurements"],
@@ -130,7 +135,9 @@ def outputs(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 config=GateConfig(**common, limits=limits).model_dump_json(),
                 job="job-1",
             )
+
             dossiers.append(gated.outputs["dossier"])
+
         select(first=dossiers[1], second=dossiers[0], config=SelectConfig(store=s3).model_dump_json(), job="job-1")
 
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "root"))

@@ -136,10 +136,13 @@ def synthetic_cases() -> list[Case]:
     cases = []
     for photos in SIZES:
         cases.append(Case("no shift: synthetic", pool, pool, photos, "level"))
+
     cases.append(Case("no shift: synthetic, unequal photos", uneven, uneven, USUAL, "level"))
+
     cases.append(Case("synthetic, blurred", pool, pool.changed(blurred), USUAL, "always"))
     cases.append(Case("synthetic, 20 % darker", pool, dark, USUAL, "shown"))
     cases.append(Case("synthetic, 20 % darker", pool, dark, MANY, "always"))
+
     cases.append(Case("deck against wall", deck, wall, USUAL, "shown"))
     cases.append(Case("deck against wall", deck, wall, MANY, "always"))
     return cases
@@ -149,6 +152,7 @@ def real_cases(root: Path) -> list[Case]:
     """Return the cases of the real data sets under a folder."""
     uav = _folder(root / "uav75_tiles", lambda path: path.stem.split("_r")[0].rstrip("abcdefgh"))
     ccic = _folder(root / "ccic", lambda path: path.stem)
+
     return [
         Case("no shift: uav75, by photo", uav, uav, USUAL, "level"),
         Case("no shift: uav75, by photo", uav, uav, (30, 10), "level"),
@@ -216,9 +220,11 @@ def main() -> int:
     table = Table(title=f"Drift found, at level {CONFIG.alpha:g}")
     for title in ("draw", "photos", "draws", "drift found", "retrain", "wanted", ""):
         table.add_column(title)
+
     all_good = True
     for case in cases:
         all_good = add_row(table, case) and all_good
+
     Console(width=110).print(table)
     if not root.is_dir():
         print(f"the real data sets are not at {root}: only drawn photos were used")

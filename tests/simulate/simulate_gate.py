@@ -77,8 +77,10 @@ def draw(photos: int, skills: tuple[float, float], rng: np.random.Generator) -> 
     """Return labels (photos, TILES) and P(crack) of both networks."""
     share = rng.beta(1, 1, (photos, 1)).clip(0.05, 0.95)
     labels = (rng.random((photos, TILES)) < share).astype(int)
+
     darker, harder = SPREAD * rng.normal(size=(2, photos, 1))
     common = rng.normal(size=labels.shape)
+
     answers = []
     for skill in skills:
         noise = (common + rng.normal(size=labels.shape)) / np.sqrt(2)
@@ -123,6 +125,7 @@ def _deployed(labels: np.ndarray, p_crack: np.ndarray) -> Deployed:
             "logit_1": logit(p_crack.ravel()),
         }
     )
+
     return Deployed(Predictions(table, np.empty((len(table), 0))), Calibration())
 
 
@@ -148,6 +151,7 @@ def main() -> int:
             outcomes = list(pool.map(passes, repeat(case), range(DRAWS), chunksize=10))
             share = float(np.mean(outcomes))
             wanted, good = judged(case, share)
+
             mark = {True: "✓", False: "✗", None: ""}[good]
             failed = failed or good is False
             table.add_row(
@@ -160,6 +164,7 @@ def main() -> int:
                 wanted,
                 mark,
             )
+
     Console(width=120).print(table)
     return int(failed)
 

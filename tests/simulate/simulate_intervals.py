@@ -53,10 +53,12 @@ def cover(photos: int, skill: float, truth: dict[str, float]) -> dict[str, float
     hits = dict.fromkeys(SHOWN, 0)
     for draw in range(DRAWS):
         labels, p_crack, photo = draw_photos(photos, skill, rng)
+
         found = estimate_metrics(labels, p_crack, photo, resamples=RESAMPLES, seed=draw)
         for name in SHOWN:
             low, high = found[name].low, found[name].high
             hits[name] += low is not None and high is not None and low <= truth[name] <= high
+
     return {name: count / DRAWS for name, count in hits.items()}
 
 

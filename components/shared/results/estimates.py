@@ -127,12 +127,14 @@ def _with_one_error(labels: np.ndarray, p_crack: np.ndarray) -> tuple[np.ndarray
     others = np.flatnonzero(labels == 0)
     decided = p_crack.copy()
     ranked = p_crack.copy()
+
     if len(cracks):
         lowest = cracks[np.argmin(p_crack[cracks])]
         decided[lowest] = 0.0
     if len(others):
         highest = others[np.argmax(p_crack[others])]
         decided[highest] = 1.0
+
     if len(cracks) and len(others):
         ranked[lowest] = p_crack[highest]
         ranked[highest] = p_crack[lowest]

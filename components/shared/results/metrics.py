@@ -74,6 +74,7 @@ def classification_report(confusion: np.ndarray) -> dict[str, dict[str, float]]:
         hit = confusion[index, index]
         called = confusion[:, index].sum()
         true = confusion[index].sum()
+
         report[name] = {
             "precision": float(_ratio(hit, called)),
             "recall": float(_ratio(hit, true)),
@@ -86,20 +87,6 @@ def classification_report(confusion: np.ndarray) -> dict[str, dict[str, float]]:
         macro[key] = (report[CLASSES[0]][key] + report[CLASSES[1]][key]) / 2
     report["macro"] = {**macro, "images": float(confusion.sum())}
     return report
-
-
-def auroc(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Return the chance that a crack scores above another image, ties counted half; NaN with one class only.
-
-    Args:
-        labels: int (n,), 1 for crack.
-        scores: float (n,), on any scale.
-
-    Source: Hanley & McNeil 1982.
-    """
-    order = np.argsort(scores, kind="stable")
-    ranked = _Ranked.of(np.asarray(labels)[order], np.asarray(scores)[order], np.ones((1, len(order))))
-    return float(_auroc(ranked)[0])
 
 
 def compute_metrics(labels: np.ndarray, p_crack: np.ndarray, threshold: float = 0.5) -> dict[str, float]:
@@ -180,6 +167,7 @@ def _decision_metrics(tn: np.ndarray, fp: np.ndarray, fn: np.ndarray, tp: np.nda
     recall = _ratio(tp, tp + fn)
     specificity = _ratio(tn, tn + fp)
     mcc_scale = np.sqrt(tp + fp) * np.sqrt(tp + fn) * np.sqrt(tn + fp) * np.sqrt(tn + fn)
+
     return {
         "accuracy": _ratio(tp + tn, tn + fp + fn + tp),
         "balanced_accuracy": (recall + specificity) / 2,

@@ -121,6 +121,7 @@ def read_predictions(folder: str | Path) -> Predictions:
         embeddings = np.load(folder / "embeddings.npy", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise InputError(f"{folder} is not a predictions folder ({error}); run predict again") from error
+
     missing = [name for name in SCHEMA.names if name not in table.column_names]
     if missing:
         raise InputError(f"{folder}/predictions.parquet lacks the columns {missing}; run predict again")

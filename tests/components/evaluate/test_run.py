@@ -29,6 +29,7 @@ def answers(
     label = index % 2
     names = pd.Series(index).astype(str)
     photos = pd.Series(index // 4).astype(str)
+
     return pd.DataFrame(
         {
             "sample_id": split + names,
@@ -61,6 +62,7 @@ def table() -> pd.DataFrame:
 def run(table: pd.DataFrame, folder: Path):
     clean = int(((table.condition == "after") & (table.corruption == "clean")).sum())
     write_predictions(table, np.zeros((clean, 1)), folder)
+
     return evaluate_predictions(
         folder,
         folder / "measurements.parquet",
@@ -95,11 +97,13 @@ def test_every_slice_is_measured_apart(evaluated, table: pd.DataFrame, split: st
     rows = table[(table.split == split) & (table.condition == condition) & (table.corruption == "clean")]
     for column, value in part.pairs:
         rows = rows[rows[column] == value]
+
     found: Measurements = evaluated[2]
     row = found.find("auroc", split, part, condition)
     assert row.value == pytest.approx(sklearn_metrics.roc_auc_score(rows.label, rows.logit_1))
     assert row.n == len(rows)
     assert row.low < row.value <= row.high
+
     f1 = sklearn_metrics.f1_score(rows.label, rows.logit_1 >= 0)
     assert found.find("f1", split, part, condition).value == pytest.approx(f1)
 
@@ -109,8 +113,10 @@ def test_served_answers_use_temperature_and_threshold(evaluated, table: pd.DataF
     calibration = json.loads((folder / "calibration.json").read_text())
     rows = table[(table.split == "test") & (table.condition == "after")]
     p_crack = 1 / (1 + np.exp(-rows.logit_1 / calibration["temperature"]))
+
     recall = sklearn_metrics.recall_score(rows.label, p_crack >= calibration["threshold"])
     assert found.find("recall_at_threshold").value == pytest.approx(recall)
+
     loss = sklearn_metrics.log_loss(rows.label, p_crack)
     assert found.find("nll_calibrated").value == pytest.approx(loss)
     assert found.find("recall_at_threshold", "val").value >= 0.95

@@ -23,6 +23,7 @@ def scored(skill: float, seed: int, images: int = 400, group: int = 4, **calibra
     rng = np.random.default_rng(seed)
     label = np.arange(images) % 2
     margin = rng.normal(size=images) + skill * (label - 0.5)
+
     table = pd.DataFrame(
         {
             "sample_id": np.arange(images).astype(str),
@@ -37,6 +38,7 @@ def scored(skill: float, seed: int, images: int = 400, group: int = 4, **calibra
             "logit_1": margin,
         }
     )
+
     return Deployed(Predictions(table, np.zeros((images, 1))), Calibration(**calibration))
 
 
@@ -58,9 +60,11 @@ def test_better_equal_and_worse(skill: float, require: str, verdict: str, passed
     champion, candidate = scored(3.0, seed=1), scored(skill, seed=1 if skill == 3 else 2)
     found = compare(candidate, champion, "3", ChampionConfig(margin=0.02, require=require))
     assert found.verdict == verdict
+
     difference = Measurements(found.measurements).find("auroc_minus_champion")
     expected = auroc_of(candidate) - auroc_of(champion)
     assert difference.value == pytest.approx(expected)
+
     (row,) = judge(Measurements(found.measurements), found.limits)
     assert row.passed is passed
     assert row.low == difference.low
@@ -72,6 +76,7 @@ def test_pairing_is_by_tile_and_excludes_what_the_champion_knew() -> None:
     shuffled = champion.predictions.table.sample(frac=1, random_state=0).head(300)
     fewer = Deployed(Predictions(shuffled, np.zeros((300, 1))), Calibration())
     found = compare(candidate, fewer, "3", ChampionConfig())
+
     assert found.left_out == 100
     assert "The comparison excludes 100 tiles, because the champion learnt from them" in found.text
     assert {one.value for one in found.differences} == {0}

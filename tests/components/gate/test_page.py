@@ -1,4 +1,4 @@
-"""The page "should I promote?", from the dossier's writing to its pictures."""
+"""The page "Should it be promoted?", as the dossier holds it."""
 
 import json
 import re
@@ -33,9 +33,11 @@ def evidence(store: Store, tmp_path: Path):
         for label, wrong in ((1, missed), (0, alarms)):
             places = np.flatnonzero(rows["label"] == label)[wrong]
             margin[places] *= -1.0 - 0.1 * np.arange(len(places))
+
         columns = ["sample_id", "group_id", "source", "surface", "label"]
         table = rows[columns].assign(split="test", condition="after", corruption="clean", severity=0)
         table = table.assign(logit_0=0.0, logit_1=margin)
+
         write_predictions(table, np.zeros((len(table), 1)), tmp_path / folder)
         write_calibration(Calibration(), tmp_path / folder / "calibration.json")
         return tmp_path / folder
@@ -46,6 +48,7 @@ def evidence(store: Store, tmp_path: Path):
         if champion is None:
             write_predictions(empty_predictions().table, empty_predictions().embeddings, theirs)
         write_measurements([Measurement("auroc", 0.9, low=0.85, high=0.93)], tmp_path / "measured")
+
         write_measurements([], tmp_path / "nothing")
         any_file = str(tmp_path / "nothing")
         return Evidence(
@@ -63,7 +66,7 @@ def evidence(store: Store, tmp_path: Path):
     return make
 
 
-def test_missed_cracks_come_first_with_their_pictures(evidence, s3: str, tmp_path: Path) -> None:
+def test_missed_cracks_come_first_with_their_tiles(evidence, s3: str, tmp_path: Path) -> None:
     found = evidence(([0, 1, 2], [0]), ([5], [1]))
     write_dossier(found, tmp_path / "dossier", CONFIG.model_copy(update={"store": s3}))
     page = (tmp_path / "dossier" / "promotion.html").read_text()
@@ -73,19 +76,21 @@ def test_missed_cracks_come_first_with_their_pictures(evidence, s3: str, tmp_pat
         "False alarms of the candidate only: 1",
         "False alarms of the champion only: 1",
     ]
+
     places = [page.index(heading) for heading in ["Compared with the champion", *headings]]
     assert places == sorted(places)
-    pictures = re.findall(r'data:image/jpeg;base64,([^"]+)" alt="tile with label (\w+)"', page)
-    assert [label for _, label in pictures] == [
+    tiles = re.findall(r'data:image/jpeg;base64,([^"]+)" alt="tile with label (\w+)"', page)
+    assert [label for _, label in tiles] == [
         "crack",
         "crack",
         "crack",
         "no_crack",
         "no_crack",
     ]  # 2 of each are shown
-    first = decode(b64decode(pictures[0][0]))
-    last = decode(b64decode(pictures[-1][0]))
+    first = decode(b64decode(tiles[0][0]))
+    last = decode(b64decode(tiles[-1][0]))
     assert first.mean() < 100 < last.mean()  # cracks are the dark tiles
+
     assert "The 2 tiles on which their P(crack) is furthest apart." in page
     assert "champion, version 7" in page
 
@@ -104,7 +109,7 @@ def test_the_champion_is_judged_at_its_own_threshold(evidence, s3: str, tmp_path
     assert (pairs["crack"] == pairs["label"]).all()
 
 
-def test_a_first_model_is_told_so_and_shown_its_limits(evidence, s3: str, tmp_path: Path) -> None:
+def test_a_first_model_is_shown_its_limits_only(evidence, s3: str, tmp_path: Path) -> None:
     verdict = write_dossier(evidence(([0], []), None), tmp_path / "dossier", CONFIG.model_copy(update={"store": s3}))
     page = (tmp_path / "dossier" / "promotion.html").read_text()
     assert verdict["passed"]
@@ -122,6 +127,7 @@ def test_a_worse_candidate_is_refused_on_the_page_too(evidence, s3: str, tmp_pat
     assert json.loads((tmp_path / "dossier" / "verdict.json").read_text()) == verdict
     assert verdict["champion"]["verdict"] == "worse"
     assert 'class="callout fail"' in page
+
     reasons = page[page.index("The gate refuses it.") : page.index('id="the-gate-s-limits"')]
     for row in verdict["rows"]:
         assert (row["why"] in reasons) is not row["passed"]

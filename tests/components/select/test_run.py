@@ -17,6 +17,7 @@ def dossier(folder: Path, name: str, passed: bool, value: float, low: float | No
     path = folder / name
     path.mkdir()
     (path / "verdict.json").write_text(json.dumps({"candidate": name, "passed": passed, "rows": []}))
+
     rows = [
         Measurement("auroc", 0.99, split="val", low=0.99, high=1),
         Measurement("auroc", value, low=low, high=1.0),

@@ -9,7 +9,6 @@ from sklearn import metrics as sklearn_metrics
 from components.shared.results.intervals import draw_groups, group_codes
 from components.shared.results.metrics import (
     METRICS,
-    auroc,
     classification_report,
     compute_metrics,
     confusion_matrix,
@@ -69,13 +68,6 @@ def test_every_metric_is_scikit_learns(images: int, share: float, levels: int | 
     assert ours["ece"] == pytest.approx(ece_by_hand(labels, p_crack, 15), abs=1e-9)
 
 
-@pytest.mark.parametrize("levels", [None, 7])
-def test_auroc_is_scikit_learns_on_any_scale(levels: int | None) -> None:
-    labels, p_crack = sample(300, 0.3, levels, seed=5)
-    assert auroc(labels, 100 * p_crack - 50) == pytest.approx(sklearn_metrics.roc_auc_score(labels, p_crack))
-    assert math.isnan(auroc(np.ones(3, int), np.arange(3.0)))
-
-
 def test_order_of_rows_does_not_matter() -> None:
     labels, p_crack = sample(400, 0.3, 9, seed=1)
     shuffled = np.random.default_rng(0).permutation(400)
@@ -88,6 +80,7 @@ def test_resamples_are_the_metrics_of_the_drawn_photos() -> None:
     draws = draw_groups(count, 20, seed=4)
     assert (draws.sum(axis=1) == count).all()
     fast = resampled_metrics(labels, p_crack, codes, draws, 0.4)
+
     for index, draw in enumerate(draws):
         rows = np.repeat(np.arange(300), draw[codes])
         slow = by_sklearn(labels[rows], p_crack[rows], 0.4)

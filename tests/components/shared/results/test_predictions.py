@@ -33,9 +33,11 @@ def test_round_trip_with_p_crack_as_softmax(tmp_path: Path) -> None:
     back = read_predictions(tmp_path)
     assert back.table.drop(columns="p_crack").equals(rows())
     assert back.table["p_crack"].to_numpy() == pytest.approx([0.5, 0.8807970780, 0.2689414214, 1, 0.5])
+
     assert back.clean("test")["sample_id"].tolist() == ["b"]
     assert back.clean("val", "before")["logit_0"].tolist() == [0.0]
     assert back.embeddings_of("test").tolist() == [[3, 4, 5]]
+
     write_predictions(rows(), embeddings, tmp_path, gigaflops=8.2)
     assert read_predictions(tmp_path).gigaflops == 8.2
 
