@@ -28,6 +28,9 @@ class ExplainConfig(StepConfig):
 
     shown: int = Field(default=24, ge=1, le=500, description="images in the gallery, chosen by rule")
     measured: int = Field(default=24, ge=1, le=5000, description="cracked images drawn at random for the measures")
+    chosen_on: int = Field(
+        default=12, ge=1, description="cracked validation images on which the layer of Grad-CAM is chosen"
+    )
     curve_steps: int = Field(default=8, ge=2, le=200, description="steps of the deletion and insertion curves")
     blur: float = Field(
         default=1 / 16,

@@ -1,8 +1,10 @@
 """Grad-CAM maps of any network of a known family (see grad_cam_families.py)."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
-from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam import GradCAM, HiResCAM, LayerCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from components.explain.grad_cam_families import Target
@@ -10,13 +12,30 @@ from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
 from components.shared.network.network import Network
 
+# Ways to weigh a layer's activations. HiResCAM and LayerCAM weigh every cell by its own gradient, so their maps of
+# early layers are finer; Grad-CAM uses the mean gradient of a channel.
+CAM_METHODS = {"Grad-CAM": GradCAM, "HiResCAM": HiResCAM, "LayerCAM": LayerCAM}
 
-def grad_cam(network: Network, target: Target, images: torch.Tensor, crack: bool, batch_size: int) -> np.ndarray:
+
+@dataclass(frozen=True)
+class Cam:
+    """A class activation map: the layer, and how its activations are weighed.
+
+    Attributes:
+        target: The layer.
+        method: One of CAM_METHODS.
+    """
+
+    target: Target
+    method: str = "Grad-CAM"
+
+
+def grad_cam(network: Network, cam: Cam, images: torch.Tensor, crack: bool, batch_size: int) -> np.ndarray:
     """Map where each image holds evidence for a class.
 
     Args:
         network: In eval mode.
-        target: From `find_target`.
+        cam: Layer and method.
         images: uint8 (N, 3, H, W).
         crack: The class whose evidence is mapped: crack, or no_crack.
         batch_size: Images in a pass.
@@ -28,22 +47,24 @@ def grad_cam(network: Network, target: Target, images: torch.Tensor, crack: bool
         InputError: The layer has no gradient for any image, so the answer does not depend on it; or a map is not
             finite.
 
-    Source: Selvaraju et al. 2017, eq. 1 and 2, in the pytorch-grad-cam library, which scales each map by its own
-        minimum and maximum and enlarges it bilinearly.
+    Source: Selvaraju et al. 2017, eq. 1 and 2 (Grad-CAM); Draelos and Carin 2020 (HiResCAM); Jiang et al. 2021
+        (LayerCAM). All are in the pytorch-grad-cam library, which scales each map by its own minimum and maximum and
+        enlarges it bilinearly.
     """
     parts = []
     has_gradient = False
-    with torch.enable_grad(), GradCAM(network, [target.layer], target.reshape) as cam:
+    weigh = CAM_METHODS[cam.method]
+    with torch.enable_grad(), weigh(network, [cam.target.layer], cam.target.reshape) as library:
         for batch in images.split(batch_size):
-            parts.append(cam(batch, [ClassifierOutputTarget(int(crack))] * len(batch)))
-            has_gradient |= any(bool(gradient.any()) for gradient in cam.activations_and_grads.gradients)
+            parts.append(library(batch, [ClassifierOutputTarget(int(crack))] * len(batch)))
+            has_gradient |= any(bool(gradient.any()) for gradient in library.activations_and_grads.gradients)
     network.zero_grad(set_to_none=True)
 
-    explained = f"Grad-CAM of {network.info.architecture} for {CLASSES[int(crack)]}"
+    explained = f"{cam.method} of {network.info.architecture} for {CLASSES[int(crack)]}"
     if not has_gradient:
         raise InputError(
-            f'{explained} is zero everywhere: layer "{target.name}" has no gradient, so the answer does not depend on '
-            "it; train the network again, or choose another architecture"
+            f'{explained} is zero everywhere: layer "{cam.target.name}" has no gradient, so the answer does not '
+            "depend on it; train the network again, or choose another architecture"
         )
     maps = np.concatenate(parts).astype(np.float32)
     if not np.isfinite(maps).all():

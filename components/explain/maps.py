@@ -7,8 +7,7 @@ from torch import nn
 from components.explain.baselines import edge_maps, random_maps
 from components.explain.config import ExplainConfig
 from components.explain.faithfulness import blurred
-from components.explain.grad_cam import grad_cam
-from components.explain.grad_cam_families import Target
+from components.explain.grad_cam import Cam, grad_cam
 from components.explain.kernel_shap import find_regions, kernel_shap, margin_of
 from components.shared.network.network import Network, build_network
 
@@ -22,7 +21,7 @@ ZERO_WEIGHTS_SPREAD = 0.02
 
 def draw_maps(
     network: Network,
-    target: Target,
+    cam: Cam,
     images: torch.Tensor,
     shap_images: int,
     config: ExplainConfig,
@@ -33,7 +32,7 @@ def draw_maps(
 
     Args:
         network: In eval mode.
-        target: The network's layer for Grad-CAM.
+        cam: Layer and method of the Grad-CAM map.
         images: uint8 (N, 3, H, W), on the network's device.
         shap_images: Only the first so many images get a KernelSHAP map, which costs most.
         config: Regions, coalitions, blur.
@@ -48,9 +47,9 @@ def draw_maps(
     first = images[:shap_images]
     hidden = blurred(first, config.blur * size)
     return {
-        GRAD_CAM: grad_cam(network, target, images, True, config.batch_size),
+        GRAD_CAM: grad_cam(network, cam, images, True, config.batch_size),
         SHAP: explain_signed(network, first, hidden, config, seed),
-        RANDOM: random_maps(len(images), size, target.grid, seed + draw),
+        RANDOM: random_maps(len(images), size, cam.target.grid, seed + draw),
         EDGES: edge_maps(pixels),
     }
 

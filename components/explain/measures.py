@@ -9,12 +9,14 @@ from scipy.stats import rankdata
 
 from components.explain.config import ExplainConfig
 from components.explain.faithfulness import blurred, perturbation_curves, road
-from components.explain.grad_cam_families import Target, find_target
+from components.explain.grad_cam import Cam
+from components.explain.grad_cam_families import find_target
+from components.explain.intervals import mean_interval
 from components.explain.kernel_shap import Margin, margin_of, mean_colour
 from components.explain.localisation import best_iou, energy_inside, energy_ratio, pointing_game
 from components.explain.maps import BASELINES, GRAD_CAM, METHODS, SHAP, draw_maps, explain_signed, random_network
 from components.shared.network.network import Network
-from components.shared.results.intervals import Scale, draw_groups, group_codes, interval, one_twice
+from components.shared.results.intervals import Scale
 from components.shared.results.measurements import Measurement
 
 # Every measure, and the scale of its mean. To add one, compute it in the function named above its table, and name it
@@ -64,12 +66,12 @@ class Sample:
     groups: np.ndarray
 
 
-def measure(network: Network, target: Target, sample: Sample, config: ExplainConfig, seed: int) -> list[Measurement]:
+def measure(network: Network, cam: Cam, sample: Sample, config: ExplainConfig, seed: int) -> list[Measurement]:
     """Measure Grad-CAM and KernelSHAP for the class crack on cracked images.
 
     Args:
         network: In eval mode.
-        target: The network's layer for Grad-CAM.
+        cam: Layer and method of the Grad-CAM maps.
         sample: The images; may be empty.
         config: Steps, coalitions, tolerance, noise, resamples.
         seed: Seed of the coalitions, the random maps, the noise and the random weights.
@@ -82,7 +84,7 @@ def measure(network: Network, target: Target, sample: Sample, config: ExplainCon
     if len(sample.groups) == 0:
         return _undefined((*LOCALISATION, *FAITHFULNESS), "the robustness split has no cracked image")
 
-    maps = draw_maps(network, target, sample.images, len(sample.groups), config, seed)
+    maps = draw_maps(network, cam, sample.images, len(sample.groups), config, seed)
     margin = margin_of(network, config.precision)
     values = {name: _faithfulness(margin, sample, drawn, config) for name, drawn in maps.items()}
 
@@ -97,7 +99,7 @@ def measure(network: Network, target: Target, sample: Sample, config: ExplainCon
         rows += _undefined(LOCALISATION, "no crack of the sample has a mask")
 
     rows += _compared(values, sample, config)
-    rows += _sanity_checks(network, target, sample, maps, config, seed)
+    rows += _sanity_checks(network, cam, sample, maps, config, seed)
     rows += _shap_sensitivity(network, sample, maps[SHAP], config, seed)
     return rows
 
@@ -145,7 +147,7 @@ def _compared(values: dict[str, Values], sample: Sample, config: ExplainConfig) 
 
 
 def _sanity_checks(
-    network: Network, target: Target, sample: Sample, maps: dict[str, np.ndarray], config: ExplainConfig, seed: int
+    network: Network, cam: Cam, sample: Sample, maps: dict[str, np.ndarray], config: ExplainConfig, seed: int
 ) -> list[Measurement]:
     """How much maps change where they should not (small noise) and where they must (random weights).
 
@@ -154,11 +156,11 @@ def _sanity_checks(
     images, shap_images = sample.images, config.shap.sensitivity
     noise = config.noise * torch.randn(images.shape, generator=torch.Generator().manual_seed(seed))
     noisy_images = (images.cpu() + noise).round().clamp(0, 255).to(torch.uint8).to(images.device)
-    of_noisy = draw_maps(network, target, noisy_images, shap_images, config, seed, draw=1)
+    of_noisy = draw_maps(network, cam, noisy_images, shap_images, config, seed, draw=1)
 
     random = random_network(network, seed + 1)
-    same_layer = find_target(random, preferred=target.name)
-    of_random = draw_maps(random, same_layer, images, shap_images, config, seed, draw=1)
+    same_cam = Cam(find_target(random, preferred=cam.target.name), cam.method)
+    of_random = draw_maps(random, same_cam, images, shap_images, config, seed, draw=1)
 
     rows = []
     for check, others, note in (
@@ -221,28 +223,6 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def _centred_ranks(maps: np.ndarray) -> np.ndarray:
     ranks = rankdata(maps.reshape(len(maps), -1), axis=1)
     return ranks - ranks.mean(axis=1, keepdims=True)
-
-
-def mean_interval(
-    values: np.ndarray, groups: np.ndarray, resamples: int, scale: Scale
-) -> tuple[float, float | None, float | None]:
-    """Mean of values (n,) and the ends of its 95 % interval by bootstrap over groups; no interval for one group."""
-    mean = float(values.mean())
-    codes, count = group_codes(groups)
-    if count < 2:
-        return mean, None, None
-
-    sums = np.bincount(codes, values, count)
-    sizes = np.bincount(codes, minlength=count)
-
-    def means(times_drawn: np.ndarray) -> np.ndarray:
-        times = times_drawn.astype(float)
-        return (times @ sums) / (times @ sizes)
-
-    draws = means(draw_groups(count, resamples, seed=0))
-    twice = means(one_twice(count))
-    low, high = interval(mean, draws, twice, count, scale)
-    return mean, low, high
 
 
 def _row(name: str, values: np.ndarray, groups: np.ndarray, config: ExplainConfig, note: str = "") -> Measurement:

@@ -8,12 +8,13 @@ from typing import Literal
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 
+from components.explain.cam_choice import CamChoice
 from components.explain.config import ShapConfig
 from components.explain.maps import BASELINES, EDGES, GRAD_CAM, METHODS, RANDOM, SHAP
 from components.explain.measures import CHECKS, FAITHFULNESS, LOCALISATION, LOWER_IS_BETTER
 from components.explain.panels import NAMES, Panel
 from components.shared.page import Page
-from components.shared.results.measurements import Measurement, shown_row, spoken
+from components.shared.results.measurements import Measurement, shown_row, spoken, with_interval
 
 TITLES = {GRAD_CAM: "Grad-CAM", SHAP: "SHAP", RANDOM: "random map", EDGES: "edge filter"}
 # A method must be better than the edge filter in one of these, and worse in none.
@@ -35,6 +36,20 @@ ADVICE = (
     "show what was taken for a crack: a joint, a shadow, a stain, a mark of the formwork. If they are on plain "
     "concrete or at the image's border, the answer does not depend on a crack, even if it is right. "
     "Click a panel, or reach it with the Tab key, to enlarge it."
+)
+CHOICE = (
+    "The map that is called Grad-CAM here is **{method} of the layer `{layer}`**. It was chosen on {tiles} cracked "
+    "images of the validation split: it is the most faithful of the layers and methods below. *Faithfulness* is the "
+    "area under the insertion curve minus that under the deletion curve. Compared with a random map of the same grid, "
+    "it gains {gain}."
+)
+NOT_FAITHFUL = (
+    "\n\n**None of these maps is measurably more faithful than a random map.** Do not take Grad-CAM's maps for the "
+    "network's reasons."
+)
+NOT_CHOSEN = (
+    "The map that is called Grad-CAM here is {method} of the layer `{layer}`. The layer was chosen by its size alone, "
+    "because the validation split has no cracked image to measure it on."
 )
 MEASURED = (
     "Measured for the class crack on {n} cracked images of the robustness split, drawn at random:\n\n"
@@ -75,7 +90,13 @@ class Card:
 
 
 def write_page(
-    path: Path, candidate: str, rows: pd.DataFrame, panels: list[Panel], measured: list[Measurement], remark: str
+    path: Path,
+    candidate: str,
+    rows: pd.DataFrame,
+    panels: list[Panel],
+    measured: list[Measurement],
+    choice: CamChoice,
+    remark: str,
 ) -> None:
     """Write the page of explanations.
 
@@ -85,6 +106,7 @@ def write_page(
         rows: Rows from `choose_shown`.
         panels: One for each row.
         measured: From `measure`.
+        choice: Which layer and method the Grad-CAM maps are of.
         remark: What the gallery shows and how its maps were made, Markdown.
     """
     found = {row.name: row for row in measured}
@@ -94,6 +116,7 @@ def write_page(
         page.callout(*conclusion(found, method))
     if any(row.n for row in measured):
         _add_measures(page, found)
+    _add_choice(page, choice)
 
     page.heading("Gallery")
     page.text(ADVICE)
@@ -207,6 +230,26 @@ def _add_measures(page: Page, found: Found) -> None:
     page.table(["gain (positive: better)", *headers], rows)
 
     _add_checks(page, found)
+
+
+def _add_choice(page: Page, choice: CamChoice) -> None:
+    page.heading("Choice of the Grad-CAM layer")
+    method, layer = choice.cam.method, choice.cam.target.name
+    if choice.gain is None:
+        page.text(NOT_CHOSEN.format(method=method, layer=layer))
+        return
+
+    text = CHOICE.format(method=method, layer=layer, tiles=choice.tiles, gain=with_interval(*choice.gain))
+    if not choice.is_faithful:
+        text += NOT_FAITHFUL
+    page.text(text)
+
+    rows = []
+    for candidate in choice.tried:
+        height, width = candidate.cam.target.grid
+        row = [candidate.cam.target.name, f"{height} x {width}", candidate.cam.method, f"{candidate.faithfulness:.3f}"]
+        rows.append(row)
+    page.table(["layer", "grid", "method", "faithfulness"], rows)
 
 
 def _add_checks(page: Page, found: Found) -> None:

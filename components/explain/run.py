@@ -7,21 +7,22 @@ import numpy as np
 import pandas as pd
 import torch
 
+from components.explain.cam_choice import CamChoice, choose_cam
 from components.explain.config import ExplainConfig
 from components.explain.faithfulness import blurred
-from components.explain.grad_cam import grad_cam
-from components.explain.grad_cam_families import Target, find_target
+from components.explain.grad_cam import Cam, grad_cam
 from components.explain.image_choice import choose_measured, choose_shown, decide
 from components.explain.maps import explain_signed
 from components.explain.measures import Sample, measure
 from components.explain.page import shap_remark, write_page
 from components.explain.panels import Panel, draw_panel, write_panels
+from components.explain.progress_lines import progress_lines
 from components.shared.data.image import decode_mask
 from components.shared.data.manifest import Manifest, read_manifest, read_splits
 from components.shared.data.shards import ShardReader
 from components.shared.data.versions import fetch_for_step
 from components.shared.errors import InputError
-from components.shared.events import progress, warn
+from components.shared.events import warn
 from components.shared.network.checkpoint import load_network, weights_digest
 from components.shared.network.device import pick_device
 from components.shared.network.network import Network
@@ -64,7 +65,8 @@ def explain_model(
     """
     version = read_manifest(manifest)
     deployed = read_calibration(calibration)
-    table = read_predictions(predictions).clean("robustness")
+    answers = read_predictions(predictions)
+    table = answers.clean("robustness")
     if table.empty:
         raise InputError(
             "the predictions have no clean image of the robustness split after fine-tuning; run predict again"
@@ -77,7 +79,8 @@ def explain_model(
     def produce(folder: Path) -> None:
         reader = ShardReader(fetch_for_step(config, version))
         network = load_network(model, pick_device()).to(memory_format=torch.channels_last)
-        explain_network(network, decided, Tiles(version, reader, network.input_size), config, seed, folder)
+        tiles = Tiles(version, reader, network.input_size)
+        explain_network(network, decided, answers.clean("val"), tiles, config, seed, folder)
 
     reuse(Store(config.store), key, Path(out), produce)
 
@@ -118,47 +121,66 @@ def fit_mask(mask: np.ndarray, size: int) -> np.ndarray:
 
 
 def explain_network(
-    network: Network, decided: pd.DataFrame, tiles: Tiles, config: ExplainConfig, seed: int, folder: Path
+    network: Network,
+    decided: pd.DataFrame,
+    validation: pd.DataFrame,
+    tiles: Tiles,
+    config: ExplainConfig,
+    seed: int,
+    folder: Path,
 ) -> None:
     """Draw and measure a network's explanations.
 
     Args:
         network: In eval mode.
         decided: Rows from `decide`, of the robustness split.
+        validation: Prediction rows of the validation split, on which the layer of Grad-CAM is chosen; may be empty.
         tiles: Images and masks of these rows.
         config: Samples and measures.
         seed: Seed of the measured images and of the random maps.
         folder: Folder to write measurements, page and panels to.
     """
-    target = find_target(network)
+    with progress_lines(stages=4) as lines:
+        lines.stage("choosing the layer of Grad-CAM")
+        chosen_on = choose_measured(validation, config.chosen_on, seed)
+        images = tiles.images(chosen_on["sample_id"]).to(network.mean.device)
+        choice = choose_cam(network, images, chosen_on["group_id"].to_numpy(), config, seed)
+        _warn_if_not_faithful(choice, config.candidate)
 
-    progress(0, 3, "drawing explanations")
-    shown = choose_shown(decided, config.shown)
-    panels = _draw_panels(network, target, shown, tiles, config, seed)
-    write_panels(shown, panels, folder)
+        lines.stage("drawing explanations")
+        shown = choose_shown(decided, config.shown)
+        panels = _draw_panels(network, choice.cam, shown, tiles, config, seed)
+        write_panels(shown, panels, folder)
 
-    progress(1, 3, "measuring explanations")
-    sample = _read_sample(network, choose_measured(decided, config.measured, seed), tiles)
-    measured = measure(network, target, sample, config, seed)
-    write_measurements(measured, folder / MEASUREMENTS)
+        lines.stage("measuring explanations")
+        sample = _read_sample(network, choose_measured(decided, config.measured, seed), tiles)
+        measured = measure(network, choice.cam, sample, config, seed)
+        write_measurements(measured, folder / MEASUREMENTS)
 
-    progress(2, 3, "writing the page")
-    remark = f"{len(shown)} of {len(decided)} images; Grad-CAM of the layer `{target.name}`."
-    remark += f" {shap_remark(config.shap, measured)}"
-    if len(decided) < FEW_IMAGES:
-        small = f"The robustness split has only {len(decided)} images; below {FEW_IMAGES} every number here is rough."
-        remark += f" {small}"
-        warn(f"explanations of {config.candidate}: {small} Add photos, or raise split.robustness.")
-    write_page(folder / PAGE, config.candidate, shown, panels, measured, remark)
+        lines.stage("writing the page")
+        remark = f"{len(shown)} of {len(decided)} images. {shap_remark(config.shap, measured)}"
+        if len(decided) < FEW_IMAGES:
+            small = f"The robustness split has only {len(decided)} images; below {FEW_IMAGES} every number is rough."
+            remark += f" {small}"
+            warn(f"explanations of {config.candidate}: {small} Add photos, or raise split.robustness.")
+        write_page(folder / PAGE, config.candidate, shown, panels, measured, choice, remark)
+
+
+def _warn_if_not_faithful(choice: CamChoice, candidate: str) -> None:
+    if choice.gain is not None and not choice.is_faithful:
+        warn(
+            f"explanations of {candidate}: no layer gives a Grad-CAM map that is measurably more faithful than a "
+            f"random map on {choice.tiles} validation images; do not rely on its Grad-CAM maps"
+        )
 
 
 def _draw_panels(
-    network: Network, target: Target, shown: pd.DataFrame, tiles: Tiles, config: ExplainConfig, seed: int
+    network: Network, cam: Cam, shown: pd.DataFrame, tiles: Tiles, config: ExplainConfig, seed: int
 ) -> list[Panel]:
     images = tiles.images(shown["sample_id"]).to(network.mean.device)
     evidence = {}
     for label in (0, 1):
-        evidence[label] = grad_cam(network, target, images, crack=bool(label), batch_size=config.batch_size)
+        evidence[label] = grad_cam(network, cam, images, crack=bool(label), batch_size=config.batch_size)
     hidden = blurred(images, config.blur * network.input_size)
     signed = explain_signed(network, images, hidden, config, seed)
 

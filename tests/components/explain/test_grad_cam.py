@@ -4,8 +4,8 @@ import pytest
 import timm
 import torch
 
-from components.explain.grad_cam import grad_cam
-from components.explain.grad_cam_families import find_target
+from components.explain.grad_cam import CAM_METHODS, Cam, grad_cam
+from components.explain.grad_cam_families import find_target, find_targets
 from components.shared.errors import InputError
 from components.shared.network.network import Network, build_network, describe
 
@@ -41,9 +41,19 @@ def test_the_layer_is_found_and_gives_a_map(architecture, options, grid):
     target = find_target(network)
     assert tuple(target.grid) == grid
     images = torch.randint(0, 256, (2, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    both = [grad_cam(network, target, images, crack, batch_size=2) for crack in (False, True)]
+    both = [grad_cam(network, Cam(target), images, crack, batch_size=2) for crack in (False, True)]
     assert all(maps.shape == (2, size, size) for maps in both)
     assert max(maps.max() for maps in both) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("method", CAM_METHODS)
+@pytest.mark.parametrize(("architecture", "options"), [(name, options) for name, options, _ in FAMILIES])
+def test_every_method_maps_every_readable_layer(architecture, options, method):
+    network, images = network_of(architecture, **options), torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    for target in find_targets(network):  # the map of a layer of one cell is empty
+        both = [grad_cam(network, Cam(target, method), images, crack, batch_size=2) for crack in (False, True)]
+        assert all(maps.shape == (2, 64, 64) for maps in both)
+        assert max(maps.max() for maps in both) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(("row", "column"), [(16, 48), (48, 16)])
@@ -75,7 +85,7 @@ def test_the_map_equals_the_papers_equations(architecture, options):
     gradients = torch.autograd.grad(logits[:, 1].sum(), kept[0])[0]
     activations, gradients = target.reshape(kept[0]).detach(), target.reshape(gradients)
     expected = (gradients.mean(dim=(2, 3), keepdim=True) * activations).sum(dim=1).relu().numpy()
-    found = grad_cam(network, target, images, True, batch_size=2)
+    found = grad_cam(network, Cam(target), images, True, batch_size=2)
     for map_, coarse in zip(found, expected, strict=True):
         enlarged = cv2.resize(coarse - coarse.min(), (64, 64))
         np.testing.assert_allclose(map_, enlarged / (enlarged.max() or 1), atol=1e-4)
@@ -83,7 +93,7 @@ def test_the_map_equals_the_papers_equations(architecture, options):
 
 def test_the_map_points_at_what_decides(dark_network, dark_images):
     images, masks = dark_images
-    maps = grad_cam(dark_network, find_target(dark_network), images, True, batch_size=3)
+    maps = grad_cam(dark_network, Cam(find_target(dark_network)), images, True, batch_size=3)
     for map_, mask in zip(maps, masks.numpy(), strict=True):
         assert mask[np.unravel_index(map_.argmax(), map_.shape)]
         assert map_[mask].mean() > 5 * map_[~mask].mean()
@@ -93,7 +103,7 @@ def test_a_layer_that_the_answer_does_not_depend_on_is_an_error(dark_network, da
     """The logit of this class is constant, so a map of it would show nothing."""
     dark_network.backbone.head.weight.data[0] = 0
     with pytest.raises(InputError, match=r'test_resnet for no_crack is zero everywhere: layer "stage"'):
-        grad_cam(dark_network, find_target(dark_network), dark_images[0], False, batch_size=8)
+        grad_cam(dark_network, Cam(find_target(dark_network)), dark_images[0], False, batch_size=8)
 
 
 def test_a_network_without_a_map_is_refused(dark_network):

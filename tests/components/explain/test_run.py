@@ -1,5 +1,6 @@
 import copy
 import hashlib
+import json
 import re
 
 import cv2
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from components.explain import maps
+from components.explain import maps, progress_lines
 from components.explain.config import ExplainConfig, ShapConfig
 from components.explain.image_choice import decide
 from components.explain.maps import random_network
@@ -28,6 +29,7 @@ CONFIG = ExplainConfig(
     road=(80.0,),
     shap=ShapConfig(regions=16, coalitions=64, sensitivity=4),
 )
+NO_VALIDATION = pd.DataFrame({"sample_id": [], "group_id": [], "label": []})
 PLAIN = 3  # of four images the last has no dark cell
 
 
@@ -78,7 +80,7 @@ def explained(dark_network, tmp_path):
     tiles = make_tiles(tmp_path / "version")
     out = tmp_path / "out"
     out.mkdir()
-    explain_network(dark_network, predict(dark_network, tiles, deaf_to=6), tiles, CONFIG, 1, out)
+    explain_network(dark_network, predict(dark_network, tiles, deaf_to=6), NO_VALIDATION, tiles, CONFIG, 1, out)
     return out
 
 
@@ -138,11 +140,11 @@ def test_a_random_network_has_no_head_of_zeros(dark_network, monkeypatch):
 def test_a_small_split_is_explained_with_a_warning(dark_network, tmp_path, caplog):
     tiles = make_tiles(tmp_path / "version")
     few = predict(dark_network, tiles).head(8)
-    explain_network(dark_network, few, tiles, CONFIG, 1, tmp_path)
+    explain_network(dark_network, few, NO_VALIDATION, tiles, CONFIG, 1, tmp_path)
     assert "explanations of dark: The robustness split has only 8 images" in caplog.text
     page = (tmp_path / PAGE).read_text()
     assert "of 8 images" in page
-    assert "below 30 every number here is rough" in page
+    assert "below 30 every number is rough" in page
     assert measured_in(tmp_path)["grad_cam.insertion_auc"].n == few["label"].sum()
 
 
@@ -169,7 +171,7 @@ def test_an_empty_map_is_named_and_not_drawn(explained):
 def test_the_same_seed_gives_the_same_numbers(explained, dark_network, tmp_path):
     tiles, again = make_tiles(tmp_path / "version2"), tmp_path / "again"
     again.mkdir()
-    explain_network(dark_network, predict(dark_network, tiles, deaf_to=6), tiles, CONFIG, 1, again)
+    explain_network(dark_network, predict(dark_network, tiles, deaf_to=6), NO_VALIDATION, tiles, CONFIG, 1, again)
     first, second = ({name: row.value for name, row in measured_in(out).items()} for out in (explained, again))
     assert first == pytest.approx(second, abs=1e-6)
     assert (again / PAGE).read_bytes() == (explained / PAGE).read_bytes()
@@ -177,7 +179,7 @@ def test_the_same_seed_gives_the_same_numbers(explained, dark_network, tmp_path)
 
 def test_without_masks_only_faithfulness_is_measured(dark_network, tmp_path):
     tiles = make_tiles(tmp_path, masked=False)
-    explain_network(dark_network, predict(dark_network, tiles), tiles, CONFIG, 1, tmp_path)
+    explain_network(dark_network, predict(dark_network, tiles), NO_VALIDATION, tiles, CONFIG, 1, tmp_path)
     found = measured_in(tmp_path)
     assert np.isnan(found["grad_cam.pointing_game"].value)
     assert found["grad_cam.pointing_game"].note == "no crack of the sample has a mask"
@@ -188,7 +190,7 @@ def test_without_masks_only_faithfulness_is_measured(dark_network, tmp_path):
 def test_without_cracks_the_page_says_that_nothing_was_measured(dark_network, tmp_path):
     tiles = make_tiles(tmp_path)
     decided = predict(dark_network, tiles)
-    explain_network(dark_network, decided[decided["label"] == 0], tiles, CONFIG, 1, tmp_path)
+    explain_network(dark_network, decided[decided["label"] == 0], NO_VALIDATION, tiles, CONFIG, 1, tmp_path)
     found = measured_in(tmp_path)
     assert all(np.isnan(row.value) and "has no cracked image" in row.note for row in found.values())
     assert "could not be measured" in (tmp_path / PAGE).read_text()
@@ -196,7 +198,7 @@ def test_without_cracks_the_page_says_that_nothing_was_measured(dark_network, tm
 
 def test_images_larger_than_the_networks_input_are_explained_at_its_size(dark_network, tmp_path):
     tiles = make_tiles(tmp_path, scale=3)
-    explain_network(dark_network, predict(dark_network, tiles), tiles, CONFIG, 1, tmp_path)
+    explain_network(dark_network, predict(dark_network, tiles), NO_VALIDATION, tiles, CONFIG, 1, tmp_path)
     assert measured_in(tmp_path)["grad_cam.pointing_game"].value == 1
     assert cv2.imread(str(next(tmp_path.glob("*_right_*_crack.png")))).shape[0] == 64
 
@@ -207,10 +209,68 @@ def test_logits_that_are_not_finite_are_an_error_and_leave_no_panels(dark_networ
     with torch.no_grad():
         dark_network.backbone.head.bias[1] = torch.nan
     with pytest.raises(InputError, match="not finite, so nothing can be explained; its training diverged"):
-        explain_network(dark_network, decided, tiles, CONFIG, 1, tmp_path)
+        explain_network(dark_network, decided, NO_VALIDATION, tiles, CONFIG, 1, tmp_path)
     assert not list(tmp_path.glob("*.png"))
 
 
 def test_too_few_coalitions_for_the_regions_are_refused():
     with pytest.raises(ValueError, match="coalitions 40 must be at least twice the regions 25"):
         ShapConfig(regions=25, coalitions=40)
+
+
+def progress_notes(path) -> list[str]:
+    events = [json.loads(line) for line in path.read_text().splitlines()]
+    return [event["note"] for event in events if event["event"] == "progress"]
+
+
+def test_every_stage_reports_progress_while_the_network_works(dark_network, tmp_path, monkeypatch):
+    """Whatever calls a network, the random one included, gives a line after the configured seconds."""
+    monkeypatch.setenv("CRACK_EVENTS", str(tmp_path / "events"))
+    monkeypatch.setattr(progress_lines, "SECONDS_BETWEEN_LINES", 0)
+    tiles = make_tiles(tmp_path / "version")
+    decided = predict(dark_network, tiles)
+    explain_network(dark_network, decided.head(20), decided.tail(20), tiles, CONFIG, 1, tmp_path)
+    notes = progress_notes(tmp_path / "events")
+    for stage in ("choosing the layer of Grad-CAM", "drawing explanations", "measuring explanations"):
+        assert stage in notes
+        lines = [note for note in notes if note.startswith(f"{stage}: ")]
+        assert len(lines) >= 5
+        assert re.search(r": [\d,]+ images through the network$", lines[-1])
+    assert notes[-1] == "writing the page"
+    assert progress_lines.SECONDS_BETWEEN_LINES < 20
+
+
+def test_lines_are_some_seconds_apart(dark_network, tmp_path, monkeypatch):
+    monkeypatch.setenv("CRACK_EVENTS", str(tmp_path / "events"))
+    clock = iter(np.arange(0, 1000, 4.0))
+    monkeypatch.setattr(progress_lines.time, "monotonic", lambda: next(clock))
+    with progress_lines.progress_lines(stages=1) as lines, torch.inference_mode():
+        lines.stage("looking")
+        for _ in range(9):
+            dark_network(torch.zeros((2, 3, 64, 64), dtype=torch.uint8))
+    dark_network(torch.zeros((2, 3, 64, 64), dtype=torch.uint8))
+    notes = progress_notes(tmp_path / "events")
+    assert notes[0] == "looking"
+    assert 2 <= len(notes) <= 4
+    assert notes[1] == "looking: 6 images through the network"
+
+
+def test_the_page_shows_which_layer_was_chosen_and_on_what(dark_network, tmp_path, caplog):
+    tiles = make_tiles(tmp_path / "version")
+    decided = predict(dark_network, tiles)
+    explain_network(dark_network, decided.head(20), decided.tail(20), tiles, CONFIG, 1, tmp_path)
+    page = (tmp_path / PAGE).read_text()
+    assert "It was chosen on 12 cracked images of the validation split" in page
+    assert '<td class="short">HiResCAM</td>' in page
+    assert "measurably more faithful" not in page
+    assert "no layer gives a Grad-CAM map" not in caplog.text
+
+
+def test_without_a_faithful_layer_the_page_and_a_warning_say_so(dark_network, tmp_path, caplog):
+    """This network finds nothing dark in images without dark cells, so its maps are empty."""
+    tiles = make_tiles(tmp_path / "version")
+    decided = predict(dark_network, tiles)
+    bright = decided[decided["label"] == 0].assign(label=1)
+    explain_network(dark_network, decided, bright, tiles, CONFIG, 1, tmp_path)
+    assert "None of these maps is measurably more faithful than a random map" in (tmp_path / PAGE).read_text()
+    assert "explanations of dark: no layer gives a Grad-CAM map that is measurably more faithful" in caplog.text

@@ -1,0 +1,42 @@
+"""The mean of values measured on images that come in groups, with its interval."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from components.shared.results.intervals import Scale, draw_groups, group_codes, interval, one_twice
+
+
+class MeanInterval(NamedTuple):
+    """A mean and the ends of its 95 % interval; the ends are None if there is only one group."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+def mean_interval(values: np.ndarray, groups: np.ndarray, resamples: int, scale: Scale) -> MeanInterval:
+    """Mean of values, and its 95 % interval by bootstrap over groups.
+
+    Args:
+        values: float (n,).
+        groups: (n,) group of each value.
+        resamples: Number of bootstrap resamples.
+        scale: What the mean can be, as in `interval`.
+    """
+    mean = float(values.mean())
+    codes, count = group_codes(groups)
+    if count < 2:
+        return MeanInterval(mean, None, None)
+
+    sums = np.bincount(codes, values, count)
+    sizes = np.bincount(codes, minlength=count)
+
+    def means(times_drawn: np.ndarray) -> np.ndarray:
+        times = times_drawn.astype(float)
+        return (times @ sums) / (times @ sizes)
+
+    draws = means(draw_groups(count, resamples, seed=0))
+    twice = means(one_twice(count))
+    low, high = interval(mean, draws, twice, count, scale)
+    return MeanInterval(mean, low, high)

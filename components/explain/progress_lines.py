@@ -1,0 +1,62 @@
+"""Progress of the explain step: a line at every stage, and one every few seconds while networks work."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+from components.shared.events import progress
+from components.shared.network.network import Network
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class ProgressLines:
+    """The lines of one run of the step.
+
+    Attributes:
+        stages: Number of stages.
+    """
+
+    def __init__(self, stages: int):
+        self.stages = stages
+        self._finished = -1
+        self._note = ""
+        self._images = 0
+        self._last_line = time.monotonic()
+
+    def stage(self, note: str) -> None:
+        """Start the next stage; `note` says what it does."""
+        self._finished += 1
+        self._note = note
+        self._images = 0
+        self._line(note)
+
+    def count(self, images: int) -> None:
+        """Count images that a network gets, and report them if the last line is some seconds old."""
+        self._images += images
+        if time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._line(f"{self._note}: {self._images:,} images through the network")
+
+    def _line(self, note: str) -> None:
+        self._last_line = time.monotonic()
+        progress(self._finished, self.stages, note)
+
+
+@contextmanager
+def progress_lines(stages: int) -> Iterator[ProgressLines]:
+    """Report progress in the block. Every loop that calls a `Network` is covered, without knowing about progress."""
+    lines = ProgressLines(stages)
+
+    def before_forward(module: nn.Module, inputs: Any) -> None:
+        if isinstance(module, Network):
+            lines.count(len(inputs[0]))
+
+    handle = register_module_forward_pre_hook(before_forward)
+    try:
+        yield lines
+    finally:
+        handle.remove()
