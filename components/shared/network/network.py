@@ -170,9 +170,10 @@ def _start_small(network: Network) -> None:
     classes = len(network.info.classes)
     for head in network.heads:
         for layer in head.modules():
-            is_linear = isinstance(layer, nn.Linear) and layer.out_features == classes
-            is_convolution = isinstance(layer, nn.Conv2d) and layer.out_channels == classes
-            if is_linear or is_convolution:
+            if not isinstance(layer, nn.Linear | nn.Conv2d):
+                continue
+            outputs = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+            if outputs == classes:
                 nn.init.normal_(layer.weight, std=HEAD_DEVIATION, generator=generator)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
