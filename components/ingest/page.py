@@ -195,7 +195,8 @@ def _show_near_duplicates(page: Page, selection: Selection, read: Callable[[int]
     page.heading("Near duplicates")
     page.text(
         f"{tiles} tiles have near duplicates, in {len(clusters)} clusters ({len(selection.near_pairs)} pairs). "
-        "Mirrored and rotated tiles count too. Each cluster stays in one group, so that no model is tested on what it was trained on."
+        "Mirrored and rotated tiles count too. Each cluster stays in one group, so that no model is tested on what it "
+        "was trained on."
     )
     shown = clusters[:CLUSTERS_SHOWN]
     sizes = ", ".join(str(len(cluster)) for cluster in shown)
