@@ -133,6 +133,8 @@ def _examine_file(config: IngestConfig, file: File) -> Found:
             mask_id, mask_suffix = _check_mask(Path(file.mask), (height, width), config)
     except (ImageError, OSError) as error:
         return Found(str(error))
+    except Exception as error:  # whatever a decoder raises, only this file is refused
+        return Found(f"cannot be read: {type(error).__name__}: {error}")
 
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     cv2.resize(grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), dst=file.thumbnail, interpolation=cv2.INTER_AREA)

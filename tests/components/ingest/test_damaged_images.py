@@ -2,9 +2,13 @@
 
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pytest
+import tifffile
 
 from components.ingest.config import IngestConfig
 from components.ingest.examination import examine
@@ -31,6 +35,41 @@ def test_jpegs_damaged_in_the_middle_are_found_among_good_ones(tiles: Path) -> N
     assert set(files["path"][found["reason"].notna()]) == damaged
     assert set(files["path"][found["reason"].isna()]) == set(names) - damaged
     assert found["reason"].dropna().str.startswith("not a whole image: ").all()
+
+
+def tiff_with_one_bit_mask(path: Path) -> None:
+    """A TIFF file whose second directory is a mask of 1 bit, of which Pillow raises SyntaxError."""
+    with tifffile.TiffWriter(path) as file:
+        file.write(np.full((64, 64, 3), 90, np.uint8), photometric="rgb")
+        file.write(np.ones((64, 64), bool), photometric=4, subfiletype=4)
+
+
+def tiff_without_size(path: Path) -> None:
+    """A TIFF file whose directory has two entries only, of which Pillow raises TypeError."""
+    tifffile.imwrite(path, np.zeros((64, 64, 3), np.uint8))
+    data = bytearray(path.read_bytes())
+    directory = int.from_bytes(data[4:8], "little")
+    data[directory : directory + 2] = b"\x02\x00"
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("write", [tiff_with_one_bit_mask, tiff_without_size])
+def test_error_of_any_kind_concerns_one_file_only(tiles: Path, write: Callable[[Path], None]) -> None:
+    write(tiles / "crack" / "odd.tif")
+    names = ["crack/odd.tif", "crack/p0_1.jpg"]
+    found = examine(pd.DataFrame({"path": names, "mask": None}), tiles, blank(2), IngestConfig())
+    odd, good = found["reason"]
+    assert pd.isna(odd) or odd.strip()
+    assert pd.isna(good)
+
+
+def test_unexpected_error_of_a_decoder_refuses_the_file(tiles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(data: bytes) -> np.ndarray:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr("components.ingest.examination.decode", broken)
+    found = examine(pd.DataFrame({"path": ["crack/p0_1.jpg"], "mask": None}), tiles, blank(1), IngestConfig())
+    assert found["reason"].item() == "cannot be read: ZeroDivisionError: by zero"
 
 
 def test_other_output_on_stderr_is_not_lost(capfd) -> None:

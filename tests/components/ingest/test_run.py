@@ -320,35 +320,3 @@ def test_real_tiles_give_clean_groups(real_data: Path, store: Store, tmp_path: P
     assert report["refused"] == 0
     assert len(manifest.table) + report["exact_copies"] + report["conflicts"] == 3000
     assert (manifest.table.groupby("group_id")["label"].nunique() == 1).all()
-
-
-def test_turned_duplicates_among_real_tiles_share_a_group(real_data: Path, store: Store, tmp_path: Path) -> None:
-    """Compare every tile with every turn of every other one, and look the known pairs up."""
-    root = real_data / "ccic"
-    if not root.is_dir():
-        pytest.skip(f"no CCIC tiles at {root}")
-    _, manifest, report = ingest(root, store, tmp_path)
-    table = manifest.table
-    grey = [cv2.imread(str(root / path), cv2.IMREAD_GRAYSCALE) for path in table["path"]]
-    small = np.stack([cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA) for image in grey]).astype(np.float32)
-    small -= small.mean(axis=(1, 2), keepdims=True)
-    small /= np.linalg.norm(small, axis=(1, 2), keepdims=True)
-
-    found, separated = 0, []
-    for quarters in range(4):
-        for mirrored in (small, small[:, :, ::-1]):
-            turned = np.rot90(mirrored, quarters, axes=(1, 2)).reshape(len(table), -1)
-            pairs = np.argwhere(np.triu(turned @ small.reshape(len(table), -1).T >= 0.97, 1))
-            groups = table["group_id"].to_numpy()[pairs]
-            separated += pairs[groups[:, 0] != groups[:, 1]].tolist()
-            found += len(pairs)
-    assert found > 400
-    assert separated == []
-
-    group_of = table.set_index("path")["group_id"]
-    copies = pd.DataFrame(report["copies"]).set_index("path")["kept"]
-    known = pd.read_csv(root / "turned_pairs.csv").replace(copies.to_dict())
-    assert len(known) == 53
-    assert (group_of[known["path"]].to_numpy() == group_of[known["other"]].to_numpy()).all()
-    assert (table.groupby("group_id")["label"].nunique() == 1).all()
-    assert group_of.value_counts().max() <= 60
