@@ -15,7 +15,13 @@ OWN = ("components", "pipelines")
 # From the ground up: a module may import modules of its own floor and of the floors below it.
 # A folder's name stands for every module in it that has no line of its own.
 FLOORS = [
-    {"components.shared.errors", "components.shared.config", "components.shared.page", "components.shared.scratch"},
+    {
+        "components.shared.errors",
+        "components.shared.config",
+        "components.shared.page",
+        "components.shared.revision",
+        "components.shared.scratch",
+    },
     {"components.shared.events", "components.shared.hashing"},
     {"components.shared.services"},
     {"components.shared.step", "components.shared.reuse", "components.shared.data"},
