@@ -74,16 +74,16 @@ def mlflow_server(folder: Path, environment: dict[str, str], *options: str) -> I
     command = [sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(port), "--workers", "1"]
     stores = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
     stores += ["--default-artifact-root", MLFLOW_ARTIFACTS, "--no-serve-artifacts"]
-    # its job workers take seconds to start, and nothing here uses them
-    told = {**os.environ, **environment, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with guarded([*command, *stores, *options], log, told) as server:
+    # MLflow's job workers take seconds to start, and no test uses them.
+    server_environment = {**os.environ, **environment, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with guarded([*command, *stores, *options], log, server_environment) as server:
         wait_for_port(port, server, log)
         yield f"http://{LOOPBACK}:{port}"
 
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """Folder of the real data sets kept beside the checkout; skips the test where it is absent."""
+    """Folder of the real data sets next to the checkout; skips the test if it does not exist."""
     root = Path(__file__).resolve().parents[2] / "shared" / "data"
     if not root.is_dir():
         pytest.skip(f"real data sets are not at {root}")

@@ -1,4 +1,4 @@
-"""What the documents say to type is there: make's targets and variables, the command line's commands and options."""
+"""Every command in the documents exists: make's targets and variables, the command line's commands and options."""
 
 import re
 from pathlib import Path

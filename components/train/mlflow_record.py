@@ -15,6 +15,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_GIT_COMMIT
 
 from components.shared.data.manifest import Manifest
 from components.shared.events import log
+from components.shared.revision import commit
 from components.shared.services import mlflow_runs
 from components.train.config import TrainConfig
 
@@ -74,8 +75,7 @@ def _commit() -> str:
     if (ROOT / "REVISION").is_file():
         return (ROOT / "REVISION").read_text().strip()
     try:
-        command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return commit(ROOT)
     except (OSError, subprocess.CalledProcessError):
         return ""
 

@@ -41,12 +41,8 @@ def drift_check(
         place = images if images.startswith("s3://") else str(Path(images).expanduser().resolve())
         options = [
             *local_settings(workdir),
-            Setting(
-                ("images",), place, f'--images "{images}"', "--images gives the images already; leave this option out"
-            ),
-            Setting(
-                ("retrain", "start"), False, "", "this command starts no training; it prints the command that does"
-            ),
+            Setting(("images",), place, f'--images "{images}"', reserved="--images gives the images; leave this out"),
+            Setting(("retrain", "start"), False, "", reserved="this command starts no training; it prints its command"),
         ]
         config = load_run_config(params, override or [], options)
 

@@ -1,10 +1,12 @@
 """The command that deletes stored data that no model or recent run needs."""
 
+import math
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from components.shared.errors import InputError
 from pipelines.cli.options import LOCAL_PARAMS, Debug, Params, Reached, reporting_errors
 
 commands = typer.Typer()
@@ -23,6 +25,9 @@ def gc(
     The parameter file names the store. With --workdir, it is the store of local runs.
     """
     with reporting_errors(debug):
+        if not math.isfinite(days):
+            raise InputError(f"--days {days}: expected a number of days, such as 30")
+
         from components.shared.services.store import Store
         from pipelines.config.parameter_file import load_run_config
         from pipelines.registry.access import reached

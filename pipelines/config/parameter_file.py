@@ -28,7 +28,7 @@ class Setting:
     Attributes:
         key: Where it is in the parameter file, such as ("candidates", "cnn", "train", "steps").
         value: Its value.
-        written: The option as the user wrote it, such as `--set "seed=2"`.
+        written: The option as the user wrote it, such as `--set "seed=2"`; empty where the command itself sets it.
         reserved: Why `--set` may not give the same parameter, and what to do; empty where it may.
     """
 
@@ -53,7 +53,7 @@ class _Origin:
     settings: Sequence[Setting] = ()
 
     def of(self, place: Place) -> str:
-        """Return who wrote the value at a place: the file and its line, or an option."""
+        """Return where the value at a place was written: the file and its line, or an option."""
         for setting in reversed(self.settings):
             if setting.key == place[: len(setting.key)]:
                 return setting.written
@@ -120,7 +120,7 @@ def load_run_config(path: str | Path, overrides: Sequence[str] = (), options: Se
     for setting in settings:
         _apply(values, setting)
 
-    origin = _Origin(str(path), text, settings)
+    origin = _Origin(str(path), text, [setting for setting in settings if setting.written])
     _refuse_given_keys(values, origin)
     return _validated(values, origin)
 
@@ -196,6 +196,8 @@ def _apply(values: dict[str, Any], setting: Setting) -> None:
         if values.get(parent) is None:
             values[parent] = {}
         values = values[parent]
+        if not isinstance(values, dict) and not setting.written:
+            return  # the file is wrong, which the validation reports
         if not isinstance(values, dict):
             raise InputError(f'{setting.written}: "{parent}" is a value, not a section')
     values[last] = setting.value

@@ -78,7 +78,8 @@ class RunConfig(Config):
     @field_validator("data_uri")
     @classmethod
     def _names_sources(cls, data_uri: str) -> str:
-        parse_sources(data_uri)
+        if not parse_sources(data_uri):
+            raise ValueError("it names no source; give a folder, an archive, a table, s3://, https:// or synthetic://")
         return data_uri
 
     @field_validator("candidates")

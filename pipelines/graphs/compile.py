@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from components.shared.errors import InputError
+from components.shared.revision import commit, git
 from pipelines.config.parameter_file import check_arguments
 from pipelines.config.run_config import RunConfig
 
@@ -152,20 +153,15 @@ def git_revision(root: Path = ROOT) -> str:
         InputError: The folder is not a git checkout, or git is not installed.
     """
     try:
-        commit = _git(root, "rev-parse", "--short=12", "HEAD")
-        dirty = _git(root, "status", "--porcelain", "--", ".", ":!images/digests.json")
+        digits = commit(root)[:12]
+        dirty = git(root, "status", "--porcelain", "--", ".", ":!images/digests.json")
     except (OSError, subprocess.CalledProcessError) as error:
         raise InputError(
             f"{root} is not a git checkout, and the version is named by the commit; submit from a clone, or give "
             "--revision"
         ) from error
 
-    return f"{commit}-dirty" if dirty else commit
-
-
-def _git(root: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(root), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    return f"{digits}-dirty" if dirty else digits
 
 
 def _typed(name: str, kind: str, value: Any) -> Any:

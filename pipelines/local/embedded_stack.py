@@ -47,6 +47,8 @@ def locked(workdir: Path) -> Iterator[None]:
         raise InputError(
             f"workdir {workdir} is in use by process {holder}; wait until it ends or choose another with --workdir"
         ) from error
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(f"workdir {workdir} is not a folder; choose another with --workdir") from error
     except OSError as error:
         raise InputError(f"workdir {workdir}: {error.strerror}; choose another with --workdir") from error
 

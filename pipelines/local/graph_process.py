@@ -1,6 +1,7 @@
 """The process in which KFP runs a local run's graph: `python -m pipelines.local.graph_process PIPELINE RUN_FOLDER`."""
 
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -39,4 +40,11 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Exception as error:
+        traceback.print_exc()
+        # The run shows its user the last line of the log. A message may have more lines.
+        cause = str(error).strip().replace("\n", " ")
+        print(f"{type(error).__name__}: {cause}", file=sys.stderr)
+        sys.exit(1)

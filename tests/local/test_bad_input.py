@@ -1,4 +1,4 @@
-"""What a user may get wrong: one clear message, exit 2, no traceback, nothing half-written, nothing registered."""
+"""Mistakes of a user: one clear message, exit 2, no traceback, nothing half-written, nothing registered."""
 
 import sqlite3
 from pathlib import Path
@@ -57,6 +57,9 @@ def test_wrong_data_stops_the_run_with_one_message(tmp_path, files, message):
         (["--set", "candidates.cnn.train.weights=gone.pth"], 'weights file "gone.pth" does not exist'),
         (["--data", "/nowhere/tiles"], "/nowhere/tiles does not exist"),
         (["--params", "nowhere.yaml"], "parameter file nowhere.yaml does not exist"),
+        (["--params", "pipelines/params"], "parameter file pipelines/params is a folder; name a YAML file"),
+        (["--data", ",,,"], '--data ",,,": data_uri: it names no source'),
+        (["--set", "cache=/big/disk"], '--set "cache=/big/disk": a local run keeps its cache in the workdir'),
     ],
     ids=[
         "unknown key",
@@ -65,12 +68,17 @@ def test_wrong_data_stops_the_run_with_one_message(tmp_path, files, message):
         "missing weights",
         "missing folder",
         "missing parameter file",
+        "folder as parameter file",
+        "data without a source",
+        "fixed parameter",
     ],
 )
 def test_wrong_parameters_stop_before_anything_starts(tmp_path, arguments, message):
     run = crack_pipeline("run-local", tmp_path / "workdir", *arguments)
     assert run.returncode == 2
     assert message in run.stderr
+    assert run.stderr.startswith("error: ")
+    assert len(run.stderr.splitlines()) == 1
     assert "Traceback" not in run.stdout + run.stderr
     assert not (tmp_path / "workdir").exists()
 

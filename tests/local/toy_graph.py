@@ -1,4 +1,4 @@
-"""A graph of the training pipeline's shape whose one step does as told: succeed, refuse, input, crash, hang, killed."""
+"""A graph shaped like the training pipeline. Its step can succeed, refuse, hang, crash or be killed."""
 
 import json
 import signal

@@ -124,7 +124,10 @@ def test_an_override_of_an_aliased_section_changes_that_section_only(tmp_path):
 
 def test_override_does_not_silently_lose_to_an_option(tmp_path):
     cache = Setting(("cache",), "/here", "--workdir", reserved="choose the folder with --workdir")
-    assert load_run_config(write(tmp_path, SMALLEST), options=[cache]).cache == "/here"
+    retries = Setting(("cluster", "retries"), 0, "")
+    assert load_run_config(write(tmp_path, SMALLEST), options=[cache, retries]).cache == "/here"
+    with pytest.raises(InputError, match=r"p\.yaml: line 4: cluster: Input should be an object; got 3"):
+        load_run_config(write(tmp_path, SMALLEST + "cluster: 3\n"), options=[cache, retries])
     with pytest.raises(InputError, match=r'--set "cache=/there": choose the folder with --workdir'):
         load_run_config(write(tmp_path, SMALLEST), ["cache=/there"], [cache])
 

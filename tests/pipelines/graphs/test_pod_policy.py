@@ -71,7 +71,7 @@ def read(path: Path) -> dict[str, Executor]:
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
-    """The scheduled retraining as it stands."""
+    """The scheduled retraining without overrides."""
     output = tmp_path_factory.mktemp("plain") / "p.yaml"
     assert compile_here(output).exit_code == 0
     return read(output)
@@ -154,7 +154,7 @@ def test_a_step_has_its_own_secrets_and_no_others(executors):
             expected.add("crack-notify")
         assert set(secrets(executor)) == expected, name
         assert {key for key, secret in secrets(executor).items() if secret["optional"]} == expected & {"crack-notify"}
-        assert "env" not in executor.container, name  # a value here would be readable by all who see the run
+        assert "env" not in executor.container, name  # everyone who can see the run could read a value here
 
 
 def test_the_long_steps_are_retried_with_growing_pauses(executors):

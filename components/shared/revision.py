@@ -1,0 +1,20 @@
+"""The commit that a checkout of this code is at."""
+
+import subprocess
+from pathlib import Path
+
+
+def git(root: Path, *arguments: str) -> str:
+    """Return what a git command prints in a checkout, without white space around it.
+
+    Raises:
+        OSError: git is not installed.
+        subprocess.CalledProcessError: The command failed, for example because the folder is not a checkout.
+    """
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def commit(root: Path) -> str:
+    """Return the checkout's commit, 40 hexadecimal digits. Raises what `git` raises."""
+    return git(root, "rev-parse", "HEAD")

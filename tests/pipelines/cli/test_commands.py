@@ -1,0 +1,38 @@
+"""Arguments that no command can use, and the help of every command."""
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from pipelines.cli.main import app
+
+COMMANDS = sorted(get_command(app).commands)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gc", "--days", "inf"], "--days inf: expected a number of days"),
+        (["gc", "--days", "-1"], "greater than or equal to 0"),
+        (["compile", "--output", "x.yaml"], "give one environment (dev, local, paper, prod) or one file with --params"),
+        (["compile", "nowhere", "--output", "x.yaml"], 'unknown environment "nowhere"; pipelines/params has dev'),
+        (["submit", "prod", "--parameter", "seed"], '--parameter "seed": expected key=value, such as seed=2'),
+        (
+            ["drift-check", "--images", "a", "--set", "images=b"],
+            '--set "images=b": --images gives the images; leave this out',
+        ),
+        (["drift-check", "--images", "a", "--set", "retrain.start=true"], "this command starts no training"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_an_unusable_argument_is_named_and_ends_with_2(arguments, message):
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 2, done.output
+    assert message in done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_a_help_text(command):
+    done = CliRunner().invoke(app, [command, "--help"])
+    assert done.exit_code == 0
+    assert done.stdout.strip()
