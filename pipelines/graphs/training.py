@@ -70,9 +70,11 @@ def build_pipeline(config: RunConfig) -> BaseComponent:
         with dsl.ExitHandler(done, name="run"):
             ingested = on_cluster(ingest(data_uri=data_uri, config=config.step_json("ingest"), job=JOB), config)
             manifest = ingested.outputs["manifest"]
+
             parts = split(manifest=manifest, config=config.step_json("split"), seed=seed, job=JOB)
             on_cluster(parts, config)
             tiles = {"manifest": manifest, "splits": parts.outputs["splits"]}
+
             today = champion(**tiles, config=config.step_json("predict"), job=JOB)
             on_cluster(today, config, config.cluster.champion)
 
@@ -81,6 +83,7 @@ def build_pipeline(config: RunConfig) -> BaseComponent:
             dossiers = {}
             for slot, branch in zip(DOSSIER_INPUTS, branches.values(), strict=False):
                 dossiers[slot] = branch.judged.outputs["dossier"]
+
             choice = on_cluster(select(**dossiers, config=config.step_json("select"), job=JOB), config)
             registration = _register(config, data, branches, choice)
 

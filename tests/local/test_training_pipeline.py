@@ -79,8 +79,8 @@ def test_the_summary_tells_what_the_networks_answered(first, number):
         accuracy_score(test["label"], test["p_crack"] >= 0.5),
         roc_auc_score(robustness["label"], robustness["p_crack"]),
     )
-    told = [(found["test"]["accuracy"], found["robustness"]["auroc"]) for found in summary["candidates"].values()]
-    assert pytest.approx(measured) in told
+    reported = [(found["test"]["accuracy"], found["robustness"]["auroc"]) for found in summary["candidates"].values()]
+    assert pytest.approx(measured) in reported
 
 
 @pytest.mark.parametrize("window", [PHONE, DESK], ids=["phone", "desk"])
@@ -188,6 +188,6 @@ def test_dark_images_ask_the_champions_owner_to_retrain(first, tmp_path):
     assert "brightness" in summary["drifted"]
     assert "to retrain, label some of these images and run: crack-pipeline run-local" in check.stdout
     assert "Drift check of crack-classifier, version 1" in (workdir / "drift.html").read_text()
-    assert (workdir / "report.html").exists()  # the training's results stay beside the check's
+    assert (workdir / "report.html").exists()  # the check keeps the training's results
     tags = MlflowClient(f"sqlite:///{workdir}/mlflow.db").get_model_version("crack-classifier", "1").tags
     assert tags["crack.drift"] == "retrain"

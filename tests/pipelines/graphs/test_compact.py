@@ -1,4 +1,4 @@
-"""How much of a run's status in Kubernetes a compiled pipeline takes, and that a step still runs from so little.
+"""The size of a compiled pipeline in the status of a run, and that a step runs from its short command.
 
 The sizes follow KFP's backend (backend/src/v2/driver and compiler/argocompiler of kubeflow/pipelines) and were compared
 with a run on a real cluster: 776 kB of inputs and 390 kB of outputs were pod patches, 20 kB each for gate.
@@ -60,7 +60,7 @@ def described(task: str, name: str, kind: dict) -> dict:
 
 
 def executor_input(task: dict, component: dict) -> dict:
-    """What the driver tells a step's launcher: every parameter's value, every artifact's place."""
+    """Build what the driver passes to a step's launcher: the value of every parameter, the URI of every artifact."""
     name = task["taskInfo"]["name"]
     parameters = {}
     for key, source in task.get("inputs", {}).get("parameters", {}).items():

@@ -43,7 +43,7 @@ def compile_here(output: Path, digests: object = DIGESTS, arguments: tuple[str, 
 
 
 class Executor(NamedTuple):
-    """One step as compiled: its component, its task in the graph, its container and what is said to Kubernetes."""
+    """One compiled step: its component, its task in the graph, its container and its Kubernetes settings."""
 
     step: str
     task: dict

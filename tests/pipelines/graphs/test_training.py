@@ -17,7 +17,7 @@ PARAMS = ROOT / "pipelines" / "params"
 
 
 def compiled(path: Path, output: Path) -> dict:
-    """The pipeline's document; the platform's is the business of test_policy.py."""
+    """The pipeline's document. test_pod_policy.py reads the platform's."""
     compile_pipeline("crack-training", load_run_config(path), output)
     return next(yaml.safe_load_all(output.read_text()))
 
