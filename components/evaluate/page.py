@@ -140,7 +140,7 @@ def _show_threshold(page: Page, predictions: Predictions, calibration: Calibrati
     text = ON_VALIDATION.format(missed=missed, cracks=missed + hits, alarms=alarms, others=correct + alarms)
     if math.isfinite(curve.chosen_low):
         text += (
-            f" In as many of them, the rule chooses a threshold between {curve.chosen_low:.3g} and "
+            f" In 95 % of them, the rule chooses a threshold between {curve.chosen_low:.3g} and "
             f"{curve.chosen_high:.3g} (grey)."
         )
     page.text(text)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from components.shared.config import Config, StepConfig
-from components.shared.results.slices import WHOLE, Slice
+from components.shared.results.slices import WHOLE_TEXT, Slice
 
 
 def _parsed(value: Any) -> Any:
@@ -21,7 +21,9 @@ class Limit(Config):
 
     name: str = Field(min_length=1, description="measurement, as evaluate, explain or drift names it")
     split: Literal["train", "val", "test", "robustness"] = "test"
-    slice: SliceText = Field(default=WHOLE, description='"all" or a part such as "surface=wall"')
+    slice: SliceText = Field(
+        default=WHOLE_TEXT, validate_default=True, description='"all" or a part such as "surface=wall"'
+    )
     condition: Literal["before", "after"] = Field(default="after", description="before or after fine-tuning")
     op: Literal[">=", ">", "<=", "<"] = ">="
     limit: float = Field(allow_inf_nan=False)
