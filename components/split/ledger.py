@@ -1,9 +1,9 @@
 """The split that every group was ever put in, so that no group moves: one ledger for all versions of a store.
 
-The objects under `splits/KEY/` are the pages of the ledger; KEY is a digest of the parameters and the seed. Each split of
-a data set version adds one page, with the groups that no settled page has. Group ids never change, so the ledger knows
-a group again in every version, whatever sources that version comes from. Concurrent splits see each other because S3
-listings are strongly consistent. If the pages are deleted, the next split starts from nothing.
+The objects under `splits/KEY/` are the pages of the ledger; KEY is a digest of the parameters and the seed. Each split
+of a data set version adds one page, with the groups that no settled page has. Group ids never change, so the ledger
+knows a group again in every version, whatever sources that version comes from. Concurrent splits see each other because
+S3 listings are strongly consistent. If the pages are deleted, the next split starts from nothing.
 """
 
 import datetime
