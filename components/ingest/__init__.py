@@ -1,1 +1,1 @@
-"""Ingest: labelled images from sources become an immutable data set version in the store."""
+"""Ingest: labelled images from a source become an immutable data set version in the store."""

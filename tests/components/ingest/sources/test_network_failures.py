@@ -108,7 +108,6 @@ def test_upload_that_is_always_cut_leaves_no_version(
     proxy = cutting("up", 1000)
     with pytest.raises(InputError, match=rf"cannot reach the storage endpoint {proxy.endpoint}"):
         ingest(tiles, store, tmp_path)
-
     assert 2 < proxy.cuts < 100
     assert not [key for key, _ in store.list() if key.endswith("dataset.json")]
     assert not (tmp_path / "manifest").exists()
@@ -122,7 +121,6 @@ def test_download_that_is_always_cut_leaves_no_version_in_the_cache(
 ) -> None:
     manifest = ingest(tiles, store, tmp_path)
     proxy = cutting("down", 1000)
-
     with pytest.raises(InputError, match=r"was cut again and again while .*shards/.* was fetched"):
         fetch(Store(store.uri), manifest, tmp_path / "cache")
     assert not (tmp_path / "cache" / manifest.digest).exists()
