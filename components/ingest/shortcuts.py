@@ -1,4 +1,4 @@
-"""How well the label can be told without looking for a crack: what a network may learn instead."""
+"""How well the label can be predicted without looking for a crack: what a network may learn instead."""
 
 import numpy as np
 import pandas as pd

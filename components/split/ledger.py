@@ -1,9 +1,9 @@
 """The split that every group was ever put in, so that no group moves: one ledger for all versions of a store.
 
-The objects under `splits/KEY/` are the pages of the ledger; KEY stands for the parameters and the seed. Each split of a
-data set version adds one page, with the groups that no settled page has. Group ids never change, so the ledger knows a
-group again in every version, whatever sources that version comes from. Concurrent splits see each other because S3
-listings are strongly consistent. If the pages are deleted, the next split starts from nothing.
+The objects under `splits/KEY/` are the pages of the ledger; KEY is a digest of the parameters and the seed. Each split
+of a data set version adds one page, with the groups that no settled page has. Group ids never change, so the ledger
+knows a group again in every version, whatever sources that version comes from. Concurrent splits see each other because
+S3 listings are strongly consistent. If the pages are deleted, the next split starts from nothing.
 """
 
 import datetime
@@ -28,7 +28,7 @@ class Ledger:
     """The groups that were split with the same parameters and seed."""
 
     def __init__(self, store: Store, key: str):
-        """Open a ledger; nothing is read yet. `key` stands for the parameters and the seed."""
+        """Open a ledger; nothing is read yet. `key` is a digest of the parameters and the seed."""
         self._store = store
         self._folder = f"splits/{key}"
         self._pages: dict[str, Assignment] = {}  # read so far; a page never changes

@@ -32,6 +32,7 @@ def test_jpegs_damaged_in_the_middle_are_found_among_good_ones(tiles: Path) -> N
     names = sorted(path.relative_to(tiles).as_posix() for path in tiles.rglob("*.jpg"))
     files = pd.DataFrame({"path": names * 20, "mask": None})
     found = examine(files, tiles, blank(len(files)), IngestConfig())
+
     assert set(files["path"][found["reason"].notna()]) == damaged
     assert set(files["path"][found["reason"].isna()]) == set(names) - damaged
     assert found["reason"].dropna().str.startswith("not a whole image: ").all()
@@ -80,4 +81,5 @@ def test_other_output_on_stderr_is_not_lost(capfd) -> None:
         assert messages.damage_since(0) == messages.damage_since(before) == "Corrupt JPEG data: bad Huffman code"
         assert messages.damage_since(messages.size()) == ""
     os.write(2, b"and after it\n")
+
     assert capfd.readouterr().err == "a warning of another library\nand after it\n"

@@ -19,6 +19,7 @@ from components.shared.data.shards import ShardReader
 from components.shared.data.versions import fetch
 from components.shared.errors import InputError
 from components.shared.services.store import Store, StoredObject
+from tests.components.ingest.version_files import contents_of, keys
 
 Write = Callable[..., Path]
 
@@ -34,8 +35,9 @@ def ingest(data: Path | str, store: Store, tmp_path: Path, **config: object) -> 
 def spoil(folder: Path) -> dict[Path, bytes]:
     """Make every file unreadable but keep its size and time of change; return what was in them."""
     contents = {}
-    for path in (path for path in folder.rglob("*") if path.is_file()):
-        contents[path], status = path.read_bytes(), path.stat()
+    for path in folder.rglob("*.jpg"):
+        status = path.stat()
+        contents[path] = path.read_bytes()
         path.write_bytes(bytes(status.st_size))
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     return contents
@@ -51,7 +53,9 @@ def assert_all_there(manifest: Manifest, contents: dict[str, bytes], store: Stor
 def test_known_files_are_not_read_again(tiles: Path, store: Store, tmp_path: Path, write_tile: Write) -> None:
     first = ingest(tiles, store, tmp_path)
     page, before = (tmp_path / "page.html").read_text(), store.list()
-    contents = {path.relative_to(tiles).as_posix(): data for path, data in spoil(tiles).items()}
+    contents = contents_of(tiles)
+    spoil(tiles)
+
     assert ingest(tiles, store, tmp_path).digest == first.digest
     assert (tmp_path / "page.html").read_text() == page
     assert store.list() == before
@@ -59,8 +63,7 @@ def test_known_files_are_not_read_again(tiles: Path, store: Store, tmp_path: Pat
     second = ingest(tiles, store, tmp_path)
     assert len(second.table) == len(first.table) + 1
     assert_all_there(second, contents, store, tmp_path / "cache")
-    shards = [key for key, _ in store.list("shards/")]
-    assert len(shards) == 2  # the first version's, and one with the new tile
+    assert len(keys(store, "shards/")) == 2  # the first version's, and one with the new tile
 
 
 def test_findings_are_kept_in_parts_that_are_merged(
@@ -68,14 +71,15 @@ def test_findings_are_kept_in_parts_that_are_merged(
 ) -> None:
     monkeypatch.setattr(findings_index, "MAX_PARTS", 2)
     ingest(tiles, store, tmp_path)
-    folder = next(key for key, _ in store.list("sources/") if "/index/" in key).rpartition("/")[0]
+    folder = keys(store, "sources/", ".thumbnails")[0].rpartition("/")[0]
     store.put_bytes(f"{folder}/killed.thumbnails", b"from an ingestion that was killed before it wrote the table")
     parts = []
     for number in range(4):
         spoil(tiles)  # a file that is examined again would be refused
         write_tile(tiles / "crack" / f"new{number}.jpg", seed=100 + number)
         assert len(ingest(tiles, store, tmp_path).table) == 25 + number
-        parts.append(sum("/index/" in key for key, _ in store.list("sources/")))
+        parts.append(len(keys(store, f"{folder}/")))
+
     assert parts == [5, 2, 4, 2]  # two objects for each part, and the one of the killed ingestion
 
 
@@ -102,8 +106,9 @@ def test_known_objects_are_not_downloaded_again(
     fetched, get_file = [], Store.get_file
     monkeypatch.setattr(Store, "get_file", lambda self, key, *rest: (fetched.append(key), get_file(self, key, *rest)))
     manifest = ingest(source, store, tmp_path)
+
     assert [key for key in fetched if key.endswith(".jpg")] == ["crack/new.jpg", "crack/p0_1.jpg"]
-    contents = {path.relative_to(tiles).as_posix(): path.read_bytes() for path in tiles.rglob("*.jpg")}
+    contents = contents_of(tiles)
     assert_all_there(manifest, contents, store, tmp_path / "cache")
 
 
@@ -112,6 +117,7 @@ def test_source_that_lost_and_relabelled_images(tiles: Path, store: Store, tmp_p
     (tiles / "crack" / "p0_1.jpg").unlink()
     (tiles / "crack" / "p0_3.jpg").rename(tiles / "no_crack" / "p0_3.jpg")
     table = ingest(tiles, store, tmp_path).table.set_index("path")
+
     assert len(table) == 23
     assert "crack/p0_1.jpg" not in table.index
     assert table.loc["no_crack/p0_3.jpg", "label"] == 0
@@ -125,6 +131,7 @@ def test_source_is_known_in_combination_with_others(
     for index in range(12):
         write_tile(tmp_path / "spans" / ("crack", "no_crack")[index % 2] / f"{index}.jpg", seed=200 + index)
     both = ingest(f"{tiles},{tmp_path / 'spans'}", store, tmp_path).table.set_index("sample_id")
+
     assert len(both) == 36
     pd.testing.assert_frame_equal(both.loc[alone.index], alone)
 
@@ -136,16 +143,17 @@ def test_lost_or_damaged_findings_cost_time_only(
     tiles: Path, store: Store, tmp_path: Path, of_part: str, content: bytes | None
 ) -> None:
     first = ingest(tiles, store, tmp_path)
-    (index,) = [key for key, _ in store.list("sources/") if key.endswith(of_part)]
+    (index,) = keys(store, "sources/", of_part)
     store.delete([index]) if content is None else store.put_bytes(index, content)
     (tiles / "crack" / "p0_1.jpg").rename(tiles / "crack" / "renamed.jpg")
+
     assert ingest(tiles, store, tmp_path).digest == first.digest
     contents = spoil(tiles / "crack")  # the files that were examined again are known again
     (tiles / "no_crack" / "p0_0.jpg").rename(tiles / "no_crack" / "renamed.jpg")
     assert ingest(tiles, store, tmp_path).digest == first.digest
     for path, data in contents.items():
         path.write_bytes(data)
-    store.delete([key for key, _ in store.list("sources/")])
+    store.delete(keys(store, "sources/"))
     assert ingest(tiles, store, tmp_path).digest == first.digest
 
 
@@ -165,6 +173,7 @@ def test_failure_of_storage_or_disk_is_not_taken_for_damaged_findings(
         get_file(self, key, *rest)
 
     monkeypatch.setattr(Store, "get_file", failing)
+
     with pytest.raises(InputError, match=message):
         ingest(tiles, store, tmp_path)
     assert store.list() == before
@@ -172,8 +181,8 @@ def test_failure_of_storage_or_disk_is_not_taken_for_damaged_findings(
 
 def test_version_without_a_shard_is_made_again(tiles: Path, store: Store, tmp_path: Path) -> None:
     first = ingest(tiles, store, tmp_path)
-    store.delete([key for key, _ in store.list("shards/")])
-    contents = {path.relative_to(tiles).as_posix(): path.read_bytes() for path in tiles.rglob("*.jpg")}
+    store.delete(keys(store, "shards/"))
+    contents = contents_of(tiles)
     again = ingest(tiles, store, tmp_path)
     assert again.digest == first.digest
     assert_all_there(again, contents, store, tmp_path / "cache")
@@ -192,8 +201,9 @@ def test_quarantine_between_groups_is_reported(tiles: Path, store: Store, tmp_pa
     before = ingest(source, store, tmp_path).table.set_index("sample_id")["group_id"]
     (tiles / "crack" / "p0_like_p5.jpg").write_bytes(write_tile(tmp_path / "x.jpg", seed=21, quality=80).read_bytes())
     manifest = ingest(source, store, tmp_path)
+
     assert manifest.table.set_index("sample_id")["group_id"].equals(before)
-    (latest,) = [key for key, _ in store.list("sources/") if key.endswith("latest.json")]
+    (latest,) = keys(store, "sources/", "latest.json")
     key = f"{json.loads(store.get_bytes(latest))['reports']}/report.json"
     for _ in range(2):  # the second time nothing has changed, and the report is still the same
         report = json.loads(store.get_bytes(key))

@@ -24,7 +24,7 @@ from components.shared.data.shards import ShardReader
 from components.shared.data.versions import fetch
 from components.shared.errors import InputError
 from components.shared.services.store import Store
-from tests.components.ingest.version_files import kept
+from tests.components.ingest.version_files import kept, keys
 
 Write = Callable[..., Path]
 
@@ -44,6 +44,7 @@ def test_every_tile_comes_back_byte_for_byte(tiles: Path, store: Store, tmp_path
     _, manifest, _ = ingest(tiles, store, tmp_path)
     folder = fetch(store, manifest, tmp_path / "cache")
     reader = ShardReader(folder)
+
     assert len(manifest.table) == 24
     for row in manifest.table.itertuples():
         assert reader.read(row.shard, row.offset, row.size) == (tiles / row.path).read_bytes()
@@ -58,6 +59,7 @@ def test_same_data_again_writes_nothing(tiles: Path, store: Store, tmp_path: Pat
     written: list[str] = []
     monkeypatch.setattr(Store, "put_file", lambda self, key, path: written.append(key))
     again, manifest_again, _ = ingest(tiles, store, tmp_path)
+
     assert again.digest == first.digest
     assert manifest_again.digest == manifest.digest
     assert written == []
@@ -105,18 +107,19 @@ def test_ingestion_killed_at_any_write_leaves_whole_versions_only_and_can_be_rep
     after = ingest(tiles, store, tmp_path)[1].digest
     seen = []
     for number in range(100):
-        store.delete([key for key, _ in store.list()])
+        store.delete(keys(store))
         for key, data in parts.items():
             store.put_bytes(key, data)
         with monkeypatch.context() as patch, suppress(Killed):
             die_at_write(number, patch)
             ingest(tiles, store, tmp_path)
             break
-        seen.append({key.split("/")[1] for key, _ in store.list("datasets/") if key.endswith("/dataset.json")})
+        seen.append({key.split("/")[1] for key in keys(store, "datasets/", "/dataset.json")})
         for digest in seen[-1]:
             (tmp_path / "seen").write_bytes(kept(store, digest, "manifest.parquet"))
             fetch(store, read_manifest(tmp_path / "seen"), tmp_path / f"cache-{number}")
         assert ingest(tiles, store, tmp_path)[0].digest == after
+
     assert seen[0] == {before}
     assert seen[-1] == {before, after}
     assert len(seen) > 8  # a shard, the findings, the files, the marker, the reports, the record
@@ -132,6 +135,7 @@ def test_file_that_changes_during_ingestion_is_named_and_leaves_no_version(
         return select(*arguments)
 
     monkeypatch.setattr("components.ingest.run.select", late)
+
     with pytest.raises(InputError, match=r"crack/p0_1.jpg was changed or removed while it was being ingested"):
         ingest(tiles, store, tmp_path)
     assert not store.list("datasets/")
@@ -146,12 +150,12 @@ def test_bad_files_are_refused_each_with_its_reason(
     (tiles / "crack" / "text.jpg").write_text("I am not an image\n" * 20)
     write_tile(tiles / "no_crack" / "small.jpg", seed=50, size=20)
     write_tile(tiles / "no_crack" / "large.jpg", seed=51, size=300)
-    frames = [np.full((40, 40, 3), level, np.uint8) for level in (0, 90, 200)]
     from PIL import Image
 
-    first, *rest = [Image.fromarray(frame) for frame in frames]
+    first, *rest = [Image.fromarray(np.full((40, 40, 3), level, np.uint8)) for level in (0, 90, 200)]
     first.save(tiles / "crack" / "moving.gif", save_all=True, append_images=rest)
     _, manifest, report = ingest(tiles, store, tmp_path, max_pixels=80_000)
+
     assert reasons(report) == {
         "crack/truncated.jpg": "not a whole image: the end of the JPEG data is missing",
         "crack/empty.jpg": "empty file",
@@ -171,6 +175,7 @@ def test_too_many_refused_files_stop_the_run(tiles: Path, store: Store, tmp_path
         match=r"3 of the 27 files of the source walls are refused, more than max_refused 0.1 .*crack/bad0.jpg: not an",
     ):
         ingest(tiles, store, tmp_path, max_refused=0.1)
+
     assert store.list() == []
 
 
@@ -180,6 +185,7 @@ def test_exact_copies_are_kept_once_and_those_with_both_labels_not_at_all(
     shutil.copy(tiles / "crack" / "p0_1.jpg", tiles / "crack" / "twin.jpg")
     shutil.copy(tiles / "crack" / "p0_3.jpg", tiles / "no_crack" / "liar.jpg")
     _, manifest, report = ingest(tiles, store, tmp_path)
+
     assert report["copies"] == [{"path": "crack/twin.jpg", "kept": "crack/p0_1.jpg"}]
     both = "the same file has both labels: crack/p0_3.jpg (crack), no_crack/liar.jpg (no_crack)"
     assert reasons(report) == {"crack/p0_3.jpg": both, "no_crack/liar.jpg": both}
@@ -193,6 +199,7 @@ def test_near_duplicates_share_a_group_and_those_with_both_labels_go_to_quaranti
     write_tile(tiles / "no_crack" / "contradiction.jpg", seed=3, quality=70)
     _, manifest, report = ingest(tiles, store, tmp_path)
     groups = manifest.table.set_index("path")["group_id"]
+
     assert groups["crack/again.jpg"] == groups["crack/p0_1.jpg"]
     assert groups["crack/again.jpg"] == min(
         manifest.table.set_index("path").loc[["crack/again.jpg", "crack/p0_1.jpg"], "sample_id"]
@@ -211,6 +218,7 @@ def test_images_with_both_labels_are_shown_side_by_side(
     page = (tmp_path / "page.html").read_text()
     shown = re.findall('<img src="data:image/jpeg;base64,([^"]+)" alt="walls/([^"]+)"', page)
     names = ["no_crack/liar.jpg", "crack/p0_1.jpg", "no_crack/contradiction.jpg", "crack/p0_3.jpg"]
+
     assert [name for _, name in shown] == names
     for data, name in shown:
         small = decode(base64.b64decode(data))
@@ -224,6 +232,7 @@ def test_known_photos_are_groups_and_near_duplicates_merge_them(
     write_tile(tiles / "crack" / "p5_again.jpg", seed=1, quality=60)  # tile 1 is of photo p0
     _, manifest, _ = ingest(tiles, store, tmp_path, group_pattern=r"^(p\d)_")
     groups = manifest.table.set_index("path")["group_id"]
+
     assert set(groups) == {"walls:p0", "walls:p1", "walls:p2", "walls:p3", "walls:p4"}
     assert {groups[path] for path in groups.index if "/p5_" in path} == {"walls:p0"}
     named = pd.read_parquet(BytesIO(kept(store, manifest.digest, "photos.parquet")))
@@ -263,6 +272,7 @@ def test_masks_travel_with_their_tiles(tiles: Path, store: Store, tmp_path: Path
     np.testing.assert_array_equal(
         decode_mask(reader.read(row["shard"], row["mask_offset"], row["mask_size"])), mask > 0
     )
+
     assert manifest.table["mask_id"].notna().sum() == 1
     assert reasons(report) == {"crack/p0_3.jpg": "its mask p0_3.png is 64x32 pixels, but the image is 64x64"}
 
@@ -270,6 +280,7 @@ def test_masks_travel_with_their_tiles(tiles: Path, store: Store, tmp_path: Path
 def test_synthetic_tiles_are_a_source(store: Store, tmp_path: Path) -> None:
     result, manifest, _ = ingest("synthetic://?images=60&seed=3&size=64", store, tmp_path)
     assert len(manifest.table) == 60
+
     assert set(manifest.table["source"]) == {"synthetic"}
     assert set(manifest.table["surface"]) <= {"deck", "pavement", "wall"}
     assert manifest.table["group_id"].str.startswith("synthetic:").all()

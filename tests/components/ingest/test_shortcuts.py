@@ -24,7 +24,7 @@ Write = Callable[..., Path]
 
 def image_table(labels: np.ndarray, photos: list[str | None], **more: object) -> pd.DataFrame:
     rng = np.random.default_rng(0)
-    values = {name: rng.normal(size=len(labels)) for name in ("brightness", "contrast", "darkest")}
+    values = dict(zip(("brightness", "contrast", "darkest"), rng.normal(size=(3, len(labels))), strict=True))
     ids = [hashlib.sha256(str(index).encode()).hexdigest() for index in range(len(labels))]
     known = {"sample_id": ids, "label": labels, "photo": photos, "source": "a", "surface": "wall", "file_size": 1000}
     return pd.DataFrame(known | values | more).astype({"photo": "str"})
@@ -36,6 +36,7 @@ def test_auroc_is_that_of_scikit_learn() -> None:
         labels = rng.permutation([0, 1] * 30)
         scores = rng.integers(0, 9, 60).astype(float) + labels
         assert _auroc(labels, scores) == pytest.approx(roc_auc_score(labels, scores))
+
     assert _auroc(np.ones(4, int), np.arange(4.0)) is None
     assert _auroc(np.array([0, 1]), np.zeros(2)) is None
 
@@ -44,11 +45,12 @@ def test_photos_that_predict_the_label_are_found_and_others_not() -> None:
     rng = np.random.default_rng(1)
     labels = rng.integers(0, 2, 2000)
     predictive = [f"{label}-{index % 20}" for index, label in enumerate(labels)]
-    useless = [str(index % 40) for index in range(2000)]
+    useless = list(map(str, np.arange(2000) % 40))
+
     assert audit_shortcuts(image_table(labels, predictive))["all"]["photo"] == 1
     assert audit_shortcuts(image_table(labels, useless))["all"]["photo"] == pytest.approx(0.5, abs=0.06)
     assert audit_shortcuts(image_table(labels, [None] * 2000))["all"]["photo"] is None
-    assert audit_shortcuts(image_table(labels, [str(index) for index in range(2000)]))["all"]["photo"] is None
+    assert audit_shortcuts(image_table(labels, list(map(str, range(2000)))))["all"]["photo"] is None
 
 
 def test_measured_predictors_count_in_either_direction_and_by_source() -> None:
@@ -56,6 +58,7 @@ def test_measured_predictors_count_in_either_direction_and_by_source() -> None:
     sources = ["a"] * 200 + ["b"] * 200
     brightness = np.where(np.arange(400) < 200, -labels, np.random.default_rng(2).normal(size=400))
     found = audit_shortcuts(image_table(labels, [None] * 400, brightness=brightness, source=sources))
+
     assert list(found) == ["all", "a", "b"]
     assert found["a"]["brightness"] == 1
     assert found["b"]["brightness"] < 0.62
@@ -83,6 +86,7 @@ def test_report_and_page_show_the_audit(tiles: Path, store: Store, tmp_path: Pat
     config = IngestConfig(store=store.uri, min_images=5)
     result = ingest_dataset(str(tiles), tmp_path / "manifest", tmp_path / "page.html", config)
     shortcuts = json.loads(kept(store, result.digest, "report.json"))["shortcuts"]
+
     assert shortcuts["all"]["brightness"] == 1
     page = (tmp_path / "page.html").read_text()
     assert "mean brightness" in page

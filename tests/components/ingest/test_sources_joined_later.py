@@ -49,9 +49,11 @@ def other(tiles: Path, tmp_path: Path, write_tile: Write) -> Path:
 def test_no_image_of_either_source_moves(
     tiles: Path, other: Path, store: Store, tmp_path: Path, write_tile: Write
 ) -> None:
-    first, second = (ingest_and_split(str(folder), store, tmp_path) for folder in (tiles, other))
+    first = ingest_and_split(str(tiles), store, tmp_path)
+    second = ingest_and_split(str(other), store, tmp_path)
     before = first[["split"]].join(second["split"], how="outer", lsuffix="_first", rsuffix="_second")
     both = before.dropna()
+
     assert len(both) == 23
     assert (both["split_first"] == both["split_second"]).all()
     before = before["split_first"].fillna(before["split_second"])

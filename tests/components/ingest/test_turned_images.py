@@ -34,6 +34,7 @@ def test_rotated_tile_shares_a_group_and_is_a_leak_in_another_split(tiles: Path,
     write_rotated(tiles / "crack" / "p0_1.jpg", tiles / "crack" / "rotated.jpg")
     manifest, _ = ingest(tiles, store, tmp_path)
     table = manifest.table.set_index("path")
+
     assert table.loc["crack/rotated.jpg", "group_id"] == table.loc["crack/p0_1.jpg", "group_id"]
 
     related = related_images(store, manifest.digest)
@@ -57,8 +58,11 @@ def test_turned_duplicates_among_real_tiles_share_a_group(real_data: Path, store
         pytest.skip(f"no CCIC tiles at {root}")
     manifest, report = ingest(root, store, tmp_path)
     table = manifest.table
-    grey = [cv2.imread(str(root / path), cv2.IMREAD_GRAYSCALE) for path in table["path"]]
-    small = np.stack([cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA) for image in grey]).astype(np.float32)
+    images = []
+    for path in table["path"]:
+        grey = cv2.imread(str(root / path), cv2.IMREAD_GRAYSCALE)
+        images.append(cv2.resize(grey, (32, 32), interpolation=cv2.INTER_AREA))
+    small = np.stack(images).astype(np.float32)
     small -= small.mean(axis=(1, 2), keepdims=True)
     small /= np.linalg.norm(small, axis=(1, 2), keepdims=True)
 
@@ -70,6 +74,7 @@ def test_turned_duplicates_among_real_tiles_share_a_group(real_data: Path, store
             groups = table["group_id"].to_numpy()[pairs]
             separated += pairs[groups[:, 0] != groups[:, 1]].tolist()
             found += len(pairs)
+
     assert found > 400
     assert separated == []
 

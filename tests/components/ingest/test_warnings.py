@@ -1,6 +1,6 @@
 """Refused files and files in quarantine are named in a warning and on the page."""
 
-import json
+import pandas as pd
 
 from components.ingest.config import IngestConfig
 from components.ingest.run import ingest_dataset
@@ -17,10 +17,13 @@ def test_files_that_are_not_kept_are_named(s3, tmp_path, monkeypatch):
     monkeypatch.setenv("CRACK_EVENTS", str(tmp_path / "events"))
     config = IngestConfig(store=s3, cache=str(tmp_path / "cache"))
     counts = ingest_dataset(str(tmp_path / "tiles"), tmp_path / "m.parquet", tmp_path / "page.html", config).counts
-    events = [json.loads(line) for line in (tmp_path / "events").read_text().splitlines()]
-    refused, quarantined = [event["message"] for event in events if event["event"] == "warning"]
+    events = pd.read_json(tmp_path / "events", lines=True)
+    refused, quarantined = events.loc[events["event"] == "warning", "message"]
+
     assert refused.startswith("refused: crack/half.png: ")
     assert quarantined.startswith("in quarantine: crack/3.png: the same file has both labels: ")
     assert quarantined.endswith("and 1 more; the data set report lists all files in quarantine")
     assert counts["images"] == 59
-    assert all(name in (tmp_path / "page.html").read_text() for name in ("crack/half.png", "no_crack/liar.png"))
+    page = (tmp_path / "page.html").read_text()
+    assert "crack/half.png" in page
+    assert "no_crack/liar.png" in page

@@ -80,6 +80,7 @@ def test_settled_groups_are_not_written_again(store: Store, monkeypatch: pytest.
     assert ledger.add({"a": "train", "b": "test"})
     monkeypatch.setattr("components.split.ledger.SETTLED_AGE", datetime.timedelta(hours=-1))
     before = store.list()
+
     assert ledger.add({"a": "train"})
     assert store.list() == before
     assert ledger.add({"a": "train", "c": "val"})
@@ -99,6 +100,7 @@ def test_concurrent_splits_agree(s3: str, round_: int) -> None:
         ]
         kept = [one.result() for one in work]
     ledger = Ledger(Store(s3), "key").read()
+
     assert max(attempts for _, attempts in kept) > 1
     for chosen, _ in kept:
         assert chosen == {group: ledger[group] for group in chosen}

@@ -30,6 +30,7 @@ def test_ccic(tmp_path: Path) -> None:
 def test_sdnet2018_knows_surface_and_photo_of_names_with_and_without_suffix(tmp_path: Path) -> None:
     touch(tmp_path, "D/CD/7001-12.jpg", "D/UD/7001-3_2.jpg", "P/UP/001-99.jpg", "W/CW/7074-105_2.jpg", "W/UW/odd.jpg")
     layout, root = find_layout(tmp_path, "auto")
+
     assert layout == "sdnet2018"
     found = {file["path"]: (file["label"], file["surface"], file["photo"]) for file in listed(root, layout)}
     assert found == {
@@ -46,6 +47,7 @@ def test_folders_with_masks_and_photos_by_pattern(tmp_path: Path) -> None:
     layout, root = find_layout(tmp_path, "auto")
     files = listed(root, layout, r"^(DSC\d+)")
     found = {file["path"]: (file["label"], file["photo"], file["mask"]) for file in files}
+
     assert found == {
         "crack/DSC5b_r1.jpg": (1, "DSC5", "masks/DSC5b_r1.png"),
         "crack/DSC5_r2.jpg": (1, "DSC5", None),

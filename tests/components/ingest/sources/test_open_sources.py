@@ -102,6 +102,7 @@ def test_folder_archives_and_prefix_give_the_same_data(tiles: Path, store: Store
         f"{store.uri}/raw/walls",
     ]
     manifests = [ingest(source, store, tmp_path)[0] for source in sources]
+
     assert len({manifest.digest for manifest in manifests}) == 1
     assert sorted(manifests[0].table["sample_id"]) == contents(tiles)
 
@@ -137,6 +138,7 @@ def test_known_local_archive_is_not_unpacked_again(
         assert ingest(archive, store, tmp_path)[0].digest == first.digest
     write_tile(tiles / "crack" / "new.jpg", seed=99)
     make(tiles, archive)
+
     assert len(ingest(archive, store, tmp_path)[0].table) == len(first.table) + 1
 
 
@@ -172,6 +174,7 @@ def test_combined_sources_keep_their_names_photos_and_options(
     uri = f"{tmp_path / 'spans'}, {tiles}?group_pattern=^(p\\d)_&source=river\nsynthetic://?images=20&size=64"
     manifest, report = ingest(uri, store, tmp_path)
     table = manifest.table
+
     assert table["source"].value_counts().to_dict() == {"river": 24, "synthetic": 20, "sdnet2018": 12}
     groups = table.groupby("source")["group_id"].unique()
     assert set(groups["sdnet2018"]) == {
@@ -288,6 +291,7 @@ def test_damaged_archives_are_explained(kind: str, tiles: Path, store: Store, tm
     if kind == "zip":
         data[len(data) // 2] ^= 0xFF  # in a member, whose checksum is then wrong
     archive.write_bytes(data if kind == "zip" else data[: len(data) // 2])
+
     with pytest.raises(InputError, match=rf"the archive .*walls.{kind} is damaged"):
         ingest(archive, store, tmp_path)
 

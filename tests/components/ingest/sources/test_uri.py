@@ -42,6 +42,7 @@ def test_paths_are_made_absolute_and_mean_the_same(tmp_path: Path, monkeypatch: 
     odd = (tmp_path / "odd, name?").as_uri()
     absolute = absolute_sources(rf"plain?group_pattern=^(\d+)%2C {odd},s3://bucket/prefix")
     first, second, third = parse_sources(absolute)
+
     assert (first.location, first.options) == (str(tmp_path / "plain"), {"group_pattern": r"^(\d+),"})
     assert second.location == str(tmp_path / "odd, name?")
     assert third.location == "s3://bucket/prefix"
