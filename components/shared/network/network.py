@@ -154,37 +154,36 @@ def build_network(info: ModelInfo, load_weights: bool = True) -> Network:
         options["img_size"] = info.input_size
 
     if not load_weights or info.weights == "none":
-        network = Network(_create(info, options), info)
-    else:
-        with weights_file(info.architecture, info.weights, info.weights_sha256) as path:
-            info = info.model_copy(update={"weights_sha256": file_digest(path)})
-            network = Network(_create_pretrained(info, options, path), info)
-    _start_small(network)
-    return network
+        return Network(_create(info, options), info)
 
-
-def _start_small(network: Network) -> None:
-    """Give the layers that compute the logits small weights; the draw depends on the network's seed only."""
-    generator = torch.Generator().manual_seed(network.info.seed)
-    classes = len(network.info.classes)
-    for head in network.heads:
-        for layer in head.modules():
-            # One row of weights per class; a head can also hold layers between the features and these.
-            if isinstance(layer, nn.Linear | nn.Conv2d) and len(layer.weight) == classes:
-                nn.init.normal_(layer.weight, std=HEAD_DEVIATION, generator=generator)
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
+    with weights_file(info.architecture, info.weights, info.weights_sha256) as path:
+        info = info.model_copy(update={"weights_sha256": file_digest(path)})
+        return Network(_create_pretrained(info, options, path), info)
 
 
 def _create(info: ModelInfo, options: dict) -> Any:
+    """Create a backbone whose random weights depend on the network's seed only."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(info.seed)
         try:
-            return timm.create_model(info.architecture, **options)
+            backbone = timm.create_model(info.architecture, **options)
         except AssertionError as error:  # timm raises it if patches or windows do not divide the input size
             raise InputError(
                 f"{info.architecture} cannot be built for images of {info.input_size} px; choose another input_size"
             ) from error
+        _start_small(backbone, len(info.classes))
+    return backbone
+
+
+def _start_small(backbone: Any, classes: int) -> None:
+    """Give the layers that compute the logits small random weights."""
+    for head in find_heads(backbone):
+        for layer in head.modules():
+            # One row of weights per class; a head can also hold layers between the features and these.
+            if isinstance(layer, nn.Linear | nn.Conv2d) and len(layer.weight) == classes:
+                nn.init.normal_(layer.weight, std=HEAD_DEVIATION)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
 
 
 def _create_pretrained(info: ModelInfo, options: dict, path: Path) -> Any:
