@@ -1,7 +1,6 @@
 """A timm classifier that takes raw images. Normalisation is part of the network, so no caller can get it wrong."""
 
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Literal
 
 import timm
@@ -13,6 +12,7 @@ from components.shared.config import Config
 from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
 from components.shared.hashing import file_digest
+from components.shared.network.pretrained import better_normalisation, create_pretrained
 from components.shared.network.weights import check_weights, weights_file
 
 # A new head gets weights from N(0, 0.01) and no bias, so that every family starts with a loss near ln 2. timm's own
@@ -84,8 +84,7 @@ class Network(nn.Module):
     @property
     def heads(self) -> list[nn.Module]:
         """The last layers, from pooled features to logits. Some networks have several and average their logits."""
-        found = self.backbone.get_classifier()
-        return list(found) if isinstance(found, tuple | nn.ModuleList) else [found]
+        return find_heads(self.backbone)
 
     def logits_and_embeddings(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return logits (N, 2), and embeddings (N, D): the pooled features that the first head receives. One pass."""
@@ -155,54 +154,65 @@ def build_network(info: ModelInfo, load_weights: bool = True) -> Network:
         options["img_size"] = info.input_size
 
     if not load_weights or info.weights == "none":
-        network = Network(_create(info, options), info)
-    else:
-        with weights_file(info.architecture, info.weights, info.weights_sha256) as path:
-            info = info.model_copy(update={"weights_sha256": file_digest(path)})
-            network = Network(_create_pretrained(info, options, path), info)
-    _start_small(network)
-    return network
+        return Network(_create(info, options), info)
 
-
-def _start_small(network: Network) -> None:
-    """Give the layers that compute the logits small weights; the draw depends on the network's seed only."""
-    generator = torch.Generator().manual_seed(network.info.seed)
-    classes = len(network.info.classes)
-    for head in network.heads:
-        for layer in head.modules():
-            if not isinstance(layer, nn.Linear | nn.Conv2d):
-                continue
-            outputs = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
-            if outputs == classes:
-                nn.init.normal_(layer.weight, std=HEAD_DEVIATION, generator=generator)
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
+    with weights_file(info.architecture, info.weights, info.weights_sha256) as path:
+        info = info.model_copy(update={"weights_sha256": file_digest(path)})
+        return Network(_create_pretrained(info, options, path), info)
 
 
 def _create(info: ModelInfo, options: dict) -> Any:
+    """Create a backbone whose random weights depend on the network's seed only."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(info.seed)
         try:
-            return timm.create_model(info.architecture, **options)
+            backbone = timm.create_model(info.architecture, **options)
         except AssertionError as error:  # timm raises it if patches or windows do not divide the input size
             raise InputError(
                 f"{info.architecture} cannot be built for images of {info.input_size} px; choose another input_size"
             ) from error
+        _start_small(backbone, len(info.classes))
+    return backbone
+
+
+def _start_small(backbone: Any, classes: int) -> None:
+    """Give the layers that compute the logits small random weights."""
+    for head in find_heads(backbone):
+        for layer in head.modules():
+            # One row of weights per class; a head can also hold layers between the features and these.
+            if isinstance(layer, nn.Linear | nn.Conv2d) and len(layer.weight) == classes:
+                nn.init.normal_(layer.weight, std=HEAD_DEVIATION)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
 
 
 def _create_pretrained(info: ModelInfo, options: dict, path: Path) -> Any:
-    refusal = f'weights "{info.weights}" are not weights of {info.architecture}'
-    # Files from timm's hub are in timm's own format, even if the authors published another one.
-    source = {"file": str(path), "custom_load": path.suffix == ".npz"}
-    try:
-        backbone = _create(info, options | {"pretrained": True, "pretrained_cfg_overlay": source})
-    except (OSError, RuntimeError, KeyError, ValueError, UnpicklingError) as error:
-        raise InputError(f"{refusal}: {str(error).splitlines()[0]}") from error
+    def create(source: dict) -> Any:
+        if not source:
+            return _create(info, options)
+        return _create(info, options | {"pretrained": True, "pretrained_cfg_overlay": source})
 
-    head = {id(parameter) for head in Network(backbone, info).heads for parameter in head.parameters()}
-    # If the head is new, timm loads without strictness: what the file lacks keeps its random start.
-    random = dict(_create(info, options).named_parameters())
-    for name, parameter in backbone.named_parameters():
-        if parameter.ndim > 1 and id(parameter) not in head and torch.equal(parameter, random[name]):
-            raise InputError(f"{refusal}: they lack {name}")
+    try:
+        backbone = create_pretrained(create, path, find_heads)
+    except InputError as error:
+        raise InputError(f'weights "{info.weights}" are not weights of {info.architecture}: {error}') from error
+
+    expected = better_normalisation(backbone, info.input_size, torch.tensor(info.mean), torch.tensor(info.std))
+    if expected is not None:
+        raise InputError(
+            f'weights "{info.weights}" expect images with {expected}, but {info.architecture} uses mean {info.mean} '
+            f"and std {info.std}; choose the architecture that they were trained with{_sibling_hint(info.architecture)}"
+        )
     return backbone
+
+
+def find_heads(backbone: Any) -> list[nn.Module]:
+    """Return the last layers, from pooled features to logits. Some networks have several and average their logits."""
+    found = backbone.get_classifier()
+    return list(found) if isinstance(found, tuple | nn.ModuleList) else [found]
+
+
+def _sibling_hint(architecture: str) -> str:
+    """Name the variant that was ported from TensorFlow or PyTorch, if timm has both; they have the same tensors."""
+    sibling = architecture.removeprefix("tf_") if architecture.startswith("tf_") else f"tf_{architecture}"
+    return f", such as {sibling}" if timm.is_model(sibling) else ""

@@ -63,7 +63,7 @@ def test_an_unreachable_hub_gives_an_error_at_once_that_names_the_three_other_so
     assert store.list() == []
 
 
-def test_sources_that_cannot_exist_are_refused(s3, store, tmp_path):
+def test_sources_that_cannot_exist_are_refused(s3, store):
     with pytest.raises(InputError, match=r'weights file "nowhere\.safetensors" does not exist'):
         described("nowhere.safetensors")
     with pytest.raises(InputError, match=r'"s3://bucket", which does not name an object in S3; write s3://BUCKET/KEY'):
@@ -73,12 +73,6 @@ def test_sources_that_cannot_exist_are_refused(s3, store, tmp_path):
     store.put_bytes("w.safetensors", b"x")
     with pytest.raises(InputError, match="has no checksum beside it"):
         known_digest(f"{s3}/w.safetensors")
-    (tmp_path / "w.pth").write_bytes(b"no weights at all")
-    with pytest.raises(InputError, match="are not weights of test_resnet"):
-        build_network(described(str(tmp_path / "w.pth")))
-    torch.save(timm.create_model("test_vit").state_dict(), tmp_path / "vit.pth")
-    with pytest.raises(InputError, match="are not weights of test_resnet: they lack conv1"):
-        build_network(described(str(tmp_path / "vit.pth")))
 
 
 def test_weights_that_changed_since_they_were_recorded_are_refused(tmp_path):

@@ -1,0 +1,282 @@
+"""Pretrained weights from a file: read, checked, and loaded into a network of timm.
+
+timm loads leniently when the head is new: what a file lacks keeps its random start, without an error. The checks here
+find files that are damaged, files of another architecture, and weights that expect another normalisation.
+"""
+
+import contextlib
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from timm.models import load_state_dict
+from torch import nn
+
+from components.shared.errors import InputError
+
+Tensors = dict[str, torch.Tensor]
+# From the options that name the weights' source to a backbone with these weights.
+Create = Callable[[dict], Any]
+
+NAMES_SHOWN = 3
+# More unused weights than this share of a file show that it belongs to a larger architecture.
+LARGEST_UNUSED_SHARE = 0.05
+_BATCH_NORM_STATISTICS = ("running_mean", "running_var")
+
+# Mean and standard deviation per channel that published weights expect, by name.
+NORMALISATIONS = {
+    "ImageNet's mean and std": (torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])),
+    "mean 0.5 and std 0.5": (torch.full((3,), 0.5), torch.full((3,), 0.5)),
+    "mean 0 and std 1": (torch.zeros(3), torch.ones(3)),
+}
+# Natural logarithm of a ratio of variances. Two of the normalisations differ by 1.4 or more.
+FITS_BELOW = 0.6
+MISFITS_ABOVE = 0.9
+
+
+def read_weights(path: Path) -> Tensors:
+    """Read the tensors of a weights file by name: safetensors, a state dict of PyTorch, or npz.
+
+    Raises:
+        InputError: The file is not a weights file, or it is damaged; a tensor is not finite or constant. The message
+            gives the cause only, for the caller to complete.
+    """
+    with path.open("rb") as file:
+        start = file.read(64).lstrip().lower()
+    if not start:
+        raise InputError("the file is empty; download it again")
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise InputError("the file is a web page, probably an error page; download the weights again")
+    if start.startswith(b"version https://git-lfs"):
+        raise InputError('the file is a pointer of Git LFS; fetch its content with "git lfs pull"')
+
+    tensors = _read_tensors(path)
+    _check_values(tensors)
+    return tensors
+
+
+def _read_tensors(path: Path) -> Tensors:
+    no_state_dict = "the file does not hold a state dict, from names to tensors"
+    try:
+        if path.suffix == ".npz":
+            with np.load(path) as arrays:
+                return {name: torch.from_numpy(arrays[name]) for name in arrays}
+        found = load_state_dict(str(path))
+    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError) as error:
+        raise InputError(_reading_error(error)) from error
+    except (AttributeError, KeyError, TypeError) as error:
+        raise InputError(no_state_dict) from error
+
+    tensors = {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
+    if not tensors:
+        raise InputError(no_state_dict)
+    return tensors
+
+
+def _reading_error(error: Exception) -> str:
+    if not isinstance(error.__cause__, UnpicklingError):
+        return f"the file is damaged or incomplete; download it again ({str(error).splitlines()[0][:120]})"
+    if "Unsupported globals" in str(error):  # timm lists the objects that PyTorch refused
+        return (
+            "the file holds Python objects that could run code; save it again from PyTorch with "
+            "torch.save(model.state_dict(), FILE)"
+        )
+    return "the file is not in a format of weights; give safetensors or a state dict of PyTorch"
+
+
+def _check_values(tensors: Tensors) -> None:
+    not_finite, constant, negative = [], [], []
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            continue
+        if not torch.isfinite(tensor).all():
+            not_finite.append(name)
+        elif name.endswith(".weight") and tensor.ndim > 1 and tensor.numel() > 1 and tensor.min() == tensor.max():
+            constant.append(name)
+        elif name.endswith("running_var") and (tensor < 0).any():
+            negative.append(name)
+
+    if not_finite:
+        raise InputError(f"values are NaN or infinite in {_names(not_finite)}; use another file")
+    if constant:
+        raise InputError(f"all values are the same in {_names(constant)}; use another file")
+    if negative:
+        raise InputError(f"variances are negative in {_names(negative)}; use another file")
+
+
+def create_pretrained(create: Create, path: Path, find_heads: Callable[[Any], list[nn.Module]]) -> Any:
+    """Create a backbone with the weights of a file, except for its head, which is new.
+
+    Args:
+        create: Creates the backbone from timm's options for the source of weights; {} gives random weights.
+        path: The weights file.
+        find_heads: Returns the head modules of a backbone.
+
+    Raises:
+        InputError: The file cannot be used for this architecture. The message gives the cause only.
+    """
+    tensors = read_weights(path)
+    random = create({})
+    heads = find_heads(random)
+    head_prefixes = tuple(f"{name}." for name, module in random.named_modules() if module in heads)
+    expected = _without_head(random.state_dict(), head_prefixes)
+    found = _without_head(tensors, head_prefixes)
+
+    # Files in another naming lack names that timm converts, so what they do not use cannot be known.
+    has_all_names = all(name in found for name in expected)
+    unused = [name for name in found if name not in expected and "aux" not in name.lower()]
+    if has_all_names and _count(found, unused) > LARGEST_UNUSED_SHARE * _count(found, list(found)):
+        raise InputError(_difference(expected, found))
+
+    try:
+        backbone = create(_source(path, tensors))
+        not_loaded = [name for name in _not_loaded(backbone, create, path, tensors) if name in expected]
+    except (OSError, RuntimeError, KeyError, ValueError, AttributeError, TypeError) as error:
+        raise InputError(_difference(expected, found) or str(error).splitlines()[0]) from error
+    if not_loaded:
+        raise InputError(_difference(expected, found) or f"the file lacks {_names(not_loaded)}")
+    return backbone
+
+
+def _without_head(tensors: Tensors, head_prefixes: tuple[str, ...]) -> Tensors:
+    """The floating-point tensors outside of the head."""
+    return {
+        name: tensor
+        for name, tensor in tensors.items()
+        if tensor.is_floating_point() and not name.startswith(head_prefixes)
+    }
+
+
+def _source(path: Path, tensors: Tensors) -> dict:
+    if path.suffix == ".npz":
+        return {"file": str(path), "custom_load": True}
+    return {"state_dict": dict(tensors)}
+
+
+def _not_loaded(backbone: Any, create: Create, path: Path, tensors: Tensors) -> list[str]:
+    """Return the parameters and BatchNorm statistics that did not come from the file.
+
+    timm converts names and shapes on the way, so names alone cannot show this. The same weights are loaded a second
+    time, with 1 added to each value. What is then unchanged did not come from the file.
+    """
+    shifted = {name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    with tempfile.TemporaryDirectory() as scratch:
+        shifted_path = Path(scratch) / path.name
+        if path.suffix == ".npz":
+            arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in shifted.items()}
+            np.savez(shifted_path, **arrays)
+        other = create(_source(shifted_path, shifted)).state_dict()
+
+    parameters = {name for name, _ in backbone.named_parameters()}
+    return [
+        name
+        for name, tensor in backbone.state_dict().items()
+        if (name in parameters or name.endswith(_BATCH_NORM_STATISTICS)) and torch.equal(tensor, other[name])
+    ]
+
+
+def _difference(expected: Tensors, found: Tensors) -> str:
+    """Describe how names and shapes in a file differ from those of the architecture; "" if they do not."""
+    missing = [name for name in expected if name not in found]
+    unexpected = [name for name in found if name not in expected]
+    reshaped = [name for name in expected if name in found and found[name].shape != expected[name].shape]
+
+    parts = []
+    if missing:
+        parts.append(f"the file lacks {_names(missing)}")
+    if unexpected:
+        parts.append(f"the file has {_names(unexpected)}, which the architecture does not have")
+    if reshaped and not missing:
+        first = reshaped[0]
+        shapes = f"{first} is {tuple(found[first].shape)} in the file and {tuple(expected[first].shape)} in the network"
+        parts.append(f"shapes differ in {_names(reshaped)}: {shapes}")
+    return "; ".join(parts)
+
+
+def _count(tensors: Tensors, names: list[str]) -> int:
+    return sum(tensors[name].numel() for name in names)
+
+
+def _names(names: list[str]) -> str:
+    """The first few names, and how many there are."""
+    shown = ", ".join(names[:NAMES_SHOWN])
+    rest = len(names) - NAMES_SHOWN
+    return shown if rest <= 0 else f"{shown} and {rest} more"
+
+
+class _FirstBatchNormReachedError(Exception):
+    """Ends a forward pass early."""
+
+
+def better_normalisation(backbone: Any, size: int, mean: torch.Tensor, std: torch.Tensor) -> str | None:
+    """Return the normalisation that pretrained weights expect if it is surely not the given one, else None.
+
+    The first BatchNorm remembers the variance of its inputs, which is proportional to 1 / std^2. It is compared with
+    the variance on drawn images with the statistics of natural images. Without a BatchNorm, nothing can be known.
+
+    Args:
+        backbone: With the pretrained weights; is not changed.
+        size: Height and width of its images, pixels.
+        mean: Per channel, on the scale 0 to 1, float32 (3,).
+        std: As mean.
+
+    Returns:
+        A key of `NORMALISATIONS`, or None.
+    """
+    images = draw_natural_images(4, size)
+    if abs(_misfit(backbone, images, mean, std)) < MISFITS_ABOVE:
+        return None
+    for name, (other_mean, other_std) in NORMALISATIONS.items():
+        if abs(_misfit(backbone, images, other_mean, other_std)) < FITS_BELOW:
+            return name
+    return None
+
+
+def _misfit(backbone: Any, images: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> float:
+    """Median over channels of ln(variance on the images / remembered variance); 0 if it cannot be measured."""
+    ratios: list[torch.Tensor] = []
+
+    def compare(module: nn.BatchNorm2d, inputs: tuple[torch.Tensor, ...]) -> None:
+        mean, remembered = module.running_mean, module.running_var
+        # In a network that was never trained, all means are 0.
+        if mean is not None and remembered is not None and bool(mean.any()):
+            variance = inputs[0].var((0, 2, 3))
+            ratios.append(torch.log((variance + module.eps) / (remembered + module.eps)))
+        raise _FirstBatchNormReachedError
+
+    modules = [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)]
+    hooks = [module.register_forward_pre_hook(compare) for module in modules]
+    was_training = backbone.training
+    with contextlib.suppress(_FirstBatchNormReachedError), torch.inference_mode():
+        if hooks:
+            backbone.eval()((images - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1))
+    for hook in hooks:
+        hook.remove()
+    backbone.train(was_training)
+    return ratios[0].median().item() if ratios else 0.0
+
+
+def draw_natural_images(count: int, size: int) -> torch.Tensor:
+    """Draw images (count, 3, size, size) in 0 to 1 with ImageNet's mean and std and a spectrum that falls as 1 / f.
+
+    Source: Field 1987, Relations between the statistics of natural images and the response properties of cortical
+    cells.
+    """
+    generator = torch.Generator().manual_seed(1)
+    rows = torch.fft.fftfreq(size)[:, None]
+    columns = torch.fft.rfftfreq(size)[None]
+    frequency = torch.sqrt(rows**2 + columns**2).clamp(min=1 / size)
+
+    noise = torch.randn(count, 4, size, size, generator=generator)
+    fields = torch.fft.irfft2(torch.fft.rfft2(noise) / frequency, s=(size, size))
+    fields = (fields - fields.mean((0, 2, 3), keepdim=True)) / fields.std((0, 2, 3), keepdim=True)
+
+    # The channels of natural images are strongly correlated: one shared field, and a weaker one for each channel.
+    channels = 0.95 * fields[:, :1] + 0.3 * fields[:, 1:]
+    mean, std = NORMALISATIONS["ImageNet's mean and std"]
+    return (channels * std.view(1, 3, 1, 1) + mean.view(1, 3, 1, 1)).clamp(0, 1)
