@@ -37,12 +37,12 @@ class ProductionImages:
 
         Raises:
             InputError: There is no such folder, or no image in it. A day without images is not an error if there is
-                anything else, such as another day, beside it.
+                anything else, such as another day, in the same folder.
         """
         self.uri = _fill_in_days(uri)
         self._store = Store(self.uri) if self.uri.startswith("s3://") else None
 
-        found = sorted(name for name in self._list() if _is_image(name))
+        found = sorted(filter(_is_image, self._list()))
         if not found and not _has_other_days(uri):
             raise InputError(
                 f"there is no image under {self.uri}; looked for files named {', '.join(SUFFIXES)}, also in folders "

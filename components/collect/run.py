@@ -95,7 +95,7 @@ def _profile_images(images: ProductionImages, network: Network, weights: str, co
         pixels = [image for _, image in batch]
         batch_logits, batch_embeddings = _classify(network, pixels, config.precision)
 
-        names.extend(name for name, _ in batch)
+        names += [name for name, _ in batch]
         features.extend(map(describe_image, pixels))
         logits.append(batch_logits)
         embeddings.append(batch_embeddings)

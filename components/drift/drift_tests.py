@@ -1,6 +1,6 @@
 """The verdict on drift: which features moved, by how much, and whether chance alone could have done it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -178,8 +178,8 @@ def to_measurements(shifts: list[Shift], images: int) -> list[Measurement]:
 def undefined(why: str, images: int) -> list[Measurement]:
     """Measurements of a comparison that was skipped for the reason `why`."""
     note = f"skipped: {why}"
-    names = ("drift.share", "drift.detected")
-    return [Measurement(name, float("nan"), split="robustness", n=images, note=note) for name in names]
+    share = Measurement("drift.share", float("nan"), split="robustness", n=images, note=note)
+    return [share, replace(share, name="drift.detected")]
 
 
 def _size(shift: Shift) -> str:

@@ -74,7 +74,9 @@ def write_page(
 
     page.heading("Errors by drift", 3)
     page.text(ERRORS)
-    rows = [[f"{part.low:.2f} to {part.high:.2f}", part.images, f"{part.error:.3f}"] for part in errors]
+    rows = []
+    for part in errors:
+        rows.append([f"{part.low:.2f} to {part.high:.2f}", part.images, f"{part.error:.3f}"])
     page.table(["distance", "images", "error rate"], rows)
     page.write(path)
 
@@ -85,8 +87,12 @@ def finding(shifts: list[Shift]) -> str:
     if not drifted:
         return "**No drift**, neither in the features together nor in the embeddings."
 
-    joint = [spoken(shift.name) for shift in drifted if np.isnan(shift.change)]
-    features = [shift for shift in drifted if not np.isnan(shift.change)]
+    joint, features = [], []
+    for shift in drifted:
+        if np.isnan(shift.change):
+            joint.append(spoken(shift.name))
+        else:
+            features.append(shift)
     features.sort(key=lambda shift: -abs(shift.change))
 
     means = "No single feature explains it."
@@ -105,7 +111,7 @@ def add_comparison(page: Page, config: DriftConfig, shifts: list[Shift], sides: 
 
     page.text(METHOD.format(alpha=config.alpha, min_effect=config.min_effect))
     headers = ["feature", "effect", "chance", "mean change (sd)", "p", "verdict"]
-    page.table(headers, [_test_row(shift) for shift in shifts])
+    page.table(headers, list(map(_test_row, shifts)))
 
     reference, current = sides.values()
     histograms = _draw_histograms(shifts, reference.features, current.features)
@@ -118,7 +124,7 @@ def add_slices(page: Page, slices: list[SliceComparison], alpha: float) -> None:
         return
     page.heading("Slice by slice", 3)
     page.text(SLICES.format(alpha=alpha))
-    page.table(["slice", "images", "groups", "tests that drifted"], [_slice_row(part) for part in slices])
+    page.table(["slice", "images", "groups", "tests that drifted"], list(map(_slice_row, slices)))
 
 
 def write_skipped(path: str | Path, title: str, why: str) -> None:
@@ -175,8 +181,8 @@ def _slice_row(part: SliceComparison) -> list:
 
 
 def _draw_histograms(shifts: list[Shift], reference: pd.DataFrame, current: pd.DataFrame) -> Figure:
-    ordered = [shift for shift in shifts if shift.name in reference.columns]
-    ordered.sort(key=lambda shift: (shift.p, -shift.effect))
+    features = filter(lambda shift: shift.name in reference.columns, shifts)
+    ordered = sorted(features, key=lambda shift: (shift.p, -shift.effect))
 
     rows = -(-len(ordered) // HISTOGRAM_COLUMNS)
     figure = Figure(figsize=(10, 2 * rows), layout="constrained")

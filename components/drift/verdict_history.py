@@ -118,7 +118,7 @@ def add_trend(page: Page, verdicts: list[Verdict], alpha: float) -> None:
     _add_slices(page, compared)
 
     headers = ["checked (UTC)", "version", "images", "number", "verdict", "drifted"]
-    page.table(headers, [_verdict_row(verdict) for verdict in reversed(verdicts)])
+    page.table(headers, list(map(_verdict_row, reversed(verdicts))))
 
 
 def _verdict_row(verdict: Verdict) -> list[Any]:
@@ -134,12 +134,14 @@ def _verdict_row(verdict: Verdict) -> list[Any]:
 
 
 def _add_slices(page: Page, verdicts: list[Verdict]) -> None:
-    names = sorted({name for verdict in verdicts for name in verdict.slices})
+    names: set[str] = set()
+    for verdict in verdicts:
+        names.update(verdict.slices)
     if not names:
         return
 
     rows = []
-    for name in names:
+    for name in sorted(names):
         compared = [verdict for verdict in verdicts if name in verdict.slices]
         drifted = [verdict for verdict in compared if verdict.slices[name]]
         last_found = minute(drifted[-1].checked) if drifted else "-"

@@ -20,7 +20,10 @@ def random_maps(count: int, size: int, grid: tuple[int, int], seed: int) -> np.n
         float32 (count, size, size) in [0, 1].
     """
     coarse = np.random.default_rng([seed, 3]).random((count, *grid), np.float32)
-    return np.stack([cv2.resize(noise, (size, size), interpolation=cv2.INTER_LINEAR) for noise in coarse])
+    maps = np.empty((count, size, size), np.float32)
+    for index, noise in enumerate(coarse):
+        maps[index] = cv2.resize(noise, (size, size), interpolation=cv2.INTER_LINEAR)
+    return maps
 
 
 def edge_maps(images: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ Candidates are compared on cracked validation tiles, which the measures of the r
 """
 
 from dataclasses import dataclass
+from itertools import product, starmap
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from components.shared.errors import InputError
 from components.shared.network.network import Network
 
 MAX_LAYERS = 3
+# Fewer than the measures use: only the order of the candidates matters.
+CURVE_STEPS = 4
 # Coarser maps cannot point at a crack; in finer ones, a network sees edges only.
 SENSIBLE_GRID_SIDES = range(4, 33)
 
@@ -64,7 +67,7 @@ def choose_cam(
         network: In eval mode.
         images: uint8 (N, 3, H, W), cracked tiles on the network's device; may be empty.
         groups: (N,) group of each tile.
-        config: Steps of the curves, blur, batch size.
+        config: Blur, batch size, precision, resamples.
         seed: Seed of the random map.
 
     Returns:
@@ -101,9 +104,12 @@ def choose_cam(
 
 def _candidates(network: Network, default: Target) -> list[Cam]:
     """The default layer first, so that it is kept if another one is only as faithful."""
-    layers = [target for target in find_targets(network) if min(target.grid) in SENSIBLE_GRID_SIDES][:MAX_LAYERS]
-    others = [target for target in layers if target.name != default.name]
-    return [Cam(target, method) for target in (default, *others) for method in CAM_METHODS]
+    layers = [default]
+    for target in find_targets(network):
+        is_sensible = min(target.grid) in SENSIBLE_GRID_SIDES
+        if is_sensible and target.name != default.name and len(layers) < MAX_LAYERS:
+            layers.append(target)
+    return list(starmap(Cam, product(layers, CAM_METHODS)))
 
 
 def _faithfulness(network: Network, images: torch.Tensor, maps: np.ndarray, config: ExplainConfig) -> np.ndarray:
@@ -114,5 +120,5 @@ def _faithfulness(network: Network, images: torch.Tensor, maps: np.ndarray, conf
         return margin(batch).sigmoid()
 
     blur = config.blur * network.input_size
-    curves = perturbation_curves(p_crack, images, maps, config.curve_steps, blur, config.batch_size)
+    curves = perturbation_curves(p_crack, images, maps, CURVE_STEPS, blur, config.batch_size)
     return curves.insertion_auc - curves.deletion_auc

@@ -183,9 +183,10 @@ def _shap_sensitivity(
     """How much KernelSHAP's map depends on its own settings: what a hidden region shows, and how many coalitions."""
     margin = margin_of(network, config.precision)
     blurred_images = blurred(sample.images, config.blur * network.input_size)
-    p_crack = torch.cat([margin(batch).sigmoid() for batch in blurred_images.split(config.batch_size)])
+    margins = torch.cat(list(map(margin, blurred_images.split(config.batch_size))))
+    p_crack = margins.sigmoid().double().cpu().numpy()
     note = "of the blurred image, in which all is hidden; where it is high, hiding parts of an image says little"
-    rows = [_row(f"{SHAP}.hidden_p_crack", p_crack.double().cpu().numpy(), sample.groups, config, note)]
+    rows = [_row(f"{SHAP}.hidden_p_crack", p_crack, sample.groups, config, note)]
 
     images = sample.images[: config.shap.sensitivity]
     of_mean_colour = explain_signed(network, images, mean_colour(images), config, seed)

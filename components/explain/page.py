@@ -264,7 +264,7 @@ def _add_checks(page: Page, found: Found) -> None:
 
 
 def _shown(found: Found, names: list[str]) -> list[str]:
-    return [shown_row(found.get(name)) for name in names]
+    return list(map(shown_row, map(found.get, names)))
 
 
 def _gallery(rows: pd.DataFrame, panels: list[Panel], candidate: str) -> str:
@@ -274,6 +274,7 @@ def _gallery(rows: pd.DataFrame, panels: list[Panel], candidate: str) -> str:
         "score": ["score-low", "score-middle", "score-high"],
     }
     cards = []
+    classes_of_cards = []
     for row, panel in zip(rows.itertuples(), panels, strict=True):
         verdict = "right" if row.right else "wrong"
         truth, answer = NAMES[row.label], NAMES[row.decision]
@@ -285,11 +286,12 @@ def _gallery(rows: pd.DataFrame, panels: list[Panel], candidate: str) -> str:
             answer=f"{row.surface}, truth {truth}, answer {answer}, score {row.score:.3f}",
         )
         cards.append(card)
+        classes_of_cards.append(set(card.classes))
 
     return _TEMPLATES.get_template("gallery.html").render(
         cards=cards,
         filters=filters,
-        empty_combinations=_empty_combinations(list(filters.values()), [set(card.classes) for card in cards]),
+        empty_combinations=_empty_combinations(list(filters.values()), classes_of_cards),
         candidate=candidate,
     )
 
@@ -297,8 +299,8 @@ def _gallery(rows: pd.DataFrame, panels: list[Panel], candidate: str) -> str:
 def _empty_combinations(filters: list[list[str]], cards: list[set[str]]) -> list[list[str]]:
     """The smallest combinations of options, at most one from each filter, that no card has."""
     combinations = []
-    for chosen in product(*(["", *options] for options in filters)):
-        combinations.append({option for option in chosen if option})
+    for chosen in product(*[["", *options] for options in filters]):
+        combinations.append(set(chosen) - {""})
     combinations.sort(key=len)
 
     empty: list[set[str]] = []
@@ -307,7 +309,7 @@ def _empty_combinations(filters: list[list[str]], cards: list[set[str]]) -> list
         contains_a_smaller_one = any(smaller <= combination for smaller in empty)
         if not has_a_card and not contains_a_smaller_one:
             empty.append(combination)
-    return [sorted(combination) for combination in empty]
+    return list(map(sorted, empty))
 
 
 def _band(score: float) -> str:

@@ -1,11 +1,16 @@
-"""Seconds of KernelSHAP: our batches against shap's KernelExplainer that calls the network once per coalition.
+"""Seconds of KernelSHAP: our batches compared with shap's KernelExplainer, which calls the network per coalition.
 
-Seconds are wall-clock, on the same threads for all. Three ratios say where the gain comes from: batches alone (fp32, as
-the network called once), batches in the precision that the explain step takes here, and the most that can be had: the
-network's arithmetic at the speed of the device's own matrix product in that precision. Then the values are compared:
-with those of the naive way for the same coalitions, in the explain step's precision, and beside both the sampling
-error, which is what another draw of the coalitions changes. For that the last layer has learnt to tell synthetic
-cracks: the answers of random weights hardly differ from image to image. Usage: python tests/bench/bench_explain.py
+Seconds are wall-clock, on the same threads for all. Three ratios show where the gain comes from:
+
+- batches alone (fp32, the precision of the single calls),
+- batches in the precision that the explain step uses here,
+- the ceiling: the network's arithmetic at the speed of the device's own matrix product in that precision.
+
+Then the values are compared with those of the naive way for the same coalitions. The sampling error, which is what
+another draw of the coalitions changes, is printed for comparison. For this, the last layer learns to recognise
+synthetic cracks, because the answers of random weights hardly differ from image to image.
+
+Usage: python tests/bench/bench_explain.py
 """
 
 import time
@@ -33,7 +38,7 @@ FEWER = 32  # the cost grows with their number
 
 
 def main() -> None:
-    """Print a network's seconds, and how far its values lie apart, as soon as they are known."""
+    """Print each network's seconds and the differences between its values, as soon as they are known."""
     device = pick_device()
     precision = pick_precision("auto", device)
     print(f"KernelSHAP of one image, {COALITIONS} coalitions, {device}, {torch.get_num_threads()} threads")
@@ -52,13 +57,13 @@ def main() -> None:
             once, exact, fast = values
             others = {"once per coalition": once, f"batched, {precision}": fast}
             others["other coalitions"] = bench.batched("fp32", COALITIONS, SEED + 1)
-            apart = ", ".join(f"{way} {_distance(other, exact):.0e}" for way, other in others.items())
-            print(f"  apart from batched, fp32, as a share of the values: {apart}")
+            differences = ", ".join(f"{way} {_distance(other, exact):.0e}" for way, other in others.items())
+            print(f"  difference from batched, fp32, as a share of the values: {differences}")
             print(f"  deletion and insertion curve, 20 steps, one batched pass: {bench.curves():.2f} s", flush=True)
 
 
 class Bench:
-    """A network and the image that it explains."""
+    """A network and the image that is explained."""
 
     def __init__(self, network: Network):
         self.network, self.size, self.device = network, network.input_size, network.mean.device
@@ -68,7 +73,7 @@ class Bench:
         self.regions = find_regions(network, self.image, REGIONS)
 
     def seconds(self, coalitions: int) -> tuple[list[float], list[np.ndarray]]:
-        """Seconds for COALITIONS (naive, batched fp32, batched, ceiling), timed on fewer; the values of the three."""
+        """Seconds (naive, batched fp32, batched, ceiling) for COALITIONS, scaled from `coalitions`; the three maps."""
         self.network.to(memory_format=torch.contiguous_format)
         naive, naive_seconds = _timed(lambda: self.once_per_coalition(coalitions))
         self.network.to(memory_format=torch.channels_last)
@@ -107,7 +112,7 @@ class Bench:
 
 @torch.inference_mode()
 def learn_head(network: Network) -> None:
-    """Fit the last layer to synthetic tiles, by logistic regression on what it sees."""
+    """Fit the last layer to synthetic tiles, by logistic regression on its inputs."""
     tiles = list(draw_dataset(200, seed=2, size=network.input_size))
     images = torch.from_numpy(np.stack([tile.image for tile in tiles])).permute(0, 3, 1, 2)
     seen = [network.logits_and_embeddings(part.to(network.mean.device))[1] for part in images.split(BATCH)]
@@ -119,7 +124,7 @@ def learn_head(network: Network) -> None:
 
 
 def _distance(values: np.ndarray, others: np.ndarray) -> float:
-    """Root mean square of the difference, as a share of that of the others."""
+    """Root mean square of the difference, as a share of the root mean square of `others`."""
     return float(np.sqrt(((values - others) ** 2).mean() / (others**2).mean()))
 
 

@@ -1,7 +1,7 @@
 """Image bytes to arrays. No other module opens an image file.
 
 Everything is decoded inside this process: Pillow may try the kinds of file in FORMATS only. Without such a list it
-would start Ghostscript for an EPS file, whatever the file is called.
+would start Ghostscript for an EPS file, under any file name.
 """
 
 import re

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from components.explain.cam_choice import MAX_LAYERS, SENSIBLE_GRID_SIDES, choose_cam
+from components.explain.cam_choice import CURVE_STEPS, MAX_LAYERS, SENSIBLE_GRID_SIDES, choose_cam
 from components.explain.config import ExplainConfig
 from components.explain.faithfulness import perturbation_curves
 from components.explain.grad_cam import CAM_METHODS, grad_cam
@@ -10,7 +10,7 @@ from components.explain.grad_cam_families import find_target
 from components.shared.errors import InputError
 from tests.components.explain.test_grad_cam import network_of
 
-CONFIG = ExplainConfig(precision="fp32", curve_steps=4, resamples=200, batch_size=8)
+CONFIG = ExplainConfig(precision="fp32", resamples=200, batch_size=8)
 NO_TILES = torch.empty((0, 3, 64, 64), dtype=torch.uint8)
 
 
@@ -34,7 +34,7 @@ def test_the_most_faithful_candidate_is_chosen():
                 return network(batch).softmax(1)[:, 1]
 
         maps = grad_cam(network, tried.cam, images, True, 8)
-        curves = perturbation_curves(p_crack, images, maps, 4, CONFIG.blur * 64, 8)
+        curves = perturbation_curves(p_crack, images, maps, CURVE_STEPS, CONFIG.blur * 64, 8)
         expected = (curves.insertion_auc - curves.deletion_auc).mean()
         assert tried.faithfulness == pytest.approx(expected, abs=1e-5)
 

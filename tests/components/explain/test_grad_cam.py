@@ -53,7 +53,7 @@ def test_every_method_maps_every_readable_layer(architecture, options, method):
     for target in find_targets(network):  # the map of a layer of one cell is empty
         both = [grad_cam(network, Cam(target, method), images, crack, batch_size=2) for crack in (False, True)]
         assert all(maps.shape == (2, 64, 64) for maps in both)
-        assert max(maps.max() for maps in both) == pytest.approx(1)
+        assert all(maps.min() >= 0 and maps.max() <= 1 + 1e-6 for maps in both)
 
 
 @pytest.mark.parametrize(("row", "column"), [(16, 48), (48, 16)])

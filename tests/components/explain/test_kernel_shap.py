@@ -59,8 +59,8 @@ def test_the_values_of_a_sum_are_its_terms(images):
     regions = np.repeat(np.repeat(np.arange(16).reshape(1, 4, 4), 16, 1), 16, 2).repeat(2, 0)
     signs = torch.where(torch.arange(64) < 32, 1.0, -1.0)
 
-    def margin(pictures: torch.Tensor) -> torch.Tensor:
-        return (pictures.float().mean(dim=1) * signs).sum(dim=(1, 2))
+    def margin(batch: torch.Tensor) -> torch.Tensor:
+        return (batch.float().mean(dim=1) * signs).sum(dim=(1, 2))
 
     hidden = torch.zeros_like(images)
     found = kernel_shap(margin, images, hidden, regions, coalitions=40, batch_size=8, seed=0)
@@ -78,7 +78,7 @@ def test_the_global_random_state_is_restored(images):
     expected = np.random.rand(4)
     np.random.seed(3)
     regions = find_regions(network_of("test_vit"), images, 4)
-    kernel_shap(lambda pictures: pictures.float().mean(dim=(1, 2, 3)), images, images // 2, regions, 10, 8, seed=1)
+    kernel_shap(lambda batch: batch.float().mean(dim=(1, 2, 3)), images, images // 2, regions, 10, 8, seed=1)
     np.testing.assert_array_equal(np.random.rand(4), expected)
 
 

@@ -20,18 +20,18 @@ def rows(**gains: tuple[float, float]) -> dict[str, Measurement]:
     return found
 
 
-BETTER, WORSE, ALIKE = (0.1, 0.3), (-0.3, -0.1), (-0.1, 0.1)
+BETTER, WORSE, SIMILAR = (0.1, 0.3), (-0.3, -0.1), (-0.1, 0.1)
 
 
 @pytest.mark.parametrize(
     ("gains", "claim", "good"),
     [
         ({"pointing_game": BETTER, "insertion_auc": BETTER}, "more than a plain edge filter", True),
-        ({"pointing_game": ALIKE, "insertion_auc": BETTER}, "more than a plain edge filter", True),
-        ({"pointing_game": ALIKE, "insertion_auc": ALIKE}, "no more than a plain edge filter", False),
+        ({"pointing_game": SIMILAR, "insertion_auc": BETTER}, "more than a plain edge filter", True),
+        ({"pointing_game": SIMILAR, "insertion_auc": SIMILAR}, "no more than a plain edge filter", False),
         ({"insertion_auc": BETTER, "deletion_auc": WORSE}, "in part better, in part worse", False),
         ({"insertion_auc": BETTER, "road": WORSE}, "in part better, in part worse", False),
-        ({"deletion_auc": WORSE, "insertion_auc": ALIKE}, "less than a plain edge filter", False),
+        ({"deletion_auc": WORSE, "insertion_auc": SIMILAR}, "less than a plain edge filter", False),
     ],
 )
 def test_the_verdict_compares_with_the_edge_filter(gains, claim, good):

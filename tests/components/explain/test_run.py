@@ -63,7 +63,7 @@ def make_tiles(folder, masked: bool = True, scale: int = 1) -> Tiles:
 
 
 def predict(network, tiles: Tiles, deaf_to: int = 0) -> pd.DataFrame:
-    """The network's answers; the first `deaf_to` rows are certain answers "no crack", whatever the image shows."""
+    """The network's answers; the first `deaf_to` rows answer "no crack" with certainty, even for cracks."""
     table = tiles.rows.reset_index()[["sample_id", "label", "surface", "group_id"]]
     with torch.inference_mode():
         logits = network(tiles.images(table["sample_id"])).double().numpy()
@@ -224,7 +224,7 @@ def progress_notes(path) -> list[str]:
 
 
 def test_every_stage_reports_progress_while_the_network_works(dark_network, tmp_path, monkeypatch):
-    """Whatever calls a network, the random one included, gives a line after the configured seconds."""
+    """Every call of a network, also of the random one, gives a line after the configured seconds."""
     monkeypatch.setenv("CRACK_EVENTS", str(tmp_path / "events"))
     monkeypatch.setattr(progress_lines, "SECONDS_BETWEEN_LINES", 0)
     tiles = make_tiles(tmp_path / "version")

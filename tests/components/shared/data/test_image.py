@@ -21,7 +21,6 @@ from components.shared.data.image import ImageError, decode, decode_mask, read_h
 from components.shared.network.tiles import decode_tile
 
 ROOT = Path(__file__).parents[4]
-
 SMOOTH = np.add.outer(np.arange(60) * 2, np.arange(80))[..., None] * np.array([1.0, 0.7, 0.4])
 PIXELS = SMOOTH.clip(0, 255).astype(np.uint8)  # (60, 80, 3): a colour gradient, so that axes and channels differ
 
