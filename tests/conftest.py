@@ -37,6 +37,12 @@ def pytest_configure() -> None:
     os.environ["LANG"] = "C.UTF-8"
 
 
+@pytest.fixture(autouse=True)
+def import_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Restore the import path after each test: a registered model that a test loads puts its own code in front."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
 @pytest.fixture(scope="session")
 def s3_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The S3 server of the local run on a free loopback port; yields the AWS_* environment that reaches it."""

@@ -83,7 +83,7 @@ def test_an_interrupted_wait_stops_the_run_only_if_it_is_told_to(kfp, small, kin
     while not kfp.asked("GET .*/runs/") and time.monotonic() < deadline:
         time.sleep(0.1)
     waiting.send_signal(kind)
-    output, _ = waiting.communicate(timeout=60)
+    output, _ = waiting.communicate(timeout=300)
     assert waiting.returncode == 130
     assert (kfp.runs[0]["state"] == "CANCELING") == (option == "--stop-with-me")
     assert ("is being stopped" in output) == (option == "--stop-with-me")

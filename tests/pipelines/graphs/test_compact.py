@@ -159,14 +159,14 @@ def test_a_step_s_command_names_its_function_and_nothing_is_described(tmp_path):
         assert '"description"' not in json.dumps(component)
 
 
-def test_a_step_runs_from_its_compiled_command(tmp_path):
+def test_a_step_runs_from_its_compiled_command(tmp_path, s3):
     spec, _ = compiled(tmp_path)
     container = spec["deploymentSpec"]["executors"]["exec-refuse"]["container"]
     (tmp_path / "choice").write_text('{"winner": "", "rule": "none", "reasoning": "nobody passed"}')
     choice = {"type": {"schemaTitle": "system.Artifact"}, "name": "choice", "uri": str(tmp_path / "choice")}
     message = {
         "inputs": {
-            "parameterValues": {"config": "{}", "job": "job-1"},
+            "parameterValues": {"config": json.dumps({"store": s3}), "job": "job-1"},
             "artifacts": {"choice": {"artifacts": [choice]}},
         },
         "outputs": {

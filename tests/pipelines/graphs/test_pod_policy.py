@@ -252,7 +252,7 @@ def test_a_run_has_a_deadline_and_is_cleared_away(tmp_path):
     [
         ({"cpu": DIGESTS["cpu"]}, 'no container image for target "gpu"'),
         ("[", 'no container image for target "cpu"'),
-        ({**DIGESTS, "gpu": 7}, 'the image of target "gpu" is 7'),
+        ({**DIGESTS, "gpu": 7}, 'the container image of target "gpu" is 7'),
         ({**DIGESTS, "gpu": "registry.example/crack-gpu:latest"}, "crack-gpu:latest; expected registry/name@sha256:"),
         (None, "IMAGE_DIGESTS names"),
     ],
