@@ -62,7 +62,9 @@ class Store:
         self._root = match["root"]
         self._client = connect(self.uri, self.bucket)
         self._download_config = TransferConfig(max_concurrency=PARTS_AT_ONCE)
-        self._upload = TransferConfig(max_concurrency=PARTS_AT_ONCE, multipart_threshold=LARGEST_SINGLE_UPLOAD_BYTES)
+        self._upload_config = TransferConfig(
+            max_concurrency=PARTS_AT_ONCE, multipart_threshold=LARGEST_SINGLE_UPLOAD_BYTES
+        )
 
     def get_bytes(self, key: str) -> bytes:
         """Content of an object. Raises `MissingObjectError`."""
@@ -136,11 +138,23 @@ class Store:
                 "step that wrote it again"
             )
 
-    def put_file(self, key: str, path: str | Path) -> None:
-        """Upload a file. Readers see all of the object or nothing."""
-        from boto3.s3.transfer import create_transfer_manager
+    def put_file(self, key: str, path: str | Path, part_bytes: int | None = None) -> None:
+        """Upload a file. Readers see all of the object or nothing.
 
-        with self._explained(key), create_transfer_manager(self._client, self._upload) as manager:
+        Args:
+            key: The object.
+            path: The file.
+            part_bytes: Upload it in parts of this size. None uploads only files over 100 MiB in parts.
+        """
+        from boto3.s3.transfer import TransferConfig, create_transfer_manager
+
+        config = self._upload_config
+        if part_bytes:
+            config = TransferConfig(
+                max_concurrency=PARTS_AT_ONCE, multipart_threshold=part_bytes, multipart_chunksize=part_bytes
+            )
+
+        with self._explained(key), create_transfer_manager(self._client, config) as manager:
             # By its path, not as an open file: boto3 would read the parts of an open file into memory.
             manager.upload(str(path), self.bucket, self._full(key)).result()
 
