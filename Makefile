@@ -100,8 +100,8 @@ images/base.txt:
 images: ## Build the container images (ENGINE=podman BASE_IMAGE=name@sha256:… CA_BUNDLE=file BUILD_OPTIONS=…)
 	images/build.sh cpu gpu
 
-images-push: ## Push the container images and write images/digests.json (REGISTRY=host/folder)
-	images/push.sh '$(REGISTRY)'
+images-push: ## Push the container images and write images/digests.json (REGISTRY=host/folder TARGETS=cpu)
+	images/push.sh '$(REGISTRY)' $(TARGETS)
 
 test-images: $(READY) ## Build the cpu image and run the CPU steps in it as on a cluster (BASE_IMAGE=localhost/… for another base)
 	image=$$(images/build.sh cpu) && CPU_IMAGE=$$image $(BIN)/pytest --quiet tests/images

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Build and push both container images: `images/push.sh REGISTRY/FOLDER`. Writes images/digests.json, which compiling for a
-# cluster reads. Environment variables: PUSH_OPTIONS (more options of the engine's push, such as --tls-verify=false of
+# Build and push container images: `images/push.sh REGISTRY/FOLDER [cpu] [gpu]`, by default both. Writes their digests into
+# images/digests.json, which compiling for a cluster reads, and keeps the digest of an image that is not pushed. Environment variables: PUSH_OPTIONS (more options of the engine's push, such as --tls-verify=false of
 # podman for a registry without TLS), and those of images/build.sh.
 set -eu
 cd "$(dirname "$0")/.."
@@ -11,6 +11,14 @@ esac
 case ${BASE_IMAGE:-} in
   localhost/*) echo "error: BASE_IMAGE is a local base, \"$BASE_IMAGE\"; unset it, or name a base by digest: name@sha256:…" >&2; exit 2 ;;
 esac
+shift
+[ $# -gt 0 ] || set -- cpu gpu
+for target in "$@"; do
+  case $target in
+    cpu | gpu) ;;
+    *) echo "error: there is no image \"$target\"; name cpu, gpu or both" >&2; exit 2 ;;
+  esac
+done
 engine=$(images/engine.sh)
 digest_file=$(mktemp)
 trap 'rm -f "$digest_file"' EXIT
@@ -30,7 +38,15 @@ push() { # TARGET; prints the reference with the registry's digest
         | grep -m 1 "^$repository@sha256:" ;;
   esac
 }
-cpu=$(push cpu)
-gpu=$(push gpu)
-printf '{"cpu": "%s", "gpu": "%s"}\n' "$cpu" "$gpu" > images/digests.json
+known() { # TARGET; prints its reference of an earlier push
+  [ ! -f images/digests.json ] || sed -n 's/.*"'"$1"'": "\([^"]*\)".*/\1/p' images/digests.json
+}
+cpu=$(known cpu)
+gpu=$(known gpu)
+for target in "$@"; do
+  reference=$(push "$target")
+  if [ "$target" = cpu ]; then cpu=$reference; else gpu=$reference; fi
+done
+separator=${cpu:+${gpu:+, }}
+printf '{%s%s%s}\n' "${cpu:+\"cpu\": \"$cpu\"}" "$separator" "${gpu:+\"gpu\": \"$gpu\"}" > images/digests.json
 cat images/digests.json

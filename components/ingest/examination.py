@@ -1,7 +1,6 @@
 """Examine every file once: is it an image that we can use, what is its digest, and what does it look like?"""
 
 import hashlib
-import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from components.ingest.thumbnails import THUMBNAIL_SIDE
 from components.shared.data.image import ImageError, decode, decode_mask, read_header
 from components.shared.data.manifest import plain
 from components.shared.events import progress
+from components.shared.processors import count_processors
 
 FILES_PER_BATCH = 64
 SUFFIX_OF_FORMAT = {"JPEG": ".jpg", "TIFF": ".tif"}
@@ -87,7 +87,7 @@ def examine(files: pd.DataFrame, folder: Path, thumbnails: NDArray[np.uint8], co
     suspects: list[int] = []
     with listening() as messages:
         # Threads are enough: OpenCV and hashlib release the interpreter's lock.
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        with ThreadPoolExecutor(count_processors()) as pool:
             for batch in pool.map(partial(_examine_batch, config, messages), batches):
                 for result, warned in batch:
                     if warned:

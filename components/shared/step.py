@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from components.shared.errors import InputError
 from components.shared.events import emit, join_step, log
+from components.shared.processors import limit_threads
 from components.shared.services.store import Store
 
 
@@ -20,11 +21,14 @@ from components.shared.services.store import Store
 def step(name: str, job: str, store: str) -> Iterator[None]:
     """Emit a step's start, end and failure; store the cause of a failure and raise the error again.
 
+    Threads are first limited to the processors that the pod may use.
+
     Args:
         name: The step's name for people, such as "train cnn".
         job: The pipeline job's id.
         store: The storage root, `s3://BUCKET/PREFIX`.
     """
+    limit_threads()
     join_step(name)
     started = time.perf_counter()
     emit("started")

@@ -1,27 +1,27 @@
 """Check everything that a run will need, before anything is created, and say how to fix what is wrong.
 
-A check returns what it found. It raises `InputError`, whose message says how to fix it, or `UnseenError` if this
-machine or account cannot look.
+A check returns what it found. It raises `InputError`, whose message says how to fix it, `WarnedError` if a run works
+but something should be changed, or `UnseenError` if this machine or account cannot look.
 """
 
 import os
-import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 from rich.table import Table
 
-from components.container_images import check_images, image_reference
 from components.shared.errors import InputError
 from components.shared.services.kfp_api import KfpApi
 from components.shared.services.kfp_endpoint import Endpoint
+from pipelines.cluster.image_checks import check_container_images, check_server_image
 from pipelines.cluster.kubernetes_view import KFP_NAMESPACE, ClusterView, UnseenError
-from pipelines.config.cluster_config import GpuResources
+from pipelines.cluster.service_checks import WarnedError, check_kfp, check_mlflow, check_store, check_weights
+from pipelines.config.cluster_config import CpuStep, GpuResources, Resources
 from pipelines.config.run_config import RunConfig
 
-MARKS = {"right": "[green]✓[/]", "wrong": "[red]✗[/]", "unseen": "[yellow]?[/]"}
+MARKS = {"right": "[green]✓[/]", "wrong": "[red]✗[/]", "warned": "[yellow]![/]", "unseen": "[yellow]?[/]"}
 
 Check = Callable[[], str]
 
@@ -31,7 +31,7 @@ class Finding:
     """What one check found."""
 
     subject: str
-    state: Literal["right", "wrong", "unseen"]
+    state: Literal["right", "wrong", "warned", "unseen"]
     text: str
 
 
@@ -40,6 +40,8 @@ def examine(config: RunConfig, allow_tags: bool = False) -> Iterator[Finding]:
     for subject, check in _checks(config, allow_tags):
         try:
             yield Finding(subject, "right", check())
+        except WarnedError as error:
+            yield Finding(subject, "warned", str(error))
         except UnseenError as error:
             yield Finding(subject, "unseen", str(error))
         except InputError as error:
@@ -67,11 +69,14 @@ def _checks(config: RunConfig, allow_tags: bool) -> Iterator[tuple[str, Check]]:
         """Check KFP, and ask it where it runs the pods: in single-user mode it ignores KFP_NAMESPACE."""
         nonlocal namespace
         api = KfpApi(Endpoint.from_environment())
-        answer = check_kfp(api)
-        namespace = api.namespace or KFP_NAMESPACE
-        return answer
+        try:
+            return check_kfp(api)
+        finally:
+            namespace = api.namespace or KFP_NAMESPACE
 
-    yield "container images", partial(check_digests, allow_tags)
+    yield "container images", partial(check_container_images, allow_tags)
+    if not allow_tags:
+        yield "MLflow's container image", check_server_image
     yield "Kubeflow Pipelines", check_kfp_and_namespace
 
     view = ClusterView(namespace)
@@ -85,9 +90,10 @@ def _checks(config: RunConfig, allow_tags: bool) -> Iterator[tuple[str, Check]]:
 
     for need in _accelerators(config):
         yield f"GPU: {need.accelerator}", partial(view.accelerator, need)
+    yield "size of the nodes", partial(view.room_for_steps, _needs(config))
 
     yield "S3", partial(check_store, config.store)
-    yield "MLflow", partial(check_registry, config.model_name)
+    yield "MLflow", partial(check_mlflow, config.model_name, config.experiment)
     for name, candidate in config.candidates.items():
         train = candidate.train
         yield f"weights of {name}", partial(check_weights, train.architecture, train.weights)
@@ -106,6 +112,18 @@ def _secret_checks(config: RunConfig, view: ClusterView) -> Iterator[tuple[str, 
     yield f"Secret {cluster.notify_secret}", partial(view.secret, cluster.notify_secret, NOTIFY_KEYS, optional=True)
 
 
+def _needs(config: RunConfig) -> dict[str, Resources]:
+    """Return what every step's pod requests, by the step's name."""
+    cluster = config.cluster
+    needs: dict[str, Resources] = {"champion": cluster.champion, "collect": cluster.collect}
+    for step in get_args(CpuStep):
+        needs[step] = cluster.steps.get(step, Resources())
+    for name, candidate in config.candidates.items():
+        for step in ("train", "predict", "explain"):
+            needs[f"{step} {name}"] = getattr(candidate.resources, step)
+    return needs
+
+
 def _accelerators(config: RunConfig) -> list[GpuResources]:
     """Return the largest need for each kind of accelerator and node."""
     needs = [config.cluster.champion, config.cluster.collect]
@@ -118,78 +136,3 @@ def _accelerators(config: RunConfig) -> list[GpuResources]:
             kind = (need.accelerator, *sorted(need.node_selector.items()))
             largest[kind] = need
     return list(largest.values())
-
-
-def check_digests(allow_tags: bool = False) -> str:
-    """Check that the container images are named by digest."""
-    check_images(allow_tags)
-    return "\n".join(image_reference(target) for target in ("cpu", "gpu"))
-
-
-def check_kfp(api: KfpApi) -> str:
-    """Check that KFP answers and can be used."""
-    version = api.check()
-    namespace = f", namespace {api.namespace or KFP_NAMESPACE}"
-    return f"version {version} at {api.endpoint.url}{namespace}"
-
-
-def check_store(uri: str) -> str:
-    """Write, read and delete a small object under the storage root."""
-    from components.shared.services.store import Store
-
-    store = Store(uri)
-    key = f"doctor/{secrets.token_hex(8)}"
-    content = secrets.token_bytes(16)
-    store.put_bytes(key, content)
-    try:
-        if store.get_bytes(key) != content:
-            raise InputError(f"{uri} returns other bytes than were written; check the S3 server")
-    finally:
-        store.delete([key])
-    return f"{uri}: written, read, deleted"
-
-
-def check_registry(model: str) -> str:
-    """Check that MLflow answers, and return the registered model's aliases."""
-    from components.shared.services import mlflow_runs
-    from pipelines.registry.access import require_answer
-
-    require_answer(mlflow_runs.client())
-
-    found = mlflow_runs.client().search_registered_models(f"name = '{model}'")
-    if not found:
-        return f'it answers; no model "{model}" yet, the first run that passes the gate registers it'
-
-    aliases = found[0].aliases
-    named = ", ".join(f"{alias} is version {version}" for alias, version in sorted(aliases.items()))
-    return f'it answers; "{model}": {named or "no alias yet"}'
-
-
-def check_weights(architecture: str, source: str) -> str:
-    """Check that a candidate's initial weights can be loaded, as far as this machine can see."""
-    if source == "none":
-        return "none: trained from scratch"
-    from components.shared.network.weights import HUB_SECONDS, hub_place, known_digest
-
-    if source.startswith("s3://"):
-        from components.shared.services.store import Store
-
-        root, _, key = source.rpartition("/")
-        if not Store(root).exists(key):
-            raise InputError(f"{source} does not exist; `crack-pipeline mirror-weights` copies the weights there")
-        return f"{source} exists, sha256 {known_digest(source)[:12]}…"
-
-    if source != "hub":
-        raise UnseenError(f"{source} must exist inside the pods, and this machine cannot look there")
-
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
-
-    address = hf_hub_url(*hub_place(architecture))
-    try:
-        get_hf_file_metadata(address, timeout=HUB_SECONDS)
-    except Exception as error:  # from the hub's client, its HTTP library or the operating system
-        raise InputError(
-            f"{address} cannot be reached ({type(error).__name__}); copy the weights to S3 with "
-            "`crack-pipeline mirror-weights`, and set weights to that place"
-        ) from error
-    return f"{address} answers this machine"

@@ -17,11 +17,13 @@ from rich.console import Console
 
 from components.notify.ended_run import EndedRun, Ending, inspect_run
 from components.shared.services.kfp_api import KfpApi, KfpError
-from pipelines.cluster.kubernetes_view import KFP_NAMESPACE
+from pipelines.cluster.kubernetes_view import KFP_NAMESPACE, ClusterView
 from pipelines.cluster.run_details import program_pod, step_names, steps_in_state, task_details, was_stopped
+from pipelines.cluster.waiting_pods import WaitingPods
 from pipelines.graphs.compile import CompiledPipeline
 
 INTERVAL = 15.0  # seconds between two requests
+PATIENCE = 30.0  # seconds without a change after which we look whether a pod cannot start
 QUIET = 300.0  # seconds after which an unchanged state is printed again; some CI systems end jobs that print nothing
 END_STATES = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 SHOWN_STATES = ("RUNNING", "SUCCEEDED", "FAILED", "CANCELED")  # of a step
@@ -82,6 +84,7 @@ class Follower:
         self._started = time.monotonic()
         self._printed = self._started
         self._changed = self._started
+        self._waiting_pods: WaitingPods | None = None
         self._states: dict[str, str] = {}  # of every task that was shown, by its name in KFP
 
     def wait(self, timeout: float, allow_refusal: bool = False) -> Outcome:
@@ -117,11 +120,21 @@ class Follower:
                 self._changed = time.monotonic()
                 self._say(f"{self._steps[key]}: {task.state.lower()}")
 
+        if run.state not in END_STATES and time.monotonic() - self._changed > PATIENCE:
+            self._show_waiting_pods()
         if time.monotonic() - self._printed > QUIET:
             running = steps_in_state(run, self._steps, "RUNNING")
             steps = ", ".join(running) or "no step is shown as running"
             unchanged = _clock(time.monotonic() - self._changed)
             self._say(f"still {run.state.lower()}: {steps} (KFP has shown no change for {unchanged})")
+
+    def _show_waiting_pods(self) -> None:
+        """Print why pods do not start, as far as this account may read them."""
+        if self._waiting_pods is None:
+            view = ClusterView(self._api.namespace or KFP_NAMESPACE)
+            self._waiting_pods = WaitingPods(view, self._run_id, self._steps)
+        for line in self._waiting_pods.news():
+            self._say(line)
 
     def _report(self, run: Any, allow_refusal: bool) -> Outcome:
         """Print how the run ended and return the outcome."""

@@ -2,7 +2,8 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,14 @@ from typing import Any
 import urllib3
 
 from components.shared.errors import InputError
-from pipelines.config.cluster_config import GpuResources
+from pipelines.config.cluster_config import GpuResources, Resources
 
 ANSWER_SECONDS = 10
 KFP_NAMESPACE = "kubeflow"  # of all pods, if KFP serves one user
+RUN_LABEL = "pipeline/runid"  # KFP's, on every pod of a run
+NODE_ANNOTATION = "workflows.argoproj.io/node-name"
+# Why a container waits although nothing is wrong.
+STARTING_REASONS = frozenset({"ContainerCreating", "PodInitializing"})
 DEFAULT_KUBECONFIG = Path.home() / ".kube" / "config"
 
 
@@ -23,6 +28,21 @@ class UnseenError(Exception):
 
 class MissingError(InputError):
     """The cluster does not have what a run needs."""
+
+
+@dataclass(frozen=True)
+class WaitingPod:
+    """A pod that cannot start.
+
+    Attributes:
+        name: The pod.
+        node: The name of its node in Argo's workflow, such as crack-training-x.root.train.executor.
+        reason: Why it does not start, in Kubernetes' words.
+    """
+
+    name: str
+    node: str
+    reason: str
 
 
 class ClusterView:
@@ -105,11 +125,7 @@ class ClusterView:
     def accelerator(self, need: GpuResources) -> str:
         """Check that at least one node offers as many accelerators as one pod needs."""
         labels = ",".join(f"{key}={value}" for key, value in need.node_selector.items())
-        nodes = self._read(
-            "nodes",
-            lambda api: api.list_node(label_selector=labels, _request_timeout=ANSWER_SECONDS),
-            "check that KUBECONFIG names a cluster",
-        ).items
+        nodes = self._nodes(labels)
 
         suitable = 0
         offered: set[str] = set()
@@ -126,6 +142,55 @@ class ClusterView:
                 "and node_selector in the candidates' resources"
             )
         return f"{suitable} of {len(nodes)} nodes can run a pod with {need.accelerators}"
+
+    def room_for_steps(self, needs: Mapping[str, Resources]) -> str:
+        """Check that for every step there is a node that could run its pod if nothing else ran there.
+
+        Args:
+            needs: What each step's pod requests, by the step's name.
+        """
+        nodes = self._nodes("")
+        too_large = []
+        for step, need in needs.items():
+            if not any(_fits(node, need) for node in nodes):
+                too_large.append(f"{step} ({_described(need)})")
+
+        if too_large:
+            offers = "; ".join(sorted({_offered(node) for node in nodes})) or "there are none"
+            raise InputError(
+                f"no node is large enough for {', '.join(too_large)}. The nodes offer: {offers}. Lower the resources "
+                "of these steps in the parameter file, or add a larger node"
+            )
+        return f"every step fits on at least one of {len(nodes)} nodes"
+
+    def waiting_pods(self, run_id: str) -> list[WaitingPod]:
+        """Return the pods of a run that cannot start, with Kubernetes' reason.
+
+        Args:
+            run_id: The run in KFP, which labels its pods with it.
+        """
+        pods = self._read(
+            f"pods in namespace {self._namespace}",
+            lambda api: api.list_namespaced_pod(
+                self._namespace, label_selector=f"{RUN_LABEL}={run_id}", _request_timeout=ANSWER_SECONDS
+            ),
+            "check that KUBECONFIG names the cluster of KFP",
+        ).items
+
+        found = []
+        for pod in pods:
+            reason = _reason_of_waiting(pod)
+            if reason:
+                node = (pod.metadata.annotations or {}).get(NODE_ANNOTATION, "")
+                found.append(WaitingPod(pod.metadata.name, node, reason))
+        return found
+
+    def _nodes(self, labels: str) -> list[Any]:
+        return self._read(
+            "nodes",
+            lambda api: api.list_node(label_selector=labels, _request_timeout=ANSWER_SECONDS),
+            "check that KUBECONFIG names a cluster",
+        ).items
 
     @cached_property
     def _api(self) -> Any:
@@ -160,6 +225,59 @@ class ClusterView:
             ) from error
         except urllib3.exceptions.HTTPError as error:
             raise InputError(f"the cluster does not answer ({type(error).__name__}); check KUBECONFIG") from error
+
+
+def _requests(need: Resources) -> dict[str, str]:
+    """Return what a pod requests of its node, by Kubernetes' names."""
+    requests = {"cpu": need.cpu, "memory": need.memory, "ephemeral-storage": need.storage}
+    if isinstance(need, GpuResources) and need.accelerators:
+        requests[need.accelerator] = str(need.accelerators)
+    return requests
+
+
+def _fits(node: Any, need: Resources) -> bool:
+    """Return whether a node has the labels that a pod selects, and room for it. Unknown resources are not compared."""
+    from kubernetes.utils import parse_quantity
+
+    selector = need.node_selector if isinstance(need, GpuResources) else {}
+    labels = node.metadata.labels or {}
+    if any(labels.get(key) != value for key, value in selector.items()):
+        return False
+
+    allocatable = node.status.allocatable
+    for resource, wanted in _requests(need).items():
+        offered = allocatable.get(resource, "0" if "/" in resource else None)
+        if offered is not None and parse_quantity(wanted) > parse_quantity(offered):
+            return False
+    return True
+
+
+def _described(need: Resources) -> str:
+    return ", ".join(f"{name} {quantity}" for name, quantity in _requests(need).items())
+
+
+def _offered(node: Any) -> str:
+    known = {}
+    for name, quantity in node.status.allocatable.items():
+        if name in ("cpu", "memory") or "/" in name:
+            known[name] = quantity
+    return ", ".join(f"{name} {quantity}" for name, quantity in sorted(known.items()))
+
+
+def _reason_of_waiting(pod: Any) -> str:
+    """Return why a pod does not start; "" if it runs, has ended or is starting."""
+    if pod.status.phase != "Pending":
+        return ""
+    for condition in pod.status.conditions or []:
+        if condition.type == "PodScheduled" and condition.status == "False":
+            return f"{condition.reason}: {condition.message}"
+
+    statuses = [*(pod.status.init_container_statuses or []), *(pod.status.container_statuses or [])]
+    for status in statuses:
+        waiting = status.state and status.state.waiting
+        if waiting and waiting.reason not in STARTING_REASONS:
+            return f"{waiting.reason}: {waiting.message or status.image}"
+    return ""
 
 
 def refuse_missing_account(namespace: str, name: str) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from components.container_images import image_reference
 from components.shared.data.drift_profile import read_profile, write_profile
 from components.shared.data.manifest import read_manifest, read_splits, rows_of
 from components.shared.page import Page
@@ -141,7 +142,7 @@ def test_every_cpu_step_works_as_another_user_on_a_read_only_root_without_a_netw
 
 def test_no_other_step_of_the_pipeline_runs_in_this_image(ended):
     pipeline, results = ended
-    cpu = {task for task in pipeline.tasks if pipeline.runs(task) and pipeline.image(task).endswith("-cpu")}
+    cpu = {task for task in pipeline.tasks if pipeline.runs(task) and pipeline.image(task) == image_reference("cpu")}
     assert cpu == set(results)
 
 

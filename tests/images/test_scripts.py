@@ -1,6 +1,7 @@
 """What the image scripts refuse, and what the locks must have in common. Needs no container engine."""
 
 import importlib.metadata
+import json
 import os
 import re
 import shutil
@@ -75,6 +76,34 @@ def test_a_push_writes_the_digests_that_the_compiler_reads(tmp_path, monkeypatch
     check_images()
     for target in ("cpu", "gpu"):
         assert image_reference(target).startswith(f"registry.example/team/concrete-crack-{target}@sha256:0123")
+
+
+def test_one_image_can_be_pushed_alone_and_the_other_one_keeps_its_digest(tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "images", tmp_path / "images")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "podman").write_text(ENGINE)
+    (tmp_path / "podman").chmod(0o755)
+    digests = tmp_path / "images" / "digests.json"
+    digests.unlink(missing_ok=True)
+    environment = {**os.environ, "ENGINE": str(tmp_path / "podman"), "BASE_IMAGE": ""}
+    monkeypatch.setenv("IMAGE_DIGESTS", str(digests))
+
+    def push(registry, *targets):
+        command = [tmp_path / "images" / "push.sh", registry, *targets]
+        subprocess.run(command, env=environment, check=True, capture_output=True)
+
+    push("one.example/team", "cpu")
+    assert list(json.loads(digests.read_text())) == ["cpu"]
+    push("two.example/team", "gpu")
+    assert image_reference("cpu").startswith("one.example/team/concrete-crack-cpu@sha256:")
+    assert image_reference("gpu").startswith("two.example/team/concrete-crack-gpu@sha256:")
+    check_images()
+
+
+def test_an_unknown_image_is_not_pushed():
+    result = call("push.sh", "registry.example/team", "tpu")
+    assert result.returncode == 2
+    assert 'there is no image "tpu"; name cpu, gpu or both' in result.stderr
 
 
 def test_every_image_has_the_compilers_kfp_and_only_one_has_torch():

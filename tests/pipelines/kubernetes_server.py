@@ -39,8 +39,8 @@ class Cluster:
         if not isinstance(item, list):
             return item
         wanted = [pair.split("=") for pair in query.get("labelSelector", [""])[0].split(",") if pair]
-        matching = [node for node in item if all(node.metadata.labels.get(key) == value for key, value in wanted)]
-        return client.V1NodeList(items=matching)
+        matching = [one for one in item if all(one.metadata.labels.get(key) == value for key, value in wanted)]
+        return (client.V1PodList if path.endswith("/pods") else client.V1NodeList)(items=matching)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from components.shared.data.image import decode
 from components.shared.data.shards import ShardReader
 from components.shared.network.resize import resize
+from components.shared.processors import count_processors
 
 # From an image (H, W, 3) uint8 and a seed to an image of the same shape.
 Augmentation = Callable[[np.ndarray, int], np.ndarray]
@@ -106,10 +107,7 @@ def loader(dataset: TileDataset, batches: int | Sampler, workers: int | None = N
 
 def _default_workers(devices: int) -> int:
     """A device's share of the processors, less one for the network."""
-    # Imported here because a registered model contains this file and decodes without joblib.
-    from joblib import cpu_count
-
-    return max(1, min(MAX_WORKERS, cpu_count() // devices - 1))
+    return max(1, min(MAX_WORKERS, count_processors() // devices - 1))
 
 
 def _stack(items: list[tuple[torch.Tensor, int]]) -> tuple[torch.Tensor, torch.Tensor]:

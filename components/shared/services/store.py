@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from components.shared.errors import InputError
 from components.shared.hashing import file_digest
@@ -20,6 +21,7 @@ from components.shared.services.s3_client import ATTEMPTS, THREADS, MissingObjec
 PARTS_AT_ONCE = 2
 # AWS advises to upload larger objects in parts.
 LARGEST_SINGLE_UPLOAD_BYTES = 100 * 2**20
+WHOLE_DOWNLOAD_BUFFER_BYTES = 2**20
 # The S3 protocol's limit.
 KEYS_PER_DELETE = 1000
 
@@ -59,8 +61,10 @@ class Store:
         self.bucket = match["bucket"]
         self._root = match["root"]
         self._client = connect(self.uri, self.bucket)
-        self._download = TransferConfig(max_concurrency=PARTS_AT_ONCE)
-        self._upload = TransferConfig(max_concurrency=PARTS_AT_ONCE, multipart_threshold=LARGEST_SINGLE_UPLOAD_BYTES)
+        self._download_config = TransferConfig(max_concurrency=PARTS_AT_ONCE)
+        self._upload_config = TransferConfig(
+            max_concurrency=PARTS_AT_ONCE, multipart_threshold=LARGEST_SINGLE_UPLOAD_BYTES
+        )
 
     def get_bytes(self, key: str) -> bytes:
         """Content of an object. Raises `MissingObjectError`."""
@@ -101,12 +105,30 @@ class Store:
 
         try:
             with self._explained(key), open(partial, "wb") as file:
-                self._client.download_fileobj(self.bucket, self._full(key), file, Config=self._download)
+                self._download_into(key, file)
             if digest:
                 self._check_digest(key, partial, digest)
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
+
+    def _download_into(self, key: str, file: BinaryIO) -> None:
+        """Fetch the parts of an object in parallel, or all of it at once from a server that allows no parts."""
+        from s3transfer.exceptions import S3DownloadFailedError
+
+        def download_whole() -> None:
+            file.seek(0)
+            file.truncate()
+            answer = self._client.get_object(Bucket=self.bucket, Key=self._full(key))
+            shutil.copyfileobj(answer["Body"], file, WHOLE_DOWNLOAD_BUFFER_BYTES)
+
+        try:
+            self._client.download_fileobj(self.bucket, self._full(key), file, Config=self._download_config)
+        except S3DownloadFailedError:
+            # boto3 asks for every part with If-Match, so that all parts are of one version of the object. SeaweedFS
+            # 3.97 refuses If-Match for some objects (seaweedfs#7274). One request for the whole object needs no
+            # If-Match, because one answer is always of one version.
+            _retry_if_cut()(download_whole)
 
     def _check_digest(self, key: str, file: Path, expected: str) -> None:
         found = file_digest(file)
@@ -116,11 +138,23 @@ class Store:
                 "step that wrote it again"
             )
 
-    def put_file(self, key: str, path: str | Path) -> None:
-        """Upload a file. Readers see all of the object or nothing."""
-        from boto3.s3.transfer import create_transfer_manager
+    def put_file(self, key: str, path: str | Path, part_bytes: int | None = None) -> None:
+        """Upload a file. Readers see all of the object or nothing.
 
-        with self._explained(key), create_transfer_manager(self._client, self._upload) as manager:
+        Args:
+            key: The object.
+            path: The file.
+            part_bytes: Upload it in parts of this size. None uploads only files over 100 MiB in parts.
+        """
+        from boto3.s3.transfer import TransferConfig, create_transfer_manager
+
+        config = self._upload_config
+        if part_bytes:
+            config = TransferConfig(
+                max_concurrency=PARTS_AT_ONCE, multipart_threshold=part_bytes, multipart_chunksize=part_bytes
+            )
+
+        with self._explained(key), create_transfer_manager(self._client, config) as manager:
             # By its path, not as an open file: boto3 would read the parts of an open file into memory.
             manager.upload(str(path), self.bucket, self._full(key)).result()
 

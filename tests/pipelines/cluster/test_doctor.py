@@ -2,9 +2,11 @@
 
 import base64
 import json
+from functools import partial
 
 import pytest
 from kubernetes import client as kubernetes
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from typer.testing import CliRunner
 
@@ -13,9 +15,11 @@ from components.shared.services.kfp_api import KfpApi
 from components.shared.services.kfp_endpoint import Endpoint
 from components.shared.services.store import Store
 from pipelines.cli.main import app
-from pipelines.cluster.doctor import check_digests, check_kfp, check_registry, check_store, check_weights, examine
+from pipelines.cluster.doctor import examine
+from pipelines.cluster.image_checks import check_container_images, check_server_image
 from pipelines.cluster.kubernetes_view import ClusterView, UnseenError
-from pipelines.config.cluster_config import GpuResources
+from pipelines.cluster.service_checks import WarnedError, check_kfp, check_mlflow, check_store, check_weights
+from pipelines.config.cluster_config import GpuResources, Resources
 from pipelines.graphs.pod_policy import MLFLOW_KEYS, S3_KEYS
 from tests.pipelines.kubernetes_server import Cluster, serving_cluster
 
@@ -35,8 +39,8 @@ def cluster(tmp_path, monkeypatch):
     cluster.add(f"{TEAM}/serviceaccounts/crack-pipeline", kubernetes.V1ServiceAccount())
     cluster.add(f"{TEAM}/secrets/crack-s3", a_secret(S3_KEYS))
     cluster.add(f"{TEAM}/secrets/crack-mlflow", a_secret(MLFLOW_KEYS))
-    cluster.node("cpu-1", {}, {"cpu": "8"})
-    cluster.node("gpu-1", {"gpu": "a100"}, {"cpu": "8", "nvidia.com/gpu": "2"})
+    cluster.node("cpu-1", {}, {"cpu": "8", "memory": "32Gi", "ephemeral-storage": "200Gi"})
+    cluster.node("gpu-1", {"gpu": "a100"}, {"cpu": "8", "memory": "64Gi", "nvidia.com/gpu": "2"})
     with serving_cluster(cluster, tmp_path / "kubeconfig"):
         monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
         yield cluster
@@ -48,22 +52,31 @@ def view(cluster):
 
 
 @pytest.fixture
-def digests(tmp_path, monkeypatch):
+def digests(tmp_path, monkeypatch, image_registry):
+    """Container images that a registry has, the "cpu" one also as MLflow's."""
+    references = {target: image_registry.reference(target) for target in ("cpu", "gpu")}
     file = tmp_path / "digests.json"
-    file.write_text(json.dumps({name: f"registry.example/{name}@sha256:{'0' * 64}" for name in ("cpu", "gpu")}))
+    file.write_text(json.dumps(references))
     monkeypatch.setenv("IMAGE_DIGESTS", str(file))
+
+    name, _, digest = references["cpu"].partition("@")
+    kustomization = tmp_path / "kustomization.yaml"
+    kustomization.write_text(json.dumps({"images": [{"name": "crack-cpu", "newName": name, "digest": digest}]}))
+    monkeypatch.setattr("pipelines.cluster.doctor.check_server_image", partial(check_server_image, kustomization))
 
 
 def test_everything_is_right_and_then_one_thing_is_wrong(
     kfp, cluster, s3, config, small, digests, tmp_path, monkeypatch
 ):
+    kfp.version = "2.18.1"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     findings = {finding.subject: finding for finding in examine(config.model_copy(update={"store": s3}))}
     assert {finding.state for finding in findings.values()} == {"right"}, findings
-    assert findings["Kubeflow Pipelines"].text == f"version 2.17.0 at {kfp.url}, namespace team"
+    assert findings["Kubeflow Pipelines"].text == f"version 2.18.1 at {kfp.url}, namespace team"
     assert findings["MLflow"].text.startswith('it answers; no model "crack-classifier" yet')
     assert not any("hidden" in finding.text for finding in findings.values())
     assert Store(s3).list() == []
+    assert [each.name for each in MlflowClient().search_experiments()] == ["Default"]
     assert (kfp.pipelines, kfp.experiments) == ([], [])
 
     del cluster.objects[f"{TEAM}/serviceaccounts/crack-pipeline"]
@@ -123,7 +136,7 @@ def test_what_the_drift_check_needs_is_checked_too(kfp, cluster, config):
 def test_in_single_user_mode_the_namespace_of_kfp_itself_is_checked(kfp, cluster, config):
     kfp.multi_user = False
     findings = {finding.subject: finding for finding in examine(config, allow_tags=True)}
-    assert findings["Kubeflow Pipelines"].text.endswith("namespace kubeflow")
+    assert "namespace kubeflow" in findings["Kubeflow Pipelines"].text
     assert findings["namespace"].text == "there is no namespace kubeflow; kubectl create ns kubeflow"
     cluster.add(
         "/api/v1/namespaces/kubeflow", kubernetes.V1Namespace(metadata=kubernetes.V1ObjectMeta(name="kubeflow"))
@@ -131,6 +144,86 @@ def test_in_single_user_mode_the_namespace_of_kfp_itself_is_checked(kfp, cluster
     findings = {finding.subject: finding for finding in examine(config, allow_tags=True)}
     assert findings["namespace"].state == "right"
     assert "in namespace kubeflow" in findings["service account"].text
+
+
+@pytest.mark.parametrize(
+    ("need", "message"),
+    [
+        (
+            Resources(cpu="9"),
+            r"train cnn \(cpu 9, memory 8Gi, ephemeral-storage 20Gi\). The nodes offer: cpu 8, memory",
+        ),
+        (Resources(memory="65Gi"), "memory 65Gi"),
+        (GpuResources(cpu="1", memory="48Gi", node_selector={"gpu": "none"}), "no node is large enough"),
+        (GpuResources(cpu="1", memory="48Gi", accelerators=3), "nvidia.com/gpu 3"),
+    ],
+)
+def test_a_step_that_is_larger_than_any_node_is_refused(view, need, message):
+    with pytest.raises(InputError, match=message):
+        view.room_for_steps({"train cnn": need, "split": Resources(cpu="500m", memory="1Gi", storage="1Gi")})
+
+
+def test_steps_that_fit_and_nodes_that_cannot_be_read_are_told_apart(view, cluster):
+    needs = {"train": GpuResources(accelerators=2), "split": Resources(cpu="7500m", memory="32Gi", storage="200Gi")}
+    assert view.room_for_steps(needs) == "every step fits on at least one of 2 nodes"
+    cluster.forbidden.add("/api/v1/nodes")
+    with pytest.raises(UnseenError, match=r"may not read nodes \(403\)"):
+        view.room_for_steps(needs)
+
+
+def test_doctor_looks_at_the_room_for_every_step(kfp, cluster, config):
+    changed = config.cluster.model_copy(update={"steps": {"gate": Resources(memory="900Gi")}})
+    findings = {one.subject: one for one in examine(config.model_copy(update={"cluster": changed}), allow_tags=True)}
+    assert findings["size of the nodes"].state == "wrong"
+    assert "gate (cpu 2, memory 900Gi" in findings["size of the nodes"].text
+
+
+@pytest.mark.parametrize(("version", "warned"), [("2.17.0", True), ("2.18.0", True), ("2.18.1", False)])
+def test_a_kfp_with_known_security_problems_is_warned_of_and_can_be_used(kfp, client, version, warned):
+    kfp.version = version
+    if warned:
+        with pytest.raises(WarnedError, match=f"version {version} at .*GHSA-j53r-x5f5-j4hr.*Upgrade to 2.18.1"):
+            check_kfp(client)
+    else:
+        assert check_kfp(client).startswith("version 2.18.1 at")
+
+
+def test_a_store_that_changes_a_large_object_is_found(s3, monkeypatch):
+    put = Store.put_file
+
+    def put_cut(store, key, path, part_bytes=None):
+        if part_bytes:
+            path.write_bytes(path.read_bytes()[:-1])
+        put(store, key, path, part_bytes)
+
+    monkeypatch.setattr(Store, "put_file", put_cut)
+    with pytest.raises(InputError, match="/parts is damaged: its sha256 is"):
+        check_store(s3)
+    assert Store(s3).list() == []
+
+
+@pytest.mark.parametrize("experiment_exists", [False, True])
+def test_a_database_that_does_not_keep_every_character_is_found(tmp_path, monkeypatch, experiment_exists):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    client = MlflowClient()
+    if experiment_exists:
+        client.create_experiment("training")
+    assert check_mlflow("m", "training").startswith("it answers")
+
+    set_tag = MlflowClient.set_tag
+    monkeypatch.setattr(MlflowClient, "set_tag", lambda self, run, key, value: set_tag(self, run, key, "?"))
+    with pytest.raises(InputError, match='MLflow returned "\\?" for the tag "✗"; give its database the encoding UTF8'):
+        check_mlflow("m", "training")
+
+    def refuse(*_):
+        raise MlflowException("This result object does not return rows")
+
+    monkeypatch.setattr(MlflowClient, "set_tag", refuse)
+    with pytest.raises(InputError, match=r"does not return rows.*database has the encoding UTF8"):
+        check_mlflow("m", "training")
+    places = client.search_experiments()
+    assert {place.name for place in places} == {"Default", *(["training"] if experiment_exists else [])}
+    assert client.search_runs([place.experiment_id for place in places]) == []
 
 
 def test_a_missing_optional_secret_is_not_an_error(view):
@@ -162,14 +255,14 @@ def test_a_cluster_that_does_not_answer_is_reported(tmp_path, monkeypatch):
     [
         ("KFP_ENDPOINT", "", lambda: check_kfp(KfpApi(Endpoint.from_environment())), "KFP_ENDPOINT is"),
         ("KFP_TOKEN", "old", lambda: check_kfp(KfpApi(Endpoint.from_environment())), "wants a valid token"),
-        ("IMAGE_DIGESTS", "/nowhere.json", check_digests, "make images-push"),
+        ("IMAGE_DIGESTS", "/nowhere.json", check_container_images, "make images-push"),
         ("AWS_SECRET_ACCESS_KEY", "x" * 20, lambda: check_store("s3://crack/x"), "AWS_SECRET_ACCESS_KEY"),
         ("AWS_ACCESS_KEY_ID", None, lambda: check_store("s3://crack/x"), "AWS_ACCESS_KEY_ID"),
-        ("MLFLOW_TRACKING_URI", None, lambda: check_registry("m"), "MLFLOW_TRACKING_URI is not set"),
+        ("MLFLOW_TRACKING_URI", None, lambda: check_mlflow("m", "e"), "MLFLOW_TRACKING_URI is not set"),
         (
             "MLFLOW_TRACKING_URI",
             "http://u:p@127.0.0.1:9",
-            lambda: check_registry("m"),
+            lambda: check_mlflow("m", "e"),
             "server at http://127.0.0.1:9 cannot be used: .*refused",
         ),
     ],

@@ -158,6 +158,49 @@ def test_a_read_that_is_cut_is_tried_again_and_then_named(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_object_is_read_whole_from_a_server_that_refuses_if_match(
+    s3: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """SeaweedFS 3.97 answers 412 to If-Match for objects over 8 MiB that were uploaded whole."""
+    data = hashlib.shake_256(b"seed").digest(20_000_000)
+    refused = []
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if "If-Match" in self.headers:
+                refused.append(self.headers["Range"])
+                self._answer(412, b"<Error><Code>PreconditionFailed</Code></Error>", {})
+            elif "Range" in self.headers:
+                first, last = map(int, self.headers["Range"].removeprefix("bytes=").split("-"))
+                last = min(last, len(data) - 1)
+                self._answer(206, data[first : last + 1], {"Content-Range": f"bytes {first}-{last}/{len(data)}"})
+            else:
+                self._answer(200, data, {})
+
+        def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(body)), "ETag": '"x"', **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.server_port}")
+    try:
+        Store(s3).get_file("x", tmp_path / "x", hashlib.sha256(data).hexdigest())
+        with pytest.raises(InputError, match="/x is damaged: its sha256 is"):
+            Store(s3).get_file("x", tmp_path / "y", "0" * 64)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert refused
+    assert (tmp_path / "x").read_bytes() == data
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
 def test_a_failing_server_is_tried_again_and_then_named(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 

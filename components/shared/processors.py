@@ -1,0 +1,108 @@
+"""How many processors this process may use, and threads that keep to it.
+
+A container with a CPU limit still sees every processor of its node. Libraries then start one thread for each of them,
+and the threads wait for each other when the kernel pauses the container.
+"""
+
+import math
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+CGROUPS = Path("/sys/fs/cgroup")
+OWN_CGROUPS = Path("/proc/self/cgroup")
+# Where cgroup version 1 keeps the limits of processors.
+CONTROLLERS = ("", "cpu", "cpu,cpuacct")
+# Read by libraries when they are loaded: OpenMP (PyTorch, pyarrow), MKL, OpenBLAS, OpenCV, numexpr.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "OPENCV_FOR_THREADS_NUM",
+    "NUMEXPR_NUM_THREADS",
+)
+
+
+def count_processors(cgroups: Path = CGROUPS, own: Path = OWN_CGROUPS) -> int:
+    """Return how many processors this process may use: its affinity, or its container's CPU limit if that is less.
+
+    A part of a processor counts as a whole one: a limit of 1.5 gives 2.
+
+    Args:
+        cgroups: Where the kernel shows its control groups, of version 1 or 2.
+        own: The file that lists the control groups of this process.
+    """
+    available = len(os.sched_getaffinity(0))
+    limits = [_limit_in(folder) for folder in _folders(cgroups, own)]
+    return max(1, math.ceil(min([available, *limits])))
+
+
+def limit_threads(processors: int | None = None) -> None:
+    """Let the libraries of this process start no more threads than it has processors. Never raises a number.
+
+    Libraries that are loaded later, and child processes, read the number from the environment.
+
+    Args:
+        processors: The number of processors; None asks the kernel.
+    """
+    processors = processors or count_processors()
+    if processors >= (os.cpu_count() or 1):
+        return  # every processor of the machine, which is what libraries take by themselves
+
+    for variable in THREAD_VARIABLES:
+        given = os.environ.get(variable, "")
+        os.environ[variable] = str(min(processors, int(given)) if given.isdecimal() else processors)
+
+    _limit_loaded_libraries(processors)
+
+
+def _limit_loaded_libraries(processors: int) -> None:
+    """Limit the libraries that are loaded. A library that is not loaded stays so: some take seconds to load."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(min(processors, torch.get_num_threads()))
+
+    opencv = sys.modules.get("cv2")
+    if opencv is not None:
+        opencv.setNumThreads(min(processors, opencv.getNumThreads()))
+
+    arrow = sys.modules.get("pyarrow")
+    if arrow is not None:
+        arrow.set_cpu_count(min(processors, arrow.cpu_count()))
+
+    if "numpy" in sys.modules:
+        from threadpoolctl import threadpool_info, threadpool_limits
+
+        threads = max((pool["num_threads"] for pool in threadpool_info()), default=0)
+        if threads > processors:
+            threadpool_limits(processors)
+
+
+def _folders(cgroups: Path, own: Path) -> Iterator[Path]:
+    """Yield the folders whose limits this process is under: its control group, and all those above it."""
+    paths = {Path()}
+    if own.exists():
+        for line in own.read_text().splitlines():
+            path = Path(line.split(":", 2)[-1].lstrip("/"))
+            paths.update((path, *path.parents))
+
+    for controller in CONTROLLERS:
+        for path in paths:
+            yield cgroups / controller / path
+
+
+def _limit_in(folder: Path) -> float:
+    """Return the processors that a control group allows, such as 0.8; infinity if it does not limit them."""
+    try:
+        both = folder / "cpu.max"
+        if both.exists():
+            quota, period = both.read_text().split()
+        else:
+            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
+            period = (folder / "cpu.cfs_period_us").read_text().strip()
+    except OSError:
+        return math.inf
+
+    unlimited = quota in ("max", "-1")
+    return math.inf if unlimited else int(quota) / int(period)

@@ -1,0 +1,49 @@
+"""Report why the pods of a run do not start. KFP shows such a step as running."""
+
+from components.shared.errors import InputError
+from pipelines.cluster.kubernetes_view import ClusterView, UnseenError, WaitingPod
+from pipelines.cluster.run_details import DRIVER
+
+
+class WaitingPods:
+    """Asks Kubernetes for the pods of one run that cannot start, and reports each reason once."""
+
+    def __init__(self, view: ClusterView, run_id: str, steps: dict[str, str]) -> None:
+        """Prepare; nothing is asked yet.
+
+        Args:
+            view: The namespace of the run's pods.
+            run_id: The run in KFP.
+            steps: Name in KFP -> name that people know.
+        """
+        self._view = view
+        self._run_id = run_id
+        self._steps = steps
+        self._reported: set[tuple[str, str]] = set()
+        self._may_look = True
+
+    def news(self) -> list[str]:
+        """Return one line for every reason that was not reported before. If we cannot look, say so once."""
+        if not self._may_look:
+            return []
+        try:
+            pods = self._view.waiting_pods(self._run_id)
+        except (UnseenError, InputError) as error:
+            self._may_look = False
+            return [f"if a pod cannot start, we cannot show why: {error}"]
+
+        lines = []
+        for pod in pods:
+            reason = pod.reason.partition(":")[0]
+            if (pod.name, reason) not in self._reported:
+                self._reported.add((pod.name, reason))
+                lines.append(f"{self._step_of(pod)} waits: {pod.reason} (pod {pod.name})")
+        return lines
+
+    def _step_of(self, pod: WaitingPod) -> str:
+        """Return the step of a pod by its node's name in Argo, which ends in TASK.executor or in TASK-driver."""
+        for part in reversed(pod.node.split(".")):
+            task = part.partition("(")[0].removesuffix(DRIVER)
+            if task in self._steps:
+                return self._steps[task]
+        return "a step"
