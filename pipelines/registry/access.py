@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 
 from components.shared.errors import InputError
 from components.shared.services import mlflow_runs
-from pipelines.local.embedded_stack import embedded_stack, tracking_uri
+from pipelines.local.embedded_stack import embedded_stack, holds_mlflow_store, tracking_uri
 
 WITHOUT_PROGRESS_BARS = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -35,7 +35,7 @@ def reached(workdir: Path | None, artifacts: bool = False) -> Iterator[MlflowCli
     """
     with contextlib.ExitStack() as stack:
         if workdir is not None:
-            if not (workdir / "mlflow.db").exists():
+            if not holds_mlflow_store(workdir):
                 raise InputError(f"workdir {workdir} has no runs; `make run` or `crack-pipeline run-local` makes one")
             settings = {"MLFLOW_TRACKING_URI": tracking_uri(workdir)}
             if artifacts:
