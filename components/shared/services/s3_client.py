@@ -32,6 +32,10 @@ class MissingObjectError(InputError):
     """No object has this key."""
 
 
+class DamagedObjectError(InputError):
+    """An object was read twice, and its content was wrong both times."""
+
+
 def connect(uri: str, bucket: str) -> Any:
     """The boto3 client that reaches a bucket.
 

@@ -14,7 +14,14 @@ from typing import Any
 
 from components.shared.errors import InputError
 from components.shared.hashing import file_digest
-from components.shared.services.s3_client import ATTEMPTS, THREADS, MissingObjectError, connect, explained
+from components.shared.services.s3_client import (
+    ATTEMPTS,
+    THREADS,
+    DamagedObjectError,
+    MissingObjectError,
+    connect,
+    explained,
+)
 
 # Each of the THREADS moves this many parts of an object at the same time.
 PARTS_AT_ONCE = 2
@@ -93,7 +100,7 @@ class Store:
 
         Raises:
             MissingObjectError: The object does not exist.
-            InputError: The content has another digest.
+            DamagedObjectError: The content has another digest.
         """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,9 +118,9 @@ class Store:
     def _check_digest(self, key: str, file: Path, expected: str) -> None:
         found = file_digest(file)
         if found != expected:
-            raise InputError(
-                f"{self.uri}/{key} is damaged: its sha256 is {found}, not {expected}; delete the object, and run the "
-                "step that wrote it again"
+            raise DamagedObjectError(
+                f"{self.uri}/{key} is damaged: its sha256 is {found}, not {expected}; restore it from a backup of the "
+                "store, and do not delete it, because other data sets and runs may need it"
             )
 
     def put_file(self, key: str, path: str | Path) -> None:
