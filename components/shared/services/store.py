@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from components.shared.errors import InputError
+from components.shared.events import log
 from components.shared.hashing import file_digest
 from components.shared.services.s3_client import (
     ATTEMPTS,
@@ -100,28 +101,31 @@ class Store:
 
         Raises:
             MissingObjectError: The object does not exist.
-            DamagedObjectError: The content has another digest.
+            DamagedObjectError: The content had another digest in two reads.
         """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
 
         try:
-            with self._explained(key), open(partial, "wb") as file:
-                self._client.download_fileobj(self.bucket, self._full(key), file, Config=self._download)
-            if digest:
-                self._check_digest(key, partial, digest)
+            found = self._download_to(key, partial, digest)
+            if found != digest:
+                log.warning("%s/%s was read with the sha256 %s, not %s; reading it again", self.uri, key, found, digest)
+                found = self._download_to(key, partial, digest)
+            if found != digest:
+                raise DamagedObjectError(
+                    f"{self.uri}/{key} is damaged: its sha256 is {found}, not {digest}; restore it from a backup of "
+                    "the store, and do not delete it, because other data sets and runs may need it"
+                )
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
 
-    def _check_digest(self, key: str, file: Path, expected: str) -> None:
-        found = file_digest(file)
-        if found != expected:
-            raise DamagedObjectError(
-                f"{self.uri}/{key} is damaged: its sha256 is {found}, not {expected}; restore it from a backup of the "
-                "store, and do not delete it, because other data sets and runs may need it"
-            )
+    def _download_to(self, key: str, path: Path, digest: str | None) -> str | None:
+        """Download an object; return its sha256 if a digest is expected, else None."""
+        with self._explained(key), open(path, "wb") as file:
+            self._client.download_fileobj(self.bucket, self._full(key), file, Config=self._download)
+        return file_digest(path) if digest else None
 
     def put_file(self, key: str, path: str | Path) -> None:
         """Upload a file. Readers see all of the object or nothing."""

@@ -1,7 +1,9 @@
 """Storage against a real S3 server."""
 
+import contextlib
 import hashlib
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -9,6 +11,19 @@ import pytest
 
 from components.shared.errors import InputError
 from components.shared.services.store import MissingObjectError, Store
+
+
+@contextlib.contextmanager
+def serving(handler: type[BaseHTTPRequestHandler], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Point the environment to a server that answers as the handler does."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.server_port}")
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_bytes_come_back_as_they_were_put(store: Store) -> None:
@@ -192,3 +207,43 @@ def test_part_of_an_object(store: Store) -> None:
     assert store.get_part("x", 40, 3) == bytes([40, 41, 42])
     with pytest.raises(MissingObjectError):
         store.get_part("nothing", 0, 1)
+
+
+class Altering(BaseHTTPRequestHandler):
+    """An S3 server with one object whose first `bad_reads` answers have a wrong byte."""
+
+    content = hashlib.shake_256(b"content").digest(1000)
+    bad_reads = 0
+
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.content)))
+        self.send_header("ETag", '"x"')
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.do_HEAD()
+        data = bytearray(self.content)
+        if Altering.bad_reads > 0:
+            data[500] ^= 1
+            Altering.bad_reads -= 1
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_a_good_object_that_is_read_badly_once_is_read_again(
+    s3: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    digest = hashlib.sha256(Altering.content).hexdigest()
+    with serving(Altering, monkeypatch):
+        Altering.bad_reads = 1
+        Store(s3).get_file("shards/x", tmp_path / "x", digest)
+        assert (tmp_path / "x").read_bytes() == Altering.content
+
+        Altering.bad_reads = 2
+        with pytest.raises(
+            InputError, match=r"/shards/x is damaged: .*; restore it .* do not delete it, because"
+        ):
+            Store(s3).get_file("shards/x", tmp_path / "y", digest)
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
