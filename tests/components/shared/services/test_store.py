@@ -242,8 +242,70 @@ def test_a_good_object_that_is_read_badly_once_is_read_again(
         assert (tmp_path / "x").read_bytes() == Altering.content
 
         Altering.bad_reads = 2
-        with pytest.raises(
-            InputError, match=r"/shards/x is damaged: .*; restore it .* do not delete it, because"
-        ):
+        with pytest.raises(InputError, match=r"/shards/x is damaged: .*; restore it .* do not delete it, because"):
             Store(s3).get_file("shards/x", tmp_path / "y", digest)
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+REFUSALS = {
+    "ExpiredToken": (400, r"refuses access to .*/x \(ExpiredToken\): the credentials have expired; get new ones"),
+    "RequestTimeTooSkewed": (403, r"\(RequestTimeTooSkewed\): the clocks of .* differ too much; set this machine's"),
+    "PermanentRedirect": (301, r"the bucket 'crack' of .* is not at http.* \((301|Perm.*)\); set AWS_REGION and"),
+    "AccessDenied": (403, r"refuses access to .*/x \(AccessDenied\): check AWS_ACCESS_KEY_ID"),
+}
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+@pytest.mark.parametrize("call", ["get_bytes", "exists", "list", "put_bytes", "get_file", "put_file"])
+def test_refusals_come_in_words(code: str, call: str, s3: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    status, message = REFUSALS[code]
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_response(status)
+            if code == "PermanentRedirect":
+                self.send_header("x-amz-bucket-region", "eu-west-1")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_PUT(self) -> None:
+            self.do_GET()
+
+        def log_message(self, *_: object) -> None: ...
+
+    arguments = {"put_bytes": ("x", b""), "put_file": ("x", __file__), "get_file": ("x", tmp_path / "x")}
+    with serving(Refusing, monkeypatch), pytest.raises(InputError, match=message.replace("/x", "/x?")):
+        getattr(Store(s3), call)(*arguments.get(call, ("x",)))
+
+
+def test_a_refused_question_about_the_bucket_does_not_mean_that_it_is_missing(
+    s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class WithoutRights(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            about_the_object = self.path.endswith("/x")
+            self.send_response(404 if about_the_object else 403)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            body = b"<Error><Code>NoSuchKey</Code><Message>no</Message></Error>"
+            self.send_response(404)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with serving(WithoutRights, monkeypatch):
+        assert not Store(s3).exists("x")
+        with pytest.raises(MissingObjectError, match=r"there is no object .*/x"):
+            Store(s3).get_bytes("x")
