@@ -152,7 +152,7 @@ def check_store(uri: str) -> str:
 def check_registry(model: str) -> str:
     """Check that MLflow answers, and return the registered model's aliases."""
     from components.shared.services import mlflow_runs
-    from pipelines.registry.access import require_answer
+    from components.shared.services.mlflow_failures import require_answer
 
     require_answer(mlflow_runs.client())
 

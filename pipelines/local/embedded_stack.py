@@ -215,9 +215,11 @@ def prepare_mlflow(workdir: Path, experiment: str) -> None:
     The store gets its name when it is whole. What a killed process left half-made holds no run, and is made again.
 
     Raises:
-        InputError: The store's file is damaged.
+        InputError: The store's file is damaged or locked, or the experiment was deleted.
     """
     from mlflow.tracking import MlflowClient  # late: it takes seconds to import
+
+    from components.shared.services.mlflow_failures import explained, require_active
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -232,9 +234,14 @@ def prepare_mlflow(workdir: Path, experiment: str) -> None:
         unfinished.rename(workdir / DATABASE)
         return
 
-    client = MlflowClient(tracking_uri(workdir))
-    if client.get_experiment_by_name(experiment) is None:
-        client.create_experiment(experiment, artifact_location=MLFLOW_ARTIFACTS)
+    uri = tracking_uri(workdir)
+    with explained(uri):
+        client = MlflowClient(uri)
+        found = client.get_experiment_by_name(experiment)
+        if found is None:
+            client.create_experiment(experiment, artifact_location=MLFLOW_ARTIFACTS)
+        else:
+            require_active(found, uri)
 
 
 def _remove_database(database: Path) -> None:
