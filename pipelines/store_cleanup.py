@@ -11,7 +11,6 @@ so old results are deleted. The ledger of splits is small and always stays.
 """
 
 import datetime
-import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -21,13 +20,22 @@ from rich.table import Table
 
 from components.shared.data.versions import COMMIT, read_version
 from components.shared.services.mlflow_runs import DATASET, every
+from components.shared.services.records import read_record
 from components.shared.services.store import MissingObjectError, Store, StoredObject
 
-LATEST_OF_SOURCE = "latest.json"  # written by components/ingest/source_history.py
+LATEST_OF_SOURCE = "latest.json"  # written by components/ingest/source_records.py
+WAY_OUT_OF_DAMAGE = "restore it from a backup of the store; until then nothing is deleted"
 # Readers find a version or a source history by one of these files. They are deleted first.
 VISIBLE_BY = (f"/{COMMIT}", f"/{LATEST_OF_SOURCE}")
 # A source history refers to versions, and a version refers to shards: what refers to others is deleted before them.
 DELETION_ORDER = ("source history", "data set version", "results", "shard")
+
+
+@dataclass(frozen=True)
+class SourceHistory:
+    """The field of latest.json that says which version the source's next ingestion goes on from."""
+
+    version: str
 
 
 @dataclass(frozen=True)
@@ -164,7 +172,8 @@ def _all_shards(shards_of: Mapping[str, frozenset[str]], versions: Iterable[str]
 def _latest_version(store: Store, source: str) -> str | None:
     """Return the version that the next ingestion of a source goes on from."""
     try:
-        return json.loads(store.get_bytes(f"sources/{source}/{LATEST_OF_SOURCE}"))["version"]
+        record = read_record(store, f"sources/{source}/{LATEST_OF_SOURCE}", SourceHistory, WAY_OUT_OF_DAMAGE)
+        return record.version
     except MissingObjectError:
         return None
 

@@ -34,7 +34,7 @@ from components.ingest.source_records import (
 from components.ingest.sources.open_sources import Source, open_sources
 from components.ingest.sources.uri import SourceUri, parse_sources
 from components.ingest.thumbnails import Thumbnails, blank
-from components.shared.data.manifest import CLASSES, content_digest, make_manifest, write_manifest
+from components.shared.data.manifest import CLASSES, content_digest, make_manifest, read_manifest, write_manifest
 from components.shared.data.versions import Version, commit
 from components.shared.errors import InputError
 from components.shared.events import log, warn
@@ -76,12 +76,24 @@ def ingest_dataset(data_uri: str, manifest_path: str | Path, page_path: str | Pa
         reports = scratch / "reports"
         version = _find_or_make(store, uris, config, scratch, reports)
         log.info("the data set version is %s", version.digest)
-        store.get_file(version.key("manifest.parquet"), manifest_path)
+        _fetch_manifest(store, version, Path(manifest_path))
         shutil.copyfile(reports / PAGE, page_path)
 
         report = json.loads((reports / REPORT).read_bytes())
         counts = {name: value for name, value in report.items() if isinstance(value, int)}
         return Ingested(version.digest, counts)
+
+
+def _fetch_manifest(store: Store, version: Version, path: Path) -> None:
+    """Fetch a version's manifest. A damaged one is reported here, and not by the steps that read it later."""
+    key = version.key("manifest.parquet")
+    store.get_file(key, path)
+    try:
+        whole = read_manifest(path).digest == version.digest
+    except InputError:
+        whole = False
+    if not whole:
+        raise InputError(f"{store.uri}/{key} is damaged; restore it from a backup of the store")
 
 
 @contextmanager
@@ -104,16 +116,14 @@ def _find_or_make(store: Store, uris: list[SourceUri], config: IngestConfig, scr
 
     state = archives_state(uris, folders, config)
     version = unchanged_version(store, records, state)
-    if version is None:
+    if version is None or not fetch_reports(store, records, reports):
         sources = open_sources(uris, config, scratch)
         state = state or files_state(sources, folders, config)
         version = unchanged_version(store, records, state)
-        if version is None:
+        if version is None or not fetch_reports(store, records, reports):
             indexes = [FindingsIndex(store, folder, scratch) for folder in folders]
             version = _make(store, sources, indexes, records, config, scratch, reports)
             write_records(store, folders, sources, state, version, reports)
-            return version
-    fetch_reports(store, records, reports)
     return version
 
 

@@ -13,6 +13,7 @@ If these objects are deleted, the next ingestion starts from nothing, and its gr
 
 import datetime
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,11 +24,17 @@ from components.ingest.sources.open_sources import Source, archive_tag
 from components.ingest.sources.uri import SourceUri, absolute
 from components.shared.data.manifest import table_digest
 from components.shared.data.versions import Version, whole_version
+from components.shared.events import log
 from components.shared.hashing import digest, file_digest
+from components.shared.services.records import read_record
 from components.shared.services.store import MissingObjectError, Store
 
 FORMAT = 5  # raise it when the form or the meaning of the records changes
 PARAMETERS_WITHOUT_EFFECT_ON_FINDINGS_AND_GROUPS = ("layout", "max_unpacked", "max_refused", "min_images")
+WAY_OUT_OF_DAMAGE = (
+    "restore it from a backup of the store; without it, an ingestion that ignores the earlier ones may put images into "
+    "other groups, so name another store for that"
+)
 REPORTS_STAY_READABLE = datetime.timedelta(days=1)
 
 
@@ -80,7 +87,7 @@ def read_records(store: Store, folders: list[str]) -> list[Record | None]:
 
 def _read_record(store: Store, folder: str) -> Record | None:
     try:
-        return Record(**json.loads(store.get_bytes(f"{folder}/latest.json")))
+        return read_record(store, f"{folder}/latest.json", Record, WAY_OUT_OF_DAMAGE)
     except MissingObjectError:
         return None
 
@@ -104,11 +111,29 @@ def recorded_versions(store: Store, records: list[Record | None]) -> list[Versio
     return list(versions.values())
 
 
-def fetch_reports(store: Store, records: list[Record | None], folder: Path) -> None:
-    """Download the reports of the last ingestion of sources that have not changed."""
+def fetch_reports(store: Store, records: list[Record | None], folder: Path) -> bool:
+    """Download the reports of the last ingestion of sources that have not changed.
+
+    Returns:
+        False, with an empty folder, if the stored reports are damaged or incomplete. The caller makes them again.
+    """
     first = records[0]
     assert first is not None
-    store.get_folder(first.reports, folder)
+    try:
+        store.get_folder(first.reports, folder)
+        if _content(folder) == first.reports.rpartition("/")[2]:
+            return True
+    except MissingObjectError:
+        pass
+
+    log.warning("the reports in %s/%s are damaged and are made again", store.uri, first.reports)
+    shutil.rmtree(folder, ignore_errors=True)
+    return False
+
+
+def _content(reports: Path) -> str:
+    """The name of the stored folder of reports, which depends on their content."""
+    return digest({path.name: file_digest(path) for path in reports.iterdir()})
 
 
 def write_records(
@@ -124,8 +149,7 @@ def write_records(
         version: What they became.
         reports: Local folder with the reports.
     """
-    content = digest({path.name: file_digest(path) for path in reports.iterdir()})
-    stored_reports = f"{folders[0]}/reports/{content}"
+    stored_reports = f"{folders[0]}/reports/{_content(reports)}"
     obsolete = _old_reports(store, folders[0], stored_reports)
 
     store.put_folder(stored_reports, reports)

@@ -8,18 +8,29 @@ KFP's own cache cannot do this: its key is fixed when the pipeline is compiled, 
 
 import ast
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from components.shared.events import emit, log
 from components.shared.hashing import digest, file_digest
-from components.shared.services.store import Store
+from components.shared.services.records import read_record
+from components.shared.services.store import DamagedObjectError, MissingObjectError, Store
 
 MARKER = "done.json"
 COMPUTING_PACKAGES = ("grad-cam", "numpy", "opencv-python-headless", "shap", "timm", "torch")
 ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What the marker says: the work's key, and the sha256 of each file by its name in the folder."""
+
+    key: str
+    files: dict[str, str]
 
 
 def run_key(code_of: str, *parts: Any) -> str:
@@ -75,7 +86,7 @@ def _version(package: str) -> str:
 
 
 def reuse(store: Store, key: str, folder: Path, produce: Callable[[Path], None]) -> bool:
-    """Fetch the results of the finished work `key`; if there are none, produce and keep them.
+    """Fetch the results of the finished work `key`; if there are none, or they are damaged, produce and keep them.
 
     Args:
         store: Where results are kept.
@@ -89,9 +100,7 @@ def reuse(store: Store, key: str, folder: Path, produce: Callable[[Path], None])
     prefix = f"runs/{key}"
     folder.mkdir(parents=True, exist_ok=True)
 
-    if store.exists(f"{prefix}/{MARKER}"):
-        finished = json.loads(store.get_bytes(f"{prefix}/{MARKER}"))
-        store.get_folder(prefix, folder, finished["files"])
+    if _fetch_finished(store, prefix, folder):
         log.info("reused finished work %s", key)
         emit("reused", key=key)
         return True
@@ -103,7 +112,24 @@ def reuse(store: Store, key: str, folder: Path, produce: Callable[[Path], None])
             files[path.relative_to(folder).as_posix()] = file_digest(path)
 
     marker = folder / MARKER
-    marker.write_text(json.dumps({"key": key, "files": files}))
+    marker.write_text(json.dumps(asdict(Finished(key, files))))
     store.put_folder(prefix, folder, last=MARKER)
     marker.unlink()
     return False
+
+
+def _fetch_finished(store: Store, prefix: str, folder: Path) -> bool:
+    """Fetch finished work into an existing folder; False if there is none that is whole. The folder is then empty."""
+    marker = f"{prefix}/{MARKER}"
+    if not store.exists(marker):
+        return False
+
+    try:
+        finished = read_record(store, marker, Finished, "the work is done again")
+        store.get_folder(prefix, folder, finished.files)
+    except (DamagedObjectError, MissingObjectError) as error:
+        log.warning("the finished work cannot be reused and is done again: %s", error)
+        shutil.rmtree(folder)
+        folder.mkdir()
+        return False
+    return True

@@ -110,7 +110,7 @@ def _check_large_object(store: "Store", key: str, folder: Path, part_bytes: int 
 def check_mlflow(model: str, experiment: str) -> str:
     """Check that MLflow answers and keeps any character, and return the registered model's aliases."""
     from components.shared.services import mlflow_runs
-    from pipelines.registry.access import require_answer
+    from components.shared.services.mlflow_failures import require_answer
 
     require_answer(mlflow_runs.client())
     _check_tags(experiment)

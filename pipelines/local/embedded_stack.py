@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -25,6 +26,12 @@ BUCKET = "crack"
 MLFLOW_ARTIFACTS = f"s3://{BUCKET}/mlflow"
 LOOPBACK = "127.0.0.1"
 SECONDS_PER_DAY = 86_400
+
+# The MLflow store in the workdir, and its name until its schema is whole.
+DATABASE = "mlflow.db"
+UNFINISHED_DATABASE = "mlflow-unfinished.db"
+# A store is finished if one of these tables has such a row: a new store gets its experiment last.
+ROWS_OF_A_FINISHED_STORE = {"experiments": "name != 'Default'", "runs": "true", "registered_models": "true"}
 
 # Settings of the caller that would lead a step to other services, or change how the S3 server works.
 NOT_INHERITED = ("AWS_", "MLFLOW_", "RCLONE_")
@@ -139,7 +146,11 @@ def _remove_leftovers(folder: Path) -> None:
 
 def tracking_uri(workdir: Path) -> str:
     """Return the URI of the workdir's MLflow store."""
-    return f"sqlite:///{workdir.resolve() / 'mlflow.db'}"
+    return _sqlite_uri(workdir / DATABASE)
+
+
+def _sqlite_uri(database: Path) -> str:
+    return f"sqlite:///{database.resolve()}"
 
 
 def _environment(endpoint: str, access_key: str, secret_key: str, tracking: str) -> dict[str, str]:
@@ -171,15 +182,72 @@ def _environment(endpoint: str, access_key: str, secret_key: str, tracking: str)
     }
 
 
+def holds_mlflow_store(workdir: Path) -> bool:
+    """Whether the workdir has an MLflow store that a run has finished making.
+
+    Raises:
+        InputError: The store's file is not a database, or is damaged.
+    """
+    database = workdir / DATABASE
+    if not database.exists():
+        return False
+
+    try:
+        # Read-write, so that SQLite can roll back what a killed process left.
+        with contextlib.closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=rw", uri=True)) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            for table, condition in ROWS_OF_A_FINISHED_STORE.items():
+                if table in tables and connection.execute(f"SELECT 1 FROM {table} WHERE {condition}").fetchone():
+                    return True
+    except sqlite3.OperationalError as error:
+        raise InputError(f"{database} cannot be read: {error}; end the process that uses it, then run again") from error
+    except sqlite3.DatabaseError as error:
+        raise InputError(
+            f"{database} is damaged: {error}; move the file away, run again, and restore the models with "
+            "`crack-pipeline registry import`"
+        ) from error
+    return False
+
+
 def prepare_mlflow(workdir: Path, experiment: str) -> None:
-    """Create the MLflow store's schema and the experiment. Steps that started together would do so at the same time."""
+    """Create the MLflow store's schema and the experiment. Steps that started together would do so at the same time.
+
+    The store gets its name when it is whole. What a killed process left half-made holds no run, and is made again.
+
+    Raises:
+        InputError: The store's file is damaged or locked, or the experiment was deleted.
+    """
     from mlflow.tracking import MlflowClient  # late: it takes seconds to import
+
+    from components.shared.services.mlflow_failures import explained, require_active
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    client = MlflowClient(tracking_uri(workdir))
-    if client.get_experiment_by_name(experiment) is None:
+
+    if not holds_mlflow_store(workdir):
+        unfinished = workdir / UNFINISHED_DATABASE
+        _remove_database(unfinished)
+        client = MlflowClient(_sqlite_uri(unfinished))
         client.create_experiment(experiment, artifact_location=MLFLOW_ARTIFACTS)
+
+        _remove_database(workdir / DATABASE)
+        unfinished.rename(workdir / DATABASE)
+        return
+
+    uri = tracking_uri(workdir)
+    with explained(uri):
+        client = MlflowClient(uri)
+        found = client.get_experiment_by_name(experiment)
+        if found is None:
+            client.create_experiment(experiment, artifact_location=MLFLOW_ARTIFACTS)
+        else:
+            require_active(found, uri)
+
+
+def _remove_database(database: Path) -> None:
+    # The journal first: SQLite would roll a later database of this name back with it.
+    database.with_name(f"{database.name}-journal").unlink(missing_ok=True)
+    database.unlink(missing_ok=True)
 
 
 def free_port() -> int:

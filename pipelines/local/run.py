@@ -216,7 +216,7 @@ def serve_mlflow_ui(workdir: Path, port: int, console: Console) -> None:
         InputError: The workdir has no runs yet, or the port is in use.
         RuntimeError: A server did not start or ended.
     """
-    if not (workdir / "mlflow.db").exists():
+    if not embedded_stack.holds_mlflow_store(workdir):
         raise InputError(f"workdir {workdir} has no runs; start one with `make run` or `crack-pipeline run-local`")
     embedded_stack.require_free(port)
 

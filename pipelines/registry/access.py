@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,14 +10,13 @@ from mlflow.tracking import MlflowClient
 
 from components.shared.errors import InputError
 from components.shared.services import mlflow_runs
-from pipelines.local.embedded_stack import embedded_stack, tracking_uri
+from components.shared.services.mlflow_failures import environment, require_answer
+from pipelines.local.embedded_stack import embedded_stack, holds_mlflow_store, tracking_uri
 
 WITHOUT_PROGRESS_BARS = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-# By default MLflow's client tries a server that does not answer for minutes.
-SHORT_WAIT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 
 @contextlib.contextmanager
@@ -35,42 +33,21 @@ def reached(workdir: Path | None, artifacts: bool = False) -> Iterator[MlflowCli
     """
     with contextlib.ExitStack() as stack:
         if workdir is not None:
-            if not (workdir / "mlflow.db").exists():
+            if not holds_mlflow_store(workdir):
                 raise InputError(f"workdir {workdir} has no runs; `make run` or `crack-pipeline run-local` makes one")
             settings = {"MLFLOW_TRACKING_URI": tracking_uri(workdir)}
             if artifacts:
                 settings = stack.enter_context(embedded_stack(workdir))
-            stack.enter_context(_environment(settings))
+            stack.enter_context(environment(settings))
         elif not os.environ.get("MLFLOW_TRACKING_URI"):
             raise InputError(
                 "no registry is given; give --workdir of a local run, or set MLFLOW_TRACKING_URI to the MLflow server"
             )
 
-        stack.enter_context(_environment(WITHOUT_PROGRESS_BARS))
+        stack.enter_context(environment(WITHOUT_PROGRESS_BARS))
         require_answer(mlflow_runs.client())
         stack.enter_context(_explaining_refusals())
         yield mlflow_runs.client()
-
-
-def require_answer(client: MlflowClient) -> None:
-    """Raise InputError, after a short wait, if a server does not answer or does not accept this user."""
-    wait = {name: value for name, value in SHORT_WAIT.items() if name not in os.environ}
-    with _environment(wait):
-        try:
-            client.search_registered_models(max_results=1)
-        except MlflowException as error:
-            message = f"the MLflow server at {client.tracking_uri} cannot be used: {_first_cause(error)}"
-            raise InputError(
-                f"{without_password(message)}; check MLFLOW_TRACKING_URI, MLFLOW_TRACKING_USERNAME and _PASSWORD, and "
-                "the server's allowed hosts"
-            ) from error
-
-
-def _first_cause(error: BaseException) -> BaseException:
-    """Return the operating system's error below those of requests and urllib3."""
-    while inner := error.__cause__ or error.__context__:
-        error = inner
-    return error
 
 
 @contextlib.contextmanager
@@ -84,20 +61,3 @@ def _explaining_refusals() -> Iterator[None]:
         raise InputError(
             f"the MLflow server does not allow this user to do that: {error}; ask its administrator for the right"
         ) from error
-
-
-def without_password(text: str) -> str:
-    """Return a text without user names and passwords in its addresses."""
-    return re.sub(r"//[^/@\s]*@", "//", text)
-
-
-@contextlib.contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    """Set environment variables inside the block."""
-    before = dict(os.environ)
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)

@@ -7,8 +7,8 @@ from mlflow.entities import Run
 from rich.table import Table
 
 from components.shared.results.dossier import PROMOTION
+from components.shared.services.mlflow_failures import without_password
 from components.shared.services.mlflow_runs import AGAINST, AGAINST_VERSION, CANDIDATE, CHALLENGER, CHAMPION, DATASET
-from pipelines.registry.access import without_password
 from pipelines.registry.promotions import Entry, Registry, verdict_on
 
 METRICS = {"test\naccuracy": "test_accuracy", "test\nAUROC": "test_auroc", "robust\naccuracy": "robustness_accuracy"}

@@ -117,3 +117,17 @@ def test_the_command_lists_and_deletes_only_when_asked(filled, client, tmp_path)
     assert filled.list() == before
     assert "deleted" in CliRunner().invoke(app, [*arguments, "--delete"]).output
     assert "is needed" in CliRunner().invoke(app, arguments).output
+
+
+@pytest.mark.parametrize("key", ["datasets/a/dataset.json", "sources/known/latest.json"])
+@pytest.mark.parametrize("content", [b"", b'{"digest": "a", "fil'])
+def test_a_damaged_record_is_named_and_nothing_is_deleted(filled, client, tmp_path, key, content):
+    filled.put_bytes(key, content)
+    params = tmp_path / "params.yaml"
+    params.write_text(f"store: {filled.uri}\ncandidates: {{cnn: {{train: {{architecture: resnet18, steps: 1}}}}}}\n")
+    before = filled.list()
+    done = CliRunner().invoke(app, ["gc", "--params", str(params), "--days", "0", "--delete"])
+    assert done.exit_code == 2, done.output
+    assert f"{filled.uri}/{key} is damaged" in done.output
+    assert "restore it from a backup of the store" in done.output
+    assert filled.list() == before

@@ -11,10 +11,12 @@ separate folders, so a reader never mixes the two.
 import errno
 import json
 import shutil
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
@@ -25,11 +27,15 @@ from components.shared.data.cache import make_room, use
 from components.shared.data.manifest import Manifest
 from components.shared.data.shards import SHARD_BYTES, Member, Place, write_shards
 from components.shared.errors import InputError
-from components.shared.hashing import digest, file_digest
+from components.shared.events import log
+from components.shared.hashing import bytes_digest, digest, file_digest
+from components.shared.services.records import read_record
 from components.shared.services.s3_client import THREADS
-from components.shared.services.store import MissingObjectError, Store
+from components.shared.services.store import DamagedObjectError, MissingObjectError, Store
 
 COMMIT = "dataset.json"
+MANIFEST = "manifest.parquet"
+WAY_OUT_OF_DAMAGE = "ingest its sources again, which makes the object again; or restore it from a backup of the store"
 
 
 @dataclass(frozen=True)
@@ -112,34 +118,60 @@ def commit(store: Store, name: str, folder: str | Path, shards: Mapping[str, int
     version = Version(name, digest(digests), dict(sorted(shards.items())))
 
     store.put_files({version.key(path.name): path for path in files})
-    store.put_bytes(_commit_key(name), json.dumps(asdict(version), indent=1).encode())
+    _put_version(store, version)
     return version
+
+
+def _put_version(store: Store, version: Version) -> None:
+    store.put_bytes(_commit_key(version.digest), json.dumps(asdict(version), indent=1).encode())
 
 
 def read_version(store: Store, name: str) -> Version | None:
     """What the store says about a version; None if it has no version with this digest.
 
     Raises:
-        InputError: Another release of this project wrote the version, in another form.
+        DamagedObjectError: dataset.json is damaged, or another release of this project wrote it.
     """
     try:
-        fields = json.loads(store.get_bytes(_commit_key(name)))
+        return read_record(store, _commit_key(name), Version, WAY_OUT_OF_DAMAGE)
     except MissingObjectError:
         return None
 
-    if fields.keys() != Version.__annotations__.keys():
-        raise InputError(
-            f"{store.uri}/datasets/{name} was written by another release of this project; delete it, or choose another "
-            "store"
-        )
-    return Version(**fields)
-
 
 def whole_version(store: Store, name: str) -> Version | None:
-    """Like `read_version`, but also None if a shard of the version is missing."""
-    version = read_version(store, name)
+    """Like `read_version`, but also None if a shard of the version is missing. A damaged dataset.json is made again.
+
+    Raises:
+        DamagedObjectError: dataset.json is damaged, and the other files of the version do not suffice to make it.
+    """
+    try:
+        version = read_version(store, name)
+    except DamagedObjectError:
+        version = _from_its_files(store, name)
+        if version is None:
+            raise
+        log.warning("%s/%s was damaged and is made again", store.uri, _commit_key(name))
+        _put_version(store, version)
+
     if version and _shard_sizes(store, version.shards) == version.shards:
         return version
+    return None
+
+
+def _from_its_files(store: Store, name: str) -> Version | None:
+    """What dataset.json must say about a version, from the version's other files; None if none of them are whole."""
+    folder = f"datasets/{name}/files/"
+    contents: defaultdict[str, dict[str, bytes]] = defaultdict(dict)
+    for key, _ in store.list(folder):
+        files, _, file = key.removeprefix(folder).partition("/")
+        contents[files][file] = store.get_bytes(key)
+
+    for files, content in contents.items():
+        digests = {file: bytes_digest(data) for file, data in content.items()}
+        if digest(digests) == files and MANIFEST in content:
+            rows = pd.read_parquet(BytesIO(content[MANIFEST]), columns=["shard"])
+            shards = _shard_sizes(store, rows["shard"].unique().tolist())
+            return Version(name, files, dict(sorted(shards.items())))
     return None
 
 

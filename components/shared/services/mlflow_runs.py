@@ -18,6 +18,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 
 from components.shared.errors import InputError
+from components.shared.services import mlflow_failures
 
 # Tags of runs and of registered versions.
 JOB = "crack.job"
@@ -43,7 +44,8 @@ def client() -> MlflowClient:
     """Return the client of the server named by MLFLOW_TRACKING_URI.
 
     Raises:
-        InputError: The variable is not set. Without it, MLflow would write to the working directory and say nothing.
+        InputError: The variable is not set: MLflow would write to the working directory and say nothing. Or the server
+            does not answer this process's first question within seconds.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
@@ -53,7 +55,16 @@ def client() -> MlflowClient:
 
 @cache
 def _client(uri: str) -> MlflowClient:
-    return MlflowClient(uri)
+    answering = MlflowClient(uri)
+    mlflow_failures.require_answer(answering)
+    return answering
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn what a user can fix, such as a server that is down, into `InputError`."""
+    with mlflow_failures.explained(os.environ.get("MLFLOW_TRACKING_URI", "")):
+        yield
 
 
 def every(search: Callable[..., Any], *arguments: Any) -> Iterator[Any]:
@@ -67,11 +78,13 @@ def every(search: Callable[..., Any], *arguments: Any) -> Iterator[Any]:
             return
 
 
+@_explained()
 def job_run(experiment: str, job: str) -> str:
     """Return the id of the pipeline job's run; make the run if it does not exist."""
     return _find_or_create(experiment, {JOB: job, CANDIDATE: ""}, f"crack-training {job[:8]}")
 
 
+@_explained()
 def candidate_run(experiment: str, job: str, candidate: str) -> str:
     """Return the id of a candidate's run under its job's run; make the run if it does not exist.
 
@@ -114,9 +127,14 @@ def _runs(place: str, tags: dict[str, str]) -> list[Run]:
 
 
 def experiment_id(name: str) -> str:
-    """Return the id of an experiment; make the experiment if it does not exist."""
+    """Return the id of an experiment; make the experiment if it does not exist.
+
+    Raises:
+        InputError: The experiment was deleted.
+    """
     found = client().get_experiment_by_name(name)
     if found is not None:
+        mlflow_failures.require_active(found, client().tracking_uri)
         return found.experiment_id
 
     try:
@@ -129,6 +147,7 @@ def experiment_id(name: str) -> str:
         return found.experiment_id
 
 
+@_explained()
 def end_job(experiment: str, job: str, status: str) -> None:
     """End every run of a pipeline job that still runs, with the status "FINISHED" or "FAILED"."""
     query = f"tags.`{JOB}` = '{job}' and attributes.status = 'RUNNING'"
@@ -147,6 +166,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
+@_explained()
 def log_entries(
     run_id: str,
     metrics: Sequence[Metric] = (),
@@ -204,6 +224,7 @@ def log_history(run_id: str, history: list[dict[str, float]], synchronous: bool 
     log_entries(run_id, metrics=metrics, synchronous=synchronous)
 
 
+@_explained()
 def log_dossier(
     experiment: str, job: str, candidate: str, dossier: Path, values: Mapping[str, float], tags: Mapping[str, str]
 ) -> None:
@@ -214,6 +235,7 @@ def log_dossier(
     client().log_artifacts(run_id, str(dossier), "dossier")
 
 
+@_explained()
 def log_report(experiment: str, job: str, documents: Mapping[str, str], outcome: str) -> None:
     """Store documents (file name -> text) in the job's run, and the outcome (Markdown) as the run's description."""
     run_id = job_run(experiment, job)
@@ -222,6 +244,7 @@ def log_report(experiment: str, job: str, documents: Mapping[str, str], outcome:
     set_tags(run_id, {NOTE: outcome})
 
 
+@_explained()
 def version_by_alias(name: str, alias: str) -> str | None:
     """Return the version of a registered model that has an alias, or None."""
     try:
@@ -232,6 +255,7 @@ def version_by_alias(name: str, alias: str) -> str | None:
         raise
 
 
+@_explained()
 def version_by_run(name: str, run_id: str) -> str | None:
     """Return the version of a registered model that holds a run's model, or None."""
     found = client().search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
@@ -240,6 +264,7 @@ def version_by_run(name: str, run_id: str) -> str | None:
     return str(min(int(version.version) for version in found))
 
 
+@_explained()
 def put(write: Callable[..., Any], *row: str) -> None:
     """Set an alias or a tag of a registered model, even if another process sets the same one at this moment.
 
@@ -271,5 +296,6 @@ def version_files(name: str, version: str) -> Iterator[Path]:
 
     # Without a folder of ours, MLflow would choose one that nobody removes.
     with tempfile.TemporaryDirectory() as folder:
-        version_folder = download_artifacts(f"models:/{name}/{version}", dst_path=folder)
+        with _explained():
+            version_folder = download_artifacts(f"models:/{name}/{version}", dst_path=folder)
         yield Path(version_folder) / "artifacts"

@@ -26,10 +26,19 @@ CREDENTIALS = {
 OBJECT_IS_MISSING = ("404", "NoSuchKey", "NotFound")
 BUCKET_IS_MISSING = ("404", "NoSuchBucket", "NotFound")
 ACCESS_IS_REFUSED = ("401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch")
+CREDENTIALS_HAVE_EXPIRED = ("ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired")
+CLOCK_IS_WRONG = ("RequestTimeTooSkewed", "RequestExpired")
+BUCKET_IS_ELSEWHERE = ("301", "307", "PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed")
+# The answer to a HEAD request has no body, and so only its HTTP status as a code.
+CODES_WITHOUT_A_BODY = ("400", "401", "403")
 
 
 class MissingObjectError(InputError):
     """No object has this key."""
+
+
+class DamagedObjectError(InputError):
+    """An object was read twice, and its content was wrong both times."""
 
 
 def connect(uri: str, bucket: str) -> Any:
@@ -114,6 +123,9 @@ def explained(client: Any, uri: str, key: str) -> Iterator[None]:
         yield
     except exceptions.ClientError as error:
         raise _explain(client, error, uri, key) from error
+    except RecursionError as error:
+        # botocore follows a redirection that names no region for ever.
+        raise _elsewhere(client, uri, "PermanentRedirect") from error
     except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
         raise InputError(
             f"no credentials for the store {uri}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -135,7 +147,9 @@ def _explain(client: Any, error: Any, uri: str, key: str) -> Exception:
     """An `InputError` with the way out; the error itself if the user cannot fix it."""
     bucket = uri.split("/")[2]
     endpoint = client.meta.endpoint_url
-    code = str(error.response.get("Error", {}).get("Code", ""))
+    code = _code(error)
+    if code in CODES_WITHOUT_A_BODY:
+        code = _code_of_a_listing(client, bucket) or code
 
     if code in OBJECT_IS_MISSING and _has_bucket(client, bucket):
         return MissingObjectError(f"there is no object {uri}/{key}")
@@ -143,6 +157,18 @@ def _explain(client: Any, error: Any, uri: str, key: str) -> Exception:
         return InputError(
             f"the bucket {bucket!r} of {uri} does not exist at {endpoint}; create it, or correct its name"
         )
+    if code in CREDENTIALS_HAVE_EXPIRED:
+        return InputError(
+            f"{endpoint} refuses access to {uri}/{key} ({code}): the credentials have expired; get new ones, and set "
+            "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN"
+        )
+    if code in CLOCK_IS_WRONG:
+        return InputError(
+            f"{endpoint} refuses access to {uri}/{key} ({code}): the clocks of this machine and of the server differ "
+            "too much; set this machine's clock, or the server's"
+        )
+    if code in BUCKET_IS_ELSEWHERE:
+        return _elsewhere(client, uri, code)
     if code in ACCESS_IS_REFUSED:
         return InputError(
             f"{endpoint} refuses access to {uri}/{key} ({code}): check AWS_ACCESS_KEY_ID, "
@@ -157,11 +183,35 @@ def _explain(client: Any, error: Any, uri: str, key: str) -> Exception:
     return error
 
 
+def _elsewhere(client: Any, uri: str, code: str) -> InputError:
+    bucket = uri.split("/")[2]
+    return InputError(
+        f"the bucket {bucket!r} of {uri} is not at {client.meta.endpoint_url} in the region "
+        f"{client.meta.region_name} ({code}); set AWS_REGION and AWS_ENDPOINT_URL_S3 to those of the bucket"
+    )
+
+
+def _code(error: Any) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _code_of_a_listing(client: Any, bucket: str) -> str:
+    """The code with which the server refuses to list a bucket; empty if it lists the bucket."""
+    from botocore.exceptions import ClientError
+
+    try:
+        client.list_objects_v2(Bucket=bucket, MaxKeys=1)
+    except ClientError as error:
+        return _code(error)
+    return ""
+
+
 def _has_bucket(client: Any, bucket: str) -> bool:
+    """Whether a bucket exists. A server that does not let this user ask has the bucket."""
     from botocore.exceptions import ClientError
 
     try:
         client.head_bucket(Bucket=bucket)
-    except ClientError:
-        return False
+    except ClientError as error:
+        return _code(error) not in BUCKET_IS_MISSING
     return True

@@ -14,8 +14,16 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from components.shared.errors import InputError
+from components.shared.events import log
 from components.shared.hashing import file_digest
-from components.shared.services.s3_client import ATTEMPTS, THREADS, MissingObjectError, connect, explained
+from components.shared.services.s3_client import (
+    ATTEMPTS,
+    THREADS,
+    DamagedObjectError,
+    MissingObjectError,
+    connect,
+    explained,
+)
 
 # Each of the THREADS moves this many parts of an object at the same time.
 PARTS_AT_ONCE = 2
@@ -97,20 +105,31 @@ class Store:
 
         Raises:
             MissingObjectError: The object does not exist.
-            InputError: The content has another digest.
+            DamagedObjectError: The content had another digest in two reads.
         """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
 
         try:
-            with self._explained(key), open(partial, "wb") as file:
-                self._download_into(key, file)
-            if digest:
-                self._check_digest(key, partial, digest)
+            found = self._download_to(key, partial, digest)
+            if found != digest:
+                log.warning("%s/%s was read with the sha256 %s, not %s; reading it again", self.uri, key, found, digest)
+                found = self._download_to(key, partial, digest)
+            if found != digest:
+                raise DamagedObjectError(
+                    f"{self.uri}/{key} is damaged: its sha256 is {found}, not {digest}; restore it from a backup of "
+                    "the store, and do not delete it, because other data sets and runs may need it"
+                )
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
+
+    def _download_to(self, key: str, path: Path, digest: str | None) -> str | None:
+        """Download an object; return its sha256 if a digest is expected, else None."""
+        with self._explained(key), open(path, "wb") as file:
+            self._download_into(key, file)
+        return file_digest(path) if digest else None
 
     def _download_into(self, key: str, file: BinaryIO) -> None:
         """Fetch the parts of an object in parallel, or all of it at once from a server that allows no parts."""
@@ -129,14 +148,6 @@ class Store:
             # 3.97 refuses If-Match for some objects (seaweedfs#7274). One request for the whole object needs no
             # If-Match, because one answer is always of one version.
             _retry_if_cut()(download_whole)
-
-    def _check_digest(self, key: str, file: Path, expected: str) -> None:
-        found = file_digest(file)
-        if found != expected:
-            raise InputError(
-                f"{self.uri}/{key} is damaged: its sha256 is {found}, not {expected}; delete the object, and run the "
-                "step that wrote it again"
-            )
 
     def put_file(self, key: str, path: str | Path, part_bytes: int | None = None) -> None:
         """Upload a file. Readers see all of the object or nothing.

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from components.shared.reuse import reuse
+
 COMPONENTS = Path(__file__).parents[3] / "components"
 
 
@@ -46,3 +48,27 @@ def test_another_version_of_a_computing_package_changes_the_run_key(key, tmp_pat
     newer.mkdir()
     (newer / "METADATA").write_text("Metadata-Version: 2.1\nName: timm\nVersion: 9.9.9\n")
     assert key("data") != first
+
+
+@pytest.mark.parametrize("damage", ["emptied marker", "cut marker", "changed file", "lost file"])
+def test_finished_work_that_is_damaged_is_done_again(store, tmp_path, damage):
+    def produce(folder):
+        (folder / "model").mkdir()
+        (folder / "model" / "weights").write_bytes(b"weights")
+        (folder / "page.html").write_text("page")
+
+    assert not reuse(store, "key", tmp_path / "first", produce)
+    assert reuse(store, "key", tmp_path / "second", produce)
+    whole = {key: store.get_bytes(key) for key, _ in store.list()}
+
+    damaged = {
+        "emptied marker": lambda: store.put_bytes("runs/key/done.json", b""),
+        "cut marker": lambda: store.put_bytes("runs/key/done.json", whole["runs/key/done.json"][:30]),
+        "changed file": lambda: store.put_bytes("runs/key/model/weights", b"Weights"),
+        "lost file": lambda: store.delete(["runs/key/model/weights"]),
+    }
+    damaged[damage]()
+    assert not reuse(store, "key", tmp_path / "third", produce)
+    assert {key: store.get_bytes(key) for key, _ in store.list()} == whole
+    assert (tmp_path / "third" / "model" / "weights").read_bytes() == b"weights"
+    assert not (tmp_path / "third" / "done.json").exists()

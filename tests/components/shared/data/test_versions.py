@@ -79,7 +79,8 @@ def test_version_without_its_commit_marker_does_not_exist(store: Store, tmp_path
 
 def test_version_of_another_release_is_named(store: Store) -> None:
     store.put_bytes(f"datasets/abc/{COMMIT}", b'{"digest": "abc", "previous": null, "shards": {}}')
-    with pytest.raises(InputError, match="datasets/abc was written by another release of this project; delete it"):
+    named = r"datasets/abc/dataset\.json is damaged, or another release of this project wrote it \(files: .*\); ingest"
+    with pytest.raises(InputError, match=named):
         read_version(store, "abc")
 
 

@@ -1,7 +1,9 @@
 """Storage against a real S3 server."""
 
+import contextlib
 import hashlib
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -9,6 +11,19 @@ import pytest
 
 from components.shared.errors import InputError
 from components.shared.services.store import MissingObjectError, Store
+
+
+@contextlib.contextmanager
+def serving(handler: type[BaseHTTPRequestHandler], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Point the environment to a server that answers as the handler does."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.server_port}")
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_bytes_come_back_as_they_were_put(store: Store) -> None:
@@ -235,3 +250,105 @@ def test_part_of_an_object(store: Store) -> None:
     assert store.get_part("x", 40, 3) == bytes([40, 41, 42])
     with pytest.raises(MissingObjectError):
         store.get_part("nothing", 0, 1)
+
+
+class Altering(BaseHTTPRequestHandler):
+    """An S3 server with one object whose first `bad_reads` answers have a wrong byte."""
+
+    content = hashlib.shake_256(b"content").digest(1000)
+    bad_reads = 0
+
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.content)))
+        self.send_header("ETag", '"x"')
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.do_HEAD()
+        data = bytearray(self.content)
+        if Altering.bad_reads > 0:
+            data[500] ^= 1
+            Altering.bad_reads -= 1
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_a_good_object_that_is_read_badly_once_is_read_again(
+    s3: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    digest = hashlib.sha256(Altering.content).hexdigest()
+    with serving(Altering, monkeypatch):
+        Altering.bad_reads = 1
+        Store(s3).get_file("shards/x", tmp_path / "x", digest)
+        assert (tmp_path / "x").read_bytes() == Altering.content
+
+        Altering.bad_reads = 2
+        with pytest.raises(InputError, match=r"/shards/x is damaged: .*; restore it .* do not delete it, because"):
+            Store(s3).get_file("shards/x", tmp_path / "y", digest)
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+REFUSALS = {
+    "ExpiredToken": (400, r"refuses access to .*/x \(ExpiredToken\): the credentials have expired; get new ones"),
+    "RequestTimeTooSkewed": (403, r"\(RequestTimeTooSkewed\): the clocks of .* differ too much; set this machine's"),
+    "PermanentRedirect": (301, r"the bucket 'crack' of .* is not at http.* \((301|Perm.*)\); set AWS_REGION and"),
+    "AccessDenied": (403, r"refuses access to .*/x \(AccessDenied\): check AWS_ACCESS_KEY_ID"),
+}
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+@pytest.mark.parametrize("call", ["get_bytes", "exists", "list", "put_bytes", "get_file", "put_file"])
+def test_refusals_come_in_words(code: str, call: str, s3: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    status, message = REFUSALS[code]
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_response(status)
+            if code == "PermanentRedirect":
+                self.send_header("x-amz-bucket-region", "eu-west-1")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_PUT(self) -> None:
+            self.do_GET()
+
+        def log_message(self, *_: object) -> None: ...
+
+    arguments = {"put_bytes": ("x", b""), "put_file": ("x", __file__), "get_file": ("x", tmp_path / "x")}
+    with serving(Refusing, monkeypatch), pytest.raises(InputError, match=message.replace("/x", "/x?")):
+        getattr(Store(s3), call)(*arguments.get(call, ("x",)))
+
+
+def test_a_refused_question_about_the_bucket_does_not_mean_that_it_is_missing(
+    s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class WithoutRights(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            about_the_object = self.path.endswith("/x")
+            self.send_response(404 if about_the_object else 403)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            body = b"<Error><Code>NoSuchKey</Code><Message>no</Message></Error>"
+            self.send_response(404)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with serving(WithoutRights, monkeypatch):
+        assert not Store(s3).exists("x")
+        with pytest.raises(MissingObjectError, match=r"there is no object .*/x"):
+            Store(s3).get_bytes("x")

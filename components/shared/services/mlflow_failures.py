@@ -1,0 +1,85 @@
+"""What the failures of an MLflow server or store mean for the user."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mlflow.entities import Experiment
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from components.shared.errors import InputError
+
+# By default MLflow's client tries a server that does not answer for minutes.
+SHORT_WAIT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+SQLITE_IS_LOCKED = "database is locked"
+
+
+def require_answer(client: MlflowClient) -> None:
+    """Raise InputError, after a short wait, if a server does not answer or does not accept this user."""
+    wait = {name: value for name, value in SHORT_WAIT.items() if name not in os.environ}
+    with environment(wait):
+        try:
+            client.search_registered_models(max_results=1)
+        except MlflowException as error:
+            raise _explanation(error, client.tracking_uri) from error
+
+
+@contextmanager
+def explained(tracking_uri: str) -> Iterator[None]:
+    """Turn a connection that fails and a locked SQLite file into `InputError`."""
+    try:
+        yield
+    except MlflowException as error:
+        connection_failed = isinstance(_first_cause(error), OSError)
+        if connection_failed or SQLITE_IS_LOCKED in str(error):
+            raise _explanation(error, tracking_uri) from error
+        raise
+
+
+def require_active(experiment: Experiment, tracking_uri: str) -> None:
+    """Raise InputError if an experiment was deleted. MLflow finds it by its name, but keeps no runs in it."""
+    if experiment.lifecycle_stage == "deleted":
+        raise InputError(
+            f"the MLflow experiment {experiment.name!r} was deleted; restore it with `MLFLOW_TRACKING_URI="
+            f"{without_password(tracking_uri)} mlflow experiments restore --experiment-id {experiment.experiment_id}`, "
+            "or name another one with the parameter `experiment`"
+        )
+
+
+def _explanation(error: MlflowException, tracking_uri: str) -> InputError:
+    if SQLITE_IS_LOCKED in str(error):
+        return InputError(
+            f"the MLflow store {tracking_uri} is locked by another process; wait until that process ends, or end it, "
+            "and run again"
+        )
+    message = f"the MLflow server at {tracking_uri} cannot be used: {_first_cause(error)}"
+    return InputError(
+        f"{without_password(message)}; check MLFLOW_TRACKING_URI, MLFLOW_TRACKING_USERNAME and _PASSWORD, and "
+        "the server's allowed hosts"
+    )
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """Return the operating system's error below those of requests and urllib3."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    return error
+
+
+def without_password(text: str) -> str:
+    """Return a text without user names and passwords in its addresses."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
+
+
+@contextmanager
+def environment(variables: dict[str, str]) -> Iterator[None]:
+    """Set environment variables inside the block."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -1,0 +1,88 @@
+"""MLflow that is down, locked or lost an experiment: an answer within seconds, in words."""
+
+import contextlib
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from components.shared.errors import InputError
+from components.shared.services import mlflow_runs
+from pipelines.local.embedded_stack import DATABASE, prepare_mlflow, tracking_uri
+
+EXPERIMENT = "crack-training"
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workdir with the MLflow store of a local run, which the environment names."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(tmp_path))
+    prepare_mlflow(tmp_path, EXPERIMENT)
+    return tmp_path
+
+
+@contextlib.contextmanager
+def locked(database: Path) -> Iterator[None]:
+    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+def test_a_server_that_is_down_is_named_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    started = time.monotonic()
+    with pytest.raises(
+        InputError, match=r"the MLflow server at http://127\.0\.0\.1:9 cannot be used: .*refused; check MLFLOW"
+    ):
+        mlflow_runs.candidate_run(EXPERIMENT, "job", "cnn")
+    assert time.monotonic() - started < 20
+
+
+def test_a_server_that_goes_down_inside_a_step_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Empty(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Empty)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    uri = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    assert mlflow_runs.version_by_run("crack-classifier", "run") is None
+
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(InputError, match=rf"the MLflow server at {uri} cannot be used: .*refused; check MLFLOW"):
+        mlflow_runs.log_values("run", {"auroc": 0.9})
+
+
+def test_a_locked_store_is_named(kept: Path) -> None:
+    run = mlflow_runs.candidate_run(EXPERIMENT, "job", "cnn")
+    message = r"the MLflow store sqlite:.*mlflow\.db is locked by another process; wait until that process ends"
+    with locked(kept / DATABASE), pytest.raises(InputError, match=message):
+        mlflow_runs.log_values(run, {"auroc": 0.9})
+    with (
+        locked(kept / DATABASE),
+        pytest.raises(InputError, match=r"mlflow\.db cannot be read: database is locked; end"),
+    ):
+        prepare_mlflow(kept, EXPERIMENT)
+
+
+def test_a_deleted_experiment_is_named_with_the_way_to_restore_it(kept: Path) -> None:
+    client = MlflowClient(tracking_uri(kept))
+    client.delete_experiment(client.get_experiment_by_name(EXPERIMENT).experiment_id)
+    message = r"'crack-training' was deleted; restore it with `MLFLOW_TRACKING_URI=sqlite:.* --experiment-id 1`"
+    with pytest.raises(InputError, match=message):
+        mlflow_runs.candidate_run(EXPERIMENT, "job", "cnn")
+    with pytest.raises(InputError, match=message):
+        prepare_mlflow(kept, EXPERIMENT)
