@@ -1,4 +1,4 @@
-"""Fit temperature and operating threshold, both on the validation split."""
+"""Fit the temperature and the operating threshold, both on the validation split."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ TEMPERATURE_RANGE = (0.05, 20.0)
 CURVE_LOG_ODDS = (-8.0, 8.0)
 CURVE_POINTS = 161
 
-# More would not change what the eye sees of a band.
+# With more resamples, the bands of the figure would look the same.
 MAX_CURVE_RESAMPLES = 400
 
 
@@ -27,17 +27,17 @@ def calibrate(val: pd.DataFrame, config: ThresholdConfig) -> Calibration:
     """Fit the temperature, then choose the threshold on the calibrated P(crack).
 
     Args:
-        val: Clean "after" rows of the validation split, columns label, logit_0, logit_1.
-        config: The threshold's rule.
+        val: The clean "after" rows of the validation split, with the columns label, logit_0 and logit_1.
+        config: The rule for the threshold.
 
     Raises:
-        InputError: The validation split lacks a class.
+        InputError: The validation split does not have tiles of both classes.
     """
     labels = val["label"].to_numpy()
     if set(labels) != {0, 1}:
         raise InputError(
             f"the validation split has {int((labels == 0).sum())} tiles without and {int((labels == 1).sum())} with "
-            "cracks, so no threshold can be chosen; add tiles of both classes or raise split.val"
+            "cracks, so a threshold cannot be chosen; add tiles of both classes, or raise split.val"
         )
 
     logit_0 = val["logit_0"].to_numpy()
@@ -49,10 +49,10 @@ def calibrate(val: pd.DataFrame, config: ThresholdConfig) -> Calibration:
 
 
 def fit_temperature(labels: np.ndarray, margin: np.ndarray) -> float:
-    """Return the temperature with the least negative log-likelihood, within TEMPERATURE_RANGE.
+    """Return the temperature with the lowest negative log-likelihood, within TEMPERATURE_RANGE.
 
-    The targets are not 0 and 1 but slightly inside, as Platt does. Otherwise a validation split without errors would
-    ask for infinite confidence.
+    As in Platt's method, the targets are not exactly 0 and 1, but slightly above 0 and slightly below 1. Otherwise, on
+    a validation split without errors, the best temperature would be 0, which means infinite confidence.
 
     Args:
         labels: int (n,), both classes present.
@@ -75,23 +75,24 @@ def fit_temperature(labels: np.ndarray, margin: np.ndarray) -> float:
 def choose_threshold(
     labels: np.ndarray, p_crack: np.ndarray, config: ThresholdConfig, weights: np.ndarray | None = None
 ) -> tuple[float, str]:
-    """Return the threshold by the configured rule, and the rule in words.
+    """Choose the threshold by the configured rule. Return the threshold, and the rule in words.
 
-    All thresholds between two neighbouring P(crack) decide alike; the one in the middle is taken, on the scale of log
-    odds. Of equally good decisions, those that find more cracks are taken.
+    All thresholds between two neighbouring values of P(crack) give the same decisions. Among these, the threshold in
+    the middle is chosen, measured in log odds. If several thresholds are equally good, the lowest of them is chosen,
+    because it finds the most cracks.
 
     Args:
         labels: int (n,), with at least one crack.
         p_crack: float (n,), calibrated.
         config: The rule.
-        weights: float (n,), how often each tile counts, positive; once by default.
+        weights: float (n,), positive: how often each tile counts. By default, each tile counts once.
 
     Source: docs/statistics.md, "Operating threshold".
     """
     if config.rule == "fixed":
         return config.value, f"fixed at {config.value:g}"
 
-    # Everything from scores[i] on is called a crack, for each distinct P(crack) in turn.
+    # Entry i of `hits` and `alarms` is the count if all tiles with P(crack) >= scores[i] are called a crack.
     scores, block = np.unique(p_crack, return_inverse=True)
     counts = np.ones(len(labels)) if weights is None else weights
     cracks = np.bincount(block, counts * labels)
@@ -103,8 +104,8 @@ def choose_threshold(
     if config.rule == "recall_floor":
         cost = np.where(hits / hits[0] >= config.recall, config.missed_crack_cost * missed + alarms, np.inf)
         rule = (
-            f"lowest cost on validation with recall >= {config.recall:g}, "
-            f"where a missed crack costs as much as {config.missed_crack_cost:g} false alarms"
+            f"lowest cost on validation among the thresholds with recall >= {config.recall:g}; "
+            f"a missed crack costs as much as {config.missed_crack_cost:g} false alarms"
         )
     else:
         cost = -2 * hits / (hits[0] + hits + alarms)
@@ -116,14 +117,17 @@ def choose_threshold(
 
 
 def _middle(below: float, above: float) -> float:
-    """The threshold halfway between two P(crack) in log odds, above the one and not above the other."""
+    """Return the threshold halfway between two values of P(crack) in log odds. It is > `below` and <= `above`."""
     log_odds = logit(np.clip([below, above], SMALLEST_P, 1 - SMALLEST_P))
     return float(np.clip(expit(log_odds.mean()), np.nextafter(below, 1), above))
 
 
 @dataclass(frozen=True)
 class Band:
-    """A number at each threshold, with the range of 95 % of the resamples of photos; each float64 (points,)."""
+    """A number at each threshold, and the range that holds 95 % of its resampled values; each float64 (points,).
+
+    Photos are resampled, not tiles.
+    """
 
     value: np.ndarray
     low: np.ndarray
@@ -132,15 +136,15 @@ class Band:
 
 @dataclass(frozen=True)
 class OperatingCurve:
-    """What each threshold would give on the validation split.
+    """Recall, false alarms and cost on the validation split at each threshold.
 
     Attributes:
         thresholds: float64 (points,), rising, calibrated P(crack).
         recall: Share of the cracks that are found.
-        false_alarms: Share of the other tiles that are called a crack.
+        false_alarms: Share of the tiles without a crack that are called a crack.
         cost: Missed cracks times their cost, plus false alarms, for each 100 tiles.
-        chosen_low, chosen_high: The range in which the rule finds its threshold in 95 % of the resamples; NaN where
-            there is no resampling.
+        chosen_low, chosen_high: The range of the thresholds that the rule chooses in 95 % of the resamples; NaN without
+            resamples.
     """
 
     thresholds: np.ndarray
@@ -161,7 +165,7 @@ def operating_curve(
         p_crack: float (n,), calibrated.
         groups: (n,), the group of each tile.
         config: The rule and the cost of a missed crack.
-        resamples: Number of bootstrap resamples of groups, at most MAX_CURVE_RESAMPLES are drawn; may be 0.
+        resamples: Number of bootstrap resamples of groups; may be 0. At most MAX_CURVE_RESAMPLES are drawn.
         seed: Seed of the resampling.
     """
     codes, count = group_codes(groups)
@@ -192,7 +196,10 @@ def operating_curve(
 
 
 def _band(tops: np.ndarray, bottoms: np.ndarray, draws: np.ndarray) -> Band:
-    """The ratio of two sums over groups, each (groups, points), on all groups and in the resamples."""
+    """Return the ratio of two sums over groups: on all groups, and its range in the resamples.
+
+    `tops` and `bottoms` are (groups, points) or (groups, 1); `draws` is (resamples, groups).
+    """
     value = tops.sum(axis=0) / bottoms.sum(axis=0)
     if not len(draws):
         return Band(value, value, value)
@@ -205,7 +212,7 @@ def _band(tops: np.ndarray, bottoms: np.ndarray, draws: np.ndarray) -> Band:
 def _chosen_range(
     labels: np.ndarray, p_crack: np.ndarray, codes: np.ndarray, draws: np.ndarray, config: ThresholdConfig
 ) -> tuple[float, float]:
-    """The range of the thresholds that the rule chooses in 95 % of the resamples."""
+    """Return the range of the thresholds that the rule chooses in 95 % of the resamples; NaN without resamples."""
     chosen = []
     for draw in draws:
         weights = draw[codes]

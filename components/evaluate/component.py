@@ -17,7 +17,7 @@ def evaluate(
     page: dsl.Output[dsl.HTML],
     summary: dsl.Output[dsl.Markdown],
 ):
-    """Measure a candidate from its predictions: metrics with intervals, temperature, operating threshold.
+    """Measure a candidate from its predictions: metrics with intervals, the temperature and the operating threshold.
 
     Args:
         predictions: The candidate's predictions folder.
@@ -25,12 +25,12 @@ def evaluate(
         job: The pipeline job's id.
 
     Returns:
-        measurements: One row per metric, split, slice and condition.
-        calibration: calibration.json: temperature, threshold and the rule behind it.
-        metrics: Headline numbers after fine-tuning.
-        classification: Confusion matrix and ROC curve of the test split at P(crack) >= 0.5.
-        page: The evaluation with its figures.
-        summary: The headline numbers as a table.
+        measurements: Table with one row per metric, split, slice and condition.
+        calibration: calibration.json with the temperature, the threshold and the rule that chose the threshold.
+        metrics: The most important numbers after fine-tuning.
+        classification: Confusion matrix at P(crack) >= 0.5 and ROC curve, both on the test split.
+        page: The evaluation page with its figures.
+        summary: The most important numbers as a table.
     """
     from components.evaluate.config import EvaluateConfig
     from components.evaluate.run import evaluate_predictions

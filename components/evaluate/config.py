@@ -8,22 +8,22 @@ from components.shared.config import Config, StepConfig
 
 
 class ThresholdConfig(Config):
-    """How the operating threshold is chosen on the validation split."""
+    """The rule that chooses the operating threshold on the validation split."""
 
     rule: Literal["recall_floor", "best_f1", "fixed"] = Field(
         default="recall_floor",
         description="recall_floor: lowest cost among the thresholds whose recall reaches the floor; best_f1: "
-        "highest F1; fixed: the value given",
+        "highest F1; fixed: the threshold is `value`",
     )
-    recall: float = Field(default=0.95, gt=0, le=1, description="the floor of recall_floor, fraction of cracks found")
+    recall: float = Field(default=0.95, gt=0, le=1, description="lowest recall that recall_floor allows")
     missed_crack_cost: float = Field(
-        default=5.0, gt=0, allow_inf_nan=False, description="what a missed crack costs, counted in false alarms"
+        default=5.0, gt=0, allow_inf_nan=False, description="cost of a missed crack, counted in false alarms"
     )
-    value: float = Field(default=0.5, gt=0, lt=1, description="the threshold of fixed, a calibrated P(crack)")
+    value: float = Field(default=0.5, gt=0, lt=1, description="threshold of the rule fixed, a calibrated P(crack)")
 
 
 class EvaluateConfig(StepConfig):
-    """Evaluation of one candidate."""
+    """The parameters for the evaluation of one candidate."""
 
     GIVEN_BY_RUN = StepConfig.GIVEN_BY_RUN | {"seen_corruptions"}
 
@@ -31,5 +31,5 @@ class EvaluateConfig(StepConfig):
     bootstrap_seed: int = Field(default=0, ge=0, description="seed of the resampling")
     threshold: ThresholdConfig = ThresholdConfig()
     seen_corruptions: tuple[str, ...] = Field(
-        default=(), description="families of corruptions that training augments with; they are reported separately"
+        default=(), description="corruption families that training uses as augmentation; they are reported separately"
     )

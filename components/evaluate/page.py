@@ -1,4 +1,4 @@
-"""The evaluation page and its summary, drawn from the measurements and the predictions they rest on."""
+"""Write the evaluation page and its summary from the predictions and their measurements."""
 
 import math
 from collections.abc import Iterable
@@ -28,20 +28,20 @@ MEANS = {WHOLE: "all families", SEEN: "seen families", UNSEEN: "unseen families"
 COLUMNS = (("test", "before"), ("test", "after"), ("robustness", "before"), ("robustness", "after"))
 COLUMN_TITLES = [f"{split}, {condition}" for split, condition in COLUMNS]
 DECISIONS = (
-    "Accuracy, precision, recall, F1 and the confusion matrices are the network's own answer, **P(crack) ≥ 0.5**. "
-    "The deployed model divides the logits by the temperature {temperature:.3g} and calls a crack where the calibrated "
-    "**P(crack) ≥ {threshold:.3g}** ({rule}); rows named *at threshold* show that answer. Temperature and threshold "
-    "were fitted on the validation split. Brackets are 95 % intervals by bootstrap over groups (photos), with "
-    "{resamples} resamples."
+    "Accuracy, precision, recall, F1 and the confusion matrices describe the network's own answer: it calls a tile a "
+    "crack if **P(crack) ≥ 0.5**. The deployed model divides the logits by the temperature {temperature:.3g}. It calls "
+    "a tile a crack if the calibrated **P(crack) ≥ {threshold:.3g}** ({rule}). Rows named *at threshold* describe the "
+    "deployed model's answer. Temperature and threshold were fitted on the validation split. Brackets are 95 % "
+    "intervals by bootstrap over photos, with {resamples} resamples."
 )
 ON_VALIDATION = (
-    "On the validation split, this threshold misses {missed} of {cracks} cracks and calls {alarms} of {others} other "
-    "tiles a crack. Bands show 95 % of the bootstrap resamples over photos."
+    "On the validation split, the model with this threshold misses {missed} of {cracks} cracks. It calls {alarms} of "
+    "{others} tiles without a crack a crack. Each band holds 95 % of the bootstrap resamples over photos."
 )
 CORRUPTED = (
-    "{tiles} tiles of the robustness split, made worse on purpose. *Error increase*: the share of wrong decisions, "
-    "minus that on the same tiles without corruption. *Seen*: training uses the same corruption, in a weaker form "
-    "({seen})."
+    "{tiles} tiles of the robustness split were made worse on purpose. *Error increase* is the share of wrong "
+    "decisions on these tiles, minus the share on the same tiles without corruption. *Seen* means that training uses "
+    "the same corruption in a weaker form ({seen})."
 )
 
 
@@ -53,7 +53,7 @@ def write_page(
     config: EvaluateConfig,
     path: str | Path,
 ) -> None:
-    """Write the evaluation page: the rule for decisions, the numbers, the figures, the slices."""
+    """Write the evaluation page: how decisions are made, then the numbers, the figures and the slices."""
     page = Page(f"Evaluation of {config.candidate}")
     page.text(DECISIONS.format(resamples=config.resamples, **vars(calibration)))
     page.text(footnote(row for row in rows if row.slice.get("corruption") is None))
@@ -74,7 +74,8 @@ def write_page(
     page.heading("Calibration")
     page.figure(
         draw_reliability(_calibrated(predictions, calibration)),
-        f"Ten bins of equal mass, after fine-tuning, before and after temperature {calibration.temperature:.3g}",
+        "Ten bins with equally many tiles, after fine-tuning, without and with the temperature "
+        f"{calibration.temperature:.3g}",
         "reliability diagram and histogram of P(crack)",
     )
 
@@ -87,7 +88,7 @@ def write_page(
 
 
 def summary_markdown(rows: Measurements, calibration: Calibration) -> str:
-    """Return the headline numbers and the operating point as Markdown."""
+    """Return the most important numbers, the temperature and the threshold as Markdown."""
     table = markdown_table(["metric", *COLUMN_TITLES], _metric_rows(rows, HEADLINE))
     note = footnote(row for row in rows.where(slice=WHOLE) if row.name in HEADLINE)
     point = f"Temperature {calibration.temperature:.3g}, threshold {calibration.threshold:.3g} ({calibration.rule})."
@@ -114,7 +115,7 @@ def _class_rows(samples: dict[str, Scored]) -> list[list[str]]:
 
 
 def _slice_rows(rows: Measurements) -> list[list[str]]:
-    """One row for each split, source and surface; a source or surface that is the whole split is not repeated."""
+    """Return one row for each split, source and surface. A source or surface that is the whole split has no row."""
     table = []
     for row in rows.where(name="accuracy", condition="after"):
         whole = rows.find("accuracy", row.split)
@@ -140,7 +141,7 @@ def _show_threshold(page: Page, predictions: Predictions, calibration: Calibrati
     text = ON_VALIDATION.format(missed=missed, cracks=missed + hits, alarms=alarms, others=correct + alarms)
     if math.isfinite(curve.chosen_low):
         text += (
-            f" In 95 % of them, the rule chooses a threshold between {curve.chosen_low:.3g} and "
+            f" In 95 % of the resamples, the rule chooses a threshold between {curve.chosen_low:.3g} and "
             f"{curve.chosen_high:.3g} (grey)."
         )
     page.text(text)
@@ -160,12 +161,16 @@ def _show_corruptions(page: Page, rows: Measurements, config: EvaluateConfig, vi
     seen = ", ".join(config.seen_corruptions).replace("_", " ") or "none of them"
     page.text(CORRUPTED.format(tiles=overall.n, seen=seen))
     if views.is_file():
-        page.image(views.read_bytes(), "One tile in every view", "one tile in every corruption and severity")
+        page.image(
+            views.read_bytes(),
+            "One tile with every corruption and severity",
+            "one tile with every corruption and severity",
+        )
 
     increases = rows.where(name="error_increase")
     page.figure(
         draw_corruptions({row.slice: row.value for row in increases if row.slice.get("severity")}),
-        "Error increase by family and severity, percentage points",
+        "Error increase by corruption family and severity, in percentage points",
         "heat map of the error increase",
     )
 
@@ -189,7 +194,7 @@ def _seen(part: Slice, config: EvaluateConfig) -> str:
 
 
 def _samples(predictions: Predictions) -> dict[str, Scored]:
-    """The network's own answers on each split and condition that was scored."""
+    """Return the network's own answers for each split and condition that was scored."""
     samples = {}
     for split, condition in COLUMNS:
         table = predictions.clean(split, condition)
@@ -199,7 +204,7 @@ def _samples(predictions: Predictions) -> dict[str, Scored]:
 
 
 def _calibrated(predictions: Predictions, calibration: Calibration) -> dict[str, Scored]:
-    """The answers after fine-tuning, without and with calibration."""
+    """Return the answers after fine-tuning, without and with calibration."""
     samples = {}
     for split in ("test", "robustness"):
         table = predictions.clean(split)

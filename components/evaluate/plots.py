@@ -1,4 +1,4 @@
-"""Figures of an evaluation: ROC, precision-recall, calibration, threshold, confusion matrices, corruptions."""
+"""Draw the figures of an evaluation: ROC, precision-recall, calibration, threshold, confusion matrices, corruptions."""
 
 from dataclasses import dataclass
 
@@ -17,28 +17,28 @@ MAX_ROC_POINTS = 200
 HISTOGRAM_BINS = 20
 THRESHOLD_TICKS = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
 
-# The colour scale of the heat map ends at this error increase, and its text turns white from the second number on.
+# The colour scale of the heat map ends at the first error increase. Above the second one, the text is white.
 DARKEST_INCREASE = 0.5
 WHITE_TEXT_FROM = 0.3
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Tiles with labels, int (n,), 1 for crack, and P(crack), float (n,)."""
+    """The labels of tiles, int (n,), 1 for crack, and their P(crack), float (n,)."""
 
     labels: np.ndarray
     p_crack: np.ndarray
 
     def has_both_classes(self) -> bool:
-        """Return whether there are cracks and other tiles."""
+        """Return whether there are tiles with a crack and tiles without one."""
         return 0 < self.labels.sum() < len(self.labels)
 
 
 def roc_curve(labels: np.ndarray, p_crack: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return false-positive rate, true-positive rate and threshold, each float64 (points,); thresholds fall.
+    """Return false-positive rate, true-positive rate and threshold, each float64 (points,), by falling threshold.
 
-    There are at most MAX_ROC_POINTS points, with the first and the last kept. The first, at which nothing is called a
-    crack, has threshold 1.
+    There are at most MAX_ROC_POINTS points; the first and the last point are always kept. At the first point, no tile
+    is called a crack; its threshold is given as 1.
 
     Args:
         labels: int (n,), both classes present.
@@ -55,16 +55,16 @@ def roc_curve(labels: np.ndarray, p_crack: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def precision_recall_curve(labels: np.ndarray, p_crack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return recall, rising, and precision, float64 (points,), at each distinct P(crack).
+    """Return recall and precision at each distinct P(crack), each float64 (points,), by rising recall.
 
-    Arguments as in `roc_curve`.
+    The arguments are those of `roc_curve`.
     """
     hits, alarms, _ = _running_counts(labels, p_crack)
     return hits / hits[-1], hits / (hits + alarms)
 
 
 def _running_counts(labels: np.ndarray, p_crack: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cracks found, false alarms, and the threshold, at each distinct P(crack) from the highest down."""
+    """Return cracks found, false alarms and threshold at each distinct P(crack), the highest first."""
     order = np.argsort(-p_crack, kind="stable")
     last_of_ties = np.append(np.flatnonzero(np.diff(p_crack[order])), len(order) - 1)
     hits = np.cumsum(labels[order])[last_of_ties]
@@ -73,7 +73,7 @@ def _running_counts(labels: np.ndarray, p_crack: np.ndarray) -> tuple[np.ndarray
 
 
 def draw_curves(samples: dict[str, Scored]) -> Figure:
-    """Draw ROC and precision-recall side by side, one line for each sample that has both classes."""
+    """Draw the ROC and the precision-recall curves side by side, one line for each sample that has both classes."""
     figure = Figure(figsize=(9, 4), layout="constrained")
     roc, precision_recall = figure.subplots(1, 2)
 
@@ -94,7 +94,7 @@ def draw_curves(samples: dict[str, Scored]) -> Figure:
 
 
 def draw_reliability(samples: dict[str, Scored], bins: int = 10) -> Figure:
-    """Draw the share of cracks against the mean P(crack) in bins of equal mass, and a histogram of P(crack)."""
+    """Draw the share of cracks against the mean P(crack) in bins with equally many tiles, and a P(crack) histogram."""
     figure = Figure(figsize=(9, 4), layout="constrained")
     reliability, histogram = figure.subplots(1, 2)
 
@@ -120,11 +120,11 @@ def draw_operating_curve(curve: OperatingCurve, threshold: float) -> Figure:
     figure = Figure(figsize=(9, 4), layout="constrained")
     rates, cost = figure.subplots(1, 2)
     _draw_band(rates, curve.thresholds, curve.recall, "cracks found (recall)")
-    _draw_band(rates, curve.thresholds, curve.false_alarms, "other tiles called a crack")
+    _draw_band(rates, curve.thresholds, curve.false_alarms, "tiles without a crack called a crack")
     _draw_band(cost, curve.thresholds, curve.cost, "cost of 100 tiles, in false alarms")
 
-    rates.set(title="What the threshold gives", ylabel="share", ylim=(-0.01, 1.01))
-    cost.set(title="What it costs", ylabel="false alarms", ylim=(0, None))
+    rates.set(title="Rates by threshold", ylabel="share", ylim=(-0.01, 1.01))
+    cost.set(title="Cost by threshold", ylabel="false alarms", ylim=(0, None))
 
     for axes in (rates, cost):
         axes.axvline(threshold, color="black", linewidth=1, label=f"chosen: {threshold:.3g}")
@@ -144,7 +144,7 @@ def _draw_band(axes: Axes, thresholds: np.ndarray, band: Band, label: str) -> No
 
 
 def draw_confusions(samples: dict[str, Scored], threshold: float = 0.5) -> Figure:
-    """Draw one confusion matrix for each sample, with counts and shares of the true class."""
+    """Draw one confusion matrix for each sample. Each cell shows a count and its share of the true class."""
     figure = Figure(figsize=(max(2.6 * len(samples), 4), 3), layout="constrained")
     row = figure.subplots(1, len(samples), squeeze=False)[0]
     classes = [spoken(name) for name in CLASSES]
@@ -167,10 +167,10 @@ def draw_confusions(samples: dict[str, Scored], threshold: float = 0.5) -> Figur
 
 
 def draw_corruptions(increases: dict[Slice, float]) -> Figure:
-    """Draw a heat map of the error increase, families by severities, with the most harmful families at the top.
+    """Draw a heat map of the error increase, one row per family and one column per severity, the worst family on top.
 
     Args:
-        increases: Slice of one corruption and severity -> error increase, fraction of the tiles.
+        increases: Slice of one corruption and severity -> error increase, as a fraction of the tiles.
     """
     places = [(part.get("corruption"), part.get("severity")) for part in increases]
     table = pd.Series(list(increases.values()), index=pd.MultiIndex.from_tuples(places)).unstack()

@@ -1,4 +1,4 @@
-"""How much the error grows on corrupted images: by family of corruption and severity, on the robustness split."""
+"""Measure how much the error grows on corrupted tiles of the robustness split, by corruption family and severity."""
 
 from dataclasses import dataclass
 from statistics import fmean
@@ -16,25 +16,26 @@ METRICS_OF_A_VIEW = ("accuracy", "recall", "f1", "auroc")
 
 @dataclass(frozen=True)
 class Errors:
-    """Share of wrong decisions: on corrupted tiles, and on the same tiles without corruption."""
+    """The share of wrong decisions on corrupted tiles, and the share on the same tiles without corruption."""
 
     corrupted: float
     clean: float
 
 
 def measure_corruptions(predictions: Predictions, config: EvaluateConfig) -> list[Measurement]:
-    """Measure every family and severity, and compare its error with that on the same tiles without corruption.
+    """Measure every family and severity, and compare its error with the error on the same tiles without corruption.
 
-    A view is the slice of its corruption and severity, and the mean over a family's severities is the slice of its
-    corruption. SEEN and UNSEEN are the means over the families that training augments with and over the others. WHOLE
-    is the mean over all families. Decisions are P(crack) >= 0.5.
+    The slice of a view names its corruption and its severity. The slice of a mean over a family's severities names the
+    corruption alone. SEEN is the mean over the families that training uses as augmentation. UNSEEN is the mean over all
+    other families, and WHOLE is the mean over all families. A tile is called a crack if P(crack) >= 0.5.
 
     Returns:
         accuracy, recall, f1 and auroc with intervals for each view. For each view and mean, `error_increase` is the
         error minus the error on the same clean tiles (a fraction of the tiles), and `relative_error` is their ratio.
-        Empty where no corrupted tile was scored.
+        The list is empty if no corrupted tile was scored.
 
-    Source: after Hendrycks & Dietterich 2019, section 3.2, with the network's own clean error in place of a baseline's.
+    Source: Hendrycks & Dietterich 2019, section 3.2, but with the network's own clean error in place of the error of a
+        baseline network.
     """
     table = predictions.table
     is_corrupted = table["corruption"] != "clean"
@@ -99,5 +100,5 @@ def _growth(errors: Errors, part: Slice, tiles: int) -> list[Measurement]:
         ratio = errors.corrupted / errors.clean
         return [increase, Measurement("relative_error", ratio, "robustness", part, n=tiles)]
 
-    note = "no error on the clean tiles"
+    note = "there is no error on the clean tiles"
     return [increase, Measurement("relative_error", float("nan"), "robustness", part, n=tiles, note=note)]

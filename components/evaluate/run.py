@@ -1,9 +1,13 @@
-"""Measure one candidate, from its predictions table alone.
+"""Measure one candidate. Its predictions folder is the only input.
 
-One rule for decisions applies everywhere. The plain names (accuracy, precision, recall, f1 …) are the network's own
-answer, P(crack) >= 0.5. Names that end in `_at_threshold` are the answer of the deployed model: calibrated P(crack) >=
-the operating threshold. Names that end in `_calibrated` are of the calibrated P(crack). Temperature and threshold are
-fitted on the validation split, so the validation rows of those names are optimistic.
+The end of a metric's name shows what it measures:
+
+- A plain name (accuracy, precision, recall, f1 …) measures the network's own answer: crack if P(crack) >= 0.5.
+- `_at_threshold` measures the deployed model's answer: crack if the calibrated P(crack) >= the operating threshold.
+- `_calibrated` measures the calibrated P(crack).
+
+Temperature and threshold are fitted on the validation split. So on that split, the metrics of the last two kinds are
+too good.
 """
 
 import math
@@ -36,11 +40,11 @@ SHOWN_WHILE_RUNNING = ("test_accuracy", "test_f1", "test_auroc", "robustness_acc
 
 @dataclass(frozen=True)
 class Headline:
-    """What Kubeflow's own views show of an evaluation; plain finite numbers only.
+    """The numbers of an evaluation that Kubeflow's own views show; all are finite.
 
     Attributes:
-        metrics: `<split>_<name>` -> value, after fine-tuning; and temperature and threshold.
-        confusion: 2 x 2 counts on the test split, rows the truth, columns the decision at P(crack) >= 0.5.
+        metrics: `<split>_<name>` -> value, after fine-tuning. Also contains `temperature` and `threshold`.
+        confusion: 2 x 2 counts on the test split. Rows are the true class, columns the decision at P(crack) >= 0.5.
         roc: False-positive rates, true-positive rates and thresholds on the test split.
     """
 
@@ -57,17 +61,20 @@ def evaluate_predictions(
     summary_path: str | Path,
     config: EvaluateConfig,
 ) -> Headline:
-    """Calibrate on validation, measure every split, and write measurements, calibration.json, page and summary.
+    """Calibrate on the validation split, measure every split, and write the four outputs.
+
+    The outputs are the measurements, calibration.json, the page and the summary.
 
     Raises:
-        InputError: The predictions break their contract, or validation or test lacks a class.
+        InputError: The predictions are not valid (see `read_predictions`), or the validation or test split does not
+            have tiles of both classes.
     """
     predictions = read_predictions(predictions_folder)
     test = predictions.clean("test")
     if set(test["label"]) != {0, 1}:
         raise InputError(
-            f"the test split holds {len(test)} tiles and not both classes; "
-            "add tiles of both classes or raise split.test"
+            f"the test split has {len(test)} tiles, but not tiles of both classes; "
+            "add tiles of both classes, or raise split.test"
         )
 
     calibration = calibrate(predictions.clean("val"), config.threshold)
@@ -84,7 +91,7 @@ def evaluate_predictions(
 def measure(predictions: Predictions, calibration: Calibration, config: EvaluateConfig) -> list[Measurement]:
     """Measure every metric for every split and condition: on the whole split, and on each source and surface.
 
-    Only a sample of the train split is scored, and the network knows it, so it is measured without intervals.
+    The train split has no intervals: only a sample of it is scored, and the network was trained on these tiles.
     """
     rows = []
     for split, condition, part, table in slices(predictions):

@@ -1,4 +1,4 @@
-"""A model's calibration: the temperature that makes P(crack) honest, and the threshold above which it says crack."""
+"""A model's calibration: the temperature that corrects its P(crack), and the threshold for its decisions."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -8,18 +8,18 @@ import numpy as np
 
 from components.shared.errors import InputError
 
-# Beyond this, exp overflows in float64; P(crack) is 0 or 1 long before.
+# exp overflows in float64 at larger margins. P(crack) is already 0 or 1 at much smaller ones.
 MAX_MARGIN = 700
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How logits become a calibrated P(crack) and a decision, wherever the model is used.
+    """The temperature and the threshold that turn logits into a calibrated P(crack) and a decision.
 
     Attributes:
-        temperature: The logits are divided by it; above 1 makes the model less sure.
-        threshold: A tile counts as a crack where its calibrated P(crack) >= threshold.
-        rule: One sentence on how the threshold was chosen.
+        temperature: The logits are divided by this number. A value above 1 moves P(crack) towards 0.5.
+        threshold: A tile is called a crack if its calibrated P(crack) >= threshold.
+        rule: How the threshold was chosen, in words.
     """
 
     temperature: float = 1.0
@@ -46,7 +46,7 @@ def read_calibration(path: str | Path) -> Calibration:
     """Read calibration.json.
 
     Raises:
-        InputError: The file is missing, or is not a calibration.
+        InputError: The file is missing, or it does not contain a calibration.
     """
     try:
         return Calibration(**json.loads(Path(path).read_text(encoding="utf-8")))

@@ -1,4 +1,4 @@
-"""A candidate's dossier: the files of the folder that gate writes, and that select, register and report read."""
+"""A candidate's dossier: the folder that gate writes, and that select, register and report read."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ PROFILE = "reference_profile.parquet"
 PANELS = "panels"
 TEST_ANSWERS = "test_answers.parquet"
 
-# Only where there is a champion.
+# This file exists only if there was a champion to compare with.
 PAIRS = "champion_pairs.parquet"
 
 PROMOTION = "promotion.html"
@@ -26,20 +26,21 @@ DRIFT = "drift.html"
 
 
 def read_verdict(folder: str | Path) -> dict[str, Any]:
-    """Read verdict.json: candidate, whether it passed, a row for each limit, and the comparison with the champion."""
+    """Read verdict.json: candidate, passed, rows (one for each limit) and champion (the comparison with it)."""
     return json.loads((Path(folder) / VERDICT).read_text(encoding="utf-8"))
 
 
 def measurements_of(folder: str | Path) -> Measurements:
-    """Read everything that was measured of the candidate."""
+    """Read all measurements of the candidate."""
     return read_measurements(Path(folder) / MEASUREMENTS)
 
 
 def read_test_answers(folder: str | Path) -> pd.DataFrame:
-    """Read the candidate's answer to every clean test tile, as it would be deployed.
+    """Read the answer to every clean test tile that the candidate would give if it were deployed.
 
     Returns:
-        Columns sample_id, group_id, source, surface, path, label, p_crack (calibrated), crack (bool: the answer) and
-        image: a JPEG file's bytes of the wrongly answered tiles that people look at first, missing for the others.
+        The columns sample_id, group_id, source, surface, path, label, p_crack (calibrated), crack (bool: the answer)
+        and image. `image` holds the bytes of a JPEG file for the wrongly answered tiles that the report shows. For all
+        other tiles it is missing.
     """
     return pd.read_parquet(Path(folder) / TEST_ANSWERS)

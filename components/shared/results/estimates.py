@@ -1,4 +1,4 @@
-"""Metrics with 95 % intervals that resample groups (photos), not images; see docs/statistics.md."""
+"""Metrics with 95 % intervals. Groups (photos) are resampled, not single images; see docs/statistics.md."""
 
 from dataclasses import dataclass, replace
 
@@ -25,16 +25,16 @@ def estimate_metrics(
     resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """Return every metric of METRICS with its 95 % interval by bootstrap over groups.
+    """Return every metric in METRICS with its 95 % interval by bootstrap over groups.
 
-    Where a model makes no error, the interval comes from the same answers with one error; see `_with_one_error`.
+    If a model makes no error, the interval is computed from the same answers with one error; see `_with_one_error`.
 
     Args:
         labels: int (n,), 1 for crack.
         p_crack: float (n,), in [0, 1].
-        groups: (n,), the group of each image; anything that has a text.
-        threshold: Decisions are P(crack) >= threshold.
-        resamples: Number of bootstrap resamples; 0 gives values without intervals.
+        groups: (n,), the group of each image; any values that `str` can convert.
+        threshold: An image is called a crack if P(crack) >= threshold.
+        resamples: Number of bootstrap resamples; with 0, no intervals are computed.
         seed: Seed of the resampling; equal seeds draw equal groups.
     """
     labels = np.asarray(labels, np.int64)
@@ -45,7 +45,7 @@ def estimate_metrics(
     faultless = [name for name, found in estimates.items() if found.low == found.value == 1 and name not in LOSSES]
     if faultless:
         decided, ranked = _with_one_error(labels, p_crack)
-        # The added error must not shape the interval: it says nothing about how errors are spread over groups.
+        # The added error must not affect the shape of the interval: its group was not observed, but chosen by us.
         shapeless = replace(drawn, twice=drawn.twice[:0])
         by_decision = _estimate_all(labels, decided, shapeless, threshold)
         by_rank = _estimate_all(labels, ranked, shapeless, threshold)
@@ -64,7 +64,7 @@ def estimate_metrics(
 def few_errors(errors: float, images: int, groups: int) -> bool:
     """Return whether there are fewer errors than images in an average group.
 
-    Then an interval may be too narrow: in simulations it covers the truth in 84 to 93 % of the draws, not in 95 %.
+    If so, an interval may be too narrow: in simulations it covers the true value in 84 to 93 % of the draws, not 95 %.
     """
     return errors * groups < images
 
@@ -110,18 +110,20 @@ def _estimate(name: str, value: float, draws: np.ndarray, twice: np.ndarray, gro
     if np.isnan(value):
         return Estimate(value, note=f"undefined: {UNDEFINED[name]}")
     if not len(draws):
-        return Estimate(value, note="one group only: no interval" if groups == 1 else "")
+        return Estimate(value, note="no interval, because there is only one group" if groups == 1 else "")
     low, high = interval(value, draws, twice, groups, SCALES[name])
     return Estimate(value, low, high)
 
 
 def _with_one_error(labels: np.ndarray, p_crack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return P(crack) with the least certain answer of each class made wrong: for decisions, and for the ranking.
+    """Return two versions of P(crack), float64 (n,), in which the least certain answer of each class is wrong.
 
-    No resample can contain an error that the sample lacks, so the bootstrap gives a faultless model the interval
-    [1, 1]. One error is the least that cannot be ruled out. Its interval continues those of models with errors: no
-    model has a higher low end than a faultless one. For decisions, the answer is reversed. For the ranking, the lowest
-    crack and the highest other image change places.
+    A resample cannot contain an error that the sample does not contain. So the bootstrap would give a model without
+    errors the interval [1, 1]. In truth, such a model may make a few errors on other images, so we add one. This keeps
+    the order of models: no model with errors has a higher lower end than a model without errors.
+
+    The first array is for metrics of decisions: the least certain answer of each class is reversed. The second array is
+    for metrics of the ranking: the crack with the lowest P(crack) and the other image with the highest one are swapped.
     """
     cracks = np.flatnonzero(labels == 1)
     others = np.flatnonzero(labels == 0)

@@ -1,8 +1,8 @@
-"""95 % intervals of numbers measured on images that come in groups (photos).
+"""Compute 95 % intervals of numbers that are measured on images in groups (photos).
 
-Tiles of one photo resemble each other, so groups are resampled, not images. The bootstrap gives the standard error. The
-interval is a t interval on a transformed scale, longer on the side of the long tail. `docs/statistics.md` derives it,
-and `make simulate` measures how often it covers the truth.
+Tiles of one photo resemble each other, so groups are resampled, not single images. The bootstrap gives the standard
+error. The interval is a t interval on a transformed scale. It is longer on the side of the long tail.
+`docs/statistics.md` derives the interval, and `make simulate` measures how often it covers the true value.
 """
 
 import math
@@ -15,10 +15,10 @@ from scipy.special import stdtrit
 
 Scale = Literal["share", "signed", "loss", "difference"]
 
-# A standard error below this is rounding in the metrics' sums: nothing varies.
+# A smaller standard error is only rounding in the sums of the metrics: the number does not vary.
 ROUNDING_ERROR = 1e-12
 
-# With more groups than this, no single group matters, so the shape of their influence is not measured.
+# With more groups than this, a single group has little influence, so skewness and kurtosis are not measured.
 MAX_GROUPS_FOR_INFLUENCE = 1000
 
 # Without a cap, one wrong photo would make the interval cover everything.
@@ -32,7 +32,7 @@ SKEWNESS_FACTOR = (1 + 2 * 1.96**2) / 6
 
 @dataclass(frozen=True)
 class _Transform:
-    """A scale without ends, on which errors are about normal: the way to it, its derivative, and the way back."""
+    """A function to an unbounded scale on which errors are about normal, its derivative, and its inverse."""
 
     forward: Callable
     derivative: Callable
@@ -55,17 +55,17 @@ def group_codes(groups: np.ndarray) -> tuple[np.ndarray, int]:
     """Number the groups 0, 1, … in the order of their names.
 
     Args:
-        groups: (n,), the group of each image; anything that has a text.
+        groups: (n,), the group of each image; any values that `str` can convert.
 
     Returns:
-        int64 (n,), the number of each image's group, and how many groups there are.
+        The number of each image's group, int64 (n,), and the count of groups.
     """
     names, codes = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
     return codes, len(names)
 
 
 def draw_groups(count: int, resamples: int, seed: int) -> np.ndarray:
-    """Draw `count` of `count` groups with replacement, `resamples` times.
+    """Draw `resamples` bootstrap samples; each draws `count` times from `count` groups, with replacement.
 
     Returns:
         uint16 (resamples, count): how often each group is drawn in each resample.
@@ -78,10 +78,10 @@ def draw_groups(count: int, resamples: int, seed: int) -> np.ndarray:
 
 
 def one_twice(count: int) -> np.ndarray:
-    """Return resamples in which each group in turn is drawn twice, and all others once.
+    """Return one resample for each group: it draws this group twice and all other groups once.
 
     Returns:
-        uint16 (count, count); (0, count) for more than `MAX_GROUPS_FOR_INFLUENCE` groups.
+        uint16 (count, count). With more than `MAX_GROUPS_FOR_INFLUENCE` groups it is empty: (0, count).
     """
     if count > MAX_GROUPS_FOR_INFLUENCE:
         return np.empty((0, count), np.uint16)
@@ -91,21 +91,21 @@ def one_twice(count: int) -> np.ndarray:
 def interval(
     value: float, draws: np.ndarray, twice: np.ndarray, groups: int, scale: Scale, losses: float = math.inf
 ) -> tuple[float, float]:
-    """Return the 95 % interval of a number, low and high end; both are `value` where no draw differs from it.
+    """Return the lower and upper end of a number's 95 % interval. Both are `value` if all draws are equal.
 
     Args:
         value: The number, on all groups.
-        draws: float (resamples,), the number in each resample of `draw_groups`; NaN where undefined.
-        twice: float, the number in each resample of `one_twice`; may be empty.
+        draws: float (resamples,), the number in each resample of `draw_groups`; NaN if it is undefined there.
+        twice: float (groups,), the number in each resample of `one_twice`; may be empty.
         groups: Number of groups, at least 2.
-        scale: "share" within 0 to 1, "signed" within -1 to 1, "loss" not negative, or a "difference".
-        losses: Of a difference between two models, the sum of what both lose, such as the sum of 1 - AUROC. When both
-            models make few errors, those errors come from few photos, and other photos could move the difference
-            further. So the side of the long tail is longer where the losses are small.
+        scale: The range of the number: "share" 0 to 1, "signed" -1 to 1, "loss" 0 or more, "difference" any number.
+        losses: Only for a difference between two models: the sum of both models' losses, such as of 1 - AUROC. If both
+            models make few errors, these errors come from few photos, and other photos could move the difference
+            further. So the smaller the losses are, the longer is the side of the long tail.
 
     Source: t interval with the bootstrap's standard error on the transformed scale (Efron & Tibshirani 1993, 12.6);
         degrees of freedom from the kurtosis (Satterthwaite 1946); skewness by Edgeworth's expansion (Johnson 1978;
-        Hall 1992, 3.10). The stretch by `losses` is our own. See docs/statistics.md.
+        Hall 1992, 3.10). We added the stretch by `losses` ourselves. See docs/statistics.md.
     """
     standard_error = float(np.nanstd(draws)) * np.sqrt(groups / (groups - 1))
     if standard_error < ROUNDING_ERROR:
@@ -114,7 +114,8 @@ def interval(
     transform = _TRANSFORMS[scale]
     standard_error *= transform.derivative(value)
     if scale != "difference":
-        # One group alone can make a number with a standard error of 1. Resamples of few groups can exceed it.
+        # On this scale, a number that depends on one group alone has a standard error of about 1. With few groups, the
+        # resamples can give more, so we limit it.
         standard_error = min(standard_error, MAX_TRANSFORMED_ERROR)
 
     skewness, kurtosis = _shape(twice)
@@ -133,7 +134,10 @@ def interval(
 
 
 def _shape(twice: np.ndarray) -> tuple[float, float]:
-    """Skewness and kurtosis of the groups' influence on the number; a normal distribution's where nothing is known."""
+    """Return skewness and kurtosis of the groups' influence on the number.
+
+    If `twice` is empty or constant, return the values of a normal distribution, 0 and 3.
+    """
     if not len(twice):
         return 0.0, 3.0
 

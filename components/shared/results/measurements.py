@@ -1,4 +1,4 @@
-"""The table of measurements that evaluate, explain and drift hand to gate: one row per number."""
+"""The table of measurements that evaluate, explain and drift write for gate: one row per number."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -16,10 +16,10 @@ class Estimate:
     """A number with its 95 % interval.
 
     Attributes:
-        value: The number; NaN where it is undefined, and then `note` says why.
-        low: Lower end of the interval, None where none was computed.
-        high: Upper end of the interval, None where none was computed.
-        note: One sentence that a reader needs beside the number.
+        value: The number. It is NaN if it is undefined; `note` then gives the reason.
+        low: Lower end of the interval; None if no interval was computed.
+        high: Upper end of the interval; None if no interval was computed.
+        note: A remark that a reader of the number needs; may be empty.
     """
 
     value: float
@@ -34,14 +34,14 @@ class Measurement:
 
     Attributes:
         name: What was measured, such as "accuracy".
-        value: The number; NaN where it is undefined, and then `note` says why.
+        value: The number. It is NaN if it is undefined; `note` then gives the reason.
         split: train, val, test or robustness.
         slice: The part of the split; the whole split by default.
         condition: "before" or "after" fine-tuning.
-        low: Lower end of the 95 % interval, None where none was computed.
-        high: Upper end of the 95 % interval, None where none was computed.
-        n: Number of images that it was measured on.
-        note: One sentence that a reader needs beside the number.
+        low: Lower end of the 95 % interval; None if no interval was computed.
+        high: Upper end of the 95 % interval; None if no interval was computed.
+        n: Number of images on which it was measured.
+        note: A remark that a reader of the number needs; may be empty.
     """
 
     name: str
@@ -58,15 +58,14 @@ class Measurement:
     def of(
         cls, name: str, estimate: Estimate, n: int, split: str = "test", slice: Slice = WHOLE, condition: str = "after"
     ) -> "Measurement":
-        """Return an estimate as the measurement of a place."""
+        """Return a measurement from an estimate, its name, and the images on which it was measured."""
         return cls(name, estimate.value, split, slice, condition, estimate.low, estimate.high, n, estimate.note)
 
 
 class Measurements:
-    """Measured numbers in a fixed order, found by what they measure.
+    """Measured numbers in a fixed order. `find` and `where` look them up.
 
-    A number is named by its name, split, slice and condition. Of two numbers with the same four, `find` returns the
-    later one.
+    Name, split, slice and condition identify a number. If two numbers agree in all four, `find` returns the later one.
     """
 
     def __init__(self, rows: Iterable[Measurement] = ()):
@@ -82,7 +81,7 @@ class Measurements:
     def find(
         self, name: str, split: str = "test", slice: Slice = WHOLE, condition: str = "after"
     ) -> Measurement | None:
-        """Return one number, None where it was not measured."""
+        """Return one number; None if it was not measured."""
         return self._index.get((name, split, slice, condition))
 
     def where(
@@ -92,7 +91,7 @@ class Measurements:
         slice: Slice | None = None,
         condition: str | None = None,
     ) -> list[Measurement]:
-        """Return the numbers that match every given value, in order; None matches anything."""
+        """Return the numbers that match all arguments, in order. An argument that is None matches every number."""
         found = []
         for row in self._rows:
             same_name = name is None or row.name == name
@@ -122,14 +121,14 @@ assert [field.name for field in fields(Measurement)] == SCHEMA.names
 
 FEW_ERRORS = "there are fewer errors than tiles in an average photo, so this interval may be too narrow"
 DAGGER = (
-    "† There are fewer errors than tiles in an average photo, so this interval may be too narrow. (With no errors, the "
-    "least certain answer was counted as one.)"
+    "† There are fewer errors than tiles in an average photo, so this interval may be too narrow. (If there is no "
+    "error, the least certain answer was counted as an error.)"
 )
 ACRONYMS = {name.lower(): name for name in ("AUROC", "F1", "MCC", "NLL", "ECE", "AUC", "Brier", "IoU", "ROAD")}
 
 
 def spoken(name: str) -> str:
-    """Return a measurement's name as people write it.
+    """Return a measurement's name for people.
 
     "auroc" becomes "AUROC", and "recall_at_threshold" becomes "recall at threshold".
     """
@@ -138,7 +137,7 @@ def spoken(name: str) -> str:
 
 
 def with_interval(value: float | None, low: float | None = None, high: float | None = None) -> str:
-    """Return a number and its interval as people read them, "0.9125 [0.850, 0.956]"; "-" where it is undefined."""
+    """Return a number and its interval for people, such as "0.9125 [0.850, 0.956]"; "-" if the number is undefined."""
     if value is None or math.isnan(value):
         return "-"
     if low is None or high is None:
@@ -147,7 +146,7 @@ def with_interval(value: float | None, low: float | None = None, high: float | N
 
 
 def shown_row(row: Measurement | None) -> str:
-    """Return a measurement as people read it; "-" where there is none."""
+    """Return a measurement for people; "-" if `row` is None or its value is undefined. A dagger marks FEW_ERRORS."""
     if row is None:
         return "-"
     dagger = " †" if row.note == FEW_ERRORS else ""
@@ -155,7 +154,7 @@ def shown_row(row: Measurement | None) -> str:
 
 
 def footnote(rows: Iterable[Measurement | None]) -> str:
-    """Return what the dagger of `shown_row` means, "" where none of these rows has it."""
+    """Return the sentence that explains the dagger of `shown_row`; "" if none of these rows has a dagger."""
     for row in rows:
         if row is not None and row.note == FEW_ERRORS:
             return DAGGER
@@ -163,12 +162,12 @@ def footnote(rows: Iterable[Measurement | None]) -> str:
 
 
 def write_measurements(rows: Iterable[Measurement], path: str | Path) -> None:
-    """Write numbers as parquet, in the order given; a slice is written as its text."""
+    """Write numbers as a parquet file in the given order. A slice is written as its text."""
     table = pa.Table.from_pylist([vars(row) | {"slice": str(row.slice)} for row in rows], schema=SCHEMA)
     pq.write_table(table, path)
 
 
 def read_measurements(path: str | Path) -> Measurements:
-    """Read numbers in the order written."""
+    """Read numbers, in the order in which they were written."""
     rows = pq.read_table(path, schema=SCHEMA).to_pylist()
     return Measurements(Measurement(**row | {"slice": Slice.parse(row["slice"])}) for row in rows)

@@ -1,10 +1,10 @@
-"""Binary metrics on plain arrays, computed for many resamples at once.
+"""Compute binary metrics on plain arrays, for many resamples at once.
 
-A resample says how often each group (photo) was drawn. The plain value is the case of every group drawn once.
-`estimates.py` adds the intervals.
+A resample counts how often each group (photo) was drawn. The plain value of a metric is the resample that draws every
+group once. `estimates.py` adds the intervals.
 
-Positive means crack (label 1). A decision is positive where P(crack) >= threshold. 0/0 is NaN, never 0 or 1, and
-`UNDEFINED` says what was missing.
+Positive means crack (label 1). A decision is positive if P(crack) >= threshold. A metric that would be 0/0 is NaN, not
+0 or 1, and `UNDEFINED` gives the reason.
 """
 
 from dataclasses import dataclass
@@ -15,35 +15,35 @@ from components.shared.data.manifest import CLASSES
 from components.shared.results.intervals import Scale
 
 UNDEFINED = {
-    "accuracy": "no images",
+    "accuracy": "there are no images",
     "balanced_accuracy": "needs images of both classes",
-    "precision": "nothing was called a crack",
-    "recall": "no cracks among the images",
-    "specificity": "every image is a crack",
-    "f1": "no cracks, neither true nor called",
+    "precision": "no image was called a crack",
+    "recall": "no image shows a crack",
+    "specificity": "every image shows a crack",
+    "f1": "no image shows a crack, and none was called a crack",
     "mcc": "needs both classes, among the labels and among the decisions",
     "auroc": "needs images of both classes",
-    "average_precision": "no cracks among the images",
-    "brier": "no images",
-    "nll": "no images",
-    "ece": "no images",
+    "average_precision": "no image shows a crack",
+    "brier": "there are no images",
+    "nll": "there are no images",
+    "ece": "there are no images",
 }
 METRICS = tuple(UNDEFINED)
 
-# Of these 0 is best; of all other metrics it is 1.
+# The best value of these metrics is 0. The best value of all other metrics is 1.
 LOSSES = ("brier", "nll", "ece")
 
-# These depend on the order of P(crack) alone, not on decisions.
+# These metrics depend only on the order of the images by P(crack), not on the threshold.
 RANKING = ("auroc", "average_precision")
 
 SCALES: dict[str, Scale] = {**dict.fromkeys(METRICS, "share"), **dict.fromkeys(LOSSES, "loss"), "mcc": "signed"}
 ECE_BINS = 15
 
-# P(crack) is kept this far from 0 and 1, so that the log-likelihood stays finite.
+# For the log-likelihood, P(crack) is kept at least this far from 0 and 1, so that the result is finite.
 SMALLEST_P = np.finfo(np.float64).eps
 MAX_NLL = float(-np.log(SMALLEST_P))
 
-# This many weights (resamples times images) fit the processor's cache.
+# This many weights (resamples times images) fit into the processor's cache.
 WEIGHTS_PER_CHUNK = 50_000
 
 
@@ -53,10 +53,10 @@ def confusion_matrix(labels: np.ndarray, p_crack: np.ndarray, threshold: float =
     Args:
         labels: int (n,), 1 for crack.
         p_crack: float (n,), in [0, 1].
-        threshold: Decisions are P(crack) >= threshold.
+        threshold: An image is called a crack if P(crack) >= threshold.
 
     Returns:
-        int64 (2, 2): rows are the true class (no_crack, crack), columns the decision, as in scikit-learn.
+        int64 (2, 2): rows are the true class (no_crack, crack), columns are the decision, as in scikit-learn.
     """
     decisions = np.asarray(p_crack) >= threshold
     cells = 2 * np.asarray(labels, np.int64) + decisions
@@ -67,7 +67,7 @@ def classification_report(confusion: np.ndarray) -> dict[str, dict[str, float]]:
     """Return precision, recall, F1 and number of images of each class, and their unweighted mean ("macro").
 
     Args:
-        confusion: (2, 2) counts as from `confusion_matrix`.
+        confusion: (2, 2) counts, from `confusion_matrix`.
     """
     report: dict[str, dict[str, float]] = {}
     for index, name in enumerate(CLASSES):
@@ -90,7 +90,7 @@ def classification_report(confusion: np.ndarray) -> dict[str, dict[str, float]]:
 
 
 def compute_metrics(labels: np.ndarray, p_crack: np.ndarray, threshold: float = 0.5) -> dict[str, float]:
-    """Return every metric of METRICS once, without intervals; arguments as in `resampled_metrics`."""
+    """Return the plain value of every metric in METRICS. The arguments are those of `resampled_metrics`."""
     one_group = np.zeros(len(labels), np.int64)
     values = resampled_metrics(labels, p_crack, one_group, np.ones((1, 1)), threshold)
     return {name: float(value[0]) for name, value in values.items()}
@@ -104,18 +104,18 @@ def resampled_metrics(
     Args:
         labels: int (n,), 1 for crack.
         p_crack: float (n,), in [0, 1].
-        codes: int (n,), each image's column of `draws`.
+        codes: int (n,), the group of each image, as a column number of `draws`.
         draws: (resamples, groups), how often each group was drawn.
-        threshold: Decisions are P(crack) >= threshold.
+        threshold: An image is called a crack if P(crack) >= threshold.
 
     Returns:
-        float64 (resamples,) for each name of METRICS.
+        Name in METRICS -> float64 (resamples,).
 
     Raises:
-        ValueError: Labels other than 0 and 1, or probabilities outside [0, 1].
+        ValueError: A label is not 0 or 1, or a probability is outside [0, 1].
 
-    Source: definitions as in scikit-learn, except `ece` (see `_ece`). `nll` keeps P(crack) at least 2.2e-16 away from
-        0 and 1.
+    Source: scikit-learn's definitions, except for `ece` (see `_ece`). For `nll`, P(crack) is kept at least 2.2e-16 away
+        from 0 and 1.
     """
     labels = np.asarray(labels, np.int64)
     p_crack = np.asarray(p_crack, np.float64)
@@ -141,7 +141,7 @@ def resampled_metrics(
 def _sum_metrics(
     labels: np.ndarray, p_crack: np.ndarray, codes: np.ndarray, draws: np.ndarray, threshold: float
 ) -> dict[str, np.ndarray]:
-    """Metrics that are sums over images: add up each group first, then each resample."""
+    """Return the metrics that are sums over images. Sums over groups come first, then sums over resamples."""
     positive = labels == 1
     called = p_crack >= threshold
     clipped = np.clip(p_crack, SMALLEST_P, 1 - SMALLEST_P)
@@ -181,7 +181,7 @@ def _decision_metrics(tn: np.ndarray, fp: np.ndarray, fn: np.ndarray, tp: np.nda
 
 @dataclass(frozen=True)
 class _Ranked:
-    """Weighted images in order of rising P(crack); images of equal P(crack) form one block.
+    """Weighted images in order of rising P(crack). Images with equal P(crack) form one block.
 
     Attributes:
         p_crack: float64 (blocks,), rising.
@@ -199,7 +199,7 @@ class _Ranked:
 
     @classmethod
     def of(cls, labels: np.ndarray, p_crack: np.ndarray, weights: np.ndarray) -> "_Ranked":
-        """Arrange images (n,), already in order of rising P(crack), with their weights (resamples, n)."""
+        """Build the blocks from images (n,) in order of rising P(crack) and their weights (resamples, n)."""
         images = weights.astype(np.float64)
         cracks = images * labels
         scores, first = np.unique(p_crack, return_index=True)
@@ -210,7 +210,10 @@ class _Ranked:
 
 
 def _ranking_metrics(labels: np.ndarray, p_crack: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Metrics of the order of P(crack), and ece; images in order of rising P(crack), weights (resamples, n)."""
+    """Return the metrics in RANKING and ece, each float64 (resamples,); NaN if there are no images.
+
+    The images (n,) must be in order of rising P(crack); `weights` is (resamples, n).
+    """
     if not len(labels):
         return dict.fromkeys((*RANKING, "ece"), np.full(len(weights), np.nan))
     ranked = _Ranked.of(labels, p_crack, weights)
@@ -218,7 +221,7 @@ def _ranking_metrics(labels: np.ndarray, p_crack: np.ndarray, weights: np.ndarra
 
 
 def _auroc(ranked: _Ranked) -> np.ndarray:
-    """Share of the pairs of a crack and another image in which the crack has the higher P(crack)."""
+    """Return the share of pairs, a crack and another image, in which the crack has the higher P(crack)."""
     others = ranked.images - ranked.cracks
     others_so_far = ranked.images_so_far - ranked.cracks_so_far
     won = (ranked.cracks * (others_so_far - others / 2)).sum(axis=1)
@@ -228,7 +231,7 @@ def _auroc(ranked: _Ranked) -> np.ndarray:
 
 
 def _average_precision(ranked: _Ranked) -> np.ndarray:
-    """Mean over the cracks of the precision at their P(crack)."""
+    """Return the precision at the P(crack) of each crack, averaged over all cracks."""
     all_cracks = ranked.cracks_so_far[:, -1]
     all_images = ranked.images_so_far[:, -1]
     called = all_images[:, None] - ranked.images_so_far + ranked.images
@@ -238,10 +241,10 @@ def _average_precision(ranked: _Ranked) -> np.ndarray:
 
 
 def _ece(ranked: _Ranked) -> np.ndarray:
-    """Expected calibration error: mean over bins of equal mass of |share of cracks - mean P(crack)|.
+    """Return the expected calibration error: |share of cracks - mean P(crack)|, averaged over bins of equal weight.
 
-    Images of equal P(crack) are spread evenly over the bins that they reach into, so the order of the rows does not
-    matter. Like any binned error it is too high where images are few.
+    Images with equal P(crack) may belong to several bins. They are spread evenly over these bins, so the order of the
+    rows does not matter. Like every error that uses bins, it is too high if there are few images.
 
     Source: Nguyen & O'Connor 2015.
     """
@@ -249,7 +252,7 @@ def _ece(ranked: _Ranked) -> np.ndarray:
     surplus = np.cumsum(ranked.cracks - ranked.images * ranked.p_crack, axis=1) / all_images
     mass = ranked.images_so_far / all_images
 
-    # One interpolation serves all resamples: their running shares, 0 to 1, are put side by side on one axis.
+    # One interpolation serves all resamples: each resample has its own part of the axis for its running shares, 0 to 1.
     shift = 2.0 * np.arange(len(mass))[:, None]
     edges = shift + np.linspace(0, 1, ECE_BINS + 1)
     known_at = np.hstack([shift, shift + mass])

@@ -1,13 +1,14 @@
-"""The predictions folder: what a trained network said about every image, before and after fine-tuning.
+"""The predictions folder: a network's answers to all images, before and after fine-tuning.
 
-`predict` writes it. Evaluate, explain, drift and gate read it, and need no network. The folder holds:
+Predict writes the folder. Evaluate, explain, drift and gate read it, so they do not have to run the network to get its
+answers. The folder contains:
 
-- `predictions.parquet`, one row per image and view of it;
-- `embeddings.npy`, one row per clean "after" row;
-- `views.jpg`, one image in all views, where corrupted views were scored;
-- `calibration.json`, in the champion's folder only.
+- `predictions.parquet`: one row per image and view (the clean image, or the image with a corruption);
+- `embeddings.npy`: one row per clean "after" row;
+- `views.jpg`: one image in all views; only if corrupted views were scored;
+- `calibration.json`: only in the champion's folder.
 
-An empty table is valid: it stands for a champion that does not exist yet.
+An empty table is valid. It means that there is no champion yet.
 """
 
 from dataclasses import dataclass
@@ -54,11 +55,12 @@ class Predictions:
     """A network's answers.
 
     Attributes:
-        table: One row per image and view, columns as in SCHEMA. `label`, `logit_1` and `p_crack` are of the class
-            crack (1). `condition` is before or after fine-tuning. `corruption` is "clean" (severity 0) or a family of
-            corruptions (severity 1 to 5).
-        embeddings: float32 (rows, features): the penultimate features of the clean "after" rows, in their order.
-        gigaflops: What the network spends on one image, in 10^9 floating-point operations; NaN where unknown.
+        table: One row per image and view, with the columns in SCHEMA. `label` is 1 for a crack; `logit_1` and `p_crack`
+            belong to the class crack. `condition` is "before" or "after" fine-tuning. `corruption` is "clean"
+            (severity 0) or a corruption family (severity 1 to 5).
+        embeddings: float32 (rows, features): the network's features before its last layer, one row for each clean
+            "after" row, in the same order.
+        gigaflops: 10^9 floating-point operations that the network needs for one image; NaN if unknown.
     """
 
     table: pd.DataFrame
@@ -66,35 +68,35 @@ class Predictions:
     gigaflops: float = float("nan")
 
     def clean(self, split: str, condition: str = "after") -> pd.DataFrame:
-        """Return the rows of a split's uncorrupted images under one condition, in table order; may be empty."""
+        """Return the clean rows of one split and one condition, in the order of the table; may be empty."""
         table = self.table
         return table[_is_clean(table, condition) & (table["split"] == split)]
 
     def embeddings_of(self, split: str) -> np.ndarray:
-        """Return the embeddings of one split, float32 (rows, features), in the row order of `clean(split)`."""
+        """Return the embeddings of one split, float32 (rows, features), in the order of the rows of `clean(split)`."""
         splits = self.table.loc[_is_clean(self.table, "after"), "split"].to_numpy()
         return self.embeddings[splits == split]
 
 
 def empty_predictions() -> Predictions:
-    """Return the predictions of no network."""
+    """Return predictions without rows, for a champion that does not exist."""
     return Predictions(SCHEMA.empty_table().to_pandas(), np.zeros((0, 0), np.float32))
 
 
 def write_predictions(
     table: pd.DataFrame, embeddings: np.ndarray, folder: str | Path, gigaflops: float = float("nan")
 ) -> None:
-    """Check and write a predictions folder; `p_crack` is computed here, as the softmax of the two logits.
+    """Check predictions and write a predictions folder. `p_crack` is computed here, as the softmax of the two logits.
 
     Args:
-        table: Columns as in SCHEMA; `p_crack` may be missing.
-        embeddings: float32 (rows, features), one row per clean "after" row, in their order.
-        folder: Created if it does not exist.
-        gigaflops: As in `Predictions`.
+        table: Has the columns in SCHEMA; `p_crack` may be missing.
+        embeddings: float32 (rows, features), one row for each clean "after" row, in the same order.
+        folder: The folder; it is created if it does not exist.
+        gigaflops: 10^9 floating-point operations that the network needs for one image; NaN if unknown.
 
     Raises:
-        InputError: Logits that are not finite, duplicate rows, values outside the contract, or embeddings that do not
-            match the table.
+        InputError: A logit is not finite, a row is a duplicate, a value is not in ALLOWED, or the number of embeddings
+            does not match the table.
     """
     p_crack = Calibration().p_crack(table["logit_0"].to_numpy(), table["logit_1"].to_numpy())
     table = table.assign(p_crack=p_crack)[SCHEMA.names]
@@ -113,7 +115,7 @@ def read_predictions(folder: str | Path) -> Predictions:
     """Read and check a predictions folder.
 
     Raises:
-        InputError: The folder is incomplete or breaks the contract (see `write_predictions`).
+        InputError: The folder is incomplete, or its content is not valid (see `write_predictions`).
     """
     folder = Path(folder)
     try:
@@ -139,31 +141,32 @@ def _is_clean(table: pd.DataFrame, condition: str) -> pd.Series:
 
 
 def _check(predictions: Predictions, where: str) -> None:
-    """Refuse predictions that break the contract; `where` names them in the message."""
+    """Raise InputError if predictions are not valid. `where` names the predictions in the message."""
     table = predictions.table
     numbers = table[["logit_0", "logit_1", "p_crack"]].to_numpy(float)
     broken = ~np.isfinite(numbers).all(axis=1)
     if broken.any():
         raise InputError(
-            f"{where}: {int(broken.sum())} of {len(table)} rows have no finite logits, the first for image "
-            f"{table['sample_id'][broken].iloc[0]}; training diverged: lower the learning rate"
+            f"{where}: {int(broken.sum())} of {len(table)} rows have logits that are not finite; the first of these "
+            f"rows is for image {table['sample_id'][broken].iloc[0]}. The training diverged: lower the learning rate"
         )
 
     duplicate = table.duplicated(KEY)
     if duplicate.any():
         row = table.loc[duplicate, KEY].iloc[0].to_dict()
-        raise InputError(f"{where}: {int(duplicate.sum())} duplicate rows, the first is {row}; run predict again")
+        raise InputError(f"{where}: {int(duplicate.sum())} rows are duplicates; the first is {row}; run predict again")
 
     for column, allowed in ALLOWED.items():
         wrong = set(table[column].unique().tolist()) - allowed
         if wrong:
             raise InputError(
-                f"{where}: column {column} holds {sorted(wrong)}, allowed are {sorted(allowed)}; run predict again"
+                f"{where}: column {column} contains {sorted(wrong)}; allowed values are {sorted(allowed)}; run predict "
+                "again"
             )
 
     clean = int(_is_clean(table, "after").sum())
     if len(predictions.embeddings) != clean:
         raise InputError(
-            f"{where}: {len(predictions.embeddings)} embeddings for {clean} clean rows after fine-tuning; "
-            "run predict again"
+            f"{where}: there are {len(predictions.embeddings)} embeddings for {clean} clean rows after fine-tuning, "
+            "and there must be one for each row; run predict again"
         )

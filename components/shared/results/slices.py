@@ -1,4 +1,4 @@
-"""A slice: the part of a split that a number was measured on, such as one surface or one corruption."""
+"""A slice: the part of a split on which a number was measured, such as one surface or one corruption."""
 
 import re
 from dataclasses import dataclass
@@ -7,33 +7,33 @@ from typing import Any
 from components.shared.errors import InputError
 
 WHOLE_TEXT = "all"
-PAIR = re.compile(r"(?:[^\\,]|\\.)+")  # up to the next comma that has no backslash in front of it
+PAIR = re.compile(r"(?:[^\\,]|\\.)+")  # ends before the next comma that has no backslash in front of it
 
 
 @dataclass(frozen=True)
 class Slice:
-    """A part of a split, as columns and the value that each of them has there.
+    """A part of a split: the rows that have given values in given columns.
 
-    Its text is "all" for the whole split, and otherwise the pairs, such as "corruption=blur,severity=3". A comma or a
-    backslash inside a value is written with a backslash in front.
+    As text, the whole split is "all". Any other slice is the list of its pairs, such as "corruption=blur,severity=3". A
+    comma or a backslash inside a value is written with a backslash in front.
 
     Attributes:
-        pairs: (column, value), in order; empty for the whole split.
+        pairs: (column, value) for each column, in order; empty for the whole split.
     """
 
     pairs: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of(cls, **values: Any) -> "Slice":
-        """Return the slice of these columns and values, such as `Slice.of(surface="wall")`; values become text."""
+        """Return the slice with these columns and values, such as `Slice.of(surface="wall")`. Values become text."""
         return cls(tuple((column, str(value)) for column, value in values.items()))
 
     @classmethod
     def parse(cls, text: str) -> "Slice":
-        """Return the slice that a text names; the opposite of `str`.
+        """Return the slice that a text names. This is the inverse of `str`.
 
         Raises:
-            InputError: A part of the text is not `column=value`.
+            InputError: A part of the text does not have the form `column=value`.
         """
         if text == WHOLE_TEXT:
             return cls()
@@ -47,16 +47,16 @@ class Slice:
         return cls(tuple(pairs))
 
     def get(self, column: str) -> str | None:
-        """Return a column's value, None where the slice does not name the column."""
+        """Return a column's value; None if the slice does not name the column."""
         return dict(self.pairs).get(column)
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that the slice names, in order."""
+        """Return the columns that the slice names, in order."""
         return tuple(dict(self.pairs))
 
     def __str__(self) -> str:
-        """Return the text that `parse` reads."""
+        """Return the text from which `parse` builds the same slice."""
         if not self.pairs:
             return WHOLE_TEXT
         return ",".join(f"{column}={_escaped(value)}" for column, value in self.pairs)

@@ -30,7 +30,7 @@ def test_undefined_is_nan_with_its_reason(labels: list[int], undefined: set[str]
 
 def test_one_photo_gives_no_interval() -> None:
     estimate = estimate_metrics(np.array([0, 1, 1]), np.array([0.1, 0.2, 0.9]), np.zeros(3))["accuracy"]
-    assert (estimate.low, estimate.high, estimate.note) == (None, None, "one group only: no interval")
+    assert (estimate.low, estimate.high, estimate.note) == (None, None, "no interval, because there is only one group")
 
 
 def test_no_error_seen_still_has_a_lower_bound() -> None:

@@ -53,12 +53,12 @@ def test_the_empty_table_of_no_champion_is_valid(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"logit_1": [0.0, np.nan, 1.0, 1.0, 1.0]}, "1 of 5 rows have no finite logits.*image b"),
-        ({"logit_0": [0.0, 0.0, np.inf, 1.0, 1.0]}, "no finite logits.*image a"),
-        ({"condition": "after"}, "2 duplicate rows, the first is .*'a'"),
-        ({"label": [0, 1, 0, 2, 0]}, r"column label holds \[2\], allowed are \[0, 1\]; run predict again"),
-        ({"split": "holdout"}, "column split holds"),
-        ({"corruption": ["clean", "clean", "clean", "fog", "fog"]}, "2 embeddings for 1 clean rows"),
+        ({"logit_1": [0.0, np.nan, 1.0, 1.0, 1.0]}, "1 of 5 rows have logits that are not finite.*image b"),
+        ({"logit_0": [0.0, 0.0, np.inf, 1.0, 1.0]}, "logits that are not finite.*image a"),
+        ({"condition": "after"}, "2 rows are duplicates; the first is .*'a'"),
+        ({"label": [0, 1, 0, 2, 0]}, r"column label contains \[2\]; allowed values are \[0, 1\]; run predict again"),
+        ({"split": "holdout"}, "column split contains"),
+        ({"corruption": ["clean", "clean", "clean", "fog", "fog"]}, "there are 2 embeddings for 1 clean rows"),
     ],
 )
 def test_broken_predictions_are_refused(tmp_path: Path, changes: dict, message: str) -> None:
