@@ -70,10 +70,8 @@ def test_the_page_warns_about_a_network_that_calls_hidden_images_cracks(p_crack,
 def test_the_gallery_says_how_many_coalitions_a_map_uses_and_whether_they_are_enough(agreement, told):
     measured = [Measurement("shap.coalitions_similarity", agreement, low=0.3, high=0.95, n=3)]
     text = shap_remark(ShapConfig(regions=25, coalitions=64), measured)
-    assert "uses 64 coalitions, which are sets of its about 25 regions." in text
-    assert (
-        f"Maps of 32 other coalitions agree with them at a rank correlation of {agreement:.4f} [0.300, 0.950]" in text
-    )
+    assert "Each SHAP map has about 25 regions. It uses 64 coalitions (sets of regions)." in text
+    assert f"the rank correlation with maps of 32 other coalitions is {agreement:.4f} [0.300, 0.950]" in text
     assert re.search(told, text)
 
 
