@@ -102,9 +102,9 @@ def even_out(reference: np.ndarray, current: np.ndarray, seed: int, limit: int) 
 def compare(reference: Profile, current: Profile, config: DriftConfig, seed: int) -> list[Shift]:
     """Test whether there is drift, then which features drifted, by permutation of groups.
 
-    Two tests decide: one of all features together, and one of the embeddings. If a change is spread over many features,
-    these two find it more easily than single tests do, because single tests must be corrected for their number. A
-    feature can drift only if one of the two tests finds drift, so the chance of any false alarm stays at `alpha`.
+    Two tests decide: one of all features together, and one of the embeddings. They find a change that is spread over
+    many features more easily than single tests do. The reason is that single tests must be corrected for their number.
+    A feature can drift only if one of the two tests finds drift, so the chance of any false alarm stays at `alpha`.
 
     Args:
         reference: Training images of the network.
