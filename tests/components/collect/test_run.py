@@ -168,7 +168,7 @@ def test_the_names_give_the_slices(champion, incoming, tmp_path):
 
 
 def test_a_pattern_without_a_named_group_is_refused():
-    with pytest.raises(ValueError, match=r"no named group: write the part that names a surface \(\?P<surface>"):
+    with pytest.raises(ValueError, match=r"no named group: write the part for a surface as \(\?P<surface>"):
         CollectConfig(slice_pattern="^([a-z]+)/")
 
 

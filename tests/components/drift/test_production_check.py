@@ -71,7 +71,7 @@ def test_one_moved_feature_is_drift_and_many_need_retraining(check):
     assert verdict == "drift"
     assert {"features_together", "brightness"} <= set(summary["drifted"])
     assert re.search(r"Means changed.*brightness -\d\.\d\d", page)
-    assert "less than asks for a retraining" in page
+    assert "The images changed, but not enough for a retraining" in page
     verdict, summary, page = check(profile("p", 100, 4, **MOVED))
     assert verdict == "retrain"
     assert {"features_together", *MOVED} <= set(summary["drifted"])
@@ -104,9 +104,9 @@ def test_the_page_says_that_every_image_was_taken_for_a_photo(check, caplog):
     observed = profile("p", 100, 4)
     _, summary, page = check(replace(observed, groups=np.arange(100).astype(str)))
     callout = page.split('class="callout')[1].split("</div>")[0]
-    assert "Name the photos with collect.group_pattern" in callout
+    assert "set or correct collect.group_pattern" in callout
     assert summary["reason"].endswith("; every image was counted as a separate photo")
-    assert "drift is found too easily" in caplog.text  # for people who do not open the page
+    assert "the check finds drift too easily" in caplog.text  # for people who do not open the page
 
 
 def test_a_day_without_images_is_skipped_and_is_part_of_the_trend(check):
@@ -127,7 +127,7 @@ def test_drift_on_one_surface_is_reported_even_if_the_whole_does_not_drift(check
     assert "brightness" in summary["slices"]["surface=wall"]
     assert summary["reason"].endswith("; slices with new drift: surface=wall")
     assert "by itself" not in check(observed, "wednesday")[1]["reason"]  # Tuesday's check already said it
-    cells = re.findall(r"<td[^>]*>(.*?)</td>", page.split("Slices over the checks")[1])
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", page.split("Drift of each slice in the checks that compared it")[1])
     assert cells[:3] == ["surface=deck", "2", "0"]
     assert cells[5:8] == ["surface=wall", "2", "1"]
 
@@ -160,5 +160,8 @@ def test_the_trend_shows_earlier_checks_once_each(check):
     assert "at most the last 30: 3." in page
     trend = page.split('id="trend"')[1]
     assert trend.count("<img") == 1
-    assert "1 of 2 checks found drift. Chance alone finds it in 5% of checks, here in about 0.1." in trend
+    assert (
+        "1 of 2 checks found drift. If there is no drift, at most 5% of checks find it by chance: here about 0.1."
+        in trend
+    )
     assert [trend.count(f"s3://incoming/{day}") for day in ("monday", "tuesday", "wednesday")] == [1, 1, 1]
