@@ -115,10 +115,7 @@ def add_trend(page: Page, verdicts: list[Verdict], alpha: float) -> None:
         alpha: Chance of a false alarm in each check.
     """
     page.heading("Trend")
-    page.text(
-        f"This section covers {len(verdicts)} checks of this model, including this check (at most the last "
-        f"{CHECKS_IN_TREND})."
-    )
+    page.text(f"Checks of this model, including this check, at most the last {CHECKS_IN_TREND}: {len(verdicts)}.")
 
     compared = [verdict for verdict in verdicts if verdict.effects]
     if len(compared) > 1:
