@@ -18,15 +18,15 @@ def collect(
     """Profile production images with the champion, and fetch the profile of its training sample.
 
     Args:
-        images: Folder or s3://BUCKET/PREFIX of unlabelled images; {date} and {yesterday} in it become dates (UTC),
-            such as 2026-01-31.
+        images: Folder or s3://BUCKET/PREFIX of unlabelled images. {date} and {yesterday} in it become dates (UTC), such
+            as 2026-01-31.
         config: CollectConfig as JSON.
         job: The pipeline job's id.
 
     Returns:
         observed: Drift profile of the images.
         reference: Drift profile of the champion's training sample, from the registry.
-        version: The champion's version.
+        version: The champion's model version.
         images: The folder or prefix with the dates filled in.
     """
     from components.collect.config import CollectConfig

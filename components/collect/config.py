@@ -1,4 +1,4 @@
-"""Which production images are profiled."""
+"""Parameters of the collect step."""
 
 import re
 
@@ -8,21 +8,21 @@ from components.shared.config import PhotoPattern, Precision, StepConfig
 
 
 class CollectConfig(StepConfig):
-    """Sample, grouping and batch size of a collection."""
+    """The parameters that choose, group and classify production images."""
 
     group_pattern: PhotoPattern | None = Field(
         default=None,
         description="regular expression on the path; its first group names the photo that a tile was cut from. "
-        "Without it, every image counts as a photo of its own",
+        "Without it, every image counts as a separate photo",
     )
     slice_pattern: str = Field(
         default="^(?P<folder>[^/]+)/",
         description="regular expression on the path; each named group puts the image into a slice, and every slice is "
         "also checked by itself. A surface or source is compared with the training images of the same surface or "
-        "source; any other slice, such as (?P<camera>cam[0-9]+), with all of them. The default is the first folder "
-        "below `images`",
+        "source. Any other slice, such as (?P<camera>cam[0-9]+), is compared with all training images. The default is "
+        "the first folder below `images`",
     )
-    sample: int = Field(default=2000, ge=30, description="largest number of images; drawn at random from all")
+    sample: int = Field(default=2000, ge=30, description="largest number of images; they are drawn at random")
     batch_size: int = Field(default=128, ge=1)
     precision: Precision = "auto"
 
@@ -34,5 +34,5 @@ class CollectConfig(StepConfig):
         except re.error as error:
             raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
         if not named_groups:
-            raise ValueError(f"{pattern!r} has no named group: write the part that names a surface (?P<surface>…)")
+            raise ValueError(f"{pattern!r} has no named group: write the part for a surface as (?P<surface>…)")
         return pattern

@@ -1,4 +1,4 @@
-"""Production images: found in a folder or under a store's prefix, and read one by one."""
+"""Find production images in a folder or under a store's prefix, and read them one by one."""
 
 import datetime
 import re
@@ -13,7 +13,7 @@ from components.shared.errors import InputError
 from components.shared.events import warn
 from components.shared.services.store import THREADS, Store
 
-# Few, so that little memory holds files that wait to be decoded.
+# Files that wait to be decoded need memory, so we read only a few ahead.
 FILES_READ_AHEAD = 16 * THREADS
 # Labelled data sets keep the masks of their tiles in a folder of this name.
 MASK_FOLDER = "masks"
@@ -24,8 +24,9 @@ class ProductionImages:
     """The images in a folder or under an s3:// prefix.
 
     Attributes:
-        uri: The folder or prefix, with {date} and {yesterday} filled in.
-        names: Paths of the images below it, sorted; at most `sample`, drawn at random. Empty on a day without images.
+        uri: The folder or prefix, with dates in place of {date} and {yesterday}.
+        names: Paths of the images below `uri`, sorted. At most `sample` images are drawn at random. The list is empty
+            if the uri names a day without images.
     """
 
     def __init__(self, uri: str, sample: int):
@@ -36,8 +37,8 @@ class ProductionImages:
             sample: Largest number of images.
 
         Raises:
-            InputError: There is no such folder, or no image in it. A day without images is not an error if there is
-                anything else, such as another day, in the same folder.
+            InputError: The folder does not exist or contains no image. A day without images is not an error if the
+                folder that contains the days is not empty.
         """
         self.uri = _fill_in_days(uri)
         self._store = Store(self.uri) if self.uri.startswith("s3://") else None
@@ -45,14 +46,14 @@ class ProductionImages:
         found = sorted(filter(_is_image, self._list()))
         if not found and not _has_other_days(uri):
             raise InputError(
-                f"there is no image under {self.uri}; looked for files named {', '.join(SUFFIXES)}, also in folders "
-                "below it; check the path"
+                f"there is no image under {self.uri}; we looked for files that end in {', '.join(SUFFIXES)}, also in "
+                "folders below it; check the path"
             )
         chosen = np.random.default_rng(0).permutation(len(found))[:sample]
         self.names = [found[index] for index in np.sort(chosen)]
 
     def read(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield (name, uint8 (H, W, 3) RGB) of every image that can be decoded; warn about the others."""
+        """Yield (name, uint8 (H, W, 3) RGB) for every image that can be decoded. Then warn about all other images."""
         refused = []
         with ThreadPoolExecutor(THREADS) as pool:
             for start in range(0, len(self.names), FILES_READ_AHEAD):
@@ -66,7 +67,9 @@ class ProductionImages:
                     yield name, image
 
         if refused:
-            warn(f"{len(refused)} of {len(self.names)} images cannot be read and were skipped, first {refused[0]}")
+            warn(
+                f"{len(refused)} of {len(self.names)} images cannot be read and were skipped; the first is {refused[0]}"
+            )
 
     def _list(self) -> list[str]:
         if self._store:
@@ -92,7 +95,10 @@ def _fill_in_days(uri: str) -> str:
 
 
 def _has_other_days(uri: str) -> bool:
-    """Whether the uri names a day and the folder of the days is not empty: then a day without images is not a typo."""
+    """Return whether the uri names a day and the folder that contains the days is not empty.
+
+    If so, a missing day is a day without images, not a typing error in the path.
+    """
     parts = re.split(PATH_PART_WITH_A_DAY, uri, maxsplit=1)
     if len(parts) == 1:
         return False

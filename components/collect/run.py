@@ -1,4 +1,4 @@
-"""Profile production images with the registry's champion."""
+"""Profile production images with the champion."""
 
 import re
 import shutil
@@ -32,19 +32,20 @@ NamedImage = tuple[str, np.ndarray]  # path below the folder or prefix, and uint
 def collect_images(uri: str, config: CollectConfig, observed: str, reference: str) -> tuple[str, str]:
     """Write the profiles of the production images and of the champion's training sample.
 
-    On a day without images the profile is empty; the check then reports that it skipped the day.
+    On a day without images, the profile is empty. The check then reports that it was skipped.
 
     Args:
         uri: Folder or s3:// prefix of the images; {date} and {yesterday} become dates (UTC).
-        config: Sample, patterns on the names, batch size, and the registered model's name.
-        observed: Path to write the images' profile to.
-        reference: Path to write the training sample's profile to.
+        config: Sample size, patterns for the paths, batch size, and the registered model's name.
+        observed: A file; the profile of the images is written to it.
+        reference: A file; the profile of the training sample is written to it.
 
     Returns:
-        The champion's version, and the folder or prefix with the dates filled in.
+        The champion's model version, and the folder or prefix with the dates filled in.
 
     Raises:
-        InputError: There is no champion; it has no profile, or one of another feature version; or there is no image.
+        InputError: There is no champion, or there is no image. Or the champion has no profile, or its profile belongs
+            to another network or another feature version.
     """
     model_name = config.model_name
     version = mlflow_runs.version_by_alias(model_name, mlflow_runs.CHAMPION)
@@ -69,24 +70,24 @@ def collect_images(uri: str, config: CollectConfig, observed: str, reference: st
 
 
 def _training_profile(files: Path, version: str) -> Profile:
-    """Read the profile of a version's training sample, and check that it belongs to the version's network."""
+    """Read the profile of a model version's training sample, and check that it belongs to the version's network."""
     path = files / PROFILE
     if not path.exists():
         raise InputError(
-            f"{version} has no drift profile of its training sample; run crack-training again and promote the version "
-            "that it registers"
+            f"{version} has no drift profile of its training sample; run crack-training again and promote the model "
+            "version that it registers"
         )
     profile = read_profile(path)
     if profile.model != file_digest(files / "model" / "model.safetensors"):
         raise InputError(
-            f"the drift profile of {version} is another network's, so somebody changed the version by hand; run "
-            "crack-training again and promote the version that it registers"
+            f"the drift profile of {version} belongs to another network, so the files of this model version were "
+            "changed after its registration; run crack-training again and promote the model version that it registers"
         )
     return profile
 
 
 def _profile_images(images: ProductionImages, network: Network, weights: str, config: CollectConfig) -> Profile:
-    """Describe all images and classify them; `weights` is the sha256 of the network's file."""
+    """Describe and classify all images, and return their profile. `weights` is the sha256 of the network's file."""
     names: list[str] = []
     features: list[dict[str, float]] = []
     logits: list[np.ndarray] = []
@@ -104,11 +105,13 @@ def _profile_images(images: ProductionImages, network: Network, weights: str, co
     if not names:
         raise InputError(
             f"none of the {len(images.names)} images under {images.uri} can be read; open one of them in an image "
-            "viewer and check what wrote it"
+            "viewer, and check the program that wrote it"
         )
     all_logits = np.concatenate(logits)
     if not np.isfinite(all_logits).all():
-        raise InputError("the champion answers with logits that are not finite; roll it back")
+        raise InputError(
+            "the champion answers with logits that are not finite; run crack-pipeline rollback --by NAME --why REASON"
+        )
 
     uncalibrated = Calibration()
     return make_profile(
@@ -122,19 +125,22 @@ def _profile_images(images: ProductionImages, network: Network, weights: str, co
 
 
 def _photos_of(names: list[str], pattern: str | None) -> np.ndarray:
-    """The photo of each image; warn if the pattern does not match some names."""
+    """Return the photo of each image. Warn if the pattern does not match some of the names."""
     photos = np.array([photo_of(name, pattern) for name in names])
     unmatched = np.count_nonzero(photos == np.array(names))
     if pattern and unmatched:
         warn(
             f"{unmatched} of {len(names)} names do not match collect.group_pattern {pattern!r}; each of these images "
-            "was taken for a photo of its own"
+            "counts as a separate photo. If they are tiles of one photo, correct the pattern"
         )
     return photos
 
 
 def slices_of(name: str, pattern: str) -> dict[str, str]:
-    """The slices that an image belongs to: the pattern's named groups in its path, "" for a group without a match."""
+    """Return the slices of an image: each named group of the pattern, and the text that it matches in the path.
+
+    The text is "" for a group that does not match.
+    """
     match = re.search(pattern, name)
     if match is None:
         return dict.fromkeys(re.compile(pattern).groupindex, "")
@@ -142,7 +148,10 @@ def slices_of(name: str, pattern: str) -> dict[str, str]:
 
 
 def photo_of(name: str, pattern: str | None) -> str:
-    """The photo that an image was cut from: what the pattern's first group matches in its path, or else the path."""
+    """Return the name of the photo that an image was cut from: the match of the pattern's first group in its path.
+
+    Without a pattern or a match, return the path.
+    """
     match = re.search(pattern, name) if pattern else None
     if match and match[1]:
         return match[1]
@@ -155,7 +164,7 @@ def _batches(images: Iterator[NamedImage], size: int) -> Iterator[list[NamedImag
 
 
 def _classify(network: Network, images: list[np.ndarray], precision: Precision) -> tuple[np.ndarray, np.ndarray]:
-    """Logits, float64 (n, 2), and embeddings, float32 (n, d)."""
+    """Return the logits, float64 (n, 2), and the embeddings, float32 (n, d)."""
     device = network.mean.device
     bf16 = pick_precision(precision, device.type) == "bf16"
 

@@ -19,7 +19,7 @@ def drift(
     evidently: dsl.Output[dsl.HTML],
     reference_profile: dsl.Output[dsl.Dataset],
 ):
-    """Compare the robustness split with a sample of the training split: images, embeddings and answers.
+    """Compare the robustness split with a sample of the training split: image features, embeddings and answers.
 
     Args:
         model: Saved-model folder.
@@ -32,8 +32,8 @@ def drift(
 
     Returns:
         measurements: Effect size of every feature, and the share of tests that found drift.
-        page: Verdict, table and distributions.
-        evidently: Evidently's report of the same features.
+        page: Page with the result, the tests and the distributions.
+        evidently: Evidently's report on the same features.
         reference_profile: Drift profile of the training sample; later checks compare production images with it.
     """
     from components.drift.config import DriftConfig
@@ -60,21 +60,21 @@ def check(
     evidently: dsl.Output[dsl.HTML],
     summary: dsl.Output[dsl.Artifact],
 ) -> str:
-    """Compare production images with the champion's training images, and say whether to retrain.
+    """Compare production images with the champion's training images, and decide whether a retraining is needed.
 
     Args:
         reference: Drift profile of the champion's training sample.
         observed: Drift profile of the production images.
-        images: Folder or prefix of the images, as the page shows it.
-        version: The champion's version, which gets the verdict as tags.
+        images: Folder or prefix of the images, for the page.
+        version: The champion's model version. Its tags will show the result.
         config: DriftConfig as JSON.
         seed: Seed of the samples and permutations.
         job: The pipeline job's id.
 
     Returns:
-        page: Verdict, table, distributions, and the trend over earlier checks.
-        evidently: Evidently's report of the same features.
-        summary: The verdict as JSON.
+        page: Page with the result, the tests, the distributions, and the trend over earlier checks.
+        evidently: Evidently's report on the same features.
+        summary: The result as JSON.
         Output: steady, drift, retrain or skipped.
     """
     from components.drift.config import DriftConfig

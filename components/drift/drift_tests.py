@@ -1,4 +1,4 @@
-"""The verdict on drift: which features moved, by how much, and whether chance alone could have done it."""
+"""Test for drift: which features changed, by how much, and whether chance alone explains the change."""
 
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -11,9 +11,9 @@ from components.drift.permutation import energy, permuted_sides, step_down, wass
 from components.shared.data.drift_profile import Profile
 from components.shared.results.measurements import Measurement
 
-# Fewer images on a side say nothing about a distribution.
+# With fewer images on a side, its distribution is not known well enough.
 MIN_IMAGES_PER_SIDE = 30
-# With fewer groups on a side, the real assignment cannot be extreme among so few different deals.
+# With fewer groups on a side, there are so few different deals that a small p-value is not possible.
 MIN_GROUPS_PER_SIDE = 4
 # The two tests that decide whether there is drift.
 TOGETHER = "features_together"
@@ -25,17 +25,20 @@ CHANCE_QUANTILE = 0.95
 
 @dataclass(frozen=True)
 class Shift:
-    """What one test found.
+    """The result of one test.
 
     Attributes:
         name: "features_together", "embedding", or a feature.
         effect: Size of the difference in standard deviations, not negative. For the first two names it is the energy
             distance of the groups' means, in standard deviations of all groups. For a feature it is the Wasserstein
             distance, in standard deviations of the reference images.
-        chance: 95 of 100 random deals of the groups have a smaller effect than this; the unit is that of `effect`.
-        change: Mean of the current images minus mean of the reference, in standard deviations; NaN for the first two.
-        p: p-value, corrected for the number of tests: the two together, or all features together.
-        drifted: p is small and the effect is not negligible. A feature also needs drift in one of the first two.
+        chance: 95 of 100 random deals of the groups have a smaller effect than this. It has the same unit as `effect`.
+        change: Mean of the current images minus mean of the reference images, in standard deviations. It is NaN for
+            "features_together" and "embedding".
+        p: p-value, corrected for the number of tests. "features_together" and "embedding" are corrected together, and
+            so are all features.
+        drifted: True if p is at most `alpha` and the effect at least `min_effect`. For a feature, "features_together"
+            or "embedding" must have drifted too.
     """
 
     name: str
@@ -47,14 +50,14 @@ class Shift:
 
 
 class KeptImages(NamedTuple):
-    """Indices of the images that are compared, int64, rising."""
+    """The indices of the images that are compared, int64, rising."""
 
     reference: np.ndarray
     current: np.ndarray
 
 
 def why_not(reference: np.ndarray, current: np.ndarray) -> str:
-    """Say why two sides cannot be compared; empty if they can.
+    """Return the reason why two sides cannot be compared; empty if they can be compared.
 
     Args:
         reference: (n,) group of each reference image.
@@ -64,17 +67,17 @@ def why_not(reference: np.ndarray, current: np.ndarray) -> str:
         images = len(groups)
         photos = len(set(groups))
         if images < MIN_IMAGES_PER_SIDE:
-            return f"the {name} side has {images} images, and {MIN_IMAGES_PER_SIDE} are needed"
+            return f"the {name} side has {images} images, but at least {MIN_IMAGES_PER_SIDE} are needed"
         if photos < MIN_GROUPS_PER_SIDE:
-            return f"the {name} side has {photos} groups (photos), and {MIN_GROUPS_PER_SIDE} are needed"
+            return f"the {name} side has {photos} groups (photos), but at least {MIN_GROUPS_PER_SIDE} are needed"
     return ""
 
 
 def even_out(reference: np.ndarray, current: np.ndarray, seed: int, limit: int) -> KeptImages:
     """Draw images at random so that the groups of both sides have similar sizes.
 
-    Groups are dealt to either side, and that is only fair if a group's size does not reveal its side. So no group
-    gives more images than the median group of the other side has.
+    The tests deal groups to the two sides at random. That is fair only if a group's size does not reveal its side. So
+    no group keeps more images than the median group of the other side has.
 
     Args:
         reference: (n,) group of each reference image.
@@ -99,13 +102,13 @@ def even_out(reference: np.ndarray, current: np.ndarray, seed: int, limit: int) 
 def compare(reference: Profile, current: Profile, config: DriftConfig, seed: int) -> list[Shift]:
     """Test whether there is drift, then which features drifted, by permutation of groups.
 
-    Two tests decide: all features at once, and the embeddings. They find a change that is spread over many features
-    more surely than one test per feature does, because those must be corrected for their number. The features are
-    tested only where the first two find drift, so that the chance of any false alarm stays at `alpha`.
+    Two tests decide: one of all features together, and one of the embeddings. They find a change that is spread over
+    many features more easily than single tests do. The reason is that single tests must be corrected for their number.
+    A feature can drift only if one of the two tests finds drift, so the chance of any false alarm stays at `alpha`.
 
     Args:
-        reference: Images like those that the network was trained on.
-        current: Images to compare with them; no group is on both sides.
+        reference: Training images of the network.
+        current: Images to compare with the reference. No group may be on both sides.
         config: Permutations and limits.
         seed: Seed of the permutations.
 
@@ -134,7 +137,10 @@ def compare(reference: Profile, current: Profile, config: DriftConfig, seed: int
 def _shifts(
     names: list[str], effects: np.ndarray, changes: list[float], config: DriftConfig, may_drift: bool = True
 ) -> list[Shift]:
-    """Shifts of tests that are corrected together; `effects` is float (tests, deals), the real assignment first."""
+    """Return the shifts of tests that are corrected together.
+
+    `effects` is float (tests, deals), with the real assignment first. If `may_drift` is false, no test drifts.
+    """
     p_values = step_down(effects)
 
     shifts = []
@@ -154,7 +160,7 @@ def _shifts(
 
 
 def to_measurements(shifts: list[Shift], images: int) -> list[Measurement]:
-    """Measurements of a comparison: `drift.FEATURE` (the effect), `drift.share` and `drift.detected`.
+    """Return the measurements of a comparison: `drift.NAME` (the effect of each test), `drift.share`, `drift.detected`.
 
     Args:
         shifts: From `compare`.
@@ -176,7 +182,7 @@ def to_measurements(shifts: list[Shift], images: int) -> list[Measurement]:
 
 
 def undefined(why: str, images: int) -> list[Measurement]:
-    """Measurements of a comparison that was skipped for the reason `why`."""
+    """Return the measurements of a comparison that was skipped for the reason `why`; their values are NaN."""
     note = f"skipped: {why}"
     share = Measurement("drift.share", float("nan"), split="robustness", n=images, note=note)
     return [share, replace(share, name="drift.detected")]

@@ -1,4 +1,4 @@
-"""Does drift matter? The error rate of the current images by their distance from the reference."""
+"""Measure whether drift matters: the error rate of the current images by their distance from the reference."""
 
 from dataclasses import dataclass
 
@@ -9,13 +9,13 @@ from components.shared.results.measurements import Measurement
 from components.shared.results.metrics import compute_metrics
 
 MAX_BINS = 10
-# The error rate of fewer images says nothing.
+# The error rate of fewer images is not reliable.
 MIN_IMAGES_PER_BIN = 10
 
 
 @dataclass(frozen=True)
 class Bin:
-    """Current images at a similar distance from the reference.
+    """The current images at a similar distance from the reference.
 
     Attributes:
         low: Smallest distance in the bin.
@@ -31,14 +31,15 @@ class Bin:
 
 
 def drift_distance(reference: pd.DataFrame, current: pd.DataFrame) -> np.ndarray:
-    """Distance of each current image from the reference: root mean square of its features' z-scores.
+    """Return the distance of each current image from the reference: the root mean square of its features' z-scores.
 
     Args:
         reference: float (n, features).
-        current: float (m, features), the same columns.
+        current: float (m, features), with the same columns.
 
     Returns:
-        float64 (m,). An image like the reference images has about 1. A feature that does not vary there is ignored.
+        float64 (m,). A typical reference image has a distance of about 1. A feature that does not vary in the reference
+        is ignored.
     """
     spread = reference.std(ddof=0)
     varying = spread.index[spread > 0]
@@ -47,7 +48,9 @@ def drift_distance(reference: pd.DataFrame, current: pd.DataFrame) -> np.ndarray
 
 
 def error_by_distance(distance: np.ndarray, wrong: np.ndarray) -> list[Bin]:
-    """Error rate by decile of the distance; fewer bins where there are fewer than 100 images.
+    """Return the error rate in each tenth of the images, by rising distance.
+
+    Each bin has at least MIN_IMAGES_PER_BIN images, so with fewer than 100 images there are fewer bins.
 
     Args:
         distance: float (n,).
@@ -64,11 +67,13 @@ def error_by_distance(distance: np.ndarray, wrong: np.ndarray) -> list[Bin]:
 
 
 def error_measurement(distance: np.ndarray, wrong: np.ndarray) -> Measurement:
-    """`drift.error_auroc`: how well the distance separates wrong answers from right ones; 0.5 means not at all.
+    """Return `drift.error_auroc`: how well the distance separates wrong from right answers.
+
+    The value 0.5 means not at all. It is NaN if all answers are right or all are wrong.
 
     Args:
         distance: float (n,).
-        wrong: bool (n,), as for `error_by_distance`.
+        wrong: bool (n,), whether the network's answer at P(crack) >= 0.5 differs from the label.
     """
     name = "drift.error_auroc"
     images = len(wrong)

@@ -1,4 +1,4 @@
-"""The drift page of a candidate, its parts that other drift pages share, and Evidently's report."""
+"""Write the drift page of a candidate, the parts that all drift pages share, and Evidently's report."""
 
 from pathlib import Path
 
@@ -15,33 +15,34 @@ from components.shared.page import Badge, Page
 from components.shared.results.measurements import spoken
 
 METHOD = (
-    "Two tests decide. One looks at all features together, the other at the network's embeddings. Each computes the "
-    "energy distance between the photos' means, after their correlations were partly removed. Only where they find "
-    "drift are the features tested one by one.\n\n"
-    "- *Effect* is in standard deviations. In the two tests these are standard deviations of all photos' means. For a "
-    "feature, the effect is the Wasserstein distance in standard deviations of the reference images.\n"
+    "Two tests decide whether there is drift: one of all features together, and one of the network's embeddings. Each "
+    "computes the energy distance between the photos' means, after the correlations were partly removed. A single "
+    "feature counts as drifted only if one of these two tests finds drift.\n\n"
+    "- *Effect* is in standard deviations. For the first two tests, these are standard deviations of all photos' "
+    "means. For a feature, the effect is the Wasserstein distance in standard deviations of the reference images.\n"
     "- *Chance*: the groups (photos) are dealt to the two sides at random, many times. 95 of 100 deals have a smaller "
     "effect than this. Groups are dealt, not images, because tiles of one photo resemble each other.\n"
-    "- *p* is corrected for the number of tests (Westfall and Young), for the two tests together and for the features "
-    "together. Without any drift, the chance of a single false alarm in this whole table is at most {alpha:.0%}.\n\n"
+    "- *p* is corrected for the number of tests (Westfall and Young): once for the first two tests, and once for all "
+    "features. If there is no drift, the chance of any false alarm in this table is at most {alpha:.0%}.\n\n"
     "A test finds drift if p ≤ {alpha:g} and the effect is at least {min_effect:g}."
 )
 SLICES = (
-    "Each slice is compared with the same slice of the reference, or with the whole reference if it has no such slice. "
-    "The tests are the ones above, stricter by the number of slices compared: without any drift, the chance of a "
-    "single false alarm in this whole table is at most {alpha:.0%} too.\n\n"
-    "A slice may drift although the whole does not, because few images hardly change the whole. A slice that the "
-    "reference does not have may differ in every check. An example is a camera that sees only one kind of concrete. "
-    "For such a slice, look for a change from check to check."
+    "Each slice is compared with the same slice of the reference. If the reference does not have the slice, the slice "
+    "is compared with the whole reference. The tests are the same as above, but stricter: the limit for p is divided "
+    "by the number of slices compared. So if there is no drift, the chance of any false alarm in this table is also at "
+    "most {alpha:.0%}.\n\n"
+    "A slice may drift although all images together do not, because a small slice has little weight among all images. "
+    "A slice that the reference does not have may differ in every check. An example is a camera that sees only one "
+    "kind of concrete. For such a slice, look for a change from check to check."
 )
 ERRORS = (
-    "The current images are sorted by their distance from the reference and cut into bins of equal size. The distance "
-    "is the root mean square of the image features' z-scores; an image like the training images has about 1. If the "
-    "error rate rises with the distance, drift costs accuracy."
+    "The current images are sorted by their distance from the reference and divided into bins of equal size. The "
+    "distance is the root mean square of the image features' z-scores; a typical training image has about 1. If the "
+    "error rate rises with the distance, drift lowers the accuracy."
 )
 DISTRIBUTIONS = (
-    "Distributions of the features; the smallest p comes first. Most features are natural logarithms: 0.1 more is "
-    "about 10 % more."
+    "Distributions of the features, sorted by p, the smallest first. Most features are natural logarithms: an increase "
+    "of 0.1 means about 10 % more."
 )
 HISTOGRAM_COLUMNS = 4
 HISTOGRAM_BINS = 25
@@ -56,10 +57,10 @@ def write_page(
     slices: list[SliceComparison],
     errors: list[Bin],
 ) -> None:
-    """Write the drift page of a candidate: verdict, tests, distributions, slices, error rate by distance.
+    """Write the drift page of a candidate: result, tests, distributions, slices, and error rate by distance.
 
     Args:
-        path: File to write.
+        path: A file; the page is written to it.
         config: Tests and limits.
         shifts: From `compare`.
         sides: The two sides that were compared.
@@ -82,10 +83,10 @@ def write_page(
 
 
 def finding(shifts: list[Shift]) -> str:
-    """Say in Markdown what drifted, and in which direction."""
+    """Return a paragraph in Markdown: which tests drifted, and in which direction the features changed."""
     drifted = [shift for shift in shifts if shift.drifted]
     if not drifted:
-        return "**No drift**, neither in the features together nor in the embeddings."
+        return "**No drift** was found, neither in all features together nor in the embeddings."
 
     joint, features = [], []
     for shift in drifted:
@@ -95,22 +96,22 @@ def finding(shifts: list[Shift]) -> str:
             features.append(shift)
     features.sort(key=lambda shift: -abs(shift.change))
 
-    means = "No single feature explains it."
+    means = "No single feature drifted."
     if features:
         changes = ", ".join(f"{spoken(shift.name)} {shift.change:+.2f}" for shift in features)
-        means = f"**Means moved** (in standard deviations): {changes}."
-    return f"**Drift**, found by {' and '.join(joint)}. {means}"
+        means = f"**Means changed** (in standard deviations): {changes}."
+    return f"**Drift** was found in {' and '.join(joint)}. {means}"
 
 
 def add_comparison(page: Page, config: DriftConfig, shifts: list[Shift], sides: Sides) -> None:
-    """Append what was compared, how, the table of the tests, and the distributions."""
+    """Append the sizes of the two sides, the method, the table of the tests, and the distributions."""
     sizes = []
     for title, side in sides.items():
         sizes.append(f"{title}: {len(side.groups)} images of {len(set(side.groups))} groups")
     page.text(f"Reference, {sizes[0]}. Current, {sizes[1]}.")
 
     page.text(METHOD.format(alpha=config.alpha, min_effect=config.min_effect))
-    headers = ["feature", "effect", "chance", "mean change (sd)", "p", "verdict"]
+    headers = ["test", "effect", "chance", "mean change (sd)", "p", "result"]
     page.table(headers, list(map(_test_row, shifts)))
 
     reference, current = sides.values()
@@ -119,7 +120,7 @@ def add_comparison(page: Page, config: DriftConfig, shifts: list[Shift], sides: 
 
 
 def add_slices(page: Page, slices: list[SliceComparison], alpha: float) -> None:
-    """Append what drifted in each slice; nothing if there are no slices."""
+    """Append a table of the tests that drifted in each slice. Append nothing if there are no slices."""
     if not slices:
         return
     page.heading("Slice by slice", 3)
@@ -137,10 +138,10 @@ def write_skipped(path: str | Path, title: str, why: str) -> None:
 def write_evidently(
     path: str | Path, reference: pd.DataFrame, current: pd.DataFrame, shifts: list[Shift], config: DriftConfig
 ) -> None:
-    """Write Evidently's report of the same features, with our verdict.
+    """Write Evidently's report on the same features, with our results.
 
-    Evidently's own verdict treats images as independent. Its Wasserstein distance equals our effect, so a threshold
-    just below or just above our effect makes its verdict equal to ours.
+    Evidently's own tests treat images as independent. Its Wasserstein distance equals our effect. So with a threshold
+    just below or just above our effect, Evidently reports drift for the same features as we do.
     """
     if not config.evidently:
         write_skipped(path, "Evidently's report", "it is switched off (drift.evidently)")

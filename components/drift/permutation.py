@@ -1,9 +1,10 @@
 """Two-sample tests that shuffle groups, not images, because tiles of one photo resemble each other.
 
-A test that shuffles tiles treats 10 photos of 240 tiles as 2,400 independent observations and finds drift everywhere.
+A test that shuffles tiles treats 10 photos with 240 tiles each as 2,400 independent observations. It finds drift in
+almost every data set.
 
-A "deal" assigns every group to one of the two sides at random. A statistic is computed for the real assignment and for
-every deal, so that its p-value is the share of deals that are at least as extreme.
+A "deal" assigns every group to one of the two sides at random. We compute a statistic for the real assignment and for
+every deal. The p-value is the share of deals whose statistic is at least as extreme as the real one.
 """
 
 import numpy as np
@@ -35,7 +36,7 @@ def permuted_sides(groups: np.ndarray, current: np.ndarray, permutations: int, s
 
 
 def wasserstein(values: np.ndarray, sides: np.ndarray) -> np.ndarray:
-    """Wasserstein-1 distance between the two sides for each deal.
+    """Return the Wasserstein-1 distance between the two sides for each deal.
 
     Args:
         values: float (n,), one feature.
@@ -60,8 +61,8 @@ def wasserstein(values: np.ndarray, sides: np.ndarray) -> np.ndarray:
 def step_down(statistics: np.ndarray) -> np.ndarray:
     """Correct the p-values of several tests, so that the level holds for all of them together.
 
-    Related tests, such as brightness and contrast, cost less than their number: the correction asks how small the
-    smallest p-value of all tests becomes by chance.
+    The correction uses the distribution of the smallest p-value of all tests under chance. So related tests, such as
+    brightness and contrast, need a smaller correction than independent tests.
 
     Args:
         statistics: float (tests, deals). Every test uses the same deals; the first deal is the real assignment. Larger
@@ -88,20 +89,20 @@ def step_down(statistics: np.ndarray) -> np.ndarray:
 
 
 def _p_of_every_deal(statistics: np.ndarray) -> np.ndarray:
-    """Share of deals that are at least as extreme as each deal. A deal counts itself, so the share is never 0."""
-    rounded = statistics * (1 - ROUNDING_TOLERANCE)  # values that differ by rounding only count as equal
+    """Return, for each deal, the share of deals that are at least as extreme. A deal counts itself, so it is not 0."""
+    rounded = statistics * (1 - ROUNDING_TOLERANCE)  # Values that differ only by rounding count as equal.
     return 1 - np.searchsorted(np.sort(statistics), rounded, side="left") / len(statistics)
 
 
 def energy(values: np.ndarray, groups: np.ndarray, sides: np.ndarray) -> np.ndarray:
-    """Distance between the two sides in all columns at once, for each deal.
+    """Return the distance between the two sides in all columns together, for each deal.
 
     It is the energy distance of the groups' means: the mean distance between groups of different sides, compared with
-    the mean distance between groups of one side. It finds a change of the level and a change of the spread.
+    the mean distance between groups of the same side. It finds a change of the mean and a change of the spread.
 
-    The correlations between columns are partly removed first. A change in a direction in which groups hardly differ,
-    such as another material, then counts for more. Half of each correlation is kept (`CORRELATION_SHRINKAGE`). So there
-    may be more columns than groups, and a change that moves nearly all columns together, such as light, still counts.
+    The correlations between columns are partly removed first. This gives more weight to a change in a direction in
+    which groups hardly differ, such as another material. Half of each correlation is kept (`CORRELATION_SHRINKAGE`). So
+    there may be more columns than groups, and a change of nearly all columns together, such as light, still counts.
 
     Args:
         values: float (n, columns).
@@ -109,10 +110,11 @@ def energy(values: np.ndarray, groups: np.ndarray, sides: np.ndarray) -> np.ndar
         sides: bool (deals, n), from `permuted_sides`; at least two groups on each side.
 
     Returns:
-        float64 (deals,), in standard deviations of all groups. Where only the sides' centres differ, it is about their
-        distance. It is 0 where groups of different sides are not farther apart than groups of one side.
+        float64 (deals,), in standard deviations of all groups. If the sides differ only in their centres, it is about
+        the distance of the centres. It is 0 if groups of different sides are not farther apart than groups of the same
+        side.
 
-    Source: Székely & Rizzo 2013, eq. 6.1, without the pairs of a group and itself; shrinkage after Ledoit & Wolf 2004,
+    Source: Székely & Rizzo 2013, eq. 6.1, without pairs of a group with itself; shrinkage after Ledoit & Wolf 2004, but
         with a fixed share.
     """
     names, first_image, group_of_image = np.unique(np.asarray(groups, str), return_index=True, return_inverse=True)
@@ -140,7 +142,7 @@ def energy(values: np.ndarray, groups: np.ndarray, sides: np.ndarray) -> np.ndar
 
 
 def _group_means(values: np.ndarray, group_of_image: np.ndarray, count: int) -> np.ndarray:
-    """Mean of every group's images, standardised over the groups: float64 (groups, columns)."""
+    """Return the mean of every group's images, standardised over the groups: float64 (groups, columns)."""
     means = np.zeros((count, values.shape[1]))
     np.add.at(means, group_of_image, values)
     means /= np.bincount(group_of_image)[:, None]
@@ -149,7 +151,7 @@ def _group_means(values: np.ndarray, group_of_image: np.ndarray, count: int) -> 
 
 
 def _whitened(means: np.ndarray) -> np.ndarray:
-    """The same points with the correlations of their columns partly removed: float64 (groups, any)."""
+    """Return points whose columns are less correlated: float64 (groups, min(groups, columns))."""
     left, singular, _ = np.linalg.svd(means, full_matrices=False)
     variance = singular**2 / len(means)
     shrunk = (1 - CORRELATION_SHRINKAGE) * variance + CORRELATION_SHRINKAGE

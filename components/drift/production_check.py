@@ -1,4 +1,4 @@
-"""Compare production images with the champion's training images; store the verdict and tag the version with it."""
+"""Compare production images with the champion's training images, and store the result, also as model version tags."""
 
 import datetime
 from dataclasses import dataclass, field
@@ -31,20 +31,21 @@ from components.shared.services.store import Store
 
 ADVICE = {
     "steady": "The champion can stay in use: these images are like its training images.",
-    "drift": "Something moved, but less than asks for a retraining. Look at what moved, and whether the next check "
-    "finds it again.",
+    "drift": "The images changed, but not enough for a retraining. Look at the tests that drifted, and at the result "
+    "of the next check.",
     "retrain": "Label some of these images and retrain. The champion's measured scores do not hold for such images.",
-    "skipped": "This check says nothing about these images. Collect more; check the upload if you expected more.",
+    "skipped": "These images were not tested. Collect more images. If you expected more images here, check the upload.",
 }
-EACH_IMAGE_A_PHOTO = "every image was taken for a photo of its own"
+EACH_IMAGE_A_PHOTO = "every image was counted as a separate photo"
 ASSUMPTION = (
-    f"**Assumed**: {EACH_IMAGE_A_PHOTO}, because collect.group_pattern names no photos. If several images are tiles of "
-    "one photo, drift is found too easily, because tiles of one photo resemble each other. Name the photos with "
-    "collect.group_pattern"
+    f"**Assumption**: {EACH_IMAGE_A_PHOTO}, because collect.group_pattern did not find a common photo for any two "
+    "images. If several images are tiles of one photo, the check finds drift too easily, because such tiles resemble "
+    "each other. If so, set or correct collect.group_pattern"
 )
 STILL_ASKED_FOR = (
-    "**Asked for since {since} UTC**. No check since then was steady. Look for the training that was started then "
-    "before you start another one. With `retrain.start`, one drift starts one training, not one training a day."
+    "**A retraining has been needed since {since} UTC**. No check since then was steady. A training may already have "
+    "been started then, so look for it before you start another one. With `retrain.start`, one period of drift starts "
+    "one training, not one training a day."
 )
 PHOTOS_IN_TABLE = 10
 
@@ -53,16 +54,16 @@ Kind = Literal["steady", "drift", "retrain", "skipped"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What the comparison found.
+    """The result of the comparison.
 
     Attributes:
         reference: The training images that were compared.
         observed: The production images that were compared.
         count: Number of all production images.
-        alone: Every image counts as a photo of its own.
-        why: Why the sides could not be compared; empty if they were.
+        alone: Whether every image counts as a separate photo.
+        why: The reason why the sides could not be compared; empty if they were compared.
         shifts: From `compare`; empty if the sides could not be compared.
-        slices: From `compare_slices`; likewise.
+        slices: From `compare_slices`; empty if the sides could not be compared.
     """
 
     reference: Profile
@@ -84,13 +85,13 @@ def check_drift(
     job: str,
     out: dict[str, str],
 ) -> str:
-    """Compare two profiles, write the pages, store the verdict and tag the registered version.
+    """Compare two profiles, write the pages, store the result and tag the model version with it.
 
     Args:
         reference_path: Profile of the champion's training sample.
         observed_path: Profile of the production images.
-        images: Folder or prefix of these images, as the page shows it.
-        version: The champion's version.
+        images: Folder or prefix of these images, for the page.
+        version: The champion's model version.
         config: Tests, limits, and the registered model's name.
         seed: Seed of the samples and permutations.
         job: The pipeline job's id.
@@ -111,7 +112,7 @@ def check_drift(
     _write_page(out["page"], verdict, found, trend, config)
     Path(out["summary"]).write_text(as_json(verdict), encoding="utf-8")
 
-    # A skipped check leaves the version's tags alone, so that it does not hide an earlier verdict.
+    # A skipped check does not change the tags, so the tags still show the last result.
     if found.why:
         write_skipped(out["evidently"], "Evidently's report", found.why)
         return verdict.verdict
@@ -142,7 +143,7 @@ def _compare(reference: Profile, observed: Profile, images: str, config: DriftCo
 
 
 def _judge(found: Finding, images: str, version: str, before: list[Verdict], config: DriftConfig) -> Verdict:
-    """The verdict; `before` are the earlier ones on this version, oldest first."""
+    """Return the result of this check. `before` are the earlier results for this model version, the oldest first."""
     checked = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     drifted = _drifted(found.shifts)
     slices = {str(part.slice): _drifted(part.shifts) for part in found.slices if part.shifts}
@@ -185,7 +186,10 @@ def _kind(found: Finding, config: DriftConfig) -> Kind:
 
 
 def _new_in_slices(slices: dict[str, list[str]], before: list[Verdict]) -> list[str]:
-    """Slices that drifted now, but not when they were last compared: a camera's peculiarity is reported once."""
+    """Return the slices that drifted now, but not when they were last compared.
+
+    So a camera whose images always differ is reported only once.
+    """
     last_found: dict[str, list[str]] = {}
     for verdict in before:
         last_found |= verdict.slices
@@ -198,9 +202,9 @@ def _reason(found: Finding, new_slices: list[str], asked_since: str) -> str:
     if drifted:
         reason += f": {', '.join(drifted)}"
     if new_slices:
-        reason += f"; new drift of a slice by itself: {', '.join(new_slices)}"
+        reason += f"; slices with new drift: {', '.join(new_slices)}"
     if asked_since:
-        reason += f"; a retraining is asked for since {asked_since}"
+        reason += f"; a retraining has been needed since {asked_since}"
     if found.alone:
         reason += f"; {EACH_IMAGE_A_PHOTO}"
     return reason
@@ -223,8 +227,8 @@ def _write_page(path: str, verdict: Verdict, found: Finding, trend: list[Verdict
 
         page.heading("Photos farthest from the training sample")
         page.text(
-            "The distance is the root mean square of the image features' z-scores, averaged over the photo; an image "
-            "like the training images has about 1."
+            "The distance of an image is the root mean square of its features' z-scores. The table shows the mean over "
+            "each photo. A typical training image has a distance of about 1."
         )
         page.table(["photo", "images", "distance"], _farthest_photos(found.reference, found.observed))
 
@@ -233,7 +237,7 @@ def _write_page(path: str, verdict: Verdict, found: Finding, trend: list[Verdict
 
 
 def _summary(verdict: Verdict, found: Finding) -> str:
-    """The page's first paragraphs, Markdown."""
+    """Return the first paragraphs of the page, as Markdown."""
     result = finding(found.shifts) if found.shifts else f"**Skipped**: {found.why}."
     paragraphs = [result, ADVICE[verdict.verdict]]
     if verdict.verdict == "retrain" and verdict.since != verdict.checked:

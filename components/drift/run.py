@@ -1,4 +1,4 @@
-"""Drift of the robustness split against the training sample."""
+"""Measure the drift of the robustness split from a sample of the training split."""
 
 from collections.abc import Iterator
 
@@ -35,22 +35,22 @@ def detect_drift(
     seed: int,
     out: dict[str, str],
 ) -> None:
-    """Compare the robustness split with the training images that the candidate was predicted on.
+    """Compare the robustness split with the training images that predict scored.
 
     Args:
-        model: The candidate's saved-model folder, which names the reference profile's network.
+        model: The candidate's saved-model folder. The reference profile stores the digest of its weights.
         manifest_path: The data set version's manifest.
         splits_path: Table (sample_id, split).
         predictions_path: The candidate's predictions folder.
         config: Samples, tests and limits.
         seed: Seed of the samples and permutations.
-        out: Paths to write: "measurements", "page", "evidently" and "reference_profile", the training images' profile.
+        out: Paths to write: "measurements", "page", "evidently" and "reference_profile" (the training images' profile).
 
     Raises:
         InputError: Manifest, splits and predictions belong to different data set versions.
     """
     manifest = read_manifest(manifest_path)
-    rows_of(manifest, read_splits(splits_path), CURRENT)  # raises if the splits belong to another version
+    rows_of(manifest, read_splits(splits_path), CURRENT)  # Raises if the splits belong to another data set version.
     weights = file_digest(f"{model}/model.safetensors")
     reader = ShardReader(fetch_for_step(config, manifest))
     profiles = _Profiles(manifest, read_predictions(predictions_path), reader, weights)
@@ -83,7 +83,10 @@ def _report(
     seed: int,
     out: dict[str, str],
 ) -> None:
-    """Compare the sides; write measurements, page and Evidently's report. Slices use the whole training sample."""
+    """Compare the two sides, and write measurements, page and Evidently's report.
+
+    The slices are compared with the whole training sample.
+    """
     image_features = list(FEATURES)
     shifts = compare(reference, current, config, seed)
     slices = compare_slices(training, current, config, seed)
@@ -103,7 +106,7 @@ def _report(
 
 
 class _Profiles:
-    """Profiles of the splits that a candidate was predicted on."""
+    """The profiles of the splits in a candidate's predictions; each is computed when it is needed."""
 
     def __init__(self, manifest: Manifest, predictions: Predictions, reader: ShardReader, weights: str):
         self.version = manifest.table.set_index("sample_id")
@@ -112,7 +115,7 @@ class _Profiles:
         self.weights = weights
 
     def of(self, split: str, chosen: np.ndarray | None = None) -> Profile:
-        """Profile a split's images, or those at the indices `chosen` (int64) of its predictions."""
+        """Return the profile of a split's images, or only of the images at the indices `chosen` (int64)."""
         table = self.predictions.clean(split)
         if chosen is None:
             chosen = np.arange(len(table))
@@ -121,7 +124,7 @@ class _Profiles:
         unknown = set(table["sample_id"]) - set(self.version.index)
         if unknown:
             raise InputError(
-                f"the predictions name {len(unknown)} images that the data set does not have; run predict again"
+                f"the predictions contain {len(unknown)} images that are not in the data set version; run predict again"
             )
 
         features = describe_images(self._images(self.version.loc[table["sample_id"]], split))

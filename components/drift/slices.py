@@ -1,4 +1,4 @@
-"""Drift of each slice by itself: what moved on the walls may not have moved on the decks."""
+"""Test each slice for drift separately: a change on the walls may be absent on the decks."""
 
 from dataclasses import dataclass, field
 
@@ -10,20 +10,21 @@ from components.shared.data.drift_profile import Profile
 from components.shared.results.measurements import Measurement
 from components.shared.results.slices import Slice
 
-# The images of one day may be in hundreds of folders; only the largest are compared.
+# The images of one day may be in hundreds of folders. We compare only the largest slices.
 MAX_SLICES_PER_COLUMN = 20
 
 
 @dataclass(frozen=True)
 class SliceComparison:
-    """One slice of the current images, compared with the same slice of the reference.
+    """One slice of the current images, compared with the reference.
 
     Attributes:
         slice: The slice, such as one surface.
-        images: Number of current images in it.
-        photos: Number of their groups.
-        why: Why it could not be compared; empty if it was.
-        shifts: What the tests found, corrected for the number of tests and of slices; empty if it was not compared.
+        images: Number of current images in the slice.
+        photos: Number of groups (photos) of these images.
+        why: The reason why the slice could not be compared; empty if it was compared.
+        shifts: Results of the tests, corrected for the number of tests and of slices; empty if the slice was not
+            compared.
     """
 
     slice: Slice
@@ -35,7 +36,7 @@ class SliceComparison:
 
 @dataclass(frozen=True)
 class _Pair:
-    """A slice and its two sides, which are not compared yet."""
+    """A slice with its two sides, before the comparison."""
 
     slice: Slice
     reference: Profile
@@ -50,12 +51,13 @@ def compare_slices(reference: Profile, current: Profile, config: DriftConfig, se
     """Compare every slice of the current images, such as a surface, with the same slice of the reference.
 
     A slice that the reference does not have, such as a held-out surface or a camera's folder, is compared with the
-    whole reference. A slice that is the whole on both sides is skipped, and so are all but the largest slices of a
-    column. The chance of a single false alarm in all slices together is at most `alpha`.
+    whole reference. A slice that contains all images on both sides is skipped. In each column, only the
+    MAX_SLICES_PER_COLUMN largest slices are compared. The chance of any false alarm in all slices together is at most
+    `alpha`.
 
     Args:
-        reference: Images like those that the network was trained on.
-        current: Images to compare with them.
+        reference: Training images of the network.
+        current: Images to compare with the reference.
         config: Permutations and limits.
         seed: Seed of the samples and permutations.
     """
@@ -70,7 +72,7 @@ def compare_slices(reference: Profile, current: Profile, config: DriftConfig, se
 
 
 def _pairs_of_column(column: str, reference: Profile, current: Profile) -> list[_Pair]:
-    """The largest slices of a column, sorted by value."""
+    """Return the largest slices of a column, sorted by value."""
     current_values = current.slices[column].to_numpy(str)
     reference_values = np.full(len(reference.groups), "")
     if column in reference.slices:
@@ -109,7 +111,7 @@ def _compare(pair: _Pair, config: DriftConfig, seed: int) -> SliceComparison:
 
 
 def slice_measurements(slices: list[SliceComparison]) -> list[Measurement]:
-    """`drift.share` of every slice: the share of its tests that drifted; NaN if it could not be compared."""
+    """Return `drift.share` for every slice: the share of its tests that drifted; NaN if it could not be compared."""
     rows = []
     for part in slices:
         share = float("nan")

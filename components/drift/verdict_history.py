@@ -1,4 +1,4 @@
-"""The verdicts of drift checks: stored one by one, and drawn as a trend."""
+"""Store the results of drift checks one by one, and draw them as a trend."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -14,29 +14,31 @@ from components.shared.services.store import Store
 CHECKS_IN_TREND = 30
 TESTS_IN_FIGURE = 6
 FALSE_ALARMS = (
-    "{found} of {compared} checks found drift. Chance alone finds it in {alpha:.0%} of checks, here in about "
-    "{expected:.1f}. A single alarm among many checks may be chance; one that the next check repeats hardly is."
+    "{found} of {compared} checks found drift. If there is no drift, at most {alpha:.0%} of checks find it by chance: "
+    "here about {expected:.1f}. So a single alarm among many checks may be chance. If the next check finds the same "
+    "drift, chance is unlikely."
 )
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check of production images found.
+    """The result of a check of production images.
 
     Attributes:
-        verdict: steady; drift (a test found it); retrain (so many tests found it that a retraining is needed); skipped.
-        reason: One sentence.
+        verdict: "steady": no test found drift. "drift": a test found drift. "retrain": so many tests found drift that a
+            retraining is needed. "skipped": the images could not be compared.
+        reason: The reason in words.
         model: Name of the registered model.
-        version: Its version, the champion at the time of the check.
+        version: The model version that was the champion at the time of the check.
         images: Folder or prefix of the images.
         count: Number of production images.
         checked: Time of the check, ISO 8601, UTC.
-        effects: Test -> its effect, as in `Shift`; empty if the check was skipped.
-        chances: Test -> the effect that chance reaches, as in `Shift`.
+        effects: Test -> `Shift.effect`; empty if the check was skipped.
+        chances: Test -> `Shift.chance`; empty if the check was skipped.
         drifted: Names of the tests that drifted.
         slices: Slice -> names of the tests that drifted in it.
-        since: Time of the first check of this version that asked for the retraining, as its `checked`. A steady check
-            ends the wait, and `since` is then empty; it is also empty if no check has asked, or this one was skipped.
+        since: `checked` of the first "retrain" check of this model version since its last "steady" check. It is empty
+            if there is no such check, and also if this check is "steady" or "skipped".
     """
 
     verdict: Literal["steady", "drift", "retrain", "skipped"]
@@ -54,7 +56,7 @@ class Verdict:
 
     @property
     def tags(self) -> dict[str, str]:
-        """Tags of the registered version."""
+        """Return the tags for the model version."""
         return {
             "crack.drift": self.verdict,
             "crack.drift.reason": self.reason,
@@ -64,12 +66,15 @@ class Verdict:
 
 
 def as_json(verdict: Verdict) -> str:
-    """The verdict as JSON for people and programs."""
+    """Return the result as JSON for people and programs."""
     return json.dumps(asdict(verdict), indent=2, allow_nan=False) + "\n"
 
 
 def keep(store: Store, verdict: Verdict, job: str) -> None:
-    """Store a verdict with those of earlier checks, and where notify finds it. A repeated call replaces it."""
+    """Store the result of a check twice: with the results of earlier checks, and in the run's folder for notify.
+
+    A second call for the same job replaces the first result.
+    """
     data = as_json(verdict).encode()
     store.put_bytes(_key(verdict.model, job), data)
     store.put_bytes(f"runs/{job}/drift.json", data)
@@ -80,7 +85,10 @@ def _key(model: str, job: str) -> str:
 
 
 def earlier(store: Store, model: str, job: str) -> list[Verdict]:
-    """The latest verdicts on a registered model, oldest first; an earlier attempt of this job does not count."""
+    """Return at most the last CHECKS_IN_TREND results for a registered model, the oldest first.
+
+    The result of an earlier attempt of the same job is not included.
+    """
     verdicts = []
     for key, _ in store.list(f"drift-checks/{model}/"):
         if key != _key(model, job):
@@ -91,7 +99,7 @@ def earlier(store: Store, model: str, job: str) -> list[Verdict]:
 
 
 def lasts_since(verdicts: list[Verdict]) -> str:
-    """`since` of the latest verdict that was not skipped; empty if there is none. `verdicts` has the oldest first."""
+    """Return `since` of the latest check that was not skipped; empty if there is none. The oldest check comes first."""
     for verdict in reversed(verdicts):
         if verdict.effects:
             return verdict.since
@@ -99,25 +107,25 @@ def lasts_since(verdicts: list[Verdict]) -> str:
 
 
 def add_trend(page: Page, verdicts: list[Verdict], alpha: float) -> None:
-    """Append how drift changed over the checks: effects as lines, then all verdicts as a table, the latest first.
+    """Append how drift changed over the checks: effects as lines, then all results as a table, the latest first.
 
     Args:
-        page: Page to append to.
-        verdicts: Oldest first, the check of this page last.
+        page: The page.
+        verdicts: The results, the oldest first and the result of this check last.
         alpha: Chance of a false alarm in each check.
     """
     page.heading("Trend")
-    page.text(f"Checks of this model, this one included, at most the last {CHECKS_IN_TREND}: {len(verdicts)}.")
+    page.text(f"Checks of this model, including this check, at most the last {CHECKS_IN_TREND}: {len(verdicts)}.")
 
     compared = [verdict for verdict in verdicts if verdict.effects]
     if len(compared) > 1:
         found = sum(bool(verdict.drifted) for verdict in compared)
         expected = alpha * len(compared)
         page.text(FALSE_ALARMS.format(found=found, compared=len(compared), expected=expected, alpha=alpha))
-        page.figure(_draw_effects(compared), "The tests that moved most", "lines of effects over the checks")
+        page.figure(_draw_effects(compared), "Tests with the largest effects", "lines of effects over the checks")
     _add_slices(page, compared)
 
-    headers = ["checked (UTC)", "version", "images", "number", "verdict", "drifted"]
+    headers = ["checked (UTC)", "model version", "images", "number", "result", "tests that drifted"]
     page.table(headers, list(map(_verdict_row, reversed(verdicts))))
 
 
@@ -149,11 +157,11 @@ def _add_slices(page: Page, verdicts: list[Verdict]) -> None:
         rows.append([name, len(compared), len(drifted), last_found, latest_tests])
 
     headers = ["slice", "checks", "found drift", "last found (UTC)", "in the latest of these checks"]
-    page.table(headers, rows, caption="Slices over the checks that could compare them")
+    page.table(headers, rows, caption="Drift of each slice in the checks that compared it")
 
 
 def minute(checked: str) -> str:
-    """A time in ISO 8601 as people read it, to the minute: "2026-01-31 05:00"."""
+    """Return an ISO 8601 time for people, to the minute, such as "2026-01-31 05:00"."""
     return checked[:16].replace("T", " ")
 
 
@@ -162,7 +170,7 @@ def _names_or_dash(tests: list[str]) -> str:
 
 
 def _draw_effects(verdicts: list[Verdict]) -> Figure:
-    """Effect over chance of the tests that moved most, one line per test."""
+    """Draw the ratio of effect to chance over the checks, one line for each of the tests with the largest ratios."""
     ratios = []
     for verdict in verdicts:
         ratio = {}
@@ -183,7 +191,7 @@ def _draw_effects(verdicts: list[Verdict]) -> Figure:
     axis.axhline(1, color="grey", linestyle="--", linewidth=1)
     days = [minute(verdict.checked)[5:] for verdict in verdicts]
     axis.set_xticks(places, days, rotation=45, ha="right", fontsize=8)
-    axis.set_ylabel("effect / what chance reaches")
+    axis.set_ylabel("effect / effect by chance")
     axis.set_ylim(bottom=0)
     axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return figure

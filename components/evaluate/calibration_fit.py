@@ -124,7 +124,7 @@ def _middle(below: float, above: float) -> float:
 
 @dataclass(frozen=True)
 class Band:
-    """A number at each threshold, and the range that holds 95 % of its resampled values; each float64 (points,).
+    """A number at each threshold, and the range of 95 % of its resampled values, each float64 (points,).
 
     Photos are resampled, not tiles.
     """

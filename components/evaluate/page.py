@@ -35,8 +35,9 @@ DECISIONS = (
     "intervals by bootstrap over photos, with {resamples} resamples."
 )
 ON_VALIDATION = (
-    "On the validation split, the model with this threshold misses {missed} of {cracks} cracks. It calls {alarms} of "
-    "{others} tiles without a crack a crack. Each band holds 95 % of the bootstrap resamples over photos."
+    "On the validation split, the model with this threshold misses {missed} of {cracks} cracks. It raises a false "
+    "alarm on {alarms} of {others} tiles without a crack. Each band contains 95 % of the bootstrap resamples over "
+    "photos."
 )
 CORRUPTED = (
     "{tiles} tiles of the robustness split were made worse on purpose. *Error increase* is the share of wrong "

@@ -120,7 +120,7 @@ def draw_operating_curve(curve: OperatingCurve, threshold: float) -> Figure:
     figure = Figure(figsize=(9, 4), layout="constrained")
     rates, cost = figure.subplots(1, 2)
     _draw_band(rates, curve.thresholds, curve.recall, "cracks found (recall)")
-    _draw_band(rates, curve.thresholds, curve.false_alarms, "tiles without a crack called a crack")
+    _draw_band(rates, curve.thresholds, curve.false_alarms, "false alarms on tiles without a crack")
     _draw_band(cost, curve.thresholds, curve.cost, "cost of 100 tiles, in false alarms")
 
     rates.set(title="Rates by threshold", ylabel="share", ylim=(-0.01, 1.01))

@@ -30,9 +30,9 @@ def measure_corruptions(predictions: Predictions, config: EvaluateConfig) -> lis
     other families, and WHOLE is the mean over all families. A tile is called a crack if P(crack) >= 0.5.
 
     Returns:
-        accuracy, recall, f1 and auroc with intervals for each view. For each view and mean, `error_increase` is the
-        error minus the error on the same clean tiles (a fraction of the tiles), and `relative_error` is their ratio.
-        The list is empty if no corrupted tile was scored.
+        accuracy, recall, f1 and auroc with intervals for each view; `error_increase` and `relative_error` for each view
+        and mean. `error_increase` is the error minus the error on the same clean tiles, as a fraction of the tiles.
+        `relative_error` is the ratio of these errors. The list is empty if no corrupted tile was scored.
 
     Source: Hendrycks & Dietterich 2019, section 3.2, but with the network's own clean error in place of the error of a
         baseline network.

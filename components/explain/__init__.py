@@ -1,1 +1,1 @@
-"""The explain step: draw where a network looks, and measure whether that is the crack."""
+"""The explain step: draw the evidence that a network uses, and measure whether it is on the crack."""

@@ -1,4 +1,4 @@
-"""Baseline maps that know nothing about the network: an explanation that is not better explains nothing."""
+"""Baseline maps that do not use the network. An explanation that is not better than these does not explain it."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ EDGE_BLUR = 1 / 64
 
 
 def random_maps(count: int, size: int, grid: tuple[int, int], seed: int) -> np.ndarray:
-    """Uniform noise, as coarse and as smooth as a Grad-CAM map of the same grid.
+    """Return maps of uniform noise, as coarse and as smooth as Grad-CAM maps with the same grid.
 
     Args:
         count: Number of maps.
@@ -27,7 +27,7 @@ def random_maps(count: int, size: int, grid: tuple[int, int], seed: int) -> np.n
 
 
 def edge_maps(images: np.ndarray) -> np.ndarray:
-    """Sobel gradient magnitude of the slightly blurred grey image, scaled to [0, 1].
+    """Return the magnitude of the Sobel gradient of each slightly blurred grey image, scaled to [0, 1].
 
     Args:
         images: uint8 (N, H, W, 3).

@@ -1,6 +1,7 @@
-"""Which layer and which kind of class activation map explain a network best? The one that is most faithful.
+"""Choose the layer and the method of the class activation map that is most faithful to the network.
 
-Candidates are compared on cracked validation tiles, which the measures of the robustness split do not use.
+The choice uses cracked tiles of the validation split. The measures use the robustness split, so they are independent of
+the choice.
 """
 
 from dataclasses import dataclass
@@ -20,15 +21,15 @@ from components.shared.errors import InputError
 from components.shared.network.network import Network
 
 MAX_LAYERS = 3
-# Fewer than the measures use: only the order of the candidates matters.
+# Fewer steps than the measures use, because only the order of the candidates matters here.
 CURVE_STEPS = 4
-# Coarser maps cannot point at a crack; in finer ones, a network sees edges only.
+# Coarser maps cannot show where a crack is. In layers with a finer grid, a network detects only edges.
 SENSIBLE_GRID_SIDES = range(4, 33)
 
 
 @dataclass(frozen=True)
 class Tried:
-    """One candidate and its faithfulness: mean over the tiles of insertion minus deletion area, -1 to 1."""
+    """One candidate and its faithfulness: insertion area minus deletion area, the mean over the tiles, -1 to 1."""
 
     cam: Cam
     faithfulness: float
@@ -36,13 +37,14 @@ class Tried:
 
 @dataclass(frozen=True)
 class CamChoice:
-    """The chosen map.
+    """The chosen class activation map.
 
     Attributes:
         cam: Layer and method.
-        tiles: Number of validation tiles that it was chosen on; 0 if there was no cracked tile.
+        tiles: Number of cracked validation tiles on which it was chosen; may be 0.
         tried: All candidates, the most faithful first; empty without tiles.
-        gain: Faithfulness minus that of a random map of the same grid, with its 95 % interval; None without tiles.
+        gain: Faithfulness of the map minus the faithfulness of a random map with the same grid, and the 95 % interval;
+            None without tiles.
     """
 
     cam: Cam
@@ -52,29 +54,30 @@ class CamChoice:
 
     @property
     def is_faithful(self) -> bool:
-        """Whether the whole interval of the gain is above 0."""
+        """Return whether the whole interval of the gain is above 0."""
         return self.gain is not None and self.gain.low is not None and self.gain.low > 0
 
 
 def choose_cam(
     network: Network, images: torch.Tensor, groups: np.ndarray, config: ExplainConfig, seed: int
 ) -> CamChoice:
-    """Choose layer and method by their faithfulness on cracked validation tiles.
+    """Choose the layer and the method with the highest faithfulness on cracked validation tiles.
 
-    Candidates are up to MAX_LAYERS of the deepest layers with a grid of a sensible size, each with all CAM_METHODS.
+    The candidates are the layer of `find_target` and the deepest layers with a grid in SENSIBLE_GRID_SIDES, at most
+    MAX_LAYERS in total. Each layer is tried with all CAM_METHODS.
 
     Args:
         network: In eval mode.
         images: uint8 (N, 3, H, W), cracked tiles on the network's device; may be empty.
         groups: (N,) group of each tile.
         config: Blur, batch size, precision, resamples.
-        seed: Seed of the random map.
+        seed: Seed of the random maps.
 
     Returns:
-        The choice; without tiles, Grad-CAM of `find_target`.
+        The choice. Without tiles, it is Grad-CAM of the layer from `find_target`.
 
     Raises:
-        InputError: Grad-CAM knows no layer of the network, or the answer depends on none of the candidates.
+        InputError: Grad-CAM cannot read a layer of the network, or no candidate gives a map.
     """
     default = Cam(find_target(network))
     if len(images) == 0:
@@ -103,7 +106,7 @@ def choose_cam(
 
 
 def _candidates(network: Network, default: Target) -> list[Cam]:
-    """The default layer first, so that it is kept if another one is only as faithful."""
+    """Return all candidates. The default layer comes first, so it wins if another layer is equally faithful."""
     layers = [default]
     for target in find_targets(network):
         is_sensible = min(target.grid) in SENSIBLE_GRID_SIDES
@@ -113,7 +116,7 @@ def _candidates(network: Network, default: Target) -> list[Cam]:
 
 
 def _faithfulness(network: Network, images: torch.Tensor, maps: np.ndarray, config: ExplainConfig) -> np.ndarray:
-    """Insertion minus deletion area of each map: float64 (N,)."""
+    """Return insertion area minus deletion area of each map, float64 (N,)."""
     margin = margin_of(network, config.precision)
 
     def p_crack(batch: torch.Tensor) -> torch.Tensor:

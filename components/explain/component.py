@@ -19,22 +19,22 @@ def explain(
     page: dsl.Output[dsl.HTML],
     overlays: dsl.Output[dsl.Artifact],
 ):
-    """Draw where a candidate looks on the robustness split, and measure whether that is the crack.
+    """Draw the evidence that a candidate uses on the robustness split, and measure whether it is on the crack.
 
     Args:
         model: Saved-model folder.
         manifest: The data set version's manifest.
         splits: Table (sample_id, split).
         predictions: The candidate's predictions folder.
-        calibration: Its calibration.json.
+        calibration: The candidate's calibration.json.
         config: ExplainConfig as JSON.
         seed: Seed of the measured images and of the random maps.
         job: The pipeline job's id.
 
     Returns:
-        measurements: Table of measurements of the maps, and of a random map and an edge filter for comparison.
-        page: Gallery and measures.
-        overlays: Folder of the gallery's panels as PNG.
+        measurements: Measurements of the maps and, for comparison, of a random map and an edge filter.
+        page: Page with the measures and the gallery.
+        overlays: Folder with the gallery's panels as PNG files.
     """
     import shutil
 

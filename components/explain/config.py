@@ -1,4 +1,4 @@
-"""Which images are explained, and how closely the explanations are measured."""
+"""Parameters of the explain step."""
 
 from pydantic import Field, model_validator
 
@@ -6,30 +6,33 @@ from components.shared.config import Config, Precision, StepConfig
 
 
 class ShapConfig(Config):
-    """How closely KernelSHAP looks."""
+    """The parameters of KernelSHAP."""
 
     regions: int = Field(
         default=49, ge=4, le=1000, description="approximate number of superpixels or blocks of patches in an image"
     )
-    coalitions: int = Field(default=500, ge=8, le=100_000, description="sets of shown regions scored for each image")
+    coalitions: int = Field(default=500, ge=8, le=100_000, description="number of region sets to score for each image")
     sensitivity: int = Field(
-        default=8, ge=1, description="measured images on which other baselines and coalitions are tried"
+        default=8, ge=1, description="number of measured images on which other baselines and coalitions are tried"
     )
 
     @model_validator(mode="after")
     def _enough_coalitions(self) -> "ShapConfig":
         if self.coalitions < 2 * self.regions:
-            raise ValueError(f"coalitions {self.coalitions} must be at least twice the regions {self.regions}")
+            raise ValueError(
+                f"coalitions is {self.coalitions}, but it must be at least twice the number of regions, {self.regions}"
+                "; raise coalitions, or lower regions"
+            )
         return self
 
 
 class ExplainConfig(StepConfig):
-    """Samples and measures of one candidate's explanations."""
+    """The parameters for the explanations of one candidate."""
 
     shown: int = Field(default=24, ge=1, le=500, description="images in the gallery, chosen by rule")
     measured: int = Field(default=24, ge=1, le=5000, description="cracked images drawn at random for the measures")
     chosen_on: int = Field(
-        default=12, ge=1, description="cracked validation images on which the layer of Grad-CAM is chosen"
+        default=12, ge=1, description="number of cracked validation images on which the layer of Grad-CAM is chosen"
     )
     curve_steps: int = Field(default=8, ge=2, le=200, description="steps of the deletion and insertion curves")
     blur: float = Field(
@@ -49,7 +52,10 @@ class ExplainConfig(StepConfig):
         description="largest distance from the crack that counts as a hit, as a share of the image's edge",
     )
     noise: float = Field(
-        default=4.0, gt=0, le=64, description="standard deviation of the stability test's noise, in grey levels of 255"
+        default=4.0,
+        gt=0,
+        le=64,
+        description="standard deviation of the stability test's noise, in grey levels (0 to 255)",
     )
     resamples: int = Field(default=2000, ge=100, le=100_000, description="bootstrap resamples of groups")
     batch_size: int = Field(default=64, ge=1)

@@ -1,4 +1,4 @@
-"""Does the answer depend on what a map marks? Deletion and insertion curves, and ROAD."""
+"""Measure whether the answer depends on the pixels that a map marks: deletion and insertion curves, and ROAD."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,9 @@ TIE_SEED = 0
 
 @dataclass(frozen=True)
 class Curves:
-    """P(class) while pixels are hidden or shown in the order of the map. A faithful map has a low deletion area.
+    """The probability of the class while pixels are hidden or shown in the order of the map.
+
+    A faithful map has a small area under the deletion curve and a large area under the insertion curve.
 
     Attributes:
         deletion: float64 (N, steps + 1), while pixels are hidden.
@@ -28,12 +30,12 @@ class Curves:
 
     @property
     def deletion_auc(self) -> np.ndarray:
-        """float64 (N,): area under the deletion curve, in [0, 1]; lower is better."""
+        """Return the area under the deletion curve, float64 (N,) in [0, 1]; lower is better."""
         return _area(self.deletion)
 
     @property
     def insertion_auc(self) -> np.ndarray:
-        """float64 (N,): area under the insertion curve, in [0, 1]; higher is better."""
+        """Return the area under the insertion curve, float64 (N,) in [0, 1]; higher is better."""
         return _area(self.insertion)
 
 
@@ -45,27 +47,27 @@ def _area(curves: np.ndarray) -> np.ndarray:
 def perturbation_curves(
     score: Score, images: torch.Tensor, maps: np.ndarray, steps: int, blur: float, batch_size: int
 ) -> Curves:
-    """Delete and insert the pixels of each image in the order of its map, most important first.
+    """Hide and show the pixels of each image in the order of its map, the most important pixels first.
 
     Masked images are built and scored in batches on the images' device. A hidden pixel shows the blurred image, which
-    has neither a crack nor hard edges. Pixels of equal value go in random order, the same order for all maps.
+    has neither a crack nor hard edges. Pixels with equal values are sorted randomly, in the same way for all maps.
 
     Args:
         score: (n, 3, H, W) uint8 -> (n,) probability of the explained class.
         images: uint8 (N, 3, H, W).
         maps: float (N, H, W).
-        steps: Number of equal parts in which the pixels go.
+        steps: Number of equal parts in which the pixels are hidden or shown.
         blur: Standard deviation of the blur, pixels.
-        batch_size: Masked images in a pass.
+        batch_size: Masked images in a forward pass.
 
-    Source: Petsiuk et al. 2018, "RISE", section 4.3. There, deletion shows grey and insertion starts blurred. Here both
-        use the blur, because grey patches on concrete look like cracks themselves.
+    Source: Petsiuk et al. 2018, "RISE", section 4.3. There, deletion replaces pixels with grey, and insertion starts
+        from a blurred image. Here both use the blur, because grey patches on concrete look like cracks themselves.
     """
     hidden = blurred(images, blur)
     ranks = torch.from_numpy(rank_pixels(maps)).to(images.device)
     levels = torch.linspace(0, 1, steps + 1, device=images.device)
 
-    # Every masked image is one row: which image, deletion (0) or insertion (1), and how many steps were done.
+    # One row for each masked image: the image's number, deletion (0) or insertion (1), and the number of steps done.
     image_numbers = torch.arange(len(images))
     rows = torch.cartesian_prod(image_numbers, torch.arange(2), torch.arange(steps + 1)).to(images.device)
 
@@ -84,23 +86,24 @@ def perturbation_curves(
 def road(
     score: Score, images: torch.Tensor, maps: np.ndarray, percentiles: tuple[float, ...], batch_size: int
 ) -> np.ndarray:
-    """How much more the answer suffers when the most important pixels are removed than when the least important are.
+    """Return how much more the answer falls without the most important pixels than without the least important ones.
 
-    A removed pixel becomes the weighted mean of its neighbours, removed ones included, plus a little noise. So the
-    shape of the hole gives the network no information.
+    A removed pixel is replaced by the weighted mean of its neighbours, which may be removed too, plus a little noise.
+    So the network cannot see the shape of the removed region.
 
     Args:
         score: (n, 3, H, W), 0 to 255 -> (n,) probability of the explained class.
         images: uint8 (N, 3, H, W).
         maps: float (N, H, W).
-        percentiles: For each, the pixels above this percentile of the map are removed, and then as many of the lowest.
-        batch_size: Images in a pass.
+        percentiles: For each percentile, the pixels of the map above it are removed. In a second image, equally many
+            pixels with the lowest values are removed.
+        batch_size: Images in a forward pass.
 
     Returns:
-        float64 (N,) in [-0.5, 0.5], half the difference of the two drops; higher is better, 0 is chance.
+        float64 (N,) in [-0.5, 0.5], half the difference of the two drops. Higher is better; a random map has 0.
 
-    Source: Rong et al. 2022, "A consistent and efficient evaluation strategy for attribution methods", in the
-        pytorch-grad-cam library. Maps are ranked first, so that the same number of pixels is removed for every map.
+    Source: Rong et al. 2022, "A consistent and efficient evaluation strategy for attribution methods"; the code is in
+        the pytorch-grad-cam library. We rank the pixels first, so that equally many are removed for every map.
     """
 
     def model(batch: torch.Tensor) -> torch.Tensor:
@@ -117,7 +120,10 @@ def road(
 
 
 def rank_pixels(maps: np.ndarray) -> np.ndarray:
-    """Share of pixels that come before each pixel, highest value first: float32 (N, H, W) in [0, 1)."""
+    """Return, for each pixel, the share of pixels that come before it, the highest value first.
+
+    The result is float32 (N, H, W) in [0, 1).
+    """
     values = maps.reshape(len(maps), -1)
     pixels = values.shape[1]
 
@@ -132,7 +138,7 @@ def rank_pixels(maps: np.ndarray) -> np.ndarray:
 
 
 def blurred(images: torch.Tensor, sigma: float) -> torch.Tensor:
-    """Gaussian blur of uint8 (N, 3, H, W); `sigma` is the standard deviation in pixels."""
+    """Return images uint8 (N, 3, H, W) with a Gaussian blur. `sigma` is the standard deviation in pixels."""
     pixels = images.permute(0, 2, 3, 1).cpu().numpy()
     smooth = np.stack([cv2.GaussianBlur(image, (0, 0), sigma) for image in pixels])
     return torch.from_numpy(smooth).permute(0, 3, 1, 2).contiguous().to(images.device)

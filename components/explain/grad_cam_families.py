@@ -1,6 +1,6 @@
-"""The families of networks that Grad-CAM knows: which layers to look at, and how to read their output as a map.
+"""The families of networks that Grad-CAM can read: which layers it uses, and how it reads their output as a map.
 
-To add a family, write how it arranges its output as a function like `_channels_first`, and name it in FAMILIES.
+To add a family, write a function like `_channels_first` for the shape of its output, and add it to FAMILIES.
 """
 
 from collections.abc import Callable
@@ -20,10 +20,10 @@ MIN_GRID_SIDE = 7
 
 @dataclass(frozen=True)
 class Reading:
-    """How to read a layer's output as a map.
+    """The way to read a layer's output as a map.
 
     Attributes:
-        reshape: Turns the output into (N, C, rows, columns).
+        reshape: Converts the output to (N, C, rows, columns).
         grid: Rows and columns.
     """
 
@@ -38,7 +38,7 @@ class Target:
     Attributes:
         name: Name of the layer in the backbone, such as "layer4" or "blocks.11.norm1".
         layer: The module.
-        reshape: Turns its output into (N, C, rows, columns).
+        reshape: Converts the layer's output to (N, C, rows, columns).
         grid: Rows and columns.
     """
 
@@ -49,27 +49,30 @@ class Target:
 
 
 def _channels_first(network: Network, shape: tuple[int, ...], channels: int) -> Reading | None:
-    """Output (N, C, rows, columns): ResNet, EfficientNet, ConvNeXt and other CNNs."""
+    """Read an output (N, C, rows, columns): ResNet, EfficientNet, ConvNeXt and other CNNs. None for other shapes."""
     if len(shape) != 4 or shape[1] != channels:
         return None
     return Reading(lambda output: output, (shape[2], shape[3]))
 
 
 def _channels_last(network: Network, shape: tuple[int, ...], channels: int) -> Reading | None:
-    """Output (N, rows, columns, C): Swin and other transformers of windows."""
+    """Read an output (N, rows, columns, C): Swin and other window transformers. None for other shapes."""
     if len(shape) != 4 or shape[3] != channels:
         return None
     return Reading(lambda output: output.permute(0, 3, 1, 2), (shape[1], shape[2]))
 
 
 def _patch_tokens(network: Network, shape: tuple[int, ...], channels: int) -> Reading | None:
-    """Output (N, tokens, C): ViT, DeiT, CaiT, Mixer; some have class tokens before those of the patches."""
+    """Read an output (N, tokens, C): ViT, DeiT, CaiT, Mixer. None for other shapes.
+
+    Some of these networks have class tokens before the patch tokens.
+    """
     grid = patch_grid(network)
     if len(shape) != 3 or shape[2] != channels or grid is None:
         return None
     rows, columns = grid
     prefix = shape[1] - rows * columns
-    # A class token may join behind this layer.
+    # Some networks add the class token after this layer, so there may be none here.
     if prefix not in (0, getattr(network.backbone, "num_prefix_tokens", 0)):
         return None
     return Reading(lambda tokens: tokens[:, prefix:].unflatten(1, grid).permute(0, 3, 1, 2), grid)
@@ -79,7 +82,7 @@ FAMILIES = (_channels_first, _channels_last, _patch_tokens)
 
 
 def patch_grid(network: Network) -> Grid | None:
-    """Rows and columns of the patches in which the network reads an image; None if it has no such grid."""
+    """Return rows and columns of the patches in which the network reads an image; None if it does not use patches."""
     backbone: Any = network.backbone
     patch_reader = getattr(backbone, "patch_embed", getattr(backbone, "stem", None))
     grid = getattr(patch_reader, "grid_size", None)
@@ -92,11 +95,11 @@ def patch_grid(network: Network) -> Grid | None:
 def find_targets(network: Network) -> list[Target]:
     """Find all layers that Grad-CAM can read, the deepest first.
 
-    For a CNN these are the outputs of its stages. For a transformer of patches it is the first normalisation of a
-    block: behind it, the last block reads only the class token, so the gradients of the patches would be zero.
+    For a CNN, these are the outputs of its stages. For a patch transformer, it is the first normalisation of each
+    block. After this layer, the last block uses only the class token, so the gradients of the patches would be zero.
 
     Raises:
-        InputError: The network has no such layer.
+        InputError: The network has no layer that Grad-CAM can read.
     """
     modules = dict(network.backbone.named_modules())
     channels = _layers_of_stages(network, modules)
@@ -110,7 +113,7 @@ def find_targets(network: Network) -> list[Target]:
     if not targets:
         stages = ", ".join(channels) or "timm lists none"
         raise InputError(
-            f"no layer of {network.info.architecture} is known to Grad-CAM: none of its stages ({stages}) gives a map; "
+            f"Grad-CAM cannot read a layer of {network.info.architecture}: none of its stages ({stages}) gives a map; "
             "choose a timm CNN or vision transformer"
         )
     return targets
@@ -119,12 +122,12 @@ def find_targets(network: Network) -> list[Target]:
 def find_target(network: Network, preferred: str = "") -> Target:
     """Find the deepest layer whose map is fine enough: at least MIN_GRID_SIDE cells on each side.
 
-    The last stage of a CNN has that many on images of 224 pixels. On smaller tiles it is too coarse to point at a
-    crack. If no layer is fine enough, the deepest one is used.
+    On images of 224 pixels, the last stage of a CNN is fine enough. On smaller tiles, it is too coarse to show where a
+    crack is. If no layer is fine enough, the deepest layer is used.
 
     Args:
         network: The network.
-        preferred: Name of a layer that is taken if the network has it.
+        preferred: Name of a layer. It is used if the network has it, even if it is not fine enough.
 
     Raises:
         InputError: The network has no layer that Grad-CAM can read.
@@ -140,7 +143,7 @@ def find_target(network: Network, preferred: str = "") -> Target:
 
 
 def _layers_of_stages(network: Network, modules: dict[str, nn.Module]) -> dict[str, int]:
-    """Name of the layer to look at in each stage, in the network's order -> its number of channels."""
+    """Return the layer's name -> its number of channels, for the layer to use in each stage, in the network's order."""
     backbone: Any = network.backbone
     channels = {}
     for stage in getattr(backbone, "feature_info", None) or []:
@@ -154,7 +157,7 @@ def _layers_of_stages(network: Network, modules: dict[str, nn.Module]) -> dict[s
 
 
 def _output_shapes(network: Network, layers: dict[str, nn.Module]) -> dict[str, tuple[int, ...]]:
-    """Shape of each layer's output for one image; () for an output that is not a tensor."""
+    """Return the shape of each layer's output for one image; () if the output is not a tensor."""
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(layers, ())
 
     def remember(name: str) -> Callable:

@@ -1,4 +1,4 @@
-"""Which images are explained: a gallery chosen by rule for people, and a random sample for the measures."""
+"""Choose the images to explain: a gallery for people, chosen by a rule, and a random sample for the measures."""
 
 import numpy as np
 import pandas as pd
@@ -9,15 +9,15 @@ WRONG, NEAR, RIGHT = "confident wrong", "near the threshold", "confident right"
 
 
 def decide(table: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:
-    """Add the deployed model's answer to prediction rows.
+    """Add the answers that the model would give if it were deployed.
 
     Args:
         table: Prediction rows with `logit_0`, `logit_1` and `label`.
-        calibration: Of the deployed model.
+        calibration: The model's calibration.
 
     Returns:
-        The rows with `score` (calibrated P(crack)), `decision` (1: crack), `right` (bool) and `margin` (distance of the
-        score from the threshold).
+        The rows with the columns `score` (calibrated P(crack)), `decision` (1: crack), `right` (bool) and `margin`
+        (distance of the score from the threshold) added.
     """
     score = calibration.p_crack(table["logit_0"].to_numpy(), table["logit_1"].to_numpy())
     decision = (score >= calibration.threshold).astype(int)
@@ -26,20 +26,21 @@ def decide(table: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:
 
 
 def choose_shown(decided: pd.DataFrame, count: int) -> pd.DataFrame:
-    """Choose the gallery: a third of the images each confidently wrong, near the threshold and confidently right.
+    """Choose the gallery: a third is confidently wrong, a third near the threshold, and a third confidently right.
 
-    Within a third, the images alternate between surfaces and classes, the most extreme of each first. If there are too
-    few wrong or near images, right ones fill the gallery.
+    Within a third, the images alternate between surfaces and classes, the most extreme images first. If there are too
+    few images that are wrong or near the threshold, more right images are added.
 
     Args:
         decided: Rows from `decide`, of one split.
         count: Number of images wanted.
 
     Returns:
-        At most `count` of the rows, with `reason`: WRONG, NEAR or RIGHT.
+        At most `count` of the rows, with the column `reason` added: WRONG, NEAR or RIGHT.
     """
     third = count // 3
-    # "Near" is the quarter closest to the threshold; a fixed distance would call all of a small split near.
+    # The quarter of the images with the smallest margins counts as near the threshold. With a fixed distance, all
+    # images of a small split could be near.
     quarter = max(1, len(decided) // 4)
     closest = decided.nsmallest(quarter, "margin").index
     near_rows = decided.loc[closest].sort_values("margin")
@@ -54,15 +55,15 @@ def choose_shown(decided: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 def _alternate(rows: pd.DataFrame, count: int) -> pd.DataFrame:
-    """The first `count` rows when surfaces and classes take turns, each in its own order."""
+    """Return the first `count` rows if surfaces and classes alternate. Within each, the order of the rows is kept."""
     turn = rows.groupby(["surface", "label"]).cumcount()
     return rows.assign(turn=turn).sort_values("turn", kind="stable").drop(columns="turn").head(count)
 
 
 def choose_measured(decided: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
-    """Draw cracked images at random, whether the answer was right or wrong: a sample by rule would bias the measures.
+    """Draw cracked images at random, with right and wrong answers. A sample by a rule would bias the measures.
 
-    The rows are in random order, so that the first few are a random sample too.
+    The rows are in random order, so the first few rows are a random sample too.
     """
     cracked = decided[decided["label"] == 1]
     chosen = np.random.default_rng([seed, 2]).permutation(len(cracked))[:count]

@@ -1,4 +1,4 @@
-"""The mean of values measured on images that come in groups, with its interval."""
+"""Compute the mean of values that are measured on images in groups, and its interval."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from components.shared.results.intervals import Scale, draw_groups, group_codes,
 
 
 class MeanInterval(NamedTuple):
-    """A mean and the ends of its 95 % interval; the ends are None if there is only one group."""
+    """A mean and the two ends of its 95 % interval. The ends are None if there is only one group."""
 
     value: float
     low: float | None
@@ -16,13 +16,13 @@ class MeanInterval(NamedTuple):
 
 
 def mean_interval(values: np.ndarray, groups: np.ndarray, resamples: int, scale: Scale) -> MeanInterval:
-    """Mean of values, and its 95 % interval by bootstrap over groups.
+    """Return the mean of values, and its 95 % interval by bootstrap over groups.
 
     Args:
         values: float (n,).
         groups: (n,) group of each value.
         resamples: Number of bootstrap resamples.
-        scale: What the mean can be, as in `interval`.
+        scale: The range of the mean, as in `interval`.
     """
     mean = float(values.mean())
     codes, count = group_codes(groups)

@@ -1,4 +1,4 @@
-"""Signed KernelSHAP over the regions of an image: superpixels for a CNN, blocks of patch tokens for a transformer."""
+"""Compute signed KernelSHAP values of an image's regions: superpixels for a CNN, patch blocks for a transformer."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,15 +14,15 @@ from components.shared.network.device import pick_precision
 from components.shared.network.network import Network
 
 Margin = Callable[[torch.Tensor], torch.Tensor]
-# Standard deviation of the blur under SLIC, as a share of a superpixel's edge. Without it, the camera's noise tears
-# superpixels to pieces, and the library joins those to one.
+# Standard deviation of the blur before SLIC, as a share of a superpixel's edge. Without the blur, the camera's noise
+# breaks superpixels into small pieces, and the library merges these pieces into one region.
 SUPERPIXEL_BLUR = 1 / 16
 
 
 def margin_of(network: Network, precision: Precision) -> Margin:
-    """Return the function (n, 3, H, W) in 0 to 255 -> (n,) log-odds of crack.
+    """Return a function that computes the log odds of crack: images (n, 3, H, W), 0 to 255 -> float (n,).
 
-    The function raises InputError if the network answers with NaN or infinity.
+    The function raises InputError if the network's answer is NaN or infinite.
     """
     device = network.mean.device.type
     bf16 = pick_precision(precision, device) == "bf16"
@@ -41,20 +41,20 @@ def margin_of(network: Network, precision: Precision) -> Margin:
 
 
 def find_regions(network: Network, images: torch.Tensor, count: int) -> np.ndarray:
-    """Cut each image into about `count` regions; each is hidden or shown as a whole.
+    """Divide each image into about `count` regions. KernelSHAP hides or shows each region as a whole.
 
     A transformer reads an image in patches, so its regions are blocks of whole patches, the same for every image. A
     CNN's regions are SLIC superpixels, which follow the image's own edges.
 
     Args:
-        network: The network, which may have a patch grid.
+        network: The network. Its patch grid, if it has one, decides the kind of regions.
         images: uint8 (N, 3, H, W).
         count: Number of regions wanted.
 
     Returns:
-        int64 (N, H, W), region of each pixel, numbered from 0 in each image.
+        int64 (N, H, W), the region of each pixel, numbered from 0 in each image.
 
-    Source: Achanta et al. 2012, "SLIC superpixels", in scikit-image.
+    Source: Achanta et al. 2012, "SLIC superpixels"; the code is in scikit-image.
     """
     size = network.input_size
     grid = patch_grid(network)
@@ -71,7 +71,7 @@ def find_regions(network: Network, images: torch.Tensor, count: int) -> np.ndarr
 
 
 def _blocks(grid: tuple[int, int], shape: tuple[int, int], count: int) -> np.ndarray:
-    """Number the blocks of whole patches: int64 (H, W)."""
+    """Return the number of each pixel's block, int64 (H, W). A block consists of whole patches."""
     blocks_per_side = max(1, int(count**0.5))
     block_of_line = []
     for pixels, patches in zip(shape, grid, strict=True):
@@ -92,23 +92,24 @@ def kernel_shap(
     batch_size: int,
     seed: int,
 ) -> np.ndarray:
-    """Divide each image's log-odds of crack among its regions.
+    """Divide each image's log odds of crack among its regions.
 
     The images of all coalitions are built and scored in batches on the images' device. The shap library chooses and
     weighs the coalitions and solves for the values.
 
     Args:
-        margin: (n, 3, H, W) uint8 -> (n,) log-odds of crack.
+        margin: (n, 3, H, W) uint8 -> (n,) log odds of crack.
         images: uint8 (N, 3, H, W).
-        hidden: uint8 (N, 3, H, W), what a hidden region shows instead.
+        hidden: uint8 (N, 3, H, W), the pixels that replace a hidden region.
         regions: From `find_regions`.
-        coalitions: Sets of shown regions scored for each image.
-        batch_size: Masked images in a pass.
-        seed: Seed of the coalitions; every image gets the same draw.
+        coalitions: Number of region sets that are scored for each image. The regions in a set are shown.
+        batch_size: Masked images in a forward pass.
+        seed: Seed of the coalitions. All images use the same seed.
 
     Returns:
-        float32 (N, H, W), at each pixel the value of its region: above 0 it is evidence for crack, below 0 for no
-        crack. An image's region values add up to its log-odds minus those of the hidden image.
+        float32 (N, H, W), the value of each pixel's region. A value above 0 is evidence for crack, a value below 0 is
+        evidence for no crack. The values of all regions add up to the log odds of the image minus the log odds of the
+        hidden image.
 
     Source: Lundberg and Lee 2017, "A unified approach to interpreting model predictions", theorem 2.
     """
@@ -123,7 +124,7 @@ def kernel_shap(
 def _region_values(
     margin: Margin, image: torch.Tensor, baseline: torch.Tensor, labels: np.ndarray, coalitions: int, batch_size: int
 ) -> np.ndarray:
-    # Imported late, because it takes seconds.
+    # Imported here, because the import takes seconds.
     from shap import KernelExplainer
 
     count = int(labels.max()) + 1
@@ -143,7 +144,7 @@ def _region_values(
 
 @contextmanager
 def _numpy_seed(seed: int) -> Iterator[None]:
-    """Seed NumPy's global generator, the only one that shap draws from, and restore it afterwards."""
+    """Seed NumPy's global random generator in the block, and restore its state afterwards. shap uses no other one."""
     state = np.random.get_state()
     np.random.seed(seed)
     try:
@@ -153,6 +154,6 @@ def _numpy_seed(seed: int) -> Iterator[None]:
 
 
 def mean_colour(images: torch.Tensor) -> torch.Tensor:
-    """Images filled with their own mean colour: uint8 (N, 3, H, W)."""
+    """Return images uint8 (N, 3, H, W), each filled with its own mean colour."""
     mean = images.float().mean(dim=(2, 3), keepdim=True).round().to(torch.uint8)
     return mean.expand_as(images)

@@ -1,7 +1,7 @@
-"""Is a map's mass on the crack? Measures of maps against pixel masks.
+"""Measure whether a map marks the crack, by comparing maps with pixel masks.
 
-All take maps float32 (N, H, W) in [0, 1] and masks bool (N, H, W), and return float64 (N,). A map of zeros points
-nowhere and scores 0.
+All functions take maps float32 (N, H, W) in [0, 1] and masks bool (N, H, W), and return float64 (N,). The result is 0
+for a map of zeros.
 """
 
 import cv2
@@ -9,10 +9,10 @@ import numpy as np
 
 
 def pointing_game(maps: np.ndarray, masks: np.ndarray, tolerance: float) -> np.ndarray:
-    """Chance that a map's highest pixel is within `tolerance` pixels of the crack.
+    """Return the share of a map's highest pixels that are at most `tolerance` pixels away from the crack.
 
-    It is 1 or 0 if one pixel is the highest. A map of regions, such as KernelSHAP's, has many highest pixels, and each
-    counts the same.
+    If only one pixel is the highest, the share is 1 or 0. A map of regions, such as a KernelSHAP map, has many highest
+    pixels, which all count the same.
 
     Source: Zhang et al. 2018, "Top-down neural attention by excitation backprop", section 4.1.
     """
@@ -28,7 +28,7 @@ def pointing_game(maps: np.ndarray, masks: np.ndarray, tolerance: float) -> np.n
 
 
 def energy_inside(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Share of a map's sum that is on the crack, in [0, 1].
+    """Return the share of a map's sum that is on the crack, in [0, 1].
 
     Source: Wang et al. 2020, "Score-CAM", energy-based pointing game.
     """
@@ -38,13 +38,16 @@ def energy_inside(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def energy_ratio(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Energy inside the mask over the mask's share of the image; a map that knows nothing reaches 1."""
+    """Return the energy inside the mask, divided by the mask's share of the image. A constant map has a ratio of 1."""
     area = masks.mean(axis=(1, 2))
     return np.divide(energy_inside(maps, masks), area, out=np.zeros(len(maps)), where=area > 0)
 
 
 def best_iou(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Highest intersection over union of the mask with a map cut at any of its own values, in [0, 1]."""
+    """Return the highest intersection over union of the mask and the map, in [0, 1], over all thresholds for the map.
+
+    The thresholds are the values above 0 that occur in the map.
+    """
     values = maps.reshape(len(maps), -1)
     order = np.argsort(-values, axis=1, kind="stable")
     values = np.take_along_axis(values, order, axis=1)
@@ -56,7 +59,8 @@ def best_iou(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     crack = on_crack.sum(axis=1, keepdims=True)
     iou = intersection / (taken + crack - intersection)
 
-    # A cut takes all pixels of one value or none, so only the last of equal values is a cut. Zeros are never taken.
+    # A threshold includes all pixels of one value or none. So the IoU counts only after the last of equal values.
+    # Pixels with value 0 are never included.
     next_differs = np.diff(values, axis=1) != 0
     is_last_of_value = np.append(next_differs, np.ones((len(maps), 1), bool), axis=1)
     is_cut = is_last_of_value & (values > 0)

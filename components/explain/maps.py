@@ -1,4 +1,4 @@
-"""All maps of an image: both methods, and the two baselines that know nothing about the network."""
+"""Draw all maps of an image: by both methods, and by the two baselines that do not use the network."""
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ GRAD_CAM, SHAP = "grad_cam", "shap"
 RANDOM, EDGES = "random_map", "edge_filter"
 METHODS = (GRAD_CAM, SHAP)
 BASELINES = (RANDOM, EDGES)
-# Standard deviation of the weights that replace weights of zero in a random network.
+# In a random network, weights of zero are replaced by random weights with this standard deviation.
 ZERO_WEIGHTS_SPREAD = 0.02
 
 
@@ -28,19 +28,19 @@ def draw_maps(
     seed: int,
     draw: int = 0,
 ) -> dict[str, np.ndarray]:
-    """Map images for the class crack by both methods and both baselines.
+    """Draw the maps of images for the class crack by both methods and both baselines.
 
     Args:
         network: In eval mode.
         cam: Layer and method of the Grad-CAM map.
         images: uint8 (N, 3, H, W), on the network's device.
-        shap_images: Only the first so many images get a KernelSHAP map, which costs most.
+        shap_images: Number of images, from the first, that get a KernelSHAP map. These maps take the most time.
         config: Regions, coalitions, blur.
         seed: Seed of the coalitions and the random maps.
-        draw: Number of the draw of random maps with this seed.
+        draw: Added to the seed of the random maps, so that a second call gives other random maps.
 
     Returns:
-        Name of the map -> float32 (N, H, W); KernelSHAP has (min(shap_images, N), H, W) and is signed.
+        Name of the map -> float32 (N, H, W). The KernelSHAP map is (min(shap_images, N), H, W) and signed.
     """
     size = network.input_size
     pixels = images.permute(0, 2, 3, 1).cpu().numpy()
@@ -57,16 +57,17 @@ def draw_maps(
 def explain_signed(
     network: Network, images: torch.Tensor, hidden: torch.Tensor, config: ExplainConfig, seed: int
 ) -> np.ndarray:
-    """KernelSHAP of images with the configured regions and coalitions: float32 (N, H, W), above 0 for crack."""
+    """Return KernelSHAP maps with the configured regions and coalitions, float32 (N, H, W), above 0 for crack."""
     margin = margin_of(network, config.precision)
     regions = find_regions(network, images, config.shap.regions)
     return kernel_shap(margin, images, hidden, regions, config.shap.coalitions, config.batch_size, seed)
 
 
 def random_network(network: Network, seed: int) -> Network:
-    """The same architecture with random weights.
+    """Return a network of the same architecture with random weights.
 
-    timm starts some heads at zero. Such a network gives all images the same answer, so weights of zero are drawn too.
+    timm starts some heads with weights of zero. Such a network would give all images the same answer, so these weights
+    become random too.
     """
     random = build_network(network.info.model_copy(update={"weights": "none", "seed": seed})).eval()
     generator = torch.Generator().manual_seed(seed)

@@ -1,4 +1,4 @@
-"""How good the explanations are: every measure of a method, and the same of a random map and a plain edge filter."""
+"""Measure how good the maps are: the maps of both methods and, for comparison, a random map and an edge filter."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -19,21 +19,21 @@ from components.shared.network.network import Network
 from components.shared.results.intervals import Scale
 from components.shared.results.measurements import Measurement
 
-# Every measure, and the scale of its mean. To add one, compute it in the function named above its table, and name it
-# in the table. `_localisation`: is the map on the crack?
+# The tables list every measure and the scale of its mean. To add a measure, compute it in the function that is named
+# above its table, and add it to the table. `_localisation` measures whether the map is on the crack.
 LOCALISATION: dict[str, Scale] = {
     "pointing_game": "share",
     "energy_inside": "share",
     "energy_ratio": "loss",
     "best_iou": "share",
 }
-# `_faithfulness`: does the answer depend on what the map marks?
+# `_faithfulness` measures whether the answer depends on the pixels that the map marks.
 FAITHFULNESS: dict[str, Scale] = {
     "deletion_auc": "share",
     "insertion_auc": "share",
     "road": "difference",
 }
-# `_sanity_checks` and `_shap_sensitivity`: does the map change when it must, and only then?
+# `_sanity_checks` and `_shap_sensitivity` measure whether the map changes when it must, and only then.
 CHECKS: dict[str, Scale] = {
     "noise_stability": "signed",
     "random_weights_similarity": "signed",
@@ -51,7 +51,7 @@ Values = dict[str, np.ndarray]  # measure -> float64 (images,)
 
 @dataclass(frozen=True)
 class Sample:
-    """Cracked images to measure on.
+    """The cracked images on which the maps are measured.
 
     Attributes:
         images: uint8 (N, 3, H, W), on the network's device.
@@ -77,9 +77,9 @@ def measure(network: Network, cam: Cam, sample: Sample, config: ExplainConfig, s
         seed: Seed of the coalitions, the random maps, the noise and the random weights.
 
     Returns:
-        Rows `MAP.MEASURE` for each map, `METHOD.MEASURE_over_BASELINE` (paired difference, positive where the method is
-        better) and the checks. Intervals are 95 %, by bootstrap over groups. The value is NaN, with its reason, where
-        there is nothing to measure on.
+        Measurements `MAP.MEASURE` for each map, `METHOD.MEASURE_over_BASELINE` (paired difference, positive if the
+        method is better), and the checks `MAP.CHECK`. The 95 % intervals are computed by bootstrap over groups. If
+        there is no image to measure on, the value is NaN and the note gives the reason.
     """
     if len(sample.groups) == 0:
         return _undefined((*LOCALISATION, *FAITHFULNESS), "the robustness split has no cracked image")
@@ -92,7 +92,7 @@ def measure(network: Network, cam: Cam, sample: Sample, config: ExplainConfig, s
     if sample.masked.any():
         tolerance = config.tolerance * network.input_size
         for name, drawn in maps.items():
-            # What speaks against a crack is not expected to be on it.
+            # Evidence against a crack does not have to be on the crack, so it is ignored here.
             evidence_for_crack = np.maximum(drawn, 0)
             values[name] |= _localisation(evidence_for_crack, sample, tolerance)
     else:
@@ -105,7 +105,7 @@ def measure(network: Network, cam: Cam, sample: Sample, config: ExplainConfig, s
 
 
 def _faithfulness(margin: Margin, sample: Sample, maps: np.ndarray, config: ExplainConfig) -> Values:
-    """The measures of FAITHFULNESS, on all images."""
+    """Return the measures in FAITHFULNESS, on all images."""
 
     def p_crack(images: torch.Tensor) -> torch.Tensor:
         return margin(images).sigmoid()
@@ -120,7 +120,7 @@ def _faithfulness(margin: Margin, sample: Sample, maps: np.ndarray, config: Expl
 
 
 def _localisation(maps: np.ndarray, sample: Sample, tolerance: float) -> Values:
-    """The measures of LOCALISATION, on the images that have a mask."""
+    """Return the measures in LOCALISATION, on the images that have a mask."""
     maps, masks = maps[sample.masked], sample.masks[sample.masked]
     return {
         "pointing_game": pointing_game(maps, masks, tolerance),
@@ -131,7 +131,7 @@ def _localisation(maps: np.ndarray, sample: Sample, tolerance: float) -> Values:
 
 
 def _compared(values: dict[str, Values], sample: Sample, config: ExplainConfig) -> list[Measurement]:
-    """Every measure of every map, and what each method gains over each baseline."""
+    """Return every measure of every map, and the gain of each method over each baseline."""
     rows = []
     for measured in values[GRAD_CAM]:
         groups = sample.groups if measured in FAITHFULNESS else sample.groups[sample.masked]
@@ -141,7 +141,7 @@ def _compared(values: dict[str, Values], sample: Sample, config: ExplainConfig) 
         sign = -1 if measured in LOWER_IS_BETTER else 1
         for method, baseline in product(METHODS, BASELINES):
             gain = sign * (values[method][measured] - values[baseline][measured])
-            note = f"paired difference, positive where {method} is better"
+            note = f"paired difference, positive if {method} is better"
             rows.append(_row(f"{method}.{measured}_over_{baseline}", gain, groups, config, note))
     return rows
 
@@ -149,7 +149,7 @@ def _compared(values: dict[str, Values], sample: Sample, config: ExplainConfig) 
 def _sanity_checks(
     network: Network, cam: Cam, sample: Sample, maps: dict[str, np.ndarray], config: ExplainConfig, seed: int
 ) -> list[Measurement]:
-    """How much maps change where they should not (small noise) and where they must (random weights).
+    """Measure how much maps change when they should not (small noise) and when they must (random weights).
 
     Source: Adebayo et al. 2018, "Sanity checks for saliency maps"; all layers are randomised at once.
     """
@@ -164,15 +164,19 @@ def _sanity_checks(
 
     rows = []
     for check, others, note in (
-        ("noise_stability", of_noisy, "the noisy image; 1 is stable"),
-        ("random_weights_similarity", of_random, "a network of random weights; near 1, the map shows the image only"),
+        ("noise_stability", of_noisy, "the noisy image; 1 means stable"),
+        (
+            "random_weights_similarity",
+            of_random,
+            "a network with random weights; near 1 means that the map depends only on the image",
+        ),
     ):
         for name, other in others.items():
             correlation = rank_correlation(maps[name], other)
             rows.append(_row(f"{name}.{check}", correlation, sample.groups, config, f"{_CORRELATION} {note}"))
 
     empty = (maps[GRAD_CAM].max(axis=(1, 2)) == 0).astype(float)
-    note = "share of cracks with no evidence for a crack"
+    note = "share of the cracks for which the map is empty"
     rows.append(_row(f"{GRAD_CAM}.empty", empty, sample.groups, config, note))
     return rows
 
@@ -180,35 +184,35 @@ def _sanity_checks(
 def _shap_sensitivity(
     network: Network, sample: Sample, signed: np.ndarray, config: ExplainConfig, seed: int
 ) -> list[Measurement]:
-    """How much KernelSHAP's map depends on its own settings: what a hidden region shows, and how many coalitions."""
+    """Measure how much KernelSHAP maps depend on the settings: the content of hidden regions, and the coalitions."""
     margin = margin_of(network, config.precision)
     blurred_images = blurred(sample.images, config.blur * network.input_size)
     margins = torch.cat(list(map(margin, blurred_images.split(config.batch_size))))
     p_crack = margins.sigmoid().double().cpu().numpy()
-    note = "of the blurred image, in which all is hidden; where it is high, hiding parts of an image says little"
+    note = "P(crack) of the blurred image, in which all regions are hidden; if it is high, hiding has little meaning"
     rows = [_row(f"{SHAP}.hidden_p_crack", p_crack, sample.groups, config, note)]
 
     images = sample.images[: config.shap.sensitivity]
     of_mean_colour = explain_signed(network, images, mean_colour(images), config, seed)
-    note = f"{_CORRELATION} hidden regions that show the mean colour, not a blur; 1: the baseline does not matter"
+    note = f"{_CORRELATION} hidden regions with the mean colour instead of a blur; 1 means that this does not matter"
     correlation = rank_correlation(signed, of_mean_colour)
     rows.append(_row(f"{SHAP}.baseline_similarity", correlation, sample.groups, config, note))
 
     half = config.shap.coalitions // 2
     fewer = config.model_copy(update={"shap": config.shap.model_copy(update={"coalitions": half})})
     of_fewer = explain_signed(network, images, blurred_images[: len(images)], fewer, seed + 1)
-    note = f"{_CORRELATION} {half} other coalitions in place of {config.shap.coalitions}; 1: enough were scored"
+    note = f"{_CORRELATION} {half} other coalitions instead of {config.shap.coalitions}; 1 means that there are enough"
     correlation = rank_correlation(signed, of_fewer)
     rows.append(_row(f"{SHAP}.coalitions_similarity", correlation, sample.groups, config, note))
     return rows
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Spearman correlation of maps, pair by pair; 0 where a map is constant.
+    """Return the Spearman correlation of maps, pair by pair; 0 if a map of the pair is constant.
 
     Args:
         first: float (N, H, W).
-        second: float (n, H, W) with n <= N; compared with the first n maps.
+        second: float (n, H, W) with n <= N. They are compared with the first n maps of `first`.
 
     Returns:
         float64 (n,) in [-1, 1].

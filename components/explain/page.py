@@ -1,4 +1,4 @@
-"""The page of explanations: a verdict on each method, its measures, and the gallery of panels."""
+"""Write the page of explanations: a conclusion on each method, the measures, and the gallery of panels."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -17,50 +17,50 @@ from components.shared.page import Page
 from components.shared.results.measurements import Measurement, shown_row, spoken, with_interval
 
 TITLES = {GRAD_CAM: "Grad-CAM", SHAP: "SHAP", RANDOM: "random map", EDGES: "edge filter"}
-# A method must be better than the edge filter in one of these, and worse in none.
+# A method must be better than the edge filter in at least one of these measures, and worse in none.
 DECIDING_MEASURES = ("pointing_game", "insertion_auc", "deletion_auc", "road")
-# From this rank correlation on, maps of two draws of coalitions agree.
+# Two draws of coalitions agree if the rank correlation of their maps is at least this number.
 AGREEMENT = 0.8
 LOW_SCORE, HIGH_SCORE = 0.2, 0.8
 INTRODUCTION = (
-    "Each panel shows several tiles, from left to right:\n\n"
-    "- the image,\n"
-    "- Grad-CAM's evidence for the answer given; if that was wrong, also the evidence for the true class,\n"
-    "- KernelSHAP's signed evidence for both classes: red regions speak for a crack, blue ones for no crack,\n"
-    "- the mask, if one is known. Its outline is green on every map.\n\n"
-    "The gallery is chosen by rule from the robustness split: a third each confidently wrong, near the threshold and "
-    "confidently right, alternating between surfaces and classes. *Score* is the calibrated P(crack)."
+    "Each panel shows, from left to right:\n\n"
+    "- the tile,\n"
+    "- Grad-CAM's evidence for the network's answer; if the answer is wrong, also the evidence for the true class,\n"
+    "- KernelSHAP's signed evidence: red regions are evidence for a crack, blue regions for no crack,\n"
+    "- the mask, if there is one. Its outline is green on every map.\n\n"
+    "A rule chooses the gallery from the robustness split: a third is confidently wrong, a third near the threshold, "
+    "and a third confidently right. Surfaces and classes alternate. *Score* is the calibrated P(crack)."
 )
 ADVICE = (
-    "What to look for: if a crack was found, the bright and the red parts should be along it. On a false alarm they "
-    "show what was taken for a crack: a joint, a shadow, a stain, a mark of the formwork. If they are on plain "
-    "concrete or at the image's border, the answer does not depend on a crack, even if it is right. "
-    "Click a panel, or reach it with the Tab key, to enlarge it."
+    "If the network found a crack, the bright and the red parts should be along the crack. On a false alarm, they show "
+    "what the network took for a crack: a joint, a shadow, a stain, or a mark of the formwork. If they are on plain "
+    "concrete or at the border of the tile, the answer does not depend on a crack, even if it is right. "
+    "To enlarge a panel, click it or select it with the Tab key."
 )
 CHOICE = (
     "The map that is called Grad-CAM here is **{method} of the layer `{layer}`**. It was chosen on {tiles} cracked "
-    "images of the validation split: it is the most faithful of the layers and methods below. *Faithfulness* is the "
-    "area under the insertion curve minus that under the deletion curve. Compared with a random map of the same grid, "
-    "it gains {gain}."
+    "images of the validation split, because it is the most faithful of the layers and methods below. *Faithfulness* "
+    "is the area under the insertion curve minus the area under the deletion curve. The faithfulness is {gain} higher "
+    "than the faithfulness of a random map with the same grid."
 )
 NOT_FAITHFUL = (
-    "\n\n**None of these maps is measurably more faithful than a random map.** Do not take Grad-CAM's maps for the "
-    "network's reasons."
+    "\n\n**None of these maps is measurably more faithful than a random map.** So the Grad-CAM maps do not show the "
+    "reasons for the network's answers."
 )
 NOT_CHOSEN = (
-    "The map that is called Grad-CAM here is {method} of the layer `{layer}`. The layer was chosen by its size alone, "
-    "because the validation split has no cracked image to measure it on."
+    "The map that is called Grad-CAM here is {method} of the layer `{layer}`. The layer was chosen only by the size of "
+    "its grid, because the validation split has no cracked image."
 )
 MEASURED = (
-    "Measured for the class crack on {n} cracked images of the robustness split, drawn at random:\n\n"
-    "- *Pointing game*: the map's peak, or the share of its highest region, hits the crack.\n"
-    "- *Energy*: share of the map that is on the crack, and its ratio to the crack's area.\n"
-    "- *IoU*: best overlap of the crack with the map cut at any value.\n"
-    "- *Deletion* (lower is better) and *insertion* (higher is better): area under P(crack) while the marked "
-    "pixels are hidden or shown first.\n"
-    "- *ROAD*: how much more P(crack) falls when the marked pixels are painted over than when the least marked are; 0 "
-    "is chance.\n\n"
-    "Brackets are 95 % intervals by bootstrap over groups."
+    "The maps for the class crack were measured on {n} cracked images, drawn at random from the robustness split:\n\n"
+    "- *Pointing game*: the share of the map's highest pixels that are on the crack.\n"
+    "- *Energy*: the share of the map that is on the crack, and this share divided by the crack's share of the image.\n"
+    "- *IoU*: the best overlap of the crack with the part of the map above a threshold, over all thresholds.\n"
+    "- *Deletion* (lower is better) and *insertion* (higher is better): the area under P(crack) while pixels are "
+    "hidden or shown, the most marked pixels first.\n"
+    "- *ROAD*: how much more P(crack) falls if the most marked pixels are painted over than if the least marked pixels "
+    "are painted over. A random map has 0.\n\n"
+    "Brackets are 95 % intervals by bootstrap over photos."
 )
 
 Gain = Literal["better", "worse", "not measurably different"]
@@ -75,10 +75,10 @@ class Card:
     """One panel of the gallery.
 
     Attributes:
-        classes: Options of the filters that the panel belongs to; CSS class names.
+        classes: The filter options that show this panel, as CSS class names.
         uri: The panel as a data URI.
-        reason: Why the image was chosen.
-        parts: What the panel shows, from left to right.
+        reason: The reason why the image was chosen.
+        parts: The names of the panel's parts, from left to right.
         answer: Surface, true class, answer and score.
     """
 
@@ -101,13 +101,13 @@ def write_page(
     """Write the page of explanations.
 
     Args:
-        path: File to write.
+        path: A file; the page is written to it.
         candidate: Name of the candidate.
         rows: Rows from `choose_shown`.
-        panels: One for each row.
+        panels: One panel for each row.
         measured: From `measure`.
-        choice: Which layer and method the Grad-CAM maps are of.
-        remark: What the gallery shows and how its maps were made, Markdown.
+        choice: The layer and the method of the Grad-CAM maps.
+        remark: Sentences on the gallery's images and maps, as Markdown.
     """
     found = {row.name: row for row in measured}
     page = Page(f"Explanations of {candidate}")
@@ -121,39 +121,39 @@ def write_page(
     page.heading("Gallery")
     page.text(ADVICE)
     if rows["right"].all():
-        remark += " Outside the middle of the scores, the network judged no image of the robustness split wrongly."
+        remark += " The network answered all images of the gallery correctly."
     page.text(remark)
     page.html(_gallery(rows, panels, candidate))
     page.write(path)
 
 
 def shap_remark(shap: ShapConfig, measured: list[Measurement]) -> str:
-    """Say how many coalitions a SHAP map uses, and how much it would change with half as many."""
-    text = f"Each SHAP map uses {shap.coalitions} coalitions, which are sets of its about {shap.regions} regions."
+    """Return sentences on the number of coalitions of a SHAP map, and on how much the map changes with half as many."""
+    text = f"Each SHAP map has about {shap.regions} regions. It uses {shap.coalitions} coalitions (sets of regions)."
     found = {row.name: row for row in measured}
     agreement = found.get(f"{SHAP}.coalitions_similarity")
     if agreement is None:
         return text
 
     text += (
-        f" Maps of {shap.coalitions // 2} other coalitions agree with them at a rank correlation of "
-        f"{shown_row(agreement)} (1 is the same order of regions; {agreement.n} cracked images)"
+        f" On {agreement.n} cracked images, the rank correlation with maps of {shap.coalitions // 2} other coalitions "
+        f"is {shown_row(agreement)} (1 means the same order of regions)"
     )
     if agreement.value >= AGREEMENT:
-        return f"{text}: enough were scored."
-    return f"{text}: **too few were scored to trust single regions**; raise explain.shap.coalitions."
+        return f"{text}: there are enough coalitions."
+    return f"{text}: **there are too few coalitions to trust single regions**; raise explain.shap.coalitions."
 
 
 def conclusion(found: Found, method: str) -> tuple[str, bool]:
-    """Say whether a method explains more than an edge filter does.
+    """Return whether a method explains more than an edge filter, in words and as a bool.
 
     Args:
         found: Measurements by name.
-        method: One of METHODS.
+        method: A name in METHODS.
 
     Returns:
-        Markdown, and whether the result is good: better in one of DECIDING_MEASURES and worse in none. "Better" means
-        that the whole interval of the difference is above 0, "worse" that it is below 0.
+        Sentences in Markdown, and whether the result is good: better in at least one of DECIDING_MEASURES and worse in
+        none. "Better" means that the whole interval of the difference is above 0. "Worse" means that it is below 0.
     """
     gains: list[Gain] = []
     details = []
@@ -164,7 +164,7 @@ def conclusion(found: Found, method: str) -> tuple[str, bool]:
         gain = _gain(difference)
         of_method, of_edges = found[f"{method}.{measured}"].value, found[f"{EDGES}.{measured}"].value
         gains.append(gain)
-        details.append(f"{spoken(measured)} {of_method:.3f} against {of_edges:.3f} ({gain})")
+        details.append(f"{spoken(measured)} {of_method:.3f}, edge filter {of_edges:.3f} ({gain})")
 
     if not gains:
         why = next(iter(found.values())).note
@@ -172,13 +172,13 @@ def conclusion(found: Found, method: str) -> tuple[str, bool]:
 
     better, worse = "better" in gains, "worse" in gains
     if better and worse:
-        claim = "is **in part better, in part worse than a plain edge filter**, so do not rely on it"
+        claim = "is **better than a plain edge filter in some measures and worse in others**, so do not rely on it"
     elif better:
         claim = "explains **more than a plain edge filter**"
     elif worse:
         claim = "explains **less than a plain edge filter**"
     else:
-        claim = "explains **no more than a plain edge filter**"
+        claim = "does **not explain measurably more than a plain edge filter**"
 
     numbers = "; ".join(details)
     numbers = numbers[0].upper() + numbers[1:]
@@ -197,13 +197,13 @@ def _caveats(found: Found, method: str) -> str:
     text = ""
     empty = found.get(f"{method}.empty")
     if empty is not None and empty.value > 0:
-        text += f"; on {empty.value:.0%} of the cracks it marks nothing"
+        text += f"; on {empty.value:.0%} of the cracks, the map is empty"
 
     hidden = found.get(f"{SHAP}.hidden_p_crack")
     if hidden is not None and hidden.value >= 0.5:
         text += (
-            f". The network calls even blurred images, where all is hidden, a crack (P(crack) {hidden.value:.2f}), so "
-            "deletion, insertion and SHAP can say little about it"
+            f". The network calls even completely blurred images a crack (mean P(crack) {hidden.value:.2f}), so "
+            "deletion, insertion and SHAP have little meaning for it"
         )
     return text
 
@@ -297,7 +297,7 @@ def _gallery(rows: pd.DataFrame, panels: list[Panel], candidate: str) -> str:
 
 
 def _empty_combinations(filters: list[list[str]], cards: list[set[str]]) -> list[list[str]]:
-    """The smallest combinations of options, at most one from each filter, that no card has."""
+    """Return the smallest combinations of options, at most one from each filter, that no card has."""
     combinations = []
     for chosen in product(*[["", *options] for options in filters]):
         combinations.append(set(chosen) - {""})

@@ -1,4 +1,4 @@
-"""Panels: an image, the maps over it and its mask, side by side."""
+"""Draw panels: an image, the same image with each map over it, and its mask, side by side."""
 
 import base64
 from dataclasses import dataclass
@@ -32,21 +32,21 @@ class Panel:
     caption: str
 
     def uri(self) -> str:
-        """The panel as a JPEG in a data URI."""
+        """Return the panel as a JPEG in a data URI."""
         bgr = cv2.cvtColor(self.image, cv2.COLOR_RGB2BGR)
         _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, PAGE_JPEG_QUALITY])
         return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
 
 
 def draw_panel(image: np.ndarray, maps: dict[int, np.ndarray], signed: np.ndarray, mask: np.ndarray | None) -> Panel:
-    """Draw an image and, to its right, each map over it, and the mask.
+    """Draw an image and, to its right, the image with each map over it, and the mask.
 
-    A map of zeros is not drawn but named in the caption: people would take a plain image in its place for a map.
+    A map of zeros is not drawn, because it would look like the plain image. Only the caption names it.
 
     Args:
         image: uint8 (H, H, 3) RGB.
-        maps: Class (0 or 1) -> Grad-CAM, float (H, H) in [0, 1].
-        signed: KernelSHAP, float (H, H), above 0 for crack.
+        maps: Class (0 or 1) -> Grad-CAM map, float (H, H) in [0, 1].
+        signed: KernelSHAP map, float (H, H), above 0 for crack.
         mask: bool (H, H); its outline is drawn on the maps. None if there is no mask.
     """
     parts = [image]
@@ -79,7 +79,7 @@ def _blend(image: np.ndarray, evidence: np.ndarray) -> np.ndarray:
 
 
 def _blend_signed(image: np.ndarray, signed: np.ndarray) -> np.ndarray:
-    """Draw red and blue over the grey image: people would take a colour of the image itself for evidence."""
+    """Draw red and blue over the grey image. People could mistake the image's own colours for evidence."""
     share = signed / np.abs(signed).max()
     colours = 255 * colormaps["RdBu_r"](0.5 + share / 2)[..., :3]
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
@@ -95,7 +95,7 @@ def _outlined(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
 
 
 def write_panels(rows: pd.DataFrame, panels: list[Panel], folder: Path) -> None:
-    """Write panels as PNG files, named by number, verdict, surface and true class."""
+    """Write panels as PNG files. A file's name contains its number, "right" or "wrong", surface and true class."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, (row, panel) in enumerate(zip(rows.itertuples(), panels, strict=True)):
         verdict = "right" if row.right else "wrong"

@@ -1,4 +1,4 @@
-"""Progress of the explain step: a line at every stage, and one every few seconds while networks work."""
+"""Report the progress of the explain step: a line at every stage, and one every few seconds while a network runs."""
 
 import time
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class ProgressLines:
-    """The lines of one run of the step.
+    """The progress lines of one run of the step.
 
     Attributes:
         stages: Number of stages.
@@ -29,14 +29,14 @@ class ProgressLines:
         self._last_line = time.monotonic()
 
     def stage(self, note: str) -> None:
-        """Start the next stage; `note` says what it does."""
+        """Start the next stage and report it. `note` describes the stage."""
         self._finished += 1
         self._note = note
         self._images = 0
         self._line(note)
 
     def count(self, images: int) -> None:
-        """Count images that a network gets, and report them if the last line is some seconds old."""
+        """Count images that go through a network. Report them if the last line is SECONDS_BETWEEN_LINES old."""
         self._images += images
         if time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._line(f"{self._note}: {self._images:,} images through the network")
@@ -48,7 +48,7 @@ class ProgressLines:
 
 @contextmanager
 def progress_lines(stages: int) -> Iterator[ProgressLines]:
-    """Report progress in the block. Every loop that calls a `Network` is covered, without knowing about progress."""
+    """Report progress in the block. Every call of a `Network` in the block is counted automatically."""
     lines = ProgressLines(stages)
 
     def before_forward(module: nn.Module, inputs: Any) -> None:

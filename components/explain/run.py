@@ -1,4 +1,4 @@
-"""Explain a candidate: choose images, map them, measure the maps, write the page."""
+"""Explain a candidate: choose images, draw their maps, measure the maps, and write the page."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ from components.shared.reuse import reuse, run_key
 from components.shared.services.store import Store
 
 MEASUREMENTS, PAGE = "measurements.parquet", "page.html"
-# With fewer images in the split, all numbers are rough.
+# With fewer images in the robustness split, all numbers are rough, and the step warns.
 FEW_IMAGES = 30
 
 
@@ -48,20 +48,20 @@ def explain_model(
     seed: int,
     out: str,
 ) -> None:
-    """Explain a candidate's answers on the robustness split, or fetch finished explanations from the store.
+    """Explain a candidate's answers on the robustness split, or fetch them from the store if they exist.
 
     Args:
         model: The saved model's folder.
         manifest: The data set version's manifest.
         splits: Table (sample_id, split).
         predictions: The candidate's predictions folder.
-        calibration: Its calibration.json.
+        calibration: The candidate's calibration.json.
         config: Samples and measures.
         seed: Seed of the measured images and of the random maps.
-        out: Folder to write measurements.parquet, page.html and the panels as PNG to.
+        out: A folder. It gets measurements.parquet, page.html and the panels as PNG files.
 
     Raises:
-        InputError: The robustness split has no predictions, or Grad-CAM does not know the network's family.
+        InputError: The robustness split has no predictions, or Grad-CAM cannot read a layer of the network.
     """
     version = read_manifest(manifest)
     deployed = read_calibration(calibration)
@@ -86,7 +86,7 @@ def explain_model(
 
 
 class Tiles:
-    """Images and masks of a data set version, at a network's input size."""
+    """The images and masks of a data set version, at a network's input size."""
 
     def __init__(self, manifest: Manifest, reader: ShardReader, size: int):
         self.rows = manifest.table.set_index("sample_id")
@@ -94,7 +94,7 @@ class Tiles:
         self.size = size
 
     def images(self, sample_ids: pd.Series) -> torch.Tensor:
-        """uint8 (N, 3, size, size)."""
+        """Return images, uint8 (N, 3, size, size)."""
         pixels = np.empty((len(sample_ids), self.size, self.size, 3), np.uint8)
         for index, sample_id in enumerate(sample_ids):
             row = self.rows.loc[sample_id]
@@ -103,7 +103,7 @@ class Tiles:
         return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
 
     def mask(self, sample_id: str) -> np.ndarray | None:
-        """bool (size, size), true where any part of the pixel is crack; None if the image has no mask."""
+        """Return a mask, bool (size, size). A pixel is true if any part of it is crack. None if there is no mask."""
         row = self.rows.loc[sample_id]
         if pd.isna(row["mask_offset"]):
             return None
@@ -112,7 +112,7 @@ class Tiles:
 
 
 def fit_mask(mask: np.ndarray, size: int) -> np.ndarray:
-    """Scale a mask bool (H, W) to (size, size) so that the thinnest crack survives."""
+    """Scale a mask bool (H, W) to (size, size), without losing thin cracks."""
     if mask.shape == (size, size):
         return mask
     shrinks = mask.size > size * size
@@ -134,11 +134,11 @@ def explain_network(
     Args:
         network: In eval mode.
         decided: Rows from `decide`, of the robustness split.
-        validation: Prediction rows of the validation split, on which the layer of Grad-CAM is chosen; may be empty.
-        tiles: Images and masks of these rows.
+        validation: Prediction rows of the validation split; the layer of Grad-CAM is chosen on them. May be empty.
+        tiles: The images and masks of the data set version.
         config: Samples and measures.
         seed: Seed of the measured images and of the random maps.
-        folder: Folder to write measurements, page and panels to.
+        folder: A folder. It gets the measurements, the page and the panels.
     """
     with progress_lines(stages=4) as lines:
         lines.stage("choosing the layer of Grad-CAM")
@@ -158,9 +158,12 @@ def explain_network(
         write_measurements(measured, folder / MEASUREMENTS)
 
         lines.stage("writing the page")
-        remark = f"{len(shown)} of {len(decided)} images. {shap_remark(config.shap, measured)}"
+        remark = f"The gallery shows {len(shown)} of {len(decided)} images. {shap_remark(config.shap, measured)}"
         if len(decided) < FEW_IMAGES:
-            small = f"The robustness split has only {len(decided)} images; below {FEW_IMAGES} every number is rough."
+            small = (
+                f"The robustness split has only {len(decided)} images; with fewer than {FEW_IMAGES}, all numbers are "
+                "rough."
+            )
             remark += f" {small}"
             warn(f"explanations of {config.candidate}: {small} Add photos, or raise split.robustness.")
         write_page(folder / PAGE, config.candidate, shown, panels, measured, choice, remark)
@@ -169,8 +172,8 @@ def explain_network(
 def _warn_if_not_faithful(choice: CamChoice, candidate: str) -> None:
     if choice.gain is not None and not choice.is_faithful:
         warn(
-            f"explanations of {candidate}: no layer gives a Grad-CAM map that is measurably more faithful than a "
-            f"random map on {choice.tiles} validation images; do not rely on its Grad-CAM maps"
+            f"explanations of {candidate}: on {choice.tiles} validation images, no layer gives a Grad-CAM map that is "
+            "measurably more faithful than a random map; do not rely on the Grad-CAM maps of this candidate"
         )
 
 

@@ -1,1 +1,1 @@
-"""Compare a candidate with the limits and with the champion, and write the dossier that holds the verdict."""
+"""Compare a candidate with the limits and with the champion, and write its dossier with the verdict."""

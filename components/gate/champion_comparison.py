@@ -1,8 +1,8 @@
-"""The candidate and today's champion, both as they are deployed, on today's test split, tile by tile.
+"""Compare the candidate with the current champion, both as deployed, tile by tile on this run's test split.
 
-The champion was scored on today's test split. Its table lacks the tiles that it was trained on, so the comparison
-excludes them. "As deployed" means: P(crack) is calibrated, and each network has its own operating threshold.
-`docs/statistics.md` derives the comparison.
+The predict step scored the champion on this test split, but not on tiles that the champion was trained on. So the
+comparison excludes those tiles. "As deployed" means that P(crack) is calibrated, and that each model uses its own
+operating threshold. `docs/statistics.md` derives the comparison.
 """
 
 from dataclasses import dataclass
@@ -20,25 +20,26 @@ from components.shared.results.metrics import LOSSES, MAX_NLL, METRICS, compute_
 from components.shared.results.predictions import Predictions
 from components.shared.results.slices import WHOLE, Slice
 
-# With fewer common tiles or photos, an interval says nothing.
+# With fewer common tiles or photos, an interval is not reliable.
 MIN_IMAGES = 20
 MIN_GROUPS = 5
 
-# The largest possible difference of two models; of the other metrics it is 1.
+# The largest possible difference between two models. For all other metrics it is 1.
 MAX_DIFFERENCE = {"mcc": 2.0, "nll": MAX_NLL}
 
 
 @dataclass(frozen=True)
 class Deployed:
-    """A network's answers, and how its logits become decisions."""
+    """A network's predictions, and the calibration that turns its logits into decisions."""
 
     predictions: Predictions
     calibration: Calibration
 
     def answers(self) -> pd.DataFrame:
-        """Return the answers on the clean test tiles.
+        """Return the answers to the clean test tiles.
 
-        Columns: sample_id, group_id, source, surface, label, p_crack (calibrated), crack (bool, the decision).
+        The columns are sample_id, group_id, source, surface, label, p_crack (calibrated) and crack (bool, the
+        decision).
         """
         table = self.predictions.clean("test")
         p_crack = self.calibration.p_crack(table["logit_0"].to_numpy(), table["logit_1"].to_numpy())
@@ -51,13 +52,14 @@ class Difference:
     """One metric of both models on the same tiles.
 
     Attributes:
-        metric: Of METRICS.
+        metric: A name in METRICS.
         slice: The part of the test split.
-        candidate, champion: The metric of each model; NaN where undefined.
-        low, high: 95 % interval of candidate minus champion; NaN where that is NaN.
+        candidate, champion: The metric of each model; NaN if it is undefined.
+        low, high: The 95 % interval of candidate minus champion; NaN if the difference is NaN.
         n: Number of tiles.
         photos: Number of groups.
-        few_errors: Whether the models make, on average, fewer errors than there are tiles in an average photo.
+        few_errors: Whether a model makes fewer errors than there are tiles in an average photo. The errors are the
+            average of both models.
     """
 
     metric: str
@@ -72,21 +74,22 @@ class Difference:
 
     @property
     def value(self) -> float:
-        """Candidate minus champion."""
+        """Return candidate minus champion."""
         return self.candidate - self.champion
 
     def measurement(self) -> Measurement:
-        """Return the difference as gate and MLflow take it."""
+        """Return the difference as a measurement, for the gate's limits and for MLflow."""
         name = f"{self.metric}_minus_champion"
         if np.isnan(self.value):
-            return Measurement(name, self.value, slice=self.slice, n=self.n, note="undefined for one of the two")
+            return Measurement(name, self.value, slice=self.slice, n=self.n, note="undefined for one of the two models")
         note = FEW_ERRORS if self.few_errors else ""
         return Measurement(name, self.value, slice=self.slice, low=self.low, high=self.high, n=self.n, note=note)
 
     def photos_needed(self, bound: float) -> int | None:
-        """Return about how many photos would lift the low end to `bound`, if the value stayed; None where none would.
+        """Return about how many photos would raise the interval's lower end to `bound` if the value did not change.
 
-        The interval shrinks with the square root of the number of photos.
+        The interval shrinks with the square root of the number of photos. The result is None if the value itself is not
+        above `bound`, because then more photos do not help.
         """
         if self.value <= bound:
             return None
@@ -97,18 +100,20 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How the candidate compares with the champion.
+    """The result of the comparison with the champion.
 
     Attributes:
         verdict: "better", "not worse", "worse", "no champion", "not comparable" or "not asked".
-        text: One or two sentences for people.
-        left_out: Number of test tiles that the champion was trained on or was not scored on.
+        text: The result in a few sentences.
+        left_out: Number of test tiles on which the champion was trained or was not scored.
         differences: Every metric on all tiles, then on each source and surface that is large enough.
         measurements: The differences, and McNemar's p value.
-        candidate_threshold, champion_threshold: The calibrated P(crack) from which each model says crack.
-        limits: What the gate asks of the measurements; empty where there is no champion.
-        pairs: The tiles that both were scored on: sample_id, group_id, source, surface, label, p_crack and crack of
-            the candidate, p_crack_champion and crack_champion.
+        candidate_threshold, champion_threshold: Each model calls a tile a crack if the calibrated P(crack) is at least
+            this number.
+        limits: The limits on the differences that the gate must check; empty if there is no champion.
+        pairs: The tiles on which both models were scored: sample_id, group_id, source, surface, label, the candidate's
+            p_crack and crack, and the champion's p_crack_champion and crack_champion. None if the models were not
+            compared.
     """
 
     verdict: str
@@ -122,20 +127,20 @@ class Comparison:
     pairs: pd.DataFrame | None = None
 
 
-NOT_ASKED = Comparison("not asked", "The parameter file asks for no comparison with the champion.")
+NOT_ASKED = Comparison("not asked", "The parameter file switches the comparison with the champion off.")
 
 
 def compare(candidate: Deployed, champion: Deployed, version: str, config: ChampionConfig) -> Comparison:
-    """Compare candidate and champion on the clean test tiles that both were scored on.
+    """Compare candidate and champion on the clean test tiles on which both were scored.
 
     Each difference has an interval by bootstrap over groups, with the same groups drawn for both models. McNemar's
-    test treats tiles as independent, so it informs people and decides nothing.
+    test treats tiles as independent. So people can read its result, but the gate does not use it.
 
     Args:
         candidate: The candidate's answers.
-        champion: The champion's answers; empty where it was trained on every test tile.
-        version: The champion's version, "" where there is no champion.
-        config: Metric, margin and what is asked of the difference.
+        champion: The champion's answers; empty if it was trained on every test tile.
+        version: The champion's model version; "" if there is no champion.
+        config: The metric, the margin, and the result that the gate requires.
 
     Source: non-inferiority by the lower end of the interval, as in Piaggio et al. 2012 (CONSORT).
     """
@@ -177,14 +182,14 @@ def compare(candidate: Deployed, champion: Deployed, version: str, config: Champ
 
 
 def mcnemar(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
-    """Return the exact two-sided p value of McNemar's test: do two classifiers err equally often?
+    """Return the exact two-sided p value of McNemar's test for "both classifiers make equally many errors".
 
-    Only the images count on which exactly one of the two is right.
+    Only images count on which exactly one of the two classifiers is right. The result is 1 if there are none.
 
     Args:
-        labels: int (n,).
-        first: bool (n,), whether one classifier says crack.
-        second: bool (n,), whether the other one does.
+        labels: int (n,), 1 for crack.
+        first: bool (n,), whether the first classifier calls the image a crack.
+        second: bool (n,), whether the second classifier calls the image a crack.
 
     Source: McNemar 1947.
     """
@@ -212,7 +217,7 @@ def _comparable(pairs: pd.DataFrame) -> bool:
 def _not_comparable(pairs: pd.DataFrame, tested: int, limit: Limit) -> Comparison:
     why = (
         f"only {len(pairs)} of {tested} test tiles are new to the champion ({int(pairs['label'].sum())} cracks, "
-        f"{pairs['group_id'].nunique()} photos), too few to compare"
+        f"{pairs['group_id'].nunique()} photos), and that is too few to compare"
     )
     missing = Measurement(limit.name, float("nan"), n=len(pairs), note=why)
     text = f"The champion could not be compared: {why}."
@@ -221,7 +226,10 @@ def _not_comparable(pairs: pd.DataFrame, tested: int, limit: Limit) -> Compariso
 
 
 def _slices(pairs: pd.DataFrame) -> dict[Slice, pd.DataFrame]:
-    """All pairs, then those of each source and surface that can be compared, where there are several."""
+    """Return all pairs, then the pairs of each source and each surface that has enough tiles to compare.
+
+    A column with only one value is skipped, because its slice would be all pairs.
+    """
     parts = {WHOLE: pairs}
     for column in ("source", "surface"):
         if pairs[column].nunique() < 2:
@@ -235,7 +243,7 @@ def _slices(pairs: pd.DataFrame) -> dict[Slice, pd.DataFrame]:
 def _differences(
     part: Slice, pairs: pd.DataFrame, candidate: Calibration, champion: Calibration, config: ChampionConfig
 ) -> list[Difference]:
-    """Every metric's difference, with the same groups drawn for both models."""
+    """Return the difference in every metric. The same groups are drawn for both models."""
     labels = pairs["label"].to_numpy()
     codes, photos = group_codes(pairs["group_id"].to_numpy())
     bootstrap = draw_groups(photos, config.resamples, config.bootstrap_seed)
@@ -284,7 +292,7 @@ class _Resampled:
 
 
 def _interval(metric: str, mine: _Resampled, theirs: _Resampled, photos: int) -> tuple[float, float]:
-    """95 % interval of the difference of two models in one metric; NaN where the difference is NaN."""
+    """Return the 95 % interval of the difference between two models in one metric; NaN if the difference is NaN."""
     value = mine.values[metric] - theirs.values[metric]
     if np.isnan(value):
         return float("nan"), float("nan")
@@ -302,9 +310,9 @@ def _interval(metric: str, mine: _Resampled, theirs: _Resampled, photos: int) ->
 
 
 def _verdict(difference: Difference, config: ChampionConfig, left_out: int) -> tuple[str, str]:
-    """The verdict, and its sentences.
+    """Return the verdict and its text.
 
-    A candidate that is not shown to be good enough counts as worse, because a promotion must be earned.
+    If the data do not show that the candidate is good enough, the verdict is "worse". We promote only on evidence.
     """
     advice = ""
     if difference.low > 0:
@@ -321,7 +329,7 @@ def _verdict(difference: Difference, config: ChampionConfig, left_out: int) -> t
         outcome = f"not shown to be within {config.margin:g} of the champion"
         needed = difference.photos_needed(-config.margin)
         photos = f"About {needed:,} photos like these {difference.photos}" if needed else "More test photos"
-        advice = f" {photos} would show whether it is."
+        advice = f" {photos} would show whether it is within that margin."
 
     numbers = f"{difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
     text = (
@@ -330,7 +338,7 @@ def _verdict(difference: Difference, config: ChampionConfig, left_out: int) -> t
     )
 
     if left_out:
-        text += f" The comparison excludes {left_out} tiles, because the champion learnt from them or their photos."
+        text += f" The comparison excludes {left_out} tiles, because the champion was trained on them or their photos."
     if difference.few_errors:
-        text += " This rests on very few errors, so the comparison may be overconfident."
+        text += " The models make very few errors, so this interval may be too narrow."
     return verdict, text

@@ -27,7 +27,7 @@ def gate(
     metrics: dsl.Output[dsl.Metrics],
     summary: dsl.Output[dsl.Markdown],
 ):
-    """Compare a candidate's measurements with the limits and with the champion; a refusal is a result, not a failure.
+    """Compare a candidate with the limits and with the champion. If the gate refuses it, the step still succeeds.
 
     Args:
         evaluation: Measurements of evaluate.
@@ -38,18 +38,19 @@ def gate(
         evaluation_page: Page of evaluate.
         explanation_page: Page of explain.
         drift_page: Page of drift.
-        reference_profile: Drift profile of the training sample; it becomes part of the registered version.
-        overlays: Folder of explain's panels.
+        reference_profile: Drift profile of the training sample. Register stores it with the model version.
+        overlays: Folder with explain's panels.
         manifest: The data set version's manifest.
         predictions: The candidate's predictions folder.
-        champion: The champion's predictions folder; metadata: its version, "" where there is no champion.
+        champion: The champion's predictions folder. Its metadata hold the champion's model version; "" if there is no
+            champion.
         config: GateConfig as JSON.
         job: The pipeline job's id.
 
     Returns:
-        dossier: Folder with verdict.json and everything that it rests on.
-        page: Should it be promoted? The limits, the comparison with the champion, and the tiles where they disagree.
-        metrics: Whether the candidate passed, and the number of limits it failed.
+        dossier: Folder with verdict.json and all the evidence for the verdict.
+        page: Page with the limits, the comparison with the champion, and the tiles on which both models disagree.
+        metrics: Whether the candidate passed, and how many limits it failed.
         summary: The verdict as a table.
     """
     from components.gate.config import GateConfig

@@ -12,12 +12,12 @@ def _parsed(value: Any) -> Any:
     return Slice.parse(value) if isinstance(value, str) else value
 
 
-# A slice that is text in a parameter file and in JSON.
+# A slice. In a parameter file and in JSON it is written as text.
 SliceText = Annotated[Slice, BeforeValidator(_parsed), PlainSerializer(str), WithJsonSchema({"type": "string"})]
 
 
 class Limit(Config):
-    """One measurement and the value that it must reach; a measurement that is missing or NaN fails."""
+    """One measurement and the value that it must reach. The limit fails if the measurement is missing or NaN."""
 
     name: str = Field(min_length=1, description="measurement, as evaluate, explain or drift names it")
     split: Literal["train", "val", "test", "robustness"] = "test"
@@ -33,21 +33,22 @@ class Limit(Config):
 
 
 class ChampionConfig(Config):
-    """The comparison with the champion on today's test split, paired tile by tile, both as they are deployed."""
+    """The parameters for the comparison with the champion, tile by tile on this run's test split, both as deployed."""
 
     metric: Literal["accuracy", "balanced_accuracy", "recall", "f1", "mcc", "auroc", "average_precision"] = "auroc"
-    margin: float = Field(default=0.01, ge=0, lt=1, description="how much worse the candidate may be")
+    margin: float = Field(default=0.01, ge=0, lt=1, description="a candidate may be this much worse than the champion")
     require: Literal["better", "not_worse"] = Field(
         default="not_worse",
-        description="better: the whole 95 % interval of the difference is above 0; not_worse: above -margin",
+        description="better: the whole 95 % interval of the difference must be above 0; not_worse: it must be at "
+        "least -margin",
     )
     resamples: int = Field(default=2000, ge=100, le=100_000, description="bootstrap resamples of groups")
     bootstrap_seed: int = Field(default=0, ge=0, description="seed of the resampling")
-    shown: int = Field(default=12, ge=0, le=200, description="tiles on the page, of each kind of disagreement")
+    shown: int = Field(default=12, ge=0, le=200, description="tiles that the page shows for each kind of disagreement")
 
 
 class GateConfig(StepConfig):
-    """The gate of one candidate."""
+    """The parameters of the gate."""
 
     limits: tuple[Limit, ...] = Field(
         default=(
@@ -55,9 +56,12 @@ class GateConfig(StepConfig):
             Limit(name="auroc", split="robustness", limit=0.7),
         ),
         min_length=1,
-        description="all must hold",
+        description="limits that a candidate must reach to pass; all of them must hold",
     )
-    champion: ChampionConfig | None = Field(default=ChampionConfig(), description="null: no comparison")
+    champion: ChampionConfig | None = Field(default=ChampionConfig(), description="null: do not compare")
     wrong_tiles: int = Field(
-        default=12, ge=0, le=200, description="missed cracks that the report shows as images, and as many false alarms"
+        default=12,
+        ge=0,
+        le=200,
+        description="largest number of missed cracks that the report shows as images; also of false alarms",
     )

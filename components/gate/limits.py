@@ -1,4 +1,4 @@
-"""Compare measurements with limits: for each limit a row that says whether it holds, and why."""
+"""Compare measurements with limits. Each limit gives a row with the result and the reason for it."""
 
 import math
 import operator
@@ -13,7 +13,7 @@ from components.shared.results.slices import WHOLE
 
 @dataclass(frozen=True)
 class Operator:
-    """A comparison, and its words."""
+    """A comparison, and the words for it in a sentence."""
 
     holds: Callable[[float, float], bool]
     words: str
@@ -30,14 +30,14 @@ ENDS = {"value": "", "low": "the lower end of the 95 % interval of ", "high": "t
 
 @dataclass(frozen=True)
 class Row:
-    """A limit and what was measured, as verdict.json holds them; value, low and high are None where undefined.
+    """A limit and its measurement, as verdict.json contains them.
 
     Attributes:
-        name, split, slice, condition: The measurement that the limit asks for; `slice` is its text.
-        value, low, high: What was measured, and its 95 % interval.
-        op, limit: What is asked.
+        name, split, slice, condition: The measurement that the limit names; `slice` is a text.
+        value, low, high: The measured number and its 95 % interval; each is None if it is undefined or missing.
+        op, limit: The comparison and the number that the limit requires.
         passed: Whether the limit holds.
-        why: One sentence why.
+        why: The reason, in words.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Row:
 def judge(measurements: Measurements, limits: tuple[Limit, ...]) -> list[Row]:
     """Compare each limit with its measurement, in the order of the limits.
 
-    A limit fails where its measurement is missing or NaN, or lacks the interval that the limit asks for.
+    A limit fails if its measurement is missing or NaN, or if it has no interval and the limit is on an end of it.
     """
     return [_row(measurements, limit) for limit in limits]
 
@@ -83,7 +83,7 @@ def _row(measurements: Measurements, limit: Limit) -> Row:
 
 
 def _finite(measured: Measurement | None, end: str) -> float | None:
-    """The value, or the low or high end, of a measurement; None where there is none or it is not finite."""
+    """Return the value, low or high of a measurement; None if it is missing or not finite."""
     number = getattr(measured, end, None)
     if number is None or not math.isfinite(number):
         return None
@@ -101,7 +101,7 @@ def _why(
         return f"{subject} could not be measured: {measured.note or 'it is not a number'}."
 
     words = OPERATORS[limit.op].words
-    asked = f"as asked {words}" if passed else f"but must be {words}"
+    asked = f"and must be {words}" if passed else f"but must be {words}"
     why = f"{subject} is {compared:.4g}, {asked} {limit.limit:.4g}."
     if passed and limit.on != "value" and measured.note == FEW_ERRORS:
         why += f" {FEW_ERRORS[0].upper()}{FEW_ERRORS[1:]}."
@@ -109,16 +109,16 @@ def _why(
 
 
 def _missing(measurements: Measurements, limit: Limit) -> str:
-    """Why nothing was measured where the limit looks, with the nearest name or the places that were measured."""
+    """Return why the limit has no measurement, and the most similar name, or the splits and slices that have one."""
     names = sorted({row.name for row in measurements})
     if limit.name not in names:
         near = get_close_matches(limit.name, names, n=1)
-        hint = f"; did you mean {near[0]}" if near else f"; measured are {', '.join(names) or 'none'}"
-        return f"There is no measurement named {limit.name}{hint}."
+        hint = f" Did you mean {near[0]}?" if near else f" The measurements are: {', '.join(names) or 'none'}."
+        return f"There is no measurement named {limit.name}.{hint}"
 
     elsewhere = measurements.where(name=limit.name, condition=limit.condition)
     places = sorted({f"{row.split}, {row.slice}" for row in elsewhere})
-    return f"{limit.name} was not measured on {_place(limit)}; it was measured on: {'; '.join(places) or 'nothing'}."
+    return f"{limit.name} was not measured on {_place(limit)}. It was measured on: {'; '.join(places) or 'nothing'}."
 
 
 def _place(limit: Limit) -> str:

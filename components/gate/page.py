@@ -1,4 +1,7 @@
-"""The page "Should it be promoted?": the limits, the comparison with the champion, and where both disagree."""
+"""Draw the page "Should it be promoted?".
+
+It shows the limits, the comparison with the champion, and the tiles on which both models disagree.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,17 +23,17 @@ METRICS_BY_SLICE = ("recall", "specificity")
 SIGNS = {">=": "≥", ">": ">", "<=": "≤", "<": "<"}
 ReadTiles = Callable[[list[str]], pd.DataFrame]
 AS_DEPLOYED = (
-    "Both models are compared as they are deployed: P(crack) is calibrated, and the champion calls a crack from "
-    "{champion:.3f}, the candidate from {candidate:.3f}. They were scored on the same {tiles} test tiles of {photos} "
-    "photos. {excluded} tiles are excluded, because the champion learnt from them or their photos. Brackets are 95 % "
-    "intervals by bootstrap over photos, with the same photos drawn for both. A difference counts as better or worse "
-    "where its interval does not contain 0."
+    "Both models are compared as they are deployed, with calibrated P(crack). The champion calls a tile a crack if "
+    "P(crack) is at least {champion:.3f}, the candidate if it is at least {candidate:.3f}. Both models were scored on "
+    "the same {tiles} test tiles of {photos} photos. {excluded} more tiles are excluded, because the champion was "
+    "trained on them or their photos. Brackets are 95 % intervals by bootstrap over photos, with the same photos drawn "
+    "for both models. A difference counts as better or worse if its interval does not contain 0."
 )
 
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A kind of disagreement: the tile's true class, whether the candidate says crack, and the heading for it."""
+    """A kind of disagreement: the tile's true class, whether the candidate calls it a crack, and the heading."""
 
     label: int
     candidate_says_crack: bool
@@ -47,20 +50,21 @@ DISAGREEMENTS = (
 
 
 def promotion_page(verdict: dict, comparison: Comparison, read_tiles: ReadTiles, shown: int) -> Page:
-    """Draw the page.
+    """Draw the page. It is not written yet.
 
     Args:
         verdict: The content of verdict.json.
         comparison: The candidate compared with the champion.
-        read_tiles: Given sample_ids, returns their `path` and `data`, the image file, with the sample_ids as index.
-        shown: Number of tiles of each kind of disagreement.
+        read_tiles: Returns, for given sample_ids, the columns `path` and `data` (the image file's bytes), with the
+            sample_ids as index.
+        shown: Largest number of tiles to show for each kind of disagreement.
     """
     page = Page(f"Should {verdict['candidate']} be promoted?")
     _show_outcome(page, verdict, comparison)
 
     page.heading("The gate's limits")
     limits = [_limit_row(row) for row in verdict["rows"]]
-    page.table(["measurement", "where", "verdict", "measured", "limit", "why"], limits)
+    page.table(["measurement", "split, slice", "result", "measured", "limit", "why"], limits)
 
     if comparison.differences and comparison.pairs is not None:
         _show_differences(page, comparison, comparison.pairs, verdict["champion"]["version"])
@@ -69,7 +73,7 @@ def promotion_page(verdict: dict, comparison: Comparison, read_tiles: ReadTiles,
 
 
 def _show_outcome(page: Page, verdict: dict, comparison: Comparison) -> None:
-    paragraphs = ["The gate passes it." if verdict["passed"] else "The gate refuses it."]
+    paragraphs = ["The candidate passed the gate." if verdict["passed"] else "The gate refused the candidate."]
     failed = [f"- {row['why']}" for row in verdict["rows"] if not row["passed"]]
     if failed:
         paragraphs.append("\n".join(failed))
@@ -116,7 +120,7 @@ def _show_differences(page: Page, comparison: Comparison, pairs: pd.DataFrame, v
 def _difference_cells(difference: Difference) -> list:
     sides = [with_interval(difference.champion), with_interval(difference.candidate)]
     if np.isnan(difference.value):
-        return [*sides, "-", "undefined for one of the two"]
+        return [*sides, "-", "undefined for one of the two models"]
 
     low, high = difference.low, difference.high
     verdict: Badge | str = ""
@@ -130,7 +134,7 @@ def _difference_cells(difference: Difference) -> list:
 def _show_disagreements(page: Page, pairs: pd.DataFrame, read_tiles: ReadTiles, shown: int) -> None:
     candidate_right = pairs["crack"] == pairs["label"]
     champion_right = pairs["crack_champion"] == pairs["label"]
-    page.heading("Where they disagree")
+    page.heading("Tiles on which both models disagree")
     counts = pd.crosstab(candidate_right, champion_right).reindex(
         index=[True, False], columns=[True, False], fill_value=0
     )
@@ -152,17 +156,17 @@ def _show_disagreements(page: Page, pairs: pd.DataFrame, read_tiles: ReadTiles, 
         page.heading(f"{kind.heading}: {len(rows_of_kind)}", 3)
         _show_tiles(page, rows_of_kind, read_tiles, shown)
 
-    page.text(f"`{PAIRS}` beside this page holds every tile with both answers.")
+    page.text(f"The file `{PAIRS}` next to this page lists every tile with both answers.")
 
 
 def _show_tiles(page: Page, rows: pd.DataFrame, read_tiles: ReadTiles, shown: int) -> None:
-    """Show the tiles on which the two P(crack) are furthest apart."""
+    """Show the tiles with the largest differences between the two values of P(crack)."""
     if rows.empty or not shown:
         return
     apart = (rows["p_crack"] - rows["p_crack_champion"]).abs()
     furthest = rows.loc[apart.sort_values(ascending=False, kind="stable").index[:shown]]
     if len(furthest) < len(rows):
-        page.text(f"The {len(furthest)} tiles on which their P(crack) is furthest apart.")
+        page.text(f"These are the {len(furthest)} tiles with the largest difference in P(crack).")
 
     files = read_tiles(furthest["sample_id"].tolist())
     table = []

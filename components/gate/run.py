@@ -1,4 +1,4 @@
-"""Judge a candidate, and write its dossier: the verdict and everything it rests on, in one folder."""
+"""Judge a candidate, and write its dossier: one folder with the verdict and all the evidence for it."""
 
 import json
 import math
@@ -50,7 +50,7 @@ class Pages(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a verdict rests on, as paths.
+    """The files that a verdict is based on, as paths, and the champion's model version.
 
     Attributes:
         measured: Measurement tables.
@@ -60,8 +60,8 @@ class Evidence:
         panels: Folder of explain's panels.
         manifest: The data set version's manifest.
         predictions: The candidate's predictions folder.
-        champion: The champion's predictions folder; empty tables where there is no champion.
-        version: The champion's version, "" where there is no champion.
+        champion: The champion's predictions folder; its table is empty if there is no champion.
+        version: The champion's model version; "" if there is no champion.
     """
 
     measured: Measured
@@ -78,14 +78,14 @@ class Evidence:
 def judge_candidate(
     evidence: Evidence, folder: str | Path, page: str | Path, summary: str | Path, config: GateConfig, job: str
 ) -> dict:
-    """Judge a candidate, write its dossier, show the verdict, and keep all of it with the candidate's MLflow run.
+    """Judge a candidate, write its dossier, and store the dossier and the verdict in the candidate's MLflow run.
 
     Args:
-        evidence: What was found out about the candidate.
-        folder: Written: the dossier.
-        page: Written: a copy of the dossier's promotion page, for the platform.
-        summary: Written: the verdict as Markdown, for the platform.
-        config: Limits and comparison.
+        evidence: The files that the verdict is based on.
+        folder: The dossier's folder; it is created.
+        page: A file; the dossier's promotion page is copied to it, for Kubeflow.
+        summary: A file; the verdict is written to it as Markdown, for Kubeflow.
+        config: The limits and the comparison.
         job: The pipeline job's id.
 
     Returns:
@@ -102,10 +102,11 @@ def write_dossier(evidence: Evidence, folder: str | Path, config: GateConfig) ->
     """Judge the candidate and write its dossier.
 
     Args:
-        evidence: What was found out about the candidate.
-        folder: Written: verdict.json, measurements.parquet, test_answers.parquet, promotion.html, the pages and further
-            files and, where there is a champion, champion_pairs.parquet.
-        config: Limits and comparison.
+        evidence: The files that the verdict is based on.
+        folder: A folder; it is created. It gets verdict.json, measurements.parquet, test_answers.parquet,
+            promotion.html, the other pages and further files. If there is a champion, it also gets
+            champion_pairs.parquet.
+        config: The limits and the comparison.
 
     Returns:
         The content of verdict.json.
@@ -184,7 +185,7 @@ def _copy_files(evidence: Evidence, folder: Path) -> None:
 
 
 def verdict_markdown(verdict: dict) -> str:
-    """Return the verdict as Markdown: one sentence, and a table of the limits."""
+    """Return the verdict as Markdown: the outcome, the comparison with the champion, and a table of the limits."""
     rows = []
     for row in verdict["rows"]:
         mark = "✓" if row["passed"] else "✗"
@@ -198,7 +199,7 @@ def verdict_markdown(verdict: dict) -> str:
 
 
 def headline(folder: str | Path) -> dict[str, float]:
-    """Return `<split>_<name>` -> value of every finite number on a whole split after fine-tuning, for MLflow."""
+    """Return `<split>_<name>` -> value for every finite number on a whole split after fine-tuning, for MLflow."""
     numbers = {}
     for row in dossier.measurements_of(folder).where(slice=WHOLE, condition="after"):
         if math.isfinite(row.value):

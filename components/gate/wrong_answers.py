@@ -1,4 +1,4 @@
-"""The test tiles that the candidate answers wrongly, as images that people can look at."""
+"""Add small images to the candidate's wrong answers, so that people can look at the tiles."""
 
 import pandas as pd
 
@@ -10,19 +10,20 @@ LONGEST_SIDE_PIXELS = 192
 
 
 def with_images(answers: pd.DataFrame, manifest: pd.DataFrame, store: Store, shown: int) -> pd.DataFrame:
-    """Add each tile's path to a candidate's answers, and a small image to the wrong ones that the report shows.
+    """Add each tile's path to a candidate's answers, and a small image to the wrong answers that the report shows.
 
-    Missed cracks and false alarms are chosen separately. The first ones are the most certain wrong answer of each
-    group, then come the second ones of each group, and so on; otherwise one difficult photo could fill the page.
+    Missed cracks and false alarms are chosen separately. The most certain wrong answer of each group comes first. Then
+    come the second most certain ones of each group, and so on. Otherwise one difficult photo could fill the page.
 
     Args:
         answers: From `Deployed.answers`.
-        manifest: The data set version's table.
-        store: Holds the version's images.
-        shown: Largest number of images of each kind.
+        manifest: The table of the data set version's manifest.
+        store: The store that contains the data set version's tiles.
+        shown: Largest number of missed cracks with an image; also of false alarms.
 
     Returns:
-        The answers with the columns `path`, and `image`: a JPEG file's bytes, missing if the tile is not shown.
+        The answers with two more columns: `path`, and `image`, the bytes of a JPEG file. `image` is missing if the tile
+        is not shown.
     """
     places = manifest.set_index("sample_id").loc[answers["sample_id"]]
     answers = answers.assign(path=places["path"].to_numpy())
@@ -36,7 +37,7 @@ def with_images(answers: pd.DataFrame, manifest: pd.DataFrame, store: Store, sho
 
 
 def _choose(answers: pd.DataFrame, label: int, count: int) -> pd.Series:
-    """The sample_ids of `count` wrongly answered tiles with this label."""
+    """Return the sample_ids of at most `count` wrongly answered tiles with this label."""
     wrong = answers[(answers["label"] == label) & (answers["crack"] != answers["label"])]
     certainty = (wrong["p_crack"] - label).abs()
     wrong = wrong.loc[certainty.sort_values(ascending=False, kind="stable").index]

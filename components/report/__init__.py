@@ -1,1 +1,1 @@
-"""Write the run's report: one page for people, one summary for programs."""
+"""Write the run's report: a page for people and a summary for programs."""

@@ -24,7 +24,7 @@ def report(
     third: dsl.Input[dsl.Artifact] = None,
     fourth: dsl.Input[dsl.Artifact] = None,
 ):
-    """Write the run's report, a page for people and a summary for programs, and store both in the job's MLflow run.
+    """Write the run's report: a page for people and a summary for programs. Store both in the job's MLflow run.
 
     Args:
         manifest: The data set version's manifest.
@@ -32,10 +32,10 @@ def report(
         split_page: Page of split.
         first: Dossier of the first candidate.
         choice: choice.json of select.
-        registration: Record of register or refuse, as JSON.
-        data_uri: The labelled tiles, as the user gave them.
+        registration: The result of register or refuse, as JSON.
+        data_uri: The location of the labelled tiles, as the user wrote it.
         seed: The run's seed.
-        run_note: The user's own sentence.
+        run_note: The user's note for the run.
         config: ReportConfig as JSON.
         job: The pipeline job's id.
         second: Dossier of the second candidate.

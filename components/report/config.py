@@ -1,4 +1,4 @@
-"""The parameters of report."""
+"""Parameters of the report step."""
 
 from pydantic import Field
 
@@ -6,6 +6,6 @@ from components.shared.config import StepConfig
 
 
 class ReportConfig(StepConfig):
-    """The report's heading."""
+    """The parameters of the report."""
 
     title: str = Field(default="Crack classifier training", min_length=1, description="heading of the report")

@@ -1,4 +1,4 @@
-"""What a run found, as the report and its summary show it."""
+"""Collect what a run found, for the report and its summary."""
 
 import json
 import math
@@ -18,15 +18,15 @@ from components.shared.results.slices import WHOLE
 
 @dataclass(frozen=True)
 class Run:
-    """What was run, and on which data.
+    """A run of the pipeline, and its data.
 
     Attributes:
         job: The pipeline job's id.
-        data_uri: The labelled tiles, as the user gave them.
+        data_uri: The location of the labelled tiles, as the user wrote it.
         seed: The run's seed.
-        note: The user's own sentence.
+        note: The user's note for the run; may be empty.
         dataset_digest: sha256 of the data set version's content.
-        images: Number of tiles in it.
+        images: Number of tiles in the data set version.
     """
 
     job: str
@@ -43,8 +43,9 @@ class WrongAnswers:
 
     Attributes:
         asked: Number of test tiles with this label.
-        wrong: Number of wrong answers to them.
-        shown: The wrong answers that have an image, the most certain first; columns as in `read_test_answers`.
+        wrong: Number of these tiles that the candidate answers wrongly.
+        shown: The wrong answers that have an image, the most certain first. The columns are those of
+            `read_test_answers`.
     """
 
     asked: int
@@ -54,12 +55,12 @@ class WrongAnswers:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A candidate's dossier.
+    """A candidate and its dossier.
 
     Attributes:
-        name: Its name in the parameter file.
+        name: The candidate's name in the parameter file.
         folder: The dossier's folder.
-        verdict: What verdict.json holds.
+        verdict: The content of verdict.json.
         measurements: All measured numbers.
         test_answers: The answers to all test tiles, as `read_test_answers` returns them.
         threshold: The candidate calls a tile cracked if P(crack) is at least this.
@@ -73,21 +74,21 @@ class Candidate:
     threshold: float
 
     def measured(self, name: str, split: str) -> Measurement | None:
-        """A number on a whole split after fine-tuning, None if it was not measured."""
+        """Return a number on a whole split after fine-tuning; None if it was not measured."""
         return self.measurements.find(name, split)
 
     @cached_property
     def missed_cracks(self) -> WrongAnswers:
-        """Cracked test tiles that the candidate calls sound."""
+        """Return the test tiles with a crack that the candidate does not call a crack."""
         return self._wrong_answers(label=1)
 
     @cached_property
     def false_alarms(self) -> WrongAnswers:
-        """Test tiles without a crack that the candidate calls cracked."""
+        """Return the test tiles without a crack that the candidate calls a crack."""
         return self._wrong_answers(label=0)
 
     def reasons_for_refusal(self) -> list[str]:
-        """One sentence for each limit that the candidate does not reach."""
+        """Return the reason in words for each limit that the candidate does not reach."""
         return [row["why"] for row in self.verdict["rows"] if not row["passed"]]
 
     def _wrong_answers(self, label: int) -> WrongAnswers:
@@ -104,11 +105,11 @@ class Findings:
     """Everything that the report shows.
 
     Attributes:
-        run: What was run, and on which data.
-        candidates: The winner first, then the others in the parameter file's order.
-        choice: What choice.json holds.
-        registration: The record of register or refuse: registered, reasons; if registered, also name, version and
-            alias.
+        run: The run and its data.
+        candidates: The winner first, then the other candidates in the order of the parameter file.
+        choice: The content of choice.json.
+        registration: The result of register or refuse, with `registered` and `reasons`. If the model was registered, it
+            also has `name`, `version` and `alias`.
     """
 
     run: Run
@@ -118,14 +119,14 @@ class Findings:
 
     @property
     def best(self) -> Candidate:
-        """The winner; if there is none, the candidate with the highest AUROC on test."""
+        """Return the winner. If there is no winner, return the candidate with the highest AUROC on test."""
         if self.choice["winner"] is not None:
             return self.candidates[0]
         return max(self.candidates, key=_test_auroc)
 
 
 def _test_auroc(candidate: Candidate) -> float:
-    """AUROC on test; below every possible value if it is undefined or was not measured."""
+    """Return the AUROC on test, or -1 if it is undefined or was not measured."""
     measured = candidate.measured("auroc", "test")
     if measured is None or math.isnan(measured.value):
         return -1.0
@@ -133,7 +134,7 @@ def _test_auroc(candidate: Candidate) -> float:
 
 
 def read_findings(run: Run, dossiers: Sequence[str | Path], choice: str | Path, registration: str) -> Findings:
-    """Read the candidates' dossiers, the choice and the registration's record (JSON)."""
+    """Read the candidates' dossiers, choice.json and the result of register or refuse (JSON)."""
     chosen = json.loads(Path(choice).read_text("utf-8"))
     candidates = sorted(map(_read_candidate, dossiers), key=lambda candidate: candidate.name != chosen["winner"])
     return Findings(run, tuple(candidates), chosen, json.loads(registration))
@@ -153,7 +154,7 @@ def _read_candidate(folder: str | Path) -> Candidate:
 
 
 def headline(findings: Findings) -> str:
-    """The outcome in one sentence."""
+    """Return the outcome in one sentence."""
     record = findings.registration
     winner = findings.choice["winner"]
     if record["registered"]:
@@ -164,16 +165,16 @@ def headline(findings: Findings) -> str:
 
 
 def outcome(findings: Findings) -> str:
-    """The outcome, the reason for it and the user's own sentence, Markdown."""
+    """Return the outcome, the reason for it and the user's note, as Markdown."""
     paragraphs = (headline(findings), findings.choice["reasoning"], findings.run.note)
     return "\n\n".join(filter(None, paragraphs))
 
 
 def summarise(findings: Findings) -> dict[str, Any]:
-    """The outcome for programs.
+    """Return the outcome for programs.
 
-    Numbers after fine-tuning are under candidates.<name>.<split>.<metric>; an undefined number is None. `model` is None
-    if nothing was registered.
+    The numbers after fine-tuning are in candidates.<name>.<split>.<metric>; an undefined number is None. `model` is
+    None if no model was registered.
     """
     run = findings.run
     record = findings.registration

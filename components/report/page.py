@@ -1,4 +1,4 @@
-"""The report: the outcome and the wrong answers first, then everything else in sections that fold."""
+"""Write the report: the outcome and the wrong answers first, then everything else in sections that fold."""
 
 import datetime
 import json
@@ -17,7 +17,7 @@ from components.shared.results.measurements import Measurement, footnote, shown_
 
 TEMPLATES = Path(__file__).parent / "templates"
 PERCENT = "\N{NO-BREAK SPACE}%"
-# Column of the table of candidates -> measurement and split.
+# Column in the table of candidates -> measurement and split.
 COLUMNS = {
     "test accuracy": ("accuracy", "test"),
     "test F1": ("f1", "test"),
@@ -35,7 +35,7 @@ SECTIONS = {
 
 @dataclass(frozen=True)
 class Tile:
-    """A wrongly answered tile, as text for the template; `uri` holds the image."""
+    """A wrongly answered tile, as text for the template. `uri` contains the image as a data URI."""
 
     uri: str
     p_crack: str
@@ -46,7 +46,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class TileGroup:
-    """Wrong answers of one kind: how many there are, how many are shown, and the tiles."""
+    """Wrong answers of one kind: a title, a remark on how many there are and how many are shown, and the tiles."""
 
     title: str
     remark: str
@@ -59,11 +59,11 @@ def write_report(
     """Write the page and the summary, and return them as `report.html` and `summary.json`.
 
     Args:
-        findings: What the run found.
-        pages: Heading -> page of a step that concerns all candidates, in the order to show them.
+        findings: The findings of the run.
+        pages: Heading -> page of a step that concerns all candidates, in the order in which the report shows them.
         title: The report's heading.
-        page_path: Written: one self-contained HTML document.
-        summary_path: Written: JSON, see `findings.summarise`.
+        page_path: A file; the report is written to it as one self-contained HTML document.
+        summary_path: A file; the summary is written to it as JSON, see `findings.summarise`.
     """
     page = Page(title)
     _first_screen(page, findings)
@@ -98,7 +98,7 @@ def _first_screen(page: Page, findings: Findings) -> None:
 
     why_this_one = findings.choice["reasoning"]
     if findings.choice["winner"] is None:
-        why_this_one = f"{best.name} is shown here, because it has the highest AUROC on test of the refused candidates."
+        why_this_one = f"{best.name} is shown here: of the refused candidates, it has the highest AUROC on test."
     sentences = (_errors_in_words(best), why_this_one, best.verdict["champion"]["text"])
     page.text(_bullets(sentences))
     page.text(findings.run.note)
@@ -109,25 +109,25 @@ def _first_screen(page: Page, findings: Findings) -> None:
 
 
 def _bullets(sentences: Iterable[str]) -> str:
-    """A list, Markdown."""
+    """Return the sentences as a list in Markdown."""
     return "\n".join(map("- {}".format, sentences))
 
 
 def _errors_in_words(candidate: Candidate) -> str:
-    """What the candidate's errors mean for the people who act on its answers, Markdown."""
+    """Return sentences on the candidate's missed cracks and false alarms, as Markdown."""
     missed = candidate.missed_cracks
     alarms = candidate.false_alarms
     miss_rate = _error_rate(candidate.measured("recall_at_threshold", "test"))
     alarm_rate = _error_rate(candidate.measured("specificity_at_threshold", "test"))
     return (
-        f"**{candidate.name}** calls a tile cracked if P(crack) is at least {candidate.threshold:.3g}. "
+        f"**{candidate.name}** calls a tile a crack if P(crack) is at least {candidate.threshold:.3g}. "
         f"It misses {missed.wrong:,} of {missed.asked:,} cracked test tiles{miss_rate}. "
         f"It raises a false alarm on {alarms.wrong:,} of {alarms.asked:,} tiles without a crack{alarm_rate}."
     )
 
 
 def _error_rate(share_right: Measurement | None) -> str:
-    """The share of wrong answers in percent, with its interval; empty if it was not measured."""
+    """Return the share of wrong answers in percent, with its interval; empty if it was not measured."""
     if share_right is None or not math.isfinite(share_right.value):
         return ""
 
@@ -140,7 +140,7 @@ def _error_rate(share_right: Measurement | None) -> str:
 
 
 def _complement(share: float) -> str:
-    """What a share lacks to the whole, in percent."""
+    """Return 1 minus a share, in percent."""
     return f"{100 - 100 * share:.1f}"
 
 
@@ -158,13 +158,13 @@ def _tile_group(title: str, asked: str, answers: WrongAnswers) -> TileGroup:
     count = f"{answers.wrong:,} of {answers.asked:,} {asked}"
     shown = len(answers.shown)
     if answers.wrong == 0:
-        remark = f"None: all {answers.asked:,} {asked} are answered correctly."
+        remark = f"There are none: all {answers.asked:,} {asked} are answered correctly."
     elif shown == 0:
         remark = f"{count}. None is shown, because gate.wrong_tiles is 0."
     elif shown == answers.wrong:
-        remark = f"{count}, all shown."
+        remark = f"{count}; all are shown."
     else:
-        remark = f"{count}; {shown:,} shown, the most certain of each photo first."
+        remark = f"{count}; {shown:,} are shown, the most certain wrong answers of each photo first."
 
     tiles = []
     for row in answers.shown.itertuples():
@@ -175,7 +175,7 @@ def _tile_group(title: str, asked: str, answers: WrongAnswers) -> TileGroup:
 
 
 def _origin(group_id: str, source: str) -> str:
-    """The tile's photo; its group, if ingest does not know the photo."""
+    """Return the name of the tile's photo, or its group if the photo is not known."""
     photo = group_id.removeprefix(f"{source}:")
     return f"group {group_id}" if photo == group_id else f"photo {photo}"
 
@@ -194,7 +194,7 @@ def _numbers(page: Page, findings: Findings) -> None:
     page.table(["candidate", *COLUMNS, "gate"], rows, "Candidates after fine-tuning; brackets are 95 % intervals")
     page.text(footnote(shown))
 
-    page.text("Each candidate with its own threshold, as it would be deployed:")
+    page.text("These are each candidate's errors with its own threshold, as it would be deployed:")
     page.text(_bullets(map(_errors_in_words, findings.candidates)))
 
     reasons = []
@@ -202,12 +202,12 @@ def _numbers(page: Page, findings: Findings) -> None:
         for reason in candidate.reasons_for_refusal():
             reasons.append(f"**{candidate.name}**: {reason}")
     if reasons:
-        page.text("Why the gate refused:")
+        page.text("Why the gate refused a candidate:")
         page.text(_bullets(reasons))
 
 
 def _candidate(page: Page, candidate: Candidate, findings: Findings) -> None:
-    """Append a candidate's section: its wrong answers, if the first screen does not show them, and its pages."""
+    """Append a candidate's section: its pages, and its wrong answers if the first screen does not show them."""
     won = candidate.name == findings.choice["winner"]
     kind = "Winner" if won else "Candidate"
     with page.fold(f"{kind} {candidate.name}"):
@@ -237,7 +237,7 @@ def _facts(page: Page, findings: Findings) -> None:
 
 
 def _embed(page: Page, heading: str, path: str | Path, level: int) -> None:
-    """Show the main part of another page in a section: its headings below this one, its anchors with a prefix."""
+    """Show the main part of another page in a section. Its headings get a lower level, and its anchors a prefix."""
     inside = re.sub(
         r"<(/?)h([2-6])\b",
         lambda tag: f"<{tag[1]}h{min(int(tag[2]) + level - 1, 6)}",

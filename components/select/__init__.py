@@ -1,1 +1,1 @@
-"""Pick the winner among the candidates that passed their gates."""
+"""Select the winner among the candidates that passed the gate."""

@@ -15,7 +15,7 @@ def select(
     third: dsl.Input[dsl.Artifact] = None,
     fourth: dsl.Input[dsl.Artifact] = None,
 ) -> str:
-    """Pick the winner among the candidates that passed their gates, by one rule.
+    """Select the winner by one rule, among the candidates that passed the gate.
 
     Args:
         first: Dossier of the first candidate.
@@ -26,8 +26,8 @@ def select(
         fourth: Dossier of the fourth candidate.
 
     Returns:
-        choice: choice.json: winner, rule, reasoning, and which candidates passed.
-        Output: The winner's name, empty where no candidate passed.
+        choice: choice.json with the winner, the rule, the reasoning, and which candidates passed.
+        Output: The winner's name; empty if no candidate passed.
     """
     from components.select.config import SelectConfig
     from components.select.run import choose

@@ -8,9 +8,9 @@ from components.shared.config import StepConfig
 
 
 class SelectConfig(StepConfig):
-    """The rule that picks the winner among the candidates that passed their gates."""
+    """The rule that selects the winner among the candidates that passed the gate."""
 
-    metric: str = Field(default="auroc", min_length=1, description="measurement; the highest wins")
+    metric: str = Field(default="auroc", min_length=1, description="measurement to compare; the highest wins")
     split: Literal["val", "test", "robustness"] = "test"
-    on: Literal["value", "low"] = Field(default="low", description="the value or the lower end of its 95 % interval")
-    tie: float = Field(default=0.0, ge=0, description="differences up to this are ties; the cheaper network wins them")
+    on: Literal["value", "low"] = Field(default="low", description="the value, or the lower end of its 95 % interval")
+    tie: float = Field(default=0.0, ge=0, description="differences up to this are a tie; the cheaper network wins")

@@ -1,4 +1,4 @@
-"""Pick the winner among the candidates, and say why."""
+"""Select the winner among the candidates, and write the reasons."""
 
 import json
 import math
@@ -15,12 +15,12 @@ from components.shared.services.store import Store
 
 @dataclass(frozen=True)
 class Score:
-    """What the rule compares of a candidate.
+    """The numbers of a candidate that the rule compares.
 
     Attributes:
-        score: The metric's value or its lower end, as the rule asks.
+        score: The metric's value, or the lower end of its interval; `SelectConfig.on` decides which.
         value: The metric's value.
-        gigaflops: 10^9 floating-point operations on one image; infinite where unknown.
+        gigaflops: 10^9 floating-point operations for one image; infinite if unknown.
     """
 
     score: float
@@ -29,19 +29,20 @@ class Score:
 
 
 def choose(dossiers: Sequence[str | Path], choice_path: str | Path, config: SelectConfig, job: str) -> str:
-    """Pick the winner, write choice.json and keep a copy in the store as `runs/<job>/choice.json`.
+    """Select the winner, write choice.json, and store it also as `runs/<job>/choice.json`.
 
     Args:
         dossiers: Folders from gate, in the order of the candidates in the parameter file.
-        choice_path: Written: winner (null where no candidate passed), rule, reasoning, candidates (name -> passed).
+        choice_path: A file; choice.json is written to it. It has `winner` (null if no candidate passed), `rule`,
+            `reasoning` and `candidates` (name -> passed).
         config: The rule.
         job: The pipeline job's id.
 
     Returns:
-        The winner's name, "" where no candidate passed.
+        The winner's name; "" if no candidate passed.
 
     Raises:
-        InputError: A candidate that passed lacks the measurement that the rule asks for.
+        InputError: A candidate that passed does not have the measurement that the rule compares.
     """
     passed: dict[str, bool] = {}
     scores: dict[str, Score] = {}
@@ -72,8 +73,8 @@ def _score(folder: str | Path, candidate: str, config: SelectConfig) -> Score:
     score = getattr(row, config.on, None)
     if row is None or score is None or not math.isfinite(score):
         raise InputError(
-            f'candidate "{candidate}" has no {_subject(config)}, by which the winner is selected; '
-            "change select.metric, or set evaluate.resamples above 0 to measure intervals"
+            f'candidate "{candidate}" has no {_subject(config)}, which select needs to compare the candidates; '
+            "change select.metric, or set evaluate.resamples above 0 to get intervals"
         )
 
     cost = measurements.find("inference_gigaflops")
@@ -84,7 +85,11 @@ def _score(folder: str | Path, candidate: str, config: SelectConfig) -> Score:
 
 
 def _pick(scores: dict[str, Score], tie: float) -> str | None:
-    """The winner: of the tied candidates the cheapest, then the one of the highest value, then the first listed."""
+    """Return the winner's name; None if there are no candidates.
+
+    Among the tied candidates, the cheapest network wins. If several are equally cheap, the highest value wins, and
+    after that the first in the parameter file.
+    """
     if not scores:
         return None
     tied = _tied(scores, tie)
@@ -92,7 +97,7 @@ def _pick(scores: dict[str, Score], tie: float) -> str | None:
 
 
 def _tied(scores: dict[str, Score], tie: float) -> dict[str, Score]:
-    """The best candidate, and those whose score is nearly as high."""
+    """Return the best candidate and all candidates whose score is at most `tie` lower."""
     best = max(found.score for found in scores.values())
     return {name: found for name, found in scores.items() if found.score >= best - tie}
 
@@ -104,11 +109,11 @@ def _subject(config: SelectConfig) -> str:
 
 def _rule(config: SelectConfig) -> str:
     metric = spoken(config.metric)
-    rule = f"The candidate with the highest {_subject(config)} wins, among those that passed the gate."
+    rule = f"Among the candidates that passed the gate, the one with the highest {_subject(config)} wins."
     if config.tie:
-        rule += f" Differences up to {config.tie:g} are ties."
+        rule += f" Differences up to {config.tie:g} are a tie."
     return (
-        f"{rule} Of ties, the cheapest network wins, then the highest {metric}, then the first in the parameter file."
+        f"{rule} In a tie, the cheapest network wins, then the highest {metric}, then the first in the parameter file."
     )
 
 
@@ -116,7 +121,7 @@ def _reasoning(winner: str | None, scores: dict[str, Score], passed: dict[str, b
     refused = ", ".join(name for name in passed if not passed[name])
     refusals = f" Refused by the gate: {refused}." if refused else ""
     if winner is None:
-        return f"No candidate passed its gate.{refusals}"
+        return f"No candidate passed the gate.{refusals}"
 
     others = dict(scores)
     won = others.pop(winner)
@@ -125,7 +130,7 @@ def _reasoning(winner: str | None, scores: dict[str, Score], passed: dict[str, b
         shown = ", ".join(f"{name} {_shown(score)}" for name, score in others.items())
         comparison = f", compared with {shown}"
     elif refused:
-        comparison = ", the only one that passed"
+        comparison = ", the only candidate that passed"
 
     tie = ""
     tied = _tied(scores, config.tie)

@@ -110,7 +110,7 @@ def test_images_that_cannot_be_read_are_skipped_with_a_warning(champion, incomin
     (incoming / "half.png").write_bytes(png(3)[:200])
     collect(incoming, tmp_path)
     assert len(read_profile(tmp_path / "observed").groups) == 10
-    assert "1 of 11 images cannot be read and were skipped, first half.png" in caplog.text
+    assert "1 of 11 images cannot be read and were skipped; the first is half.png" in caplog.text
 
 
 def test_a_sample_of_many_images_is_drawn(champion, tmp_path):
@@ -168,7 +168,7 @@ def test_the_names_give_the_slices(champion, incoming, tmp_path):
 
 
 def test_a_pattern_without_a_named_group_is_refused():
-    with pytest.raises(ValueError, match=r"no named group: write the part that names a surface \(\?P<surface>"):
+    with pytest.raises(ValueError, match=r"no named group: write the part for a surface as \(\?P<surface>"):
         CollectConfig(slice_pattern="^([a-z]+)/")
 
 
@@ -195,7 +195,7 @@ def test_features_of_another_version_are_refused_before_any_image_is_read(champi
 def test_a_profile_of_another_network_is_refused(champion, incoming, tmp_path):
     with open(champion / "model" / "model.safetensors", "ab") as file:
         file.write(b" ")
-    with pytest.raises(InputError, match="is another network's"):
+    with pytest.raises(InputError, match="belongs to another network"):
         collect(incoming, tmp_path)
 
 
@@ -206,7 +206,7 @@ def test_a_champion_that_answers_with_nan_is_an_error(champion, network, incomin
     profile = read_profile(champion / "reference_profile.parquet")
     digest = hashlib.sha256((champion / "model" / "model.safetensors").read_bytes()).hexdigest()
     write_profile(replace(profile, model=digest), champion / "reference_profile.parquet")
-    with pytest.raises(InputError, match="logits that are not finite; roll it back"):
+    with pytest.raises(InputError, match="logits that are not finite; run crack-pipeline rollback"):
         collect(incoming, tmp_path)
     assert not (tmp_path / "observed").exists()
 

@@ -70,8 +70,8 @@ def test_one_moved_feature_is_drift_and_many_need_retraining(check):
     verdict, summary, page = check(profile("p", 100, 4, brightness=-3.0))
     assert verdict == "drift"
     assert {"features_together", "brightness"} <= set(summary["drifted"])
-    assert re.search(r"Means moved.*brightness -\d\.\d\d", page)
-    assert "less than asks for a retraining" in page
+    assert re.search(r"Means changed.*brightness -\d\.\d\d", page)
+    assert "The images changed, but not enough for a retraining" in page
     verdict, summary, page = check(profile("p", 100, 4, **MOVED))
     assert verdict == "retrain"
     assert {"features_together", *MOVED} <= set(summary["drifted"])
@@ -83,7 +83,7 @@ def test_one_moved_feature_is_drift_and_many_need_retraining(check):
 
 
 @pytest.mark.parametrize(
-    ("images", "why"), [(25, "the current side has 25 images, and 30 are needed"), (120, "has 1 groups")]
+    ("images", "why"), [(25, "the current side has 25 images, but at least 30 are needed"), (120, "has 1 groups")]
 )
 def test_too_few_images_or_photos_are_skipped_with_the_reason(check, images, why):
     observed = profile("p", images, 4)
@@ -104,9 +104,9 @@ def test_the_page_says_that_every_image_was_taken_for_a_photo(check, caplog):
     observed = profile("p", 100, 4)
     _, summary, page = check(replace(observed, groups=np.arange(100).astype(str)))
     callout = page.split('class="callout')[1].split("</div>")[0]
-    assert "Name the photos with collect.group_pattern" in callout
-    assert summary["reason"].endswith("; every image was taken for a photo of its own")
-    assert "drift is found too easily" in caplog.text  # for people who do not open the page
+    assert "set or correct collect.group_pattern" in callout
+    assert summary["reason"].endswith("; every image was counted as a separate photo")
+    assert "the check finds drift too easily" in caplog.text  # for people who do not open the page
 
 
 def test_a_day_without_images_is_skipped_and_is_part_of_the_trend(check):
@@ -125,9 +125,9 @@ def test_drift_on_one_surface_is_reported_even_if_the_whole_does_not_drift(check
     _, summary, page = check(observed, "tuesday")
     assert summary["slices"]["surface=deck"] == []
     assert "brightness" in summary["slices"]["surface=wall"]
-    assert summary["reason"].endswith("; new drift of a slice by itself: surface=wall")
+    assert summary["reason"].endswith("; slices with new drift: surface=wall")
     assert "by itself" not in check(observed, "wednesday")[1]["reason"]  # Tuesday's check already said it
-    cells = re.findall(r"<td[^>]*>(.*?)</td>", page.split("Slices over the checks")[1])
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", page.split("Drift of each slice in the checks that compared it")[1])
     assert cells[:3] == ["surface=deck", "2", "0"]
     assert cells[5:8] == ["surface=wall", "2", "1"]
 
@@ -143,8 +143,8 @@ def test_a_drift_lasts_from_the_check_that_asks_for_retraining_until_one_is_stea
         store.put_bytes(key, on_day.encode())  # as if the check had run on another day
         since.append(json.loads(on_day)["since"][8:10])
     assert since == ["01", "01", "", "01", "01", "", "07", "07"]
-    assert "; a retraining is asked for since 2026-01-07" in summary["reason"]
-    assert "Asked for since 2026-01-07 05:00 UTC" in page
+    assert "; a retraining has been needed since 2026-01-07" in summary["reason"]
+    assert "A retraining has been needed since 2026-01-07 05:00 UTC" in page
     mlflow_runs.client().create_model_version(NAME, "file:///nowhere")
     assert (
         check(moved, "day 9", version="2")[1]["since"]
@@ -160,5 +160,8 @@ def test_the_trend_shows_earlier_checks_once_each(check):
     assert "at most the last 30: 3." in page
     trend = page.split('id="trend"')[1]
     assert trend.count("<img") == 1
-    assert "1 of 2 checks found drift. Chance alone finds it in 5% of checks, here in about 0.1." in trend
+    assert (
+        "1 of 2 checks found drift. If there is no drift, at most 5% of checks find it by chance: here about 0.1."
+        in trend
+    )
     assert [trend.count(f"s3://incoming/{day}") for day in ("monday", "tuesday", "wednesday")] == [1, 1, 1]

@@ -85,7 +85,7 @@ def test_a_change_of_the_camera_is_named(tmp_path, store, change, feature):
     assert rows[f"drift.{feature}"].note.startswith("drifted")
     assert rows["drift.p_crack"].note.startswith("no drift")
     assert re.search(
-        rf'class="callout fail">.*Drift.*found by.*{feature} [+-][0-9.]+.*?</div>', pages["page"], re.DOTALL
+        rf'class="callout fail">.*Drift.*was found in.*{feature} [+-][0-9.]+.*?</div>', pages["page"], re.DOTALL
     )
     assert "switched off" in pages["evidently"]
 
@@ -93,7 +93,7 @@ def test_a_change_of_the_camera_is_named(tmp_path, store, change, feature):
 def test_too_few_images_are_skipped_with_the_reason(tmp_path, store):
     rows, pages = run(tmp_path, store, images=90)
     assert np.isnan(rows["drift.detected"].value)
-    assert "the reference side has 10 images, and 30 are needed" in rows["drift.share"].note
+    assert "the reference side has 10 images, but at least 30 are needed" in rows["drift.share"].note
     assert all("Skipped" in page for page in pages.values())
 
 

@@ -28,9 +28,17 @@ BETTER, WORSE, SIMILAR = (0.1, 0.3), (-0.3, -0.1), (-0.1, 0.1)
     [
         ({"pointing_game": BETTER, "insertion_auc": BETTER}, "more than a plain edge filter", True),
         ({"pointing_game": SIMILAR, "insertion_auc": BETTER}, "more than a plain edge filter", True),
-        ({"pointing_game": SIMILAR, "insertion_auc": SIMILAR}, "no more than a plain edge filter", False),
-        ({"insertion_auc": BETTER, "deletion_auc": WORSE}, "in part better, in part worse", False),
-        ({"insertion_auc": BETTER, "road": WORSE}, "in part better, in part worse", False),
+        (
+            {"pointing_game": SIMILAR, "insertion_auc": SIMILAR},
+            "not explain measurably more than a plain edge filter",
+            False,
+        ),
+        (
+            {"insertion_auc": BETTER, "deletion_auc": WORSE},
+            "better than a plain edge filter in some measures and worse",
+            False,
+        ),
+        ({"insertion_auc": BETTER, "road": WORSE}, "better than a plain edge filter in some measures and worse", False),
         ({"deletion_auc": WORSE, "insertion_auc": SIMILAR}, "less than a plain edge filter", False),
     ],
 )
@@ -44,32 +52,33 @@ def test_the_verdict_compares_with_the_edge_filter(gains, claim, good):
 
 def test_maps_that_mark_nothing_are_counted():
     found = rows(insertion_auc=BETTER) | {"shap.empty": Measurement("", 0.25)}
-    assert "; on 25% of the cracks it marks nothing." in conclusion(found, "shap")[0]
+    assert "; on 25% of the cracks, the map is empty." in conclusion(found, "shap")[0]
 
 
 @pytest.mark.parametrize(("p_crack", "told"), [(0.1, False), (0.8, True)])
 def test_the_page_warns_about_a_network_that_calls_hidden_images_cracks(p_crack, told):
     found = rows(insertion_auc=BETTER) | {"shap.hidden_p_crack": Measurement("", p_crack)}
-    assert (f"where all is hidden, a crack (P(crack) {p_crack:.2f})" in conclusion(found, "shap")[0]) is told
+    assert (
+        f"even completely blurred images a crack (mean P(crack) {p_crack:.2f})" in conclusion(found, "shap")[0]
+    ) is told
 
 
 @pytest.mark.parametrize(
-    ("agreement", "told"), [(0.91, r"enough were scored\.$"), (0.42, r"too few were scored to trust single regions")]
+    ("agreement", "told"),
+    [(0.91, r"there are enough coalitions\.$"), (0.42, r"too few coalitions to trust single regions")],
 )
 def test_the_gallery_says_how_many_coalitions_a_map_uses_and_whether_they_are_enough(agreement, told):
     measured = [Measurement("shap.coalitions_similarity", agreement, low=0.3, high=0.95, n=3)]
     text = shap_remark(ShapConfig(regions=25, coalitions=64), measured)
-    assert "uses 64 coalitions, which are sets of its about 25 regions." in text
-    assert (
-        f"Maps of 32 other coalitions agree with them at a rank correlation of {agreement:.4f} [0.300, 0.950]" in text
-    )
+    assert "Each SHAP map has about 25 regions. It uses 64 coalitions (sets of regions)." in text
+    assert f"the rank correlation with maps of 32 other coalitions is {agreement:.4f} [0.300, 0.950]" in text
     assert re.search(told, text)
 
 
 def test_a_single_group_shows_no_difference():
     found = rows(insertion_auc=BETTER)
     found["shap.insertion_auc_over_edge_filter"] = Measurement("", 0.2)
-    assert "no more than a plain edge filter" in conclusion(found, "shap")[0]
+    assert "not explain measurably more than a plain edge filter" in conclusion(found, "shap")[0]
 
 
 def test_the_panel_shows_the_image_untouched_and_the_outline_on_the_maps():

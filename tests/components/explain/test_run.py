@@ -144,7 +144,7 @@ def test_a_small_split_is_explained_with_a_warning(dark_network, tmp_path, caplo
     assert "explanations of dark: The robustness split has only 8 images" in caplog.text
     page = (tmp_path / PAGE).read_text()
     assert "of 8 images" in page
-    assert "below 30 every number is rough" in page
+    assert "with fewer than 30, all numbers are rough" in page
     assert measured_in(tmp_path)["grad_cam.insertion_auc"].n == few["label"].sum()
 
 
@@ -184,7 +184,7 @@ def test_without_masks_only_faithfulness_is_measured(dark_network, tmp_path):
     assert np.isnan(found["grad_cam.pointing_game"].value)
     assert found["grad_cam.pointing_game"].note == "no crack of the sample has a mask"
     assert found["grad_cam.insertion_auc_over_edge_filter"].low > 0
-    assert "the network judged no image of the robustness split wrongly" in (tmp_path / PAGE).read_text()
+    assert "The network answered all images of the gallery correctly" in (tmp_path / PAGE).read_text()
 
 
 def test_without_cracks_the_page_says_that_nothing_was_measured(dark_network, tmp_path):
@@ -214,7 +214,7 @@ def test_logits_that_are_not_finite_are_an_error_and_leave_no_panels(dark_networ
 
 
 def test_too_few_coalitions_for_the_regions_are_refused():
-    with pytest.raises(ValueError, match="coalitions 40 must be at least twice the regions 25"):
+    with pytest.raises(ValueError, match="coalitions is 40, but it must be at least twice the number of regions, 25"):
         ShapConfig(regions=25, coalitions=40)
 
 
@@ -273,4 +273,4 @@ def test_without_a_faithful_layer_the_page_and_a_warning_say_so(dark_network, tm
     bright = decided[decided["label"] == 0].assign(label=1)
     explain_network(dark_network, decided, bright, tiles, CONFIG, 1, tmp_path)
     assert "None of these maps is measurably more faithful than a random map" in (tmp_path / PAGE).read_text()
-    assert "explanations of dark: no layer gives a Grad-CAM map that is measurably more faithful" in caplog.text
+    assert "no layer gives a Grad-CAM map that is measurably more faithful than a random map" in caplog.text

@@ -78,7 +78,7 @@ def test_pairing_is_by_tile_and_excludes_what_the_champion_knew() -> None:
     found = compare(candidate, fewer, "3", ChampionConfig())
 
     assert found.left_out == 100
-    assert "The comparison excludes 100 tiles, because the champion learnt from them" in found.text
+    assert "The comparison excludes 100 tiles, because the champion was trained on them" in found.text
     assert {one.value for one in found.differences} == {0}
     assert found.measurements[-1].name == "mcnemar_p"
     assert found.measurements[-1].value == 1
@@ -118,7 +118,7 @@ def test_a_metric_that_is_undefined_for_one_of_them_is_nan_and_its_limit_fails()
     found = compare(silent, scored(3.0, seed=1), "3", ChampionConfig(resamples=200, metric="f1"))
     precision = Measurements(found.measurements).find("precision_minus_champion")
     assert np.isnan(precision.value)
-    assert precision.note == "undefined for one of the two"
+    assert precision.note == "undefined for one of the two models"
     assert found.verdict == "worse"
 
 
@@ -133,7 +133,7 @@ def test_too_few_photos_and_a_worse_model_are_refused_in_different_words() -> No
     better = compare(scored(3.0, 2, 40), champion, "3", ChampionConfig())
     assert better.verdict == "worse"
     assert "is not shown to be within 0.01 of the champion: AUROC differs" in better.text
-    assert re.search(r"About [\d,]+ photos like these 10 would show whether it is\.", better.text)
+    assert re.search(r"About [\d,]+ photos like these 10 would show whether it is within that margin\.", better.text)
 
     worse = compare(scored(0.0, 2, 40), champion, "3", ChampionConfig())
     assert worse.verdict == "worse"
@@ -166,7 +166,7 @@ def test_the_number_of_photos_that_a_refusal_names_is_enough() -> None:
 
 def test_a_comparison_that_rests_on_very_few_errors_says_so() -> None:
     good = scored(6.0, 1, group=20)
-    warning = "This rests on very few errors, so the comparison may be overconfident."
+    warning = "The models make very few errors, so this interval may be too narrow."
     assert warning in compare(good, good, "3", ChampionConfig()).text
 
     usual = scored(3.0, 1, group=20)
@@ -180,7 +180,7 @@ def test_too_few_common_images_refuse_with_a_reason() -> None:
     found = compare(scored(3.0, seed=1), champion, "3", ChampionConfig())
     assert found.verdict == "not comparable"
     assert np.isnan(found.measurements[0].value)
-    assert "only 10 of 400 test tiles are new to the champion (5 cracks, 3 photos), too few to compare" in found.text
+    assert "only 10 of 400 test tiles are new to the champion (5 cracks, 3 photos), and that is too few" in found.text
     assert len(found.limits) == 1
 
     same = scored(3.0, seed=1, images=40, group=10)

@@ -22,7 +22,7 @@ MEASURED = Measurements(
 @pytest.mark.parametrize(
     ("limit", "passed", "why"),
     [
-        (Limit(name="accuracy", limit=0.95), True, "Accuracy on test is 0.95, as asked at least 0.95."),
+        (Limit(name="accuracy", limit=0.95), True, "Accuracy on test is 0.95, and must be at least 0.95."),
         (Limit(name="accuracy", limit=0.9501), False, "Accuracy on test is 0.95, but must be at least 0.9501."),
         (
             Limit(name="accuracy", limit=0.9, on="low"),
@@ -36,16 +36,16 @@ MEASURED = Measurements(
             True,
             "There are fewer errors than tiles in an average photo, so this interval may be too narrow.",
         ),
-        (Limit(name="f1", limit=0.8), True, "F1 on test is 0.99, as asked at least 0.8."),
+        (Limit(name="f1", limit=0.8), True, "F1 on test is 0.99, and must be at least 0.8."),
         (Limit(name="ece", op="<=", limit=0.05), True, "at most 0.05"),
         (Limit(name="ece", op="<", limit=0.03), False, "is 0.03, but must be below 0.03"),
         (Limit(name="ece", op=">", limit=0.03), False, "above 0.03"),
         (Limit(name="ece", op="<=", limit=0.05, on="high"), False, "could not be measured"),
-        (Limit(name="acuracy", limit=0.5), False, "no measurement named acuracy; did you mean accuracy"),
+        (Limit(name="acuracy", limit=0.5), False, "no measurement named acuracy. Did you mean accuracy?"),
         (
             Limit(name="accuracy", split="robustness", limit=0.5),
             False,
-            "not measured on robustness; it was measured on: test, all",
+            "not measured on robustness. It was measured on: test, all",
         ),
         (Limit(name="auroc", slice=DECK, limit=0.5), False, "undefined: needs images of both classes"),
     ],

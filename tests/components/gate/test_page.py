@@ -91,7 +91,7 @@ def test_missed_cracks_come_first_with_their_tiles(evidence, s3: str, tmp_path: 
     last = decode(b64decode(tiles[-1][0]))
     assert first.mean() < 100 < last.mean()  # cracks are the dark tiles
 
-    assert "The 2 tiles on which their P(crack) is furthest apart." in page
+    assert "These are the 2 tiles with the largest difference in P(crack)." in page
     assert "champion, version 7" in page
 
     assert (tmp_path / "dossier" / "panels" / "calibration.json").is_file()  # a folder is kept whole
@@ -113,10 +113,10 @@ def test_a_first_model_is_shown_its_limits_only(evidence, s3: str, tmp_path: Pat
     verdict = write_dossier(evidence(([0], []), None), tmp_path / "dossier", CONFIG.model_copy(update={"store": s3}))
     page = (tmp_path / "dossier" / "promotion.html").read_text()
     assert verdict["passed"]
-    assert "The gate passes it." in page
+    assert "The candidate passed the gate." in page
     assert "There is no champion yet, so only the absolute limits apply." in page
     assert "≥ 0.8" in page
-    assert "Where they disagree" not in page
+    assert "Tiles on which both models disagree" not in page
     assert not (tmp_path / "dossier" / "champion_pairs.parquet").exists()
 
 
@@ -128,7 +128,7 @@ def test_a_worse_candidate_is_refused_on_the_page_too(evidence, s3: str, tmp_pat
     assert verdict["champion"]["verdict"] == "worse"
     assert 'class="callout fail"' in page
 
-    reasons = page[page.index("The gate refuses it.") : page.index('id="the-gate-s-limits"')]
+    reasons = page[page.index("The gate refused the candidate.") : page.index('id="the-gate-s-limits"')]
     for row in verdict["rows"]:
         assert (row["why"] in reasons) is not row["passed"]
     assert re.search(r"recall</td>.*?✗ worse", page, re.DOTALL)

@@ -26,7 +26,7 @@ def winner(store, s3, tmp_path, monkeypatch):
     save_network(build_network(describe("resnet10t", "none", 32, 1)), tmp_path / "model")
     (tmp_path / "dossier").mkdir()
     write_calibration(Calibration(2.0, 0.4, "a test"), tmp_path / "dossier" / "calibration.json")
-    rows = [{"passed": True, "why": "AUROC on test is 0.9, as asked at least 0.8."}]
+    rows = [{"passed": True, "why": "AUROC on test is 0.9, and must be at least 0.8."}]
     verdict = {"candidate": "cnn", "passed": True, "rows": rows, "champion": {"text": "There is no champion yet."}}
     (tmp_path / "dossier" / "verdict.json").write_text(json.dumps(verdict))
     measured = [

@@ -65,7 +65,7 @@ def test_the_version_shows_its_card(winner, monkeypatch):
         "| tiny | unknown | crack | 12 | 4 | 4 | 4 |",
         "resnet10t at 32 px. It started from random weights",
         "There is no champion yet.",
-        "✓ AUROC on test is 0.9, as asked at least 0.8.",
+        "✓ AUROC on test is 0.9, and must be at least 0.8.",
         "job: `job-7`",
     ):
         assert expected in card, expected

@@ -18,7 +18,7 @@ TEST_TILES_OF_EACH_LABEL = 20
 
 def limit(passed: bool) -> dict:
     place = {"name": "recall", "split": "test", "slice": "all", "condition": "after"}
-    why = f"Recall on test is {'0.97, as asked' if passed else '0.61, but must be'} at least 0.9."
+    why = f"Recall on test is {'0.97, and must be' if passed else '0.61, but must be'} at least 0.9."
     value = {"value": 0.97 if passed else 0.61, "low": None, "high": None}
     return {**place, **value, "op": ">=", "limit": 0.9, "passed": passed, "why": why}
 

@@ -33,7 +33,7 @@ def test_the_page_starts_with_the_outcome_and_the_wrong_answers_and_then_shows_e
 def test_errors_are_said_in_words_with_a_rate_if_it_was_measured(report):
     page, _ = report(BOTH, "vit")
     text = page.replace("\N{NO-BREAK SPACE}", " ")
-    threshold = "</strong> calls a tile cracked if P(crack) is at least 0.4. "
+    threshold = "</strong> calls a tile a crack if P(crack) is at least 0.4. "
     missed = "It misses 3 of 20 cracked test tiles, 3.8 % (95 % interval 1.0 to 9.0 %). "
     assert f"<strong>vit{threshold}{missed}It raises a false alarm on 2 of 20 tiles without a crack, 15.0 %." in text
     assert f"<strong>cnn{threshold}{missed}It raises a false alarm on 2 of 20 tiles without a crack." in text
@@ -47,8 +47,8 @@ def figures(page: str) -> list[str]:
 
 def test_every_wrong_answer_has_its_image_probability_label_and_photo(report):
     page, _ = report({"cnn": True}, "cnn")
-    assert "3 of 20 cracked test tiles, all shown." in page
-    assert "2 of 20 test tiles without a crack, all shown." in page
+    assert "3 of 20 cracked test tiles; all are shown." in page
+    assert "2 of 20 test tiles without a crack; all are shown." in page
     assert [text.split() for text in figures(page)] == [
         ["P(crack)", "0.100", "label", "crack", "group", "a" * 64],
         ["P(crack)", "0.110", "label", "crack", "photo", "1-1"],
@@ -60,15 +60,15 @@ def test_every_wrong_answer_has_its_image_probability_label_and_photo(report):
 
 def test_the_page_says_how_many_of_many_wrong_answers_it_shows(report):
     page, _ = report({"cnn": True}, "cnn", cnn={"missed": 9, "alarms": 4, "shown": 4})
-    assert "9 of 20 cracked test tiles; 4 shown, the most certain of each photo first." in page
-    assert "4 of 20 test tiles without a crack, all shown." in page
+    assert "9 of 20 cracked test tiles; 4 are shown, the most certain wrong answers of each photo first." in page
+    assert "4 of 20 test tiles without a crack; all are shown." in page
     assert len(figures(page)) == 8
 
 
 def test_a_network_without_errors_is_said_to_have_none(report):
     page, _ = report({"cnn": True}, "cnn", cnn={"missed": 0, "alarms": 0})
-    assert "None: all 20 cracked test tiles are answered correctly." in page
-    assert "None: all 20 test tiles without a crack are answered correctly." in page
+    assert "There are none: all 20 cracked test tiles are answered correctly." in page
+    assert "There are none: all 20 test tiles without a crack are answered correctly." in page
     assert figures(page) == []
 
 
@@ -99,7 +99,7 @@ def test_a_refused_run_gives_its_reasons_and_shows_the_best_candidate(report):
     first_screen = page[: page.index("<nav")]
     assert 'class="callout fail"' in first_screen
     assert "Recall on test is 0.61, but must be at least 0.9." in first_screen
-    assert "vit is shown here, because it has the highest AUROC on test of the refused candidates." in first_screen
+    assert "vit is shown here: of the refused candidates, it has the highest AUROC on test." in first_screen
     assert "Cracks that vit misses" in first_screen
     assert "Cracks that cnn misses" not in first_screen
 
