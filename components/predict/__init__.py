@@ -1,1 +1,1 @@
-"""Run a network over the splits; the only step that does."""
+"""Run a network over the splits. No other step does this."""

@@ -1,4 +1,4 @@
-"""The present champion's answers on the present test split; an empty table if there is no champion."""
+"""Predict the current test split with the current champion. If there is no champion, write an empty table."""
 
 import shutil
 from pathlib import Path
@@ -16,17 +16,17 @@ from components.shared.services import mlflow_runs
 def predict_champion(manifest_path: str, splits_path: str, config: PredictConfig, folder: str) -> str:
     """Predict the test split with the registered model's champion, without the tiles that it was trained on.
 
-    The champion's calibration.json is copied to the same folder, so that the champion is judged as it is deployed.
+    The champion's calibration.json is copied to the same folder, so that the champion is judged as in production.
 
     Args:
         manifest_path: The data set version's manifest.
         splits_path: Table (sample_id, split).
         config: Batch, precision and the registered model's name.
-        folder: Gets the predictions, and calibration.json if there is a champion. The table is empty if there is no
-            champion, or if it was trained on every test tile or on its photo.
+        folder: A folder; the predictions are written to it, and calibration.json if there is a champion. The table is
+            empty if there is no champion, or if the champion was trained on all test tiles or their photos.
 
     Returns:
-        The champion's version, "" if there is no champion.
+        The champion's model version, or "" if there is no champion.
     """
     version = mlflow_runs.version_by_alias(config.model_name, mlflow_runs.CHAMPION)
     if version is None:
@@ -49,7 +49,7 @@ def _answers(fetched: Path, version: str, manifest_path: str, splits_path: str, 
     trained_on = pd.read_parquet(fetched / "training_rows.parquet")
 
     rows = unknown_rows(test_rows, trained_on)
-    log.info("champion, version %s: %d of %d test tiles are new to it", version, len(rows), len(test_rows))
+    log.info("the champion, model version %s, has not seen %d of %d test tiles", version, len(rows), len(test_rows))
     if rows.empty:
         return empty_predictions()
 
@@ -66,11 +66,11 @@ def _answers(fetched: Path, version: str, manifest_path: str, splits_path: str, 
 
 
 def unknown_rows(rows: pd.DataFrame, learnt: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows whose tile and whose photo were both not trained on, with an index from 0.
+    """Return the rows whose tile and photo were not used in training. The index of the result starts at 0.
 
     Args:
-        rows: sample_id, group_id.
-        learnt: sample_id, group_id of a version's training and validation splits.
+        rows: Table with sample_id and group_id.
+        learnt: Table with sample_id and group_id of a model version's training and validation splits.
     """
     known_tile = rows["sample_id"].isin(learnt["sample_id"])
     known_photo = rows["group_id"].isin(learnt["group_id"])

@@ -1,4 +1,4 @@
-"""The KFP face of predict: a candidate's network, and the champion's."""
+"""Define the KFP components of predict: one runs a candidate, and one runs the champion."""
 
 from kfp import dsl
 
@@ -45,7 +45,7 @@ def champion(
     job: str,
     predictions: dsl.Output[dsl.Dataset],
 ):
-    """Run the registered champion over the present test split; write an empty table if there is no champion.
+    """Run the registered champion over the current test split. Write an empty table if there is no champion.
 
     Args:
         manifest: The data set version's manifest.
@@ -54,7 +54,7 @@ def champion(
         job: The pipeline job's id.
 
     Returns:
-        predictions: Folder with predictions.parquet and embeddings.npy. The metadata hold the champion's version.
+        predictions: Folder with predictions.parquet and embeddings.npy. The metadata holds the champion's version.
     """
     from components.predict.champion import predict_champion
     from components.predict.config import PredictConfig

@@ -1,4 +1,4 @@
-"""What is predicted, and how."""
+"""Parameters of predictions."""
 
 from typing import Literal, get_args
 
@@ -25,11 +25,11 @@ class CorruptionConfig(Config):
 
     families: tuple[Family, ...] = Field(default=get_args(Family), description="kinds of corruption")
     severities: tuple[Literal[1, 2, 3, 4, 5], ...] = Field(default=(1, 2, 3, 4, 5), description="1 weak to 5 strong")
-    max_images: int = Field(default=500, ge=0, description="robustness tiles, each in every view; 0: none")
+    max_images: int = Field(default=500, ge=0, description="number of robustness tiles, each in every view; 0: none")
 
 
 class PredictConfig(StepConfig):
-    """Sample, views, batch and precision of a prediction."""
+    """The sample, views, batch and precision of a prediction."""
 
     WITHOUT_EFFECT = StepConfig.WITHOUT_EFFECT | {"workers"}
 
@@ -38,8 +38,8 @@ class PredictConfig(StepConfig):
     corruptions: CorruptionConfig = CorruptionConfig()
     precision: Precision = Field(
         default="auto",
-        description="of the answers before fine-tuning and on corrupted views; other answers are always in fp32",
+        description="precision before fine-tuning and on corrupted views; other answers are always in fp32",
     )
     workers: int | None = Field(
-        default=None, ge=0, description="decoding processes; None: the processors less one, at most 16"
+        default=None, ge=0, description="decoding processes; None: one less than the processors, at most 16"
     )

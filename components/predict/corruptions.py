@@ -1,14 +1,13 @@
-"""Images made worse on purpose, by family and severity, for the robustness suite.
+"""Corrupt images by family and severity for the robustness suite.
 
-The ten families occur in inspections of structures. Severity 1 is barely visible; severity 5 is hard for a person too.
-Lengths are fractions of the image's smaller side, so a severity means the same for tiles of 128 and 256 px. A generator
-seeded by the image, the family and the severity draws all random values, so a view is the same on every machine and in
-every run.
+The ten families occur in inspections of structures. Severity 1 is barely visible. Severity 5 is hard for a person too.
+Lengths are fractions of the image's smaller side, so a severity means the same for tiles of 128 and 256 px. The random
+generator is seeded by the image, the family and the severity. So a view is the same on every machine and in every run.
 
 To add a family: write a function here, add it to `FAMILIES`, and add its name to `Family` in config.py.
 
-Source: the families and the five severities follow Hendrycks & Dietterich 2019 (ImageNet-C). The strengths are our own:
-chosen by eye on concrete tiles, so that a crack at severity 5 can still just be found.
+Source: the families and the five severities follow Hendrycks & Dietterich 2019 (ImageNet-C). We chose the strengths by
+eye on concrete tiles: at severity 5, a person can barely find a crack.
 """
 
 import zlib
@@ -17,21 +16,22 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-# From an image (H, W, 3) uint8 RGB, a level (severity less one, 0 to 4) and a generator to an image of the same shape.
+# The arguments are an image (H, W, 3) uint8 RGB, a level (severity minus 1, 0 to 4) and a random generator. The result
+# is an image of the same shape.
 Corruption = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
 
 SHADOW_EDGE_WIDTH = 0.02  # fraction of the image's side
 STAIN_SIZE = 0.08  # fraction of the image's smaller side
 STAIN_EDGE_WIDTH = 0.1  # standard deviations of the random field
-# How much of the stain's darkness each channel gets. Rust and moss darken red least.
+# Share of the stain's darkness for each channel. Rust and moss darken red least.
 STAIN_RGB = np.array([0.75, 0.9, 1.0])
 
 
 def corrupt(image: np.ndarray, family: str, severity: int, sample_id: str) -> np.ndarray:
-    """Return a worse view of an image.
+    """Return a corrupted view of an image.
 
     Args:
-        image: uint8 (H, W, 3), RGB; is not changed.
+        image: uint8 (H, W, 3), RGB. It is not changed.
         family: A key of `FAMILIES`.
         severity: 1 to 5.
         sample_id: Identifies the image; 64 hexadecimal characters.
@@ -45,7 +45,7 @@ def corrupt(image: np.ndarray, family: str, severity: int, sample_id: str) -> np
 
 
 def _motion_blur(image: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
-    """Average along a line in a random direction."""
+    """Average the pixels along a line in a random direction."""
     length = _pixels(image, (0.03, 0.05, 0.08, 0.11, 0.15)[level])
     angle = rng.uniform(0, np.pi)
 
@@ -58,7 +58,7 @@ def _motion_blur(image: np.ndarray, level: int, rng: np.random.Generator) -> np.
 
 
 def _defocus(image: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
-    """Average over a disc with a soft edge."""
+    """Average the pixels over a disc with a soft edge."""
     radius = min(image.shape[:2]) * (0.008, 0.016, 0.024, 0.036, 0.05)[level]
     reach = int(np.ceil(radius))
     rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
@@ -72,7 +72,7 @@ def _gaussian_noise(image: np.ndarray, level: int, rng: np.random.Generator) -> 
 
 
 def _low_light(image: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
-    """Fewer photons: a darker image, in which shot noise is relatively stronger."""
+    """Simulate fewer photons: the image is darker, and its shot noise is relatively stronger."""
     gain = (0.7, 0.5, 0.35, 0.22, 0.12)[level]
     photons_of_white = (900, 500, 250, 120, 60)[level]
     photons = rng.poisson(image / 255.0 * photons_of_white)
@@ -92,7 +92,7 @@ def _jpeg(image: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray
 
 
 def _oblique_view(image: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
-    """Move one random side farther away; the rest is filled by reflection."""
+    """Move one random side of the image farther away. Reflection fills the empty area."""
     inset = (0.08, 0.14, 0.2, 0.27, 0.35)[level]
     quarter_turns = int(rng.integers(4))
 
@@ -121,7 +121,7 @@ def _shadow(image: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarr
 
 
 def _stain(image: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
-    """Dark, translucent blotches: moisture, rust and dirt, through which the surface is still visible."""
+    """Draw dark, translucent blotches of moisture, rust and dirt. The surface is still visible through them."""
     share = (0.05, 0.1, 0.16, 0.24, 0.34)[level]
     darkness = (0.35, 0.45, 0.5, 0.55, 0.6)[level]
 
@@ -133,7 +133,7 @@ def _stain(image: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarra
 
 
 def _down_sampling(image: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
-    """Scale down and up again, as a camera that is too far away."""
+    """Scale down and up again, which simulates a camera that is too far away."""
     scale = (0.7, 0.5, 0.36, 0.26, 0.18)[level]
     height, width = image.shape[:2]
     small_size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -142,7 +142,7 @@ def _down_sampling(image: np.ndarray, level: int, rng: np.random.Generator) -> n
 
 
 def _pixels(image: np.ndarray, share: float) -> int:
-    """A length in pixels, at least 1, from a fraction of the smaller side."""
+    """Convert a fraction of the smaller side to a length in pixels, at least 1."""
     return max(1, round(share * min(image.shape[:2])))
 
 

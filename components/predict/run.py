@@ -1,4 +1,4 @@
-"""A network's answers on the splits, before and after fine-tuning."""
+"""Predict a network's answers on the splits, before and after fine-tuning."""
 
 from pathlib import Path
 
@@ -27,11 +27,10 @@ COPIED_COLUMNS = ["sample_id", "split", "group_id", "source", "surface", "label"
 def predict_splits(
     model_folder: str, manifest_path: str, splits_path: str, config: PredictConfig, seed: int, folder: str
 ) -> None:
-    """Predict a candidate's held-out splits and a sample of its training split, before and after fine-tuning.
+    """Predict the held-out splits and a sample of the training split with a candidate, before and after fine-tuning.
 
-    After fine-tuning, it also predicts corrupted views of robustness tiles, if the configuration asks for them. The
-    answers to clean tiles after fine-tuning are always computed in float32, because the registered version must repeat
-    them.
+    The fine-tuned network also predicts the corrupted views of robustness tiles in the configuration. Its answers for
+    clean tiles are always computed in float32, because the registered model version must give the same answers.
 
     Args:
         model_folder: The saved model.
@@ -39,7 +38,8 @@ def predict_splits(
         splits_path: Table (sample_id, split).
         config: Batch, sample, corrupted views and precision.
         seed: Chooses the training sample.
-        folder: Gets predictions.parquet, embeddings.npy and, with corrupted views, views.jpg.
+        folder: A folder; predictions.parquet and embeddings.npy are written to it. With corrupted views, views.jpg is
+            written too.
     """
     store = Store(config.store)
     manifest = read_manifest(manifest_path)
@@ -71,7 +71,7 @@ def predict_splits(
 
 
 def _rows_to_predict(manifest: Manifest, splits: Splits, train_sample: int, seed: int) -> pd.DataFrame:
-    """The clean tiles: all of the held-out splits, and a random sample of the training split."""
+    """Return the clean tiles to predict: all held-out splits, and a random sample of the training split."""
     parts = [rows_of(manifest, splits, name).assign(split=name) for name in HELD_OUT_SPLITS]
 
     train = rows_of(manifest, splits, "train").assign(split="train")
@@ -83,7 +83,7 @@ def _rows_to_predict(manifest: Manifest, splits: Splits, train_sample: int, seed
 
 
 def gigaflops(network: Network) -> float:
-    """Return 10^9 floating-point operations of the network per tile; a multiply-add counts as two."""
+    """Return the network's floating-point operations per tile, in units of 10^9. A multiply-add counts as two."""
     image = torch.zeros(1, 3, network.input_size, network.input_size, dtype=torch.uint8, device=network.mean.device)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         network(image)
@@ -91,7 +91,7 @@ def gigaflops(network: Network) -> float:
 
 
 def exact(config: PredictConfig) -> PredictConfig:
-    """Return the configuration for answers that any CPU repeats to 1e-5, so that we measure what will be served."""
+    """Return the configuration with precision fp32. Any CPU then gives the same answers to 1e-5, also when serving."""
     return config.model_copy(update={"precision": "fp32"})
 
 
@@ -101,11 +101,11 @@ def run_network(
     """Run a network over tiles.
 
     Args:
-        network: In eval mode.
+        network: A network in eval mode.
         rows: Manifest rows with their split and view (`corruption`, `severity`), not empty.
         tiles: Folder of the fetched data set version.
         config: Batch and precision.
-        note: For the progress display.
+        note: Text for the progress display.
 
     Returns:
         The prediction table without its condition, in the order of `rows`, and the embeddings (rows, D) float32.

@@ -1,4 +1,4 @@
-"""The views that are predicted: the clean tiles, and the corrupted views that the robustness suite asks for."""
+"""Make the views that are predicted: the clean tiles, and the corrupted views of the robustness suite."""
 
 from io import BytesIO
 from pathlib import Path
@@ -14,7 +14,7 @@ from components.shared.network.tiles import TileDataset
 
 CLEAN = {"corruption": "clean", "severity": 0}
 
-# Layout of the sheet of views, in pixels.
+# Layout of the figure with all views of a tile, in pixels.
 CELL = 112
 LEFT_MARGIN = 110
 TOP_MARGIN = 20
@@ -25,8 +25,8 @@ def corrupted_views(rows: pd.DataFrame, config: CorruptionConfig) -> pd.DataFram
     """Return every tile once per family and severity, in the columns `corruption` and `severity`.
 
     Args:
-        rows: Rows of the robustness split. If there are more than `max_images`, those with the lowest sample ids are
-            taken. Ids are checksums, so this is a random sample, and it changes little when the data grow.
+        rows: Rows of the robustness split. If there are more than `max_images` rows, the rows with the lowest sample
+            ids are used. Ids are checksums, so this is a random sample, and it changes little when the data set grows.
         config: Families, severities and the number of tiles.
     """
     chosen = rows.sort_values("sample_id").head(config.max_images)
@@ -35,9 +35,10 @@ def corrupted_views(rows: pd.DataFrame, config: CorruptionConfig) -> pd.DataFram
 
 
 class ViewDataset(TileDataset):
-    """Tiles, each in the view that its row names in `corruption` and `severity`.
+    """A data set of tiles. Each tile is in the view that its row gives in `corruption` and `severity`.
 
-    A tile is corrupted at its own size and then scaled for the network, because a camera also comes before the scaling.
+    A tile is corrupted at its own size and scaled for the network afterwards. This order is the same as in production,
+    because a camera also corrupts the image before it is scaled.
     """
 
     def __init__(self, rows: pd.DataFrame, folder: Path, size: int):
@@ -56,7 +57,7 @@ def draw_views(rows: pd.DataFrame, tiles: Path, config: CorruptionConfig) -> byt
     """Return a JPEG with all views of one tile: families as rows, severities as columns, the clean tile first.
 
     Args:
-        rows: Rows of the robustness split, not empty. The tile is a crack if there is one.
+        rows: Rows of the robustness split, not empty. If they include a crack, the tile is a crack.
         tiles: Folder of the fetched data set version.
         config: Families and severities.
     """

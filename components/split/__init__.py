@@ -1,1 +1,1 @@
-"""Split: every image of a data set version goes to train, val, test or robustness, without leaks."""
+"""Split puts every image of a data set version into train, val, test or robustness, without leaks."""

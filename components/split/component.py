@@ -1,4 +1,4 @@
-"""KFP face of split."""
+"""Define the KFP component of split."""
 
 from kfp import dsl
 
@@ -24,7 +24,7 @@ def split(
 
     Returns:
         splits: Table (sample_id, split).
-        page: Composition of the splits.
+        page: Page that shows the composition of the splits.
     """
     from components.shared.step import step
     from components.split.config import SplitConfig

@@ -1,4 +1,4 @@
-"""Parameters of the split."""
+"""Parameters of the step split."""
 
 from pydantic import Field, model_validator
 
@@ -6,7 +6,7 @@ from components.shared.config import Config, StepConfig
 
 
 class HeldOut(Config):
-    """A domain that is not trained on: one surface, or one source."""
+    """A domain (one surface or one source) that no model is trained on."""
 
     surface: str | None = Field(default=None, description="deck, pavement, wall or unknown")
     source: str | None = Field(default=None, description="name of a source, as the data set report lists it")
@@ -14,23 +14,23 @@ class HeldOut(Config):
     @model_validator(mode="after")
     def _one_of_them(self) -> "HeldOut":
         if (self.surface is None) == (self.source is None):
-            raise ValueError("give either surface or source, and not both")
+            raise ValueError("a held-out domain has either a surface or a source; give exactly one of them")
         return self
 
     def column_and_value(self) -> tuple[str, str]:
-        """The manifest's column, and its value in the domain."""
+        """Return the manifest's column of the domain, and the value that this column has in the domain."""
         return ("surface", self.surface) if self.surface is not None else ("source", self.source or "")
 
 
 class SplitConfig(StepConfig):
-    """Shares of the splits; the rest is train."""
+    """The shares of the splits. The rest of the images is train."""
 
     val: float = Field(default=0.1, gt=0, lt=1, description="share of the images")
     test: float = Field(default=0.1, gt=0, lt=1, description="share of the images")
     robustness: float | HeldOut = Field(
         default=0.1,
-        description="share of the images; or a whole domain held out, such as {surface: wall}; then the other splits "
-        "share the rest",
+        description="share of the images, or a held-out domain such as {surface: wall}; with a domain, the other "
+        "splits share the rest",
     )
     min_images: int = Field(default=5, ge=1, description="fewest images of each class in each split")
 
@@ -39,11 +39,14 @@ class SplitConfig(StepConfig):
         if isinstance(self.robustness, float) and not 0 < self.robustness < 1:
             raise ValueError(f"robustness is {self.robustness}; it must be between 0 and 1")
         if self.shares()["train"] < 0.1 - 1e-9:
-            raise ValueError("val, test and robustness leave less than 0.1 to train; lower one of them")
+            raise ValueError("val, test and robustness leave less than 0.1 for train; lower one of these shares")
         return self
 
     def shares(self) -> dict[str, float]:
-        """Share by split, of all images or, with a domain held out, of those outside it; they sum to 1."""
+        """Return the share of each split. The shares sum to 1.
+
+        With a held-out domain, there is no share for robustness, and the shares refer to the images outside the domain.
+        """
         shares = {"val": self.val, "test": self.test}
         if isinstance(self.robustness, float):
             shares["robustness"] = self.robustness

@@ -1,4 +1,4 @@
-"""Check that no split shares a photo with another. It does not use any code of the assignment that it checks."""
+"""Check that no two splits share a photo. This module does not use the code that assigns the splits."""
 
 from collections.abc import Iterable, Mapping
 
@@ -6,22 +6,22 @@ from components.shared.data.manifest import Manifest, Splits
 
 
 class LeakError(RuntimeError):
-    """An image, or another image of its group, is in two splits. The assignment is wrong, not the data."""
+    """Two splits share an image or related images. This is an error in our code, not in the data."""
 
 
 def check_leaks(
     manifest: Manifest, splits: Splits, related: Mapping[str, Iterable[tuple[str, str]]] | None = None
 ) -> None:
-    """Check that every image is in exactly one split, that every group is in one, and that related images share theirs.
+    """Check that every image and every group is in exactly one split, and that related images are in the same split.
 
     Args:
         manifest: The data set version.
-        splits: Its assignment.
+        splits: The splits of its images.
         related: By relation ("are near duplicates", "are from one photo"), the pairs of sample_ids that must be in the
-            same split, whatever their groups.
+            same split. The two images can have different groups.
 
     Raises:
-        LeakError: There is a leak; the message names its first images.
+        LeakError: There is a leak. The message names its first images.
     """
     split_of = _split_of_each_image(manifest, splits)
     for relation, pairs in (related or {}).items():
@@ -61,4 +61,6 @@ def _check_pairs(manifest: Manifest, split_of: dict[str, str], relation: str, pa
     if leaks:
         path_of = dict(zip(manifest.table["sample_id"], manifest.table["path"], strict=True))
         named = " and ".join(f"{path_of[sample_id]} in {split_of[sample_id]}" for sample_id in leaks[0])
-        raise LeakError(f"{len(leaks)} pairs of images that {relation} are in different splits, the first: {named}")
+        raise LeakError(
+            f"{len(leaks)} pairs of images that {relation} are in different splits; the first pair: {named}"
+        )

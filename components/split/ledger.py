@@ -1,9 +1,9 @@
-"""The split that every group was ever put in, so that no group moves: one ledger for all versions of a store.
+"""Record the split of every group, so that no group moves. All data set versions of a store share one ledger.
 
-The objects under `splits/KEY/` are the pages of the ledger; KEY is a digest of the parameters and the seed. Each split
-of a data set version adds one page, with the groups that no settled page has. Group ids never change, so the ledger
-knows a group again in every version, whatever sources that version comes from. Concurrent splits see each other because
-S3 listings are strongly consistent. If the pages are deleted, the next split starts from nothing.
+The objects under `splits/KEY/` are the pages of the ledger. KEY is a digest of the parameters and the seed. Each run of
+split adds one page with the groups that are not on a settled page. Group ids never change, so the ledger recognises a
+group in every data set version. Concurrent splits see each other because S3 listings are strongly consistent. If the
+pages are deleted, the next split starts with an empty ledger.
 """
 
 import datetime
@@ -19,31 +19,31 @@ import pandas as pd
 from components.shared.services.s3_client import THREADS
 from components.shared.services.store import MissingObjectError, Store
 
-# A page is taken back at once or never. An older page can be trusted.
+# A page that contradicts another page is deleted at once. So an older page is final.
 SETTLED_AGE = datetime.timedelta(hours=1)
 Assignment = dict[str, str]  # split by group_id
 
 
 class Ledger:
-    """The groups that were split with the same parameters and seed."""
+    """The splits of all groups that were assigned with the same parameters and seed."""
 
     def __init__(self, store: Store, key: str):
-        """Open a ledger; nothing is read yet. `key` is a digest of the parameters and the seed."""
+        """Open a ledger without reading it. `key` is a digest of the parameters and the seed."""
         self._store = store
         self._folder = f"splits/{key}"
         self._pages: dict[str, Assignment] = {}  # read so far; a page never changes
 
     def read(self) -> Assignment:
-        """All groups that were ever put into a split."""
+        """Return the split of every group that is in the ledger."""
         return _merged(self._read_pages())
 
     def add(self, assignment: Assignment) -> bool:
-        """Keep the splits of a version's groups.
+        """Store the splits of a data set version's groups.
 
         Returns:
-            False if another split put one of these groups elsewhere in the meantime. Then nothing is kept; read the
-            ledger and choose again. Of two concurrent splits that contradict each other, the one that writes last sees
-            the other page and gives way; both may.
+            True if they were stored. False if another run put one of these groups into a different split in the
+            meantime. Then nothing is stored, and the caller must read the ledger and choose again. If two concurrent
+            runs contradict each other, the run that writes last sees the other page and gets False. Both can get False.
         """
         settled = _merged(self._read_pages(until=datetime.datetime.now(datetime.UTC) - SETTLED_AGE))
         page = {group: split for group, split in assignment.items() if group not in settled}
@@ -53,11 +53,11 @@ class Ledger:
         name = f"{self._folder}/{uuid.uuid4()}.parquet"
         self._write_page(name, page)
 
-        # Compare with each page, not with all merged: of two that contradict each other, one will be taken back.
+        # Compare with each single page, because two other pages can contradict each other until one is deleted.
         for other in self._read_pages():
             if _contradict(page, other):
                 self._store.delete([name])
-                # If both gave way, a random pause lets one of them come back first.
+                # If both runs deleted their pages, a random pause lets one of them write first.
                 time.sleep(random.random())
                 return False
         return True
@@ -69,7 +69,7 @@ class Ledger:
         self._store.put_bytes(name, buffer.getvalue())
 
     def _read_pages(self, until: datetime.datetime | None = None) -> list[Assignment]:
-        """All pages, or those that were written before a time."""
+        """Return all pages, or only the pages that were written before `until`."""
         keys = []
         for one in self._store.objects(f"{self._folder}/"):
             if until is None or one.changed < until:
@@ -79,7 +79,7 @@ class Ledger:
         return [self._pages[key] for key in keys if key in self._pages]
 
     def _fetch(self, key: str) -> None:
-        with suppress(MissingObjectError):  # taken back in the meantime
+        with suppress(MissingObjectError):  # deleted in the meantime
             page = pd.read_parquet(BytesIO(self._store.get_bytes(key)))
             self._pages[key] = dict(zip(page["group_id"], page["split"], strict=True))
 
@@ -92,5 +92,5 @@ def _merged(pages: list[Assignment]) -> Assignment:
 
 
 def _contradict(page: Assignment, other: Assignment) -> bool:
-    """Whether two pages put a group into different splits."""
+    """Return true if two pages put a group into different splits."""
     return any(other.get(group, split) != split for group, split in page.items())

@@ -1,4 +1,4 @@
-"""A page that shows what each split holds."""
+"""Write a page that shows the images in each split."""
 
 from pathlib import Path
 
@@ -12,12 +12,12 @@ EXPLAINED_DIFFERENCE = 0.02  # share of the images
 
 
 def write_page(manifest: Manifest, splits: Splits, config: SplitConfig, earlier: int, path: str | Path) -> None:
-    """Write what each split holds as one HTML page.
+    """Write an HTML page that shows the images in each split.
 
     Args:
         manifest: The data set version.
-        splits: Its assignment.
-        config: Wanted shares, or the domain held out.
+        splits: The splits of its images.
+        config: Wanted shares, or the held-out domain.
         earlier: Number of groups that were assigned before.
         path: File to write.
     """
@@ -25,11 +25,12 @@ def write_page(manifest: Manifest, splits: Splits, config: SplitConfig, earlier:
     page = Page("Splits")
     page.text(
         f"{len(images)} images in {images['group_id'].nunique()} groups. A group (the tiles of one photo, or near "
-        "duplicates) is never divided; classes, sources and surfaces are spread evenly. Checked: no leaks."
+        "duplicates) is never divided. Classes, sources and surfaces are spread evenly. We checked that there are no "
+        "leaks."
     )
 
     if earlier:
-        page.text(f"{earlier} groups were assigned before, in other versions of the data, and stayed where they were.")
+        page.text(f"{earlier} groups were assigned before, in other data set versions, and keep their splits.")
     _show_shares(page, images, config, earlier)
     _show_strata(page, images)
     page.write(path)
@@ -48,7 +49,7 @@ def _show_shares(page: Page, images: pd.DataFrame, config: SplitConfig, earlier:
         rows.append([split, len(part), f"{share:.1%}", f"{wanted[split]:.1%}", groups, *by_class])
 
         if abs(share - wanted[split]) > EXPLAINED_DIFFERENCE:
-            and_earlier = " and where they were" if earlier else ""
+            and_earlier = " and keep their earlier splits" if earlier else ""
             largest = int(group_sizes.max())
             notes.append(
                 f"{split} has {share:.1%} of the images instead of {wanted[split]:.1%}, because groups stay whole"
@@ -72,7 +73,7 @@ def _show_strata(page: Page, images: pd.DataFrame) -> None:
 
 
 def _wanted_shares(images: pd.DataFrame, config: SplitConfig) -> dict[str, float]:
-    """The wanted share of all images by split. With a domain held out, the other splits share the rest."""
+    """Return the wanted share of all images by split. With a held-out domain, the other splits share the rest."""
     shares = config.shares()
     if not isinstance(config.robustness, HeldOut):
         return shares

@@ -1,4 +1,7 @@
-"""Assign groups of images to splits: in the wanted shares of every stratum, each group whole, reproducible by seed."""
+"""Assign groups of images to splits.
+
+Each group stays whole, each stratum has about the wanted shares, and the same seed gives the same splits.
+"""
 
 import hashlib
 from pathlib import Path
@@ -17,7 +20,7 @@ from components.split.page import write_page
 from components.split.related_images import related_images
 
 STRATUM = ["label", "source", "surface"]
-DECIMALS_OF_CHI_SQUARE = 9  # with these, all machines see the same ties
+DECIMALS_OF_CHI_SQUARE = 9  # with this rounding, all machines see the same ties
 
 
 def assign_splits(
@@ -26,12 +29,12 @@ def assign_splits(
     """Split a data set version, check that nothing leaks, and report the composition.
 
     Args:
-        manifest_path: The version's manifest.
+        manifest_path: The data set version's manifest.
         splits_path: Where to write the splits.
         page_path: Where to write the report, HTML.
         config: Shares, or the domain held out for robustness.
         seed: Decides between equally good assignments. The same seed, manifest and ledger give the same splits. A group
-            that the store's ledger knows keeps its split.
+            in the store's ledger keeps its split.
 
     Raises:
         InputError: A class has fewer groups than there are splits, or a split would have too few images.
@@ -58,13 +61,16 @@ def assign_splits(
 
 
 def choose_splits(table: pd.DataFrame, config: SplitConfig, seed: int, earlier: Assignment) -> Assignment:
-    """Choose a split for each group: its earlier one; else robustness if its domain is held out; else by the shares.
+    """Choose a split for each group.
+
+    A group that was assigned before keeps its split. A new group of a held-out domain goes to robustness. The other
+    groups are assigned by the shares.
 
     Args:
         table: Manifest rows.
-        config: Shares, or the domain held out.
+        config: Shares, or the held-out domain.
         seed: Decides the order of groups of the same size.
-        earlier: Groups that were assigned before.
+        earlier: Split by group_id of groups that were assigned before.
 
     Raises:
         InputError: A class has too few groups, or the domain to hold out has no image.
@@ -77,7 +83,9 @@ def choose_splits(table: pd.DataFrame, config: SplitConfig, seed: int, earlier: 
     held_out = set(table.loc[table[column] == value, "group_id"])
     if not held_out:
         known = ", ".join(sorted(table[column].unique()))
-        raise InputError(f'robustness holds out {column} "{value}", but no image has it; choose one of {known}')
+        raise InputError(
+            f'robustness holds out {column} "{value}", but no image has this {column}; choose one of {known}'
+        )
     rest = table[~table["group_id"].isin(held_out)]
     _check_groups(rest, tuple(config.shares()), f" outside {column} {value}")
 
@@ -90,20 +98,20 @@ def split_groups(
 ) -> Assignment:
     """Choose a split for each group.
 
-    Groups that were assigned before stay where they are. The others are placed one by one, the largest first, and
-    groups of the same size in an order drawn from the seed. Each goes where it brings the counts per stratum nearest to
-    the wanted ones, measured as chi-square: the sum of (count - wanted)^2 / wanted.
+    Groups that were assigned before keep their splits. New groups are placed one by one, the largest first. The seed
+    decides the order of groups of the same size. Each group goes to the split that gives the lowest chi-square, which
+    is the sum of (count - wanted)^2 / wanted over strata and splits.
 
     Args:
         table: Manifest rows (group_id, label, source, surface).
         shares: Wanted share of the images by split; they sum to 1.
         seed: Decides the order of groups of the same size.
-        earlier: Split by group_id of groups that were assigned before; other groups may be in it too.
+        earlier: Split by group_id of groups that were assigned before. It can also hold groups that are not in `table`.
 
     Returns:
         Split by group_id.
 
-    Source: The greedy order is that of scikit-learn's StratifiedGroupKFold, which makes folds of equal size only.
+    Source: The greedy order is from scikit-learn's StratifiedGroupKFold, which supports folds of equal size only.
     """
     stratum = table.groupby(STRATUM, sort=True).ngroup()
     counts = pd.crosstab(table["group_id"], stratum)
@@ -126,7 +134,7 @@ def split_groups(
 
     for _, _, row in sorted(new):
         own = images[row]
-        # (placed + own - wanted)^2 - (placed - wanted)^2, over wanted
+        # This is the change of chi-square: ((placed + own - wanted)^2 - (placed - wanted)^2) / wanted.
         change = (own * (2 * (placed - wanted) + own) / wanted).sum(axis=1)
         best = int(change.round(DECIMALS_OF_CHI_SQUARE).argmin())
         placed[best] += own
@@ -135,14 +143,14 @@ def split_groups(
 
 
 def _check_groups(table: pd.DataFrame, splits: tuple[str, ...], where: str) -> None:
-    """Refuse a class with fewer groups than splits; `where` follows the number of its photos in the message."""
+    """Refuse a class with fewer groups than splits. The message has `where` after the number of photos."""
     for label, name in enumerate(CLASSES):
         groups = sorted(table.loc[table["label"] == label, "group_id"].unique())
         if len(groups) < len(splits):
             photos = {0: "no photos", 1: "one photo"}.get(len(groups), f"only {len(groups)} photos")
             raise InputError(
-                f"{name} has {photos}{where} ({', '.join(groups)}). Each of the {len(splits)} splits needs one, so the "
-                "data cannot be split without leaks; add photos of this class, or data of another source"
+                f"{name} has {photos}{where} ({', '.join(groups)}). Each of the {len(splits)} splits needs at "
+                "least one photo, so the data cannot be split without leaks. Add photos of this class, or add a source"
             )
 
 
@@ -152,7 +160,7 @@ def _check_images(table: pd.DataFrame, config: SplitConfig) -> None:
             images = int(((table["split"] == split) & (table["label"] == label)).sum())
             if images < config.min_images:
                 raise InputError(
-                    f"too few images: the split {split} would have {images} of class {name}, and min_images is "
-                    f"{config.min_images}; the data set has {len(table)} images in {table['group_id'].nunique()} "
-                    f"groups. Add images, or raise the share of {split}"
+                    f"too few images: the split {split} would have {images} images of class {name}, but min_images "
+                    f"is {config.min_images}; the data set has {len(table)} images in {table['group_id'].nunique()} "
+                    f"groups. Add images, raise the share of {split}, or lower min_images"
                 )

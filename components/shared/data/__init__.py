@@ -1,1 +1,1 @@
-"""Data set versions, their images, and what is computed from an image alone."""
+"""Read and write data set versions and images, and compute the features of an image."""

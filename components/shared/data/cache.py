@@ -1,9 +1,9 @@
-"""Which data set versions a cache folder keeps: those in use, and of the others those used last, as the size allows.
+"""Keep a cache folder of data set versions within its size limit. Versions in use are never removed.
 
-Next to the folder `DIGEST/` is the file `.DIGEST.use`. A process that uses the version holds a shared lock on it, and
-the system releases the lock when the process ends, even if it is killed. The file's time says when a process last
-asked for the version. A process that removes a version holds the lock alone. These locks are `fcntl.flock`, because
-filelock has exclusive locks only.
+If there is too little room, the version that was used longest ago is removed first. Next to the folder `DIGEST/` is the
+file `.DIGEST.use`. A process that uses the data set version holds a shared lock on this file. The system releases the
+lock when the process ends, even if it is killed. The file's time is the time of the last use. A process that removes a
+data set version holds an exclusive lock. These locks are `fcntl.flock`, because filelock has exclusive locks only.
 """
 
 import fcntl
@@ -17,12 +17,12 @@ from filelock import FileLock
 from components.shared.errors import InputError
 from components.shared.events import log
 
-# The open files by version; they keep the shared locks of this process.
+# The open files by data set version. They keep the shared locks of this process.
 _held: dict[Path, IO[str]] = {}
 
 
 def use(version: Path) -> None:
-    """Mark a version as in use until this process and its forks have ended. The version need not exist yet."""
+    """Mark a data set version as in use until this process and its forks end. The version need not exist yet."""
     file = open(_mark(version), "a")  # noqa: SIM115 - stays open on purpose
     fcntl.flock(file, fcntl.LOCK_SH)
     os.utime(_mark(version))
@@ -30,15 +30,15 @@ def use(version: Path) -> None:
 
 
 def make_room(version: Path, needed: int, limit: int) -> None:
-    """Remove unused versions, the one used longest ago first, until `version` fits.
+    """Remove unused data set versions until `version` fits. The version that was used longest ago is removed first.
 
     Args:
-        version: Folder of the version that will be fetched, in the cache; never removed.
+        version: Folder in the cache of the data set version that will be fetched. It is never removed.
         needed: Its size, bytes.
-        limit: Largest size of the cache, bytes. Versions in use are kept even if the cache is larger then.
+        limit: Largest size of the cache, bytes. Data set versions in use are kept, even if the cache gets larger.
 
     Raises:
-        InputError: The version alone is larger than the limit.
+        InputError: The data set version alone is larger than the limit.
     """
     cache = version.parent
     if needed > limit:
@@ -47,7 +47,7 @@ def make_room(version: Path, needed: int, limit: int) -> None:
             f"cache {cache}; raise cache_size"
         )
 
-    # One process at a time, so that none counts a version that another is removing.
+    # Only one process at a time, so that no process counts a data set version that another process is removing.
     with FileLock(cache / ".room.lock"):
         sizes = {}
         for folder in filter(_is_version, cache.iterdir()):
@@ -61,7 +61,11 @@ def make_room(version: Path, needed: int, limit: int) -> None:
                 total -= sizes[folder]
 
     if total > limit:
-        log.warning("the cache %s is larger than cache_size %d: every other version is in use", cache, limit)
+        log.warning(
+            "the cache %s is larger than cache_size %d, because its data set versions are in use; raise cache_size",
+            cache,
+            limit,
+        )
 
 
 def _remove_unused(version: Path) -> bool:

@@ -1,7 +1,8 @@
-"""A drift profile: a description of a set of images, so that other images can be compared with it later.
+"""Make, write and read drift profiles. A drift profile describes a set of images, to compare it with other sets.
 
-It is one parquet file. drift writes the profile of the training sample, which is stored with the registered version;
-collect writes the profile of production images. The same code describes both, and the file records its version.
+It is one parquet file. The step drift writes the profile of the training sample, which is stored with the registered
+model version. The step collect writes the profile of production images. The same code computes both profiles, and the
+file records the version of the features.
 """
 
 from dataclasses import dataclass
@@ -16,20 +17,20 @@ from components.shared.data.image_features import FEATURES, VERSION
 from components.shared.errors import InputError
 
 COLUMNS = (*FEATURES, "p_crack", "confidence")
-SLICE_PREFIX = "slice."  # of the file's columns that hold slices
+SLICE_PREFIX = "slice."  # begins the names of the file's columns that hold slices
 _FEATURE_VERSION_KEY = b"crack.feature_version"
 _MODEL_KEY = b"crack.model_sha256"
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A set of images, row by row.
+    """The description of n images, one row for each image.
 
     Attributes:
         groups: str (n,), group (photo) of each image.
         features: float64 (n, COLUMNS): the image features, the network's P(crack), and the probability of its answer.
         embeddings: float32 (n, d), the network's embeddings.
-        slices: str (n, any), a column such as "surface" with each image's value; "" where it is not known.
+        slices: str (n, any). Each column, such as "surface", holds a value for each image, or "" if it is not known.
         model: sha256 of the network's model.safetensors.
     """
 
@@ -40,7 +41,7 @@ class Profile:
     model: str
 
     def rows(self, chosen: np.ndarray) -> "Profile":
-        """The profile of some of the images, by index."""
+        """Return the profile of the images with these row numbers."""
         return Profile(
             groups=self.groups[chosen],
             features=self.features.iloc[chosen].reset_index(drop=True),
@@ -65,7 +66,7 @@ def make_profile(
         image_features: float (n, FEATURES), from `describe_images`.
         p_crack: float (n,), the network's P(crack).
         embeddings: float (n, d), the network's embeddings.
-        slices: (n, any), as `Profile` has them.
+        slices: (n, any), as in `Profile`.
         model: sha256 of the network's model.safetensors.
     """
     confidence = np.maximum(p_crack, 1 - p_crack)
@@ -80,7 +81,7 @@ def make_profile(
 
 
 def write_profile(profile: Profile, path: str | Path) -> None:
-    """Write a profile; the same profile gives the same bytes."""
+    """Write a profile. The same profile gives the same bytes."""
     columns: dict[str, pa.Array] = {"group_id": pa.array(profile.groups.tolist(), pa.string())}
     for name in COLUMNS:
         columns[name] = pa.array(profile.features[name].to_numpy(float))
@@ -100,7 +101,7 @@ def read_profile(path: str | Path) -> Profile:
     """Read a profile.
 
     Raises:
-        InputError: The file is not a drift profile, or this code computes another version of the features.
+        InputError: The file is not a drift profile, or its features have a different version from this code's features.
     """
     try:
         table = pq.read_table(path)
@@ -112,8 +113,8 @@ def read_profile(path: str | Path) -> Profile:
 
     if version != str(VERSION):
         raise InputError(
-            f"the drift profile {path} has image features of version {version}, and this code computes version "
-            f"{VERSION}, so the two cannot be compared; run crack-training with this code and promote its model"
+            f"the drift profile {path} has image features of version {version}, but this code computes version "
+            f"{VERSION}, and the two cannot be compared; run crack-training with this code and promote its model"
         )
 
     width = table.schema.field("embedding").type.list_size

@@ -1,7 +1,7 @@
-"""Image bytes to arrays. No other module opens an image file.
+"""Decode image files to arrays. No other module opens an image file.
 
-Everything is decoded inside this process: Pillow may try the kinds of file in FORMATS only. Without such a list it
-would start Ghostscript for an EPS file, under any file name.
+Pillow tries only the formats in FORMATS, so everything is decoded in this process. Without this list, Pillow starts
+Ghostscript for a file with EPS content, even if its name ends in .jpg.
 """
 
 import re
@@ -18,42 +18,42 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# The kinds of file that are decoded, by Pillow's names. JPEG includes photos of several views (MPO).
+# The formats that we decode, by Pillow's names. JPEG includes photos with several views (MPO).
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "AVIF", "PPM")
-# A search for images takes files with these names.
+# A search for images finds files with these suffixes.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
-# Pillow's own limit, here for every decoder. A small file can hold far more pixels than memory.
+# Pillow's own limit, which we use for every decoder. The pixels of a small file can need more than the whole memory.
 MAX_PIXELS = 178_956_970
-# A file of 16 bits may use fewer; see `_to_eight_bits`.
+# A file with 16 bits per value can use fewer bits; see `_to_eight_bits`.
 USED_BITS = (8, 10, 12, 14, 16)
 THUMBNAIL_JPEG_QUALITY = 80
 
 JPEG, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
-# Start-of-frame markers; the three that are missing mean something else (JPEG standard T.81, table B.1).
+# Start-of-frame markers. The three omitted markers have another meaning (JPEG standard T.81, table B.1).
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# In a scan's data, 0xff is followed by 0 or by a restart marker; anything else is the next segment.
+# In a scan's data, 0xff is followed by 0 or by a restart marker. Any other byte after 0xff starts the next segment.
 JPEG_NEXT_SEGMENT = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 PNG = b"\x89PNG\r\n\x1a\n"
 TIFF_SUBFILE_TYPE, TIFF_BITS_PER_SAMPLE, TIFF_PHOTOMETRIC, TIFF_PLANAR_CONFIGURATION = 254, 258, 262, 284
-# Subfile types of a TIFF directory that holds an overview, or a mask of transparency.
+# Subfile types of a TIFF directory that holds an overview or a transparency mask.
 TIFF_OVERVIEW, TIFF_MASK = 1, 4
 TIFF_WHITE_IS_ZERO = 0
 TIFF_SEPARATE_PLANES = 2
 
 
 class ImageError(ValueError):
-    """The bytes are not a whole image that we accept; the message says why, without the file's name."""
+    """The bytes are not a whole image that we accept. The message gives the reason, without the file's name."""
 
 
 class Header(NamedTuple):
-    """What an image file says about itself before it is decoded.
+    """The header of an image file, which can be read without decoding the pixels.
 
     Attributes:
-        format: One of FORMATS; a photo of several views (MPO) counts as JPEG.
-        width: Width in pixels; EXIF orientation may exchange it with the height.
-        height: Height in pixels.
-        frames: Frames of an animation or pages of a document; 1 for a photo. Further views of an MPO file, and
-            overviews and masks of a TIFF file, do not count.
+        format: One of FORMATS. A photo with several views (MPO) counts as JPEG.
+        width: Width in pixels, before the EXIF orientation is applied.
+        height: Height in pixels, before the EXIF orientation is applied.
+        frames: Number of frames of an animation, or of pages of a document; 1 for a photo. Further views of an MPO
+            file, and overviews and masks of a TIFF file, do not count.
     """
 
     format: str
@@ -66,7 +66,7 @@ def read_header(data: bytes) -> Header:
     """Read an image file's header without decoding its pixels.
 
     Raises:
-        ImageError: Not an image of the kinds in FORMATS, or more than MAX_PIXELS.
+        ImageError: The file is not an image in one of the FORMATS, or has more than MAX_PIXELS.
     """
     with _opened(data) as image:
         if image.format == "MPO":
@@ -76,24 +76,25 @@ def read_header(data: bytes) -> Header:
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:
-    """Decode an image file of any kind in FORMATS; of a file with several images, the first one.
+    """Decode an image file in one of the FORMATS. If a file holds several images, decode the first image.
 
-    EXIF orientation is applied. Grey, palette and CMYK images become RGB; an alpha channel is dropped. 16-bit values
-    are scaled by the number of bits that the image really uses (see `_to_eight_bits`).
+    EXIF orientation is applied. Grey, palette and CMYK images become RGB, and an alpha channel is dropped. 16-bit
+    values are scaled by the number of bits that the image really uses (see `_to_eight_bits`).
 
-    JPEG and PNG files go through OpenCV, which is fast, but fills missing parts with grey and says nothing. So a JPEG
-    must have its end, and a PNG its checksums. Everything else, and what OpenCV refuses, goes through Pillow, which is
-    strict. Damage in the middle of a JPEG raises nothing: libjpeg only prints a warning, and ingestion reads those.
+    OpenCV decodes JPEG and PNG files. It is fast, but it fills missing parts with grey and reports no error. So we
+    check the end of a JPEG and the checksums of a PNG ourselves. Pillow, which is strict, decodes all other files, and
+    files that OpenCV refuses. Damage in the middle of a JPEG raises no error. libjpeg only prints a warning, which
+    ingestion reads.
 
     Args:
-        data: Content of the file. A JPEG may be followed by other data, such as the video of a motion photo.
+        data: Content of the file. A JPEG can be followed by other data, such as the video of a motion photo.
 
     Returns:
         uint8 (H, W, 3), RGB.
 
     Raises:
-        ImageError: Not an image of these kinds, not a whole one, of more than MAX_PIXELS, or of pixels whose scale is
-            not known.
+        ImageError: The file is not an image in one of the FORMATS, is not whole, has more than MAX_PIXELS, or has
+            pixels with an unknown scale.
     """
     if data.startswith(PNG):
         _check_png(data)
@@ -110,24 +111,24 @@ def decode(data: bytes) -> NDArray[np.uint8]:
 
 
 def decode_mask(data: bytes) -> NDArray[np.bool_]:
-    """Decode a mask: true where a pixel is brighter than half of the brightest one, so both 0/1 and 0/255 work.
+    """Decode a mask. A pixel is true if it is brighter than half of the brightest pixel, so 0/1 and 0/255 both work.
 
     Returns:
         bool (H, W); all false for a black image.
 
     Raises:
-        ImageError: As `decode`.
+        ImageError: `decode` cannot decode the file.
     """
     grey = cv2.cvtColor(decode(data), cv2.COLOR_RGB2GRAY)
     return grey > int(grey.max()) / 2
 
 
 def thumbnail(image: NDArray[np.uint8], longest: int) -> bytes:
-    """A small JPEG file of an image.
+    """Return a small JPEG file of an image.
 
     Args:
         image: uint8 (H, W, 3), RGB.
-        longest: The thumbnail's longer side in pixels; the other side keeps the proportion.
+        longest: The thumbnail's longer side in pixels. The proportion is unchanged.
     """
     height, width = image.shape[:2]
     scale = longest / max(height, width)
@@ -143,7 +144,7 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _check_png(data: bytes) -> None:
-    """Raise ImageError unless every chunk up to the last one is there and has its checksum (PNG specification, 5.3)."""
+    """Raise ImageError if a chunk is missing or has a wrong checksum (PNG specification, 5.3)."""
     place, kind = len(PNG), b""
     while kind != b"IEND":
         end = place + 12 + int.from_bytes(data[place : place + 4])
@@ -157,10 +158,10 @@ def _check_png(data: bytes) -> None:
 
 
 def _without_trailing_data(jpeg: bytes) -> bytes:
-    """The JPEG itself, without data that follows it, such as the video of a motion photo.
+    """Return the JPEG without the data that follows it, such as the video of a motion photo.
 
     Raises:
-        ImageError: The end of the JPEG is missing. Interrupted downloads leave zeros, which Pillow would take for
+        ImageError: The end of the JPEG is missing. Interrupted downloads leave zeros, which Pillow would decode as
             image data.
     """
     if jpeg.endswith(JPEG_END):
@@ -172,7 +173,7 @@ def _without_trailing_data(jpeg: bytes) -> bytes:
 
 
 def _jpeg_segments(jpeg: bytes) -> Iterator[tuple[int, int, int]]:
-    """Walk through a JPEG file: yield (marker, start, end) of each segment. Stops where the structure is broken."""
+    """Yield (marker, start, end) of each segment of a JPEG file. Stop if the structure is broken."""
     place = len(JPEG)
     while place + 2 <= len(jpeg) and jpeg[place] == 0xFF:
         marker = jpeg[place + 1]
@@ -194,7 +195,7 @@ def _jpeg_segments(jpeg: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _size_in_header(data: bytes) -> tuple[int, int] | None:
-    """Width and height of a PNG or JPEG file; None for other kinds, and where the header has none."""
+    """Return the width and height of a PNG or JPEG file; None for other formats, or if the header has no size."""
     if data.startswith(PNG):
         return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
     if data.startswith(JPEG):
@@ -205,9 +206,9 @@ def _size_in_header(data: bytes) -> tuple[int, int] | None:
 
 
 def _decode_with_opencv(data: bytes) -> NDArray[np.uint8] | None:
-    """Decode with OpenCV, which applies the orientation; None if it refuses the data.
+    """Decode with OpenCV, which applies the EXIF orientation. Return None if OpenCV refuses the data.
 
-    OpenCV 5.0 reads colours of 16 bits from TIFF files correctly as BGR only; as RGB they are random.
+    OpenCV 5.0 reads 16-bit colours of TIFF files correctly only as BGR. As RGB, the values are random.
     """
     try:
         bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
@@ -237,16 +238,16 @@ def _decode_with_pillow(data: bytes) -> NDArray[np.uint8]:
 
         if upright.mode in ("I", "F"):
             raise ImageError(
-                "its pixels are signed or 32-bit numbers, and the file does not say which one is white; convert it to "
-                "8 or 16 bits"
+                "its pixels are signed or 32-bit numbers, and the file does not define the value of white; convert it "
+                "to 8 or 16 bits"
             )
         return np.asarray(upright.convert("RGB"))
 
 
 def _decode_sixteen_bit_colours(opened: "Image", data: bytes) -> NDArray[np.uint8]:
-    """Decode with OpenCV: Pillow would keep the upper 8 bits, which makes an image of 12 bits black."""
+    """Decode with OpenCV. Pillow would keep only the upper 8 bits, which makes a 12-bit image almost black."""
     image = None
-    if _tiff_tag(opened, TIFF_PLANAR_CONFIGURATION) != TIFF_SEPARATE_PLANES:  # OpenCV reads wrong values from these
+    if _tiff_tag(opened, TIFF_PLANAR_CONFIGURATION) != TIFF_SEPARATE_PLANES:  # OpenCV reads wrong values here
         image = _decode_with_opencv(data)
     if image is None:
         raise ImageError("its colours have 16 bits in an unusual form; convert it to 8 bits")
@@ -254,10 +255,10 @@ def _decode_sixteen_bit_colours(opened: "Image", data: bytes) -> NDArray[np.uint
 
 
 def _to_eight_bits(values: NDArray) -> NDArray[np.uint8]:
-    """Scale uint16 values to 8 bits, so that white is the largest number of the bits that the image uses.
+    """Scale uint16 values to 8 bits. White is the largest value that the image's used bits can hold.
 
-    Cameras and scanners store 10, 12 or 14 bits in files of 16. The image's largest value shows how many bits it uses:
-    the smallest number in USED_BITS that can hold it. Values of uint8 stay as they are.
+    Cameras and scanners store 10, 12 or 14 bits in 16-bit files. The number of used bits is the smallest number in
+    USED_BITS that can hold the image's largest value. uint8 values are returned unchanged.
     """
     if values.dtype == np.uint8:
         return values
@@ -270,7 +271,7 @@ def _to_eight_bits(values: NDArray) -> NDArray[np.uint8]:
 
 @contextmanager
 def _opened(data: bytes) -> Iterator["Image"]:
-    """Open an image file with Pillow; any error in the block becomes an ImageError.
+    """Open an image file with Pillow. Any error in the block becomes an ImageError.
 
     Pillow's decoders raise OSError, ValueError, SyntaxError, TypeError, struct.error and others.
     """
@@ -284,7 +285,9 @@ def _opened(data: bytes) -> Iterator["Image"]:
         raise
     except Image.UnidentifiedImageError as error:
         if data[:4] in (b"II*\0", b"MM\0*"):
-            raise ImageError("not a readable image: a TIFF file of unknown pixels; save it with 8 bits") from error
+            raise ImageError(
+                "not a readable image: a TIFF file with an unknown pixel format; save it with 8 bits"
+            ) from error
         raise ImageError("not an image") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"too large: more than {MAX_PIXELS} pixels; cut it into smaller images") from error
@@ -299,12 +302,12 @@ def _bits_per_sample(image: "Image", data: bytes) -> int:
 
 
 def _tiff_tag(image: "Image", tag: int) -> Any:
-    """The value of a tag; None if the image is not a TIFF or does not have the tag."""
+    """Return the value of a tag; None if the image is not a TIFF or does not have the tag."""
     return image.tag_v2.get(tag) if image.format == "TIFF" else None  # type: ignore[attr-defined]
 
 
 def _tiff_pages(data: bytes) -> int:
-    """Number of full-resolution images in a TIFF file: its directories that are neither an overview nor a mask."""
+    """Count the full-resolution images in a TIFF file: the directories that are neither an overview nor a mask."""
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
     is_big_tiff = 43 in data[2:4]

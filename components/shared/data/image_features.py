@@ -1,10 +1,10 @@
-"""The features of a drift profile: nine numbers that describe an image without a network.
+"""Compute the features of a drift profile: nine numbers that describe an image without a network.
 
 To add a feature, add its name to FEATURES and its value and meaning to `describe_image`, and raise VERSION.
 
-Light multiplies grey values, and so does most of what differs from photo to photo. On a logarithmic scale such
-differences add up, and they have the same size for dark and bright photos. What concrete looks like is measured
-relative to the light on it. So a change of material is not lost among the different exposures of the photos.
+Light and exposure multiply the grey values, and they differ from photo to photo. On a logarithmic scale, this factor
+becomes an added constant, and a difference has the same size for dark and bright photos. The features of the material
+are measured relative to the brightness. So different exposures do not hide a change of material.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-# Raise it with every change of a definition below: profiles of different versions cannot be compared.
+# Raise it with every change of a definition below. Profiles with different versions cannot be compared.
 VERSION = 2
 FEATURES = (
     "brightness",
@@ -26,9 +26,9 @@ FEATURES = (
     "noise",
     "roughness",
 )
-# A pixel counts as an edge from this gradient per pixel, on the scale 0 to 1.
+# A pixel counts as an edge if its gradient per pixel is above this value, with grey values from 0 to 1.
 EDGE_GRADIENT = 0.1
-# Added before a logarithm; a quarter of a grey level.
+# Added to a value before its logarithm; a quarter of a grey level.
 LOG_OFFSET = 1e-3
 VARIANCE_LOG_OFFSET = 1e-8
 # Immerkaer's kernel does not respond to brightness that is constant, linear or quadratic along an axis.
@@ -37,7 +37,7 @@ NOISE_KERNEL_NORM = 6
 
 
 def describe_images(images: Iterable[np.ndarray]) -> pd.DataFrame:
-    """One row of FEATURES, float64, per image uint8 (H, W, 3) RGB, in order."""
+    """Return one row of FEATURES, float64, for each image, uint8 (H, W, 3) RGB, in order."""
     return pd.DataFrame([describe_image(image) for image in images], columns=list(FEATURES), dtype=float)
 
 
@@ -48,17 +48,17 @@ def describe_image(image: np.ndarray) -> dict[str, float]:
         image: uint8 (H, W, 3) RGB.
 
     Returns:
-        Feature -> value, in the order of FEATURES. Grey values and channels are on the scale 0 (black) to 1 (white);
-        logarithms are natural, and LOG_OFFSET is added before:
+        The value of each feature, in the order of FEATURES. Grey values and channels are from 0 (black) to 1 (white).
+        Logarithms are natural, and LOG_OFFSET is added to a value before its logarithm:
         brightness: logarithm of the mean grey value.
         contrast: logarithm of the grey values' standard deviation.
-        sharpness: logarithm of the variance of the Laplacian (VARIANCE_LOG_OFFSET is added before).
-        saturation: logarithm of the mean difference of the largest and smallest colour channel, less brightness.
-        warmth: logarithm of mean red, less that of mean blue.
+        sharpness: logarithm of the variance of the Laplacian (VARIANCE_LOG_OFFSET is added instead).
+        saturation: logarithm of the mean difference of the largest and smallest colour channel, minus brightness.
+        warmth: logarithm of mean red, minus the logarithm of mean blue.
         entropy: entropy of the grey values' histogram of 256 bins, bits, 0 to 8.
         edge_density: square root of the share of pixels whose Sobel gradient is above EDGE_GRADIENT.
         noise: logarithm of the standard deviation of white noise.
-        roughness: logarithm of the mean Sobel gradient, less brightness.
+        roughness: logarithm of the mean Sobel gradient, minus brightness.
 
     Source: Immerkaer 1996, "Fast noise variance estimation", for the noise.
     """
@@ -90,7 +90,7 @@ def describe_image(image: np.ndarray) -> dict[str, float]:
 
 
 def _entropy(grey: np.ndarray) -> float:
-    """Entropy in bits of float grey values (H, W) in 0 to 1, in 256 bins."""
+    """Return the entropy in bits of grey values, float (H, W) from 0 to 1, in 256 bins."""
     levels = np.rint(255 * grey).astype(np.uint8)
     counts = np.bincount(levels.ravel(), minlength=256)
     shares = counts[counts > 0] / grey.size

@@ -1,6 +1,7 @@
-"""The data contract: a manifest has one row per tile of a data set version; splits assign each tile to a split.
+"""Read and write manifests and splits, the data contract between steps.
 
-Both are parquet files. The file's metadata holds the digest of the content, and readers verify it.
+A manifest has one row for each tile of a data set version. A splits table assigns each tile to a split. Both are
+parquet files. The file's metadata holds the digest of the content, and readers verify it.
 """
 
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("mask_size", pa.int64()),
     ]
 )
-# The columns that say what the data set is. Where a tile is stored and its file's name are not among them.
+# The columns that define the content of the data set. The tile's place in the store and its path do not belong to it.
 CONTENT = ["sample_id", "source", "label", "surface", "group_id", "width", "height", "phash", "mask_id"]
 SPLITS_SCHEMA = pa.schema(
     [pa.field("sample_id", pa.string(), nullable=False), pa.field("split", pa.string(), nullable=False)]
@@ -54,7 +55,7 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Splits:
-    """An assignment: the table (sample_id, split; ordered by sample_id) and its `content_digest`."""
+    """The splits of a data set version: the table (sample_id, split; ordered by sample_id) and its `content_digest`."""
 
     table: pd.DataFrame
     digest: str
@@ -71,7 +72,7 @@ def make_manifest(table: pd.DataFrame, digest: str | None = None) -> Manifest:
         digest: Its `content_digest`, if it is known already. The manifest's readers verify it.
 
     Raises:
-        InputError: A value breaks the contract; the message names the row and the value.
+        InputError: A value breaks the contract. The message names the row and the value.
     """
     table = _typed(table, MANIFEST_SCHEMA)
     _check_manifest(table)
@@ -82,7 +83,7 @@ def make_splits(table: pd.DataFrame) -> Splits:
     """Order and check a table (sample_id, split), and compute its digest.
 
     Raises:
-        InputError: A value breaks the contract; the message names the row and the value.
+        InputError: A value breaks the contract. The message names the row and the value.
     """
     table = _typed(table, SPLITS_SCHEMA)
     _refuse(table, table["sample_id"].duplicated(), "sample_id", "is in the table twice")
@@ -91,10 +92,10 @@ def make_splits(table: pd.DataFrame) -> Splits:
 
 
 def content_digest(table: pd.DataFrame) -> str:
-    """sha256 (64 hex characters) of the content of a manifest or a splits table. The order of the rows has no effect.
+    """Return the sha256 (64 hex characters) of the content of a manifest or a splits table.
 
-    It is the `table_digest` of the rows ordered by sample_id: of the columns `CONTENT` of a manifest, and of both
-    columns of a splits table.
+    It is the `table_digest` of the rows ordered by sample_id, so the given order of the rows has no effect. For a
+    manifest, only the columns `CONTENT` are used. For a splits table, both columns are used.
     """
     schema = pa.schema([MANIFEST_SCHEMA.field(name) for name in CONTENT])
     if "split" in table.columns:
@@ -105,19 +106,19 @@ def content_digest(table: pd.DataFrame) -> str:
 
 
 def table_digest(table: pa.Table) -> str:
-    """sha256 (64 hex characters) of a table as CSV, with names and values in quotes, and missing values empty."""
+    """Return the sha256 (64 hex characters) of a table as CSV with quoted values. Missing values are empty."""
     sink = pa.BufferOutputStream()
     csv.write_csv(table, sink, csv.WriteOptions(quoting_style="all_valid"))
     return bytes_digest(sink.getvalue())
 
 
 def plain(column: pd.Series) -> list:
-    """The values of a column as Python objects; a missing value is None."""
+    """Return the values of a column as Python objects. A missing value is None."""
     return column.astype(object).where(column.notna(), None).tolist()
 
 
 def write_manifest(manifest: Manifest, path: str | Path) -> None:
-    """Write as parquet; equal manifests give equal bytes."""
+    """Write a manifest as parquet. Equal manifests give equal bytes."""
     _write(manifest.table, MANIFEST_SCHEMA, manifest.digest, path)
 
 
@@ -125,29 +126,29 @@ def read_manifest(path: str | Path) -> Manifest:
     """Read and check a manifest.
 
     Raises:
-        InputError: The file is not a manifest, or its content has another digest.
+        InputError: The file is not a manifest, or its content does not have the recorded digest.
     """
     table, recorded_digest = _read(path)
     return _verified(make_manifest(table), recorded_digest, path)
 
 
 def write_splits(splits: Splits, path: str | Path) -> None:
-    """Write as parquet; equal splits give equal bytes."""
+    """Write a splits table as parquet. Equal splits give equal bytes."""
     _write(splits.table, SPLITS_SCHEMA, splits.digest, path)
 
 
 def read_splits(path: str | Path) -> Splits:
-    """Read and check splits.
+    """Read and check a splits table.
 
     Raises:
-        InputError: The file is not a splits table, or its content has another digest.
+        InputError: The file is not a splits table, or its content does not have the recorded digest.
     """
     table, recorded_digest = _read(path)
     return _verified(make_splits(table), recorded_digest, path)
 
 
 def rows_of(manifest: Manifest, splits: Splits, split: str) -> pd.DataFrame:
-    """The manifest's rows of one split, ordered by sample_id, index from 0.
+    """Return the manifest's rows of one split, ordered by sample_id. The index starts at 0.
 
     Raises:
         InputError: The splits belong to another manifest.
@@ -161,11 +162,12 @@ def rows_of(manifest: Manifest, splits: Splits, split: str) -> pd.DataFrame:
 
 
 def _typed(table: pd.DataFrame, schema: pa.Schema) -> pd.DataFrame:
-    """The table with exactly the schema's columns and types, ordered by sample_id."""
+    """Return the table with exactly the schema's columns and types, ordered by sample_id."""
     missing = [name for name in schema.names if name not in table.columns]
     if missing:
         raise InputError(
-            f"the table lacks the columns {', '.join(missing)}; it has {', '.join(map(str, table.columns))}"
+            f"the table lacks the columns {', '.join(missing)}; it has {', '.join(map(str, table.columns))}; run the "
+            "step that wrote it again"
         )
 
     for field in schema:
@@ -206,7 +208,7 @@ def _check_manifest(table: pd.DataFrame) -> None:
 
 
 def _refuse(table: pd.DataFrame, bad: pd.Series, column: str, why: str) -> None:
-    """Raise `InputError` about the first bad row, if there is one."""
+    """Raise `InputError` about the first bad row, if there is a bad row."""
     count = int(bad.sum())
     if count == 0:
         return
@@ -226,14 +228,16 @@ def _write(table: pd.DataFrame, schema: pa.Schema, digest: str, path: str | Path
 
 
 def _read(path: str | Path) -> tuple[pd.DataFrame, str]:
-    """The table, and the digest that the file's metadata records."""
+    """Read a table and the digest in the file's metadata. The digest is "" if the metadata does not have it."""
     try:
-        # The page checksums protect the columns that are not part of the digest.
+        # The page checksums also protect the columns that are not part of the digest.
         arrow = pq.read_table(path, page_checksum_verification=True)
         metadata = arrow.schema.metadata or {}
         return _to_pandas(arrow), metadata.get(b"digest", b"").decode()
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as a parquet table: {error}") from error
+        raise InputError(
+            f"{path} cannot be read as a parquet table: {error}; run the step that wrote it again"
+        ) from error
 
 
 def _verified(made: Table, recorded_digest: str, path: str | Path) -> Table:

@@ -1,8 +1,8 @@
-"""Image bytes in a few large tar files instead of many small objects.
+"""Store image files in a few large tar files instead of many small objects.
 
 A shard is a plain tar: `ID.jpg`, followed by `ID.mask.png` if the image has a mask. The manifest holds each member's
-offset and size, so one slice of a memory map reads an image. A shard's name is the sha256 of its content: versions of a
-growing data set share shards, and the same images packed in the same order give the same shards.
+offset and size, so one slice of a memory map reads an image. A shard's name is the sha256 of its content. So the same
+images in the same order give the same shards, and the versions of a growing data set share shards.
 """
 
 import hashlib
@@ -16,13 +16,13 @@ from typing import Any, BinaryIO
 from components.shared.errors import InputError
 
 SHARD_BYTES = 64 * 2**20
-# The tar format pads every content to whole blocks and ends with two empty ones.
+# The tar format pads every file to whole blocks and ends with two empty blocks.
 BLOCK_BYTES = 512
 
 
 @dataclass(frozen=True)
 class Member:
-    """What goes into a shard for one image: the files' bytes, and their suffixes (".jpg")."""
+    """The content of a shard for one image: the bytes of the image and its mask, and their suffixes (".jpg")."""
 
     sample_id: str
     image: bytes
@@ -33,7 +33,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Place:
-    """Where an image and its mask are: shard name, offsets and sizes in bytes."""
+    """The place of an image and its mask: shard name, and offsets and sizes in bytes. None without a mask."""
 
     sample_id: str
     shard: str
@@ -49,11 +49,11 @@ def write_shards(
     limit: int = SHARD_BYTES,
     written: Callable[[Path], object] = lambda path: None,
 ) -> list[Place]:
-    """Pack images into tar files named by their own sha256. Equal members in equal order give equal files.
+    """Pack images into tar files that are named after their sha256. Equal members in equal order give equal files.
 
     Args:
-        members: Images in the order of packing. They are consumed one by one, so they need not fit into memory.
-        folder: Folder to fill; it is made.
+        members: Images in the order of packing. They are read one by one, so they need not fit into memory.
+        folder: Folder to fill; it is created.
         limit: A shard is closed when it reaches this size in bytes.
         written: Called with each finished shard before the next one is started.
 
@@ -76,7 +76,7 @@ def write_shards(
                 member = next(remaining, None)
             file.write(bytes(2 * BLOCK_BYTES))
 
-        # The shard's name is known only now.
+        # The shard's name is the digest of all its bytes, so it is known only now.
         path = folder / f"{file.digest.hexdigest()}.tar"
         partial.rename(path)
         places += [replace(place, shard=path.name) for place in places_in_shard]
@@ -85,7 +85,7 @@ def write_shards(
 
 
 class _HashedFile:
-    """A file that is being written, its sha256 so far and its length."""
+    """A file that is being written, with its sha256 and its length so far."""
 
     def __init__(self, file: BinaryIO):
         self._file = file
@@ -99,7 +99,7 @@ class _HashedFile:
 
 
 def _append_member(file: _HashedFile, member: Member) -> Place:
-    """Write an image and its mask; return their place, still without the shard's name."""
+    """Write an image and its mask. Return their place without the shard's name, which is not known yet."""
     offset = _append_file(file, f"{member.sample_id}{member.suffix}", member.image)
     if member.mask is None:
         return Place(member.sample_id, "", offset, len(member.image), None, None)
@@ -122,9 +122,10 @@ def _append_file(file: _HashedFile, name: str, data: bytes) -> int:
 
 
 class ShardReader:
-    """Reads members of a fetched version by offset, from memory maps that all readers on a machine share.
+    """A reader of a fetched data set version. It reads members by offset, from memory maps.
 
-    It can be pickled, and used after a fork: each process opens a map when it first needs it.
+    All readers on a machine share the memory. A reader can be pickled and used after a fork, because each process opens
+    a map when it first needs it.
     """
 
     def __init__(self, folder: str | Path):
@@ -132,10 +133,10 @@ class ShardReader:
         self._maps: dict[str, mmap.mmap] = {}
 
     def read(self, shard: str, offset: int, size: int) -> bytes:
-        """The `size` bytes at `offset` of a shard.
+        """Return the `size` bytes at `offset` of a shard.
 
         Raises:
-            InputError: The version has no such shard, or the shard ends before these bytes.
+            InputError: The data set version does not have this shard, or the shard ends before these bytes.
         """
         if shard not in self._maps:
             self._maps[shard] = self._map(shard)
@@ -143,7 +144,7 @@ class ShardReader:
         data = self._maps[shard][offset : offset + size]
         if len(data) != size:
             raise InputError(
-                f"{self.folder / 'shards' / shard} ends before byte {offset + size}; run again to fetch it again"
+                f"{self.folder / 'shards' / shard} ends before byte {offset + size}; run the step again to fetch it"
             )
         return data
 
@@ -153,7 +154,7 @@ class ShardReader:
             with open(path, "rb") as file:
                 return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except FileNotFoundError as error:
-            raise InputError(f"there is no shard {path}; run again to fetch the data set version again") from error
+            raise InputError(f"there is no shard {path}; run the step again to fetch it") from error
 
     def __getstate__(self) -> dict[str, Any]:
         return {"folder": self.folder, "_maps": {}}

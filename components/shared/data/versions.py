@@ -1,10 +1,10 @@
-"""Data set versions: in the store, and fetched into the cache that the steps on a machine share.
+"""Write data set versions to the store, and fetch them into the cache that the steps on a machine share.
 
-In the store, a version is the folder `datasets/DIGEST/`, and its images are in shards, `shards/SHA256.tar`. Its file
-dataset.json is written last and makes the version visible. It lists the shards and names the folder of the other
-files, `datasets/DIGEST/files/NAME/`; NAME is the digest of their content.
+In the store, a data set version is the folder `datasets/DIGEST/`. Its images are in shards, `shards/SHA256.tar`. Its
+file dataset.json is written last and makes the version visible. This file lists the shards and names the folder of the
+other files, `datasets/DIGEST/files/NAME/`. NAME is the digest of their content.
 
-Two concurrent writers of the same version may have packed the images into different shards. Their files are kept in
+Two concurrent writers of the same data set version can pack the images into different shards. Their files are kept in
 separate folders, so a reader never mixes the two.
 """
 
@@ -40,12 +40,12 @@ WAY_OUT_OF_DAMAGE = "ingest its sources again, which makes the object again; or 
 
 @dataclass(frozen=True)
 class Version:
-    """What dataset.json says about a version.
+    """A data set version in the store: the content of its dataset.json.
 
     Attributes:
-        digest: Its name, the digest of its manifest.
+        digest: The version's name, which is the digest of its manifest.
         files: Name of the folder of its files.
-        shards: Size in bytes by name.
+        shards: By name, the size in bytes of each shard.
     """
 
     digest: str
@@ -53,23 +53,23 @@ class Version:
     shards: dict[str, int]
 
     def key(self, name: str) -> str:
-        """Key of the object that holds one of its files."""
+        """Return the key of the object that holds the file `name` of this data set version."""
         return f"datasets/{self.digest}/files/{self.files}/{name}"
 
 
 def put_images(
     store: Store, members: Iterable[Member], folder: str | Path, limit: int = SHARD_BYTES
 ) -> tuple[list[Place], dict[str, int]]:
-    """Pack images into shards and upload each shard while the next ones are packed. A version makes them visible.
+    """Pack images into shards. Upload each shard while the next shards are packed. A commit makes them visible.
 
     Args:
         store: Storage root.
-        members: As `write_shards` takes them.
-        folder: Holds a few shards at a time until they are uploaded.
+        members: Images, as for `write_shards`.
+        folder: Local folder for the few shards that are not uploaded yet.
         limit: A shard is closed when it reaches this size in bytes.
 
     Returns:
-        One place for each image, in order; and the sizes in bytes of the shards by name.
+        One place for each image, in order; and by name, the size in bytes of each shard.
     """
     uploads: dict[str, Future[int]] = {}
 
@@ -98,16 +98,16 @@ def put_images(
 def commit(store: Store, name: str, folder: str | Path, shards: Mapping[str, int]) -> Version:
     """Upload the files of a folder as a data set version. The version exists once its last object is there.
 
-    If another writer was faster, the version stays as that writer made it. Its images may be in other shards.
+    If another writer was faster, the existing version is not changed. Its images can be in different shards.
 
     Args:
         store: Storage root.
         name: Digest of the manifest.
-        folder: Holds manifest.parquet and the other files; subfolders are ignored.
-        shards: Size in bytes by name of all its shards, which are in the store already.
+        folder: Local folder with manifest.parquet and the other files. Subfolders are ignored.
+        shards: By name, the size in bytes of each of its shards, which must already be in the store.
 
     Returns:
-        The version as it is in the store now, made by this writer or by another one.
+        The version that is now in the store. It was made by this writer or by another writer.
     """
     existing = whole_version(store, name)
     if existing:
@@ -127,7 +127,7 @@ def _put_version(store: Store, version: Version) -> None:
 
 
 def read_version(store: Store, name: str) -> Version | None:
-    """What the store says about a version; None if it has no version with this digest.
+    """Read a data set version; None if the store has no version with this digest.
 
     Raises:
         DamagedObjectError: dataset.json is damaged, or another release of this project wrote it.
@@ -139,7 +139,9 @@ def read_version(store: Store, name: str) -> Version | None:
 
 
 def whole_version(store: Store, name: str) -> Version | None:
-    """Like `read_version`, but also None if a shard of the version is missing. A damaged dataset.json is made again.
+    """Read a data set version; None if the store does not have it, or if one of its shards is missing.
+
+    A damaged dataset.json is made again.
 
     Raises:
         DamagedObjectError: dataset.json is damaged, and the other files of the version do not suffice to make it.
@@ -159,7 +161,7 @@ def whole_version(store: Store, name: str) -> Version | None:
 
 
 def _from_its_files(store: Store, name: str) -> Version | None:
-    """What dataset.json must say about a version, from the version's other files; None if none of them are whole."""
+    """Return what dataset.json must say about a version, from the version's other files; None if they are not whole."""
     folder = f"datasets/{name}/files/"
     contents: defaultdict[str, dict[str, bytes]] = defaultdict(dict)
     for key, _ in store.list(folder):
@@ -176,11 +178,11 @@ def _from_its_files(store: Store, name: str) -> Version | None:
 
 
 def read_images(store: Store, rows: pd.DataFrame) -> list[bytes]:
-    """Image files of a few tiles, each read from the store. For many tiles, `fetch` the version.
+    """Read the image files of a few tiles from the store, one by one. For many tiles, use `fetch`.
 
     Args:
         store: Storage root.
-        rows: Columns shard, offset and size, as in a manifest.
+        rows: Table with the columns shard, offset and size of a manifest.
 
     Returns:
         The files' bytes, in the order of the rows.
@@ -189,7 +191,7 @@ def read_images(store: Store, rows: pd.DataFrame) -> list[bytes]:
 
 
 def shard_key(name: str) -> str:
-    """Key of the object that holds a shard."""
+    """Return the key of the object that holds a shard."""
     return f"shards/{name}"
 
 
@@ -198,7 +200,7 @@ def _commit_key(name: str) -> str:
 
 
 def _shard_sizes(store: Store, names: Iterable[str]) -> dict[str, int]:
-    """Sizes in bytes of the shards that exist, by name."""
+    """Return the size in bytes of each shard that exists, by name."""
     by_name = {}
     for key, size in store.sizes(map(shard_key, names)).items():
         by_name[key.removeprefix(shard_key(""))] = size
@@ -206,32 +208,34 @@ def _shard_sizes(store: Store, names: Iterable[str]) -> dict[str, int]:
 
 
 def fetch_for_step(config: StepConfig, manifest: Manifest) -> Path:
-    """Bring a data set version from a step's store into its cache; see `fetch`."""
+    """Download a data set version from a step's store into its cache; see `fetch`."""
     return fetch(Store(config.store), manifest, config.cache, config.cache_size)
 
 
 def fetch(store: Store, manifest: Manifest, cache: str | Path, limit: int | None = None) -> Path:
-    """Bring the shards of a data set version into the local cache, once for all processes that use the cache.
+    """Download the shards of a data set version into the local cache, once for all processes that use the cache.
 
     Args:
         store: Storage root.
-        manifest: The version; its rows say which shards are needed.
-        cache: Folder that steps share. The version is written to `cache/DIGEST`, and stays while this process lives.
-        limit: Largest size of the cache, bytes; versions that no process uses are removed to make room. None: no limit.
+        manifest: The manifest of the data set version. Its rows name the shards that are needed.
+        cache: Folder that steps share. The shards are written to `cache/DIGEST`. They are not removed while this
+            process runs.
+        limit: Largest size of the cache, bytes. Data set versions that no process uses are removed to make room. None
+            means that there is no limit.
 
     Returns:
-        Folder for `ShardReader`. Every shard in it had the sha256 in its name when it was fetched.
+        Folder for `ShardReader`. The sha256 of every shard was verified when the shard was downloaded.
 
     Raises:
-        InputError: The store has no such version, a shard of it is damaged, the version is larger than the limit, or
-            the disk is full.
+        InputError: The store does not have the data set version, or one of its shards is damaged. Or the version is
+            larger than the limit, or the disk is full.
     """
     cache = Path(cache)
     cache.mkdir(parents=True, exist_ok=True)
     target = cache / manifest.digest
 
     with FileLock(cache / f".{manifest.digest}.lock"):
-        # Marked as in use before the check, so that no other process removes what the check found.
+        # Mark the version as in use before the check, so that no other process removes shards that the check found.
         use(target)
         missing = _missing_shards(manifest, target / "shards")
         if missing:
@@ -243,7 +247,7 @@ def fetch(store: Store, manifest: Manifest, cache: str | Path, limit: int | None
 
 
 def _missing_shards(manifest: Manifest, folder: Path) -> list[str]:
-    """Shards that are not in the folder, or that end before their last image."""
+    """Return the names of shards that are not in the folder, or that end before their last image."""
     rows = manifest.table
     image_ends = rows["offset"] + rows["size"]
     mask_ends = rows["mask_offset"] + rows["mask_size"]
@@ -258,21 +262,21 @@ def _missing_shards(manifest: Manifest, folder: Path) -> list[str]:
 
 
 def _bytes_needed(store: Store, manifest: Manifest) -> int:
-    """Size of all shards of a version. Raises `InputError` if one is missing in the store."""
+    """Return the size in bytes of all shards of a data set version. Raise `InputError` if the store lacks a shard."""
     names = manifest.table["shard"].unique().tolist()
     sizes = _shard_sizes(store, names)
     lost = len(names) - len(sizes)
     if lost:
         raise InputError(
-            f"the store {store.uri} has no data set version {manifest.digest}, or only a part of it ({lost} of "
-            f"{len(names)} shards are missing): run ingest first"
+            f"the store {store.uri} lacks {lost} of the {len(names)} shards of the data set version "
+            f"{manifest.digest}; check the store, or run ingest again with the same data"
         )
     return sum(sizes.values())
 
 
 def _download(store: Store, shards: list[str], folder: Path, needed: int) -> None:
-    """Fetch and verify shards. If that fails, remove all of them."""
-    # Partial files of a process that was killed: only the holder of the lock writes to this folder.
+    """Download and verify shards. If this fails, remove all of them."""
+    # Remove partial files of a killed process. Only the process that holds the lock writes to this folder.
     for partial in folder.glob(".*"):
         partial.unlink()
 
@@ -282,7 +286,7 @@ def _download(store: Store, shards: list[str], folder: Path, needed: int) -> Non
     except (OSError, InputError) as error:
         for name in shards:
             (folder / name).unlink(missing_ok=True)
-        with suppress(OSError):  # the folders stay if they hold other shards
+        with suppress(OSError):  # a folder that holds other shards is not removed
             folder.rmdir()
             folder.parent.rmdir()
 
@@ -295,5 +299,5 @@ def _disk_full(version: Path, needed: int) -> InputError:
     cache = version.parent
     return InputError(
         f"the disk of the cache {cache} is full: the data set version {version.name} needs {needed} bytes, and "
-        f"{shutil.disk_usage(cache).free} are free; free some space, lower cache_size or choose another cache"
+        f"{shutil.disk_usage(cache).free} bytes are free; free some space, lower cache_size or choose another cache"
     )

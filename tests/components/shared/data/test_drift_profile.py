@@ -47,7 +47,7 @@ def test_features_of_another_version_are_refused(tmp_path):
     facts = {**table.schema.metadata, b"crack.feature_version": b"0"}
     pq.write_table(table.replace_schema_metadata(facts), tmp_path / "profile")
     with pytest.raises(
-        InputError, match=r"features of version 0, and this code computes version 2.*run crack-training"
+        InputError, match=r"features of version 0, but this code computes version 2.*run crack-training"
     ):
         read_profile(tmp_path / "profile")
 

@@ -123,10 +123,18 @@ def test_sixteen_bits_are_turned_and_inverted_as_their_tags_say() -> None:
 @pytest.mark.parametrize(
     ("pixels", "options", "why"),
     [
-        (np.float32(TWELVE_BITS[..., 0]), {}, "the file does not say which one is white; convert it to 8 or 16 bits"),
+        (
+            np.float32(TWELVE_BITS[..., 0]),
+            {},
+            "the file does not define the value of white; convert it to 8 or 16 bits",
+        ),
         (np.int16(TWELVE_BITS[..., 0]), {}, "signed or 32-bit numbers"),
         (np.uint32(TWELVE_BITS[..., 0]), {}, "signed or 32-bit numbers"),
-        (np.float32(TWELVE_BITS), {"photometric": "rgb"}, "a TIFF file of unknown pixels; save it with 8 bits"),
+        (
+            np.float32(TWELVE_BITS),
+            {"photometric": "rgb"},
+            "a TIFF file with an unknown pixel format; save it with 8 bits",
+        ),
         (
             np.moveaxis(TWELVE_BITS, 2, 0).copy(),
             {"photometric": "rgb", "planarconfig": "separate"},
