@@ -1,7 +1,7 @@
-"""Check everything that a run will need, before anything is created, and say how to fix what is wrong.
+"""Check everything that a run needs, before anything is created, and say how to fix each problem.
 
-A check returns what it found. It raises `InputError`, whose message says how to fix it, or `UnseenError` if this
-machine or account cannot look.
+A check returns a text about what it found. It raises `InputError` if there is a problem; the message says how to fix
+it. It raises `UnseenError` if this machine or account cannot check.
 """
 
 import os
@@ -28,7 +28,7 @@ Check = Callable[[], str]
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found."""
+    """The result of one check."""
 
     subject: str
     state: Literal["right", "wrong", "unseen"]
@@ -36,7 +36,7 @@ class Finding:
 
 
 def examine(config: RunConfig, allow_tags: bool = False) -> Iterator[Finding]:
-    """Run all checks and yield what each one found. A check that fails does not stop the others."""
+    """Run all checks and yield the result of each check. A check that fails does not stop the other checks."""
     for subject, check in _checks(config, allow_tags):
         try:
             yield Finding(subject, "right", check())
@@ -44,12 +44,12 @@ def examine(config: RunConfig, allow_tags: bool = False) -> Iterator[Finding]:
             yield Finding(subject, "unseen", str(error))
         except InputError as error:
             yield Finding(subject, "wrong", str(error))
-        except Exception as error:  # an unexpected error in one check must not hide the others
+        except Exception as error:  # an unexpected error in one check must not hide the other checks
             yield Finding(subject, "wrong", f"{type(error).__name__}: {error}")
 
 
 def findings_table(findings: list[Finding]) -> Table:
-    """Return a table of findings."""
+    """Return a table of the results."""
     table = Table(title="What a run needs", title_justify="left", show_lines=True)
     for column in ("", "what", "found, or how to fix it"):
         table.add_column(column, overflow="fold")
@@ -64,7 +64,7 @@ def _checks(config: RunConfig, allow_tags: bool) -> Iterator[tuple[str, Check]]:
     namespace = os.environ.get("KFP_NAMESPACE") or KFP_NAMESPACE
 
     def check_kfp_and_namespace() -> str:
-        """Check KFP, and ask it where it runs the pods: in single-user mode it ignores KFP_NAMESPACE."""
+        """Check KFP and note the namespace of its pods. In single-user mode, KFP ignores KFP_NAMESPACE."""
         nonlocal namespace
         api = KfpApi(Endpoint.from_environment())
         answer = check_kfp(api)
@@ -98,7 +98,7 @@ def _secret_checks(config: RunConfig, view: ClusterView) -> Iterator[tuple[str, 
         MLFLOW_KEYS,
         NOTIFY_KEYS,
         S3_KEYS,
-    )  # late, because kfp.kubernetes is slow to import
+    )  # imported late, because kfp.kubernetes takes seconds to import
 
     cluster = config.cluster
     yield f"Secret {cluster.s3_secret}", partial(view.secret, cluster.s3_secret, S3_KEYS)
@@ -107,7 +107,7 @@ def _secret_checks(config: RunConfig, view: ClusterView) -> Iterator[tuple[str, 
 
 
 def _accelerators(config: RunConfig) -> list[GpuResources]:
-    """Return the largest need for each kind of accelerator and node."""
+    """Return the largest request for each kind of accelerator and node."""
     needs = [config.cluster.champion, config.cluster.collect]
     for candidate in config.candidates.values():
         needs += [candidate.resources.train, candidate.resources.predict, candidate.resources.explain]
@@ -121,7 +121,7 @@ def _accelerators(config: RunConfig) -> list[GpuResources]:
 
 
 def check_digests(allow_tags: bool = False) -> str:
-    """Check that the container images are named by digest."""
+    """Check that the container images are named by their digests."""
     check_images(allow_tags)
     return "\n".join(image_reference(target) for target in ("cpu", "gpu"))
 
@@ -143,7 +143,7 @@ def check_store(uri: str) -> str:
     store.put_bytes(key, content)
     try:
         if store.get_bytes(key) != content:
-            raise InputError(f"{uri} returns other bytes than were written; check the S3 server")
+            raise InputError(f"{uri} does not return the bytes that were written; check the S3 server")
     finally:
         store.delete([key])
     return f"{uri}: written, read, deleted"
@@ -158,7 +158,7 @@ def check_registry(model: str) -> str:
 
     found = mlflow_runs.client().search_registered_models(f"name = '{model}'")
     if not found:
-        return f'it answers; no model "{model}" yet, the first run that passes the gate registers it'
+        return f'it answers; there is no model "{model}" yet. The first run that passes the gate registers it'
 
     aliases = found[0].aliases
     named = ", ".join(f"{alias} is version {version}" for alias, version in sorted(aliases.items()))
@@ -166,7 +166,7 @@ def check_registry(model: str) -> str:
 
 
 def check_weights(architecture: str, source: str) -> str:
-    """Check that a candidate's initial weights can be loaded, as far as this machine can see."""
+    """Check that a candidate's initial weights can be loaded, as far as this machine can check."""
     if source == "none":
         return "none: trained from scratch"
     from components.shared.network.weights import HUB_SECONDS, hub_place, known_digest
@@ -176,11 +176,11 @@ def check_weights(architecture: str, source: str) -> str:
 
         root, _, key = source.rpartition("/")
         if not Store(root).exists(key):
-            raise InputError(f"{source} does not exist; `crack-pipeline mirror-weights` copies the weights there")
+            raise InputError(f"{source} does not exist; copy the weights there with `crack-pipeline mirror-weights`")
         return f"{source} exists, sha256 {known_digest(source)[:12]}…"
 
     if source != "hub":
-        raise UnseenError(f"{source} must exist inside the pods, and this machine cannot look there")
+        raise UnseenError(f"{source} must exist inside the pods, and this machine cannot check that")
 
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
@@ -190,6 +190,6 @@ def check_weights(architecture: str, source: str) -> str:
     except Exception as error:  # from the hub's client, its HTTP library or the operating system
         raise InputError(
             f"{address} cannot be reached ({type(error).__name__}); copy the weights to S3 with "
-            "`crack-pipeline mirror-weights`, and set weights to that place"
+            "`crack-pipeline mirror-weights`, and set weights to that address"
         ) from error
     return f"{address} answers this machine"

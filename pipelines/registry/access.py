@@ -1,4 +1,4 @@
-"""Connect to a model registry: a local run's, or the one of the MLflow server that MLFLOW_TRACKING_URI names."""
+"""Connect to the model registry of local runs, or of the MLflow server that MLFLOW_TRACKING_URI names."""
 
 import contextlib
 import os
@@ -17,33 +17,36 @@ WITHOUT_PROGRESS_BARS = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-# By default MLflow's client tries a server that does not answer for minutes.
+# By default, MLflow's client tries for minutes to reach a server that does not answer.
 SHORT_WAIT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 
 @contextlib.contextmanager
 def reached(workdir: Path | None, artifacts: bool = False) -> Iterator[MlflowClient]:
-    """Connect to the registry of a local run's workdir, or to the one that MLFLOW_TRACKING_URI names.
+    """Connect to the registry of a workdir, or of the MLflow server that MLFLOW_TRACKING_URI names.
 
     Args:
-        workdir: Folder of local runs, or None.
-        artifacts: Also serve the workdir's S3 storage, which keeps models and pages.
+        workdir: Folder of local runs. None means the MLflow server.
+        artifacts: True also serves the S3 storage of the workdir, which contains models and pages.
 
     Raises:
-        InputError: The workdir has no runs; or no workdir is given and MLFLOW_TRACKING_URI is not set; or the server
-            does not answer, or does not allow this user what the block does.
+        InputError: The workdir has no runs. Or no workdir is given and MLFLOW_TRACKING_URI is not set. Or the server
+            does not answer, or it does not allow this user to do what the `with` block does.
     """
     with contextlib.ExitStack() as stack:
         if workdir is not None:
             if not (workdir / "mlflow.db").exists():
-                raise InputError(f"workdir {workdir} has no runs; `make run` or `crack-pipeline run-local` makes one")
+                raise InputError(
+                    f"workdir {workdir} has no runs; start one with `make run` or `crack-pipeline run-local`"
+                )
             settings = {"MLFLOW_TRACKING_URI": tracking_uri(workdir)}
             if artifacts:
                 settings = stack.enter_context(embedded_stack(workdir))
             stack.enter_context(_environment(settings))
         elif not os.environ.get("MLFLOW_TRACKING_URI"):
             raise InputError(
-                "no registry is given; give --workdir of a local run, or set MLFLOW_TRACKING_URI to the MLflow server"
+                "no model registry is given; give the --workdir of local runs, or set MLFLOW_TRACKING_URI to the "
+                "MLflow server"
             )
 
         stack.enter_context(_environment(WITHOUT_PROGRESS_BARS))
@@ -61,13 +64,13 @@ def require_answer(client: MlflowClient) -> None:
         except MlflowException as error:
             message = f"the MLflow server at {client.tracking_uri} cannot be used: {_first_cause(error)}"
             raise InputError(
-                f"{without_password(message)}; check MLFLOW_TRACKING_URI, MLFLOW_TRACKING_USERNAME and _PASSWORD, and "
-                "the server's allowed hosts"
+                f"{without_password(message)}; check MLFLOW_TRACKING_URI, MLFLOW_TRACKING_USERNAME, "
+                "MLFLOW_TRACKING_PASSWORD and the server's allowed hosts"
             ) from error
 
 
 def _first_cause(error: BaseException) -> BaseException:
-    """Return the operating system's error below those of requests and urllib3."""
+    """Return the first cause of an error. If requests or urllib3 raise it, the cause is from the operating system."""
     while inner := error.__cause__ or error.__context__:
         error = inner
     return error
@@ -75,7 +78,7 @@ def _first_cause(error: BaseException) -> BaseException:
 
 @contextlib.contextmanager
 def _explaining_refusals() -> Iterator[None]:
-    """Turn a server's refusal of this user (status 403) into an InputError."""
+    """Turn the answer of a server that refuses this user (status 403) into an InputError."""
     try:
         yield
     except MlflowException as error:
@@ -87,13 +90,13 @@ def _explaining_refusals() -> Iterator[None]:
 
 
 def without_password(text: str) -> str:
-    """Return a text without user names and passwords in its addresses."""
+    """Return the text, but without the user names and passwords in its addresses."""
     return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 @contextlib.contextmanager
 def _environment(variables: dict[str, str]) -> Iterator[None]:
-    """Set environment variables inside the block."""
+    """Set environment variables inside the `with` block."""
     before = dict(os.environ)
     os.environ.update(variables)
     try:

@@ -61,7 +61,7 @@ def test_everything_is_right_and_then_one_thing_is_wrong(
     findings = {finding.subject: finding for finding in examine(config.model_copy(update={"store": s3}))}
     assert {finding.state for finding in findings.values()} == {"right"}, findings
     assert findings["Kubeflow Pipelines"].text == f"version 2.17.0 at {kfp.url}, namespace team"
-    assert findings["MLflow"].text.startswith('it answers; no model "crack-classifier" yet')
+    assert findings["MLflow"].text.startswith('it answers; there is no model "crack-classifier" yet')
     assert not any("hidden" in finding.text for finding in findings.values())
     assert Store(s3).list() == []
     assert (kfp.pipelines, kfp.experiments) == ([], [])
@@ -139,7 +139,7 @@ def test_a_missing_optional_secret_is_not_an_error(view):
 
 def test_what_the_account_may_not_read_is_unseen(view, cluster):
     cluster.forbidden.add("/api/v1/nodes")
-    with pytest.raises(UnseenError, match=r"may not read nodes \(403\)"):
+    with pytest.raises(UnseenError, match=r"is not allowed to read nodes \(403\)"):
         view.accelerator(GpuResources())
 
 
@@ -161,7 +161,7 @@ def test_a_cluster_that_does_not_answer_is_reported(tmp_path, monkeypatch):
     ("variable", "value", "check", "message"),
     [
         ("KFP_ENDPOINT", "", lambda: check_kfp(KfpApi(Endpoint.from_environment())), "KFP_ENDPOINT is"),
-        ("KFP_TOKEN", "old", lambda: check_kfp(KfpApi(Endpoint.from_environment())), "wants a valid token"),
+        ("KFP_TOKEN", "old", lambda: check_kfp(KfpApi(Endpoint.from_environment())), "refused the token"),
         ("IMAGE_DIGESTS", "/nowhere.json", check_digests, "make images-push"),
         ("AWS_SECRET_ACCESS_KEY", "x" * 20, lambda: check_store("s3://crack/x"), "AWS_SECRET_ACCESS_KEY"),
         ("AWS_ACCESS_KEY_ID", None, lambda: check_store("s3://crack/x"), "AWS_ACCESS_KEY_ID"),
@@ -190,7 +190,7 @@ def test_missing_weights_are_reported(s3):
     with pytest.raises(InputError, match=f"{weights} does not exist"):
         check_weights("resnet18", weights)
     Store(s3).put_bytes("w.safetensors", b"w")
-    with pytest.raises(InputError, match="has no checksum beside it"):
+    with pytest.raises(InputError, match="has no checksum next to it"):
         check_weights("resnet18", weights)
     Store(s3).put_bytes("w.safetensors.sha256", b"0" * 64)
     assert check_weights("resnet18", weights) == f"{weights} exists, sha256 000000000000…"
