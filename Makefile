@@ -19,7 +19,7 @@ help: ## Show this list
 ### On this machine
 setup: $(READY) ## Create .venv with all packages of images/dev.lock (PYTHON=python3.12 chooses the interpreter)
 
-# uv itself is also installed from the lock, by its hash
+# uv itself is also installed from the lock file, with its hash
 $(READY): images/dev.lock pyproject.toml
 	@set -eu; \
 	for python in $(PYTHONS); do \
@@ -27,7 +27,7 @@ $(READY): images/dev.lock pyproject.toml
 	    found=$$python; break; fi; \
 	done; \
 	if [ -z "$${found:-}" ]; then \
-	  echo "error: no Python 3.11 or newer among: $(PYTHONS). Install it, or name it: make setup PYTHON=/path/to/python" >&2; \
+	  echo "error: none of $(PYTHONS) is Python 3.11 or newer. Install one, or give its path: make setup PYTHON=/path/to/python" >&2; \
 	  exit 1; fi; \
 	[ -x $(BIN)/python ] || "$$found" -m venv $(VENV)
 	@sed -n '/^uv==/,/# via/p' images/dev.lock > $(VENV)/uv.lock
@@ -48,8 +48,9 @@ clean: ## Remove build output and caches; keep the workdir and .venv
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 ### Code
-# Two test processes, each with one thread. Files run whole and in their order, so the long local runs start first.
-test: check ## Run every check and test: lint, types, architecture, unit, component, compile, local end to end
+# There are two test processes, each with one thread. A process runs whole files, in order, so the long local runs start
+# first.
+test: check ## Run all checks and tests: lint, types, architecture, unit, component, compile, local end to end
 	OMP_NUM_THREADS=1 $(BIN)/pytest --quiet --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/local tests
 
 check: lint type ## Run the linter and the type checker
@@ -67,7 +68,7 @@ format: $(READY) ## Format the code and fix what the linter can fix
 
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --generate-hashes --python-version 3.11 --no-emit-index-url \
   --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
-lock: $(READY) ## Write images/*.lock again (UPGRADE=1 takes newer versions)
+lock: $(READY) ## Write images/*.lock again (UPGRADE=1 uses newer versions)
 	$(LOCK) --extra gpu --extra cli --extra dev --output-file images/dev.lock
 	$(LOCK) --constraint images/dev.lock --output-file images/cpu.lock
 	$(LOCK) --extra gpu --constraint images/dev.lock --output-file images/gpu.lock
@@ -77,21 +78,21 @@ compile: $(READY) ## Compile the pipeline for a cluster into build/ (ENV=prod or
 	$(BIN)/crack-pipeline compile $(if $(ENV),'$(ENV)',--params '$(PARAMS)') --output build/crack-training.yaml \
 	  $(if $(ALLOW_TAGS),--allow-tags)
 
-# make itself always fails with 2. It prints the command's exit status: 1 failed or refused, 2 not submitted, 3 not ended
-# within TIMEOUT.
+# If the command fails, make itself exits with 2, and prints the exit status of the command: 1 if the run failed or was
+# refused, 2 if it was not submitted, 3 if it did not end within TIMEOUT.
 PARAMETERS = $(foreach parameter,$(P),--parameter '$(parameter)')
 pipeline-submit: $(READY) ## Run the pipeline on the cluster of KFP_ENDPOINT (ENV=prod WAIT=1 TIMEOUT=seconds AGAIN=1 ALLOW_REFUSAL=1 P="seed=2")
 	@$(BIN)/crack-pipeline submit '$(ENV)' $(PARAMETERS) $(if $(WAIT),--wait) $(if $(TIMEOUT),--timeout '$(TIMEOUT)') \
 	  $(if $(AGAIN),--again) $(if $(ALLOW_REFUSAL),--allow-refusal) $(if $(ALLOW_TAGS),--allow-tags)
 
-pipeline-schedule: $(READY) ## Schedule the pipelines as the parameter file says (ENV=prod; DO=list, pause, resume or remove)
+pipeline-schedule: $(READY) ## Set up the schedules of the parameter file (ENV=prod; DO=list, pause, resume or remove)
 	@$(BIN)/crack-pipeline schedule '$(ENV)' $(if $(DO),--$(DO)) $(if $(ALLOW_TAGS),--allow-tags)
 
 pipeline-manifest: $(READY) ## Write the pipeline as Kubernetes resources into build/, for GitOps (ENV=prod NAMESPACE=team)
 	@$(BIN)/crack-pipeline manifest '$(ENV)' --output build/crack-training-$(ENV).yaml \
 	  $(if $(NAMESPACE),--namespace '$(NAMESPACE)') $(if $(ALLOW_TAGS),--allow-tags)
 
-doctor: $(READY) ## Check everything that a run on the cluster needs, and say how to fix what is wrong (ENV=prod)
+doctor: $(READY) ## Check everything that a run on the cluster needs, and say how to fix each problem (ENV=prod)
 	@$(BIN)/crack-pipeline doctor '$(ENV)' $(if $(ALLOW_TAGS),--allow-tags)
 
 images/base.txt:
@@ -103,11 +104,11 @@ images: ## Build the container images (ENGINE=podman BASE_IMAGE=name@sha256:… 
 images-push: ## Push the container images and write images/digests.json (REGISTRY=host/folder TARGETS=cpu)
 	images/push.sh '$(REGISTRY)' $(TARGETS)
 
-test-images: $(READY) ## Build the cpu image and run the CPU steps in it as on a cluster (BASE_IMAGE=localhost/… for another base)
+test-images: $(READY) ## Build the cpu container image and run the CPU steps in it as on a cluster (BASE_IMAGE=localhost/… for another base)
 	image=$$(images/build.sh cpu) && CPU_IMAGE=$$image $(BIN)/pytest --quiet tests/images
 
 CHECKOV := build/checkov/bin/checkov
-$(CHECKOV): # in its own environment, because it pins other versions of our packages
+$(CHECKOV): # checkov has its own environment, because it needs other versions of our packages
 	$(BIN)/python -m venv build/checkov
 	$(BIN)/uv pip install --quiet --python build/checkov/bin/python checkov==3.3.30
 
@@ -118,7 +119,7 @@ test-manifests: $(READY) $(CHECKOV) ## Render, validate and check the Kubernetes
 bench-train: $(READY) ## Compare the training speed with the device's limit and with timm's loader
 	@$(BIN)/python tests/bench/bench_train.py
 
-bench-evaluate: $(READY) ## Time the computation of all metrics' intervals
+bench-evaluate: $(READY) ## Measure how long the intervals of all metrics take
 	@OMP_NUM_THREADS=1 $(BIN)/python tests/bench/bench_metrics.py
 
 bench-explain: $(READY) ## Compare KernelSHAP in batches with one call of the network per coalition
@@ -138,12 +139,12 @@ drift-check: $(READY) ## Compare production images with the champion's training 
 	@$(BIN)/crack-pipeline drift-check --images '$(IMAGES)' --params '$(PARAMS)' --workdir '$(WORKDIR)' \
 	  $(foreach setting,$(SET),--set '$(setting)')
 
-# The registry of MLFLOW_TRACKING_URI if that is set, else the workdir's
+# If MLFLOW_TRACKING_URI is set, the commands use its registry. Otherwise they use the registry of the workdir.
 AT = $(if $(MLFLOW_TRACKING_URI),,--workdir '$(WORKDIR)')
-status: $(READY) ## Show the registered versions, the champion and the challenger
+status: $(READY) ## Show the registered model versions, the champion and the challenger
 	@$(BIN)/crack-pipeline status $(AT)
 
-promote: $(READY) ## Make a version the champion (VERSION=number BY=name WHY=text)
+promote: $(READY) ## Make a model version the champion (VERSION=number BY=name WHY=text)
 	@$(BIN)/crack-pipeline promote '$(VERSION)' --by '$(BY)' --why '$(WHY)' $(AT)
 
 rollback: $(READY) ## Make the previous champion the champion again (BY=name WHY=text)

@@ -1,1 +1,1 @@
-"""The steps of the crack-training pipeline, one folder each; see README.md beside this file."""
+"""The steps of the crack-training pipeline. Each step has a folder. README.md in this folder describes them."""

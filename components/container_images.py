@@ -1,4 +1,4 @@
-"""Which container image a step runs in.
+"""Find the container image that a step runs in.
 
 A component names a build target, "cpu" or "gpu". When a pipeline is compiled, `pipelines/graphs/pod_policy.py` replaces
 the target with its reference from `images/digests.json`, or from the file that IMAGE_DIGESTS names.
@@ -14,8 +14,8 @@ from components.shared.errors import InputError
 
 Target = Literal["cpu", "gpu"]
 DIGESTS = Path(__file__).parent.parent / "images" / "digests.json"
-# Stands for the registry of container images that were never pushed. A pipeline compiles with it, but no cluster can
-# pull from it.
+# The registry's name for container images that were never pushed. A pipeline compiles with this name, but no cluster
+# can pull from it.
 UNPUBLISHED_REGISTRY = "unpublished.invalid"
 BY_DIGEST = r"[^@\s]+@sha256:[0-9a-f]{64}"
 HOW_TO_PUSH = "`make images-push REGISTRY=…` builds and pushes the container images and writes the file"
@@ -23,15 +23,15 @@ HOW_TO_ALLOW_TAGS = "--allow-tags (make: ALLOW_TAGS=1) accepts tags, for develop
 
 
 def container_image(target: Target) -> str:
-    """Return the name by which a component asks for a build target's container image."""
+    """Return the name that a component gives to a build target's container image."""
     return f"{UNPUBLISHED_REGISTRY}/concrete-crack-{target}"
 
 
 def image_reference(target: Target) -> str:
-    """Return the reference of a build target's container image, or its name only where none were pushed yet.
+    """Return the reference of a build target's container image, or its name only if none was pushed yet.
 
     Raises:
-        InputError: IMAGE_DIGESTS names a missing file; or the file is not JSON or does not have the target.
+        InputError: IMAGE_DIGESTS names a missing file, the file is not JSON, or it does not have the target.
     """
     path = _digest_file()
     if not path.exists():
@@ -56,7 +56,7 @@ def image_reference(target: Target) -> str:
 
 
 def check_images(allow_tags: bool = False) -> None:
-    """Check that every container image is named by its digest, as a cluster needs it.
+    """Check that every container image is named by its digest. A cluster needs that.
 
     Args:
         allow_tags: Accept tags and names of unpushed container images, for development. The container image behind a
@@ -72,7 +72,7 @@ def check_images(allow_tags: bool = False) -> None:
     path = _digest_file()
     if not path.exists():
         raise InputError(
-            f"no digests of the container images: {DIGESTS} does not exist and IMAGE_DIGESTS is not set. "
+            f"the digests of the container images are missing: {DIGESTS} does not exist and IMAGE_DIGESTS is not set. "
             f"{HOW_TO_PUSH}; {HOW_TO_ALLOW_TAGS}"
         )
 

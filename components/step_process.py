@@ -1,8 +1,8 @@
-"""Runs the function of a step's component: `python3 -m components.step_process FOLDER EXECUTOR ARGUMENT…`.
+"""Run the function of a step's component: `python3 -m components.step_process FOLDER EXECUTOR ARGUMENT…`.
 
-KFP's own command carries the function's source. KFP's backend copies that command, with all other settings of the pod,
-about six times into the status of a run, which must stay below 1 MiB. The function is installed in the container image
-anyway, so this command only names it.
+KFP's own command contains the source of the function. KFP's backend copies this command and all other settings of the
+pod about six times into the status of a run. The status must stay below 1 MiB. The function is installed in the
+container image anyway, so our command only names it.
 """
 
 import os
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-os.environ["_KFP_RUNTIME"] = "true"  # before the import: without its compiler, KFP loads in a tenth of the time
+os.environ["_KFP_RUNTIME"] = "true"  # set before the import, so KFP skips its compiler and loads ten times faster
 
 from kfp import dsl
 
@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def _leave_as_it_is(**options: Any) -> Callable[[Callable], Callable]:
-    """Stand in for KFP's decorator, which builds the component for the compiler."""
+    """Replace KFP's decorator, which builds the component for the compiler, and return the function unchanged."""
     return lambda function: function
 
 

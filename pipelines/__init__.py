@@ -1,1 +1,1 @@
-"""The pipelines, their parameters and the command line."""
+"""The pipelines, their parameters and their command line."""

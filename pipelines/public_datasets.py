@@ -1,4 +1,4 @@
-"""Public data sets of concrete cracks: where to get them, their licences, and the files of a complete download."""
+"""Describe public data sets of concrete cracks: their home pages, licences, and the files of a complete download."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,17 +6,17 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class PublicDataset:
-    """Where to get a public data set, and what a complete download holds.
+    """A public data set: its home page, its licence, and the contents of a complete download.
 
     Attributes:
         name: Name of the source and of its layout in the pipeline.
         doi: Digital object identifier; https://doi.org/DOI opens the data set's page.
         licence: SPDX identifier.
         paper: Publication to cite.
-        layout: Class folders, as `components/ingest/sources/layouts.py` finds them.
+        layout: Description of the class folders that `components/ingest/sources/layouts.py` finds.
         counts: Number of files in each class folder.
         size: Width and height of a tile, pixels.
-        advice: What to know before training on it.
+        advice: Facts that the user should know before training on the data set.
     """
 
     name: str
@@ -41,9 +41,9 @@ PUBLIC = {
             counts={"D/CD": 2025, "D/UD": 11595, "P/CP": 2608, "P/UP": 21726, "W/CW": 3851, "W/UW": 14287},
             size=(256, 256),
             advice=(
-                "230 photos, 15 % of the tiles cracked. The file name gives the photo; a photo stays in one "
-                "split. A random split of tiles would put every test photo into training. In a part that was checked, "
-                "9 % of the cracks were labelled as uncracked (deck: 18 %)."
+                "230 photos; 15 % of the tiles have a crack. The file name gives the photo, so all tiles of a photo "
+                "stay in one split. A random split of tiles would put every test photo into training. In a part that "
+                "was checked, 9 % of the cracks were labelled as uncracked (deck: 18 %)."
             ),
         ),
         PublicDataset(
@@ -56,8 +56,8 @@ PUBLIC = {
             size=(227, 227),
             advice=(
                 "File names do not give the photo, and 12,541 files are near duplicates of another file. Tiles are "
-                "therefore grouped by similarity. The set is easy: one grey-level statistic reaches AUROC 0.996, so a "
-                "high score proves little."
+                "therefore grouped by similarity. The data set is easy: one grey-level statistic reaches AUROC 0.996, "
+                "so a high score proves little."
             ),
         ),
     )
@@ -68,11 +68,11 @@ def differences(dataset: PublicDataset, root: Path) -> dict[str, tuple[int, int]
     """Compare a download with the published data set.
 
     Args:
-        dataset: The published set.
-        root: Folder that holds the class folders.
+        dataset: The published data set.
+        root: Folder that contains the class folders.
 
     Returns:
-        Expected and found number of files, for each class folder where the two differ.
+        The expected and the found number of files, for each class folder in which the two numbers differ.
     """
     different = {}
     for folder, expected in dataset.counts.items():

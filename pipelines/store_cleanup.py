@@ -2,12 +2,12 @@
 
 We keep the data set versions that a registered model or a recent run used, and everything newer than the limit.
 
-We also keep a source's history while a kept version holds images of that source. The next ingestion of the source goes
-on from this history. Without it, the images could return in other groups, and so in other splits than those that a
-model was trained on.
+We also keep the history of a source while a kept data set version contains images of the source. The next ingestion of
+the source continues this history. Without the history, the images could be in other groups after that ingestion, and
+so in other splits than in the training of a model.
 
-Results of steps, with their checkpoints, only save time when a run is repeated. A registered version has its own files,
-so old results are deleted. The ledger of splits is small and always stays.
+Results of steps, with their checkpoints, only save time if a run is repeated. A registered model version has files of
+its own, so old results are deleted. The ledger of splits is small and is always kept.
 """
 
 import datetime
@@ -27,7 +27,8 @@ LATEST_OF_SOURCE = "latest.json"  # written by components/ingest/source_records.
 WAY_OUT_OF_DAMAGE = "restore it from a backup of the store; until then nothing is deleted"
 # Readers find a version or a source history by one of these files. They are deleted first.
 VISIBLE_BY = (f"/{COMMIT}", f"/{LATEST_OF_SOURCE}")
-# A source history refers to versions, and a version refers to shards: what refers to others is deleted before them.
+# A source history refers to data set versions, and a data set version refers to shards. We delete an object before the
+# objects that it refers to.
 DELETION_ORDER = ("source history", "data set version", "results", "shard")
 
 
@@ -44,10 +45,10 @@ class Leftover:
 
     Attributes:
         kind: "data set version", "shard", "source history" or "results".
-        name: Its digest or key.
-        keys: Its objects in the order of deletion. The object by which readers find it comes first.
-        size: Bytes.
-        changed: Time of the last change to any of its objects.
+        name: Digest or key of the data.
+        keys: Keys of the objects in the order of deletion. Readers find the data by the first object.
+        size: Size in bytes.
+        changed: Time of the last change of an object.
     """
 
     kind: str
@@ -60,13 +61,13 @@ class Leftover:
 def find_leftovers(
     store: Store, client: MlflowClient, days: float, now: datetime.datetime | None = None
 ) -> list[Leftover]:
-    """Return what can be deleted, the largest first.
+    """Return the data that can be deleted, the largest first.
 
     Args:
-        store: Storage root.
+        store: The storage root.
         client: Client of the MLflow server that keeps runs and registered models.
-        days: Newer objects, and data that runs of the last `days` days used, are kept.
-        now: The time to count back from. None means the current time.
+        days: Objects of the last `days` days are kept, and also the data that runs of these days used.
+        now: End of the last `days` days. None means the current time.
     """
     since = (now or datetime.datetime.now(datetime.UTC)) - datetime.timedelta(days=days)
 
@@ -78,7 +79,7 @@ def find_leftovers(
     shards_of = {version: _shards(store, version) for version in versions}
     latest_of = {source: _latest_version(store, source) for source in sources}
 
-    # Models and recent runs need these versions, and so the histories of the sources whose images are in them.
+    # Models and recent runs need these data set versions, and also the histories of the sources of their images.
     used_versions = _versions_of_models_and_runs(client, since) & set(versions)
     used_shards = _all_shards(shards_of, used_versions)
     used_sources = set()
@@ -87,12 +88,12 @@ def find_leftovers(
             used_sources.add(source)
     old_sources = _unneeded("source history", sources, used_sources, since)
 
-    # A source history that stays needs the version it goes on from.
+    # A source history that is kept needs its latest data set version, because the next ingestion continues from it.
     kept_sources = set(sources) - _names(old_sources)
     continued_versions = {latest_of[source] or "" for source in kept_sources}
     old_versions = _unneeded("data set version", versions, used_versions | continued_versions, since)
 
-    # A version that stays needs its shards.
+    # A data set version that is kept needs its shards.
     kept_versions = set(versions) - _names(old_versions)
     old_shards = _unneeded("shard", shards, _all_shards(shards_of, kept_versions), since)
 
@@ -102,7 +103,7 @@ def find_leftovers(
 
 
 def delete(store: Store, leftovers: Iterable[Leftover]) -> None:
-    """Delete leftovers. Readers no longer find a leftover from the first deletion of its objects on."""
+    """Delete leftovers. As soon as the first object of a leftover is deleted, readers no longer find the leftover."""
     for leftover in sorted(leftovers, key=lambda leftover: DELETION_ORDER.index(leftover.kind)):
         visible_by, *others = leftover.keys
         store.delete([visible_by])
@@ -110,7 +111,7 @@ def delete(store: Store, leftovers: Iterable[Leftover]) -> None:
 
 
 def leftovers_table(leftovers: list[Leftover], days: float) -> Table:
-    """Return a table of what can be deleted, with sizes."""
+    """Return a table of the data that can be deleted, with sizes."""
     now = datetime.datetime.now(datetime.UTC)
     total = _readable(sum(leftover.size for leftover in leftovers))
     table = Table(title=f"Not needed for {days:g} days: {total} in {len(leftovers)}", title_justify="left")
@@ -146,7 +147,7 @@ def _versions_of_models_and_runs(client: MlflowClient, since: datetime.datetime)
 
 
 def _folders(objects: Iterable[StoredObject]) -> dict[str, list[StoredObject]]:
-    """Group objects by the second part of their keys: `datasets/NAME/…` -> NAME."""
+    """Return the objects by the second part of their keys: `datasets/NAME/…` -> NAME."""
     folders = defaultdict(list)
     for found in objects:
         _, name, *rest = found.key.split("/")
@@ -156,13 +157,13 @@ def _folders(objects: Iterable[StoredObject]) -> dict[str, list[StoredObject]]:
 
 
 def _shards(store: Store, version: str) -> frozenset[str]:
-    """Return the shards of a version; none where the version is incomplete."""
+    """Return the shards of a data set version; an empty set if the version is incomplete."""
     found = read_version(store, version)
     return frozenset(found.shards if found else ())
 
 
 def _all_shards(shards_of: Mapping[str, frozenset[str]], versions: Iterable[str]) -> frozenset[str]:
-    """Return the shards of several versions."""
+    """Return the shards of several data set versions."""
     shards: frozenset[str] = frozenset()
     for version in versions:
         shards |= shards_of[version]
@@ -170,7 +171,7 @@ def _all_shards(shards_of: Mapping[str, frozenset[str]], versions: Iterable[str]
 
 
 def _latest_version(store: Store, source: str) -> str | None:
-    """Return the version that the next ingestion of a source goes on from."""
+    """Return the data set version from which the next ingestion of a source continues, or None if there is none."""
     try:
         record = read_record(store, f"sources/{source}/{LATEST_OF_SOURCE}", SourceHistory, WAY_OUT_OF_DAMAGE)
         return record.version
@@ -181,7 +182,7 @@ def _latest_version(store: Store, source: str) -> str | None:
 def _unneeded(
     kind: str, folders: Mapping[str, list[StoredObject]], kept: Collection[str], since: datetime.datetime
 ) -> list[Leftover]:
-    """Return the folders that are not among the kept ones and that nobody changed since then."""
+    """Return the folders that are not in `kept` and that did not change after `since`."""
     leftovers = []
     for name, objects in folders.items():
         changed = max(found.changed for found in objects)

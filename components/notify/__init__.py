@@ -1,1 +1,1 @@
-"""The notify step: tell people how a run ended."""
+"""The notify step: send people a message about how a run ended."""

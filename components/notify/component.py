@@ -7,7 +7,9 @@ from components.container_images import container_image
 
 @dsl.component(base_image=container_image("cpu"), install_kfp_package=False)
 def notify(status: dsl.PipelineTaskFinalStatus, config: str, job: str):
-    """Say how the run ended, to people (state, failed steps and causes, verdict, link) and to MLflow.
+    """Send people a message about how the run ended, and end the job's MLflow runs.
+
+    The message has the state, the failed steps with their causes, the results and a link.
 
     Args:
         status: The run's final state, which KFP fills in.

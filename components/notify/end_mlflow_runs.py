@@ -1,4 +1,4 @@
-"""End the job's MLflow runs. The runs of a step that died would otherwise stay "running" for ever."""
+"""End the job's MLflow runs. The runs of a step that died would otherwise stay "running" and never end."""
 
 import os
 
@@ -19,7 +19,7 @@ def close_runs(ending: Ending, job: str, config: NotifyConfig) -> None:
     """Give every MLflow run of the job that is still running its final status. A failure here is only logged.
 
     Args:
-        ending: How the job ended.
+        ending: The ending of the job.
         job: The pipeline job's id.
         config: The experiment's name.
     """

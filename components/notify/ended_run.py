@@ -1,7 +1,7 @@
 """Find out how a run ended, from KFP's final state and from what its steps left in the store.
 
-KFP's backend gives the final state in the words of ML Metadata, such as COMPLETE; its local runner gives SUCCEEDED. The
-backend also leaves RUNNING where a run was stopped or a pod was killed, because nobody was there to change the state.
+KFP's backend gives the final state in the words of ML Metadata, such as COMPLETE. Its local runner gives SUCCEEDED. If
+a run was stopped or a pod was killed, the backend leaves the state RUNNING, because no process was left to change it.
 """
 
 import json
@@ -17,11 +17,11 @@ FAILURE_WORDS = frozenset({"FAILED", "ERROR"})
 STOP_WORDS = frozenset({"CANCELED", "CANCELLED", "CANCELING", "CANCELLING", "SKIPPED", "TERMINATED", "TERMINATING"})
 UNFINISHED_WORDS = frozenset({"NEW", "PENDING", "RUNNING", "PAUSED"})
 
-PREEMPTED = "PreemptedError"  # the cause that a training leaves when its pod is told to end
+PREEMPTED = "PreemptedError"  # the cause that a training leaves when its pod receives SIGTERM
 
 
 class Ending(StrEnum):
-    """How a run ended."""
+    """The ways in which a run can end."""
 
     SUCCEEDED = "succeeded"
     REFUSED = "refused"
@@ -37,12 +37,12 @@ class EndedRun:
     Attributes:
         job: The pipeline job's id.
         state: KFP's final state, in KFP's own word.
-        causes: Causes of the steps that failed and did not succeed afterwards: step, kind, type, message.
+        causes: One dict for each step that failed and did not succeed afterwards: step, kind, type, message.
         choice: The choice of select; empty if there is none.
         registration: The record of register or refuse; empty if there is none.
         drift: The verdict of a drift check; empty if there is none.
         training: The training that a drift check started; empty if there is none.
-        unreadable: Why the store could not be read; empty if it could.
+        unreadable: The reason why the store could not be read; empty if it was read.
     """
 
     job: str
@@ -56,19 +56,19 @@ class EndedRun:
 
     @property
     def is_known(self) -> bool:
-        """Whether we know the word for the final state."""
+        """Return whether we know the word for the final state."""
         return self.state.upper() in SUCCESS_WORDS | FAILURE_WORDS | STOP_WORDS | UNFINISHED_WORDS
 
     @property
     def ending(self) -> Ending:
-        """How the run ended."""
+        """Return how the run ended."""
         word = self.state.upper()
         if word in FAILURE_WORDS:
             return Ending.FAILED
         if word in STOP_WORDS:
             return Ending.STOPPED
         if word in UNFINISHED_WORDS:
-            # A stop preempts a training too. Only another cause means that a step failed.
+            # A stopped run also leaves PreemptedError in a training. Only a different cause means that a step failed.
             failed = any(cause["type"] != PREEMPTED for cause in self.causes)
             return Ending.FAILED if failed else Ending.STOPPED
 

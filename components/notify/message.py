@@ -14,13 +14,13 @@ MARKS = {
 }
 WITHOUT_CAUSE = (
     "No step left a cause. Either a step failed before our code ran (its container image or an import), or its pod was "
-    "killed (out of memory, evicted, over its time limit). KFP's page of the run shows which step failed, with its log."
+    "killed (out of memory, evicted, over its time limit). KFP's page of the run shows the failed step and its log."
 )
-STOPPED = "A person or the run's time limit stopped it, or its pods were ended from outside."
+STOPPED = "A person or the run's time limit stopped the run, or its pods were ended from outside."
 
 
 def compose(run: EndedRun, config: NotifyConfig) -> str:
-    """Return the message: how the run ended, the failed steps with their causes, the verdict, the link.
+    """Return the message: how the run ended, the failed steps with their causes, the results, and the link.
 
     Args:
         run: The run and what its steps left in the store.
@@ -28,7 +28,7 @@ def compose(run: EndedRun, config: NotifyConfig) -> str:
     """
     lines = [f"{MARKS[run.ending]} {config.experiment}, job {run.job}: {run.ending}"]
     if not run.is_known:
-        lines.append(f'KFP gives the final state "{run.state}", which is unknown to us.')
+        lines.append(f'KFP gives the final state "{run.state}", which this code does not know.')
 
     if run.unreadable:
         lines.append(f"What the steps left in the store could not be read: {run.unreadable}")
@@ -60,7 +60,7 @@ def _causes(run: EndedRun) -> list[str]:
 
 
 def _results(run: EndedRun) -> list[str]:
-    """Say what the run has found or registered, as far as it came."""
+    """Return the lines about what the run found or registered before it ended."""
     if run.drift:
         lines = [f"Drift check of {run.drift['images']}: {run.drift['verdict']}. {run.drift['reason']}."]
         if run.training:

@@ -9,10 +9,11 @@ import urllib.request
 from components.notify.config import NotifyConfig
 from components.shared.events import log
 
-# The environment variable with the webhook's address. Everybody who knows the address can post, so it is never logged.
+# The environment variable with the webhook's address. The address is a secret and never logged, because anybody who
+# knows it can post.
 VARIABLE = "NOTIFY_WEBHOOK_URL"
 TOO_MANY_REQUESTS = 429
-SERVER_ERROR = 500  # the first of these statuses
+SERVER_ERROR = 500  # the first status of a server error
 
 
 class _RefusedError(Exception):
@@ -26,17 +27,22 @@ class _FailedError(Exception):
 def deliver(message: str, config: NotifyConfig) -> bool:
     """Send the message to the webhook that NOTIFY_WEBHOOK_URL names, or print it if the variable is not set.
 
-    A webhook that does not answer or refuses never raises an error, because it must not change the run's result.
+    If the webhook does not answer or refuses, we log a warning and raise no error, because the message must not change
+    the run's result.
 
     Returns:
-        Whether the message was delivered or printed.
+        True if the message was delivered or printed.
     """
     address = os.environ.get(VARIABLE, "").strip()
     if not address:
         print(message, flush=True)
         return True
     if not address.startswith(("https://", "http://")):
-        log.warning("%s is not an http(s) address; the message is: %s", VARIABLE, message)
+        log.warning(
+            "%s is not an http(s) address, so the message was not sent; correct the variable. The message is: %s",
+            VARIABLE,
+            message,
+        )
         return False
 
     wait = config.backoff
@@ -45,14 +51,14 @@ def deliver(message: str, config: NotifyConfig) -> bool:
             _post(address, message, config.timeout)
             return True
         except _RefusedError as error:
-            log.warning("webhook refused the message: %s", error)
+            log.warning("the webhook refused the message: %s; check %s", error, VARIABLE)
             break
         except _FailedError as error:
-            log.warning("webhook, attempt %d of %d: %s", attempt, config.attempts, error)
+            log.warning("attempt %d of %d to reach the webhook failed: %s", attempt, config.attempts, error)
         if attempt < config.attempts:
             time.sleep(wait)
             wait *= 2
-    log.warning("not delivered: %s", message)
+    log.warning("the message was not delivered: %s", message)
     return False
 
 

@@ -1,4 +1,4 @@
-"""The KFP components register, and refuse for runs without a winner."""
+"""The KFP components register and refuse. A run without a winner uses refuse."""
 
 from kfp import dsl
 
@@ -15,7 +15,7 @@ def register(
     config: str,
     job: str,
 ) -> str:
-    """Register the winner in MLflow, check that it answers as measured, and give it the alias challenger.
+    """Register the winner in MLflow, check that its answers match the measured ones, and make it the challenger.
 
     Args:
         model: The winner's saved-model folder.

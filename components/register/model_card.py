@@ -1,4 +1,4 @@
-"""The model card of a registered version: its use, its quality, its weak points, its data and its training.
+"""Write the model card of a registered model version: its use, quality, weak points, data and training.
 
 It follows Mitchell et al., "Model Cards for Model Reporting" (2019). Every number comes from the winner's dossier.
 """
@@ -20,19 +20,19 @@ from components.shared.results.slices import SEEN, UNSEEN, WHOLE
 HEADLINE = ("accuracy", "recall_at_threshold", "precision_at_threshold", "specificity_at_threshold", "f1", "auroc")
 USE = (
     "The model decides whether a tile shows a crack. A tile is a close-up of a few decimetres of concrete. Use the "
-    "answers to choose where people look first. The model was not made for other materials, for photos of whole "
+    "answers to choose where people look first. The model is not meant for other materials, for photos of whole "
     "structures, or to measure the width or the danger of a crack. It does not replace an engineer's inspection."
 )
 LIMITS = (
     "All numbers hold for photos like the ones in the table below. They do not hold for other surfaces, cameras, "
-    "distances or light until they are measured there. `crack-pipeline drift-check` says whether new images are like "
-    "the training images. The labels were used as they were given, and some may be wrong. A tile without a crack says "
-    "nothing about the tiles next to it."
+    "distances or light until they are measured there. `crack-pipeline drift-check` reports whether new images are "
+    "like the training images. The labels were used unchanged, and some may be wrong. A tile without a crack does not "
+    "mean that the tiles next to it have none."
 )
 USAGE = (
     "`crack-pipeline predict photos/ --out answers.csv` classifies files. `mlflow models serve --model-uri "
     "models:/{name}@champion` answers over HTTP. The input is one string column `image`: base64 of a PNG, JPEG or "
-    "other image file. A path is never opened. The output is `p_crack` (calibrated, 0 to 1), `label` (`crack` or "
+    "other image file. The model never opens a path. The output is `p_crack` (calibrated, 0 to 1), `label` (`crack` or "
     "`no_crack`) and the `threshold` between the two labels. The model resizes, normalises and calibrates by itself. "
     "It runs on a CPU and does not need the code of the project."
 )
@@ -43,7 +43,7 @@ METHODS = {"grad_cam": "Grad-CAM", "shap": "KernelSHAP"}
 def model_card(
     model: str | Path, dossier: str | Path, manifest: str | Path, splits: str | Path, name: str, job: str
 ) -> str:
-    """Return a version's card as Markdown.
+    """Return a model version's card as Markdown.
 
     Args:
         model: Saved-model folder.
@@ -87,7 +87,7 @@ def model_card(
         f"The network is {info.architecture} at {info.input_size} px. It started from {weights} and was trained with "
         f"tuning {info.tuning} and seed {info.seed}. The splits are `{info.split_digest[:12]}`. The answers were "
         f"calibrated on the validation split with temperature {calibration.temperature:.3g}. Pipeline job: `{job}`. "
-        "The version's MLflow run has all parameters, curves and pages.",
+        "The MLflow run of this model version has all parameters, curves and pages.",
         "## Why it passed the gate",
         verdict["champion"]["text"],
         _gate(verdict["rows"]),
@@ -116,7 +116,7 @@ def _sentences(rows: Measurements) -> str:
             increases.append(f"{name} {mean.value:+.3f}")
     if increases:
         sentences.append(
-            "- Share of wrong answers that corrupted images add, mean over corruption families: "
+            "- Increase of the share of wrong answers on corrupted images, mean over corruption families: "
             f"{', '.join(increases)}.{_worst(rows)}"
         )
 
@@ -137,7 +137,7 @@ def _sentences(rows: Measurements) -> str:
 
 
 def _worst(rows: Measurements) -> str:
-    """Name the corruption families that add most wrong answers."""
+    """Return a sentence that names the corruption families that add the most wrong answers."""
     increase = {}
     for row in rows.where(name="error_increase"):
         family = row.slice.get("corruption")
@@ -152,7 +152,7 @@ def _worst(rows: Measurements) -> str:
 
 
 def _slices(rows: Measurements, table: pd.DataFrame) -> str:
-    """Return a table of sources and surfaces, if there are several, the ones with most missed cracks first."""
+    """Return a table of sources and surfaces if there are several. Those with the most missed cracks come first."""
     measured = []
     for row in rows.where(name="recall_at_threshold", condition="after"):
         if row.split in ("test", "robustness") and row.slice.columns in (("source",), ("surface",)):

@@ -1,4 +1,4 @@
-"""The records of register and refuse."""
+"""Make and store the records of register and refuse."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ def record_refusal(choice_path: str) -> dict:
 
 
 def keep_record(record: dict, store: str, job: str) -> str:
-    """Keep a record as `runs/<job>/registration.json` in the store, where notify and `submit --wait` read it.
+    """Store a record as `runs/<job>/registration.json` in the store, where notify and `submit --wait` read it.
 
     Args:
         record: The record of register or refuse.

@@ -1,4 +1,4 @@
-"""Register the winner in MLflow, check that it answers as measured, and make it the challenger."""
+"""Register the winner in MLflow, check that its answers match the measured ones, and make it the challenger."""
 
 import base64
 import importlib.metadata
@@ -29,11 +29,11 @@ from components.shared.services import mlflow_runs
 from components.shared.services.store import Store
 
 MODEL_DESCRIPTION = (
-    "Decides whether a close-up photo of concrete shows a crack. A version's description is its model card. "
+    "Decides whether a close-up photo of concrete shows a crack. A model version's description is its model card. "
     "`crack-pipeline status` shows the champion and how the challenger compares with it."
 )
-CARD_ENDING = "\n\n… The whole card is `artifacts/model_card.md` among the version's files.\n"
-TRAINING_SPLITS = ("train", "val")  # weights and calibration are chosen on val
+CARD_ENDING = "\n\n… The whole card is `artifacts/model_card.md` among the files of the model version.\n"
+TRAINING_SPLITS = ("train", "val")  # val decides which weights are saved, and the calibration
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec("string", "image")]),
@@ -47,7 +47,7 @@ REQUIREMENTS = (
 
 @dataclass(frozen=True)
 class Winner:
-    """Paths of the winner's artifacts and of the data that they were made from.
+    """The paths of the winner's artifacts and of the data in its training.
 
     Attributes:
         model: Saved-model folder.
@@ -65,20 +65,20 @@ class Winner:
 
 
 def register_winner(winner: Winner, config: RegisterConfig, job: str) -> dict:
-    """Register a candidate's model as a new version, check it, and give it the alias `challenger`.
+    """Register a candidate's model as a new model version, check it, and give it the alias `challenger`.
 
-    If the job has registered a version before, this version is completed and returned.
+    If the job has registered a model version before, that version is completed and returned.
 
     Args:
         winner: The model and its data.
-        config: The registered model's name, and how the version is checked.
+        config: The registered model's name, and the settings of the infra check.
         job: The pipeline job's id.
 
     Returns:
         The registration's record: registered, name, version, alias, candidate, reasons.
 
     Raises:
-        RuntimeError: The version does not answer as measured. It gets no alias, and the reason as a tag.
+        RuntimeError: The model version does not answer as measured. It gets no alias, and a tag holds the reason.
     """
     name = config.model_name
     client = mlflow_runs.client()
@@ -134,7 +134,7 @@ def _shortened(card: str) -> str:
 
 
 def _log_version(run_id: str, winner: Winner, images: pd.Series, card: str, config: RegisterConfig) -> str:
-    """Log the model to its run, register it, and return the version's number."""
+    """Log the model to its run, register it, and return the number of the model version."""
     requirements = [f"{package}=={importlib.metadata.version(package)}" for package in REQUIREMENTS]
     example = images.head(config.examples).to_frame("image").reset_index(drop=True)
 
@@ -169,7 +169,7 @@ def _copy_served_code(folder: Path) -> Path:
 
 
 def _artifacts(winner: Winner, card: str, folder: Path) -> dict[str, str]:
-    """Return the version's artifacts, name -> path; new ones are written into `folder`.
+    """Return the paths of the model version's artifacts by name; new files are written into `folder`.
 
     `training_rows` lists the tiles that the model must not be tested on.
     """
@@ -206,7 +206,7 @@ def _write_card(card: str, folder: Path) -> dict[str, Path]:
 
 
 def _test_images(winner: Winner, config: RegisterConfig) -> pd.Series:
-    """Return base64 of the first test images by sample_id. Only these are read, not the whole data set version."""
+    """Return base64 of the first test tiles, by sample_id. Only these tiles are fetched."""
     rows = rows_of(read_manifest(winner.manifest), read_splits(winner.splits), "test")
     chosen = rows.head(max(config.examples, config.checked))
     files = read_images(Store(config.store), chosen)
@@ -214,10 +214,10 @@ def _test_images(winner: Winner, config: RegisterConfig) -> pd.Series:
 
 
 def _check(version: str, winner: Winner, images: pd.Series, config: RegisterConfig) -> None:
-    """Compare the version's answers with the measured ones, and keep the result as a tag.
+    """Compare the model version's answers with the measured answers, and store the result as a tag.
 
     Raises:
-        RuntimeError: The version cannot be loaded, or an answer is different.
+        RuntimeError: The model version cannot be loaded, or an answer is different.
     """
     images = images.head(config.checked)
     calibration = read_calibration(Path(winner.dossier) / CALIBRATION)
@@ -237,7 +237,7 @@ def _check(version: str, winner: Winner, images: pd.Series, config: RegisterConf
 
 
 def _make_challenger(name: str) -> None:
-    """Give the alias to the newest checked version, also if another pipeline registers at the same time."""
+    """Give the alias to the newest checked model version, even if another pipeline registers at the same time."""
     newest = _newest_checked(name)
     while True:
         mlflow_runs.put(mlflow_runs.client().set_registered_model_alias, name, mlflow_runs.CHALLENGER, str(newest))
@@ -248,7 +248,7 @@ def _make_challenger(name: str) -> None:
 
 
 def _newest_checked(name: str) -> int:
-    """Return the number of the newest version that passed the infra check."""
+    """Return the number of the newest model version that passed the infra check."""
     passed = f"name = '{name}' and tags.`{mlflow_runs.CHECKED}` = 'passed'"
     found = mlflow_runs.client().search_model_versions(passed, order_by=["version_number DESC"], max_results=1)
     return int(found[0].version)

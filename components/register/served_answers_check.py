@@ -1,4 +1,4 @@
-"""Check that the registered version, loaded as a serving host loads it, answers as the measured network did."""
+"""Load the registered model version as a serving host does, and compare its answers with the measured ones."""
 
 import numpy as np
 import pandas as pd
@@ -10,13 +10,13 @@ def check_version(model_uri: str, images: pd.Series, measured: np.ndarray, toler
     """Compare a logged model's answers with the stored predictions of the same images.
 
     Args:
-        model_uri: As MLflow writes it, such as `models:/crack-classifier/3`.
-        images: base64 of image files by sample_id.
+        model_uri: The model's URI as MLflow writes it, such as `models:/crack-classifier/3`.
+        images: Image files in base64, by sample_id.
         measured: Calibrated P(crack) of the stored predictions, float64 (images,), 0 to 1.
         tolerance: Largest allowed difference in P(crack).
 
     Raises:
-        RuntimeError: The model cannot be loaded, refuses an image, or an answer is too different.
+        RuntimeError: The model cannot be loaded, it refuses an image, or an answer differs by more than the tolerance.
     """
     with ModelProcess(model_uri) as model:
         answers = model.ask(images.tolist())
@@ -24,11 +24,13 @@ def check_version(model_uri: str, images: pd.Series, measured: np.ndarray, toler
     for sample_id, answer, expected in zip(images.index, answers, measured, strict=True):
         name = f"image {sample_id[:12]}"
         if "error" in answer:
-            raise RuntimeError(f"{name} was measured with P(crack) {expected:.6f} and is refused: {answer['error']}")
+            raise RuntimeError(
+                f"{name} was measured with P(crack) {expected:.6f}, but the served model refuses it: {answer['error']}"
+            )
 
         close = abs(answer["p_crack"] - expected) <= tolerance  # False for NaN
         if not close:
             raise RuntimeError(
-                f"{name} was measured with P(crack) {expected:.6f} and is served with {answer['p_crack']:.6f}; at most "
-                f"{tolerance:g} apart is allowed"
+                f"{name} was measured with P(crack) {expected:.6f}, but the served model answers "
+                f"{answer['p_crack']:.6f}; a difference of at most {tolerance:g} is allowed"
             )

@@ -1,7 +1,7 @@
 """The registered model as MLflow loads it. It receives base64 of image files and returns P(crack).
 
-It is logged as "models from code": MLflow runs this file. Every module that it imports from this project is copied into
-the model's own code folder. So nothing is unpickled, and a serving host does not need this project.
+The model is logged as "models from code": MLflow runs this file. Every module that this file imports from the project
+is copied into the model's own code folder. So nothing is unpickled, and a serving host does not need this project.
 """
 
 import base64
@@ -23,7 +23,7 @@ from components.shared.results.calibration import read_calibration
 
 
 class CrackClassifier(PythonModel):
-    """Preprocessing, network, calibration and threshold together."""
+    """The whole classifier: preprocessing, network, calibration and threshold."""
 
     def load_context(self, context: Any) -> None:
         """Load the saved-model folder and its calibration on the CPU."""
@@ -34,15 +34,16 @@ class CrackClassifier(PythonModel):
         """Classify images.
 
         Args:
-            context: Given by MLflow; not used.
-            model_input: One string column `image`: base64 of a PNG, JPEG or other image file. Never a path or a URL.
+            context: MLflow passes it; it is not used.
+            model_input: One string column `image`: base64 of a PNG, JPEG or other image file. A path or URL is refused.
             params: Not used.
 
         Returns:
-            A row for each image: p_crack (0 to 1, calibrated), label ("crack" or "no_crack") and threshold (0 to 1).
+            One row per image: p_crack (0 to 1, calibrated), label ("crack" or "no_crack") and threshold (0 to 1).
 
         Raises:
-            MlflowException: There is no row, or a row is not base64 of a whole image. A server answers with status 400.
+            MlflowException: There is no row, or a row is not base64 of a complete image file. A server then answers
+                with status 400.
         """
         if model_input.empty:
             raise MlflowException.invalid_parameter_value("the column image is empty; send at least one image")
@@ -59,7 +60,7 @@ class CrackClassifier(PythonModel):
 
 
 def _tile(row: int, cell: Any, size: int) -> np.ndarray:
-    """Decode a cell to uint8 (size, size, 3), RGB."""
+    """Decode a cell and return the tile, (size, size, 3) uint8 RGB."""
     if isinstance(cell, list) and len(cell) == 1:  # some requests give a row as a list of its cells
         cell = cell[0]
 

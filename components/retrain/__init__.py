@@ -1,1 +1,1 @@
-"""The retrain step: start the training pipeline if a drift check asks for it."""
+"""The retrain step: start the training pipeline if the verdict of a drift check is to retrain."""

@@ -7,7 +7,9 @@ from components.container_images import container_image
 
 @dsl.component(base_image=container_image("cpu"), install_kfp_package=False)
 def retrain(verdict: dsl.Input[dsl.Artifact], config: str, job: str) -> str:
-    """Start the newest version of crack-training, once for each drift, with the check's reason as its run note.
+    """Start the newest version of the pipeline crack-training, once for each drift.
+
+    The run's note is the reason that the drift check gives.
 
     Args:
         verdict: The drift check's verdict, JSON.
@@ -15,7 +17,7 @@ def retrain(verdict: dsl.Input[dsl.Artifact], config: str, job: str) -> str:
         job: The pipeline job's id.
 
     Returns:
-        The id of the training run, which was started now or by an earlier check of the same drift.
+        The id of the training run. This step started it now, or an earlier check of the same drift did.
     """
     from components.retrain.config import RetrainConfig
     from components.retrain.run import start_training

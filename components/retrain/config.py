@@ -1,4 +1,4 @@
-"""Settings of retrain."""
+"""Settings of the retrain step."""
 
 from pydantic import Field
 
@@ -6,13 +6,13 @@ from components.shared.config import StepConfig
 
 
 class RetrainConfig(StepConfig):
-    """Whether a drift check may start the training pipeline, and where KFP is."""
+    """Settings that say whether a drift check may start the training pipeline, and where KFP is."""
 
     start: bool = Field(default=False, description="start crack-training if the verdict is to retrain")
     again_after_days: int = Field(
         default=30,
         ge=1,
-        description="a champion's drift starts one training; a drift that lasts starts another after these days",
+        description="days after which a drift that lasts starts another training",
     )
     endpoint: str = Field(
         default="http://ml-pipeline.kubeflow.svc:8888",
@@ -20,7 +20,7 @@ class RetrainConfig(StepConfig):
         description="address of KFP's API inside the cluster",
     )
     namespace: str = Field(
-        default="", description="profile's namespace, if KFP serves many users; empty: the step's own"
+        default="", description="profile's namespace, if KFP serves many users; empty: the namespace of the step's pod"
     )
     service_account: str = Field(
         default="crack-pipeline", min_length=1, description="service account of the training's pods"

@@ -19,16 +19,18 @@ PIPELINE = "crack-training"
 
 
 def start_training(verdict_path: str, config: RetrainConfig, job: str, token: Path = VOLUME_TOKEN) -> str:
-    """Start the newest version of crack-training, unless the same drift has started one; return the run's id.
+    """Start the newest version of the pipeline crack-training, unless the same drift has started a run.
 
-    A drift belongs to one champion. It lasts from the first check that asks for a retraining until a check is steady
-    again. A drift that lasts longer than `again_after_days` counts as another drift. The run's name contains the drift,
-    so that KFP shows whether it has started a training.
+    Return the id of the run.
+
+    A drift belongs to one champion. It lasts from the first check with the verdict to retrain until a check is
+    steady again. A drift that lasts longer than `again_after_days` counts as another drift. The run's name contains the
+    drift, so that KFP shows whether it has started a training.
 
     Args:
         verdict_path: The drift check's verdict, JSON.
-        config: Where KFP is, and after how many days a lasting drift starts another training.
-        job: The pipeline job's id. notify finds the result under it.
+        config: The address of KFP, and the days after which a lasting drift starts another training.
+        job: The pipeline job's id. The step notify finds the result under this id.
         token: File of the service account's token. If it does not exist, no token is sent.
 
     Raises:
@@ -41,8 +43,8 @@ def start_training(verdict_path: str, config: RetrainConfig, job: str, token: Pa
         training = _find_or_start(kfp, config, verdict)
     except KfpError as error:
         raise InputError(
-            f"the training could not be started: {error}; check retrain.endpoint, which is used instead of "
-            "KFP_ENDPOINT here, and that the step's service account may create runs"
+            f"the training could not be started: {error}. Check retrain.endpoint, which this step uses instead of "
+            "KFP_ENDPOINT, and check that the step's service account may create runs"
         ) from error
 
     log.info(training.sentence)
@@ -53,7 +55,7 @@ def start_training(verdict_path: str, config: RetrainConfig, job: str, token: Pa
 
 @dataclass(frozen=True)
 class _Training:
-    """A training run's id, and a sentence that says whether it was started now."""
+    """The id of a training run, and a sentence that says whether the run was started now."""
 
     run: str
     sentence: str
@@ -63,7 +65,9 @@ def _find_or_start(kfp: KfpApi, config: RetrainConfig, verdict: dict[str, Any]) 
     """Return the training of this drift; start it if there is none."""
     version = kfp.newest_version(PIPELINE)
     if version is None:
-        raise InputError(f"KFP at {config.endpoint} has no version of {PIPELINE}; submit one: crack-pipeline submit")
+        raise InputError(
+            f"KFP at {config.endpoint} has no version of the pipeline {PIPELINE}; upload one with crack-pipeline submit"
+        )
 
     experiment = kfp.experiment(config.experiment).experiment_id
     since = _time(verdict["since"])
@@ -77,7 +81,8 @@ def _find_or_start(kfp: KfpApi, config: RetrainConfig, verdict: dict[str, Any]) 
         next_start = since + (repetitions + 1) * datetime.timedelta(days=config.again_after_days)
         sentence = (
             f"This drift has started a training already: run {before.run_id}, {before.state or 'PENDING'}. A new "
-            f"champion, or a drift after a steady check, starts another; this drift does from {next_start:%Y-%m-%d} on."
+            f"champion or a drift after a steady check starts another training. If this drift lasts, it starts another "
+            f"training from {next_start:%Y-%m-%d} on."
         )
         return _Training(before.run_id, sentence)
 

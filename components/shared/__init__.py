@@ -1,1 +1,1 @@
-"""What two steps or more use; never imports kfp, never imports a step."""
+"""Code that two or more steps use. It never imports kfp or a step."""

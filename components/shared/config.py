@@ -1,4 +1,4 @@
-"""The base of every configuration class: frozen, strict, and unknown keys are errors."""
+"""Define the base of every configuration class: frozen, strict, and without unknown keys."""
 
 import re
 from typing import Annotated, ClassVar, Literal
@@ -7,39 +7,39 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 class Config(BaseModel):
-    """A frozen, strict set of parameters; an unknown key or a wrong type is an error."""
+    """A frozen, strict set of parameters. An unknown key or a wrong type is an error."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
 
 def check_photo_pattern(pattern: str) -> str:
-    """Return the pattern if it is a regular expression with a group.
+    """Return the pattern unchanged if it is a regular expression with a group.
 
     Raises:
-        ValueError: It is not a regular expression, or it has no group.
+        ValueError: The pattern is not a regular expression, or it has no group.
     """
     try:
         groups = re.compile(pattern).groups
     except re.error as error:
-        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}; correct it") from error
 
     if groups == 0:
-        raise ValueError(f"{pattern!r} has no group: put the part that names the photo into parentheses")
+        raise ValueError(f"{pattern!r} has no group: put the part that names the photo in parentheses")
     return pattern
 
 
 # A regular expression whose first group names the photo that a tile was cut from.
 PhotoPattern = Annotated[str, AfterValidator(check_photo_pattern)]
-# Precision of a network's forward pass; "auto" takes bf16 where the device supports it.
+# Precision of a network's forward pass; "auto" uses bf16 if the device supports it.
 Precision = Literal["auto", "bf16", "fp32"]
 
 
 class StepConfig(Config):
-    """The parameters that every step gets.
+    """The parameters that every step receives.
 
     Attributes:
-        GIVEN_BY_RUN: Fields that `RunConfig.step_json` fills in. A section of a parameter file must not hold them.
-        WITHOUT_EFFECT: Fields that do not change the step's result, such as where things are stored and their names.
+        GIVEN_BY_RUN: Fields that `RunConfig.step_json` fills in. A section of a parameter file must not contain them.
+        WITHOUT_EFFECT: Fields that do not change the step's result, such as the names of folders and experiments.
     """
 
     GIVEN_BY_RUN: ClassVar[frozenset[str]] = frozenset(
@@ -52,7 +52,9 @@ class StepConfig(Config):
     cache_size: int = Field(default=200_000_000_000, ge=1, description="largest size of the cache, bytes")
     experiment: str = Field(default="crack-training", min_length=1, description="experiment in MLflow")
     model_name: str = Field(default="crack-classifier", min_length=1, description="registered model in MLflow")
-    candidate: str = Field(default="", description="name of the candidate in its branch; empty outside the branches")
+    candidate: str = Field(
+        default="", description="name of the candidate in a branch of the pipeline; empty outside the branches"
+    )
 
     def identity(self) -> dict:
         """Return the fields that decide the step's result, as JSON values."""

@@ -1,5 +1,5 @@
-"""The one error that a user can fix."""
+"""Define the error for problems that the user can fix."""
 
 
 class InputError(ValueError):
-    """The user gave something wrong; the message says what, its value and how to fix it. The run ends with exit 2."""
+    """An error in the user's input. The message gives the problem, the value and the way out. The exit status is 2."""

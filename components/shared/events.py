@@ -1,4 +1,4 @@
-"""A step's log and its progress events.
+"""Write a step's log and its progress events.
 
 A step writes events as JSON lines to the file named by CRACK_EVENTS. The local run draws its progress from that file.
 """
@@ -15,7 +15,7 @@ _current_step = ""
 
 
 def emit(event: str, **fields: Any) -> None:
-    """Append one event to the file named by CRACK_EVENTS; without that variable, do nothing.
+    """Append one event to the file named by CRACK_EVENTS. If the variable is not set, do nothing.
 
     Each event is one write of one line, so several steps can share the file.
     """
@@ -34,18 +34,18 @@ def progress(done: int, total: int, note: str = "") -> None:
 
 
 def metric(name: str, value: float) -> None:
-    """Report a number that a person wants to see while the step runs."""
+    """Report a number that people see while the step runs."""
     emit("metric", name=name, value=float(value))
 
 
 def warn(message: str) -> None:
-    """Warn the user about something that did not stop the run; a local run repeats the warning at its end."""
+    """Warn the user about a problem that does not stop the run. A local run repeats the warning at its end."""
     log.warning("%s", message)
     emit("warning", message=message)
 
 
 def join_step(name: str) -> None:
-    """Log and emit events under a step's name. A process that a step starts calls this, too."""
+    """Use a step's name for logs and events from now on. A process that a step starts also calls this."""
     global _current_step
     _current_step = name
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")

@@ -1,4 +1,4 @@
-"""The sha256 of values, bytes and files. All of them are 64 hex characters."""
+"""Compute the sha256 of values, bytes and files. Each digest has 64 hexadecimal characters."""
 
 import hashlib
 import json
@@ -7,17 +7,17 @@ from typing import Any
 
 
 def digest(*parts: Any) -> str:
-    """sha256 of the parts as canonical JSON. Equal parts give the same digest on every machine."""
+    """Return the sha256 of the parts as canonical JSON. Equal parts give the same digest on every machine."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return bytes_digest(text.encode())
 
 
 def bytes_digest(data: bytes | memoryview) -> str:
-    """sha256 of bytes."""
+    """Return the sha256 of bytes."""
     return hashlib.sha256(data).hexdigest()
 
 
 def file_digest(path: str | Path) -> str:
-    """sha256 of a file's content."""
+    """Return the sha256 of a file's content."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

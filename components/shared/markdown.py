@@ -1,4 +1,4 @@
-"""Tables in Markdown."""
+"""Write tables in Markdown."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,6 +10,6 @@ def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str
 
 
 def markdown_row(cells: Sequence[str]) -> str:
-    """Return one row of a table, on one line: a vertical bar in a cell is escaped, line breaks become spaces."""
+    """Return one row of a table on one line. A vertical bar in a cell is escaped, and line breaks become spaces."""
     escaped = [" ".join(cell.split()).replace("|", "\\|") for cell in cells]
     return f"| {' | '.join(escaped)} |"

@@ -1,6 +1,6 @@
-"""Pages for people: one self-contained HTML document that can be read on a phone, on paper and in the dark.
+"""Write pages for people: one self-contained HTML document that can be read on a phone, on paper and in the dark.
 
-A page loads nothing from elsewhere: it holds its styles, and its images are data URIs. The HTML is in `templates/`.
+A page loads no other file: it contains its styles, and its images are data URIs. The HTML is in `templates/`.
 """
 
 import base64
@@ -30,13 +30,13 @@ LONGEST_UNBROKEN_CELL = 24  # characters
 
 @dataclass(frozen=True)
 class Badge:
-    """A verdict in a table cell: green if passed, red if not. It says its verdict in a word, too."""
+    """A result in a table cell: a word that is green if `passed`, else red."""
 
     passed: bool
     text: str = ""
 
     def __html__(self) -> str:
-        """The badge as HTML; jinja2 and markupsafe call this."""
+        """Return the badge as HTML. jinja2 and markupsafe call this."""
         word = self.text or ("passed" if self.passed else "failed")
         sign = "✓" if self.passed else "✗"
         return _parts().badge(sign, word, _style(self.passed))
@@ -50,7 +50,7 @@ class CellImage:
     alt: str = ""
 
     def __html__(self) -> str:
-        """The image as HTML; jinja2 and markupsafe call this."""
+        """Return the image as HTML. jinja2 and markupsafe call this."""
         return _parts().cell_image(data_uri(self.jpeg), self.alt)
 
 
@@ -86,9 +86,9 @@ class Page:
 
     @contextmanager
     def fold(self, text: str, level: int = 2) -> Iterator[str]:
-        """Put what the block appends into a section under a heading, closed until the reader opens it.
+        """Put everything that the `with` block appends into a section under a heading. The reader can open the section.
 
-        Printing opens all sections, and so does a link to a place inside a section.
+        Printing opens all sections. A link to a place inside a section opens that section.
 
         Yields:
             The heading's anchor, which is unique in the page.
@@ -100,11 +100,11 @@ class Page:
         self._body.append(_parts().end_of_fold())
 
     def contents(self) -> None:
-        """Put the table of contents here: links to all headings of level 2 and 3, also to those appended later."""
+        """Put the table of contents here. It links to all headings of level 2 and 3, even to later ones."""
         self._contents_at = len(self._body)
 
     def callout(self, markdown: str, passed: bool) -> None:
-        """Append what the reader must see first, in a box: green if `passed`, else red."""
+        """Append a box with what the reader must see first. It is green if `passed`, else red."""
         body = Markup(_markdown().render(markdown))
         self._body.append(_parts().callout(body, _style(passed)))
 
@@ -112,11 +112,11 @@ class Page:
         """Append a table.
 
         Args:
-            headers: One for each column.
-            rows: Cells: text, numbers (floats are shown with four significant digits), `Badge`, `CellImage`, or
-                None for an empty cell.
-                Columns that hold only numbers, with or without an interval, are aligned to the right.
-            caption: What the table shows, if its heading does not say it.
+            headers: One text for each column.
+            rows: Rows of cells. A cell is text, a number (a float is shown with four significant digits), a `Badge`, a
+                `CellImage`, or None for an empty cell. A column that holds only numbers, with or without an
+                interval, is aligned to the right.
+            caption: A sentence about the table, if its heading does not say what it shows.
         """
         cells = [[_cell(value) for value in row] for row in rows]
         columns = list(zip(*cells, strict=True)) or [()] * len(headers)
@@ -126,7 +126,7 @@ class Page:
     def figure(self, figure: "Figure", caption: str, alt: str) -> None:
         """Append a matplotlib figure as an image. The same figure gives the same bytes."""
         buffer = BytesIO()
-        # Without the software's version, and there is no creation date: nothing else varies between equal figures.
+        # The software's version is removed, and no creation date is written, so equal figures give equal bytes.
         figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight", metadata={"Software": None})
         self.image(buffer.getvalue(), caption, alt)
 
@@ -135,11 +135,11 @@ class Page:
         self._body.append(_parts().figure(data_uri(data), alt, caption))
 
     def html(self, raw: str) -> None:
-        """Append HTML unchanged. The caller makes sure that it is safe and loads nothing from elsewhere."""
+        """Append HTML unchanged. The caller makes sure that it is safe and loads no other file."""
         self._body.append(raw)
 
     def write(self, path: str | Path) -> None:
-        """Write the document, UTF-8."""
+        """Write the document to a file, in UTF-8."""
         body = list(self._body)
         if self._contents_at is not None:
             body.insert(self._contents_at, _parts().contents(self._chapters()))
@@ -163,7 +163,7 @@ class Page:
         return heading
 
     def _chapters(self) -> list[list[Heading]]:
-        """Each heading of level 2 with the headings of level 3 after it."""
+        """Return each heading of level 2 together with the headings of level 3 after it."""
         chapters: list[list[Heading]] = []
         for heading in self._headings:
             if heading.level == 2 or not chapters:
@@ -174,16 +174,16 @@ class Page:
 
 
 def data_uri(image: bytes) -> str:
-    """A PNG or JPEG file's bytes as a data URI, for the `src` of an image."""
+    """Return a PNG or JPEG file's bytes as a data URI, for the `src` of an image."""
     kind = "jpeg" if image.startswith(JPEG_START) else "png"
     return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
 
 
 def main_of(path: str | Path) -> str:
-    """The inside of a page's `<main>`, without its title. For any other HTML document, the inside of its body.
+    """Return the inside of a page's `<main>`, without its title. For other HTML, return the inside of `<body>`.
 
     Raises:
-        ValueError: The file has neither.
+        ValueError: The file has neither `<main>` nor `<body>`.
     """
     document = Path(path).read_text(encoding="utf-8")
     for tag in ("main", "body"):
@@ -198,12 +198,12 @@ def main_of(path: str | Path) -> str:
 
 @cache
 def templates(folder: Path) -> Environment:
-    """The Jinja templates of a folder; values are escaped."""
+    """Return the Jinja templates of a folder. They escape values."""
     return Environment(loader=FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True)
 
 
 def _parts() -> Any:
-    """The macros of page_parts.html."""
+    """Return the macros of page_parts.html."""
     return templates(TEMPLATES).get_template("page_parts.html").module
 
 
@@ -227,7 +227,7 @@ def _cell(value: Any) -> Any:
 
 
 def _column_class(cells: Sequence[Any]) -> str:
-    """How a column is laid out: numbers to the right, long texts with line breaks, short ones without."""
+    """Return the CSS class of a column: numbers to the right, long texts with line breaks, short texts without."""
     texts = [cell for cell in cells if isinstance(cell, str)]
     all_texts = len(texts) == len(cells)
 

@@ -1,9 +1,9 @@
-"""Finished work is not done twice: results are kept under `runs/<key>/` in the store.
+"""Reuse finished work. Its results are kept under `runs/<key>/` in the store.
 
-The last file to be written, the marker, commits the others. It lists every file with its sha256; a later run fetches
-exactly these files and verifies them.
+The last file that is written is the marker. It commits the other files, because it lists every file with its sha256. A
+later run fetches exactly these files and verifies them.
 
-KFP's own cache cannot do this: its key is fixed when the pipeline is compiled, and a digest is known only at run time.
+KFP's own cache cannot do this. Its key is fixed when the pipeline is compiled, but a digest is known only at run time.
 """
 
 import ast
@@ -34,19 +34,19 @@ class Finished:
 
 
 def run_key(code_of: str, *parts: Any) -> str:
-    """Name a piece of work by everything that decides its result.
+    """Return the key of a piece of work. It depends on everything that decides the result.
 
     Args:
         code_of: The step folder whose code does the work. The key depends on its sources and templates, on the modules
             that they import, and on the versions of the packages that compute.
-        parts: Digests, seed and `StepConfig.identity()`; JSON values.
+        parts: Digests, the seed and `StepConfig.identity()`, as JSON values.
     """
     versions = {name: _version(name) for name in COMPUTING_PACKAGES}
     return digest(_sources(code_of), versions, *parts)
 
 
 def _sources(step: str) -> dict[str, str]:
-    """Content by name of a step's files and of the modules that they import, directly or not, with their templates."""
+    """Return the files of a step and all modules that they import, directly or not, with templates: name -> content."""
     sources: dict[str, str] = {}
     pending = _files_of(ROOT / "components" / step, "**/*")
 
@@ -68,7 +68,7 @@ def _files_of(folder: Path, pattern: str) -> list[Path]:
 
 
 def _modules_imported(source: str) -> list[Path]:
-    """Files that a source's imports from `components` could mean; the names in modules give files that do not exist."""
+    """Return the files that a source's imports from `components` can mean. Some of these files do not exist."""
     files = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("components."):
@@ -86,13 +86,13 @@ def _version(package: str) -> str:
 
 
 def reuse(store: Store, key: str, folder: Path, produce: Callable[[Path], None]) -> bool:
-    """Fetch the results of the finished work `key`; if there are none, or they are damaged, produce and keep them.
+    """Fetch the results of the finished work `key`. If there are no results, produce and store them.
 
     Args:
-        store: Where results are kept.
-        key: From `run_key`.
-        folder: Is created; holds the results afterwards.
-        produce: Writes the results into the folder it is given.
+        store: The store that holds the results.
+        key: The key from `run_key`.
+        folder: Folder for the results; it is created.
+        produce: Writes the results into the folder that it is called with.
 
     Returns:
         True if finished work was found, False if `produce` ran.

@@ -1,11 +1,11 @@
-"""The commit that a checkout of this code is at."""
+"""Read the commit of a checkout of this code."""
 
 import subprocess
 from pathlib import Path
 
 
 def git(root: Path, *arguments: str) -> str:
-    """Return what a git command prints in a checkout, without white space around it.
+    """Run a git command in a checkout and return its output, without white space at both ends.
 
     Raises:
         OSError: git is not installed.

@@ -1,4 +1,4 @@
-"""A temporary folder that is removed even if its process is killed: the next process removes it."""
+"""Make a temporary folder. If its process is killed, the next process removes the folder."""
 
 import fcntl
 import os
@@ -15,8 +15,8 @@ PREFIX = "crack-tmp-"
 def scratch_folder() -> Iterator[Path]:
     """Make a temporary folder and remove it at the end. First remove the folders of processes that were killed.
 
-    A process holds a lock on its folder while it lives. So a folder without a lock belongs to a dead process. The lock
-    is on the folder itself: a lock file in or beside the folder would need a lock of its own while it is created.
+    A process holds a lock on its folder while it runs. So a folder without a lock belongs to a process that has ended.
+    The lock is on the folder itself. A separate lock file would need a lock of its own while it is created.
     """
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         # The folder may be in use, belong to another user, or be removed in the meantime.

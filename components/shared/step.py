@@ -1,6 +1,6 @@
-"""The frame around a step's work.
+"""Run a step's work, report its progress, and store the cause of a failure.
 
-KFP tells the exit handler only that a step failed, not why. So a failing step writes its name and message to
+KFP passes to the exit handler that a step failed, but not why. So a failing step writes its name and message to
 `runs/<job>/errors/` in the store, and `notify` reads them there.
 """
 
@@ -19,7 +19,7 @@ from components.shared.services.store import Store
 
 @contextmanager
 def step(name: str, job: str, store: str) -> Iterator[None]:
-    """Emit a step's start, end and failure; store the cause of a failure and raise the error again.
+    """Emit a step's start, end and failure. If the step fails, store the cause and raise the error again.
 
     Threads are first limited to the processors that the pod may use.
 
@@ -46,7 +46,7 @@ def step(name: str, job: str, store: str) -> Iterator[None]:
 
 
 def _cause_of(error: BaseException) -> dict[str, str]:
-    """The kind, type and message of an error. Only an `InputError` keeps a message of several lines."""
+    """Return the kind, type and message of an error. Only an `InputError` keeps a message of several lines."""
     message = str(error)
     if isinstance(error, InputError):
         return {"kind": "input", "type": type(error).__name__, "message": message}
@@ -61,15 +61,15 @@ def _cause_key(name: str, job: str) -> str:
 
 
 def _delete_cause(name: str, job: str, store: str) -> None:
-    """Delete the cause that an earlier attempt of this step left, such as a pod that was preempted."""
+    """Delete the cause that an earlier attempt of this step left, for example because its pod was preempted."""
     try:
         Store(store).delete([_cause_key(name, job)])
     except Exception as error:  # the step itself has succeeded
-        log.warning("could not delete the cause of an earlier attempt: %s", error)
+        log.warning("the stored cause of an earlier attempt could not be deleted: %s", error)
 
 
 def _store_cause(name: str, cause: dict[str, str], job: str, store: str) -> None:
     try:
         Store(store).put_bytes(_cause_key(name, job), json.dumps({"step": name, **cause}).encode())
     except Exception as error:  # the user must see the step's own error, not this one
-        log.warning("could not store the cause of the failure: %s", error)
+        log.warning("the cause of the failure could not be stored: %s", error)

@@ -1,4 +1,4 @@
-"""The training augmentation: at most three passes over an image."""
+"""Augment training tiles, in at most three passes over a tile."""
 
 import math
 
@@ -19,7 +19,7 @@ _YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ)
 
 
 def build_augmentation(config: AugmentConfig) -> Augmentation:
-    """Return `augment(image, seed)`, from (H, W, 3) uint8 RGB to the same. Its result depends on the arguments only."""
+    """Return `augment(image, seed)`. It takes and returns (H, W, 3) uint8 RGB, and depends on its arguments only."""
 
     def augment(image: np.ndarray, seed: int) -> np.ndarray:
         rng = np.random.default_rng(seed)
@@ -47,10 +47,10 @@ def _mirror_and_rotate(image: np.ndarray, config: AugmentConfig, rng: np.random.
 
 
 def _recolour(image: np.ndarray, config: AugmentConfig, rng: np.random.Generator) -> np.ndarray:
-    """Change brightness, contrast, saturation and hue, all in one affine map of a pixel's colour.
+    """Change brightness, contrast, saturation and hue with one affine map of a pixel's colour.
 
-    With b, c and s as the changes of brightness, contrast and saturation, and m as the image's mean brightness:
-    y = (1 + b) ((1 + c) M x - c m), where M scales the two colour axes by 1 + s and rotates them by the hue.
+    The map is y = (1 + b) ((1 + c) M x - c m). Here b, c and s are the changes of brightness, contrast and saturation,
+    and m is the image's mean brightness. The matrix M scales the two colour axes by 1 + s and rotates them by the hue.
     """
     strengths = np.array([config.brightness, config.contrast, config.saturation, config.hue])
     brightness, contrast, saturation, hue = rng.uniform(-strengths, strengths)
@@ -70,7 +70,7 @@ def _recolour(image: np.ndarray, config: AugmentConfig, rng: np.random.Generator
 
 
 def _add_noise(image: np.ndarray, largest: float, rng: np.random.Generator) -> np.ndarray:
-    """Add Gaussian noise to half of the images; its standard deviation is drawn up to `largest`, a fraction of 255."""
+    """Add Gaussian noise to half of the images. Its standard deviation is drawn from 0 to `largest`, a share of 255."""
     deviation = 255 * largest * rng.random()
     if not deviation or rng.random() < 1 - SHARE_NOISY:
         return image

@@ -1,4 +1,4 @@
-"""The order of the tiles in a training."""
+"""Decide the order of the tiles in a training."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from torch.utils.data import Sampler
 class TrainingBatches(Sampler):
     """The batches of a whole training, each a list of (index, augmentation seed).
 
-    A batch depends on the seed and the step only. The epochs follow each other without a break, and each is a new
+    A batch depends on the seed and the step only. The epochs follow each other without a break, and each epoch is a new
     permutation. The length is therefore counted in steps, and a training can resume at any step. A tile's augmentation
     does not depend on the worker that decodes it, and its batch does not depend on the number of devices.
 
@@ -18,9 +18,9 @@ class TrainingBatches(Sampler):
         batch_size: Tiles in a batch, over all devices.
         steps: Batches of the whole training.
         seed: Seeds permutations and augmentation.
-        start: Steps already done.
-        balanced: Draw both classes equally often; tiles of the rarer class then appear more often.
-        share: This device's number and the number of devices: (0, 1) for one device. A device gets every n-th tile of
+        start: Number of steps that are already done.
+        balanced: True draws both classes equally often. A tile of the rarer class then appears more often.
+        share: This device's number and the number n of devices: (0, 1) for one device. A device gets every n-th tile of
             each batch.
     """
 
@@ -65,12 +65,12 @@ class TrainingBatches(Sampler):
 
 
 class _EndlessOrder:
-    """One permutation of a pool after the other.
+    """An endless sequence of indices: one permutation of a pool after another.
 
     Args:
-        pool: Indices.
-        seed: Of the training.
-        number: Of the pool, so that two pools get different permutations.
+        pool: Indices of the tiles.
+        seed: The seed of the training.
+        number: The number of the pool, so that two pools get different permutations.
     """
 
     def __init__(self, pool: np.ndarray, seed: int, number: int):

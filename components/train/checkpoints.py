@@ -1,8 +1,8 @@
-"""Checkpoints of an unfinished training, under `runs/<run key>/checkpoints/` in the store.
+"""Write and read checkpoints of an unfinished training: `runs/<run key>/checkpoints/` in the store.
 
-Each checkpoint is one object, which the store has either completely or not at all. Its name holds the steps done and
-the sha256 of its content, so a change of any bit is noticed. The format is that of `torch.save`, with tensors and plain
-values only. It is read with `weights_only`, which executes no code.
+Each checkpoint is one object, which the store has either completely or not at all. Its name holds the number of steps
+done and the sha256 of its content, so a change of any bit is noticed. `torch.save` writes it, with tensors and plain
+values only. `torch.load` reads it with `weights_only`, which executes no code.
 """
 
 import re
@@ -34,7 +34,7 @@ class PreemptedError(RuntimeError):
 
 
 class Checkpoints:
-    """The checkpoints of one run key. A thread writes them, so that the device does not wait for the store."""
+    """The checkpoints of one run key. A thread writes the checkpoints, so the device does not wait for the store."""
 
     def __init__(self, store: Store, key: str):
         self._store = store
@@ -47,20 +47,21 @@ class Checkpoints:
 
         Args:
             step: Optimiser steps done.
-            state: Tensors on any device and plain values, nested. The caller may change it after the return.
+            state: Nested tensors and plain values; the tensors can be on any device. The caller may change the state
+                after this call.
         """
         self.wait()
         content = {"format": FORMAT, "step": step, **_copied(state)}
         self._pending = self._writer.submit(self._write, step, content)
 
     def wait(self) -> None:
-        """Return when the last state given to `save` is in the store."""
+        """Wait until the last state given to `save` is in the store."""
         if self._pending is None:
             return
         try:
             self._pending.result()
-        except Exception as error:  # no error of the store is worth losing the training
-            warn(f"could not write a checkpoint; if the training is killed, it loses more steps: {error}")
+        except Exception as error:  # a failed write must not end the training
+            warn(f"could not write a checkpoint: {error}. If the training is killed now, it loses more steps")
         self._pending = None
 
     def _write(self, step: int, content: dict[str, Any]) -> None:
@@ -79,7 +80,7 @@ class Checkpoints:
         self._store.delete(set(every_key) - set(usable[-CHECKPOINTS_KEPT:]))
 
     def newest(self) -> dict[str, Any] | None:
-        """Return the newest state that is not damaged, or None. Each damaged checkpoint causes a warning."""
+        """Return the newest state that is not damaged, or None if there is none. Warn about each damaged checkpoint."""
         for key, _ in reversed(self._store.list(f"{self._prefix}/")):
             with tempfile.TemporaryDirectory() as scratch:
                 path = Path(scratch) / "checkpoint.pt"
@@ -87,23 +88,26 @@ class Checkpoints:
                 try:
                     return read_checkpoint(path, Path(key).name)
                 except InputError as error:
-                    warn(f"{error}; the checkpoint before it is used")
+                    warn(
+                        f"{error}. The training resumes from the checkpoint before it, or starts again if there is none"
+                    )
         return None
 
 
 def read_checkpoint(path: Path, name: str) -> dict[str, Any]:
-    """Read a checkpoint and verify it.
+    """Read a checkpoint, verify it, and return the state.
 
     Args:
         path: The file.
-        name: Its name in the store, `STEPS-SHA256.pt`.
+        name: The name of the checkpoint in the store, `STEPS-SHA256.pt`.
 
     Raises:
-        InputError: The name does not have that form, the file has another sha256, or the format is unknown.
+        InputError: The name does not have this form, or the sha256 or the step in the name does not match the file, or
+            the format is unknown.
     """
     parts = _NAME.fullmatch(name)
     if parts is None:
-        raise InputError(f"{name} is not the name of a checkpoint, STEPS-SHA256.pt; delete it")
+        raise InputError(f"{name} is not the name of a checkpoint (STEPS-SHA256.pt); delete the file")
     step, expected_digest = int(parts[1]), parts[2]
 
     found_digest = file_digest(path)
@@ -111,15 +115,17 @@ def read_checkpoint(path: Path, name: str) -> dict[str, Any]:
         raise InputError(f"checkpoint {name} is damaged: its sha256 is {found_digest}")
 
     state = torch.load(path, map_location="cpu", weights_only=True)
-    if state["format"] != FORMAT or state["step"] != step:
+    if state["format"] != FORMAT:
+        raise InputError(f"checkpoint {name} has format {state['format']}, but this code reads format {FORMAT} only")
+    if state["step"] != step:
         raise InputError(
-            f"checkpoint {name} has format {state['format']} and step {state['step']}; this code reads format {FORMAT}"
+            f"checkpoint {name} is damaged: its name says step {step}, but its content says {state['step']}"
         )
     return state
 
 
 def _copied(value: Any) -> Any:
-    """A copy of nested values with its tensors on the CPU."""
+    """Return a copy of nested values, with all tensors on the CPU."""
     if isinstance(value, torch.Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):
@@ -130,14 +136,14 @@ def _copied(value: Any) -> Any:
 
 
 class StopSignal:
-    """Notes the first SIGTERM; a second one ends the process at once.
+    """The object that notes the first SIGTERM. A second SIGTERM ends the process at once.
 
-    In a training with several processes, each process listens to `FORWARDED_STOP` instead, which the parent process
-    sends. If someone sends SIGTERM to the whole process group, it reaches both the parent and its children. A child
-    that listened to SIGTERM would then get the signal twice, and end at once.
+    In a training with several processes, each process listens to `FORWARDED_STOP` instead. The parent process sends
+    this signal. If someone sends SIGTERM to the whole process group, it reaches both the parent and its children. A
+    child that listened to SIGTERM would then get the signal twice, and end at once.
 
     Args:
-        forwarded: Whether this process is one of several.
+        forwarded: True if this process is one of several.
     """
 
     def __init__(self, forwarded: bool) -> None:
@@ -146,7 +152,7 @@ class StopSignal:
 
     @contextmanager
     def watched(self) -> Iterator["StopSignal"]:
-        """Note the signal, inside the `with` block, instead of ending the process."""
+        """Note the signal instead of ending the process, inside the `with` block."""
         previous = signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(self._number, self._note)
         try:

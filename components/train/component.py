@@ -1,4 +1,4 @@
-"""The KFP face of train."""
+"""The KFP component of train."""
 
 from kfp import dsl
 
@@ -27,8 +27,8 @@ def train(
 
     Returns:
         model: Saved-model folder: model.safetensors, model.json and model.sha256.
-        metrics: Best validation loss and accuracy, throughput.
-        page: Training curves.
+        metrics: Best validation loss (nats) and accuracy, training tiles per second, seconds.
+        page: Page with the training curves.
     """
     from components.shared.step import step
     from components.train.config import TrainConfig

@@ -1,4 +1,4 @@
-"""How one candidate is trained."""
+"""Settings of the train step: how one candidate is trained."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from components.shared.config import Config, Precision, StepConfig
 
 
 class AugmentConfig(Config):
-    """Strength of the training augmentation; 0 switches a part off."""
+    """The strengths of the training augmentation. A strength of 0 switches its part off."""
 
     rotation: float = Field(default=30.0, ge=0, le=180, description="degrees, either way")
     brightness: float = Field(default=0.2, ge=0, le=1, description="fraction, either way")
@@ -19,7 +19,7 @@ class AugmentConfig(Config):
     flip: bool = Field(default=False, description="mirror at random; a crack has neither an upper nor a left side")
 
     def corruptions(self) -> tuple[str, ...]:
-        """Return the families of the robustness suite that training tiles already show, in a weaker form."""
+        """Return the corruption families of the robustness suite that this augmentation applies in a weaker form."""
         families: tuple[str, ...] = ()
         if self.noise:
             families += ("gaussian_noise",)
@@ -29,7 +29,7 @@ class AugmentConfig(Config):
 
 
 class TrainConfig(StepConfig):
-    """Network, optimiser, length and augmentation of one candidate's training."""
+    """The settings of one candidate's training: network, optimiser, length and augmentation."""
 
     GIVEN_BY_RUN = StepConfig.GIVEN_BY_RUN | {"container_image"}
     WITHOUT_EFFECT = GIVEN_BY_RUN | {"workers", "require_gpu", "checkpoint_minutes"}
@@ -51,7 +51,7 @@ class TrainConfig(StepConfig):
     )
 
     epochs: float | None = Field(default=None, gt=0, description="length in passes over the training split")
-    steps: int | None = Field(default=None, gt=0, description="length in optimiser steps, whatever the data's size")
+    steps: int | None = Field(default=None, gt=0, description="length in optimiser steps, for any number of tiles")
     batch_size: int = Field(default=32, ge=1, description="tiles in an optimiser step, over all devices")
     learning_rate: float = Field(default=3e-4, gt=0, description="highest rate, reached after the warm-up")
     layer_decay: float = Field(
@@ -59,18 +59,25 @@ class TrainConfig(StepConfig):
     )
     weight_decay: float = Field(default=0.05, ge=0)
     clip_norm: float = Field(
-        default=1.0, ge=0, description="largest Euclidean norm of the gradient; a longer one is scaled down; 0: never"
+        default=1.0,
+        ge=0,
+        description="largest Euclidean norm of the gradient; a longer gradient is scaled down; 0: never",
     )
     warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps in which the rate rises from 0")
     schedule: Literal["cosine", "constant"] = Field(default="cosine", description="learning rate after the warm-up")
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     class_balance: Literal["none", "weights", "sampling"] = Field(
-        default="none", description="rare class: heavier in the loss, drawn as often as the other, or neither"
+        default="none",
+        description="weights: the rare class counts more in the loss; sampling: it is drawn as often as the other",
     )
     ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the averaged weights, such as 0.9998; 0: none")
-    val_check_interval: float = Field(default=0.25, gt=0, le=1, description="share of the training between validations")
+    val_check_interval: float = Field(
+        default=0.25, gt=0, le=1, description="share of the training between two validations"
+    )
     patience: int | None = Field(
-        default=None, ge=1, description="stop after this many validations without a better one; None: never"
+        default=None,
+        ge=1,
+        description="stop after this many validations that are not better than the best; None: never",
     )
     augment: AugmentConfig = AugmentConfig()
 
@@ -78,20 +85,27 @@ class TrainConfig(StepConfig):
     devices: int | Literal["auto"] = Field(
         default="auto", description="GPUs to train on, or processes on a CPU; auto: every GPU, or one process"
     )
-    deterministic: bool = Field(default=False, description="only algorithms that repeat bit by bit, on a GPU too")
+    deterministic: bool = Field(
+        default=False, description="use only algorithms that give the same bits again, on a GPU too"
+    )
     compile: bool = Field(
         default=False,
-        description="torch.compile: minutes at the start, faster steps after it; needs gcc, see images/Dockerfile",
+        description="use torch.compile: it takes minutes at the start, then steps are faster; it needs gcc"
+        " (images/Dockerfile)",
     )
     workers: int | None = Field(
-        default=None, ge=0, description="decoding processes per device; None: its processors less one, at most 16"
+        default=None,
+        ge=0,
+        description="decoding processes per device; None: one less than the device's processors, at most 16",
     )
     require_gpu: bool = Field(default=False, description="stop at once if there is no GPU")
     checkpoint_minutes: float = Field(
-        default=5.0, gt=0, description="time between checkpoints; a killed training loses at most this much"
+        default=5.0, gt=0, description="minutes between checkpoints; a killed training loses about this time"
     )
 
-    container_image: str = Field(default="", description="container image of the step, for the record")
+    container_image: str = Field(
+        default="", description="container image that the step runs in; it is recorded in MLflow"
+    )
 
     @model_validator(mode="after")
     def _one_length(self) -> "TrainConfig":

@@ -1,4 +1,4 @@
-"""Train one candidate on all devices of the machine, resuming from its last checkpoint and within the memory."""
+"""Train one candidate on all devices. Resume from its last checkpoint, and split batches if memory runs out."""
 
 import gc
 import os
@@ -22,13 +22,14 @@ from components.train.config import TrainConfig
 from components.train.loop import Loop
 from components.train.task import Task, TrainingRecord
 
-# PyTorch has its own error only for a GPU's memory. cuBLAS, cuDNN and the CPU's allocator say it in their messages.
+# PyTorch has an error class of its own only if a GPU's memory runs out. For cuBLAS, cuDNN and the CPU's allocator, only
+# the message of the error shows it.
 _OUT_OF_MEMORY = re.compile(r"out of memory|DefaultCPUAllocator|_ALLOC_FAILED|unable to find an engine")
 _TRACEBACK = "Traceback (most recent call last):\n"
 
 
 class Length(NamedTuple):
-    """Optimiser steps of a training, and steps between two validations."""
+    """The optimiser steps of a training, and the steps between two validations."""
 
     steps: int
     interval: int
@@ -41,12 +42,12 @@ def fit(task: Task, folder: Path) -> TrainingRecord:
     those of the whole batch, and the training resumes from its last checkpoint.
 
     Args:
-        task: What to train.
-        folder: Gets model.safetensors, model.json and model.sha256.
+        task: The task of the training.
+        folder: Folder for model.safetensors, model.json and model.sha256.
 
     Raises:
-        InputError: Not even one tile fits into the memory, the training diverged, or there are fewer devices than
-            wanted.
+        InputError: One tile alone does not fit into the memory, the training diverged, or there are fewer devices than
+            `config.devices`.
         PreemptedError: SIGTERM was received; a checkpoint was written.
     """
     config = task.config
@@ -67,25 +68,25 @@ def fit(task: Task, folder: Path) -> TrainingRecord:
             if parts >= share:
                 raise InputError(
                     f"{config.architecture} at {config.input_size} px does not fit into the memory of the {device} "
-                    "even with one image at a time; choose a smaller input_size or architecture, or a larger device"
+                    "even with one tile at a time; choose a smaller input_size or architecture, or a larger device"
                 ) from error
 
-        # Outside of `except`, because there the frames of the error still hold the tensors.
+        # This is outside of `except`, because inside it the frames of the error still hold the tensors.
         gc.collect()
         torch.cuda.empty_cache()
         parts = min(2 * parts, share)
         warn(
-            f"out of memory with {share} images at a time: they are now split into {parts} parts, whose gradients add "
-            f"up to those of the whole batch of {config.batch_size}"
+            f"memory ran out with {share} tiles at a time: they are now split into {parts} parts. The gradients of the "
+            f"parts add up to the gradients of the whole batch of {config.batch_size} tiles"
         )
 
 
 def length(config: TrainConfig, images: int) -> Length:
-    """Return the length of a training, rounded down to whole intervals, so that the last step is validated.
+    """Return the length of a training in steps, rounded down to whole intervals, so that the last step is validated.
 
     Args:
-        config: Epochs or steps, and the share of the training between validations.
-        images: Tiles in the training split.
+        config: The epochs or steps, and the share of the training between two validations.
+        images: Number of tiles in the training split.
     """
     steps = config.steps
     if steps is None:
@@ -124,7 +125,7 @@ def _forward_stop(*_: Any) -> None:
 
 
 def _original_error(error: ProcessRaisedException) -> Exception:
-    """Rebuild the error that ended a child process from its traceback, which is all that the parent gets."""
+    """Return the error that ended a child process. The parent gets only its traceback, so we rebuild it from that."""
     last_traceback = str(error).rpartition(_TRACEBACK)[2].rstrip()
     # The frames are indented; the error itself begins at the start of a line.
     found = re.search(r"^([\w.]+)(?:: (.*))?\Z", last_traceback, re.MULTILINE | re.DOTALL)
@@ -139,7 +140,7 @@ def _original_error(error: ProcessRaisedException) -> Exception:
 
 
 def _run(fabric: Fabric, record: TrainingRecord, task: Task, interval: int, folder: Path) -> TrainingRecord:
-    """Train in this process, and let the first process write the saved model."""
+    """Train in this process. Only the first process writes the saved model."""
     config = task.config
     if fabric.world_size > 1:
         join_step(f"train {config.candidate}")

@@ -1,4 +1,4 @@
-"""Which layers are trained and which are frozen: the `tuning` of a candidate."""
+"""Freeze the layers that a candidate does not train; its setting `tuning` says which."""
 
 from timm.models import group_parameters
 
@@ -7,11 +7,11 @@ from components.shared.network.network import Network
 
 
 def freeze(network: Network, tuning: str) -> None:
-    """Make only those parameters trainable that `tuning` names.
+    """Make only the parameters that `tuning` names trainable.
 
     Args:
-        network: Is changed.
-        tuning: "full", "head_only", or "last_N": the head and the last N blocks, in timm's count.
+        network: The network; it is changed.
+        tuning: "full", "head_only", or "last_N": the head and the last N blocks, as timm counts blocks.
 
     Raises:
         InputError: The network has fewer than N blocks.
@@ -34,10 +34,10 @@ def freeze(network: Network, tuning: str) -> None:
 
 
 def set_training(network: Network) -> None:
-    """Set what is trained to training mode, and everything else to eval mode.
+    """Set the trained modules to training mode, and all frozen modules to eval mode.
 
-    A frozen block then keeps its normalisation statistics and drops nothing. Autograd does no work for frozen blocks,
-    because no parameter in them or before them needs a gradient.
+    A frozen block then keeps its normalisation statistics and applies no dropout. Autograd does no work for frozen
+    blocks, because no parameter in them or before them needs a gradient.
     """
     network.train()
     for module in network.modules():

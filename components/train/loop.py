@@ -1,9 +1,9 @@
-"""One device's share of a training, step by step.
+"""Run one device's share of a training, step by step.
 
-The state of a training is what `Loop.state` returns. Everything else depends on the seed and the step only: the tiles
-of a batch, their augmentation, the learning rate, and the random numbers of dropout and stochastic depth, which are
-seeded again at every step. A training that resumes from a checkpoint therefore gives exactly the same weights as one
-without a stop.
+`Loop.state` returns the state of a training. Everything else depends on the seed and the step only: the tiles of a
+batch, their augmentation, the learning rate, and the random numbers of dropout and stochastic depth. We seed these
+random numbers again at every step. A training that resumes from a checkpoint therefore gives exactly the same weights
+as a training without a stop.
 """
 
 import math
@@ -34,20 +34,20 @@ from components.train.optimizer import clip_gradients, learning_rate, make_optim
 from components.train.task import Task, TrainingRecord
 
 STEPS_BETWEEN_PROGRESS = 5
-# Fields of the record that a resumed training continues; the others describe the machine that it runs on now.
+# Fields of the record that a resumed training continues. The other fields describe the machine that it runs on now.
 RESUMED_FIELDS = ("history", "best_step", "images", "training_seconds", "wait_seconds", "resumed_at")
 
 
 class Loop:
-    """Network, optimiser and data of one device, and the training steps and validations on them.
+    """The network, the optimiser and the data of one device, with the methods that train and validate.
 
     Args:
         fabric: Device, precision and the other processes.
-        task: What to train.
-        record: Is filled.
+        task: The task of the training.
+        record: The record; the training fills it.
         interval: Steps between validations.
-        checkpoints: Where checkpoints are written. None for no checkpoints, and in all processes but the first.
-        state: From `Checkpoints.newest`, the same in every process; None for a training from the start.
+        checkpoints: Writes the checkpoints. None if no checkpoints are wanted, and in all processes except the first.
+        state: The state from `Checkpoints.newest`, the same in every process. None starts the training from step 0.
     """
 
     def __init__(
@@ -103,7 +103,8 @@ class Loop:
         augmented = TileDataset(task.train, task.tiles, task.info.input_size, build_augmentation(config.augment))
         self.batches = loader(augmented, order, config.workers, devices)
 
-        # Each validation tile is on one device only. A batch that fits with gradients also fits without.
+        # Each validation tile is on one device only. A batch that fits into memory with gradients also fits without
+        # them.
         rows_of_this_device = task.val.iloc[device::devices]
         not_augmented = TileDataset(rows_of_this_device, task.tiles, task.info.input_size)
         val_batch_size = max(1, config.batch_size // (devices * self.record.parts))
@@ -113,7 +114,7 @@ class Loop:
         """Train to the end.
 
         Raises:
-            PreemptedError: SIGTERM was received; a checkpoint was written.
+            PreemptedError: SIGTERM was received, and a checkpoint was written.
             InputError: The training diverged.
         """
         set_training(self.network)
@@ -136,14 +137,14 @@ class Loop:
                 if stop.received:
                     self.checkpoints.wait()
                     raise PreemptedError(
-                        f"SIGTERM stopped the training after step {self.step}; run it again, and it resumes there"
+                        f"SIGTERM stopped the training after step {self.step}; run it again to resume after this step"
                     )
 
         if self.checkpoints:
             self.checkpoints.wait()
 
     def _finished(self) -> bool:
-        """Whether all steps are done and validated, or `patience` validations were not better than the best."""
+        """Return whether all steps are done and validated, or `patience` validations were not better than the best."""
         if self._validation_is_due():
             return False
 
@@ -164,7 +165,7 @@ class Loop:
 
         self.train_on(images, labels)
         if self._validation_is_due():
-            self.loss_sum.item()  # waits until the device is done, so that the time is right
+            self.loss_sum.item()  # waits for the device, so that the time includes its work
         self.record.training_seconds += time.perf_counter() - started
         self.record.images += self.config.batch_size
         self._show_progress()
@@ -194,7 +195,7 @@ class Loop:
         labels = labels.to(self.fabric.device, non_blocking=True)
         image_parts = images.chunk(self.record.parts)
         label_parts = labels.chunk(self.record.parts)
-        share = self.config.batch_size / self.fabric.world_size  # gradients are averaged over the devices
+        share = self.config.batch_size / self.fabric.world_size  # Fabric averages the gradients over the devices
         losses = torch.zeros_like(self.loss_sum)
 
         for number, (part, part_labels) in enumerate(zip(image_parts, label_parts, strict=True), 1):
@@ -220,13 +221,13 @@ class Loop:
         torch.manual_seed(int(seed.generate_state(1)[0]))
 
     def _summed_over_devices(self, value: torch.Tensor) -> torch.Tensor:
-        """Sum in place. Fabric's own sum begins with a barrier, in which a GPU would wait."""
+        """Sum in place and return the sum. Fabric's own sum begins with a barrier, and a GPU would wait there."""
         if self.fabric.world_size > 1:
             torch.distributed.all_reduce(value)
         return value
 
     def _validate(self, stop: StopSignal) -> None:
-        """Record the next point of the curves; keep the weights if they are the best so far."""
+        """Validate, record the next point of the curves, and keep the weights if they are the best so far."""
         network = self.network if self.ema is None else self.ema.module
         network.eval()
         sums = self._sums_over_validation(network, stop)
@@ -255,7 +256,7 @@ class Loop:
                 record_point(self.task.run_id, point)
 
     def _sums_over_validation(self, network: Network, stop: StopSignal) -> torch.Tensor | None:
-        """Return the summed loss and the number of correct answers on this device's share, (2,) float64.
+        """Return the summed loss and the number of correct answers on this device's tiles, (2,) float64.
 
         Returns None if SIGTERM arrived. Only single-device runs stop here; the validation is repeated after the
         restart.
@@ -299,7 +300,7 @@ class Loop:
         }
 
     def state(self) -> dict:
-        """Return everything that a resumed training needs: tensors and plain values."""
+        """Return everything that a resumed training needs, as nested tensors and plain values."""
         return {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),

@@ -1,4 +1,4 @@
-"""The training loss: cross-entropy with label smoothing and class weights."""
+"""Compute the training loss: cross-entropy with label smoothing and class weights."""
 
 import numpy as np
 import torch
@@ -9,12 +9,15 @@ from components.train.config import TrainConfig
 
 
 class Loss(nn.Module):
-    """Cross-entropy with label smoothing, summed over tiles, so that the parts of a batch add up to the batch.
+    """The cross-entropy with label smoothing, summed over tiles.
 
-    A class weight is the inverse frequency of the class in the training split. Its mean over the split's tiles is 1.
+    If a batch is split into parts, the losses of the parts add up to the loss of the batch.
+
+    A class weight is proportional to the inverse frequency of the class in the training split. Its mean over the
+    split's tiles is 1.
 
     Args:
-        config: Label smoothing, and whether there are class weights.
+        config: The label smoothing, and whether there are class weights.
         labels: Labels of the training split, 0 or 1.
     """
 

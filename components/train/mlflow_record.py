@@ -1,4 +1,4 @@
-"""What MLflow records of a training: its inputs, where it ran, and its results."""
+"""Record a training in MLflow: its inputs, its environment and its results."""
 
 import json
 import platform
@@ -20,7 +20,7 @@ from components.shared.services import mlflow_runs
 from components.train.config import TrainConfig
 
 ROOT = Path(__file__).parents[2]
-# The width of MLflow's column. A tag holds the whole digest.
+# MLflow's column for digests has this width. A tag holds the whole digest.
 MLFLOW_DIGEST_LENGTH = 36
 
 
@@ -29,8 +29,8 @@ def record_start(run_id: str, config: TrainConfig, seed: int, manifest: Manifest
 
     Args:
         run_id: The candidate's run.
-        config: How it is trained.
-        seed: Of the training.
+        config: The settings of the training.
+        seed: The seed of the training.
         manifest: The data set version.
         images: Number of tiles per split.
     """
@@ -59,7 +59,7 @@ def record_start(run_id: str, config: TrainConfig, seed: int, manifest: Manifest
 
 
 def environment(container_image: str) -> dict[str, Any]:
-    """Return where this runs: commit, container image, Python, and all packages with their versions."""
+    """Return the environment of this process: commit, container image, Python, and all packages with their versions."""
     packages = {package.name.lower(): package.version for package in distributions()}
     return {
         "commit": _commit(),
@@ -71,7 +71,7 @@ def environment(container_image: str) -> dict[str, Any]:
 
 
 def _commit() -> str:
-    """Return this code's commit: from the file REVISION in a container image, else from git; "" if neither has it."""
+    """Return this code's commit, from the file REVISION in a container image or from git; "" if neither has it."""
     if (ROOT / "REVISION").is_file():
         return (ROOT / "REVISION").read_text().strip()
     try:
@@ -86,7 +86,7 @@ def record_machine_use(run_id: str) -> Iterator[None]:
     try:
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
     except ImportError as error:
-        log.warning("the use of the machine is not recorded: %s", error)
+        log.warning("the use of processors, memory and GPUs is not recorded: %s", error)
         yield
         return
 
@@ -103,18 +103,22 @@ def record_point(run_id: str, point: dict[str, float]) -> None:
     try:
         mlflow_runs.log_history(run_id, [point], synchronous=False)
     except MlflowException as error:
-        log.warning("could not log the curves' point at step %d to MLflow: %s", point["step"], error)
+        log.warning(
+            "could not log the curves at step %d to MLflow; the step logs them again at its end: %s",
+            point["step"],
+            error,
+        )
 
 
 def record_end(run_id: str, record: dict[str, Any], folder: Path, key: str, reused: bool) -> None:
-    """Log the whole curves, the page and its figure, and the facts of the training.
+    """Log the whole curves, the page, its figure, and the facts of the training.
 
     Args:
         run_id: The candidate's run.
         record: TrainingRecord as a dict.
-        folder: Holds training.html and curves.png.
+        folder: Folder with training.html and curves.png.
         key: Run key.
-        reused: Whether finished work was reused.
+        reused: True if finished work was reused.
     """
     mlflow_runs.log_history(run_id, record["history"])
     for name in ("training.html", "curves.png"):

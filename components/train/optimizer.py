@@ -1,4 +1,4 @@
-"""The optimiser, its learning rate at each step, and the clipping of gradients."""
+"""Make the optimiser, set its learning rate at each step, and clip gradients."""
 
 import math
 
@@ -13,31 +13,31 @@ from components.train.config import TrainConfig
 def make_optimizer(network: Network, config: TrainConfig) -> torch.optim.Optimizer:
     """Return AdamW over the trainable parameters.
 
-    As timm does, it spares biases, normalisation and position embeddings from weight decay.
+    As in timm, weight decay does not apply to biases, normalisation layers and position embeddings.
     """
     spared = ()
     if hasattr(network.backbone, "no_weight_decay"):
         spared = network.backbone.no_weight_decay()
 
-    # Each group has an "lr_scale", the factor of its layer's learning rate.
+    # Each group has an "lr_scale", the factor for the learning rate of its layer.
     groups = param_groups_layer_decay(network.backbone, config.weight_decay, spared, layer_decay=config.layer_decay)
     return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int, steps: int) -> None:
-    """Set the learning rate of a step, for each layer with its own factor."""
+    """Set the learning rate of a step. Each layer has a factor of its own."""
     rate = learning_rate(config, step, steps)
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_scale"]
 
 
 def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
-    """Return the learning rate of a step, counted from 0: a linear warm-up, then constant or half a cosine to 0.
+    """Return the learning rate of a step. It rises linearly in the warm-up, then is constant or falls to 0 as a cosine.
 
     Args:
-        config: Highest rate, warm-up and schedule.
-        step: Optimiser steps done before.
-        steps: Of the whole training.
+        config: The highest rate, the warm-up and the schedule.
+        step: Number of optimiser steps done before.
+        steps: Number of optimiser steps of the whole training.
     """
     warmup_steps = int(config.warmup * steps)
     if step < warmup_steps:
@@ -51,11 +51,11 @@ def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
 
 
 def clip_gradients(optimizer: torch.optim.Optimizer, largest_norm: float) -> None:
-    """Have the optimiser's next step scale the gradient down if its Euclidean norm is larger than `largest_norm`.
+    """Make the optimiser's next step scale the gradient down if its Euclidean norm is larger than `largest_norm`.
 
-    The fused AdamW divides gradients by `grad_scale` while it reads them, as PyTorch's scaler for fp16 uses it. This
-    saves one pass over all gradients, compared with `torch.nn.utils.clip_grad_norm_`. A norm that is not finite makes
-    the weights not finite, and the next validation reports that.
+    The fused AdamW divides gradients by `grad_scale` while it reads them. PyTorch's scaler for fp16 uses the same
+    field. This saves one pass over all gradients, compared with `torch.nn.utils.clip_grad_norm_`. A norm that is not
+    finite makes the weights not finite, and the next validation reports that.
     """
     gradients = []
     for group in optimizer.param_groups:

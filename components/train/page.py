@@ -1,4 +1,4 @@
-"""The page with the training curves."""
+"""Write the page with the training curves."""
 
 from pathlib import Path
 
@@ -12,12 +12,12 @@ from components.train.task import Task, TrainingRecord
 
 
 def write_training_page(record: TrainingRecord, task: Task, folder: Path) -> None:
-    """Write what was trained, how long it took, and the curves.
+    """Write a page that says what was trained and how long it took, with the curves.
 
     Args:
-        record: What happened.
-        task: What was trained.
-        folder: Gets training.html and curves.png.
+        record: The record of the finished training.
+        task: The task of the training.
+        folder: Folder for training.html and curves.png.
     """
     figure = _draw_curves(record)
     figure.savefig(folder / "curves.png", dpi=120)
@@ -40,11 +40,11 @@ def _summary(record: TrainingRecord, task: Task) -> str:
         f"This took {record.training_seconds:.0f} s on {record.devices} {record.device} in {record.precision}, at "
         f"{record.images_per_second:.0f} tiles/s. For {record.data_wait_share:.0%} of the time, the device waited for "
         "tiles.",
-        f"The saved weights are those of step {record.best_step}, which had the lowest loss on {len(task.val)} "
+        f"The saved weights are from step {record.best_step}, which had the lowest loss on {len(task.val)} "
         "validation tiles.",
     ]
     if steps_done < record.steps:
-        sentences.append(f"Early stopping ended the training before its {record.steps} steps.")
+        sentences.append(f"Early stopping ended the training before all {record.steps} steps were done.")
     if record.resumed_at:
         sentences.append(f"The training was resumed after step {', '.join(map(str, record.resumed_at))}.")
     if record.parts > 1:

@@ -1,4 +1,4 @@
-"""What is trained, and a rehearsal that finds what cannot work before any data is fetched."""
+"""Describe the network, and run it once to find settings that cannot work before any data is fetched."""
 
 import os
 import shutil
@@ -11,12 +11,12 @@ from components.train.config import TrainConfig
 from components.train.frozen_layers import freeze
 from components.train.optimizer import make_optimizer
 
-# What an architecture may be unable to do; an error message shows their values.
+# Settings that some architectures do not support. An error message shows their values.
 LIMITED_BY_ARCHITECTURE = ("input_size", "tuning", "layer_decay", "dropout", "stochastic_depth")
 
 
 def describe_network(config: TrainConfig, seed: int) -> ModelInfo:
-    """Return the description of the network that will be trained; opens no connection.
+    """Return the description of the network that will be trained. This opens no connection.
 
     Raises:
         InputError: timm has no such architecture, or the weights file does not exist.
@@ -33,16 +33,16 @@ def describe_network(config: TrainConfig, seed: int) -> ModelInfo:
 
 
 def rehearse(info: ModelInfo, config: TrainConfig) -> None:
-    """Build the network as the training will and run it on one black tile.
+    """Build the network in the same way as the training, and run it on one black tile.
 
     Raises:
-        InputError: The weights cannot be fetched or do not fit; timm cannot build, freeze or run the network with
-            these settings; or `compile` is set and there is no C compiler.
+        InputError: The weights cannot be fetched or do not fit. Or timm cannot build, freeze or run the network with
+            these settings. Or `compile` is set and there is no C compiler.
     """
     if config.compile and not has_compiler():
         raise InputError(
-            "compile is true, but Triton needs a C compiler and there is none; set compile to false, or install one "
-            "(apt-get install gcc libc6-dev); images/Dockerfile says how to add one to the project's container image"
+            "compile is true, but Triton needs a C compiler and there is none; set compile to false, or install a "
+            "compiler (apt-get install gcc libc6-dev). images/Dockerfile says how to add one to the container image"
         )
 
     try:
@@ -53,7 +53,7 @@ def rehearse(info: ModelInfo, config: TrainConfig) -> None:
             network.logits_and_embeddings(torch.zeros(1, 3, info.input_size, info.input_size, dtype=torch.uint8))
     except InputError:
         raise
-    except Exception as error:  # timm's networks differ in what they cannot do and in the errors that they raise
+    except Exception as error:  # timm's networks raise different errors for settings that they do not support
         settings = ", ".join(f"{name} {getattr(config, name)}" for name in LIMITED_BY_ARCHITECTURE)
         cause = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
@@ -63,5 +63,5 @@ def rehearse(info: ModelInfo, config: TrainConfig) -> None:
 
 
 def has_compiler() -> bool:
-    """Whether Triton, which `torch.compile` uses on a GPU, finds a C compiler."""
+    """Return whether Triton finds a C compiler. `torch.compile` uses Triton on a GPU."""
     return bool(os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang"))

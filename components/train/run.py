@@ -1,4 +1,4 @@
-"""The train step: check, fetch the data, train (or reuse finished work), record."""
+"""Check the settings, fetch the data, train or reuse finished work, and record the training in MLflow."""
 
 import json
 import shutil
@@ -28,20 +28,20 @@ def train_candidate(
     Args:
         manifest_path: The data set version's manifest.
         splits_path: Table (sample_id, split).
-        config: How to train.
+        config: The settings of the training.
         seed: Decides initial weights, order of the tiles and augmentation.
         job: The pipeline job's id.
-        model_folder: Gets the saved model.
-        page_path: Gets the page with the training curves.
+        model_folder: Folder for the saved model.
+        page_path: Path for the page with the training curves.
 
     Returns:
-        Headline numbers: best validation loss (nats) and accuracy, tiles per second, seconds.
+        The headline numbers: best validation loss (nats) and accuracy, tiles per second, seconds.
 
     Raises:
         InputError: The candidate cannot be trained on this machine or with these settings.
-        PreemptedError: SIGTERM was received; a checkpoint was written.
+        PreemptedError: SIGTERM was received, and a checkpoint was written.
     """
-    # Cheap checks first, before any data is fetched.
+    # The cheap checks come first, before any data is fetched.
     pick_device(config.require_gpu)
     count_devices(config.devices)
     info = describe_network(config, seed)

@@ -1,4 +1,4 @@
-"""What a training gets, and what it returns."""
+"""The task of a training, and the record that the training returns."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,17 +11,17 @@ from components.train.config import TrainConfig
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained, on what data, and how. It can be pickled, for trainings in several processes.
+    """The network, the data and the settings of a training. A task can be pickled, for several processes.
 
     Attributes:
-        info: The network.
+        info: The description of the network.
         train: Manifest rows of the training split.
         val: Manifest rows of the validation split.
         tiles: Folder of the fetched data set version.
-        config: How to train.
+        config: The settings of the training.
         seed: Decides initial weights, order of the tiles, augmentation and dropout.
-        key: Run key, under which checkpoints are stored; None for no checkpoints.
-        run_id: MLflow run that gets each point of the curves during the training; None for none.
+        key: Run key. Checkpoints are stored under it. None if no checkpoints are wanted.
+        run_id: MLflow run that gets each point of the curves during the training. None if there is no such run.
     """
 
     info: ModelInfo
@@ -36,22 +36,22 @@ class Task:
 
 @dataclass
 class TrainingRecord:
-    """What happened during a training.
+    """The record of what happened during a training.
 
     Attributes:
         precision: "bf16" or "fp32".
         device: "cpu" or "cuda".
-        devices: Number of processes, each with a device of its own.
-        steps: Optimiser steps planned; early stopping can end the training before.
-        parts: Micro-batches that a device's share of a batch was split into because memory ran out.
-        history: One entry per validation: step, time (seconds since 1970), train_loss, val_loss, val_accuracy,
-            learning_rate; images_per_second and data_wait_share since the entry before; training_seconds and
-            wait_seconds so far.
-        best_step: Optimiser steps done when the weights that are saved were taken.
-        images: Tiles trained on, with repetitions.
+        devices: Number of processes. Each process has a device of its own.
+        steps: Number of optimiser steps planned. Early stopping can end the training earlier.
+        parts: Number of parts that a device's share of a batch was split into because memory ran out.
+        history: One dict per validation: step, time (seconds since 1970), train_loss, val_loss, val_accuracy and
+            learning_rate. images_per_second and data_wait_share count from the previous validation. training_seconds
+            and wait_seconds count from the start.
+        best_step: Number of optimiser steps done when the saved weights were reached.
+        images: Number of tiles trained on; a repeated tile counts again.
         training_seconds: Time of the training steps, without validations.
-        wait_seconds: Part of it in which the device waited for tiles.
-        resumed_at: Steps at which the training was resumed.
+        wait_seconds: Part of training_seconds in which the device waited for tiles.
+        resumed_at: Steps after which the training was resumed.
     """
 
     precision: str
@@ -68,10 +68,10 @@ class TrainingRecord:
 
     @property
     def images_per_second(self) -> float:
-        """Training tiles per second, without validations."""
+        """Return the number of training tiles per second, without validations; 0 if nothing was trained."""
         return self.images / self.training_seconds if self.training_seconds else 0.0
 
     @property
     def data_wait_share(self) -> float:
-        """Share of the training time in which the device waited for tiles."""
+        """Return the share of the training time, 0 to 1, in which the device waited for tiles."""
         return self.wait_seconds / self.training_seconds if self.training_seconds else 0.0

@@ -1,1 +1,1 @@
-"""The commands, one file per task. Functions import the heavy packages, so that `--help` answers at once."""
+"""The commands, one file per task. Large packages are imported inside functions, so that `--help` answers at once."""

@@ -51,7 +51,7 @@ def manifest(
     params: File = None,
     override: Override = None,
     namespace: Annotated[
-        str, typer.Option(help="Namespace of the resources; default: the one that they are applied to.")
+        str, typer.Option(help="Namespace of the resources; default: the namespace that they are applied to.")
     ] = "",
     pipeline: Pipeline = "crack-training",
     revision: Revision = "",

@@ -19,11 +19,11 @@ commands = typer.Typer()
 @commands.command()
 def datasets(
     check: Annotated[
-        Path | None, typer.Option(help="Unpacked data set: report which one it is and which files are missing.")
+        Path | None, typer.Option(help="Folder of an unpacked data set: report its name and which files are missing.")
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """List the public data sets with home page, licence, layout and counts; or check a downloaded one."""
+    """List the public data sets with home page, licence, layout and counts, or check a downloaded data set."""
     with reporting_errors(debug):
         from components.ingest.sources.layouts import find_layout
         from pipelines.public_datasets import PUBLIC, differences
@@ -39,11 +39,13 @@ def datasets(
         layout, root = find_layout(check, "auto")
         if layout not in PUBLIC:
             known = ", ".join(PUBLIC)
-            raise InputError(f"{check} has layout {layout}; the layouts of public data sets are {known}")
+            raise InputError(
+                f"--check {check} has layout {layout}, which is not a public data set; the public layouts are {known}"
+            )
 
         wrong = differences(PUBLIC[layout], root)
         for part, (expected, found) in wrong.items():
-            console.print(f"{part}: {found:,} files, the published set has {expected:,}")
+            console.print(f"{part}: {found:,} files; the published data set has {expected:,}")
         outcome = "incomplete or changed" if wrong else "complete"
         console.print(f"{root}: {layout}, {outcome}")
 

@@ -31,7 +31,7 @@ def drift_check(
 ) -> None:
     """Compare production images with the training sample of the workdir's champion; report whether to retrain.
 
-    Exit status: 0 the check ended, with any verdict; 1 something failed; 2 an input was wrong; 130 interrupted.
+    Exit status: 0 the check ended, with or without a drift; 1 something failed; 2 an input was wrong; 130 interrupted.
     """
     with reporting_errors(debug):
         from pipelines.config.parameter_file import Setting, load_run_config
@@ -41,8 +41,18 @@ def drift_check(
         place = images if images.startswith("s3://") else str(Path(images).expanduser().resolve())
         options = [
             *local_settings(workdir),
-            Setting(("images",), place, f'--images "{images}"', reserved="--images gives the images; leave this out"),
-            Setting(("retrain", "start"), False, "", reserved="this command starts no training; it prints its command"),
+            Setting(
+                ("images",),
+                place,
+                f'--images "{images}"',
+                reserved="--images gives the images already; remove this setting",
+            ),
+            Setting(
+                ("retrain", "start"),
+                False,
+                "",
+                reserved="this command only prints how to start a training; remove this setting",
+            ),
         ]
         config = load_run_config(params, override or [], options)
 

@@ -14,7 +14,9 @@ commands = typer.Typer()
 
 @commands.command()
 def gc(
-    days: Annotated[float, typer.Option(help="Keep what was created or used in the last DAYS.", min=0.0)] = 30.0,
+    days: Annotated[
+        float, typer.Option(help="Keep data that was created or used in the last DAYS days.", min=0.0)
+    ] = 30.0,
     delete: Annotated[bool, typer.Option("--delete", help="Delete the listed data; default: only list it.")] = False,
     params: Params = LOCAL_PARAMS,
     workdir: Reached = None,
@@ -22,11 +24,11 @@ def gc(
 ) -> None:
     """List data set versions, results and checkpoints that no registered model and no recent run needs.
 
-    The parameter file names the store. With --workdir, it is the store of local runs.
+    The parameter file names the store. With --workdir, the command reads the store of the local runs.
     """
     with reporting_errors(debug):
         if not math.isfinite(days):
-            raise InputError(f"--days {days}: expected a number of days, such as 30")
+            raise InputError(f"--days is {days}; give a number of days, such as 30")
 
         from components.shared.services.store import Store
         from pipelines.config.parameter_file import load_run_config
@@ -47,4 +49,4 @@ def gc(
                 delete_all(store, leftovers)
                 print("deleted")
             else:
-                print("nothing was deleted; --delete deletes the listed data")
+                print("nothing was deleted; add --delete to delete the listed data")

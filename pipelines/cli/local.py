@@ -26,7 +26,7 @@ def run_local(
     data: Annotated[
         str | None,
         typer.Option(
-            help="Labelled tiles: folder, archive, table, s3://, https:// or synthetic://; commas between several."
+            help="Labelled tiles: folder, archive, table, s3://, https:// or synthetic://; commas separate several."
         ),
     ] = None,
     workdir: Workdir = Path("workdir"),
@@ -47,7 +47,7 @@ def run_local(
 
         options = local_settings(workdir)
         if data is not None:
-            reserved = "--data gives the data already; leave one of the two out"
+            reserved = "--data gives the data already; remove one of the two"
             options.append(Setting(("data_uri",), data, f'--data "{data}"', reserved))
         config = load_run_config(params, override or [], options)
         config = config.model_copy(update={"data_uri": absolute_sources(config.data_uri)})
@@ -64,7 +64,7 @@ def mlflow_ui(
     port: Annotated[int, typer.Option(help="Port on the loopback interface.", min=1, max=65535)] = 5000,
     debug: Debug = False,
 ) -> None:
-    """Browse the local runs and models in MLflow, until Ctrl-C."""
+    """Show the local runs and models in MLflow, until Ctrl-C."""
     with reporting_errors(debug):
         from pipelines.local.run import serve_mlflow_ui
 

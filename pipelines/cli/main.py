@@ -7,7 +7,7 @@ import typer
 
 from pipelines.cli import cluster, data, doctor, drift, gc, local, predict, registry, runs, submit, weights
 
-# The panels of `--help`, in their order, with the modules of their commands.
+# The panels of `--help` in their order. Each panel has the commands of these modules.
 PANELS = {
     "On this machine": (local, data, weights),
     "Models": (predict, drift, registry, gc),
@@ -32,7 +32,7 @@ for panel, families in PANELS.items():
 def main() -> None:
     """Run the command line."""
     for stream in (sys.stdout, sys.stderr):
-        # A terminal without ✓ or … gets an escape instead of an error.
+        # A terminal that cannot show ✓ or … gets an escape sequence instead of an error.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     app()

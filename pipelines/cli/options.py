@@ -1,4 +1,4 @@
-"""What the commands share: options, the choice of the parameter file, and errors as exit statuses."""
+"""Define what the commands share: options, the choice of the parameter file, and errors as exit statuses."""
 
 import contextlib
 import sys
@@ -20,34 +20,37 @@ MODEL = "crack-classifier"
 
 Params = Annotated[Path, typer.Option(help="Parameter file, YAML.", show_default="pipelines/params/local.yaml")]
 Override = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a parameter; may be repeated.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a parameter; the option can be repeated."),
 ]
 Workdir = Annotated[Path, typer.Option(help="Folder that keeps the files of all local runs.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 # Options of the commands that use a cluster or write a file for one.
 Environment = Annotated[
-    str | None, typer.Argument(metavar="ENV", help="Parameters by name: pipelines/params/ENV.yaml.", show_default=False)
+    str | None,
+    typer.Argument(metavar="ENV", help="Name of a parameter file: pipelines/params/ENV.yaml.", show_default=False),
 ]
-File = Annotated[Path | None, typer.Option("--params", help="Parameter file, YAML, instead of ENV.")]
+File = Annotated[Path | None, typer.Option("--params", help="Parameter file (YAML), instead of ENV.")]
 Pipeline = Annotated[str, typer.Option(help="crack-training or crack-drift-check.")]
-Revision = Annotated[str, typer.Option(help="Name of the code's version, instead of the git commit.")]
+Revision = Annotated[str, typer.Option(help="Name of the version of the code, instead of the git commit.")]
 AllowTags = Annotated[
     bool, typer.Option("--allow-tags", help="Accept container images without digests, for development.")
 ]
 
 # Options of the commands that use a model registry.
 Reached = Annotated[
-    Path | None, typer.Option("--workdir", help="Workdir of local runs; default: the registry of MLFLOW_TRACKING_URI.")
+    Path | None,
+    typer.Option("--workdir", help="Workdir of local runs. Default: use the registry of MLFLOW_TRACKING_URI."),
 ]
-Name = Annotated[str, typer.Option("--name", help="The registered model.")]
+Name = Annotated[str, typer.Option("--name", help="Name of the registered model.")]
 
 
 def chosen_file(environment: str | None, params: Path | None) -> Path:
     """Return the parameter file that the command's arguments name.
 
     Raises:
-        InputError: They name none or two, or there is no such environment.
+        InputError: The arguments name no file or two files, or there is no such environment.
     """
     known = sorted(file.stem for file in PARAMS.glob("*.yaml"))
     if (environment is None) == (params is None):
@@ -60,24 +63,24 @@ def chosen_file(environment: str | None, params: Path | None) -> Path:
 
 
 def local_settings(workdir: Path) -> list["Setting"]:
-    """Return the parameters that every local run fixes, whatever the parameter file says."""
-    from pipelines.config.parameter_file import Setting  # late: most commands need no parameters
+    """Return the parameters that are fixed in every local run. They override the parameter file."""
+    from pipelines.config.parameter_file import Setting  # imported late, because most commands do not need parameters
 
     cache = str(workdir.resolve() / "cache")
     return [
-        Setting(("cache",), cache, "", "a local run keeps its cache in the workdir; choose that with --workdir"),
-        # Retries help when a cluster evicts a pod. Here they would only repeat the user's error, minutes later.
-        Setting(("cluster", "retries"), 0, "", "a local run repeats no step; leave this option out"),
+        Setting(("cache",), cache, "", "a local run keeps its cache in the workdir; choose the workdir with --workdir"),
+        # Retries help if a cluster evicts a pod. In a local run, they would only repeat the user's error minutes later.
+        Setting(("cluster", "retries"), 0, "", "a local run does not repeat steps; remove this setting"),
     ]
 
 
 @contextlib.contextmanager
 def reporting_errors(debug: bool, crash: int = 1) -> Iterator[None]:
-    """Turn an error into one line on standard error and the process's exit status.
+    """Print an error as one line on standard error, and end the process with an exit status.
 
     Args:
-        debug: Show the traceback too.
-        crash: Exit status of an error other than `InputError`.
+        debug: True also shows the traceback.
+        crash: Exit status of an error that is not an `InputError`.
     """
     try:
         yield

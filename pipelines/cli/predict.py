@@ -19,8 +19,8 @@ def predict(
         list[str], typer.Argument(help="Image files, folders, or patterns such as 'photos/*.jpg' in quotes.")
     ],
     out: Annotated[Path, typer.Option(help="CSV file to write: path, p_crack, label, threshold, error.")],
-    model: Annotated[str, typer.Option(help="MLflow's URI of the model.")] = f"models:/{MODEL}@champion",
-    html: Annotated[Path | None, typer.Option(help="HTML page with thumbnails to write as well.")] = None,
+    model: Annotated[str, typer.Option(help="URI of the model in MLflow.")] = f"models:/{MODEL}@champion",
+    html: Annotated[Path | None, typer.Option(help="HTML page with thumbnails to write; default: no page.")] = None,
     batch_size: Annotated[int, typer.Option(help="Number of images in a batch.", min=1)] = 32,
     workdir: Reached = None,
     debug: Debug = False,
@@ -46,7 +46,7 @@ def predict(
 
         files = find_images(paths)
         console = Console(stderr=True)
-        # The output files come first: one that cannot be written is reported before the model is loaded.
+        # The output files are opened first, so an error in their paths is reported before the model is loaded.
         with contextlib.ExitStack() as stack:
             table = stack.enter_context(whole_file(out))
             page = stack.enter_context(whole_file(html)) if html else None

@@ -1,4 +1,4 @@
-"""Commands of the model registry: promote a version, go back to the one before, show the history, back it up."""
+"""Commands of the model registry: promote a model version, roll back, show the history, export and import."""
 
 import contextlib
 from pathlib import Path
@@ -12,24 +12,27 @@ from pipelines.cli.options import MODEL, Debug, Name, Reached, reporting_errors
 
 commands = typer.Typer()
 backup = typer.Typer(no_args_is_help=True)
-commands.add_typer(backup, name="registry", help="Back up a registered model into a file, and restore it.")
-By = Annotated[str, typer.Option(help="The person who decides; kept in the history.")]
-Why = Annotated[str, typer.Option(help="The reason; kept in the history.")]
+commands.add_typer(backup, name="registry", help="Back up a registered model to a file, and restore it.")
+By = Annotated[str, typer.Option(help="Name of the person who decides; it is kept in the history.")]
+Why = Annotated[str, typer.Option(help="The reason; it is kept in the history.")]
 
 
 @commands.command()
 def promote(
-    version: Annotated[int, typer.Argument(help="The version that becomes champion.", min=1)],
+    version: Annotated[int, typer.Argument(help="The model version that becomes champion.", min=1)],
     by: By,
     why: Why,
     force: Annotated[
-        bool, typer.Option("--force", help="Promote even if the version did not pass its gate; the history records it.")
+        bool,
+        typer.Option(
+            "--force", help="Promote even if the model version did not pass the gate; the history records this."
+        ),
     ] = False,
     workdir: Reached = None,
     name: Name = MODEL,
     debug: Debug = False,
 ) -> None:
-    """Make a version champion."""
+    """Make a model version the champion."""
     with reporting_errors(debug):
         from pipelines.registry.access import reached
         from pipelines.registry.promotions import Registry
@@ -38,14 +41,14 @@ def promote(
             entry = Registry(client, name).promote(str(version), by, why, force)
 
         if entry is None:
-            _say(f"{name} version {version} is already champion; nothing to do")
+            _say(f"{name} version {version} is already champion; nothing was changed")
         else:
             _say(entry.sentence(name))
 
 
 @commands.command()
 def rollback(by: By, why: Why, workdir: Reached = None, name: Name = MODEL, debug: Debug = False) -> None:
-    """Make the previous champion the champion again. A second rollback goes one version further back."""
+    """Make the previous champion the champion again. A second rollback goes back to the champion before it."""
     with reporting_errors(debug):
         from pipelines.registry.access import reached
         from pipelines.registry.promotions import Registry
@@ -64,12 +67,12 @@ def history(workdir: Reached = None, name: Name = MODEL, debug: Debug = False) -
 
         with reached(workdir) as client:
             entries = Registry(client, name).history()
-        _say(history_table(entries) if entries else f"{name}: no version was promoted yet")
+        _say(history_table(entries) if entries else f"{name}: no version has been promoted yet")
 
 
 @commands.command()
 def status(workdir: Reached = None, name: Name = MODEL, debug: Debug = False) -> None:
-    """Show the versions, the champion, the challenger, and how they compare."""
+    """Show the model versions, the champion and the challenger, and compare the two."""
     with reporting_errors(debug):
         from pipelines.registry.access import reached
         from pipelines.registry.promotions import Registry
@@ -90,7 +93,7 @@ def export_to_file(
     name: Name = MODEL,
     debug: Debug = False,
 ) -> None:
-    """Write all versions with their files and runs, the aliases and the history into one file."""
+    """Write all model versions with their files and runs, the aliases and the history to one file."""
     with reporting_errors(debug):
         from pipelines.registry.access import reached
         from pipelines.registry.backup import export_registry
@@ -107,7 +110,7 @@ def import_from_file(
     workdir: Reached = None,
     debug: Debug = False,
 ) -> None:
-    """Restore a registered model into a registry, or a new workdir, that has no model of that name."""
+    """Restore a registered model to a registry or a new workdir that has no model of this name."""
     with reporting_errors(debug):
         from components.shared.config import StepConfig
         from pipelines.local.embedded_stack import locked, prepare_mlflow
@@ -125,5 +128,5 @@ def import_from_file(
 
 
 def _say(what: str | Table) -> None:
-    # markup=False: names and reasons in the history may have brackets
+    # markup=False, because names and reasons in the history may contain brackets
     Console(markup=False, highlight=False).print(what, soft_wrap=isinstance(what, str))

@@ -1,4 +1,4 @@
-"""Commands for the runs on a cluster: list, follow, stop, logs."""
+"""Commands that list, follow and stop runs on a cluster, and print their logs."""
 
 import tempfile
 from pathlib import Path
@@ -17,17 +17,17 @@ commands = typer.Typer()
 runs = typer.Typer(help="List, follow and stop runs on the cluster, and read their logs.", no_args_is_help=True)
 commands.add_typer(runs, name="runs")
 
-Environment = Annotated[str, typer.Argument(metavar="ENV", help="Parameters by name: pipelines/params/ENV.yaml.")]
+Environment = Annotated[str, typer.Argument(metavar="ENV", help="Name of a parameter file: pipelines/params/ENV.yaml.")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help='The start of the run\'s id, or "latest".')]
 
 
 @runs.command("list")
 def list_runs(
     environment: Environment,
-    limit: Annotated[int, typer.Option(help="How many of the newest runs.", min=1)] = 15,
+    limit: Annotated[int, typer.Option(help="Number of runs to list, from the newest.", min=1)] = 15,
     debug: Debug = False,
 ) -> None:
-    """List the newest runs of the environment's experiment."""
+    """List the newest runs of the experiment that the parameter file names."""
     with reporting_errors(debug):
         from pipelines.cluster.runs import runs_table
 
@@ -46,7 +46,8 @@ def follow(
 ) -> None:
     """Follow a run to its end, as `submit --wait` does.
 
-    Exit status: 0 succeeded; 1 failed, stopped, or refused by the gate; 2 an input was wrong; 3 its end was not seen.
+    Exit status: 0 succeeded; 1 failed, stopped, or refused by the gate; 2 an input was wrong; 3 we did not
+    see the end.
     """
     with reporting_errors(debug, crash=3):
         from pipelines.cluster.follow import Follower
@@ -64,7 +65,7 @@ def follow(
 
 @runs.command()
 def stop(environment: Environment, run: Run, debug: Debug = False) -> None:
-    """Stop a run: its pods are told to end, and a training first writes a checkpoint."""
+    """Stop a run. Its pods receive SIGTERM, and a training first writes a checkpoint."""
     with reporting_errors(debug):
         from pipelines.cluster.runs import find_run
 
@@ -79,7 +80,7 @@ def stop(environment: Environment, run: Run, debug: Debug = False) -> None:
 def logs(
     environment: Environment,
     run: Run,
-    step: Annotated[str, typer.Argument(help='The step, such as "train vit".')],
+    step: Annotated[str, typer.Argument(help='Name of the step, such as "train vit".')],
     pipeline: Pipeline = "crack-training",
     debug: Debug = False,
 ) -> None:
@@ -96,7 +97,7 @@ def logs(
 
 
 def _connect(environment: str) -> "tuple[KfpApi, RunConfig]":
-    """Return KFP, checked, and the environment's parameters."""
+    """Check KFP, and return its API and the parameters of the environment."""
     from components.shared.services.kfp_api import KfpApi
     from components.shared.services.kfp_endpoint import Endpoint
     from pipelines.config.parameter_file import load_run_config

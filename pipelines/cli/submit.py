@@ -24,7 +24,12 @@ commands = typer.Typer()
 
 Given = Annotated[
     list[str] | None,
-    typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="A run-time parameter, such as seed=2; repeatable."),
+    typer.Option(
+        "--parameter",
+        "-p",
+        metavar="KEY=VALUE",
+        help="Set a run-time parameter, such as seed=2; the option can be repeated.",
+    ),
 ]
 
 
@@ -40,13 +45,14 @@ def submit(
     ] = None,
     interval: Annotated[float, typer.Option(help="Seconds between two requests for the state.", min=0.01)] = 15.0,
     allow_refusal: Annotated[
-        bool, typer.Option("--allow-refusal", help="Exit with 0 also if the gates refuse every candidate.")
+        bool, typer.Option("--allow-refusal", help="Exit with 0 even if the gate refuses every candidate.")
     ] = False,
     stop_with_me: Annotated[
-        bool, typer.Option("--stop-with-me", help="Stop the run if this command is interrupted while it waits, for CI.")
+        bool,
+        typer.Option("--stop-with-me", help="Stop the run if this command is interrupted while it waits; made for CI."),
     ] = False,
     again: Annotated[
-        bool, typer.Option("--again", help="Submit even if the same was submitted within the last hour.")
+        bool, typer.Option("--again", help="Submit even if the same run was submitted within the last hour.")
     ] = False,
     name: Annotated[str, typer.Option(help="Beginning of the run's name.")] = "",
     pipeline: Pipeline = "crack-training",
@@ -56,8 +62,9 @@ def submit(
 ) -> None:
     """Run a pipeline on the cluster that KFP_ENDPOINT names.
 
-    Exit status: 0 submitted, or with --wait succeeded; 1 failed, or refused by the gates; 2 not submitted; 3 not ended
-    within --timeout; 130 interrupted (the run continues, unless --stop-with-me).
+    Exit status: 0 the run was submitted, or with --wait it succeeded; 1 it failed, or the gate refused every candidate;
+    2 it was not submitted; 3 it did not end within --timeout; 130 this command was interrupted (the run continues,
+    except with --stop-with-me).
     """
     with reporting_errors(debug, crash=2), tempfile.TemporaryDirectory() as folder:
         from components.container_images import check_images
@@ -90,17 +97,17 @@ def schedule(
     params: File = None,
     override: Override = None,
     show: Annotated[bool, typer.Option("--list", help="Show the schedules.")] = False,
-    pause: Annotated[bool, typer.Option("--pause", help="Start no run until --resume.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="End a pause.")] = False,
+    pause: Annotated[bool, typer.Option("--pause", help="Do not start runs until --resume.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Start runs again after --pause.")] = False,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the schedules.")] = False,
     pipeline: Annotated[str | None, typer.Option(help="Only this pipeline; default: all.")] = None,
     revision: Revision = "",
     allow_tags: AllowTags = False,
     debug: Debug = False,
 ) -> None:
-    """Schedule the pipelines as the parameter file's `schedule` says, or show, pause, resume or remove the schedules.
+    """Set up the schedules of the parameter file, or show, pause, resume or remove them.
 
-    The same call again changes nothing. A changed schedule replaces the old one without a gap.
+    A second identical call changes nothing. A changed schedule replaces the old schedule without a gap.
     """
     with reporting_errors(debug):
         from components.container_images import check_images
@@ -112,7 +119,7 @@ def schedule(
         options = {"list": show, "pause": pause, "resume": resume, "remove": remove}
         actions = [name for name, given in options.items() if given]
         if len(actions) > 1:
-            raise InputError(f"--{' and --'.join(actions)} exclude each other; give one")
+            raise InputError(f"--{' and --'.join(actions)} cannot be used together; give one of them")
 
         file = chosen_file(environment, params)
         config = load_run_config(file, override or [])
@@ -130,6 +137,6 @@ def _pairs(parameters: list[str]) -> dict[str, str]:
     for text in parameters:
         key, equals, value = text.partition("=")
         if not key or not equals:
-            raise InputError(f'--parameter "{text}": expected key=value, such as seed=2')
+            raise InputError(f'--parameter is "{text}"; write it as key=value, such as seed=2')
         pairs[key] = value
     return pairs

@@ -9,19 +9,21 @@ from components.shared.errors import InputError
 from pipelines.cli.options import Debug, reporting_errors
 
 commands = typer.Typer()
-weights = typer.Typer(help="Look at files of pretrained weights.", no_args_is_help=True)
+weights = typer.Typer(help="Check files of pretrained weights.", no_args_is_help=True)
 commands.add_typer(weights, name="weights")
 
 
 @commands.command()
 def mirror_weights(
-    architectures: Annotated[list[str], typer.Argument(help="timm names, such as resnet50.", metavar="ARCH…")],
-    to: Annotated[str, typer.Option(help="Where the copies go, s3://BUCKET/PREFIX.")],
+    architectures: Annotated[
+        list[str], typer.Argument(help="Names of architectures in timm, such as resnet50.", metavar="ARCH…")
+    ],
+    to: Annotated[str, typer.Option(help="S3 folder for the copies: s3://BUCKET/PREFIX.")],
     debug: Debug = False,
 ) -> None:
     """Copy published weights from timm's hub to S3, for clusters that cannot reach the hub.
 
-    Prints the setting for each: weights: s3://BUCKET/PREFIX/NAME.
+    For each architecture, print the setting for the parameter file: weights: s3://BUCKET/PREFIX/NAME.
     """
     with reporting_errors(debug):
         from components.shared.network.weights import hub_place, mirror
@@ -38,13 +40,13 @@ def mirror_weights(
 @weights.command()
 def check(
     file: Annotated[str, typer.Argument(help="Weights file: safetensors, a state dict of PyTorch, or npz.")],
-    architecture: Annotated[str, typer.Option(help="timm name, such as resnet50.")],
+    architecture: Annotated[str, typer.Option(help="Name of the architecture in timm, such as resnet50.")],
     input_size: Annotated[int, typer.Option(help="Height and width of the tiles, pixels.")] = 224,
     debug: Debug = False,
 ) -> None:
-    """Check that a file holds usable weights of an architecture, as a training would.
+    """Check that a file contains usable weights of an architecture. A training makes the same checks.
 
-    It checks names and shapes, that all values are finite and vary, and the normalisation that the weights expect.
+    The command checks names and shapes, that all values are finite and not constant, and the expected normalisation.
     """
     with reporting_errors(debug):
         from components.shared.network.network import build_network, describe
@@ -55,4 +57,4 @@ def check(
         info = network.info
         tensors = len(network.backbone.state_dict())
         print(f"{file}: weights of {architecture}, {tensors} tensors, sha256 {info.weights_sha256}")
-        print(f"images are normalised with mean {info.mean} and std {info.std}")
+        print(f"tiles are normalised with mean {info.mean} and std {info.std}")

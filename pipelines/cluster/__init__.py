@@ -1,1 +1,1 @@
-"""Runs on a cluster."""
+"""Submit, schedule, follow and check runs on a cluster."""

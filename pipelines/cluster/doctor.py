@@ -1,4 +1,4 @@
-"""Check everything that a run will need, before anything is created, and say how to fix what is wrong.
+"""Check everything that a run needs, before anything is created, and say how to fix each problem.
 
 A check returns what it found. It raises `InputError`, whose message says how to fix it, `WarnedError` if a run works
 but something should be changed, or `UnseenError` if this machine or account cannot look.
@@ -28,7 +28,7 @@ Check = Callable[[], str]
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found."""
+    """The result of one check."""
 
     subject: str
     state: Literal["right", "wrong", "warned", "unseen"]
@@ -36,7 +36,7 @@ class Finding:
 
 
 def examine(config: RunConfig, allow_tags: bool = False) -> Iterator[Finding]:
-    """Run all checks and yield what each one found. A check that fails does not stop the others."""
+    """Run all checks and yield the result of each check. A check that fails does not stop the other checks."""
     for subject, check in _checks(config, allow_tags):
         try:
             yield Finding(subject, "right", check())
@@ -46,12 +46,12 @@ def examine(config: RunConfig, allow_tags: bool = False) -> Iterator[Finding]:
             yield Finding(subject, "unseen", str(error))
         except InputError as error:
             yield Finding(subject, "wrong", str(error))
-        except Exception as error:  # an unexpected error in one check must not hide the others
+        except Exception as error:  # an unexpected error in one check must not hide the other checks
             yield Finding(subject, "wrong", f"{type(error).__name__}: {error}")
 
 
 def findings_table(findings: list[Finding]) -> Table:
-    """Return a table of findings."""
+    """Return a table of the results."""
     table = Table(title="What a run needs", title_justify="left", show_lines=True)
     for column in ("", "what", "found, or how to fix it"):
         table.add_column(column, overflow="fold")
@@ -66,7 +66,7 @@ def _checks(config: RunConfig, allow_tags: bool) -> Iterator[tuple[str, Check]]:
     namespace = os.environ.get("KFP_NAMESPACE") or KFP_NAMESPACE
 
     def check_kfp_and_namespace() -> str:
-        """Check KFP, and ask it where it runs the pods: in single-user mode it ignores KFP_NAMESPACE."""
+        """Check KFP and note the namespace of its pods. In single-user mode, KFP ignores KFP_NAMESPACE."""
         nonlocal namespace
         api = KfpApi(Endpoint.from_environment())
         try:
@@ -104,7 +104,7 @@ def _secret_checks(config: RunConfig, view: ClusterView) -> Iterator[tuple[str, 
         MLFLOW_KEYS,
         NOTIFY_KEYS,
         S3_KEYS,
-    )  # late, because kfp.kubernetes is slow to import
+    )  # imported late, because kfp.kubernetes takes seconds to import
 
     cluster = config.cluster
     yield f"Secret {cluster.s3_secret}", partial(view.secret, cluster.s3_secret, S3_KEYS)
@@ -125,7 +125,7 @@ def _needs(config: RunConfig) -> dict[str, Resources]:
 
 
 def _accelerators(config: RunConfig) -> list[GpuResources]:
-    """Return the largest need for each kind of accelerator and node."""
+    """Return the largest request for each kind of accelerator and node."""
     needs = [config.cluster.champion, config.cluster.collect]
     for candidate in config.candidates.values():
         needs += [candidate.resources.train, candidate.resources.predict, candidate.resources.explain]

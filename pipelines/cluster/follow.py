@@ -1,4 +1,4 @@
-"""Follow a run in KFP to its end, and report what it did.
+"""Follow a run in KFP until its end, and report its result.
 
 KFP may show old states of the steps (see run_details.py). The result of a run is therefore read from its final state
 and from the records that the steps left in the store.
@@ -32,7 +32,7 @@ LONG_AGO = datetime.datetime.fromtimestamp(0, datetime.UTC)
 
 
 class Outcome(IntEnum):
-    """How a run ended, as the command's exit status."""
+    """The results of a run, as exit statuses of the command."""
 
     SUCCEEDED = 0
     FAILED = 1
@@ -41,13 +41,14 @@ class Outcome(IntEnum):
 
 @contextlib.contextmanager
 def stopping_with_us(api: KfpApi, run_id: str, console: Console, always: bool) -> Iterator[None]:
-    """Stop the run if this process is told to end (Ctrl-C or SIGTERM) inside the block.
+    """Stop the run if this process receives Ctrl-C or SIGTERM inside the `with` block.
 
     Args:
-        api: KFP.
-        run_id: The run.
+        api: The API of KFP.
+        run_id: The id of the run.
         console: Shows whether the run was stopped.
-        always: Stop it without a question. Otherwise a person at a terminal is asked, and without one the run goes on.
+        always: True stops the run without a question. False asks the person at the terminal. If there is no terminal,
+            the run continues.
     """
 
     def interrupt(*_: Any) -> None:
@@ -63,14 +64,16 @@ def stopping_with_us(api: KfpApi, run_id: str, console: Console, always: bool) -
             console.print("the run is being stopped", markup=False)
         else:
             link = api.link(f"runs/details/{run_id}")
-            console.print(f"the run goes on: {link}; `crack-pipeline runs stop` stops it", markup=False, soft_wrap=True)
+            console.print(
+                f"the run continues: {link}; `crack-pipeline runs stop` stops it", markup=False, soft_wrap=True
+            )
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
 class Follower:
-    """Asks KFP about one run again and again, and prints what has changed."""
+    """A loop that asks KFP for the state of one run again and again, and prints each change."""
 
     def __init__(
         self, api: KfpApi, compiled: CompiledPipeline, run_id: str, console: Console, interval: float = INTERVAL
@@ -88,31 +91,31 @@ class Follower:
         self._states: dict[str, str] = {}  # of every task that was shown, by its name in KFP
 
     def wait(self, timeout: float, allow_refusal: bool = False) -> Outcome:
-        """Wait for the end of the run.
+        """Wait for the end of the run and return the outcome.
 
         Args:
-            timeout: Seconds until we stop waiting. The run goes on.
-            allow_refusal: Count a run in which no candidate passed the gate as a success.
+            timeout: Seconds until we stop waiting. The run then continues.
+            allow_refusal: True if a run in which no candidate passed the gate counts as a success.
         """
         while time.monotonic() - self._started < timeout:
             try:
                 run = self._api.run(self._run_id)
             except KfpError as error:
                 if not error.transient:
-                    self._say(f"{error}. The run goes on, but we cannot see it: {self._link()}")
+                    self._say(f"{error}. The run continues, but its state cannot be read: {self._link()}")
                     return Outcome.UNSEEN
-                self._say(f"{error}; still waiting")
+                self._say(f"{error}; we try again")
             else:
                 self._show_changes(run)
                 if run.state in END_STATES:
                     return self._report(run, allow_refusal)
             time.sleep(self._interval)
 
-        self._say(f"no end within {timeout:g} s; the run goes on: {self._link()}")
+        self._say(f"the run did not end within {timeout:g} s; it continues: {self._link()}")
         return Outcome.UNSEEN
 
     def _show_changes(self, run: Any) -> None:
-        """Print every step whose state has changed, in the order of time."""
+        """Print each step whose state has changed, in the order of the changes."""
         for task in sorted(task_details(run), key=_time_of_state):
             key = task.display_name
             if key in self._steps and task.state in SHOWN_STATES and self._states.get(key) != task.state:
@@ -124,7 +127,7 @@ class Follower:
             self._show_waiting_pods()
         if time.monotonic() - self._printed > QUIET:
             running = steps_in_state(run, self._steps, "RUNNING")
-            steps = ", ".join(running) or "no step is shown as running"
+            steps = ", ".join(running) or "KFP shows no running step"
             unchanged = _clock(time.monotonic() - self._changed)
             self._say(f"still {run.state.lower()}: {steps} (KFP has shown no change for {unchanged})")
 
@@ -142,7 +145,7 @@ class Follower:
         ended = inspect_run(state, self._run_id, self._config.store)
         if steps_in_state(run, self._steps, "RUNNING"):
             self._say(
-                "KFP shows the steps as they were at an earlier time, because the run's status is larger than 1 MiB; "
+                "KFP shows old states of the steps, because the run's status is larger than 1 MiB; "
                 "the result is read from the store"
             )
 
@@ -157,7 +160,7 @@ class Follower:
         return self._report_registration(run, ended, allow_refusal)
 
     def _report_registration(self, run: Any, ended: EndedRun, allow_refusal: bool) -> Outcome:
-        """Report what a run without an error did: register a version, or refuse every candidate."""
+        """Report the result of a run without an error: it registered a model version, or it refused every candidate."""
         if "refuse" not in self._steps.values():
             self._say(f"succeeded: {self._link()}")
             return Outcome.SUCCEEDED
@@ -173,7 +176,7 @@ class Follower:
             return Outcome.SUCCEEDED
         if record or "refuse" in done:
             reasons = " ".join(record.get("reasons", []))
-            self._say(f"refused: no candidate passed the gate, nothing was registered. {reasons} {self._link()}")
+            self._say(f"refused: no candidate passed the gate, so nothing was registered. {reasons} {self._link()}")
             return Outcome.SUCCEEDED if allow_refusal else Outcome.FAILED
 
         if ended.unreadable:
@@ -189,7 +192,7 @@ class Follower:
         return Outcome.FAILED
 
     def _show_failures(self, run: Any, ended: EndedRun) -> None:
-        """Print the cause of every failed step, the end of its log, and how to see the rest."""
+        """Print the cause of every failed step, the end of its log, and how to read the whole log."""
         causes = {cause["step"]: cause["message"] for cause in ended.causes}
         failed = steps_in_state(run, self._steps, "FAILED")
         for step in dict.fromkeys([*failed, *causes]):
@@ -201,7 +204,7 @@ class Follower:
 
         if not failed and not causes:
             hint = f"; {ended.unreadable}" if ended.unreadable else ""
-            self._say(f"neither KFP nor the store says which step failed{hint}")
+            self._say(f"neither KFP nor the store shows which step failed{hint}; look at {self._link()}")
 
     def _show_log(self, run: Any, task: Any) -> None:
         """Print the end of a failed task's log."""
@@ -228,7 +231,7 @@ class Follower:
 
 
 def _time_of_state(task: Any) -> tuple[datetime.datetime, bool]:
-    """Return when a task came into its state. At the same time, a task ends before another starts."""
+    """Return a key for sorting: the time when a task reached its state. At equal times, ended tasks come first."""
     running = task.state == "RUNNING"
     since = task.start_time if running else task.end_time
     return since or LONG_AGO, running

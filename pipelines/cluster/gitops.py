@@ -10,15 +10,16 @@ from pipelines.graphs.compile import compile_pipeline, compile_version
 
 
 def write_manifest(name: str, config: RunConfig, revision: str, namespace: str, output: Path) -> str:
-    """Write a Pipeline and the PipelineVersion that `submit` would upload; return the version's name.
+    """Write a Pipeline and the PipelineVersion that `submit` would upload; return the name of the version.
 
-    KFP reads them if it keeps its pipelines in Kubernetes (pipeline store "kubernetes"). A PipelineVersion cannot be
-    changed. The versions of all pipelines share a namespace, so its name starts with the pipeline's.
+    KFP reads these resources if it keeps its pipelines in Kubernetes (pipeline store "kubernetes"). A PipelineVersion
+    cannot be changed. The versions of all pipelines share a namespace, so the name of a version starts with the name of
+    its pipeline.
 
     Args:
-        name: Pipeline.
-        config: Its parameters.
-        revision: The code's version.
+        name: Name of the pipeline.
+        config: The parameters of the pipeline.
+        revision: The version of the code.
         namespace: Namespace of the resources; "" means the namespace that they are applied to.
         output: YAML file to write.
     """

@@ -1,4 +1,4 @@
-"""Read a Kubernetes cluster: what exists in it, and what a run would lack. Values in Secrets are never looked at."""
+"""Read a Kubernetes cluster and check that it has what a run needs. In Secrets, only the names of keys are used."""
 
 import contextlib
 import os
@@ -23,11 +23,11 @@ DEFAULT_KUBECONFIG = Path.home() / ".kube" / "config"
 
 
 class UnseenError(Exception):
-    """This machine or account cannot look; the message says why."""
+    """The error if this machine or account cannot check. The message says why."""
 
 
 class MissingError(InputError):
-    """The cluster does not have what a run needs."""
+    """The error if the cluster does not have an object that a run needs."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ class WaitingPod:
 
 
 class ClusterView:
-    """A namespace of the cluster, as the current kubeconfig context or the pod's service account sees it.
+    """A namespace of the cluster. It is read with the current kubeconfig context or the pod's service account.
 
-    Every method returns what it found. It raises `MissingError` or `InputError`, whose message says what to do, or
-    `UnseenError`.
+    Every method returns a text about what it found. It raises `MissingError` or `InputError` if there is a problem; the
+    message says what to do. It raises `UnseenError` if it cannot check.
     """
 
     def __init__(self, namespace: str) -> None:
@@ -70,7 +70,7 @@ class ClusterView:
         self._read(
             f"service account {name} in namespace {self._namespace}",
             lambda api: api.read_namespaced_service_account(name, self._namespace, _request_timeout=ANSWER_SECONDS),
-            "create it (manifests/), or name another in cluster.service_account",
+            "create it (manifests/), or set cluster.service_account to another account",
         )
         return f"{name} in {self._namespace}"
 
@@ -78,9 +78,9 @@ class ClusterView:
         """Check that a Secret exists and has the keys that the pods read.
 
         Args:
-            name: The Secret.
-            keys: The keys that it must have.
-            optional: Whether a run works without the Secret.
+            name: Name of the Secret.
+            keys: The keys that the Secret must have.
+            optional: True if a run works without the Secret.
         """
         literals = " ".join(f"--from-literal={key}=…" for key in keys)
         create = f"kubectl create secret generic {name} -n {self._namespace} {literals}"
@@ -97,7 +97,9 @@ class ClusterView:
 
         missing = [key for key in keys if key not in (found.data or {})]
         if missing:
-            raise InputError(f"Secret {name} in {self._namespace} does not have {', '.join(missing)}; {create}")
+            raise InputError(
+                f"Secret {name} in {self._namespace} does not have {', '.join(missing)}; create it again: {create}"
+            )
         return f"{name} has {', '.join(keys)}"
 
     def claim(self, name: str) -> str:
@@ -137,9 +139,9 @@ class ClusterView:
         if not suitable:
             with_labels = f" with {labels}" if labels else ""
             raise InputError(
-                f"none of {len(nodes)} nodes{with_labels} offers {need.accelerators} {need.accelerator} (they offer "
-                f"{', '.join(sorted(offered)) or 'no accelerator'}); install the device plugin, or set accelerator "
-                "and node_selector in the candidates' resources"
+                f"none of the {len(nodes)} nodes{with_labels} offers {need.accelerators} {need.accelerator} (they "
+                f"offer {', '.join(sorted(offered)) or 'no accelerator'}); install the device plugin, or set "
+                "accelerator and node_selector in the candidates' resources"
             )
         return f"{suitable} of {len(nodes)} nodes can run a pod with {need.accelerators}"
 
@@ -203,13 +205,13 @@ class ClusterView:
             config.load_incluster_config()
         except config.ConfigException as error:
             raise UnseenError(
-                f"no access to the cluster, neither with KUBECONFIG ({named or 'not set'}) nor with a pod's service "
-                f"account ({error})"
+                f"the cluster cannot be reached, neither with KUBECONFIG ({named or 'not set'}) nor with a pod's "
+                f"service account ({error})"
             ) from error
         return client.CoreV1Api()
 
     def _read(self, what: str, read: Callable[[Any], Any], advice: str) -> Any:
-        """Read `what` and explain any failure; `advice` says what to do where it does not exist."""
+        """Read `what` and explain any failure. `advice` says what to do if `what` does not exist."""
         from kubernetes.client import ApiException
 
         api = self._api
@@ -219,7 +221,9 @@ class ClusterView:
             if error.status == 404:
                 raise MissingError(f"there is no {what}; {advice}") from error
             if error.status in (401, 403):
-                raise UnseenError(f"the account of this kubeconfig may not read {what} ({error.status})") from error
+                raise UnseenError(
+                    f"the account of this kubeconfig is not allowed to read {what} ({error.status})"
+                ) from error
             raise InputError(
                 f"could not read {what}: the cluster answers {error.status} {error.reason}; ask its administrator"
             ) from error
@@ -281,17 +285,18 @@ def _reason_of_waiting(pod: Any) -> str:
 
 
 def refuse_missing_account(namespace: str, name: str) -> None:
-    """Raise if the namespace does not have a service account. KFP would accept the run, but no pod would start.
+    """Raise an error if the service account does not exist. KFP would accept the run, but no pod would start.
 
-    Nothing is raised if the cluster cannot be read, or if it has no such namespace and so is not the cluster of KFP.
+    No error is raised if the cluster cannot be read, or if the namespace does not exist. In the second case, the
+    cluster is not the cluster of KFP.
 
     Raises:
-        MissingError: The namespace exists, and the service account does not.
+        MissingError: The namespace exists, but the service account does not.
     """
     view = ClusterView(namespace)
     try:
         view.namespace_there()
-    except Exception:  # this machine may not be able to look, for many reasons; none of them is a reason to refuse
+    except Exception:  # if this machine cannot check, for any reason, the run is not refused
         return
     with contextlib.suppress(UnseenError):
         view.service_account(name)

@@ -1,8 +1,8 @@
-"""Read the details that KFP's API shows of a run: its steps, their states and their pods.
+"""Read the details of a run from KFP's API: its steps, their states and their pods.
 
-KFP may show the steps of a large run as they were at an earlier time: Argo compresses the status of a workflow beyond
-1 MiB, and KFP does not read compressed ones. A step that is shown as ended has ended. A step that is shown as running
-may have ended long ago.
+KFP may show old states for the steps of a large run. Argo compresses the status of a workflow if it is larger than
+1 MiB, and KFP does not read a compressed status. A step that is shown as ended has ended. A step that is shown as
+running may have ended long ago.
 """
 
 import re
@@ -10,28 +10,28 @@ from typing import Any
 
 from pipelines.graphs.compile import CompiledPipeline
 
-STEP_GROUPS = ("exit-handler-", "condition-")  # tasks that only hold other tasks; people do not know them
-DRIVER = "-driver"  # ends the name of the pod that prepares a step
+STEP_GROUPS = ("exit-handler-", "condition-")  # tasks that only contain other tasks; they are not shown to people
+DRIVER = "-driver"  # the end of the name of the pod that prepares a step
 PROGRAM = "executor"  # name of the pod that runs a step's program; executor(1) after a retry
 
 
 def step_names(compiled: CompiledPipeline) -> dict[str, str]:
-    """Return the steps of a pipeline: name in KFP -> name that people know, such as train-2 -> "train vit"."""
+    """Return the steps of a pipeline: name in KFP -> name for people, such as train-2 -> "train vit"."""
     names = {}
     for key, name in compiled.tasks.items():
         if not key.startswith(STEP_GROUPS):
-            # Outside the candidates' branches, KFP adds a number if there are several of a kind: register-2.
+            # Outside the branches of the candidates, KFP adds a number if a component has several tasks: register-2.
             names[key] = name if " " in name else re.sub(r"-\d+$", "", name)
     return names
 
 
 def task_details(run: Any) -> list[Any]:
-    """Return the details of a run's tasks; none if KFP does not know any yet."""
+    """Return the details of a run's tasks; an empty list if KFP does not have any yet."""
     return (run.run_details and run.run_details.task_details) or []
 
 
 def steps_in_state(run: Any, names: dict[str, str], state: str) -> dict[str, Any]:
-    """Return the details of the steps that KFP shows in a state, by the names that people know."""
+    """Return the details of the steps that KFP shows in a state, by their names for people."""
     found = {}
     for task in task_details(run):
         name = names.get(task.display_name) or names.get(task.display_name.removesuffix(DRIVER))
@@ -53,6 +53,6 @@ def program_pod(run: Any, task: Any) -> str:
 
 
 def was_stopped(run: Any) -> bool:
-    """Return whether a person stopped the run. KFP calls such a run FAILED in the end; only its history shows it."""
+    """Return whether a person stopped the run. KFP ends such a run as FAILED; only its history shows the stop."""
     history = [status.state for status in run.state_history or []]
     return run.state == "CANCELED" or (run.state == "FAILED" and "CANCELING" in history)

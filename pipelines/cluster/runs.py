@@ -1,4 +1,4 @@
-"""List the runs of an experiment in KFP, find one, and read the log of one of its steps."""
+"""List the runs of an experiment in KFP, find a run, and read the log of one of its steps."""
 
 import datetime
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ LATEST = "latest"
 
 
 def runs_table(api: KfpApi, config: RunConfig, limit: int) -> Table:
-    """Return a table of the newest runs of the parameters' experiment."""
+    """Return a table of the newest runs of the experiment that the parameters name."""
     table = Table(title=f"Runs of {config.experiment}", title_justify="left", box=None, pad_edge=False)
     for title in ("id", "state", "started (UTC)", "minutes", "name"):
         table.add_column(title, justify="right" if title == "minutes" else "left", overflow="fold")
@@ -29,15 +29,15 @@ def runs_table(api: KfpApi, config: RunConfig, limit: int) -> Table:
 
 
 def find_run(api: KfpApi, config: RunConfig, wanted: str) -> Any:
-    """Return a run of the parameters' experiment with its details.
+    """Return a run of the experiment that the parameters name, with its details.
 
     Args:
-        api: KFP.
+        api: The API of KFP.
         config: The parameters, which name the experiment.
         wanted: The start of the run's id, or "latest".
 
     Raises:
-        InputError: No run matches, or several do.
+        InputError: No run matches, or several runs match.
     """
     matching = []
     for run in _runs(api, config):
@@ -50,7 +50,7 @@ def find_run(api: KfpApi, config: RunConfig, wanted: str) -> Any:
         problem = "several runs" if matching else "no run"
         raise InputError(
             f'experiment "{config.experiment}" has {problem} with the id "{wanted}"; `crack-pipeline runs list` shows '
-            'the ids, and "latest" is the newest run'
+            'the ids, and "latest" means the newest run'
         )
     return api.run(matching[0])
 
@@ -59,26 +59,26 @@ def step_log(api: KfpApi, compiled: CompiledPipeline, run: Any, step: str) -> st
     """Return the log of a step so far.
 
     Args:
-        api: KFP.
-        compiled: The run's pipeline, for the names of its steps.
+        api: The API of KFP.
+        compiled: The pipeline of the run; it gives the names of the steps.
         run: The run with its details.
-        step: The step as people name it, such as "train vit".
+        step: Name of the step for people, such as "train vit".
 
     Raises:
-        InputError: The pipeline has no such step, or KFP shows no pod of it.
+        InputError: The pipeline has no such step, or KFP shows no pod of the step.
     """
     names = step_names(compiled)
     if step not in names.values():
         known = ", ".join(f'"{name}"' for name in dict.fromkeys(names.values()))
-        raise InputError(f'{compiled.name} has no step "{step}"; it has {known}')
+        raise InputError(f'the pipeline {compiled.name} has no step "{step}"; it has {known}')
 
     for task in task_details(run):
         pod = program_pod(run, task) if names.get(task.display_name) == step else ""
         if pod:
             return api.log(run.run_id, pod)
     raise InputError(
-        f'KFP shows no pod of step "{step}" in run {run.run_id}; the step has not started, or KFP shows an old state '
-        f"of a large run: {api.link(f'runs/details/{run.run_id}')}"
+        f'KFP shows no pod of step "{step}" in run {run.run_id}. Either the step has not started, or KFP shows an old '
+        f"state of a large run. Look at {api.link(f'runs/details/{run.run_id}')}"
     )
 
 
@@ -90,7 +90,7 @@ def _runs(api: KfpApi, config: RunConfig) -> Iterator[Any]:
 
 
 def _minutes(run: Any) -> float:
-    """Return how long a run has lasted."""
+    """Return the duration of a run in minutes."""
     now = datetime.datetime.now(datetime.UTC)
     ended = run.finished_at if run.finished_at and run.finished_at > run.created_at else now
     return (ended - run.created_at) / datetime.timedelta(minutes=1)

@@ -1,4 +1,4 @@
-"""Create, change, pause and remove recurring runs in KFP, as the parameter file describes them."""
+"""Create, change, pause and remove the recurring runs in KFP that the parameter file describes."""
 
 import datetime
 import tempfile
@@ -20,7 +20,7 @@ from pipelines.graphs.compile import MODULES, CompiledPipeline, compile_version,
 
 
 def schedule_name(pipeline: str, environment: str) -> str:
-    """Return the name by which a pipeline's recurring run is found."""
+    """Return the name of a pipeline's recurring run."""
     return f"{pipeline} {environment}"
 
 
@@ -32,16 +32,16 @@ def place_schedule(
     environment: str,
     console: Console,
 ) -> None:
-    """Schedule a version, and replace the recurring run that had its name.
+    """Schedule a version of a pipeline, and replace the recurring run of the same name.
 
-    KFP cannot change a recurring run (kubeflow/pipelines#6001). A new one is therefore created before the old one is
-    deleted. If anything fails in between, the next call deletes what is left. A recurring run that a person has paused
-    stays paused.
+    KFP cannot change a recurring run (kubeflow/pipelines#6001). We therefore create a new recurring run before we
+    delete the old one. If an error occurs between the two, the next call deletes the old one. A recurring run that a
+    person has paused stays paused.
 
     Args:
-        api: KFP, after `check_target`.
-        compiled: The version to run.
-        config: Its parameters.
+        api: The API of KFP, after `check_target`.
+        compiled: The version of the pipeline to run.
+        config: The parameters of the version.
         schedule: The times and the run-time parameters.
         environment: Second part of the recurring run's name.
         console: Shows what was done.
@@ -54,7 +54,7 @@ def place_schedule(
     paused = bool(before) and all(_is_paused(run) for run in before)
     wanted = kfp.V2beta1RecurringRun(
         display_name=name,
-        description=f"{compiled.version}; changed by `crack-pipeline schedule` only",
+        description=f"{compiled.version}; change this recurring run with `crack-pipeline schedule` only",
         experiment_id=published.experiment_id,
         pipeline_version_reference=published.version,
         runtime_config=kfp.V2beta1RuntimeConfig(parameters=arguments),
@@ -86,10 +86,12 @@ def place_schedule(
 def place_all(
     api: KfpApi, config: RunConfig, environment: str, pipeline: str | None, revision: str, console: Console
 ) -> None:
-    """Place every schedule of the parameter file, or one pipeline's. All are compiled before anything is created.
+    """Place every schedule of the parameter file, or only the schedule of one pipeline.
+
+    All pipelines are compiled before anything is created.
 
     Raises:
-        InputError: The file has no schedule, or none for this pipeline; or KFP or its namespace cannot be used.
+        InputError: The file has no schedule (for this pipeline), or KFP or its namespace cannot be used.
     """
     chosen: dict[str, ScheduleConfig] = {}
     for name, schedule in config.schedule.items():
@@ -99,7 +101,7 @@ def place_all(
         example = pipeline or next(iter(MODULES))
         missing = pipeline or "pipeline"
         raise InputError(
-            f'the parameters "{environment}" schedule no {missing}; '
+            f'the parameters "{environment}" have no schedule for {missing}; '
             f'add to the file: schedule: {{{example}: {{cron: "0 2 * * 1"}}}}'
         )
 
@@ -107,7 +109,7 @@ def place_all(
         revision = revision or git_revision()
         versions = [compile_version(name, config, revision, Path(folder)) for name in chosen]
         for version in versions:
-            version.arguments(chosen[version.name].parameters)  # raises if one is wrong
+            version.arguments(chosen[version.name].parameters)  # raises an error if a parameter is wrong
         check_target(api, config)
         for version in versions:
             place_schedule(api, version, config, chosen[version.name], environment, console)
@@ -116,17 +118,17 @@ def place_all(
     for run in _find(api, config, unscheduled):
         console.print(
             f'[yellow]warning:[/] "{run.display_name}" is scheduled, but the file does not schedule it; '
-            "--remove --pipeline ends it"
+            "remove it with --remove --pipeline NAME"
         )
 
 
 def switch_all(
     api: KfpApi, config: RunConfig, environment: str, pipeline: str | None, action: str, console: Console
 ) -> None:
-    """List, pause, resume or remove the schedules of an environment, or one pipeline's.
+    """List, pause, resume or remove the schedules of an environment, or only the schedule of one pipeline.
 
     Raises:
-        InputError: Nothing is scheduled; or KFP cannot be used.
+        InputError: Nothing is scheduled, or KFP cannot be used.
     """
     names = sorted(schedule_name(name, environment) for name in MODULES if pipeline in (None, name))
     api.check()
@@ -138,7 +140,7 @@ def switch_all(
     if not runs:
         missing = " or ".join(names) or pipeline
         raise InputError(
-            f'nothing is scheduled under {missing} in experiment "{config.experiment}"; --list shows what is'
+            f'nothing is scheduled under {missing} in experiment "{config.experiment}"; --list shows what is scheduled'
         )
     for run in runs:
         if action == "remove":
@@ -149,7 +151,7 @@ def switch_all(
 
 
 def _find(api: KfpApi, config: RunConfig, names: Collection[str]) -> list[Any]:
-    """Return the recurring runs of these names in the parameters' experiment."""
+    """Return the recurring runs with these names in the experiment that the parameters name."""
     experiment = api.find_experiment(config.experiment)
     if experiment is None:
         return []
@@ -177,7 +179,7 @@ def _table(runs: list[Any]) -> Table:
 
 
 def _first_like(runs: Iterable[Any], wanted: Any) -> Any | None:
-    """Return the first recurring run that runs the same version in the same way at the same times."""
+    """Return the first recurring run with the same settings as `wanted`, or None if there is none."""
     for run in runs:
         if _essence(run) == _essence(wanted):
             return run
@@ -185,7 +187,7 @@ def _first_like(runs: Iterable[Any], wanted: Any) -> Any | None:
 
 
 def _essence(run: Any) -> dict[str, Any]:
-    """Return the settings that make two recurring runs the same. KFP may leave any of them out."""
+    """Return the settings that must be equal in two equal recurring runs. KFP may omit any of them."""
     reference = run.pipeline_version_reference
     cron = run.trigger and run.trigger.cron_schedule
     return {
@@ -203,7 +205,7 @@ def _is_paused(run: Any) -> bool:
 
 
 def _cron(run: Any) -> str:
-    """Return the five fields that people write; KFP has seconds before them."""
+    """Return the five fields that people write. KFP puts a field for seconds before them."""
     return run.trigger.cron_schedule.cron.removeprefix("0 ")
 
 

@@ -22,7 +22,7 @@ UNSUCCESSFUL_STATES = ("FAILED", "CANCELING", "CANCELED", "SKIPPED")
 
 @dataclass(frozen=True)
 class Published:
-    """A version in KFP, and the experiment of its runs."""
+    """A version of a pipeline in KFP, and the experiment of its runs."""
 
     version: kfp_server_api.V2beta1PipelineVersionReference
     experiment_id: str
@@ -39,12 +39,12 @@ def check_target(api: KfpApi, config: RunConfig) -> None:
 
 
 def publish(api: KfpApi, compiled: CompiledPipeline, config: RunConfig, console: Console) -> Published:
-    """Upload a version, unless KFP has it already, and create its pipeline and its experiment if needed.
+    """Upload a version of a pipeline, unless KFP has it already. Create the pipeline and the experiment if needed.
 
     Args:
-        api: KFP, after `check_target`.
-        compiled: The version.
-        config: Its parameters; `experiment` names the experiment.
+        api: The API of KFP, after `check_target`.
+        compiled: The version of the pipeline.
+        config: The parameters of the version; `experiment` names the experiment.
         console: Shows whether the version is new.
     """
     pipeline = api.pipeline(compiled.name, compiled.description)
@@ -54,7 +54,7 @@ def publish(api: KfpApi, compiled: CompiledPipeline, config: RunConfig, console:
     done = "uploaded" if uploaded else "unchanged"
     console.print(f"{compiled.name} version {compiled.version}: {done}, {link}", soft_wrap=True)
     if "-dirty-" in compiled.version:
-        console.print("[yellow]warning:[/] files differ from the commit, so the version's name contains -dirty")
+        console.print("[yellow]warning:[/] files differ from the commit, so the name of the version contains -dirty")
 
     reference = kfp_server_api.V2beta1PipelineVersionReference(
         pipeline_id=pipeline.pipeline_id, pipeline_version_id=version.pipeline_version_id
@@ -71,20 +71,20 @@ def submit(
     name: str = "",
     again: bool = False,
 ) -> str:
-    """Start a run; return its id.
+    """Start a run and return its id.
 
     Args:
-        api: KFP.
-        compiled: The version to run.
-        config: Its parameters, which name the experiment and the service account.
+        api: The API of KFP.
+        compiled: The version of the pipeline to run.
+        config: The parameters of the version. They name the experiment and the service account.
         given: Run-time parameters that differ from their defaults.
         console: Shows the links.
         name: First part of the run's name. The time and a random part follow, so that every name is unique.
-        again: Allow the version and run-time parameters of another run of the last hour.
+        again: True allows a run with the same version and run-time parameters as another run of the last hour.
 
     Raises:
-        InputError: KFP or its namespace cannot be used, a run-time parameter is wrong, or the same was submitted within
-            the last hour.
+        InputError: KFP or its namespace cannot be used, a run-time parameter is wrong, or the same run was submitted
+            within the last hour.
     """
     arguments = compiled.arguments(given)
     check_target(api, config)
@@ -113,7 +113,7 @@ def _refuse_repetition(api: KfpApi, published: Published, arguments: dict[str, A
     for run in api.runs(published.experiment_id):
         age = now - run.created_at
         if age > REPETITION_WINDOW:
-            return  # the runs are listed from the newest on
+            return  # the runs are listed in order, the newest first
 
         if run.state in UNSUCCESSFUL_STATES:
             continue

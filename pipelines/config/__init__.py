@@ -1,1 +1,1 @@
-"""The parameters of a run."""
+"""Read and check the parameters of a run."""

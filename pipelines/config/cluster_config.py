@@ -1,4 +1,4 @@
-"""How the pipeline's pods run on Kubernetes: the resources that each step requests, its Secrets, its limits."""
+"""Settings of the pipeline's pods on Kubernetes: the resources of each step, the Secrets and the time limits."""
 
 from typing import Annotated, Literal
 
@@ -16,7 +16,7 @@ Bytes = Annotated[str, Field(pattern=r"^[1-9][0-9]*([EPTGMK]i|[EPTGM])?$", descr
 
 
 class Resources(Config):
-    """What a step's pod requests. The limits are the same, so that pods on one node do not slow each other down."""
+    """The requests of a step's pod. The limits are the same, so that pods on a node do not slow each other down."""
 
     cpu: Cores = "2"
     memory: Bytes = "8Gi"
@@ -25,7 +25,7 @@ class Resources(Config):
 
 
 class GpuResources(Resources):
-    """What the pod of a step that runs a network requests."""
+    """The requests of a pod whose step runs a network."""
 
     cpu: Cores = "8"
     memory: Bytes = Field(default="32Gi", description="bytes; files in shared_memory count too")
@@ -48,13 +48,13 @@ class CandidateResources(Config):
 
 
 class ClusterConfig(Config):
-    """How the pipeline's pods run on Kubernetes. It names Secrets; their contents are never in a file."""
+    """The settings of the pipeline's pods on Kubernetes. They name Secrets, but never contain secret values."""
 
     service_account: str = Field(default="crack-pipeline", min_length=1, description="ServiceAccount of the run's pods")
     s3_secret: str = Field(default="crack-s3", min_length=1, description="Secret with the AWS_* variables")
     mlflow_secret: str = Field(default="crack-mlflow", min_length=1, description="Secret with MLFLOW_TRACKING_*")
     notify_secret: str = Field(
-        default="crack-notify", min_length=1, description="Secret with NOTIFY_WEBHOOK_URL; it may be missing"
+        default="crack-notify", min_length=1, description="Secret with NOTIFY_WEBHOOK_URL; it is optional"
     )
     run_as_user: int = Field(default=10001, gt=0, description="user id in every step's container")
     steps: dict[CpuStep, Resources] = Field(
@@ -62,14 +62,14 @@ class ClusterConfig(Config):
     )
     champion: GpuResources = GpuResources(timeout=4 * 3600)
     collect: GpuResources = GpuResources(timeout=4 * 3600)
-    cache_claim: str = Field(default="", description="PersistentVolumeClaim for `cache`; empty: the pod's own disk")
+    cache_claim: str = Field(default="", description="PersistentVolumeClaim for `cache`; empty: use the pod's own disk")
     retries: int = Field(default=2, ge=0, description="retries of a failed step of `retried`, after 30 s, 60 s, …")
     retried: list[CpuStep | GpuStep] = Field(
         default=["ingest", "train", "collect"],
-        description="steps that are retried: the long ones; each takes twice the room in a run's status, see "
-        "pipelines/graphs/compact.py",
+        description="steps that are retried: the long steps. A retried step takes twice the room in a run's status, "
+        "see pipelines/graphs/compact.py",
     )
-    queue: str = Field(default="", description="Kueue LocalQueue of the GPU steps; empty: none")
+    queue: str = Field(default="", description="Kueue LocalQueue of the GPU steps; empty: no queue")
     priority_class: str = Field(default="", description="PriorityClass of the GPU steps; see manifests/README.md")
     run_deadline: int = Field(default=3 * 24 * 3600, gt=0, description="seconds until a run is stopped")
     run_ttl: int = Field(default=7 * 24 * 3600, gt=0, description="seconds that the pods of a finished run are kept")

@@ -1,8 +1,9 @@
-"""Cron expressions with five fields, in UTC.
+"""Check cron expressions with five fields, in UTC.
 
-KFP's own cron has six fields, seconds first. It reads five as if the last were missing: "10 2 * * *" would run every
-hour, at second 10 of minute 2 (kubeflow/pipelines#2318). We therefore take exactly five fields, check them, and send
-six. The syntax is the part that cronsim and KFP's parser (github.com/robfig/cron, version 1) read alike.
+KFP's own cron has six fields, and the first field is for seconds. If there are five fields, KFP treats the last field
+as missing: "10 2 * * *" would run every hour, at second 10 of minute 2 (kubeflow/pipelines#2318). We therefore accept
+exactly five fields, check them, and send six. We accept only syntax that cronsim and KFP's parser
+(github.com/robfig/cron, version 1) read in the same way.
 """
 
 import datetime
@@ -19,9 +20,9 @@ ALLOWED_VALUES = {
 }
 
 PART = re.compile(r"[*?](/\d+)?|\w+(-\w+)?(/\d+)?")
-# Not a step on a single weekday, such as 1/2: cronsim would count Sunday twice, as 0 and as 7.
+# A step after a single weekday, such as 1/2, is not accepted, because cronsim would count Sunday twice, as 0 and as 7.
 WEEKDAY_PART = re.compile(r"[*?](/\d+)?|[0-6]|[a-z]{3}|([0-6]|[a-z]{3})-([0-6]|[a-z]{3})(/\d+)?", re.IGNORECASE)
-# cronsim also knows L, the last day of the month, which KFP's parser refuses.
+# cronsim also accepts L, the last day of the month, but KFP's parser refuses it.
 LAST_DAY = re.compile(r"L|LW", re.IGNORECASE)
 
 
@@ -29,7 +30,8 @@ def cron_for_kfp(cron: str) -> str:
     """Return a cron expression in KFP's form, with the seconds first.
 
     Raises:
-        ValueError: It does not parse, or its time never comes. The message names the field and what is allowed.
+        ValueError: The expression does not parse, or no time matches it. The message names the field and its allowed
+            values.
     """
     next_time(cron, datetime.datetime.now(datetime.UTC))
     return f"0 {' '.join(cron.split())}"
@@ -38,10 +40,10 @@ def cron_for_kfp(cron: str) -> str:
 def next_time(cron: str, after: datetime.datetime) -> datetime.datetime:
     """Return the first time later than `after`, in UTC, that matches a cron expression of five fields.
 
-    If both day fields are restricted, a day needs to match only one of them, as in every cron.
+    If both day fields are restricted, a day needs to match only one of the two, as in every cron.
 
     Raises:
-        ValueError: It does not parse, or its time never comes.
+        ValueError: The expression does not parse, or no time matches it.
     """
     fields = cron.split()
     if len(fields) != len(ALLOWED_VALUES):
@@ -56,11 +58,11 @@ def next_time(cron: str, after: datetime.datetime) -> datetime.datetime:
         times = CronSim(cron.replace("?", "*"), after.astimezone(datetime.UTC))
         return next(times)
     except (CronSimError, StopIteration) as error:
-        raise ValueError(f'"{cron}" names a day that never comes') from error
+        raise ValueError(f'"{cron}" names a day that does not exist; correct the day or the month') from error
 
 
 def _check_field(name: str, position: int, text: str) -> None:
-    """Raise ValueError if this field does not parse when every other field is `*`."""
+    """Raise ValueError if this field does not parse. All other fields are set to `*` for the check."""
     alone = ["*"] * len(ALLOWED_VALUES)
     alone[position] = text.replace("?", "*")
     try:
@@ -80,5 +82,5 @@ def _check_field(name: str, position: int, text: str) -> None:
 
 
 def _has_range_of_one(text: str) -> bool:
-    """Whether a range starts where it ends: cronsim lets a step leave such a range, KFP's parser does not."""
+    """Return whether a range has equal ends. With a step, cronsim leaves such a range, but KFP's parser does not."""
     return any(first == last for first, last in re.findall(r"(\w+)-(\w+)", text))

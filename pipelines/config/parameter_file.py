@@ -1,4 +1,4 @@
-"""Parameter files: reading, overriding, checking, and explaining what is wrong with them."""
+"""Read parameter files, override parameters, check them, and explain what is wrong."""
 
 import difflib
 import json
@@ -23,13 +23,13 @@ Place = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Setting:
-    """One parameter that the command line gives.
+    """A parameter that the command line sets.
 
     Attributes:
-        key: Where it is in the parameter file, such as ("candidates", "cnn", "train", "steps").
-        value: Its value.
-        written: The option as the user wrote it, such as `--set "seed=2"`; empty where the command itself sets it.
-        reserved: Why `--set` may not give the same parameter, and what to do; empty where it may.
+        key: Place of the parameter in the file, such as ("candidates", "cnn", "train", "steps").
+        value: Value of the parameter.
+        written: The option as the user wrote it, such as `--set "seed=2"`; empty if the command itself sets the value.
+        reserved: The reason why `--set` must not set the same parameter, and what to do; empty if `--set` may set it.
     """
 
     key: tuple[str, ...]
@@ -40,12 +40,12 @@ class Setting:
 
 @dataclass(frozen=True)
 class _Origin:
-    """Where the values that are checked were written.
+    """The origin of the values that are checked.
 
     Attributes:
-        name: The file, or what else the values are; it begins every message.
-        text: The file's text; empty where there is no file.
-        settings: What the command line gave over the file, in its order.
+        name: Name of the file or of another origin; every message begins with it.
+        text: Text of the file; empty if there is no file.
+        settings: Settings of the command line that override the file, in order.
     """
 
     name: str
@@ -53,7 +53,7 @@ class _Origin:
     settings: Sequence[Setting] = ()
 
     def of(self, place: Place) -> str:
-        """Return where the value at a place was written: the file and its line, or an option."""
+        """Return the origin of the value at a place: the file and its line, or an option."""
         for setting in reversed(self.settings):
             if setting.key == place[: len(setting.key)]:
                 return setting.written
@@ -65,7 +65,7 @@ class _Origin:
         return f"{self.name}: line {source.line}" if source else self.name
 
     def quote(self, place: Place, value: Any) -> str:
-        """Return the value at a place as it was written; empty where the message shows it already."""
+        """Return the value at a place as the user wrote it; empty if the message shows it already."""
         if any(setting.key == place[: len(setting.key)] for setting in self.settings):
             return ""
 
@@ -87,7 +87,7 @@ def parameter_schema() -> dict[str, Any]:
         for name in kind.GIVEN_BY_RUN:
             properties.pop(name, None)
 
-    # a section's default only repeats the defaults of its parts
+    # the default of a section only repeats the defaults of its fields
     for section in schema["properties"].values():
         if isinstance(section.get("default"), dict):
             del section["default"]
@@ -95,16 +95,17 @@ def parameter_schema() -> dict[str, Any]:
 
 
 def load_run_config(path: str | Path, overrides: Sequence[str] = (), options: Sequence[Setting] = ()) -> RunConfig:
-    """Read a parameter file.
+    """Read and check a parameter file.
 
     Args:
         path: YAML file.
-        overrides: Each `dotted.key=value`, as given to `--set`; the value is read as YAML, or as text where it is not.
-        options: What other options of the command give. They win over the file.
+        overrides: Arguments of `--set`, each `dotted.key=value`. The value is read as YAML. If it is not YAML, it is
+            text.
+        options: Parameters that other options of the command set. They override the file.
 
     Raises:
         InputError: The file is missing or not YAML, a key is unknown, a value has the wrong type or range, or `--set`
-            gives what an option reserves. The message names the file or option, the key, the value and what is allowed.
+            sets a reserved parameter. The message names the file or option, the key, the value and what is allowed.
     """
     text = _read_file(Path(path))
     try:
@@ -126,23 +127,23 @@ def load_run_config(path: str | Path, overrides: Sequence[str] = (), options: Se
 
 
 def check_arguments(config: RunConfig, arguments: Mapping[str, Any]) -> None:
-    """Check that a parameter file could hold these run-time parameters.
+    """Check run-time parameters as if they were in the parameter file.
 
     Raises:
-        InputError: One has the wrong type or range.
+        InputError: A parameter has the wrong type or range.
     """
     _validated({**config.model_dump(mode="json"), **arguments}, _Origin("run-time parameters"))
 
 
 def _validated(values: dict[str, Any], origin: _Origin) -> RunConfig:
     try:
-        # JSON, because strict validation of Python values would refuse YAML's lists for tuples
+        # We validate JSON, because strict validation of Python values would refuse a YAML list for a tuple.
         return RunConfig.model_validate_json(json.dumps(values))
     except ValidationError as error:
         details: list[dict[str, Any]] = [dict(detail) for detail in error.errors()]
         causes = []
         for detail in details:
-            # a list whose item is wrong is also reported as too short; only the item is worth a line
+            # If an item of a list is wrong, the list is also reported as too short. Only the item is shown.
             inner = [other for other in details if _is_inside(other["loc"], detail["loc"])]
             if not inner:
                 causes.append(_explain(detail, origin))
@@ -161,11 +162,11 @@ def _read_file(path: Path) -> str:
         known = ", ".join(sorted(file.name for file in SHIPPED_FILES.glob("*.yaml")))
         raise InputError(f"parameter file {path} does not exist; pipelines/params has {known}") from error
     except IsADirectoryError as error:
-        raise InputError(f"parameter file {path} is a folder; name a YAML file") from error
+        raise InputError(f"parameter file {path} is a folder; give a YAML file") from error
     except OSError as error:
-        raise InputError(f"parameter file {path} cannot be read: {error.strerror}") from error
+        raise InputError(f"parameter file {path} cannot be read: {error.strerror}; check its rights") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: it is not text in UTF-8 ({error}); name a YAML file") from error
+        raise InputError(f"{path}: it is not text in UTF-8 ({error}); give a YAML file") from error
 
 
 def _read_override(override: str) -> Setting:
@@ -177,7 +178,7 @@ def _read_override(override: str) -> Setting:
     try:
         value = read_yaml(text)
     except SyntaxInputError:
-        value = text  # such as a regular expression
+        value = text  # for example a regular expression
     except InputError as error:
         raise InputError(f"{written}: {error}") from error
     return Setting(tuple(key.strip().split(".")), value, written)
@@ -197,14 +198,14 @@ def _apply(values: dict[str, Any], setting: Setting) -> None:
             values[parent] = {}
         values = values[parent]
         if not isinstance(values, dict) and not setting.written:
-            return  # the file is wrong, which the validation reports
+            return  # the file is wrong, and the validation reports it
         if not isinstance(values, dict):
-            raise InputError(f'{setting.written}: "{parent}" is a value, not a section')
+            raise InputError(f'{setting.written}: "{parent}" is a value, not a section; check the key')
     values[last] = setting.value
 
 
 def _refuse_given_keys(values: dict[str, Any], origin: _Origin) -> None:
-    """Refuse the keys of a step's section that `step_json` fills in."""
+    """Refuse keys in a step's section if `step_json` fills them in."""
     for name, field in RunConfig.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, StepConfig):
             _refuse_given_keys_of(field.annotation, (name,), values.get(name), origin)
@@ -221,7 +222,7 @@ def _refuse_given_keys_of(kind: type[StepConfig], place: Place, section: Any, or
     if not isinstance(section, dict):
         return
     for key in sorted(kind.GIVEN_BY_RUN & set(section)):
-        way_out = f'set "{key}" at the top' if key in RunConfig.model_fields else "leave it out"
+        way_out = f'set "{key}" at the top' if key in RunConfig.model_fields else "remove it"
         raise InputError(
             f"{origin.of((*place, key))}: {_dotted((*place, key))} belongs to the run, not to a step; {way_out}"
         )
@@ -242,9 +243,9 @@ def _explain(detail: dict[str, Any], origin: _Origin) -> str:
         return f"{start}: a text has a character that is not Unicode, such as \\ud800; remove it"
 
     if detail["type"] == "missing":
-        return f'{start}: "{name}" is missing'
+        return f'{start}: "{name}" is missing; add it'
 
-    if detail["type"] == "value_error":  # from a validator of ours, whose message names the value if it may be shown
+    if detail["type"] == "value_error":  # our own validators give the value in their messages if people may see it
         return f"{start}: {name}: {detail['ctx']['error']}"
 
     return f"{start}: {name}: {detail['msg']}{origin.quote(place, detail['input'])}"
@@ -261,7 +262,7 @@ def _yaml_type(value: Any) -> str:
 
 
 def _known_keys(place: Place) -> list[str]:
-    """Return the keys of the section at a place, without those that `step_json` fills in."""
+    """Return the keys of the section at a place, without the keys that `step_json` fills in."""
     kind: Any = RunConfig
     for part in place:
         inner = _config_inside(kind)
@@ -277,6 +278,6 @@ def _known_keys(place: Place) -> list[str]:
 
 
 def _config_inside(kind: Any) -> type[Config] | None:
-    """Return the configuration class that a container type holds, such as that of `dict[str, Candidate]`."""
+    """Return the configuration class in a container type, such as `Candidate` in `dict[str, Candidate]`, or None."""
     found = [argument for argument in get_args(kind) if isinstance(argument, type) and issubclass(argument, Config)]
     return found[-1] if found else None

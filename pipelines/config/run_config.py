@@ -1,7 +1,8 @@
-"""All parameters of a pipeline run: one parameter file, checked here before a run starts and by each step again.
+"""Define all parameters of a pipeline run. They are checked here before a run starts, and by each step again.
 
-The parameter file's sections are the steps' own configuration classes. What all steps share (storage, experiment, the
-registered model's name) is given once at the top of the file, and `step_json` copies it into each step's configuration.
+The sections of the parameter file are the configuration classes of the steps. Parameters that all steps share (storage,
+experiment, name of the registered model) are at the top of the file. `step_json` copies them into each step's
+configuration.
 """
 
 import re
@@ -29,18 +30,18 @@ from components.train.config import TrainConfig
 from pipelines.config.cluster_config import CandidateResources, ClusterConfig
 from pipelines.config.schedule_config import PipelineName, ScheduleConfig
 
-MAX_CANDIDATES = 4  # select and report have this many slots: KFP cannot pass a list of artifacts to a step
+MAX_CANDIDATES = 4  # select and report have this many inputs, because KFP cannot pass a list of artifacts to a step
 
 
 class Candidate(Config):
-    """One network that competes for the registry."""
+    """A network that is trained in the run and may be registered."""
 
     train: TrainConfig
     resources: CandidateResources = CandidateResources()
 
 
 class RunConfig(Config):
-    """A whole run: storage, data, candidates and every step's parameters."""
+    """The parameters of a whole run: storage, data, candidates and all steps."""
 
     store: str = StepConfig.model_fields["store"].default
     cache: str = StepConfig.model_fields["cache"].default
@@ -55,7 +56,7 @@ class RunConfig(Config):
     images: str = Field(
         default="s3://crack/incoming/{yesterday}",
         min_length=1,
-        description="run-time parameter of crack-drift-check: folder or s3:// of images; {date} and {yesterday} "
+        description="run-time parameter of crack-drift-check: folder or s3:// with images; {date} and {yesterday} "
         "become dates in UTC",
     )
     candidates: dict[str, Candidate] = Field(min_length=1, max_length=MAX_CANDIDATES)
@@ -79,7 +80,9 @@ class RunConfig(Config):
     @classmethod
     def _names_sources(cls, data_uri: str) -> str:
         if not parse_sources(data_uri):
-            raise ValueError("it names no source; give a folder, an archive, a table, s3://, https:// or synthetic://")
+            raise ValueError(
+                "it does not name a source; give a folder, an archive, a table, s3://, https:// or synthetic://"
+            )
         return data_uri
 
     @field_validator("candidates")
@@ -87,11 +90,13 @@ class RunConfig(Config):
     def _names_are_short(cls, candidates: dict[str, Candidate]) -> dict[str, Candidate]:
         for name in candidates:
             if not re.fullmatch(r"[a-z][a-z0-9_]{0,19}", name):
-                raise ValueError(f'candidate name "{name}" must be 1 to 20 of a-z, 0-9 and _, a letter first')
+                raise ValueError(
+                    f'candidate name "{name}" must have 1 to 20 characters of a-z, 0-9 and _, and start with a letter'
+                )
         return candidates
 
     def step_json(self, section: str, candidate: str = "") -> str:
-        """Return a step's configuration as the JSON that its component takes.
+        """Return a step's configuration as JSON, the input of its component.
 
         Args:
             section: The step's section of the parameter file, such as "gate".
@@ -111,12 +116,12 @@ class RunConfig(Config):
 
 
 def check_networks(config: RunConfig) -> None:
-    """Check every candidate's architecture and weights now, because its train step does so only when it starts.
+    """Check every candidate's architecture and weights now. The train step would find an error only much later.
 
     Raises:
         InputError: timm has no such architecture, or the weights file does not exist.
     """
-    from components.shared.network.network import describe  # late: torch takes seconds to import
+    from components.shared.network.network import describe  # imported late, because torch takes seconds to import
 
     for candidate in config.candidates.values():
         train = candidate.train

@@ -1,4 +1,4 @@
-"""Reads the YAML 1.2 that people write: bounded, plain values only, and with the place of every value.
+"""Read YAML 1.2 with limits on its size, with plain values only, and find the place of every value.
 
 In YAML 1.2, `5e-5` is a number, and `on`, `no`, `1:30` and `2026-11-30` are words. ruamel.yaml does the parsing.
 """
@@ -22,7 +22,7 @@ from ruamel.yaml.tag import Tag
 
 from components.shared.errors import InputError
 
-# A parameter file has about a hundred lines. Reading up to these bounds takes less than a second.
+# A parameter file has about a hundred lines. A file of this size is read in less than a second.
 MAX_CHARACTERS = 50_000
 MAX_DEPTH = 20
 MAX_VALUES = 5_000
@@ -33,16 +33,16 @@ TEXT_TAG = "tag:yaml.org,2002:str"
 
 
 class SyntaxInputError(InputError):
-    """The text is not YAML."""
+    """The error if the text is not YAML."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a person wrote for one value.
+    """The text that a person wrote for one value.
 
     Attributes:
-        line: Its first line, counted from 1.
-        text: The characters, quotes and brackets included; empty where the value was left empty.
+        line: Number of its first line, counted from 1.
+        text: The characters, including quotes and brackets; empty if the person left the value empty.
     """
 
     line: int
@@ -50,7 +50,7 @@ class Source:
 
 
 class _Resolver(VersionedResolver):
-    """YAML 1.2 has no dates, so text that looks like one is text."""
+    """A resolver without dates, because YAML 1.2 has no dates. Text that looks like a date is text."""
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> Tag:
         tag = super().resolve(kind, value, implicit)
@@ -58,7 +58,7 @@ class _Resolver(VersionedResolver):
 
 
 class _Composer(Composer):
-    """Refuses deep nesting before the recursion that reads it runs out of stack."""
+    """A composer that refuses deep nesting, before the recursion exceeds the stack."""
 
     _depth = 0
 
@@ -66,7 +66,7 @@ class _Composer(Composer):
         self._depth += 1
         if self._depth > MAX_DEPTH:
             line = self.parser.peek_event().start_mark.line + 1
-            raise InputError(f"line {line}: nested more than {MAX_DEPTH} levels deep")
+            raise InputError(f"line {line}: the values are nested more than {MAX_DEPTH} levels deep; use fewer levels")
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node
@@ -75,12 +75,12 @@ class _Composer(Composer):
 def read_yaml(text: str) -> Any:
     """Return the values of one YAML document: str, int, float, bool, None, and lists and dicts of them.
 
-    No two places share an object, also where the text uses an alias.
+    No two places share an object, even if the text uses an alias.
 
     Raises:
         SyntaxInputError: The text is not YAML.
-        InputError: It is too large, nested too deeply, gives a key twice or holds other values. The message names the
-            line or the place.
+        InputError: The text is too large, is nested too deeply, has a key twice, or contains values of other types. The
+            message names the line or the place.
     """
     if len(text) > MAX_CHARACTERS:
         raise InputError(f"it has more than {MAX_CHARACTERS:,} characters; a parameter file is far shorter")
@@ -97,7 +97,7 @@ def read_yaml(text: str) -> Any:
 
 
 def find_source(text: str, place: tuple[str | int, ...]) -> Source | None:
-    """Return what the text says for the value at a place; None where the text has no such place.
+    """Return the text of the value at a place, or None if there is no such place.
 
     Args:
         text: YAML that `read_yaml` can read.
@@ -120,7 +120,7 @@ def _parser() -> YAML:
 
 @contextlib.contextmanager
 def _explaining(text: str) -> Iterator[None]:
-    """Turn an error of the YAML parser into one line that names the line of the text."""
+    """Turn an error of the YAML parser into a message of one line that names the line of the text."""
     try:
         yield
     except DuplicateKeyError as error:
@@ -138,11 +138,11 @@ def _explaining(text: str) -> Iterator[None]:
     except InputError:
         raise
     except (ValueError, KeyError) as error:  # such as `!!int two`
-        raise InputError(f"a value cannot be read: {error}") from error
+        raise InputError(f"a value cannot be read: {error}; correct it") from error
 
 
 class _ExpandedSize:
-    """Counts a document's values as if every alias and merge were written out, without writing them out."""
+    """A count of a document's values, as if the values were written in place of every alias and merge."""
 
     def __init__(self) -> None:
         self._sizes: dict[int, int] = {}
@@ -152,7 +152,7 @@ class _ExpandedSize:
         """Return the number of values in a node.
 
         Raises:
-            InputError: It contains itself, or more than `MAX_VALUES` values.
+            InputError: The node contains itself, or more than `MAX_VALUES` values.
         """
         line = node.start_mark.line + 1
         if id(node) in self._open:
@@ -171,16 +171,19 @@ class _ExpandedSize:
         self._open.remove(id(node))
 
         if size > MAX_VALUES:
-            raise InputError(f"line {line}: more than {MAX_VALUES:,} values, aliases written out; use fewer")
+            raise InputError(
+                f"line {line}: the document has more than {MAX_VALUES:,} values if the values "
+                "are written in place of every alias; use fewer"
+            )
         self._sizes[id(node)] = size
         return size
 
 
 def _plain_copy(value: Any, place: str) -> Any:
-    """Return a copy that shares nothing.
+    """Return a copy in which no two places share an object.
 
     Raises:
-        InputError: A value is of a type that a parameter cannot have.
+        InputError: A value has a type that a parameter cannot have.
     """
     named = place or "the document"
     if value is None or isinstance(value, str | int | float):

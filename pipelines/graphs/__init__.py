@@ -1,1 +1,1 @@
-"""The pipelines and how they are compiled for a cluster."""
+"""Build the pipelines and compile them for a cluster."""

@@ -1,8 +1,8 @@
-"""Makes a compiled pipeline small.
+"""Make a compiled pipeline small.
 
 KFP's backend writes each step's settings about six times into the run's status in Kubernetes: its component, its
-container and its inputs. Beyond 1 MiB, Argo compresses that status, and KFP's API then shows the steps' states as they
-were before, until the end of the run. So the pipeline that is submitted holds only what a step needs to run.
+container and its inputs. If the status is larger than 1 MiB, Argo compresses it, and KFP's API then shows old states of
+the steps until the end of the run. So the submitted pipeline contains only what a step needs to run.
 """
 
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ EXECUTOR = "kfp.dsl.executor_main"
 
 
 def compact(pipeline: PipelineSpec, folders: Mapping[str, str]) -> None:
-    """Replace the source of every component's function by its place, and remove the descriptions.
+    """Replace the source of every component's function by the place of the function, and remove the descriptions.
 
     Args:
         pipeline: A compiled pipeline; it is changed.
-        folders: Name of a component's function to its folder in `components/`.
+        folders: Folder in `components/` of each component's function: name -> folder.
     """
     for executor in pipeline.deployment_spec["executors"].values():
         container = executor["container"]

@@ -1,4 +1,4 @@
-"""Compiles a pipeline for a cluster, names its version, and checks its run-time parameters without asking KFP."""
+"""Compile a pipeline for a cluster, name its version, and check its run-time parameters without KFP."""
 
 import hashlib
 import importlib
@@ -24,7 +24,7 @@ MODULES = {
     "crack-training": "pipelines.graphs.training",
     "crack-drift-check": "pipelines.graphs.drift_check",
 }
-# KFP's name of a type: how a value of it is read from text. A reader that returns None found another type.
+# For each name of a type in KFP: a function that reads a value from text. It returns None for a value of another type.
 READERS: dict[str, Callable[[str], Any]] = {
     "STRING": str,
     "NUMBER_INTEGER": int,
@@ -35,17 +35,17 @@ READERS: dict[str, Callable[[str], Any]] = {
 
 @dataclass(frozen=True)
 class CompiledPipeline:
-    """One pipeline, compiled.
+    """A compiled pipeline.
 
     Attributes:
-        name: Its name in KFP.
-        version: Git commit and digest of the document. The document has all parameters and container images, so a
-            version never changes its content.
-        file: The document, YAML.
+        name: Name of the pipeline in KFP.
+        version: Git commit and digest of the document. The document contains all parameters and container images, so
+            the content of a version never changes.
+        file: Path of the document, YAML.
         description: A sentence for people.
-        parameters: Run-time parameters: name to (KFP's type, default).
-        tasks: A task's name in KFP's API to its name for people.
-        config: The parameters that it was compiled with.
+        parameters: Run-time parameters: name -> (type in KFP, default).
+        tasks: Names of the tasks: name in KFP's API -> name for people.
+        config: The parameters that the pipeline was compiled with.
     """
 
     name: str
@@ -57,7 +57,7 @@ class CompiledPipeline:
     config: RunConfig
 
     def arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the values of all run-time parameters: the given ones, converted to their types, else the defaults.
+        """Return the values of all run-time parameters: the given values in their types, and defaults for the rest.
 
         Raises:
             InputError: The pipeline has no such parameter, or a value has another type or range.
@@ -78,15 +78,15 @@ class CompiledPipeline:
 
 
 def build_pipeline(name: str, config: RunConfig) -> "BaseComponent":
-    """Return a pipeline with everything but its run-time parameters fixed, as small as it can be.
+    """Return a small pipeline, in which everything is fixed except its run-time parameters.
 
     Raises:
         InputError: There is no such pipeline.
     """
     if name not in MODULES:
-        raise InputError(f'there is no pipeline "{name}"; there are {", ".join(MODULES)}')
+        raise InputError(f'there is no pipeline "{name}"; choose one of {", ".join(MODULES)}')
 
-    # late: KFP takes seconds to import, and some commands use only the names above
+    # imported late, because KFP takes seconds to import, and some commands use only the names above
     from kfp.dsl.python_component import PythonComponent
 
     from pipelines.graphs.compact import compact
@@ -104,20 +104,20 @@ def build_pipeline(name: str, config: RunConfig) -> "BaseComponent":
 
 
 def compile_pipeline(name: str, config: RunConfig, output: Path, **options: Any) -> None:
-    """Write a pipeline as YAML. The same parameters give the same bytes; `options` go to KFP's compiler."""
+    """Write a pipeline as YAML. The same parameters give the same bytes. `options` are passed to KFP's compiler."""
     from kfp import compiler
 
     compiler.Compiler().compile(build_pipeline(name, config), str(output), **options)
 
 
 def compile_version(name: str, config: RunConfig, revision: str, folder: Path) -> CompiledPipeline:
-    """Compile a pipeline into a folder.
+    """Compile a pipeline to a folder.
 
     Args:
-        name: Pipeline, one of `MODULES`.
-        config: Its parameters.
-        revision: The code's version, the first part of the version's name.
-        folder: Where the document is written.
+        name: Name of the pipeline, a key of `MODULES`.
+        config: The parameters of the pipeline.
+        revision: The version of the code. It is the first part of the name of the pipeline's version.
+        folder: Folder for the document.
     """
     file = folder / f"{name}.yaml"
     compile_pipeline(name, config, file)
@@ -145,9 +145,9 @@ def compile_version(name: str, config: RunConfig, revision: str, folder: Path) -
 
 
 def git_revision(root: Path = ROOT) -> str:
-    """Return the first 12 digits of the checkout's commit, followed by "-dirty" if a file differs from it.
+    """Return the first 12 digits of the checkout's commit, followed by "-dirty" if a file differs from the commit.
 
-    The file of image digests may differ: the build writes it, and the compiled document has the digests.
+    The file of image digests may differ, because the build writes it and the compiled document contains the digests.
 
     Raises:
         InputError: The folder is not a git checkout, or git is not installed.
@@ -157,7 +157,7 @@ def git_revision(root: Path = ROOT) -> str:
         dirty = git(root, "status", "--porcelain", "--", ".", ":!images/digests.json")
     except (OSError, subprocess.CalledProcessError) as error:
         raise InputError(
-            f"{root} is not a git checkout, and the version is named by the commit; submit from a clone, or give "
+            f"{root} is not a git checkout, so the commit that names the version is unknown; use a clone, or give "
             "--revision"
         ) from error
 
@@ -165,7 +165,7 @@ def git_revision(root: Path = ROOT) -> str:
 
 
 def _typed(name: str, kind: str, value: Any) -> Any:
-    """Read a value, given as text or as what KFP's YAML gives: defaults that are integers come as 1.0."""
+    """Return a value in its type. The value is text or comes from KFP's YAML, in which an integer default is 1.0."""
     text = str(value)
     if isinstance(value, bool):
         text = text.lower()
@@ -178,5 +178,5 @@ def _typed(name: str, kind: str, value: Any) -> Any:
         typed = None
     if typed is None:
         wanted = kind.lower().removeprefix("number_")
-        raise InputError(f'run-time parameter "{name}" has type {wanted}; got {text}')
+        raise InputError(f'run-time parameter "{name}" must have type {wanted}; got {text}')
     return typed

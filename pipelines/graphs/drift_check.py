@@ -1,4 +1,4 @@
-"""The graph of `crack-drift-check`: production images compared with the champion's training sample."""
+"""Build the graph of `crack-drift-check`, which compares production images with the champion's training sample."""
 
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
@@ -14,7 +14,7 @@ JOB = dsl.PIPELINE_JOB_ID_PLACEHOLDER
 
 
 def build_pipeline(config: RunConfig) -> BaseComponent:
-    """Return the pipeline with everything but `images` and `seed` fixed."""
+    """Return the pipeline. Everything is fixed except `images` and `seed`."""
 
     @dsl.pipeline(
         name="crack-drift-check",

@@ -1,6 +1,6 @@
-"""How tasks run on Kubernetes: limits, secrets, accelerators, identity. The only importer of kfp.kubernetes.
+"""Set how tasks run on Kubernetes: limits, Secrets, accelerators, identity. Only this module imports kfp.kubernetes.
 
-A KFP pipeline can set only a part of a pod's policy. KFP's backend adds that privileges cannot grow, drops all
+A KFP pipeline can set only a part of a pod's policy. KFP's backend forbids privilege escalation, drops all
 capabilities and sets the default seccomp profile. The namespace adds a read-only root, the priority class and requests
 for ephemeral storage (manifests/README.md, "What the namespace adds").
 """
@@ -18,7 +18,7 @@ S3_KEYS = ("AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET
 MLFLOW_KEYS = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 NOTIFY_KEYS = ("NOTIFY_WEBHOOK_URL",)
 MLFLOW_STEPS = frozenset({"champion", "train", "gate", "register", "report", "notify", "collect", "check"})
-NEVER_RETRIED = frozenset({"notify"})  # two messages are worse than none, and it retries by itself
+NEVER_RETRIED = frozenset({"notify"})  # a retry could send a second message, and notify repeats failed attempts
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 # The namespace's mutating policies give a pod with the first label a token for KFP's API, and turn the second into
@@ -28,17 +28,18 @@ PRIORITY_LABEL = "crack-pipeline/priority-class"
 
 
 def run_limits(cluster: ClusterConfig) -> PipelineConfig:
-    """Return when a run is stopped, and when its pods are removed after its end."""
+    """Return the time limit of a run, and the time after its end when its pods are removed."""
     return PipelineConfig(active_deadline_seconds=cluster.run_deadline, ttl_seconds_after_finished=cluster.run_ttl)
 
 
 def on_cluster(task: PipelineTask, config: RunConfig, resources: Resources | None = None) -> PipelineTask:
-    """Apply the policy of its step to a task.
+    """Apply the policy of a task's step to the task and return it.
 
     Args:
         task: A task of any of the pipelines.
-        config: Its `cluster` section has the settings of all tasks; its `cache` must be writable.
-        resources: Resources of the task; by default, those of its step in the parameter file.
+        config: Parameters. The section `cluster` has the settings of all tasks. `cache` is mounted as a writable
+            folder.
+        resources: Resources of the task. By default, the parameter file gives the resources of the step.
     """
     step = task.component_spec.name
     cluster = config.cluster
@@ -64,7 +65,7 @@ def on_cluster(task: PipelineTask, config: RunConfig, resources: Resources | Non
 
 
 def _image(task: PipelineTask) -> str:
-    """Return the reference of the container image whose name the task's component has."""
+    """Return the reference of the container image that the task's component names."""
     for target in get_args(Target):
         if task.container_spec.image == container_image(target):
             return image_reference(target)
@@ -72,7 +73,7 @@ def _image(task: PipelineTask) -> str:
 
 
 def _add_secrets(task: PipelineTask, step: str, cluster: ClusterConfig) -> None:
-    # Every step needs the store: it writes the cause of its failure there.
+    # Every step needs the store, because it writes the cause of a failure there.
     _add_secret(task, cluster.s3_secret, S3_KEYS)
     if step in MLFLOW_STEPS:
         _add_secret(task, cluster.mlflow_secret, MLFLOW_KEYS)
@@ -81,13 +82,13 @@ def _add_secrets(task: PipelineTask, step: str, cluster: ClusterConfig) -> None:
 
 
 def _add_secret(task: PipelineTask, secret: str, keys: tuple[str, ...], optional: bool = False) -> None:
-    """Set environment variables from the keys of the same names."""
+    """Set environment variables from the keys of a Secret. The variables have the names of the keys."""
     variables = dict(zip(keys, keys, strict=True))
     kubernetes.use_secret_as_env(task, secret, variables, optional=optional)
 
 
 def _add_writable_folders(task: PipelineTask, config: RunConfig, resources: Resources) -> None:
-    """Mount the folders that a step writes to; the container's root is read-only."""
+    """Mount the folders that a step writes to, because the container's root is read-only."""
     kubernetes.empty_dir_mount(task, volume_name="tmp", mount_path="/tmp", size_limit=resources.storage)
     if config.cluster.cache_claim:
         kubernetes.mount_pvc(task, config.cluster.cache_claim, mount_path=config.cache)
@@ -98,7 +99,7 @@ def _add_writable_folders(task: PipelineTask, config: RunConfig, resources: Reso
 def _put_on_accelerator(task: PipelineTask, cluster: ClusterConfig, resources: GpuResources) -> None:
     if resources.accelerators:
         task.set_accelerator_type(resources.accelerator).set_accelerator_limit(resources.accelerators)
-        # A node that is cut into MIG parts may have the taint of the whole accelerator.
+        # A node whose GPUs are split into MIG parts may have the taint of the whole accelerator.
         vendor = resources.accelerator.partition("/")[0]
         for taint in sorted({resources.accelerator, f"{vendor}/gpu"}):
             kubernetes.add_toleration(task, key=taint, operator="Exists", effect="NoSchedule")

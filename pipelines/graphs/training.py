@@ -1,7 +1,7 @@
-"""The graph of `crack-training`.
+"""Build the graph of `crack-training`.
 
-Each candidate has its own branch of tasks, instead of one loop over all of them: the tasks have names in the UI,
-resources depend on the architecture, and KFP's backend fails on a loop inside an exit handler
+Each candidate has its own branch of tasks; there is no loop over the candidates. With branches, the tasks have names in
+the UI, and the resources can depend on the architecture. KFP's backend also fails on a loop inside an exit handler
 (kubeflow/pipelines#12390).
 """
 
@@ -28,7 +28,7 @@ from pipelines.config.cluster_config import GpuResources
 from pipelines.config.run_config import RunConfig
 from pipelines.graphs.pod_policy import on_cluster, run_limits
 
-# Inputs of select and report for the candidates' dossiers: KFP cannot pass a list of artifacts to a step.
+# The inputs of select and report for the candidates' dossiers. KFP cannot pass a list of artifacts to a step.
 DOSSIER_INPUTS = ("first", "second", "third", "fourth")
 JOB = dsl.PIPELINE_JOB_ID_PLACEHOLDER
 
@@ -38,7 +38,7 @@ class Data:
     """The artifacts that all branches share.
 
     Attributes:
-        tiles: The inputs `manifest` and `splits` of most steps.
+        tiles: The artifacts `manifest` and `splits`, which most steps read.
         champion: The champion's predictions.
     """
 
@@ -48,7 +48,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Branch:
-    """The tasks of a candidate's branch whose outputs later steps use."""
+    """The tasks of a candidate's branch with outputs that later steps use."""
 
     trained: PipelineTask
     predicted: PipelineTask
@@ -56,7 +56,7 @@ class Branch:
 
 
 def build_pipeline(config: RunConfig) -> BaseComponent:
-    """Return the pipeline with everything but `data_uri`, `seed` and `run_note` fixed."""
+    """Return the pipeline. Everything is fixed except `data_uri`, `seed` and `run_note`."""
 
     @dsl.pipeline(
         name="crack-training",
@@ -106,7 +106,7 @@ def build_pipeline(config: RunConfig) -> BaseComponent:
 
 
 def _branch(name: str, config: RunConfig, data: Data, seed: Any) -> Branch:
-    """Add the tasks of one candidate, from its training to its dossier."""
+    """Add the tasks of one candidate, from the training to the dossier."""
     resources = config.candidates[name].resources
     trained = train(**data.tiles, config=config.step_json("train", name), seed=seed, job=JOB)
     _place(trained, name, config, resources.train)
@@ -163,15 +163,15 @@ def _branch(name: str, config: RunConfig, data: Data, seed: Any) -> Branch:
 
 
 def _place(task: PipelineTask, candidate: str, config: RunConfig, resources: GpuResources | None = None) -> None:
-    """Name a branch's task for people, such as "train cnn", and apply its step's policy."""
+    """Give a task of a branch its name for people, such as "train cnn", and apply the policy of its step."""
     task.set_display_name(f"{task.component_spec.name} {candidate}")
     on_cluster(task, config, resources)
 
 
 def _register(config: RunConfig, data: Data, branches: dict[str, Branch], choice: PipelineTask) -> dsl.OneOf:
-    """Add a register task for every candidate, and refuse; only one of them runs.
+    """Add a register task for every candidate, and a refuse task. Only one of these tasks runs.
 
-    The record that register or refuse writes is a parameter: KFP's local runner cannot resolve a OneOf of artifacts.
+    The record of register or refuse is a parameter, because KFP's local runner cannot resolve a OneOf of artifacts.
     """
     records: list[Any] = []
     for name, branch in branches.items():

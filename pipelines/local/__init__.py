@@ -1,1 +1,1 @@
-"""A run on this machine."""
+"""Run a pipeline on this machine."""

@@ -1,7 +1,7 @@
-"""The S3 server and the MLflow store of local runs, kept in one folder, the workdir.
+"""Start the S3 server of local runs, and prepare their MLflow store. One folder, the workdir, contains both.
 
-A cluster has both as services. Here the server listens on the loopback interface only, its keys are new at every start
-and never written to a file, and it ends with the process that started it.
+A cluster has both as services. Here, the S3 server listens on the loopback interface only. Its keys are new at every
+start and are never written to a file. It ends when the process that started it ends.
 """
 
 import contextlib
@@ -39,10 +39,10 @@ NOT_INHERITED = ("AWS_", "MLFLOW_", "RCLONE_")
 
 @contextlib.contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-    """Hold the workdir for this process alone; create the folder if it is missing.
+    """Lock the workdir for this process; create the folder if it does not exist.
 
     Raises:
-        InputError: The workdir is not a folder, cannot be written, or another process holds it.
+        InputError: The workdir is not a folder, cannot be written, or another process has locked it.
     """
     path = workdir / ".lock"
     lock = FileLock(path)
@@ -68,12 +68,12 @@ def locked(workdir: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def guarded(command: list[str], log: Path, environment: Mapping[str, str]) -> Iterator[subprocess.Popen]:
-    """Run a command. Its process group ends with this block, and also if this process is killed.
+    """Run a command. Its process group ends with the `with` block, and also if this process is killed.
 
     Args:
         command: Program and arguments.
-        log: File that its output is appended to.
-        environment: All of its environment variables.
+        log: File to which the output of the command is appended.
+        environment: All environment variables of the command.
 
     Yields:
         The process of the guard, which ends with the command's exit status.
@@ -101,10 +101,10 @@ def embedded_stack(workdir: Path) -> Iterator[dict[str, str]]:
     """Serve the workdir's S3 storage.
 
     Yields:
-        The environment variables, all of them, for a process that uses this storage and the workdir's MLflow store.
+        All environment variables for a process that uses this storage and the workdir's MLflow store.
 
     Raises:
-        InputError: rclone, whose S3 server this is, is not installed.
+        InputError: rclone, the program of the S3 server, is not installed.
         RuntimeError: The server did not start.
     """
     folder = workdir / "s3"
@@ -117,9 +117,9 @@ def embedded_stack(workdir: Path) -> Iterator[dict[str, str]]:
     command = [
         _rclone(),
         *("serve", "s3", "--config", "", "--addr", f"{LOOPBACK}:{port}"),
-        # The default, 5 minutes, would hide what a second server on the same folder writes.
+        # With the default of 5 minutes, the server would not show what a second server on the same folder writes.
         *("--dir-cache-time", "1s"),
-        # No ETags: rclone would read a whole object for one whenever the object is listed.
+        # There are no ETags, because rclone would read a whole object to compute its ETag in every listing.
         *("--etag-hash", ""),
         # This halves the time of an upload. The readers of shards and models verify their digests.
         "--ignore-checksum",
@@ -129,7 +129,7 @@ def embedded_stack(workdir: Path) -> Iterator[dict[str, str]]:
     access_key = secrets.token_hex(10)
     secret_key = secrets.token_hex(20)
     environment = _environment(f"http://{LOOPBACK}:{port}", access_key, secret_key, tracking_uri(workdir))
-    # Not an argument: every user of the machine can see those.
+    # The keys are not an argument, because every user of the machine can see the arguments of a process.
     server_environment = environment | {"RCLONE_AUTH_KEY": f'"{access_key},{secret_key}"'}
     with guarded(command, log, server_environment) as server:
         wait_for_port(port, server, log)
@@ -137,7 +137,7 @@ def embedded_stack(workdir: Path) -> Iterator[dict[str, str]]:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove rclone's temporary files of multipart uploads that were killed at least a day ago."""
+    """Remove temporary files that rclone left when multipart uploads were killed at least a day ago."""
     yesterday = time.time() - SECONDS_PER_DAY
     for path in folder.rglob(".rclone_temp_multipart_*"):
         if path.stat().st_mtime < yesterday:
@@ -159,7 +159,7 @@ def _environment(endpoint: str, access_key: str, secret_key: str, tracking: str)
         if not key.startswith(NOT_INHERITED):
             inherited[key] = value
         if key.startswith("AWS_"):
-            inherited[f"{OUTSIDE}{key}"] = value  # sources may be in the caller's own buckets
+            inherited[f"{OUTSIDE}{key}"] = value  # data sources may be in the user's own buckets
 
     no_proxy = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
     no_proxy = f"{no_proxy},{LOOPBACK}" if no_proxy else LOOPBACK
@@ -170,7 +170,7 @@ def _environment(endpoint: str, access_key: str, secret_key: str, tracking: str)
         "AWS_SECRET_ACCESS_KEY": secret_key,
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
-        # For MLflow's own S3 clients: rclone verifies Content-MD5 only.
+        # MLflow's own S3 clients need this, because rclone verifies Content-MD5 only.
         "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
         "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
         "MLFLOW_TRACKING_URI": tracking,
@@ -178,7 +178,7 @@ def _environment(endpoint: str, access_key: str, secret_key: str, tracking: str)
         "NO_PROXY": no_proxy,
         "no_proxy": no_proxy,
         "PYTHONUNBUFFERED": "1",  # a line appears in the log as soon as a step prints it
-        "PYTHONUTF8": "1",  # whatever the language of the terminal
+        "PYTHONUTF8": "1",  # for every language of the terminal
     }
 
 
@@ -258,7 +258,7 @@ def free_port() -> int:
 
 
 def require_free(port: int) -> None:
-    """Raise InputError if something listens on the loopback port already."""
+    """Raise InputError if a process already listens on the loopback port."""
     with socket.socket() as probe:
         if probe.connect_ex((LOOPBACK, port)) == 0:
             raise InputError(f"port {port} is in use; choose another with --port")
@@ -268,7 +268,7 @@ def wait_for_port(port: int, server: subprocess.Popen, log: Path, seconds: float
     """Wait until a guarded server answers on the loopback port.
 
     Raises:
-        RuntimeError: It ended, or did not answer within `seconds`. The message has the last line of its log.
+        RuntimeError: The server ended, or it did not answer within `seconds`. The message has the last line of its log.
     """
     deadline = time.monotonic() + seconds
     while server.poll() is None and time.monotonic() < deadline:

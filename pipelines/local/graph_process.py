@@ -1,4 +1,4 @@
-"""The process in which KFP runs a local run's graph: `python -m pipelines.local.graph_process PIPELINE RUN_FOLDER`."""
+"""Run the graph of a local run with KFP: `python -m pipelines.local.graph_process PIPELINE RUN_FOLDER`."""
 
 import sys
 import traceback
@@ -12,10 +12,10 @@ from pipelines.local.run import ARTIFACTS, PARAMS
 
 
 def run_graph(pipeline: BaseComponent, run_folder: Path, arguments: dict[str, Any]) -> None:
-    """Run a pipeline's steps one after another as processes of this machine.
+    """Run the steps of a pipeline one after another, as processes on this machine.
 
     Raises:
-        RuntimeError: A step failed. Its "failed" event has the step and the cause, this error has neither.
+        RuntimeError: A step failed. Its "failed" event contains the step and the cause. This error does not.
     """
     local.init(
         runner=local.SubprocessRunner(use_venv=False),
@@ -44,7 +44,7 @@ if __name__ == "__main__":
         main()
     except Exception as error:
         traceback.print_exc()
-        # The run shows its user the last line of the log. A message may have more lines.
+        # The user sees the last line of the log. A message can have several lines, so we join them.
         cause = str(error).strip().replace("\n", " ")
         print(f"{type(error).__name__}: {cause}", file=sys.stderr)
         sys.exit(1)

@@ -1,7 +1,8 @@
 """Run a command and end its whole process group when standard input closes: `python -m pipelines.local.guard COMMAND…`.
 
-The process that starts the guard keeps the other end of a pipe to the guard's standard input. The kernel closes that
-pipe when the process ends, even by SIGKILL. So nothing that runs under a guard outlives the process that started it.
+The process that starts the guard keeps the other end of a pipe to the guard's standard input. The kernel closes this
+pipe when the process ends, even after SIGKILL. So a command that runs under a guard never runs longer than this
+process.
 """
 
 import os
@@ -16,10 +17,10 @@ SECONDS_BETWEEN_LOOKS = 0.1
 
 
 def main() -> int:
-    """Run the command given as arguments.
+    """Run the command that the arguments give.
 
     Returns:
-        Its exit status; 128 and the signal's number if a signal ended it.
+        The exit status of the command; 128 plus the number of the signal if a signal ended it.
     """
     child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
     input_closed = False

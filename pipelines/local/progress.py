@@ -1,6 +1,6 @@
-"""The progress that a run's steps report, as a timeline and on the screen.
+"""Collect the progress of a run's steps in a timeline, and show it on the screen.
 
-Steps append events as JSON lines to one file (`components/shared/events.py`). A local run's steps run one at a time.
+Steps append events as JSON lines to one file (`components/shared/events.py`). In a local run, one step runs at a time.
 """
 
 import json
@@ -23,15 +23,15 @@ class Step:
     """One step of the run.
 
     Attributes:
-        name: As people call it, such as "train cnn".
-        started: Unix time of its "started" event, in seconds.
-        overhead: Seconds from the end of the step before to its start: orchestration and imports.
+        name: Name of the step for people, such as "train cnn".
+        started: Unix time of the "started" event, in seconds.
+        overhead: Seconds from the end of the previous step to the start of this step: orchestration and imports.
         state: running, done or failed.
-        work: Seconds from its start to its end; None while it runs.
-        done: Units of work finished, of `total`; both are 0 if the step reports none.
-        total: Units of work in all.
-        note: The last note that it reported.
-        failure: The fields of its "failed" event: kind, type, message, traceback.
+        work: Seconds from the start to the end of the step; None while it runs.
+        done: Number of finished units of work. `done` and `total` are 0 if the step reports no progress.
+        total: Number of all units of work.
+        note: The last note that the step reported.
+        failure: The fields of the "failed" event: kind, type, message, traceback. None if there is no such event.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Step:
 
 
 class Timeline:
-    """The run's steps in the order in which they started, from their events."""
+    """The steps of a run in the order in which they started. They are built from the events."""
 
     def __init__(self, started: float) -> None:
         self.started = started
@@ -55,7 +55,7 @@ class Timeline:
         self._last_end = started
 
     def apply(self, event: dict[str, Any]) -> Step | None:
-        """Add one event; return its step, or None if that step has not started."""
+        """Add one event and return its step, or None if the step has not started."""
         name = event["step"]
         kind = event["event"]
         if kind == "started":
@@ -82,7 +82,7 @@ class Timeline:
         return step
 
     def seconds(self) -> dict[str, dict[str, float]]:
-        """Return each finished step's own work and the overhead before it, in seconds."""
+        """Return, for each finished step, the seconds of its own work and of the overhead before it."""
         seconds = {}
         for step in self.steps.values():
             if step.work is not None:
@@ -90,7 +90,7 @@ class Timeline:
         return seconds
 
     def unfinished(self) -> Step | None:
-        """Return the first step that reported a failure, else the first that reported no end."""
+        """Return the first step that failed. If no step failed, return the first step that has not ended, or None."""
         for state in ("failed", "running"):
             for step in self.steps.values():
                 if step.state == state:
@@ -99,7 +99,7 @@ class Timeline:
 
 
 class EventFile:
-    """Reads the events that were appended to a file since the last call."""
+    """A file of events. Each call of `read` returns the events that were appended since the last call."""
 
     def __init__(self, path: Path) -> None:
         path.touch()
@@ -107,7 +107,7 @@ class EventFile:
         self._rest = b""
 
     def read(self) -> list[dict[str, Any]]:
-        """Return the events whose lines are complete."""
+        """Return the new events. An incomplete last line is kept for the next call."""
         *lines, self._rest = (self._rest + self._file.read()).split(b"\n")
         return [json.loads(line) for line in lines if line]
 
@@ -117,7 +117,7 @@ class EventFile:
 
 
 class Display(Protocol):
-    """Shows a timeline while it grows."""
+    """An object that shows a timeline while the run adds events."""
 
     def __enter__(self) -> "Display": ...
 
@@ -128,17 +128,17 @@ class Display(Protocol):
 
         Args:
             timeline: The run's steps so far.
-            changed: The step whose event was added just now; None if only time has passed.
+            changed: The step of the newest event; None if there is no new event.
         """
 
 
 def display(console: Console) -> Display:
-    """Return a live table for a terminal, lines for anything else."""
+    """Return a live table for a terminal, or plain lines if the output is not a terminal."""
     return LiveTable(console) if console.is_terminal else PlainLines(console)
 
 
 class PlainLines:
-    """One line when a step starts, one when it ends, and from time to time one with its progress."""
+    """A display that prints one line when a step starts, one when it ends, and some with its progress."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -152,7 +152,7 @@ class PlainLines:
         return None
 
     def show(self, timeline: Timeline, changed: Step | None) -> None:
-        """Print the changed step's state if it is new, else its progress if the last line is a while ago."""
+        """Print the state of the changed step if it is new. Otherwise print its progress if the last line is old."""
         if changed is None:
             return
 
@@ -172,7 +172,7 @@ class PlainLines:
 
 
 class LiveTable:
-    """A table of the steps so far, with a bar for the running one."""
+    """A display with a table of the steps so far, and a bar for the running step."""
 
     def __init__(self, console: Console) -> None:
         self._live = Live(console=console, refresh_per_second=4, vertical_overflow="visible")

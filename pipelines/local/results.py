@@ -1,4 +1,4 @@
-"""Prints the results of a finished run from its summary.json."""
+"""Print the results of a finished run from its summary.json."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-# Title of a column: split and metric in the summary.
+# The title of each column, with the split and the metric in the summary.
 COLUMNS = {
     "test accuracy": ("test", "accuracy"),
     "test F1": ("test", "f1"),
@@ -16,7 +16,10 @@ COLUMNS = {
 
 
 def show_results(summary: dict[str, Any], workdir: Path, console: Console) -> None:
-    """Print the candidates, the winner's version or why nothing was registered, the times, and where the report is."""
+    """Print the candidates, the outcome of the run, the times, and the path of the report.
+
+    The outcome is the winner's model version, or the reasons why nothing was registered.
+    """
     console.print(_candidates(summary))
     _print_text(console, _outcome(summary))
     for warning in summary["warnings"]:
@@ -28,12 +31,12 @@ def show_results(summary: dict[str, Any], workdir: Path, console: Console) -> No
 
 
 def show_drift_check(summary: dict[str, Any], params: Path, workdir: Path, console: Console) -> None:
-    """Print a drift check's verdict, where its page is, and the command that retrains if the verdict is "retrain"."""
+    """Print the verdict of a drift check, the path of its page, and the command to retrain if that is the verdict."""
     _print_text(console, f"{summary['verdict']}: {summary['reason']}")
     version = f"{summary['model']} version {summary['version']}"
     _print_text(
         console,
-        f"{summary['count']} images of {summary['images']} compared with the training sample of {version}",
+        f"{summary['count']} images of {summary['images']} were compared with the training sample of {version}",
     )
     for warning in summary["warnings"]:
         _print_text(console, f"warning: {warning}")
@@ -45,7 +48,7 @@ def show_drift_check(summary: dict[str, Any], params: Path, workdir: Path, conso
 
 
 def _print_text(console: Console, text: str) -> None:
-    """Print text as it is: brackets and numbers mean nothing to rich, and long lines can be copied whole."""
+    """Print text unchanged. rich does not interpret brackets and numbers, and does not break long lines."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 

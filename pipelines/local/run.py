@@ -1,7 +1,7 @@
-"""A run of the graph on this machine: the embedded stack, the graph in a process of its own, its progress, its results.
+"""Run a graph on this machine: start the embedded stack and the graph's process, show progress, copy the results.
 
-The workdir has `s3/` and `mlflow.db` (the embedded stack), `cache/`, and one folder for each run in `runs/`. Its links
-`run.log`, `report.html` and `summary.json` lead to the files of the latest run.
+The workdir contains `s3/` and `mlflow.db` (the embedded stack), `cache/`, and `runs/` with one folder for each run. The
+links `run.log`, `report.html` and `summary.json` lead to the files of the latest run.
 """
 
 import contextlib
@@ -22,8 +22,8 @@ from components.shared.scratch import scratch_folder
 from pipelines.local import embedded_stack
 from pipelines.local.progress import EventFile, Timeline, display
 
-# Names in the run's folder. The graph's process reads the checked parameters from PARAMS. ARTIFACTS is KFP's pipeline
-# root.
+# Names in the folder of a run. The graph's process reads the checked parameters from PARAMS. ARTIFACTS is the pipeline
+# root of KFP.
 LOG = "run.log"
 PARAMS = "params.json"
 ARTIFACTS = "artifacts"
@@ -36,15 +36,15 @@ SECONDS_BETWEEN_LOOKS = 0.1
 
 
 class RunError(RuntimeError):
-    """A step or the run itself broke down. The message has the cause in one line and the log's path."""
+    """The error if a step or the run itself fails. The message gives the cause in one line and the path of the log."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """The step that writes a graph's results, and their file names in the run's folder and in the workdir.
+    """The step that writes the results of a graph, and the file names of these results in the workdir.
 
     Attributes:
-        step: The step that has the output artifacts `page` and `summary`.
+        step: Name of the step that has the output artifacts `page` and `summary`.
         page: File name of the page.
         summary: File name of the summary, JSON.
     """
@@ -63,7 +63,7 @@ class FinishedRun:
     """The results of a successful run.
 
     Attributes:
-        folder: `workdir/runs/…`, with the results, params.json, events.jsonl, run.log and artifacts/.
+        folder: Folder `workdir/runs/…` with the results, params.json, events.jsonl, run.log and artifacts/.
         summary: The content of the summary.
     """
 
@@ -74,15 +74,15 @@ class FinishedRun:
 def run_locally(
     workdir: Path, experiment: str, params: str, graph: list[str], console: Console, results: Results = TRAINING
 ) -> FinishedRun:
-    """Run the graph to its end on the embedded stack. Every process started here has ended when this returns or raises.
+    """Run the graph until its end on the embedded stack. When this function ends, all its processes have ended.
 
     Args:
-        workdir: Folder that keeps everything; it is created if it is missing.
-        experiment: MLflow experiment; its artifacts are in the workdir's S3 storage.
+        workdir: Folder for all files; it is created if it does not exist.
+        experiment: Name of the MLflow experiment. Its artifacts are in the S3 storage of the workdir.
         params: The run's parameters as JSON. They are written into the run's folder for the graph's process.
         graph: Command that runs the graph. The run's folder is added as its last argument.
-        console: Where progress is shown.
-        results: The graph's results.
+        console: The console that shows the progress.
+        results: The step and the file names of the graph's results.
 
     Raises:
         InputError: The workdir is in use, or a step refused its input.
@@ -98,7 +98,7 @@ def run_locally(
         _link_latest(workdir, folder, LOG)
         embedded_stack.prepare_mlflow(workdir, experiment)
 
-        # KFP leaves a folder for every task in TMPDIR. The path must be short: steps create sockets in it.
+        # KFP leaves a folder for every task in TMPDIR. The path must be short, because steps create sockets in it.
         with scratch_folder() as temporary:
             environment |= {"CRACK_EVENTS": str(folder / EVENTS), "TMPDIR": str(temporary)}
             timeline = _run_graph([*graph, str(folder)], folder, environment, Timeline(started), console)
@@ -119,7 +119,7 @@ def _run_graph(
     ):
         running = True
         while running:
-            # Asked before the events are read, so that the last read comes after the last event.
+            # We poll before we read the events, so the last read comes after the last event.
             running = process.poll() is None
             for event in events.read():
                 screen.show(timeline, timeline.apply(event))
@@ -137,7 +137,9 @@ def _failure(timeline: Timeline, log: Path, status: int) -> Exception:
     if step is None:
         return RunError(f"{_last_line(log)} (exit status {status}); the log is {log}")
     if step.failure is None:
-        return RunError(f'step "{step.name}" ended without an error message, as when memory runs out; the log is {log}')
+        return RunError(
+            f'step "{step.name}" ended without an error message, perhaps because memory ran out; the log is {log}'
+        )
 
     cause = step.failure
     error: Exception
@@ -151,7 +153,7 @@ def _failure(timeline: Timeline, log: Path, status: int) -> Exception:
 
 def _last_line(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1].strip() if lines else "the graph's process ended without an error message"
+    return lines[-1].strip() if lines else "the process of the graph ended without an error message"
 
 
 def _new_run_folder(workdir: Path) -> Path:
@@ -159,7 +161,7 @@ def _new_run_folder(workdir: Path) -> Path:
     runs.mkdir(exist_ok=True)
 
     folder = runs / time.strftime("%Y-%m-%dT%H-%M-%S")
-    while folder.exists():  # an earlier run started and failed in the same second
+    while folder.exists():  # an earlier run started in the same second
         folder = folder.with_name(folder.name + "-1")
     folder.mkdir()
     return folder
@@ -171,7 +173,7 @@ def _link_latest(workdir: Path, folder: Path, *names: str) -> None:
 
 
 def _publish(folder: Path, timeline: Timeline, results: Results) -> dict[str, Any]:
-    """Copy the results into the run's folder. Add the times and warnings to the summary."""
+    """Copy the results into the run's folder, add the times and warnings to the summary, and return it."""
     page = _artifact(folder, results.step, "page")
     (folder / results.page).write_bytes(page.read_bytes())
 
@@ -192,14 +194,14 @@ def _artifact(folder: Path, step: str, output: str) -> Path:
 
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the run in order, as Ctrl-C does."""
+    """Let SIGTERM and SIGHUP end the run in the same way as Ctrl-C."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         sys.exit(128 + number)
 
     before = {}
     for number in (signal.SIGTERM, signal.SIGHUP):
-        # A signal that is ignored, as SIGHUP is under nohup, stays ignored.
+        # An ignored signal, such as SIGHUP under nohup, stays ignored.
         if signal.getsignal(number) is not signal.SIG_IGN:
             before[number] = signal.signal(number, leave)
     try:
@@ -210,7 +212,7 @@ def _ended_by_signals() -> Iterator[None]:
 
 
 def serve_mlflow_ui(workdir: Path, port: int, console: Console) -> None:
-    """Serve MLflow's pages for the workdir on the loopback interface until a signal ends it.
+    """Serve MLflow's pages for the workdir on the loopback interface until a signal arrives.
 
     Raises:
         InputError: The workdir has no runs yet, or the port is in use.

@@ -1,4 +1,4 @@
-"""Connect to a model registry: a local run's, or the one of the MLflow server that MLFLOW_TRACKING_URI names."""
+"""Connect to the model registry of local runs, or of the MLflow server that MLFLOW_TRACKING_URI names."""
 
 import contextlib
 import os
@@ -21,15 +21,15 @@ WITHOUT_PROGRESS_BARS = {
 
 @contextlib.contextmanager
 def reached(workdir: Path | None, artifacts: bool = False) -> Iterator[MlflowClient]:
-    """Connect to the registry of a local run's workdir, or to the one that MLFLOW_TRACKING_URI names.
+    """Connect to the registry of a workdir, or of the MLflow server that MLFLOW_TRACKING_URI names.
 
     Args:
-        workdir: Folder of local runs, or None.
-        artifacts: Also serve the workdir's S3 storage, which keeps models and pages.
+        workdir: Folder of local runs. None means the MLflow server.
+        artifacts: True also serves the S3 storage of the workdir, which contains models and pages.
 
     Raises:
-        InputError: The workdir has no runs; or no workdir is given and MLFLOW_TRACKING_URI is not set; or the server
-            does not answer, or does not allow this user what the block does.
+        InputError: The workdir has no runs. Or no workdir is given and MLFLOW_TRACKING_URI is not set. Or the server
+            does not answer, or it does not allow this user to do what the `with` block does.
     """
     with contextlib.ExitStack() as stack:
         if workdir is not None:
@@ -41,7 +41,8 @@ def reached(workdir: Path | None, artifacts: bool = False) -> Iterator[MlflowCli
             stack.enter_context(environment(settings))
         elif not os.environ.get("MLFLOW_TRACKING_URI"):
             raise InputError(
-                "no registry is given; give --workdir of a local run, or set MLFLOW_TRACKING_URI to the MLflow server"
+                "no model registry is given; give the --workdir of local runs, or set MLFLOW_TRACKING_URI to the "
+                "MLflow server"
             )
 
         stack.enter_context(environment(WITHOUT_PROGRESS_BARS))
@@ -52,7 +53,7 @@ def reached(workdir: Path | None, artifacts: bool = False) -> Iterator[MlflowCli
 
 @contextlib.contextmanager
 def _explaining_refusals() -> Iterator[None]:
-    """Turn a server's refusal of this user (status 403) into an InputError."""
+    """Turn the answer of a server that refuses this user (status 403) into an InputError."""
     try:
         yield
     except MlflowException as error:

@@ -1,7 +1,7 @@
-"""Back up a registered model into one file, and restore it: versions, runs, aliases and the promotion history.
+"""Back up a registered model to one file, and restore it: model versions, runs, aliases and the promotion history.
 
-The file is a tar archive. `versions/N/model/` holds the files of version N, `versions/N/run/` the files of its MLflow
-run. `registry.json` holds everything else, and the SHA-256 of every file.
+The file is a tar archive. `versions/N/model/` contains the files of model version N. `versions/N/run/` contains the
+files of its MLflow run. `registry.json` contains all other data, and the sha256 of every file.
 """
 
 import json
@@ -25,31 +25,31 @@ from pipelines.registry.whole_file import whole_file
 
 FORMAT = 1
 CONTENTS = "registry.json"
-MODEL_FOLDER = "registered_model"  # holds a restored version's files among the files of its run
-DELETED_SOURCE = "s3://nowhere/deleted"  # source of a version that is created only to be deleted again
+MODEL_FOLDER = "registered_model"  # folder among the files of a run, for the files of the restored model version
+DELETED_SOURCE = "s3://nowhere/deleted"  # source of a model version that is created and then deleted
 
 
 def export_registry(registry: Registry, path: Path, progress: Callable[[str], None]) -> int:
-    """Write a registered model into a file. The file is complete, or there is no file.
+    """Write a registered model to a file. The file is complete, or it does not exist.
 
     Args:
         registry: The registered model.
         path: The file to write.
-        progress: Is called with what is being exported, such as "version 3".
+        progress: Called with the name of each part before it is exported, such as "version 3".
 
     Returns:
-        The number of versions.
+        The number of model versions.
 
     Raises:
-        InputError: The file exists already, or a version's files cannot be read.
+        InputError: The file exists already, or the files of a model version cannot be read.
     """
     if path.exists():
-        raise InputError(f"{path} exists already and is not overwritten; name another file")
+        raise InputError(f"{path} exists already and is not overwritten; give another file")
 
     registry.settle()
     model = registry.client.get_registered_model(registry.name)
     aliases = {alias: str(number) for alias, number in model.aliases.items()}
-    # Versions are read after the aliases, so that every alias names one of them.
+    # The model versions are read after the aliases, so that every alias names one of these versions.
     versions = sorted(registry.versions(), key=lambda version: int(version.version))
     numbers = [version.version for version in versions] + [entry.target for entry in registry.history()]
 
@@ -79,19 +79,19 @@ def export_registry(registry: Registry, path: Path, progress: Callable[[str], No
 
 
 def _fetch_version(registry: Registry, version: ModelVersion, folder: Path) -> dict[str, Any]:
-    """Download the files of a version and of its run into a folder, and return the version's entry in CONTENTS."""
+    """Download the files of a model version and of its run to a folder. Return the version's entry in CONTENTS."""
     client = registry.client
     download = folder / "download"
     download.mkdir()
     try:
         source = client.get_model_version_download_uri(version.name, str(version.version))
-        # MLflow returns `download` itself, or a folder in it.
+        # MLflow returns the folder `download` or a folder inside it.
         Path(download_artifacts(source, dst_path=str(download))).rename(folder / "model")
         shutil.rmtree(download, ignore_errors=True)
     except (MlflowException, OSError) as error:
         raise InputError(
-            f"the files of {version.name} version {version.version} cannot be read: {error}; bring them back, or "
-            "delete the version in MLflow"
+            f"the files of {version.name} version {version.version} cannot be read: {error}; restore the files, "
+            "or delete this version in MLflow"
         ) from error
 
     entry: dict[str, Any] = {
@@ -120,19 +120,21 @@ def _fetch_version(registry: Registry, version: ModelVersion, folder: Path) -> d
 def import_registry(path: Path, experiment: str, progress: Callable[[str], None]) -> str:
     """Restore a registered model from a file, with the same version numbers, aliases and history.
 
-    Every version gets a new run with the last value of each of the old run's metrics. MLflow sets the versions' dates
-    to today. The model has a temporary name until it is complete, so that nobody uses or changes half of it.
+    Every model version gets a new run. The new run has only the last value of each metric of the old run. MLflow sets
+    the dates of the model versions to today. The model has a temporary name until it is complete, so that nobody uses
+    or changes an incomplete model.
 
     Args:
         path: The file.
-        experiment: Experiment of the runs whose versions had lost theirs. All other runs go to their old experiment.
-        progress: Is called with what is being restored, such as "version 3".
+        experiment: Experiment for the new run of a model version that had no run any more. All other runs go to the
+            experiment of the old run.
+        progress: Called with the name of each part before it is restored, such as "version 3".
 
     Returns:
         The registered model's name.
 
     Raises:
-        InputError: The file is missing, damaged or not an export, or the registry has a model of that name.
+        InputError: The file is missing, is damaged or is not an export, or the registry has a model of the same name.
     """
     with tempfile.TemporaryDirectory() as scratch:
         contents = _unpack(path, Path(scratch))
@@ -140,8 +142,8 @@ def import_registry(path: Path, experiment: str, progress: Callable[[str], None]
         client = mlflow_runs.client()
         if client.search_registered_models(f"name = '{name}'"):
             raise InputError(
-                f"the registry has a model {name} already, which is not overwritten; import into another registry, or "
-                "delete or rename that model in MLflow first"
+                f"the registry already has a model {name}, which is not overwritten; import into another registry, or "
+                "delete or rename this model in MLflow first"
             )
 
         unfinished = f"{name}.import-{secrets.token_hex(4)}"
@@ -160,44 +162,46 @@ def import_registry(path: Path, experiment: str, progress: Callable[[str], None]
 
 
 def _unpack(path: Path, folder: Path) -> dict[str, Any]:
-    """Unpack an export into a folder, check every file, and return CONTENTS."""
+    """Unpack an export to a folder, check every file, and return the content of CONTENTS."""
     try:
         with tarfile.open(path, "r:") as archive:
             archive.extractall(folder, filter="data")
         contents = json.loads((folder / CONTENTS).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        problem = f"is not an export of a registry: it has no {CONTENTS}" if path.exists() else "does not exist"
-        raise InputError(f"{path} {problem}; `crack-pipeline registry export` writes one") from error
+        problem = (
+            f"is not an export of a registry: it does not contain {CONTENTS}" if path.exists() else "does not exist"
+        )
+        raise InputError(f"{path} {problem}; `crack-pipeline registry export` writes an export") from error
     except (tarfile.TarError, OSError, ValueError) as error:
         raise InputError(
-            f"{path} is damaged or not an export of a registry: {error}; use another copy of it"
+            f"{path} is damaged or is not an export of a registry: {error}; use another copy of the file"
         ) from error
 
     if contents.get("format") != FORMAT:
         raise InputError(
-            f"{path} has format {contents.get('format')!r}, and this release reads format {FORMAT}; import it with the "
-            "release that wrote it"
+            f"{path} has format {contents.get('format')!r}, but this release reads format {FORMAT}; import the file "
+            "with the release that wrote it"
         )
 
     expected = contents["sha256"]
     found = _checksums(folder / "versions", "versions")
     for name in sorted({*expected, *found}):
         if expected.get(name) != found.get(name):
-            raise InputError(f"{path} is damaged: {name} is not as exported; use another copy of it")
+            raise InputError(f"{path} is damaged: {name} differs from the exported file; use another copy of {path}")
     return contents
 
 
 def _restore(
     name: str, contents: dict[str, Any], folder: Path, experiment: str, progress: Callable[[str], None]
 ) -> Iterator[str]:
-    """Fill an empty registered model; yield the id of every new run as soon as it exists."""
+    """Restore all model versions of an empty registered model. Yield the id of every new run as soon as it exists."""
     client = mlflow_runs.client()
     entries = {entry["version"]: entry for entry in contents["versions"]}
     without_run: dict[str, Any] = {"experiment": experiment, "name": None, "metrics": {}, "params": {}, "tags": {}}
 
     for number in map(str, range(1, contents["highest"] + 1)):
         if number not in entries:
-            # The history may name a deleted version, so its number must not be given to another one.
+            # The history may name a deleted model version, so no other model version may get its number.
             client.create_model_version(name, DELETED_SOURCE, await_creation_for=0)
             client.delete_model_version(name, number)
             continue
@@ -219,7 +223,7 @@ def _restore(
 
 
 def _fill_run(run_id: str, run: dict[str, Any], files: Path) -> str:
-    """Log the contents of an exported run and its version; return the address of the version's files."""
+    """Log the contents of an exported run and its model version. Return the address of the model version's files."""
     client = mlflow_runs.client()
     mlflow_runs.log_values(run_id, run["metrics"])
     mlflow_runs.log_params(run_id, run["params"])
@@ -233,7 +237,7 @@ def _fill_run(run_id: str, run: dict[str, Any], files: Path) -> str:
 
 
 def _checksums(folder: Path, prefix: str) -> dict[str, str]:
-    """Return the SHA-256 of every file below a folder by its name in the archive."""
+    """Return the sha256 of every file in a folder and its subfolders, by the name of the file in the archive."""
     digests = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file():

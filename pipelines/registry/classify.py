@@ -1,4 +1,4 @@
-"""Classify image files with a registered model; write the answers as a table and as a page."""
+"""Classify image files with a registered model, and write the answers as a table and as a page."""
 
 import base64
 import csv
@@ -15,20 +15,20 @@ from components.shared.errors import InputError
 from components.shared.network.served_process import ModelLoadError, ModelProcess
 from components.shared.services import mlflow_runs
 
-MAX_THUMBNAILS = 300  # on the page
+MAX_THUMBNAILS = 300  # largest number of thumbnails on the page
 THUMBNAIL_PIXELS = 112
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One row of the results. A file that could not be read has only `path` and `error`.
+    """A row of the results. A file that could not be read has only `path` and `error`.
 
     Attributes:
-        path: The image file.
+        path: Path of the image file.
         p_crack: Calibrated P(crack), 0 to 1.
         label: "crack" or "no_crack".
-        threshold: P(crack) from which the label is "crack".
-        error: Why the file has no answer; empty if it has one.
+        threshold: The label is "crack" if P(crack) is at least this threshold, 0 to 1.
+        error: The reason why the file has no answer; empty if it has an answer.
     """
 
     path: str
@@ -39,9 +39,10 @@ class Answer:
 
 
 def find_images(paths: list[str]) -> list[Path]:
-    """Return the files that the paths name, each once, in the order of the paths.
+    """Return the files that the paths name, in the order of the paths. Each file appears once.
 
-    A path may be a file, a folder (for its image files, in all levels) or a pattern such as "photos/*.jpg".
+    A path can be a file, a folder or a pattern such as "photos/*.jpg". A folder means all image files in it and in its
+    subfolders.
 
     Raises:
         InputError: A path matches no file, or a folder has no image file.
@@ -51,9 +52,9 @@ def find_images(paths: list[str]) -> list[Path]:
         path = Path(given).expanduser()
         if path.is_dir():
             found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-            problem = f"folder {given} has no image file; looked for {', '.join(SUFFIXES)}"
+            problem = f"folder {given} has no image file; give a folder with files that end with {', '.join(SUFFIXES)}"
         else:
-            # A file may have a name that is also a pattern.
+            # The name of a file may also be a pattern.
             found = [path] if path.is_file() else list(map(Path, sorted(glob.glob(str(path), recursive=True))))
             problem = f"{given} matches no file; give image files, folders or patterns in quotes"
 
@@ -65,10 +66,12 @@ def find_images(paths: list[str]) -> list[Path]:
 
 
 def version_meant(model_uri: str) -> str:
-    """Return the URI of the version that has an alias now, because the alias may move; any other URI unchanged.
+    """Return the URI of the model version that has an alias now, because the alias may move later.
+
+    A URI without an alias is returned unchanged.
 
     Raises:
-        InputError: No version has the alias.
+        InputError: No model version has the alias.
     """
     match = re.fullmatch("models:/([^/@]+)@([^/@]+)", model_uri)
     if not match:
@@ -78,20 +81,20 @@ def version_meant(model_uri: str) -> str:
     version = mlflow_runs.version_by_alias(name, alias)
     if version is None:
         raise InputError(
-            f"no version of {name} is {alias}; `crack-pipeline status` shows the versions, `promote` makes one "
-            f"champion, and --model names any of them, such as models:/{name}/1"
+            f"no version of {name} is {alias}; `crack-pipeline status` shows the versions. Make one of them champion "
+            f"with `crack-pipeline promote`, or name one with --model, such as models:/{name}/1"
         )
     return f"models:/{name}/{version}"
 
 
 def classify(model_uri: str, files: list[Path], batch_size: int, progress: Callable[[int], None]) -> Iterator[Answer]:
-    """Yield an answer for each file, in order, batch by batch. A file that is not an image gets a row with an error.
+    """Yield an answer for each file, in order, batch by batch. If a file is not an image, its answer has an error.
 
     Args:
         model_uri: Model URI of MLflow, such as `models:/crack-classifier@champion`.
         files: Image files.
         batch_size: Number of images sent to the model at once.
-        progress: Is called with the number of files done since the last call.
+        progress: Called with the number of files that were classified since the last call.
 
     Raises:
         InputError: The model cannot be loaded.
@@ -104,11 +107,11 @@ def classify(model_uri: str, files: list[Path], batch_size: int, progress: Calla
                 yield from _answers(model, batch)
                 progress(len(batch))
     except ModelLoadError as error:
-        raise InputError(f"{error}; `crack-pipeline status` shows versions and aliases") from error
+        raise InputError(f"{error}; `crack-pipeline status` shows the versions and aliases") from error
 
 
 def _answers(model: ModelProcess, files: list[Path]) -> Iterator[Answer]:
-    """Ask the model about the readable files of a batch; yield an answer for every file, in order."""
+    """Let the model classify the readable files of a batch. Yield an answer for every file, in order."""
     images = {}
     errors = {}
     for file in files:
@@ -128,7 +131,7 @@ def _answers(model: ModelProcess, files: list[Path]) -> Iterator[Answer]:
 
 
 def write_results(answers: Iterator[Answer], path: Path) -> list[Answer]:
-    """Write answers as CSV as they arrive; return them."""
+    """Write each answer to a CSV file as soon as it arrives. Return all answers."""
     written = []
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Answer)])
@@ -140,7 +143,7 @@ def write_results(answers: Iterator[Answer], path: Path) -> list[Answer]:
 
 
 def summary(answers: list[Answer], model_uri: str) -> str:
-    """Return the number of cracks and of failed files in one sentence, without a full stop."""
+    """Return the numbers of cracks and of failed files as one sentence without a full stop."""
     cracks = sum(answer.label == "crack" for answer in answers)
     failed = sum(bool(answer.error) for answer in answers)
     thresholds = [answer.threshold for answer in answers if answer.threshold is not None]
@@ -150,7 +153,7 @@ def summary(answers: list[Answer], model_uri: str) -> str:
 
 
 def write_page(answers: list[Answer], model_uri: str, path: Path) -> None:
-    """Write a page with the files that failed, and a thumbnail of each answered file, the most certain cracks first."""
+    """Write a page with the failed files, and with a thumbnail of each answered file, the most certain cracks first."""
     from components.shared.page import Page
 
     page = Page("Crack or no crack")
@@ -158,15 +161,15 @@ def write_page(answers: list[Answer], model_uri: str, path: Path) -> None:
 
     failed = [answer for answer in answers if answer.error]
     if failed:
-        page.heading("Without an answer")
-        page.table(["file", "why"], [[answer.path, answer.error] for answer in failed])
+        page.heading("Files without an answer")
+        page.table(["file", "reason"], [[answer.path, answer.error] for answer in failed])
 
     answered = [answer for answer in answers if answer.p_crack is not None]
     answered.sort(key=lambda answer: -(answer.p_crack or 0))
     if answered:
         page.heading("Answers, the most certain cracks first")
         if len(answered) > MAX_THUMBNAILS:
-            page.text(f"The first {MAX_THUMBNAILS}; the table of results has all of them.")
+            page.text(f"This page shows the first {MAX_THUMBNAILS} answers. The table of results has all answers.")
         rows = []
         for answer in answered[:MAX_THUMBNAILS]:
             label = answer.label.replace("_", " ")
@@ -181,5 +184,5 @@ def _thumbnail(path: str, label: str) -> Any:
     try:
         small = thumbnail(decode(Path(path).read_bytes()), THUMBNAIL_PIXELS)
     except (OSError, ImageError):
-        return "gone since it was classified"
+        return "the file was removed or changed after it was classified"
     return CellImage(small, f"{path}, answered {label}")

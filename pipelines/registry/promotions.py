@@ -1,14 +1,15 @@
-"""Promote a registered model's versions and roll back, with a history in the registry.
+"""Promote model versions and roll back, with a history in the registry.
 
-MLflow keeps no history of an alias, and it cannot compare and set one in a single step. Therefore the history decides
-and the alias follows:
+MLflow keeps no history of an alias, and it cannot compare and set an alias in a single step. Therefore the history
+decides, and the alias follows:
 
-1. An act adds its entry to the history, as a tag of its own, so that no act overwrites another.
-2. It moves the alias to the version that the last entry names.
-3. It reads the history again, until the alias is where the last entry says.
+1. An act (a promotion or rollback) adds its entry to the history. Each entry is a separate tag, so that no act
+   overwrites another act.
+2. The act moves the alias to the model version that the last entry names.
+3. The act reads the history again, until the alias is at the model version that the last entry names.
 
-Two people who act at once are both in the history, and everyone sees the same order. If an act is interrupted after
-step 1, the next command finishes it.
+If two people act at the same time, the history has both acts, and everyone sees the same order. If an act is
+interrupted after step 1, the next command finishes it.
 """
 
 import json
@@ -26,25 +27,25 @@ from components.shared.markdown import markdown_row
 from components.shared.services import mlflow_runs
 from components.shared.services.mlflow_runs import CHAMPION, CHECKED, VERDICT, every, put
 
-ENTRY_PREFIX = "crack.promotion."  # of the tags that hold the history
-SETTLED = "crack.settled"  # tag: key of the last entry that the alias has followed
+ENTRY_PREFIX = "crack.promotion."  # start of the names of the tags that contain the history
+SETTLED = "crack.settled"  # tag with the key of the last entry that the alias has followed
 TABLE_HEAD = "## Promotions\n\n| when | what | from | to | by | why |\n|---|---|---|---|---|---|\n"
 MAX_CHARACTERS = {"by": 200, "why": 2000}  # an MLflow tag holds 5000 bytes
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One change of the champion.
+    """An entry of the history: one change of the champion.
 
     Attributes:
         action: "promote" or "rollback".
         by: Name of the person.
-        why: Their reason.
-        at: Time, ISO 8601 in UTC.
-        source: Version of the previous champion; None if there was none.
-        target: Version of the new champion.
-        verdict: The target's verdict at that time.
-        forced: Whether the target was promoted against its verdict.
+        why: Reason of the person.
+        at: Time of the change, ISO 8601 in UTC.
+        source: Model version of the previous champion; None if there was no champion.
+        target: Model version of the new champion.
+        verdict: Verdict on the target at that time.
+        forced: True if the target was promoted although its verdict was not "passed".
     """
 
     action: str
@@ -57,13 +58,13 @@ class Entry:
     forced: bool
 
     def sentence(self, name: str) -> str:
-        """Return the act as one sentence; `name` is the registered model's."""
+        """Return the change as one sentence. `name` is the name of the registered model."""
         before = f"after version {self.source}" if self.source else "the first one"
         return f"{name} version {self.target} is champion, {before} ({self.action} by {self.by}: {self.why})"
 
 
 class Registry:
-    """A registered model's versions and its champion."""
+    """A registered model: its model versions, its champion and its history."""
 
     def __init__(self, client: MlflowClient, name: str):
         """Find the registered model.
@@ -79,21 +80,21 @@ class Registry:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             raise InputError(
-                f"there is no registered model {name}; a pipeline run whose winner passes the gate registers one, "
-                "--name names another"
+                f"there is no registered model {name}; run the pipeline until a candidate passes the gate, or give "
+                "another name with --name"
             ) from error
 
     def promote(self, version: str, by: str, why: str, force: bool = False) -> Entry | None:
-        """Make a version champion.
+        """Make a model version the champion.
 
         Args:
-            version: Its number.
+            version: Number of the model version.
             by: Name of the person.
-            why: Their reason.
-            force: Promote even if the version's verdict is not "passed". The history records it.
+            why: Reason of the person.
+            force: True promotes the version even if its verdict is not "passed". The history records this.
 
         Returns:
-            The history's new entry; None if the version is champion already.
+            The new entry of the history; None if the version is already the champion.
 
         Raises:
             InputError: There is no such version, its verdict is not "passed", or `by` or `why` is empty or too long.
@@ -104,7 +105,7 @@ class Registry:
         if verdict != "passed" and not force:
             raise InputError(
                 f"the verdict on {self.name} version {version} is {verdict!r}, not 'passed'; promote another version, "
-                "or this one with --force, which the history records"
+                "or promote this version with --force. The history records the use of --force"
             )
 
         self.settle()
@@ -113,10 +114,10 @@ class Registry:
         return self._act("promote", by, why, version, verdict)
 
     def rollback(self, by: str, why: str) -> Entry:
-        """Make the previous champion champion again. A second call goes back by one more.
+        """Make the previous champion the champion again. A second call goes back to the champion before it.
 
         Raises:
-            InputError: There is no earlier champion whose version still exists, or `by` or `why` is empty or too long.
+            InputError: No model version of an earlier champion still exists, or `by` or `why` is empty or too long.
         """
         by = _checked("by", by)
         why = _checked("why", why)
@@ -133,7 +134,7 @@ class Registry:
         return self._act("rollback", by, why, target, verdict_on(self.version(target)))
 
     def _act(self, action: str, by: str, why: str, target: str, verdict: str) -> Entry:
-        """Add an entry to the history and let the alias follow."""
+        """Add an entry to the history, move the alias, and return the entry."""
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         forced = action == "promote" and verdict != "passed"
         entry = Entry(action, by, why, now, self.alias(CHAMPION), target, verdict, forced)
@@ -143,19 +144,20 @@ class Registry:
         if entries:
             last_key, _ = entries[-1]
             number = int(last_key.removeprefix(ENTRY_PREFIX).split(".")[0]) + 1
-        # Two people who act at once choose the same number. Their random endings keep the keys apart and in order.
+        # Two people who act at the same time choose the same number. The random endings make the keys different and
+        # give an order.
         key = f"{ENTRY_PREFIX}{number:06d}.{secrets.token_hex(4)}"
         self.client.set_registered_model_tag(self.name, key, json.dumps(asdict(entry), ensure_ascii=False))
         self.settle()
         return entry
 
     def settle(self) -> bool:
-        """Move the alias to where the history says, and so finish an interrupted act.
+        """Move the alias to the model version that the history names. This finishes an interrupted act.
 
-        If the alias has followed the last entry before, it stays: a person has moved it by hand since then.
+        If the alias has followed the last entry before, it is not moved, because a person has moved it by hand.
 
         Returns:
-            Whether there was anything to do.
+            True if the alias was moved.
         """
         moved = False
         while True:
@@ -172,7 +174,7 @@ class Registry:
             moved = True
 
     def _describe(self, history: list[Entry]) -> None:
-        """Write the newest acts into the model's description in MLflow, below the text that people wrote there."""
+        """Write the newest entries to the model's description in MLflow, below the text that people wrote there."""
         description = self.client.get_registered_model(self.name).description or ""
         own_text = description.partition(TABLE_HEAD)[0].rstrip()
         shown = f"{own_text}\n\n{TABLE_HEAD}"
@@ -187,21 +189,21 @@ class Registry:
         self.client.update_registered_model(self.name, shown.lstrip())
 
     def history(self) -> list[Entry]:
-        """Return every act, oldest first."""
+        """Return all entries, the oldest first."""
         return [entry for _, entry in self._entries()]
 
     def alias(self, alias: str) -> str | None:
-        """Return the number of the version that has an alias, or None."""
+        """Return the number of the model version that has an alias, or None if no version has it."""
         found = self.client.get_registered_model(self.name).aliases.get(alias)
         return None if found is None else str(found)
 
     def versions(self) -> list[ModelVersion]:
-        """Return every version, newest first."""
+        """Return all model versions, the newest first."""
         found = every(self.client.search_model_versions, f"name = '{self.name}'")
         return sorted(found, key=lambda version: -int(version.version))
 
     def run(self, version: ModelVersion) -> Run | None:
-        """Return the MLflow run that made a version; None if it was deleted or never existed."""
+        """Return the MLflow run that made a model version; None if the run was deleted or never existed."""
         try:
             return self.client.get_run(version.run_id) if version.run_id else None
         except MlflowException as error:
@@ -210,19 +212,19 @@ class Registry:
             return None
 
     def moved_by_hand(self) -> bool:
-        """Return whether the alias is at another version than the history says."""
+        """Return whether the alias is not at the model version that the history names."""
         history = self.history()
         return bool(history) and self.alias(CHAMPION) != history[-1].target
 
     def version(self, version: str) -> ModelVersion:
-        """Return a version.
+        """Return a model version.
 
         Raises:
-            InputError: There is no version of that number; the message names all versions.
+            InputError: There is no model version with this number. The message names all versions.
         """
         known = self._by_number()
         if version not in known:
-            raise InputError(f"{self.name} has no version {version!r}; there are: {', '.join(known) or 'none'}")
+            raise InputError(f"{self.name} has no version {version!r}; its versions are: {', '.join(known) or 'none'}")
         return known[version]
 
     def _by_number(self) -> dict[str, ModelVersion]:
@@ -232,7 +234,7 @@ class Registry:
         return self.client.get_registered_model(self.name).tags
 
     def _entries(self) -> list[tuple[str, Entry]]:
-        """Return the history's keys and entries, oldest first."""
+        """Return the keys and entries of the history, the oldest first."""
         entries = []
         for key, value in sorted(self._tags().items()):
             if key.startswith(ENTRY_PREFIX):
@@ -241,7 +243,7 @@ class Registry:
 
 
 def verdict_on(version: ModelVersion) -> str:
-    """Return "passed", or else the gate's verdict or what the infra check found wrong."""
+    """Return the gate's verdict. If the gate passed but the infra check did not, return the problem that it found."""
     verdict = version.tags.get(VERDICT, "unknown")
     checked = version.tags.get(CHECKED, "not checked")
     if verdict == "passed" and checked != "passed":
@@ -250,10 +252,11 @@ def verdict_on(version: ModelVersion) -> str:
 
 
 def former_champions(history: list[Entry], champion: str | None) -> list[str]:
-    """Return the versions that a rollback may return to, the nearest last.
+    """Return the model versions that a rollback can return to, the nearest last.
 
     Champions form a stack: a promotion adds to it, a rollback removes from its top. An act may have seen a champion
-    that no earlier act made, because someone moved the alias by hand or acted at the same time. It joins the stack too.
+    that no earlier act made, because a person moved the alias by hand or acted at the same time. We also add this
+    champion to the stack.
     """
     stack: list[str] = []
     for entry in history:
@@ -272,10 +275,10 @@ def former_champions(history: list[Entry], champion: str | None) -> list[str]:
 
 
 def _checked(name: str, text: str) -> str:
-    """Return the text of option --by or --why without spaces around it."""
+    """Check the text of option --by or --why, and return it without spaces at both ends."""
     text = text.strip()
     if not text:
-        raise InputError(f"--{name} is empty; the history needs to say who acted and why")
+        raise InputError(f"--{name} is empty; give a text, because the history records who acted and why")
     if len(text) > MAX_CHARACTERS[name]:
         raise InputError(f"--{name} has {len(text)} characters; shorten it to at most {MAX_CHARACTERS[name]}")
     return text

@@ -1,4 +1,4 @@
-"""Show a registered model in a terminal: its versions, its promotions, and what to do next."""
+"""Show a registered model in a terminal: its model versions, its promotions, and the next action."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,18 +14,18 @@ from pipelines.registry.promotions import Entry, Registry, verdict_on
 METRICS = {"test\naccuracy": "test_accuracy", "test\nAUROC": "test_auroc", "robust\naccuracy": "robustness_accuracy"}
 MAX_VERSIONS = 15
 MAX_VERDICT_CHARACTERS = 10  # a longer verdict is shown below the table
-DRIFT_TAG = "crack.drift"  # tag of a version: verdict of its last drift check, written by components/drift
+DRIFT_TAG = "crack.drift"  # tag of a model version with the verdict of its last drift check; components/drift writes it
 
 
 def versions_table(registry: Registry) -> Table:
-    """Return the newest versions with their aliases, verdicts and main metrics."""
-    # Narrow enough for a log of 80 columns.
+    """Return a table of the newest model versions with their aliases, verdicts and main metrics."""
+    # The table fits into a log of 80 columns.
     table = Table(title=registry.name, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for title in ("version", "alias", "candidate", *METRICS, "verdict", "data", "registered"):
         table.add_column(title, justify="right" if title in METRICS else "left")
 
     alias_of = {}
-    for alias in (CHALLENGER, CHAMPION):  # a promoted version has both aliases and is shown as champion
+    for alias in (CHALLENGER, CHAMPION):  # a promoted model version has both aliases and is shown as champion
         alias_of[registry.alias(alias)] = alias
 
     for version in registry.versions()[:MAX_VERSIONS]:
@@ -46,7 +46,7 @@ def versions_table(registry: Registry) -> Table:
 
 
 def next_move(registry: Registry) -> str:
-    """Return what the team may want to know and do next, a line each."""
+    """Return the state of champion and challenger and the possible next actions, as lines of text."""
     champion = registry.alias(CHAMPION)
     challenger = registry.alias(CHALLENGER)
     lines = []
@@ -58,7 +58,8 @@ def next_move(registry: Registry) -> str:
 
     if registry.moved_by_hand():
         lines.append(
-            f"alias {CHAMPION} was moved by hand to version {champion}; `crack-pipeline history` does not know it"
+            f"the alias {CHAMPION} was moved by hand to version {champion}; `crack-pipeline history` does not "
+            "show this move"
         )
 
     if champion:
@@ -71,14 +72,14 @@ def next_move(registry: Registry) -> str:
     if challenger and challenger != champion:
         lines += _about_challenger(registry, challenger, champion)
     elif champion:
-        lines.append(f"champion: version {champion}; no challenger waits")
+        lines.append(f"champion: version {champion}; there is no challenger")
     else:
-        lines.append("no champion yet")
+        lines.append("there is no champion yet")
     return "\n".join(lines)
 
 
 def _about_challenger(registry: Registry, challenger: str, champion: str | None) -> list[str]:
-    """Say how the challenger compares with the champion, where to read more, and how to promote it."""
+    """Return lines about the challenger: its comparison with the champion, its page, and how to promote it."""
     run = registry.run(registry.version(challenger))
     tags = run.data.tags if run else {}
     comparison = tags.get(AGAINST, "not compared")
@@ -87,9 +88,9 @@ def _about_challenger(registry: Registry, challenger: str, champion: str | None)
     if compared_with != champion:
         result = f"not compared with the champion, version {champion}"
         if compared_with:
-            result += f"; against version {compared_with}, the champion then: {comparison}"
+            result += f". Compared with version {compared_with}, the champion at that time: {comparison}"
     elif champion:
-        result = f"against the champion, version {champion}: {comparison}"
+        result = f"compared with the champion, version {champion}: {comparison}"
     else:
         result = "there is no champion yet"
 
@@ -105,7 +106,7 @@ def _about_challenger(registry: Registry, challenger: str, champion: str | None)
 
 
 def history_table(entries: list[Entry]) -> Table:
-    """Return every promotion and rollback, oldest first."""
+    """Return a table of all promotions and rollbacks, the oldest first."""
     table = Table(title="Promotions", title_justify="left")
     for title in ("when (UTC)", "what", "from", "to", "verdict", "by", "why"):
         table.add_column(title, no_wrap=title.startswith("when"))
@@ -118,9 +119,9 @@ def history_table(entries: list[Entry]) -> Table:
 
 
 def _page(registry: Registry, run: Run | None) -> str:
-    """Return where to find the promotion page of a run's dossier."""
+    """Return the place of the promotion page in a run's dossier."""
     if run is None:
-        return "its run, which held the page, was deleted"
+        return "the page was deleted with its run"
 
     page = f"dossier/{PROMOTION}"
     files = run.info.artifact_uri
@@ -136,7 +137,7 @@ def _page(registry: Registry, run: Run | None) -> str:
 
 
 def _workdir(registry: Registry) -> Path | None:
-    """Return the folder of the local runs that a registry belongs to; None for a server's."""
+    """Return the folder of the local runs that a registry belongs to; None if the registry is on a server."""
     uri = registry.client.tracking_uri
     if uri.endswith("/mlflow.db"):
         return Path(uri.removeprefix("sqlite:///")).parent

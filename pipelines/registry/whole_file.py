@@ -1,4 +1,4 @@
-"""Write a file completely, or leave no file."""
+"""Write a file completely, or write no file."""
 
 import contextlib
 import os
@@ -10,20 +10,20 @@ from components.shared.errors import InputError
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary file to write to. It is moved to `path` when the block ends without an error.
+    """Yield a temporary file to write to. It is moved to `path` when the `with` block ends without an error.
 
     Raises:
         InputError: `path` is a folder, or its folder cannot be written to.
     """
     if path.is_dir():
-        raise InputError(f"{path} is a folder; name a file")
+        raise InputError(f"{path} is a folder; give a file")
 
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished.touch()
     except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}; name another file") from error
+        raise InputError(f"{path} cannot be written: {error.strerror}; give another file") from error
 
     try:
         yield unfinished

@@ -57,8 +57,8 @@ def test_wrong_data_stops_the_run_with_one_message(tmp_path, files, message):
         (["--set", "candidates.cnn.train.weights=gone.pth"], 'weights file "gone.pth" does not exist'),
         (["--data", "/nowhere/tiles"], "/nowhere/tiles does not exist"),
         (["--params", "nowhere.yaml"], "parameter file nowhere.yaml does not exist"),
-        (["--params", "pipelines/params"], "parameter file pipelines/params is a folder; name a YAML file"),
-        (["--data", ",,,"], '--data ",,,": data_uri: it names no source'),
+        (["--params", "pipelines/params"], "parameter file pipelines/params is a folder; give a YAML file"),
+        (["--data", ",,,"], '--data ",,,": data_uri: it does not name a source'),
         (["--set", "cache=/big/disk"], '--set "cache=/big/disk": a local run keeps its cache in the workdir'),
     ],
     ids=[

@@ -30,7 +30,7 @@ def test_the_list_names_doi_and_licence():
 
 def test_a_part_of_a_set_is_recognised_and_reported_as_a_part(real_data: Path):
     shown = invoke("--check", str(real_data / "ccic")).stdout
-    assert "Positive: 1,500 files, the published set has 20,000" in shown
+    assert "Positive: 1,500 files; the published data set has 20,000" in shown
     assert "ccic, incomplete or changed" in shown.replace("\n", " ")
 
 
@@ -40,5 +40,5 @@ def test_a_folder_of_another_layout_is_refused(tmp_path: Path):
         (tmp_path / name / "tile.png").touch()
     result = invoke("--check", str(tmp_path))
     assert result.exit_code == 2
-    assert "the layouts of public data sets are" in result.stderr
+    assert "the public layouts are" in result.stderr
     assert invoke("--check", str(tmp_path / "gone")).exit_code == 2

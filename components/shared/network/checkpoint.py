@@ -1,6 +1,7 @@
-"""The saved-model folder: `model.safetensors` (the backbone's tensors) and `model.json` (ModelInfo). No pickle.
+"""Write and read the saved-model folder: `model.safetensors` (the backbone's tensors) and `model.json` (ModelInfo).
 
-`model.sha256` holds the checksums of both, in the format of `sha256sum`. A change of any bit is therefore noticed.
+`model.sha256` holds the checksums of both files, in the format of `sha256sum`. A change of any bit is therefore
+noticed. No file contains a pickle.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ CHECKSUMS = "model.sha256"
 
 
 def save_network(network: Network, folder: str | Path) -> None:
-    """Write a network to a folder, which is created if it is missing; the same weights give the same bytes."""
+    """Write a network to a folder; create the folder if it does not exist. The same weights give the same bytes."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -31,18 +32,20 @@ def save_network(network: Network, folder: str | Path) -> None:
 
 
 def read_info(folder: str | Path) -> ModelInfo:
-    """Read `model.json`.
+    """Read `model.json` and verify the checksums of the folder.
 
     Raises:
-        InputError: A file is missing or damaged, or this code does not know its format version or its contents.
+        InputError: A file is missing or damaged, or `model.json` is not valid for this code.
     """
     folder = Path(folder)
     for name in (INFO, WEIGHTS, CHECKSUMS):
         if not (folder / name).is_file():
-            raise InputError(f"{folder} is not a saved model: {name} is missing; give the folder that train wrote")
+            raise InputError(
+                f"{folder} is not a saved model: {name} is missing; give the folder that the step train wrote"
+            )
     if (folder / CHECKSUMS).read_bytes() != _checksums(folder):
         raise InputError(
-            f"the saved model {folder} is damaged: its files do not have the checksums in {CHECKSUMS}; fetch it again"
+            f"the saved model {folder} is damaged: its files do not match the checksums in {CHECKSUMS}; fetch it again"
         )
 
     path = folder / INFO
@@ -52,15 +55,16 @@ def read_info(folder: str | Path) -> ModelInfo:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
         raise InputError(
-            f"{path}: {field}: {first['msg']} (got {first['input']!r}); save the model again with this code's version"
+            f"{path}: {field}: {first['msg']} (got {first['input']!r}); train the model again with this "
+            "version of the code"
         ) from error
 
 
 def load_network(folder: str | Path, device: str = "cpu") -> Network:
-    """Load a trained network in eval mode.
+    """Load a trained network and return it in eval mode.
 
     Raises:
-        InputError: A file is missing or damaged, or names or shapes of the tensors do not fit the architecture.
+        InputError: A file is missing or damaged, or the tensors' names or shapes do not fit the architecture.
     """
     network = build_network(read_info(folder), load_weights=False)
     path = Path(folder) / WEIGHTS
@@ -68,7 +72,9 @@ def load_network(folder: str | Path, device: str = "cpu") -> Network:
         network.backbone.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:
         cause = str(error).splitlines()[0]
-        raise InputError(f"{path} cannot be loaded as {network.info.architecture}: {cause}") from error
+        raise InputError(
+            f"{path} cannot be loaded as {network.info.architecture}: {cause}; train and save the model again"
+        ) from error
     return network.to(device).eval()
 
 
@@ -78,6 +84,6 @@ def weights_digest(folder: str | Path) -> str:
 
 
 def _checksums(folder: Path) -> bytes:
-    """The contents that `model.sha256` must have, computed from the other two files."""
+    """Return the contents that `model.sha256` must have, computed from the other two files."""
     lines = [f"{file_digest(folder / name)}  {name}\n" for name in (INFO, WEIGHTS)]
     return "".join(lines).encode()

@@ -1,4 +1,4 @@
-"""The device that a network runs on, its precision, and the memory that its process keeps."""
+"""Choose the device and the precision of a network, and keep the memory that its process frees."""
 
 import ctypes
 from typing import Literal
@@ -12,7 +12,7 @@ _M_MMAP_MAX = -4
 
 
 def pick_device(require_gpu: bool = False) -> str:
-    """Return "cuda" if PyTorch sees a GPU, else "cpu". On a CPU, the process then keeps the memory that it frees.
+    """Return "cuda" if PyTorch sees a GPU, else "cpu". On a CPU, the process keeps freed memory from then on.
 
     Raises:
         InputError: A GPU is required, and PyTorch sees none.
@@ -24,7 +24,8 @@ def pick_device(require_gpu: bool = False) -> str:
 
     if require_gpu:
         raise InputError(
-            "require_gpu is true, but PyTorch sees no GPU; check the node's accelerator and driver, or set it to false"
+            "require_gpu is true, but PyTorch sees no GPU; check the node's accelerator and driver, or set "
+            "require_gpu to false"
         )
 
     _keep_freed_memory()
@@ -44,7 +45,7 @@ def _keep_freed_memory() -> None:
 
 
 def count_devices(wanted: int | Literal["auto"]) -> int:
-    """Resolve "auto" to the number of GPUs that PyTorch sees, or to one process on a machine without a GPU.
+    """Return the number of devices. "auto" gives the number of GPUs that PyTorch sees, or 1 if there is no GPU.
 
     Raises:
         InputError: More GPUs are wanted than PyTorch sees.
@@ -60,7 +61,7 @@ def count_devices(wanted: int | Literal["auto"]) -> int:
 
 
 def pick_precision(wanted: Precision, device: str) -> Literal["bf16", "fp32"]:
-    """Resolve "auto" to "bf16" if the device computes in bfloat16 in hardware, else to "fp32"."""
+    """Return the precision. "auto" gives "bf16" if the device computes in bfloat16 in hardware, else "fp32"."""
     import torch
 
     if wanted != "auto":

@@ -1,4 +1,4 @@
-"""A timm classifier that takes raw images. Normalisation is part of the network, so no caller can get it wrong."""
+"""Build a timm classifier that takes raw tiles. It normalises them itself, so a caller cannot do this wrongly."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -15,28 +15,31 @@ from components.shared.hashing import file_digest
 from components.shared.network.pretrained import better_normalisation, create_pretrained
 from components.shared.network.weights import check_weights, weights_file
 
-# A new head gets weights from N(0, 0.01) and no bias, so that every family starts with a loss near ln 2. timm's own
-# heads differ: EfficientNet and MobileNet start near a loss of 5, and their first gradients destroy pretrained weights.
+# A new head gets normally distributed weights with this standard deviation, and biases of 0. Every network family then
+# starts with a loss near ln 2. With timm's own heads, EfficientNet and MobileNet start with a loss near 5, and their
+# first gradients destroy pretrained weights.
 HEAD_DEVIATION = 0.01
 
 
 class ModelInfo(Config):
-    """Everything needed to build a network again, except its trained weights; the contents of `model.json`.
+    """The description of a network: all that is needed to build it again, except its trained weights.
+
+    These are the contents of `model.json`.
 
     Attributes:
-        architecture: timm name, such as "resnet50".
+        architecture: Name in timm, such as "resnet50".
         classes: Names of the two logits, in their order.
         weights: "none", "hub" (timm's default for the architecture), a file's path or s3://BUCKET/KEY.
-        weights_sha256: Checksum of the weights' file; empty for "none", and for "hub" until they are loaded.
+        weights_sha256: sha256 of the weights' file; empty for "none", and for "hub" until the weights are loaded.
         input_size: Height and width in pixels.
-        mean: Per RGB channel, on the scale 0 to 1, that the pretrained weights expect.
-        std: As mean.
-        dropout: Probability before the head.
+        mean: Mean per RGB channel, on the scale 0 to 1, that the pretrained weights expect.
+        std: Standard deviation per RGB channel, on the same scale.
+        dropout: Probability of dropout before the head.
         stochastic_depth: Share of the blocks that are skipped, at the deepest block.
-        tuning: What was trained: "full", "head_only" or "last_N".
+        tuning: The trained layers: "full", "head_only" or "last_N".
         seed: Seeds the weights that are not loaded: the head, and the whole network for "none".
-        dataset_digest: Digest of the data set version that it was trained on.
-        split_digest: Digest of the split that it was trained on.
+        dataset_digest: Digest of the data set version that the network was trained on.
+        split_digest: Digest of the splits that the network was trained on.
     """
 
     format_version: Literal[1] = 1
@@ -56,7 +59,7 @@ class ModelInfo(Config):
 
 
 class Network(nn.Module):
-    """A timm backbone with its normalisation.
+    """A timm backbone together with the normalisation that it needs.
 
     `forward` takes RGB images (N, 3, H, W) in 0 to 255, uint8 or floating, with H = W = `input_size`. It returns
     logits (N, 2) for no_crack and crack.
@@ -67,7 +70,7 @@ class Network(nn.Module):
 
     def __init__(self, backbone: Any, info: ModelInfo):
         super().__init__()
-        self.backbone: Any = backbone  # nn.Module does not know the methods that timm's classifiers share
+        self.backbone: Any = backbone  # the type nn.Module does not have the methods of timm's classifiers
         self.info = info
         self.input_size = info.input_size
         self.register_buffer("mean", 255 * torch.tensor(info.mean).view(1, 3, 1, 1), persistent=False)
@@ -83,11 +86,11 @@ class Network(nn.Module):
 
     @property
     def heads(self) -> list[nn.Module]:
-        """The last layers, from pooled features to logits. Some networks have several and average their logits."""
+        """Return the heads: the layers from pooled features to logits. A network with several heads averages logits."""
         return find_heads(self.backbone)
 
     def logits_and_embeddings(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return logits (N, 2), and embeddings (N, D): the pooled features that the first head receives. One pass."""
+        """Return logits (N, 2) and embeddings (N, D), from one pass. The first head receives the embeddings."""
         received: list[torch.Tensor] = []
 
         def note(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
@@ -99,14 +102,14 @@ class Network(nn.Module):
 
 
 def describe(architecture: str, weights: str, input_size: int, seed: int, **training: Any) -> ModelInfo:
-    """Look up an architecture and the normalisation of its weights; opens no connection.
+    """Return the description of a network, with the normalisation of its weights. This opens no connection.
 
     Args:
-        architecture: timm name.
+        architecture: Name in timm.
         weights: "none", "hub", a file's path or s3://BUCKET/KEY.
         input_size: Height and width in pixels.
         seed: Seeds the weights that are not loaded.
-        training: dropout, stochastic_depth, tuning.
+        training: Further fields of `ModelInfo`: dropout, stochastic_depth, tuning.
 
     Raises:
         InputError: timm has no such architecture, or the weights file does not exist.
@@ -137,14 +140,14 @@ def describe(architecture: str, weights: str, input_size: int, seed: int, **trai
 
 
 def build_network(info: ModelInfo, load_weights: bool = True) -> Network:
-    """Build the network as it is before fine-tuning, the same on every call.
+    """Build the network in its state before fine-tuning. Every call returns the same network.
 
     Args:
-        info: What to build.
-        load_weights: False skips the pretrained weights, for callers that load trained weights afterwards.
+        info: The description of the network.
+        load_weights: False skips the pretrained weights. Callers that load trained weights afterwards use it.
 
     Raises:
-        InputError: The weights cannot be fetched, have another sha256 than the description, or do not fit.
+        InputError: The weights cannot be fetched, do not fit, or their sha256 is not the one in the description.
     """
     options: dict = {"num_classes": len(info.classes), "drop_rate": info.dropout}
     if info.stochastic_depth:
@@ -162,7 +165,7 @@ def build_network(info: ModelInfo, load_weights: bool = True) -> Network:
 
 
 def _create(info: ModelInfo, options: dict) -> Any:
-    """Create a backbone whose random weights depend on the network's seed only."""
+    """Create a backbone. Its random weights depend on the network's seed only."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(info.seed)
         try:
@@ -179,7 +182,7 @@ def _start_small(backbone: Any, classes: int) -> None:
     """Give the layers that compute the logits small random weights."""
     for head in find_heads(backbone):
         for layer in head.modules():
-            # One row of weights per class; a head can also hold layers between the features and these.
+            # A layer that computes the logits has one row of weights per class. A head can also hold layers before it.
             if isinstance(layer, nn.Linear | nn.Conv2d) and len(layer.weight) == classes:
                 nn.init.normal_(layer.weight, std=HEAD_DEVIATION)
                 if layer.bias is not None:
@@ -195,24 +198,28 @@ def _create_pretrained(info: ModelInfo, options: dict, path: Path) -> Any:
     try:
         backbone = create_pretrained(create, path, find_heads)
     except InputError as error:
-        raise InputError(f'weights "{info.weights}" are not weights of {info.architecture}: {error}') from error
+        raise InputError(f'weights "{info.weights}" cannot be used for {info.architecture}: {error}') from error
 
     expected = better_normalisation(backbone, info.input_size, torch.tensor(info.mean), torch.tensor(info.std))
     if expected is not None:
         raise InputError(
             f'weights "{info.weights}" expect images with {expected}, but {info.architecture} uses mean {info.mean} '
-            f"and std {info.std}; choose the architecture that they were trained with{_sibling_hint(info.architecture)}"
+            f"and std {info.std}; choose the architecture that the weights were trained "
+            f"with{_sibling_hint(info.architecture)}"
         )
     return backbone
 
 
 def find_heads(backbone: Any) -> list[nn.Module]:
-    """Return the last layers, from pooled features to logits. Some networks have several and average their logits."""
+    """Return the heads: the layers from pooled features to logits. A network with several heads averages logits."""
     found = backbone.get_classifier()
     return list(found) if isinstance(found, tuple | nn.ModuleList) else [found]
 
 
 def _sibling_hint(architecture: str) -> str:
-    """Name the variant that was ported from TensorFlow or PyTorch, if timm has both; they have the same tensors."""
+    """Return a hint to the variant ported from the other framework (TensorFlow or PyTorch); "" if timm has none.
+
+    Both variants have tensors with the same names and shapes.
+    """
     sibling = architecture.removeprefix("tf_") if architecture.startswith("tf_") else f"tf_{architecture}"
     return f", such as {sibling}" if timm.is_model(sibling) else ""

@@ -1,7 +1,7 @@
-"""Pretrained weights from a file: read, checked, and loaded into a network of timm.
+"""Read pretrained weights from a file, check them, and load them into a network of timm.
 
-timm loads leniently when the head is new: what a file lacks keeps its random start, without an error. The checks here
-find files that are damaged, files of another architecture, and weights that expect another normalisation.
+If the head is new, timm accepts a file with missing tensors: they keep their random values, without an error. The
+checks here find files that are damaged, files of another architecture, and weights that expect another normalisation.
 """
 
 import contextlib
@@ -20,31 +20,31 @@ from torch import nn
 from components.shared.errors import InputError
 
 Tensors = dict[str, torch.Tensor]
-# From the options that name the weights' source to a backbone with these weights.
+# Takes the options that name the source of the weights, and returns a backbone with these weights.
 Create = Callable[[dict], Any]
 
 NAMES_SHOWN = 3
-# More unused weights than this share of a file show that it belongs to a larger architecture.
+# If a larger share of a file is not used, the file belongs to a larger architecture.
 LARGEST_UNUSED_SHARE = 0.05
 _BATCH_NORM_STATISTICS = ("running_mean", "running_var")
 
-# Mean and standard deviation per channel that published weights expect, by name.
+# The means and standard deviations per channel that published weights expect, by name.
 NORMALISATIONS = {
     "ImageNet's mean and std": (torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])),
     "mean 0.5 and std 0.5": (torch.full((3,), 0.5), torch.full((3,), 0.5)),
     "mean 0 and std 1": (torch.zeros(3), torch.ones(3)),
 }
-# Natural logarithm of a ratio of variances. Two of the normalisations differ by 1.4 or more.
+# A limit for the natural logarithm of a ratio of variances. Any two of the normalisations differ by 1.4 or more.
 FITS_BELOW = 0.6
 MISFITS_ABOVE = 0.9
 
 
 def read_weights(path: Path) -> Tensors:
-    """Read the tensors of a weights file by name: safetensors, a state dict of PyTorch, or npz.
+    """Read a weights file (safetensors, a state dict of PyTorch, or npz) and return its tensors by name.
 
     Raises:
-        InputError: The file is not a weights file, or it is damaged; a tensor is not finite or constant. The message
-            gives the cause only, for the caller to complete.
+        InputError: The file is not a weights file, it is damaged, or a tensor is not finite or is constant. The message
+            gives the cause only; the caller adds the name of the file.
     """
     with path.open("rb") as file:
         start = file.read(64).lstrip().lower()
@@ -61,7 +61,10 @@ def read_weights(path: Path) -> Tensors:
 
 
 def _read_tensors(path: Path) -> Tensors:
-    no_state_dict = "the file does not hold a state dict, from names to tensors"
+    no_state_dict = (
+        "the file does not contain a state dict (tensors by name); save it again with "
+        "torch.save(model.state_dict(), FILE)"
+    )
     try:
         if path.suffix == ".npz":
             with np.load(path) as arrays:
@@ -83,10 +86,10 @@ def _reading_error(error: Exception) -> str:
         return f"the file is damaged or incomplete; download it again ({str(error).splitlines()[0][:120]})"
     if "Unsupported globals" in str(error):  # timm lists the objects that PyTorch refused
         return (
-            "the file holds Python objects that could run code; save it again from PyTorch with "
+            "the file contains Python objects that could run code; save it again from PyTorch with "
             "torch.save(model.state_dict(), FILE)"
         )
-    return "the file is not in a format of weights; give safetensors or a state dict of PyTorch"
+    return "the file does not have a known format of weights; give safetensors or a state dict of PyTorch"
 
 
 def _check_values(tensors: Tensors) -> None:
@@ -113,7 +116,7 @@ def create_pretrained(create: Create, path: Path, find_heads: Callable[[Any], li
     """Create a backbone with the weights of a file, except for its head, which is new.
 
     Args:
-        create: Creates the backbone from timm's options for the source of weights; {} gives random weights.
+        create: Creates the backbone from timm's options for the source of the weights; {} gives random weights.
         path: The weights file.
         find_heads: Returns the head modules of a backbone.
 
@@ -127,7 +130,7 @@ def create_pretrained(create: Create, path: Path, find_heads: Callable[[Any], li
     expected = _without_head(random.state_dict(), head_prefixes)
     found = _without_head(tensors, head_prefixes)
 
-    # Files in another naming lack names that timm converts, so what they do not use cannot be known.
+    # In a file with other names, timm converts the names. We then cannot know which tensors are not used.
     has_all_names = all(name in found for name in expected)
     unused = [name for name in found if name not in expected and "aux" not in name.lower()]
     if has_all_names and _count(found, unused) > LARGEST_UNUSED_SHARE * _count(found, list(found)):
@@ -144,7 +147,7 @@ def create_pretrained(create: Create, path: Path, find_heads: Callable[[Any], li
 
 
 def _without_head(tensors: Tensors, head_prefixes: tuple[str, ...]) -> Tensors:
-    """The floating-point tensors outside of the head."""
+    """Return the floating-point tensors outside the head."""
     return {
         name: tensor
         for name, tensor in tensors.items()
@@ -161,8 +164,8 @@ def _source(path: Path, tensors: Tensors) -> dict:
 def _not_loaded(backbone: Any, create: Create, path: Path, tensors: Tensors) -> list[str]:
     """Return the parameters and BatchNorm statistics that did not come from the file.
 
-    timm converts names and shapes on the way, so names alone cannot show this. The same weights are loaded a second
-    time, with 1 added to each value. What is then unchanged did not come from the file.
+    timm converts names and shapes when it loads a file, so names alone cannot show this. We load the same weights a
+    second time, with 1 added to each value. A parameter that is then unchanged did not come from the file.
     """
     shifted = {name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     with tempfile.TemporaryDirectory() as scratch:
@@ -181,7 +184,7 @@ def _not_loaded(backbone: Any, create: Create, path: Path, tensors: Tensors) -> 
 
 
 def _difference(expected: Tensors, found: Tensors) -> str:
-    """Describe how names and shapes in a file differ from those of the architecture; "" if they do not."""
+    """Describe how a file's names and shapes differ from the architecture's names and shapes; "" if they do not."""
     missing = [name for name in expected if name not in found]
     unexpected = [name for name in found if name not in expected]
     reshaped = [name for name in expected if name in found and found[name].shape != expected[name].shape]
@@ -203,30 +206,31 @@ def _count(tensors: Tensors, names: list[str]) -> int:
 
 
 def _names(names: list[str]) -> str:
-    """The first few names, and how many there are."""
+    """Return the first few names, and the number of the remaining names."""
     shown = ", ".join(names[:NAMES_SHOWN])
     rest = len(names) - NAMES_SHOWN
     return shown if rest <= 0 else f"{shown} and {rest} more"
 
 
 class _FirstBatchNormReachedError(Exception):
-    """Ends a forward pass early."""
+    """An exception that ends a forward pass early."""
 
 
 def better_normalisation(backbone: Any, size: int, mean: torch.Tensor, std: torch.Tensor) -> str | None:
-    """Return the normalisation that pretrained weights expect if it is surely not the given one, else None.
+    """Return the normalisation that the pretrained weights expect, if it clearly differs from the given normalisation.
 
-    The first BatchNorm remembers the variance of its inputs, which is proportional to 1 / std^2. It is compared with
-    the variance on drawn images with the statistics of natural images. Without a BatchNorm, nothing can be known.
+    The first BatchNorm stores the variance of its inputs in training, which is proportional to 1 / std^2. We compare it
+    with the variance on random images that have the statistics of natural images. Without a BatchNorm, the expected
+    normalisation cannot be found.
 
     Args:
-        backbone: With the pretrained weights; is not changed.
+        backbone: The backbone with the pretrained weights; it is not changed.
         size: Height and width of its images, pixels.
-        mean: Per channel, on the scale 0 to 1, float32 (3,).
-        std: As mean.
+        mean: Given mean per channel, on the scale 0 to 1, float32 (3,).
+        std: Given standard deviation per channel, on the same scale, float32 (3,).
 
     Returns:
-        A key of `NORMALISATIONS`, or None.
+        A key of `NORMALISATIONS`; None if the given normalisation may be right or cannot be checked.
     """
     images = draw_natural_images(4, size)
     if abs(_misfit(backbone, images, mean, std)) < MISFITS_ABOVE:
@@ -238,7 +242,7 @@ def better_normalisation(backbone: Any, size: int, mean: torch.Tensor, std: torc
 
 
 def _misfit(backbone: Any, images: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> float:
-    """Median over channels of ln(variance on the images / remembered variance); 0 if it cannot be measured."""
+    """Return ln(variance on the images / stored variance), as the median over channels; 0 if it cannot be measured."""
     ratios: list[torch.Tensor] = []
 
     def compare(module: nn.BatchNorm2d, inputs: tuple[torch.Tensor, ...]) -> None:

@@ -1,4 +1,4 @@
-"""The resize that every image goes through before it reaches the network."""
+"""Resize images. Every image is resized here before it reaches the network."""
 
 import cv2
 import numpy as np
@@ -10,17 +10,17 @@ AREA_AVERAGING_ABOVE = 1.5
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """Scale an image to a square: area averaging for strong shrinking, else bilinear interpolation.
+    """Scale an image to a square, by area averaging if it shrinks strongly, else by bilinear interpolation.
 
     If an image shrinks only a little (256 to 224 px), bilinear interpolation also reads every pixel, at a fifth of the
     cost.
 
     Args:
         image: (H, W, C) uint8.
-        size: Height and width wanted, pixels.
+        size: Height and width of the result, pixels.
 
     Returns:
-        (size, size, C) uint8; the same array if it already has this size.
+        The resized image, (size, size, C) uint8; the given array if it already has this size.
     """
     height, width = image.shape[:2]
     if (height, width) == (size, size):

@@ -1,11 +1,11 @@
-"""A registered model in a separate process, which loads the model as a serving host would and classifies images.
+"""Run a registered model in a separate process, which loads the model as a serving host does and classifies images.
 
-A registered version contains its own code, under the same package names as this project. To run that code, the process
-must not have imported this project before. The process runs this file as a script, with
+A registered model version contains its own code, under the same package names as this project. To run that code, the
+process must not have imported this project before. The process runs this file as a script, with
 `python -I served_process.py MODEL_URI`, so this file imports nothing of the project.
 
 The protocol is one JSON value per line. The first line on standard output is "ready" or the cause of a failure. Then
-each line of standard input is a list of image files in base64, and each line of standard output the list of answers.
+each line of standard input is a list of image files in base64, and each line of standard output is a list of answers.
 """
 
 import contextlib
@@ -21,14 +21,14 @@ SECONDS_TO_END = 10
 
 
 class ModelLoadError(RuntimeError):
-    """The model could not be loaded; the message says which model and why."""
+    """The error if a model cannot be loaded. The message gives the model and the cause."""
 
 
 class ModelProcess:
-    """A model that answers `ask` inside a `with` block. The process ends with the block."""
+    """A model that answers `ask` inside a `with` block. Its process ends with the block."""
 
     def __init__(self, model_uri: str):
-        """Set the model's URI as MLflow writes it, such as `models:/crack-classifier@champion`."""
+        """Set the model's URI in the form that MLflow writes, such as `models:/crack-classifier@champion`."""
         self.uri = model_uri
 
     def __enter__(self) -> "ModelProcess":
@@ -41,7 +41,7 @@ class ModelProcess:
         self._folder = tempfile.TemporaryDirectory()
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         self._process = subprocess.Popen(
-            # With -I, neither the working directory nor PYTHONPATH can add code that the model lacks.
+            # With -I, the working directory and PYTHONPATH cannot add modules that the model itself does not contain.
             [sys.executable, "-I", __file__, self.uri],
             env={**os.environ, "TMPDIR": self._folder.name},
             stdin=subprocess.PIPE,
@@ -54,14 +54,14 @@ class ModelProcess:
         try:
             first_line = self._receive()
             if first_line != READY:
-                raise ModelLoadError(f"{self.uri} cannot be loaded: {first_line}")
+                raise ModelLoadError(f"the model {self.uri} cannot be loaded: {first_line}")
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the process. It ends by itself when its input is closed; if not, it is killed."""
+        """Close the input of the process, which ends it. If the process does not end, kill it."""
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             self._process.communicate(timeout=SECONDS_TO_END)
         self._process.kill()
@@ -77,11 +77,11 @@ class ModelProcess:
             images: Image files in base64.
 
         Returns:
-            {"p_crack": 0 to 1, "label": "crack" or "no_crack", "threshold"}. {"error": cause} if the model refuses the
-            image.
+            One dict per image: {"p_crack": 0 to 1, "label": "crack" or "no_crack", "threshold": 0 to 1}, or
+            {"error": cause} if the model refuses the image.
 
         Raises:
-            RuntimeError: The process ended; the message says how.
+            RuntimeError: The process ended. The message gives its signal or exit status.
         """
         if not images:
             return []
@@ -102,16 +102,17 @@ class ModelProcess:
         status = self._process.wait()
         if status < 0:
             raise RuntimeError(
-                f"the process of {self.uri} was ended by signal {-status}; if memory ran out, use a smaller batch"
+                f"the process of the model {self.uri} was ended by signal {-status}; if memory ran out, use a "
+                "smaller batch"
             )
         self._log.seek(0)
         lines = self._log.read().strip().splitlines()
         last_line = lines[-1] if lines else "it printed nothing"
-        raise RuntimeError(f"the process of {self.uri} ended with exit status {status}: {last_line}")
+        raise RuntimeError(f"the process of the model {self.uri} ended with exit status {status}: {last_line}")
 
 
 def _serve(model_uri: str) -> None:
-    """Load the model and answer until standard input is closed."""
+    """Load the model, and answer requests until standard input is closed."""
     # Libraries print to standard output. Send that to standard error, and keep the original for the answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -123,7 +124,7 @@ def _serve(model_uri: str) -> None:
         import mlflow
 
         model = mlflow.pyfunc.load_model(model_uri)
-    except Exception as error:  # the version's own code can raise anything
+    except Exception as error:  # the model version's own code can raise any error
         send(f"{error} ({type(error).__name__})")
         return
 

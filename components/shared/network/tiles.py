@@ -1,4 +1,4 @@
-"""Tiles as PyTorch sees them: uint8 tensors. The network normalises them on its own device (see network.py)."""
+"""Read tiles as uint8 tensors for PyTorch. The network normalises them on its own device (see network.py)."""
 
 import atexit
 import signal
@@ -16,31 +16,31 @@ from components.shared.data.shards import ShardReader
 from components.shared.network.resize import resize
 from components.shared.processors import count_processors
 
-# From an image (H, W, 3) uint8 and a seed to an image of the same shape.
+# Takes an image (H, W, 3) uint8 and a seed, and returns an image of the same shape.
 Augmentation = Callable[[np.ndarray, int], np.ndarray]
 
 MAX_WORKERS = 16
-# Decoded batches that wait in /dev/shm for each worker. A pod's /dev/shm is small.
+# Number of decoded batches that wait in /dev/shm for each worker. A pod's /dev/shm is small.
 PREFETCHED_BATCHES = 2
-# With fewer batches than this, starting worker processes takes longer than decoding without them.
+# With fewer batches than this, it takes longer to start worker processes than to decode without them.
 FEWEST_BATCHES_FOR_WORKERS = 4
 
 
 def decode_tile(data: bytes, size: int) -> np.ndarray:
-    """Decode an image file to (size, size, 3) uint8 RGB. Training, prediction and served models all use this."""
+    """Decode an image file and return (size, size, 3) uint8 RGB. Training, prediction and served models use this."""
     return resize(decode(data), size)
 
 
 class TileDataset(Dataset):
-    """Tiles of a fetched data set version.
+    """The tiles of a fetched data set version.
 
     Item `index` is a tile (3, size, size) uint8 and its label. Item `(index, seed)` is the same tile, augmented.
 
     Args:
-        rows: Manifest rows (label, shard, offset, size), in the order wanted.
-        folder: The fetched version's folder.
+        rows: Manifest rows (label, shard, offset, size), in the order of the items.
+        folder: Folder of the fetched data set version.
         size: Height and width in pixels.
-        augment: From `build_augmentation`.
+        augment: The function from `build_augmentation`; None if no tile is augmented.
     """
 
     def __init__(self, rows: pd.DataFrame, folder: Path, size: int, augment: Augmentation | None = None):
@@ -73,15 +73,15 @@ class TileDataset(Dataset):
 
 
 def loader(dataset: TileDataset, batches: int | Sampler, workers: int | None = None, devices: int = 1) -> DataLoader:
-    """Return batches: tiles (N, 3, size, size) uint8 in channels_last memory format, and labels (N,) int64.
+    """Return a loader of batches: tiles (N, 3, size, size) uint8 in channels_last format, and labels (N,) int64.
 
     Args:
-        dataset: What to read.
-        batches: A sampler of whole batches, such as `TrainingBatches`. Or the batch size: then every tile comes once,
-            in order.
-        workers: Decoding processes. None takes this device's share of the processors less one, at most `MAX_WORKERS`.
-            Only the processors that the container may use are counted.
-        devices: Devices that share the processors.
+        dataset: The tiles to read.
+        batches: A sampler of whole batches, such as `TrainingBatches`, or the batch size. With a batch size, every tile
+            appears once, in order.
+        workers: Decoding processes. None uses one less than this device's share of the processors, at most
+            `MAX_WORKERS`. Only the processors that the container may use are counted.
+        devices: Number of devices that share the processors.
     """
     if workers is None:
         workers = _default_workers(devices)
@@ -118,13 +118,13 @@ def _stack(items: list[tuple[torch.Tensor, int]]) -> tuple[torch.Tensor, torch.T
 
 
 def _ignore_sigterm(_: int) -> None:
-    """Ignore a SIGTERM to the process group. The training handles it with a checkpoint, and then ends its workers."""
+    """Ignore a SIGTERM to the process group. The training writes a checkpoint and then ends its workers."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 @atexit.register
 def _end_workers() -> None:
-    """Kill the workers at exit. multiprocessing would send them SIGTERM, which they ignore, and then wait for ever."""
+    """Kill the workers at exit. multiprocessing would send SIGTERM, which they ignore, and wait without end."""
     # PyTorch's own handler would raise an error because a worker was killed.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for child in active_children():

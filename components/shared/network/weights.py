@@ -1,4 +1,4 @@
-"""Where a network's first weights come from: timm's hub, a file, an object in S3, or nowhere ("none").
+"""Find and fetch a network's first weights: from timm's hub, a file or an object in S3; "none" means random weights.
 
 An object in S3 has its checksum next to it in `KEY.sha256`; `crack-pipeline mirror-weights` writes both. The sha256 of
 a hub file is known only after the download. Until then, the repository's name identifies the file.
@@ -15,7 +15,7 @@ from components.shared.errors import InputError
 from components.shared.hashing import file_digest
 from components.shared.services.store import MissingObjectError, Store
 
-# Without an answer in this time, the hub counts as unreachable.
+# If the hub does not answer in this time, we treat it as unreachable.
 HUB_SECONDS = 5
 OTHER_SOURCES = (
     'Instead, set weights to the path of a weights file, to an S3 object that "crack-pipeline mirror-weights" '
@@ -24,21 +24,21 @@ OTHER_SOURCES = (
 
 
 class HubPlace(NamedTuple):
-    """Where the hub keeps an architecture's weights."""
+    """The place of an architecture's weights on the hub: repository and file."""
 
     repository: str
     file: str
 
 
 class S3Place(NamedTuple):
-    """Where S3 keeps weights; `store` is s3://BUCKET."""
+    """The place of weights in S3; `store` is s3://BUCKET."""
 
     store: str
     key: str
 
 
 def check_weights(architecture: str, weights: str) -> None:
-    """Refuse a source that cannot exist, without opening a connection.
+    """Refuse a source of weights that cannot exist. This opens no connection.
 
     Raises:
         InputError: The file does not exist, or timm publishes no weights for the architecture.
@@ -60,7 +60,7 @@ def known_digest(weights: str) -> str:
     """Return the sha256 of a source if it can be known without a download; "" for "hub" and "none".
 
     Raises:
-        InputError: An object has no checksum next to it, or the store cannot be read.
+        InputError: An object in S3 has no checksum next to it, or the store cannot be read.
     """
     if weights in ("hub", "none"):
         return ""
@@ -72,26 +72,26 @@ def known_digest(weights: str) -> str:
         text = Store(place.store).get_bytes(f"{place.key}.sha256").decode("ascii", "replace")
     except MissingObjectError as error:
         raise InputError(
-            f'{weights} has no checksum beside it; copy weights with "crack-pipeline mirror-weights", or upload the '
+            f'{weights} has no checksum next to it; copy weights with "crack-pipeline mirror-weights", or upload the '
             f"output of sha256sum to {weights}.sha256"
         ) from error
 
     found = re.match(r"[0-9a-f]{64}\b", text)
     if not found:
         raise InputError(
-            f"{weights}.sha256 does not begin with a sha256 in hexadecimal: {text[:80]!r}; upload the output of "
-            "sha256sum there"
+            f"{weights}.sha256 does not begin with a sha256 in hexadecimal: {text[:80]!r}; replace it with the "
+            "output of sha256sum"
         )
     return found[0]
 
 
 @contextmanager
 def weights_file(architecture: str, weights: str, digest: str) -> Iterator[Path]:
-    """Give the path of a source's file, which exists inside the `with` block.
+    """Yield the path of a file with the weights. The file exists inside the `with` block.
 
     Args:
-        architecture: timm name.
-        weights: The source; not "none".
+        architecture: Name in timm.
+        weights: The source of the weights; not "none".
         digest: The sha256 that the file must have; "" if it is not known.
 
     Raises:
@@ -108,17 +108,17 @@ def weights_file(architecture: str, weights: str, digest: str) -> Iterator[Path]
     path = from_hub(architecture) if weights == "hub" else Path(weights)
     if digest and (found := file_digest(path)) != digest:
         raise InputError(
-            f'weights "{weights}" of {architecture} have sha256 {found}, not {digest}: they have changed; restore the '
-            "file, or start a new run"
+            f'weights "{weights}" of {architecture} have sha256 {found}, not {digest}: the file has changed; '
+            "restore it, or start a new run"
         )
     yield path
 
 
 def hub_place(architecture: str) -> HubPlace:
-    """Return where the hub keeps an architecture's weights.
+    """Return the place of an architecture's weights on the hub.
 
     Raises:
-        InputError: timm publishes no weights for it.
+        InputError: timm publishes no weights for the architecture.
     """
     import timm
 
@@ -129,7 +129,7 @@ def hub_place(architecture: str) -> HubPlace:
 
 
 def from_hub(architecture: str) -> Path:
-    """Return the hub's file in the local cache; download it if it is not there.
+    """Return the path of the hub's file in the local cache; download the file if it is not there.
 
     Raises:
         InputError: The hub cannot be reached or refuses the file.
@@ -143,7 +143,7 @@ def from_hub(architecture: str) -> Path:
 
     url = hf_hub_url(place.repository, place.file)
     try:
-        # The download itself would try for 46 s. This request fails early if the hub cannot be reached.
+        # The download itself would try to connect for 46 s. This request fails early if the hub cannot be reached.
         get_hf_file_metadata(url, timeout=HUB_SECONDS)
         return Path(hf_hub_download(place.repository, place.file))
     except Exception as error:  # the hub's client, its HTTP library and the system all raise their own errors
@@ -173,5 +173,5 @@ def mirror(architecture: str, store: Store) -> str:
 def _s3_place(uri: str) -> S3Place:
     found = re.fullmatch(r"(s3://[^/]+)/(.*[^/])", uri)
     if not found:
-        raise InputError(f'weights are "{uri}", which does not name an object in S3; write s3://BUCKET/KEY')
+        raise InputError(f'weights is "{uri}", which does not name an object in S3; write s3://BUCKET/KEY')
     return S3Place(found[1], found[2])

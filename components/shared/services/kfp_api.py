@@ -1,7 +1,8 @@
-"""The calls of KFP's REST API that submitting, scheduling and retraining need.
+"""Call KFP's REST API to submit, schedule and retrain.
 
 We use the generated client (`kfp_server_api`) and not `kfp.Client`, which is built on it. `kfp.Client` waits for an
-answer without a limit, looks for pipelines without a namespace, ignores proxies, prints, and writes to the home folder.
+answer without a time limit, searches pipelines without a namespace, ignores proxies, prints, and writes to the home
+folder.
 """
 
 import contextlib
@@ -20,7 +21,7 @@ from components.shared.services.kfp_endpoint import BUSY, Endpoint
 
 # Older servers ignore the security context and the time limits that compiled pipelines contain.
 OLDEST_SERVER = (2, 17)
-TIMEOUT = (10.0, 60.0)  # seconds to connect, and to answer
+TIMEOUT = (10.0, 60.0)  # seconds to connect, and seconds to wait for an answer
 CONFLICT = 409
 ATTEMPTS_TO_CREATE = 5
 PAGE_SIZE = 100
@@ -29,10 +30,10 @@ Found = TypeVar("Found")
 
 
 class KfpError(InputError):
-    """KFP does not answer or refuses; the message says which, and what to do.
+    """The error if KFP does not answer or refuses. The message says which, and what to do.
 
     Attributes:
-        transient: Whether the same request may succeed later, or has succeeded although its answer was lost.
+        transient: True if the same request may succeed later, or may have succeeded although its answer was lost.
     """
 
     def __init__(self, message: str, transient: bool = False) -> None:
@@ -41,18 +42,18 @@ class KfpError(InputError):
 
 
 class NotFoundError(KfpError):
-    """KFP does not have what was asked for."""
+    """The error if KFP does not have the requested object."""
 
 
 class KfpApi:
-    """The calls that we need, with retries, time limits, and error messages that say what to do."""
+    """The calls of KFP's API that we need, with retries, time limits, and error messages that say what to do."""
 
     def __init__(self, endpoint: Endpoint, timeout: tuple[float, float] = TIMEOUT, backoff: float = 1.0) -> None:
         """Prepare the client; no request is made yet.
 
         Args:
-            endpoint: Address, namespace and token.
-            timeout: Seconds to connect, and to answer.
+            endpoint: The address, the namespace and the token.
+            timeout: Seconds to connect, and seconds to wait for an answer.
             backoff: Seconds before the second attempt; doubles with every attempt.
         """
         self.endpoint = endpoint
@@ -70,25 +71,27 @@ class KfpApi:
         """Check that KFP answers, is new enough, and has a namespace for us; return its version, or "unknown".
 
         Raises:
-            KfpError: It does not answer, is not KFP, is too old, or serves many users while KFP_NAMESPACE is not set.
+            KfpError: KFP does not answer, the server is not KFP or is too old, or it serves many users and
+                KFP_NAMESPACE is not set.
         """
         health = self._get("/apis/v2beta1/healthz")
         if not isinstance(health, dict):
             raise KfpError(
-                f"KFP_ENDPOINT {self.endpoint.url} answers, but not as Kubeflow Pipelines: perhaps with a login page. "
-                "Give a token (KFP_TOKEN or KFP_TOKEN_FILE), and the path of the API (often /pipeline)"
+                f"KFP_ENDPOINT {self.endpoint.url} answers, but not as Kubeflow Pipelines; perhaps it shows a login "
+                "page. Set KFP_TOKEN or KFP_TOKEN_FILE, and add the path of the API to KFP_ENDPOINT (often /pipeline)"
             )
 
         version = self._version()
         numbers = re.match(r"v?(\d+)\.(\d+)", version)
-        too_old = "pipeline_store" not in health  # the field is new in 2.17; the only sign if there is no version
+        # KFP 2.17 added this field, so it shows the age even if KFP does not report its version.
+        too_old = "pipeline_store" not in health
         if numbers:
             too_old = (int(numbers[1]), int(numbers[2])) < OLDEST_SERVER
         if too_old:
             oldest = ".".join(map(str, OLDEST_SERVER))
             raise KfpError(
-                f"KFP at {self.endpoint.url} has version {version}, but the pipeline needs {oldest} or newer, which "
-                "knows the pods' security context and the runs' time limits; upgrade KFP"
+                f"KFP at {self.endpoint.url} has version {version}, but the pipeline needs {oldest} or newer, because "
+                "older versions ignore the pods' security context and the runs' time limits; upgrade KFP"
             )
 
         if health.get("multi_user") and not self.namespace:
@@ -98,11 +101,11 @@ class KfpApi:
         if not health.get("multi_user"):
             self.namespace = ""  # KFP in single-user mode refuses requests that name a namespace
 
-        self.find_experiment("any")  # /healthz answers without a token, this call does not
+        self.find_experiment("any")  # /healthz answers without a token, but this call needs one
         return version
 
     def find_experiment(self, name: str) -> Any | None:
-        """Return the experiment of this name, or None."""
+        """Return the experiment of this name, or None if there is none."""
         query = {"namespace": self.namespace, "filter": _named(name)}
         list_them = self._experiments.experiment_service_list_experiments
         return next(self._pages("list experiments", list_them, "experiments", **query), None)
@@ -118,8 +121,8 @@ class KfpApi:
     def pipeline(self, name: str, description: str) -> Any:
         """Return the pipeline of this name; create it if it does not exist.
 
-        It is created without a version, because KFP would give a version uploaded with it the pipeline's name
-        (kubeflow/pipelines#13753).
+        The pipeline is created without a version. A version uploaded together with the pipeline would get the name of
+        the pipeline (kubeflow/pipelines#13753).
         """
         body = api.V2beta1Pipeline(
             name=name, display_name=name, description=description, namespace=self.namespace or None
@@ -130,7 +133,7 @@ class KfpApi:
         )
 
     def version(self, pipeline_id: str, name: str, file: Path, description: str) -> tuple[Any, bool]:
-        """Return the pipeline's version of this name, and whether it was uploaded now from the file."""
+        """Return the pipeline's version of this name, and True if this call uploaded it from the file."""
         before = self._find_version(pipeline_id, name)
         if before:
             return before, False
@@ -142,7 +145,7 @@ class KfpApi:
         ), True
 
     def newest_version(self, pipeline: str) -> Any | None:
-        """Return the newest version of the pipeline of this name, or None."""
+        """Return the newest version of the pipeline of this name, or None if there is none."""
         found = self._find_pipeline(pipeline)
         if found is None:
             return None
@@ -156,15 +159,15 @@ class KfpApi:
         yield from self._pages("list runs", self._runs.run_service_list_runs, "runs", **query)
 
     def find_run(self, experiment_id: str, name: str) -> Any | None:
-        """Return the experiment's run of this name, or None."""
+        """Return the experiment's run of this name, or None if there is none."""
         query = {"experiment_id": experiment_id, "filter": _named(name)}
         return next(self._pages("list runs", self._runs.run_service_list_runs, "runs", **query), None)
 
     def create_run(self, body: Any) -> Any:
-        """Create a run. No other run of its experiment may have its name.
+        """Create a run and return it. No other run of its experiment may have the same name.
 
-        If the answer is lost, we look for the name before we try again. There can be two runs only if the server still
-        works on the first request when we look, a minute later.
+        If the answer is lost, we search for the name before we try again. Two runs are created only if the server still
+        works on the first request when we search, a minute later.
         """
         return self._ensure(
             lambda: self.find_run(body.experiment_id, body.display_name),
@@ -176,7 +179,7 @@ class KfpApi:
         return self._call("read the run", self._runs.run_service_get_run, run_id)
 
     def stop_run(self, run_id: str) -> None:
-        """Stop a run. Its pods are told to end; its exit handler still runs."""
+        """Stop a run. Its pods receive SIGTERM, and its exit handler still runs."""
         self._call("stop the run", self._runs.run_service_terminate_run, run_id)
 
     def log(self, run_id: str, node: str) -> str:
@@ -190,12 +193,12 @@ class KfpApi:
         return list(self._pages("list schedules", list_them, "recurring_runs", experiment_id=experiment_id))
 
     def create_recurring_run(self, body: Any, find: Callable[[], Any | None]) -> Any:
-        """Create a recurring run, unless `find` finds it."""
+        """Create a recurring run, unless `find` finds it; return it."""
         create = self._recurring.recurring_run_service_create_recurring_run
         return self._ensure(find, lambda: self._call(f'create schedule "{body.display_name}"', create, body))
 
     def delete_recurring_run(self, recurring_run_id: str) -> None:
-        """Delete a recurring run. It is not an error if it does not exist."""
+        """Delete a recurring run. A recurring run that does not exist is not an error."""
         delete = self._recurring.recurring_run_service_delete_recurring_run
         with contextlib.suppress(NotFoundError):
             self._call("delete a schedule", delete, recurring_run_id)
@@ -206,7 +209,7 @@ class KfpApi:
             switch = self._recurring.recurring_run_service_enable_recurring_run
         else:
             switch = self._recurring.recurring_run_service_disable_recurring_run
-        # Switching twice does no harm, so there is nothing to look for before an attempt.
+        # Switching twice has the same result, so `find` does not need to search before an attempt.
         self._ensure(lambda: None, lambda: self._call("switch a schedule", switch, recurring_run_id) or True)
 
     def link(self, path: str) -> str:
@@ -224,7 +227,7 @@ class KfpApi:
         return next(self._pages("list versions", list_them, "pipeline_versions", **query), None)
 
     def _version(self) -> str:
-        # The v2beta1 API does not report its version. The old path does, for the API server or the UI in front of it.
+        # The v2beta1 API does not report its version. The old path reports the version of the API server or of the UI.
         try:
             health = self._get("/apis/v1beta1/healthz")
         except NotFoundError:
@@ -232,7 +235,7 @@ class KfpApi:
         return str(health.get("tag_name") or health.get("apiServerTagName") or "unknown")
 
     def _get(self, path: str, doing: str = "read its health", kind: str = "object") -> Any:
-        """Read a path that the generated client has no method for."""
+        """Request a path for which the generated client has no method; return the answer."""
         options = {"response_type": kind, "auth_settings": ["Bearer"], "_return_http_data_only": True}
         return self._call(doing, self._client.call_api, path, "GET", **options)
 
@@ -246,7 +249,7 @@ class KfpApi:
                 return
 
     def _ensure(self, find: Callable[[], Found | None], create: Callable[[], Found]) -> Found:
-        """Return what `find` finds, or create it. Looking before every attempt makes it safe to create again."""
+        """Return what `find` finds, or create it. We search before every attempt, because an answer can be lost."""
         wait = self._backoff
         for remaining in reversed(range(ATTEMPTS_TO_CREATE)):
             found = find()
@@ -275,25 +278,24 @@ class KfpApi:
             ) from error
 
     def _explained(self, doing: str, error: api.ApiException) -> KfpError:
-        """Turn an error answer into a message that says what to do."""
+        """Return an error with a message that says what to do, from KFP's error answer."""
         answer = _message(error)
         place = f"could not {doing}: KFP at {self.endpoint.url}"
-        if error.status == 0:  # the generated client's status for a failure of TLS
+        if error.status == 0:  # the generated client gives this status if TLS fails
             return KfpError(
-                f"{place} is not trusted; set KFP_CA_CERT to the certificate of its authority. Details: {answer}"
+                f"{place} has a certificate that is not trusted; set KFP_CA_CERT to the file with the certificate of "
+                f"its authority. Details: {answer}"
             )
         if error.status == 401:
-            problem = "get a new one" if self.endpoint.token() else "none was given"
-            return KfpError(
-                f"{place} wants a valid token ({problem}: KFP_TOKEN or KFP_TOKEN_FILE). Its answer: {answer}"
-            )
+            problem = "refused the token; get a new one" if self.endpoint.token() else "needs a token; get one"
+            return KfpError(f"{place} {problem} and set KFP_TOKEN or KFP_TOKEN_FILE. Its answer: {answer}")
         if error.status == 403:
             return KfpError(
-                f'{place} does not allow it in namespace "{self.namespace}"; check KFP_NAMESPACE, and that the '
+                f'{place} does not allow this in namespace "{self.namespace}"; check KFP_NAMESPACE, and check that the '
                 f"token's account may edit pipelines there. Its answer: {answer}"
             )
         if error.status == 404:
-            return NotFoundError(f"{place} has no such thing; check the path in KFP_ENDPOINT. Its answer: {answer}")
+            return NotFoundError(f"{place} did not find it; check the path in KFP_ENDPOINT. Its answer: {answer}")
         transient = error.status in (*BUSY, CONFLICT)
         return KfpError(f"{place} answers {error.status}: {answer}", transient)
 

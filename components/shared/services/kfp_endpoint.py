@@ -1,4 +1,4 @@
-"""The address of KFP, and the token to use there."""
+"""Find the address of KFP and the token for it."""
 
 import base64
 import json
@@ -14,24 +14,24 @@ from requests.utils import get_environ_proxies, select_proxy
 
 from components.shared.errors import InputError
 
-# Where Kubeflow mounts the token of a pod's service account for KFP.
+# Kubeflow mounts a token for KFP here. It belongs to the service account of the pod.
 VOLUME_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
-# Where Kubernetes mounts the name of a pod's namespace, next to the token of its service account.
+# Kubernetes mounts the name of a pod's namespace here, next to the token of its service account.
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 BUSY = (429, 500, 502, 503, 504)  # HTTP statuses after which the same request may succeed
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """The address of KFP, and the token to use there.
+    """The address of KFP and the token for it.
 
     Attributes:
-        url: Base of the API, such as https://kubeflow.example.com/pipeline.
-        ui: Base of KFP's pages, for links.
-        namespace: The profile's namespace if KFP serves many users, else empty.
-        token: Returns the token, or "" for none. It is called before every request, because a token file is renewed
-            from time to time.
-        ca: File of the certificate authorities to trust; None trusts the default ones.
+        url: Base address of the API, such as https://kubeflow.example.com/pipeline.
+        ui: Base address of KFP's pages, for links.
+        namespace: The profile's namespace if KFP serves many users; empty if it serves one user.
+        token: Function that returns the token; "" if there is none. It is called before every request, because a
+            token file is renewed from time to time.
+        ca: File with the certificate authorities to trust; None means the default authorities.
     """
 
     url: str
@@ -44,10 +44,10 @@ class Endpoint:
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Endpoint":
         """Read KFP_ENDPOINT, KFP_UI_ENDPOINT, KFP_NAMESPACE, KFP_TOKEN or KFP_TOKEN_FILE, and KFP_CA_CERT.
 
-        They are different on every machine, and one is a secret, so they are not in parameter files.
+        These values differ between machines, and the token is a secret, so parameter files do not contain them.
 
         Raises:
-            InputError: KFP_ENDPOINT is not an address, or one of the files does not exist.
+            InputError: KFP_ENDPOINT is not an address, or a file that a variable names does not exist.
         """
         url = environment.get("KFP_ENDPOINT", "").strip().rstrip("/")
         if not re.match(r"https?://[^/]", url):
@@ -59,14 +59,16 @@ class Endpoint:
 
         ca = environment.get("KFP_CA_CERT") or environment.get("SSL_CERT_FILE") or None
         if ca and not Path(ca).is_file():
-            raise InputError(f"KFP_CA_CERT or SSL_CERT_FILE names {ca}, which is not a file")
+            raise InputError(
+                f"KFP_CA_CERT or SSL_CERT_FILE names {ca}, which is not a file; correct or remove the variable"
+            )
 
         ui = environment.get("KFP_UI_ENDPOINT", "").rstrip("/") or url
         return cls(url, ui, environment.get("KFP_NAMESPACE", ""), _token_source(environment), ca)
 
     @classmethod
     def of_pod(cls, url: str, namespace: str = "", token: Path = VOLUME_TOKEN) -> "Endpoint":
-        """Return the endpoint for a step's pod, with its service account's token if the pod has one.
+        """Return the endpoint for a step's pod, with the token of its service account if there is one.
 
         Args:
             url: Address of the API inside the cluster.
@@ -89,7 +91,7 @@ class Endpoint:
             total=5,
             backoff_factor=backoff / 2,
             status_forcelist=BUSY,
-            allowed_methods=("GET", "DELETE"),  # KfpApi repeats POST, because it has to look for the result first
+            allowed_methods=("GET", "DELETE"),  # KfpApi repeats POST, because it must first search for the result
             raise_on_status=False,
         )
 
@@ -114,12 +116,12 @@ def _token_source(environment: Mapping[str, str]) -> Callable[[], str]:
     if not named:
         return _token_file(VOLUME_TOKEN)
     if not Path(named).is_file():
-        raise InputError(f"KFP_TOKEN_FILE names {named}, which is not a file")
+        raise InputError(f"KFP_TOKEN_FILE names {named}, which is not a file; correct or remove the variable")
     return _token_file(Path(named))
 
 
 def _token_file(path: Path) -> Callable[[], str]:
-    """Return a function that reads the token from a file; "" if there is no such file now."""
+    """Return a function that reads the token from a file. If the file does not exist now, it returns ""."""
     if not path.is_file():
         return lambda: ""
     return lambda: _read(path)
@@ -130,9 +132,9 @@ def _read(path: Path) -> str:
 
 
 def _namespace_of_token(token: str) -> str:
-    """Return the namespace that a service account's token names; "" if it is another kind of token.
+    """Return the namespace in a service account's token; "" if the token is of another kind.
 
-    Such a token is a JSON Web Token (RFC 7519). Its second part holds `kubernetes.io: {namespace: …}`.
+    A service account's token is a JSON Web Token (RFC 7519). Its second part holds `kubernetes.io: {namespace: …}`.
     """
     try:
         payload = token.split(".")[1]

@@ -1,4 +1,4 @@
-"""MLflow: one run per pipeline job, and a child run per candidate. Every step finds them by their tags.
+"""Read and write MLflow: one run per pipeline job, and a child run per candidate. Steps find the runs by their tags.
 
 The server and its credentials come from MLflow's own environment variables.
 """
@@ -20,21 +20,22 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFL
 from components.shared.errors import InputError
 from components.shared.services import mlflow_failures
 
-# Tags of runs and of registered versions.
+# Tags of runs and of registered model versions.
 JOB = "crack.job"
 CANDIDATE = "crack.candidate"
-# Tags of registered versions: the data set's digest; "passed"; "passed" or what the infra check found wrong.
+# Tags of registered model versions: the digest of the data set version, the gate's verdict, and the result of the infra
+# check ("passed", or the problem).
 DATASET = "crack.dataset"
 VERDICT = "crack.verdict"
 CHECKED = "crack.infra_check"
-# Tags of runs: the result of the comparison with the champion, the champion's version, and the run's description.
+# Tags of runs: the result of the comparison with the champion, the champion's model version, and the run's description.
 AGAINST = "gate.champion"
 AGAINST_VERSION = "gate.champion_version"
 NOTE = MLFLOW_RUN_NOTE
-# Aliases of registered versions.
+# Aliases of registered model versions.
 CHALLENGER = "challenger"
 CHAMPION = "champion"
-# MLflow's limits: characters of a tag or a description, characters of a parameter, entries of one call.
+# MLflow's limits: the characters of a tag or description, the characters of a parameter, and the entries in one call.
 LONGEST = 5000
 LONGEST_PARAM = 6000
 MOST_PER_CALL = {"metrics": 1000, "params": 100, "tags": 100}
@@ -68,7 +69,7 @@ def _explained() -> Iterator[None]:
 
 
 def every(search: Callable[..., Any], *arguments: Any) -> Iterator[Any]:
-    """Yield everything that one of the client's searches finds, page by page."""
+    """Yield all results of one of the client's searches, page by page."""
     token = None
     while True:
         page = search(*arguments, page_token=token)
@@ -88,8 +89,8 @@ def job_run(experiment: str, job: str) -> str:
 def candidate_run(experiment: str, job: str, candidate: str) -> str:
     """Return the id of a candidate's run under its job's run; make the run if it does not exist.
 
-    The platform may make a run for a step and name it in MLFLOW_RUN_ID. That run then becomes the candidate's, and
-    keeps the parent that the platform gave it.
+    The platform may make a run for a step and name it in MLFLOW_RUN_ID. That run then becomes the run of the candidate,
+    and keeps the parent that the platform set.
     """
     given = os.environ.get("MLFLOW_RUN_ID")
     tags = {JOB: job, CANDIDATE: candidate}
@@ -120,7 +121,7 @@ def _find_or_create(experiment: str, tags: dict[str, str], name: str) -> str:
 
 
 def _runs(place: str, tags: dict[str, str]) -> list[Run]:
-    """Runs of an experiment with these tags of job and candidate, the oldest first."""
+    """Return the runs of an experiment with these tags of job and candidate, the oldest first."""
     query = f"tags.`{JOB}` = '{tags[JOB]}' and tags.`{CANDIDATE}` = '{tags[CANDIDATE]}'"
     runs = client().search_runs([place], query, max_results=10)
     return sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))
@@ -140,7 +141,7 @@ def experiment_id(name: str) -> str:
     try:
         return client().create_experiment(name)
     except MlflowException:
-        # Another step may have made it in the meantime.
+        # Another step may have made the experiment in the meantime.
         found = client().get_experiment_by_name(name)
         if found is None:
             raise
@@ -149,14 +150,14 @@ def experiment_id(name: str) -> str:
 
 @_explained()
 def end_job(experiment: str, job: str, status: str) -> None:
-    """End every run of a pipeline job that still runs, with the status "FINISHED" or "FAILED"."""
+    """End every MLflow run of a pipeline job that is still running, with the status "FINISHED" or "FAILED"."""
     query = f"tags.`{JOB}` = '{job}' and attributes.status = 'RUNNING'"
     for run in client().search_runs([experiment_id(experiment)], query):
         client().set_terminated(run.info.run_id, status)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Turn nested parameters into MLflow's flat ones: {"a": {"b": 1}} -> {"a.b": "1"}."""
+    """Return nested parameters as MLflow's flat parameters: {"a": {"b": 1}} -> {"a.b": "1"}."""
     flat: dict[str, str] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
@@ -178,9 +179,9 @@ def log_entries(
 
     Args:
         run_id: The run.
-        metrics: Values, each with its step and time.
-        params: A parameter's value must not change.
-        tags: A tag's value may change.
+        metrics: Metrics, each with its step and time.
+        params: Parameters. The value of a parameter must not change.
+        tags: Tags. The value of a tag may change.
         synchronous: False returns immediately and logs in a thread.
     """
     for kind, entries in (("metrics", metrics), ("params", params), ("tags", tags)):
@@ -201,7 +202,7 @@ def set_tags(run_id: str, tags: Mapping[str, str]) -> None:
 
 
 def log_values(run_id: str, values: Mapping[str, float]) -> None:
-    """Log metrics that have one value each, at step 0 and the current time."""
+    """Log metrics that have one value each, with step 0 and the current time."""
     now_in_milliseconds = int(time.time() * 1000)
     log_entries(run_id, metrics=[Metric(key, value, now_in_milliseconds, 0) for key, value in values.items()])
 
@@ -246,7 +247,7 @@ def log_report(experiment: str, job: str, documents: Mapping[str, str], outcome:
 
 @_explained()
 def version_by_alias(name: str, alias: str) -> str | None:
-    """Return the version of a registered model that has an alias, or None."""
+    """Return the number of the model version that has an alias, or None if no version has it."""
     try:
         return str(client().get_model_version_by_alias(name, alias).version)
     except MlflowException as error:
@@ -257,7 +258,7 @@ def version_by_alias(name: str, alias: str) -> str | None:
 
 @_explained()
 def version_by_run(name: str, run_id: str) -> str | None:
-    """Return the version of a registered model that holds a run's model, or None."""
+    """Return the number of the model version that holds a run's model, or None if there is none."""
     found = client().search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
     if not found:
         return None
@@ -268,12 +269,12 @@ def version_by_run(name: str, run_id: str) -> str | None:
 def put(write: Callable[..., Any], *row: str) -> None:
     """Set an alias or a tag of a registered model, even if another process sets the same one at this moment.
 
-    MLflow checks whether the row exists and then inserts or updates it. If two processes insert at the same time, the
-    server refuses one of them. By then the row exists, so the second attempt is an update.
+    MLflow checks whether the row exists, and then inserts or updates it. If two processes insert at the same time, the
+    server refuses one of the two inserts. The row then exists, so the second attempt is an update.
 
     Args:
-        write: The client's method.
-        row: Its arguments.
+        write: The method of the client.
+        row: The arguments of the method.
     """
     try:
         write(*row)
@@ -286,15 +287,15 @@ def put(write: Callable[..., Any], *row: str) -> None:
 
 @contextmanager
 def version_files(name: str, version: str) -> Iterator[Path]:
-    """Fetch a registered version. Its files exist until the block ends.
+    """Fetch a registered model version. Its files exist until the `with` block ends.
 
     Yields:
-        The folder of its artifacts: `model/` (a saved-model folder), `calibration.json`, `training_rows.parquet` and,
-        if drift made one, `reference_profile.parquet`.
+        The folder of its artifacts: `model/` (a saved-model folder), `calibration.json` and `training_rows.parquet`. If
+        the step drift made a reference profile, there is also `reference_profile.parquet`.
     """
     from mlflow.artifacts import download_artifacts
 
-    # Without a folder of ours, MLflow would choose one that nobody removes.
+    # We give a folder, because MLflow would not remove a folder that it chooses itself.
     with tempfile.TemporaryDirectory() as folder:
         with _explained():
             version_folder = download_artifacts(f"models:/{name}/{version}", dst_path=folder)

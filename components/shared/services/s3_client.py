@@ -1,7 +1,7 @@
-"""The S3 client: how it reaches a bucket, and what its errors mean for the user.
+"""Make the S3 client that reaches a bucket, and explain its errors to the user.
 
 Endpoint and credentials come only from the standard AWS_* environment. A local run has its own storage for the bucket
-LOCAL_BUCKET. For all other buckets it passes its user's AWS_* environment on as OUTSIDE_AWS_*.
+LOCAL_BUCKET. For all other buckets, it passes the AWS_* environment of its user on as OUTSIDE_AWS_*.
 """
 
 import os
@@ -14,9 +14,9 @@ from components.shared.errors import InputError
 
 # Threads that share one client.
 THREADS = 8
-# Attempts of one request, the first included.
+# Number of attempts of one request, including the first attempt.
 ATTEMPTS = 4
-# Prefix of the variables that hold the local run's user's own AWS_* environment.
+# A local run stores the AWS_* environment of its user under names with this prefix.
 OUTSIDE = "OUTSIDE_"
 CREDENTIALS = {
     "aws_access_key_id": "AWS_ACCESS_KEY_ID",
@@ -34,7 +34,7 @@ CODES_WITHOUT_A_BODY = ("400", "401", "403")
 
 
 class MissingObjectError(InputError):
-    """No object has this key."""
+    """The error if no object has the key."""
 
 
 class DamagedObjectError(InputError):
@@ -42,10 +42,11 @@ class DamagedObjectError(InputError):
 
 
 def connect(uri: str, bucket: str) -> Any:
-    """The boto3 client that reaches a bucket.
+    """Return the boto3 client that reaches a bucket.
 
     Raises:
-        InputError: The environment does not name an endpoint, or holds no credentials for a bucket outside.
+        InputError: The environment does not name an endpoint, or it has no credentials for a bucket outside the local
+            run.
     """
     import boto3
     import botocore.session
@@ -54,15 +55,17 @@ def connect(uri: str, bucket: str) -> Any:
     endpoint = settings.get("AWS_ENDPOINT_URL_S3") or settings.get("AWS_ENDPOINT_URL")
     region = settings.get("AWS_REGION") or settings.get("AWS_DEFAULT_REGION")
     if not endpoint and not region:
-        raise InputError(f"no storage endpoint for {uri}: set AWS_ENDPOINT_URL_S3 (for AWS itself, AWS_REGION)")
+        raise InputError(
+            f"there is no storage endpoint for {uri}: set AWS_ENDPOINT_URL_S3 (for AWS itself, set AWS_REGION)"
+        )
 
     credentials: dict[str, str | None] = {}
     if settings is not os.environ:
-        # Given explicitly, because boto3 would take what is missing from the local run's own environment.
+        # The credentials are passed explicitly. Otherwise boto3 would use the environment of the local run itself.
         credentials = {argument: settings.get(variable) for argument, variable in CREDENTIALS.items()}
         endpoint = endpoint or f"https://s3.{region}.amazonaws.com"
         if not credentials["aws_access_key_id"] or not credentials["aws_secret_access_key"]:
-            raise InputError(f"no credentials for {uri}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+            raise InputError(f"there are no credentials for {uri}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
 
     session = botocore.session.get_session()
     session.register_component("data_loader", _loader())
@@ -82,7 +85,7 @@ def _client_config() -> Any:
     return Config(
         signature_version="s3v4",
         s3={"addressing_style": "path"},
-        # boto3's default adds checksum trailers, and some S3-compatible servers store them as content.
+        # By default, boto3 adds checksum trailers, and some S3-compatible servers store the trailers as content.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
@@ -93,7 +96,7 @@ def _client_config() -> Any:
 
 
 def _settings(bucket: str) -> Mapping[str, str]:
-    """The AWS_* environment that reaches a bucket."""
+    """Return the AWS_* environment that reaches a bucket."""
     if os.environ.get("LOCAL_BUCKET", bucket) == bucket:
         return os.environ
 
@@ -106,7 +109,7 @@ def _settings(bucket: str) -> Mapping[str, str]:
 
 @cache
 def _loader() -> Any:
-    """botocore's loader of its service descriptions. They are large, so a process reads them only once."""
+    """Return botocore's loader of service descriptions. They are large, so a process reads them only once."""
     from botocore.loaders import create_loader
 
     return create_loader()
@@ -128,23 +131,23 @@ def explained(client: Any, uri: str, key: str) -> Iterator[None]:
         raise _elsewhere(client, uri, "PermanentRedirect") from error
     except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
         raise InputError(
-            f"no credentials for the store {uri}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            f"there are no credentials for the store {uri}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         ) from error
     except (RetriesExceededError, exceptions.IncompleteReadError, exceptions.ResponseStreamingError) as error:
         cause = getattr(error, "last_exception", error)
         raise InputError(
-            f"the connection to {endpoint} was cut in every attempt to fetch {uri}/{key}: "
+            f"the connection to {endpoint} was lost in every attempt to fetch {uri}/{key}: "
             f"{cause}; check the network and the storage server"
         ) from error
     except (exceptions.HTTPClientError, exceptions.ConnectionError) as error:
         raise InputError(
-            f"cannot reach the storage endpoint {endpoint} (AWS_ENDPOINT_URL_S3): {error}; check that the address is "
-            "right and that the server runs"
+            f"the storage endpoint {endpoint} (AWS_ENDPOINT_URL_S3) cannot be reached: {error}; check the address, and "
+            "check that the server runs"
         ) from error
 
 
 def _explain(client: Any, error: Any, uri: str, key: str) -> Exception:
-    """An `InputError` with the way out; the error itself if the user cannot fix it."""
+    """Return an `InputError` that says what to do, or the given error if the user cannot fix it."""
     bucket = uri.split("/")[2]
     endpoint = client.meta.endpoint_url
     code = _code(error)
@@ -172,12 +175,12 @@ def _explain(client: Any, error: Any, uri: str, key: str) -> Exception:
     if code in ACCESS_IS_REFUSED:
         return InputError(
             f"{endpoint} refuses access to {uri}/{key} ({code}): check AWS_ACCESS_KEY_ID, "
-            "AWS_SECRET_ACCESS_KEY and the rights of that key"
+            "AWS_SECRET_ACCESS_KEY and the rights of this access key"
         )
     if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
         message = error.response["Error"].get("Message") or code
         return InputError(
-            f"the storage server {endpoint} fails at {error.operation_name} of {uri}/{key}, in every "
+            f"the storage server {endpoint} failed at {error.operation_name} of {uri}/{key} in every "
             f"attempt: {message}; check the server's log and its free disk space"
         )
     return error

@@ -1,4 +1,4 @@
-"""Objects in S3-compatible storage, by keys relative to one root."""
+"""Read and write objects in S3-compatible storage, by keys relative to one root."""
 
 import os
 import re
@@ -25,9 +25,9 @@ from components.shared.services.s3_client import (
     explained,
 )
 
-# Each of the THREADS moves this many parts of an object at the same time.
+# Each of the THREADS transfers this many parts of an object at the same time.
 PARTS_AT_ONCE = 2
-# AWS advises to upload larger objects in parts.
+# AWS recommends that larger objects are uploaded in parts.
 LARGEST_SINGLE_UPLOAD_BYTES = 100 * 2**20
 WHOLE_DOWNLOAD_BUFFER_BYTES = 2**20
 # The S3 protocol's limit.
@@ -36,13 +36,13 @@ KEYS_PER_DELETE = 1000
 
 @dataclass(frozen=True)
 class StoredObject:
-    """What a listing says about an object.
+    """An object in a listing.
 
     Attributes:
-        key: Its name.
-        size: Bytes.
-        tag: Entity tag, which changes with the content; empty if the server gives none.
-        changed: When it was written.
+        key: Key of the object, relative to the root.
+        size: Size in bytes.
+        tag: Entity tag. It changes with the content. It is empty if the server gives none.
+        changed: Time when the object was written.
     """
 
     key: str
@@ -52,10 +52,10 @@ class StoredObject:
 
 
 class Store:
-    """The objects under one root, `s3://BUCKET/PREFIX`. Keys are relative to it. Threads can share a store.
+    """The objects under one root, `s3://BUCKET/PREFIX`. Keys are relative to this root. Threads can share a store.
 
-    Every method raises `InputError` if the bucket does not exist, if the credentials are missing or refused, or if the
-    endpoint cannot be reached after several attempts. No method creates a bucket.
+    Every method raises `InputError` if the bucket does not exist, or if the credentials are missing or refused. It also
+    raises `InputError` if the endpoint cannot be reached after several attempts. No method creates a bucket.
     """
 
     def __init__(self, uri: str):
@@ -63,7 +63,7 @@ class Store:
 
         match = re.fullmatch(r"s3://(?P<bucket>[^/]+)/?(?P<root>.*?)/?", uri)
         if not match:
-            raise InputError(f"store is {uri!r}; it must look like s3://BUCKET/PREFIX")
+            raise InputError(f"store is {uri!r}; write it as s3://BUCKET/PREFIX")
 
         self.uri = uri.rstrip("/")
         self.bucket = match["bucket"]
@@ -75,11 +75,11 @@ class Store:
         )
 
     def get_bytes(self, key: str) -> bytes:
-        """Content of an object. Raises `MissingObjectError`."""
+        """Return the content of an object. Raises `MissingObjectError`."""
         return self._read(key)
 
     def get_part(self, key: str, offset: int, size: int) -> bytes:
-        """`size` bytes (at least one) of an object, beginning at `offset`. Raises `MissingObjectError`."""
+        """Return `size` bytes (at least one) of an object, beginning at `offset`. Raises `MissingObjectError`."""
         return self._read(key, Range=f"bytes={offset}-{offset + size - 1}")
 
     def _read(self, key: str, **options: str) -> bytes:
@@ -91,16 +91,16 @@ class Store:
             return _retry_if_cut()(read)
 
     def put_bytes(self, key: str, data: bytes) -> None:
-        """Write an object. Readers see all of it or nothing."""
+        """Write an object. Readers see either the complete object or nothing."""
         with self._explained(key):
             self._client.put_object(Bucket=self.bucket, Key=self._full(key), Body=data)
 
     def get_file(self, key: str, path: str | Path, digest: str | None = None) -> None:
-        """Download an object. `path` appears only when it is complete.
+        """Download an object to a file. The file appears only when it is complete.
 
         Args:
             key: The object.
-            path: File to write; its folder is made.
+            path: File to write; its folder is created.
             digest: The sha256 (64 hex characters) that the content must have, if it is known.
 
         Raises:
@@ -170,11 +170,11 @@ class Store:
             manager.upload(str(path), self.bucket, self._full(key)).result()
 
     def exists(self, key: str) -> bool:
-        """Whether an object has exactly this key."""
+        """Return whether an object has exactly this key."""
         return self._size(key) is not None
 
     def sizes(self, keys: Iterable[str]) -> dict[str, int]:
-        """Sizes in bytes of the objects that exist, by key. The requests run in parallel."""
+        """Return the sizes in bytes, by key, of the objects that exist. The requests run in parallel."""
         keys = list(keys)
         sizes = self._in_parallel(self._size, [(key,) for key in keys])
 
@@ -192,11 +192,11 @@ class Store:
             return None
 
     def list(self, prefix: str = "") -> list[tuple[str, int]]:
-        """Keys that start with `prefix`, with their sizes in bytes, in the order of the keys."""
+        """Return the keys that start with `prefix`, each with its size in bytes, in the order of the keys."""
         return [(found.key, found.size) for found in self.objects(prefix)]
 
     def objects(self, prefix: str = "") -> Sequence[StoredObject]:
-        """The objects whose keys start with `prefix`, in the order of the keys."""
+        """Return the objects whose keys start with `prefix`, in the order of the keys."""
         root_length = len(self._full(""))
         found = []
         with self._explained(prefix):
@@ -209,7 +209,7 @@ class Store:
         return sorted(found, key=lambda stored: stored.key)
 
     def holds(self, prefix: str = "") -> bool:
-        """Whether at least one key starts with `prefix`."""
+        """Return whether at least one key starts with `prefix`."""
         with self._explained(prefix):
             found = self._client.list_objects_v2(Bucket=self.bucket, Prefix=self._full(prefix), MaxKeys=1)
         return bool(found.get("Contents"))
@@ -223,19 +223,19 @@ class Store:
                 result = self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True})
 
             for error in result.get("Errors", []):
-                raise InputError(f"cannot delete s3://{self.bucket}/{error['Key']}: {error.get('Message', '')}")
+                raise InputError(f"s3://{self.bucket}/{error['Key']} cannot be deleted: {error.get('Message', '')}")
 
     def put_files(self, files: Mapping[str, Path]) -> None:
-        """Upload files by the keys of their objects, in parallel."""
+        """Upload files in parallel. `files` maps the key of each object to the path of its file."""
         self._in_parallel(self.put_file, files.items())
 
     def put_folder(self, prefix: str, folder: str | Path, last: str | None = None) -> None:
         """Upload every file of a folder, in parallel.
 
         Args:
-            prefix: Where the folder's files go: `prefix/NAME`.
+            prefix: Prefix of the objects' keys: `prefix/NAME`.
             folder: Local folder; its subfolders are included.
-            last: Name of the file whose presence commits the others. It is uploaded after all of them.
+            last: Name of the file that commits all other files. It is uploaded last.
         """
         folder = Path(folder)
         files = {}
@@ -252,8 +252,8 @@ class Store:
         """Download everything under `prefix/` into a folder, in parallel.
 
         Args:
-            prefix: Where the objects are.
-            folder: Local folder; it is made.
+            prefix: Prefix of the objects' keys.
+            folder: Local folder; it is created.
             digests: sha256 by name (relative to the prefix). If given, exactly these objects are fetched and verified.
 
         Raises:
@@ -272,7 +272,7 @@ class Store:
         self._in_parallel(self.get_file, calls)
 
     def _in_parallel(self, request: Callable[..., Any], calls: Iterable[tuple]) -> Sequence[Any]:
-        """Call a method once for each tuple of arguments; return the results, or raise the first error, in order."""
+        """Call a method once for each tuple of arguments. Return the results in order, or raise the first error."""
         with ThreadPoolExecutor(THREADS) as pool:
             pending = [pool.submit(request, *arguments) for arguments in calls]
         return [done.result() for done in pending]
@@ -286,7 +286,7 @@ class Store:
 
 @cache
 def _retry_if_cut() -> Any:
-    """Calls a read again if its connection is cut after the answer began, with pauses like boto3's.
+    """Return a retry rule: it repeats a read if the connection is lost after the answer began, with pauses as in boto3.
 
     boto3 itself retries only until the answer begins.
     """

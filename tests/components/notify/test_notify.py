@@ -147,7 +147,7 @@ def test_a_failure_names_the_steps_their_causes_and_the_link(store, state):
 def test_a_failure_without_a_cause_says_what_can_be_known(store):
     text = "\n".join(message("FAILED", store.uri))
     assert "No step left a cause. Either a step failed before our code ran" in text
-    assert "KFP's page of the run shows which step failed, with its log" in text
+    assert "KFP's page of the run shows the failed step and its log" in text
     assert "cancelled" not in text
 
 
@@ -174,7 +174,7 @@ def test_a_stopped_run_is_said_to_be_stopped(store, state):
     fail(PreemptedError, "told to end", "train vit", "7", store)
     assert message(state, store.uri) == [
         "⏹️ crack-training, job 7: stopped",
-        "A person or the run's time limit stopped it, or its pods were ended from outside.",
+        "A person or the run's time limit stopped the run, or its pods were ended from outside.",
     ]
 
 
@@ -188,7 +188,7 @@ def test_an_unknown_state_is_said_to_be_unknown_and_the_records_decide(store, do
         fail(ValueError, "broken", "gate vit", "7", store)
     first, second, *_ = message("LIMBO", store.uri)
     assert first.startswith(ending)
-    assert second == 'KFP gives the final state "LIMBO", which is unknown to us.'
+    assert second == 'KFP gives the final state "LIMBO", which this code does not know.'
 
 
 def test_the_cause_of_a_step_that_succeeded_afterwards_is_not_named(store):

@@ -74,7 +74,7 @@ def test_a_drift_that_lasts_starts_one_training_and_another_after_the_stated_day
     assert sentence(store, 1) == f"Training started: run {first}."
     assert [start(checked=day, again_after_days=10) for day in (2, 7, 10)] == [first] * 3
     assert sentence(store, 7).startswith(f"This drift has started a training already: run {first}, ")
-    assert sentence(store, 7).endswith("this drift does from 2026-01-11 on.")
+    assert sentence(store, 7).endswith("If this drift lasts, it starts another training from 2026-01-11 on.")
     second = start(checked=11, again_after_days=10)
     assert second != first
     assert start(checked=20, again_after_days=10) == second
@@ -111,11 +111,15 @@ def test_a_lost_answer_does_not_start_a_second_run(server, start):
 
 
 def test_a_missing_version_is_reported_with_what_to_do(server, start):
-    with pytest.raises(InputError, match=r"has no version of crack-training; submit one: crack-pipeline submit"):
+    with pytest.raises(
+        InputError, match=r"has no version of the pipeline crack-training; upload one with crack-pipeline submit"
+    ):
         start()
 
 
 def test_a_refused_token_is_reported(server, start, tmp_path):
     (tmp_path / "token").write_text("wrong")
-    with pytest.raises(InputError, match=r"wants a valid token.*check retrain\.endpoint, .*account may create runs"):
+    with pytest.raises(
+        InputError, match=r"refused the token; get a new one.*Check retrain\.endpoint, .*account may create runs"
+    ):
         start()

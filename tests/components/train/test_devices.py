@@ -73,13 +73,13 @@ def test_a_batch_too_large_for_the_memory_is_split_into_parts_with_the_same_resu
     limit_memory(monkeypatch, 3, run_out)
     record = fit(make_task(**RECIPE), tmp_path / "parts")
     assert record.parts == 4
-    assert "out of memory with 8 images" in caplog.text
+    assert "memory ran out with 8 tiles" in caplog.text
     assert_close(tmp_path / "whole", tmp_path / "parts")
 
 
 def test_a_network_that_does_not_fit_at_all_is_an_error(make_task, tmp_path, monkeypatch):
     limit_memory(monkeypatch, images=0)
-    with pytest.raises(InputError, match=r"test_vit at 32 px does not fit .* even with one image"):
+    with pytest.raises(InputError, match=r"test_vit at 32 px does not fit .* even with one tile"):
         fit(make_task(**RECIPE), tmp_path / "model")
     assert not (tmp_path / "model").exists()
 

@@ -12,19 +12,22 @@ COMMANDS = sorted(get_command(app).commands)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["gc", "--days", "inf"], "--days inf: expected a number of days"),
+        (["gc", "--days", "inf"], "--days is inf; give a number of days"),
         (["gc", "--days", "-1"], "greater than or equal to 0"),
         (
             ["compile", "--output", "x.yaml"],
             "give one environment (dev, kind, local, paper, prod) or one file with --params",
         ),
         (["compile", "nowhere", "--output", "x.yaml"], 'unknown environment "nowhere"; pipelines/params has dev'),
-        (["submit", "prod", "--parameter", "seed"], '--parameter "seed": expected key=value, such as seed=2'),
+        (["submit", "prod", "--parameter", "seed"], '--parameter is "seed"; write it as key=value, such as seed=2'),
         (
             ["drift-check", "--images", "a", "--set", "images=b"],
-            '--set "images=b": --images gives the images; leave this out',
+            '--set "images=b": --images gives the images already; remove this setting',
         ),
-        (["drift-check", "--images", "a", "--set", "retrain.start=true"], "this command starts no training"),
+        (
+            ["drift-check", "--images", "a", "--set", "retrain.start=true"],
+            "this command only prints how to start a training",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

@@ -232,7 +232,7 @@ def test_a_missing_optional_secret_is_not_an_error(view):
 
 def test_what_the_account_may_not_read_is_unseen(view, cluster):
     cluster.forbidden.add("/api/v1/nodes")
-    with pytest.raises(UnseenError, match=r"may not read nodes \(403\)"):
+    with pytest.raises(UnseenError, match=r"is not allowed to read nodes \(403\)"):
         view.accelerator(GpuResources())
 
 
@@ -283,7 +283,7 @@ def test_missing_weights_are_reported(s3):
     with pytest.raises(InputError, match=f"{weights} does not exist"):
         check_weights("resnet18", weights)
     Store(s3).put_bytes("w.safetensors", b"w")
-    with pytest.raises(InputError, match="has no checksum beside it"):
+    with pytest.raises(InputError, match="has no checksum next to it"):
         check_weights("resnet18", weights)
     Store(s3).put_bytes("w.safetensors.sha256", b"0" * 64)
     assert check_weights("resnet18", weights) == f"{weights} exists, sha256 000000000000…"

@@ -87,4 +87,4 @@ def test_an_interrupted_wait_stops_the_run_only_if_it_is_told_to(kfp, small, kin
     assert waiting.returncode == 130
     assert (kfp.runs[0]["state"] == "CANCELING") == (option == "--stop-with-me")
     assert ("is being stopped" in output) == (option == "--stop-with-me")
-    assert ("the run goes on" in output) == (option == "--again")
+    assert ("the run continues" in output) == (option == "--again")

@@ -135,7 +135,7 @@ def test_a_file_without_a_schedule_says_what_to_add(kfp):
 def test_two_actions_exclude_each_other(kfp):
     done = CliRunner().invoke(app, ["schedule", "prod", "--pause", "--remove"])
     assert done.exit_code == 2
-    assert "--pause and --remove exclude each other" in done.output
+    assert "--pause and --remove cannot be used together" in done.output
 
 
 @pytest.mark.parametrize(

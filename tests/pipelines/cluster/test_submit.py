@@ -131,7 +131,7 @@ NO_VERSION = {"registered": False, "reasons": ["AUROC 0.6 is below 0.8."]}
         (
             {"registration.json": NO_VERSION, "choice.json": CHOSEN | {"winner": None}},
             Outcome.FAILED,
-            "refused: no candidate passed the gate, nothing was registered. AUROC 0.6 is below 0.8.",
+            "refused: no candidate passed the gate, so nothing was registered. AUROC 0.6 is below 0.8.",
         ),
         ({}, Outcome.FAILED, "neither register nor refuse has left a record in s3://"),
     ],
@@ -142,7 +142,7 @@ def test_the_result_is_read_from_the_store_if_kfp_shows_old_steps(kfp, follow_wi
     seen, output = follow_with_records(files, ("RUNNING", old), ("RUNNING", DONE), ("SUCCEEDED", REGISTERED))
     assert seen == outcome
     assert words in output
-    assert "KFP shows the steps as they were at an earlier time" in output
+    assert "KFP shows old states of the steps" in output
 
 
 @pytest.mark.parametrize(("candidates", "registered"), [(2, "register-2"), (4, "register-4"), (4, "refuse")])
@@ -222,7 +222,7 @@ def test_steps_are_shown_in_the_order_of_time(kfp, follow):
         ([("RUNNING", {}), ("FAILED", {**DONE, "train": "FAILED"})], {}, Outcome.FAILED, "train cnn failed"),
         ([("CANCELED", DONE)], {}, Outcome.FAILED, "stopped"),
         ([("SUCCEEDED", {})], {}, Outcome.UNSEEN, "KFP does not show whether a version was registered"),
-        ([("RUNNING", DONE)], {"timeout": 0.2}, Outcome.UNSEEN, "no end within 0.2 s; the run goes on"),
+        ([("RUNNING", DONE)], {"timeout": 0.2}, Outcome.UNSEEN, "the run did not end within 0.2 s; it continues"),
     ],
 )
 def test_waiting_ends_with_the_status_that_ci_needs(follow, scenes, options, outcome, words):
@@ -251,14 +251,14 @@ def test_waiting_outlives_a_busy_server(kfp, follow):
     kfp.fail("GET .*/runs/", "status", status=503, times=8)  # more often than one request is repeated
     outcome, output = follow(("RUNNING", {}), ("SUCCEEDED", REGISTERED))
     assert (outcome, len(kfp.runs)) == (Outcome.SUCCEEDED, 1)
-    assert "still waiting" in output
+    assert "we try again" in output
 
 
 def test_a_token_that_expires_while_waiting_leaves_the_end_unseen(kfp, follow):
     kfp.fail("GET .*/runs/", "status", status=401)
     outcome, output = follow(("RUNNING", {}))
     assert outcome == Outcome.UNSEEN
-    assert "The run goes on, but we cannot see it" in output
+    assert "The run continues, but its state cannot be read" in output
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_a_token_that_expires_while_waiting_leaves_the_end_unseen(kfp, follow):
         (["dev", "--params", "x.yaml"], "give one environment"),
         (["--params", "nowhere.yaml"], "does not exist"),
         (["dev", "--set", "candidates.resnet50.train.stepz=1"], 'did you mean "steps"'),
-        (["dev", "-p", "seed"], "expected key=value"),
+        (["dev", "-p", "seed"], "write it as key=value"),
         (["dev", "--pipeline", "crack", "--revision", "0"], 'there is no pipeline "crack"; there are crack-training'),
     ],
 )
@@ -303,7 +303,7 @@ def test_a_missing_setting_is_reported_before_anything_is_created(kfp, cli, monk
 
 
 @pytest.mark.parametrize(
-    ("state", "message"), [({"version": "2.4.1"}, "needs 2.17 or newer"), ({"token": "x"}, "wants a valid token")]
+    ("state", "message"), [({"version": "2.4.1"}, "needs 2.17 or newer"), ({"token": "x"}, "refused the token")]
 )
 def test_an_unusable_server_is_reported_before_anything_is_created(
     kfp, client, compiled, config, console, state, message

@@ -65,7 +65,7 @@ def test_it_fires_when_another_cron_library_says_so(parts):
         ("0 2 * * fri#2", 'day of week "fri#2"'),
         ("0 2 * * 1/2", 'day of week "1/2"'),
         ("5-5/10 2 * * *", 'minute "5-5/10"'),
-        ("0 2 30 2 *", "never comes"),
+        ("0 2 30 2 *", "names a day that does not exist"),
     ],
 )
 def test_what_does_not_parse_names_the_field(cron, message):

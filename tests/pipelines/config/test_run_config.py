@@ -64,7 +64,7 @@ def test_overrides_reach_any_depth_and_a_step_reads_back_what_it_was_given(tmp_p
         (SMALLEST + "ingest: {store: 's3://x/y'}\n", r'ingest\.store belongs to the run.*"store"'),
         (
             SMALLEST + "evaluate: {seen_corruptions: [jpeg]}\n",
-            r"evaluate\.seen_corruptions belongs to the run.*leave it out",
+            r"evaluate\.seen_corruptions belongs to the run.*remove it",
         ),
         (SMALLEST.replace("{architecture: resnet18, steps: 5}", "{architecture: resnet18}"), "either epochs or steps"),
         (SMALLEST.replace("cnn", "CNN 1"), 'candidate name "CNN 1"'),

@@ -112,9 +112,9 @@ def test_a_file_that_is_not_a_complete_export_is_refused_and_changes_nothing(tmp
         torn.add(tmp_path / "registry.json", "registry.json")
     for name, message in (
         ("none.tar", "does not exist"),
-        ("text.tar", "damaged or not an export"),
+        ("text.tar", "damaged or is not an export"),
         ("other.tar", "has no registry.json"),
-        ("torn.tar", "damaged: versions/1/model/MLmodel is not as exported"),
+        ("torn.tar", "damaged: versions/1/model/MLmodel differs from the exported file"),
     ):
         done = call("import", tmp_path / name)
         assert (done.exit_code, message in done.output) == (2, True), done.output

@@ -87,7 +87,7 @@ def test_a_path_that_matches_nothing_is_reported_before_a_model_is_loaded(tmp_pa
 def test_an_output_path_that_is_a_folder_is_reported_before_a_model_is_loaded(images, tmp_path, option):
     done = call(images, "--out", tmp_path / "results.csv", option, tmp_path)
     assert done.exit_code == 2
-    assert f"{tmp_path} is a folder; name a file" in done.output.replace("\n", "")
+    assert f"{tmp_path} is a folder; give a file" in done.output.replace("\n", "")
 
 
 def test_patterns_match_files(images):

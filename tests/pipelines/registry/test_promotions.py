@@ -162,11 +162,11 @@ def test_the_status_links_the_comparison_page_and_says_when_its_champion_was_ano
     client.set_registered_model_alias(name, CHALLENGER, compared.version)
     client.set_registered_model_alias(name, CHAMPION, "1")
     shown = invoke("status", "--name", name).stdout
-    assert "challenger: version 5; against the champion, version 1: better" in shown
+    assert "challenger: version 5; compared with the champion, version 1: better" in shown
     page = f"/#/experiments/0/runs/{run.info.run_id}/artifacts/dossier/promotion.html"
     assert f"should it be promoted? {client.tracking_uri}{page}\n" in shown
     client.set_registered_model_alias(name, CHAMPION, "2")
-    stale = "not compared with the champion, version 2; against version 1, the champion then: better\n"
+    stale = "not compared with the champion, version 2. Compared with version 1, the champion at that time: better\n"
     assert stale in invoke("status", "--name", name).stdout
 
 
@@ -195,7 +195,7 @@ def test_a_server_with_accounts_accepts_only_the_right_one(s3_environment, tmp_p
     assert (guest.exit_code, "does not allow this user to do that" in guest.stderr) == (2, True), guest.output
     assert stranger.exit_code == 2
     assert "not authenticated" in stranger.stderr
-    assert "check MLFLOW_TRACKING_URI, MLFLOW_TRACKING_USERNAME and _PASSWORD" in stranger.stderr
+    assert "check MLFLOW_TRACKING_URI, MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD" in stranger.stderr
     assert password not in stranger.stdout + stranger.stderr
 
 
@@ -215,7 +215,7 @@ def test_what_to_do_next_in_a_workdir_says_where(tmp_path):
     assert "version 2 cannot be promoted: infra check: image [0a] is served otherwise\n" in shown
     client.delete_run(run.info.run_id)
     client.set_registered_model_alias(name, CHALLENGER, "2")
-    assert "should it be promoted? its run, which held the page, was deleted" in (
+    assert "should it be promoted? the page was deleted with its run" in (
         invoke("status", "--workdir", str(tmp_path)).stdout
     )
 
@@ -234,5 +234,5 @@ def test_a_missing_registry_is_reported(monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     nowhere = invoke("status")
     assert nowhere.exit_code == 2
-    assert "give --workdir of a local run, or set MLFLOW_TRACKING_URI" in nowhere.stderr
+    assert "give the --workdir of local runs, or set MLFLOW_TRACKING_URI" in nowhere.stderr
     assert "has no runs" in invoke("status", "--workdir", "/nowhere").stderr

@@ -106,7 +106,7 @@ def test_upload_that_is_always_cut_leaves_no_version(
     tiles: Path, store: Store, tmp_path: Path, cutting: Callable[[str, int], Proxy], scratch: Path
 ) -> None:
     proxy = cutting("up", 1000)
-    with pytest.raises(InputError, match=rf"cannot reach the storage endpoint {proxy.endpoint}"):
+    with pytest.raises(InputError, match=rf"the storage endpoint {proxy.endpoint} .*cannot be reached"):
         ingest(tiles, store, tmp_path)
     assert 2 < proxy.cuts < 100
     assert not [key for key, _ in store.list() if key.endswith("dataset.json")]
@@ -121,7 +121,7 @@ def test_download_that_is_always_cut_leaves_no_version_in_the_cache(
 ) -> None:
     manifest = ingest(tiles, store, tmp_path)
     proxy = cutting("down", 1000)
-    with pytest.raises(InputError, match=r"was cut in every attempt to fetch .*shards/"):
+    with pytest.raises(InputError, match=r"was lost in every attempt to fetch .*shards/"):
         fetch(Store(store.uri), manifest, tmp_path / "cache")
     assert not (tmp_path / "cache" / manifest.digest).exists()
     proxy.left = 0

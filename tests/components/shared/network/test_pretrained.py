@@ -126,9 +126,9 @@ def write_other_naming(path):
         (write_lfs_pointer, ".safetensors", "pointer of Git LFS"),
         (write_truncated_safetensors, ".safetensors", "damaged or incomplete"),
         (write_truncated_state_dict, ".pth", "damaged or incomplete"),
-        (write_text, ".pth", "not in a format of weights"),
+        (write_text, ".pth", "does not have a known format of weights"),
         (write_code, ".pth", "Python objects that could run code"),
-        (write_list, ".pth", "does not hold a state dict"),
+        (write_list, ".pth", "does not contain a state dict"),
         (write_nan, ".pth", r"NaN or infinite in layer2\.0\.conv1\.weight"),
         (write_zeros, ".pth", r"all values are the same in .*weight"),
         (write_without_statistics, ".pth", r"the file lacks conv1\.1\.running_mean, conv1\.1\.running_var, .* more"),
@@ -146,7 +146,7 @@ def test_a_wrong_file_is_refused_with_its_cause(tmp_path, write, suffix, cause, 
         build(path)
     assert time.process_time() - started < SECONDS
     message = str(refusal.value)
-    assert message.startswith(f'weights "{path}" are not weights of test_resnet: ')
+    assert message.startswith(f'weights "{path}" cannot be used for test_resnet: ')
     assert len(message) < 600
     assert "\n" not in message
     assert "code was executed" not in capsys.readouterr().out

@@ -71,7 +71,7 @@ def test_sources_that_cannot_exist_are_refused(s3, store):
     with pytest.raises(InputError, match="has no weights on the hub"):
         described("hub", "botnet50ts_256")
     store.put_bytes("w.safetensors", b"x")
-    with pytest.raises(InputError, match="has no checksum beside it"):
+    with pytest.raises(InputError, match="has no checksum next to it"):
         known_digest(f"{s3}/w.safetensors")
 
 
@@ -81,5 +81,5 @@ def test_weights_that_changed_since_they_were_recorded_are_refused(tmp_path):
         torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / f"{seed}.pth")
     recorded = build_network(described(str(tmp_path / "1.pth"))).info
     (tmp_path / "1.pth").write_bytes((tmp_path / "2.pth").read_bytes())
-    with pytest.raises(InputError, match="they have changed"):
+    with pytest.raises(InputError, match="the file has changed"):
         build_network(recorded)

@@ -93,7 +93,7 @@ def test_a_token_file_is_read_again_for_every_request(kfp, tmp_path, monkeypatch
     monkeypatch.delenv("KFP_TOKEN")
     monkeypatch.setenv("KFP_TOKEN_FILE", str(token))
     client = KfpApi(Endpoint.from_environment(), backoff=0.01)
-    with pytest.raises(InputError, match=r"wants a valid token \(get a new one: KFP_TOKEN"):
+    with pytest.raises(InputError, match=r"refused the token; get a new one and set KFP_TOKEN"):
         client.check()
     token.write_text(kfp.token)
     assert client.check()
@@ -114,7 +114,7 @@ def test_links_use_the_address_of_the_pages_if_it_is_another(kfp, monkeypatch):
 
 def test_a_missing_token_is_reported_before_anything_is_created(kfp, monkeypatch):
     monkeypatch.delenv("KFP_TOKEN")
-    with pytest.raises(InputError, match="none was given"):
+    with pytest.raises(InputError, match="needs a token; get one and set KFP_TOKEN"):
         KfpApi(Endpoint.from_environment()).check()
 
 
@@ -140,7 +140,7 @@ def test_a_server_of_many_users_needs_a_namespace(kfp, monkeypatch):
 
 def test_another_team_s_namespace_is_refused(kfp, monkeypatch):
     monkeypatch.setenv("KFP_NAMESPACE", "theirs")
-    with pytest.raises(InputError, match='does not allow it in namespace "theirs"'):
+    with pytest.raises(InputError, match='does not allow this in namespace "theirs"'):
         KfpApi(Endpoint.from_environment()).check()
 
 
@@ -167,7 +167,7 @@ def test_a_login_page_instead_of_the_api_is_recognised():
     server = HTTPServer(("127.0.0.1", 0), LoginPage)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     endpoint = Endpoint.from_environment({"KFP_ENDPOINT": f"http://127.0.0.1:{server.server_port}"})
-    with pytest.raises(InputError, match=r"perhaps with a login page. Give a token .*path of the API"):
+    with pytest.raises(InputError, match=r"perhaps it shows a login page. Set KFP_TOKEN .*path of the API"):
         KfpApi(endpoint, backoff=0.001).check()
     server.shutdown()
     server.server_close()
@@ -186,7 +186,7 @@ def test_a_proxy_of_the_environment_is_used(kfp, monkeypatch):
     monkeypatch.setenv("KFP_ENDPOINT", "http://kfp.invalid/pipeline")
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(InputError, match="no such thing"):  # this server has no path /pipeline
+    with pytest.raises(InputError, match="did not find it"):  # this server has no path /pipeline
         KfpApi(Endpoint.from_environment(), backoff=0.01).check()
     assert kfp.asked("GET http://kfp.invalid/pipeline/apis/v2beta1/healthz") == 1
 
