@@ -132,6 +132,18 @@ def test_mlflow_answers_to_its_own_names_and_to_prometheus_if_it_is_monitored(ob
     assert not any(fnmatch.fnmatch(name, host) for name in ("10.evil.example:5000", "evil.example") for host in hosts)
 
 
+def test_in_single_user_mode_nothing_has_the_name_of_something_of_kfp(kubectl):
+    """KFP 2.17's own SeaweedFS in namespace `kubeflow` is called seaweedfs."""
+    objects = list(yaml.safe_load_all(render(kubectl, ROOT / "manifests" / "overlays" / SINGLE_USER)))
+    names = {item["metadata"]["name"] for item in objects}
+    assert names.isdisjoint({"seaweedfs", "mysql", "minio-service", "ml-pipeline", "pipeline-runner"})
+    (storage,) = [
+        item for item in objects if item["metadata"]["name"] == "crack-seaweedfs" and item["kind"] == "StatefulSet"
+    ]
+    assert storage["spec"]["serviceName"] == "crack-seaweedfs"
+    assert storage["spec"]["template"]["spec"]["serviceAccountName"] == "crack-seaweedfs"
+
+
 def test_the_kind_overlay_fits_a_laptop(kubectl):
     objects = list(yaml.safe_load_all(render(kubectl, ROOT / "manifests" / "overlays" / "kind")))
     servers = [item for item in objects if item["kind"] in ("Deployment", "StatefulSet")]
