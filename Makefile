@@ -115,6 +115,11 @@ $(CHECKOV): # checkov has its own environment, because it needs other versions o
 test-manifests: $(READY) $(CHECKOV) ## Render, validate and check the Kubernetes manifests (needs kubectl 1.27 or newer)
 	CHECKOV=$(CHECKOV) $(BIN)/pytest --quiet tests/manifests
 
+# The overlay's container image is the "cpu" one of images/digests.json or of IMAGE_DIGESTS.
+test-cluster: $(READY) ## Prove everything on the cluster of KUBECONFIG, in a namespace of its own (SINGLE_USER=1 IN_KUBEFLOW=1 KEEP=1 MINUTES=40)
+	@$(BIN)/python -m tests.cluster $(if $(SINGLE_USER),--single-user) $(if $(IN_KUBEFLOW),--in-kubeflow) \
+	  $(if $(KEEP),--keep) $(if $(MINUTES),--minutes '$(MINUTES)')
+
 ### Measurements
 bench-train: $(READY) ## Compare the training speed with the device's limit and with timm's loader
 	@$(BIN)/python tests/bench/bench_train.py

@@ -19,9 +19,11 @@ def workflow(request) -> dict:
     return yaml.safe_load(request.param.read_text())
 
 
-def test_there_is_one_for_changes_and_one_for_releases():
+def test_there_is_one_for_changes_one_for_a_real_cluster_and_one_for_releases():
     triggers = {path.name: yaml.safe_load(path.read_text())[True] for path in FILES}  # YAML 1.1 reads "on" as true
     assert "pull_request" in triggers["ci.yml"]
+    assert set(triggers["cluster.yml"]) == {"schedule", "workflow_dispatch", "pull_request"}
+    assert {"pipelines/**", "images/**", "manifests/**"} <= set(triggers["cluster.yml"]["pull_request"]["paths"])
     assert triggers["release.yml"] == {"release": {"types": ["published"]}}
 
 
@@ -60,6 +62,20 @@ def test_every_target_and_variable_is_the_makefiles(workflow):
         assert re.search(rf"^{target}:.*##", makefile, re.MULTILINE), target
         for name in re.findall(r"([A-Z_]+)=", variables):
             assert f"$({name})" in makefile, name
+
+
+def test_the_cluster_is_pinned_and_proves_both_modes_of_kfp():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "cluster.yml").read_text())
+    assert re.fullmatch(r"\d+\.\d+\.\d+", workflow["env"]["KFP_VERSION"])
+    assert re.fullmatch(r"[0-9a-f]{40}", workflow["env"]["ISTIO_COMMIT"])
+    (job,) = workflow["jobs"].values()
+    assert job["strategy"]["matrix"]["mode"] == ["single-user", "multi-user"]
+    (kind,) = [step["with"] for step in job["steps"] if step.get("uses", "").startswith("helm/kind-action@")]
+    assert re.fullmatch(r"kindest/node:v[\d.]+@sha256:[0-9a-f]{64}", kind["node_image"])
+    assert re.fullmatch(r"v[\d.]+", kind["version"])
+    kept = [step for step in job["steps"] if step.get("if") == "failure()"]
+    assert any("kind export logs" in step.get("run", "") for step in kept)
+    assert any(step.get("uses", "").startswith("actions/upload-artifact@") for step in kept)
 
 
 def test_a_release_submits_with_the_images_it_pushed():

@@ -1,0 +1,120 @@
+"""Acts: runs that register, are refused, fail, are stopped; a schedule; a drift check."""
+
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from components.shared.services.kfp_api import KfpApi
+from components.shared.services.kfp_endpoint import Endpoint
+from tests.cluster.proof import MODEL, Ended, FailedError, Proof
+
+RUN_SECONDS = 1200
+IMAGES = 10
+INCOMING = "s3://crack/proof/incoming"
+
+
+def register(proof: Proof) -> str:
+    """A run registers version 1, and the command and MLflow report it as a success."""
+    done = proof.crack("submit", "kind", "--allow-tags", "--wait", "--interval", "5", seconds=RUN_SECONDS)
+    done.must(0, f"registered {MODEL} version 1")
+    states = _mlflow_states(proof)
+    if set(states) != {"FINISHED"}:
+        raise FailedError(f"MLflow's runs have the states {states}")
+    return f"{MODEL} version 1; {len(states)} runs in MLflow are FINISHED"
+
+
+def _mlflow_states(proof: Proof) -> list[str]:
+    """Return the states of all runs in MLflow, asked in another process, because MLflow keeps its settings."""
+    code = (
+        "from mlflow.tracking import MlflowClient\nclient = MlflowClient()\n"
+        "places = [one.experiment_id for one in client.search_experiments()]\n"
+        "print(*[run.info.status for run in client.search_runs(places)])"
+    )
+    return proof.python(code).split()
+
+
+def promote(proof: Proof) -> str:
+    """Version 1 becomes champion."""
+    proof.crack("promote", "1", "--by", "proof", "--why", "make test-cluster").must(0)
+    proof.crack("status").must(0, "champion")
+    return "version 1 is champion"
+
+
+def refuse(proof: Proof) -> str:
+    """A run whose candidates do not pass the gate ends with 1, and says why."""
+
+    def stricter(parameters: dict) -> None:
+        parameters["gate"]["limits"] = [{"name": "accuracy", "limit": 0.9999}]
+
+    done = _submit(proof, proof.params("refused", stricter))
+    done.must(1, "refused: no candidate passed the gate")
+    return "exit status 1, with the reasons"
+
+
+def fail(proof: Proof) -> str:
+    """A run that cannot read its source ends with 1 and the step's own words."""
+    place = "s3://crack/does-not-exist"
+    _submit(proof, "kind", "-p", f"data_uri={place}").must(1, "ingest failed", place)
+    return "exit status 1, with the cause"
+
+
+def stop(proof: Proof) -> str:
+    """A run that a person stops is reported as stopped."""
+    proof.crack("submit", "kind", "--allow-tags", "--again", "-p", "seed=3").must(0)
+    time.sleep(20)
+    proof.crack("runs", "stop", "kind", "latest").must(0)
+    done = proof.crack("runs", "follow", "kind", "latest", "--interval", "5", "--timeout", "300", seconds=330)
+    done.must(1, "stopped")
+    return "exit status 1, stopped"
+
+
+def drift_check(proof: Proof) -> str:
+    """A drift check of ten images ends with a verdict."""
+    proof.python(_draw_images(proof.folder / "incoming"))
+    options = ("--pipeline", "crack-drift-check", "-p", f"images={INCOMING}")
+    _submit(proof, "kind", *options).must(0, "succeeded")
+    return f"{IMAGES} images compared with the champion's training sample"
+
+
+def _draw_images(folder: Path) -> str:
+    """Draw grey images into a folder; return the code that uploads them."""
+    folder.mkdir()
+    rng = np.random.default_rng(1)
+    for number in range(IMAGES):
+        cv2.imwrite(str(folder / f"{number}.png"), rng.normal(128, 20, (64, 64)).clip(0, 255).astype(np.uint8))
+    return (
+        f"from components.shared.services.store import Store\nStore({INCOMING!r}).put_folder('photo', {str(folder)!r})"
+    )
+
+
+def recurring_run(proof: Proof) -> str:
+    """A schedule of every minute starts a run by itself."""
+
+    def every_minute(parameters: dict) -> None:
+        schedule = {"cron": "* * * * *", "parameters": {"images": INCOMING}}
+        parameters["schedule"] = {"crack-drift-check": schedule}
+
+    file = proof.params("kind", every_minute)
+    proof.crack("schedule", "--params", file, "--allow-tags").must(0)
+    api = KfpApi(Endpoint.from_environment(proof.environment))
+    api.check()
+    experiment = api.experiment("crack-training")
+    try:
+        run = proof.wait_for(
+            "a run that the schedule starts",
+            240,
+            lambda: next((run for run in api.runs(experiment.experiment_id) if run.recurring_run_id), None),
+        )
+    finally:
+        proof.crack("schedule", "--params", file, "--remove").must(0)
+    api.stop_run(run.run_id)
+    return f'it started "{run.display_name}"'
+
+
+def _submit(proof: Proof, parameters: str, *options: str) -> Ended:
+    """Run kind.yaml, or a parameter file of this proof, to its end."""
+    chosen = [parameters] if parameters == "kind" else ["--params", parameters]
+    command = ["submit", *chosen, "--allow-tags", "--again", "--wait", "--interval", "5", *options]
+    return proof.crack(*command, seconds=RUN_SECONDS)
