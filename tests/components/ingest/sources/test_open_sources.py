@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -222,6 +224,25 @@ def test_table_gives_images_labels_photos_and_surfaces(
         image = found.loc[row["path"]]
         expected = (index % 2, f"span:g{index // 3}", row["surface"] or "unknown", "span")
         assert (image["label"], image["group_id"], image["surface"], image["source"]) == expected
+
+
+def test_table_with_absolute_paths_works_also_through_a_link(store: Store, tmp_path: Path, write_tile: Write) -> None:
+    lines = ["path,label,mask"]
+    mask = tmp_path / "masks" / "0.png"
+    mask.parent.mkdir()
+    cv2.imwrite(str(mask), np.full((64, 64), 255, np.uint8))
+    for index in range(12):
+        path = write_tile(tmp_path / "all" / f"{index}.jpg", seed=index)
+        lines.append(f"{path},{index % 2},{mask if index == 1 else ''}")
+    table = tmp_path / "deep" / "inside" / "span.csv"
+    table.parent.mkdir(parents=True)
+    table.write_text("\n".join(lines))
+    (tmp_path / "link").symlink_to(table.parent)
+
+    manifest = ingest(table, store, tmp_path)[0]
+    assert sorted(manifest.table["path"]) == sorted(f"../../all/{index}.jpg" for index in range(12))
+    assert manifest.table["mask_id"].notna().sum() == 1
+    assert ingest(tmp_path / "link" / "span.csv", store, tmp_path)[0].digest == manifest.digest
 
 
 @pytest.mark.parametrize(
