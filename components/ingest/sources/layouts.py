@@ -10,13 +10,15 @@ The files are rows of a table (`FILE_TYPES`), because there can be very many fil
 
 import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 
+from components.ingest.sources.name_search import first_groups
 from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
 
@@ -125,16 +127,11 @@ def with_photos(files: pd.DataFrame, pattern: str) -> pd.DataFrame:
     """Return the files with the photos that a pattern finds in their names.
 
     Raises:
-        InputError: The pattern does not match a name, or its group is empty there.
+        InputError: The pattern does not match a name, its group is empty there, or it takes too long.
     """
-    photos: list[str | None] = []
-    missed = []
-    for path in files["path"].tolist():
-        match = re.search(pattern, _name(path))
-        photo = match[1] if match else None
-        photos.append(photo)
-        if not photo:
-            missed.append(path)
+    paths = files["path"].tolist()
+    photos = first_groups(pattern, [_name(path) for path in paths])
+    missed = [path for path, photo in zip(paths, photos, strict=True) if not photo]
 
     if missed:
         raise InputError(
@@ -148,25 +145,60 @@ def _roots(folder: Path) -> Iterator[Path]:
     """Yield the folder. If it holds only one other folder, also yield the inner folder, and so on."""
     while True:
         yield folder
-        entries = [path for path in folder.iterdir() if not path.name.startswith((".", "__"))]
+        with _listing(folder):
+            entries = [path for path in folder.iterdir() if not path.name.startswith((".", "__"))]
         if len(entries) != 1 or not entries[0].is_dir():
             return
         folder = entries[0]
 
 
 def _files(root: Path, part: str) -> Iterator[str]:
-    """Yield the paths of the files below a part of the root, relative to the root, in no fixed order."""
+    """Yield the paths of the files below a part of the root, relative to the root, in no fixed order.
+
+    A link that leads nowhere is among them: the examination refuses it with its name.
+
+    Raises:
+        InputError: A folder cannot be listed, a link leads to a folder, or something is not a regular file.
+    """
+    if not os.path.lexists(f"{root}/{part}"):
+        return
+
     folders = [part]
     while folders:
         folder = folders.pop()
-        with suppress(OSError), os.scandir(f"{root}/{folder}") as entries:
+        with _listing(f"{root}/{folder}"), os.scandir(f"{root}/{folder}") as entries:
             for entry in entries:
                 path = f"{folder}/{entry.name}"
-                if entry.is_dir():
-                    if not entry.is_symlink():
-                        folders.append(path)
+                if _is_folder(entry):
+                    folders.append(path)
                 elif not entry.name.startswith(HIDDEN_FILES):
                     yield path
+
+
+@contextmanager
+def _listing(folder: Path | str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"the folder {folder} cannot be listed: {error.strerror}; make it readable, or remove it from the data"
+        ) from error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder, and not a file. Raises `InputError` if it is neither, or a link to a folder."""
+    try:
+        mode = entry.stat().st_mode
+    except OSError:  # a link to itself or to nothing
+        return False
+
+    if stat.S_ISDIR(mode):
+        if entry.is_symlink():
+            raise InputError(f"{entry.path} is a link to a folder; put the folder itself in its place, or remove it")
+        return True
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{entry.path} is not a regular file, but a pipe, socket or device; remove it from the data")
+    return False
 
 
 def _name(path: str) -> str:

@@ -22,6 +22,8 @@ from components.shared.events import progress
 
 SYNTHETIC_DEFAULTS = {"images": 600, "seed": 1, "size": 128}
 SYNTHETIC_SIZES = range(32, 1025)
+MAX_SYNTHETIC_IMAGES = 100_000
+MAX_DIGITS = 18
 TILES_PER_MESSAGE = 100
 JPEG_QUALITY = 95
 
@@ -224,7 +226,7 @@ def _synthetic_settings(uri: SourceUri) -> dict[str, int]:
     if before_query:
         wrong.append(before_query)
     for name, value in uri.settings.items():
-        whole_number = value.isascii() and value.isdigit()
+        whole_number = value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS
         if name not in SYNTHETIC_DEFAULTS or not whole_number:
             wrong.append(f"{name}={value}")
 
@@ -236,9 +238,9 @@ def _synthetic_settings(uri: SourceUri) -> dict[str, int]:
 
     given = {name: int(value) for name, value in uri.settings.items()}
     settings = SYNTHETIC_DEFAULTS | given
-    if settings["images"] < 1 or settings["size"] not in SYNTHETIC_SIZES:
+    if not 1 <= settings["images"] <= MAX_SYNTHETIC_IMAGES or settings["size"] not in SYNTHETIC_SIZES:
         raise InputError(
-            f"data is {uri.text!r}: images must be at least 1, and size must be from {SYNTHETIC_SIZES.start} to "
-            f"{SYNTHETIC_SIZES.stop - 1}"
+            f"data is {uri.text!r}: images must be from 1 to {MAX_SYNTHETIC_IMAGES}, and size from "
+            f"{SYNTHETIC_SIZES.start} to {SYNTHETIC_SIZES.stop - 1}"
         )
     return settings

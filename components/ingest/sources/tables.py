@@ -1,4 +1,4 @@
-"""Read a source that is a CSV or Parquet table. It has one row for each image, with paths relative to its folder."""
+"""Read a source that is a CSV or Parquet table: one row for each image. Paths may be relative to the table's folder."""
 
 import os
 from pathlib import Path
@@ -91,9 +91,14 @@ def _file(row: dict[str, Any], where: str, folder: Path) -> dict[str, Any]:
             raise InputError(f"{where}: there is no file {folder / file}; correct the row, or add the file")
 
     return {
-        "path": os.path.normpath(path),
+        "path": os.path.normpath(_from_folder(path, folder)),
         "label": LABELS[label],
         "surface": cells.get("surface") or "unknown",
         "photo": cells.get("group"),
-        "mask": mask,
+        "mask": mask and _from_folder(mask, folder),
     }
+
+
+def _from_folder(path: str, folder: Path) -> str:
+    """A path as it is seen from the table's folder; the way may lead out of the folder."""
+    return os.path.relpath(path, folder.resolve()) if os.path.isabs(path) else path

@@ -58,9 +58,16 @@ def parse_sources(data_uri: str) -> list[SourceUri]:
     """
     if not data_uri.strip():
         raise InputError(f"data is {data_uri!r}, which names no source; name {KINDS}")
-    if Path(data_uri).expanduser().exists():
+    if _exists(Path(data_uri).expanduser()):
         return [SourceUri(data_uri, "", data_uri)]
     return [_parse(text) for text in re.split(r"[,\s]+", data_uri) if text]
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # the name is too long, or a folder on the way cannot be read
+        return False
 
 
 def absolute_sources(data_uri: str) -> str:
@@ -79,7 +86,7 @@ def absolute(source: SourceUri) -> str:
     if source.scheme:
         return source.text
     path = Path(source.location).expanduser()
-    if not path.exists():
+    if not _exists(path):
         raise InputError(f"data {source.location} does not exist; check the path, or name {KINDS}")
 
     path = path.resolve()

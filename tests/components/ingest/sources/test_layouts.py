@@ -1,10 +1,14 @@
 """Layouts: what is found in which folder, and what is said if nothing is found."""
 
+import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from components.ingest.sources.layouts import find_layout, list_files
+from components.ingest.sources.name_search import first_groups
 from components.shared.errors import InputError
 
 
@@ -108,3 +112,55 @@ def test_missing_layout_that_the_user_named_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "Positive/1.jpg", "Negative/2.jpg")
     with pytest.raises(InputError, match=r"Expected folders \(sdnet2018: D/CD"):
         find_layout(tmp_path, "sdnet2018")
+
+
+def test_a_link_to_itself_is_refused_by_name_and_hides_no_other_file(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"crack/{number}.jpg" for number in range(50)), "no_crack/1.jpg")
+    (tmp_path / "crack" / "loop.jpg").symlink_to("loop.jpg")
+    (tmp_path / "crack" / "nowhere.jpg").symlink_to("gone.jpg")
+    names = [file["path"] for file in listed(tmp_path, "folders")]
+    assert len(names) == 53
+    assert {"crack/loop.jpg", "crack/nowhere.jpg"} < set(names)
+
+
+@pytest.mark.parametrize("part", ["masks", "crack/inner"])
+def test_a_folder_that_cannot_be_listed_is_an_error(part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "crack/1.jpg", "no_crack/1.jpg", f"{part}/1.png")
+    scan = os.scandir
+
+    def refusing(path: str) -> Iterator[os.DirEntry]:
+        if path == f"{tmp_path}/{part}":  # root, who runs the tests in a container, may list everything
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(InputError, match=rf"the folder {tmp_path}/{part} cannot be listed: Permission denied; make it"):
+        listed(tmp_path, "folders")
+
+
+def test_a_folder_of_masks_that_links_to_itself_is_an_error(tmp_path: Path) -> None:
+    touch(tmp_path, "crack/1.jpg", "no_crack/1.jpg")
+    (tmp_path / "masks").symlink_to("masks")
+    with pytest.raises(InputError, match=r"/masks cannot be listed: Too many levels of symbolic links"):
+        listed(tmp_path, "folders")
+
+
+@pytest.mark.parametrize("folder", ["crack", "masks"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "linked folder"])
+def test_only_regular_files_are_taken(kind: str, folder: str, tmp_path: Path) -> None:
+    touch(tmp_path, "crack/1.jpg", "no_crack/1.jpg", "masks/1.png")
+    odd = tmp_path / folder / "odd.jpg"
+    if kind == "pipe":
+        os.mkfifo(odd)
+    else:
+        odd.symlink_to("/dev/zero" if kind == "device" else tmp_path)
+    message = "is a link to a folder; put" if kind == "linked folder" else "is not a regular file, but .*; remove it"
+    with pytest.raises(InputError, match=f"/{folder}/odd.jpg {message}"):
+        listed(tmp_path, "folders")
+
+
+def test_a_pattern_that_takes_for_ever_is_ended() -> None:
+    started = time.monotonic()
+    with pytest.raises(InputError, match=r"group_pattern '\(a\|aa\)\+\$' takes more than 3 s on 1 names; write"):
+        first_groups("(a|aa)+$", ["a" * 100 + "!"], seconds=3)
+    assert time.monotonic() - started < 20

@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -224,6 +226,25 @@ def test_table_gives_images_labels_photos_and_surfaces(
         assert (image["label"], image["group_id"], image["surface"], image["source"]) == expected
 
 
+def test_table_with_absolute_paths_works_also_through_a_link(store: Store, tmp_path: Path, write_tile: Write) -> None:
+    lines = ["path,label,mask"]
+    mask = tmp_path / "masks" / "0.png"
+    mask.parent.mkdir()
+    cv2.imwrite(str(mask), np.full((64, 64), 255, np.uint8))
+    for index in range(12):
+        path = write_tile(tmp_path / "all" / f"{index}.jpg", seed=index)
+        lines.append(f"{path},{index % 2},{mask if index == 1 else ''}")
+    table = tmp_path / "deep" / "inside" / "span.csv"
+    table.parent.mkdir(parents=True)
+    table.write_text("\n".join(lines))
+    (tmp_path / "link").symlink_to(table.parent)
+
+    manifest = ingest(table, store, tmp_path)[0]
+    assert sorted(manifest.table["path"]) == sorted(f"../../all/{index}.jpg" for index in range(12))
+    assert manifest.table["mask_id"].notna().sum() == 1
+    assert ingest(tmp_path / "link" / "span.csv", store, tmp_path)[0].digest == manifest.digest
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -331,3 +352,14 @@ def test_objects_that_cannot_be_files_are_refused(
     monkeypatch.setattr(Store, "objects", lambda self, prefix="": listed if self.uri == "s3://a/b" else [])
     with pytest.raises(InputError, match=message):
         ingest("s3://a/b", store, tmp_path)
+
+
+@pytest.mark.parametrize("images", ["99999999999", "0", "100001"])
+def test_the_number_of_synthetic_tiles_is_bounded(images: str, store: Store, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="images must be 1 to 100000, and size 32 to 1024"):
+        ingest(f"synthetic://?images={images}", store, tmp_path)
+
+
+def test_a_number_of_thousands_of_digits_is_refused(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="it must not hold seed=111"):
+        ingest(f"synthetic://?seed={'1' * 5000}", store, tmp_path)

@@ -1,0 +1,45 @@
+"""Search names with a regular expression within a time limit.
+
+Some patterns, such as `(a|aa)+$`, take exponential time on a name that they do not match, and Python cannot interrupt
+the search from a thread. So another process searches.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from components.shared.errors import InputError
+
+SECONDS_ALLOWED = 30.0
+NAMES_PER_FURTHER_SECOND = 10_000
+SEARCH = """
+import json, re, sys
+pattern, names = json.load(sys.stdin)
+matches = map(re.compile(pattern).search, names)
+json.dump([match and match[1] for match in matches], sys.stdout)
+"""
+
+
+def first_groups(pattern: str, names: Sequence[str], seconds: float = SECONDS_ALLOWED) -> list[str | None]:
+    """What the first group of a pattern matches in each name; None where it matches nothing.
+
+    Args:
+        pattern: Regular expression with a group.
+        names: Any number.
+        seconds: Time allowed; a little is added for each name.
+
+    Raises:
+        InputError: The search took longer.
+    """
+    limit = seconds + len(names) / NAMES_PER_FURTHER_SECOND
+    command = [sys.executable, "-I", "-c", SEARCH]
+    question = json.dumps([pattern, list(names)])
+    try:
+        done = subprocess.run(command, input=question, capture_output=True, text=True, timeout=limit, check=True)
+    except subprocess.TimeoutExpired as error:
+        raise InputError(
+            f"group_pattern {pattern!r} takes more than {limit:.0f} s on {len(names)} names; write it without nested "
+            "repetitions, such as (a+)+"
+        ) from error
+    return json.loads(done.stdout)
