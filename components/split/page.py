@@ -6,12 +6,23 @@ import pandas as pd
 
 from components.shared.data.manifest import CLASSES, SPLITS, Manifest, Splits
 from components.shared.page import Page
+from components.shared.services.store import Store
 from components.split.config import HeldOut, SplitConfig
+from components.split.tile_comparison import Comparison
+from components.split.tile_leaks import show_comparison
 
 EXPLAINED_DIFFERENCE = 0.02  # share of the images
 
 
-def write_page(manifest: Manifest, splits: Splits, config: SplitConfig, earlier: int, path: str | Path) -> None:
+def write_page(
+    manifest: Manifest,
+    splits: Splits,
+    config: SplitConfig,
+    earlier: int,
+    store: Store,
+    comparison: Comparison | None,
+    path: str | Path,
+) -> None:
     """Write what each split holds as one HTML page.
 
     Args:
@@ -19,6 +30,8 @@ def write_page(manifest: Manifest, splits: Splits, config: SplitConfig, earlier:
         splits: Its assignment.
         config: Wanted shares, or the domain held out.
         earlier: Number of groups that were assigned before.
+        store: Storage root that has the tiles.
+        comparison: The most similar tiles of different splits; None if no tiles were compared.
         path: File to write.
     """
     images = manifest.table.merge(splits.table, on="sample_id")
@@ -32,6 +45,11 @@ def write_page(manifest: Manifest, splits: Splits, config: SplitConfig, earlier:
         page.text(f"{earlier} groups were assigned before, in other versions of the data, and stayed where they were.")
     _show_shares(page, images, config, earlier)
     _show_strata(page, images)
+    page.heading("Leak check")
+    if comparison is None:
+        page.text("No tiles were compared.")
+    else:
+        show_comparison(page, store, manifest, comparison, config)
     page.write(path)
 
 

@@ -13,6 +13,7 @@ COMMANDS = sorted(get_command(app).commands)
     ("arguments", "message"),
     [
         (["gc", "--days", "inf"], "--days inf: expected a number of days"),
+        (["leaks", "--workdir", "nowhere"], "workdir nowhere has no runs; `make run` or"),
         (["gc", "--days", "-1"], "greater than or equal to 0"),
         (["compile", "--output", "x.yaml"], "give one environment (dev, local, paper, prod) or one file with --params"),
         (["compile", "nowhere", "--output", "x.yaml"], 'unknown environment "nowhere"; pipelines/params has dev'),
