@@ -38,7 +38,8 @@ def write_page(
     page = Page("Splits")
     page.text(
         f"{len(images)} images in {images['group_id'].nunique()} groups. A group (the tiles of one photo, or near "
-        "duplicates) is never divided; classes, sources and surfaces are spread evenly. Checked: no leaks."
+        "duplicates) is never divided; classes, sources and surfaces are spread evenly. Checked: the tiles of each "
+        "photo, and the near duplicates that ingestion found, are in one split."
     )
 
     if earlier:

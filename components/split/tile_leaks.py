@@ -143,9 +143,9 @@ def show_comparison(page: Page, store: Store, manifest: Manifest, comparison: Co
         )
 
     if leaks.empty:
-        page.callout("No tile has a near duplicate in another split.", passed=True)
+        page.callout("None of these tiles has a near duplicate in another split.", passed=True)
         shown = comparison.closest.head(SHOWN_PAIRS_WITHOUT_A_LEAK)
-        caption = "The most similar tiles of different splits. They are not a leak."
+        caption = "The most similar tiles of different splits, below the limit of a leak"
     else:
         page.callout(f"{len(leaks)} tiles have a near duplicate in another split.", passed=False)
         shown = leaks.head(SHOWN_LEAKS)

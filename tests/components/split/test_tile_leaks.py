@@ -176,7 +176,7 @@ def test_a_version_is_checked_in_the_splits_of_its_run(
     assert "50 of 80 tiles was compared" in page.read_text()
     comparison = check_version(store, None, config, 1, page, tmp_path)
     assert comparison.compared == 80
-    assert "No tile has a near duplicate in another split" in page.read_text()
+    assert "None of these tiles has a near duplicate in another split" in page.read_text()
 
     with pytest.raises(InputError, match="seed 2; give the parameter file, --set and seed of the run"):
         check_version(store, None, config, 2, page, tmp_path)
