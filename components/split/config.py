@@ -1,5 +1,7 @@
 """Parameters of the step split."""
 
+from typing import ClassVar
+
 from pydantic import Field, model_validator
 
 from components.shared.config import Config, StepConfig
@@ -25,6 +27,9 @@ class HeldOut(Config):
 class SplitConfig(StepConfig):
     """The shares of the splits. The rest of the images is train."""
 
+    # The leak check may stop a run. It does not change the splits, so the ledger stays the same.
+    WITHOUT_EFFECT: ClassVar[frozenset[str]] = StepConfig.WITHOUT_EFFECT | {"leak_sample", "leak_correlation"}
+
     val: float = Field(default=0.1, gt=0, lt=1, description="share of the images")
     test: float = Field(default=0.1, gt=0, lt=1, description="share of the images")
     robustness: float | HeldOut = Field(
@@ -33,6 +38,17 @@ class SplitConfig(StepConfig):
         "splits share the rest",
     )
     min_images: int = Field(default=5, ge=1, description="fewest images of each class in each split")
+    leak_sample: int = Field(
+        default=5000,
+        ge=0,
+        description="largest number of tiles that the leak check reads and compares; 0 reads none",
+    )
+    leak_correlation: float = Field(
+        default=0.93,
+        gt=0,
+        le=1,
+        description="correlation of fine structure from which two tiles in different splits are a leak",
+    )
 
     @model_validator(mode="after")
     def _leave_some_to_train(self) -> "SplitConfig":

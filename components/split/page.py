@@ -6,12 +6,23 @@ import pandas as pd
 
 from components.shared.data.manifest import CLASSES, SPLITS, Manifest, Splits
 from components.shared.page import Page
+from components.shared.services.store import Store
 from components.split.config import HeldOut, SplitConfig
+from components.split.tile_comparison import Comparison
+from components.split.tile_leaks import show_comparison
 
 EXPLAINED_DIFFERENCE = 0.02  # share of the images
 
 
-def write_page(manifest: Manifest, splits: Splits, config: SplitConfig, earlier: int, path: str | Path) -> None:
+def write_page(
+    manifest: Manifest,
+    splits: Splits,
+    config: SplitConfig,
+    earlier: int,
+    store: Store,
+    comparison: Comparison | None,
+    path: str | Path,
+) -> None:
     """Write an HTML page that shows the images in each split.
 
     Args:
@@ -19,20 +30,27 @@ def write_page(manifest: Manifest, splits: Splits, config: SplitConfig, earlier:
         splits: The splits of its images.
         config: Wanted shares, or the held-out domain.
         earlier: Number of groups that were assigned before.
+        store: Storage root that has the tiles.
+        comparison: The most similar tiles of different splits; None if no tiles were compared.
         path: File to write.
     """
     images = manifest.table.merge(splits.table, on="sample_id")
     page = Page("Splits")
     page.text(
         f"{len(images)} images in {images['group_id'].nunique()} groups. A group (the tiles of one photo, or near "
-        "duplicates) is never divided. Classes, sources and surfaces are spread evenly. We checked that there are no "
-        "leaks."
+        "duplicates) is never divided. Classes, sources and surfaces are spread evenly. The tiles of each photo, and the "
+        "near duplicates that ingestion found, are in one split."
     )
 
     if earlier:
         page.text(f"{earlier} groups were assigned before, in other data set versions, and keep their splits.")
     _show_shares(page, images, config, earlier)
     _show_strata(page, images)
+    page.heading("Leak check")
+    if comparison is None:
+        page.text("No tiles were compared.")
+    else:
+        show_comparison(page, store, manifest, comparison, config)
     page.write(path)
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from components.shared.data.manifest import CLASSES, SPLITS, Splits, make_splits, read_manifest, write_splits
+from components.shared.data.manifest import CLASSES, SPLITS, Manifest, Splits, make_splits, read_manifest, write_splits
+from components.shared.data.versions import read_version
 from components.shared.errors import InputError
+from components.shared.events import warn
 from components.shared.hashing import digest
 from components.shared.services.store import Store
 from components.split.config import HeldOut, SplitConfig
@@ -18,6 +20,8 @@ from components.split.leak_check import check_leaks
 from components.split.ledger import Assignment, Ledger
 from components.split.page import write_page
 from components.split.related_images import related_images
+from components.split.tile_comparison import Comparison
+from components.split.tile_leaks import check_tiles
 
 STRATUM = ["label", "source", "surface"]
 DECIMALS_OF_CHI_SQUARE = 9  # with this rounding, all machines see the same ties
@@ -37,7 +41,8 @@ def assign_splits(
             in the store's ledger keeps its split.
 
     Raises:
-        InputError: A class has fewer groups than there are splits, or a split would have too few images.
+        InputError: A class has fewer groups than there are splits; a split would have too few images; or tiles in
+            different splits are near duplicates, and then the page shows them.
     """
     manifest = read_manifest(manifest_path)
     store = Store(config.store)
@@ -52,12 +57,25 @@ def assign_splits(
         splits = make_splits(manifest.table[["sample_id"]].assign(split=split_of_image))
         check_leaks(manifest, splits, related)
         _check_images(manifest.table.merge(splits.table, on="sample_id"), config)
+        comparison = _compare_sample(store, manifest, splits, config, seed, page_path)
         added = ledger.add(chosen)
 
     write_splits(splits, splits_path)
     assigned_before = len(chosen.keys() & earlier.keys())
-    write_page(manifest, splits, config, assigned_before, page_path)
+    write_page(manifest, splits, config, assigned_before, store, comparison, page_path)
     return splits
+
+
+def _compare_sample(
+    store: Store, manifest: Manifest, splits: Splits, config: SplitConfig, seed: int, page_path: str | Path
+) -> Comparison | None:
+    """Check a sample of the tiles; None if the configuration or the store does not allow it."""
+    if config.leak_sample == 0:
+        return None
+    if read_version(store, manifest.digest) is None:
+        warn("the store does not have the data set version, so the leak check compared no tiles")
+        return None
+    return check_tiles(store, manifest, splits, config, seed, page_path, config.leak_sample)
 
 
 def choose_splits(table: pd.DataFrame, config: SplitConfig, seed: int, earlier: Assignment) -> Assignment:

@@ -5,11 +5,11 @@ import sys
 
 import typer
 
-from pipelines.cli import cluster, data, doctor, drift, gc, local, predict, registry, runs, submit, weights
+from pipelines.cli import cluster, data, doctor, drift, gc, leaks, local, predict, registry, runs, submit, weights
 
 # The panels of `--help` in their order. Each panel has the commands of these modules.
 PANELS = {
-    "On this machine": (local, data, weights),
+    "On this machine": (local, data, leaks, weights),
     "Models": (predict, drift, registry, gc),
     "On a cluster": (doctor, submit, runs, cluster),
 }

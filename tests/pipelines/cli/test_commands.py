@@ -13,6 +13,7 @@ COMMANDS = sorted(get_command(app).commands)
     ("arguments", "message"),
     [
         (["gc", "--days", "inf"], "--days is inf; give a number of days"),
+        (["leaks", "--workdir", "nowhere"], "workdir nowhere has no runs; `make run` or"),
         (["gc", "--days", "-1"], "greater than or equal to 0"),
         (
             ["compile", "--output", "x.yaml"],

@@ -1,0 +1,174 @@
+"""Stop a run whose splits share near duplicates, and show these: on every run for a sample, on demand for all tiles."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from components.shared.data.image import decode, thumbnail
+from components.shared.data.manifest import Manifest, Splits, make_splits, read_manifest
+from components.shared.data.versions import COMMIT, read_images, read_version
+from components.shared.errors import InputError
+from components.shared.hashing import digest
+from components.shared.page import CellImage, Page
+from components.shared.services.store import Store
+from components.split.config import SplitConfig
+from components.split.ledger import Ledger
+from components.split.tile_comparison import Comparison, compare_tiles
+
+SHOWN_LEAKS = 50
+SHOWN_PAIRS_WITHOUT_A_LEAK = 3
+NAMED_PAIRS = 3
+IMAGE_PIXELS = 160
+
+
+def check_tiles(
+    store: Store,
+    manifest: Manifest,
+    splits: Splits,
+    config: SplitConfig,
+    seed: int,
+    page_path: str | Path,
+    sample: int | None,
+) -> Comparison:
+    """Check that no tile is a near duplicate of a tile in another split, by the tiles' own pixels.
+
+    Args:
+        store: Storage root that has the version.
+        manifest: The version.
+        splits: Its assignment.
+        config: The correlation of a leak.
+        seed: Draws the sample.
+        page_path: Where to write a page of the leaks, if there are any. The store gets a copy, because a pod's files
+            are lost when its step fails.
+        sample: Largest number of tiles to compare; None compares all.
+
+    Raises:
+        InputError: There is a leak; the message names the first pairs and the page.
+    """
+    comparison = compare_tiles(store, manifest, splits, sample, seed)
+    leaks = comparison.leaks(config.leak_correlation)
+    if leaks.empty:
+        return comparison
+
+    write_comparison(store, manifest, comparison, config, page_path)
+    key = f"datasets/{manifest.digest}/leaks/{splits.digest}.html"
+    store.put_file(key, page_path)
+
+    named = []
+    for pair in leaks.head(NAMED_PAIRS).itertuples():
+        named.append(f"{pair.path} in {pair.split} and {pair.other_path} in {pair.other_split}")
+    more = f"; and {len(leaks) - len(named)} more" if len(leaks) > len(named) else ""
+    raise InputError(
+        f"near duplicates are in different splits: {'; '.join(named)}{more}. {page_path} and {store.uri}/{key} show "
+        "them. Remove one tile of each pair, or lower ingest.near_duplicate so that ingestion groups them; if the page "
+        f"shows different places, raise split.leak_correlation above {leaks['correlation'].max():.3f}"
+    )
+
+
+def check_version(
+    store: Store, name: str | None, config: SplitConfig, seed: int, page_path: str | Path, scratch: Path
+) -> Comparison:
+    """Check all tiles of a data set version in the store, in the splits that a run with this configuration gave them.
+
+    Args:
+        store: Storage root.
+        name: Digest of the version; None means the newest one.
+        config: Configuration of the split.
+        seed: Seed of the run.
+        page_path: Where to write a page of the most similar tiles.
+        scratch: Local folder for temporary files.
+
+    Raises:
+        InputError: There is a leak; or the store does not have the version; or no run split it with this configuration
+            and seed.
+    """
+    name = name or _newest_version(store)
+    version = read_version(store, name)
+    if version is None:
+        raise InputError(f"the store {store.uri} has no data set version {name}; give the whole digest, or run ingest")
+    store.get_file(version.key("manifest.parquet"), scratch / "manifest.parquet")
+    manifest = read_manifest(scratch / "manifest.parquet")
+
+    split_of_group = Ledger(store, digest(config.identity(), seed)).read()
+    split_of_tile = manifest.table["group_id"].map(split_of_group)
+    unknown = int(split_of_tile.isna().sum())
+    if unknown:
+        raise InputError(
+            f"{unknown} tiles of the data set version {name[:12]} were never split with this configuration and seed "
+            f"{seed}; give the parameter file, --set and seed of the run that split it"
+        )
+
+    splits = make_splits(manifest.table[["sample_id"]].assign(split=split_of_tile))
+    comparison = check_tiles(store, manifest, splits, config, seed, page_path, sample=None)
+    write_comparison(store, manifest, comparison, config, page_path)
+    return comparison
+
+
+def _newest_version(store: Store) -> str:
+    """Digest of the version that was committed last."""
+    commits = []
+    for found in store.objects("datasets/"):
+        if found.key.endswith(f"/{COMMIT}"):
+            commits.append(found)
+    if not commits:
+        raise InputError(f"the store {store.uri} has no data set version; run ingest first, for example by a run")
+    newest = max(commits, key=lambda found: found.changed)
+    return newest.key.split("/")[1]
+
+
+def write_comparison(
+    store: Store, manifest: Manifest, comparison: Comparison, config: SplitConfig, path: str | Path
+) -> None:
+    """Write the leaks, or the most similar tiles if there is no leak, as one HTML page."""
+    page = Page("Leak check")
+    show_comparison(page, store, manifest, comparison, config)
+    page.write(path)
+
+
+def show_comparison(page: Page, store: Store, manifest: Manifest, comparison: Comparison, config: SplitConfig) -> None:
+    """Append to a page what was compared, and the leaks or the most similar tiles as images."""
+    limit = config.leak_correlation
+    leaks = comparison.leaks(limit)
+    compared, tiles = comparison.compared, comparison.tiles
+    page.text(
+        f"The fine structure of {compared} of {tiles} tiles was compared with that of every tile in another split, "
+        f"upright, mirrored and rotated. From a correlation of {limit:g} on, two tiles are a leak. This finds near "
+        "duplicates, not tiles that only overlap."
+    )
+    if compared < tiles:
+        chance = (compared / tiles) ** 2
+        page.text(
+            f"The tiles are a random sample, so the check finds a single pair of near duplicates with a probability of "
+            f"{chance:.1%}. `crack-pipeline leaks` compares all tiles."
+        )
+
+    if leaks.empty:
+        page.callout("None of these tiles has a near duplicate in another split.", passed=True)
+        shown = comparison.closest.head(SHOWN_PAIRS_WITHOUT_A_LEAK)
+        caption = "The most similar tiles of different splits, below the limit of a leak"
+    else:
+        page.callout(f"{len(leaks)} tiles have a near duplicate in another split.", passed=False)
+        shown = leaks.head(SHOWN_LEAKS)
+        caption = f"The first {len(shown)} of {len(leaks)} leaks, the most similar pair first"
+    page.table(
+        ["tile", "file", "split", "tile", "file", "split", "correlation"], _rows(store, manifest, shown), caption
+    )
+
+
+def _rows(store: Store, manifest: Manifest, pairs: pd.DataFrame) -> list[list]:
+    """Rows of a page's table: both tiles as images, their files and splits, and the correlation."""
+    places = manifest.table.set_index("sample_id")
+    images = read_images(store, places.loc[pairs["sample_id"]])
+    other_images = read_images(store, places.loc[pairs["other_sample_id"]])
+
+    rows = []
+    for pair, image, other in zip(pairs.itertuples(), images, other_images, strict=True):
+        cell = CellImage(_small(image), pair.path)
+        other_cell = CellImage(_small(other), pair.other_path)
+        correlation = f"{pair.correlation:.3f}"
+        rows.append([cell, pair.path, pair.split, other_cell, pair.other_path, pair.other_split, correlation])
+    return rows
+
+
+def _small(content: bytes) -> bytes:
+    return thumbnail(decode(content), IMAGE_PIXELS)

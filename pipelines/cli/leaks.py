@@ -1,0 +1,54 @@
+"""The command that compares all tiles of a data set version across its splits."""
+
+import contextlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.options import LOCAL_PARAMS, Debug, Override, Params, reporting_errors
+
+commands = typer.Typer()
+
+
+@commands.command()
+def leaks(
+    version: Annotated[
+        str | None, typer.Argument(metavar="VERSION", help="Digest of a data set version; default: the newest one.")
+    ] = None,
+    page: Annotated[Path, typer.Option(help="Page to write: the leaks, or the most similar tiles.")] = Path(
+        "leaks.html"
+    ),
+    params: Params = LOCAL_PARAMS,
+    workdir: Annotated[
+        Path | None, typer.Option(help="Workdir of local runs; default: the S3 storage that AWS_* variables name.")
+    ] = None,
+    override: Override = None,
+    debug: Debug = False,
+) -> None:
+    """Compare all tiles of a data set version across its splits, under all turns; every run does this for a sample.
+
+    The parameter file names the store, the shares of the splits and the seed: give those of the run that split the
+    version. 100,000 tiles take about ten minutes on two free cores.
+
+    Exit status: 0 there is no leak; 1 something failed; 2 there is a leak, or an input was wrong; 130 interrupted.
+    """
+    with reporting_errors(debug):
+        from components.shared.scratch import scratch_folder
+        from components.shared.services.store import Store
+        from components.split.tile_leaks import check_version
+        from pipelines.config.parameter_file import load_run_config
+        from pipelines.registry.access import reached
+
+        config = load_run_config(params, override or [])
+        with contextlib.ExitStack() as stack:
+            if workdir is not None:
+                stack.enter_context(reached(workdir, artifacts=True))
+            scratch = stack.enter_context(scratch_folder())
+            comparison = check_version(Store(config.store), version, config.split, config.seed, page, scratch)
+
+        print(f"no leak: {comparison.compared} tiles were compared across the splits")
+        if len(comparison.closest):
+            first = comparison.closest.iloc[0]
+            print(f"most similar: {first.path} and {first.other_path}, correlation {first.correlation:.3f}")
+        print(f"page: {page}")
