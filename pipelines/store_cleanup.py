@@ -11,10 +11,13 @@ so old results are deleted. The ledger of splits is small and always stays.
 """
 
 import datetime
+import shutil
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from rich.table import Table
 
@@ -28,6 +31,7 @@ WAY_OUT_OF_DAMAGE = "restore it from a backup of the store; until then nothing i
 # Readers find a version or a source history by one of these files. They are deleted first.
 VISIBLE_BY = (f"/{COMMIT}", f"/{LATEST_OF_SOURCE}")
 # A source history refers to versions, and a version refers to shards: what refers to others is deleted before them.
+RUN_FOLDER = "run folder"
 DELETION_ORDER = ("source history", "data set version", "results", "shard")
 
 
@@ -43,9 +47,10 @@ class Leftover:
     """Stored data that can be deleted.
 
     Attributes:
-        kind: "data set version", "shard", "source history" or "results".
-        name: Its digest or key.
-        keys: Its objects in the order of deletion. The object by which readers find it comes first.
+        kind: "data set version", "shard", "source history", "results" or "run folder".
+        name: Its digest or key; the name of a run folder.
+        keys: Its objects in the order of deletion. The object by which readers find it comes first. The files of a run
+            folder.
         size: Bytes.
         changed: Time of the last change to any of its objects.
     """
@@ -65,10 +70,15 @@ def find_leftovers(
     Args:
         store: Storage root.
         client: Client of the MLflow server that keeps runs and registered models.
-        days: Newer objects, and data that runs of the last `days` days used, are kept.
+        days: Newer objects, and data that runs of the last `days` days used, are kept. So is all that a run which has
+            not ended uses, and what changed since it started.
         now: The time to count back from. None means the current time.
     """
     since = (now or datetime.datetime.now(datetime.UTC)) - datetime.timedelta(days=days)
+    running = running_runs(client)
+    for run in running:
+        started = datetime.datetime.fromtimestamp(run.info.start_time / 1000, datetime.UTC)
+        since = min(since, started)
 
     versions = _folders(store.objects("datasets/"))
     sources = _folders(store.objects("sources/"))
@@ -79,7 +89,7 @@ def find_leftovers(
     latest_of = {source: _latest_version(store, source) for source in sources}
 
     # Models and recent runs need these versions, and so the histories of the sources whose images are in them.
-    used_versions = _versions_of_models_and_runs(client, since) & set(versions)
+    used_versions = _versions_of_models_and_runs(client, since, running) & set(versions)
     used_shards = _all_shards(shards_of, used_versions)
     used_sources = set()
     for source, version in latest_of.items():
@@ -130,19 +140,63 @@ def _names(leftovers: Iterable[Leftover]) -> set[str]:
     return {leftover.name for leftover in leftovers}
 
 
-def _versions_of_models_and_runs(client: MlflowClient, since: datetime.datetime) -> set[str]:
-    """Return the digests of the data set versions that registered models and recent runs used."""
-    digests = set()
+def _versions_of_models_and_runs(client: MlflowClient, since: datetime.datetime, running: Iterable[Run]) -> set[str]:
+    """Return the digests of the data set versions that registered models, recent runs and running ones used."""
+    digests: set[str | None] = set()
+    for run in running:
+        digests.add(run.data.tags.get(DATASET))
+
     for model in every(client.search_registered_models):
         for version in every(client.search_model_versions, f"name = '{model.name}'"):
             digests.add(version.tags.get(DATASET))
 
-    experiments = [experiment.experiment_id for experiment in every(client.search_experiments)]
     recent = f"attributes.start_time >= {since.timestamp() * 1000:.0f}"
-    for run in every(client.search_runs, experiments, recent):
+    for run in every(client.search_runs, _experiments(client), recent):
         digests.add(run.data.tags.get(DATASET))
 
-    return digests - {None}
+    return {digest for digest in digests if digest is not None}
+
+
+def running_runs(client: MlflowClient) -> list[Run]:
+    """Return the MLflow runs that have not ended, which includes those whose process died."""
+    return list(every(client.search_runs, _experiments(client), "attributes.status = 'RUNNING'"))
+
+
+def end_dead_runs(client: MlflowClient) -> int:
+    """Give every MLflow run that has not ended the status KILLED; return their number.
+
+    The caller knows that no run is alive, because it holds the workdir's lock.
+    """
+    dead = running_runs(client)
+    for run in dead:
+        client.set_terminated(run.info.run_id, "KILLED")
+    return len(dead)
+
+
+def _experiments(client: MlflowClient) -> list[str]:
+    return [experiment.experiment_id for experiment in every(client.search_experiments)]
+
+
+def find_run_folders(workdir: Path, days: float) -> list[Leftover]:
+    """Return the folders of local runs that are older than `days` days. Folders that the workdir links to are kept."""
+    since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=days)
+    linked = {path.resolve().parent for path in workdir.iterdir() if path.is_symlink()}
+
+    leftovers = []
+    for folder in sorted((workdir / "runs").glob("*/")):
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        changed = datetime.datetime.fromtimestamp(folder.stat().st_mtime, datetime.UTC)
+        if changed < since and folder.resolve() not in linked:
+            names = tuple(path.relative_to(workdir).as_posix() for path in files)
+            size = sum(path.stat().st_size for path in files)
+            leftovers.append(Leftover(RUN_FOLDER, folder.name, names, size, changed))
+    return leftovers
+
+
+def delete_run_folders(workdir: Path, leftovers: Iterable[Leftover]) -> None:
+    """Delete folders of local runs."""
+    for leftover in leftovers:
+        shutil.rmtree(workdir / "runs" / leftover.name)
 
 
 def _folders(objects: Iterable[StoredObject]) -> dict[str, list[StoredObject]]:

@@ -1,5 +1,6 @@
 """The command that deletes stored data that no model or recent run needs."""
 
+import contextlib
 import math
 from typing import Annotated
 
@@ -22,29 +23,41 @@ def gc(
 ) -> None:
     """List data set versions, results and checkpoints that no registered model and no recent run needs.
 
-    The parameter file names the store. With --workdir, it is the store of local runs.
+    The parameter file names the store. With --workdir, it is the store of local runs, and old run folders are listed,
+    too; --delete refuses while a run uses the workdir, and ends the MLflow runs whose process died.
     """
     with reporting_errors(debug):
         if not math.isfinite(days):
             raise InputError(f"--days {days}: expected a number of days, such as 30")
 
         from components.shared.services.store import Store
+        from pipelines import store_cleanup
         from pipelines.config.parameter_file import load_run_config
+        from pipelines.local.embedded_stack import locked
         from pipelines.registry.access import reached
-        from pipelines.store_cleanup import delete as delete_all
-        from pipelines.store_cleanup import find_leftovers, leftovers_table
 
         uri = load_run_config(params).store
-        with reached(workdir, artifacts=True) as client:
+        with contextlib.ExitStack() as stack:
+            if delete and workdir is not None and workdir.is_dir():
+                stack.enter_context(locked(workdir))
+            client = stack.enter_context(reached(workdir, artifacts=True))
+            if delete and workdir is not None:
+                ended = store_cleanup.end_dead_runs(client)
+                if ended:
+                    print(f"ended {ended} MLflow runs whose process had died")
+
             store = Store(uri)
-            leftovers = find_leftovers(store, client, days)
-            if not leftovers:
+            leftovers = store_cleanup.find_leftovers(store, client, days)
+            folders = store_cleanup.find_run_folders(workdir, days) if workdir else []
+            if not leftovers and not folders:
                 print(f"everything in {uri} is needed")
                 return
 
-            Console().print(leftovers_table(leftovers, days))
+            Console().print(store_cleanup.leftovers_table([*leftovers, *folders], days))
             if delete:
-                delete_all(store, leftovers)
+                store_cleanup.delete(store, leftovers)
+                if workdir:
+                    store_cleanup.delete_run_folders(workdir, folders)
                 print("deleted")
             else:
                 print("nothing was deleted; --delete deletes the listed data")

@@ -1,6 +1,7 @@
 import datetime
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -10,6 +11,7 @@ from components.shared.data.versions import Version
 from components.shared.services.mlflow_runs import DATASET
 from components.shared.services.store import Store
 from pipelines.cli.main import app
+from pipelines.local.embedded_stack import locked, prepare_mlflow, tracking_uri
 from pipelines.store_cleanup import delete, find_leftovers
 
 
@@ -20,7 +22,8 @@ def tracking(tmp_path_factory: pytest.TempPathFactory) -> str:
     client = MlflowClient(uri)
     client.create_registered_model("crack-classifier")
     client.create_model_version("crack-classifier", "file:///nowhere", tags={DATASET: "a"})
-    client.create_run(client.create_experiment("crack-training"), tags={DATASET: "d"})
+    run = client.create_run(client.create_experiment("crack-training"), tags={DATASET: "d"})
+    client.set_terminated(run.info.run_id)
     return uri
 
 
@@ -131,3 +134,52 @@ def test_a_damaged_record_is_named_and_nothing_is_deleted(filled, client, tmp_pa
     assert f"{filled.uri}/{key} is damaged" in done.output
     assert "restore it from a backup of the store" in done.output
     assert filled.list() == before
+
+
+def test_nothing_that_a_run_which_has_not_ended_may_use_is_deleted(filled, client):
+    experiment = client.get_experiment_by_name("crack-training").experiment_id
+    now = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=40)
+    run = client.create_run(experiment, tags={DATASET: "d"}).info.run_id
+    running = names(find_leftovers(filled, client, 30, now))
+    client.set_terminated(run)
+    ended = names(find_leftovers(filled, client, 30, now))
+    client.delete_run(run)
+    assert ("data set version", "d") not in running
+    assert ("results", "key") in ended
+    assert ("data set version", "d") in ended
+
+
+@pytest.fixture
+def workdir(tmp_path: Path) -> Path:
+    """A workdir with two run folders, of which the links lead to the newer one, and an MLflow run that died."""
+    prepare_mlflow(tmp_path / "workdir", "crack-training")
+    for name in ("2020-01-01T00-00-00", "2020-01-02T00-00-00"):
+        folder = tmp_path / "workdir" / "runs" / name
+        folder.mkdir(parents=True)
+        (folder / "run.log").write_text(name)
+    (tmp_path / "workdir" / "run.log").symlink_to("runs/2020-01-02T00-00-00/run.log")
+    return tmp_path / "workdir"
+
+
+def test_gc_of_a_workdir_takes_its_lock_and_knows_run_folders_and_dead_runs(workdir):
+    client = MlflowClient(tracking_uri(workdir))
+    dead = client.create_run(client.get_experiment_by_name("crack-training").experiment_id).info.run_id
+    arguments = ["gc", "--workdir", str(workdir), "--days", "0"]
+    folders = sorted(path.name for path in (workdir / "runs").iterdir())
+
+    with locked(workdir):
+        refused = CliRunner().invoke(app, [*arguments, "--delete"])
+    assert refused.exit_code == 2
+    assert "is in use by process" in refused.output
+    listed = CliRunner().invoke(app, arguments)
+    assert "2020-01-01T00-00-00" in listed.output
+    assert "2020-01-02T00-00-00" not in listed.output
+    assert sorted(path.name for path in (workdir / "runs").iterdir()) == folders
+    assert client.get_run(dead).info.status == "RUNNING"
+
+    done = CliRunner().invoke(app, [*arguments, "--delete"])
+    assert done.exit_code == 0, done.output
+    assert "ended 1 MLflow runs whose process had died" in done.output
+    assert client.get_run(dead).info.status == "KILLED"
+    assert [path.name for path in (workdir / "runs").iterdir()] == ["2020-01-02T00-00-00"]
+    assert (workdir / "run.log").read_text() == "2020-01-02T00-00-00"
