@@ -89,7 +89,8 @@ def register_winner(winner: Winner, config: RegisterConfig, job: str) -> dict:
     _create_model(name)
     version = mlflow_runs.version_by_run(name, run_id)
     if version is None:
-        version = _log_version(run_id, winner, images, card, config)
+        created = _log_version(run_id, winner, images, card, config)
+        version = _first_of_run(name, run_id, created)
     client.update_model_version(name, version, description=_shortened(card))
 
     tags = {
@@ -99,7 +100,7 @@ def register_winner(winner: Winner, config: RegisterConfig, job: str) -> dict:
         mlflow_runs.VERDICT: "passed",
     }
     for key, value in tags.items():
-        client.set_model_version_tag(name, version, key, value)
+        mlflow_runs.put(client.set_model_version_tag, name, version, key, value)
 
     if client.get_model_version(name, version).tags.get(mlflow_runs.CHECKED) != "passed":
         _check(version, winner, images, config)
@@ -151,6 +152,20 @@ def _log_version(run_id: str, winner: Winner, images: pd.Series, card: str, conf
             registered_model_name=config.model_name,
         )
     return str(logged.registered_model_version)
+
+
+def _first_of_run(name: str, run_id: str, created: str) -> str:
+    """Return the number of the run's first version, and delete the created one if it is another.
+
+    Two registrations of one job may overlap, such as a step and its retry. Each then creates a version.
+    """
+    first = mlflow_runs.version_by_run(name, run_id)
+    if first is None or first == created:
+        return created
+
+    mlflow_runs.client().delete_model_version(name, created)
+    log.info("%s version %s is already registered by this job; version %s is deleted", name, first, created)
+    return first
 
 
 def _copy_served_code(folder: Path) -> Path:
@@ -233,7 +248,7 @@ def _check(version: str, winner: Winner, images: pd.Series, config: RegisterConf
         raise RuntimeError(
             f"{name} version {version} gets no alias, because it failed the infra check: {error}"
         ) from error
-    client.set_model_version_tag(name, version, mlflow_runs.CHECKED, "passed")
+    mlflow_runs.put(client.set_model_version_tag, name, version, mlflow_runs.CHECKED, "passed")
 
 
 def _make_challenger(name: str) -> None:

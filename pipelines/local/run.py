@@ -5,7 +5,11 @@ links `run.log`, `report.html` and `summary.json` lead to the files of the lates
 """
 
 import contextlib
+import errno
 import json
+import os
+import re
+import shutil
 import signal
 import sys
 import time
@@ -33,6 +37,16 @@ TRAINING_GRAPH = [sys.executable, "-m", "pipelines.local.graph_process", "crack-
 DRIFT_CHECK_GRAPH = [sys.executable, "-m", "pipelines.local.graph_process", "crack-drift-check"]
 
 SECONDS_BETWEEN_LOOKS = 0.1
+
+LINES_WITH_THE_CAUSE = 200
+COLOUR_CODE = re.compile(r"\x1b\[[0-9;]*m")
+# KFP's words for a task that failed.
+FAILED_TASK = re.compile(r"Task '?([\w-]+)'? finished with status FAILURE")
+DISK_IS_FULL = os.strerror(errno.ENOSPC)
+KILLED = (
+    "the system ends a process when memory runs out: end other programs or lower the batch size, and run again, which "
+    "reuses the finished work"
+)
 
 
 class RunError(RuntimeError):
@@ -133,27 +147,60 @@ def _run_graph(
 
 
 def _failure(timeline: Timeline, log: Path, status: int) -> Exception:
+    """Return the error that says which step failed, why, and what to do."""
     step = timeline.unfinished()
-    if step is None:
-        return RunError(f"{_last_line(log)} (exit status {status}); the log is {log}")
-    if step.failure is None:
-        return RunError(
-            f'step "{step.name}" ended without an error message, perhaps because memory ran out; the log is {log}'
+    if step is not None and step.failure is not None:
+        return _reported_failure(step.name, step.failure, log)
+
+    lines = _plain_lines(log)
+    place = f'step "{step.name}"' if step is not None else _failed_task(lines)
+    if any(DISK_IS_FULL in line for line in lines):
+        free = shutil.disk_usage(log.parent).free
+        return InputError(
+            f"{place or 'the run'}: the disk is full, and {free} bytes are free at {log.parent}; free some space, and "
+            "run again"
         )
 
-    cause = step.failure
+    number = _signal_number(status)
+    if number:
+        name = signal.Signals(number).name
+        return RunError(f"{place or 'the run'}: the graph's process was ended by {name}; {KILLED}; the log is {log}")
+    if place:
+        return RunError(f"{place} ended without an error message; {KILLED}; the log is {log}")
+    cause = lines[-1] if lines else "the graph's process ended without an error message"
+    return RunError(f"{cause} (exit status {status}); the log is {log}")
+
+
+def _reported_failure(name: str, failure: dict[str, str], log: Path) -> Exception:
     error: Exception
-    if cause["kind"] == "input":
-        error = InputError(f'step "{step.name}": {cause["message"]}')
+    if failure["kind"] == "input":
+        error = InputError(f'step "{name}": {failure["message"]}')
     else:
-        error = RunError(f'step "{step.name}": {cause["type"]}: {cause["message"]}; the log is {log}')
-    error.add_note(cause["traceback"])
+        error = RunError(f'step "{name}": {failure["type"]}: {failure["message"]}; the log is {log}')
+    error.add_note(failure["traceback"])
     return error
 
 
-def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1].strip() if lines else "the process of the graph ended without an error message"
+def _plain_lines(log: Path) -> list[str]:
+    """Return the last lines of a log that are not empty, without the codes that colour a terminal."""
+    text = COLOUR_CODE.sub("", log.read_text(encoding="utf-8", errors="replace"))
+    return [line.strip() for line in text.splitlines() if line.strip()][-LINES_WITH_THE_CAUSE:]
+
+
+def _failed_task(lines: list[str]) -> str:
+    """Return KFP's name of the failed task, for a step that ended before its first event; empty if no task failed."""
+    for line in lines:
+        match = FAILED_TASK.search(line)
+        if match:
+            return f'step "{match[1]}"'
+    return ""
+
+
+def _signal_number(status: int) -> int:
+    """Return the signal that ended the guard (a negative status) or the guard's command; 0 if no signal did."""
+    if status < 0:
+        return -status
+    return status - 128 if status > 128 else 0
 
 
 def _new_run_folder(workdir: Path) -> Path:

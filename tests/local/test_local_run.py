@@ -1,5 +1,6 @@
 """The local run with a toy graph: its results, its errors, and that nothing it started is left, whatever ends it."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -43,6 +44,15 @@ def processes_of(workdir: Path) -> list[str]:
         if names_it and int(folder.name) != os.getpid():
             found.append(words.replace(b"\0", b" ").decode())
     return found
+
+
+def pid_of(command: list[str]) -> int:
+    """The id of the process that runs exactly this command."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (folder / "cmdline").read_text().split("\0")[:-1] == command:
+                return int(folder.name)
+    raise AssertionError(command)
 
 
 def wait_until(condition, seconds: float = 120) -> None:
@@ -124,7 +134,11 @@ def test_the_users_error_is_one_line_and_no_older_result_is_left_beside_it(tmp_p
     ("behaviour", "cause"),
     [
         ("crash", 'step "train toy": ZeroDivisionError: division by zero'),
-        ("killed", 'step "train toy" ended without an error message'),
+        (
+            "killed",
+            'step "train toy" ended without an error message; the system ends a process when memory runs out: end',
+        ),
+        ("killed early", 'step "train" ended without an error message; the system ends a process when memory runs out'),
         ("broken", "the graph itself is broken"),
     ],
 )
@@ -136,6 +150,35 @@ def test_a_crash_names_step_cause_and_log(tmp_path: Path, behaviour: str, cause:
     assert err.rstrip().endswith("run.log")
     assert len(err.splitlines()) == 1
     assert processes_of(tmp_path) == []
+
+
+def test_a_full_disk_is_named_as_such(tmp_path: Path) -> None:
+    status, _, err = run(tmp_path, "disk full")
+
+    assert status == 2
+    assert err.startswith('error: step "train toy": the disk is full, and ')
+    assert err.endswith("free some space, and run again\n")
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("killed", ["graph", "guard"])
+def test_a_killed_graph_or_guard_names_the_step_the_cause_and_what_to_do(tmp_path: Path, killed: str) -> None:
+    process = start(tmp_path, "hang")
+    wait_until(lambda: any("hanging" in file.read_text() for file in tmp_path.glob("runs/*/events.jsonl")))
+    graph = pid_of([sys.executable, str(TOY), str(next((tmp_path / "runs").iterdir()))])
+    guard = int(Path(f"/proc/{graph}/stat").read_text().split()[3])
+
+    os.kill(graph if killed == "graph" else guard, signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+    if killed == "guard":
+        os.killpg(graph, signal.SIGKILL)  # nobody ends the graph then
+
+    assert process.returncode == 1
+    assert err.startswith(
+        'error: step "train toy": the graph\'s process was ended by SIGKILL; the system ends a process'
+    )
+    assert "run again, which reuses the finished work; the log is " in err
+    assert len(err.splitlines()) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])

@@ -27,8 +27,13 @@ def train(behaviour: str, job: str, choice: dsl.Output[dsl.Artifact]) -> str:
     from components.shared.services.store import Store
     from components.shared.step import step
 
+    if behaviour == "killed early":
+        os.kill(os.getpid(), signal.SIGKILL)
     with step("train toy", job, "s3://crack/store"):
         progress(1, 2, "half")
+        if behaviour == "disk full":
+            print("OSError: [Errno 28] No space left on device", flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
         Store("s3://crack/store").put_bytes("seen", b"by the step")
         if behaviour == "input":
             raise InputError("rate must be positive, got -1; set train.rate")

@@ -120,6 +120,17 @@ def test_two_pipelines_that_register_at_once_create_two_versions_and_the_newer_i
     assert mlflow_runs.version_by_alias("crack-classifier", "challenger") == "2"
 
 
+def test_two_overlapping_registrations_of_one_job_make_one_version(winner):
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as attempts:
+        records = [attempts.submit(register_winner, *winner, job="job-1") for _ in range(2)]
+        first, second = (record.result() for record in records)
+    assert first == second
+    (version,) = mlflow_runs.client().search_model_versions("name='crack-classifier'")
+    assert str(version.version) == first["version"]
+    assert version.tags[mlflow_runs.CHECKED] == "passed"
+    assert mlflow_runs.version_by_alias("crack-classifier", "challenger") == first["version"]
+
+
 def test_a_version_whose_answers_differ_from_the_measured_ones_gets_no_alias(winner):
     given, config = winner
     measured = read_predictions(given.predictions)
