@@ -1,1 +1,1 @@
-"""Ingest: labelled images from a source become an immutable data set version in the store."""
+"""Ingest turns labelled images from sources into an immutable data set version in the store."""

@@ -1,4 +1,4 @@
-"""KFP face of ingest."""
+"""Define the KFP component of ingest."""
 
 from kfp import dsl
 
@@ -14,17 +14,17 @@ def ingest(
     page: dsl.Output[dsl.HTML],
     summary: dsl.Output[dsl.Metrics],
 ):
-    """Bring labelled images into the store as an immutable data set version.
+    """Store labelled images as an immutable data set version.
 
     Args:
-        data_uri: One or more sources, separated by commas: folder, archive, s3://, https://, CSV or Parquet table,
-            synthetic://?images=600&seed=1.
+        data_uri: One or more sources, separated by commas. A source is a folder, an archive, s3://, https://, a CSV or
+            Parquet table, or synthetic://?images=600&seed=1.
         config: IngestConfig as JSON.
         job: The pipeline job's id.
 
     Returns:
         manifest: One row per image of the data set version.
-        page: The data set report: what was kept, and what is in quarantine.
+        page: The data set report. It shows which files were kept and which are in quarantine.
         summary: Numbers of files, images, groups and so on.
     """
     from components.ingest.config import IngestConfig

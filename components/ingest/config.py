@@ -8,7 +8,7 @@ from components.shared.config import PhotoPattern, StepConfig
 
 
 class IngestConfig(StepConfig):
-    """Which images are accepted, and how the names in a source are read."""
+    """The rules that accept an image, and the way to read the names in a source."""
 
     layout: Literal["auto", "ccic", "sdnet2018", "folders"] = Field(
         default="auto", description="how the source's folders are named; auto detects it"
@@ -26,5 +26,6 @@ class IngestConfig(StepConfig):
         default=0.97,
         gt=0,
         le=1,
-        description="correlation of grey thumbnails from which two tiles are near duplicates, mirrored or rotated too",
+        description="two tiles are near duplicates if their grey thumbnails correlate at least this much; mirrored and "
+        "rotated tiles count too",
     )

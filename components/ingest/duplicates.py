@@ -1,7 +1,7 @@
 """Find near duplicates: images that show the same place almost identically, upright, mirrored or rotated.
 
-A perceptual hash gives candidates, and the correlation of grey thumbnails confirms them. A turn is one of the eight
-ways to mirror an image or rotate it by a multiple of 90 degrees, upright included.
+Perceptual hashes give candidate pairs. A pair is confirmed if its grey thumbnails correlate. A turn is one of the eight
+ways to mirror an image or rotate it by a multiple of 90 degrees. The upright image is one of the eight.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,18 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 HASH_SIDE = 8
-# Hashes of 64 bits. Those of tiles that were saved again or shifted slightly differ in at most 3 bits.
+# In bits; a hash has 64. If a tile is saved again or shifted slightly, at most 3 bits of its hash change.
 MAX_HASH_DISTANCE = 7
 HASH_BANDS, BITS_PER_BAND = 4, 16
-# By the pigeonhole principle, one band of any two hashes differs in no more bits than their distance / HASH_BANDS.
+# By the pigeonhole principle, two hashes have at least one band that differs in at most distance / HASH_BANDS bits.
 FLIPPED_BITS_UPRIGHT = MAX_HASH_DISTANCE // HASH_BANDS
-# Looking for equal bands only is 17 times faster. It finds all turned images whose hashes differ in at most 3 bits.
+# A search for equal bands only is 17 times faster. It finds all turned images whose hashes differ in at most 3 bits.
 FLIPPED_BITS_TURNED = 0
 PAIRS_PER_CHUNK = 4096
 
 
 class Turn(NamedTuple):
-    """A way to turn an image: transpose it or not, then reverse its rows or not, then its columns or not."""
+    """A way to turn an image: steps that are done in this order if they are true."""
 
     transposed: bool
     rows_reversed: bool
@@ -37,7 +37,7 @@ TURNS = [UPRIGHT, *MIRRORED, *TRANSPOSED]
 
 
 def perceptual_hash(thumbnail: NDArray[np.uint8]) -> str:
-    """Signs of the 8x8 lowest DCT coefficients of a thumbnail, without the mean.
+    """Return the signs of the 8x8 lowest DCT coefficients of a thumbnail as bits. The bit of the mean is always 0.
 
     Args:
         thumbnail: uint8 (32, 32), grey.
@@ -46,7 +46,7 @@ def perceptual_hash(thumbnail: NDArray[np.uint8]) -> str:
         64 bits as 16 hex characters.
 
     Source: Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010, DCT hash. We compare
-        the coefficients with zero and not with their median, because the median of a flat tile is noise.
+        the coefficients with zero instead of their median, because the median of a flat tile is noise.
     """
     signs = cv2.dct(thumbnail.astype(np.float32))[:HASH_SIDE, :HASH_SIDE] > 0
     signs[0, 0] = False
@@ -54,7 +54,7 @@ def perceptual_hash(thumbnail: NDArray[np.uint8]) -> str:
 
 
 def turn_images(images: NDArray[np.uint8], turn: Turn) -> NDArray[np.uint8]:
-    """Turn square images, uint8 (N, side, side)."""
+    """Turn square images. The images and the result are uint8 (N, side, side)."""
     if turn.transposed:
         images = images.swapaxes(1, 2)
     if turn.rows_reversed:
@@ -65,7 +65,7 @@ def turn_images(images: NDArray[np.uint8], turn: Turn) -> NDArray[np.uint8]:
 
 
 def turn_hashes(hashes: NDArray[np.uint8], turn: Turn) -> NDArray[np.uint8]:
-    """The hashes of the turned images, without the images: uint8 (N, 8) to uint8 (N, 8).
+    """Compute the hashes of the turned images from the hashes alone. The hashes and the result are uint8 (N, 8).
 
     Transposing an image transposes its DCT. Reversing its rows or columns changes the sign of the coefficients with an
     odd vertical or horizontal frequency.
@@ -89,20 +89,22 @@ def near_duplicates(
 ) -> NDArray[np.int64]:
     """Find the pairs of images that are near duplicates under any turn.
 
-    The hashes of a candidate pair differ in at most `MAX_HASH_DISTANCE` bits. A multi-index of hash bands finds these
-    in less than quadratic time: all upright ones, and all turned ones that differ in at most 3 bits. A candidate is a
-    near duplicate if the thumbnails correlate. An image without any contrast is never a near duplicate.
+    The hashes of a candidate pair differ in at most `MAX_HASH_DISTANCE` bits. A multi-index of hash bands finds the
+    candidates in less than quadratic time. It finds all upright pairs, and all turned pairs that differ in at most 3
+    bits. A candidate pair is confirmed if its thumbnails correlate. An image without contrast never has near
+    duplicates.
 
     Args:
         hashes: N hashes from `perceptual_hash`.
         thumbnails: Returns the thumbnails of images, given their indices: uint8 (M, 32, 32), grey.
         correlation: Lowest Pearson correlation of a near duplicate.
-        asked: bool (N,): look only for pairs with at least one of these images; None: for all pairs.
+        asked: bool (N,), true for the images to search. Only pairs with at least one of these images are returned.
+            None returns all pairs.
 
     Returns:
-        int64 (P, 2): indices of images, the smaller one first, in ascending order.
+        int64 (P, 2): indices of images. The smaller index of a pair is first, and the pairs are in ascending order.
 
-    Source: Norouzi, Punjani, Fleet, "Fast search in Hamming space with multi-index hashing", CVPR 2012, by FAISS.
+    Source: Norouzi, Punjani, Fleet, "Fast search in Hamming space with multi-index hashing", CVPR 2012. We use FAISS.
     """
     import faiss
 
@@ -121,22 +123,22 @@ def near_duplicates(
 
 
 def _candidates(index: Any, turned: NDArray[np.uint8], asked: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Pairs of an image that was asked for, turned, and another image as it is, with similar hashes.
+    """Find pairs of a turned image to search and another, unchanged image that have similar hashes.
 
     Args:
         index: FAISS index of the hashes of all images.
-        turned: uint8 (M, 8), the turned hashes of the images that were asked for.
-        asked: bool (N,): which images these are.
+        turned: uint8 (M, 8), the turned hashes of the images to search.
+        asked: bool (N,), true for the M images to search.
 
     Returns:
-        int64 (P, 2): the turned image first.
+        int64 (P, 2): indices of images. The turned image of a pair is first.
     """
     radius = MAX_HASH_DISTANCE + 1  # FAISS returns distances below the radius
     limits, _, found = index.range_search(turned, radius)
     matches = np.diff(limits.astype(np.int64)).astype(np.int64)
     owner = np.repeat(np.flatnonzero(asked), matches)
 
-    # The inverse of a turn is a turn, so a pair is found from both sides if both images were asked for. Keep one.
+    # The inverse of a turn is a turn, so a pair is found twice if we search for both of its images. Keep it once.
     keep = (owner < found) | ~asked[found]
     return np.stack([owner, found], axis=1)[keep]
 
@@ -147,7 +149,7 @@ def _confirmed(
     thumbnails: Callable[[NDArray[np.int64]], NDArray[np.uint8]],
     correlation: float,
 ) -> NDArray[np.int64]:
-    """The candidates whose thumbnails correlate: int64 (P, 2)."""
+    """Return the candidates whose thumbnails correlate: int64 (P, 2)."""
     confirmed = np.zeros(len(candidates), bool)
     for start in range(0, len(candidates), PAIRS_PER_CHUNK):
         chunk = slice(start, start + PAIRS_PER_CHUNK)
@@ -158,7 +160,7 @@ def _confirmed(
 
 
 def _correlations(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Pearson correlation of each pair of thumbnails, 0 where one has no contrast: float32 (N,)."""
+    """Return the Pearson correlation of each pair of thumbnails, float32 (N,). It is 0 if one has no contrast."""
     x = first.reshape(len(first), -1).astype(np.float32)
     y = second.reshape(len(second), -1).astype(np.float32)
     x -= x.mean(axis=1, keepdims=True)

@@ -1,8 +1,8 @@
-"""What earlier versions say about the images of a source, so that no image changes its group or its split.
+"""Read the groups of earlier data set versions, so that no image of a source changes its group or its split.
 
-An image in quarantine keeps the group that it had, for the day when it comes back. Sources that were first ingested
-separately come with several versions. If these put an image into different groups, the image is contested: it stays in
-quarantine for ever.
+An image in quarantine keeps its earlier group, and returns to that group if it is accepted again. Sources that were
+first ingested separately have several earlier versions. If these versions put an image into different groups, the image
+is contested: it stays in quarantine permanently.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,7 +29,7 @@ PLACE_TYPES = {
 GROUP_TYPES = {"sample_id": TEXT, "group_id": TEXT, "version": INTEGER}
 PAIR_TYPES = {"first": TEXT, "second": TEXT}
 
-# Files of a version.
+# Files of a data set version.
 NEAR_DUPLICATES = "near_duplicates.parquet"  # pairs of sample_ids: columns first, second
 PHOTOS = "photos.parquet"  # the known photos: columns sample_id, photo
 # The images of earlier versions that are in quarantine: columns sample_id, group_id, and contested, the reason.
@@ -42,14 +42,14 @@ def _empty(types: dict[str, str]) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class EarlierGroups:
-    """The groups of earlier versions.
+    """The groups of earlier data set versions.
 
     Attributes:
         groups: Table (sample_id, group_id, version), one row for each image. `version` is the number of the first
-            version that has the image. The images of one version have been compared with each other. Images in
-            quarantine have the number after the last version.
+            data set version that has the image. All images of one version have been compared with each other. For
+            images in quarantine, `version` is the number of versions.
         pairs: Table (first, second) of the sample_ids of near duplicates.
-        contested: By sample_id, why an image must stay in quarantine for ever.
+        contested: By sample_id, the reason why an image must stay in quarantine permanently.
     """
 
     groups: pd.DataFrame = field(default_factory=lambda: _empty(GROUP_TYPES))
@@ -59,12 +59,12 @@ class EarlierGroups:
 
 @dataclass(frozen=True)
 class EarlierVersions:
-    """The versions that the sources last became part of.
+    """The combined content of the latest data set version of each source.
 
     Attributes:
-        groups: Their groups.
-        places: Table with the columns of `PLACE_TYPES`: where their images are stored.
-        shards: Size in bytes of their shards, by name.
+        groups: The groups of these versions.
+        places: Table with the columns of `PLACE_TYPES`: the place in the store of each image.
+        shards: By name, the size in bytes of each shard of these versions.
     """
 
     groups: EarlierGroups
@@ -73,7 +73,7 @@ class EarlierVersions:
 
 
 def read_earlier_versions(store: Store, versions: Sequence[Version]) -> EarlierVersions:
-    """Read what versions say together. Where they disagree about an image, the version named first is right."""
+    """Read and combine data set versions. If they disagree about an image, the first version in the list decides."""
     if not versions:
         return EarlierVersions(EarlierGroups(), _empty(PLACE_TYPES), {})
 
@@ -102,18 +102,18 @@ def read_earlier_versions(store: Store, versions: Sequence[Version]) -> EarlierV
 
 
 def _in_several_groups(mentions: pd.DataFrame) -> dict[str, str]:
-    """The images that versions put into different groups, and the reason to keep them in quarantine."""
+    """Find the images that versions put into different groups. Return the quarantine reason of each, by sample_id."""
     different = mentions.drop_duplicates(["sample_id", "group_id"])
     several = different[different["sample_id"].duplicated(keep=False)]
     return {name: between_groups(groups) for name, groups in several.groupby("sample_id")["group_id"]}
 
 
 def between_groups(groups: Iterable[str]) -> str:
-    """The reason to keep an image that belongs to several groups in quarantine."""
+    """Return the quarantine reason of an image that belongs to several groups."""
     names = sorted(groups)
     return (
-        f"it belongs to {len(names)} groups that earlier versions keep apart: {', '.join(names)}; if it joined one of "
-        "them, a model could be trained on what it is tested on"
+        f"it belongs to {len(names)} groups that earlier data set versions keep apart: {', '.join(names)}; these "
+        "groups can be in different splits, so a model could be trained on what it is tested on"
     )
 
 

@@ -1,4 +1,4 @@
-"""Examine every file once: is it an image that we can use, what is its digest, and what does it look like?"""
+"""Examine every file once: check that we can use the image, compute its digest, and measure how it looks."""
 
 import hashlib
 import os
@@ -25,7 +25,7 @@ SUFFIX_OF_FORMAT = {"JPEG": ".jpg", "TIFF": ".tif"}
 
 
 class File(NamedTuple):
-    """What to examine: the file, its mask if it has one, and the array to put its thumbnail in."""
+    """A file to examine: its path, its mask's path (None without a mask), and the array to put its thumbnail in."""
 
     path: str
     mask: str | None
@@ -33,13 +33,13 @@ class File(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What is in a file: the reason to refuse it, or everything else.
+    """The result of an examination. If there is a reason to refuse the file, the other fields keep their defaults.
 
     Attributes:
         reason: Why the file is refused; None for an accepted image.
         sample_id: sha256 of the file's bytes.
         suffix: Suffix of the file's kind: ".jpg", ".png", …
-        mask_id, mask_suffix: The same for its mask; None and "" without a mask.
+        mask_id, mask_suffix: sha256 and suffix of its mask; None and "" without a mask.
         width, height: Pixels, after the EXIF orientation was applied.
         brightness, contrast: Mean and standard deviation of the grey levels, 0 to 255.
         darkest: Median minus minimum of the grey levels, 0 to 255.
@@ -70,12 +70,12 @@ def examine(files: pd.DataFrame, folder: Path, thumbnails: NDArray[np.uint8], co
 
     Args:
         files: Table with the columns path and mask (missing without a mask).
-        folder: The folder that these names are relative to.
-        thumbnails: uint8 (N, 32, 32), grey, in the order of the files; those of accepted images are filled in.
+        folder: The folder that path and mask are relative to.
+        thumbnails: uint8 (N, 32, 32), grey, in the order of the files. The thumbnails of accepted images are filled in.
         config: Parameters.
 
     Returns:
-        What was found: a table with the columns of `FOUND_TYPES` and the index of `files`.
+        The findings: a table with the columns of `FOUND_TYPES` and the index of `files`.
     """
     queue = []
     for path, mask, thumbnail in zip(plain(files["path"]), plain(files["mask"]), thumbnails, strict=True):
@@ -95,14 +95,14 @@ def examine(files: pd.DataFrame, folder: Path, thumbnails: NDArray[np.uint8], co
                     found.append(result)
                 progress(len(found), len(queue), "reading and checking")
 
-        # A warning may have come from another thread. Now there is only one.
+        # A warning may belong to a file of another thread. Here only one thread decodes.
         for index in suspects:
             found[index] = _examine_alone(config, messages, queue[index])
     return pd.DataFrame(found, files.index, list(FOUND_TYPES)).astype(FOUND_TYPES)
 
 
 def _examine_batch(config: IngestConfig, messages: Messages, files: list[File]) -> list[tuple[Found, bool]]:
-    """What each file is, and whether any decoder warned in the meantime."""
+    """Examine files. Return what was found in each file, and true if any thread's decoder warned in the meantime."""
     results = []
     for file in files:
         before = messages.size()
@@ -133,7 +133,7 @@ def _examine_file(config: IngestConfig, file: File) -> Found:
             mask_id, mask_suffix = _check_mask(Path(file.mask), (height, width), config)
     except (ImageError, OSError) as error:
         return Found(str(error))
-    except Exception as error:  # whatever a decoder raises, only this file is refused
+    except Exception as error:  # a decoder can raise any error; only this file is refused
         return Found(f"cannot be read: {type(error).__name__}: {error}")
 
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
@@ -156,9 +156,9 @@ def _examine_file(config: IngestConfig, file: File) -> Found:
 
 
 def _grey_levels(grey: cv2.typing.MatLike) -> tuple[float, float, float]:
-    """Mean, standard deviation, and median minus minimum.
+    """Return the mean, the standard deviation, and the median minus the minimum.
 
-    All come from one histogram, because sorting the pixels would be slow.
+    All three are computed from one histogram, because sorting the pixels would be slow.
     """
     counts = cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel().astype(np.float64)
     levels = np.arange(256)
@@ -175,18 +175,24 @@ def _check_header(data: bytes, config: IngestConfig) -> str:
     """Check the header before anything is decoded. Returns the suffix of the file's kind.
 
     Raises:
-        ImageError: The header is not that of an image that we accept; the message says why.
+        ImageError: We do not accept an image with this header. The message says why.
     """
     if not data:
-        raise ImageError("empty file")
+        raise ImageError("empty file; copy it again")
     header = read_header(data)
     width, height = header.width, header.height
     if width * height > config.max_pixels:
-        raise ImageError(f"too large: {width}x{height} pixels, more than max_pixels {config.max_pixels}")
+        raise ImageError(
+            f"too large: {width}x{height} pixels, more than max_pixels {config.max_pixels}; cut it into tiles, or "
+            "raise max_pixels"
+        )
     if min(width, height) < config.min_size:
-        raise ImageError(f"too small: {width}x{height} pixels, less than min_size {config.min_size}")
+        raise ImageError(
+            f"too small: {width}x{height} pixels, less than min_size {config.min_size}; use a larger image, or lower "
+            "min_size"
+        )
     if header.frames > 1:
-        raise ImageError(f"animated: {header.frames} frames in one file")
+        raise ImageError(f"animated: {header.frames} frames in one file; save one frame as an image")
 
     own_suffix = f".{header.format}".lower()
     return SUFFIX_OF_FORMAT.get(header.format, own_suffix)
@@ -196,7 +202,7 @@ def _check_mask(path: Path, image_shape: tuple[int, int], config: IngestConfig) 
     """Check a mask of an image of this height and width. Returns the mask's sha256 and suffix.
 
     Raises:
-        ImageError: The mask is not an image that we accept, or not as large as its image.
+        ImageError: We do not accept the mask's file, or the mask and its image differ in size.
     """
     data = path.read_bytes()
     try:
@@ -209,6 +215,7 @@ def _check_mask(path: Path, image_shape: tuple[int, int], config: IngestConfig) 
     mask_height, mask_width = mask.shape
     if (mask_height, mask_width) != (height, width):
         raise ImageError(
-            f"its mask {path.name} is {mask_width}x{mask_height} pixels, but the image is {width}x{height}"
+            f"its mask {path.name} is {mask_width}x{mask_height} pixels, but the image is {width}x{height}; save both "
+            "in the same size"
         )
     return hashlib.sha256(data).hexdigest(), suffix

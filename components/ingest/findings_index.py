@@ -1,8 +1,8 @@
-"""What earlier ingestions found in the files of a source, so that no file is examined twice.
+"""Keep what ingestions found in the files of a source, so that no file is examined twice.
 
 In the store, the objects under `sources/KEY/index/` are the parts of the index. Each ingestion adds one part with the
-files that it examined. A part has two objects with rows in the same order: a table of what was found, and the
-thumbnails. Both are named by the table's content. The table is written last and makes the part visible.
+files that it examined. A part has two objects with rows in the same order: a table of the findings, and the thumbnails.
+Both are named after the digest of the table. The table is written last and makes the part visible.
 """
 
 import tempfile
@@ -21,7 +21,7 @@ from components.shared.events import log
 from components.shared.hashing import file_digest
 from components.shared.services.store import MissingObjectError, Store
 
-MAX_PARTS = 16  # the ingestion that finds so many merges them into one
+MAX_PARTS = 16  # an ingestion that finds this many parts merges them into one
 TABLE, THUMBNAILS = ".parquet", ".thumbnails"
 
 
@@ -42,21 +42,21 @@ class FindingsIndex:
         self._keys = [key for key, _ in store.list(f"{self._folder}/")]
 
     def read(self, files: pd.DataFrame, thumbnails: Thumbnails) -> pd.DataFrame:
-        """What earlier ingestions found in files that have not changed since.
+        """Return what earlier ingestions found in the files that have not changed since.
 
         Args:
             files: Files of the source; the index is their row number in `thumbnails`.
-            thumbnails: The thumbnails of known images are added.
+            thumbnails: The thumbnails of known files are added to it.
 
         Returns:
-            Table with the columns of `FOUND_TYPES` and the index of those files that are known.
+            Table with the columns of `FOUND_TYPES`, one row for each known file, with the index of `files`.
         """
         known = [pd.DataFrame(columns=list(FOUND_TYPES)).astype(FOUND_TYPES)]
         unknown = files[files["tag"] != ""]
         for key in self._keys:
             if not key.endswith(TABLE):
                 continue
-            # Another ingestion may have merged the parts in the meantime.
+            # A part is missing if another ingestion has merged the parts in the meantime.
             with suppress(MissingObjectError):
                 found = self._read_part(key.removesuffix(TABLE), unknown, thumbnails)
                 unknown = unknown.drop(found.index)
@@ -64,7 +64,10 @@ class FindingsIndex:
         return pd.concat(known)
 
     def _read_part(self, part: str, files: pd.DataFrame, thumbnails: Thumbnails) -> pd.DataFrame:
-        """What a part says about files, found by path and tag. A damaged part is deleted and says nothing."""
+        """Return a part's findings for the files with the same path and tag.
+
+        If the part is damaged, it is deleted, and the result has no rows.
+        """
         with tempfile.NamedTemporaryFile(dir=self._scratch) as local:
             table = self._store.get_bytes(part + TABLE)
             self._store.get_file(part + THUMBNAILS, local.name)
@@ -75,18 +78,18 @@ class FindingsIndex:
                 known = rows[rows["tag"] == files["tag"]]
                 found = known[list(FOUND_TYPES)].astype(FOUND_TYPES)
             except (pa.ArrowException, OSError, ValueError) as error:
-                log.warning("%s cannot be read, so its files are examined again: %s", part, error)
+                log.warning("%s cannot be read, so we examine its files again: %s", part, error)
                 self._store.delete([part + TABLE, part + THUMBNAILS])
                 return pd.DataFrame(columns=list(FOUND_TYPES)).astype(FOUND_TYPES)
             thumbnails.add(known.index.to_numpy(), array, known["position"].to_numpy(np.int64))
             return found
 
     def add(self, files: pd.DataFrame, thumbnails: Thumbnails) -> None:
-        """Keep what was found in the source's files: in a part of its own, or merged with the others if they are many.
+        """Store what was found in the source's files as a new part. If there are many parts, merge all of them.
 
         Args:
-            files: All files of the source with what was found in them; `new` is true if they were examined now.
-            thumbnails: Their thumbnails, by the index of the files.
+            files: All files of the source with what was found in them. `new` is true for files examined now.
+            thumbnails: The thumbnails of the files, by the index of `files`.
         """
         parts = sum(key.endswith(TABLE) for key in self._keys)
         merge = parts >= MAX_PARTS
@@ -100,7 +103,7 @@ class FindingsIndex:
         self._store.delete(sorted(obsolete))
 
     def _write_part(self, files: pd.DataFrame, thumbnails: Thumbnails) -> set[str]:
-        """Write a part; return the keys of its objects."""
+        """Write a part and return the keys of its objects."""
         with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
             table = Path(folder, "table")
             # No compression: most of the table is hashes, which do not compress.

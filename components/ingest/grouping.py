@@ -1,4 +1,4 @@
-"""Which of the accepted images make the data set, and which of them share a group."""
+"""Select the accepted images that form the data set, and give each of them a group."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -27,20 +27,23 @@ REQUIRED_COLUMNS = ["sample_id", "source", "path", "label", "photo", "phash"]
 
 @dataclass(frozen=True)
 class Selection:
-    """The data set's images, ordered by sample_id, and the files that are not among them.
+    """The data set's images, ordered by sample_id, and the files that are not part of the data set.
 
     Attributes:
-        images: One row for each content, with the columns given and group_id. This is the group of an earlier version;
-            else the photo (`SOURCE:PHOTO`); else the smallest sample_id among the near duplicates.
-        copies: Table (path, kept): the files whose bytes occur more than once, and the file that was kept for each.
+        images: One row for each content, with all columns of the input and group_id. An image of an earlier version
+            keeps its group. A new group is named after its first photo (`SOURCE:PHOTO`). If no photo is known, it is
+            named after the smallest sample_id of the group.
+        copies: Table (path, kept): a file that was dropped because another file has the same bytes, and the file that
+            was kept instead.
         conflicts: Table (source, path, reason): the files with both labels, in quarantine.
-        conflict_pairs: int64 (K, 2): index values, in the table that was given, of a file without and a file with a
-            crack that hold the same image.
+        conflict_pairs: int64 (K, 2): index values of the input. Each row names a no_crack file and a crack file that
+            hold the same image.
         between_groups: Table (source, path, reason): the files in quarantine because they belong to two groups of
-            earlier versions, which must not become one.
-        quarantined: Table (sample_id, group_id, contested): the images of earlier versions that are in quarantine, the
-            group that they had, and why they must stay there for ever; missing where they may come back.
-        near_pairs: int64 (M, 2), row numbers of near duplicates in `images`.
+            earlier versions, which must not be joined.
+        quarantined: Table (sample_id, group_id, contested): the images of earlier versions that are in quarantine, and
+            their earlier group. contested is the reason why an image must stay in quarantine permanently. It is missing
+            if the image can return.
+        near_pairs: int64 (M, 2), row numbers in `images` of near duplicates.
     """
 
     images: pd.DataFrame
@@ -61,11 +64,11 @@ def select(
     """Keep each image once, put images with both labels in quarantine, and find the groups.
 
     Args:
-        images: All accepted images, ordered by name: the columns `REQUIRED_COLUMNS` and any others.
+        images: All accepted images, ordered by name: the columns `REQUIRED_COLUMNS` and any other columns.
         thumbnails: Returns the thumbnails of images, given their index values: uint8 (N, 32, 32), grey.
         correlation: Lowest correlation of near duplicates.
-        earlier: The groups of earlier versions. Images that they know keep their groups. Images of the first version
-            are not compared with each other again.
+        earlier: The groups of earlier versions. Images that are in these groups stay in them. Images of the first
+            version are not compared with each other again.
     """
     earlier = earlier or EarlierGroups()
     contents = _distinct_contents(images)
@@ -78,7 +81,7 @@ def select(
     labels = kept["label"].to_numpy()
     contradicting = pairs[labels[pairs[:, 0]] != labels[pairs[:, 1]]]
 
-    # Each rule below looks only at the images that no rule before it has put in quarantine.
+    # Each rule below uses only the images that are not in quarantine yet.
     usable = np.ones(len(kept), bool)
     usable[contradicting.ravel()] = False
     reasons: dict[int, str] = {}
@@ -112,12 +115,12 @@ def select(
 
 
 class _Contents(NamedTuple):
-    """Files by content.
+    """The files of an ingestion, sorted by their content.
 
     Attributes:
-        kept: The first file of each content that has one label, ordered by sample_id.
-        photos: Table (name): the photos that the kept contents were found in. The index is the row number in `kept`;
-            it occurs several times if the content was found in several photos.
+        kept: The first file of each content that has only one label, ordered by sample_id.
+        photos: Table (name): the photos in which the kept contents were found. The index is the row number in `kept`.
+            A row number occurs several times if its content was found in several photos.
         copies: Table (path, kept), as in `Selection`.
         both_labels: The files whose bytes occur with both labels, ordered by sample_id.
     """
@@ -150,7 +153,7 @@ def _near_pairs(
     correlation: float,
     earlier: EarlierGroups,
 ) -> NDArray[np.int64]:
-    """Near duplicates, found now or by earlier versions: int64 (M, 2), row numbers in ascending order."""
+    """Return the near duplicates found now or by earlier versions: int64 (M, 2), row numbers in ascending order."""
     not_in_first_version = kept["version"].ne(0).fillna(True).to_numpy(bool)
     found = near_duplicates(kept["phash"].tolist(), thumbnails, correlation, not_in_first_version)
 
@@ -162,7 +165,7 @@ def _near_pairs(
 
 
 def _quarantined(earlier: EarlierGroups, given: pd.Series, chosen: pd.Series) -> pd.DataFrame:
-    """The images of earlier versions that were given and not chosen: table as in `Selection`."""
+    """Return the images of earlier versions that were given but not chosen, as the table in `Selection`."""
     sample_ids = earlier.groups["sample_id"]
     missing = among(sample_ids, given) & ~among(sample_ids, chosen)
     table = earlier.groups.loc[missing, ["sample_id", "group_id"]]
@@ -170,7 +173,7 @@ def _quarantined(earlier: EarlierGroups, given: pd.Series, chosen: pd.Series) ->
 
 
 def _contested(kept: pd.DataFrame, earlier: EarlierGroups) -> dict[int, str]:
-    """The contested images, by row number, and the reasons."""
+    """Return the reason for each contested image, by row number."""
     reasons = pd.Series(earlier.contested.values(), dtype="str")
     sample_ids = pd.Series(earlier.contested.keys(), dtype="str")
     rows = positions(sample_ids, kept["sample_id"])
@@ -179,15 +182,18 @@ def _contested(kept: pd.DataFrame, earlier: EarlierGroups) -> dict[int, str]:
 
 
 def _in_photos_of_other_groups(kept: pd.DataFrame, photos: pd.DataFrame) -> dict[int, str]:
-    """The images of earlier versions that were now found in a photo of another group, and the reasons.
+    """Find the images of earlier versions that are now in a photo of another group.
 
-    This happens if a copy of the image came in with that photo, or if the source now assigns images to other photos.
-    A photo belongs to the group that most of its images have. Where versions disagree about a photo, the version named
-    first is right.
+    This happens if the same file was also ingested with that photo, or if the source now assigns images to different
+    photos. A photo belongs to the group that most of its images have. If versions disagree about a photo, the first
+    version in the list decides.
 
     Args:
         kept: Images.
-        photos: As in `_Contents`, those of images of earlier versions.
+        photos: As in `_Contents`, but only the photos of images of earlier versions.
+
+    Returns:
+        The quarantine reason of each image that was found, by row number.
     """
     if photos.empty:
         return {}
@@ -208,9 +214,12 @@ def _in_photos_of_other_groups(kept: pd.DataFrame, photos: pd.DataFrame) -> dict
 
 
 def _like_other_groups(kept: pd.DataFrame, pairs: NDArray[np.int64]) -> dict[int, str]:
-    """The images of earlier versions that are near duplicates of images of another group, and the reasons.
+    """Find the images of earlier versions that are near duplicates of images of another group.
 
-    Of each pair, the image of the version named first stays in the data set.
+    In each pair, the image whose version comes first in the list stays in the data set.
+
+    Returns:
+        The quarantine reason of each image that cannot stay, by row number.
     """
     groups = kept["group_id"].to_numpy(object)
     versions = kept["version"].fillna(-1).to_numpy(np.int64)
@@ -227,19 +236,20 @@ def _like_other_groups(kept: pd.DataFrame, pairs: NDArray[np.int64]) -> dict[int
 def _join(
     kept: pd.DataFrame, usable: NDArray[np.bool_], photos: pd.DataFrame, pairs: NDArray[np.int64]
 ) -> tuple[dict[int, str], dict[int, str]]:
-    """Give new images a group, without ever joining two groups of earlier versions.
+    """Give new images a group. Never join two groups of earlier versions.
 
-    Only the new images are visited, and the old ones that share a photo with them or are near duplicates of them.
+    Only two kinds of images are visited: new images, and old images that share a photo with a new image or are its
+    near duplicates.
 
     Args:
-        kept: Images; group_id is missing where they are new.
-        usable: bool (N,): the images that may have a group.
+        kept: Images; group_id is missing for new images.
+        usable: bool (N,), true for images that are not in quarantine.
         photos: As in `_Contents`.
         pairs: int64 (M, 2), row numbers of usable near duplicates.
 
     Returns:
-        By row number, the group of each new image; and the reasons to put new images in quarantine that would join
-        groups of earlier versions.
+        Two dictionaries by row number. The first holds the group of each new image. The second holds the quarantine
+        reason of each new image that would join groups of earlier versions.
     """
     from scipy.cluster.hierarchy import DisjointSet
 
@@ -283,12 +293,15 @@ def _join(
 def _name_sets(
     kept: pd.DataFrame, connected: "DisjointSet", group_of_root: dict[int, str], row_of_photo: dict[str, int]
 ) -> dict[int, str]:
-    """The group of each new image: that of an old image in its set; else the first photo; else the first sample_id.
+    """Return the group of each new image, by row number.
+
+    If the image's set has an old group, the image gets that group. If it does not, the set is named after its first
+    photo, or after its smallest sample_id if no photo is known.
 
     Args:
-        kept: Images; group_id is missing where they are new.
+        kept: Images, ordered by sample_id; group_id is missing for new images.
         connected: Sets of row numbers.
-        group_of_root: The old group of each set that has one, by the root of the set.
+        group_of_root: By the root of a set, the old group of the set; only sets that have an old group.
         row_of_photo: By photo, the row number of one of its images.
     """
     group_of_root = dict(group_of_root)
@@ -308,7 +321,7 @@ def _name_sets(
 
 
 def _photos_of_new_images(photos: pd.DataFrame, chosen: NDArray[np.bool_]) -> dict[int, list[str]]:
-    """By row number, the names of the photos of the chosen images; an empty list for other rows."""
+    """Return the names of the photos of each chosen image, by row number. Other rows have an empty list."""
     names: dict[int, list[str]] = defaultdict(list)
     for row, name in photos["name"][chosen[photos.index]].items():
         names[row].append(name)
@@ -316,7 +329,7 @@ def _photos_of_new_images(photos: pd.DataFrame, chosen: NDArray[np.bool_]) -> di
 
 
 def _neighbours(pairs: NDArray[np.int64]) -> dict[int, list[int]]:
-    """By row number, the near duplicates of an image; an empty list for other rows."""
+    """Return the near duplicates of each image, by row number. Images without near duplicates have an empty list."""
     neighbours: dict[int, list[int]] = defaultdict(list)
     for first, second in pairs.tolist():
         neighbours[first].append(second)
@@ -327,7 +340,7 @@ def _neighbours(pairs: NDArray[np.int64]) -> dict[int, list[int]]:
 def _first_old_image_of_photos(
     photos: pd.DataFrame, old: NDArray[np.bool_], photos_of: dict[int, list[str]]
 ) -> dict[str, int]:
-    """By photo, the row number of its first old image; only the photos that new images have."""
+    """Return the row number of the first old image of each photo, by photo. Photos without new images are omitted."""
     wanted = set().union(*photos_of.values())
     found = photos[old[photos.index] & photos["name"].isin(wanted)].drop_duplicates("name")
     return dict(zip(found["name"], found.index.tolist(), strict=True))

@@ -1,8 +1,8 @@
-"""Hear the warnings of libjpeg, which decodes a damaged JPEG all the same.
+"""Catch the warnings of libjpeg about damaged JPEG files.
 
-libjpeg fills what it cannot read with grey and warns. OpenCV prints these warnings to stderr, and Pillow drops them.
-While we decode, we redirect stderr to a temporary file; if the file grew, libjpeg warned. Everything else that was
-written to the file goes to stderr at the end.
+libjpeg does not refuse a damaged JPEG. It fills what it cannot read with grey and warns. OpenCV prints these warnings
+to stderr, and Pillow drops them. While we decode, we redirect stderr to a temporary file. If the file grew, libjpeg
+warned. At the end, everything else in the file is written to stderr.
 """
 
 import os
@@ -18,17 +18,17 @@ STDERR = 2
 
 
 class Messages:
-    """What was written to stderr since `listening` began."""
+    """The text that was written to stderr since `listening` began."""
 
     def __init__(self, file: BinaryIO):
         self._file = file
 
     def size(self) -> int:
-        """Bytes so far. This is cheap, because it is asked twice for each file."""
+        """Return the number of bytes so far. This is fast, because it is called twice for each file."""
         return os.fstat(self._file.fileno()).st_size
 
     def damage_since(self, position: int) -> str:
-        """The first message after a position that means a damaged JPEG; empty if there is none."""
+        """Return the first message after a position that means a damaged JPEG, or "" if there is none."""
         text = os.pread(self._file.fileno(), self.size() - position, position)
         for line in text.splitlines():
             if line.startswith(DAMAGE):
@@ -38,7 +38,7 @@ class Messages:
 
 @contextmanager
 def listening() -> Iterator[Messages]:
-    """Collect what this process writes to stderr, and write it there at the end, without the JPEG warnings."""
+    """Redirect stderr to a temporary file. At the end, write its content to stderr without the JPEG warnings."""
     sys.stderr.flush()
     original = os.dup(STDERR)
     with tempfile.TemporaryFile() as file:

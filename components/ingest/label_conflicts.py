@@ -1,4 +1,4 @@
-"""The same image with both labels: which files these are, and the reasons to put them in quarantine."""
+"""Find the files that hold the same image with both labels, and give the reasons to put them in quarantine."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ QUARANTINE_COLUMNS = ["source", "path", "reason"]
 
 
 def quarantine(images: pd.DataFrame, reasons: Iterable[str]) -> pd.DataFrame:
-    """Table (source, path, reason): one row for each image, in the order of the reasons."""
+    """Return a table (source, path, reason) with one row for each image, in the order of the reasons."""
     return images[["source", "path"]].assign(reason=pd.array(list(reasons), dtype="str"))
 
 
@@ -47,14 +47,14 @@ def quarantine_near_duplicates(images: pd.DataFrame, pairs: NDArray[np.int64]) -
     reasons = []
     for row in disputed.index:
         others = ", ".join(f"{path_of[other]} ({class_of[other]})" for other in partners[row])
-        reasons.append(f"near duplicates have both labels: this is {class_of[row]}, a near duplicate is {others}")
+        reasons.append(f"near duplicates have both labels: this is {class_of[row]}, its near duplicate is {others}")
     return quarantine(disputed, reasons)
 
 
 def conflict_pairs(
     same_bytes: pd.DataFrame, near_duplicates: NDArray[np.int64], labels: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Pairs of files that hold the same image with different labels, the file without a crack first.
+    """Return pairs of files that hold the same image with different labels. The no_crack file of a pair is first.
 
     Args:
         same_bytes: Files whose bytes occur with both labels: columns sample_id, label.
@@ -62,7 +62,7 @@ def conflict_pairs(
         labels: int64 (M,), the label of the first file of each of these pairs.
 
     Returns:
-        int64 (K, 2), index values: one pair for each content in `same_bytes`, then the near duplicates.
+        int64 (K, 2), index values: one pair for each content in `same_bytes`, then the pairs of near duplicates.
     """
     one_of_each = same_bytes.drop_duplicates(["sample_id", "label"]).sort_values(["sample_id", "label"])
     by_content = one_of_each.index.to_numpy(np.int64).reshape(-1, len(CLASSES))

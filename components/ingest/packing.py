@@ -1,4 +1,4 @@
-"""Read the data set's images again, from their files or from the store, and pack the new ones into shards."""
+"""Read the data set's images again, from their files or from the store, and pack the new images into shards."""
 
 import hashlib
 from collections.abc import Iterator
@@ -20,10 +20,12 @@ IMAGES_PER_MESSAGE = 1000
 
 
 def with_known_places(images: pd.DataFrame, places: pd.DataFrame) -> pd.DataFrame:
-    """Add the places where earlier versions stored these images and the same masks; missing for new ones.
+    """Add the places in the store where earlier data set versions have these images with the same masks.
+
+    The added columns are missing for new images.
 
     Args:
-        images: Columns sample_id and mask_id, and any others.
+        images: Columns sample_id and mask_id, and any other columns.
         places: Columns of `PLACE_TYPES`.
     """
     found = look_up(images["sample_id"], places, "sample_id")
@@ -34,16 +36,16 @@ def with_known_places(images: pd.DataFrame, places: pd.DataFrame) -> pd.DataFram
 def pack(
     store: Store, sources: list[Source], images: pd.DataFrame, folder: Path
 ) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Pack images into shards and store these.
+    """Pack images into shards and upload the shards.
 
     Args:
         store: Storage root.
-        sources: Where the images come from.
+        sources: The sources of the images.
         images: Columns of the selection.
-        folder: Local folder for shards on their way.
+        folder: Local folder for shards that are not uploaded yet.
 
     Returns:
-        The places of the images, with their index; and the sizes in bytes of the shards, by name.
+        The places of the images, with the index of `images`; and the sizes in bytes of the shards, by name.
 
     Raises:
         InputError: A file was changed or removed after it was examined.
@@ -71,21 +73,21 @@ def _members(images: pd.DataFrame, sources: list[Source]) -> Iterator[Member]:
 
 
 class SourceFiles:
-    """Reads the files of sources again after they were examined."""
+    """A reader of source files that were examined before. It refuses files that have changed since."""
 
     def __init__(self, sources: list[Source]):
         self._folders = {source.name: source.folder for source in sources}
 
     def read(self, source: str, path: str, digest: str) -> bytes:
-        """The content of a file.
+        """Read the content of a file.
 
         Args:
-            source: Name of its source.
-            path: Its path in the source.
-            digest: The sha256 that it had when it was examined.
+            source: Name of the file's source.
+            path: The file's path in the source.
+            digest: The sha256 that the file had when it was examined.
 
         Raises:
-            InputError: It has another sha256 now, or does not exist any more.
+            InputError: The file's sha256 has changed, or the file does not exist any more.
         """
         file = self._folders[source] / path
         try:
@@ -95,28 +97,29 @@ class SourceFiles:
 
         if hashlib.sha256(data).hexdigest() != digest:
             raise InputError(
-                f"{file} was changed or removed while it was being ingested; ingest again when nothing writes there"
+                f"{file} was changed or removed during the ingestion; run the ingestion again when no program changes "
+                "this folder"
             )
         return data
 
 
 class ImageReader:
-    """Reads images of the data set by their index: from the file if it is on this machine, else from the store."""
+    """A reader of the data set's images. It reads the file if it is on this machine, and otherwise the store."""
 
     def __init__(self, store: Store, sources: list[Source], images: pd.DataFrame):
-        """Remember where the images are.
+        """Keep the places of the images.
 
         Args:
             store: Storage root.
-            sources: Where the images come from.
-            images: With the places of those that the store has, as from `with_known_places`.
+            sources: The sources of the images.
+            images: Table from `with_known_places`. It has the places of the images that the store has.
         """
         self._store = store
         self._files = SourceFiles(sources)
         self._images = images[["source", "path", "sample_id", "shard", "offset", "size"]]
 
     def read(self, index: int) -> bytes:
-        """The content of an image file.
+        """Read the content of an image file, given the image's index.
 
         Raises:
             InputError: The file was changed or removed after it was examined, and the store does not have it.

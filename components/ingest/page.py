@@ -1,4 +1,4 @@
-"""The data set report: what came in, what is in quarantine, and what the images look like."""
+"""Write the data set report. It shows what was ingested, what is in quarantine, and what the images look like."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,13 +34,13 @@ PREDICTORS = {
 
 
 def report_content(sources: list[Source], selection: Selection, refused: pd.DataFrame, digest: str) -> dict[str, Any]:
-    """The content of report.json.
+    """Return the content of report.json.
 
     Args:
         sources: The sources.
-        selection: The data set's images, and what is not among them.
+        selection: The data set's images and the files that are not part of it.
         refused: Table (source, path, reason) of the refused files.
-        digest: The version's digest.
+        digest: The data set version's digest.
     """
     images = selection.images
     quarantine = pd.concat([refused, selection.conflicts, selection.between_groups])
@@ -85,7 +85,7 @@ def _images_by_class(labels: pd.Series) -> dict[str, int]:
 
 
 class ConflictPair(NamedTuple):
-    """The same image with both labels: name and content of the file without a crack, and of the other one."""
+    """The same image with both labels: the name and content of the no_crack file and of the crack file."""
 
     no_crack_name: str
     no_crack_content: bytes
@@ -106,7 +106,7 @@ def write_page(
         report: From `report_content`.
         selection: The data set's images.
         read: Returns the content of an image, given its index.
-        conflict_pairs: The images with both labels to show; the selection may have more.
+        conflict_pairs: The images with both labels that the page shows. The selection can have more of them.
         path: File to write.
     """
     page = Page("Data set")
@@ -121,16 +121,16 @@ def write_page(
 
 def _show_counts(page: Page, report: dict[str, Any]) -> None:
     page.text(
-        f"Version `{report['digest'][:12]}`: {report['images']} images from {report['files']} files, in "
-        f"{report['groups']} groups. A group holds the tiles of one photo, or near duplicates. All its tiles go to the "
-        "same split."
+        f"Data set version `{report['digest'][:12]}`: {report['images']} images from {report['files']} files, in "
+        f"{report['groups']} groups. A group holds the tiles of one photo, or near duplicates. All tiles of a group go "
+        "to the same split."
     )
     rows = [
         ["kept", report["images"]],
         ["exact copies of another file", report["exact_copies"]],
         ["refused", report["refused"]],
         ["in quarantine: both labels", report["conflicts"]],
-        ["in quarantine: between two groups of earlier versions", report["between_groups"]],
+        ["in quarantine: between two groups of earlier data set versions", report["between_groups"]],
     ]
     page.table(["files", "number"], rows, "What happened to the files")
 
@@ -148,15 +148,16 @@ def _show_images_by_stratum(page: Page, images: pd.DataFrame) -> None:
     rows = []
     for (source, surface, label), row in counts.iterrows():
         rows.append([source, surface, CLASSES[label], *row])
-    page.table(["source", "surface", "class", "images", "groups", "with mask"], rows, "What the version holds")
+    page.table(["source", "surface", "class", "images", "groups", "with mask"], rows, "What the data set version holds")
 
 
 def _show_shortcuts(page: Page, shortcuts: dict[str, dict[str, float | None]]) -> None:
     page.heading("Shortcuts")
     page.text(
-        "How well the label can be predicted without looking for a crack: the AUROC of each trivial predictor, 0.5 for "
-        "a useless one and 1 for a perfect one. Where it is high, a network with a high score may have learnt nothing "
-        "else. Photo, surface and source predict by the share of cracks among other images with the same value."
+        "This table shows how well the label can be predicted without looking for a crack. Each trivial predictor has "
+        "an AUROC: 0.5 means useless, and 1 means perfect. If it is high, a network can get a high score without "
+        "recognising cracks. Photo, surface and source predict the label from the share of cracks among other images "
+        "with the same value."
     )
     rows = []
     for name, description in PREDICTORS.items():
@@ -165,7 +166,7 @@ def _show_shortcuts(page: Page, shortcuts: dict[str, dict[str, float | None]]) -
             value = by_predictor[name]
             row.append("-" if value is None else f"{value:.3f}")
         rows.append(row)
-    page.table(["predictor", *shortcuts], rows, "AUROC of trivial predictors (- where it cannot be measured)")
+    page.table(["predictor", *shortcuts], rows, "AUROC of trivial predictors (-: cannot be measured)")
 
     for source, by_predictor in shortcuts.items():
         best = max(by_predictor, key=lambda name: by_predictor[name] or 0)
@@ -173,12 +174,12 @@ def _show_shortcuts(page: Page, shortcuts: dict[str, dict[str, float | None]]) -
         if auroc is not None and auroc >= AUROC_OF_AN_EASY_PREDICTOR:
             page.text(
                 f"In {source}, {PREDICTORS[best]} alone separates the classes with an AUROC of {auroc:.3f}. A "
-                "high score of a network on these images therefore proves little."
+                "network's high score on these images therefore proves little."
             )
 
 
 def _show_samples(page: Page, images: pd.DataFrame, read: Callable[[int], bytes]) -> None:
-    """Show some images of each class. They are ordered by content hash, so the first ones are a random sample."""
+    """Show some images of each class. Images are ordered by content hash, so the first images are a random sample."""
     for label, name in enumerate(CLASSES):
         indices = np.flatnonzero(images["label"] == label)[: SAMPLE_ROWS * MOSAIC_COLUMNS]
         contents = list(map(read, indices.tolist()))
@@ -194,9 +195,9 @@ def _show_near_duplicates(page: Page, selection: Selection, read: Callable[[int]
 
     page.heading("Near duplicates")
     page.text(
-        f"{tiles} tiles have near duplicates, in {len(clusters)} clusters ({len(selection.near_pairs)} pairs). "
-        "Mirrored and rotated tiles count too. Each cluster stays in one group, so that no model is tested on what it "
-        "was trained on."
+        f"{tiles} tiles have near duplicates, in {len(clusters)} sets ({len(selection.near_pairs)} pairs). "
+        "Mirrored and rotated tiles count too. Each set stays in one group, so that no model is tested on what it was "
+        "trained on."
     )
     shown = clusters[:CLUSTERS_SHOWN]
     sizes = ", ".join(str(len(cluster)) for cluster in shown)
@@ -205,13 +206,13 @@ def _show_near_duplicates(page: Page, selection: Selection, read: Callable[[int]
         rows.append(list(map(read, cluster[:MOSAIC_COLUMNS])))
     page.image(
         _mosaic(rows),
-        f"The largest clusters, one in each row; they have {sizes} tiles",
+        f"The largest sets, one in each row; they have {sizes} tiles",
         "Tiles that are near duplicates",
     )
 
 
 def _clusters(pairs: np.ndarray) -> list[list[int]]:
-    """The row numbers of images that pairs connect, directly or through others; the largest cluster first."""
+    """Return sets of row numbers that pairs connect, directly or through other images; the largest set is first."""
     from scipy.cluster.hierarchy import DisjointSet
 
     connected = DisjointSet(np.unique(pairs).tolist())
@@ -224,7 +225,7 @@ def _clusters(pairs: np.ndarray) -> list[list[int]]:
 def _show_quarantine(
     page: Page, quarantine: list[dict[str, str]], conflict_pairs: Sequence[ConflictPair], all_pairs: int
 ) -> None:
-    """Show the files in quarantine; of `all_pairs` pairs with both labels, show those given."""
+    """Show the files in quarantine, and the given pairs with both labels. There are `all_pairs` such pairs in total."""
     if not quarantine:
         return
     page.heading("Quarantine")
@@ -236,7 +237,7 @@ def _show_quarantine(
             crack = CellImage(_small(pair.crack_content), pair.crack_name)
             rows.append([no_crack, pair.no_crack_name, crack, pair.crack_name])
         more = f" (first {len(rows)} of {all_pairs} pairs)" if all_pairs > len(rows) else ""
-        caption = f"The same image with both labels{more}. Correct one of them and ingest again to get them back."
+        caption = f"The same image with both labels{more}. Correct one label and ingest again to get the images back."
         page.table(["as no_crack", "file", "as crack", "file"], rows, caption)
 
     listed = quarantine[:QUARANTINED_FILES_LISTED]
@@ -250,7 +251,7 @@ def _small(content: bytes) -> bytes:
 
 
 def _mosaic(rows: list[list[bytes]]) -> bytes:
-    """Rows of images side by side, as JPEG."""
+    """Return a JPEG that shows each row of images side by side."""
     columns = max(map(len, rows))
     canvas = np.full((len(rows) * MOSAIC_TILE_PIXELS, columns * MOSAIC_TILE_PIXELS, 3), 255, np.uint8)
     side = MOSAIC_TILE_PIXELS - 2 * MOSAIC_MARGIN_PIXELS

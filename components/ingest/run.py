@@ -48,17 +48,17 @@ REASONS_IN_MESSAGE = 3
 
 @dataclass(frozen=True)
 class Ingested:
-    """The result of an ingestion: the version's digest, and counts for the KFP UI."""
+    """The result of an ingestion: the data set version's digest, and counts for the KFP UI."""
 
     digest: str
     counts: dict[str, int]
 
 
 def ingest_dataset(data_uri: str, manifest_path: str | Path, page_path: str | Path, config: IngestConfig) -> Ingested:
-    """Bring sources into the store as a data set version, unless it is there already.
+    """Store sources as a data set version, unless the store has this version already.
 
-    The version is named by its content and committed by its last object. A half-written version is therefore never
-    visible, a killed ingestion is simply repeated, and two concurrent ingestions write the same version.
+    The version is named after the digest of its content, and its last object makes it visible. So nobody sees a
+    half-written version, a killed ingestion can be repeated, and two concurrent ingestions write the same version.
 
     Args:
         data_uri: The sources, as `components/ingest/sources/uri.py` describes them.
@@ -67,8 +67,8 @@ def ingest_dataset(data_uri: str, manifest_path: str | Path, page_path: str | Pa
         config: Parameters.
 
     Raises:
-        InputError: A source is missing, has no known layout, only one class, too few accepted images or too many
-            refused ones; the store cannot be used; or the disk for temporary files is full.
+        InputError: A source is missing, has no known layout, has only one class, has too few accepted images, or has
+            too many refused files. Or the store cannot be used, or the disk for temporary files is full.
     """
     store = Store(config.store)
     uris = parse_sources(data_uri)
@@ -93,12 +93,13 @@ def _full_disk_explained(scratch: Path, results: Path) -> Iterator[None]:
             raise
         raise InputError(
             f"the disk is full: {shutil.disk_usage(scratch).free} bytes are free at {scratch}, and "
-            f"{shutil.disk_usage(results).free} at {results}; make room, or set TMPDIR to a folder on a larger disk"
+            f"{shutil.disk_usage(results).free} bytes at {results}; free some space, or set TMPDIR to a folder on a "
+            "larger disk"
         ) from error
 
 
 def _find_or_make(store: Store, uris: list[SourceUri], config: IngestConfig, scratch: Path, reports: Path) -> Version:
-    """The version that the sources are, made if they have changed. Its reports are put in the folder `reports`."""
+    """Find the data set version of the sources, or make it if they have changed. Put its reports in `reports`."""
     folders = source_folders(uris, config)
     records = read_records(store, folders)
 
@@ -126,7 +127,7 @@ def _make(
     scratch: Path,
     reports: Path,
 ) -> Version:
-    """Make a version from what earlier ingestions know about the sources and from what is new in them.
+    """Make a data set version. Use what earlier ingestions recorded, and examine only the new files.
 
     Args:
         store: Storage root.
@@ -135,7 +136,7 @@ def _make(
         records: The record of each source.
         config: Parameters.
         scratch: Local folder for temporary files.
-        reports: Local folder to make and fill with the reports.
+        reports: Local folder for the reports; it is created.
     """
     files, thumbnails = _examine(sources, indexes, config)
     refused = files.loc[files["reason"].notna(), QUARANTINE_COLUMNS]
@@ -151,7 +152,7 @@ def _make(
 
     images = with_known_places(selection.images, earlier.places)
     new = images[images["shard"].isna()]
-    # The packing and the page both read the new files, so fetch them before.
+    # Packing and the page both read the new files, so fetch the files first.
     for source in sources:
         source.bring(new[new["source"] == source.name])
     digest = content_digest(images)
@@ -185,8 +186,8 @@ def _examine(
     """Examine the files that are not known from earlier ingestions.
 
     Returns:
-        The files of all sources with the name of the source, what was found in each file, and whether it is `new`;
-        and the thumbnails, by the index of the files.
+        The files of all sources, and their thumbnails, by the index of the files. The table of files has the source's
+        name and what was found in each file. Its column `new` is true for files that were examined now.
     """
     files = pd.concat([source.files.assign(source=source.name) for source in sources], ignore_index=True)
     thumbnails = Thumbnails(len(files))
@@ -212,7 +213,7 @@ def _keep_findings(
 
 
 def _read_conflict_pairs(sources: list[Source], files: pd.DataFrame) -> list[ConflictPair]:
-    """Read pairs of files that hold the same image with both labels; in `files`, the two follow each other."""
+    """Read pairs of files that hold the same image with both labels. The two rows of a pair are adjacent in `files`."""
     for source in sources:
         source.bring(files[files["source"] == source.name])
 
@@ -230,9 +231,9 @@ def _read_conflict_pairs(sources: list[Source], files: pd.DataFrame) -> list[Con
 
 
 def _write_relations(selection: Selection, folder: Path) -> None:
-    """Write which images must share a split, and what is in quarantine.
+    """Write the near duplicates and the photos, whose images must share a split, and the images in quarantine.
 
-    The step split checks its splits with the near duplicates and the photos, and does not rely on our groups.
+    The step split checks its splits with the near duplicates and the photos, and so does not depend on our groups.
     """
     images = selection.images
     names = images["sample_id"].to_numpy()
@@ -255,8 +256,8 @@ def _check_refused(source: Source, refused: pd.DataFrame, config: IngestConfig) 
     if len(own) > config.max_refused * files:
         raise InputError(
             f"{len(own)} of the {files} files of the source {source.name} are refused, more than max_refused "
-            f"{config.max_refused:g} allows ({'; '.join(reasons[:REASONS_IN_MESSAGE])}); fix or remove them, or raise "
-            "max_refused"
+            f"{config.max_refused:g} allows ({'; '.join(reasons[:REASONS_IN_MESSAGE])}); fix or remove these files, or "
+            "raise max_refused"
         )
 
 

@@ -1,4 +1,4 @@
-"""How well the label can be predicted without looking for a crack: what a network may learn instead."""
+"""Measure how well the label can be predicted without looking for a crack. A network may learn such a shortcut."""
 
 import numpy as np
 import pandas as pd
@@ -18,16 +18,18 @@ def audit_shortcuts(images: pd.DataFrame) -> dict[str, dict[str, float | None]]:
     """Measure how well trivial predictors predict the label.
 
     A measurement (mean grey level, its standard deviation, median minus minimum, file size) is a score by itself. We
-    read it in the direction that predicts better. A shared value (photo, surface, source) scores an image by the share
-    of cracks among the images of the other half of the data that have the same value. The content hash decides which
-    half an image belongs to, so an image's own label never enters its score.
+    read it in the direction that predicts better.
+
+    For a shared value (photo, surface, source), we divide the data into two halves by content hash. An image's score is
+    the share of cracks among the images of the other half with the same value. So its own label never enters its score.
 
     Args:
         images: The data set's images: columns sample_id, label, source, surface, photo, and `MEASUREMENTS`.
 
     Returns:
-        By source, "all" first, then by predictor: AUROC from 0 to 1, where 0.5 means that the predictor is useless.
-        None where it cannot be measured: there is only one class, or all images or no two images have the same value.
+        By source ("all" is first), then by predictor: the AUROC from 0 to 1. 0.5 means that the predictor is useless.
+        It is None if it cannot be measured: there is only one class, all images have the same value, or no two images
+        share a value.
     """
     table = images[["label", "source", "surface", *MEASUREMENTS]].assign(
         half=images["sample_id"].str[-1].isin(ODD_HEX_DIGITS).astype(int),
@@ -55,10 +57,10 @@ def _audit(table: pd.DataFrame) -> dict[str, float | None]:
 
 
 def _share_of_cracks(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
-    """For each image, the share of cracks among the images of the other half with the same value in the column `name`.
+    """Score each image by the share of cracks among the images of the other half with the same value in column `name`.
 
-    Where the other half has no such image, it is the share of cracks in the whole other half. All scores are 0.5, and
-    so predict nothing, where no two images have the same value or all of them have.
+    If the other half has no image with this value, the score is the share of cracks in the whole other half. If all
+    images have the same value, or no two images share a value, every score is 0.5, which predicts nothing.
     """
     scores = np.full(len(table), 0.5)
     if table[name].nunique() < 2 or not table[name].dropna().duplicated().any():
@@ -74,9 +76,9 @@ def _share_of_cracks(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
 
 
 def _auroc(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> float | None:
-    """AUROC of scores of any range; None with only one class, or where all scores are the same."""
+    """Return the AUROC of scores of any range; None if there is only one class or all scores are the same."""
     if len(np.unique(labels)) < 2 or np.ptp(scores) == 0:
         return None
-    # AUROC depends on the order only, and ranks are numbers from 0 to 1, as the shared metrics want them.
+    # AUROC depends on the order of the scores only. The shared metrics need scores from 0 to 1, so we use ranks.
     ranks = pd.Series(scores).rank(pct=True).to_numpy()
     return compute_metrics(labels, ranks)["auroc"]

@@ -1,14 +1,15 @@
-"""What the store records about a source: its last ingestion, and whether the source has changed since.
+"""Record the last ingestion of a source in the store, and find out if the source has changed since.
 
 In the store, the folder `sources/KEY/` belongs to one source under one configuration. It holds
 
-- `latest.json`: the version that the source last became part of, the state that all sources of that ingestion were in,
-  and the folder of the reports. It is written last of all, after the version was committed.
-- `reports/NAME/`, for the first of several sources: the reports of that ingestion. NAME comes from their content. They
-  are not those of the version, because the same version may come from other files.
+- `latest.json`: the record of the source's last ingestion. It names the data set version, the state of all sources
+  of that ingestion, and the folder of the reports. It is written last, after the data set version was committed.
+- `reports/NAME/`: the reports of that ingestion. NAME is a digest of their content. If there are several sources, only
+  the first one has this folder. The reports are not stored with the data set version, because different files can
+  give the same version.
 - `index/`: what was found in each file (`findings_index.py`).
 
-If these objects are deleted, the next ingestion starts from nothing, and its groups may be others.
+If these objects are deleted, the next ingestion starts without any record, and its groups can differ from before.
 """
 
 import datetime
@@ -33,12 +34,12 @@ REPORTS_STAY_READABLE = datetime.timedelta(days=1)
 
 @dataclass(frozen=True)
 class Record:
-    """What latest.json says.
+    """The content of latest.json.
 
     Attributes:
         source: Name of the source.
         state: State of all sources of the ingestion, from `archives_state` or `files_state`.
-        version: Digest of the version.
+        version: Digest of the data set version.
         reports: Folder of the reports, a key in the store.
     """
 
@@ -49,7 +50,7 @@ class Record:
 
 
 def source_folders(uris: list[SourceUri], config: IngestConfig) -> list[str]:
-    """The folder of each source in the store, `sources/KEY`. Raises `InputError` where a path does not exist."""
+    """Return the folder of each source in the store, `sources/KEY`. Raise `InputError` if a path does not exist."""
     parameters = config.identity()
     for name in PARAMETERS_WITHOUT_EFFECT_ON_FINDINGS_AND_GROUPS:
         del parameters[name]
@@ -57,13 +58,13 @@ def source_folders(uris: list[SourceUri], config: IngestConfig) -> list[str]:
 
 
 def archives_state(uris: list[SourceUri], folders: list[str], config: IngestConfig) -> str:
-    """The state of sources that are all archives; empty if one is not. Nothing is fetched or unpacked for it."""
+    """Return the state of sources that are all archives, or "" if one is not. Nothing is downloaded or unpacked."""
     tags = [archive_tag(uri) for uri in uris]
     return digest(folders, config.identity(), tags) if all(tags) else ""
 
 
 def files_state(sources: list[Source], folders: list[str], config: IngestConfig) -> str:
-    """The state of sources, from the names and tags of their files; empty if a file has no tag."""
+    """Return the state of sources, a digest of the names and tags of their files, or "" if a file has no tag."""
     contents = []
     for source in sources:
         if (source.files["tag"] == "").any():
@@ -74,7 +75,7 @@ def files_state(sources: list[Source], folders: list[str], config: IngestConfig)
 
 
 def read_records(store: Store, folders: list[str]) -> list[Record | None]:
-    """The record of each source; None for a source that was never ingested."""
+    """Return the record of each source, or None for a source that was never ingested."""
     return [_read_record(store, folder) for folder in folders]
 
 
@@ -86,7 +87,10 @@ def _read_record(store: Store, folder: str) -> Record | None:
 
 
 def unchanged_version(store: Store, records: list[Record | None], state: str) -> Version | None:
-    """The version that exactly these sources in this state became; None where there is none, or the state is empty."""
+    """Return the data set version that was made from exactly these sources in exactly this state.
+
+    It is None if there is no such version, if the state is empty, or if a shard of the version is missing.
+    """
     first = records[0]
     if first is None or not state or first.state != state:
         return None
@@ -94,7 +98,10 @@ def unchanged_version(store: Store, records: list[Record | None], state: str) ->
 
 
 def recorded_versions(store: Store, records: list[Record | None]) -> list[Version]:
-    """The versions that the sources last became part of, in the order of the sources; those that are still whole."""
+    """Return the latest data set version of each source, in the order of the sources, without repetition.
+
+    Versions that have lost a shard are omitted.
+    """
     versions: dict[str, Version] = {}
     for record in records:
         if record is not None and record.version not in versions:
@@ -114,14 +121,14 @@ def fetch_reports(store: Store, records: list[Record | None], folder: Path) -> N
 def write_records(
     store: Store, folders: list[str], sources: list[Source], state: str, version: Version, reports: Path
 ) -> None:
-    """Record an ingestion, and delete the reports of earlier ones.
+    """Record an ingestion, and delete the reports of earlier ingestions.
 
     Args:
         store: Storage root.
         folders: The folder of each source.
         sources: The sources.
-        state: Their state, empty if it cannot be known.
-        version: What they became.
+        state: State of all sources, or "" if it cannot be known.
+        version: The data set version that was made from the sources.
         reports: Local folder with the reports.
     """
     content = digest({path.name: file_digest(path) for path in reports.iterdir()})
@@ -136,7 +143,7 @@ def write_records(
 
 
 def _old_reports(store: Store, folder: str, current: str) -> list[str]:
-    """Reports that nothing reads any more. Another ingestion may still read young ones."""
+    """Return the keys of obsolete reports. Younger reports are kept, because another ingestion may be reading them."""
     yesterday = datetime.datetime.now(datetime.UTC) - REPORTS_STAY_READABLE
     stored = store.objects(f"{folder}/reports/")
     return [one.key for one in stored if one.changed < yesterday and not one.key.startswith(f"{current}/")]

@@ -1,4 +1,4 @@
-"""Fast look-ups of many texts. Arrow does them; pandas takes five times as long, because it converts each text."""
+"""Look up many texts fast. We use Arrow. pandas takes five times as long, because it converts each text."""
 
 import numpy as np
 import pandas as pd
@@ -8,29 +8,29 @@ from numpy.typing import NDArray
 
 
 def positions(texts: pd.Series, others: pd.Series) -> NDArray[np.int64]:
-    """Find each text among the others.
+    """Find each text of `texts` in `others`.
 
     Args:
-        texts: N texts, none missing.
-        others: M texts, none missing.
+        texts: N texts, without missing values.
+        others: M texts, without missing values.
 
     Returns:
-        int64 (N,): the first position in `others` with the same text, -1 where there is none.
+        int64 (N,): the first position in `others` that has the same text, or -1 if there is no such position.
     """
     found = pc.index_in(pa.array(texts, pa.large_string()), value_set=pa.array(others, pa.large_string()))
     return found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
 
 
 def among(texts: pd.Series, others: pd.Series) -> NDArray[np.bool_]:
-    """Which texts occur among the others: bool (N,). Arguments as in `positions`."""
+    """Return bool (N,): true for each text that occurs in `others`. The arguments are those of `positions`."""
     return positions(texts, others) >= 0
 
 
 def look_up(texts: pd.Series, table: pd.DataFrame, key: str) -> pd.DataFrame:
-    """For each text, the first row of a table whose column `key` holds it.
+    """For each text, find the first row of a table that has this text in the column `key`.
 
     Returns:
-        The table's columns with the index of `texts`; all values are missing where no row holds the text.
+        The table's columns with the index of `texts`. If no row has a text, all values of its row are missing.
     """
     rows = positions(texts, table[key])
     found = table.reset_index(drop=True).reindex(rows)

@@ -1,6 +1,6 @@
-"""Small grey thumbnails of images, from which near duplicates are found.
+"""Store small grey thumbnails of images, which confirm near duplicates.
 
-Few thumbnails are ever read. Those of files that an earlier ingestion examined therefore stay on disk.
+Few thumbnails are ever read. So the thumbnails that an earlier ingestion made stay on disk and are mapped into memory.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ ROWS_PER_WRITE = 4096
 
 
 class Thumbnails:
-    """The thumbnails of all files of an ingestion, by row number; each row is added once."""
+    """The thumbnails of all files of an ingestion, by row number. Each row is added once."""
 
     def __init__(self, files: int):
         """Start without thumbnails. `files` is the number of rows."""
@@ -22,13 +22,13 @@ class Thumbnails:
         self._position_of_row = np.zeros(files, np.int64)
 
     def add(self, rows: NDArray[np.int64], array: NDArray[np.uint8], positions: NDArray[np.int64]) -> None:
-        """Say that the thumbnails of `rows` are `array[positions]`. The array is not copied."""
+        """Add the thumbnails `array[positions]` for `rows`. The array is not copied."""
         self._array_of_row[rows] = len(self._arrays)
         self._position_of_row[rows] = positions
         self._arrays.append(array)
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """The thumbnails of rows, uint8 (len(rows), 32, 32)."""
+        """Return the thumbnails of rows, uint8 (len(rows), 32, 32)."""
         thumbnails = blank(len(rows))
         for number, array in enumerate(self._arrays):
             here = self._array_of_row[rows] == number
@@ -43,14 +43,14 @@ class Thumbnails:
 
 
 def blank(number: int) -> NDArray[np.uint8]:
-    """Black thumbnails, ready to be filled in: uint8 (number, 32, 32)."""
+    """Return black thumbnails to be filled in, uint8 (number, 32, 32)."""
     return np.zeros((number, THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
 
 
 def open_thumbnails(path: str | Path, number: int) -> NDArray[np.uint8]:
-    """Map a file of thumbnails into memory: uint8 (number, 32, 32). The file may be deleted afterwards.
+    """Map a file of thumbnails into memory as uint8 (number, 32, 32). The file can be deleted afterwards.
 
     Raises:
-        ValueError: The file holds another number of thumbnails.
+        ValueError: The file does not hold exactly `number` thumbnails.
     """
     return np.memmap(path, np.uint8, "r").reshape(number, THUMBNAIL_SIDE, THUMBNAIL_SIDE)

@@ -28,9 +28,9 @@ TEXT = {f"{name}/{number}.jpg": b"no picture" for name in ("Positive", "Negative
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "has no layout that is known"),
+        ({}, "has none of the known layouts"),
         (tiles(1, 30) | {"Negative/readme.txt": b"none"}, "no_crack"),
-        (TEXT, "60 of 60 files are refused"),
+        (TEXT, "60 of the 60 files of the source"),
         (tiles(0, 22) | tiles(1, 22), "min_images"),
     ],
     ids=["empty folder", "one class", "text files", "too few for a split"],

@@ -1,1 +1,1 @@
-"""Where labelled images come from."""
+"""Open the sources of labelled images."""

@@ -1,4 +1,4 @@
-"""Unpack an archive that may be malicious: no file outside the folder, no links, no archive bombs."""
+"""Unpack an archive that may be malicious. Refuse files outside the folder, links, and archive bombs."""
 
 import lzma
 import stat
@@ -12,7 +12,7 @@ from typing import IO
 
 from components.shared.errors import InputError
 
-SMALLEST_FILE_BYTES = 4096  # even an empty file takes this much of a disk
+SMALLEST_FILE_BYTES = 4096  # an empty file also uses this much disk space
 CHUNK_BYTES = 2**20
 ENCRYPTED_FLAG = 1
 ERRORS_OF_DAMAGED_ARCHIVES = (
@@ -27,7 +27,7 @@ ERRORS_OF_DAMAGED_ARCHIVES = (
 
 
 def is_archive(path: Path) -> bool:
-    """Whether the file's content is a zip or a tar, compressed or not."""
+    """Return true if the file's content is a zip or a tar, compressed or not."""
     return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
 
 
@@ -36,13 +36,13 @@ def unpack(archive: Path, folder: Path, limit: int, name: str) -> None:
 
     Args:
         archive: The archive.
-        folder: The folder to unpack to; it is made.
+        folder: The folder to unpack to; it is created.
         limit: The largest number of bytes to write.
-        name: The archive as the user knows it, for messages.
+        name: The archive as the user wrote it, for messages.
 
     Raises:
-        InputError: The archive is damaged or encrypted; it holds a link, a device, a name twice or a name that leads
-            out of the folder; or it holds more than `limit` bytes. The caller removes what was unpacked until then.
+        InputError: The archive is damaged or encrypted. Or it holds a link, a device, a name twice, or a name that
+            leads out of the folder. Or it holds more than `limit` bytes. The caller removes the files unpacked so far.
     """
     folder.mkdir(parents=True, exist_ok=True)
     members = _zip_members if zipfile.is_zipfile(archive) else _tar_members
@@ -56,8 +56,8 @@ def unpack(archive: Path, folder: Path, limit: int, name: str) -> None:
                 bytes_left = _write(content, target, bytes_left)
                 if bytes_left < 0:
                     raise InputError(
-                        f"the archive {name} holds more than max_unpacked {limit} bytes; if this is intended, raise "
-                        "max_unpacked"
+                        f"the archive {name} holds more than max_unpacked {limit} bytes; check that the archive is the "
+                        "right one, or raise max_unpacked"
                     )
     except InputError:
         raise
@@ -66,13 +66,13 @@ def unpack(archive: Path, folder: Path, limit: int, name: str) -> None:
         raise InputError(f"the archive {name} holds the name {twice!r} twice; rename one of these members") from error
     except ERRORS_OF_DAMAGED_ARCHIVES as error:
         raise InputError(
-            f"the archive {name} is damaged or of an unknown kind: {error}; download it again, or unpack it yourself "
-            "and name the folder"
+            f"the archive {name} is damaged, or we do not know its format: {error}; download it again, or unpack it "
+            "yourself and name the folder"
         ) from error
 
 
 def _write(content: IO[bytes], target: Path, bytes_left: int) -> int:
-    """Write a new file as far as the limit allows. Returns how many bytes are left, negative if it was too much."""
+    """Write a new file. Return how many bytes are left. If the file is too large, stop and return a negative number."""
     written = 0
     with open(target, "xb") as file:
         while written <= bytes_left:
@@ -100,7 +100,7 @@ def _zip_members(archive: Path, name: str) -> Generator[tuple[str, IO[bytes]], N
     with zipfile.ZipFile(archive) as opened:
         for info in opened.infolist():
             if info.flag_bits & ENCRYPTED_FLAG:
-                raise InputError(f"the archive {name} is encrypted; unpack it first, and name the folder")
+                raise InputError(f"the archive {name} is encrypted; unpack it yourself and name the folder")
 
             unix_mode = info.external_attr >> 16
             if stat.S_IFMT(unix_mode) not in (0, stat.S_IFREG, stat.S_IFDIR):

@@ -1,4 +1,4 @@
-"""Bring images from elsewhere to this machine: an archive from the web, or the objects under an S3 prefix."""
+"""Download images to this machine: an archive from the web, or the objects under an S3 prefix."""
 
 import errno
 import hashlib
@@ -21,15 +21,15 @@ FIRST_PAUSE_SECONDS = 0.5  # doubled before each further attempt
 SECONDS_WITHOUT_A_BYTE = 60
 CHUNK_BYTES = 2**20
 OBJECTS_PER_MESSAGE = 100
-TEMPORARY_CLIENT_ERRORS = (408, 425, 429)  # HTTP status codes below 500 that may go away
+TEMPORARY_CLIENT_ERRORS = (408, 425, 429)  # HTTP status codes below 500 of errors that can disappear
 NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError)
 
 
 def download(address: str, path: Path, sha256: str) -> None:
-    """Download one file over HTTP and verify its sha256. Failed connections are tried again after growing pauses.
+    """Download one file over HTTP and verify its sha256. Try failed connections again, with growing pauses.
 
     Raises:
-        InputError: The server refuses, all `ATTEMPTS` attempts fail, or the content is another one.
+        InputError: The server refuses, all `ATTEMPTS` attempts fail, or the content does not have the sha256.
     """
 
     def warn(state: RetryCallState) -> None:
@@ -49,24 +49,24 @@ def download(address: str, path: Path, sha256: str) -> None:
         if isinstance(error, urllib.error.HTTPError) and not _may_go_away(error):
             raise InputError(f"{address}: the server answers {error.code} {error.reason}; check the address") from error
         raise InputError(
-            f"{address} cannot be downloaded, tried {ATTEMPTS} times: {error}; check the network and the server"
+            f"{address} could not be downloaded in {ATTEMPTS} attempts: {error}; check the network and the server"
         ) from error
     if found != sha256:
         raise InputError(
-            f"{address} has the sha256 {found}, not {sha256}: it is another archive, or the checksum is wrong; correct "
+            f"{address} has the sha256 {found}, not {sha256}; either the archive or the checksum is wrong, so correct "
             "the address or the checksum"
         )
 
 
 def _may_go_away(error: BaseException) -> bool:
-    """Whether an error may not occur at the next attempt."""
+    """Return true if the next attempt can succeed after this error."""
     if isinstance(error, urllib.error.HTTPError):
         return error.code >= 500 or error.code in TEMPORARY_CLIENT_ERRORS
     return isinstance(error, NETWORK_ERRORS)
 
 
 def _fetch(address: str, path: Path) -> str:
-    """Download a file; return its sha256."""
+    """Download a file and return its sha256."""
     digest = hashlib.sha256()
     done = 0
     with urllib.request.urlopen(address, timeout=SECONDS_WITHOUT_A_BYTE) as response, open(path, "wb") as file:
@@ -82,10 +82,10 @@ def _fetch(address: str, path: Path) -> str:
 
 
 class Objects:
-    """The objects under `s3://BUCKET/PREFIX/` as a folder of empty files. Each is filled when it is asked for."""
+    """The objects under `s3://BUCKET/PREFIX/` as a folder of empty files. `bring` fills a file."""
 
     def __init__(self, uri: str, folder: Path):
-        """List the objects and make the folder.
+        """List the objects and create the folder.
 
         Raises:
             InputError: There are no objects, a key cannot be the name of a file, or the storage cannot be used.
@@ -94,7 +94,7 @@ class Objects:
         self._folder = folder
         found = [one for one in self._store.objects() if not one.key.endswith("/")]
         if not found:
-            raise InputError(f"there is nothing under {self._store.uri}/; check the bucket and the prefix")
+            raise InputError(f"there is no object under {self._store.uri}/; check the bucket and the prefix")
 
         for one in found:
             self._check_key(one.key)
@@ -102,7 +102,7 @@ class Objects:
 
         self._tags = {}
         for one in found:
-            # A server without entity tags gives the time of the last change.
+            # If the server has no entity tags, use the time of the last change.
             tag = one.tag or one.changed.timestamp()
             self._tags[f"{folder}/{one.key}"] = f"{one.size}-{tag}"
 
@@ -110,9 +110,9 @@ class Objects:
         path = PurePosixPath(key)
         name = f"the object {self._store.uri}/{key}"
         if key.startswith("/") or ".." in path.parts or "\0" in key:
-            raise InputError(f"{name} is refused: its key leads out of the folder; rename it")
+            raise InputError(f"{name} is refused: its key leads out of the folder; rename the object")
         if str(path) != key:
-            raise InputError(f"{name} is refused: its key cannot be the name of a file; rename it")
+            raise InputError(f"{name} is refused: its key cannot be the name of a file; rename the object")
 
     def _make_empty_files(self, objects: Sequence[StoredObject]) -> None:
         paths = [self._folder / one.key for one in objects]
@@ -126,15 +126,16 @@ class Objects:
             if error.errno == errno.ENOSPC:
                 raise
             raise InputError(
-                f"the objects of {self._store.uri} cannot all be files on this machine: {error}; rename those objects"
+                f"the objects of {self._store.uri} cannot all be stored as files on this machine: {error}; rename one "
+                "of these objects"
             ) from error
 
     def tag(self, path: str) -> str:
-        """Size and entity tag of a file's object; of a server without entity tags, the time of the last change."""
+        """Return the size and the entity tag of a file's object. Without an entity tag, use the time of last change."""
         return self._tags[path]
 
     def bring(self, paths: Iterable[str]) -> None:
-        """Download the objects of these files in parallel, except those that were downloaded before."""
+        """Download the objects of these files in parallel. Files that were downloaded before are skipped."""
         keys = set()
         for path in paths:
             if os.path.getsize(path) == 0:

@@ -1,11 +1,11 @@
-"""How a folder of labelled images is laid out: the label, surface, photo and mask of each file.
+"""Recognise the layout of a folder of labelled images: find the label, surface, photo and mask of each file.
 
-- ccic: `Positive/`, `Negative/`; the names do not say which photo a tile comes from.
-- sdnet2018: `D/CD`, `D/UD` (deck), `P/CP`, `P/UP` (pavement), `W/CW`, `W/UW` (wall); `7001-12.jpg` is tile 12 of photo
-  7001, and a few names end in `_2`.
-- folders: `crack/`, `no_crack/`, and optionally `masks/`. A mask has the same name as its image, but for the suffix.
+- ccic: `Positive/`, `Negative/`. The photo of a tile is unknown, because the names do not contain it.
+- sdnet2018: `D/CD`, `D/UD` (deck), `P/CP`, `P/UP` (pavement), `W/CW`, `W/UW` (wall). `7001-12.jpg` is tile 12 of photo
+  7001. A few names end in `_2`.
+- folders: `crack/`, `no_crack/`, and optionally `masks/`. A mask has its image's name, but its suffix can differ.
 
-Files are kept in tables (`FILE_TYPES`), one row each, because there may be very many.
+The files are rows of a table (`FILE_TYPES`), because there can be very many files.
 """
 
 import os
@@ -24,8 +24,8 @@ FILE_TYPES = {
     "path": "str",  # relative to the source's folder, with slashes
     "label": "int64",  # 0 no_crack, 1 crack
     "surface": "str",  # deck, pavement, wall or unknown
-    "photo": "str",  # the photo it was cut from; missing where it is not known
-    "mask": "str",  # path of its mask, relative to the source's folder; missing without one
+    "photo": "str",  # the photo that the tile was cut from; missing if it is not known
+    "mask": "str",  # path of the tile's mask, relative to the source's folder; missing without a mask
 }
 NO_CRACK, CRACK = 0, 1
 # By layout, the label and the surface of each class folder.
@@ -48,18 +48,18 @@ KINDS_IN_MESSAGE = 5
 
 
 def find_layout(folder: Path, layout: str) -> tuple[str, Path]:
-    """Find out how a folder is laid out.
+    """Find the layout of a folder.
 
     Args:
-        folder: The source. If a folder holds nothing but one other folder, we look in that one too.
+        folder: The source. If a folder holds only one other folder, we also search the inner folder.
         layout: A layout's name, or "auto".
 
     Returns:
         The layout and the folder that has it.
 
     Raises:
-        InputError: The folder is empty, no layout fits, or a class has no files; the message says what we looked for
-            and what we found.
+        InputError: The folder is empty, no layout fits, or a class has no files. The message shows what we expected and
+            what we found.
     """
     candidates = list(CLASS_FOLDERS) if layout == "auto" else [layout]
     for root in _roots(folder):
@@ -70,12 +70,13 @@ def find_layout(folder: Path, layout: str) -> tuple[str, Path]:
 
     expected = "; ".join(f"{name}: {', '.join(CLASS_FOLDERS[name])}" for name in candidates)
     raise InputError(
-        f"{folder} has none of the known layouts. Expected folders ({expected}). Found: {_contents(folder)}"
+        f"{folder} has none of the known layouts. Expected folders ({expected}). Found: {_contents(folder)}. Check "
+        "the path, rename the folders, or list the images in a CSV or Parquet table"
     )
 
 
 def as_files(table: pd.DataFrame) -> pd.DataFrame:
-    """A table with the columns and types of `FILE_TYPES`, ordered by path.
+    """Convert a table to the columns and types of `FILE_TYPES`, ordered by path.
 
     Raises:
         InputError: A name is not UTF-8.
@@ -83,7 +84,7 @@ def as_files(table: pd.DataFrame) -> pd.DataFrame:
     try:
         return table.astype(FILE_TYPES).sort_values("path", ignore_index=True)
     except UnicodeEncodeError as error:
-        raise InputError(f"the name {error.object!r} is not UTF-8; rename it") from error
+        raise InputError(f"the name {error.object!r} is not UTF-8; rename the file") from error
 
 
 def list_files(root: Path, layout: str, group_pattern: str | None = None) -> pd.DataFrame:
@@ -92,8 +93,8 @@ def list_files(root: Path, layout: str, group_pattern: str | None = None) -> pd.
     Args:
         root: Folder that has the layout.
         layout: A key of `CLASS_FOLDERS`.
-        group_pattern: Regular expression on the file name; its first group is the photo. It replaces what the layout
-            says about photos.
+        group_pattern: Regular expression on the file name; its first group is the photo. It replaces the
+            photos of the layout.
 
     Returns:
         Table with the columns of `FILE_TYPES`.
@@ -121,7 +122,7 @@ def _sdnet2018_photo(surface: str, path: str) -> str | None:
 
 
 def with_photos(files: pd.DataFrame, pattern: str) -> pd.DataFrame:
-    """The files with the photos that a pattern finds in their names.
+    """Return the files with the photos that a pattern finds in their names.
 
     Raises:
         InputError: The pattern does not match a name, or its group is empty there.
@@ -144,7 +145,7 @@ def with_photos(files: pd.DataFrame, pattern: str) -> pd.DataFrame:
 
 
 def _roots(folder: Path) -> Iterator[Path]:
-    """The folder, and the folders inside it as long as each holds nothing but the next one."""
+    """Yield the folder. If it holds only one other folder, also yield the inner folder, and so on."""
     while True:
         yield folder
         entries = [path for path in folder.iterdir() if not path.name.startswith((".", "__"))]
@@ -154,7 +155,7 @@ def _roots(folder: Path) -> Iterator[Path]:
 
 
 def _files(root: Path, part: str) -> Iterator[str]:
-    """Paths of the files below a part of the root, relative to the root, in the order in which they are found."""
+    """Yield the paths of the files below a part of the root, relative to the root, in no fixed order."""
     folders = [part]
     while folders:
         folder = folders.pop()
@@ -191,13 +192,13 @@ def _check_classes(root: Path, layout: str) -> None:
     if missing:
         problem = "only one class" if len(missing) == 1 else "no images"
         raise InputError(
-            f"{root} has {problem}: layout {layout} expects {', '.join(missing)}, and no file is there. Found: "
-            f"{_contents(root)}"
+            f"{root} has {problem}: layout {layout} expects {', '.join(missing)}, but there is no file. Found: "
+            f"{_contents(root)}. Add the missing images, or choose another layout"
         )
 
 
 def _contents(folder: Path) -> str:
-    """What a folder holds, for messages."""
+    """Describe the content of a folder for messages."""
     folders = []
     kinds: Counter[str] = Counter()
     for path in sorted(folder.iterdir()):

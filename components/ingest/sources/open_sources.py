@@ -1,4 +1,4 @@
-"""Where labelled images come from: a data URI becomes local folders and tables of their files."""
+"""Turn a data URI into local folders of labelled images and tables of their files."""
 
 import os
 import re
@@ -31,13 +31,14 @@ class Source:
     """A source whose files are listed.
 
     Attributes:
-        name: Kept with every image: the option `source`; else ccic or sdnet2018 by the layout, synthetic, or the name
-            of the folder, archive, prefix or table.
+        name: The source's name, which is stored with every image. It is the option `source` if the user gave one. If
+            not, it is the layout (ccic, sdnet2018 or synthetic), or the name of the folder, archive, prefix or table.
         layout: The layout that was found; "table" for a table.
-        folder: Where its files are on this machine.
-        files: Table with the columns of `layouts.FILE_TYPES`, ordered by path; and `tag`, which changes whenever the
-            file or its mask does. It is empty where this cannot be known without reading them.
-        bring: Makes sure that these files (rows of such a table) and their masks are on this machine.
+        folder: The folder of its files on this machine.
+        files: Table with the columns of `layouts.FILE_TYPES`, ordered by path, and the column `tag`. A tag changes if
+            the file or its mask changes. It is empty if we cannot detect a change without reading the files.
+        bring: A function that downloads files and their masks if they are not on this machine. Its argument holds
+            rows of `files`.
     """
 
     name: str
@@ -48,16 +49,16 @@ class Source:
 
 
 def open_sources(uris: list[SourceUri], config: IngestConfig, scratch: Path) -> list[Source]:
-    """List the files of sources. Archives are unpacked; objects are downloaded when they are asked for.
+    """List the files of sources. Archives are unpacked now. Objects are downloaded later, by `Source.bring`.
 
     Args:
-        uris: One or more.
-        config: Layout and group pattern, for sources that do not name their own.
-        scratch: Folder for what has to be downloaded, unpacked or drawn; the caller removes it.
+        uris: One or more sources.
+        config: Layout and group pattern for sources without these options.
+        scratch: Folder for files that are downloaded, unpacked or drawn. The caller removes it.
 
     Raises:
-        InputError: A source is of an unknown kind, does not exist, cannot be downloaded, is damaged, or has no known
-            layout; or two have the same name.
+        InputError: A source has an unknown kind, does not exist, cannot be downloaded, is damaged, or has no known
+            layout. Or two sources have the same name.
     """
     sources = []
     for number, uri in enumerate(uris):
@@ -69,14 +70,14 @@ def open_sources(uris: list[SourceUri], config: IngestConfig, scratch: Path) -> 
     name, times = names.most_common(1)[0]
     if times > 1:
         raise InputError(
-            f"data is {','.join(uri.text for uri in uris)!r}: {times} sources are called {name}; give them different "
-            "names with the option ?source=NAME after each"
+            f"data is {','.join(uri.text for uri in uris)!r}: {times} sources have the name {name}; give each a "
+            "different name with the option ?source=NAME"
         )
     return sources
 
 
 def archive_tag(uri: SourceUri) -> str:
-    """A text that changes whenever an archive does, without opening it; empty for sources of other kinds."""
+    """Return a text that changes if the archive changes, without opening it, or "" if the source is not an archive."""
     if uri.scheme:
         return uri.sha256
     path = Path(uri.location).expanduser()
@@ -98,7 +99,7 @@ def _open(uri: SourceUri, config: IngestConfig, scratch: Path) -> Source:
 
 
 def _open_folder(folder: Path, uri: SourceUri, config: IngestConfig, name: str = "") -> Source:
-    """Open a local folder. With the layout `folders`, the source has this name, or that of the folder."""
+    """Open a local folder. For the layout `folders`, the source's name is `name`, or the folder's name if it is ""."""
     layout, root = find_layout(folder, uri.options.get("layout", config.layout))
     files = list_files(root, layout, uri.options.get("group_pattern", config.group_pattern))
     own_name = name or root.resolve().name
@@ -148,7 +149,7 @@ def _on_this_machine(name: str, layout: str, folder: Path, files: pd.DataFrame) 
 
 @contextmanager
 def _errors_name(uri: SourceUri) -> Iterator[None]:
-    """Let errors name the source, and not only our folder that it was brought to."""
+    """Add the source's URI to errors, because they name only our local folder."""
     try:
         yield
     except InputError as error:
@@ -156,7 +157,7 @@ def _errors_name(uri: SourceUri) -> Iterator[None]:
 
 
 def _with_tags(files: pd.DataFrame, root: Path, tag_of: Callable[[str], str]) -> pd.DataFrame:
-    """Add the tag of each file, and that of its mask if it has one."""
+    """Add the column `tag`: the tag of each file and, if it has a mask, the tag of the mask."""
     tags = [tag_of(f"{root}/{path}") for path in files["path"].tolist()]
     for row, mask in files["mask"].dropna().items():
         tags[row] += f" {tag_of(f'{root}/{mask}')}"
@@ -170,7 +171,7 @@ def _paths(root: Path, files: pd.DataFrame) -> list[str]:
 def _size_and_time(path: Path | str) -> str:
     try:
         status = os.stat(path)
-    except OSError:  # such as a dangling link; the examination will report it
+    except OSError:  # such as a broken link; the examination reports it
         return ""
     return f"{status.st_size}-{status.st_mtime_ns}"
 
@@ -182,14 +183,14 @@ def _unpack(archive: Path, content: Path, limit: int, name: str) -> None:
 
 
 def _last_name(location: str) -> str:
-    """The last part of a path or address, without the suffixes of an archive."""
+    """Return the last part of a path or address, without the suffixes of an archive."""
     path = location.partition("?")[0].rstrip("/")
     name = path.rpartition("/")[2]
     return re.sub(r"(\.tar)?\.\w+$", "", name) or "archive"
 
 
 def _open_synthetic(uri: SourceUri, folder: Path) -> Source:
-    """Draw synthetic tiles and write them as files. From here on they are like any others, but always examined."""
+    """Draw synthetic tiles and write them as files. They have no tags, so each ingestion examines them again."""
     import cv2
 
     from components.ingest.sources.synthetic import draw_dataset
@@ -229,7 +230,7 @@ def _synthetic_settings(uri: SourceUri) -> dict[str, int]:
 
     if wrong:
         raise InputError(
-            f"data is {uri.text!r}: it must not hold {', '.join(wrong)}; write "
+            f"data is {uri.text!r}: it must not contain {', '.join(wrong)}; write "
             "synthetic://?images=600&seed=1&size=128, with whole numbers only"
         )
 
@@ -237,7 +238,7 @@ def _synthetic_settings(uri: SourceUri) -> dict[str, int]:
     settings = SYNTHETIC_DEFAULTS | given
     if settings["images"] < 1 or settings["size"] not in SYNTHETIC_SIZES:
         raise InputError(
-            f"data is {uri.text!r}: images must be at least 1, and size {SYNTHETIC_SIZES.start} to "
+            f"data is {uri.text!r}: images must be at least 1, and size must be from {SYNTHETIC_SIZES.start} to "
             f"{SYNTHETIC_SIZES.stop - 1}"
         )
     return settings

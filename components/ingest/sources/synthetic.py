@@ -1,9 +1,9 @@
-"""Concrete-like tiles with and without cracks: data for a first run and for tests, never for a real model.
+"""Draw concrete-like tiles with and without cracks. Use them for a first run and for tests, never for a real model.
 
 Five tiles form a photo and share concrete, light and camera. A photo has few tiles, so that a small data set has enough
-photos for intervals over photos. One to four of the five tiles are cracked, so that the photo says little about the
-label. All tiles, cracked or not, have the same kinds of marks (`synthetic_surface.py`). Neither a dark pixel nor a line
-is therefore enough to find a crack: only its jagged, branching, tapering course is.
+photos for intervals over photos. One to four of the five tiles are cracked, so the photo is a weak predictor of the
+label. All tiles, cracked or not, have the same kinds of marks (`synthetic_surface.py`). So a dark pixel or a line is
+not enough to find a crack. A crack differs from these marks by its jagged, branching, tapering shape.
 """
 
 from collections.abc import Iterator
@@ -68,7 +68,7 @@ def _draw_tile(
     mask = None
     if cracked:
         coverage = _crack_coverage(rng, size)
-        while coverage.mean() < SMALLEST_CRACK_SHARE_OF_TILE:  # the crack may leave the tile at once
+        while coverage.mean() < SMALLEST_CRACK_SHARE_OF_TILE:  # the crack can leave the tile too early
             coverage = _crack_coverage(rng, size)
         brightness = brightness * _crack_shade(rng, photo, coverage)
         mask = coverage > 0.25
@@ -82,7 +82,7 @@ def _draw_tile(
 
 
 def _crack_coverage(rng: np.random.Generator, size: int) -> np.ndarray:
-    """The share of each pixel that the crack covers, float32 (size, size): a trunk and up to three branches."""
+    """Draw a crack: a trunk and up to three branches. Return the covered share of each pixel, float32 (size, size)."""
     widest = np.exp(rng.uniform(np.log(1.3), np.log(3.4))) * size / 128
     angle = rng.uniform(0, 2 * np.pi)
     direction = np.array([np.cos(angle), np.sin(angle)])
@@ -105,13 +105,13 @@ def _crack_coverage(rng: np.random.Generator, size: int) -> np.ndarray:
 def _walk(
     rng: np.random.Generator, start: np.ndarray, angle: float, length: float, widest: float, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A jagged walk that keeps its general direction.
+    """Draw a jagged line that keeps its general direction.
 
     Args:
         rng: The tile's generator.
         start: x and y of the first point, pixels.
         angle: General direction, radians.
-        length: Pixels.
+        length: Length of the line, pixels.
         widest: Width at the start, pixels.
         size: Edge of the tile in pixels.
 
@@ -132,9 +132,9 @@ def _walk(
 
 
 def _crack_shade(rng: np.random.Generator, photo: Photo, coverage: np.ndarray) -> np.ndarray:
-    """The factor by which a crack changes the brightness: float32 (size, size).
+    """Return the factor by which a crack changes the brightness, float32 (size, size).
 
-    It is dark inside and has a lit edge towards the light. Some cracks have white deposits around them.
+    A crack is dark inside and has a lit edge towards the light. Some cracks have white deposits around them.
     """
     depth = photo.depth * rng.uniform(0.75, 1.25)
     shift = np.rint(1.4 * np.array([np.sin(photo.light), np.cos(photo.light)]) * coverage.shape[0] / 128).astype(int)

@@ -1,7 +1,7 @@
-"""Concrete without cracks: what the tiles of a photo share, its texture, and marks that look like cracks.
+"""Draw concrete without cracks: the common properties of a photo, its texture, and marks that look like cracks.
 
-Brightness is a float32 array (size, size), where 1.0 is the photo's mean. Lengths are in pixels of a tile of 128 x 128
-and grow with the tile.
+Brightness is a float32 array (size, size), and 1.0 is the photo's mean. Lengths are in pixels of a tile of 128 x 128
+pixels and grow with the tile.
 """
 
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ _TYPICAL = {
     "pavement": ((138, 132, 122), 0.07, 0.08, 4.0),
     "wall": ((172, 172, 168), 0.035, 0.02, 14.0),
 }
-# Lines are drawn this much larger, so that widths may be fractions of a pixel.
+# Lines are drawn on a canvas this many times larger, so that widths can be fractions of a pixel.
 _SUPERSAMPLING = 4
 
 
 @dataclass(frozen=True)
 class Photo:
-    """What all tiles of one photo share.
+    """The properties that all tiles of one photo share.
 
     Attributes:
         surface: deck, pavement or wall.
@@ -54,7 +54,7 @@ class Photo:
 
 
 def draw_photo(rng: np.random.Generator, surface: str) -> Photo:
-    """Choose what the tiles of one photo share: concrete, light and camera."""
+    """Choose the properties that the tiles of one photo share: concrete, light and camera."""
     colour, relief, aggregate, pores = _TYPICAL[surface]
     cast = np.exp(rng.normal(0, 0.025, 3)) * rng.uniform(0.6, 1.2)
     return Photo(
@@ -97,9 +97,9 @@ def add_marks(rng: np.random.Generator, photo: Photo, brightness: np.ndarray, ti
 
     Args:
         rng: The tile's generator.
-        photo: The photo it belongs to.
+        photo: The photo that the tile belongs to.
         brightness: float32 (size, size).
-        tint: float32 (size, size, 3), a factor of the colour; changed in place where a mark has a colour.
+        tint: float32 (size, size, 3), a factor of the colour. Marks with a colour change it in place.
 
     Returns:
         The brightness with the marks, float32 (size, size).
@@ -118,7 +118,7 @@ def stroke(points: np.ndarray, widths: np.ndarray, size: int) -> np.ndarray:
 
     Args:
         points: float (n, 2), x and y in pixels of the tile.
-        widths: float (n - 1,), pixels, of the segments.
+        widths: float (n - 1,), width of each segment in pixels.
         size: Edge of the tile in pixels.
 
     Returns:
@@ -133,7 +133,10 @@ def stroke(points: np.ndarray, widths: np.ndarray, size: int) -> np.ndarray:
 
 
 def _noise(rng: np.random.Generator, size: int, cell: float, stretch: float = 1) -> np.ndarray:
-    """Smooth noise of unit variance, float32 (size, size); its features are `cell` wide and `cell * stretch` long."""
+    """Return smooth noise with a standard deviation of 1, float32 (size, size).
+
+    Its features are `cell` pixels wide and `cell * stretch` pixels long.
+    """
     rows = max(2, round(128 / cell) + 1)
     columns = max(2, round(128 / (cell * stretch)) + 1)
     coarse = rng.standard_normal((rows, columns), dtype=np.float32)
@@ -152,7 +155,7 @@ def _light(rng: np.random.Generator, photo: Photo, size: int) -> np.ndarray:
 
 
 def _pores(rng: np.random.Generator, photo: Photo, brightness: np.ndarray) -> None:
-    """Draw air holes, dark inside with a lit lower rim; changes the brightness in place."""
+    """Draw air holes that are dark inside and have a lit lower rim. The brightness is changed in place."""
     size = brightness.shape[0]
     for _ in range(min(rng.poisson(photo.pores), 60)):
         x, y = rng.uniform(0, size, 2)
@@ -169,7 +172,7 @@ def _pores(rng: np.random.Generator, photo: Photo, brightness: np.ndarray) -> No
 
 
 def _straight(rng: np.random.Generator, size: int, across: bool) -> np.ndarray:
-    """Two ends of a straight line, float (2, 2): from edge to edge, or a short piece anywhere in the tile."""
+    """Choose a straight line: from edge to edge, or a short piece in the tile. Return its two ends, float (2, 2)."""
     angle = rng.choice([0, np.pi / 2]) + rng.normal(0, 0.06) if across else rng.uniform(0, np.pi)
     centre = rng.uniform(0.1, 0.9, 2) * size
     half = 2 * size if across else rng.uniform(0.1, 0.4) * size
@@ -178,7 +181,7 @@ def _straight(rng: np.random.Generator, size: int, across: bool) -> np.ndarray:
 
 
 def _joint(rng: np.random.Generator, photo: Photo, size: int, tint: np.ndarray) -> np.ndarray:
-    """A sawn or cast joint: straight, wide, dark, with a lit edge and dirt in it."""
+    """Draw a sawn or cast joint: straight, wide, dark, with a lit edge and dirt in it."""
     ends = _straight(rng, size, across=True)
     width = rng.uniform(1.2, 4.5) * size / 128
     groove = stroke(ends, np.array([width]), size)
@@ -189,7 +192,7 @@ def _joint(rng: np.random.Generator, photo: Photo, size: int, tint: np.ndarray) 
 
 
 def _formwork(rng: np.random.Generator, photo: Photo, size: int, tint: np.ndarray) -> np.ndarray:
-    """The seam between two boards: a thin line, with a step of brightness at it."""
+    """Draw the seam between two boards: a thin line with a different brightness on each side."""
     ends = _straight(rng, size, across=True)
     seam = stroke(ends, np.array([rng.uniform(0.6, 1.8) * size / 128]), size)
 
@@ -204,7 +207,7 @@ def _formwork(rng: np.random.Generator, photo: Photo, size: int, tint: np.ndarra
 
 
 def _scratch(rng: np.random.Generator, photo: Photo, size: int, tint: np.ndarray) -> np.ndarray:
-    """One to three short, straight, parallel scratches of a tool, light or dark."""
+    """Draw one to three short, straight, parallel scratches of a tool, light or dark."""
     ends = _straight(rng, size, across=False)
     factor = np.ones((size, size), np.float32)
 
@@ -217,7 +220,7 @@ def _scratch(rng: np.random.Generator, photo: Photo, size: int, tint: np.ndarray
 
 
 def _fibre(rng: np.random.Generator, photo: Photo, size: int, tint: np.ndarray) -> np.ndarray:
-    """A root, a wire or the shadow of a cable: a smooth curve of even width; a crack is jagged and tapers."""
+    """Draw a root, a wire or a cable's shadow: a smooth curve of even width. A crack is jagged and tapers."""
     start = rng.uniform(0, size, 2)
     turns = rng.uniform(-0.02, 0.02) + np.cumsum(rng.normal(0, 0.003, 60))
     heading = rng.uniform(0, 2 * np.pi) + np.cumsum(turns)
@@ -229,7 +232,7 @@ def _fibre(rng: np.random.Generator, photo: Photo, size: int, tint: np.ndarray) 
 
 
 def _stain(rng: np.random.Generator, photo: Photo, size: int, tint: np.ndarray) -> np.ndarray:
-    """A soft blotch of damp, oil or rust; on walls it runs down."""
+    """Draw a soft blotch of damp, oil or rust. On walls it runs down."""
     stretch = 2.5 if photo.surface == "wall" else 1
     field = _noise(rng, size, 30, stretch).T
     blotch = 1 / (1 + np.exp(-4 * (field - rng.uniform(0.4, 1.4))))
@@ -240,7 +243,7 @@ def _stain(rng: np.random.Generator, photo: Photo, size: int, tint: np.ndarray) 
 
 
 def _waterline(rng: np.random.Generator, photo: Photo, size: int, tint: np.ndarray) -> np.ndarray:
-    """The edge of a dried puddle: a thin, winding line, lighter or darker."""
+    """Draw the edge of a dried puddle: a thin, winding line, lighter or darker."""
     field = _noise(rng, size, 45)
     slope = np.hypot(*np.gradient(field)) + 0.004
     edge = np.clip(1.3 * size / 128 - np.abs(field - rng.uniform(-0.6, 0.6)) / slope, 0, 1)
@@ -248,7 +251,7 @@ def _waterline(rng: np.random.Generator, photo: Photo, size: int, tint: np.ndarr
 
 
 def _shadow(rng: np.random.Generator, photo: Photo, size: int, tint: np.ndarray) -> np.ndarray:
-    """The shadow of something outside the photo, with a straight edge, sharp or soft."""
+    """Draw the shadow of something outside the photo, with a straight edge, sharp or soft."""
     ends = _straight(rng, size, across=rng.random() < 0.3) - size / 2
     normal = np.array([-(ends[1] - ends[0])[1], (ends[1] - ends[0])[0]])
     normal /= np.hypot(*normal)
@@ -261,7 +264,7 @@ def _shadow(rng: np.random.Generator, photo: Photo, size: int, tint: np.ndarray)
 
 
 def _chip(rng: np.random.Generator, photo: Photo, size: int, tint: np.ndarray) -> np.ndarray:
-    """A place where a piece broke out: an irregular dark patch with a lit side."""
+    """Draw a place where a piece broke out: an irregular dark patch with a lit side."""
     corners = rng.integers(5, 10)
     angles = np.sort(rng.uniform(0, 2 * np.pi, corners))
     radii = rng.uniform(0.4, 1.0, corners) * rng.uniform(2.5, 10) * size / 128

@@ -1,4 +1,4 @@
-"""A source that is a table: one row for each image, CSV or Parquet, with paths relative to the table's folder."""
+"""Read a source that is a CSV or Parquet table. It has one row for each image, with paths relative to its folder."""
 
 import os
 from pathlib import Path
@@ -19,15 +19,15 @@ def read_table(path: Path) -> pd.DataFrame:
     """Read a table of images.
 
     Args:
-        path: CSV or Parquet with the columns path and label (0, 1, no_crack, crack), and, if wanted, group (the photo),
-            surface and mask (a path). An empty cell of these three means unknown.
+        path: CSV or Parquet file. Its columns are path and label (0, 1, no_crack, crack), and optionally group (the
+            photo), surface and mask (a path). An empty cell in an optional column means unknown.
 
     Returns:
-        Its images, ordered by path: a table with the columns of `layouts.FILE_TYPES`.
+        The images, ordered by path: a table with the columns of `layouts.FILE_TYPES`.
 
     Raises:
-        InputError: It is not such a table, a label is unknown, a path occurs twice, or a file is missing; the message
-            names the row.
+        InputError: The file is not a table with these columns, a label is unknown, a path occurs twice, or a file is
+            missing. The message names the row.
     """
     table = _read(path)
     _check_columns(path, list(table.columns))
@@ -37,10 +37,10 @@ def read_table(path: Path) -> pd.DataFrame:
         where = f"{path}, row {number}"
         file = _file(row, where, path.parent)
         if file["path"] in files:
-            raise InputError(f"{where}: the path {file['path']} occurs twice; keep one row for each image")
+            raise InputError(f"{where}: the path {file['path']} occurs twice; keep only one row for it")
         files[file["path"]] = file
     if not files:
-        raise InputError(f"{path} has no rows; add one for each image")
+        raise InputError(f"{path} has no rows; add one row for each image")
     return as_files(pd.DataFrame(list(files.values()), columns=list(FILE_TYPES)))
 
 
@@ -61,19 +61,20 @@ def _check_columns(path: Path, columns: list[str]) -> None:
     problems = []
     missing = [name for name in REQUIRED if name not in columns]
     if missing:
-        problems.append(f"lacks {', '.join(missing)}")
+        problems.append(f"lacks the columns {', '.join(missing)}")
 
     unknown = [name for name in columns if name not in REQUIRED + OPTIONAL]
     if unknown:
-        problems.append(f"has {', '.join(unknown)}")
+        problems.append(f"has the unknown columns {', '.join(unknown)}")
     if problems:
         raise InputError(
-            f"{path} {'; '.join(problems)}: its columns must be path and label, and may be {', '.join(OPTIONAL)}"
+            f"{path} {'; '.join(problems)}; the columns path and label are required, {', '.join(OPTIONAL)} are "
+            "optional, and other columns are not allowed"
         )
 
 
 def _file(row: dict[str, Any], where: str, folder: Path) -> dict[str, Any]:
-    """One row of a table with the columns of `FILE_TYPES`."""
+    """Check a row and convert it to the columns of `FILE_TYPES`."""
     cells: dict[str, str | None] = {}
     for name, value in row.items():
         cells[name] = None if value is None else str(value).strip() or None
@@ -82,7 +83,7 @@ def _file(row: dict[str, Any], where: str, folder: Path) -> dict[str, Any]:
     label = cells["label"]
     mask = cells.get("mask")
     if path is None:
-        raise InputError(f"{where}: the path is missing")
+        raise InputError(f"{where}: the path is missing; write a path, or delete the row")
     if label not in LABELS:
         raise InputError(f"{where} ({path}): the label is {row['label']!r}; it must be one of {', '.join(LABELS)}")
     for file in filter(None, (path, mask)):

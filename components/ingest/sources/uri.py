@@ -1,16 +1,16 @@
-"""What a data URI says: one or more sources, separated by commas or white space, each with its options.
+"""Parse a data URI: one or more sources, separated by commas or white space, each with its options.
 
 | source | example |
 |---|---|
 | folder | `tiles`, `/data/tiles?layout=folders`, `file:///data/my%20tiles` |
 | archive, zip or tar | `/data/tiles.zip`, `https://host/tiles.tar.gz#sha256=0123…` (64 hex digits) |
 | objects | `s3://bucket/prefix` |
-| table of files | `/data/tiles.csv`, `/data/tiles.parquet`: columns path, label, and if wanted group, surface, mask |
+| table of files | `/data/tiles.csv`, `/data/tiles.parquet`: columns path, label, and optionally group, surface, mask |
 | drawn tiles | `synthetic://?images=600&seed=1&size=128` |
 
 The options `layout`, `group_pattern` and `source` (a name for the source) follow a `?` and are joined by `&`. In
 options and after `file://`, write commas, spaces and the characters `% & # ?` as %2C, %20 and so on. If the whole data
-URI is the path of something that exists, it is that one source, whatever characters it has.
+URI is the path of an existing file or folder, it is one source. Then special characters in it have no meaning.
 """
 
 import re
@@ -34,12 +34,12 @@ class SourceUri:
     """One source as the user named it.
 
     Attributes:
-        text: As given, for messages.
-        scheme: "" for a path, else s3, https, http or synthetic.
+        text: The source as the user wrote it, for messages.
+        scheme: "" for a path; otherwise s3, https, http or synthetic.
         location: The path, or the URI without options and fragment.
-        options: Those of `OPTIONS` that were given.
-        settings: What else is in the query of a synthetic source.
-        sha256: Of a web archive, 64 hex digits.
+        options: The options that were given, by their names in `OPTIONS`.
+        settings: The other parameters in the query of a synthetic source, by name.
+        sha256: The checksum of a web archive, 64 hex digits; "" for other sources.
     """
 
     text: str
@@ -54,31 +54,33 @@ def parse_sources(data_uri: str) -> list[SourceUri]:
     """Parse a data URI.
 
     Raises:
-        InputError: It names nothing, a source is of an unknown kind, an option is unknown, or a checksum is missing.
+        InputError: The data URI is empty, or a source has an unknown kind, an unknown option, or no checksum.
     """
     if not data_uri.strip():
-        raise InputError(f"data is {data_uri!r}; name {KINDS}")
+        raise InputError(f"data is {data_uri!r}, which names no source; name {KINDS}")
     if Path(data_uri).expanduser().exists():
         return [SourceUri(data_uri, "", data_uri)]
     return [_parse(text) for text in re.split(r"[,\s]+", data_uri) if text]
 
 
 def absolute_sources(data_uri: str) -> str:
-    """The same data URI for any working directory: with absolute paths, and other sources as they are.
+    """Return a data URI with absolute paths, so that it is valid in any working directory.
+
+    Sources that are not paths are unchanged.
 
     Raises:
-        InputError: As `parse_sources`; or a path does not exist.
+        InputError: A path does not exist, or `parse_sources` raises.
     """
     return ",".join(absolute(source) for source in parse_sources(data_uri))
 
 
 def absolute(source: SourceUri) -> str:
-    """One source's URI for any working directory. Raises `InputError` where its path does not exist."""
+    """Return one source's URI with an absolute path. Raise `InputError` if its path does not exist."""
     if source.scheme:
         return source.text
     path = Path(source.location).expanduser()
     if not path.exists():
-        raise InputError(f"data {source.location} does not exist; name {KINDS}")
+        raise InputError(f"data {source.location} does not exist; check the path, or name {KINDS}")
 
     path = path.resolve()
     needs_quoting = re.search(r"[,\s?]", str(path))
@@ -94,8 +96,8 @@ def _parse(text: str) -> SourceUri:
     if scheme and urlsplit(text).username is not None:
         shown = re.sub("//.*@", "//…@", text)
         raise InputError(
-            f"data is {shown!r}; it holds a user name or password, which everyone who sees the run could read; use "
-            "s3:// instead"
+            f"data is {shown!r}; it contains a user name or password, and everyone who sees the run can read it; "
+            "remove it, or use s3://"
         )
     address, fragment = text, ""
     if scheme in ("https", "http"):
@@ -112,12 +114,12 @@ def _parse(text: str) -> SourceUri:
             settings[name] = value
         return SourceUri(text, scheme, location, options, settings)
     if scheme in ("https", "http"):
-        # The address may have a query of its own.
+        # The address can have its own query.
         if others:
             location = f"{location}?{'&'.join(others)}"
         return SourceUri(text, scheme, location, options, sha256=_checksum(text, scheme, fragment))
     if others:
-        raise InputError(f"data is {text!r}: unknown option {others[0]!r}; there are {', '.join(OPTIONS)}")
+        raise InputError(f"data is {text!r}: unknown option {others[0]!r}; use one of {', '.join(OPTIONS)}")
 
     if scheme == "file":
         return SourceUri(text, "", unquote(urlsplit(location).path), options)
@@ -127,7 +129,7 @@ def _parse(text: str) -> SourceUri:
 
 
 def _parse_query(query: str) -> tuple[dict[str, str], list[str]]:
-    """The options in a query, with their values unquoted; and the other pairs in it, as they are."""
+    """Return the options in a query, with unquoted values, and the other pairs of the query, unchanged."""
     options: dict[str, str] = {}
     others = []
     for pair in query.split("&"):
@@ -143,7 +145,7 @@ def _check_options(text: str, options: dict[str, str]) -> None:
     layouts = ("auto", *CLASS_FOLDERS)
     layout = options.get("layout", "auto")
     if layout not in layouts:
-        raise InputError(f"data is {text!r}: unknown layout {layout!r}; there are {', '.join(layouts)}")
+        raise InputError(f"data is {text!r}: unknown layout {layout!r}; use one of {', '.join(layouts)}")
 
     if "group_pattern" in options:
         try:
@@ -157,10 +159,10 @@ def _check_options(text: str, options: dict[str, str]) -> None:
 
 def _checksum(text: str, scheme: str, fragment: str) -> str:
     if scheme == "http" and urlsplit(text).hostname not in LOOPBACK_HOSTS:
-        raise InputError(f"data is {text!r}; over the network use https://")
+        raise InputError(f"data is {text!r}; http:// is allowed for this machine only, so use https://")
 
     match = re.fullmatch(r"sha256=([0-9a-fA-F]{64})", fragment)
     if not match:
         address = text.partition("#")[0]
-        raise InputError(f"data is {text!r}; add the archive's checksum: {address}#sha256=64 hex digits")
+        raise InputError(f"data is {text!r}; add the archive's checksum (64 hex digits): {address}#sha256=…")
     return match[1].lower()

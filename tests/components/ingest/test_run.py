@@ -136,7 +136,7 @@ def test_file_that_changes_during_ingestion_is_named_and_leaves_no_version(
 
     monkeypatch.setattr("components.ingest.run.select", late)
 
-    with pytest.raises(InputError, match=r"crack/p0_1.jpg was changed or removed while it was being ingested"):
+    with pytest.raises(InputError, match=r"crack/p0_1.jpg was changed or removed during the ingestion"):
         ingest(tiles, store, tmp_path)
     assert not store.list("datasets/")
 
@@ -158,11 +158,13 @@ def test_bad_files_are_refused_each_with_its_reason(
 
     assert reasons(report) == {
         "crack/truncated.jpg": "not a whole image: the end of the JPEG data is missing",
-        "crack/empty.jpg": "empty file",
+        "crack/empty.jpg": "empty file; copy it again",
         "crack/text.jpg": "not an image",
-        "crack/moving.gif": "animated: 3 frames in one file",
-        "no_crack/small.jpg": "too small: 20x20 pixels, less than min_size 32",
-        "no_crack/large.jpg": "too large: 300x300 pixels, more than max_pixels 80000",
+        "crack/moving.gif": "animated: 3 frames in one file; save one frame as an image",
+        "no_crack/small.jpg": "too small: 20x20 pixels, less than min_size 32; use a larger image, or lower min_size",
+        "no_crack/large.jpg": (
+            "too large: 300x300 pixels, more than max_pixels 80000; cut it into tiles, or raise max_pixels"
+        ),
     }
     assert len(manifest.table) == 24
 
@@ -206,7 +208,7 @@ def test_near_duplicates_share_a_group_and_those_with_both_labels_go_to_quaranti
     )
     assert groups.nunique() == len(groups) - 1
     assert set(reasons(report)) == {"crack/p0_3.jpg", "no_crack/contradiction.jpg"}
-    assert "a near duplicate is no_crack/contradiction.jpg (no_crack)" in reasons(report)["crack/p0_3.jpg"]
+    assert "its near duplicate is no_crack/contradiction.jpg (no_crack)" in reasons(report)["crack/p0_3.jpg"]
 
 
 def test_images_with_both_labels_are_shown_side_by_side(
@@ -274,7 +276,9 @@ def test_masks_travel_with_their_tiles(tiles: Path, store: Store, tmp_path: Path
     )
 
     assert manifest.table["mask_id"].notna().sum() == 1
-    assert reasons(report) == {"crack/p0_3.jpg": "its mask p0_3.png is 64x32 pixels, but the image is 64x64"}
+    assert reasons(report) == {
+        "crack/p0_3.jpg": "its mask p0_3.png is 64x32 pixels, but the image is 64x64; save both in the same size"
+    }
 
 
 def test_synthetic_tiles_are_a_source(store: Store, tmp_path: Path) -> None:
@@ -294,13 +298,13 @@ def test_synthetic_tiles_are_a_source(store: Store, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data_uri", "message"),
     [
-        ("synthetic://?imgs=3", "it must not hold imgs=3;"),
-        ("synthetic://?images=many", "it must not hold images=many;"),
-        ("synthetic://?images=-5", "it must not hold images=-5;"),
-        ("synthetic://600", "it must not hold 600;"),
-        ("synthetic://?size=8", "size 32 to 1024"),
+        ("synthetic://?imgs=3", "it must not contain imgs=3;"),
+        ("synthetic://?images=many", "it must not contain images=many;"),
+        ("synthetic://?images=-5", "it must not contain images=-5;"),
+        ("synthetic://600", "it must not contain 600;"),
+        ("synthetic://?size=8", "size must be from 32 to 1024"),
         ("ftp://somewhere/x", "must be a folder, a zip"),
-        ("/not/there", "data /not/there does not exist; name a folder"),
+        ("/not/there", "data /not/there does not exist; check the path, or name a folder"),
     ],
 )
 def test_data_that_cannot_be_opened_is_named(data_uri: str, message: str, store: Store, tmp_path: Path) -> None:

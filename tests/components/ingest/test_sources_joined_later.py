@@ -67,7 +67,7 @@ def test_no_image_of_either_source_moves(
         reasons = quarantine(store, tmp_path)
         assert quarantined in (None, reasons)
         quarantined = reasons
-    assert "belongs to 2 groups that earlier versions keep apart" in quarantined["decks/crack/near.jpg"]
+    assert "belongs to 2 groups that earlier data set versions keep apart" in quarantined["decks/crack/near.jpg"]
 
 
 def test_source_that_was_split_together_with_another_keeps_its_splits_alone(

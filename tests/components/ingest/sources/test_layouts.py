@@ -70,7 +70,7 @@ def test_pattern_that_misses_a_name_is_refused(tmp_path: Path) -> None:
 
 def test_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "crack/a\udcff.jpg", "no_crack/b.jpg")
-    with pytest.raises(InputError, match=r"the name 'crack/a\\udcff.jpg' is not UTF-8; rename it"):
+    with pytest.raises(InputError, match=r"the name 'crack/a\\udcff.jpg' is not UTF-8; rename the file"):
         list_files(tmp_path, "folders")
 
 
@@ -92,7 +92,7 @@ def test_one_class_only_is_named(tmp_path: Path) -> None:
     touch(tmp_path, "Positive/1.jpg")
     (tmp_path / "Negative").mkdir()
     with pytest.raises(
-        InputError, match="only one class: layout ccic expects no_crack in Negative, and no file is there"
+        InputError, match="only one class: layout ccic expects no_crack in Negative, but there is no file"
     ):
         find_layout(tmp_path, "auto")
 
@@ -100,7 +100,7 @@ def test_one_class_only_is_named(tmp_path: Path) -> None:
 def test_folders_of_classes_without_any_file_have_no_images(tmp_path: Path) -> None:
     for name in ("crack", "no_crack"):
         (tmp_path / name).mkdir()
-    with pytest.raises(InputError, match="no images: layout folders expects crack in crack, no_crack in no_crack, and"):
+    with pytest.raises(InputError, match="no images: layout folders expects crack in crack, no_crack in no_crack, but"):
         find_layout(tmp_path, "auto")
 
 

@@ -150,8 +150,8 @@ def test_known_local_archive_is_not_unpacked_again(
             "has the sha256 d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa, not 0000",
         ),
         ((404, b"", 0), "the server answers 404"),
-        ((200, b"cut short", 3), r"cannot be downloaded, tried 4 times: .*cut after 3 of 9 bytes"),
-        ((500, b"", 0), "cannot be downloaded, tried 4 times"),
+        ((200, b"cut short", 3), r"could not be downloaded in 4 attempts: .*cut after 3 of 9 bytes"),
+        ((500, b"", 0), "could not be downloaded in 4 attempts"),
     ],
     ids=["checksum", "missing", "cut", "server error"],
 )
@@ -200,7 +200,7 @@ def test_one_bad_source_is_not_hidden_by_a_good_large_one(
 
 
 def test_two_sources_of_one_name_are_refused(tiles: Path, store: Store, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"2 sources are called walls; .*\?source=NAME"):
+    with pytest.raises(InputError, match=r"2 sources have the name walls; .*\?source=NAME"):
         ingest(f"{tiles},{zipped(tiles, tmp_path / 'walls.zip')}", store, tmp_path)
 
 
@@ -234,7 +234,10 @@ def test_table_gives_images_labels_photos_and_surfaces(
         ("path,label\na.jpg,1\ngone.jpg,0\n", "row 2: there is no file .*gone.jpg"),
         ("path,label,mask\na.jpg,1,gone.png\n", "row 1: there is no file .*gone.png"),
         ("path,label\n,1\n", "row 1: the path is missing"),
-        ("file,label\na.jpg,1\n", "lacks path; has file: its columns must be path and label"),
+        (
+            "file,label\na.jpg,1\n",
+            "lacks the columns path; has the unknown columns file; the columns path and label",
+        ),
         ("path,label\n", "has no rows"),
         ("", "cannot be read as a table"),
     ],
@@ -301,14 +304,14 @@ def test_full_disk_is_explained(tiles: Path, store: Store, tmp_path: Path, monke
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr("components.shared.data.versions.write_shards", full)
-    with pytest.raises(InputError, match=r"the disk is full: \d+ bytes are free at .*, and \d+ at .*; make room"):
+    with pytest.raises(InputError, match=r"the disk is full: \d+ bytes are free at .*, and \d+ bytes at .*; free some"):
         ingest(tiles, store, tmp_path)
 
 
 def test_storage_that_cannot_be_used_names_the_source(tiles: Path, store: Store, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"data is 's3://nowhere/x': the bucket 'nowhere' .* does not exist"):
         ingest("s3://nowhere/x", store, tmp_path)
-    with pytest.raises(InputError, match=r"data is '.*/empty': there is nothing under"):
+    with pytest.raises(InputError, match=r"data is '.*/empty': there is no object under"):
         ingest(f"{store.uri}/empty", store, tmp_path)
 
 
@@ -317,8 +320,8 @@ def test_storage_that_cannot_be_used_names_the_source(tiles: Path, store: Store,
     [
         (["../up.jpg"], r"the object s3://a/b/../up.jpg is refused: its key leads out of the folder"),
         (["crack//1.jpg"], r"the object s3://a/b/crack//1.jpg is refused: its key cannot be the name of a file"),
-        (["crack", "crack/1.jpg"], r"the objects of s3://a/b cannot all be files on this machine: .*crack"),
-        (["crack/" + "n" * 256], r"cannot all be files on this machine: .*File name too long"),
+        (["crack", "crack/1.jpg"], r"the objects of s3://a/b cannot all be stored as files on this machine: .*crack"),
+        (["crack/" + "n" * 256], r"cannot all be stored as files on this machine: .*File name too long"),
     ],
 )
 def test_objects_that_cannot_be_files_are_refused(

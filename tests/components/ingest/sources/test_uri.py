@@ -12,14 +12,14 @@ from components.shared.errors import InputError
     ("uri", "message"),
     [
         ("", "data is ''"),
-        ("tiles?layuot=ccic", "unknown option 'layuot=ccic'; there are layout, group_pattern, source"),
-        ("tiles?layout=cick", "unknown layout 'cick'; there are auto, ccic, sdnet2018, folders"),
+        ("tiles?layuot=ccic", "unknown option 'layuot=ccic'; use one of layout, group_pattern, source"),
+        ("tiles?layout=cick", "unknown layout 'cick'; use one of auto, ccic, sdnet2018, folders"),
         ("tiles?group_pattern=DSC", "its group_pattern 'DSC' has no group"),
         ("tiles?group_pattern=(", "not a regular expression"),
         ("tiles?source=", "its option source is empty"),
-        ("https://host/a.zip", "add the archive's checksum: https://host/a.zip#sha256="),
+        ("https://host/a.zip", "add the archive's checksum (64 hex digits): https://host/a.zip#sha256="),
         ("https://host/a.zip#sha256=12", "add the archive's checksum"),
-        ("http://host/a.zip#sha256=" + "0" * 64, "over the network use https://"),
+        ("http://host/a.zip#sha256=" + "0" * 64, "http:// is allowed for this machine only, so use https://"),
         ("https://ada:secret@host/a.zip#sha256=" + "0" * 64, "'https://…@host/a.zip#sha256=0"),
     ],
 )
