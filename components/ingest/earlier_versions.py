@@ -59,7 +59,7 @@ class EarlierGroups:
 
 @dataclass(frozen=True)
 class EarlierVersions:
-    """The latest earlier data set version of each source, all combined.
+    """The combined content of the latest data set version of each source.
 
     Attributes:
         groups: The groups of these versions.
@@ -109,7 +109,7 @@ def _in_several_groups(mentions: pd.DataFrame) -> dict[str, str]:
 
 
 def between_groups(groups: Iterable[str]) -> str:
-    """Return the reason to keep an image in quarantine that belongs to several groups."""
+    """Return the quarantine reason of an image that belongs to several groups."""
     names = sorted(groups)
     return (
         f"it belongs to {len(names)} groups that earlier data set versions keep apart: {', '.join(names)}; these "

@@ -56,7 +56,7 @@ class FindingsIndex:
         for key in self._keys:
             if not key.endswith(TABLE):
                 continue
-            # Another ingestion may have merged the parts in the meantime.
+            # A part is missing if another ingestion has merged the parts in the meantime.
             with suppress(MissingObjectError):
                 found = self._read_part(key.removesuffix(TABLE), unknown, thumbnails)
                 unknown = unknown.drop(found.index)

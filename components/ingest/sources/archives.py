@@ -12,7 +12,7 @@ from typing import IO
 
 from components.shared.errors import InputError
 
-SMALLEST_FILE_BYTES = 4096  # even an empty file takes this much of a disk
+SMALLEST_FILE_BYTES = 4096  # an empty file also uses this much disk space
 CHUNK_BYTES = 2**20
 ENCRYPTED_FLAG = 1
 ERRORS_OF_DAMAGED_ARCHIVES = (

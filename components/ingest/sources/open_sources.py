@@ -173,7 +173,7 @@ def _paths(root: Path, files: pd.DataFrame) -> list[str]:
 def _size_and_time(path: Path | str) -> str:
     try:
         status = os.stat(path)
-    except OSError:  # such as a dangling link; the examination will report it
+    except OSError:  # such as a broken link; the examination reports it
         return ""
     return f"{status.st_size}-{status.st_mtime_ns}"
 

@@ -68,7 +68,7 @@ def _draw_tile(
     mask = None
     if cracked:
         coverage = _crack_coverage(rng, size)
-        while coverage.mean() < SMALLEST_CRACK_SHARE_OF_TILE:  # the crack may leave the tile at once
+        while coverage.mean() < SMALLEST_CRACK_SHARE_OF_TILE:  # the crack can leave the tile too early
             coverage = _crack_coverage(rng, size)
         brightness = brightness * _crack_shade(rng, photo, coverage)
         mask = coverage > 0.25

@@ -1,4 +1,4 @@
-"""Read a source that is a CSV or Parquet table: one row for each image. Paths may be relative to the table's folder."""
+"""Read a source that is a CSV or Parquet table. It has one row for each image, with paths relative to its folder."""
 
 import os
 from pathlib import Path
