@@ -45,7 +45,7 @@ class TrainConfig(StepConfig):
         pattern=r"^(full|head_only|last_[1-9][0-9]*)$",
         description='what is trained: "full", "head_only", or "last_3" for the last three blocks and the head',
     )
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="probability, before the head")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="probability of dropout before the head")
     stochastic_depth: float = Field(
         default=0.0, ge=0, lt=1, description="share of the blocks that are skipped, at the deepest block"
     )
