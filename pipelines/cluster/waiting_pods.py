@@ -1,8 +1,12 @@
 """Report why the pods of a run do not start. KFP shows such a step as running."""
 
+import textwrap
+
 from components.shared.errors import InputError
 from pipelines.cluster.kubernetes_view import ClusterView, UnseenError, WaitingPod
 from pipelines.cluster.run_details import DRIVER
+
+LONGEST_REASON = 240  # characters; a container runtime repeats the image's name several times
 
 
 class WaitingPods:
@@ -37,7 +41,8 @@ class WaitingPods:
             reason = pod.reason.partition(":")[0]
             if (pod.name, reason) not in self._reported:
                 self._reported.add((pod.name, reason))
-                lines.append(f"{self._step_of(pod)} waits: {pod.reason} (pod {pod.name})")
+                text = textwrap.shorten(pod.reason, LONGEST_REASON, placeholder=" …")
+                lines.append(f"{self._step_of(pod)} waits: {text} (pod {pod.name})")
         return lines
 
     def _step_of(self, pod: WaitingPod) -> str:

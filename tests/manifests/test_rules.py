@@ -263,4 +263,13 @@ def test_every_quantity_can_be_parsed(objects):
 def test_every_folder_is_in_the_readme():
     for folder in [*MANIFESTS.glob("overlays/*"), *MANIFESTS.glob("components/*")]:
         assert f"`{folder.relative_to(MANIFESTS).as_posix()}`" in README
-    assert re.findall(r"^(\d)\. ", README, re.MULTILINE) == list("12345678")
+    commands = README.partition("\n## Commands\n")[2]
+    assert re.findall(r"^(\d)\. ", commands, re.MULTILINE) == list("12345678")
+
+
+def test_the_readme_starts_with_a_laptop_and_has_one_place_for_what_could_not_be_run():
+    headings = re.findall(r"^## (.*)", README, re.MULTILINE)
+    assert headings[0] == "A cluster on your laptop"
+    assert README.count("could not be run |") == 1
+    assert "make pipeline-submit ENV=kind" in README
+    assert "`cluster.retried`" in README

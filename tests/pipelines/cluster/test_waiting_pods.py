@@ -76,6 +76,13 @@ def test_each_reason_is_reported_once_under_the_step_s_name(cluster):
     ]
 
 
+def test_a_long_reason_is_cut(cluster):
+    cluster.objects[PODS] = [a_pod("p", "run-1", waiting=("ErrImagePull", "failed to pull " * 50))]
+    (line,) = WaitingPods(ClusterView("team"), "run-1", {}).news()
+    assert line.endswith(" … (pod p)")
+    assert len(line) < 280
+
+
 def test_waiting_shows_why_nothing_moves(cluster, kfp, client, compiled, config, console, monkeypatch):
     monkeypatch.setattr("pipelines.cluster.follow.PATIENCE", 0.0)
     run_id = submit(client, compiled, config, {}, console)
