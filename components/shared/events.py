@@ -44,6 +44,11 @@ def warn(message: str) -> None:
     emit("warning", message=message)
 
 
+def in_step() -> bool:
+    """Return whether this process does a step's work, and not a person's command."""
+    return bool(_current_step)
+
+
 def join_step(name: str) -> None:
     """Use a step's name for logs and events from now on. A process that a step starts also calls this."""
     global _current_step

@@ -38,8 +38,8 @@ def write_page(
     page = Page("Splits")
     page.text(
         f"{len(images)} images in {images['group_id'].nunique()} groups. A group (the tiles of one photo, or near "
-        "duplicates) is never divided. Classes, sources and surfaces are spread evenly. The tiles of each photo, and the "
-        "near duplicates that ingestion found, are in one split."
+        "duplicates) is never divided. Classes, sources and surfaces are spread evenly. The tiles of each photo, and "
+        "the near duplicates that ingestion found, are in one split."
     )
 
     if earlier:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,20 +11,36 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from components.shared.errors import InputError
+from components.shared.events import log
 
 # By default MLflow's client tries a server that does not answer for minutes.
 SHORT_WAIT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+# A server on a busy node can need longer. A person waits for a command, but nobody waits for a step.
+STEP_PATIENCE_SECONDS = 180.0
+SECONDS_BETWEEN_TRIES = 5.0
 SQLITE_IS_LOCKED = "database is locked"
 
 
-def require_answer(client: MlflowClient) -> None:
-    """Raise InputError, after a short wait, if a server does not answer or does not accept this user."""
+def require_answer(client: MlflowClient, patience: float = 0.0) -> None:
+    """Raise InputError if a server does not answer or does not accept this user.
+
+    Args:
+        client: The client of the server.
+        patience: Seconds during which a connection that fails is tried again. A refusal is final.
+    """
     wait = {name: value for name, value in SHORT_WAIT.items() if name not in os.environ}
+    deadline = time.monotonic() + patience
     with environment(wait):
-        try:
-            client.search_registered_models(max_results=1)
-        except MlflowException as error:
-            raise _explanation(error, client.tracking_uri) from error
+        while True:
+            try:
+                client.search_registered_models(max_results=1)
+                return
+            except MlflowException as error:
+                explanation = _explanation(error, client.tracking_uri)
+                if time.monotonic() > deadline or not isinstance(_first_cause(error), OSError):
+                    raise explanation from error
+                log.warning("%s. Trying again", explanation)
+                time.sleep(SECONDS_BETWEEN_TRIES)
 
 
 @contextmanager

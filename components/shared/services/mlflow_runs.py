@@ -18,6 +18,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 
 from components.shared.errors import InputError
+from components.shared.events import in_step
 from components.shared.services import mlflow_failures
 
 # Tags of runs and of registered model versions.
@@ -45,8 +46,8 @@ def client() -> MlflowClient:
     """Return the client of the server named by MLFLOW_TRACKING_URI.
 
     Raises:
-        InputError: The variable is not set: MLflow would write to the working directory and say nothing. Or the server
-            does not answer this process's first question within seconds.
+        InputError: The variable is not set, and MLflow would write to the working directory without a message. Or the
+            server does not answer: a command waits for seconds, a step for minutes.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
@@ -57,7 +58,8 @@ def client() -> MlflowClient:
 @cache
 def _client(uri: str) -> MlflowClient:
     answering = MlflowClient(uri)
-    mlflow_failures.require_answer(answering)
+    patience = mlflow_failures.STEP_PATIENCE_SECONDS if in_step() else 0.0
+    mlflow_failures.require_answer(answering, patience)
     return answering
 
 

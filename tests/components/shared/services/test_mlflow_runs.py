@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
+from components.shared import events
 from components.shared.errors import InputError
-from components.shared.services import mlflow_runs
-from pipelines.local.embedded_stack import DATABASE, prepare_mlflow, tracking_uri
+from components.shared.services import mlflow_failures, mlflow_runs
+from pipelines.local.embedded_stack import DATABASE, free_port, prepare_mlflow, tracking_uri
 
 EXPERIMENT = "crack-training"
 
@@ -43,16 +44,40 @@ def test_a_server_that_is_down_is_named_within_seconds(monkeypatch: pytest.Monke
     assert time.monotonic() - started < 20
 
 
+class Empty(BaseHTTPRequestHandler):
+    """An MLflow server that has nothing."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_a_step_waits_for_a_server_that_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    monkeypatch.setattr(mlflow_failures, "SHORT_WAIT", {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"})
+    monkeypatch.setattr(mlflow_failures, "SECONDS_BETWEEN_TRIES", 0.1)
+    monkeypatch.setattr(events, "_current_step", "champion")
+
+    servers = []
+
+    def start() -> None:
+        servers.append(ThreadingHTTPServer(("127.0.0.1", port), Empty))
+        servers[0].serve_forever()
+
+    later = threading.Timer(1.0, start)
+    later.daemon = True
+    later.start()
+    assert mlflow_runs.version_by_run("crack-classifier", "run") is None
+    servers[0].shutdown()
+    servers[0].server_close()
+
+
 def test_a_server_that_goes_down_inside_a_step_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Empty(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", "2")
-            self.end_headers()
-            self.wfile.write(b"{}")
-
-        def log_message(self, *_: object) -> None: ...
-
     server = ThreadingHTTPServer(("127.0.0.1", 0), Empty)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     uri = f"http://127.0.0.1:{server.server_port}"
