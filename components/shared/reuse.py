@@ -18,7 +18,7 @@ from components.shared.hashing import digest, file_digest
 from components.shared.services.store import Store
 
 MARKER = "done.json"
-COMPUTING_PACKAGES = ("grad-cam", "numpy", "opencv-python-headless", "shap", "timm", "torch")
+COMPUTING_PACKAGES = ("albumentations", "grad-cam", "numpy", "opencv-python-headless", "shap", "timm", "torch")
 ROOT = Path(__file__).parents[2]
 
 

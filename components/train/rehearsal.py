@@ -7,6 +7,7 @@ import torch
 
 from components.shared.errors import InputError
 from components.shared.network.network import ModelInfo, build_network, describe
+from components.train.augmentation import check_augmentation
 from components.train.config import TrainConfig
 from components.train.frozen_layers import freeze
 from components.train.optimizer import make_optimizer
@@ -33,12 +34,13 @@ def describe_network(config: TrainConfig, seed: int) -> ModelInfo:
 
 
 def rehearse(info: ModelInfo, config: TrainConfig) -> None:
-    """Build the network as the training will and run it on one black tile.
+    """Build augmentation and network as the training will, and run each on one tile.
 
     Raises:
-        InputError: The weights cannot be fetched or do not fit; timm cannot build, freeze or run the network with
-            these settings; or `compile` is set and there is no C compiler.
+        InputError: A transform cannot be used on tiles; the weights cannot be fetched or do not fit; timm cannot build,
+            freeze or run the network with these settings; or `compile` is set and there is no C compiler.
     """
+    check_augmentation(config)
     if config.compile and not has_compiler():
         raise InputError(
             "compile is true, but Triton needs a C compiler and there is none; set compile to false, or install one "

@@ -48,7 +48,7 @@ def test_a_run_records_its_inputs_its_environment_and_its_results(train, tmp_pat
     metrics, _ = train(container_image="registry/crack@sha256:1")
     run = train.run()
     assert run.data.params["train.architecture"] == "test_resnet"
-    assert run.data.params["train.augment.rotation"] == "30.0"
+    assert run.data.params["train.augment.0"] == "Rotate(limit=30)"
     client = mlflow_runs.client()
     curve = client.get_metric_history(run.info.run_id, "val_loss")
     assert [point.step for point in curve] == [1, 2, 3, 4]
@@ -62,6 +62,7 @@ def test_a_run_records_its_inputs_its_environment_and_its_results(train, tmp_pat
     assert environment["packages"]["timm"]
     assert environment["container_image"] == "registry/crack@sha256:1"
     assert sorted(item.path for item in client.list_artifacts(run.info.run_id, "training")) == [
+        "training/augmentation.jpg",
         "training/curves.png",
         "training/training.html",
     ]
@@ -95,6 +96,10 @@ def test_a_run_that_the_platform_created_becomes_the_run_of_the_candidate(train,
     [
         ({"architecture": "vgg11", "stochastic_depth": 0.1}, "stochastic_depth 0.1: .*'drop_path_rate'"),
         ({"architecture": "halonet_h1", "input_size": 40}, "halonet_h1 cannot be trained with input_size 40"),
+        (
+            {"augment": ({"Resize": {"height": 16, "width": 16}},)},
+            "augment.0.Resize changes a tile of 32 x 32 px to 16",
+        ),
     ],
 )
 def test_a_network_that_cannot_be_trained_stops_the_step_before_data_is_fetched(train, tmp_path, changes, cause):
