@@ -110,7 +110,10 @@ class TrainConfig(StepConfig):
         description="transforms of Albumentations in their order, each {Name: {argument: value}}; []: none",
     )
 
-    precision: Precision = Field(default="auto", description="auto: bf16 if the device has it in hardware")
+    precision: Precision = Field(
+        default="auto",
+        description="auto: bf16 or fp32, whichever trains faster on this machine, measured once and then kept",
+    )
     devices: int | Literal["auto"] = Field(
         default="auto", description="GPUs to train on, or processes on a CPU; auto: every GPU, or one process"
     )

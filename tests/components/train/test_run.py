@@ -80,6 +80,21 @@ def test_finished_work_is_reused_and_leaves_no_checkpoints(train, store, tmp_pat
     assert train.run("other").data.tags["crack.reused"] == "False"
 
 
+def test_a_measured_precision_is_part_of_the_run_and_is_chosen_once(train, store, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    train(precision="auto")
+    [(name, _)] = store.list("precision/")
+    chosen = json.loads(store.get_bytes(name))["precision"]
+    assert train.run().data.params["train.precision"] == train.run().data.tags["crack.precision"] == chosen
+
+    train(job="later", name="again", precision="auto")
+    assert train.run("later").data.tags["crack.reused"] == "True"
+    other = {"bf16": "fp32", "fp32": "bf16"}[chosen]
+    store.put_bytes(name, json.dumps({"precision": other}).encode())
+    train(job="other", name="other", precision="auto")
+    assert train.run("other").data.tags["crack.precision"] == other
+
+
 def test_a_run_that_the_platform_created_becomes_the_run_of_the_candidate(train, monkeypatch):
     given = mlflow_runs.client().create_run(train.experiment_id, tags={"mlflow.parentRunId": "platform"}).info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", given)
