@@ -28,9 +28,9 @@ def draw_contact_sheet(task: Task) -> bytes:
     augment = build_augmentation(task.config.augment)
 
     rows = []
-    for index in np.concatenate([cracks, others]):
+    for row, index in enumerate(np.concatenate([cracks, others])):
         tile = tiles.tile(int(index))
-        views = [augment(tile, seed) for seed in range(VIEWS)]
+        views = [augment(tile, row * VIEWS + number) for number in range(VIEWS)]
         rows.append(np.hstack([_framed(view) for view in (tile, *views)]))
 
     sheet = cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR)

@@ -47,7 +47,6 @@ def train_candidate(
     device = pick_device(config.require_gpu)
     count_devices(config.devices)
     info = describe_network(config, seed)
-
     store = Store(config.store)
     config = config.model_copy(update={"precision": _precision(config, info, device, store)})
     run_id = mlflow_runs.candidate_run(config.experiment, job, config.candidate)
