@@ -86,8 +86,9 @@ def seconds_per_step(config: TrainConfig, info: ModelInfo, device: str) -> dict[
         except torch.OutOfMemoryError:
             if tiles == 1:
                 raise
+        finally:
+            torch.cuda.empty_cache()  # the training, which may run in other processes, needs the memory
         tiles //= 2
-        torch.cuda.empty_cache()
 
 
 def _time_steps(config: TrainConfig, info: ModelInfo, device: str, tiles: int) -> dict[str, float]:
