@@ -21,7 +21,7 @@ from components.shared.services.records import read_record
 from components.shared.services.store import DamagedObjectError, MissingObjectError, Store
 
 MARKER = "done.json"
-COMPUTING_PACKAGES = ("grad-cam", "numpy", "opencv-python-headless", "shap", "timm", "torch")
+COMPUTING_PACKAGES = ("albumentations", "grad-cam", "numpy", "opencv-python-headless", "shap", "timm", "torch")
 ROOT = Path(__file__).parents[2]
 
 

@@ -1,83 +1,159 @@
-"""Augment training tiles, in at most three passes over a tile."""
+"""The training augmentation: the transforms of Albumentations that the parameter file names."""
 
-import math
+import difflib
+import inspect
+import random
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
+from pydantic import JsonValue, ValidationError
 
-from components.shared.network.tiles import Augmentation
-from components.train.config import AugmentConfig
+from components.shared.errors import InputError
+from components.train.config import NamedTransform, TrainConfig
+from components.train.opencv_transforms import FastColorJitter, FastGaussNoise
+from components.train.quiet_albumentations import BasicTransform, Compose, albumentations
 
-SHARE_ROTATED = 0.8
-SHARE_RECOLOURED = 0.8
-SHARE_MIRRORED = 0.5  # per axis
-SHARE_NOISY = 0.5
+OWN_TRANSFORMS: dict[str, type[BasicTransform]] = {
+    "FastColorJitter": FastColorJitter,
+    "FastGaussNoise": FastGaussNoise,
+}
+# Base classes are not transforms, Lambda takes Python functions, and the three-dimensional ones take volumes.
+NOT_FOR_TILES = {"BasicTransform", "DualTransform", "ImageOnlyTransform", "Transform3D", "Lambda"}
+# A parameter file writes OpenCV's numbers by name, such as BORDER_REFLECT_101.
+OPENCV_CONSTANT = re.compile(r"(BORDER|INTER)_[A-Z0-9_]+")
+# A transform that changes the size at random changes it in one of these draws.
+TRIAL_SEEDS = range(3)
 
-# RGB to YIQ, the colour space of NTSC: brightness and two axes of colour.
-_RGB_TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
-_YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ)
 
+def build_augmentation(transforms: Sequence[NamedTransform]) -> Callable[[np.ndarray, int], np.ndarray]:
+    """Return `augment(image, seed)`, from (H, W, 3) uint8 RGB to the same. Its result depends on the arguments only.
 
-def build_augmentation(config: AugmentConfig) -> Augmentation:
-    """Return `augment(image, seed)`. It takes and returns (H, W, 3) uint8 RGB, and depends on its arguments only."""
+    Args:
+        transforms: `TrainConfig.augment`; they are applied in this order.
+
+    Raises:
+        InputError: A name or an argument is wrong.
+    """
+    pipeline = Compose([_build(item, position) for position, item in enumerate(transforms)])
 
     def augment(image: np.ndarray, seed: int) -> np.ndarray:
-        rng = np.random.default_rng(seed)
-        image = _mirror_and_rotate(image, config, rng)
-        image = _recolour(image, config, rng)
-        return _add_noise(image, config.noise, rng)
+        # All transforms draw from these two generators, one after the other. `set_random_seed` would give each
+        # transform its own generators with equal numbers: strong noise would always come with strong brightness.
+        pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        return pipeline(image=image)["image"]
 
     return augment
 
 
-def _mirror_and_rotate(image: np.ndarray, config: AugmentConfig, rng: np.random.Generator) -> np.ndarray:
-    """Mirror the image and rotate it about its centre; the corners are filled by reflection."""
-    for axis in (0, 1):
-        if config.flip and rng.random() < SHARE_MIRRORED:
-            image = cv2.flip(image, axis)
+def check_augmentation(config: TrainConfig) -> None:
+    """Build every transform and apply it to a tile of the network's input size.
 
-    degrees = rng.uniform(-config.rotation, config.rotation)
-    if not degrees or rng.random() >= SHARE_ROTATED:
-        return image
-
-    height, width = image.shape[:2]
-    centre = ((width - 1) / 2, (height - 1) / 2)
-    matrix = cv2.getRotationMatrix2D(centre, degrees, 1.0)
-    return cv2.warpAffine(image, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101)
-
-
-def _recolour(image: np.ndarray, config: AugmentConfig, rng: np.random.Generator) -> np.ndarray:
-    """Change brightness, contrast, saturation and hue with one affine map of a pixel's colour.
-
-    The map is y = (1 + b) ((1 + c) M x - c m). Here b, c and s are the changes of brightness, contrast and saturation,
-    and m is the image's mean brightness. The matrix M scales the two colour axes by 1 + s and rotates them by the hue.
+    Raises:
+        InputError: A transform is unknown, an argument is wrong, a transform needs more than the tile, or it changes
+            the tile's size or type.
     """
-    strengths = np.array([config.brightness, config.contrast, config.saturation, config.hue])
-    brightness, contrast, saturation, hue = rng.uniform(-strengths, strengths)
-    if rng.random() >= SHARE_RECOLOURED or not strengths.any():
-        return image
-
-    angle = 2 * math.pi * hue
-    rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    change_in_yiq = np.eye(3)
-    change_in_yiq[1:, 1:] = (1 + saturation) * rotation
-
-    mean_brightness = _RGB_TO_YIQ[0] @ cv2.mean(image)[:3]
-    gain = (1 + brightness) * (1 + contrast)
-    offset = -(1 + brightness) * contrast * mean_brightness
-    matrix = gain * _YIQ_TO_RGB @ change_in_yiq @ _RGB_TO_YIQ
-    return cv2.transform(image, np.hstack([matrix, np.full((3, 1), offset)]))
+    random_pixels = np.random.default_rng(0)
+    tile = random_pixels.integers(0, 256, (config.input_size, config.input_size, 3), dtype=np.uint8)
+    for position, item in enumerate(config.augment):
+        _try(_build(item, position), tile, _place(item, position))
 
 
-def _add_noise(image: np.ndarray, largest: float, rng: np.random.Generator) -> np.ndarray:
-    """Add Gaussian noise to half of the images. Its standard deviation is drawn from 0 to `largest`, a share of 255."""
-    deviation = 255 * largest * rng.random()
-    if not deviation or rng.random() < 1 - SHARE_NOISY:
-        return image
+def transforms_for_tiles() -> dict[str, type[BasicTransform]]:
+    """Return the transforms that a parameter file may name: those of Albumentations for flat images, and our own."""
+    found = dict(OWN_TRANSFORMS)
+    for name, kind in inspect.getmembers(albumentations, inspect.isclass):
+        for_volumes = issubclass(kind, albumentations.Transform3D)
+        if issubclass(kind, BasicTransform) and not for_volumes and name not in NOT_FOR_TILES:
+            found[name] = kind
+    return found
 
-    noise = np.empty(image.shape, np.int16)
-    cv2.setRNGSeed(int(rng.integers(2**31)))
-    # With several channels, `randn` would give the deviation to the first channel only.
-    single_channel = noise.reshape(len(image), -1)
-    cv2.randn(single_channel, np.array(0.0), np.array(deviation))
-    return cv2.add(image, noise, dtype=cv2.CV_8U)
+
+def _place(item: NamedTransform, position: int) -> str:
+    return f"augment.{position}.{next(iter(item))}"
+
+
+def _build(item: NamedTransform, position: int) -> BasicTransform:
+    [(name, arguments)] = item.items()
+    known = transforms_for_tiles()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f'did you mean "{near[0]}"?' if near else "see https://albumentations.ai/docs for the names"
+        raise InputError(f'augment.{position}: Albumentations has no transform "{name}" for tiles; {hint}')
+
+    values = {key: _opencv_constant(value) for key, value in arguments.items()}
+    try:
+        with warnings.catch_warnings():
+            # Albumentations only warns of an argument that it does not know.
+            warnings.simplefilter("error")
+            return known[name](**values)
+    except (ValueError, TypeError, Warning) as error:
+        known_arguments = ", ".join(inspect.signature(known[name]).parameters)
+        raise InputError(
+            f"{_place(item, position)}: {_cause(error)}; correct it, the arguments are {known_arguments}"
+        ) from error
+
+
+def _opencv_constant(value: JsonValue) -> Any:
+    """Return OpenCV's number where the value is its name, such as 4 for BORDER_REFLECT_101; else the value."""
+    if isinstance(value, str) and OPENCV_CONSTANT.fullmatch(value):
+        return getattr(cv2, value, value)
+    return value
+
+
+def _cause(error: Exception) -> str:
+    """Return what Albumentations refuses, in one line: the first argument that its validation names."""
+    if not isinstance(error.__cause__, ValidationError):
+        return str(error).splitlines()[0]
+
+    detail = error.__cause__.errors()[0]
+    message = detail["msg"].removeprefix("Value error, ")
+    if not detail["loc"]:
+        return message
+    if detail["type"] == "missing":
+        return f"{detail['loc'][0]} is missing"
+    return f"{detail['loc'][0]} is {detail['input']}: {message}"
+
+
+def _try(transform: BasicTransform, tile: np.ndarray, place: str) -> None:
+    """Apply a transform to a tile a few times.
+
+    Raises:
+        InputError: It needs more than the tile, fails on the tile, or changes its size or type.
+    """
+    if isinstance(transform, albumentations.ConstrainedCoarseDropout):
+        raise _needs(place, "mask")  # without a mask, it changes nothing and says nothing
+    for target in transform.targets_as_params:
+        if target != "image":
+            raise _needs(place, target)
+
+    side = len(tile)
+    for seed in TRIAL_SEEDS:
+        transform.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        try:
+            result = transform(image=tile, force_apply=True)["image"]
+        except KeyError as error:  # it looks for what only some data have
+            raise _needs(place, str(error.args[0])) from error
+        except Exception as error:  # Albumentations' transforms raise errors of many kinds
+            raise InputError(
+                f"{place} fails on a tile of {side} px: {error}; change its arguments, or remove it"
+            ) from error
+
+        if result.shape != tile.shape:
+            size = " x ".join(map(str, result.shape[:2]))
+            raise InputError(
+                f"{place} changes a tile of {side} x {side} px to {size} px, but the network needs {side} px; choose "
+                f"one that keeps the size, such as RandomResizedCrop: {{size: [{side}, {side}]}}"
+            )
+        if result.dtype != tile.dtype:
+            raise InputError(
+                f"{place} changes the tile's values from uint8 to {result.dtype}; remove it, because the network "
+                "normalises its tiles itself"
+            )
+
+
+def _needs(place: str, target: str) -> InputError:
+    return InputError(f"{place} needs {target}, but a tile has only a label; choose another transform")

@@ -1,31 +1,64 @@
 """Settings of the train step: how one candidate is trained."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, JsonValue, model_validator
 
-from components.shared.config import Config, Precision, StepConfig
+from components.shared.config import Precision, StepConfig
 
 
-class AugmentConfig(Config):
-    """The strengths of the training augmentation. A strength of 0 switches its part off."""
+def _check_one_transform(item: dict) -> dict:
+    if len(item) != 1:
+        names = ", ".join(item) or "nothing"
+        raise ValueError(f"it must name one transform, but it names {names}; give every transform a list item")
+    return item
 
-    rotation: float = Field(default=30.0, ge=0, le=180, description="degrees, either way")
-    brightness: float = Field(default=0.2, ge=0, le=1, description="fraction, either way")
-    contrast: float = Field(default=0.2, ge=0, le=1, description="fraction, either way")
-    saturation: float = Field(default=0.2, ge=0, le=1, description="fraction, either way")
-    hue: float = Field(default=0.02, ge=0, le=0.5, description="fraction of the colour circle, either way")
-    noise: float = Field(default=0.03, ge=0, le=1, description="largest standard deviation of Gaussian noise, fraction")
-    flip: bool = Field(default=False, description="mirror at random; a crack has neither an upper nor a left side")
 
-    def corruptions(self) -> tuple[str, ...]:
-        """Return the corruption families of the robustness suite that this augmentation applies in a weaker form."""
-        families: tuple[str, ...] = ()
-        if self.noise:
-            families += ("gaussian_noise",)
-        if self.brightness:
-            families += ("low_light", "over_exposure")
-        return families
+# A transform of Albumentations, or of components/train/opencv_transforms.py: {name: {argument: value}}.
+NamedTransform = Annotated[dict[str, dict[str, JsonValue]], AfterValidator(_check_one_transform)]
+
+# The augmentation of the paper that this system reproduces.
+PAPER_AUGMENTATION: tuple[NamedTransform, ...] = (
+    {"Rotate": {"limit": 30, "border_mode": "BORDER_REFLECT_101", "p": 0.8}},
+    {"FastColorJitter": {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.02, "p": 0.8}},
+    {"FastGaussNoise": {"std_range": [0.0, 0.03], "p": 0.5}},
+)
+
+# The families of the robustness suite that a transform shows to the network, in a weaker form.
+_BRIGHTNESS = ("low_light", "over_exposure")
+_NOISE = ("gaussian_noise",)
+CORRUPTIONS_SHOWN: dict[str, tuple[str, ...]] = {
+    "AdditiveNoise": _NOISE,
+    "AdvancedBlur": ("defocus",),
+    "Affine": ("oblique_view",),
+    "Blur": ("defocus",),
+    "ColorJitter": _BRIGHTNESS,
+    "Defocus": ("defocus",),
+    "Downscale": ("down_sampling",),
+    "FastColorJitter": _BRIGHTNESS,
+    "FastGaussNoise": _NOISE,
+    "GaussNoise": _NOISE,
+    "GaussianBlur": ("defocus",),
+    "GlassBlur": ("defocus",),
+    "ISONoise": _NOISE,
+    "Illumination": (*_BRIGHTNESS, "shadow"),
+    "ImageCompression": ("jpeg",),
+    "MedianBlur": ("defocus",),
+    "MotionBlur": ("motion_blur",),
+    "MultiplicativeNoise": _NOISE,
+    "Perspective": ("oblique_view",),
+    "PlasmaBrightnessContrast": _BRIGHTNESS,
+    "PlasmaShadow": ("shadow",),
+    "RandomBrightnessContrast": _BRIGHTNESS,
+    "RandomGamma": _BRIGHTNESS,
+    "RandomShadow": ("shadow",),
+    "RandomToneCurve": _BRIGHTNESS,
+    "ShotNoise": _NOISE,
+    "Spatter": ("stain",),
+    "ZoomBlur": ("defocus",),
+}
+# Values that switch the change of brightness off, as a strength, as a range of changes and as a range of factors.
+_NO_CHANGE = (0, [0, 0], [1, 1])
 
 
 class TrainConfig(StepConfig):
@@ -79,9 +112,15 @@ class TrainConfig(StepConfig):
         ge=1,
         description="stop after this many validations that are not better than the best; None: never",
     )
-    augment: AugmentConfig = AugmentConfig()
+    augment: tuple[NamedTransform, ...] = Field(
+        default=PAPER_AUGMENTATION,
+        description="transforms of Albumentations in their order, each {Name: {argument: value}}; []: none",
+    )
 
-    precision: Precision = Field(default="auto", description="auto: bf16 if the device has it in hardware")
+    precision: Precision = Field(
+        default="auto",
+        description="auto: bf16 or fp32, whichever trains faster on this machine, measured once and then kept",
+    )
     devices: int | Literal["auto"] = Field(
         default="auto", description="GPUs to train on, or processes on a CPU; auto: every GPU, or one process"
     )
@@ -120,3 +159,17 @@ class TrainConfig(StepConfig):
         if self.devices != "auto" and not 1 <= self.devices <= self.batch_size:
             raise ValueError(f"devices is {self.devices}; it must be 1 to batch_size ({self.batch_size}), or auto")
         return self
+
+    def seen_corruptions(self) -> tuple[str, ...]:
+        """Return the families of the robustness suite that training tiles already show, sorted."""
+        families: set[str] = set()
+        for item in self.augment:
+            for name, arguments in item.items():
+                shown = set(CORRUPTIONS_SHOWN.get(name, ()))
+                if arguments.get("p") == 0:
+                    shown = set()
+                for strength in ("brightness", "brightness_limit", "brightness_range"):
+                    if arguments.get(strength) in _NO_CHANGE:
+                        shown -= set(_BRIGHTNESS)
+                families |= shown
+        return tuple(sorted(families))

@@ -35,7 +35,9 @@ def record_start(run_id: str, config: TrainConfig, seed: int, manifest: Manifest
         images: Number of tiles per split.
     """
     client = mlflow_runs.client()
-    mlflow_runs.log_params(run_id, {"train": config.identity(), "seed": seed})
+    mlflow_runs.log_params(
+        run_id, {"train": {**config.identity(), "augment": augmentation_by_position(config)}, "seed": seed}
+    )
 
     data = Dataset(
         name="crack tiles",
@@ -56,6 +58,16 @@ def record_start(run_id: str, config: TrainConfig, seed: int, manifest: Manifest
             MLFLOW_GIT_COMMIT: where["commit"],
         },
     )
+
+
+def augmentation_by_position(config: TrainConfig) -> dict[str, str]:
+    """Return each transform as Python would write it, such as {"0": "Rotate(limit=30, p=0.8)"}."""
+    written = {}
+    for position, item in enumerate(config.augment):
+        for name, arguments in item.items():
+            values = ", ".join(f"{key}={value}" for key, value in arguments.items())
+            written[str(position)] = f"{name}({values})"
+    return written
 
 
 def environment(container_image: str) -> dict[str, Any]:
@@ -111,17 +123,17 @@ def record_point(run_id: str, point: dict[str, float]) -> None:
 
 
 def record_end(run_id: str, record: dict[str, Any], folder: Path, key: str, reused: bool) -> None:
-    """Log the whole curves, the page, its figure, and the facts of the training.
+    """Log the whole curves, the page and its images, and the facts of the training.
 
     Args:
         run_id: The candidate's run.
         record: TrainingRecord as a dict.
-        folder: Folder with training.html and curves.png.
+        folder: Folder with training.html, curves.png and augmentation.jpg.
         key: Run key.
         reused: True if finished work was reused.
     """
     mlflow_runs.log_history(run_id, record["history"])
-    for name in ("training.html", "curves.png"):
+    for name in ("training.html", "curves.png", "augmentation.jpg"):
         mlflow_runs.client().log_artifact(run_id, str(folder / name), "training")
 
     facts = {

@@ -8,23 +8,27 @@ matplotlib.use("Agg")
 from matplotlib.figure import Figure
 
 from components.shared.page import Page
+from components.train.contact_sheet import draw_contact_sheet
 from components.train.task import Task, TrainingRecord
 
 
 def write_training_page(record: TrainingRecord, task: Task, folder: Path) -> None:
-    """Write a page that says what was trained and how long it took, with the curves.
+    """Write a page that says what was trained and how long it took, with the curves and some augmented tiles.
 
     Args:
         record: The record of the finished training.
         task: The task of the training.
-        folder: Folder for training.html and curves.png.
+        folder: Folder for training.html, curves.png and augmentation.jpg.
     """
     figure = _draw_curves(record)
     figure.savefig(folder / "curves.png", dpi=120)
+    sheet = draw_contact_sheet(task)
+    (folder / "augmentation.jpg").write_bytes(sheet)
 
     page = Page(f"Training: {task.config.candidate} ({task.config.architecture})")
     page.text(_summary(record, task))
     page.figure(figure, "Loss and accuracy during training", "training and validation curves")
+    page.image(sheet, _augmentation_caption(task), "training tiles beside augmented views of them")
     page.write(folder / "training.html")
 
 
@@ -50,6 +54,11 @@ def _summary(record: TrainingRecord, task: Task) -> str:
     if record.parts > 1:
         sentences.append(f"Memory was too small for a whole batch, so each batch was split into {record.parts} parts.")
     return " ".join(sentences)
+
+
+def _augmentation_caption(task: Task) -> str:
+    names = ", ".join(name for item in task.config.augment for name in item) or "nothing"
+    return f"Augmentation. Left: training tiles. Right: views as the network saw them, after {names}"
 
 
 def _start(weights: str) -> str:

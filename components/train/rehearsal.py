@@ -7,6 +7,7 @@ import torch
 
 from components.shared.errors import InputError
 from components.shared.network.network import ModelInfo, build_network, describe
+from components.train.augmentation import check_augmentation
 from components.train.config import TrainConfig
 from components.train.frozen_layers import freeze
 from components.train.optimizer import make_optimizer
@@ -33,12 +34,13 @@ def describe_network(config: TrainConfig, seed: int) -> ModelInfo:
 
 
 def rehearse(info: ModelInfo, config: TrainConfig) -> None:
-    """Build the network in the same way as the training, and run it on one black tile.
+    """Build the augmentation and the network in the same way as the training, and run each on one tile.
 
     Raises:
-        InputError: The weights cannot be fetched or do not fit. Or timm cannot build, freeze or run the network with
-            these settings. Or `compile` is set and there is no C compiler.
+        InputError: A transform cannot be used on tiles, or the weights cannot be fetched or do not fit. Or timm cannot
+            build, freeze or run the network with these settings. Or `compile` is set and there is no C compiler.
     """
+    check_augmentation(config)
     if config.compile and not has_compiler():
         raise InputError(
             "compile is true, but Triton needs a C compiler and there is none; set compile to false, or install a "

@@ -10,12 +10,14 @@ from components.shared.data.manifest import read_manifest, read_splits, rows_of
 from components.shared.data.versions import fetch_for_step
 from components.shared.events import log
 from components.shared.network.device import count_devices, pick_device
+from components.shared.network.network import ModelInfo
 from components.shared.network.weights import known_digest
 from components.shared.reuse import reuse, run_key
 from components.shared.services import mlflow_runs
 from components.shared.services.store import Store
 from components.train.config import TrainConfig
 from components.train.mlflow_record import record_end, record_machine_use, record_start
+from components.train.precision import measure_precision, stored_precision
 from components.train.rehearsal import describe_network, rehearse
 from components.train.task import Task
 
@@ -42,11 +44,11 @@ def train_candidate(
         PreemptedError: SIGTERM was received, and a checkpoint was written.
     """
     # The cheap checks come first, before any data is fetched.
-    pick_device(config.require_gpu)
+    device = pick_device(config.require_gpu)
     count_devices(config.devices)
     info = describe_network(config, seed)
-
     store = Store(config.store)
+    config = config.model_copy(update={"precision": _precision(config, info, device, store)})
     run_id = mlflow_runs.candidate_run(config.experiment, job, config.candidate)
     manifest = read_manifest(manifest_path)
     splits = read_splits(splits_path)
@@ -80,6 +82,16 @@ def train_candidate(
     # Only an unfinished training needs its checkpoints.
     store.delete([name for name, _ in store.list(f"runs/{key}/checkpoints/")])
     return _headline(record)
+
+
+def _precision(config: TrainConfig, info: ModelInfo, device: str, store: Store) -> str:
+    """Return the precision of the training: as configured or chosen before, else the faster of both, measured now."""
+    known = stored_precision(config, info, device, store)
+    if known is not None:
+        return known
+
+    rehearse(info, config)  # its messages say what cannot work; the measurement's would not
+    return measure_precision(config, info, device, store)
 
 
 def _train(task: Task, folder: Path) -> None:

@@ -36,9 +36,11 @@ def compile_for_cluster(
     with reporting_errors(debug):
         from components.container_images import check_images
         from pipelines.config.parameter_file import load_run_config
+        from pipelines.config.run_config import check_augmentations
         from pipelines.graphs.compile import compile_pipeline
 
         config = load_run_config(chosen_file(environment, params), override or [])
+        check_augmentations(config)
         check_images(allow_tags)
         output.parent.mkdir(parents=True, exist_ok=True)
         compile_pipeline(pipeline, config, output)
@@ -63,9 +65,11 @@ def manifest(
         from components.container_images import check_images
         from pipelines.cluster.gitops import write_manifest
         from pipelines.config.parameter_file import load_run_config
+        from pipelines.config.run_config import check_augmentations
         from pipelines.graphs.compile import git_revision
 
         config = load_run_config(chosen_file(environment, params), override or [])
+        check_augmentations(config)
         check_images(allow_tags)
         version = write_manifest(pipeline, config, revision or git_revision(), namespace, output)
         Console().print(f"{output}: {pipeline} version {version}", soft_wrap=True)

@@ -73,10 +73,12 @@ def submit(
         from pipelines.cluster.follow import Follower, stopping_with_us
         from pipelines.cluster.submit import submit as submit_run
         from pipelines.config.parameter_file import load_run_config
+        from pipelines.config.run_config import check_augmentations
         from pipelines.graphs.compile import compile_version, git_revision
 
         arguments = _pairs(parameter or [])
         config = load_run_config(chosen_file(environment, params), override or [])
+        check_augmentations(config)
         check_images(allow_tags)
 
         api = KfpApi(Endpoint.from_environment())
@@ -115,6 +117,7 @@ def schedule(
         from components.shared.services.kfp_endpoint import Endpoint
         from pipelines.cluster.schedule import place_all, switch_all
         from pipelines.config.parameter_file import load_run_config
+        from pipelines.config.run_config import check_augmentations
 
         options = {"list": show, "pause": pause, "resume": resume, "remove": remove}
         actions = [name for name, given in options.items() if given]
@@ -128,6 +131,7 @@ def schedule(
         if actions:
             switch_all(api, config, file.stem, pipeline, actions[0], console)
         else:
+            check_augmentations(config)
             check_images(allow_tags)
             place_all(api, config, file.stem, pipeline, revision, console)
 

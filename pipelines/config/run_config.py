@@ -110,18 +110,31 @@ class RunConfig(Config):
         if section == "train":
             given["container_image"] = image_reference("gpu")
         elif section == "evaluate":
-            given["seen_corruptions"] = self.candidates[candidate].train.augment.corruptions()
+            given["seen_corruptions"] = self.candidates[candidate].train.seen_corruptions()
 
         return step.model_copy(update=given).model_dump_json(exclude_defaults=True)
 
 
-def check_networks(config: RunConfig) -> None:
-    """Check every candidate's architecture and weights now. The train step would find an error only much later.
+def check_augmentations(config: RunConfig) -> None:
+    """Check every candidate's augmentation with Albumentations' own validation.
 
     Raises:
-        InputError: timm has no such architecture, or the weights file does not exist.
+        InputError: A transform is unknown, has a wrong argument, or does not suit tiles.
     """
-    from components.shared.network.network import describe  # imported late, because torch takes seconds to import
+    from components.train.augmentation import check_augmentation  # late: Albumentations takes a second to import
+
+    for candidate in config.candidates.values():
+        check_augmentation(candidate.train)
+
+
+def check_networks(config: RunConfig) -> None:
+    """Check every candidate's architecture, weights and augmentation now. The train step would find an error later.
+
+    Raises:
+        InputError: timm has no such architecture, the weights file does not exist, or a transform cannot be used.
+    """
+    check_augmentations(config)
+    from components.shared.network.network import describe  # late: torch takes seconds to import
 
     for candidate in config.candidates.values():
         train = candidate.train

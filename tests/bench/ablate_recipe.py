@@ -30,7 +30,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from components.shared.data.shards import Member, write_shards
 from components.shared.network.checkpoint import WEIGHTS, load_network
 from components.shared.network.tiles import TileDataset, loader
-from components.train.config import TrainConfig
+from components.train.config import PAPER_AUGMENTATION, TrainConfig
 from components.train.fit import fit
 from components.train.rehearsal import describe_network
 from components.train.task import Task
@@ -62,7 +62,7 @@ COMMON: dict[str, dict[str, Any]] = {
     "averaged weights": {"ema": 0.998},
     "no label smoothing": {"label_smoothing": 0.0},
     "constant rate, no warm-up": {"schedule": "constant", "warmup": 0.0},
-    "no flips": {"augment": {"flip": False}},
+    "no flips": {"augment": PAPER_AUGMENTATION},
 }
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "resnet50": {**COMMON, "twice the rate": {"learning_rate": 6e-4}, PAPER: {}},

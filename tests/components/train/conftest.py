@@ -2,7 +2,7 @@ import pytest
 
 from components.shared.data.manifest import read_splits, rows_of
 from components.shared.data.versions import fetch
-from components.train.config import AugmentConfig, TrainConfig
+from components.train.config import TrainConfig
 from components.train.rehearsal import describe_network
 from components.train.task import Task
 from tests.tiny_version import commit_tiny_version
@@ -23,9 +23,12 @@ def make_task(store, s3, tmp_path):
     return make
 
 
+AUGMENT = ({"Rotate": {"limit": 30}}, {"FastColorJitter": {"brightness": 0, "contrast": 0}}, {"FastGaussNoise": {}})
+
+
 def recipe(**changes):
     settings = {
         "architecture": "test_resnet", "weights": "none", "input_size": 32, "steps": 12, "batch_size": 8,
-        "learning_rate": 3e-3, "workers": 0, "precision": "fp32", "augment": AugmentConfig(brightness=0, contrast=0),
+        "learning_rate": 3e-3, "workers": 0, "precision": "fp32", "augment": AUGMENT,
     }  # fmt: skip
     return TrainConfig(**{**settings, **changes})

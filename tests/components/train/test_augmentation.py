@@ -1,87 +1,183 @@
-import colorsys
+import hashlib
+import json
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from components.train.augmentation import build_augmentation
-from components.train.config import AugmentConfig
+from components.predict.corruptions import FAMILIES
+from components.shared.errors import InputError
+from components.shared.network.tiles import TileDataset, loader
+from components.train.augmentation import build_augmentation, check_augmentation, transforms_for_tiles
+from components.train.batches import TrainingBatches
+from components.train.config import CORRUPTIONS_SHOWN, PAPER_AUGMENTATION
+from tests.components.train.conftest import recipe
+
+ROOT = Path(__file__).parents[3]
+IMAGE = np.random.default_rng(1).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+# What a parameter file must give these transforms.
+ARGUMENTS = {
+    "AtLeastOneBBoxRandomCrop": {"height": 48, "width": 48},
+    "BBoxSafeRandomCrop": {},
+    "CenterCrop": {"height": 48, "width": 48},
+    "Crop": {"x_max": 48, "y_max": 48},
+    "CropAndPad": {"px": 3},
+    "CropNonEmptyMaskIfExists": {"height": 48, "width": 48},
+    "GridElasticDeform": {"num_grid_xy": [4, 4], "magnitude": 3},
+    "LongestMaxSize": {"max_size": 48},
+    "PadIfNeeded": {"min_height": 48, "min_width": 48},
+    "RandomCrop": {"height": 48, "width": 48},
+    "RandomResizedCrop": {"size": [48, 48]},
+    "RandomSizedBBoxSafeCrop": {"height": 48, "width": 48},
+    "RandomSizedCrop": {"min_max_height": [24, 48], "size": [48, 48]},
+    "Resize": {"height": 48, "width": 48},
+    "SmallestMaxSize": {"max_size": 48},
+    "TextImage": {"font_path": "font.ttf"},
+}
+REFUSED = {
+    # They need masks, boxes, other images or texts.
+    "BBoxSafeRandomCrop", "ConstrainedCoarseDropout", "CropNonEmptyMaskIfExists", "FDA",
+    "HistogramMatching", "MaskDropout", "Mosaic", "OverlayElements", "PixelDistributionAdaptation",
+    "RandomCropNearBBox", "RandomSizedBBoxSafeCrop", "TextImage",
+    # They change the tile's size or type.
+    "FromFloat", "Normalize", "RandomCropFromBorders", "RandomScale", "ToFloat",
+    # Albumentations itself advises another transform.
+    "FrequencyMasking", "PiecewiseAffine", "ShiftScaleRotate", "TimeMasking", "TimeReverse",
+}  # fmt: skip
 
 
-def luma(image):
-    return image @ [0.299, 0.587, 0.114]
+def check(name, arguments, size=48):
+    check_augmentation(recipe(input_size=size, augment=({name: arguments},)))
 
 
-def only(**strengths):
-    """An augmentation with these strengths, and 0 for the others."""
-    nothing = {"rotation": 0, "brightness": 0, "contrast": 0, "saturation": 0, "hue": 0, "noise": 0}
-    return build_augmentation(AugmentConfig(**{**nothing, **strengths}))
+def augmented(seed, *transforms):
+    return build_augmentation(transforms)(IMAGE, seed)
 
 
-def test_noise_has_the_configured_strength_and_depends_on_the_seed_only():
-    grey = np.full((64, 64, 3), 128, np.uint8)
-    noise = only(noise=0.1)
-    noisy = [noise(grey, seed) for seed in range(200)]
-    assert all((noise(grey, seed) == image).all() for seed, image in enumerate(noisy))
-    strengths = np.array([image.std((0, 1)) / 255 for image in noisy])
-    noisy_strengths = strengths[strengths.max(axis=1) > 0]
-    assert 70 < len(noisy_strengths) < 130
-    assert 0.085 < noisy_strengths.max() < 0.105
-    assert np.ptp(noisy_strengths, axis=1).max() < 0.02  # the same in every channel
-    assert (only()(grey, 1) == grey).all()
+@pytest.mark.parametrize("name", sorted(transforms_for_tiles()))
+def test_a_transform_is_refused_or_depends_on_the_seed_only(name):
+    arguments = ARGUMENTS.get(name, {})
+    if name in REFUSED:
+        with pytest.raises(InputError, match=rf"augment\.0\.{name}"):
+            check(name, arguments)
+        return
+
+    check(name, arguments)
+    one, other = (build_augmentation([{name: {**arguments, "p": 1.0}}]) for _ in range(2))
+    forwards = [one(IMAGE, seed) for seed in range(4)]
+    backwards = [other(IMAGE, seed) for seed in reversed(range(4))]
+    for first, second in zip(forwards, reversed(backwards), strict=True):
+        assert first.shape == IMAGE.shape
+        assert (first == second).all()
 
 
-def test_an_image_is_rotated_about_its_centre_up_to_the_limit_and_its_corners_are_filled():
-    line = np.full((65, 65, 3), 200, np.uint8)
-    line[:, 31:34] = 20
-    angles = []
-    for seed in range(100):
-        rotated = only(rotation=30)(line, seed)
-        rows, columns = np.nonzero(rotated[..., 0] < 60)
-        assert (rotated[[0, 0, -1, -1], [0, -1, 0, -1]] == 200).all()
-        assert columns.mean() == pytest.approx(32, abs=0.5)
-        angles.append(np.degrees(np.arctan(np.polyfit(rows, columns, 1)[0])))
-    assert -31 < min(angles) < -25
-    assert 25 < max(angles) < 31
-    assert sum(abs(angle) < 0.01 for angle in angles) == pytest.approx(20, abs=12)
+def test_another_process_makes_the_same_image():
+    transforms = [*PAPER_AUGMENTATION, {"ElasticTransform": {}}, {"RandomShadow": {}}]
+    code = (
+        "import hashlib, json, sys, numpy as np\n"
+        "from components.train.augmentation import build_augmentation\n"
+        "image = np.random.default_rng(1).integers(0, 256, (48, 48, 3), dtype=np.uint8)\n"
+        "augment = build_augmentation(json.loads(sys.argv[1]))\n"
+        "print(hashlib.sha256(b''.join(augment(image, seed).tobytes() for seed in range(9))).hexdigest())"
+    )
+    command = [sys.executable, "-c", code, json.dumps(transforms)]
+    there = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    here = hashlib.sha256(b"".join(augmented(seed, *transforms).tobytes() for seed in range(9))).hexdigest()
+    assert there == here
 
 
-def test_mirroring_gives_each_of_the_four_views_equally_often():
-    image = np.random.default_rng(1).integers(0, 256, (5, 5, 3), dtype=np.uint8)
-    views = [image[::down, ::along].tobytes() for down in (1, -1) for along in (1, -1)]
-    counts = Counter(views.index(only(flip=True)(image, seed).tobytes()) for seed in range(400))
+def test_the_number_of_workers_changes_no_pixel(make_task):
+    task = make_task()
+    augment = build_augmentation(PAPER_AUGMENTATION)
+    tiles = TileDataset(task.train, task.tiles, 32, augment)
+    batches = []
+    for workers in (0, 2):
+        order = TrainingBatches(task.train["label"].to_numpy(), 8, 4, seed=1)
+        batches.append([images for images, _ in loader(tiles, order, workers)])
+    for alone, shared in zip(*batches, strict=True):
+        assert (alone == shared).all()
+
+
+def test_transforms_draw_independently_of_each_other():
+    """With Albumentations' own `set_random_seed`, all transforms would draw the same numbers."""
+    half = {"p": 0.5}
+    flips = build_augmentation([{"HorizontalFlip": half}, {"VerticalFlip": half}])
+    views = [IMAGE[::down, ::along].tobytes() for down in (1, -1) for along in (1, -1)]
+    counts = Counter(views.index(flips(IMAGE, seed).tobytes()) for seed in range(400))
     assert min(counts[view] for view in range(4)) > 60
 
 
+def test_opencvs_constants_are_given_by_name():
+    white = np.full((65, 65, 3), 200, np.uint8)
+    reflected = build_augmentation([{"Rotate": {"limit": 30, "border_mode": "BORDER_REFLECT_101", "p": 1}}])
+    filled = build_augmentation([{"Rotate": {"limit": 30, "p": 1}}])
+    assert (reflected(white, 1) == 200).all()
+    assert (filled(white, 1) == 0).any()
+
+
 @pytest.mark.parametrize(
-    ("strength", "formula"),
+    ("name", "arguments", "cause"),
     [
-        ("brightness", lambda image, amount: image * (1 + amount)),
-        ("contrast", lambda image, amount: image + amount * (image - luma(image).mean())),
-        ("saturation", lambda image, amount: image + amount * (image - luma(image)[..., None])),
+        ("Rotat", {}, r'augment\.0: Albumentations has no transform "Rotat" for tiles; did you mean "Rotate"\?'),
+        ("Lambda", {}, r'no transform "Lambda" for tiles; see https://albumentations\.ai/docs'),
+        ("Rotate", {"p": 1.5}, r"augment\.0\.Rotate: p is 1\.5: Input should be less than or equal to 1"),
+        ("GaussNoise", {"std_range": [0, 3]}, r"GaussNoise: std_range is \[0, 3\]: .*must be >= 0 and <= 1"),
+        ("FastGaussNoise", {"std_range": [0, 3]}, r"FastGaussNoise: std_range is \[0, 3\]: .*must be >= 0 and <= 1"),
+        ("FastColorJitter", {"hue": [-3, 3]}, r"FastColorJitter: hue is \[-3, 3\]: .*within \[-0\.5, 0\.5\]"),
+        ("Rotate", {"limt": 30}, r"Rotate: Argument\(s\) 'limt' are not valid.*the arguments are limit, interpolation"),
+        ("ToSepia", {"limt": 30}, r"ToSepia: .*'limt'; correct it, the arguments are p"),
+        ("RandomCrop", {}, r"RandomCrop: height is missing"),
+        ("Rotate", {"border_mode": "BORDER_NONE"}, r"Rotate: border_mode is BORDER_NONE: Input should be 0, 1, 2"),
+        ("Resize", {"height": 32, "width": 40}, r"changes a tile of 48 x 48 px to 32 x 40 px.*needs 48 px"),
+        ("RandomScale", {"scale_limit": 0.1}, r"RandomScale changes a tile of 48 x 48 px to"),
+        ("Crop", {}, r"Crop fails on a tile of 48 px: .*change its arguments, or remove it"),
+        ("Normalize", {}, r"Normalize changes the tile's values from uint8 to float32; remove it"),
+        ("MaskDropout", {}, r"MaskDropout needs mask, but a tile has only a label"),
+        ("ConstrainedCoarseDropout", {}, r"ConstrainedCoarseDropout needs mask"),
+        ("BBoxSafeRandomCrop", {}, r"BBoxSafeRandomCrop needs bboxes"),
     ],
 )
-def test_brightness_contrast_and_saturation_change_as_their_formulas_say(strength, formula):
-    image = np.random.default_rng(1).integers(60, 180, (16, 16, 3)).astype(np.uint8)
-    found = []
-    for seed in range(100):
-        changed = only(**{strength: 0.2})(image, seed).astype(float)
-        full = formula(image.astype(float), 1.0) - image
-        amount = ((changed - image) * full).sum() / (full**2).sum()
-        np.testing.assert_allclose(changed, formula(image.astype(float), amount), atol=0.8)
-        found.append(amount)
-    assert -0.21 < min(found) < -0.17
-    assert 0.17 < max(found) < 0.21
+def test_what_does_not_suit_tiles_is_refused(name, arguments, cause):
+    with pytest.raises(InputError, match=cause) as caught:
+        check(name, arguments)
+    assert "\n" not in str(caught.value)
 
 
-def test_hue_rotates_colours_and_changes_neither_grey_nor_brightness():
-    grey, blue = np.full((4, 4, 3), 128, np.uint8), np.full((4, 4, 3), (90, 110, 150), np.uint8)
-    rotate_hue = only(hue=0.1)
-    hues = []
-    for seed in range(100):
-        assert (rotate_hue(grey, seed) == grey).all()
-        rotated = rotate_hue(blue, seed)
-        assert luma(rotated.astype(float)).mean() == pytest.approx(luma(blue).mean(), abs=1)
-        hues.append(colorsys.rgb_to_hsv(*rotated[0, 0] / 255)[0] - colorsys.rgb_to_hsv(90, 110, 150)[0])
-    assert -0.14 < min(hues) < -0.06
-    assert 0.06 < max(hues) < 0.14
+def test_an_item_names_one_transform():
+    with pytest.raises(
+        ValueError, match=r"it must name one transform, but it names Rotate, Blur; give every transform"
+    ):
+        recipe(augment=({"Rotate": {}, "Blur": {}},))
+    with pytest.raises(ValueError, match="it names nothing"):
+        recipe(augment=({},))
+
+
+def test_corruptions_that_the_training_shows_are_found_by_the_transforms():
+    assert recipe(augment=()).seen_corruptions() == ()
+    assert recipe(augment=PAPER_AUGMENTATION).seen_corruptions() == ("gaussian_noise", "low_light", "over_exposure")
+    assert recipe(augment=({"FastColorJitter": {"brightness": 0}},)).seen_corruptions() == ()
+    assert recipe(augment=({"MotionBlur": {"p": 0}}, {"ImageCompression": {}})).seen_corruptions() == ("jpeg",)
+    assert set(CORRUPTIONS_SHOWN) <= set(transforms_for_tiles())
+    assert {family for shown in CORRUPTIONS_SHOWN.values() for family in shown} <= set(FAMILIES)
+
+
+def test_the_check_neither_loads_torch_nor_asks_the_internet():
+    code = (
+        "import sys, urllib.request\n"
+        "urllib.request.build_opener = lambda *_: sys.exit('asked the internet')\n"
+        "import components.train.augmentation\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_a_configuration_loads_without_albumentations():
+    code = (
+        "import sys; sys.modules['albumentations'] = None\n"
+        "from pipelines.config.parameter_file import load_run_config\n"
+        "assert load_run_config('pipelines/params/paper.yaml').candidates['resnet50'].train.augment"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -48,7 +48,7 @@ def test_a_run_records_its_inputs_its_environment_and_its_results(train, tmp_pat
     metrics, _ = train(container_image="registry/crack@sha256:1")
     run = train.run()
     assert run.data.params["train.architecture"] == "test_resnet"
-    assert run.data.params["train.augment.rotation"] == "30.0"
+    assert run.data.params["train.augment.0"] == "Rotate(limit=30)"
     client = mlflow_runs.client()
     curve = client.get_metric_history(run.info.run_id, "val_loss")
     assert [point.step for point in curve] == [1, 2, 3, 4]
@@ -62,6 +62,7 @@ def test_a_run_records_its_inputs_its_environment_and_its_results(train, tmp_pat
     assert environment["packages"]["timm"]
     assert environment["container_image"] == "registry/crack@sha256:1"
     assert sorted(item.path for item in client.list_artifacts(run.info.run_id, "training")) == [
+        "training/augmentation.jpg",
         "training/curves.png",
         "training/training.html",
     ]
@@ -77,6 +78,21 @@ def test_finished_work_is_reused_and_leaves_no_checkpoints(train, store, tmp_pat
     assert not [key for key, _ in store.list("runs/") if "checkpoints" in key]
     train(job="other", name="other", learning_rate=1e-3)
     assert train.run("other").data.tags["crack.reused"] == "False"
+
+
+def test_a_measured_precision_is_part_of_the_run_and_is_chosen_once(train, store, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    train(precision="auto")
+    [(name, _)] = store.list("precision/")
+    chosen = json.loads(store.get_bytes(name))["precision"]
+    assert train.run().data.params["train.precision"] == train.run().data.tags["crack.precision"] == chosen
+
+    train(job="later", name="again", precision="auto")
+    assert train.run("later").data.tags["crack.reused"] == "True"
+    other = {"bf16": "fp32", "fp32": "bf16"}[chosen]
+    store.put_bytes(name, json.dumps({"precision": other}).encode())
+    train(job="other", name="other", precision="auto")
+    assert train.run("other").data.tags["crack.precision"] == other
 
 
 def test_a_run_that_the_platform_created_becomes_the_run_of_the_candidate(train, monkeypatch):
@@ -95,6 +111,10 @@ def test_a_run_that_the_platform_created_becomes_the_run_of_the_candidate(train,
     [
         ({"architecture": "vgg11", "stochastic_depth": 0.1}, "stochastic_depth 0.1: .*'drop_path_rate'"),
         ({"architecture": "halonet_h1", "input_size": 40}, "halonet_h1 cannot be trained with input_size 40"),
+        (
+            {"augment": ({"Resize": {"height": 16, "width": 16}},)},
+            "augment.0.Resize changes a tile of 32 x 32 px to 16",
+        ),
     ],
 )
 def test_a_network_that_cannot_be_trained_stops_the_step_before_data_is_fetched(train, tmp_path, changes, cause):

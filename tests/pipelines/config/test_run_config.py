@@ -9,7 +9,7 @@ from components.shared.config import StepConfig
 from components.shared.errors import InputError
 from components.train.config import TrainConfig
 from pipelines.config.parameter_file import Setting, load_run_config, parameter_schema
-from pipelines.config.run_config import RunConfig
+from pipelines.config.run_config import RunConfig, check_augmentations
 
 PARAMS = Path(__file__).parents[3] / "pipelines" / "params"
 SMALLEST = "candidates:\n  cnn:\n    train: {architecture: resnet18, steps: 5}\n"
@@ -209,8 +209,8 @@ def test_evaluate_is_told_which_corruptions_the_candidates_own_augmentation_show
     file = tmp_path / "run.yaml"
     file.write_text(
         "candidates:\n"
-        "  plain: {train: {architecture: resnet18, steps: 1, augment: {noise: 0, brightness: 0}}}\n"
-        "  noisy: {train: {architecture: resnet18, steps: 1, augment: {noise: 0.1, brightness: 0}}}\n"
+        "  plain: {train: {architecture: resnet18, steps: 1, augment: [{Rotate: {limit: 30}}]}}\n"
+        "  noisy: {train: {architecture: resnet18, steps: 1, augment: [{GaussNoise: {}}]}}\n"
     )
     config = load_run_config(file)
     seen = {}
@@ -218,6 +218,17 @@ def test_evaluate_is_told_which_corruptions_the_candidates_own_augmentation_show
         step = EvaluateConfig.model_validate_json(config.step_json("evaluate", name))
         seen[name] = list(step.seen_corruptions)
     assert seen == {"plain": [], "noisy": ["gaussian_noise"]}
+
+
+@pytest.mark.parametrize("name", ["local", "dev", "paper", "prod", "kind"])
+def test_the_augmentation_of_every_shipped_file_passes_the_check(name):
+    check_augmentations(load_run_config(PARAMS / f"{name}.yaml"))
+
+
+def test_a_wrong_augmentation_is_found_before_a_run_starts(tmp_path):
+    config = load_run_config(write(tmp_path, SMALLEST), ["candidates.cnn.train.augment=[{Rotat: {limit: 30}}]"])
+    with pytest.raises(InputError, match='no transform "Rotat" for tiles; did you mean "Rotate"'):
+        check_augmentations(config)
 
 
 @pytest.mark.parametrize("name", ["local", "dev", "paper", "prod"])

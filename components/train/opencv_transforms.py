@@ -1,0 +1,80 @@
+"""Transforms of our own for Albumentations: they do in one pass of OpenCV what the stock transforms do in several.
+
+A parameter file names them like stock transforms.
+"""
+
+import math
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+from pydantic import AfterValidator
+
+from components.train.quiet_albumentations import (
+    BaseTransformInitSchema,
+    ColorJitter,
+    ImageOnlyTransform,
+    check_range_bounds,
+    nondecreasing,
+)
+
+# RGB to YIQ, the colour space of NTSC: brightness and two axes of colour.
+_RGB_TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+_YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ)
+
+
+class FastColorJitter(ColorJitter):
+    """ColorJitter with the same arguments, as one affine map of a pixel's colour.
+
+    With b, c and s as the factors of brightness, contrast and saturation, and m as the image's mean brightness:
+    y = b (c M x + (1 - c) m), where M scales the two colour axes of YIQ by s and rotates them by the hue, a fraction
+    of the colour circle. ColorJitter makes the four changes one after the other in a random order and rotates the hue
+    in HSV, so its results differ a little.
+    """
+
+    def apply(
+        self, img: np.ndarray, brightness: float, contrast: float, saturation: float, hue: float, **params: Any
+    ) -> np.ndarray:
+        """Return the image (H, W, 3) uint8 RGB with its colours changed."""
+        angle = 2 * math.pi * hue
+        rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        change_in_yiq = np.eye(3)
+        change_in_yiq[1:, 1:] = saturation * rotation
+
+        mean_brightness = _RGB_TO_YIQ[0] @ cv2.mean(img)[:3]
+        matrix = brightness * contrast * _YIQ_TO_RGB @ change_in_yiq @ _RGB_TO_YIQ
+        offset = brightness * (1 - contrast) * mean_brightness
+        return cv2.transform(img, np.hstack([matrix, np.full((3, 1), offset)]))
+
+
+class FastGaussNoise(ImageOnlyTransform):
+    """Gaussian noise in whole grey levels, drawn by OpenCV as integers.
+
+    Args:
+        std_range: Smallest and largest standard deviation, fractions of 255.
+        p: Probability.
+    """
+
+    class InitSchema(BaseTransformInitSchema):
+        """What Albumentations checks the arguments with."""
+
+        std_range: Annotated[
+            tuple[float, float], AfterValidator(check_range_bounds(0, 1)), AfterValidator(nondecreasing)
+        ]
+
+    def __init__(self, std_range: tuple[float, float] = (0.0, 0.03), p: float = 0.5):
+        super().__init__(p=p)
+        self.std_range = std_range
+
+    def get_params(self) -> dict[str, Any]:
+        """Draw the standard deviation, in grey levels, and the seed of the noise."""
+        return {"deviation": 255 * self.py_random.uniform(*self.std_range), "seed": self.py_random.getrandbits(31)}
+
+    def apply(self, img: np.ndarray, deviation: float, seed: int, **params: Any) -> np.ndarray:
+        """Return the image (H, W, 3) uint8 with noise."""
+        noise = np.empty(img.shape, np.int16)
+        cv2.setRNGSeed(seed)
+        # With several channels, `randn` would give the deviation to the first channel only.
+        single_channel = noise.reshape(len(img), -1)
+        cv2.randn(single_channel, np.array(0.0), np.array(deviation))
+        return cv2.add(img, noise, dtype=cv2.CV_8U)

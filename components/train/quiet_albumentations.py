@@ -1,0 +1,24 @@
+"""Albumentations, imported so that it neither asks PyPI for a newer version nor loads torch."""
+
+import os
+import sys
+
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+# Only its tensor transforms need torch. Where they cannot be imported, Albumentations goes on without them.
+sys.modules.setdefault("albumentations.pytorch", None)  # type: ignore[arg-type]
+
+import albumentations  # noqa: E402
+from albumentations import BasicTransform, ColorJitter, Compose, ImageOnlyTransform  # noqa: E402
+from albumentations.core.pydantic import check_range_bounds, nondecreasing  # noqa: E402
+from albumentations.core.transforms_interface import BaseTransformInitSchema  # noqa: E402
+
+__all__ = (
+    "BaseTransformInitSchema",
+    "BasicTransform",
+    "ColorJitter",
+    "Compose",
+    "ImageOnlyTransform",
+    "albumentations",
+    "check_range_bounds",
+    "nondecreasing",
+)
