@@ -81,6 +81,7 @@ def _checks(config: RunConfig, allow_tags: bool) -> Iterator[tuple[str, Check]]:
 
     view = ClusterView(namespace)
     yield "namespace", view.namespace_there
+    yield "KFP's settings", view.set_up_by_kfp
     yield "service account", partial(view.service_account, cluster.service_account)
     yield from _secret_checks(config, view)
     if cluster.cache_claim:

@@ -15,6 +15,7 @@ from pipelines.config.cluster_config import GpuResources, Resources
 
 ANSWER_SECONDS = 10
 KFP_NAMESPACE = "kubeflow"  # of all pods, if KFP serves one user
+KFP_SETTINGS = "kfp-launcher"  # where KFP's launcher finds the object store
 RUN_LABEL = "pipeline/runid"  # KFP's, on every pod of a run
 NODE_ANNOTATION = "workflows.argoproj.io/node-name"
 # Why a container waits although nothing is wrong.
@@ -65,6 +66,16 @@ class ClusterView:
         )
         return name
 
+    def set_up_by_kfp(self) -> str:
+        """Check that KFP has put its own settings into the namespace."""
+        self._read(
+            f"ConfigMap {KFP_SETTINGS} in namespace {self._namespace}",
+            lambda api: api.read_namespaced_config_map(KFP_SETTINGS, self._namespace, _request_timeout=ANSWER_SECONDS),
+            "KFP's profile controller makes it in every namespace with the label pipelines.kubeflow.org/enabled=true, "
+            "which manifests/ sets",
+        )
+        return f"{KFP_SETTINGS} in {self._namespace}"
+
     def service_account(self, name: str) -> str:
         """Check that the pods' service account exists."""
         self._read(
@@ -95,10 +106,12 @@ class ClusterView:
                 return f"{name} does not exist; a run works without it"
             raise
 
-        missing = [key for key in keys if key not in (found.data or {})]
+        contents = found.data or {}
+        missing = [key for key in keys if not contents.get(key)]
         if missing:
             raise InputError(
-                f"Secret {name} in {self._namespace} does not have {', '.join(missing)}; create it again: {create}"
+                f"Secret {name} in {self._namespace} does not have {', '.join(missing)}, or it is empty; create it "
+                f"again: {create}"
             )
         return f"{name} has {', '.join(keys)}"
 

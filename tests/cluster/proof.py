@@ -83,11 +83,12 @@ class Proof:
             raise FailedError(last_lines(done.stderr))
         return done.stdout
 
-    def start(self, *arguments: str) -> subprocess.Popen:
-        """Start a command of this project; its output is read when it has ended."""
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
+        """Start a command of this project, with its output in a pipe."""
+        settings = {**self.environment, "COLUMNS": "200", **environment}
         return subprocess.Popen(
             [*COMMAND, *arguments],
-            env=self.environment,
+            env=settings,
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

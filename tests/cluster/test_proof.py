@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 import subprocess
+import sys
 
 import pytest
 import yaml
@@ -130,3 +131,12 @@ def test_the_last_step_is_read_from_a_training_s_log(proof, monkeypatch):
     )
     monkeypatch.setattr(Proof, "kubectl", lambda *_, **__: log)
     assert trouble._steps_done(proof, "pod") == 12
+
+
+def test_the_reason_for_which_a_pod_waits_is_read_while_the_command_runs(proof, monkeypatch):
+    code = "print('0:01 ingest waits: ErrImagePull: no (pod p)', flush=True); import time; time.sleep(60)"
+    monkeypatch.setattr("tests.cluster.proof.COMMAND", (sys.executable, "-c", code))
+    assert trouble._waits(proof, "kind", "ErrImagePull|ImagePullBackOff") == "waits: ErrImagePull: no (pod p)"
+    monkeypatch.setattr("tests.cluster.proof.COMMAND", (sys.executable, "-c", "print('0:01 ingest: running')"))
+    with pytest.raises(FailedError, match="no reason within 480 s: 0:01 ingest: running"):
+        trouble._waits(proof, "kind", "Unschedulable")

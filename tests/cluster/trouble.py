@@ -8,6 +8,7 @@ from collections.abc import Callable
 from tests.cluster.proof import FailedError, Proof, last_lines
 
 RUN_SECONDS = 1500
+WAITING_SECONDS = 480
 STARTED_STEPS = 5
 NODE = "workflows.argoproj.io/node-name"
 # The parts of a training's pod by its candidate: KFP numbers the tasks in the parameter file's order.
@@ -92,7 +93,7 @@ def _weights(proof: Proof, root: str) -> set[str]:
 
 
 def no_container_image(proof: Proof) -> str:
-    """A container image that no registry has is named by `--wait` within two minutes."""
+    """A container image that no registry has is named by `--wait`."""
     file = proof.folder / "digests.json"
     reference = f"localhost:9/nowhere@sha256:{'0' * 64}"
     file.write_text(json.dumps({"cpu": reference, "gpu": reference}))
@@ -100,7 +101,7 @@ def no_container_image(proof: Proof) -> str:
 
 
 def no_node(proof: Proof) -> str:
-    """A pod that fits on no node is named by `--wait` within two minutes."""
+    """A pod that fits on no node is named by `--wait`."""
 
     def nowhere(parameters: dict) -> None:
         for candidate in parameters["candidates"].values():
@@ -110,11 +111,18 @@ def no_node(proof: Proof) -> str:
 
 
 def _waits(proof: Proof, parameters: str, reason: str, **environment: str) -> str:
+    """Start a run, return the line by which `--wait` explains why a pod does not start, and stop the run."""
     chosen = [parameters] if parameters == "kind" else ["--params", parameters]
-    command = ["submit", *chosen, "--allow-tags", "--again", "--wait", "--interval", "5", "--timeout", "240"]
-    done = proof.crack(*command, seconds=300, **environment)
-    proof.crack("runs", "stop", "kind", "latest")
-    found = re.search(rf"waits: ({reason}).*", done.output)
-    if done.status != 3 or not found:
-        raise FailedError(f"exit status {done.status}, no reason: {last_lines(done.output)}")
-    return found[0][:100]
+    command = ["submit", *chosen, "--allow-tags", "--again", "--interval", "5", "--wait", "--stop-with-me"]
+    run = proof.start(*command, "--timeout", str(WAITING_SECONDS), **environment)
+    lines = []
+    try:
+        for line in run.stdout or []:
+            lines.append(line)
+            found = re.search(rf"waits: ({reason}).*", line)
+            if found:
+                return found[0][:100]
+    finally:
+        run.terminate()  # the run is stopped with the command
+        run.wait(60)
+    raise FailedError(f"no reason within {WAITING_SECONDS} s: {last_lines(''.join(lines))}")

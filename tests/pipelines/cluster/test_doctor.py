@@ -37,6 +37,7 @@ def cluster(tmp_path, monkeypatch):
     cluster = Cluster()
     cluster.add(TEAM, kubernetes.V1Namespace(metadata=kubernetes.V1ObjectMeta(name="team")))
     cluster.add(f"{TEAM}/serviceaccounts/crack-pipeline", kubernetes.V1ServiceAccount())
+    cluster.add(f"{TEAM}/configmaps/kfp-launcher", kubernetes.V1ConfigMap())
     cluster.add(f"{TEAM}/secrets/crack-s3", a_secret(S3_KEYS))
     cluster.add(f"{TEAM}/secrets/crack-mlflow", a_secret(MLFLOW_KEYS))
     cluster.node("cpu-1", {}, {"cpu": "8", "memory": "32Gi", "ephemeral-storage": "200Gi"})
@@ -224,6 +225,19 @@ def test_a_database_that_does_not_keep_every_character_is_found(tmp_path, monkey
     places = client.search_experiments()
     assert {place.name for place in places} == {"Default", *(["training"] if experiment_exists else [])}
     assert client.search_runs([place.experiment_id for place in places]) == []
+
+
+def test_a_secret_with_an_empty_key_and_a_namespace_that_kfp_has_not_set_up_are_named(view, cluster):
+    secret = cluster.objects[f"{TEAM}/secrets/crack-s3"]
+    secret.data["AWS_REGION"] = ""
+    with pytest.raises(InputError, match="crack-s3 in team does not have AWS_REGION, or it is empty"):
+        view.secret("crack-s3", S3_KEYS)
+    assert view.set_up_by_kfp() == "kfp-launcher in team"
+    del cluster.objects[f"{TEAM}/configmaps/kfp-launcher"]
+    with pytest.raises(
+        InputError, match=r"no ConfigMap kfp-launcher in namespace team; .*label pipelines.kubeflow.org"
+    ):
+        view.set_up_by_kfp()
 
 
 def test_a_missing_optional_secret_is_not_an_error(view):
