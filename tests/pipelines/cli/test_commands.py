@@ -14,7 +14,10 @@ COMMANDS = sorted(get_command(app).commands)
     [
         (["gc", "--days", "inf"], "--days inf: expected a number of days"),
         (["gc", "--days", "-1"], "greater than or equal to 0"),
-        (["compile", "--output", "x.yaml"], "give one environment (dev, local, paper, prod) or one file with --params"),
+        (
+            ["compile", "--output", "x.yaml"],
+            "give one environment (dev, kind, local, paper, prod) or one file with --params",
+        ),
         (["compile", "nowhere", "--output", "x.yaml"], 'unknown environment "nowhere"; pipelines/params has dev'),
         (["submit", "prod", "--parameter", "seed"], '--parameter "seed": expected key=value, such as seed=2'),
         (
