@@ -116,7 +116,7 @@ def _class_rows(samples: dict[str, Scored]) -> list[list[str]]:
 
 
 def _slice_rows(rows: Measurements) -> list[list[str]]:
-    """Return one row for each split, source and surface. A source or surface that is the whole split has no row."""
+    """Return one row for each split, source and surface. A source or surface that covers the whole split has no row."""
     table = []
     for row in rows.where(name="accuracy", condition="after"):
         whole = rows.find("accuracy", row.split)

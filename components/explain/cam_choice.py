@@ -29,7 +29,7 @@ SENSIBLE_GRID_SIDES = range(4, 33)
 
 @dataclass(frozen=True)
 class Tried:
-    """One candidate and its faithfulness: insertion area minus deletion area, the mean over the tiles, -1 to 1."""
+    """A layer and method that was tried, and its faithfulness: mean insertion minus deletion area, -1 to 1."""
 
     cam: Cam
     faithfulness: float

@@ -109,7 +109,7 @@ def _why(
 
 
 def _missing(measurements: Measurements, limit: Limit) -> str:
-    """Return why the limit has no measurement, and the most similar name, or the splits and slices that have one."""
+    """Return why the limit has no measurement. Suggest a similar name, or list where the metric was measured."""
     names = sorted({row.name for row in measurements})
     if limit.name not in names:
         near = get_close_matches(limit.name, names, n=1)

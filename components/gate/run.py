@@ -199,7 +199,7 @@ def verdict_markdown(verdict: dict) -> str:
 
 
 def headline(folder: str | Path) -> dict[str, float]:
-    """Return `<split>_<name>` -> value for every finite number on a whole split after fine-tuning, for MLflow."""
+    """Return, for MLflow, every finite value measured on a whole split after fine-tuning, by `<split>_<name>`."""
     numbers = {}
     for row in dossier.measurements_of(folder).where(slice=WHOLE, condition="after"):
         if math.isfinite(row.value):

@@ -64,7 +64,7 @@ class EarlierVersions:
     Attributes:
         groups: The groups of these versions.
         places: Table with the columns of `PLACE_TYPES`: the place in the store of each image.
-        shards: By name, the size in bytes of each shard of these versions.
+        shards: The size of each shard in bytes, by the shard's name.
     """
 
     groups: EarlierGroups

@@ -153,7 +153,7 @@ def _near_pairs(
     correlation: float,
     earlier: EarlierGroups,
 ) -> NDArray[np.int64]:
-    """Return the near duplicates found now or by earlier versions: int64 (M, 2), row numbers in ascending order."""
+    """Return the near duplicates, new ones and recorded ones: int64 (M, 2), row numbers in ascending order."""
     not_in_first_version = kept["version"].ne(0).fillna(True).to_numpy(bool)
     found = near_duplicates(kept["phash"].tolist(), thumbnails, correlation, not_in_first_version)
 

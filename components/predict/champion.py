@@ -66,7 +66,7 @@ def _answers(fetched: Path, version: str, manifest_path: str, splits_path: str, 
 
 
 def unknown_rows(rows: pd.DataFrame, learnt: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows whose tile and photo were not used in training. The index of the result starts at 0.
+    """Return the rows with neither their tile nor their group in `learnt`, with an index that starts at 0.
 
     Args:
         rows: Table with sample_id and group_id.

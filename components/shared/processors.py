@@ -58,7 +58,7 @@ def limit_threads(processors: int | None = None) -> None:
 
 
 def _limit_loaded_libraries(processors: int) -> None:
-    """Limit the libraries that are loaded. A library that is not loaded stays so: some take seconds to load."""
+    """Limit the threads of the loaded libraries. We do not load the others, because some take seconds to load."""
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(min(processors, torch.get_num_threads()))

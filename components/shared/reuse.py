@@ -3,7 +3,8 @@
 The last file that is written is the marker. It commits the other files, because it lists every file with its sha256. A
 later run fetches exactly these files and verifies them.
 
-KFP's own cache cannot do this. Its key is fixed when the pipeline is compiled, but a digest is known only at run time.
+KFP's own cache cannot do this. Its key is fixed when the pipeline is compiled, but our key contains digests that are
+known only at run time.
 """
 
 import ast

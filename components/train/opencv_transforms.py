@@ -56,7 +56,7 @@ class FastGaussNoise(ImageOnlyTransform):
     """
 
     class InitSchema(BaseTransformInitSchema):
-        """What Albumentations checks the arguments with."""
+        """The schema that Albumentations uses to check the arguments."""
 
         std_range: Annotated[
             tuple[float, float], AfterValidator(check_range_bounds(0, 1)), AfterValidator(nondecreasing)

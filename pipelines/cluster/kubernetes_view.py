@@ -110,7 +110,7 @@ class ClusterView:
         missing = [key for key in keys if not contents.get(key)]
         if missing:
             raise InputError(
-                f"Secret {name} in {self._namespace} does not have {', '.join(missing)}, or it is empty; create it "
+                f"Secret {name} in {self._namespace} has no value for {', '.join(missing)}; create the Secret "
                 f"again: {create}"
             )
         return f"{name} has {', '.join(keys)}"

@@ -83,7 +83,7 @@ def read_yaml(text: str) -> Any:
             message names the line or the place.
     """
     if len(text) > MAX_CHARACTERS:
-        raise InputError(f"it has more than {MAX_CHARACTERS:,} characters; a parameter file is far shorter")
+        raise InputError(f"it has more than {MAX_CHARACTERS:,} characters; check that it is the right text")
     parser = _parser()
     with _explaining(text):
         node = parser.compose(text)

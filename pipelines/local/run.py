@@ -188,7 +188,7 @@ def _plain_lines(log: Path) -> list[str]:
 
 
 def _failed_task(lines: list[str]) -> str:
-    """Return KFP's name of the failed task, for a step that ended before its first event; empty if no task failed."""
+    """Return the failed task by its name in KFP, or "" if there is none. We need it if a step sent no event."""
     for line in lines:
         match = FAILED_TASK.search(line)
         if match:

@@ -56,8 +56,8 @@ def unpack(archive: Path, folder: Path, limit: int, name: str) -> None:
                 bytes_left = _write(content, target, bytes_left)
                 if bytes_left < 0:
                     raise InputError(
-                        f"the archive {name} holds more than max_unpacked {limit} bytes; check that the archive is the "
-                        "right one, or raise max_unpacked"
+                        f"the archive {name} contains more than {limit} bytes, the limit max_unpacked; check that the "
+                        "archive is the right one, or raise max_unpacked"
                     )
     except InputError:
         raise
@@ -67,7 +67,7 @@ def unpack(archive: Path, folder: Path, limit: int, name: str) -> None:
     except ERRORS_OF_DAMAGED_ARCHIVES as error:
         raise InputError(
             f"the archive {name} is damaged, or we do not know its format: {error}; download it again, or unpack it "
-            "yourself and name the folder"
+            "yourself and give the folder instead"
         ) from error
 
 
@@ -100,7 +100,7 @@ def _zip_members(archive: Path, name: str) -> Generator[tuple[str, IO[bytes]], N
     with zipfile.ZipFile(archive) as opened:
         for info in opened.infolist():
             if info.flag_bits & ENCRYPTED_FLAG:
-                raise InputError(f"the archive {name} is encrypted; unpack it yourself and name the folder")
+                raise InputError(f"the archive {name} is encrypted; unpack it yourself and give the folder instead")
 
             unix_mode = info.external_attr >> 16
             if stat.S_IFMT(unix_mode) not in (0, stat.S_IFREG, stat.S_IFDIR):

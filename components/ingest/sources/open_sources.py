@@ -101,7 +101,10 @@ def _open(uri: SourceUri, config: IngestConfig, scratch: Path) -> Source:
 
 
 def _open_folder(folder: Path, uri: SourceUri, config: IngestConfig, name: str = "") -> Source:
-    """Open a local folder. For the layout `folders`, the source's name is `name`, or the folder's name if it is ""."""
+    """Open a local folder.
+
+    With the layout `folders`, the source is called `name`. If `name` is "", the source is called like the folder.
+    """
     layout, root = find_layout(folder, uri.options.get("layout", config.layout))
     files = list_files(root, layout, uri.options.get("group_pattern", config.group_pattern))
     own_name = name or root.resolve().name

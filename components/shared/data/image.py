@@ -250,12 +250,12 @@ def _decode_sixteen_bit_colours(opened: "Image", data: bytes) -> NDArray[np.uint
     if _tiff_tag(opened, TIFF_PLANAR_CONFIGURATION) != TIFF_SEPARATE_PLANES:  # OpenCV reads wrong values here
         image = _decode_with_opencv(data)
     if image is None:
-        raise ImageError("its colours have 16 bits in an unusual form; convert it to 8 bits")
+        raise ImageError("it has 16 bits per channel in an unknown form; convert the image to 8 bits per channel")
     return image
 
 
 def _to_eight_bits(values: NDArray) -> NDArray[np.uint8]:
-    """Scale uint16 values to 8 bits. White is the largest value that the image's used bits can hold.
+    """Scale uint16 values to 8 bits. The largest value that the used bits can hold becomes white (255).
 
     Cameras and scanners store 10, 12 or 14 bits in 16-bit files. The number of used bits is the smallest number in
     USED_BITS that can hold the image's largest value. uint8 values are returned unchanged.

@@ -1,4 +1,4 @@
-"""Choose the device and the precision of a network, and keep the memory that its process frees."""
+"""Choose the device and the precision of a network, and make the process keep freed memory for reuse."""
 
 import ctypes
 from typing import Literal

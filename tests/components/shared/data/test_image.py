@@ -138,7 +138,7 @@ def test_sixteen_bits_are_turned_and_inverted_as_their_tags_say() -> None:
         (
             np.moveaxis(TWELVE_BITS, 2, 0).copy(),
             {"photometric": "rgb", "planarconfig": "separate"},
-            "its colours have 16 bits in an unusual form; convert it to 8 bits",
+            "it has 16 bits per channel in an unknown form; convert the image to 8 bits per channel",
         ),
     ],
     ids=["float", "signed", "32 bits", "float colours", "separate planes"],
