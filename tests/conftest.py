@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import sys
 import uuid
 from collections.abc import Iterator
@@ -35,6 +36,8 @@ def pytest_configure() -> None:
         if name.startswith(PREFIXES_OF_SETTINGS) or name.upper() in SETTINGS:
             del os.environ[name]
     os.environ["LANG"] = "C.UTF-8"
+    # A shell's background job ignores SIGINT, and so would everything that the tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -302,7 +302,7 @@ def test_synthetic_tiles_are_a_source(store: Store, tmp_path: Path) -> None:
         ("synthetic://?images=many", "it must not contain images=many;"),
         ("synthetic://?images=-5", "it must not contain images=-5;"),
         ("synthetic://600", "it must not contain 600;"),
-        ("synthetic://?size=8", "size must be from 32 to 1024"),
+        ("synthetic://?size=8", "size from 32 to 1024"),
         ("ftp://somewhere/x", "must be a folder, a zip"),
         ("/not/there", "data /not/there does not exist; check the path, or name a folder"),
     ],

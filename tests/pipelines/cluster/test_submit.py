@@ -270,7 +270,10 @@ def test_a_token_that_expires_while_waiting_leaves_the_end_unseen(kfp, follow):
         (["--params", "nowhere.yaml"], "does not exist"),
         (["dev", "--set", "candidates.resnet50.train.stepz=1"], 'did you mean "steps"'),
         (["dev", "-p", "seed"], "write it as key=value"),
-        (["dev", "--pipeline", "crack", "--revision", "0"], 'there is no pipeline "crack"; there are crack-training'),
+        (
+            ["dev", "--pipeline", "crack", "--revision", "0"],
+            'there is no pipeline "crack"; choose one of crack-training',
+        ),
     ],
 )
 def test_a_wrong_argument_is_reported_before_anything_is_created(kfp, arguments, message):
@@ -282,7 +285,7 @@ def test_a_wrong_argument_is_reported_before_anything_is_created(kfp, arguments,
 def test_an_unknown_run_time_parameter_is_reported(compiled):
     with pytest.raises(InputError, match='no run-time parameter "sead"; it has data_uri, run_note, seed'):
         compiled.arguments({"sead": "2"})
-    with pytest.raises(InputError, match='"seed" has type integer; got two'):
+    with pytest.raises(InputError, match='"seed" must have type integer; got two'):
         compiled.arguments({"seed": "two"})
     with pytest.raises(InputError, match="run-time parameters: seed: Input should be greater than or equal to 0"):
         compiled.arguments({"seed": "-1"})

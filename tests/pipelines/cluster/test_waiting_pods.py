@@ -104,7 +104,7 @@ def test_waiting_says_once_that_it_cannot_look(cluster, kfp, client, compiled, c
     scene = ("RUNNING", {"train": "RUNNING"})
     kfp.play(scene, scene, scene, ("FAILED", {"train": "FAILED"}))
     Follower(client, compiled, run_id, console, 0.01).wait(20.0)
-    words = "no access to the cluster" if allowed else "may not read pods in namespace team (403)"
+    words = "the cluster cannot be reached" if allowed else "is not allowed to read pods in namespace team (403)"
     output = console.file.getvalue()
     assert output.count("if a pod cannot start, we cannot show why") == 1
     assert words in output

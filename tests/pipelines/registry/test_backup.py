@@ -79,7 +79,7 @@ def test_a_registry_is_restored_as_it_was_and_nothing_is_overwritten(winner, s3_
             assert champion.ask([image])[0]["p_crack"] == pytest.approx(expected, abs=1e-6)
         assert target.create_model_version(NAME, "s3://crack/next").version in (5, "5")
         refused = call("import", file)
-        assert (refused.exit_code, f"has a model {NAME} already" in refused.output) == (2, True)
+        assert (refused.exit_code, f"the registry already has a model {NAME}" in refused.output) == (2, True)
         assert after.history() == before.history()
         assert [model.name for model in target.search_registered_models()] == [NAME]
     _check_a_new_workdir(file, tmp_path, before)
@@ -113,7 +113,7 @@ def test_a_file_that_is_not_a_complete_export_is_refused_and_changes_nothing(tmp
     for name, message in (
         ("none.tar", "does not exist"),
         ("text.tar", "damaged or is not an export"),
-        ("other.tar", "has no registry.json"),
+        ("other.tar", "does not contain registry.json"),
         ("torn.tar", "damaged: versions/1/model/MLmodel differs from the exported file"),
     ):
         done = call("import", tmp_path / name)

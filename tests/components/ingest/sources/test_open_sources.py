@@ -359,10 +359,10 @@ def test_objects_that_cannot_be_files_are_refused(
 
 @pytest.mark.parametrize("images", ["99999999999", "0", "100001"])
 def test_the_number_of_synthetic_tiles_is_bounded(images: str, store: Store, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="images must be 1 to 100000, and size 32 to 1024"):
+    with pytest.raises(InputError, match="images must be from 1 to 100000, and size from 32 to 1024"):
         ingest(f"synthetic://?images={images}", store, tmp_path)
 
 
 def test_a_number_of_thousands_of_digits_is_refused(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="it must not hold seed=111"):
+    with pytest.raises(InputError, match="it must not contain seed=111"):
         ingest(f"synthetic://?seed={'1' * 5000}", store, tmp_path)

@@ -236,7 +236,7 @@ def test_a_failing_server_is_tried_again_and_then_named(s3: str, monkeypatch: py
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.server_port}")
     try:
         with pytest.raises(
-            InputError, match=r"fails at PutObject of .*/x, .*: no space left on device; check the server"
+            InputError, match=r"failed at PutObject of .*/x in every attempt: no space left on device; check the server"
         ):
             Store(s3).put_bytes("x", b"content")
     finally:
