@@ -96,7 +96,7 @@ def test_everything_is_right_and_then_one_thing_is_wrong(
     [
         (lambda view: view.service_account("robot"), "no service account robot in namespace team; create it"),
         (lambda view: view.secret("gone", ["KEY"]), "kubectl create secret generic gone -n team --from-literal=KEY=…"),
-        (lambda view: view.secret("crack-s3", [*S3_KEYS, "MORE"]), "Secret crack-s3 in team does not have MORE"),
+        (lambda view: view.secret("crack-s3", [*S3_KEYS, "MORE"]), "Secret crack-s3 in team has no value for MORE"),
         (lambda view: view.claim("cache"), "no PersistentVolumeClaim cache .*leave cluster.cache_claim empty"),
         (lambda view: view.priority_class("high"), "no PriorityClass high"),
         (lambda view: ClusterView("theirs").namespace_there(), "no namespace theirs; kubectl create ns theirs"),
