@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from components.shared import events
 from components.shared.services.store import Store
 from pipelines.local.embedded_stack import (
     BUCKET,
@@ -44,6 +45,12 @@ def pytest_configure() -> None:
 def import_path(monkeypatch: pytest.MonkeyPatch) -> None:
     """Restore the import path after each test: a registered model that a test loads puts its own code in front."""
     monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+@pytest.fixture(autouse=True)
+def outside_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the step after each test: a step that a test runs makes this process one that waits like a step."""
+    monkeypatch.setattr(events, "_current_step", "")
 
 
 @pytest.fixture(scope="session")
