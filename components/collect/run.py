@@ -18,10 +18,10 @@ from components.shared.data.image_features import FEATURES, describe_image
 from components.shared.errors import InputError
 from components.shared.events import progress, warn
 from components.shared.hashing import file_digest
-from components.shared.network.checkpoint import load_network
 from components.shared.network.device import pick_device, pick_precision
 from components.shared.network.network import Network
 from components.shared.network.resize import resize
+from components.shared.network.saved_network import load_network
 from components.shared.results.calibration import Calibration
 from components.shared.results.dossier import PROFILE
 from components.shared.services import mlflow_runs

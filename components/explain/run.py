@@ -23,9 +23,9 @@ from components.shared.data.shards import ShardReader
 from components.shared.data.versions import fetch_for_step
 from components.shared.errors import InputError
 from components.shared.events import warn
-from components.shared.network.checkpoint import load_network, weights_digest
 from components.shared.network.device import pick_device
 from components.shared.network.network import Network
+from components.shared.network.saved_network import load_network, weights_digest
 from components.shared.network.tiles import decode_tile
 from components.shared.results.calibration import read_calibration
 from components.shared.results.measurements import write_measurements

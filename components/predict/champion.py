@@ -57,7 +57,7 @@ def _answers(fetched: Path, version: str, manifest_path: str, splits_path: str, 
     from components.predict.run import exact, run_network
     from components.predict.views import CLEAN
     from components.shared.data.versions import fetch_for_step
-    from components.shared.network.checkpoint import load_network
+    from components.shared.network.saved_network import load_network
 
     network = load_network(fetched / "model")
     tiles = fetch_for_step(config, manifest)

@@ -12,9 +12,9 @@ from components.predict.views import CLEAN, ViewDataset, corrupted_views, draw_v
 from components.shared.data.manifest import Manifest, Splits, read_manifest, read_splits, rows_of
 from components.shared.data.versions import fetch_for_step
 from components.shared.events import progress
-from components.shared.network.checkpoint import load_network, read_info, weights_digest
 from components.shared.network.device import pick_device, pick_precision
 from components.shared.network.network import Network, build_network
+from components.shared.network.saved_network import load_network, read_info, weights_digest
 from components.shared.network.tiles import loader
 from components.shared.results.predictions import VIEWS, write_predictions
 from components.shared.reuse import reuse, run_key

@@ -11,7 +11,7 @@ import pandas as pd
 
 from components.shared.data.manifest import CLASSES, SPLITS, read_manifest, read_splits
 from components.shared.markdown import markdown_table
-from components.shared.network.checkpoint import read_info
+from components.shared.network.saved_network import read_info
 from components.shared.results.calibration import read_calibration
 from components.shared.results.dossier import CALIBRATION, measurements_of, read_verdict
 from components.shared.results.measurements import Measurements, footnote, shown_row, spoken

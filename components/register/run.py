@@ -20,7 +20,7 @@ from components.register.served_answers_check import check_version
 from components.shared.data.manifest import read_manifest, read_splits, rows_of
 from components.shared.data.versions import read_images
 from components.shared.events import log
-from components.shared.network.checkpoint import read_info
+from components.shared.network.saved_network import read_info
 from components.shared.page import Page
 from components.shared.results.calibration import read_calibration
 from components.shared.results.dossier import CALIBRATION, PROFILE

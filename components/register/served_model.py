@@ -17,7 +17,7 @@ from mlflow.pyfunc.model import PythonModel
 
 from components.shared.data.image import ImageError
 from components.shared.data.manifest import CLASSES
-from components.shared.network.checkpoint import load_network
+from components.shared.network.saved_network import load_network
 from components.shared.network.tiles import decode_tile
 from components.shared.results.calibration import read_calibration
 

@@ -21,8 +21,8 @@ from torch.nn import functional as F
 
 from components.shared.errors import InputError
 from components.shared.events import log, progress
-from components.shared.network.checkpoint import save_network
 from components.shared.network.network import Network, build_network
+from components.shared.network.saved_network import save_network
 from components.shared.network.tiles import TileDataset, loader
 from components.train.augmentation import build_augmentation
 from components.train.batches import TrainingBatches

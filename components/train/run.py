@@ -16,9 +16,9 @@ from components.shared.reuse import reuse, run_key
 from components.shared.services import mlflow_runs
 from components.shared.services.store import Store
 from components.train.config import TrainConfig
+from components.train.dry_run import describe_network, dry_run
 from components.train.mlflow_record import record_end, record_machine_use, record_start
 from components.train.precision import measure_precision, stored_precision
-from components.train.rehearsal import describe_network, rehearse
 from components.train.task import Task
 
 
@@ -66,7 +66,7 @@ def train_candidate(
     record_start(run_id, config, seed, manifest, {"train": len(train_rows), "val": len(val_rows)})
 
     def produce(folder: Path) -> None:
-        rehearse(info, config)
+        dry_run(info, config)
         tiles = fetch_for_step(config, manifest)
         with record_machine_use(run_id):
             _train(Task(info, train_rows, val_rows, tiles, config, seed, key, run_id), folder)
@@ -90,7 +90,7 @@ def _precision(config: TrainConfig, info: ModelInfo, device: str, store: Store) 
     if known is not None:
         return known
 
-    rehearse(info, config)  # its messages say what cannot work; the measurement's would not
+    dry_run(info, config)  # its messages say what cannot work; the measurement's would not
     return measure_precision(config, info, device, store)
 
 

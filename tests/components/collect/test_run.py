@@ -15,8 +15,8 @@ from components.collect.run import collect_images, photo_of
 from components.shared.data.drift_profile import make_profile, read_profile, write_profile
 from components.shared.data.image_features import FEATURES, describe_images
 from components.shared.errors import InputError
-from components.shared.network.checkpoint import save_network
 from components.shared.network.network import Network, build_network, describe
+from components.shared.network.saved_network import save_network
 from components.shared.services import mlflow_runs
 from components.shared.services.store import Store
 

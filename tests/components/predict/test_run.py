@@ -13,9 +13,9 @@ from components.predict.views import CELL
 from components.shared.data.image import decode
 from components.shared.data.shards import ShardReader
 from components.shared.data.versions import fetch
-from components.shared.network.checkpoint import save_network
 from components.shared.network.network import build_network, describe
 from components.shared.network.resize import resize
+from components.shared.network.saved_network import save_network
 from components.shared.network.tiles import TileDataset
 from components.shared.results.predictions import read_predictions
 from tests.tiny_version import commit_tiny_version

@@ -13,7 +13,7 @@ from components.predict.config import PredictConfig
 from components.register.record import record_refusal
 from components.register.run import register_winner
 from components.shared.data.manifest import read_manifest, read_splits, rows_of
-from components.shared.network.checkpoint import load_network
+from components.shared.network.saved_network import load_network
 from components.shared.results.calibration import Calibration, read_calibration
 from components.shared.results.predictions import read_predictions, write_predictions
 from components.shared.services import mlflow_runs

@@ -3,7 +3,7 @@ import pytest
 from components.shared.data.manifest import read_splits, rows_of
 from components.shared.data.versions import fetch
 from components.train.config import TrainConfig
-from components.train.rehearsal import describe_network
+from components.train.dry_run import describe_network
 from components.train.task import Task
 from tests.tiny_version import commit_tiny_version
 

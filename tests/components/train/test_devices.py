@@ -8,8 +8,8 @@ from safetensors.torch import load_file
 from torch.multiprocessing import ProcessRaisedException
 
 from components.shared.errors import InputError
-from components.shared.network.checkpoint import WEIGHTS
 from components.shared.network.network import Network
+from components.shared.network.saved_network import WEIGHTS
 from components.train.checkpoints import Checkpoints, PreemptedError
 from components.train.fit import _original_error, fit
 from tests.components.train.conftest import recipe

@@ -3,8 +3,8 @@ import torch
 from safetensors.torch import load_file
 
 from components.shared.errors import InputError
-from components.shared.network.checkpoint import WEIGHTS, load_network
 from components.shared.network.network import build_network
+from components.shared.network.saved_network import WEIGHTS, load_network
 from components.train.fit import fit, length
 from tests.components.train.conftest import recipe
 

@@ -3,8 +3,8 @@ import json
 import pytest
 import torch
 
+from components.train.dry_run import describe_network
 from components.train.precision import measure_precision, seconds_per_step, stored_precision
-from components.train.rehearsal import describe_network
 from tests.components.train.conftest import recipe
 
 

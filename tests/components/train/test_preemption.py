@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from components.shared.network.checkpoint import WEIGHTS
+from components.shared.network.saved_network import WEIGHTS
 from components.train import loop
 from components.train.checkpoints import Checkpoints, PreemptedError
 from components.train.fit import fit

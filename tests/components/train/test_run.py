@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from components.shared.errors import InputError
-from components.shared.network.checkpoint import WEIGHTS
+from components.shared.network.saved_network import WEIGHTS
 from components.shared.services import mlflow_runs
 from components.train.run import train_candidate
 from tests.components.train.conftest import recipe

@@ -33,7 +33,7 @@ def describe_network(config: TrainConfig, seed: int) -> ModelInfo:
     )
 
 
-def rehearse(info: ModelInfo, config: TrainConfig) -> None:
+def dry_run(info: ModelInfo, config: TrainConfig) -> None:
     """Build the augmentation and the network in the same way as the training, and run each on one tile.
 
     Raises:
