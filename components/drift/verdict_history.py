@@ -14,8 +14,8 @@ from components.shared.services.store import Store
 CHECKS_IN_TREND = 30
 TESTS_IN_FIGURE = 6
 FALSE_ALARMS = (
-    "{found} of {compared} checks found drift. Without any drift, up to {alpha:.0%} of the checks find drift by "
-    "chance, which is about {expected:.1f} of these checks. So a single alarm among many checks may be chance. If the "
+    "{found} of {compared} checks found drift. Without any drift, at most {alpha:.0%} of checks find drift by chance. "
+    "For {compared} checks, this is about {expected:.1f}. So a single alarm among many checks may be chance. If the "
     "next check finds the same drift, chance is unlikely."
 )
 

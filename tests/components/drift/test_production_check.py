@@ -80,7 +80,7 @@ def test_one_moved_feature_is_drift_and_many_moved_features_need_a_retraining(ch
     assert {"features_together", *MOVED} <= set(summary["drifted"])
     reason = f"{len(summary['drifted'])} of 13 tests drifted: {', '.join(summary['drifted'])}"
     assert summary["reason"].startswith(reason)
-    assert "Label some of these images and retrain" in page
+    assert "Label some of these images and train again" in page
     assert tags()["crack.drift"] == "retrain"
     assert tags()["crack.drift.reason"] == summary["reason"]
 
@@ -163,8 +163,5 @@ def test_the_trend_shows_each_earlier_check_once(check):
     assert "the last 3 checks of this model (at most 30)" in page
     trend = page.split('id="trend"')[1]
     assert trend.count("<img") == 1
-    assert (
-        "1 of 2 checks found drift. If there is no drift, at most 5% of checks find it by chance: here about 0.1."
-        in trend
-    )
+    assert "at most 5% of checks find drift by chance. For 2 checks, this is about 0.1." in trend
     assert [trend.count(f"s3://incoming/{day}") for day in ("monday", "tuesday", "wednesday")] == [1, 1, 1]
