@@ -17,9 +17,9 @@ from components.shared.results.measurements import spoken
 METHOD = (
     "Drift means that the current images differ from the reference images. Two tests decide whether there is drift. "
     "One test compares all features together. The other test compares the network's embeddings, which are the numbers "
-    "that its last layer computes from an image. Both tests measure the energy distance between the means of the "
-    "photos: photos of different sides are compared with photos of the same side. Before that, correlations between "
-    "the columns are partly removed. A single feature counts as drifted only if one of these two tests finds "
+    "that it computes from an image just before its answer. Both tests measure the energy distance between the means "
+    "of the photos: photos of different sides are compared with photos of the same side. Before that, correlations "
+    "between the columns are partly removed. A single feature counts as drifted only if one of these two tests finds "
     "drift.\n\n"
     "- *Effect* is the size of the difference, in standard deviations. For the first two tests, these are standard "
     "deviations of all photos' means. For a feature, the effect is the Wasserstein distance (how far the values of one "

@@ -34,13 +34,13 @@ DECISIONS = (
     "- The deployed model's answer: P(crack) is calibrated first, so that it agrees better with the share of cracks. "
     "For this, the network's outputs (logits) are divided by the temperature {temperature:.3g}. Then a tile is a crack "
     "if the calibrated **P(crack) ≥ {threshold:.3g}** ({rule}). Rows named *at threshold* use this answer.\n\n"
-    "Temperature and threshold were fitted on the validation split. Numbers in brackets are 95 % intervals: photos are "
-    "drawn at random with replacement, {resamples} times (bootstrap), and 95 % of the results are in this range."
+    "Temperature and threshold were fitted on the validation split. Numbers in brackets are 95 % intervals. They are "
+    "computed from {resamples} random draws of the photos with replacement (bootstrap)."
 )
 ON_VALIDATION = (
     "On the validation split, the model with this threshold misses {missed} of {cracks} cracks. It raises a false "
-    "alarm on {alarms} of {others} tiles without a crack. In 95 % of the resamples of the photos, the curve is inside "
-    "the coloured band."
+    "alarm on {alarms} of {others} tiles without a crack. At each threshold, 95 % of the random draws of photos are "
+    "inside the coloured band."
 )
 CORRUPTED = (
     "{tiles} tiles of the robustness split were made worse on purpose (corrupted). *Error increase* is the share of "
@@ -173,7 +173,7 @@ def _show_threshold(page: Page, predictions: Predictions, calibration: Calibrati
     text = ON_VALIDATION.format(missed=missed, cracks=missed + hits, alarms=alarms, others=correct + alarms)
     if math.isfinite(curve.chosen_low):
         text += (
-            f" In 95 % of the resamples, the rule chooses a threshold between {curve.chosen_low:.3g} and "
+            f" In 95 % of these draws, the rule chooses a threshold between {curve.chosen_low:.3g} and "
             f"{curve.chosen_high:.3g} (grey)."
         )
     page.text(text)

@@ -68,7 +68,7 @@ MEASURED = (
     "Lower is better. *Insertion AUC* is the area while pixels are shown. Higher is better.\n"
     "- *ROAD* removes pixels and fills them from their neighbours. It is larger if P(crack) falls more without the "
     "most marked pixels than without the least marked pixels. A random map has 0.\n\n"
-    "Brackets are 95 % intervals: photos were drawn at random with replacement, many times (bootstrap)."
+    "Brackets are 95 % intervals. They are computed from many random draws of the photos with replacement (bootstrap)."
 )
 
 Gain = Literal["better", "worse", "not measurably different"]

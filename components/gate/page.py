@@ -27,9 +27,9 @@ AS_DEPLOYED = (
     "champion calls a tile a crack if P(crack) is at least {champion:.3f}, and the candidate calls a tile a crack if "
     "P(crack) is at least {candidate:.3f}. Both models answered the same {tiles} test tiles of {photos} photos. "
     "{excluded} more tiles are excluded, because the champion was trained on them or their photos. *Difference* is "
-    "candidate minus champion. Brackets are 95 % intervals: photos are drawn at random with replacement, many times "
-    "(bootstrap), and the same photos for both models. The last column says better or worse if the interval does not "
-    "contain 0."
+    "candidate minus champion. Brackets are 95 % intervals. They are computed from many random draws of the photos "
+    "with replacement (bootstrap), with the same photos for both models. The last column says better or worse if the "
+    "interval does not contain 0."
 )
 
 

@@ -37,7 +37,7 @@ WORDS = {
     "tile": "A small square cut from a photo. The networks classify tiles.",
     "group": "Tiles that resemble each other: all tiles of one photo, or near duplicates. A group is never divided.",
     "training split": "The tiles that a network learns from.",
-    "validation split": "The tiles that decide when a training is best, and which threshold the network gets.",
+    "validation split": "The tiles that decide which weights are saved, and which threshold the network gets.",
     "test split": "The tiles of photos that a network has never seen. Its errors are counted on these tiles.",
     "robustness split": "More test tiles. The networks also answer them after blur, noise, shadow and other changes.",
     "fine-tuning": "A network that was trained on other images is trained further on tiles of concrete.",

@@ -42,8 +42,8 @@ def write_page(
         "are in the same split, so no network is tested on photos from its training. Classes, sources and surfaces are "
         "spread evenly over the splits.\n\n"
         "- *train*: a network learns from these tiles.\n"
-        "- *val* (validation): these tiles decide when the training was best, and set the threshold.\n"
-        "- *test*: the errors of each network are counted on these tiles.\n"
+        "- *val* (validation): these tiles decide which weights of a training are saved, and which threshold a network "
+        "gets.\n - *test*: the errors of each network are counted on these tiles.\n"
         "- *robustness*: more test tiles, which the networks also see with blur, noise and other changes."
     )
 
