@@ -103,10 +103,10 @@ def even_out(reference: np.ndarray, current: np.ndarray, seed: int, limit: int) 
 def compare(reference: Profile, current: Profile, config: DriftConfig, seed: int) -> list[Shift]:
     """Test whether there is drift, then test which features drifted. Groups are dealt to the two sides at random.
 
-    Two tests decide whether there is drift: one of all features together, and one of the embeddings. A change that is
-    spread over many features is found more easily by these two tests than by tests of single features, because the
-    single tests must be corrected for their large number. A feature can drift only if one of the two tests finds
-    drift. So the chance of any false alarm stays at `alpha`.
+    Two tests decide whether there is drift: one of all features together, and one of the embeddings. These tests find
+    a change that is spread over many features. Tests of single features often miss such a change, because they must be
+    corrected for their large number. A feature can drift only if one of the two tests finds drift. So the chance of any
+    false alarm stays at `alpha`.
 
     Args:
         reference: Training images of the network.

@@ -31,8 +31,8 @@ Measure = Callable[[TrainConfig, ModelInfo, str], dict[str, float]]
 def stored_precision(config: TrainConfig, info: ModelInfo, device: str, store: Store) -> str | None:
     """Return the precision of the training if it is known. Return None if it must be measured.
 
-    The precision is known if the configuration names it, if the device has no bf16 in hardware (then it is fp32), or if
-    an earlier run on the same type of machine has measured it.
+    The precision is known if the configuration names it. On a device without bf16 in hardware, it is fp32. It is also
+    known if an earlier run on the same type of machine has measured it.
     """
     if config.precision != "auto":
         return config.precision
