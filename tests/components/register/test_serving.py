@@ -1,4 +1,4 @@
-"""The registered version served by `mlflow models serve`, in an environment without this project."""
+"""Serve the registered version with `mlflow models serve`, in an environment without this project."""
 
 import base64
 import json
