@@ -18,7 +18,7 @@ S3_KEYS = ("AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET
 MLFLOW_KEYS = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 NOTIFY_KEYS = ("NOTIFY_WEBHOOK_URL",)
 MLFLOW_STEPS = frozenset({"champion", "train", "gate", "register", "report", "notify", "collect", "check"})
-NEVER_RETRIED = frozenset({"notify"})  # a retry could send a second message, and notify repeats failed attempts
+NEVER_RETRIED = frozenset({"notify"})  # notify repeats failed attempts itself, and a retry could send a second message
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 # The namespace's mutating policies give a pod with the first label a token for KFP's API, and turn the second into

@@ -197,7 +197,7 @@ def _failed_task(lines: list[str]) -> str:
 
 
 def _signal_number(status: int) -> int:
-    """Return the signal that ended the guard (a negative status) or the guard's command; 0 if no signal did."""
+    """Return the number of the signal that ended the guard (status < 0) or its command (status > 128), or 0."""
     if status < 0:
         return -status
     return status - 128 if status > 128 else 0
