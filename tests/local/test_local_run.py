@@ -1,4 +1,4 @@
-"""The local run with a toy graph: its results, its errors, and that nothing it started is left, whatever ends it."""
+"""A local run with a toy graph: its results and its errors, and that all processes have ended after it."""
 
 import contextlib
 import http.client
@@ -171,7 +171,7 @@ def test_a_killed_graph_or_guard_names_the_step_the_cause_and_what_to_do(tmp_pat
     os.kill(graph if killed == "graph" else guard, signal.SIGKILL)
     _, err = process.communicate(timeout=120)
     if killed == "guard":
-        os.killpg(graph, signal.SIGKILL)  # nobody ends the graph then
+        os.killpg(graph, signal.SIGKILL)  # then no process is left to end the graph
 
     assert process.returncode == 1
     assert err.startswith(
