@@ -98,12 +98,12 @@ def find_leftovers(
             used_sources.add(source)
     old_sources = _unneeded("source history", sources, used_sources, since)
 
-    # A source history that is kept needs its latest data set version, because the next ingestion continues from it.
+    # A source history that stays needs its latest data set version, because the next ingestion continues from it.
     kept_sources = set(sources) - _names(old_sources)
     continued_versions = {latest_of[source] or "" for source in kept_sources}
     old_versions = _unneeded("data set version", versions, used_versions | continued_versions, since)
 
-    # A data set version that is kept needs its shards.
+    # A data set version that stays needs its shards.
     kept_versions = set(versions) - _names(old_versions)
     old_shards = _unneeded("shard", shards, _all_shards(shards_of, kept_versions), since)
 

@@ -106,7 +106,7 @@ def reuse(store: Store, key: str, folder: Path, produce: Callable[[Path], None])
     folder.mkdir(parents=True, exist_ok=True)
 
     if _fetch_finished(store, prefix, folder):
-        log.info("reused finished work %s", key)
+        log.info("fetched the result %s of an earlier run", key)
         emit("reused", key=key)
         return True
 
@@ -130,10 +130,10 @@ def _fetch_finished(store: Store, prefix: str, folder: Path) -> bool:
         return False
 
     try:
-        finished = read_record(store, marker, Finished, "the work is done again")
+        finished = read_record(store, marker, Finished, "nothing needs to be done")
         store.get_folder(prefix, folder, finished.files)
     except (DamagedObjectError, MissingObjectError) as error:
-        log.warning("the finished work cannot be reused and is done again: %s", error)
+        log.warning("a stored result cannot be reused and is computed again: %s", error)
         shutil.rmtree(folder)
         folder.mkdir()
         return False

@@ -46,7 +46,7 @@ def on_cluster(task: PipelineTask, config: RunConfig, resources: Resources | Non
     resources = resources or cluster.steps.get(step, Resources())
 
     task.set_container_image(_image(task))
-    task.set_caching_options(False)  # finished work is reused by run key, see components/shared/reuse.py
+    task.set_caching_options(False)  # components/shared/reuse.py reuses results instead
     task.set_cpu_request(resources.cpu).set_cpu_limit(resources.cpu)
     task.set_memory_request(resources.memory).set_memory_limit(resources.memory)
     if cluster.retries and step in cluster.retried and step not in NEVER_RETRIED:

@@ -44,8 +44,7 @@ COLOUR_CODE = re.compile(r"\x1b\[[0-9;]*m")
 FAILED_TASK = re.compile(r"Task '?([\w-]+)'? finished with status FAILURE")
 DISK_IS_FULL = os.strerror(errno.ENOSPC)
 KILLED = (
-    "the system ends a process when memory runs out: end other programs or lower the batch size, and run again, which "
-    "reuses the finished work"
+    "if memory ran out, end other programs or lower the batch size; run again, which does not repeat the finished steps"
 )
 
 

@@ -188,7 +188,7 @@ def test_a_failed_step_shows_the_end_of_its_log_and_where_the_rest_is(kfp, follo
     task |= {"pod_name": "node-3", "child_tasks": [{"pod_name": "pod-7"}]}
     program |= {"pod_name": "pod-7"}
     _, output = follow()
-    assert "train cnn failed: it left no cause" in output
+    assert "train cnn failed: the cause is unknown" in output
     assert "run failed" not in output
     assert "line 39" in output
     assert "line 3\n" not in output
