@@ -1,7 +1,8 @@
 """Make the S3 client that reaches a bucket, and explain its errors to the user.
 
 Endpoint and credentials come only from the standard AWS_* environment. A local run has its own storage for the bucket
-LOCAL_BUCKET. For all other buckets, it passes the AWS_* environment of its user on as OUTSIDE_AWS_*.
+LOCAL_BUCKET. All other buckets are reached with the user's own AWS_* variables. The local run gives them to the steps
+under the names OUTSIDE_AWS_*.
 """
 
 import os
