@@ -81,9 +81,10 @@ compile: $(READY) ## Compile the pipeline for a cluster into build/ (ENV=prod or
 # If the command fails, make itself exits with 2, and prints the exit status of the command: 1 if the run failed or was
 # refused, 2 if it was not submitted, 3 if it did not end within TIMEOUT.
 PARAMETERS = $(foreach parameter,$(P),--parameter '$(parameter)')
-pipeline-submit: $(READY) ## Run the pipeline on the cluster of KFP_ENDPOINT (ENV=prod WAIT=1 TIMEOUT=seconds AGAIN=1 ALLOW_REFUSAL=1 P="seed=2")
+pipeline-submit: $(READY) ## Run the pipeline on the cluster of KFP_ENDPOINT (ENV=prod WAIT=1 TIMEOUT=seconds AGAIN=1 ALLOW_REFUSAL=1 STOP_WITH_ME=1 P="seed=2")
 	@$(BIN)/crack-pipeline submit '$(ENV)' $(PARAMETERS) $(if $(WAIT),--wait) $(if $(TIMEOUT),--timeout '$(TIMEOUT)') \
-	  $(if $(AGAIN),--again) $(if $(ALLOW_REFUSAL),--allow-refusal) $(if $(ALLOW_TAGS),--allow-tags)
+	  $(if $(AGAIN),--again) $(if $(ALLOW_REFUSAL),--allow-refusal) $(if $(STOP_WITH_ME),--stop-with-me) \
+  $(if $(ALLOW_TAGS),--allow-tags)
 
 pipeline-schedule: $(READY) ## Set up the schedules of the parameter file (ENV=prod; DO=list, pause, resume or remove)
 	@$(BIN)/crack-pipeline schedule '$(ENV)' $(if $(DO),--$(DO)) $(if $(ALLOW_TAGS),--allow-tags)
