@@ -69,8 +69,8 @@ format: $(READY) ## Format the code and fix what the linter can fix
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --generate-hashes --python-version 3.11 --no-emit-index-url \
   --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 lock: $(READY) ## Write images/*.lock again (UPGRADE=1 uses newer versions)
-	$(LOCK) --extra gpu --extra cli --extra dev --output-file images/dev.lock
-	$(LOCK) --constraint images/dev.lock --output-file images/cpu.lock
+	$(LOCK) --extra gpu --extra cli --extra local --extra dev --output-file images/dev.lock
+	$(LOCK) --extra cli --constraint images/dev.lock --output-file images/cpu.lock
 	$(LOCK) --extra gpu --constraint images/dev.lock --output-file images/gpu.lock
 
 ### On a cluster

