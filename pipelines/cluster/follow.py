@@ -19,6 +19,7 @@ from components.notify.ended_run import EndedRun, Ending, inspect_run
 from components.shared.services.kfp_api import KfpApi, KfpError
 from pipelines.cluster.kubernetes_view import KFP_NAMESPACE, ClusterView
 from pipelines.cluster.run_details import step_names, steps_in_state, task_details, was_stopped
+from pipelines.cluster.token_check import early_end
 from pipelines.cluster.waiting_pods import WaitingPods
 from pipelines.cluster.workflow_nodes import newest_pods, read_pods
 from pipelines.graphs.compile import CompiledPipeline
@@ -98,6 +99,10 @@ class Follower:
             timeout: Seconds until we stop waiting. The run then continues.
             allow_refusal: True if a run in which no candidate passed the gate counts as a success.
         """
+        warning = early_end(self._api.endpoint, timeout)
+        if warning:
+            self._say(f"warning: {warning}")
+
         while time.monotonic() - self._started < timeout:
             try:
                 run = self._api.run(self._run_id)

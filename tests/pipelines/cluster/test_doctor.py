@@ -17,13 +17,45 @@ from components.shared.services.store import Store
 from pipelines.cli.main import app
 from pipelines.cluster.doctor import examine
 from pipelines.cluster.image_checks import check_container_images, check_server_image
-from pipelines.cluster.kubernetes_view import ClusterView, UnseenError
-from pipelines.cluster.service_checks import WarnedError, check_kfp, check_mlflow, check_store, check_weights
+from pipelines.cluster.kubernetes_view import ClusterView, UnseenError, WarnedError
+from pipelines.cluster.mlflow_check import check_mlflow
+from pipelines.cluster.namespace_checks import DEFAULT_CLASS, LABELS
+from pipelines.cluster.service_checks import check_kfp, check_store, check_weights
 from pipelines.config.cluster_config import GpuResources, Resources
 from pipelines.graphs.pod_policy import MLFLOW_KEYS, S3_KEYS
 from tests.pipelines.kubernetes_server import Cluster, serving_cluster
 
 TEAM = "/api/v1/namespaces/team"
+QUOTAS = f"{TEAM}/resourcequotas"
+CLAIMS = f"{TEAM}/persistentvolumeclaims"
+POLICIES = "/apis/networking.k8s.io/v1/namespaces/team/networkpolicies"
+CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
+DAEMONS = "/apis/apps/v1/daemonsets"
+
+
+def a_daemon(name, image):
+    container = kubernetes.V1Container(name=name, image=image)
+    template = kubernetes.V1PodTemplateSpec(spec=kubernetes.V1PodSpec(containers=[container]))
+    spec = kubernetes.V1DaemonSetSpec(selector=kubernetes.V1LabelSelector(), template=template)
+    return kubernetes.V1DaemonSet(
+        metadata=kubernetes.V1ObjectMeta(name=name, namespace="kube-system", labels={}), spec=spec
+    )
+
+
+def a_quota(hard, used=None):
+    return kubernetes.V1ResourceQuota(
+        metadata=kubernetes.V1ObjectMeta(name="crack", labels={}),
+        spec=kubernetes.V1ResourceQuotaSpec(hard=hard),
+        status=kubernetes.V1ResourceQuotaStatus(hard=hard, used=used or {}),
+    )
+
+
+def a_claim(name, phase, storage_class=None):
+    return kubernetes.V1PersistentVolumeClaim(
+        metadata=kubernetes.V1ObjectMeta(name=name, labels={}),
+        spec=kubernetes.V1PersistentVolumeClaimSpec(storage_class_name=storage_class),
+        status=kubernetes.V1PersistentVolumeClaimStatus(phase=phase),
+    )
 
 
 def a_secret(keys):
@@ -35,7 +67,13 @@ def a_secret(keys):
 def cluster(tmp_path, monkeypatch):
     """A cluster that has everything a run needs."""
     cluster = Cluster()
-    cluster.add(TEAM, kubernetes.V1Namespace(metadata=kubernetes.V1ObjectMeta(name="team")))
+    cluster.add(TEAM, kubernetes.V1Namespace(metadata=kubernetes.V1ObjectMeta(name="team", labels=LABELS)))
+    cluster.add("/api/v1/namespaces/kubeflow/services/ml-pipeline", kubernetes.V1Service())
+    standard = kubernetes.V1ObjectMeta(name="standard", annotations={DEFAULT_CLASS: "true"})
+    cluster.add(CLASSES, [kubernetes.V1StorageClass(metadata=standard, provisioner="disk")])
+    cluster.add(POLICIES, [kubernetes.V1NetworkPolicy(metadata=kubernetes.V1ObjectMeta(name="deny-all"))])
+    cluster.add(DAEMONS, [a_daemon("kube-router", "registry.example/router")])
+    cluster.add(QUOTAS, [a_quota({"requests.cpu": "40", "limits.memory": "200Gi", "pods": "30"})])
     cluster.add(f"{TEAM}/serviceaccounts/crack-pipeline", kubernetes.V1ServiceAccount())
     cluster.add(f"{TEAM}/configmaps/kfp-launcher", kubernetes.V1ConfigMap())
     cluster.add(f"{TEAM}/secrets/crack-s3", a_secret(S3_KEYS))
@@ -70,6 +108,7 @@ def test_everything_is_right_and_then_one_thing_is_wrong(
     kfp, cluster, s3, config, small, digests, tmp_path, monkeypatch
 ):
     kfp.version = "2.18.1"
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     findings = {finding.subject: finding for finding in examine(config.model_copy(update={"store": s3}))}
     assert {finding.state for finding in findings.values()} == {"right"}, findings
@@ -205,6 +244,7 @@ def test_a_store_that_changes_a_large_object_is_found(s3, monkeypatch):
 
 @pytest.mark.parametrize("experiment_exists", [False, True])
 def test_a_database_that_does_not_keep_every_character_is_found(tmp_path, monkeypatch, experiment_exists):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     client = MlflowClient()
     if experiment_exists:
