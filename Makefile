@@ -99,10 +99,10 @@ doctor: $(READY) ## Check everything that a run on the cluster needs, and say ho
 images/base.txt:
 	@base=$$(images/resolve-base.sh) && echo "$$base" > $@ && echo "$@: $$base; commit it"
 
-images: ## Build the container images (ENGINE=podman BASE_IMAGE=name@sha256:… CA_BUNDLE=file BUILD_OPTIONS=…)
+images: ## Build the container images; 35 GB of disk (ENGINE=podman BASE_IMAGE=… CA_BUNDLE=file BUILD_OPTIONS=…: images/build.sh --help)
 	images/build.sh cpu gpu
 
-images-push: ## Push the container images and write images/digests.json (REGISTRY=host/folder TARGETS=cpu)
+images-push: ## Push the container images and write images/digests.json (REGISTRY=host/folder TARGETS=cpu PUSH_OPTIONS=…: images/push.sh --help)
 	images/push.sh '$(REGISTRY)' $(TARGETS)
 
 test-images: $(READY) ## Build the cpu container image and run the CPU steps in it as on a cluster (BASE_IMAGE=localhost/… for another base)
