@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from components.shared.errors import InputError
+from components.shared.revision import built_revision
 from pipelines.cli.main import app
 from pipelines.cluster.follow import Follower, Outcome
 from pipelines.cluster.submit import submit
@@ -338,3 +339,12 @@ def test_a_checkout_that_differs_from_its_commit_says_so(tmp_path):
     assert git_revision(tmp_path) == clean
     (tmp_path / "code.py").write_text("2")
     assert git_revision(tmp_path) == f"{clean}-dirty"
+
+
+def test_in_a_container_image_the_version_of_the_code_is_the_commit_it_was_built_from(tmp_path):
+    assert built_revision(tmp_path) == ""
+    for written, expected in ((f"{'0123456789' * 4}\n", "012345678901"), (f"{'a' * 40}-dirty", f"{'a' * 12}-dirty")):
+        (tmp_path / "REVISION").write_text(written)
+        assert built_revision(tmp_path) == expected
+    (tmp_path / "REVISION").write_text("unknown\n")
+    assert built_revision(tmp_path) == ""
