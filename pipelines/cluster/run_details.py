@@ -1,4 +1,4 @@
-"""Read the details of a run from KFP's API: its steps, their states and their pods.
+"""Read the details of a run from KFP's API: its steps and their states.
 
 KFP may show old states for the steps of a large run. Argo compresses the status of a workflow if it is larger than
 1 MiB, and KFP does not read a compressed status. A step that is shown as ended has ended. A step that is shown as
@@ -12,7 +12,6 @@ from pipelines.graphs.compile import CompiledPipeline
 
 STEP_GROUPS = ("exit-handler-", "condition-")  # tasks that only contain other tasks; they are not shown to people
 DRIVER = "-driver"  # the end of the name of the pod that prepares a step
-PROGRAM = "executor"  # name of the pod that runs a step's program; executor(1) after a retry
 
 
 def step_names(compiled: CompiledPipeline) -> dict[str, str]:
@@ -39,17 +38,6 @@ def steps_in_state(run: Any, names: dict[str, str], state: str) -> dict[str, Any
         if name and task.state == state and (not is_driver or state == "FAILED"):
             found[name] = task
     return found
-
-
-def program_pod(run: Any, task: Any) -> str:
-    """Return the name of the pod in which a task's program runs; "" if KFP does not show it."""
-    by_pod = {detail.pod_name: detail for detail in task_details(run) if detail.pod_name}
-    while True:
-        children = [by_pod.get(child.pod_name) for child in task.child_tasks or []]
-        programs = [child for child in children if child and child.display_name.startswith(PROGRAM)]
-        if not programs:
-            return task.pod_name or ""
-        task = programs[-1]
 
 
 def was_stopped(run: Any) -> bool:
