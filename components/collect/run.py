@@ -45,8 +45,8 @@ def collect_images(uri: str, config: CollectConfig, observed: str, reference: st
         The champion's model version, and the folder or prefix with the dates in place of {date} and {yesterday}.
 
     Raises:
-        InputError: There is no champion. Or there is no image. Or the champion's profile is missing, or it belongs to
-            another network or to another version of the features.
+        InputError: There is no champion. Or there is no image. Or the champion's profile is missing. Or it was made by
+            another network, or with another version of the features.
     """
     model_name = config.model_name
     version = mlflow_runs.version_by_alias(model_name, mlflow_runs.CHAMPION)

@@ -77,8 +77,8 @@ def why_not(reference: np.ndarray, current: np.ndarray) -> str:
 def even_out(reference: np.ndarray, current: np.ndarray, seed: int, limit: int) -> KeptImages:
     """Draw images at random so that the groups of both sides have similar sizes.
 
-    The tests deal groups to the two sides at random. This is fair only if large groups are not all on one side. So
-    from each group, at most as many images are drawn as the median group of the other side has.
+    The tests deal groups to the two sides at random. This is fair only if large groups are not all on one side. So at
+    most n images are drawn from each group, where n is the size of the median group on the other side.
 
     Args:
         reference: (n,) group of each reference image.

@@ -45,7 +45,7 @@ def warn(message: str) -> None:
 
 
 def in_step() -> bool:
-    """Return whether this process does a step's work, and not a person's command."""
+    """Return True if this process runs a step. Return False if it runs a user's command."""
     return bool(_current_step)
 
 

@@ -1,7 +1,7 @@
 """Run a step's work, report its progress, and store the cause of a failure.
 
 KFP tells the exit handler that a step failed, but not why. So a failing step writes its name and its error message to
-`runs/<job>/errors/` in the store, and the step `notify` reads them there.
+`runs/<job>/errors/` in the store, and the `notify` step reads them there.
 """
 
 import json

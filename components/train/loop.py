@@ -146,7 +146,7 @@ class Loop:
             self.checkpoints.wait()
 
     def _finished(self) -> bool:
-        """Return whether all steps are done and validated, or the last `patience` validations were not the best."""
+        """Return whether all steps are done and validated, or the last `patience` validations brought no lower loss."""
         if self._validation_is_due():
             return False
 

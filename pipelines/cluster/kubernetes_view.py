@@ -162,7 +162,7 @@ class ClusterView:
         """Check that for every step there is a node that could run its pod if nothing else ran there.
 
         Args:
-            needs: What each step's pod requests, by the step's name.
+            needs: Name of each step -> what its pod requests.
         """
         nodes = self._nodes("")
         too_large = []
@@ -245,7 +245,7 @@ class ClusterView:
 
 
 def _requests(need: Resources) -> dict[str, str]:
-    """Return what a pod requests of its node, by Kubernetes' names."""
+    """Return a dict: name of a resource in Kubernetes -> the amount that a pod requests."""
     requests = {"cpu": need.cpu, "memory": need.memory, "ephemeral-storage": need.storage}
     if isinstance(need, GpuResources) and need.accelerators:
         requests[need.accelerator] = str(need.accelerators)

@@ -31,9 +31,9 @@ ADVISORIES = (
 # boto3 fetches an object of 8 MiB or more in parts, and SeaweedFS stores it in parts.
 LARGE_OBJECT_BYTES = 20 * 2**20
 SMALL_PART_BYTES = 8 * 2**20
-# Characters that some servers decode twice, or sign in another way.
+# Some servers decode these characters twice, or compute another signature for them.
 DIFFICULT_NAME = "a+b c ü"
-# The step gate writes this character into a tag. A database without UTF-8 refuses it.
+# The gate step writes this character into a tag. A database without UTF-8 refuses it.
 DIFFICULT_TAG = "✗"
 
 
@@ -110,7 +110,7 @@ def _check_large_object(store: "Store", key: str, folder: Path, part_bytes: int 
 
 
 def check_mlflow(model: str, experiment: str) -> str:
-    """Check that MLflow answers and keeps any character, and return the registered model's aliases."""
+    """Check that MLflow answers and can store all characters. Return the registered model's aliases."""
     from components.shared.services import mlflow_runs
     from components.shared.services.mlflow_failures import require_answer
 
@@ -129,7 +129,7 @@ def check_mlflow(model: str, experiment: str) -> str:
 def _check_tags(experiment: str) -> None:
     """Write a run with a tag outside ASCII, read it back and delete it.
 
-    It is in the pipeline's experiment if that exists, because an account may have rights only there.
+    The run is in the pipeline's experiment if this experiment exists, because an account may have rights only there.
     """
     from mlflow.exceptions import MlflowException
 

@@ -1,8 +1,8 @@
 """Make a compiled pipeline small.
 
-KFP's backend writes each step's settings about six times into the run's status in Kubernetes: its component, its
-container and its inputs. If the status is larger than 1 MiB, Argo compresses it, and KFP's API then shows old states of
-the steps until the end of the run. So the submitted pipeline contains only what a step needs to run.
+KFP's backend writes the settings of each step (component, container and inputs) about six times into the run's status
+in Kubernetes. If the status is larger than 1 MiB, Argo compresses it, and KFP's API then shows old states of the steps
+until the end of the run. So the submitted pipeline contains only what a step needs to run.
 """
 
 from collections.abc import Mapping

@@ -193,7 +193,7 @@ class KfpApi:
         return list(self._pages("list schedules", list_them, "recurring_runs", experiment_id=experiment_id))
 
     def create_recurring_run(self, body: Any, find: Callable[[], Any | None]) -> Any:
-        """Create a recurring run, unless `find` finds it; return it."""
+        """Return the recurring run that `find` finds. If it finds none, create the run and return it."""
         create = self._recurring.recurring_run_service_create_recurring_run
         return self._ensure(find, lambda: self._call(f'create schedule "{body.display_name}"', create, body))
 
@@ -278,7 +278,7 @@ class KfpApi:
             ) from error
 
     def _explained(self, doing: str, error: api.ApiException) -> KfpError:
-        """Return an error with a message that says what to do, from KFP's error answer."""
+        """Turn KFP's error answer into an error whose message says what to do."""
         answer = _message(error)
         place = f"could not {doing}: KFP at {self.endpoint.url}"
         if error.status == 0:  # the generated client gives this status if TLS fails

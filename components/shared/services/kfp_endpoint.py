@@ -132,7 +132,7 @@ def _read(path: Path) -> str:
 
 
 def _namespace_of_token(token: str) -> str:
-    """Return the namespace in a service account's token; "" if the token is of another kind.
+    """Return the namespace in a service account's token. Return "" if the token is of another kind.
 
     A service account's token is a JSON Web Token (RFC 7519). Its second part holds `kubernetes.io: {namespace: …}`.
     """

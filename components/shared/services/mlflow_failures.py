@@ -13,9 +13,9 @@ from mlflow.tracking import MlflowClient
 from components.shared.errors import InputError
 from components.shared.events import log
 
-# By default MLflow's client tries a server that does not answer for minutes.
+# If a server does not answer, MLflow's client tries again for minutes by default.
 SHORT_WAIT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-# A server on a busy node can need longer. A step waits for it, because no person waits for the step.
+# A server on a busy node can need longer than SHORT_WAIT. A step waits longer, because no person waits for the step.
 STEP_PATIENCE_SECONDS = 180.0
 SECONDS_BETWEEN_TRIES = 5.0
 SQLITE_IS_LOCKED = "database is locked"
