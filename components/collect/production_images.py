@@ -95,7 +95,7 @@ def _fill_in_days(uri: str) -> str:
 
 
 def _has_other_days(uri: str) -> bool:
-    """Return whether the uri contains {date} or {yesterday}, and the folder of all days is not empty.
+    """Return whether `uri` contains {date} or {yesterday} and the folder of all days is not empty.
 
     If both are true, the path is correct, and a missing folder means a day without images.
     """

@@ -139,7 +139,7 @@ def _photos_of(names: list[str], pattern: str | None) -> np.ndarray:
 
 
 def slices_of(name: str, pattern: str) -> dict[str, str]:
-    """Return the slices of an image: the name of each group in the pattern -> the text that it matches in the path.
+    """Return the slices of an image as a dict: group name in the pattern -> text that the group matches in the path.
 
     The text is "" for a group that does not match.
     """

@@ -32,8 +32,8 @@ class Shift:
         effect: Size of the difference in standard deviations, not negative. For the first two names it is the energy
             distance of the groups' means, in standard deviations of all groups. For a feature it is the Wasserstein
             distance, in standard deviations of the reference images.
-        chance: The effect that chance alone reaches: in 95 of 100 random deals of the groups, the effect is smaller. It
-            has the same unit as `effect`.
+        chance: The effect that chance alone can reach. In 95 of 100 random deals of the groups, the effect is smaller.
+            It has the same unit as `effect`.
         change: Mean of the current images minus mean of the reference images, in standard deviations. It is NaN for
             "features_together" and "embedding".
         p: p-value, corrected for the number of tests. "features_together" and "embedding" are corrected together. All

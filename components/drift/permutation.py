@@ -61,9 +61,9 @@ def wasserstein(values: np.ndarray, sides: np.ndarray) -> np.ndarray:
 def step_down(statistics: np.ndarray) -> np.ndarray:
     """Return p-values that are corrected for the number of tests.
 
-    If there is no drift, the chance that any corrected p-value is at most 0.05 is at most 5 %. The correction uses the
-    smallest p-value of all tests in each random deal. So related tests, such as brightness and contrast, get a smaller
-    correction than independent tests.
+    If there is no drift, the chance of one or more corrected p-values up to 0.05 is at most 5 %. The correction uses
+    the smallest p-value of all tests in each random deal. So related tests, such as brightness and contrast, get a
+    smaller correction than independent tests.
 
     Args:
         statistics: float (tests, deals). Every test uses the same deals, and the first deal is the real assignment. A

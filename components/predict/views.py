@@ -1,4 +1,4 @@
-"""Make the views of tiles that a network answers: the clean tile, and the corruptions of the robustness suite."""
+"""Make the views of tiles that a network classifies: the clean tile, and the corruptions of the robustness suite."""
 
 from io import BytesIO
 from pathlib import Path

@@ -19,7 +19,7 @@ def record_refusal(choice_path: str) -> dict:
 
 
 def keep_record(record: dict, store: str, job: str) -> str:
-    """Store a record as `runs/<job>/registration.json` in the store, where notify and `submit --wait` read it.
+    """Store a record as `runs/<job>/registration.json` in the store, where the notify step and `submit --wait` read it.
 
     Args:
         record: The record of the register step or of the refuse step.

@@ -47,7 +47,7 @@ REQUIREMENTS = (
 
 @dataclass(frozen=True)
 class Winner:
-    """The paths of the winner's artifacts and of the data in its training.
+    """The paths of the winner's artifacts and of the data that it was trained on.
 
     Attributes:
         model: Saved-model folder.

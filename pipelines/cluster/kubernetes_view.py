@@ -159,7 +159,7 @@ class ClusterView:
         return f"{suitable} of {len(nodes)} nodes can run a pod with {need.accelerators}"
 
     def room_for_steps(self, needs: Mapping[str, Resources]) -> str:
-        """Check that for every step there is a node that could run its pod if nothing else ran there.
+        """Check that every step's pod fits on at least one node, if nothing else runs on this node.
 
         Args:
             needs: Name of each step -> what its pod requests.
@@ -182,7 +182,7 @@ class ClusterView:
         """Return the pods of a run that cannot start, with Kubernetes' reason.
 
         Args:
-            run_id: The run in KFP, which labels its pods with it.
+            run_id: Id of the run in KFP. KFP writes it into a label of the run's pods.
         """
         pods = self._read(
             f"pods in namespace {self._namespace}",

@@ -94,7 +94,7 @@ def _check_small_object(store: "Store", key: str) -> None:
 
 
 def _check_large_object(store: "Store", key: str, folder: Path, part_bytes: int | None) -> None:
-    """Upload a large object and read it back as the steps do, by its digest.
+    """Upload a large object, read it back as the steps do, and verify its digest.
 
     Args:
         store: The storage root.

@@ -17,7 +17,7 @@ def compact(pipeline: PipelineSpec, folders: Mapping[str, str]) -> None:
 
     Args:
         pipeline: A compiled pipeline; it is changed.
-        folders: Folder in `components/` of each component's function: name -> folder.
+        folders: Name of each component's function -> folder in `components/` that contains it.
     """
     for executor in pipeline.deployment_spec["executors"].values():
         container = executor["container"]

@@ -28,7 +28,7 @@ PRIORITY_LABEL = "crack-pipeline/priority-class"
 
 
 def run_limits(cluster: ClusterConfig) -> PipelineConfig:
-    """Return the time limit of a run, and the time after its end when its pods are removed."""
+    """Return the time limit of a run, and the time from its end until its pods are removed."""
     return PipelineConfig(active_deadline_seconds=cluster.run_deadline, ttl_seconds_after_finished=cluster.run_ttl)
 
 

@@ -101,7 +101,7 @@ def read_profile(path: str | Path) -> Profile:
     """Read a profile.
 
     Raises:
-        InputError: The file is not a drift profile, or its features have another version than this code computes.
+        InputError: The file is not a drift profile, or it has another version of the features than this code.
     """
     try:
         table = pq.read_table(path)

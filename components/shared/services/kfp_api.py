@@ -166,8 +166,8 @@ class KfpApi:
     def create_run(self, body: Any) -> Any:
         """Create a run and return it. No other run of its experiment may have the same name.
 
-        If the answer is lost, we search for the name before we try again. Two runs are created only if the server still
-        works on the first request when we search, a minute later.
+        If the answer is lost, we search for the name a minute later, before we try again. Two runs are created only if
+        the server still works on the first request at that time.
         """
         return self._ensure(
             lambda: self.find_run(body.experiment_id, body.display_name),

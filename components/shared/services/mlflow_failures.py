@@ -45,7 +45,7 @@ def require_answer(client: MlflowClient, patience: float = 0.0) -> None:
 
 @contextmanager
 def explained(tracking_uri: str) -> Iterator[None]:
-    """Turn a connection that fails and a locked SQLite file into `InputError`."""
+    """Turn the errors of a failed connection and of a locked SQLite file into `InputError`."""
     try:
         yield
     except MlflowException as error:
@@ -79,7 +79,7 @@ def _explanation(error: MlflowException, tracking_uri: str) -> InputError:
 
 
 def _first_cause(error: BaseException) -> BaseException:
-    """Return the operating system's error below those of requests and urllib3."""
+    """Return the operating system's error that caused the errors of requests and urllib3."""
     while inner := error.__cause__ or error.__context__:
         error = inner
     return error
