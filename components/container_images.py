@@ -28,7 +28,7 @@ def container_image(target: Target) -> str:
 
 
 def image_reference(target: Target) -> str:
-    """Return the reference of a build target's container image, or its name only if none was pushed yet.
+    """Return the reference of a build target's container image. If no image was pushed yet, return only its name.
 
     Raises:
         InputError: IMAGE_DIGESTS names a missing file, the file is not JSON, or it does not have the target.
@@ -56,7 +56,7 @@ def image_reference(target: Target) -> str:
 
 
 def check_images(allow_tags: bool = False) -> None:
-    """Check that every container image is named by its digest. A cluster needs that.
+    """Check that every container image is named by its digest. A run on a cluster needs these digests.
 
     Args:
         allow_tags: Accept tags and names of unpushed container images, for development. The container image behind a

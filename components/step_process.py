@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def _leave_as_it_is(**options: Any) -> Callable[[Callable], Callable]:
-    """Replace KFP's decorator, which builds the component for the compiler, and return the function unchanged."""
+    """Stand in for KFP's decorator, which builds a component for the compiler. Return the function unchanged."""
     return lambda function: function
 
 

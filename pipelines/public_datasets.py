@@ -72,7 +72,7 @@ def differences(dataset: PublicDataset, root: Path) -> dict[str, tuple[int, int]
         root: Folder that contains the class folders.
 
     Returns:
-        The expected and the found number of files, for each class folder in which the two numbers differ.
+        Class folder -> (expected, found) number of files, for each class folder in which the two numbers differ.
     """
     different = {}
     for folder, expected in dataset.counts.items():

@@ -3,8 +3,8 @@
 We keep the data set versions that a registered model or a recent run used, and everything newer than the limit.
 
 We also keep the history of a source while a kept data set version contains images of the source. The next ingestion of
-the source continues this history. Without the history, the images could be in other groups after that ingestion, and
-so in other splits than in the training of a model.
+the source continues this history. Without the history, that ingestion could put the images into other groups. The
+images could then be in other splits than in the training of a model.
 
 Results of steps, with their checkpoints, only save time if a run is repeated. A registered model version has files of
 its own, so old results are deleted. The ledger of splits is small and is always kept.
@@ -159,7 +159,7 @@ def _versions_of_models_and_runs(client: MlflowClient, since: datetime.datetime,
 
 
 def running_runs(client: MlflowClient) -> list[Run]:
-    """Return the MLflow runs that have not ended, which includes those whose process died."""
+    """Return the MLflow runs that have not ended, including runs whose process died."""
     return list(every(client.search_runs, _experiments(client), "attributes.status = 'RUNNING'"))
 
 
@@ -201,7 +201,7 @@ def delete_run_folders(workdir: Path, leftovers: Iterable[Leftover]) -> None:
 
 
 def _folders(objects: Iterable[StoredObject]) -> dict[str, list[StoredObject]]:
-    """Return the objects by the second part of their keys: `datasets/NAME/…` -> NAME."""
+    """Return a dict: NAME -> the objects with keys such as `datasets/NAME/…`."""
     folders = defaultdict(list)
     for found in objects:
         _, name, *rest = found.key.split("/")

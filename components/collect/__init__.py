@@ -1,1 +1,1 @@
-"""The collect step. It profiles production images with the champion, and fetches its training profile."""
+"""The collect step. It makes the profile of production images, and fetches the profile of the training images."""

@@ -37,8 +37,8 @@ class ProductionImages:
             sample: Largest number of images.
 
         Raises:
-            InputError: The folder does not exist or contains no image. A day without images is not an error if the
-                folder that contains the days is not empty.
+            InputError: The folder does not exist or contains no image. A day without images is an error only if the
+                folder that contains the days is empty.
         """
         self.uri = _fill_in_days(uri)
         self._store = Store(self.uri) if self.uri.startswith("s3://") else None
@@ -95,9 +95,9 @@ def _fill_in_days(uri: str) -> str:
 
 
 def _has_other_days(uri: str) -> bool:
-    """Return whether the uri contains {date} or {yesterday}, and the folder of all days is not empty.
+    """Return whether `uri` contains {date} or {yesterday} and the folder of all days is not empty.
 
-    The path is then correct, and a missing day is a day without images.
+    If both are true, the path is correct, and a missing folder means a day without images.
     """
     parts = re.split(PATH_PART_WITH_A_DAY, uri, maxsplit=1)
     if len(parts) == 1:

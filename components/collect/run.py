@@ -45,8 +45,8 @@ def collect_images(uri: str, config: CollectConfig, observed: str, reference: st
         The champion's model version, and the folder or prefix with the dates in place of {date} and {yesterday}.
 
     Raises:
-        InputError: There is no champion. Or there is no image. Or the champion's profile is missing, or it belongs to
-            another network or to another version of the features.
+        InputError: There is no champion. Or there is no image. Or the champion's profile is missing. Or it was made by
+            another network, or with another version of the features.
     """
     model_name = config.model_name
     version = mlflow_runs.version_by_alias(model_name, mlflow_runs.CHAMPION)
@@ -139,7 +139,7 @@ def _photos_of(names: list[str], pattern: str | None) -> np.ndarray:
 
 
 def slices_of(name: str, pattern: str) -> dict[str, str]:
-    """Return the slices of an image: the name of each group in the pattern -> the text that it matches in the path.
+    """Return the slices of an image as a dict: group name in the pattern -> text that the group matches in the path.
 
     The text is "" for a group that does not match.
     """

@@ -1,4 +1,4 @@
-"""Measure whether drift lowers the accuracy: compare the error rates of images near to and far from the reference."""
+"""Measure whether drift lowers the accuracy: do images that are far from the reference have a higher error rate?"""
 
 from dataclasses import dataclass
 

@@ -61,9 +61,9 @@ def wasserstein(values: np.ndarray, sides: np.ndarray) -> np.ndarray:
 def step_down(statistics: np.ndarray) -> np.ndarray:
     """Return p-values that are corrected for the number of tests.
 
-    If there is no drift, the chance that any corrected p-value is at most 0.05 is at most 5 %. The correction uses the
-    smallest p-value of all tests in each random deal. So related tests, such as brightness and contrast, get a smaller
-    correction than independent tests.
+    If there is no drift, the chance of one or more corrected p-values up to 0.05 is at most 5 %. The correction uses
+    the smallest p-value of all tests in each random deal. So related tests, such as brightness and contrast, get a
+    smaller correction than independent tests.
 
     Args:
         statistics: float (tests, deals). Every test uses the same deals, and the first deal is the real assignment. A
@@ -90,7 +90,7 @@ def step_down(statistics: np.ndarray) -> np.ndarray:
 
 
 def _p_of_every_deal(statistics: np.ndarray) -> np.ndarray:
-    """Return, for each deal, the share of all deals, including itself, that are at least as extreme."""
+    """For each deal, return the share of all deals that are at least as extreme. A deal also counts itself."""
     rounded = statistics * (1 - ROUNDING_TOLERANCE)  # Values that differ only by rounding count as equal.
     return 1 - np.searchsorted(np.sort(statistics), rounded, side="left") / len(statistics)
 
@@ -101,10 +101,10 @@ def energy(values: np.ndarray, groups: np.ndarray, sides: np.ndarray) -> np.ndar
     This is the energy distance of the groups' means. It compares the mean distance between groups of different sides
     with the mean distance between groups of the same side. It finds a change of the mean and a change of the spread.
 
-    Before that, the correlations between columns are partly removed. A change in a direction in which groups hardly
-    differ, such as another material, then gets more weight. `CORRELATION_SHRINKAGE` is the share of each
-    correlation that stays. Because a part stays, there may be more columns than groups, and a change of nearly all
-    columns together, such as other light, still counts.
+    Before that, the correlations between columns are partly removed. In some directions, groups hardly differ. A change
+    in such a direction, for example to another material, then gets more weight. `CORRELATION_SHRINKAGE` is the share of
+    each correlation that stays. Because a part stays, the number of columns may exceed the number of groups. A change
+    of nearly all columns together, for example to other light, still counts too.
 
     Args:
         values: float (n, columns).

@@ -37,9 +37,9 @@ class Verdict:
         chances: Name of each test -> `Shift.chance`. It is empty if the check was skipped.
         drifted: Names of the tests that drifted.
         slices: Each slice that was compared -> names of the tests that drifted in this slice.
-        since: Since when a retraining has been needed: `checked` of the first "retrain" check of this model version
-            after its last "steady" check. It is empty if there is no such check, and also if this check is "steady" or
-            "skipped".
+        since: The time from which on a retraining has been needed. It is the field `checked` of the first "retrain"
+            check after the last "steady" check of this model version. It is empty if there is no such check, or if this
+            check is "steady" or "skipped".
     """
 
     verdict: Literal["steady", "drift", "retrain", "skipped"]
@@ -72,7 +72,9 @@ def as_json(verdict: Verdict) -> str:
 
 
 def keep(store: Store, verdict: Verdict, job: str) -> None:
-    """Store the result of a check twice: with the results of earlier checks, and in the run's folder for notify.
+    """Store the result of a check twice: with the results of earlier checks, and in the run's folder.
+
+    The notify step reads it from the run's folder.
 
     A second call for the same job replaces the first result.
     """
@@ -179,7 +181,7 @@ def _names_or_dash(tests: list[str]) -> str:
 
 
 def _draw_effects(verdicts: list[Verdict]) -> Figure:
-    """Draw, for the tests with the largest ratios, how effect / chance changed over the checks: one line per test."""
+    """Draw one line for each of the tests with the largest effect / chance: this ratio in every check."""
     ratios = []
     for verdict in verdicts:
         ratio = {}

@@ -213,7 +213,7 @@ def _band(tops: np.ndarray, bottoms: np.ndarray, draws: np.ndarray) -> Band:
 def _chosen_range(
     labels: np.ndarray, p_crack: np.ndarray, codes: np.ndarray, draws: np.ndarray, config: ThresholdConfig
 ) -> tuple[float, float]:
-    """Return the range of thresholds from which the rule chooses in 95 % of the resamples; NaN without resamples."""
+    """Return the range in which the rule chooses the threshold in 95 % of the resamples; NaN without resamples."""
     chosen = []
     for draw in draws:
         weights = draw[codes]

@@ -21,7 +21,8 @@ from components.shared.errors import InputError
 from components.shared.network.network import Network
 
 MAX_LAYERS = 3
-# The measures use more steps. Here only the order of the candidates matters.
+# The curves in measures.py have more steps. Here, few steps are enough, because only the order of the candidates
+# matters.
 CURVE_STEPS = 4
 # Maps with fewer cells cannot show where a crack is. In layers with more cells, a network detects only edges.
 SENSIBLE_GRID_SIDES = range(4, 33)

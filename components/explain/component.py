@@ -34,7 +34,7 @@ def explain(
         job: The pipeline job's id.
 
     Returns:
-        measurements: Measurements of the maps. For comparison, also those of a random map and an edge filter.
+        measurements: Measurements of the maps and, for comparison, of a random map and an edge filter.
         page: Page with the measures and the gallery.
         overlays: Folder with the gallery's panels as PNG files.
     """

@@ -90,10 +90,11 @@ def perturbation_curves(
 def road(
     score: Score, images: torch.Tensor, maps: np.ndarray, percentiles: tuple[float, ...], batch_size: int
 ) -> np.ndarray:
-    """Return ROAD: how much more P falls if the most important pixels are removed than if the least important are.
+    """Return ROAD: half the difference of two drops of P, the probability of the explained class.
 
-    P is the probability of the explained class. A removed pixel gets the weighted mean of its neighbours plus a little
-    noise. The neighbours may be removed too. So the network cannot see the shape of the removed region.
+    The first drop comes from removing the most important pixels, and the second from removing the least important
+    pixels. A removed pixel gets the weighted mean of its neighbours plus a little noise. The neighbours may be removed
+    too. So the network cannot see the shape of the removed region.
 
     Args:
         score: Function from images (n, 3, H, W), 0 to 255, to the probability (n,) of the explained class.
@@ -104,7 +105,7 @@ def road(
         batch_size: Images in a forward pass.
 
     Returns:
-        float64 (N,) in [-0.5, 0.5], half the difference of the two drops of P. Higher is better. A random map has 0.
+        float64 (N,) in [-0.5, 0.5]. Higher is better. A random map has 0.
 
     Source: Rong et al. 2022, "A consistent and efficient evaluation strategy for attribution methods"; the code is in
         the pytorch-grad-cam library. We replace map values by ranks, so that every map removes the same number of
@@ -125,7 +126,7 @@ def road(
 
 
 def rank_pixels(maps: np.ndarray) -> np.ndarray:
-    """Return, for each pixel of a map, the share of the pixels with a higher value, float32 (N, H, W) in [0, 1).
+    """For each pixel of a map, return the share of pixels with a higher value, float32 (N, H, W) in [0, 1).
 
     Pixels with equal values get a random order.
     """

@@ -82,7 +82,7 @@ FAMILIES = (_channels_first, _channels_last, _patch_tokens)
 
 
 def patch_grid(network: Network) -> Grid | None:
-    """Return the rows and columns of patches into which the network divides an image; None without patches."""
+    """Return the rows and columns of patches into which the network divides an image. Return None without patches."""
     backbone: Any = network.backbone
     patch_reader = getattr(backbone, "patch_embed", getattr(backbone, "stem", None))
     grid = getattr(patch_reader, "grid_size", None)

@@ -28,9 +28,9 @@ def decide(table: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:
 def choose_shown(decided: pd.DataFrame, count: int) -> pd.DataFrame:
     """Choose the gallery: a third is confidently wrong, a third near the threshold, and a third confidently right.
 
-    Within a third, the images alternate between surfaces and classes. The most certain answers come first, and in the
-    second third the answers nearest to the threshold. If there are not enough wrong images, more right images are
-    added.
+    Within a third, the images alternate between surfaces and classes. The most certain answers come first. In the
+    second third, the answers nearest to the threshold come first. If there are not enough wrong images, more right
+    images are added.
 
     Args:
         decided: Rows from `decide`, of one split.

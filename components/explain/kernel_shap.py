@@ -1,7 +1,7 @@
 """Compute KernelSHAP values for the regions of an image.
 
-The regions are superpixels for a CNN, and blocks of patches for a transformer. Values have a sign: above 0 speaks for a
-crack, below 0 speaks for no crack.
+The regions are superpixels for a CNN, and blocks of patches for a transformer. A value above 0 speaks for a crack, and
+a value below 0 speaks against a crack.
 """
 
 from collections.abc import Callable, Iterator

@@ -34,7 +34,8 @@ def draw_maps(
         network: In eval mode.
         cam: Layer and method of the Grad-CAM map.
         images: uint8 (N, 3, H, W), on the network's device.
-        shap_images: Only this number of images, from the first on, gets a KernelSHAP map, which takes the most time.
+        shap_images: Number of images, counted from the first image, that get a KernelSHAP map. This map takes the most
+            time.
         config: Regions, coalitions, blur.
         seed: Seed of the coalitions and the random maps.
         draw: This number is added to the seed of the random maps. Another number gives other random maps.

@@ -34,7 +34,7 @@ FAITHFULNESS: dict[str, Scale] = {
     "insertion_auc": "share",
     "road": "difference",
 }
-# `_sanity_checks` and `_shap_sensitivity` measure whether the map changes if it must change, and only then.
+# `_sanity_checks` and `_shap_sensitivity` measure whether the map changes when it must, and only when it must.
 CHECKS: dict[str, Scale] = {
     "noise_stability": "signed",
     "random_weights_similarity": "signed",
@@ -78,9 +78,10 @@ def measure(network: Network, cam: Cam, sample: Sample, config: ExplainConfig, s
         seed: Seed of the coalitions, the random maps, the noise and the random weights.
 
     Returns:
-        Measurements `MAP.MEASURE` for each map, `METHOD.MEASURE_over_BASELINE`, and the checks `MAP.CHECK`. The second
-        kind is a difference on the same images, and it is positive if the method is better. The 95 % intervals are
-        computed by bootstrap over groups. If no image can be measured, the value is NaN, and the note gives the reason.
+        Measurements `MAP.MEASURE` for each map, `METHOD.MEASURE_over_BASELINE` for each comparison, and `MAP.CHECK` for
+        each check. A comparison is the difference between a method and a baseline on the same images. It is positive if
+        the method is better. The 95 % intervals are computed by bootstrap over groups. If no image can be measured, the
+        value is NaN, and the note gives the reason.
     """
     if len(sample.groups) == 0:
         return _undefined((*LOCALISATION, *FAITHFULNESS), "the robustness split has no cracked image")

@@ -19,7 +19,7 @@ from components.shared.results.measurements import Measurement, shown_row, spoke
 TITLES = {GRAD_CAM: "Grad-CAM", SHAP: "SHAP", RANDOM: "random map", EDGES: "edge filter"}
 # A method is good if it is better than the edge filter in at least one of these measures, and worse in none.
 DECIDING_MEASURES = ("pointing_game", "insertion_auc", "deletion_auc", "road")
-# The maps of two draws of coalitions agree if their rank correlation is at least this number.
+# Two maps from different draws of coalitions agree if their rank correlation is at least this number.
 AGREEMENT = 0.8
 LOW_SCORE, HIGH_SCORE = 0.2, 0.8
 INTRODUCTION = (
@@ -156,7 +156,7 @@ def conclusion(found: Found, method: str) -> tuple[str, bool]:
     """Return whether a method explains more than an edge filter: sentences, and a bool.
 
     Args:
-        found: Measurements by name.
+        found: Name -> measurement.
         method: A name in METHODS.
 
     Returns:

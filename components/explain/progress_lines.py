@@ -36,7 +36,7 @@ class ProgressLines:
         self._line(note)
 
     def count(self, images: int) -> None:
-        """Count images that a network classifies. Report the count if the last line is SECONDS_BETWEEN_LINES old."""
+        """Count images that a network classifies. Report the count every SECONDS_BETWEEN_LINES."""
         self._images += images
         if time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._line(f"{self._note}: the network has classified {self._images:,} images")

@@ -48,7 +48,7 @@ def explain_model(
     seed: int,
     out: str,
 ) -> None:
-    """Explain a candidate's answers on the robustness split. If the store has the explanations, fetch them.
+    """Explain a candidate's answers on the robustness split. If the store already has these explanations, fetch them.
 
     Args:
         model: The saved model's folder.

@@ -1,8 +1,8 @@
 """Compare the candidate with the current champion, on the same tiles of this run's test split.
 
-The step champion computed the champion's answers for this test split, without the tiles that the champion was trained
-on. So the comparison excludes those tiles. Both models are compared as they are deployed: P(crack) is calibrated, and
-each model uses its own operating threshold. `docs/statistics.md` derives the comparison.
+The `champion` step has computed the champion's answers for this test split, without the tiles that the champion was
+trained on. So the comparison excludes those tiles. Both models are compared as they are deployed: P(crack) is
+calibrated, and each model uses its own operating threshold. `docs/statistics.md` derives the comparison.
 """
 
 from dataclasses import dataclass
@@ -58,7 +58,8 @@ class Difference:
         low, high: The ends of the 95 % interval of candidate minus champion. NaN if the difference is NaN.
         n: Number of tiles.
         photos: Number of groups.
-        few_errors: True if the models make fewer errors, on average of both, than there are tiles in an average photo.
+        few_errors: True if the mean number of errors of the two models is smaller than the mean number of tiles per
+            photo.
     """
 
     metric: str
@@ -85,9 +86,9 @@ class Difference:
         return Measurement(name, self.value, slice=self.slice, low=self.low, high=self.high, n=self.n, note=note)
 
     def photos_needed(self, bound: float) -> int | None:
-        """Return about how many photos are needed for an interval whose lower end is `bound`, at the same value.
+        """Return about how many photos would raise `low` to `bound`, if `value` stays the same.
 
-        The interval shrinks with the square root of the number of photos. The result is None if the value is not above
+        The interval shrinks with the square root of the number of photos. The result is None if `value` is not above
         `bound`, because then more photos do not help.
         """
         if self.value <= bound:
@@ -184,7 +185,7 @@ def compare(candidate: Deployed, champion: Deployed, version: str, config: Champ
 def mcnemar(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
     """Return the exact two-sided p-value of McNemar's test. It tests whether both classifiers make equally many errors.
 
-    Only images on which exactly one of the two classifiers is right count. Without such images, the result is 1.
+    Only those images count on which exactly one of the two classifiers is right. Without such images, the result is 1.
 
     Args:
         labels: int (n,), 1 for crack.
@@ -274,7 +275,11 @@ def _differences(
 
 @dataclass(frozen=True)
 class _Resampled:
-    """Every metric of one model: on all tiles, in each bootstrap resample, and with each group in turn drawn twice."""
+    """Every metric of one model.
+
+    `values` are measured on all tiles, and `draws` in each bootstrap resample. For `twice`, one group after another is
+    counted twice, and all other groups once.
+    """
 
     values: dict[str, float]
     draws: dict[str, np.ndarray]
@@ -312,7 +317,7 @@ def _interval(metric: str, mine: _Resampled, theirs: _Resampled, photos: int) ->
 def _verdict(difference: Difference, config: ChampionConfig, left_out: int) -> tuple[str, str]:
     """Return the verdict and its text.
 
-    The verdict is "worse" also if the data do not show that the candidate is good enough.
+    The verdict is also "worse" if the data do not show that the candidate is good enough.
     """
     advice = ""
     if difference.low > 0:

@@ -57,7 +57,7 @@ def promotion_page(verdict: dict, comparison: Comparison, read_tiles: ReadTiles,
     Args:
         verdict: The content of verdict.json.
         comparison: The result of the comparison with the champion.
-        read_tiles: Function that takes sample_ids and returns a table with the sample_ids as index and the columns
+        read_tiles: Function that takes sample_ids and returns a table. Its index is the sample_ids, and its columns are
             `path` and `data` (the bytes of the image file).
         shown: Largest number of tiles to show for each kind of disagreement.
     """

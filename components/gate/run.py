@@ -200,7 +200,7 @@ def verdict_markdown(verdict: dict) -> str:
 def headline(folder: str | Path) -> dict[str, float]:
     """Return the numbers for MLflow: `<split>_<name>` -> value.
 
-    They are all finite values that were measured after fine-tuning on a whole split.
+    These are all finite values for whole splits, measured after fine-tuning.
     """
     numbers = {}
     for row in dossier.measurements_of(folder).where(slice=WHOLE, condition="after"):

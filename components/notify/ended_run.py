@@ -39,8 +39,8 @@ class EndedRun:
         state: KFP's final state, in KFP's own word.
         causes: The error of each step that failed and did not succeed afterwards, with the keys step, kind, type and
             message.
-        choice: The choice of the step select. It is empty if there is none.
-        registration: The record of the step register or refuse. It is empty if there is none.
+        choice: The choice of the select step. It is empty if there is none.
+        registration: The record of the register step or of the refuse step. It is empty if there is none.
         drift: The result of a drift check. It is empty if there is none.
         training: The training that a drift check started. It is empty if there is none.
         unreadable: The reason why the store could not be read. It is empty if the store was read.
@@ -57,7 +57,7 @@ class EndedRun:
 
     @property
     def is_known(self) -> bool:
-        """Return whether `state` is one of the words in this module."""
+        """Return whether `state` is one of the final states that this module lists."""
         return self.state.upper() in SUCCESS_WORDS | FAILURE_WORDS | STOP_WORDS | UNFINISHED_WORDS
 
     @property

@@ -16,7 +16,8 @@ from components.shared.services import mlflow_runs
 def predict_champion(manifest_path: str, splits_path: str, config: PredictConfig, folder: str) -> str:
     """Compute the champion's answers to the test split, without the tiles that the champion was trained on.
 
-    The champion's calibration.json is copied to the same folder, so that the gate can judge its production answers.
+    The champion's calibration.json is copied to the same folder, so that the gate can apply the champion's temperature
+    and threshold to these answers.
 
     Args:
         manifest_path: The data set version's manifest.

@@ -1,4 +1,4 @@
-"""Parameters of the steps predict and champion."""
+"""Parameters of the predict step and the champion step."""
 
 from typing import Literal, get_args
 

@@ -91,7 +91,7 @@ def gigaflops(network: Network) -> float:
 
 
 def exact(config: PredictConfig) -> PredictConfig:
-    """Return the configuration with precision fp32, in which all CPUs give the same P(crack) within 1e-5."""
+    """Return the configuration with precision fp32. With it, P(crack) differs by at most 1e-5 between CPUs."""
     return config.model_copy(update={"precision": "fp32"})
 
 

@@ -1,4 +1,4 @@
-"""Make the views of tiles that a network answers: the clean tile, and the corruptions of the robustness suite."""
+"""Make the views of tiles that a network classifies: the clean tile, and the corruptions of the robustness suite."""
 
 from io import BytesIO
 from pathlib import Path
@@ -35,7 +35,7 @@ def corrupted_views(rows: pd.DataFrame, config: CorruptionConfig) -> pd.DataFram
 
 
 class ViewDataset(TileDataset):
-    """A data set of tiles, each in the view that its row names in `corruption` and `severity`.
+    """A data set of tiles. The columns `corruption` and `severity` of a tile's row name the view of the tile.
 
     A tile is corrupted at its full size, and then it is scaled for the network. The order is the same in production:
     a camera corrupts the image, and then the image is scaled.
@@ -54,7 +54,9 @@ class ViewDataset(TileDataset):
 
 
 def draw_views(rows: pd.DataFrame, tiles: Path, config: CorruptionConfig) -> bytes:
-    """Return a JPEG with all views of one tile. Rows are families, and columns are severities. The first is clean.
+    """Return a JPEG with all views of one tile.
+
+    Rows are families, and columns are severities. The first column shows the clean tile.
 
     Args:
         rows: Rows of the robustness split, not empty. If there are cracked tiles among them, one of these is drawn.

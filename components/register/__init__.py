@@ -1,1 +1,1 @@
-"""The steps register and refuse. They register the winner as challenger, or record why there is no winner."""
+"""The register step and the refuse step. They register the winner as challenger, or record why there is no winner."""

@@ -1,4 +1,4 @@
-"""The KFP components register and refuse. A run with a winner uses register, and a run without one uses refuse."""
+"""The KFP components `register`, for a run with a winner, and `refuse`, for a run without a winner."""
 
 from kfp import dsl
 

@@ -6,7 +6,10 @@ from components.shared.config import StepConfig
 
 
 class RegisterConfig(StepConfig):
-    """Settings of the input example, and of the check that a model version answers as measured (infra check)."""
+    """Settings of the input example, and of the infra check.
+
+    The infra check compares the answers of a model version with the measured answers.
+    """
 
     examples: int = Field(default=2, ge=2, le=16, description="number of test tiles in the input example")
     checked: int = Field(

@@ -1,4 +1,4 @@
-"""Make the record of refuse, and store the records of register and refuse."""
+"""Make the record of the refuse step, and store the records of the register and refuse steps."""
 
 import json
 from pathlib import Path
@@ -19,10 +19,10 @@ def record_refusal(choice_path: str) -> dict:
 
 
 def keep_record(record: dict, store: str, job: str) -> str:
-    """Store a record as `runs/<job>/registration.json` in the store, where notify and `submit --wait` read it.
+    """Store a record as `runs/<job>/registration.json` in the store, where the notify step and `submit --wait` read it.
 
     Args:
-        record: The record of the step register or refuse.
+        record: The record of the register step or of the refuse step.
         store: The storage root.
         job: The pipeline job's id.
 

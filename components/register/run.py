@@ -33,7 +33,7 @@ MODEL_DESCRIPTION = (
     "`crack-pipeline status` shows the champion and how the challenger compares with it."
 )
 CARD_ENDING = "\n\n… The whole card is `artifacts/model_card.md` among the files of the model version.\n"
-TRAINING_SPLITS = ("train", "val")  # val also counts, because it decides which weights are saved, and the calibration
+TRAINING_SPLITS = ("train", "val")  # val decides the saved weights and the calibration
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec("string", "image")]),
@@ -47,7 +47,7 @@ REQUIREMENTS = (
 
 @dataclass(frozen=True)
 class Winner:
-    """The paths of the winner's artifacts and of the data in its training.
+    """The paths of the winner's artifacts and of the data that it was trained on.
 
     Attributes:
         model: Saved-model folder.
@@ -78,7 +78,8 @@ def register_winner(winner: Winner, config: RegisterConfig, job: str) -> dict:
         The registration's record: registered, name, version, alias, candidate, reasons.
 
     Raises:
-        RuntimeError: The model version does not answer as measured. It gets no alias, and a tag contains the reason.
+        RuntimeError: The model version's answers differ from the measured answers. It gets no alias, and a tag contains
+            the reason.
     """
     name = config.model_name
     client = mlflow_runs.client()
@@ -184,7 +185,7 @@ def _copy_served_code(folder: Path) -> Path:
 
 
 def _artifacts(winner: Winner, card: str, folder: Path) -> dict[str, str]:
-    """Return the paths of the model version's artifacts by name. New files are written into `folder`.
+    """Return a dict: name of each artifact of the model version -> its path. New files are written into `folder`.
 
     The artifact `training_rows` lists the tiles on which the model must not be tested.
     """
@@ -221,7 +222,7 @@ def _write_card(card: str, folder: Path) -> dict[str, Path]:
 
 
 def _test_images(winner: Winner, config: RegisterConfig) -> pd.Series:
-    """Return the first test tiles as base64, by sample_id. Only these tiles are fetched from the store."""
+    """Return the first test tiles as base64; the index is sample_id. Only these tiles are fetched from the store."""
     rows = rows_of(read_manifest(winner.manifest), read_splits(winner.splits), "test")
     chosen = rows.head(max(config.examples, config.checked))
     files = read_images(Store(config.store), chosen)

@@ -7,11 +7,11 @@ from components.shared.network.served_process import ModelProcess
 
 
 def check_version(model_uri: str, images: pd.Series, measured: np.ndarray, tolerance: float) -> None:
-    """Compare a logged model's answers with the stored predictions of the same images.
+    """Compare the answers of a logged model with the stored answers to the same images.
 
     Args:
         model_uri: The model's URI as MLflow writes it, such as `models:/crack-classifier/3`.
-        images: Image files in base64, by sample_id.
+        images: Image files in base64. The index is sample_id.
         measured: Calibrated P(crack) of the stored predictions, float64 (images,), 0 to 1.
         tolerance: Largest allowed difference in P(crack).
 

@@ -32,7 +32,7 @@ def report(
         split_page: HTML page that the split step wrote.
         first: Dossier of the first candidate.
         choice: choice.json, which the select step wrote.
-        registration: The result of the step register or refuse, as JSON.
+        registration: The result of the register step or of the refuse step, as JSON.
         data_uri: The location of the labelled tiles, as the user wrote it.
         seed: The run's seed.
         run_note: The user's note for the run.

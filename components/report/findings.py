@@ -108,8 +108,8 @@ class Findings:
         run: The run and its data.
         candidates: The winner first, then the other candidates in the order of the parameter file.
         choice: The content of choice.json.
-        registration: The result of the step register or refuse, with the keys `registered` and `reasons`. If the model
-            was registered, there are also the keys `name`, `version` and `alias`.
+        registration: The result of the register step or of the refuse step, with the keys `registered` and `reasons`.
+            If the model was registered, there are also the keys `name`, `version` and `alias`.
     """
 
     run: Run
@@ -140,7 +140,7 @@ def read_findings(run: Run, dossiers: Sequence[str | Path], choice: str | Path, 
         run: The run and its data.
         dossiers: The folders that the gate step wrote, one for each candidate.
         choice: Path of choice.json, which the select step wrote.
-        registration: The result of the step register or refuse, as JSON.
+        registration: The result of the register step or of the refuse step, as JSON.
     """
     chosen = json.loads(Path(choice).read_text("utf-8"))
     candidates = sorted(map(_read_candidate, dossiers), key=lambda candidate: candidate.name != chosen["winner"])

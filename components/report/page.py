@@ -85,7 +85,7 @@ def write_report(
 
     Args:
         findings: The findings of the run.
-        pages: The pages of the steps that concern all candidates, by their heading in the report, in this order.
+        pages: Heading in the report -> path of a page that concerns all candidates, in the order of the report.
         title: The report's heading.
         page_path: File to write: the report as one self-contained HTML document.
         summary_path: File to write: the summary as JSON. `findings.summarise` describes its content.

@@ -28,7 +28,7 @@ def start_training(verdict_path: str, config: RetrainConfig, job: str, token: Pa
     Args:
         verdict_path: JSON file with the result of the drift check.
         config: The address of KFP, and the days after which a lasting drift starts another training.
-        job: The pipeline job's id. The result is stored under this id for the step notify.
+        job: The pipeline job's id. The result is stored under this id for the notify step.
         token: File with the service account's token. If it does not exist, no token is sent.
 
     Returns:

@@ -17,7 +17,7 @@ _current_step = ""
 def emit(event: str, **fields: Any) -> None:
     """Append one event to the file named by CRACK_EVENTS. If the variable is not set, do nothing.
 
-    Each event is one write of one line, so several steps can share the file.
+    Each event is one line that is written in one call, so several steps can write to the same file.
     """
     path = os.environ.get("CRACK_EVENTS")
     if not path:
@@ -45,7 +45,7 @@ def warn(message: str) -> None:
 
 
 def in_step() -> bool:
-    """Return whether this process does a step's work, and not a person's command."""
+    """Return True if this process runs a step. Return False if it runs a user's command."""
     return bool(_current_step)
 
 

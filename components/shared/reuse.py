@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Finished:
-    """The content of the marker: the key of the result, and the sha256 of each file by its name in the folder."""
+    """The content of the marker. `key` is the key of the result. `files` is a dict: name of a file -> its sha256."""
 
     key: str
     files: dict[str, str]
@@ -48,7 +48,10 @@ def run_key(code_of: str, *parts: Any) -> str:
 
 
 def _sources(step: str) -> dict[str, str]:
-    """Return the files of a step and all modules that they import, directly or not, with templates: name -> content."""
+    """Return a dict, name -> content, of a step's files and templates.
+
+    It also contains all modules that these files import directly or indirectly, and their templates.
+    """
     sources: dict[str, str] = {}
     pending = _files_of(ROOT / "components" / step, "**/*")
 
@@ -70,7 +73,7 @@ def _files_of(folder: Path, pattern: str) -> list[Path]:
 
 
 def _modules_imported(source: str) -> list[Path]:
-    """Return the files that a source's imports from `components` can mean.
+    """Return the files that the imports from `components` in a source text may refer to.
 
     In `from components.a import b`, b can be the file b.py or a name in a.py. So some of these files do not exist.
     """

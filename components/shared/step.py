@@ -1,7 +1,7 @@
 """Run a step's work, report its progress, and store the cause of a failure.
 
 KFP tells the exit handler that a step failed, but not why. So a failing step writes its name and its error message to
-`runs/<job>/errors/` in the store, and the step `notify` reads them there.
+`runs/<job>/errors/` in the store, and the `notify` step reads them there.
 """
 
 import json
@@ -21,7 +21,7 @@ from components.shared.services.store import Store
 def step(name: str, job: str, store: str) -> Iterator[None]:
     """Emit a step's start, end and failure. If the step fails, store the cause and raise the error again.
 
-    Before the step starts, its threads are limited to the processors that the pod may use.
+    Before the step starts, the number of its threads is limited to the number of processors that the pod may use.
 
     Args:
         name: The step's display name, such as "train cnn".

@@ -2,9 +2,9 @@
 
 All data set versions of a store share one ledger. Group ids never change, so the ledger recognises a group in every
 data set version. The objects under `splits/KEY/` are the pages of the ledger. KEY is a digest of the parameters and the
-seed. Each run of split adds one page with the groups that are not yet on a settled page. Concurrent splits see each
-other's pages, because S3 listings are strongly consistent. If the pages are deleted, the next split starts with an
-empty ledger.
+seed. Each run of the split step adds one page. It holds the groups that are not yet on a settled page. Concurrent
+splits see each other's pages, because S3 listings are strongly consistent. If the pages are deleted, the next split
+starts with an empty ledger.
 """
 
 import datetime
@@ -22,7 +22,7 @@ from components.shared.services.store import MissingObjectError, Store
 
 # A page that contradicts another page is deleted at once. So a page that is older than this is final (settled).
 SETTLED_AGE = datetime.timedelta(hours=1)
-Assignment = dict[str, str]  # split by group_id
+Assignment = dict[str, str]  # group_id -> split
 
 
 class Ledger:

@@ -10,9 +10,9 @@ from components.shared.services.store import MissingObjectError, Store
 
 
 def related_images(store: Store, digest: str) -> dict[str, list[tuple[str, str]]]:
-    """Return relation -> pairs of sample_ids of a data set version that must be in the same split.
+    """Return a dict: relation -> pairs of sample_ids that must be in the same split.
 
-    For a photo, the pairs are its first image with each of its images. These pairs are enough to find every leak.
+    For each photo, its first image is paired with every image of the photo. These pairs are enough to find every leak.
     """
     version = read_version(store, digest)
     near_duplicates = _table(store, version, "near_duplicates.parquet", ["first", "second"])

@@ -25,7 +25,7 @@ from components.split.tile_comparison import Comparison
 from components.split.tile_leaks import check_tiles
 
 STRATUM = ["label", "source", "surface"]
-DECIMALS_OF_CHI_SQUARE = 9  # with this rounding, the same numbers are equal on all machines
+DECIMALS_OF_CHI_SQUARE = 9  # after this rounding, the result is equal on all machines
 
 
 def assign_splits(
@@ -85,8 +85,8 @@ def _compare_sample(
 def choose_splits(table: pd.DataFrame, config: SplitConfig, seed: int, earlier: Assignment) -> Assignment:
     """Choose a split for each group.
 
-    A group that an earlier run assigned stays in its split. A new group of a held-out domain gets the split robustness.
-    All other groups are assigned by the shares.
+    A group that an earlier run assigned stays in its split. A new group of a held-out domain is put into the split
+    `robustness`. All other groups are assigned by the shares.
 
     Args:
         table: Manifest rows.

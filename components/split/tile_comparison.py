@@ -42,8 +42,8 @@ class Comparison:
     Attributes:
         compared: Number of tiles that were compared with each other.
         tiles: Number of tiles in the data set version.
-        closest: Table (sample_id, path, split, other_sample_id, other_path, other_split, correlation). For each tile,
-            the other tile is the most similar tile in the larger splits. The most similar pair is first.
+        closest: Table (sample_id, path, split, other_sample_id, other_path, other_split, correlation). Each row names a
+            tile and the most similar tile in the splits that are larger than its own. The most similar pair is first.
     """
 
     compared: int

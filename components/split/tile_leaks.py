@@ -33,13 +33,13 @@ def check_tiles(
     page_path: str | Path,
     sample: int | None,
 ) -> Comparison:
-    """Check by the pixels that no tile is a near duplicate of a tile in another split.
+    """Compare the pixels of tiles, to check that no tile is a near duplicate of a tile in another split.
 
     Args:
         store: The store that contains the data set version.
         manifest: The data set version.
         splits: The splits of its tiles.
-        config: The correlation from which two tiles are a leak.
+        config: Two tiles are a leak if their correlation is at least `leak_correlation`.
         seed: Seed of the sample.
         page_path: File to write if there is a leak: a page with these tiles. The store gets a copy, because the files
             of a pod are lost if its step fails.

@@ -56,8 +56,8 @@ def check_augmentation(config: TrainConfig) -> None:
     """Build every transform and apply it to a tile of the network's input size.
 
     Raises:
-        InputError: A transform is unknown, or an argument is wrong. Or a transform needs more than the tile. Or it
-            changes the size or the type of the tile.
+        InputError: A transform is unknown, or an argument is wrong. Or a transform needs other data besides the tile.
+            Or it changes the size or the type of the tile.
     """
     random_pixels = np.random.default_rng(0)
     tile = random_pixels.integers(0, 256, (config.input_size, config.input_size, 3), dtype=np.uint8)
@@ -125,7 +125,7 @@ def _try(transform: BasicTransform, tile: np.ndarray, place: str) -> None:
     """Apply a transform to a tile a few times.
 
     Raises:
-        InputError: The transform needs more than the tile, or fails on it, or changes the tile's size or type.
+        InputError: The transform needs other data besides the tile, or fails on it, or changes the tile's size or type.
     """
     if isinstance(transform, albumentations.ConstrainedCoarseDropout):
         raise _needs(place, "mask")  # without a mask, it does nothing and raises no error

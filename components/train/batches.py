@@ -58,7 +58,7 @@ class TrainingBatches(Sampler):
             first = step * self.batch_size
             batch = []
             for place in range(first + device, first + self.batch_size, devices):
-                # The places of a batch take a tile from each pool in turn.
+                # The tiles of a batch come from each pool in turn.
                 order = orders[place % len(orders)]
                 index = order[place // len(orders)]
                 batch.append((index, _augmentation_seed(self.seed, place)))

@@ -139,8 +139,8 @@ class StopSignal:
     """Notes the first SIGTERM, so that the training can write a checkpoint. A second SIGTERM ends the process at once.
 
     In a training with several processes, only the parent process listens to SIGTERM. It sends FORWARDED_STOP to its
-    child processes, which listen to this signal only. The reason: SIGTERM is often sent to the whole process group. A
-    child that listened to SIGTERM would then get two signals, one from the group and one from the parent.
+    child processes, which listen to this signal only. This is because SIGTERM is often sent to the whole process group.
+    A child that listened to SIGTERM would then get two signals, one from the group and one from the parent.
 
     Args:
         forwarded: True if this process is one of several child processes.

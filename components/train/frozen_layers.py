@@ -37,7 +37,7 @@ def freeze(network: Network, tuning: str) -> None:
 def set_training(network: Network) -> None:
     """Set the trained modules to training mode, and all frozen modules to eval mode.
 
-    In eval mode, the normalisation statistics of a frozen block do not change, and it applies no dropout.
+    In eval mode, the normalisation statistics of a frozen block do not change, and the block applies no dropout.
     """
     network.train()
     for module in network.modules():

@@ -146,7 +146,7 @@ class Loop:
             self.checkpoints.wait()
 
     def _finished(self) -> bool:
-        """Return whether all steps are done and validated, or the last `patience` validations were not the best."""
+        """Return whether all steps are done and validated, or the last `patience` validations brought no lower loss."""
         if self._validation_is_due():
             return False
 
@@ -184,7 +184,8 @@ class Loop:
     def train_on(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         """Take one optimiser step on this device's share of a batch.
 
-        If the memory is too small for this share, it is split into `record.parts` parts, and their gradients are added.
+        If the memory is too small for this share, the share is split into `record.parts` parts. Their gradients are
+        added.
 
         Args:
             images: (N, 3, H, W) uint8, on any device.

@@ -61,7 +61,7 @@ def record_start(run_id: str, config: TrainConfig, seed: int, manifest: Manifest
 
 
 def augmentation_by_position(config: TrainConfig) -> dict[str, str]:
-    """Return each transform as a call in Python, by its position, such as {"0": "Rotate(limit=30, p=0.8)"}."""
+    """Return a dict: position -> transform as a Python call, such as {"0": "Rotate(limit=30, p=0.8)"}."""
     written = {}
     for position, item in enumerate(config.augment):
         for name, arguments in item.items():

@@ -53,11 +53,12 @@ def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
 
 
 def clip_gradients(optimizer: torch.optim.Optimizer, largest_norm: float) -> None:
-    """Scale the gradient down in the optimiser's next step if the gradient's Euclidean norm exceeds `largest_norm`.
+    """Limit the Euclidean norm of the gradient to `largest_norm`.
 
-    The fused AdamW divides gradients by `grad_scale` while it reads them. PyTorch's scaler for fp16 uses the same
-    field. `torch.nn.utils.clip_grad_norm_` would need one more pass over all gradients. If the norm is not finite, the
-    weights become not finite too, and the next validation reports this.
+    If the norm is larger, the optimiser scales the gradient down during its next step: the fused AdamW divides
+    gradients by `grad_scale` while it reads them. PyTorch's scaler for fp16 uses the same field.
+    `torch.nn.utils.clip_grad_norm_` would need one more pass over all gradients. If the norm is NaN or infinite, the
+    weights also become NaN or infinite, and the next validation reports this.
     """
     gradients = []
     for group in optimizer.param_groups:

@@ -24,7 +24,7 @@ MEASURED_STEPS = 3
 MOST_TILES_ON_A_CPU = 16
 PROCESSORS = Path("/proc/cpuinfo")
 
-# Function from configuration, network and device to the seconds per step, by precision.
+# A function of configuration, network and device. It returns a dict: precision -> seconds per step.
 Measure = Callable[[TrainConfig, ModelInfo, str], dict[str, float]]
 
 
@@ -76,7 +76,7 @@ def measure_precision(
 
 
 def seconds_per_step(config: TrainConfig, info: ModelInfo, device: str) -> dict[str, float]:
-    """Return the shortest time of a few training steps on random tiles, by precision.
+    """Return a dict: precision -> shortest time, in seconds, of a few training steps on random tiles.
 
     The precisions take turns, so that other programs on the machine slow both down. If a GPU's memory is too small,
     fewer tiles are used.
@@ -92,12 +92,12 @@ def seconds_per_step(config: TrainConfig, info: ModelInfo, device: str) -> dict[
             if tiles == 1:
                 raise
         finally:
-            torch.cuda.empty_cache()  # the training needs this memory, and it may run in other processes
+            torch.cuda.empty_cache()  # for the training, which may run in other processes
         tiles //= 2
 
 
 def _time_steps(config: TrainConfig, info: ModelInfo, device: str, tiles: int) -> dict[str, float]:
-    """Return the shortest time of a step, in seconds, by precision. A step uses `tiles` random tiles."""
+    """Return a dict: precision -> shortest time of a step, in seconds. A step uses `tiles` random tiles."""
     network = build_network(info, load_weights=False).to(memory_format=torch.channels_last).to(device)
     freeze(network, config.tuning)
     set_training(network)

@@ -37,8 +37,8 @@ def train_candidate(
         page_path: File to write: the page with the training curves.
 
     Returns:
-        The most important numbers: `val_loss` (the lowest, nats) and its `val_accuracy`, `images_per_second`, and
-        `training_seconds`.
+        The most important numbers: `val_loss` (the lowest, nats), `val_accuracy` of the same validation,
+            `images_per_second`, and `training_seconds`.
 
     Raises:
         InputError: The candidate cannot be trained on this machine or with these settings.

@@ -44,9 +44,9 @@ class TrainingRecord:
         devices: Number of processes. Each process has a device of its own.
         steps: Number of optimiser steps planned. Early stopping can end the training earlier.
         parts: Number of parts into which a device's share of a batch was split, because memory ran out.
-        history: One dict per validation: step, time (seconds since 1970), train_loss, val_loss, val_accuracy and
-            learning_rate. images_per_second and data_wait_share count from the previous validation. training_seconds
-            and wait_seconds count from the start.
+        history: One dict per validation, with the keys `step`, `time` (seconds since 1970), `train_loss`, `val_loss`,
+            `val_accuracy` and `learning_rate`. The keys `images_per_second` and `data_wait_share` count from the
+            previous validation, and `training_seconds` and `wait_seconds` count from the start.
         best_step: Number of optimiser steps after which the network had the saved weights.
         images: Number of tiles in all steps. A tile counts as often as it was used.
         training_seconds: Time of the training steps, without validations.

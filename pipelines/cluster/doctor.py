@@ -138,7 +138,7 @@ def _secret_checks(config: RunConfig, view: ClusterView) -> Iterator[tuple[str, 
 
 
 def _needs(config: RunConfig) -> dict[str, Resources]:
-    """Return what every step's pod requests, by the step's name."""
+    """Return a dict: name of each step -> what its pod requests."""
     cluster = config.cluster
     needs: dict[str, Resources] = {"champion": cluster.champion, "collect": cluster.collect}
     for step in get_args(CpuStep):

@@ -90,7 +90,7 @@ class Follower:
         self._printed = self._started
         self._changed = self._started
         self._waiting_pods: WaitingPods | None = None
-        self._states: dict[str, str] = {}  # of every task that was shown, by its name in KFP
+        self._states: dict[str, str] = {}  # name of a task in KFP -> state that was shown last
 
     def wait(self, timeout: float, allow_refusal: bool = False) -> Outcome:
         """Wait for the end of the run and return the outcome.
@@ -138,7 +138,7 @@ class Follower:
             self._say(f"still {run.state.lower()}: {steps} (KFP has shown no change for {unchanged})")
 
     def _show_waiting_pods(self) -> None:
-        """Print why pods do not start, as far as this account may read them."""
+        """Print why pods do not start. Pods that this account may not read are left out."""
         if self._waiting_pods is None:
             view = ClusterView(self._api.namespace or KFP_NAMESPACE)
             self._waiting_pods = WaitingPods(view, self._run_id, self._steps)

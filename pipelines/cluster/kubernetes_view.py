@@ -173,10 +173,10 @@ class ClusterView:
         return f"{suitable} of {len(nodes)} nodes can run a pod with {need.accelerators}"
 
     def room_for_steps(self, needs: Mapping[str, Resources]) -> str:
-        """Check that for every step there is a node that could run its pod if nothing else ran there.
+        """Check that every step's pod fits on at least one node, if nothing else runs on this node.
 
         Args:
-            needs: What each step's pod requests, by the step's name.
+            needs: Name of each step -> what its pod requests.
         """
         nodes = self.nodes()
         too_large = []
@@ -196,7 +196,7 @@ class ClusterView:
         """Return the pods of a run that cannot start, with Kubernetes' reason.
 
         Args:
-            run_id: The run in KFP, which labels its pods with it.
+            run_id: Id of the run in KFP. KFP writes it into a label of the run's pods.
         """
         pods = self.read(
             f"pods in namespace {self.namespace}",
@@ -260,7 +260,7 @@ class ClusterView:
 
 
 def _requests(need: Resources) -> dict[str, str]:
-    """Return what a pod requests of its node, by Kubernetes' names."""
+    """Return a dict: name of a resource in Kubernetes -> the amount that a pod requests."""
     requests = {"cpu": need.cpu, "memory": need.memory, "ephemeral-storage": need.storage}
     if isinstance(need, GpuResources) and need.accelerators:
         requests[need.accelerator] = str(need.accelerators)

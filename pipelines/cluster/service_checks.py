@@ -30,7 +30,7 @@ ADVISORIES = (
 # boto3 fetches an object of 8 MiB or more in parts, and SeaweedFS stores it in parts.
 LARGE_OBJECT_BYTES = 20 * 2**20
 SMALL_PART_BYTES = 8 * 2**20
-# Characters that some servers decode twice, or sign in another way.
+# Some servers decode these characters twice, or compute another signature for them.
 DIFFICULT_NAME = "a+b c ü"
 
 
@@ -100,7 +100,7 @@ def _check_small_object(store: "Store", key: str) -> None:
 
 
 def _check_large_object(store: "Store", key: str, folder: Path, part_bytes: int | None) -> None:
-    """Upload a large object and read it back as the steps do, by its digest.
+    """Upload a large object, read it back as the steps do, and verify its digest.
 
     Args:
         store: The storage root.

@@ -39,7 +39,7 @@ def check_target(api: KfpApi, config: RunConfig) -> None:
 
 
 def publish(api: KfpApi, compiled: CompiledPipeline, config: RunConfig, console: Console) -> Published:
-    """Upload a version of a pipeline, unless KFP has it already. Create the pipeline and the experiment if needed.
+    """Upload a version of a pipeline if KFP does not have it yet. Create the pipeline and the experiment if needed.
 
     Args:
         api: The API of KFP, after `check_target`.

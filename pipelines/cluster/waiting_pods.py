@@ -27,7 +27,7 @@ class WaitingPods:
         self._may_look = True
 
     def news(self) -> list[str]:
-        """Return one line for every reason that was not reported before. If we cannot look, say so once."""
+        """Return one line for every reason that was not reported before. If Kubernetes cannot be read, say so once."""
         if not self._may_look:
             return []
         try:

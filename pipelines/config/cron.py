@@ -82,5 +82,5 @@ def _check_field(name: str, position: int, text: str) -> None:
 
 
 def _has_range_of_one(text: str) -> bool:
-    """Return whether a range has equal ends. With a step, cronsim leaves such a range, but KFP's parser does not."""
+    """Return whether a range has equal ends, such as 5-5/2. cronsim reads it as 5, 7, 9, …, and KFP's parser as 5."""
     return any(first == last for first, last in re.findall(r"(\w+)-(\w+)", text))

@@ -1,8 +1,8 @@
 """Make a compiled pipeline small.
 
-KFP's backend writes each step's settings about six times into the run's status in Kubernetes: its component, its
-container and its inputs. If the status is larger than 1 MiB, Argo compresses it, and KFP's API then shows old states of
-the steps until the end of the run. So the submitted pipeline contains only what a step needs to run.
+KFP's backend writes the settings of each step (component, container and inputs) about six times into the run's status
+in Kubernetes. If the status is larger than 1 MiB, Argo compresses it, and KFP's API then shows old states of the steps
+until the end of the run. So the submitted pipeline contains only what a step needs to run.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ def compact(pipeline: PipelineSpec, folders: Mapping[str, str]) -> None:
 
     Args:
         pipeline: A compiled pipeline; it is changed.
-        folders: Folder in `components/` of each component's function: name -> folder.
+        folders: Name of each component's function -> folder in `components/` that contains it.
     """
     for executor in pipeline.deployment_spec["executors"].values():
         container = executor["container"]

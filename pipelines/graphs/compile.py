@@ -165,7 +165,7 @@ def git_revision(root: Path = ROOT) -> str:
 
 
 def _typed(name: str, kind: str, value: Any) -> Any:
-    """Return a value in its type. The value is text or comes from KFP's YAML, in which an integer default is 1.0."""
+    """Convert a value to its type. It is text, or a default from KFP's YAML, which writes the integer 1 as 1.0."""
     text = str(value)
     if isinstance(value, bool):
         text = text.lower()

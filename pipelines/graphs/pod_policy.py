@@ -21,14 +21,14 @@ MLFLOW_STEPS = frozenset({"champion", "train", "gate", "register", "report", "no
 NEVER_RETRIED = frozenset({"notify"})  # notify repeats failed attempts itself, and a retry could send a second message
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
-# The namespace's mutating policies give a pod with the first label a token for KFP's API, and turn the second into
+# The namespace's mutating policies give a pod with KFP_LABEL a token for KFP's API, and turn PRIORITY_LABEL into
 # `priorityClassName`.
 KFP_LABEL = "crack-pipeline/reaches-kfp"
 PRIORITY_LABEL = "crack-pipeline/priority-class"
 
 
 def run_limits(cluster: ClusterConfig) -> PipelineConfig:
-    """Return the time limit of a run, and the time after its end when its pods are removed."""
+    """Return the time limit of a run, and the time from its end until its pods are removed."""
     return PipelineConfig(active_deadline_seconds=cluster.run_deadline, ttl_seconds_after_finished=cluster.run_ttl)
 
 

@@ -171,7 +171,7 @@ def _place(task: PipelineTask, candidate: str, config: RunConfig, resources: Gpu
 def _register(config: RunConfig, data: Data, branches: dict[str, Branch], choice: PipelineTask) -> dsl.OneOf:
     """Add a register task for every candidate, and a refuse task. Only one of these tasks runs.
 
-    The record of register or refuse is a parameter, because KFP's local runner cannot resolve a OneOf of artifacts.
+    The record that this task returns is a parameter, because KFP's local runner cannot resolve a OneOf of artifacts.
     """
     records: list[Any] = []
     for name, branch in branches.items():

@@ -1,7 +1,7 @@
 """Start the S3 server of local runs, and prepare their MLflow store. One folder, the workdir, contains both.
 
-On a cluster, S3 and MLflow are services. Here, the S3 server listens on the loopback interface only. Its keys are new
-at every start and are never written to a file. It ends when the process that started it ends.
+On a cluster, S3 and MLflow are services. Here, the S3 server listens on the loopback interface only. Its access keys
+are new at every start and are never written to a file. The server ends when the process that started it ends.
 """
 
 import contextlib
@@ -121,7 +121,7 @@ def embedded_stack(workdir: Path) -> Iterator[dict[str, str]]:
         *("--dir-cache-time", "1s"),
         # There are no ETags, because rclone would read a whole object to compute its ETag in every listing.
         *("--etag-hash", ""),
-        # This halves the time of an upload. The readers of shards and models verify their digests.
+        # Without checksums, an upload takes half the time. The readers of shards and models verify the digests.
         "--ignore-checksum",
         str(folder),
     ]
@@ -246,7 +246,8 @@ def prepare_mlflow(workdir: Path, experiment: str) -> None:
 
 
 def _remove_database(database: Path) -> None:
-    # The journal must go first. If only the journal were left, SQLite would apply it to the next database of this name.
+    # The journal must be deleted first. If only the journal were left, SQLite would apply it to the next database of
+    # this name.
     database.with_name(f"{database.name}-journal").unlink(missing_ok=True)
     database.unlink(missing_ok=True)
 

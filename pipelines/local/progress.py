@@ -138,7 +138,7 @@ def display(console: Console) -> Display:
 
 
 class PlainLines:
-    """A display that prints one line when a step starts, one when it ends, and some with its progress."""
+    """A display that prints a line when a step starts and when it ends, and lines with its progress in between."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

@@ -31,7 +31,10 @@ def show_results(summary: dict[str, Any], workdir: Path, console: Console) -> No
 
 
 def show_drift_check(summary: dict[str, Any], params: Path, workdir: Path, console: Console) -> None:
-    """Print the verdict of a drift check, the path of its page, and the command to retrain if that is the verdict."""
+    """Print the verdict of a drift check and the path of its page.
+
+    If the verdict is "retrain", also print the command that retrains.
+    """
     _print_text(console, f"{summary['verdict']}: {summary['reason']}")
     version = f"{summary['model']} version {summary['version']}"
     _print_text(

@@ -187,7 +187,7 @@ def _plain_lines(log: Path) -> list[str]:
 
 
 def _failed_task(lines: list[str]) -> str:
-    """Return the failed task by its name in KFP, or "" if there is none. We need it if a step sent no event."""
+    """Return the name in KFP of the failed task, or "" if there is none. We need it if a step sent no event."""
     for line in lines:
         match = FAILED_TASK.search(line)
         if match:

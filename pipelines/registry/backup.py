@@ -126,8 +126,8 @@ def import_registry(path: Path, experiment: str, progress: Callable[[str], None]
 
     Args:
         path: The file.
-        experiment: Experiment for the new run of a model version that had no run any more. All other runs go to the
-            experiment of the old run.
+        experiment: Experiment for the new run of a model version whose old run was deleted before the export. All other
+            runs go to the experiment of the old run.
         progress: Called with the name of each part before it is restored, such as "version 3".
 
     Returns:
@@ -237,7 +237,7 @@ def _fill_run(run_id: str, run: dict[str, Any], files: Path) -> str:
 
 
 def _checksums(folder: Path, prefix: str) -> dict[str, str]:
-    """Return the sha256 of every file in a folder and its subfolders, by the name of the file in the archive."""
+    """Return a dict of all files in a folder and its subfolders: name of the file in the archive -> sha256."""
     digests = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file():

@@ -66,9 +66,9 @@ def find_images(paths: list[str]) -> list[Path]:
 
 
 def version_meant(model_uri: str) -> str:
-    """Return the URI of the model version that has an alias now, because the alias may move later.
+    """Replace the alias in a model's URI by the number of the model version that has the alias now.
 
-    A URI without an alias is returned unchanged.
+    The alias may move later. A URI without an alias is returned unchanged.
 
     Raises:
         InputError: No model version has the alias.

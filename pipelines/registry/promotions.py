@@ -6,7 +6,7 @@ decides, and the alias follows:
 1. An act (a promotion or rollback) adds its entry to the history. Each entry is a separate tag, so that no act
    overwrites another act.
 2. The act moves the alias to the model version that the last entry names.
-3. The act reads the history again, until the alias is at the model version that the last entry names.
+3. The act reads the history again, and repeats step 2 if there is a newer entry.
 
 If two people act at the same time, the history has both acts, and everyone sees the same order. If an act is
 interrupted after step 1, the next command finishes it.
@@ -28,7 +28,7 @@ from components.shared.services import mlflow_runs
 from components.shared.services.mlflow_runs import CHAMPION, CHECKED, VERDICT, every, put
 
 ENTRY_PREFIX = "crack.promotion."  # start of the names of the tags that contain the history
-SETTLED = "crack.settled"  # tag with the key of the last entry that the alias has followed
+SETTLED = "crack.settled"  # tag with the key of the last entry for which the alias was moved
 TABLE_HEAD = "## Promotions\n\n| when | what | from | to | by | why |\n|---|---|---|---|---|---|\n"
 MAX_CHARACTERS = {"by": 200, "why": 2000}  # an MLflow tag holds 5000 bytes
 
@@ -154,7 +154,8 @@ class Registry:
     def settle(self) -> bool:
         """Move the alias to the model version that the history names. This finishes an interrupted act.
 
-        If the alias has followed the last entry before, it is not moved, because a person has moved it by hand.
+        If an earlier call already moved the alias for the last entry, this call does not move it again. So an alias
+        that a person has moved by hand stays there.
 
         Returns:
             True if the alias was moved.
@@ -254,9 +255,9 @@ def verdict_on(version: ModelVersion) -> str:
 def former_champions(history: list[Entry], champion: str | None) -> list[str]:
     """Return the model versions that a rollback can return to, the nearest last.
 
-    Champions form a stack: a promotion adds to it, a rollback removes from its top. An act may have seen a champion
-    that no earlier act made, because a person moved the alias by hand or acted at the same time. We also add this
-    champion to the stack.
+    Champions form a stack: a promotion adds to it, a rollback removes from its top. If a person moved the alias by
+    hand, or two people acted at the same time, the `source` of an act may be a champion that no earlier act made. We
+    also add this champion to the stack.
     """
     stack: list[str] = []
     for entry in history:

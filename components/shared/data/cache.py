@@ -33,7 +33,7 @@ def make_room(version: Path, needed: int, limit: int) -> None:
     """Remove unused data set versions until `version` fits. The version that was used longest ago is removed first.
 
     Args:
-        version: Folder in the cache of the data set version that will be fetched. It is never removed.
+        version: Folder, inside the cache, of the data set version that will be fetched. It is never removed.
         needed: Size of this data set version, bytes.
         limit: Largest size of the cache, bytes. Data set versions in use stay, even if the cache exceeds the limit.
 

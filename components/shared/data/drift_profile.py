@@ -1,7 +1,7 @@
 """Make, write and read drift profiles. A drift profile describes a set of images, so that sets can be compared.
 
-A profile is one parquet file. The step drift writes the profile of the training sample, which is stored with the
-registered model version. The step collect writes the profile of production images. The same code computes both
+A profile is one parquet file. The drift step writes the profile of the training sample, which is stored with the
+registered model version. The collect step writes the profile of production images. The same code computes both
 profiles, and the file records the version of the features.
 """
 
@@ -17,7 +17,7 @@ from components.shared.data.image_features import FEATURES, VERSION
 from components.shared.errors import InputError
 
 COLUMNS = (*FEATURES, "p_crack", "confidence")
-SLICE_PREFIX = "slice."  # the names of the file's columns with slices start with it
+SLICE_PREFIX = "slice."  # the file's columns with slices have names that start with this prefix
 _FEATURE_VERSION_KEY = b"crack.feature_version"
 _MODEL_KEY = b"crack.model_sha256"
 
@@ -101,7 +101,7 @@ def read_profile(path: str | Path) -> Profile:
     """Read a profile.
 
     Raises:
-        InputError: The file is not a drift profile, or its features have another version than this code computes.
+        InputError: The file is not a drift profile, or it has another version of the features than this code.
     """
     try:
         table = pq.read_table(path)

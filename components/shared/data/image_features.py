@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-# Raise it with every change of a definition below. Profiles with different versions cannot be compared.
+# Raise this number whenever a definition below changes. Profiles with different versions cannot be compared.
 VERSION = 2
 FEATURES = (
     "brightness",

@@ -69,7 +69,7 @@ def make_manifest(table: pd.DataFrame, digest: str | None = None) -> Manifest:
 
     Args:
         table: One row for each tile.
-        digest: Its `content_digest`, if it is known already. The manifest's readers verify it.
+        digest: The `content_digest` of the table, if the caller knows it. The readers of the manifest verify it.
 
     Raises:
         InputError: A value breaks the contract. The message names the row and the value.

@@ -58,7 +58,7 @@ def write_shards(
         written: Called with each finished shard before the next one is started.
 
     Returns:
-        One place for each member, in order.
+        One `Place` for each member, in order.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

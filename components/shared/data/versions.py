@@ -45,7 +45,7 @@ class Version:
     Attributes:
         digest: The version's name, which is the digest of its manifest.
         files: Name of the folder of its files.
-        shards: Size in bytes of each shard, by the shard's name.
+        shards: Name of each shard -> its size in bytes.
     """
 
     digest: str
@@ -69,7 +69,7 @@ def put_images(
         limit: A shard is closed when it reaches this size in bytes.
 
     Returns:
-        One place for each image, in order; and the size in bytes of each shard, by the shard's name.
+        One `Place` for each image, in order; and a dict: name of each shard -> its size in bytes.
     """
     uploads: dict[str, Future[int]] = {}
 
@@ -96,15 +96,16 @@ def put_images(
 
 
 def commit(store: Store, name: str, folder: str | Path, shards: Mapping[str, int]) -> Version:
-    """Upload the files of a folder as a data set version. It exists as soon as its last object, dataset.json, exists.
+    """Upload the files of a folder as a data set version.
 
-    If another writer was faster, the existing version is not changed. Its images can be in different shards.
+    The version exists as soon as its last object, dataset.json, exists. If another writer was faster, the existing
+    version is not changed. Its images can be in different shards.
 
     Args:
         store: Storage root.
         name: Digest of the manifest.
         folder: Local folder with manifest.parquet and the other files. Subfolders are ignored.
-        shards: Size in bytes of each of its shards, by the shard's name. The shards must already be in the store.
+        shards: Name of each of its shards -> its size in bytes. The shards must already be in the store.
 
     Returns:
         The version that is now in the store. It was made by this writer or by another writer.
@@ -144,7 +145,7 @@ def whole_version(store: Store, name: str) -> Version | None:
     If dataset.json is damaged, it is written again from the other files of the version.
 
     Raises:
-        DamagedObjectError: dataset.json is damaged, and the other files of the version do not suffice to make it.
+        DamagedObjectError: dataset.json is damaged, and it cannot be computed from the other files of the version.
     """
     try:
         version = read_version(store, name)
@@ -161,7 +162,7 @@ def whole_version(store: Store, name: str) -> Version | None:
 
 
 def _from_its_files(store: Store, name: str) -> Version | None:
-    """Return what dataset.json must say about a version, from the version's other files; None if they are not whole."""
+    """Compute the content of dataset.json from the version's other files. Return None if these are incomplete."""
     folder = f"datasets/{name}/files/"
     contents: defaultdict[str, dict[str, bytes]] = defaultdict(dict)
     for key, _ in store.list(folder):
@@ -200,7 +201,7 @@ def _commit_key(name: str) -> str:
 
 
 def _shard_sizes(store: Store, names: Iterable[str]) -> dict[str, int]:
-    """Return the size in bytes of each shard that exists, by name."""
+    """Return a dict of the shards that exist: name -> size in bytes."""
     by_name = {}
     for key, size in store.sizes(map(shard_key, names)).items():
         by_name[key.removeprefix(shard_key(""))] = size

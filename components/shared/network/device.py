@@ -36,7 +36,8 @@ def _keep_freed_memory() -> None:
     """Keep freed memory in this process, so that the next tensor can use it.
 
     By default, glibc returns large blocks to the system at once and requests them again page by page. That causes tens
-    of thousands of page faults per batch. On a CPU they took 4 to 16 % of a training's time and 15 % of a prediction's.
+    of thousands of page faults per batch. On a CPU, these page faults took 4 to 16 % of the time of a training and 15 %
+    of the time of a prediction.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):

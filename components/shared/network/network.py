@@ -1,4 +1,4 @@
-"""Build a timm classifier that takes raw tiles. It normalises them itself, so a caller cannot do this wrongly."""
+"""Build a timm classifier that takes raw tiles and normalises them itself, so that no caller does this wrongly."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -37,7 +37,7 @@ class ModelInfo(Config):
         dropout: Probability of dropout before the head.
         stochastic_depth: Probability that training skips the deepest block. Earlier blocks are skipped less often.
         tuning: The trained layers: "full", "head_only" or "last_N".
-        seed: Seeds the weights that are not loaded: the head, and the whole network for "none".
+        seed: Seed of the random weights: the weights of the head, or all weights if `weights` is "none".
         dataset_digest: Digest of the data set version that the network was trained on.
         split_digest: Digest of the splits that the network was trained on.
     """
@@ -108,7 +108,7 @@ def describe(architecture: str, weights: str, input_size: int, seed: int, **trai
         architecture: Name in timm.
         weights: "none", "hub", a file's path or s3://BUCKET/KEY.
         input_size: Height and width in pixels.
-        seed: Seeds the weights that are not loaded.
+        seed: Seed of the weights that are not loaded.
         training: Further fields of `ModelInfo`: dropout, stochastic_depth, tuning.
 
     Raises:
@@ -144,7 +144,8 @@ def build_network(info: ModelInfo, load_weights: bool = True) -> Network:
 
     Args:
         info: The description of the network.
-        load_weights: False skips the pretrained weights. Callers that load trained weights afterwards use it.
+        load_weights: If false, the pretrained weights are not loaded. Use this if trained weights are loaded
+            afterwards.
 
     Raises:
         InputError: The weights cannot be fetched, do not fit, or their sha256 is not the one in the description.
@@ -217,9 +218,9 @@ def find_heads(backbone: Any) -> list[nn.Module]:
 
 
 def _sibling_hint(architecture: str) -> str:
-    """Return a hint to the variant ported from the other framework (TensorFlow or PyTorch); "" if timm has none.
+    """Return a hint that names the same architecture from the other framework (TensorFlow or PyTorch).
 
-    Both variants have tensors with the same names and shapes.
+    Both variants have tensors with the same names and shapes. The hint is "" if timm has only one variant.
     """
     sibling = architecture.removeprefix("tf_") if architecture.startswith("tf_") else f"tf_{architecture}"
     return f", such as {sibling}" if timm.is_model(sibling) else ""

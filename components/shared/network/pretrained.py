@@ -1,7 +1,8 @@
 """Read pretrained weights from a file, check them, and load them into a network of timm.
 
-If the head is new, timm accepts a file with missing tensors: they keep their random values, without an error. The
-checks here find files that are damaged, files of another architecture, and weights that expect another normalisation.
+If the head is new, timm accepts a file in which tensors are missing. These tensors keep their random values, and timm
+raises no error. The checks here find files that are damaged, files of another architecture, and weights that expect
+another normalisation.
 """
 
 import contextlib
@@ -28,7 +29,7 @@ NAMES_SHOWN = 3
 LARGEST_UNUSED_SHARE = 0.05
 _BATCH_NORM_STATISTICS = ("running_mean", "running_var")
 
-# The means and standard deviations per channel that published weights expect, by name.
+# Name -> means and standard deviations per channel that published weights expect.
 NORMALISATIONS = {
     "ImageNet's mean and std": (torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])),
     "mean 0.5 and std 0.5": (torch.full((3,), 0.5), torch.full((3,), 0.5)),
@@ -41,7 +42,7 @@ MISFITS_ABOVE = 0.9
 
 
 def read_weights(path: Path) -> Tensors:
-    """Read a weights file (safetensors, a state dict of PyTorch, or npz) and return its tensors by name.
+    """Read a weights file (safetensors, a state dict of PyTorch, or npz) and return a dict: name -> tensor.
 
     Raises:
         InputError: The file is not a weights file, it is damaged, or a tensor is not finite or is constant. The message
@@ -185,7 +186,7 @@ def _not_loaded(backbone: Any, create: Create, path: Path, tensors: Tensors) -> 
 
 
 def _difference(expected: Tensors, found: Tensors) -> str:
-    """Describe how a file's names and shapes differ from the architecture's names and shapes; "" if they do not."""
+    """Describe how a file's names and shapes differ from those of the architecture. Return "" if they are equal."""
     missing = [name for name in expected if name not in found]
     unexpected = [name for name in found if name not in expected]
     reshaped = [name for name in expected if name in found and found[name].shape != expected[name].shape]
@@ -267,7 +268,9 @@ def _misfit(backbone: Any, images: torch.Tensor, mean: torch.Tensor, std: torch.
 
 
 def draw_natural_images(count: int, size: int) -> torch.Tensor:
-    """Draw images (count, 3, size, size) in 0 to 1 with ImageNet's mean and std and a spectrum that falls as 1 / f.
+    """Draw images (count, 3, size, size) from 0 to 1.
+
+    They have ImageNet's mean and standard deviation, and a spectrum that falls as 1 / f.
 
     Source: Field 1987, Relations between the statistics of natural images and the response properties of cortical
     cells.
@@ -281,7 +284,8 @@ def draw_natural_images(count: int, size: int) -> torch.Tensor:
     fields = torch.fft.irfft2(torch.fft.rfft2(noise) / frequency, s=(size, size))
     fields = (fields - fields.mean((0, 2, 3), keepdim=True)) / fields.std((0, 2, 3), keepdim=True)
 
-    # The channels of natural images are strongly correlated: one shared field, and a weaker one for each channel.
+    # The channels of natural images are strongly correlated. So we add a shared field and a weaker field for each
+    # channel.
     channels = 0.95 * fields[:, :1] + 0.3 * fields[:, 1:]
     mean, std = NORMALISATIONS["ImageNet's mean and std"]
     return (channels * std.view(1, 3, 1, 1) + mean.view(1, 3, 1, 1)).clamp(0, 1)

@@ -61,7 +61,7 @@ class ModelProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the input of the process, which ends it. If the process does not end, kill it."""
+        """Close the input of the process, so that the process ends. If it does not end, kill it."""
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             self._process.communicate(timeout=SECONDS_TO_END)
         self._process.kill()

@@ -79,7 +79,7 @@ def loader(dataset: TileDataset, batches: int | Sampler, workers: int | None = N
         dataset: The tiles to read.
         batches: A sampler of whole batches, such as `TrainingBatches`, or the batch size. With a batch size, every tile
             appears once, in order.
-        workers: Decoding processes. None uses one less than this device's share of the processors, at most
+        workers: Decoding processes. With None, the number is this device's share of the processors minus 1, at most
             `MAX_WORKERS`. Only the processors that the container may use are counted.
         devices: Number of devices that share the processors.
     """

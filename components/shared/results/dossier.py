@@ -1,4 +1,4 @@
-"""A candidate's dossier: the folder that gate writes, and that select, register and report read."""
+"""A candidate's dossier: the folder that the gate step writes, and that the select, register and report steps read."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ DRIFT = "drift.html"
 
 
 def read_verdict(folder: str | Path) -> dict[str, Any]:
-    """Read verdict.json: candidate, passed, rows (one for each limit) and champion (the comparison with it)."""
+    """Read verdict.json. Its keys include `candidate`, `passed`, `rows` (one for each limit) and `champion`."""
     return json.loads((Path(folder) / VERDICT).read_text(encoding="utf-8"))
 
 
@@ -36,7 +36,7 @@ def measurements_of(folder: str | Path) -> Measurements:
 
 
 def read_test_answers(folder: str | Path) -> pd.DataFrame:
-    """Read the answer to every clean test tile that the candidate would give if it were deployed.
+    """Read the candidate's answers to all clean test tiles, with its calibration and threshold.
 
     Returns:
         The columns sample_id, group_id, source, surface, path, label, p_crack (calibrated), crack (bool: the answer)

@@ -121,10 +121,12 @@ def _with_one_error(labels: np.ndarray, p_crack: np.ndarray) -> tuple[np.ndarray
 
     A resample cannot contain an error that the sample does not contain. So the bootstrap would give a model without
     errors the interval [1, 1]. In truth, such a model may make a few errors on other images, so we add one. This keeps
-    the order of models: no model with errors has a higher lower end than a model without errors.
+    the order of models: the interval of a model with errors never has a higher lower end than the interval of a model
+    without errors.
 
     The first array is for metrics of decisions: the least certain answer of each class is reversed. The second array is
-    for metrics of the ranking: the crack with the lowest P(crack) and the other image with the highest one are swapped.
+    for metrics of the ranking: the lowest P(crack) of a crack and the highest P(crack) of an image without a crack are
+    swapped.
     """
     cracks = np.flatnonzero(labels == 1)
     others = np.flatnonzero(labels == 0)

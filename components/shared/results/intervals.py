@@ -32,7 +32,7 @@ SKEWNESS_FACTOR = (1 + 2 * 1.96**2) / 6
 
 @dataclass(frozen=True)
 class _Transform:
-    """A function to an unbounded scale, its derivative and its inverse. On this scale, errors are about normal."""
+    """A function to an unbounded scale, its derivative and its inverse. On this scale, errors are almost normal."""
 
     forward: Callable
     derivative: Callable
@@ -101,7 +101,7 @@ def interval(
         scale: The range of the number: "share" 0 to 1, "signed" -1 to 1, "loss" 0 or more, "difference" any number.
         losses: Only for a difference between two models: the sum of both models' losses, such as of 1 - AUROC. If both
             models make few errors, these errors come from few photos, and other photos could move the difference
-            further. So the smaller the losses are, the longer is the side of the long tail.
+            further. So the smaller the losses are, the longer the interval is on the side of the long tail.
 
     Source: t interval with the bootstrap's standard error on the transformed scale (Efron & Tibshirani 1993, 12.6);
         degrees of freedom from the kurtosis (Satterthwaite 1946); skewness by Edgeworth's expansion (Johnson 1978;

@@ -1,4 +1,7 @@
-"""The table of measurements that evaluate, explain and drift write for gate: one row per number."""
+"""The table of measurements, with one row per number.
+
+The evaluate, explain and drift steps write it, and the gate step reads it.
+"""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -58,7 +61,7 @@ class Measurement:
     def of(
         cls, name: str, estimate: Estimate, n: int, split: str = "test", slice: Slice = WHOLE, condition: str = "after"
     ) -> "Measurement":
-        """Return a measurement from an estimate, its name, and the images on which it was measured."""
+        """Return an estimate as a measurement. `n` is the number of images on which it was measured."""
         return cls(name, estimate.value, split, slice, condition, estimate.low, estimate.high, n, estimate.note)
 
 
@@ -146,7 +149,10 @@ def with_interval(value: float | None, low: float | None = None, high: float | N
 
 
 def shown_row(row: Measurement | None) -> str:
-    """Return a measurement for people; "-" if `row` is None or its value is undefined. A dagger marks FEW_ERRORS."""
+    """Return a measurement for people. Return "-" if `row` is None or its value is undefined.
+
+    A dagger stands for the note FEW_ERRORS.
+    """
     if row is None:
         return "-"
     dagger = " †" if row.note == FEW_ERRORS else ""

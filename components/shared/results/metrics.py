@@ -255,7 +255,7 @@ def _ece(ranked: _Ranked) -> np.ndarray:
     surplus = np.cumsum(ranked.cracks - ranked.images * ranked.p_crack, axis=1) / all_images
     mass = ranked.images_so_far / all_images
 
-    # One interpolation serves all resamples: each resample has its own part of the axis for its running shares, 0 to 1.
+    # One call of `interp` serves all resamples, because `shift` gives each resample its own part of the axis.
     shift = 2.0 * np.arange(len(mass))[:, None]
     edges = shift + np.linspace(0, 1, ECE_BINS + 1)
     known_at = np.hstack([shift, shift + mass])

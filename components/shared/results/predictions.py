@@ -1,12 +1,11 @@
 """The predictions folder: a network's answers to all images, before and after fine-tuning.
 
-Predict writes the folder. Evaluate, explain, drift and gate read it, so they do not have to run the network to get its
-answers. The folder contains:
+The predict step writes the folder. The evaluate, explain, drift and gate steps read it, so they get the answers without
+running the network. The folder contains:
 
 - `predictions.parquet`: one row per image and view (the clean image, or the image with a corruption);
-- `embeddings.npy`: one row per clean "after" row;
-- `views.jpg`: one image in all views; only if corrupted views were scored;
-- `calibration.json`: only in the champion's folder.
+- `embeddings.npy`: one row for each clean row of the table after fine-tuning; - `views.jpg`: one image in all views;
+only if corrupted views were scored; - `calibration.json`: only in the champion's folder.
 
 An empty table is valid. It means that there is no champion yet.
 """

@@ -166,8 +166,8 @@ class KfpApi:
     def create_run(self, body: Any) -> Any:
         """Create a run and return it. No other run of its experiment may have the same name.
 
-        If the answer is lost, we search for the name before we try again. Two runs are created only if the server still
-        works on the first request when we search, a minute later.
+        If the answer is lost, we search for the name a minute later, before we try again. Two runs are created only if
+        the server still works on the first request at that time.
         """
         return self._ensure(
             lambda: self.find_run(body.experiment_id, body.display_name),
@@ -208,7 +208,7 @@ class KfpApi:
         return list(self._pages("list schedules", list_them, "recurring_runs", experiment_id=experiment_id))
 
     def create_recurring_run(self, body: Any, find: Callable[[], Any | None]) -> Any:
-        """Create a recurring run, unless `find` finds it; return it."""
+        """Return the recurring run that `find` finds. If it finds none, create the run and return it."""
         create = self._recurring.recurring_run_service_create_recurring_run
         return self._ensure(find, lambda: self._call(f'create schedule "{body.display_name}"', create, body))
 
@@ -293,7 +293,7 @@ class KfpApi:
             ) from error
 
     def _explained(self, doing: str, error: api.ApiException) -> KfpError:
-        """Return an error with a message that says what to do, from KFP's error answer."""
+        """Turn KFP's error answer into an error whose message says what to do."""
         answer = _message(error)
         place = f"could not {doing}: KFP at {self.endpoint.url}"
         if error.status == 0:  # the generated client gives this status if TLS fails

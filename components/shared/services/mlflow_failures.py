@@ -13,9 +13,9 @@ from mlflow.tracking import MlflowClient
 from components.shared.errors import InputError
 from components.shared.events import log
 
-# By default MLflow's client tries a server that does not answer for minutes.
+# If a server does not answer, MLflow's client tries again for minutes by default.
 SHORT_WAIT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-# A server on a busy node can need longer. A step waits for it, because no person waits for the step.
+# A server on a busy node can need longer than SHORT_WAIT. A step waits longer, because no person waits for the step.
 STEP_PATIENCE_SECONDS = 180.0
 SECONDS_BETWEEN_TRIES = 5.0
 SQLITE_IS_LOCKED = "database is locked"
@@ -45,7 +45,7 @@ def require_answer(client: MlflowClient, patience: float = 0.0) -> None:
 
 @contextmanager
 def explained(tracking_uri: str) -> Iterator[None]:
-    """Turn a connection that fails and a locked SQLite file into `InputError`."""
+    """Turn the errors of a failed connection and of a locked SQLite file into `InputError`."""
     try:
         yield
     except MlflowException as error:
@@ -79,7 +79,7 @@ def _explanation(error: MlflowException, tracking_uri: str) -> InputError:
 
 
 def _first_cause(error: BaseException) -> BaseException:
-    """Return the operating system's error below those of requests and urllib3."""
+    """Return the operating system's error that caused the errors of requests and urllib3."""
     while inner := error.__cause__ or error.__context__:
         error = inner
     return error

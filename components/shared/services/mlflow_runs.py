@@ -293,7 +293,7 @@ def version_files(name: str, version: str) -> Iterator[Path]:
 
     Yields:
         The folder of its artifacts: `model/` (a saved-model folder), `calibration.json` and `training_rows.parquet`. If
-        the step drift made a reference profile, there is also `reference_profile.parquet`.
+            the drift step made a reference profile, there is also `reference_profile.parquet`.
     """
     from mlflow.artifacts import download_artifacts
 

@@ -30,7 +30,7 @@ ACCESS_IS_REFUSED = ("401", "403", "AccessDenied", "InvalidAccessKeyId", "Signat
 CREDENTIALS_HAVE_EXPIRED = ("ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired")
 CLOCK_IS_WRONG = ("RequestTimeTooSkewed", "RequestExpired")
 BUCKET_IS_ELSEWHERE = ("301", "307", "PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed")
-# The answer to a HEAD request has no body, and so only its HTTP status as a code.
+# The answer to a HEAD request has no body. So the HTTP status is its only error code.
 CODES_WITHOUT_A_BODY = ("400", "401", "403")
 
 
@@ -200,7 +200,7 @@ def _code(error: Any) -> str:
 
 
 def _code_of_a_listing(client: Any, bucket: str) -> str:
-    """Return the code with which the server refuses to list a bucket; "" if it lists the bucket."""
+    """Return the error code of a request to list a bucket. Return "" if the server lists the bucket."""
     from botocore.exceptions import ClientError
 
     try:
@@ -211,7 +211,7 @@ def _code_of_a_listing(client: Any, bucket: str) -> str:
 
 
 def _has_bucket(client: Any, bucket: str) -> bool:
-    """Return whether a bucket exists. If the server does not let this user ask for the bucket, the bucket exists."""
+    """Return whether a bucket exists. If the server does not let this user ask, return True."""
     from botocore.exceptions import ClientError
 
     try:

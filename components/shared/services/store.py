@@ -166,7 +166,7 @@ class Store:
             )
 
         with self._explained(key), create_transfer_manager(self._client, config) as manager:
-            # By its path, not as an open file: boto3 would read the parts of an open file into memory.
+            # We pass the path and not an open file, because boto3 would read the parts of an open file into memory.
             manager.upload(str(path), self.bucket, self._full(key)).result()
 
     def exists(self, key: str) -> bool:
@@ -174,7 +174,7 @@ class Store:
         return self._size(key) is not None
 
     def sizes(self, keys: Iterable[str]) -> dict[str, int]:
-        """Return the sizes in bytes, by key, of the objects that exist. The requests run in parallel."""
+        """Return a dict of the objects that exist: key -> size in bytes. The requests run in parallel."""
         keys = list(keys)
         sizes = self._in_parallel(self._size, [(key,) for key in keys])
 
@@ -254,7 +254,8 @@ class Store:
         Args:
             prefix: Prefix of the objects' keys.
             folder: Local folder; it is created.
-            digests: sha256 by name (relative to the prefix). If given, exactly these objects are fetched and verified.
+            digests: Name of each object, relative to the prefix -> its sha256. If given, exactly these objects are
+                fetched and verified.
 
         Raises:
             MissingObjectError: There is nothing under the prefix.
@@ -286,9 +287,9 @@ class Store:
 
 @cache
 def _retry_if_cut() -> Any:
-    """Return a retry rule: it repeats a read if the connection is lost after the answer began, with pauses as in boto3.
+    """Return a rule that repeats a read if the connection is lost after the answer began.
 
-    boto3 itself retries only until the answer begins.
+    The pauses are the same as in boto3. boto3 itself retries only until the answer begins.
     """
     from botocore.exceptions import IncompleteReadError, ResponseStreamingError
     from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
