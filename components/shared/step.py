@@ -4,7 +4,6 @@ KFP passes to the exit handler that a step failed, but not why. So a failing ste
 `runs/<job>/errors/` in the store, and `notify` reads them there.
 """
 
-import json
 import re
 import time
 import traceback
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from components.shared.errors import InputError
 from components.shared.events import emit, join_step, log
 from components.shared.processors import limit_threads
+from components.shared.services.records import write_record
 from components.shared.services.store import Store
 
 
@@ -70,6 +70,6 @@ def _delete_cause(name: str, job: str, store: str) -> None:
 
 def _store_cause(name: str, cause: dict[str, str], job: str, store: str) -> None:
     try:
-        Store(store).put_bytes(_cause_key(name, job), json.dumps({"step": name, **cause}).encode())
+        write_record(Store(store), _cause_key(name, job), {"step": name, **cause})
     except Exception as error:  # the user must see the step's own error, not this one
         log.warning("the cause of the failure could not be stored: %s", error)

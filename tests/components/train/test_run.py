@@ -6,6 +6,7 @@ import torch
 from components.shared.errors import InputError
 from components.shared.network.checkpoint import WEIGHTS
 from components.shared.services import mlflow_runs
+from components.shared.services.records import write_record
 from components.train.run import train_candidate
 from tests.components.train.conftest import recipe
 from tests.tiny_version import commit_tiny_version
@@ -84,13 +85,14 @@ def test_a_measured_precision_is_part_of_the_run_and_is_chosen_once(train, store
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     train(precision="auto")
     [(name, _)] = store.list("precision/")
-    chosen = json.loads(store.get_bytes(name))["precision"]
-    assert train.run().data.params["train.precision"] == train.run().data.tags["crack.precision"] == chosen
+    chosen = json.loads(store.get_bytes(name))
+    assert train.run().data.params["train.precision"] == train.run().data.tags["crack.precision"] == chosen["precision"]
 
     train(job="later", name="again", precision="auto")
     assert train.run("later").data.tags["crack.reused"] == "True"
-    other = {"bf16": "fp32", "fp32": "bf16"}[chosen]
-    store.put_bytes(name, json.dumps({"precision": other}).encode())
+    other = {"bf16": "fp32", "fp32": "bf16"}[chosen["precision"]]
+    del chosen["sha256"]
+    write_record(store, name, chosen | {"precision": other})
     train(job="other", name="other", precision="auto")
     assert train.run("other").data.tags["crack.precision"] == other
 
