@@ -14,6 +14,7 @@ from components.shared.errors import InputError
 from components.shared.events import emit, join_step, log
 from components.shared.processors import limit_threads
 from components.shared.services.records import write_record
+from components.shared.services.s3_failures import s3_errors_explained
 from components.shared.services.store import Store
 
 
@@ -34,7 +35,8 @@ def step(name: str, job: str, store: str) -> Iterator[None]:
     emit("started")
 
     try:
-        yield
+        with s3_errors_explained():
+            yield
     except BaseException as error:
         cause = _cause_of(error)
         emit("failed", **cause, traceback=traceback.format_exc())

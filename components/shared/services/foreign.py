@@ -28,6 +28,7 @@ class ForeignObjects:
         self._confirmed = 0
         self._without_md5: list[str] = []
         self._contradicted: list[str] = []
+        self._said = 0
 
     def read(self, one: StoredObject) -> bytes:
         """Return the content of an object that was listed.
@@ -74,7 +75,8 @@ class ForeignObjects:
             )
 
         unchecked = [*contradicted, *without_md5]
-        if unchecked:
+        if len(unchecked) > self._said:
+            self._said = len(unchecked)
             log.warning(
                 "%d of %d objects of %s have no checksum that can be compared, so each was read twice; the first is %s",
                 len(unchecked),

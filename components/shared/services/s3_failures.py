@@ -26,6 +26,8 @@ CREDENTIAL_ERRORS = (
     "ConfigParseError", "ConfigNotFound", "UnknownCredentialError",
 )  # fmt: skip
 LEAST_MINUTES_TOLD = 1
+# MLflow's error if one of several files of an artifact cannot be transferred.
+TRANSFER_FAILED = "The following failures occurred while"
 STS = ("AssumeRole", "AssumeRoleWithWebIdentity", "GetFederationToken", "GetSessionToken")
 
 
@@ -92,10 +94,27 @@ def explained(client: Any, uri: str, key: str) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def s3_errors_explained() -> Iterator[None]:
+    """Turn what other S3 clients than ours raise into `InputError`. MLflow has one for its artifacts."""
+    try:
+        yield
+    except Exception as error:
+        package = type(error).__module__.partition(".")[0]
+        if package in ("boto3", "botocore", "s3transfer") or TRANSFER_FAILED in str(error):
+            cause = " ".join(str(error).split())
+            raise InputError(
+                f"MLflow's storage of artifacts failed: {cause}; check the storage server and the AWS_ settings, and "
+                "run again"
+            ) from error
+        raise
+
+
 def no_credentials(uri: str, error: Exception) -> InputError:
     """Return what to do if no place that boto3 knows gives credentials, or if such a place is wrong."""
+    cause = " ".join(str(error).split())
     return InputError(
-        f"there are no credentials for the store {uri} ({error}): set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
+        f"there are no credentials for the store {uri} ({cause}): set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
         "correct what AWS_PROFILE, AWS_SHARED_CREDENTIALS_FILE, AWS_CONFIG_FILE or AWS_WEB_IDENTITY_TOKEN_FILE names"
     )
 
