@@ -19,7 +19,7 @@ case $base in
 esac
 engine=$(images/engine.sh)
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
-# a push writes the digests, and no image contains them
+# a push changes the file of digests, but no image contains this file
 [ -z "$(git status --porcelain -- . ':!images/digests.json' 2>/dev/null)" ] || revision=$revision-dirty
 source=$(git config --get remote.origin.url 2>/dev/null | sed 's#//[^/@]*@#//#')
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)

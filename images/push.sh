@@ -1,7 +1,8 @@
 #!/bin/sh
-# Build and push container images: `images/push.sh REGISTRY/FOLDER [cpu] [gpu]`, by default both. Writes their digests into
-# images/digests.json, which compiling for a cluster reads, and keeps the digest of an image that is not pushed. Environment variables: PUSH_OPTIONS (more options of the engine's push, such as --tls-verify=false of
-# podman for a registry without TLS), and those of images/build.sh.
+# Build and push container images: `images/push.sh REGISTRY/FOLDER [cpu] [gpu]`, by default both. Write their digests into
+# images/digests.json, and keep the digest of an image that is not pushed. Commands that compile for a cluster read this
+# file. Environment variables: those of images/build.sh, and PUSH_OPTIONS, which has more options for the engine's push,
+# such as podman's --tls-verify=false for a registry without TLS.
 set -eu
 cd "$(dirname "$0")/.."
 registry=${1:-}
@@ -22,14 +23,14 @@ done
 engine=$(images/engine.sh)
 digest_file=$(mktemp)
 trap 'rm -f "$digest_file"' EXIT
-push() { # TARGET; prints the reference with the registry's digest
+push() { # TARGET; pushes the image and prints its reference with the digest from the registry
   local_name=$(images/build.sh "$1")
   repository=$registry/concrete-crack-$1
   remote=$repository:${local_name##*:}
   "$engine" tag "$local_name" "$remote"
   # shellcheck disable=SC2086 # options are words
   case $engine in
-    *podman) # compresses while it pushes, so the local image has another digest
+    *podman) # podman compresses while it pushes, so the local image has another digest
       "$engine" push ${PUSH_OPTIONS:-} --digestfile "$digest_file" "$remote" >&2
       echo "$repository@$(cat "$digest_file")" ;;
     *)
@@ -38,7 +39,7 @@ push() { # TARGET; prints the reference with the registry's digest
         | grep -m 1 "^$repository@sha256:" ;;
   esac
 }
-known() { # TARGET; prints its reference of an earlier push
+known() { # TARGET; prints the reference of the image from an earlier push
   [ ! -f images/digests.json ] || sed -n 's/.*"'"$1"'": "\([^"]*\)".*/\1/p' images/digests.json
 }
 cpu=$(known cpu)

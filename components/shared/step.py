@@ -1,7 +1,7 @@
 """Run a step's work, report its progress, and store the cause of a failure.
 
-KFP passes to the exit handler that a step failed, but not why. So a failing step writes its name and message to
-`runs/<job>/errors/` in the store, and `notify` reads them there.
+KFP tells the exit handler that a step failed, but not why. So a failing step writes its name and its error message to
+`runs/<job>/errors/` in the store, and the step `notify` reads them there.
 """
 
 import re
@@ -22,7 +22,7 @@ from components.shared.services.store import Store
 def step(name: str, job: str, store: str) -> Iterator[None]:
     """Emit a step's start, end and failure. If the step fails, store the cause and raise the error again.
 
-    Threads are first limited to the processors that the pod may use.
+    Before the step starts, its threads are limited to the processors that the pod may use.
 
     Args:
         name: The step's name for people, such as "train cnn".

@@ -1,7 +1,8 @@
 """Check everything that a run needs, before anything is created, and say how to fix each problem.
 
-A check returns what it found. It raises `InputError`, whose message says how to fix it, `WarnedError` if a run works
-but something should be changed, or `UnseenError` if this machine or account cannot look.
+A check returns what it found. It raises `InputError` if a run would fail; the message says how to fix the problem. It
+raises `WarnedError` if a run works but something should be changed. It raises `UnseenError` if this machine or this
+account cannot check.
 """
 
 import os

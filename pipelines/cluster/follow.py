@@ -23,7 +23,7 @@ from pipelines.cluster.waiting_pods import WaitingPods
 from pipelines.graphs.compile import CompiledPipeline
 
 INTERVAL = 15.0  # seconds between two requests
-PATIENCE = 30.0  # seconds without a change after which we look whether a pod cannot start
+PATIENCE = 30.0  # after so many seconds without a change, we check whether a pod cannot start
 QUIET = 300.0  # seconds after which an unchanged state is printed again; some CI systems end jobs that print nothing
 END_STATES = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 SHOWN_STATES = ("RUNNING", "SUCCEEDED", "FAILED", "CANCELED")  # of a step
@@ -198,7 +198,7 @@ class Follower:
         for step in dict.fromkeys([*failed, *causes]):
             task = failed.get(step)
             message = task.error.message if task and task.error else ""
-            self._say(f"{step} failed: {causes.get(step) or message or 'it left no cause'}")
+            self._say(f"{step} failed: {causes.get(step) or message or 'the cause is unknown'}")
             if task:
                 self._show_log(run, task)
 

@@ -1,4 +1,4 @@
-"""Check the container images of a run: named by digest, and in their registry."""
+"""Check that the container images of a run are named by digest, and that their registry has them."""
 
 import base64
 import json
@@ -69,7 +69,7 @@ def require_in_registry(reference: str) -> None:
 
     Raises:
         InputError: The registry does not have it.
-        UnseenError: The registry does not answer, or not to this machine.
+        UnseenError: The registry does not answer, or does not let this machine read.
     """
     place, _, digest = reference.partition("@")
     host, _, name = place.partition("/")

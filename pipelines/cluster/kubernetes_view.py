@@ -14,11 +14,11 @@ from components.shared.errors import InputError
 from pipelines.config.cluster_config import GpuResources, Resources
 
 ANSWER_SECONDS = 10
-KFP_NAMESPACE = "kubeflow"  # of all pods, if KFP serves one user
-KFP_SETTINGS = "kfp-launcher"  # where KFP's launcher finds the object store
-RUN_LABEL = "pipeline/runid"  # KFP's, on every pod of a run
+KFP_NAMESPACE = "kubeflow"  # the namespace of all pods if KFP serves one user
+KFP_SETTINGS = "kfp-launcher"  # the ConfigMap that names the object store for KFP's launcher
+RUN_LABEL = "pipeline/runid"  # KFP puts this label on every pod of a run
 NODE_ANNOTATION = "workflows.argoproj.io/node-name"
-# Why a container waits although nothing is wrong.
+# The reasons for which a container waits although nothing is wrong.
 STARTING_REASONS = frozenset({"ContainerCreating", "PodInitializing"})
 DEFAULT_KUBECONFIG = Path.home() / ".kube" / "config"
 

@@ -1,7 +1,8 @@
 """Check the services that a run needs: Kubeflow Pipelines, S3, MLflow, the places of pretrained weights.
 
-A check returns what it found. It raises `InputError`, whose message says how to fix it, `UnseenError` if this machine
-cannot look, or `WarnedError` if a run works but something should be changed.
+A check returns what it found. It raises `InputError` if a run would fail; the message says how to fix the problem. It
+raises `WarnedError` if a run works but something should be changed. It raises `UnseenError` if this machine cannot
+check.
 """
 
 import re
@@ -23,20 +24,21 @@ SECURE_KFP = (2, 18, 1)
 ADVISORIES = (
     "KFP before 2.18.1 has published security problems. In multi-user mode, users of other namespaces can read and "
     "change this run's metadata (GHSA-j53r-x5f5-j4hr) and reach a shared service for visualizations. Upgrade to "
-    "2.18.1. 2.18.2 takes the first fix back; there, block the routes to ML Metadata as its release notes say"
+    "2.18.1. Version 2.18.2 removes the first fix again; with it, block the routes to ML Metadata as its release notes "
+    "describe"
 )
 
-# Larger than the 8 MiB from which boto3 fetches an object in parts, and from which SeaweedFS cuts an object.
+# boto3 fetches an object of 8 MiB or more in parts, and SeaweedFS stores it in parts.
 LARGE_OBJECT_BYTES = 20 * 2**20
 SMALL_PART_BYTES = 8 * 2**20
 # Characters that some servers decode twice, or sign in another way.
 DIFFICULT_NAME = "a+b c ü"
-# A database without UTF-8 refuses it. Gate writes it into a tag.
+# The step gate writes this character into a tag. A database without UTF-8 refuses it.
 DIFFICULT_TAG = "✗"
 
 
 class WarnedError(Exception):
-    """A run works, but something should be changed; the message says what."""
+    """The error if a run works, but something should be changed. The message says what."""
 
 
 def check_kfp(api: KfpApi) -> str:

@@ -1,4 +1,4 @@
-"""What the image scripts refuse, and what the locks must have in common. Needs no container engine."""
+"""The errors of the scripts in images/, and the versions that the lock files share. No container engine is needed."""
 
 import importlib.metadata
 import json

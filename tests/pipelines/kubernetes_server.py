@@ -34,7 +34,7 @@ class Cluster:
         self.objects.setdefault("/api/v1/nodes", []).append(item)
 
     def answer(self, path: str, query: dict[str, list[str]]) -> Any:
-        """Return the object of a path. Of a list, return the items whose labels match."""
+        """Return the object of a path. If the path is of a list, return the items whose labels match."""
         item = self.objects.get(path)
         if not isinstance(item, list):
             return item

@@ -38,7 +38,7 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("mask_size", pa.int64()),
     ]
 )
-# The columns that define the content of the data set. The tile's place in the store and its path do not belong to it.
+# The columns that are the content of the data set. The path and the place in the store are not part of the content.
 CONTENT = ["sample_id", "source", "label", "surface", "group_id", "width", "height", "phash", "mask_id"]
 SPLITS_SCHEMA = pa.schema(
     [pa.field("sample_id", pa.string(), nullable=False), pa.field("split", pa.string(), nullable=False)]

@@ -45,7 +45,7 @@ def estimate_metrics(
     faultless = [name for name, found in estimates.items() if found.low == found.value == 1 and name not in LOSSES]
     if faultless:
         decided, ranked = _with_one_error(labels, p_crack)
-        # The added error must not affect the shape of the interval: its group was not observed, but chosen by us.
+        # The added error must not affect the shape of the interval, because we chose its group and did not observe it.
         shapeless = replace(drawn, twice=drawn.twice[:0])
         by_decision = _estimate_all(labels, decided, shapeless, threshold)
         by_rank = _estimate_all(labels, ranked, shapeless, threshold)

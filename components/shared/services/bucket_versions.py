@@ -60,8 +60,7 @@ def _entries(store: Store, prefix: str) -> Iterator[tuple[dict[str, Any], bool]]
     """Yield each version under a prefix, and whether it has content. The others mark a deletion."""
     position: dict[str, str] = {}
     while True:
-        arguments = {"Bucket": store.bucket, "Prefix": store.full_key(prefix), **position}
-        page = store.connection.ask(prefix, lambda client, given=arguments: client.list_object_versions(**given))
+        page = _page(store, prefix, position)
         for entry in page.get("Versions", []):
             yield entry, True
         for entry in page.get("DeleteMarkers", []):
@@ -70,6 +69,13 @@ def _entries(store: Store, prefix: str) -> Iterator[tuple[dict[str, Any], bool]]
         if not page.get("IsTruncated"):
             return
         position = {"KeyMarker": page["NextKeyMarker"], "VersionIdMarker": page["NextVersionIdMarker"]}
+
+
+def _page(store: Store, prefix: str, position: dict[str, str]) -> dict[str, Any]:
+    def request(client: Any) -> dict[str, Any]:
+        return client.list_object_versions(Bucket=store.bucket, Prefix=store.full_key(prefix), **position)
+
+    return store.connection.ask(prefix, request)
 
 
 def remove_versions(store: Store, objects: Iterable[DeletedObject]) -> None:
@@ -84,12 +90,16 @@ def remove_versions(store: Store, objects: Iterable[DeletedObject]) -> None:
             versions.append({"Key": store.full_key(one.key), "VersionId": version})
 
     for start in range(0, len(versions), KEYS_PER_DELETE):
-        request = {"Objects": versions[start : start + KEYS_PER_DELETE], "Quiet": True}
-        answer = store.connection.ask(
-            "", lambda client, given=request: client.delete_objects(Bucket=store.bucket, Delete=given)
+        _remove(store, versions[start : start + KEYS_PER_DELETE])
+
+
+def _remove(store: Store, versions: list[dict[str, str]]) -> None:
+    def request(client: Any) -> dict[str, Any]:
+        return client.delete_objects(Bucket=store.bucket, Delete={"Objects": versions, "Quiet": True})
+
+    answer = store.connection.ask(versions[0]["Key"], request)
+    for error in answer.get("Errors", []):
+        raise InputError(
+            f"the bucket {store.bucket} keeps a version of {error.get('Key', '')}: {error.get('Message', '')}; if "
+            "Object Lock protects it, wait until its time is over"
         )
-        for error in answer.get("Errors", []):
-            raise InputError(
-                f"the bucket {store.bucket} keeps a version of {error.get('Key', '')}: {error.get('Message', '')}; if "
-                "Object Lock protects it, wait until its time is over"
-            )

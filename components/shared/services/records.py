@@ -40,7 +40,7 @@ def read_record(store: Store, key: str, kind: type[Record], way_out: str) -> Rec
 
     Raises:
         MissingObjectError: The object does not exist.
-        DamagedObjectError: It does not hold such a record, or its content does not have the digest.
+        DamagedObjectError: The object does not hold such a record, or its content does not have the digest.
     """
     problem = ""
     for _ in range(ATTEMPTS):

@@ -63,7 +63,7 @@ def explained(client: Any, uri: str, key: str) -> Iterator[None]:
     except exceptions.ClientError as error:
         raise _explain(client, error, uri, key) from error
     except RecursionError as error:
-        # botocore follows a redirection that names no region for ever.
+        # If a redirection names no region, botocore follows it again and again without end.
         raise _elsewhere(client, uri, "PermanentRedirect") from error
     except (RetriesExceededError, exceptions.IncompleteReadError, exceptions.ResponseStreamingError) as error:
         cause = getattr(error, "last_exception", error)
@@ -202,7 +202,7 @@ def _elsewhere(client: Any, uri: str, code: str, region: str = "") -> InputError
 
 
 def _code_of_a_listing(client: Any, bucket: str) -> str:
-    """The code with which the server refuses to list a bucket; empty if it lists the bucket or does not answer."""
+    """Return the code with which the server refuses to list a bucket; "" if it lists it or does not answer."""
     from botocore.exceptions import ClientError
 
     try:
@@ -215,7 +215,7 @@ def _code_of_a_listing(client: Any, bucket: str) -> str:
 
 
 def _has_bucket(client: Any, bucket: str) -> bool:
-    """Whether a bucket exists. A server that does not let this user ask has the bucket."""
+    """Return whether a bucket exists. If the server does not let this user ask for the bucket, the bucket exists."""
     from botocore.exceptions import ClientError
 
     try:

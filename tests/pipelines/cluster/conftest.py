@@ -19,7 +19,7 @@ class ImageRegistry:
     Attributes:
         host: Its address, such as 127.0.0.1:4000.
         names: Container images that it has, each under DIGEST.
-        password: If it is set, reading needs a token that is given for this password.
+        password: If it is set, readers need a token, and get it for this password.
         status: The status of all answers, if it is set.
     """
 

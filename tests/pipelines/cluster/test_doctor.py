@@ -54,7 +54,7 @@ def view(cluster):
 
 @pytest.fixture
 def digests(tmp_path, monkeypatch, image_registry):
-    """Container images that a registry has, the "cpu" one also as MLflow's."""
+    """Container images that a registry has. MLflow also runs from the "cpu" image."""
     references = {target: image_registry.reference(target) for target in ("cpu", "gpu")}
     file = tmp_path / "digests.json"
     file.write_text(json.dumps(references))

@@ -1,4 +1,4 @@
-"""Whether the registry has the container images of a run, and whether MLflow runs from the same one."""
+"""Checks that the registry has the container images of a run, and that MLflow runs from the same image."""
 
 import base64
 import json

@@ -51,7 +51,7 @@ def test_a_run_is_followed_to_its_end(command, kfp, run_id):
     kfp.play(("RUNNING", {"train": "RUNNING"}), ("RUNNING", {"train": "RUNNING"}), ("FAILED", {"train": "FAILED"}))
     done = command("follow", "small", "latest", "--interval", "0.01")
     assert done.exit_code == 1
-    assert "train cnn failed: it left no cause" in done.output
+    assert "train cnn failed: the cause is unknown" in done.output
 
 
 def test_the_log_is_the_one_of_the_step_s_program_after_its_retry(command, kfp, run_id):

@@ -23,7 +23,7 @@ REFUSED = {**DONE, "refuse": "SUCCEEDED", "condition-3": "SKIPPED", "condition-4
 
 @pytest.fixture
 def cli(kfp, small, tmp_path, monkeypatch):
-    """The command with a small parameter file, container images by digest and an invented commit."""
+    """Return the command with a small parameter file, container images by digest and a made-up commit."""
     digests = tmp_path / "digests.json"
     digests.write_text(json.dumps({name: f"registry.example/{name}@sha256:{'0' * 64}" for name in ("cpu", "gpu")}))
     monkeypatch.setenv("IMAGE_DIGESTS", str(digests))
@@ -88,7 +88,7 @@ def test_a_run_that_failed_or_was_stopped_may_be_submitted_again_at_once(kfp, cl
 
 @pytest.fixture
 def follow(kfp, client, compiled, config, console):
-    """Submit and wait while the run goes through scenes, if given; return the outcome and the output."""
+    """Submit and wait. The run goes through the given scenes. Return the outcome and the output."""
 
     def run(*scenes, timeout=20.0, allow_refusal=False):
         if scenes:
@@ -189,7 +189,7 @@ def test_a_failed_step_shows_the_end_of_its_log_and_where_the_rest_is(kfp, follo
     task |= {"pod_name": "node-3", "child_tasks": [{"pod_name": "pod-7"}]}
     program |= {"pod_name": "pod-7"}
     _, output = follow()
-    assert "train cnn failed: it left no cause" in output
+    assert "train cnn failed: the cause is unknown" in output
     assert "run failed" not in output
     assert "line 39" in output
     assert "line 3\n" not in output

@@ -21,7 +21,7 @@ PROD = ROOT / "pipelines" / "params" / "prod.yaml"
 LARGEST_STATUS = 0.75 * 2**20  # bytes; Argo compresses the status of a workflow beyond 1 MiB
 
 RUN = "0b7b6f0e-0c3d-4a0e-9a39-6b0c5c4e6f10"
-# What KFP adds to every input artifact: how its storage is reached.
+# KFP adds this to every input artifact. It says how to reach the storage.
 STORE_SESSION = {
     "Provider": "s3",
     "Params": {
@@ -37,7 +37,7 @@ NODES_OF_A_STEP = 3
 
 
 def compiled(folder: Path, count: int = 2) -> tuple[dict, dict]:
-    """The scheduled retraining with so many candidates: the pipeline's document, and the platform's by executor."""
+    """Compile the scheduled retraining with a number of candidates. Return the pipeline and the platform's settings."""
     setting = "{train: {architecture: resnet50, steps: 1, require_gpu: true}}"
     more = [f"candidates.candidate_{number}={setting}" for number in range(count - 2)]
     compile_pipeline("crack-training", load_run_config(PROD, more), folder / "p.yaml")
