@@ -91,3 +91,19 @@ def _md5(answer: Mapping[str, Any], one: StoredObject) -> str:
     tag = str(answer.get("ETag", "")).strip('"') or one.tag
     has_own_key = any(answer.get(name) for name in OWN_KEYS)
     return "" if has_own_key or not MD5.fullmatch(tag) else tag
+
+
+def read_agreed(store: Store, key: str) -> bytes:
+    """Return the content of a small object as soon as two reads agree.
+
+    Raises:
+        MissingObjectError: The object does not exist.
+        DamagedObjectError: No two reads agree.
+    """
+    last = store.get_bytes(key)
+    for _ in range(ATTEMPTS):
+        data = store.get_bytes(key)
+        if data == last:
+            return data
+        last = data
+    raise DamagedObjectError(f"{store.uri}/{key} is different in every read; check the network and the storage server")

@@ -18,6 +18,7 @@ from components.shared.services.s3_failures import (
     UnsoundAnswerError,
     code_of,
     explained,
+    lost_connections,
     no_credentials,
 )
 
@@ -111,8 +112,8 @@ def _may_succeed(error: BaseException) -> bool:
         return False
     if isinstance(error, exceptions.ClientError):
         return code_of(error) in ARRIVED_DAMAGED
-    broken = (exceptions.IncompleteReadError, exceptions.ResponseStreamingError, exceptions.FlexibleChecksumError)
-    return isinstance(error, (*broken, ResponseParserError, UnsoundAnswerError, ValueError))
+    wrong_answers = (ResponseParserError, UnsoundAnswerError, ValueError, exceptions.FlexibleChecksumError)
+    return isinstance(error, (*lost_connections(), *wrong_answers))
 
 
 def connect(uri: str, bucket: str) -> Any:

@@ -65,7 +65,7 @@ def explained(client: Any, uri: str, key: str) -> Iterator[None]:
     except RecursionError as error:
         # If a redirection names no region, botocore follows it again and again without end.
         raise _elsewhere(client, uri, "PermanentRedirect") from error
-    except (RetriesExceededError, exceptions.IncompleteReadError, exceptions.ResponseStreamingError) as error:
+    except (RetriesExceededError, *lost_connections()) as error:
         cause = getattr(error, "last_exception", error)
         raise InputError(
             f"the connection to {endpoint} was lost in every attempt to fetch {uri}/{key}: "
@@ -108,6 +108,14 @@ def s3_errors_explained() -> Iterator[None]:
                 "run again"
             ) from error
         raise
+
+
+def lost_connections() -> tuple[type[Exception], ...]:
+    """Return the errors of a connection that is lost after an answer began. botocore lets some of urllib3 through."""
+    from botocore import exceptions
+    from urllib3.exceptions import HTTPError
+
+    return exceptions.IncompleteReadError, exceptions.ResponseStreamingError, HTTPError
 
 
 def no_credentials(uri: str, error: Exception) -> InputError:
