@@ -54,6 +54,7 @@ SHARES = {"ingest": 30, "fetch": 25, "checkpoint": 20, "reuse": 20, "register": 
 TILES = 16
 ROT = "an object on the server's disk has another byte"
 LATE_SHARE = 0.05
+SHARES_OF_REQUESTS = (0.02, 0.15)
 
 
 class WrongSuccessError(Exception):
@@ -85,7 +86,7 @@ class Scene:
         """Fail inside the block. Outside of it, the environment reaches the server itself."""
         one = self.rng.choice(tuple(FAULTS))
         chosen = (one,) if self.rng.random() < 0.5 else tuple(FAULTS)
-        share = LATE_SHARE if chosen == ("late",) else self.rng.uniform(0.03, 0.2)
+        share = LATE_SHARE if chosen == ("late",) else self.rng.uniform(*SHARES_OF_REQUESTS)
         self.server.choose = at_random(share, chosen, self.rng.randrange(2**31))
         os.environ[ENDPOINT] = self.server.address
         try:

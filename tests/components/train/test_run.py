@@ -152,7 +152,9 @@ def test_credentials_that_expire_during_a_training_do_not_cost_its_result(
 
     def give(token):
         keys = f"aws_access_key_id = {key}\naws_secret_access_key = {secret}\naws_session_token = {token}\n"
-        file.write_text(f"[default]\n{keys}")
+        new = tmp_path / "new"
+        new.write_text(f"[default]\n{keys}")
+        new.replace(file)  # nobody reads a half-written file
 
     def expire_after_the_first_checkpoint(method, path, token):
         if method == "PUT" and "/checkpoints/" in path:

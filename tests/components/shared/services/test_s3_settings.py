@@ -1,13 +1,10 @@
 """The settings of the environment: addressing, regions, checksums, keys, versions, and credentials that are renewed."""
 
-import contextlib
 import json
 import sys
-import threading
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,39 +13,8 @@ import pytest
 from components.shared.errors import InputError
 from components.shared.services import bucket_versions
 from components.shared.services.store import Store
+from tests.answering_server import answering
 from tests.faulty_s3 import FaultyS3, nothing
-
-# From method, path with query, and headers with small letters to status, headers and body.
-Answer = Callable[[str, str, dict[str, str]], tuple[int, dict[str, str], bytes]]
-
-
-@contextlib.contextmanager
-def answering(answer: Answer) -> Iterator[str]:
-    """Serve answers on the loopback interface; yields the address."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def _handle(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            status, more, body = answer(self.command, self.path, headers)
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(body)), **more}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
-
-        do_GET = do_PUT = do_POST = do_HEAD = _handle  # noqa: N815 (the names of http.server)
-
-        def log_message(self, *_: object) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def test_virtual_hosts_and_checksums_are_used_on_request(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
