@@ -22,6 +22,7 @@ from mlflow.tracking import MlflowClient
 from rich.table import Table
 
 from components.shared.data.versions import COMMIT, read_version
+from components.shared.services import bucket_versions
 from components.shared.services.mlflow_runs import DATASET, every
 from components.shared.services.records import read_record
 from components.shared.services.store import MissingObjectError, Store, StoredObject
@@ -31,6 +32,7 @@ WAY_OUT_OF_DAMAGE = "restore it from a backup of the store; until then nothing i
 # Readers find a version or a source history by one of these files. They are deleted first.
 VISIBLE_BY = (f"/{COMMIT}", f"/{LATEST_OF_SOURCE}")
 RUN_FOLDER = "run folder"
+FOLDERS = ("datasets/", "sources/", "runs/", "shards/")
 # A source history refers to data set versions, and a data set version refers to shards. An object is deleted before the
 # objects that it refers to.
 DELETION_ORDER = ("source history", "data set version", "results", "shard")
@@ -118,6 +120,22 @@ def delete(store: Store, leftovers: Iterable[Leftover]) -> None:
         visible_by, *others = leftover.keys
         store.delete([visible_by])
         store.delete(others)
+
+
+def remove_versions(store: Store, leftovers: Iterable[Leftover], days: float) -> str:
+    """Remove the versions of leftovers that were deleted now, and of objects that were deleted `days` days ago.
+
+    Returns:
+        How much that frees, in words.
+    """
+    since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=days)
+    now_deleted: set[str] = set()
+    for leftover in leftovers:
+        now_deleted.update(leftover.keys)
+
+    deleted = bucket_versions.deleted_objects(store, FOLDERS, since, now_deleted)
+    bucket_versions.remove_versions(store, deleted)
+    return f"{_readable(sum(one.size for one in deleted))} in {len(deleted)}"
 
 
 def leftovers_table(leftovers: list[Leftover], days: float) -> Table:

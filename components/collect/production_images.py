@@ -11,7 +11,8 @@ import numpy as np
 from components.shared.data.image import SUFFIXES, ImageError, decode
 from components.shared.errors import InputError
 from components.shared.events import warn
-from components.shared.services.store import THREADS, Store
+from components.shared.services.foreign import ForeignObjects
+from components.shared.services.store import THREADS, Store, StoredObject
 
 # Files that were read and not yet decoded need memory, so we read only a few files in advance.
 FILES_READ_AHEAD = 16 * THREADS
@@ -41,7 +42,12 @@ class ProductionImages:
                 folder that contains the days is empty.
         """
         self.uri = _fill_in_days(uri)
-        self._store = Store(self.uri) if self.uri.startswith("s3://") else None
+        self._objects: dict[str, StoredObject] = {}
+        self._reader: ForeignObjects | None = None
+        if self.uri.startswith("s3://"):
+            store = Store(self.uri)
+            self._objects = {one.key: one for one in store.objects()}
+            self._reader = ForeignObjects(store)
 
         found = sorted(filter(_is_image, self._list()))
         if not found and not _has_other_days(uri):
@@ -66,20 +72,22 @@ class ProductionImages:
                         continue
                     yield name, image
 
+        if self._reader:
+            self._reader.check()
         if refused:
             warn(
                 f"{len(refused)} of {len(self.names)} images cannot be read and were skipped; the first is {refused[0]}"
             )
 
     def _list(self) -> list[str]:
-        if self._store:
-            return [name for name, _ in self._store.list()]
+        if self._reader:
+            return list(self._objects)
         folder = Path(self.uri).expanduser()
         return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
 
     def _bytes(self, name: str) -> bytes:
-        if self._store:
-            return self._store.get_bytes(name)
+        if self._reader:
+            return self._reader.read(self._objects[name])
         return (Path(self.uri).expanduser() / name).read_bytes()
 
 

@@ -9,9 +9,11 @@ from matplotlib.figure import Figure
 
 from components.shared.page import Badge, Page
 from components.shared.results.measurements import spoken
+from components.shared.services.records import read_record, write_record
 from components.shared.services.store import Store
 
 CHECKS_IN_TREND = 30
+WAY_OUT_OF_DAMAGE = "restore it from a backup of the store, or delete it; the trend then lacks this check"
 TESTS_IN_FIGURE = 6
 FALSE_ALARMS = (
     "{found} of {compared} checks found drift. Without any drift, at most {alpha:.0%} of checks find drift by chance. "
@@ -78,9 +80,8 @@ def keep(store: Store, verdict: Verdict, job: str) -> None:
 
     A second call for the same job replaces the first result.
     """
-    data = as_json(verdict).encode()
-    store.put_bytes(_key(verdict.model, job), data)
-    store.put_bytes(f"runs/{job}/drift.json", data)
+    write_record(store, _key(verdict.model, job), verdict)
+    write_record(store, f"runs/{job}/drift.json", verdict)
 
 
 def _key(model: str, job: str) -> str:
@@ -95,7 +96,7 @@ def earlier(store: Store, model: str, job: str) -> list[Verdict]:
     verdicts = []
     for key, _ in store.list(f"drift-checks/{model}/"):
         if key != _key(model, job):
-            verdicts.append(Verdict(**json.loads(store.get_bytes(key))))
+            verdicts.append(read_record(store, key, Verdict, WAY_OUT_OF_DAMAGE))
 
     verdicts.sort(key=lambda verdict: verdict.checked)
     return verdicts[-CHECKS_IN_TREND:]

@@ -118,5 +118,5 @@ def between_groups(groups: Iterable[str]) -> str:
 
 
 def _read(store: Store, version: Version, name: str, columns: list[str]) -> pd.DataFrame:
-    table = pq.read_table(BytesIO(store.get_bytes(version.key(name))), columns=columns)
+    table = pq.read_table(BytesIO(version.read(store, name)), columns=columns)
     return table.to_pandas(ignore_metadata=True, types_mapper={pa.int64(): pd.Int64Dtype()}.get)

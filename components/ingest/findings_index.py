@@ -2,7 +2,7 @@
 
 In the store, the objects under `sources/KEY/index/` are the parts of the index. Each ingestion adds one part with the
 files that it examined. A part has two objects with rows in the same order: a table of the findings, and the thumbnails.
-Both are named after the digest of the table. The table is written last and makes the part visible.
+Both are named after the digest of their two digests. The table is written last and makes the part visible.
 """
 
 import tempfile
@@ -18,8 +18,9 @@ from components.ingest.examination import FOUND_TYPES
 from components.ingest.text_lookup import look_up
 from components.ingest.thumbnails import Thumbnails, open_thumbnails
 from components.shared.events import log
-from components.shared.hashing import file_digest
-from components.shared.services.store import MissingObjectError, Store
+from components.shared.hashing import bytes_digest, digest, file_digest
+from components.shared.services.s3_client import ATTEMPTS
+from components.shared.services.store import DamagedObjectError, MissingObjectError, Store
 
 MAX_PARTS = 16  # an ingestion that finds this many parts merges them into one
 TABLE, THUMBNAILS = ".parquet", ".thumbnails"
@@ -69,20 +70,32 @@ class FindingsIndex:
         If the part is damaged, it is deleted, and the result has no rows.
         """
         with tempfile.NamedTemporaryFile(dir=self._scratch) as local:
-            table = self._store.get_bytes(part + TABLE)
-            self._store.get_file(part + THUMBNAILS, local.name)
             try:
+                table = self._fetch(part, Path(local.name))
                 findings = pd.read_parquet(BytesIO(table))
                 array = open_thumbnails(local.name, len(findings))
                 rows = look_up(files["path"], findings.assign(position=range(len(findings))), "path")
                 known = rows[rows["tag"] == files["tag"]]
                 found = known[list(FOUND_TYPES)].astype(FOUND_TYPES)
-            except (pa.ArrowException, OSError, ValueError) as error:
+            except (DamagedObjectError, pa.ArrowException, OSError) as error:
                 log.warning("%s cannot be read, so we examine its files again: %s", part, error)
                 self._store.delete([part + TABLE, part + THUMBNAILS])
                 return pd.DataFrame(columns=list(FOUND_TYPES)).astype(FOUND_TYPES)
             thumbnails.add(known.index.to_numpy(), array, known["position"].to_numpy(np.int64))
             return found
+
+    def _fetch(self, part: str, thumbnails: Path) -> bytes:
+        """Return a part's table, and download its thumbnails.
+
+        Raises:
+            DamagedObjectError: They are not those that were written, in every read.
+        """
+        for _ in range(ATTEMPTS):
+            table = self._store.get_bytes(part + TABLE)
+            self._store.get_file(part + THUMBNAILS, thumbnails)
+            if digest(bytes_digest(table), file_digest(thumbnails)) == part.rpartition("/")[2]:
+                return table
+        raise DamagedObjectError(f"{self._store.uri}/{part} is damaged")
 
     def add(self, files: pd.DataFrame, thumbnails: Thumbnails) -> None:
         """Store what was found in the source's files as a new part. If there are many parts, merge all of them.
@@ -114,7 +127,7 @@ class FindingsIndex:
             array = Path(folder, "thumbnails")
             thumbnails.write(files.index.to_numpy(), array)
 
-            part = f"{self._folder}/{file_digest(table)}"
+            part = f"{self._folder}/{digest(file_digest(table), file_digest(array))}"
             self._store.put_file(part + THUMBNAILS, array)
             self._store.put_file(part + TABLE, table)
         return {part + TABLE, part + THUMBNAILS}

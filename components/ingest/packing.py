@@ -11,7 +11,7 @@ from components.ingest.sources.open_sources import Source
 from components.ingest.text_lookup import look_up
 from components.shared.data.manifest import plain
 from components.shared.data.shards import Member
-from components.shared.data.versions import put_images, shard_key
+from components.shared.data.versions import put_images, read_images
 from components.shared.errors import InputError
 from components.shared.events import progress
 from components.shared.services.store import Store
@@ -130,4 +130,5 @@ class ImageReader:
         except (OSError, InputError):
             if pd.isna(image["shard"]):
                 raise
-        return self._store.get_part(shard_key(image["shard"]), int(image["offset"]), int(image["size"]))
+        (stored,) = read_images(self._store, self._images.loc[[index]])
+        return stored

@@ -35,7 +35,7 @@ from components.ingest.sources.open_sources import Source, open_sources
 from components.ingest.sources.uri import SourceUri, parse_sources
 from components.ingest.thumbnails import Thumbnails, blank
 from components.shared.data.manifest import CLASSES, content_digest, make_manifest, read_manifest, write_manifest
-from components.shared.data.versions import Version, commit
+from components.shared.data.versions import MANIFEST, Version, commit
 from components.shared.errors import InputError
 from components.shared.events import log, warn
 from components.shared.scratch import scratch_folder
@@ -86,14 +86,12 @@ def ingest_dataset(data_uri: str, manifest_path: str | Path, page_path: str | Pa
 
 def _fetch_manifest(store: Store, version: Version, path: Path) -> None:
     """Fetch a version's manifest. A damaged one is reported here, and not by the steps that read it later."""
-    key = version.key("manifest.parquet")
-    store.get_file(key, path)
-    try:
-        whole = read_manifest(path).digest == version.digest
-    except InputError:
-        whole = False
-    if not whole:
-        raise InputError(f"{store.uri}/{key} is damaged; restore it from a backup of the store")
+    path.write_bytes(version.read(store, MANIFEST))
+    if read_manifest(path).digest != version.digest:
+        raise InputError(
+            f"{store.uri}/{version.key(MANIFEST)} is not the manifest of its data set version; restore it from a "
+            "backup of the store"
+        )
 
 
 @contextmanager
@@ -184,7 +182,7 @@ def _make(
         indexing.result()
 
     images.update(places)
-    write_manifest(make_manifest(images, digest), folder / "manifest.parquet")
+    write_manifest(make_manifest(images, digest), folder / MANIFEST)
     known_shards = earlier.shards | new_shards
     used = {name: known_shards[name] for name in images["shard"].unique()}
     return commit(store, digest, folder, used)

@@ -13,9 +13,8 @@ If these objects are deleted, the next ingestion starts without any record, and 
 """
 
 import datetime
-import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,10 +26,10 @@ from components.shared.data.manifest import table_digest
 from components.shared.data.versions import Version, whole_version
 from components.shared.events import log
 from components.shared.hashing import digest, file_digest
-from components.shared.services.records import read_record
-from components.shared.services.store import MissingObjectError, Store
+from components.shared.services.records import read_record, write_record
+from components.shared.services.store import DamagedObjectError, MissingObjectError, Store
 
-FORMAT = 5  # raise it when the form or the meaning of the records changes
+FORMAT = 6  # raise it when the form or the meaning of the records changes
 PARAMETERS_WITHOUT_EFFECT_ON_FINDINGS_AND_GROUPS = ("layout", "max_unpacked", "max_refused", "min_images")
 WAY_OUT_OF_DAMAGE = (
     "restore it from a backup of the store; without it, an ingestion that ignores the earlier ones may put images into "
@@ -48,12 +47,14 @@ class Record:
         state: State of all sources of the ingestion, from `archives_state` or `files_state`.
         version: Digest of the data set version.
         reports: Folder of the reports, a key in the store.
+        files: By name, the sha256 of each report.
     """
 
     source: str
     state: str
     version: str
     reports: str
+    files: dict[str, str]
 
 
 def source_folders(uris: list[SourceUri], config: IngestConfig) -> list[str]:
@@ -127,20 +128,12 @@ def fetch_reports(store: Store, records: list[Record | None], folder: Path) -> b
     first = records[0]
     assert first is not None
     try:
-        store.get_folder(first.reports, folder)
-        if _content(folder) == first.reports.rpartition("/")[2]:
-            return True
-    except MissingObjectError:
-        pass
-
-    log.warning("the reports in %s/%s are damaged and are made again", store.uri, first.reports)
-    shutil.rmtree(folder, ignore_errors=True)
-    return False
-
-
-def _content(reports: Path) -> str:
-    """The name of the stored folder of reports, which depends on their content."""
-    return digest({path.name: file_digest(path) for path in reports.iterdir()})
+        store.get_folder(first.reports, folder, first.files)
+    except (MissingObjectError, DamagedObjectError) as error:
+        log.warning("the reports of the last ingestion are made again: %s", error)
+        shutil.rmtree(folder, ignore_errors=True)
+        return False
+    return True
 
 
 def write_records(
@@ -156,13 +149,14 @@ def write_records(
         version: The data set version that was made from the sources.
         reports: Local folder with the reports.
     """
-    stored_reports = f"{folders[0]}/reports/{_content(reports)}"
+    files = {path.name: file_digest(path) for path in reports.iterdir()}
+    stored_reports = f"{folders[0]}/reports/{digest(files)}"
     obsolete = _old_reports(store, folders[0], stored_reports)
 
     store.put_folder(stored_reports, reports)
     for folder, source in zip(folders, sources, strict=True):
-        record = Record(source.name, state, version.digest, stored_reports)
-        store.put_bytes(f"{folder}/latest.json", json.dumps(asdict(record)).encode())
+        record = Record(source.name, state, version.digest, stored_reports, files)
+        write_record(store, f"{folder}/latest.json", record)
     store.delete(obsolete)
 
 

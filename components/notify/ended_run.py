@@ -4,11 +4,11 @@ KFP's backend gives the final state in the words of ML Metadata, such as COMPLET
 If a run was stopped or a pod was killed, the backend still gives the state RUNNING, because no process changed it.
 """
 
-import json
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from components.shared.services.records import read_record
 from components.shared.services.store import MissingObjectError, Store
 
 # ML Metadata's Execution.State, KFP's RuntimeState (v2beta1) and Argo's phases.
@@ -18,6 +18,8 @@ STOP_WORDS = frozenset({"CANCELED", "CANCELLED", "CANCELING", "CANCELLING", "SKI
 UNFINISHED_WORDS = frozenset({"NEW", "PENDING", "RUNNING", "PAUSED"})
 
 PREEMPTED = "PreemptedError"  # the error of a training whose pod received SIGTERM
+
+WAY_OUT_OF_DAMAGE = "look at the run's page in KFP"
 
 
 class Ending(StrEnum):
@@ -92,7 +94,7 @@ def inspect_run(state: str, job: str, store_uri: str) -> EndedRun:
     """
     try:
         store = Store(store_uri)
-        causes = [json.loads(store.get_bytes(key)) for key, _ in store.list(f"runs/{job}/errors/")]
+        causes = [_read(store, key) for key, _ in store.list(f"runs/{job}/errors/")]
         return EndedRun(
             job,
             state,
@@ -108,6 +110,10 @@ def inspect_run(state: str, job: str, store_uri: str) -> EndedRun:
 
 def _record(store: Store, job: str, name: str) -> dict[str, Any]:
     try:
-        return json.loads(store.get_bytes(f"runs/{job}/{name}.json"))
+        return _read(store, f"runs/{job}/{name}.json")
     except MissingObjectError:
         return {}
+
+
+def _read(store: Store, key: str) -> dict[str, Any]:
+    return read_record(store, key, dict[str, Any], WAY_OUT_OF_DAMAGE)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from components.shared.events import log
+from components.shared.services.records import write_record
 from components.shared.services.store import Store
 
 
@@ -29,6 +30,5 @@ def keep_record(record: dict, store: str, job: str) -> str:
     Returns:
         The record as JSON.
     """
-    text = json.dumps(record)
-    Store(store).put_bytes(f"runs/{job}/registration.json", text.encode())
-    return text
+    write_record(Store(store), f"runs/{job}/registration.json", record)
+    return json.dumps(record)

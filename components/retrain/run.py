@@ -13,6 +13,7 @@ from components.shared.errors import InputError
 from components.shared.events import log
 from components.shared.services.kfp_api import KfpApi, KfpError
 from components.shared.services.kfp_endpoint import VOLUME_TOKEN, Endpoint
+from components.shared.services.records import write_record
 from components.shared.services.store import Store
 
 PIPELINE = "crack-training"
@@ -50,7 +51,7 @@ def start_training(verdict_path: str, config: RetrainConfig, job: str, token: Pa
 
     log.info(training.sentence)
     record = {"run": training.run, "said": training.sentence}
-    Store(config.store).put_bytes(f"runs/{job}/training.json", json.dumps(record).encode())
+    write_record(Store(config.store), f"runs/{job}/training.json", record)
     return training.run
 
 

@@ -10,6 +10,7 @@ from components.select.config import SelectConfig
 from components.shared.errors import InputError
 from components.shared.results.dossier import measurements_of, read_verdict
 from components.shared.results.measurements import spoken
+from components.shared.services.records import write_record
 from components.shared.services.store import Store
 
 
@@ -63,7 +64,7 @@ def choose(dossiers: Sequence[str | Path], choice_path: str | Path, config: Sele
 
     text = json.dumps(choice, indent=2) + "\n"
     Path(choice_path).write_text(text, encoding="utf-8")
-    Store(config.store).put_bytes(f"runs/{job}/choice.json", text.encode())
+    write_record(Store(config.store), f"runs/{job}/choice.json", choice)
     return winner or ""
 
 

@@ -9,17 +9,17 @@ are known only at run time.
 """
 
 import ast
-import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from components.shared.events import emit, log
+from components.shared.errors import InputError
+from components.shared.events import emit, log, warn
 from components.shared.hashing import digest, file_digest
-from components.shared.services.records import read_record
+from components.shared.services.records import read_record, write_record
 from components.shared.services.store import DamagedObjectError, MissingObjectError, Store
 
 MARKER = "done.json"
@@ -96,6 +96,8 @@ def _version(package: str) -> str:
 def reuse(store: Store, key: str, folder: Path, produce: Callable[[Path], None]) -> bool:
     """Fetch the result `key` from the store. If the store does not have it, compute and store it.
 
+    If they cannot be stored, a warning says so. The caller has them in the folder, and only later runs lack them.
+
     Args:
         store: The store that keeps the results.
         key: The key from `run_key`.
@@ -119,10 +121,12 @@ def reuse(store: Store, key: str, folder: Path, produce: Callable[[Path], None])
         if path.is_file():
             files[path.relative_to(folder).as_posix()] = file_digest(path)
 
-    marker = folder / MARKER
-    marker.write_text(json.dumps(asdict(Finished(key, files))))
-    store.put_folder(prefix, folder, last=MARKER)
-    marker.unlink()
+    try:
+        store.put_folder(prefix, folder)
+        write_record(store, f"{prefix}/{MARKER}", Finished(key, files))
+    except InputError as error:
+        # Hours of work must not be lost because, for example, credentials have expired in the meantime.
+        warn(f"the results could not be kept for later runs, which must repeat this work; this run uses them: {error}")
     return False
 
 

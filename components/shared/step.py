@@ -4,7 +4,6 @@ KFP tells the exit handler that a step failed, but not why. So a failing step wr
 `runs/<job>/errors/` in the store, and the `notify` step reads them there.
 """
 
-import json
 import re
 import time
 import traceback
@@ -14,6 +13,8 @@ from contextlib import contextmanager
 from components.shared.errors import InputError
 from components.shared.events import emit, join_step, log
 from components.shared.processors import limit_threads
+from components.shared.services.records import write_record
+from components.shared.services.s3_failures import s3_errors_explained
 from components.shared.services.store import Store
 
 
@@ -34,7 +35,8 @@ def step(name: str, job: str, store: str) -> Iterator[None]:
     emit("started")
 
     try:
-        yield
+        with s3_errors_explained():
+            yield
     except BaseException as error:
         cause = _cause_of(error)
         emit("failed", **cause, traceback=traceback.format_exc())
@@ -70,6 +72,6 @@ def _delete_cause(name: str, job: str, store: str) -> None:
 
 def _store_cause(name: str, cause: dict[str, str], job: str, store: str) -> None:
     try:
-        Store(store).put_bytes(_cause_key(name, job), json.dumps({"step": name, **cause}).encode())
+        write_record(Store(store), _cause_key(name, job), {"step": name, **cause})
     except Exception as error:  # the user must see the step's own error, not this one
         log.warning("the cause of the failure could not be stored: %s", error)

@@ -2,26 +2,29 @@
 
 All data set versions of a store share one ledger. Group ids never change, so the ledger recognises a group in every
 data set version. The objects under `splits/KEY/` are the pages of the ledger. KEY is a digest of the parameters and the
-seed. Each run of the split step adds one page. It holds the groups that are not yet on a settled page. Concurrent
-splits see each other's pages, because S3 listings are strongly consistent. If the pages are deleted, the next split
-starts with an empty ledger.
+seed. Each run of the split step adds one page. It holds the groups that are not yet on a settled page. Its name ends
+with the sha256 of its content. Concurrent splits see each other's pages, because S3 listings are strongly consistent.
+If the pages are deleted, the next split starts with an empty ledger.
 """
 
 import datetime
 import random
+import re
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from io import BytesIO
 
 import pandas as pd
 
-from components.shared.services.s3_client import THREADS
+from components.shared.errors import InputError
+from components.shared.hashing import bytes_digest
+from components.shared.services.s3_client import ATTEMPTS, THREADS
 from components.shared.services.store import MissingObjectError, Store
 
 # A page that contradicts another page is deleted at once. So a page that is older than this is final (settled).
 SETTLED_AGE = datetime.timedelta(hours=1)
+DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{64})\.parquet$")
 Assignment = dict[str, str]  # group_id -> split
 
 
@@ -52,8 +55,7 @@ class Ledger:
         if not page:
             return True
 
-        name = f"{self._folder}/{uuid.uuid4()}.parquet"
-        self._write_page(name, page)
+        name = self._write_page(page)
 
         # We compare with each page separately, because two other pages may contradict each other at this moment.
         for other in self._read_pages():
@@ -64,26 +66,45 @@ class Ledger:
                 return False
         return True
 
-    def _write_page(self, name: str, page: Assignment) -> None:
+    def _write_page(self, page: Assignment) -> str:
+        """Store a page and return its key. Two runs with the same page have a page each, which they may delete."""
         table = pd.DataFrame({"group_id": list(page), "split": list(page.values())})
         buffer = BytesIO()
         table.to_parquet(buffer, index=False)
-        self._store.put_bytes(name, buffer.getvalue())
+
+        data = buffer.getvalue()
+        name = f"{self._folder}/{uuid.uuid4()}-{bytes_digest(data)}.parquet"
+        self._store.put_bytes(name, data)
+        return name
 
     def _read_pages(self, until: datetime.datetime | None = None) -> list[Assignment]:
         """Return all pages, or only the pages that were written before `until`."""
-        keys = []
-        for one in self._store.objects(f"{self._folder}/"):
-            if until is None or one.changed < until:
-                keys.append(one.key)
-        with ThreadPoolExecutor(THREADS) as pool:
-            list(pool.map(self._fetch, set(keys) - set(self._pages)))
-        return [self._pages[key] for key in keys if key in self._pages]
+        for _ in range(ATTEMPTS):
+            keys = []
+            for one in self._store.objects(f"{self._folder}/"):
+                if until is None or one.changed < until:
+                    keys.append(one.key)
+            with ThreadPoolExecutor(THREADS) as pool:
+                there = list(pool.map(self._fetch, keys))
+            if all(there):
+                return [self._pages[key] for key in keys]
+        raise InputError(
+            f"the store {self._store.uri} lists pages under {self._folder}/ that it does not have; check the storage "
+            "server"
+        )
 
-    def _fetch(self, key: str) -> None:
-        with suppress(MissingObjectError):  # deleted in the meantime
-            page = pd.read_parquet(BytesIO(self._store.get_bytes(key)))
-            self._pages[key] = dict(zip(page["group_id"], page["split"], strict=True))
+    def _fetch(self, key: str) -> bool:
+        """Read a page if it is not read yet. Return false if it was deleted after the listing."""
+        if key in self._pages:
+            return True
+        digest = DIGEST_IN_NAME.search(key)  # pages of early releases have none
+        try:
+            data = self._store.get_bytes(key, digest[1] if digest else None)
+        except MissingObjectError:
+            return False
+        page = pd.read_parquet(BytesIO(data))
+        self._pages[key] = dict(zip(page["group_id"], page["split"], strict=True))
+        return True
 
 
 def _merged(pages: list[Assignment]) -> Assignment:

@@ -28,7 +28,7 @@ def _table(store: Store, version: Version | None, name: str, columns: list[str])
     """Read a table of the data set version. If the store does not have the table, warn and return an empty table."""
     if version is not None:
         try:
-            return pd.read_parquet(BytesIO(store.get_bytes(version.key(name))))
+            return pd.read_parquet(BytesIO(version.read(store, name)))
         except MissingObjectError:
             pass
     warn(

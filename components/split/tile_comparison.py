@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from components.shared.data.image import ImageError, decode
 from components.shared.data.manifest import Manifest, Splits
-from components.shared.data.versions import shard_key
+from components.shared.data.versions import read_images, shard_key
 from components.shared.errors import InputError
 from components.shared.events import progress
+from components.shared.hashing import bytes_digest
 from components.shared.services.s3_client import THREADS
 from components.shared.services.store import Store
 
@@ -174,8 +175,8 @@ def _read_fine_structures(store: Store, rows: pd.DataFrame) -> NDArray[np.float3
                 structures[row] = fine_structure(decode(content))
             except ImageError as error:
                 raise InputError(
-                    f"the tile {path} cannot be read from the store {store.uri}: {error}; the stored data set version "
-                    "is damaged, so delete it and run ingest again"
+                    f"the tile {path} in the store {store.uri} cannot be decoded any more: {error}; ingest its source "
+                    "again into another store, which refuses the tile"
                 ) from error
         return start + len(block)
 
@@ -186,13 +187,21 @@ def _read_fine_structures(store: Store, rows: pd.DataFrame) -> NDArray[np.float3
 
 
 def _read_block(store: Store, block: pd.DataFrame) -> Iterator[bytes]:
-    """Yield the files of tiles that are sorted by shard and offset. Each shard takes one request."""
+    """Yield the files of tiles that are sorted by shard and offset. Each shard takes one request.
+
+    A tile whose bytes are not those that were stored is read again, by itself.
+    """
     for shard, rows in block.groupby("shard", sort=False):
         start = int(rows["offset"].iloc[0])
         end = int(rows["offset"].iloc[-1] + rows["size"].iloc[-1])
         data = store.get_part(shard_key(str(shard)), start, end - start)
-        for offset, size in zip(rows["offset"] - start, rows["size"], strict=True):
-            yield data[offset : offset + size]
+
+        ends = rows["offset"] - start + rows["size"]
+        for number, (sample_id, size, own_end) in enumerate(zip(rows["sample_id"], rows["size"], ends, strict=True)):
+            content = data[own_end - size : own_end]
+            if bytes_digest(content) != sample_id:
+                (content,) = read_images(store, rows.iloc[[number]])
+            yield content
 
 
 def _closest_pairs(rows: pd.DataFrame, best: NDArray[np.int64], correlations: NDArray[np.float32]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from components.shared.data.image import decode, thumbnail
 from components.shared.data.manifest import Manifest, Splits, make_splits, read_manifest
-from components.shared.data.versions import COMMIT, read_images, read_version
+from components.shared.data.versions import COMMIT, MANIFEST, read_images, read_version
 from components.shared.errors import InputError
 from components.shared.hashing import digest
 from components.shared.page import CellImage, Page
@@ -90,8 +90,8 @@ def check_version(
     version = read_version(store, name)
     if version is None:
         raise InputError(f"the store {store.uri} has no data set version {name}; give the whole digest, or run ingest")
-    store.get_file(version.key("manifest.parquet"), scratch / "manifest.parquet")
-    manifest = read_manifest(scratch / "manifest.parquet")
+    (scratch / MANIFEST).write_bytes(version.read(store, MANIFEST))
+    manifest = read_manifest(scratch / MANIFEST)
 
     split_of_group = Ledger(store, digest(config.identity(), seed)).read()
     split_of_tile = manifest.table["group_id"].map(split_of_group)
@@ -163,7 +163,7 @@ def show_comparison(page: Page, store: Store, manifest: Manifest, comparison: Co
 
 def _rows(store: Store, manifest: Manifest, pairs: pd.DataFrame) -> list[list]:
     """Return the rows of the table: both tiles as images, their files and splits, and the correlation."""
-    places = manifest.table.set_index("sample_id")
+    places = manifest.table.set_index("sample_id", drop=False)
     images = read_images(store, places.loc[pairs["sample_id"]])
     other_images = read_images(store, places.loc[pairs["other_sample_id"]])
 

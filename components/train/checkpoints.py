@@ -84,9 +84,11 @@ class Checkpoints:
         for key, _ in reversed(self._store.list(f"{self._prefix}/")):
             with tempfile.TemporaryDirectory() as scratch:
                 path = Path(scratch) / "checkpoint.pt"
-                self._store.get_file(key, path)
+                name = Path(key).name
+                parts = _NAME.fullmatch(name)
                 try:
-                    return read_checkpoint(path, Path(key).name)
+                    self._store.get_file(key, path, parts[2] if parts else None)
+                    return read_checkpoint(path, name)
                 except InputError as error:
                     warn(
                         f"{error}. The training resumes from the previous checkpoint. If there is none, it starts again"

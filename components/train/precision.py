@@ -1,8 +1,8 @@
 """Measure which precision trains faster on this type of machine, and store the result for later runs."""
 
-import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,7 @@ from components.shared.events import log
 from components.shared.hashing import digest
 from components.shared.network.device import count_devices, pick_precision
 from components.shared.network.network import ModelInfo, build_network
+from components.shared.services.records import read_record, write_record
 from components.shared.services.store import Store
 from components.train.config import TrainConfig
 from components.train.frozen_layers import freeze, set_training
@@ -24,8 +25,19 @@ MEASURED_STEPS = 3
 MOST_TILES_ON_A_CPU = 16
 PROCESSORS = Path("/proc/cpuinfo")
 
+WAY_OUT_OF_DAMAGE = "delete it, and the next training measures again"
+
 # A function of configuration, network and device. It returns a dict: precision -> seconds per step.
 Measure = Callable[[TrainConfig, ModelInfo, str], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The precision that was chosen, the shortest time of a step in each, and what decides which is faster."""
+
+    precision: Literal["bf16", "fp32"]
+    seconds_per_step: dict[str, float]
+    where: dict[str, str | int]
 
 
 def stored_precision(config: TrainConfig, info: ModelInfo, device: str, store: Store) -> str | None:
@@ -40,7 +52,7 @@ def stored_precision(config: TrainConfig, info: ModelInfo, device: str, store: S
         return "fp32"
 
     name = _name(config, info, device)
-    return json.loads(store.get_bytes(name))["precision"] if store.exists(name) else None
+    return read_record(store, name, Choice, WAY_OUT_OF_DAMAGE).precision if store.exists(name) else None
 
 
 def measure_precision(
@@ -70,8 +82,8 @@ def measure_precision(
         faster,
     )
 
-    choice = {"precision": faster, "seconds_per_step": seconds, "where": _circumstances(config, info, device)}
-    store.put_bytes(_name(config, info, device), json.dumps(choice).encode())
+    choice = Choice(faster, seconds, _circumstances(config, info, device))
+    write_record(store, _name(config, info, device), choice)
     return faster
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from components.shared.data.manifest import read_manifest, read_splits, rows_of
 from components.shared.data.versions import fetch_for_step
+from components.shared.errors import InputError
 from components.shared.events import log
 from components.shared.network.device import count_devices, pick_device
 from components.shared.network.network import ModelInfo
 from components.shared.network.weights import known_digest
-from components.shared.reuse import reuse, run_key
+from components.shared.reuse import MARKER, reuse, run_key
 from components.shared.services import mlflow_runs
 from components.shared.services.store import Store
 from components.train.config import TrainConfig
@@ -80,9 +81,17 @@ def train_candidate(
         shutil.copy(work / "training.html", page_path)
         record_end(run_id, record, work, key, reused)
 
-    # Only an unfinished training needs its checkpoints.
-    store.delete([name for name, _ in store.list(f"runs/{key}/checkpoints/")])
+    _delete_checkpoints(store, key)
     return _headline(record)
+
+
+def _delete_checkpoints(store: Store, key: str) -> None:
+    """Delete the checkpoints of a training, unless its result is not in the store: a rerun needs them then."""
+    try:
+        if store.exists(f"runs/{key}/{MARKER}"):
+            store.delete([name for name, _ in store.list(f"runs/{key}/checkpoints/")])
+    except InputError as error:  # the training itself has succeeded
+        log.warning("the checkpoints could not be deleted: %s", error)
 
 
 def _precision(config: TrainConfig, info: ModelInfo, device: str, store: Store) -> str:

@@ -20,6 +20,9 @@ def gc(
         float, typer.Option(help="Keep data that was created or used in the last DAYS days.", min=0.0)
     ] = 30.0,
     delete: Annotated[bool, typer.Option("--delete", help="Delete the listed data; default: only list it.")] = False,
+    versions: Annotated[
+        bool, typer.Option("--versions", help="Remove the old versions of deleted objects, if the bucket keeps them.")
+    ] = False,
     params: File = None,
     workdir: Reached = None,
     debug: Debug = False,
@@ -35,6 +38,7 @@ def gc(
         if not math.isfinite(days):
             raise InputError(f"--days is {days}; give a number of days, such as 30")
 
+        from components.shared.services import bucket_versions
         from components.shared.services.store import Store
         from pipelines import store_cleanup
         from pipelines.config.parameter_file import load_run_config
@@ -53,9 +57,13 @@ def gc(
                     print(f"ended {ended} MLflow runs whose process had died")
 
             store = Store(uri)
+            hidden = bucket_versions.keeps_versions(store)
+            if hidden and not versions:
+                print(f"{uri} keeps versions, so a deletion alone frees nothing; add --versions to remove them, too")
+
             leftovers = store_cleanup.find_leftovers(store, client, days)
             folders = store_cleanup.find_run_folders(workdir, days) if workdir else []
-            if not leftovers and not folders:
+            if not leftovers and not folders and not (hidden and versions):
                 print(f"everything in {uri} is needed")
                 return
 
@@ -64,6 +72,9 @@ def gc(
                 store_cleanup.delete(store, leftovers)
                 if workdir:
                     store_cleanup.delete_run_folders(workdir, folders)
+                if hidden and versions:
+                    freed = store_cleanup.remove_versions(store, leftovers, days)
+                    print(f"removed the versions of deleted objects: {freed}")
                 print("deleted")
             else:
                 print("nothing was deleted; add --delete to delete the listed data")

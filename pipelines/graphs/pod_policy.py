@@ -14,7 +14,9 @@ from components.container_images import Target, container_image, image_reference
 from pipelines.config.cluster_config import ClusterConfig, GpuResources, Resources
 from pipelines.config.run_config import RunConfig
 
-S3_KEYS = ("AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+S3_KEYS = ("AWS_ENDPOINT_URL_S3", "AWS_REGION")
+# A pod with web identity has no access key, and most servers need no other setting. See docs/storage.md.
+OPTIONAL_S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_S3_ADDRESSING_STYLE")
 MLFLOW_KEYS = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 NOTIFY_KEYS = ("NOTIFY_WEBHOOK_URL",)
 MLFLOW_STEPS = frozenset({"champion", "train", "gate", "register", "report", "notify", "collect", "check"})
@@ -75,6 +77,7 @@ def _image(task: PipelineTask) -> str:
 def _add_secrets(task: PipelineTask, step: str, cluster: ClusterConfig) -> None:
     # Every step needs the store, because it writes the cause of a failure there.
     _add_secret(task, cluster.s3_secret, S3_KEYS)
+    _add_secret(task, cluster.s3_secret, OPTIONAL_S3_KEYS, optional=True)
     if step in MLFLOW_STEPS:
         _add_secret(task, cluster.mlflow_secret, MLFLOW_KEYS)
     if step == "notify":

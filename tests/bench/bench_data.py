@@ -74,7 +74,7 @@ def fetch_version(store: Store, digest: str, cache: Path) -> None:
     """Fetch the manifest, and then the shards that it names."""
     version, manifest = read_version(store, digest), cache / "manifest.parquet"
     assert version
-    store.get_file(version.key("manifest.parquet"), manifest)
+    manifest.write_bytes(version.read(store, "manifest.parquet"))
     fetch(store, read_manifest(manifest), cache)
 
 

@@ -15,7 +15,7 @@ from pipelines.cli.options import chosen_file
 from pipelines.config.cluster_config import ClusterConfig, Resources
 from pipelines.config.parameter_file import load_run_config
 from pipelines.config.run_config import RunConfig
-from pipelines.graphs.pod_policy import MLFLOW_KEYS, NOTIFY_KEYS, S3_KEYS
+from pipelines.graphs.pod_policy import MLFLOW_KEYS, NOTIFY_KEYS, OPTIONAL_S3_KEYS, S3_KEYS
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "manifests"
@@ -194,7 +194,7 @@ def test_every_secret_is_in_the_readme_and_none_is_in_a_file(objects):
     referenced |= {cluster.s3_secret, cluster.mlflow_secret, cluster.notify_secret}
     assert {"crack-s3", "crack-mlflow-auth", "mlpipeline-minio-artifact"} <= referenced
     assert [name for name in sorted(referenced) if f"| `{name}` |" not in README] == []
-    assert [key for key in (*S3_KEYS, *MLFLOW_KEYS, *NOTIFY_KEYS) if f"`{key}`" not in README] == []
+    assert [key for key in (*S3_KEYS, *OPTIONAL_S3_KEYS, *MLFLOW_KEYS, *NOTIFY_KEYS) if f"`{key}`" not in README] == []
 
 
 def test_the_pipeline_finds_what_its_parameters_name(objects):

@@ -1,6 +1,4 @@
 import datetime
-import json
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -9,6 +7,7 @@ from typer.testing import CliRunner
 
 from components.shared.data.versions import Version
 from components.shared.services.mlflow_runs import DATASET
+from components.shared.services.records import write_record
 from components.shared.services.store import Store
 from pipelines.cli.main import app
 from pipelines.local.embedded_stack import locked, prepare_mlflow, tracking_uri
@@ -42,14 +41,14 @@ def filled(store: Store) -> Store:
     """
     shards = {"a": "1", "b": "12", "c": "13", "d": "4", "e": "15", "f": "6"}
     for version, names in shards.items():
-        about = Version(version, "files", dict.fromkeys(names, 9))
+        about = Version(version, {}, dict.fromkeys(names, 9))
         store.put_bytes(about.key("manifest.parquet"), b"manifest")
-        store.put_bytes(f"datasets/{version}/dataset.json", json.dumps(asdict(about)).encode())
+        write_record(store, f"datasets/{version}/dataset.json", about)
     for shard in "1234567":
         store.put_bytes(f"shards/{shard}", bytes(9))
     for source, version in {"known": "c", "unknown": "f"}.items():
         store.put_bytes(f"sources/{source}/index/a.parquet", b"index")
-        store.put_bytes(f"sources/{source}/latest.json", json.dumps({"version": version}).encode())
+        write_record(store, f"sources/{source}/latest.json", {"version": version})
     store.put_bytes("runs/key/model/model.json", b"model")
     store.put_bytes("runs/key/checkpoints/000000001.pt", b"checkpoint")
     store.put_bytes("splits/key/page.parquet", b"where groups are")

@@ -14,6 +14,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 
 from components.shared.errors import InputError
 from components.shared.events import log, progress
+from components.shared.services.foreign import ForeignObjects
 from components.shared.services.store import THREADS, Store, StoredObject
 
 ATTEMPTS = 4
@@ -100,11 +101,8 @@ class Objects:
             self._check_key(one.key)
         self._make_empty_files(found)
 
-        self._tags = {}
-        for one in found:
-            # If the server has no entity tags, use the time of the last change.
-            tag = one.tag or one.changed.timestamp()
-            self._tags[f"{folder}/{one.key}"] = f"{one.size}-{tag}"
+        self._found = {f"{folder}/{one.key}": one for one in found}
+        self._reader = ForeignObjects(self._store)
 
     def _check_key(self, key: str) -> None:
         path = PurePosixPath(key)
@@ -132,17 +130,18 @@ class Objects:
 
     def tag(self, path: str) -> str:
         """Return the size and the entity tag of a file's object. Without an entity tag, use the time of last change."""
-        return self._tags[path]
+        one = self._found[path]
+        return f"{one.size}-{one.tag or one.changed.timestamp()}"
 
     def bring(self, paths: Iterable[str]) -> None:
-        """Download the objects of these files in parallel. Files that were downloaded before are skipped."""
-        keys = set()
-        for path in paths:
-            if os.path.getsize(path) == 0:
-                keys.add(os.path.relpath(path, self._folder))
+        """Download the objects of these files in parallel. Files that were downloaded before are skipped.
 
+        Raises:
+            DamagedObjectError: An object cannot be read as it was uploaded, see `ForeignObjects`.
+        """
+        wanted = sorted({path for path in paths if os.path.getsize(path) == 0})
         with ThreadPoolExecutor(THREADS) as pool:
-            downloads = [pool.submit(self._store.get_file, key, self._folder / key) for key in sorted(keys)]
+            downloads = [pool.submit(self._fetch, path) for path in wanted]
             try:
                 for number, each in enumerate(downloads):
                     each.result()
@@ -152,3 +151,7 @@ class Objects:
                 # The ingestion has failed, so do not start the other downloads.
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+        self._reader.check()
+
+    def _fetch(self, path: str) -> None:
+        Path(path).write_bytes(self._reader.read(self._found[path]))

@@ -1,21 +1,20 @@
 """Write data set versions to the store, and fetch them into the cache that the steps on a machine share.
 
 In the store, a data set version is the folder `datasets/DIGEST/`. Its images are in shards, `shards/SHA256.tar`. Its
-file dataset.json is written last and makes the version visible. This file lists the shards and names the folder of the
-other files, `datasets/DIGEST/files/NAME/`. NAME is the digest of their content.
+file dataset.json is written last and makes the version visible. This file lists the shards, and the other files with
+their sha256. They are in the folder `datasets/DIGEST/files/NAME/`. NAME is the digest of their names and contents.
 
 Two concurrent writers of the same data set version can pack the images into different shards. Their files are kept in
 separate folders, so a reader never mixes the two.
 """
 
 import errno
-import json
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from components.shared.data.shards import SHARD_BYTES, Member, Place, write_shar
 from components.shared.errors import InputError
 from components.shared.events import log
 from components.shared.hashing import bytes_digest, digest, file_digest
-from components.shared.services.records import read_record
+from components.shared.services.records import read_record, write_record
 from components.shared.services.s3_client import THREADS
 from components.shared.services.store import DamagedObjectError, MissingObjectError, Store
 
@@ -44,17 +43,28 @@ class Version:
 
     Attributes:
         digest: The version's name, which is the digest of its manifest.
-        files: Name of the folder of its files.
+        files: Name of each of its files -> its sha256.
         shards: Name of each shard -> its size in bytes.
     """
 
     digest: str
-    files: str
+    files: dict[str, str]
     shards: dict[str, int]
 
     def key(self, name: str) -> str:
         """Return the key of the object that holds the file `name` of this data set version."""
-        return f"datasets/{self.digest}/files/{self.files}/{name}"
+        return f"datasets/{self.digest}/files/{digest(self.files)}/{name}"
+
+    def read(self, store: Store, name: str) -> bytes:
+        """Return the content of the file `name` of this data set version.
+
+        Raises:
+            MissingObjectError: The version was written without this file, or the store has lost it.
+            DamagedObjectError: The file is not the one that was written.
+        """
+        if name not in self.files:
+            raise MissingObjectError(f"the data set version {self.digest} has no {name}; run ingest again")
+        return store.get_bytes(self.key(name), self.files[name])
 
 
 def put_images(
@@ -116,7 +126,7 @@ def commit(store: Store, name: str, folder: str | Path, shards: Mapping[str, int
 
     files = [path for path in sorted(Path(folder).iterdir()) if path.is_file()]
     digests = {path.name: file_digest(path) for path in files}
-    version = Version(name, digest(digests), dict(sorted(shards.items())))
+    version = Version(name, digests, dict(sorted(shards.items())))
 
     store.put_files({version.key(path.name): path for path in files})
     _put_version(store, version)
@@ -124,7 +134,7 @@ def commit(store: Store, name: str, folder: str | Path, shards: Mapping[str, int
 
 
 def _put_version(store: Store, version: Version) -> None:
-    store.put_bytes(_commit_key(version.digest), json.dumps(asdict(version), indent=1).encode())
+    write_record(store, _commit_key(version.digest), version)
 
 
 def read_version(store: Store, name: str) -> Version | None:
@@ -174,7 +184,7 @@ def _from_its_files(store: Store, name: str) -> Version | None:
         if digest(digests) == files and MANIFEST in content:
             rows = pd.read_parquet(BytesIO(content[MANIFEST]), columns=["shard"])
             shards = _shard_sizes(store, rows["shard"].unique().tolist())
-            return Version(name, files, dict(sorted(shards.items())))
+            return Version(name, digests, dict(sorted(shards.items())))
     return None
 
 
@@ -183,12 +193,19 @@ def read_images(store: Store, rows: pd.DataFrame) -> list[bytes]:
 
     Args:
         store: Storage root.
-        rows: Table with the columns shard, offset and size of a manifest.
+        rows: Table with the columns shard, offset, size and sample_id of a manifest.
 
     Returns:
         The files' bytes, in the order of the rows.
+
+    Raises:
+        MissingObjectError: The store has lost a shard.
+        DamagedObjectError: The bytes of a tile are not those that were stored.
     """
-    return [store.get_part(shard_key(row.shard), int(row.offset), int(row.size)) for row in rows.itertuples()]
+    images = []
+    for row in rows.itertuples():
+        images.append(store.get_part(shard_key(row.shard), int(row.offset), int(row.size), row.sample_id))
+    return images
 
 
 def shard_key(name: str) -> str:

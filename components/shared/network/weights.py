@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from components.shared.errors import InputError
 from components.shared.hashing import file_digest
+from components.shared.services.foreign import read_agreed
 from components.shared.services.store import MissingObjectError, Store
 
 # If the hub does not answer in this time, we treat it as unreachable.
@@ -69,7 +70,7 @@ def known_digest(weights: str) -> str:
 
     place = _s3_place(weights)
     try:
-        text = Store(place.store).get_bytes(f"{place.key}.sha256").decode("ascii", "replace")
+        text = read_agreed(Store(place.store), f"{place.key}.sha256").decode("ascii", "replace")
     except MissingObjectError as error:
         raise InputError(
             f'{weights} has no checksum next to it; copy weights with "crack-pipeline mirror-weights", or upload the '

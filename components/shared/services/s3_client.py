@@ -1,17 +1,27 @@
-"""Make the S3 client that reaches a bucket, and explain its errors to the user.
+"""Connect to a bucket with the settings of the environment, and repeat what can succeed the next time.
 
-Endpoint and credentials come only from the standard AWS_* environment. A local run has its own storage for the bucket
+All settings are AWS_* environment variables; docs/storage.md lists them. A local run has its own storage for the bucket
 LOCAL_BUCKET. All other buckets are reached with the user's own AWS_* variables. The local run gives them to the steps
 under the names OUTSIDE_AWS_*.
 """
 
+import base64
+import hashlib
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from components.shared.errors import InputError
+from components.shared.events import log
+from components.shared.services.s3_failures import (
+    ExpiredCredentialsError,
+    UnsoundAnswerError,
+    code_of,
+    explained,
+    lost_connections,
+    no_credentials,
+)
 
 # Threads that share one client.
 THREADS = 8
@@ -19,81 +29,134 @@ THREADS = 8
 ATTEMPTS = 4
 # A local run stores the AWS_* environment of its user under names with this prefix.
 OUTSIDE = "OUTSIDE_"
+ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
+# Settings with few values: the first value is the default.
+CHOICES = {
+    "AWS_S3_ADDRESSING_STYLE": ("path", "virtual", "auto"),
+    # By default, boto3 adds checksum trailers, and some S3-compatible servers store the trailers as content.
+    "AWS_REQUEST_CHECKSUM_CALCULATION": ("when_required", "when_supported"),
+    "AWS_RESPONSE_CHECKSUM_VALIDATION": ("when_required", "when_supported"),
+}
 CREDENTIALS = {
     "aws_access_key_id": "AWS_ACCESS_KEY_ID",
     "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY",
     "aws_session_token": "AWS_SESSION_TOKEN",
 }
-OBJECT_IS_MISSING = ("404", "NoSuchKey", "NotFound")
-BUCKET_IS_MISSING = ("404", "NoSuchBucket", "NotFound")
-ACCESS_IS_REFUSED = ("401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch")
-CREDENTIALS_HAVE_EXPIRED = ("ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired")
-CLOCK_IS_WRONG = ("RequestTimeTooSkewed", "RequestExpired")
-BUCKET_IS_ELSEWHERE = ("301", "307", "PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed")
-# The answer to a HEAD request has no body. So the HTTP status is its only error code.
-CODES_WITHOUT_A_BODY = ("400", "401", "403")
+# What botocore calls the settings that name other sources of credentials.
+CREDENTIAL_SOURCES = {
+    "profile": "AWS_PROFILE",
+    "credentials_file": "AWS_SHARED_CREDENTIALS_FILE",
+    "config_file": "AWS_CONFIG_FILE",
+}
+# The server says that a request or one of its parts did not arrive as it was sent.
+ARRIVED_DAMAGED = (
+    "BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "IncompleteBody", "InvalidPart", "InvalidPartOrder",
+    "NoSuchUpload", "EntityTooSmall", "MalformedXML",
+)  # fmt: skip
+
+Answer = TypeVar("Answer")
 
 
-class MissingObjectError(InputError):
-    """The error if no object has the key."""
+class Connection:
+    """The connection to one bucket. Threads can share it."""
+
+    def __init__(self, uri: str, bucket: str):
+        self.uri = uri
+        self.bucket = bucket
+        self.client = connect(uri, bucket)
+
+    def ask(self, key: str, request: Callable[[Any], Answer]) -> Answer:
+        """Send a request, and repeat it if an answer was cut, unreadable or unsound, or the credentials have expired.
+
+        boto3 itself repeats only what fails before an answer begins. With expired credentials, a new client is made:
+        it reads again what can have been renewed, such as a file or a token.
+
+        Args:
+            key: The object that the request is about, for messages.
+            request: Is called with the boto3 client.
+
+        Raises:
+            InputError: Every attempt failed.
+        """
+        try:
+            return self._repeat(key, request)
+        except ExpiredCredentialsError as error:
+            log.warning("%s. Looking for new credentials", error)
+            self.client = connect(self.uri, self.bucket)
+            return self._repeat(key, request)
+
+    def _repeat(self, key: str, request: Callable[[Any], Answer]) -> Answer:
+        from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+        def warn(state: RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            log.warning("%s/%s: %s; trying again", self.uri, key, error)
+
+        attempts = Retrying(
+            retry=retry_if_exception(_may_succeed),
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=wait_random_exponential(),
+            before_sleep=warn,
+            reraise=True,
+        )
+        with explained(self.client, self.uri, key):
+            return attempts(request, self.client)
 
 
-class DamagedObjectError(InputError):
-    """An object was read twice, and its content was wrong both times."""
+def _may_succeed(error: BaseException) -> bool:
+    """Whether the same request can succeed in the next attempt. botocore raises ValueError for a malformed number."""
+    from botocore import exceptions
+    from botocore.parsers import ResponseParserError
+
+    if isinstance(error, InputError):
+        return False
+    if isinstance(error, exceptions.ClientError):
+        return code_of(error) in ARRIVED_DAMAGED
+    wrong_answers = (ResponseParserError, UnsoundAnswerError, ValueError, exceptions.FlexibleChecksumError)
+    return isinstance(error, (*lost_connections(), *wrong_answers))
 
 
 def connect(uri: str, bucket: str) -> Any:
     """Return the boto3 client that reaches a bucket.
 
     Raises:
-        InputError: The environment does not name an endpoint, or it has no credentials for a bucket outside the local
-            run.
+        InputError: The environment does not name an endpoint, a setting has an unknown value, or there are no
+            credentials for a bucket outside the local run.
     """
     import boto3
     import botocore.session
+    from botocore.exceptions import BotoCoreError
 
     settings = _settings(bucket)
-    endpoint = settings.get("AWS_ENDPOINT_URL_S3") or settings.get("AWS_ENDPOINT_URL")
-    region = settings.get("AWS_REGION") or settings.get("AWS_DEFAULT_REGION")
+    endpoint = _first(settings, ENDPOINTS)
+    region = _first(settings, REGIONS)
     if not endpoint and not region:
         raise InputError(
             f"there is no storage endpoint for {uri}: set AWS_ENDPOINT_URL_S3 (for AWS itself, set AWS_REGION)"
         )
 
-    credentials: dict[str, str | None] = {}
-    if settings is not os.environ:
-        # The credentials are passed explicitly. Otherwise boto3 would use the environment of the local run itself.
-        credentials = {argument: settings.get(variable) for argument, variable in CREDENTIALS.items()}
-        endpoint = endpoint or f"https://s3.{region}.amazonaws.com"
-        if not credentials["aws_access_key_id"] or not credentials["aws_secret_access_key"]:
-            raise InputError(f"there are no credentials for {uri}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-
     session = botocore.session.get_session()
     session.register_component("data_loader", _loader())
-    return boto3.session.Session(botocore_session=session).client(
-        "s3",
-        region_name=region or "us-east-1",
-        endpoint_url=endpoint,
-        verify=settings.get("AWS_CA_BUNDLE"),
-        config=_client_config(),
-        **credentials,
-    )
+    credentials: dict[str, str | None] = {}
+    if settings is not os.environ:
+        endpoint = endpoint or f"https://s3.{region}.amazonaws.com"
+        credentials = _outside_credentials(session, settings, uri)
 
-
-def _client_config() -> Any:
-    from botocore.config import Config
-
-    return Config(
-        signature_version="s3v4",
-        s3={"addressing_style": "path"},
-        # By default, boto3 adds checksum trailers, and some S3-compatible servers store the trailers as content.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
-        connect_timeout=5,
-        read_timeout=60,
-        max_pool_connections=2 * THREADS,
-    )
+    try:
+        client = boto3.session.Session(botocore_session=session).client(
+            "s3",
+            region_name=region or "us-east-1",
+            endpoint_url=endpoint,
+            verify=settings.get("AWS_CA_BUNDLE"),
+            config=_client_config(settings),
+            **credentials,
+        )
+    except BotoCoreError as error:
+        raise no_credentials(uri, error) from error
+    for operation in ("PutObject", "UploadPart", "DeleteObjects"):
+        client.meta.events.register_last(f"before-call.s3.{operation}", _add_md5)
+    return client
 
 
 def _settings(bucket: str) -> Mapping[str, str]:
@@ -108,114 +171,76 @@ def _settings(bucket: str) -> Mapping[str, str]:
     return outside
 
 
+def _first(settings: Mapping[str, str], names: tuple[str, ...]) -> str | None:
+    """Return the first of these settings that has a value."""
+    values = [settings[name] for name in names if settings.get(name)]
+    return values[0] if values else None
+
+
+def _outside_credentials(session: Any, settings: Mapping[str, str], uri: str) -> dict[str, str | None]:
+    """Return the credentials for a bucket outside the local run, or let the session find them in the user's files.
+
+    Otherwise boto3 would use those in the environment, which are of the local run's own storage.
+    """
+    credentials = {argument: settings.get(variable) for argument, variable in CREDENTIALS.items()}
+    if credentials["aws_access_key_id"] and credentials["aws_secret_access_key"]:
+        return credentials
+
+    for name, variable in CREDENTIAL_SOURCES.items():
+        if settings.get(variable):
+            session.set_config_variable(name, settings[variable])
+    try:
+        session.get_component("credential_provider").remove("env")
+        found = session.get_credentials()
+    except Exception as error:  # botocore's own, or those of the program that gives the credentials
+        raise no_credentials(uri, error) from error
+    if found is None:
+        raise InputError(f"there are no credentials for {uri}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    return {}
+
+
+def _client_config(settings: Mapping[str, str]) -> Any:
+    from botocore.config import Config
+
+    chosen = {}
+    for name, values in CHOICES.items():
+        chosen[name] = (settings.get(name) or values[0]).lower()
+        if chosen[name] not in values:
+            raise InputError(f"{name} is {settings[name]!r}; set it to one of {', '.join(values)}")
+
+    return Config(
+        signature_version="s3v4",
+        s3={"addressing_style": chosen["AWS_S3_ADDRESSING_STYLE"]},
+        request_checksum_calculation=chosen["AWS_REQUEST_CHECKSUM_CALCULATION"],
+        response_checksum_validation=chosen["AWS_RESPONSE_CHECKSUM_VALIDATION"],
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        connect_timeout=5,
+        read_timeout=60,
+        max_pool_connections=2 * THREADS,
+    )
+
+
+def _add_md5(params: dict[str, Any], **_: Any) -> None:
+    """Send the body's MD5 with it. Every S3 server compares it, and a bucket with Object Lock demands it."""
+    other_checksum = params["context"].get("checksum", {}).get("request_algorithm", {})
+    if other_checksum.get("in") == "trailer":
+        return
+
+    body = params["body"]
+    found = hashlib.md5(usedforsecurity=False)
+    if isinstance(body, bytes | bytearray):
+        found.update(body)
+    else:
+        start = body.tell()
+        while chunk := body.read(2**20):
+            found.update(chunk)
+        body.seek(start)
+    params["headers"]["Content-MD5"] = base64.b64encode(found.digest()).decode()
+
+
 @cache
 def _loader() -> Any:
     """Return botocore's loader of service descriptions. They are large, so a process reads them only once."""
     from botocore.loaders import create_loader
 
     return create_loader()
-
-
-@contextmanager
-def explained(client: Any, uri: str, key: str) -> Iterator[None]:
-    """Turn the errors that a user can fix into `InputError`."""
-    from botocore import exceptions
-    from s3transfer.exceptions import RetriesExceededError
-
-    endpoint = client.meta.endpoint_url
-    try:
-        yield
-    except exceptions.ClientError as error:
-        raise _explain(client, error, uri, key) from error
-    except RecursionError as error:
-        # If a redirection names no region, botocore follows it again and again without end.
-        raise _elsewhere(client, uri, "PermanentRedirect") from error
-    except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
-        raise InputError(
-            f"there are no credentials for the store {uri}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        ) from error
-    except (RetriesExceededError, exceptions.IncompleteReadError, exceptions.ResponseStreamingError) as error:
-        cause = getattr(error, "last_exception", error)
-        raise InputError(
-            f"the connection to {endpoint} was lost in every attempt to fetch {uri}/{key}: "
-            f"{cause}; check the network and the storage server"
-        ) from error
-    except (exceptions.HTTPClientError, exceptions.ConnectionError) as error:
-        raise InputError(
-            f"the storage endpoint {endpoint} (AWS_ENDPOINT_URL_S3) cannot be reached: {error}; check the address, and "
-            "check that the server runs"
-        ) from error
-
-
-def _explain(client: Any, error: Any, uri: str, key: str) -> Exception:
-    """Return an `InputError` that says what to do, or the given error if the user cannot fix it."""
-    bucket = uri.split("/")[2]
-    endpoint = client.meta.endpoint_url
-    code = _code(error)
-    if code in CODES_WITHOUT_A_BODY:
-        code = _code_of_a_listing(client, bucket) or code
-
-    if code in OBJECT_IS_MISSING and _has_bucket(client, bucket):
-        return MissingObjectError(f"there is no object {uri}/{key}")
-    if code in BUCKET_IS_MISSING:
-        return InputError(
-            f"the bucket {bucket!r} of {uri} does not exist at {endpoint}; create it, or correct its name"
-        )
-    if code in CREDENTIALS_HAVE_EXPIRED:
-        return InputError(
-            f"{endpoint} refuses access to {uri}/{key} ({code}): the credentials have expired; get new ones, and set "
-            "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN"
-        )
-    if code in CLOCK_IS_WRONG:
-        return InputError(
-            f"{endpoint} refuses access to {uri}/{key} ({code}): the clocks of this machine and of the server differ "
-            "too much; set this machine's clock, or the server's"
-        )
-    if code in BUCKET_IS_ELSEWHERE:
-        return _elsewhere(client, uri, code)
-    if code in ACCESS_IS_REFUSED:
-        return InputError(
-            f"{endpoint} refuses access to {uri}/{key} ({code}): check AWS_ACCESS_KEY_ID, "
-            "AWS_SECRET_ACCESS_KEY and the rights of this access key"
-        )
-    if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
-        message = error.response["Error"].get("Message") or code
-        return InputError(
-            f"the storage server {endpoint} failed at {error.operation_name} of {uri}/{key} in every "
-            f"attempt: {message}; check the server's log and its free disk space"
-        )
-    return error
-
-
-def _elsewhere(client: Any, uri: str, code: str) -> InputError:
-    bucket = uri.split("/")[2]
-    return InputError(
-        f"the bucket {bucket!r} of {uri} is not at {client.meta.endpoint_url} in the region "
-        f"{client.meta.region_name} ({code}); set AWS_REGION and AWS_ENDPOINT_URL_S3 to those of the bucket"
-    )
-
-
-def _code(error: Any) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
-def _code_of_a_listing(client: Any, bucket: str) -> str:
-    """Return the error code of a request to list a bucket. Return "" if the server lists the bucket."""
-    from botocore.exceptions import ClientError
-
-    try:
-        client.list_objects_v2(Bucket=bucket, MaxKeys=1)
-    except ClientError as error:
-        return _code(error)
-    return ""
-
-
-def _has_bucket(client: Any, bucket: str) -> bool:
-    """Return whether a bucket exists. If the server does not let this user ask, return True."""
-    from botocore.exceptions import ClientError
-
-    try:
-        client.head_bucket(Bucket=bucket)
-    except ClientError as error:
-        return _code(error) not in BUCKET_IS_MISSING
-    return True

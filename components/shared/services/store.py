@@ -1,54 +1,41 @@
-"""Read and write objects in S3-compatible storage, by keys relative to one root."""
+"""Read and write objects in S3-compatible storage, by keys relative to one root.
+
+A store can lie: it can confirm a write and lose it, or return other bytes than were written. So a write has succeeded
+when the store gives back what was sent, or for a large object its size. A read whose content has a known digest is
+compared with it, and repeated. A listing is complete when nothing follows its last key.
+"""
 
 import os
+import random
 import re
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from datetime import datetime
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from components.shared.errors import InputError
 from components.shared.events import log
-from components.shared.hashing import file_digest
-from components.shared.services.s3_client import (
-    ATTEMPTS,
-    THREADS,
-    DamagedObjectError,
-    MissingObjectError,
-    connect,
-    explained,
-)
+from components.shared.hashing import bytes_digest, file_digest
+from components.shared.services.listing import StoredObject, list_objects, list_page
+from components.shared.services.s3_client import ATTEMPTS, THREADS, Connection
+from components.shared.services.s3_failures import DamagedObjectError, MissingObjectError
 
 # Each of the THREADS transfers this many parts of an object at the same time.
 PARTS_AT_ONCE = 2
 # AWS recommends that larger objects are uploaded in parts.
 LARGEST_SINGLE_UPLOAD_BYTES = 100 * 2**20
+# Larger files are not read back, because that doubles the traffic. The server compares the MD5 of all it receives.
+LARGEST_READ_BACK_BYTES = 8 * 2**20
 WHOLE_DOWNLOAD_BUFFER_BYTES = 2**20
 # The S3 protocol's limit.
 KEYS_PER_DELETE = 1000
+RESTORE = "restore it from a backup of the store, and do not delete it, because other data sets and runs may need it"
 
-
-@dataclass(frozen=True)
-class StoredObject:
-    """An object in a listing.
-
-    Attributes:
-        key: Key of the object, relative to the root.
-        size: Size in bytes.
-        tag: Entity tag. It changes with the content. It is empty if the server gives none.
-        changed: Time when the object was written.
-    """
-
-    key: str
-    size: int
-    tag: str
-    changed: datetime
+Content = TypeVar("Content", bytes, Path)
 
 
 class Store:
@@ -59,41 +46,66 @@ class Store:
     """
 
     def __init__(self, uri: str):
-        from boto3.s3.transfer import TransferConfig
-
         match = re.fullmatch(r"s3://(?P<bucket>[^/]+)/?(?P<root>.*?)/?", uri)
         if not match:
             raise InputError(f"store is {uri!r}; write it as s3://BUCKET/PREFIX")
 
         self.uri = uri.rstrip("/")
         self.bucket = match["bucket"]
+        self.connection = Connection(self.uri, self.bucket)
         self._root = match["root"]
-        self._client = connect(self.uri, self.bucket)
-        self._download_config = TransferConfig(max_concurrency=PARTS_AT_ONCE)
-        self._upload_config = TransferConfig(
-            max_concurrency=PARTS_AT_ONCE, multipart_threshold=LARGEST_SINGLE_UPLOAD_BYTES
-        )
 
-    def get_bytes(self, key: str) -> bytes:
-        """Return the content of an object. Raises `MissingObjectError`."""
-        return self._read(key)
+    def get_bytes(self, key: str, digest: str | None = None) -> bytes:
+        """Return the content of an object.
 
-    def get_part(self, key: str, offset: int, size: int) -> bytes:
-        """Return `size` bytes (at least one) of an object, beginning at `offset`. Raises `MissingObjectError`."""
-        return self._read(key, Range=f"bytes={offset}-{offset + size - 1}")
+        Args:
+            key: The object.
+            digest: The sha256 (64 hex characters) that the content must have, if it is known.
 
-    def _read(self, key: str, **options: str) -> bytes:
+        Raises:
+            MissingObjectError: The object does not exist.
+            DamagedObjectError: The content had another digest in every read.
+        """
+        return self._until_sound(key, digest, lambda: self.get_answer(key)[0], bytes_digest)
+
+    def get_part(self, key: str, offset: int, size: int, digest: str | None = None) -> bytes:
+        """Return `size` bytes (at least one) of an object, beginning at `offset`; see `get_bytes`.
+
+        Raises:
+            MissingObjectError: The object does not exist.
+            DamagedObjectError: The bytes had another digest in every read, or the object ends before them.
+        """
+
         def read() -> bytes:
-            answer = self._client.get_object(Bucket=self.bucket, Key=self._full(key), **options)
-            return answer["Body"].read()
+            return self.get_answer(key, Range=f"bytes={offset}-{offset + size - 1}")[0]
 
-        with self._explained(key):
-            return _retry_if_cut()(read)
+        data = self._until_sound(key, digest, read, bytes_digest)
+        if len(data) != size:
+            raise DamagedObjectError(f"{self.uri}/{key} ends before byte {offset + size}; {RESTORE}")
+        return data
+
+    def get_answer(self, key: str, **options: str) -> tuple[bytes, Mapping[str, Any]]:
+        """Return the content of an object, which is not checked, and all that the server says about it.
+
+        Args:
+            key: The object.
+            options: Further arguments of boto3's get_object.
+        """
+
+        def read(client: Any) -> tuple[bytes, Mapping[str, Any]]:
+            answer = client.get_object(Bucket=self.bucket, Key=self.full_key(key), **options)
+            return answer["Body"].read(), answer
+
+        return self.connection.ask(key, read)
 
     def put_bytes(self, key: str, data: bytes) -> None:
-        """Write an object. Readers see either the complete object or nothing."""
-        with self._explained(key):
-            self._client.put_object(Bucket=self.bucket, Key=self._full(key), Body=data)
+        """Write an object, and read it back. Readers see either the complete object or nothing."""
+        digest = bytes_digest(data)
+
+        def put(client: Any) -> None:
+            client.put_object(Bucket=self.bucket, Key=self.full_key(key), Body=data)
+
+        self._write(key, put, lambda: self._has(key, digest))
 
     def get_file(self, key: str, path: str | Path, digest: str | None = None) -> None:
         """Download an object to a file. The file appears only when it is complete.
@@ -105,52 +117,59 @@ class Store:
 
         Raises:
             MissingObjectError: The object does not exist.
-            DamagedObjectError: The content had another digest in two reads.
+            DamagedObjectError: The content had another digest in every read.
         """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
 
+        def download() -> Path:
+            with open(partial, "wb") as file:
+                self.connection.ask(key, lambda client: self._download_into(client, key, file))
+            return partial
+
         try:
-            found = self._download_to(key, partial, digest)
-            if found != digest:
-                log.warning("%s/%s was read with the sha256 %s, not %s; reading it again", self.uri, key, found, digest)
-                found = self._download_to(key, partial, digest)
-            if found != digest:
-                raise DamagedObjectError(
-                    f"{self.uri}/{key} is damaged: its sha256 is {found}, not {digest}; restore it from a backup of "
-                    "the store, and do not delete it, because other data sets and runs may need it"
-                )
+            self._until_sound(key, digest, download, file_digest)
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
 
-    def _download_to(self, key: str, path: Path, digest: str | None) -> str | None:
-        """Download an object; return its sha256 if a digest is expected, else None."""
-        with self._explained(key), open(path, "wb") as file:
-            self._download_into(key, file)
-        return file_digest(path) if digest else None
+    def _until_sound(
+        self, key: str, digest: str | None, read: Callable[[], Content], digest_of: Callable[[Content], str]
+    ) -> Content:
+        """Read until the content has the digest. Without a digest, the first read is taken."""
+        found = ""
+        for _ in range(ATTEMPTS):
+            content = read()
+            if digest is None:
+                return content
+            found = digest_of(content)
+            if found == digest:
+                return content
+            log.warning("%s/%s was read with the sha256 %s, not %s; reading it again", self.uri, key, found, digest)
+        raise DamagedObjectError(f"{self.uri}/{key} is damaged: its sha256 is {found}, not {digest}; {RESTORE}")
 
-    def _download_into(self, key: str, file: BinaryIO) -> None:
+    def _download_into(self, client: Any, key: str, file: BinaryIO) -> None:
         """Fetch the parts of an object in parallel, or all of it at once from a server that allows no parts."""
+        from boto3.s3.transfer import TransferConfig
         from s3transfer.exceptions import S3DownloadFailedError
 
-        def download_whole() -> None:
-            file.seek(0)
-            file.truncate()
-            answer = self._client.get_object(Bucket=self.bucket, Key=self._full(key))
-            shutil.copyfileobj(answer["Body"], file, WHOLE_DOWNLOAD_BUFFER_BYTES)
-
+        file.seek(0)
+        file.truncate()
         try:
-            self._client.download_fileobj(self.bucket, self._full(key), file, Config=self._download_config)
+            config = TransferConfig(max_concurrency=PARTS_AT_ONCE)
+            client.download_fileobj(self.bucket, self.full_key(key), file, Config=config)
         except S3DownloadFailedError:
             # boto3 asks for every part with If-Match, so that all parts are of one version of the object. SeaweedFS
             # 3.97 refuses If-Match for some objects (seaweedfs#7274). One request for the whole object needs no
             # If-Match, because one answer is always of one version.
-            _retry_if_cut()(download_whole)
+            file.seek(0)
+            file.truncate()
+            answer = client.get_object(Bucket=self.bucket, Key=self.full_key(key))
+            shutil.copyfileobj(answer["Body"], file, WHOLE_DOWNLOAD_BUFFER_BYTES)
 
     def put_file(self, key: str, path: str | Path, part_bytes: int | None = None) -> None:
-        """Upload a file. Readers see all of the object or nothing.
+        """Upload a file, and check that the store has it. Readers see all of the object or nothing.
 
         Args:
             key: The object.
@@ -159,15 +178,44 @@ class Store:
         """
         from boto3.s3.transfer import TransferConfig, create_transfer_manager
 
-        config = self._upload_config
+        size = Path(path).stat().st_size
+        config = TransferConfig(max_concurrency=PARTS_AT_ONCE, multipart_threshold=LARGEST_SINGLE_UPLOAD_BYTES)
         if part_bytes:
             config = TransferConfig(
                 max_concurrency=PARTS_AT_ONCE, multipart_threshold=part_bytes, multipart_chunksize=part_bytes
             )
 
-        with self._explained(key), create_transfer_manager(self._client, config) as manager:
-            # We pass the path and not an open file, because boto3 would read the parts of an open file into memory.
-            manager.upload(str(path), self.bucket, self._full(key)).result()
+        def upload(client: Any) -> None:
+            with create_transfer_manager(client, config) as manager:
+                # We pass the path and not an open file, because boto3 would read the parts of an open file into memory.
+                manager.upload(str(path), self.bucket, self.full_key(key)).result()
+
+        def is_there() -> bool:
+            return self._size(key) == size if size > LARGEST_READ_BACK_BYTES else self._has(key, file_digest(path))
+
+        self._write(key, upload, is_there)
+
+    def _write(self, key: str, request: Callable[[Any], None], is_there: Callable[[], bool]) -> None:
+        """Send a write until the store has its result."""
+        for _ in range(ATTEMPTS):
+            self.connection.ask(key, request)
+            if is_there():
+                return
+            log.warning("%s/%s is not in the store as it was written; writing it again", self.uri, key)
+            # If two writers replace each other's object, a random pause lets one of them go first.
+            time.sleep(random.random())
+        raise InputError(
+            f"the store confirmed {ATTEMPTS} times that {self.uri}/{key} is written, but it does not have what was "
+            "sent; check the storage server and its disks, and what is between it and this machine"
+        )
+
+    def _has(self, key: str, digest: str) -> bool:
+        """Whether an object can be read back with this sha256."""
+        try:
+            self.get_bytes(key, digest)
+        except (MissingObjectError, DamagedObjectError):
+            return False
+        return True
 
     def exists(self, key: str) -> bool:
         """Return whether an object has exactly this key."""
@@ -186,10 +234,12 @@ class Store:
 
     def _size(self, key: str) -> int | None:
         try:
-            with self._explained(key):
-                return self._client.head_object(Bucket=self.bucket, Key=self._full(key))["ContentLength"]
+            answer = self.connection.ask(
+                key, lambda client: client.head_object(Bucket=self.bucket, Key=self.full_key(key))
+            )
         except MissingObjectError:
             return None
+        return answer["ContentLength"]
 
     def list(self, prefix: str = "") -> list[tuple[str, int]]:
         """Return the keys that start with `prefix`, each with its size in bytes, in the order of the keys."""
@@ -197,78 +247,71 @@ class Store:
 
     def objects(self, prefix: str = "") -> Sequence[StoredObject]:
         """Return the objects whose keys start with `prefix`, in the order of the keys."""
-        root_length = len(self._full(""))
+        root_length = len(self.full_key(""))
         found = []
-        with self._explained(prefix):
-            paginator = self._client.get_paginator("list_objects_v2")
-            for page in paginator.paginate(Bucket=self.bucket, Prefix=self._full(prefix)):
-                for item in page.get("Contents", []):
-                    key = item["Key"][root_length:]
-                    tag = item["ETag"].strip('"')
-                    found.append(StoredObject(key, item["Size"], tag, item["LastModified"]))
-        return sorted(found, key=lambda stored: stored.key)
+        for one in list_objects(self.connection, self.bucket, self.full_key(prefix)):
+            found.append(replace(one, key=one.key[root_length:]))
+        return found
 
     def holds(self, prefix: str = "") -> bool:
         """Return whether at least one key starts with `prefix`."""
-        with self._explained(prefix):
-            found = self._client.list_objects_v2(Bucket=self.bucket, Prefix=self._full(prefix), MaxKeys=1)
-        return bool(found.get("Contents"))
+        page, _ = list_page(self.connection, self.bucket, self.full_key(prefix))
+        return bool(page)
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects. A key without an object is not an error."""
-        full_keys = list(map(self._full, keys))
-        for start in range(0, len(full_keys), KEYS_PER_DELETE):
-            objects = [{"Key": key} for key in full_keys[start : start + KEYS_PER_DELETE]]
-            with self._explained(objects[0]["Key"]):
-                result = self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True})
+        """Delete objects, and check that they are gone. A key without an object is not an error."""
+        remaining = list(keys)
+        for _ in range(ATTEMPTS):
+            for start in range(0, len(remaining), KEYS_PER_DELETE):
+                self._delete(remaining[start : start + KEYS_PER_DELETE])
+            remaining = sorted(self.sizes(remaining))
+            if not remaining:
+                return
+            log.warning("%s/%s was deleted and is still there; deleting it again", self.uri, remaining[0])
+        raise InputError(
+            f"the store confirmed {ATTEMPTS} times that {self.uri}/{remaining[0]} is deleted, but it still has it; "
+            "check the storage server"
+        )
 
-            for error in result.get("Errors", []):
-                raise InputError(f"s3://{self.bucket}/{error['Key']} cannot be deleted: {error.get('Message', '')}")
+    def _delete(self, keys: Sequence[str]) -> None:
+        objects = [{"Key": self.full_key(key)} for key in keys]
+        result = self.connection.ask(
+            keys[0],
+            lambda client: client.delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True}),
+        )
+        for error in result.get("Errors", []):
+            raise InputError(
+                f"s3://{self.bucket}/{error.get('Key', '')} cannot be deleted: {error.get('Message', '')}; check the "
+                "rights of this access key"
+            )
 
     def put_files(self, files: Mapping[str, Path]) -> None:
         """Upload files in parallel. `files` maps the key of each object to the path of its file."""
         self._in_parallel(self.put_file, files.items())
 
-    def put_folder(self, prefix: str, folder: str | Path, last: str | None = None) -> None:
-        """Upload every file of a folder, in parallel.
-
-        Args:
-            prefix: Prefix of the objects' keys: `prefix/NAME`.
-            folder: Local folder; its subfolders are included.
-            last: Name of the file that commits all other files. It is uploaded last.
-        """
+    def put_folder(self, prefix: str, folder: str | Path) -> None:
+        """Upload every file of a folder, also in its subfolders, in parallel. The objects' keys are `prefix/NAME`."""
         folder = Path(folder)
         files = {}
         for path in sorted(folder.rglob("*")):
-            name = path.relative_to(folder).as_posix()
-            if path.is_file() and name != last:
-                files[f"{prefix}/{name}"] = path
-
+            if path.is_file():
+                files[f"{prefix}/{path.relative_to(folder).as_posix()}"] = path
         self.put_files(files)
-        if last is not None:
-            self.put_file(f"{prefix}/{last}", folder / last)
 
-    def get_folder(self, prefix: str, folder: str | Path, digests: dict[str, str] | None = None) -> None:
-        """Download everything under `prefix/` into a folder, in parallel.
+    def get_folder(self, prefix: str, folder: str | Path, digests: Mapping[str, str]) -> None:
+        """Download objects into a folder, in parallel.
 
         Args:
             prefix: Prefix of the objects' keys.
             folder: Local folder; it is created.
-            digests: Name of each object, relative to the prefix -> its sha256. If given, exactly these objects are
-                fetched and verified.
+            digests: Name of each object, relative to the prefix -> its sha256.
 
         Raises:
-            MissingObjectError: There is nothing under the prefix.
+            MissingObjectError: One of the objects does not exist.
+            DamagedObjectError: One of them had another digest in every read.
         """
-        wanted: dict[str, str | None] = dict(digests or {})
-        if not wanted:
-            for key, _ in self.list(f"{prefix}/"):
-                wanted[key.removeprefix(f"{prefix}/")] = None
-        if not wanted:
-            raise MissingObjectError(f"there is nothing under {self.uri}/{prefix}/")
-
         calls = []
-        for name, digest in wanted.items():
+        for name, digest in digests.items():
             calls.append((f"{prefix}/{name}", Path(folder) / name, digest))
         self._in_parallel(self.get_file, calls)
 
@@ -278,25 +321,6 @@ class Store:
             pending = [pool.submit(request, *arguments) for arguments in calls]
         return [done.result() for done in pending]
 
-    def _explained(self, key: str) -> AbstractContextManager[None]:
-        return explained(self._client, self.uri, key)
-
-    def _full(self, key: str) -> str:
+    def full_key(self, key: str) -> str:
+        """Return a key as the bucket has it, with the root."""
         return f"{self._root}/{key}" if self._root else key
-
-
-@cache
-def _retry_if_cut() -> Any:
-    """Return a rule that repeats a read if the connection is lost after the answer began.
-
-    The pauses are the same as in boto3. boto3 itself retries only until the answer begins.
-    """
-    from botocore.exceptions import IncompleteReadError, ResponseStreamingError
-    from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
-
-    return Retrying(
-        retry=retry_if_exception_type((IncompleteReadError, ResponseStreamingError)),
-        stop=stop_after_attempt(ATTEMPTS),
-        wait=wait_random_exponential(),
-        reraise=True,
-    )

@@ -13,6 +13,7 @@ from components.notify.message import compose
 from components.notify.webhook import deliver
 from components.register.record import keep_record
 from components.shared.errors import InputError
+from components.shared.services.records import write_record
 from components.shared.services.store import Store
 from components.shared.step import step
 
@@ -124,7 +125,7 @@ def fail(error: type[BaseException], text: str, name: str, job: str, store: Stor
 def choose(store: Store, winner: str | None) -> None:
     """Write the records that the steps select and register, or refuse, write."""
     choice = {"winner": winner, "rule": "r", "reasoning": "It was best.", "candidates": {}}
-    store.put_bytes("runs/7/choice.json", json.dumps(choice).encode())
+    write_record(store, "runs/7/choice.json", choice)
     record = {"registered": False, "reasons": []}
     if winner:
         record = {"registered": True, "name": "crack-classifier", "version": "3", "alias": "challenger"}

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import mlflow
 import pytest
@@ -13,6 +14,7 @@ from components.shared.results.calibration import Calibration, write_calibration
 from components.shared.results.measurements import Measurement, write_measurements
 from components.shared.results.slices import Slice
 from components.shared.services import mlflow_runs
+from components.shared.services.store import Store
 from tests.tiny_version import commit_tiny_version
 
 
@@ -22,6 +24,12 @@ def winner(store, s3, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     mlflow.set_tracking_uri(None)
     mlflow_runs.client().create_experiment("crack-training", artifact_location=f"{s3}/mlflow")
+    return make_winner(store, tmp_path)
+
+
+def make_winner(store: Store, tmp_path: Path) -> tuple[Winner, RegisterConfig]:
+    """A tiny candidate that passed the gate, as the steps before register leave it in a folder and a store."""
+    s3 = store.uri
     _, manifest, splits = commit_tiny_version(store, tmp_path)
     save_network(build_network(describe("resnet10t", "none", 32, 1)), tmp_path / "model")
     (tmp_path / "dossier").mkdir()

@@ -1,7 +1,5 @@
 """Test the splits: groups are not divided, strata have the wanted shares, and unsuitable data are refused."""
 
-import json
-from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from hypothesis import strategies as st
 from components.shared.data.manifest import SPLITS, make_manifest, make_splits, read_splits, rows_of, write_manifest
 from components.shared.data.versions import COMMIT, Version
 from components.shared.errors import InputError
+from components.shared.services.records import write_record
 from components.shared.services.store import Store
 from components.split.config import SplitConfig
 from components.split.leak_check import LeakError, check_leaks
@@ -203,8 +202,8 @@ def grown(frame: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
 
 
 def version(store: Store, frame: pd.DataFrame) -> Version:
-    made = Version(make_manifest(frame).digest, "files", {})
-    store.put_bytes(f"datasets/{made.digest}/{COMMIT}", json.dumps(asdict(made)).encode())
+    made = Version(make_manifest(frame).digest, {}, {})
+    write_record(store, f"datasets/{made.digest}/{COMMIT}", made)
     return made
 
 

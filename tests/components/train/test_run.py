@@ -6,8 +6,10 @@ import torch
 from components.shared.errors import InputError
 from components.shared.network.saved_network import WEIGHTS
 from components.shared.services import mlflow_runs
+from components.shared.services.records import write_record
 from components.train.run import train_candidate
 from tests.components.train.conftest import recipe
+from tests.faulty_s3 import FaultyS3
 from tests.tiny_version import commit_tiny_version
 
 
@@ -84,13 +86,14 @@ def test_a_measured_precision_is_part_of_the_run_and_is_chosen_once(train, store
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     train(precision="auto")
     [(name, _)] = store.list("precision/")
-    chosen = json.loads(store.get_bytes(name))["precision"]
-    assert train.run().data.params["train.precision"] == train.run().data.tags["crack.precision"] == chosen
+    chosen = json.loads(store.get_bytes(name))
+    assert train.run().data.params["train.precision"] == train.run().data.tags["crack.precision"] == chosen["precision"]
 
     train(job="later", name="again", precision="auto")
     assert train.run("later").data.tags["crack.reused"] == "True"
-    other = {"bf16": "fp32", "fp32": "bf16"}[chosen]
-    store.put_bytes(name, json.dumps({"precision": other}).encode())
+    other = {"bf16": "fp32", "fp32": "bf16"}[chosen["precision"]]
+    del chosen["sha256"]
+    write_record(store, name, chosen | {"precision": other})
     train(job="other", name="other", precision="auto")
     assert train.run("other").data.tags["crack.precision"] == other
 
@@ -137,3 +140,48 @@ def test_a_missing_gpu_stops_the_step_before_anything_is_fetched_or_recorded(tra
         train(require_gpu=True)
     assert not (tmp_path / "cache").exists()
     assert mlflow_runs.client().search_runs([train.experiment_id]) == []
+
+
+@pytest.mark.parametrize("renewed", [False, True])
+def test_credentials_that_expire_during_a_training_do_not_cost_its_result(
+    train, store, s3_environment, monkeypatch, caplog, tmp_path, renewed
+):
+    written = []
+    file = tmp_path / "credentials"
+    key, secret = s3_environment["AWS_ACCESS_KEY_ID"], s3_environment["AWS_SECRET_ACCESS_KEY"]
+
+    def give(token):
+        keys = f"aws_access_key_id = {key}\naws_secret_access_key = {secret}\naws_session_token = {token}\n"
+        new = tmp_path / "new"
+        new.write_text(f"[default]\n{keys}")
+        new.replace(file)  # nobody reads a half-written file
+
+    def expire_after_the_first_checkpoint(method, path, token):
+        if method == "PUT" and "/checkpoints/" in path:
+            written.append(path)
+        if token != "first" or len(written) < 2:
+            return ""
+        if renewed:
+            give("second")
+        return "expired"
+
+    give("first")
+    with FaultyS3(s3_environment["AWS_ENDPOINT_URL_S3"], expire_after_the_first_checkpoint).serving() as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.address)
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+        _, model = train(checkpoint_minutes=1e-9)
+        assert server.happened["expired"]
+
+        give("third")
+        _, later = train(job="later", name="later")
+    assert (model / WEIGHTS).read_bytes() == (later / WEIGHTS).read_bytes()
+    facts = train.run("later").data.tags
+    if renewed:
+        assert "could not" not in caplog.text
+        assert facts["crack.reused"] == "True"
+    else:
+        assert "could not write a checkpoint" in caplog.text
+        assert "could not be kept for later runs" in caplog.text
+        assert (facts["crack.reused"], facts["crack.resumed_at"]) == ("False", "[1]")

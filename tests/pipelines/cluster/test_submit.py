@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from components.shared.errors import InputError
 from components.shared.revision import built_revision
+from components.shared.services.records import write_record
 from pipelines.cli.main import app
 from pipelines.cluster.follow import Follower, Outcome
 from pipelines.cluster.submit import submit
@@ -108,7 +109,7 @@ def follow_with_records(kfp, client, compiled, store, config, console):
     def run(files, *scenes):
         run_id = submit(client, compiled, config, {}, console)
         for name, content in files.items():
-            store.put_bytes(f"runs/{run_id}/{name}", json.dumps(content).encode())
+            write_record(store, f"runs/{run_id}/{name}", content)
         kfp.play(*scenes)
         with_store = replace(compiled, config=config.model_copy(update={"store": store.uri}))
         outcome = Follower(client, with_store, run_id, console, 0.01).wait(20.0)
@@ -159,8 +160,8 @@ def test_the_result_is_right_for_several_candidates(kfp, client, store, console,
     kfp.play(("RUNNING", {"train-2": "RUNNING"}), ("SUCCEEDED", {**DONE, registered: "SUCCEEDED"}))
     run_id = submit(client, compiled, config, {}, console)
     record = NO_VERSION if registered == "refuse" else VERSION
-    store.put_bytes(f"runs/{run_id}/registration.json", json.dumps(record).encode())
-    store.put_bytes(f"runs/{run_id}/choice.json", json.dumps({"winner": "net1", "reasoning": "It was best."}).encode())
+    write_record(store, f"runs/{run_id}/registration.json", record)
+    write_record(store, f"runs/{run_id}/choice.json", {"winner": "net1", "reasoning": "It was best."})
     outcome = Follower(client, compiled, run_id, console, 0.01).wait(20.0)
     assert outcome == (Outcome.FAILED if registered == "refuse" else Outcome.SUCCEEDED)
     assert "train net1: running" in console.file.getvalue()

@@ -153,7 +153,10 @@ def test_a_step_has_its_own_secrets_and_no_others(executors):
         if executor.step == "notify":
             expected.add("crack-notify")
         assert set(secrets(executor)) == expected, name
-        assert {key for key, secret in secrets(executor).items() if secret["optional"]} == expected & {"crack-notify"}
+        s3, optional_s3 = [one for one in executor.pod["secretAsEnv"] if one["secretName"] == "crack-s3"]
+        assert (s3["optional"], optional_s3["optional"]) == (False, True), name
+        others = {key for key, secret in secrets(executor).items() if secret["optional"]} - {"crack-s3"}
+        assert others == expected & {"crack-notify"}
         assert "env" not in executor.container, name  # everyone who can see the run could read a value here
 
 

@@ -31,8 +31,8 @@ def test_temporary_files_of_killed_uploads_are_removed_after_a_day(tmp_path: Pat
         store = Store("s3://crack/store")
         full, killed = {"Bucket": "crack", "Key": "store/shards/x"}, []
         for _ in range(2):
-            upload = store._client.create_multipart_upload(**full)["UploadId"]
-            store._client.upload_part(**full, UploadId=upload, PartNumber=1, Body=bytes(6_000_000))
+            upload = store.connection.client.create_multipart_upload(**full)["UploadId"]
+            store.connection.client.upload_part(**full, UploadId=upload, PartNumber=1, Body=bytes(6_000_000))
         assert store.list() == []
         killed = list(tmp_path.rglob(".rclone_temp_multipart_*"))
         assert killed
@@ -43,7 +43,7 @@ def test_temporary_files_of_killed_uploads_are_removed_after_a_day(tmp_path: Pat
 
 
 def test_a_local_run_reaches_its_own_bucket_and_those_of_its_user(store: Store, tmp_path: Path, monkeypatch) -> None:
-    store._client.create_bucket(Bucket="raw")
+    store.connection.client.create_bucket(Bucket="raw")
     theirs = Store("s3://raw/tiles")
     theirs.put_bytes("name", b"theirs")
     with embedded_stack(tmp_path) as environment:

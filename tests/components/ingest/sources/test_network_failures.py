@@ -1,5 +1,6 @@
 """Connections that are cut during a transfer: we try again, then explain, and leave nothing half-written."""
 
+import hashlib
 import os
 import socket
 import tempfile
@@ -7,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
@@ -17,6 +19,7 @@ from components.shared.data.manifest import Manifest, read_manifest
 from components.shared.data.versions import fetch
 from components.shared.errors import InputError
 from components.shared.services.store import Store
+from tests.faulty_s3 import FaultyS3, at_random
 
 
 class Proxy:
@@ -126,3 +129,18 @@ def test_download_that_is_always_cut_leaves_no_version_in_the_cache(
     assert not (tmp_path / "cache" / manifest.digest).exists()
     proxy.left = 0
     fetch(Store(store.uri), manifest, tmp_path / "cache")
+
+
+def test_no_tile_of_a_source_is_altered_on_the_way(
+    tiles: Path, store: Store, tmp_path: Path, s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Store(f"{store.uri}/raw").put_folder("walls", tiles)
+    with FaultyS3(
+        s3_environment["AWS_ENDPOINT_URL_S3"], at_random(0.2, ("wrong", "short"), seed=1)
+    ).serving() as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.address)
+        monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=lambda _: None))
+        manifest = ingest(f"{store.uri}/raw/walls", store, tmp_path)
+    assert sum(server.happened.values()) >= 10
+    contents = {hashlib.sha256(path.read_bytes()).hexdigest() for path in tiles.rglob("*.jpg")}
+    assert set(manifest.table["sample_id"]) == contents

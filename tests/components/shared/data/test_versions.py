@@ -23,7 +23,11 @@ from components.shared.data.versions import (
 from components.shared.errors import InputError
 from components.shared.services.store import Store
 
-MEMBERS = [Member(f"{n:064x}", hashlib.shake_256(bytes([n])).digest(100 + 37 * n), ".jpg") for n in range(30)]
+CONTENTS = [hashlib.shake_256(bytes([n])).digest(100 + 37 * n) for n in range(30)]
+MEMBERS = sorted(
+    (Member(hashlib.sha256(content).hexdigest(), content, ".jpg") for content in CONTENTS),
+    key=lambda member: member.sample_id,
+)
 
 
 def manifest(places: list[Place], digest: str = "abc") -> Manifest:
@@ -69,6 +73,13 @@ def test_a_few_images_are_read_from_the_store_in_the_order_of_the_rows(store: St
     store_as(store, "abc", tmp_path / "made")
     assert read_images(store, made.table.iloc[[20, 3]]) == [MEMBERS[20].image, MEMBERS[3].image]
 
+    place = made.table.iloc[3]
+    shard = bytearray(store.get_bytes(f"shards/{place['shard']}"))
+    shard[place["offset"] + 7] ^= 1
+    store.put_bytes(f"shards/{place['shard']}", bytes(shard))
+    with pytest.raises(InputError, match=rf"shards/{place['shard']} is damaged: .*; restore it .* do not delete it"):
+        read_images(store, made.table.iloc[[3]])
+
 
 def test_version_without_its_commit_marker_does_not_exist(store: Store, tmp_path: Path) -> None:
     make(tmp_path / "made")
@@ -79,7 +90,7 @@ def test_version_without_its_commit_marker_does_not_exist(store: Store, tmp_path
 
 def test_version_of_another_release_is_named(store: Store) -> None:
     store.put_bytes(f"datasets/abc/{COMMIT}", b'{"digest": "abc", "previous": null, "shards": {}}')
-    named = r"datasets/abc/dataset\.json is damaged, or another release of this project wrote it \(files: .*\); ingest"
+    named = r"datasets/abc/dataset\.json is damaged, or another release .* wrote it \(it has no sha256\); ingest"
     with pytest.raises(InputError, match=named):
         read_version(store, "abc")
 

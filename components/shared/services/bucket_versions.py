@@ -1,0 +1,105 @@
+"""Remove the old versions of deleted objects. In a bucket that keeps versions, a deletion only hides an object."""
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from components.shared.errors import InputError
+from components.shared.services.store import KEYS_PER_DELETE, Store
+
+
+@dataclass
+class DeletedObject:
+    """An object that is deleted, but whose versions are still stored.
+
+    Attributes:
+        key: Key of the object, relative to the root.
+        size: Bytes of all its versions.
+        deleted: Time of the deletion.
+        versions: The ids of its versions, with those that only mark a deletion.
+    """
+
+    key: str
+    size: int = 0
+    deleted: datetime | None = None
+    versions: list[str] = field(default_factory=list)
+
+
+def keeps_versions(store: Store) -> bool:
+    """Whether the bucket keeps the versions of deleted objects. A server that does not know versions keeps none."""
+    try:
+        answer = store.connection.ask("", lambda client: client.get_bucket_versioning(Bucket=store.bucket))
+    except InputError:
+        return False
+    return answer.get("Status") in ("Enabled", "Suspended")
+
+
+def deleted_objects(
+    store: Store, prefixes: Iterable[str], since: datetime, also: Collection[str] = ()
+) -> list[DeletedObject]:
+    """Return the objects under these prefixes that were deleted before `since`, and the deleted ones of `also`."""
+    found: dict[str, DeletedObject] = {}
+    for prefix in prefixes:
+        for entry, is_version in _entries(store, prefix):
+            key = entry["Key"][len(store.full_key("")) :]
+            known = found.setdefault(key, DeletedObject(key))
+            known.versions.append(entry["VersionId"])
+            known.size += entry["Size"] if is_version else 0
+            if entry["IsLatest"] and not is_version:
+                known.deleted = entry["LastModified"]
+
+    chosen = []
+    for known in found.values():
+        if known.deleted and (known.deleted < since or known.key in also):
+            chosen.append(known)
+    return chosen
+
+
+def _entries(store: Store, prefix: str) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Yield each version under a prefix, and whether it has content. The others mark a deletion."""
+    position: dict[str, str] = {}
+    while True:
+        page = _page(store, prefix, position)
+        for entry in page.get("Versions", []):
+            yield entry, True
+        for entry in page.get("DeleteMarkers", []):
+            yield entry, False
+
+        if not page.get("IsTruncated"):
+            return
+        position = {"KeyMarker": page["NextKeyMarker"], "VersionIdMarker": page["NextVersionIdMarker"]}
+
+
+def _page(store: Store, prefix: str, position: dict[str, str]) -> dict[str, Any]:
+    def request(client: Any) -> dict[str, Any]:
+        return client.list_object_versions(Bucket=store.bucket, Prefix=store.full_key(prefix), **position)
+
+    return store.connection.ask(prefix, request)
+
+
+def remove_versions(store: Store, objects: Iterable[DeletedObject]) -> None:
+    """Remove all versions of deleted objects for ever.
+
+    Raises:
+        InputError: The bucket refuses it, for example because Object Lock protects a version.
+    """
+    versions = []
+    for one in objects:
+        for version in one.versions:
+            versions.append({"Key": store.full_key(one.key), "VersionId": version})
+
+    for start in range(0, len(versions), KEYS_PER_DELETE):
+        _remove(store, versions[start : start + KEYS_PER_DELETE])
+
+
+def _remove(store: Store, versions: list[dict[str, str]]) -> None:
+    def request(client: Any) -> dict[str, Any]:
+        return client.delete_objects(Bucket=store.bucket, Delete={"Objects": versions, "Quiet": True})
+
+    answer = store.connection.ask(versions[0]["Key"], request)
+    for error in answer.get("Errors", []):
+        raise InputError(
+            f"the bucket {store.bucket} keeps a version of {error.get('Key', '')}: {error.get('Message', '')}; if "
+            "Object Lock protects it, wait until its time is over"
+        )

@@ -1,0 +1,109 @@
+"""Read objects that others wrote, so that no digest of ours was computed before they were sent.
+
+An entity tag is the MD5 of the content, except for objects that were uploaded in parts, or are encrypted with a key of
+their own. Where it is not, the object is read until two reads agree.
+"""
+
+import hashlib
+import re
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from components.shared.events import log
+from components.shared.services.s3_client import ATTEMPTS
+from components.shared.services.store import DamagedObjectError, Store, StoredObject
+
+MD5 = re.compile("[0-9a-f]{32}")
+# With these, an entity tag of 32 digits is not an MD5.
+OWN_KEYS = ("SSECustomerAlgorithm", "SSEKMSKeyId")
+
+
+class ForeignObjects:
+    """A reader of the objects under one root. Threads can share it."""
+
+    def __init__(self, store: Store):
+        self._store = store
+        self._lock = threading.Lock()
+        self._confirmed = 0
+        self._without_md5: list[str] = []
+        self._contradicted: list[str] = []
+        self._said = 0
+
+    def read(self, one: StoredObject) -> bytes:
+        """Return the content of an object that was listed.
+
+        Raises:
+            MissingObjectError: The object does not exist any more.
+            DamagedObjectError: No two reads agree, or the object does not have the size of the listing.
+        """
+        last = None
+        for _ in range(ATTEMPTS):
+            data, answer = self._store.get_answer(one.key)
+            if len(data) != one.size:
+                log.warning("%s/%s has %d bytes, not %d", self._store.uri, one.key, len(data), one.size)
+                continue
+
+            expected = _md5(answer, one)
+            if hashlib.md5(data, usedforsecurity=False).hexdigest() == expected:
+                with self._lock:
+                    self._confirmed += 1
+                return data
+            if data == last:
+                with self._lock:
+                    (self._contradicted if expected else self._without_md5).append(one.key)
+                return data
+            last = data
+        raise DamagedObjectError(
+            f"{self._store.uri}/{one.key} was read {ATTEMPTS} times, and either differently each time or not with its "
+            f"listed size of {one.size} bytes; check that no program changes it, the network and the storage server"
+        )
+
+    def check(self) -> None:
+        """Say how many objects could not be compared with a checksum.
+
+        Raises:
+            DamagedObjectError: An object contradicts its entity tag, on a server whose tags are right for others.
+        """
+        with self._lock:
+            contradicted, without_md5 = sorted(self._contradicted), sorted(self._without_md5)
+            confirmed = self._confirmed
+        if contradicted and confirmed:
+            raise DamagedObjectError(
+                f"{self._store.uri}/{contradicted[0]} does not have the MD5 of its entity tag, in two reads, but "
+                f"{confirmed} other objects have: the store has damaged it; upload it again, or remove it"
+            )
+
+        unchecked = [*contradicted, *without_md5]
+        if len(unchecked) > self._said:
+            self._said = len(unchecked)
+            log.warning(
+                "%d of %d objects of %s have no checksum that can be compared, so each was read twice; the first is %s",
+                len(unchecked),
+                len(unchecked) + confirmed,
+                self._store.uri,
+                unchecked[0],
+            )
+
+
+def _md5(answer: Mapping[str, Any], one: StoredObject) -> str:
+    """Return the MD5 that the server gives for an object; empty if it gives none."""
+    tag = str(answer.get("ETag", "")).strip('"') or one.tag
+    has_own_key = any(answer.get(name) for name in OWN_KEYS)
+    return "" if has_own_key or not MD5.fullmatch(tag) else tag
+
+
+def read_agreed(store: Store, key: str) -> bytes:
+    """Return the content of a small object as soon as two reads agree.
+
+    Raises:
+        MissingObjectError: The object does not exist.
+        DamagedObjectError: No two reads agree.
+    """
+    last = store.get_bytes(key)
+    for _ in range(ATTEMPTS):
+        data = store.get_bytes(key)
+        if data == last:
+            return data
+        last = data
+    raise DamagedObjectError(f"{store.uri}/{key} is different in every read; check the network and the storage server")

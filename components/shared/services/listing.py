@@ -1,0 +1,104 @@
+"""List the objects of a bucket completely.
+
+SeaweedFS can give a wrong continuation token, after which a listing ends early (seaweedfs#8287, #10652). So one more
+page is asked for after the last key, without a token.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from components.shared.errors import InputError
+from components.shared.events import log
+from components.shared.services.s3_client import ATTEMPTS, Connection
+from components.shared.services.s3_failures import UnsoundAnswerError
+
+FACTS = ("Key", "Size", "LastModified")
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object in a listing.
+
+    Attributes:
+        key: Key of the object.
+        size: Size in bytes.
+        tag: Entity tag. It changes with the content. It is empty if the server gives none.
+        changed: Time when the object was written.
+    """
+
+    key: str
+    size: int
+    tag: str
+    changed: datetime
+
+
+def list_objects(connection: Connection, bucket: str, prefix: str) -> Sequence[StoredObject]:
+    """Return the objects whose keys start with `prefix`, in the order of the keys.
+
+    Raises:
+        InputError: The listing ends early, although the bucket has more objects.
+    """
+    following = ""
+    for _ in range(ATTEMPTS):
+        found = _all_pages(connection, bucket, prefix)
+        following = _key_after(connection, bucket, prefix, found)
+        if not following:
+            return [found[key] for key in sorted(found)]
+        # Another writer can have added it in the meantime. Then the next listing has it.
+        log.warning("s3://%s/%s follows the last object of a listing; listing again", bucket, following)
+    raise InputError(
+        f"the listing of s3://{bucket}/{prefix} ends early: {following} follows its last object. The server gives a "
+        "wrong continuation token (in SeaweedFS: issues 8287 and 10652); update the server or use another one"
+    )
+
+
+def _all_pages(connection: Connection, bucket: str, prefix: str) -> dict[str, StoredObject]:
+    """Return what the pages of a listing hold, by key, in the server's order."""
+    found: dict[str, StoredObject] = {}
+    position: dict[str, str] = {}
+    while True:
+        page, token = list_page(connection, bucket, prefix, **position)
+        known = len(found)
+        found |= {one.key: one for one in page}
+        nothing_new = len(found) == known
+        if not token or nothing_new:
+            return found
+        position = {"ContinuationToken": token}
+
+
+def _key_after(connection: Connection, bucket: str, prefix: str, found: dict[str, StoredObject]) -> str:
+    """Return a key that a listing should have held, because it follows the last one; empty if there is none."""
+    if not found:
+        return ""
+    last = next(reversed(found))
+    page, _ = list_page(connection, bucket, prefix, StartAfter=last)
+    missed = [one.key for one in page if one.key not in found]
+    return missed[0] if missed else ""
+
+
+def list_page(connection: Connection, bucket: str, prefix: str, **position: str) -> tuple[Sequence[StoredObject], str]:
+    """Return a page of a listing, and the token of the next page, which is empty at the end.
+
+    Args:
+        connection: The connection to the bucket.
+        bucket: The bucket.
+        prefix: Only keys that start with it are listed.
+        position: ContinuationToken or StartAfter.
+    """
+
+    def request(client: Any) -> tuple[Sequence[StoredObject], str]:
+        page = client.list_objects_v2(Bucket=bucket, Prefix=prefix, **position)
+        found = [_stored_object(entry, prefix) for entry in page.get("Contents", [])]
+        if page.get("KeyCount", len(found)) != len(found):
+            raise UnsoundAnswerError(f"a listing says that it has {page['KeyCount']} keys, but it has {len(found)}")
+        return found, page.get("NextContinuationToken", "") if page.get("IsTruncated") else ""
+
+    return connection.ask(prefix, request)
+
+
+def _stored_object(entry: Mapping[str, Any], prefix: str) -> StoredObject:
+    if not set(FACTS) <= set(entry) or not entry["Key"].startswith(prefix):
+        raise UnsoundAnswerError(f"a listing of {prefix!r} has the entry {dict(entry)}")
+    return StoredObject(entry["Key"], entry["Size"], entry.get("ETag", "").strip('"'), entry["LastModified"])
