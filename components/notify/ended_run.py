@@ -42,6 +42,7 @@ class EndedRun:
         registration: The record of register or refuse; empty if there is none.
         drift: The verdict of a drift check; empty if there is none.
         training: The training that a drift check started; empty if there is none.
+        undelivered: The reason why nobody got the message about the run; empty if it was delivered or is not sent yet.
         unreadable: The reason why the store could not be read; empty if it was read.
     """
 
@@ -52,6 +53,7 @@ class EndedRun:
     registration: dict[str, Any] = field(default_factory=dict)
     drift: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    undelivered: str = ""
     unreadable: str = ""
 
     @property
@@ -100,6 +102,7 @@ def inspect_run(state: str, job: str, store_uri: str) -> EndedRun:
             registration=_record(store, job, "registration"),
             drift=_record(store, job, "drift"),
             training=_record(store, job, "training"),
+            undelivered=_record(store, job, "notification").get("undelivered", ""),
         )
     except Exception as error:  # the message must be sent even if the store has a problem
         return EndedRun(job, state, unreadable=str(error))
