@@ -23,17 +23,17 @@ def gc(
     workdir: Reached = None,
     debug: Debug = False,
 ) -> None:
-    """List data set versions, results and checkpoints that no registered model and no recent run needs.
+    """List data set versions, results, checkpoints and models that no registered model and no recent run needs.
 
     The parameter file names the store. With --workdir, it is the store of local runs, and old run folders are listed,
-    too; --delete refuses while a run uses the workdir, and ends the MLflow runs whose process died.
+    too. --delete also ends the MLflow runs whose process died, and refuses while a run uses the workdir.
     """
     with reporting_errors(debug):
         if not math.isfinite(days):
             raise InputError(f"--days is {days}; give a number of days, such as 30")
 
         from components.shared.services.store import Store
-        from pipelines import store_cleanup
+        from pipelines import model_cleanup, store_cleanup
         from pipelines.config.parameter_file import load_run_config
         from pipelines.local.embedded_stack import locked
         from pipelines.registry.access import reached
@@ -43,21 +43,23 @@ def gc(
             if delete and workdir is not None and workdir.is_dir():
                 stack.enter_context(locked(workdir))
             client = stack.enter_context(reached(workdir, artifacts=True))
-            if delete and workdir is not None:
-                ended = store_cleanup.end_dead_runs(client)
+            if delete:
+                ended = store_cleanup.end_dead_runs(client, all_are_dead=workdir is not None)
                 if ended:
                     print(f"ended {ended} MLflow runs whose process had died")
 
             store = Store(uri)
             leftovers = store_cleanup.find_leftovers(store, client, days)
+            models = model_cleanup.find_models(client, store_cleanup.kept_since(client, days))
             folders = store_cleanup.find_run_folders(workdir, days) if workdir else []
-            if not leftovers and not folders:
+            if not leftovers and not models and not folders:
                 print(f"everything in {uri} is needed")
                 return
 
-            Console().print(store_cleanup.leftovers_table([*leftovers, *folders], days))
+            Console().print(store_cleanup.leftovers_table([*leftovers, *models, *folders], days))
             if delete:
                 store_cleanup.delete(store, leftovers)
+                model_cleanup.delete_models(client, models)
                 if workdir:
                     store_cleanup.delete_run_folders(workdir, folders)
                 print("deleted")

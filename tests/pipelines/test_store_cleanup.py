@@ -3,16 +3,18 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
 from typer.testing import CliRunner
 
 from components.shared.data.versions import Version
-from components.shared.services.mlflow_runs import DATASET
+from components.shared.services import mlflow_failures
+from components.shared.services.mlflow_runs import CHECKED, DATASET, JOB
 from components.shared.services.store import Store
 from pipelines.cli.main import app
-from pipelines.local.embedded_stack import locked, prepare_mlflow, tracking_uri
-from pipelines.store_cleanup import delete, find_leftovers
+from pipelines.local.embedded_stack import embedded_stack, locked, prepare_mlflow, tracking_uri
+from pipelines.store_cleanup import delete, end_dead_runs, find_leftovers
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +23,7 @@ def tracking(tmp_path_factory: pytest.TempPathFactory) -> str:
     uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
     client = MlflowClient(uri)
     client.create_registered_model("crack-classifier")
-    client.create_model_version("crack-classifier", "file:///nowhere", tags={DATASET: "a"})
+    client.create_model_version("crack-classifier", "file:///nowhere", tags={DATASET: "a", CHECKED: "passed"})
     run = client.create_run(client.create_experiment("crack-training"), tags={DATASET: "d"})
     client.set_terminated(run.info.run_id)
     return uri
@@ -183,3 +185,31 @@ def test_gc_of_a_workdir_takes_its_lock_and_knows_run_folders_and_dead_runs(work
     assert client.get_run(dead).info.status == "KILLED"
     assert [path.name for path in (workdir / "runs").iterdir()] == ["2020-01-02T00-00-00"]
     assert (workdir / "run.log").read_text() == "2020-01-02T00-00-00"
+
+
+def test_gc_frees_failed_versions_and_files_that_are_no_version_and_leaves_those_of_others(workdir, tmp_path):
+    client = MlflowClient(tracking_uri(workdir))
+    experiment = client.get_experiment_by_name("crack-training").experiment_id
+    client.create_registered_model("crack-classifier")
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "model.safetensors").write_bytes(bytes(1000))
+    numbers, models = {}, {}
+    with embedded_stack(workdir) as environment, mlflow_failures.environment(environment):
+        for name, checked in {"good": "passed", "failed": "answers otherwise", "killed": "", "other": ""}.items():
+            tags = {} if name == "other" else {JOB: name}
+            models[name] = mlflow.initialize_logged_model(name, tags=tags, experiment_id=experiment).model_id
+            client.log_model_artifacts(models[name], str(tmp_path / "weights"))
+            if checked:
+                source, tags = f"models:/{models[name]}", tags | {CHECKED: checked}
+                numbers[name] = client.create_model_version("crack-classifier", source, tags=tags).version
+        long_ago = int((datetime.datetime.now() - datetime.timedelta(days=31)).timestamp() * 1000)
+        runs = [client.create_run(experiment, long_ago, tags).info.run_id for tags in ({JOB: "old"}, {})]
+        assert end_dead_runs(client, all_are_dead=False) == 1
+        assert [client.get_run(run).info.status for run in runs] == ["KILLED", "RUNNING"]
+
+    done = CliRunner().invoke(app, ["gc", "--workdir", str(workdir), "--days", "0", "--delete"])
+    assert done.exit_code == 0, done.output
+    kept = {path.parts[-3] for path in (workdir / "s3").rglob("model.safetensors")}
+    assert kept == {models["good"], models["other"]}
+    versions = client.search_model_versions("name = 'crack-classifier'")
+    assert [version.version for version in versions] == [numbers["good"]]
