@@ -1,8 +1,11 @@
 import json
+from pathlib import Path
 
 import mlflow
 import pytest
 
+from components.drift.config import DriftConfig
+from components.drift.run import detect_drift
 from components.predict.config import CorruptionConfig, PredictConfig
 from components.predict.run import predict_splits
 from components.register.config import RegisterConfig
@@ -13,6 +16,7 @@ from components.shared.results.calibration import Calibration, write_calibration
 from components.shared.results.measurements import Measurement, write_measurements
 from components.shared.results.slices import Slice
 from components.shared.services import mlflow_runs
+from components.shared.services.store import Store
 from tests.tiny_version import commit_tiny_version
 
 
@@ -22,6 +26,12 @@ def winner(store, s3, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     mlflow.set_tracking_uri(None)
     mlflow_runs.client().create_experiment("crack-training", artifact_location=f"{s3}/mlflow")
+    return make_winner(store, tmp_path)
+
+
+def make_winner(store: Store, tmp_path: Path) -> tuple[Winner, RegisterConfig]:
+    """A tiny candidate that passed the gate, as the steps before register leave it in a folder and a store."""
+    s3 = store.uri
     _, manifest, splits = commit_tiny_version(store, tmp_path)
     save_network(build_network(describe("resnet10t", "none", 32, 1)), tmp_path / "model")
     (tmp_path / "dossier").mkdir()
@@ -51,5 +61,9 @@ def winner(store, s3, tmp_path, monkeypatch):
     )
     model, answers = str(tmp_path / "model"), str(tmp_path / "predictions")
     predict_splits(model, str(manifest), str(splits), predict, 1, answers)
+    drift = {name: str(tmp_path / f"drift_{name}") for name in ("measurements", "page", "evidently")}
+    drift["reference_profile"] = str(tmp_path / "dossier" / "reference_profile.parquet")
+    drift_config = DriftConfig(store=s3, cache=cache)
+    detect_drift(model, str(manifest), str(splits), answers, drift_config, 1, drift)
     given = Winner(model, answers, str(tmp_path / "dossier"), str(manifest), str(splits))
     return given, RegisterConfig(store=s3, cache=cache, candidate="cnn", checked=4)
