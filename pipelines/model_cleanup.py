@@ -1,4 +1,4 @@
-"""Find and delete models in MLflow that nothing uses: failed versions, and files of models that are no version.
+"""Find and delete models in MLflow that nothing uses: failed versions, and the files of models without a version.
 
 A registration that was killed, or that ran at the same time as another one of the same model, leaves such files. Only
 what this project registered is looked at, because others may use the same MLflow server.
@@ -20,7 +20,7 @@ MODEL_FILES = "model files"
 
 
 def find_models(client: MlflowClient, since: datetime.datetime) -> list[Leftover]:
-    """Return failed model versions and the files of models that are no version. What is newer than `since` is kept.
+    """Return failed model versions and the files of models without a version. What is newer than `since` is kept.
 
     A version failed if it did not pass the infra check, and no alias points at it.
     """

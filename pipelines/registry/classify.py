@@ -22,8 +22,9 @@ from components.shared.services.version_files import version_folder
 
 MAX_THUMBNAILS = 300  # largest number of thumbnails on the page
 THUMBNAIL_PIXELS = 112
-# One image in a hundred of the usual kind has a novelty above 1, but the images of one photo are strange together.
-USUAL_SHARE_OF_STRANGE = 0.1
+# Three in a hundred known images have a novelty above 1, but the images of one photo are strange together
+# (tests/simulate/simulate_novelty.py).
+USUAL_SHARE_OF_STRANGE = 0.25
 FEWEST_TO_WARN = 5
 WHERE_VERSIONS_ARE = "`crack-pipeline status` shows the versions and aliases"
 
