@@ -12,7 +12,7 @@ from components.register.run import register_winner
 from components.shared.services import mlflow_runs
 from components.shared.services.store import Store
 from pipelines.cli.main import app
-from pipelines.registry.classify import classify, find_images
+from pipelines.registry.classify import Answer, classify, find_images, strangeness
 from tests.components.register.conftest import winner  # noqa: F401 (a fixture)
 from tests.tiny_version import tile
 
@@ -133,3 +133,10 @@ def test_patterns_match_files(images):
         "1.png",
         "2.png",
     ]
+
+
+@pytest.mark.parametrize(("strange", "known", "warned"), [(2, 3, True), (1, 4, False), (4, 0, False), (30, 70, True)])
+def test_a_batch_with_many_strange_images_is_warned_of(strange, known, warned):
+    answers = [Answer("a.png", 0.9, "crack", 0.5, novelty) for novelty in [1.5] * strange + [0.8] * known]
+    warning = strangeness([*answers, Answer("b.png", error="not an image")])
+    assert (f"{strange} of {strange + known} images are unlike the images" in warning) == warned
