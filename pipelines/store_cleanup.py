@@ -23,7 +23,7 @@ from rich.table import Table
 
 from components.shared.data.versions import COMMIT, read_version
 from components.shared.services import bucket_versions
-from components.shared.services.mlflow_runs import DATASET, every
+from components.shared.services.mlflow_runs import DATASET, JOB, every
 from components.shared.services.records import read_record
 from components.shared.services.store import MissingObjectError, Store, StoredObject
 
@@ -33,6 +33,8 @@ WAY_OUT_OF_DAMAGE = "restore it from a backup of the store; until then nothing i
 VISIBLE_BY = (f"/{COMMIT}", f"/{LATEST_OF_SOURCE}")
 RUN_FOLDER = "run folder"
 FOLDERS = ("datasets/", "sources/", "runs/", "shards/")
+# No run takes as long. An MLflow run that is older and has not ended belongs to a process that died.
+LONGEST_RUN = datetime.timedelta(days=30)
 # A source history refers to data set versions, and a data set version refers to shards. An object is deleted before the
 # objects that it refers to.
 DELETION_ORDER = ("source history", "data set version", "results", "shard")
@@ -77,11 +79,8 @@ def find_leftovers(
             a run has not ended, its data and all objects that changed since its start are kept too.
         now: The time to count back from. None means the current time.
     """
-    since = (now or datetime.datetime.now(datetime.UTC)) - datetime.timedelta(days=days)
+    since = kept_since(client, days, now)
     running = running_runs(client)
-    for run in running:
-        started = datetime.datetime.fromtimestamp(run.info.start_time / 1000, datetime.UTC)
-        since = min(since, started)
 
     versions = _folders(store.objects("datasets/"))
     sources = _folders(store.objects("sources/"))
@@ -112,6 +111,13 @@ def find_leftovers(
     old_results = _unneeded("results", results, (), since)
     leftovers = [*old_sources, *old_versions, *old_shards, *old_results]
     return sorted(leftovers, key=lambda leftover: -leftover.size)
+
+
+def kept_since(client: MlflowClient, days: float, now: datetime.datetime | None = None) -> datetime.datetime:
+    """Return the time since which everything is kept: `days` before now, or the start of the oldest running run."""
+    since = (now or datetime.datetime.now(datetime.UTC)) - datetime.timedelta(days=days)
+    starts = [_started(run) for run in running_runs(client)]
+    return min([since, *starts])
 
 
 def delete(store: Store, leftovers: Iterable[Leftover]) -> None:
@@ -170,29 +176,45 @@ def _versions_of_models_and_runs(client: MlflowClient, since: datetime.datetime,
             digests.add(version.tags.get(DATASET))
 
     recent = f"attributes.start_time >= {since.timestamp() * 1000:.0f}"
-    for run in every(client.search_runs, _experiments(client), recent):
+    for run in every(client.search_runs, experiments(client), recent):
         digests.add(run.data.tags.get(DATASET))
 
     return {digest for digest in digests if digest}
 
 
 def running_runs(client: MlflowClient) -> list[Run]:
-    """Return the MLflow runs that have not ended, including runs whose process died."""
-    return list(every(client.search_runs, _experiments(client), "attributes.status = 'RUNNING'"))
+    """Return the MLflow runs that have not ended. Runs whose process died are among them, but not the old ones."""
+    return [run for run in _without_end(client) if not _is_dead(run)]
 
 
-def end_dead_runs(client: MlflowClient) -> int:
-    """Give every MLflow run that has not ended the status KILLED; return their number.
+def end_dead_runs(client: MlflowClient, all_are_dead: bool) -> int:
+    """Give MLflow runs whose process died the status KILLED; return their number.
 
-    The caller knows that no run is alive, because it holds the workdir's lock.
+    Args:
+        client: Client of the MLflow server.
+        all_are_dead: True if the caller knows that no run is alive, because it holds the workdir's lock. Otherwise,
+            only this project's runs that started more than LONGEST_RUN ago count as dead.
     """
-    dead = running_runs(client)
+    dead = [run for run in _without_end(client) if all_are_dead or _is_dead(run)]
     for run in dead:
         client.set_terminated(run.info.run_id, "KILLED")
     return len(dead)
 
 
-def _experiments(client: MlflowClient) -> list[str]:
+def _without_end(client: MlflowClient) -> list[Run]:
+    return list(every(client.search_runs, experiments(client), "attributes.status = 'RUNNING'"))
+
+
+def _is_dead(run: Run) -> bool:
+    return JOB in run.data.tags and datetime.datetime.now(datetime.UTC) - _started(run) > LONGEST_RUN
+
+
+def _started(run: Run) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(run.info.start_time / 1000, datetime.UTC)
+
+
+def experiments(client: MlflowClient) -> list[str]:
+    """Return the ids of all experiments."""
     return [experiment.experiment_id for experiment in every(client.search_experiments)]
 
 

@@ -32,7 +32,7 @@ FLOORS = [
     {f"components.{step}" for step in STEPS},
     {"pipelines.config"},
     {"pipelines.graphs"},
-    {"pipelines.local", "pipelines.store_cleanup", "pipelines.public_datasets"},
+    {"pipelines.local", "pipelines.model_cleanup", "pipelines.store_cleanup", "pipelines.public_datasets"},
     {"pipelines.registry"},
     {"pipelines.cluster"},
     {"pipelines.cli"},

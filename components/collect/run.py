@@ -25,6 +25,7 @@ from components.shared.network.saved_network import load_network
 from components.shared.results.calibration import Calibration
 from components.shared.results.dossier import PROFILE
 from components.shared.services import mlflow_runs
+from components.shared.services.version_files import version_files
 
 NamedImage = tuple[str, np.ndarray]  # path below the folder or prefix, and uint8 (H, W, 3) RGB
 
@@ -56,7 +57,7 @@ def collect_images(uri: str, config: CollectConfig, observed: str, reference: st
         )
 
     images = ProductionImages(uri, config.sample)
-    with mlflow_runs.version_files(model_name, version) as files:
+    with version_files(model_name, version) as files:
         trained = _training_profile(files, f"{model_name} version {version}")
         shutil.copyfile(files / PROFILE, reference)
 

@@ -20,11 +20,12 @@ def notify(status: dsl.PipelineTaskFinalStatus, config: str, job: str):
     from components.notify.end_mlflow_runs import close_runs
     from components.notify.ended_run import inspect_run
     from components.notify.message import compose
-    from components.notify.webhook import deliver
+    from components.notify.webhook import deliver, report_undelivered
     from components.shared.step import step
 
     parsed = NotifyConfig.model_validate_json(config)
     with step("notify", job, parsed.store):
         run = inspect_run(status.state or "", job, parsed.store)
-        deliver(compose(run, parsed), parsed)
+        if not deliver(compose(run, parsed), parsed):
+            report_undelivered(job, parsed.store)
         close_runs(run.ending, job, parsed)

@@ -45,6 +45,7 @@ class EndedRun:
         registration: The record of the register step or of the refuse step. It is empty if there is none.
         drift: The result of a drift check. It is empty if there is none.
         training: The training that a drift check started. It is empty if there is none.
+        undelivered: The reason why the message about the run was not delivered. It is empty if there is none.
         unreadable: The reason why the store could not be read. It is empty if the store was read.
     """
 
@@ -55,6 +56,7 @@ class EndedRun:
     registration: dict[str, Any] = field(default_factory=dict)
     drift: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    undelivered: str = ""
     unreadable: str = ""
 
     @property
@@ -103,6 +105,7 @@ def inspect_run(state: str, job: str, store_uri: str) -> EndedRun:
             registration=_record(store, job, "registration"),
             drift=_record(store, job, "drift"),
             training=_record(store, job, "training"),
+            undelivered=_record(store, job, "notification").get("undelivered", ""),
         )
     except Exception as error:  # the message must be sent even if the store cannot be read
         return EndedRun(job, state, unreadable=str(error))

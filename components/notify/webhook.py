@@ -7,7 +7,8 @@ import urllib.error
 import urllib.request
 
 from components.notify.config import NotifyConfig
-from components.shared.events import log
+from components.shared.events import log, warn
+from components.shared.services.store import Store
 
 # The environment variable with the webhook's address. The address is a secret, because everybody who knows it can post
 # messages. So the address is never logged.
@@ -61,6 +62,21 @@ def deliver(message: str, config: NotifyConfig) -> bool:
             wait *= 2
     log.warning("the message was not delivered: %s", message)
     return False
+
+
+def report_undelivered(job: str, store: str) -> None:
+    """Say that nobody got the message, where people look: at the end of a local run, and in `submit --wait`.
+
+    Args:
+        job: The pipeline job's id. The record is `runs/<job>/notification.json`.
+        store: The storage root.
+    """
+    reason = f"the message about this run was not delivered; the log of notify says why. Check {VARIABLE}"
+    warn(reason)
+    try:
+        Store(store).put_bytes(f"runs/{job}/notification.json", json.dumps({"undelivered": reason}).encode())
+    except Exception as error:  # the run's result does not depend on this
+        log.warning("that nobody got the message could not be stored: %s", error)
 
 
 def _post(address: str, message: str, timeout: float) -> None:

@@ -11,6 +11,7 @@ from components.shared.events import log
 from components.shared.results.dossier import CALIBRATION
 from components.shared.results.predictions import Predictions, empty_predictions, write_predictions
 from components.shared.services import mlflow_runs
+from components.shared.services.version_files import version_files
 
 
 def predict_champion(manifest_path: str, splits_path: str, config: PredictConfig, folder: str) -> str:
@@ -36,7 +37,7 @@ def predict_champion(manifest_path: str, splits_path: str, config: PredictConfig
         write_predictions(nothing.table, nothing.embeddings, folder)
         return ""
 
-    with mlflow_runs.version_files(config.model_name, version) as fetched:
+    with version_files(config.model_name, version) as fetched:
         answers = _answers(fetched, version, manifest_path, splits_path, config)
         write_predictions(answers.table, answers.embeddings, folder)
         shutil.copyfile(fetched / CALIBRATION, Path(folder) / CALIBRATION)

@@ -30,11 +30,13 @@ LIMITS = (
     "does not mean that the tiles next to it have none."
 )
 USAGE = (
-    "`crack-pipeline predict photos/ --out answers.csv` classifies files. `mlflow models serve --model-uri "
-    "models:/{name}@champion` answers over HTTP. The input is one string column `image`: base64 of a PNG, JPEG or "
+    "`crack-pipeline predict photos/ --out answers.csv` classifies files. `crack-pipeline serve --model "
+    "models:/{name}@champion` answers over HTTP. Both first check that the files of the version are the registered "
+    "ones, which `mlflow models serve` does not do. The input is one string column `image`: base64 of a PNG, JPEG or "
     "other image file. The model never opens a path. The output is `p_crack` (calibrated, 0 to 1), `label` (`crack` or "
-    "`no_crack`) and the `threshold` between the two labels. The model resizes, normalises and calibrates by itself. "
-    "It runs on a CPU and does not need the code of the project."
+    "`no_crack`), the `threshold` between the two labels, and `novelty`: above 1, the image is unlike the training "
+    "images, and the answer means little. The model resizes, normalises and calibrates by itself. It runs on a CPU and "
+    "does not need the code of the project."
 )
 WORST_FAMILIES = 3  # number of corruption families that the card names
 METHODS = {"grad_cam": "Grad-CAM", "shap": "KernelSHAP"}

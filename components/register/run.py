@@ -1,73 +1,42 @@
 """Register the winner in MLflow, check that its answers match the measured ones, and make it the challenger."""
 
 import base64
-import importlib.metadata
-import shutil
 import tempfile
-from dataclasses import dataclass
-from modulefinder import ModuleFinder
 from pathlib import Path
 
 import mlflow
+import numpy as np
 import pandas as pd
+from mlflow.entities import LoggedModelOutput
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, Schema
 
 from components.register.config import RegisterConfig
 from components.register.model_card import model_card
 from components.register.served_answers_check import check_version
+from components.register.version import Winner, content_of, save_version
 from components.shared.data.manifest import read_manifest, read_splits, rows_of
 from components.shared.data.versions import read_images
 from components.shared.events import log
 from components.shared.network.saved_network import read_info
-from components.shared.page import Page
 from components.shared.results.calibration import read_calibration
-from components.shared.results.dossier import CALIBRATION, PROFILE
+from components.shared.results.dossier import CALIBRATION
 from components.shared.results.predictions import read_predictions
 from components.shared.services import mlflow_runs
 from components.shared.services.store import Store
+from components.shared.services.version_files import version_digest, version_folder
 
 MODEL_DESCRIPTION = (
     "Decides whether a close-up photo of concrete shows a crack. A model version's description is its model card. "
     "`crack-pipeline status` shows the champion and how the challenger compares with it."
 )
 CARD_ENDING = "\n\n… The whole card is `artifacts/model_card.md` among the files of the model version.\n"
-TRAINING_SPLITS = ("train", "val")  # val decides the saved weights and the calibration
-SERVED_MODEL = Path(__file__).with_name("served_model.py")
-SIGNATURE = ModelSignature(
-    inputs=Schema([ColSpec("string", "image")]),
-    outputs=Schema([ColSpec("double", "p_crack"), ColSpec("string", "label"), ColSpec("double", "threshold")]),
-)
-REQUIREMENTS = (
-    "boto3", "mlflow", "numpy", "opencv-python-headless", "pandas", "pillow", "pyarrow", "pydantic", "safetensors",
-    "timm", "torch", "torchvision",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Winner:
-    """The paths of the winner's artifacts and of the data that it was trained on.
-
-    Attributes:
-        model: Saved-model folder.
-        predictions: Predictions folder.
-        dossier: Dossier folder.
-        manifest: manifest.parquet of the data set version.
-        splits: Table (sample_id, split).
-    """
-
-    model: str
-    predictions: str
-    dossier: str
-    manifest: str
-    splits: str
 
 
 def register_winner(winner: Winner, config: RegisterConfig, job: str) -> dict:
     """Register a candidate's model as a new model version, check it, and give it the alias `challenger`.
 
-    If the job has already registered a model version, this version is completed and returned.
+    If a model version with the same weights, calibration, training data and code is registered, by this job or by an
+    earlier one, that version is completed and returned. So a rerun does not store the same weights again.
 
     Args:
         winner: The model and its data.
@@ -78,33 +47,19 @@ def register_winner(winner: Winner, config: RegisterConfig, job: str) -> dict:
         The registration's record: registered, name, version, alias, candidate, reasons.
 
     Raises:
-        RuntimeError: The model version's answers differ from the measured answers. It gets no alias, and a tag contains
-            the reason.
+        InputError: The files of the version that an earlier job registered were changed.
+        RuntimeError: The model version does not answer as measured. It gets no alias, and a tag holds the reason.
     """
     name = config.model_name
-    client = mlflow_runs.client()
-    run_id = mlflow_runs.candidate_run(config.experiment, job, config.candidate)
     images = _test_images(winner, config)
-    card = model_card(winner.model, winner.dossier, winner.manifest, winner.splits, name, job)
 
     _create_model(name)
-    version = mlflow_runs.version_by_run(name, run_id)
+    content = content_of(winner)
+    version = mlflow_runs.version_by_content(name, content)
     if version is None:
-        created = _log_version(run_id, winner, images, card, config)
-        version = _first_of_run(name, run_id, created)
-    client.update_model_version(name, version, description=_shortened(card))
-
-    tags = {
-        mlflow_runs.JOB: job,
-        mlflow_runs.CANDIDATE: config.candidate,
-        mlflow_runs.DATASET: read_info(winner.model).dataset_digest,
-        mlflow_runs.VERDICT: "passed",
-    }
-    for key, value in tags.items():
-        mlflow_runs.put(client.set_model_version_tag, name, version, key, value)
-
-    if client.get_model_version(name, version).tags.get(mlflow_runs.CHECKED) != "passed":
-        _check(version, winner, images, config)
+        created = _log_version(winner, images, content, config, job)
+        version = _oldest_of_content(name, content, created)
+    _check(version, winner, images, config)
     _make_challenger(name)
 
     log.info("registered %s version %s as %s", name, version, mlflow_runs.CHALLENGER)
@@ -135,90 +90,59 @@ def _shortened(card: str) -> str:
     return start.rpartition("\n")[0] + CARD_ENDING
 
 
-def _log_version(run_id: str, winner: Winner, images: pd.Series, card: str, config: RegisterConfig) -> str:
-    """Log the model to its run, register it, and return the number of the model version."""
-    requirements = [f"{package}=={importlib.metadata.version(package)}" for package in REQUIREMENTS]
-    example = images.head(config.examples).to_frame("image").reset_index(drop=True)
+def _log_version(winner: Winner, images: pd.Series, content: str, config: RegisterConfig, job: str) -> str:
+    """Store the model's files, register them with their digest, and return the number of the model version.
 
-    with tempfile.TemporaryDirectory() as scratch, mlflow.start_run(run_id=run_id):
-        folder = Path(scratch)
-        logged = mlflow.pyfunc.log_model(
-            name="model",
-            python_model=str(SERVED_MODEL),
-            artifacts=_artifacts(winner, card, folder),
-            code_paths=[str(_copy_served_code(folder))],
-            signature=SIGNATURE,
-            input_example=example,
-            pip_requirements=requirements,
-            registered_model_name=config.model_name,
-        )
-    return str(logged.registered_model_version)
-
-
-def _first_of_run(name: str, run_id: str, created: str) -> str:
-    """Return the number of the run's first version. If `created` is another version, delete it.
-
-    Two registrations of one job may overlap, such as a step and its retry. Then each of them creates a version.
+    The version and its tags are one entry in MLflow's database. So a registration that is killed leaves either a whole
+    version or none.
     """
-    first = mlflow_runs.version_by_run(name, run_id)
-    if first is None or first == created:
-        return created
-
-    mlflow_runs.client().delete_model_version(name, created)
-    log.info("%s version %s is already registered by this job; version %s is deleted", name, first, created)
-    return first
-
-
-def _copy_served_code(folder: Path) -> Path:
-    """Copy all modules of this project that the served model needs. Return the folder of the package."""
-    root = Path(__file__).parents[2]
-    finder = ModuleFinder(path=[str(root)])
-    finder.run_script(str(SERVED_MODEL))
-
-    for name, module in finder.modules.items():
-        if name.partition(".")[0] == "components":
-            source = Path(vars(module)["__file__"])
-            target = folder / source.relative_to(root)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, target)
-    return folder / "components"
-
-
-def _artifacts(winner: Winner, card: str, folder: Path) -> dict[str, str]:
-    """Return a dict: name of each artifact of the model version -> its path. New files are written into `folder`.
-
-    The artifact `training_rows` lists the tiles on which the model must not be tested.
-    """
-    manifest = read_manifest(winner.manifest)
-    splits = read_splits(winner.splits)
-    training_rows = pd.concat([rows_of(manifest, splits, split).assign(split=split) for split in TRAINING_SPLITS])
-    rows_file = folder / "training_rows.parquet"
-    training_rows[["sample_id", "group_id", "split"]].to_parquet(rows_file, index=False)
-
-    dossier = Path(winner.dossier)
-    artifacts = {
-        "model": Path(winner.model),
-        "calibration": dossier / CALIBRATION,
-        "training_rows": rows_file,
-        **_write_card(card, folder),
+    name = config.model_name
+    client = mlflow_runs.client()
+    run_id = mlflow_runs.candidate_run(config.experiment, job, config.candidate)
+    card = model_card(winner.model, winner.dossier, winner.manifest, winner.splits, name, job)
+    tags = {
+        mlflow_runs.JOB: job,
+        mlflow_runs.CANDIDATE: config.candidate,
+        mlflow_runs.DATASET: read_info(winner.model).dataset_digest,
+        mlflow_runs.VERDICT: "passed",
+        mlflow_runs.CONTENT: content,
     }
-    profile = dossier / PROFILE
-    if profile.exists():
-        artifacts["reference_profile"] = profile
-    return {name: str(path) for name, path in artifacts.items()}
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = save_version(winner, images.head(config.examples), card, Path(scratch))
+        tags[mlflow_runs.DIGEST] = version_digest(folder)
+        model_id = _upload(folder, run_id, job)
+
+    version = client.create_model_version(
+        name, f"models:/{model_id}", run_id, tags=tags, description=_shortened(card), model_id=model_id
+    )
+    return str(version.version)
 
 
-def _write_card(card: str, folder: Path) -> dict[str, Path]:
-    """Write the model card as Markdown and as a page."""
-    markdown = folder / "model_card.md"
-    markdown.write_text(card, encoding="utf-8")
+def _upload(folder: Path, run_id: str, job: str) -> str:
+    """Upload a model's files as a model of the run, and return the model's id."""
+    client = mlflow_runs.client()
+    experiment = client.get_run(run_id).info.experiment_id
+    model = mlflow.initialize_logged_model(
+        "model", source_run_id=run_id, tags={mlflow_runs.JOB: job}, experiment_id=experiment
+    )
+    model_id = model.model_id
+    client.log_model_artifacts(model_id, str(folder))
+    client.finalize_logged_model(model_id, "READY")
+    client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+    return model_id
 
-    title, _, text = card.removeprefix("# ").partition("\n")
-    page = Page(title)
-    page.text(text)
-    page_file = folder / "model_card.html"
-    page.write(page_file)
-    return {"model_card": markdown, "model_card_page": page_file}
+
+def _oldest_of_content(name: str, content: str, created: str) -> str:
+    """Return the number of the oldest version with a content, and delete the created one if it is another.
+
+    Two registrations may overlap, such as a step and its retry. Each then creates a version.
+    """
+    oldest = mlflow_runs.version_by_content(name, content) or created
+    if oldest != created:
+        mlflow_runs.client().delete_model_version(name, created)
+        log.info("%s version %s is already registered as version %s, and is deleted", name, created, oldest)
+    return oldest
 
 
 def _test_images(winner: Winner, config: RegisterConfig) -> pd.Series:
@@ -232,24 +156,35 @@ def _test_images(winner: Winner, config: RegisterConfig) -> pd.Series:
 def _check(version: str, winner: Winner, images: pd.Series, config: RegisterConfig) -> None:
     """Compare the model version's answers with the measured answers, and store the result as a tag.
 
+    The answers of a version that passed before are not compared again, but its files must still be the same.
+
     Raises:
+        InputError: The version's files are not the registered ones.
         RuntimeError: The model version cannot be loaded, or an answer is different.
     """
+    name = config.model_name
+    client = mlflow_runs.client()
     images = images.head(config.checked)
+
+    with version_folder(name, version) as folder:
+        if client.get_model_version(name, version).tags.get(mlflow_runs.CHECKED) == "passed":
+            return
+        try:
+            measured = _measured(winner, images)
+            check_version(str(folder), images, measured, config.tolerance, f"{name} version {version}")
+        except RuntimeError as error:
+            client.set_model_version_tag(name, version, mlflow_runs.CHECKED, str(error)[: mlflow_runs.LONGEST])
+            raise RuntimeError(
+                f"{name} version {version} gets no alias, because it failed the infra check: {error}"
+            ) from error
+    mlflow_runs.put(client.set_model_version_tag, name, version, mlflow_runs.CHECKED, "passed")
+
+
+def _measured(winner: Winner, images: pd.Series) -> np.ndarray:
+    """Return the measured, calibrated P(crack) of test images, by their sample_id in the index."""
     calibration = read_calibration(Path(winner.dossier) / CALIBRATION)
     table = read_predictions(winner.predictions).clean("test").set_index("sample_id").loc[images.index]
-    measured = calibration.p_crack(table["logit_0"].to_numpy(), table["logit_1"].to_numpy())
-
-    client = mlflow_runs.client()
-    name = config.model_name
-    try:
-        check_version(f"models:/{name}/{version}", images, measured, config.tolerance)
-    except RuntimeError as error:
-        client.set_model_version_tag(name, version, mlflow_runs.CHECKED, str(error)[: mlflow_runs.LONGEST])
-        raise RuntimeError(
-            f"{name} version {version} gets no alias, because it failed the infra check: {error}"
-        ) from error
-    mlflow_runs.put(client.set_model_version_tag, name, version, mlflow_runs.CHECKED, "passed")
+    return calibration.p_crack(table["logit_0"].to_numpy(), table["logit_1"].to_numpy())
 
 
 def _make_challenger(name: str) -> None:

@@ -16,20 +16,28 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
-from components.shared.data.image import ImageError
+from components.shared.data.drift_profile import read_profile
+from components.shared.data.image import ImageError, decode, read_header
+from components.shared.data.image_features import describe_images
 from components.shared.data.manifest import CLASSES
+from components.shared.data.novelty import Novelty
+from components.shared.network.resize import resize
 from components.shared.network.saved_network import load_network
-from components.shared.network.tiles import decode_tile
 from components.shared.results.calibration import read_calibration
+
+MAX_PIXELS = 50_000_000  # of an image in a request; decoded, it needs three bytes for each
+TILES_AT_ONCE = 32  # the memory of a request does not grow with the number of its images
 
 
 class CrackClassifier(PythonModel):
-    """The whole classifier: preprocessing, network, calibration and threshold."""
+    """The whole classifier: preprocessing, network, calibration, threshold, and the score of strange images."""
 
     def load_context(self, context: Any) -> None:
-        """Load the saved-model folder and its calibration on the CPU."""
+        """Load the saved-model folder, its calibration and its reference profile on the CPU."""
         self.network = load_network(context.artifacts["model"])
         self.calibration = read_calibration(context.artifacts["calibration"])
+        profile = read_profile(context.artifacts["reference_profile"])
+        self.novelty = Novelty.read(profile, context.artifacts["novelty"])
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict | None = None) -> pd.DataFrame:
         """Classify images.
@@ -40,7 +48,8 @@ class CrackClassifier(PythonModel):
             params: Not used.
 
         Returns:
-            One row per image: p_crack (0 to 1, calibrated), label ("crack" or "no_crack") and threshold (0 to 1).
+            One row per image: p_crack (0 to 1, calibrated), label ("crack" or "no_crack"), threshold (0 to 1) and
+            novelty (from 0; above 1, the image is unlike the training images, and the answer means little).
 
         Raises:
             MlflowException: There is no row, or a row is not base64 of a complete image file. A server then answers
@@ -49,29 +58,49 @@ class CrackClassifier(PythonModel):
         if model_input.empty:
             raise MlflowException.invalid_parameter_value("the column image is empty; send at least one image")
 
-        size = self.network.input_size
-        tiles = np.stack([_tile(row, text, size) for row, text in enumerate(model_input["image"])])
+        cells = list(model_input["image"])
+        answers = []
+        for first in range(0, len(cells), TILES_AT_ONCE):
+            rows = range(first, min(first + TILES_AT_ONCE, len(cells)))
+            answers.append(self._answers([_image(row, cells[row], self.network.input_size) for row in rows]))
+        return pd.concat(answers, ignore_index=True)
 
+    def _answers(self, images: list[tuple[np.ndarray, pd.DataFrame]]) -> pd.DataFrame:
+        """Answer for images that are decoded and described."""
+        tiles = np.stack([tile for tile, _ in images])
+        features = pd.concat([described for _, described in images], ignore_index=True)
         with torch.inference_mode():
-            logits = self.network(torch.from_numpy(tiles).permute(0, 3, 1, 2)).numpy()
+            logits, embeddings = self.network.logits_and_embeddings(torch.from_numpy(tiles).permute(0, 3, 1, 2))
 
+        logits = logits.numpy()
         p_crack = self.calibration.p_crack(logits[:, 0], logits[:, 1])
-        labels = np.take(CLASSES, p_crack >= self.calibration.threshold)
-        return pd.DataFrame({"p_crack": p_crack, "label": labels, "threshold": self.calibration.threshold})
+        return pd.DataFrame(
+            {
+                "p_crack": p_crack,
+                "label": np.take(CLASSES, p_crack >= self.calibration.threshold),
+                "threshold": self.calibration.threshold,
+                "novelty": self.novelty.scores(features, embeddings.numpy()),
+            }
+        )
 
 
-def _tile(row: int, cell: Any, size: int) -> np.ndarray:
-    """Decode a cell of the column `image`, and return the tile, uint8 (size, size, 3) RGB."""
+def _image(row: int, cell: Any, size: int) -> tuple[np.ndarray, pd.DataFrame]:
+    """Decode a cell of column `image`. Return the tile, uint8 (size, size, 3) RGB, and the image's features."""
     if isinstance(cell, list) and len(cell) == 1:  # some requests give a row as a list of its cells
         cell = cell[0]
 
     try:
-        return decode_tile(base64.b64decode(cell, validate=True), size)
+        data = base64.b64decode(cell, validate=True)
+        header = read_header(data)
+        if header.width * header.height > MAX_PIXELS:
+            raise ImageError(f"{header.width}x{header.height} pixels are more than {MAX_PIXELS:,}; send tiles")
+        image = decode(data)
     except (binascii.Error, TypeError, ValueError) as error:  # TypeError: the cell is not text
         cause = error if isinstance(error, ImageError) else "not base64"
         raise MlflowException.invalid_parameter_value(
             f"row {row} of the column image must be base64 of an image file (a path or a URL is never opened): {cause}"
         ) from error
+    return resize(image, size), describe_images([image])
 
 
 set_model(CrackClassifier())

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -21,3 +22,19 @@ def file_digest(path: str | Path) -> str:
     """Return the sha256 of a file's content."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_digest(folder: str | Path, without: Collection[str] = ()) -> str:
+    """Return the sha256 of the names and contents of all files in a folder and its subfolders.
+
+    Args:
+        folder: The folder. Empty subfolders do not count.
+        without: Names of files at the top of the folder that do not count.
+    """
+    folder = Path(folder)
+    files = {}
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name not in without:
+            files[name] = file_digest(path)
+    return digest(files)

@@ -27,7 +27,7 @@ def gc(
     workdir: Reached = None,
     debug: Debug = False,
 ) -> None:
-    """List data set versions, results and checkpoints that no registered model and no recent run needs.
+    """List data set versions, results, checkpoints and models that no registered model and no recent run needs.
 
     The parameter file names the store; by default, it is pipelines/params/local.yaml. With --workdir, it is the
     store of local runs, and old run folders are listed too.
@@ -40,7 +40,7 @@ def gc(
 
         from components.shared.services import bucket_versions
         from components.shared.services.store import Store
-        from pipelines import store_cleanup
+        from pipelines import model_cleanup, store_cleanup
         from pipelines.config.parameter_file import load_run_config
         from pipelines.local.embedded_stack import locked
         from pipelines.registry.access import reached
@@ -51,8 +51,8 @@ def gc(
             if delete and workdir is not None and workdir.is_dir():
                 stack.enter_context(locked(workdir))
             client = stack.enter_context(reached(workdir, artifacts=True))
-            if delete and workdir is not None:
-                ended = store_cleanup.end_dead_runs(client)
+            if delete:
+                ended = store_cleanup.end_dead_runs(client, all_are_dead=workdir is not None)
                 if ended:
                     print(f"ended {ended} MLflow runs whose process had died")
 
@@ -62,14 +62,16 @@ def gc(
                 print(f"{uri} keeps versions, so a deletion alone frees nothing; add --versions to remove them, too")
 
             leftovers = store_cleanup.find_leftovers(store, client, days)
+            models = model_cleanup.find_models(client, store_cleanup.kept_since(client, days))
             folders = store_cleanup.find_run_folders(workdir, days) if workdir else []
-            if not leftovers and not folders and not (hidden and versions):
+            if not leftovers and not models and not folders and not (hidden and versions):
                 print(f"everything in {uri} is needed")
                 return
 
-            Console().print(store_cleanup.leftovers_table([*leftovers, *folders], days))
+            Console().print(store_cleanup.leftovers_table([*leftovers, *models, *folders], days))
             if delete:
                 store_cleanup.delete(store, leftovers)
+                model_cleanup.delete_models(client, models)
                 if workdir:
                     store_cleanup.delete_run_folders(workdir, folders)
                 if hidden and versions:

@@ -1,6 +1,7 @@
 """Define what the commands share: options, the choice of the parameter file, and errors as exit statuses."""
 
 import contextlib
+import errno
 import sys
 import traceback
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 PARAMS = Path(__file__).parents[1] / "params"
 LOCAL_PARAMS = PARAMS / "local.yaml"
 MODEL = "crack-classifier"
+LONGEST_QUOTE = 60  # characters of a name that a message shows
 
 Params = Annotated[Path, typer.Option(help="Parameter file, YAML.", show_default="pipelines/params/local.yaml")]
 Override = Annotated[
@@ -100,6 +102,10 @@ def reporting_errors(debug: bool, crash: int = 1) -> Iterator[None]:
         _fail("interrupted", 130, debug=False)
     except InputError as error:
         _fail(f"error: {error}", 2, debug)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            _fail(f"error: {error}", crash, debug)
+        _fail(f"error: the name {str(error.filename)[:LONGEST_QUOTE]}… is too long for the file system", 2, debug)
     except Exception as error:
         _fail(f"error: {error or type(error).__name__}", crash, debug)
 

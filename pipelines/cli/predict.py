@@ -1,6 +1,7 @@
 """The command that classifies image files."""
 
 import contextlib
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +19,7 @@ def predict(
     paths: Annotated[
         list[str], typer.Argument(help="Image files, folders, or patterns such as 'photos/*.jpg' in quotes.")
     ],
-    out: Annotated[Path, typer.Option(help="CSV file to write: path, p_crack, label, threshold, error.")],
+    out: Annotated[Path, typer.Option(help="CSV file to write: path, p_crack, label, threshold, novelty, error.")],
     model: Annotated[str, typer.Option(help="URI of the model in MLflow.")] = f"models:/{MODEL}@champion",
     html: Annotated[Path | None, typer.Option(help="HTML page with thumbnails to write; default: no page.")] = None,
     batch_size: Annotated[int, typer.Option(help="Number of images in a batch.", min=1)] = 32,
@@ -26,6 +27,9 @@ def predict(
     debug: Debug = False,
 ) -> None:
     """Classify images with a registered model. A file that is not an image becomes a row with an error.
+
+    A novelty above 1 means that the image is unlike the images that the model was trained on. If many are, a warning
+    says so.
 
     Exit status: 0 every file has its row; 1 something failed; 2 an input was wrong; 130 interrupted. Output files are
     written completely or not at all.
@@ -38,6 +42,7 @@ def predict(
         from pipelines.registry.classify import (
             classify,
             find_images,
+            strangeness,
             summary,
             version_meant,
             write_page,
@@ -60,6 +65,9 @@ def predict(
                 write_page(answers, version, page)
 
         print(f"{summary(answers, version)}; {out}")
+        warning = strangeness(answers)
+        if warning:
+            print(f"warning: {warning}", file=sys.stderr)
         failed = [answer for answer in answers if answer.error]
         if failed:
             print(f"first file without an answer: {failed[0].path}: {failed[0].error}")

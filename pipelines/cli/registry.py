@@ -1,4 +1,4 @@
-"""Commands of the model registry: promote a model version, roll back, show the history, export and import."""
+"""Commands of the model registry: promote and sign a model version, roll back, show the history, export, import."""
 
 import contextlib
 from pathlib import Path
@@ -28,17 +28,21 @@ def promote(
             "--force", help="Promote even if the model version did not pass the gate; the history records this."
         ),
     ] = False,
+    require_signature: Annotated[
+        Path | None,
+        typer.Option(help="PEM file of the public key with which the model version must be signed."),
+    ] = None,
     workdir: Reached = None,
     name: Name = MODEL,
     debug: Debug = False,
 ) -> None:
-    """Make a model version the champion."""
+    """Make a model version the champion, if its files are still the ones that were registered."""
     with reporting_errors(debug):
         from pipelines.registry.access import reached
         from pipelines.registry.promotions import Registry
 
-        with reached(workdir) as client:
-            entry = Registry(client, name).promote(str(version), by, why, force)
+        with reached(workdir, artifacts=True) as client:
+            entry = Registry(client, name).promote(str(version), by, why, force, require_signature)
 
         if entry is None:
             _say(f"{name} version {version} is already champion; nothing was changed")
@@ -53,8 +57,26 @@ def rollback(by: By, why: Why, workdir: Reached = None, name: Name = MODEL, debu
         from pipelines.registry.access import reached
         from pipelines.registry.promotions import Registry
 
-        with reached(workdir) as client:
+        with reached(workdir, artifacts=True) as client:
             _say(Registry(client, name).rollback(by, why).sentence(name))
+
+
+@commands.command()
+def sign(
+    version: Annotated[int, typer.Argument(help="The model version to sign.", min=1)],
+    key: Annotated[Path, typer.Option(help="PEM file of an Ed25519 private key.")],
+    workdir: Reached = None,
+    name: Name = MODEL,
+    debug: Debug = False,
+) -> None:
+    """Sign all files of a model version; `promote --require-signature` then demands this signature."""
+    with reporting_errors(debug):
+        from pipelines.registry.access import reached
+        from pipelines.registry.promotions import Registry
+
+        with reached(workdir, artifacts=True) as client:
+            Registry(client, name).sign(str(version), key)
+        _say(f"{name} version {version} is signed with {key}")
 
 
 @commands.command()

@@ -155,6 +155,8 @@ class Follower:
                 "the result is read from the store"
             )
 
+        if ended.undelivered:
+            self._say(f"warning: {ended.undelivered}")
         if ended.ending == Ending.STOPPED:
             self._say(f"stopped: {self._link()}")
             return Outcome.FAILED

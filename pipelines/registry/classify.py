@@ -1,6 +1,7 @@
 """Classify image files with a registered model, and write the answers as a table and as a page."""
 
 import base64
+import contextlib
 import csv
 import glob
 import re
@@ -10,13 +11,22 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from mlflow.exceptions import MlflowException
+
 from components.shared.data.image import SUFFIXES, ImageError, decode, thumbnail
 from components.shared.errors import InputError
+from components.shared.events import log
 from components.shared.network.served_process import ModelLoadError, ModelProcess
 from components.shared.services import mlflow_runs
+from components.shared.services.version_files import version_folder
 
 MAX_THUMBNAILS = 300  # largest number of thumbnails on the page
 THUMBNAIL_PIXELS = 112
+# Three in a hundred known images have a novelty above 1, but the images of one photo are strange together
+# (tests/simulate/simulate_novelty.py).
+USUAL_SHARE_OF_STRANGE = 0.25
+FEWEST_TO_WARN = 5
+WHERE_VERSIONS_ARE = "`crack-pipeline status` shows the versions and aliases"
 
 
 @dataclass(frozen=True)
@@ -28,6 +38,7 @@ class Answer:
         p_crack: Calibrated P(crack), 0 to 1.
         label: "crack" or "no_crack".
         threshold: The label is "crack" if P(crack) is at least this threshold, 0 to 1.
+        novelty: How unlike the training images the image is, from 0. Above 1, the answer means little.
         error: The reason why the file has no answer; empty if it has an answer.
     """
 
@@ -35,6 +46,7 @@ class Answer:
     p_crack: float | None = None
     label: str = ""
     threshold: float | None = None
+    novelty: float | None = None
     error: str = ""
 
 
@@ -87,6 +99,34 @@ def version_meant(model_uri: str) -> str:
     return f"models:/{name}/{version}"
 
 
+@contextlib.contextmanager
+def checked_files(model_uri: str) -> Iterator[str]:
+    """Fetch a registered model version and check its files, before anything of it is loaded.
+
+    Args:
+        model_uri: Model URI of MLflow.
+
+    Yields:
+        The folder of a registered version. Any other URI unchanged, because only registered versions have a digest.
+
+    Raises:
+        InputError: The version does not exist, or its files are not the registered ones.
+    """
+    match = re.fullmatch("models:/([^/@]+)/([0-9]+)", model_uri)
+    if not match:
+        log.warning("%s is not a registered model version, so its files are not checked", model_uri)
+        yield model_uri
+        return
+
+    try:
+        with version_folder(*match.groups()) as folder:
+            yield str(folder)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise InputError(f"{model_uri} cannot be loaded: {error.message}; {WHERE_VERSIONS_ARE}") from error
+
+
 def classify(model_uri: str, files: list[Path], batch_size: int, progress: Callable[[int], None]) -> Iterator[Answer]:
     """Yield an answer for each file, in order, batch by batch. If a file is not an image, its answer has an error.
 
@@ -97,17 +137,17 @@ def classify(model_uri: str, files: list[Path], batch_size: int, progress: Calla
         progress: Called with the number of files that were classified since the last call.
 
     Raises:
-        InputError: The model cannot be loaded.
+        InputError: The model cannot be loaded, or its files are not the registered ones.
         RuntimeError: The model's process ended. If memory ran out, use a smaller `batch_size`.
     """
     remaining = iter(files)
     try:
-        with ModelProcess(model_uri) as model:
+        with checked_files(model_uri) as files_of_model, ModelProcess(files_of_model, model_uri) as model:
             while batch := list(islice(remaining, batch_size)):
                 yield from _answers(model, batch)
                 progress(len(batch))
     except ModelLoadError as error:
-        raise InputError(f"{error}; `crack-pipeline status` shows the versions and aliases") from error
+        raise InputError(f"{error}; {WHERE_VERSIONS_ARE}") from error
 
 
 def _answers(model: ModelProcess, files: list[Path]) -> Iterator[Answer]:
@@ -152,12 +192,27 @@ def summary(answers: list[Answer], model_uri: str) -> str:
     return f"{len(answers):,} files classified by {model_uri}: {counts}"
 
 
+def strangeness(answers: list[Answer]) -> str:
+    """Return a warning if many of the images are unlike the training images; otherwise an empty text."""
+    scores = [answer.novelty for answer in answers if answer.novelty is not None]
+    strange = sum(score > 1 for score in scores)
+    if len(scores) < FEWEST_TO_WARN or strange <= USUAL_SHARE_OF_STRANGE * len(scores):
+        return ""
+    return (
+        f"{strange:,} of {len(scores):,} images are unlike the images that the model was trained on (novelty above 1), "
+        "so its answers for them mean little; look at `crack-pipeline drift-check` of these images"
+    )
+
+
 def write_page(answers: list[Answer], model_uri: str, path: Path) -> None:
     """Write a page with the failed files, and with a thumbnail of each answered file, the most certain cracks first."""
     from components.shared.page import Page
 
     page = Page("Crack or no crack")
     page.text(f"{summary(answers, f'`{model_uri}`')}.")
+    warning = strangeness(answers)
+    if warning:
+        page.text(f"**Warning**: {warning}.")
 
     failed = [answer for answer in answers if answer.error]
     if failed:
@@ -173,8 +228,9 @@ def write_page(answers: list[Answer], model_uri: str, path: Path) -> None:
         rows = []
         for answer in answered[:MAX_THUMBNAILS]:
             label = answer.label.replace("_", " ")
-            rows.append([_thumbnail(answer.path, label), answer.path, f"{answer.p_crack:.3f}", label])
-        page.table(["image", "file", "P(crack)", "answer"], rows)
+            novelty = "" if answer.novelty is None else f"{answer.novelty:.2f}"
+            rows.append([_thumbnail(answer.path, label), answer.path, f"{answer.p_crack:.3f}", label, novelty])
+        page.table(["image", "file", "P(crack)", "answer", "novelty"], rows)
     page.write(path)
 
 

@@ -16,6 +16,7 @@ import json
 import secrets
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
@@ -23,9 +24,12 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from components.shared.errors import InputError
+from components.shared.events import log
 from components.shared.markdown import markdown_row
 from components.shared.services import mlflow_runs
-from components.shared.services.mlflow_runs import CHAMPION, CHECKED, VERDICT, every, put
+from components.shared.services.mlflow_runs import CHAMPION, CHECKED, DIGEST, VERDICT, every, put
+from components.shared.services.version_files import version_digest, version_folder
+from pipelines.registry import signing
 
 ENTRY_PREFIX = "crack.promotion."  # start of the names of the tags that contain the history
 SETTLED = "crack.settled"  # tag with the key of the last entry for which the alias was moved
@@ -84,7 +88,9 @@ class Registry:
                 "another name with --name"
             ) from error
 
-    def promote(self, version: str, by: str, why: str, force: bool = False) -> Entry | None:
+    def promote(
+        self, version: str, by: str, why: str, force: bool = False, signed_by: Path | None = None
+    ) -> Entry | None:
         """Make a model version the champion.
 
         Args:
@@ -92,12 +98,14 @@ class Registry:
             by: Name of the person.
             why: Reason of the person.
             force: True promotes the version even if its verdict is not "passed". The history records this.
+            signed_by: PEM file of the public key with which the version must be signed; None demands no signature.
 
         Returns:
             The new entry of the history; None if the version is already the champion.
 
         Raises:
-            InputError: There is no such version, its verdict is not "passed", or `by` or `why` is empty or too long.
+            InputError: There is no such version, its verdict is not "passed", or `by` or `why` is empty or too long. Or
+                its files are not the registered ones, or it is not signed.
         """
         by = _checked("by", by)
         why = _checked("why", why)
@@ -107,6 +115,7 @@ class Registry:
                 f"the verdict on {self.name} version {version} is {verdict!r}, not 'passed'; promote another version, "
                 "or promote this version with --force. The history records the use of --force"
             )
+        self._require_files(version, signed_by)
 
         self.settle()
         if self.alias(CHAMPION) == version:
@@ -117,7 +126,8 @@ class Registry:
         """Make the previous champion the champion again. A second call goes back to the champion before it.
 
         Raises:
-            InputError: No model version of an earlier champion still exists, or `by` or `why` is empty or too long.
+            InputError: No model version of an earlier champion still exists, or its files are not the registered ones.
+                Or `by` or `why` is empty or too long.
         """
         by = _checked("by", by)
         why = _checked("why", why)
@@ -131,7 +141,26 @@ class Registry:
                 f"{self.name} has no earlier champion to return to; `crack-pipeline history` shows all promotions"
             )
         target = candidates[-1]
+        self._require_files(target)
         return self._act("rollback", by, why, target, verdict_on(self.version(target)))
+
+    def sign(self, version: str, private_key: Path) -> None:
+        """Sign the files of a model version with a PEM file's Ed25519 key. Raises InputError as `signing.sign`."""
+        self.version(version)
+        with version_folder(self.name, version) as folder:
+            tag, signature = signing.sign(version_digest(folder), private_key)
+        put(self.client.set_model_version_tag, self.name, version, tag, signature)
+
+    def _require_files(self, number: str, signed_by: Path | None = None) -> None:
+        """Raise InputError if a version's files are not the registered ones, or are not signed with a public key."""
+        version = self.version(number)
+        key = signing.read_public_key(signed_by) if signed_by else None
+        if key is None and DIGEST not in version.tags:
+            log.warning("%s version %s was registered without a digest; its files are not checked", self.name, number)
+            return
+        with version_folder(self.name, number) as folder:
+            if key:
+                signing.require_signature(version, version_digest(folder), key)
 
     def _act(self, action: str, by: str, why: str, target: str, verdict: str) -> Entry:
         """Add an entry to the history, move the alias, and return the entry."""

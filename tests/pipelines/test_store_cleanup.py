@@ -1,17 +1,21 @@
 import datetime
+import subprocess
+import sys
 from pathlib import Path
 
+import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
 from typer.testing import CliRunner
 
 from components.shared.data.versions import Version
-from components.shared.services.mlflow_runs import DATASET
+from components.shared.services import mlflow_failures
+from components.shared.services.mlflow_runs import CHECKED, DATASET, JOB
 from components.shared.services.records import write_record
 from components.shared.services.store import Store
 from pipelines.cli.main import app
 from pipelines.local.embedded_stack import locked, prepare_mlflow, tracking_uri
-from pipelines.store_cleanup import delete, find_leftovers
+from pipelines.store_cleanup import delete, end_dead_runs, find_leftovers
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +24,7 @@ def tracking(tmp_path_factory: pytest.TempPathFactory) -> str:
     uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
     client = MlflowClient(uri)
     client.create_registered_model("crack-classifier")
-    client.create_model_version("crack-classifier", "file:///nowhere", tags={DATASET: "a"})
+    client.create_model_version("crack-classifier", "file:///nowhere", tags={DATASET: "a", CHECKED: "passed"})
     run = client.create_run(client.create_experiment("crack-training"), tags={DATASET: "d"})
     client.set_terminated(run.info.run_id)
     return uri
@@ -182,3 +186,35 @@ def test_gc_of_a_workdir_takes_its_lock_and_knows_run_folders_and_dead_runs(work
     assert client.get_run(dead).info.status == "KILLED"
     assert [path.name for path in (workdir / "runs").iterdir()] == ["2020-01-02T00-00-00"]
     assert (workdir / "run.log").read_text() == "2020-01-02T00-00-00"
+
+
+def test_gc_frees_failed_versions_and_files_that_are_no_version_and_leaves_those_of_others(workdir):
+    client = MlflowClient(tracking_uri(workdir))
+    experiment = client.get_experiment_by_name("crack-training").experiment_id
+    client.create_registered_model("crack-classifier")
+    numbers, models = {}, {}
+    with mlflow_failures.environment({"MLFLOW_TRACKING_URI": tracking_uri(workdir)}):
+        for name, checked in {"good": "passed", "failed": "answers otherwise", "killed": "", "other": ""}.items():
+            tags = {} if name == "other" else {JOB: name}
+            model = mlflow.initialize_logged_model(name, tags=tags, experiment_id=experiment)
+            models[name] = model.model_id
+            weights = workdir / "s3" / model.artifact_location.removeprefix("s3://") / "model.safetensors"
+            weights.parent.mkdir(parents=True)
+            weights.write_bytes(bytes(1000))
+            if checked:
+                source, tags = f"models:/{models[name]}", tags | {CHECKED: checked}
+                numbers[name] = client.create_model_version("crack-classifier", source, tags=tags).version
+        long_ago = int((datetime.datetime.now() - datetime.timedelta(days=31)).timestamp() * 1000)
+        runs = [client.create_run(experiment, long_ago, tags).info.run_id for tags in ({JOB: "old"}, {})]
+        assert end_dead_runs(client, all_are_dead=False) == 1
+        assert [client.get_run(run).info.status for run in runs] == ["KILLED", "RUNNING"]
+
+    # In a process of its own, because MLflow keeps the S3 client of the first server that it meets.
+    program = str(Path(sys.executable).with_name("crack-pipeline"))
+    command = [program, "gc", "--workdir", str(workdir), "--days", "0", "--delete"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    kept = {path.parts[-3] for path in (workdir / "s3").rglob("model.safetensors")}
+    assert kept == {models["good"], models["other"]}
+    versions = client.search_model_versions("name = 'crack-classifier'")
+    assert [version.version for version in versions] == [numbers["good"]]

@@ -1,5 +1,6 @@
 """Unpack an archive that may be malicious. Refuse files outside the folder, links, and archive bombs."""
 
+import errno
 import lzma
 import stat
 import tarfile
@@ -64,6 +65,13 @@ def unpack(archive: Path, folder: Path, limit: int, name: str) -> None:
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         twice = Path(str(error.filename)).name
         raise InputError(f"the archive {name} holds the name {twice!r} twice; rename one of these members") from error
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise InputError(
+            f"the archive {name} holds the name {Path(str(error.filename)).name[:40]!r}…, which is too long for this "
+            "file system; rename this member"
+        ) from error
     except ERRORS_OF_DAMAGED_ARCHIVES as error:
         raise InputError(
             f"the archive {name} is damaged, or we do not know its format: {error}; download it again, or unpack it "
@@ -86,6 +94,8 @@ def _write(content: IO[bytes], target: Path, bytes_left: int) -> int:
 
 def _safe_path(member: str, name: str) -> PurePosixPath:
     path = PurePosixPath(member.replace("\\", "/"))
+    if not path.parts:
+        raise InputError(f"the archive {name} is refused: its member {member!r} has no name; pack it again")
     has_drive = ":" in path.parts[0]
 
     if path.is_absolute() or ".." in path.parts or "\0" in member or has_drive:

@@ -1,15 +1,16 @@
 """Store image files in a few large tar files instead of many small objects.
 
 A shard is a plain tar: `ID.jpg`, followed by `ID.mask.png` if the image has a mask. The manifest holds each member's
-offset and size, so one slice of a memory map reads an image. A shard's name is the sha256 of its content. So the same
+offset and size, so one read at an offset reads an image. A shard's name is the sha256 of its content. So the same
 images in the same order give the same shards, and the versions of a growing data set share shards.
 """
 
 import hashlib
-import mmap
+import os
 import tarfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -122,15 +123,16 @@ def _append_file(file: _HashedFile, name: str, data: bytes) -> int:
 
 
 class ShardReader:
-    """A reader of a fetched data set version. It reads members by offset, from memory maps.
+    """A reader of a fetched data set version. It reads members by offset.
 
-    All readers on a machine share the memory. A reader can be pickled and used after a fork, because each process opens
-    a map when it first needs it.
+    The operating system caches what was read, once for all processes of a machine. A memory map would also count all
+    of it as memory of every process that maps it, so that a step's memory would grow with the data set. A reader can be
+    pickled and used after a fork.
     """
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
-        self._maps: dict[str, mmap.mmap] = {}
+        self._files: dict[str, FileIO] = {}
 
     def read(self, shard: str, offset: int, size: int) -> bytes:
         """Return the `size` bytes at `offset` of a shard.
@@ -138,23 +140,22 @@ class ShardReader:
         Raises:
             InputError: The data set version does not have this shard, or the shard ends before these bytes.
         """
-        if shard not in self._maps:
-            self._maps[shard] = self._map(shard)
+        if shard not in self._files:
+            self._files[shard] = self._open(shard)
 
-        data = self._maps[shard][offset : offset + size]
+        data = os.pread(self._files[shard].fileno(), size, offset)
         if len(data) != size:
             raise InputError(
                 f"{self.folder / 'shards' / shard} ends before byte {offset + size}; run the step again to fetch it"
             )
         return data
 
-    def _map(self, shard: str) -> mmap.mmap:
+    def _open(self, shard: str) -> FileIO:
         path = self.folder / "shards" / shard
         try:
-            with open(path, "rb") as file:
-                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return FileIO(path)
         except FileNotFoundError as error:
             raise InputError(f"there is no shard {path}; run the step again to fetch it") from error
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "_maps": {}}
+        return {"folder": self.folder, "_files": {}}

@@ -27,9 +27,15 @@ class ModelLoadError(RuntimeError):
 class ModelProcess:
     """A model that answers `ask` inside a `with` block. Its process ends with the block."""
 
-    def __init__(self, model_uri: str):
-        """Set the model's URI in the form that MLflow writes, such as `models:/crack-classifier@champion`."""
+    def __init__(self, model_uri: str, name: str = ""):
+        """Set what to load.
+
+        Args:
+            model_uri: The model's folder, or its URI as MLflow writes it, such as `models:/crack-classifier@champion`.
+            name: What messages call the model; empty means the URI.
+        """
         self.uri = model_uri
+        self.name = name or model_uri
 
     def __enter__(self) -> "ModelProcess":
         """Start the process.
@@ -54,7 +60,7 @@ class ModelProcess:
         try:
             first_line = self._receive()
             if first_line != READY:
-                raise ModelLoadError(f"the model {self.uri} cannot be loaded: {first_line}")
+                raise ModelLoadError(f"the model {self.name} cannot be loaded: {first_line}")
         except BaseException:
             self.__exit__()
             raise
@@ -77,8 +83,8 @@ class ModelProcess:
             images: Image files in base64.
 
         Returns:
-            One dict per image: {"p_crack": 0 to 1, "label": "crack" or "no_crack", "threshold": 0 to 1}, or
-            {"error": cause} if the model refuses the image.
+            One dict per image: {"p_crack": 0 to 1, "label": "crack" or "no_crack", "threshold": 0 to 1, "novelty": from
+            0}, or {"error": cause} if the model refuses the image.
 
         Raises:
             RuntimeError: The process ended. The message gives its signal or exit status.
@@ -102,13 +108,13 @@ class ModelProcess:
         status = self._process.wait()
         if status < 0:
             raise RuntimeError(
-                f"the process of the model {self.uri} was ended by signal {-status}; if memory ran out, use a "
+                f"the process of the model {self.name} was ended by signal {-status}; if memory ran out, use a "
                 "smaller batch"
             )
         self._log.seek(0)
         lines = self._log.read().strip().splitlines()
         last_line = lines[-1] if lines else "it printed nothing"
-        raise RuntimeError(f"the process of the model {self.uri} ended with exit status {status}: {last_line}")
+        raise RuntimeError(f"the process of the model {self.name} ended with exit status {status}: {last_line}")
 
 
 def _serve(model_uri: str) -> None:

@@ -4,7 +4,6 @@ The server and its credentials come from MLflow's own environment variables.
 """
 
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,11 +23,14 @@ from components.shared.services import mlflow_failures
 # Tags of runs and of registered model versions.
 JOB = "crack.job"
 CANDIDATE = "crack.candidate"
-# Tags of registered model versions: the digest of the data set version, the gate's verdict, and the result of the infra
-# check ("passed", or the problem).
+# Tags of registered model versions: the digest of the data set version, the gate's verdict, the result of the infra
+# check ("passed", or the problem), the digest of all files, and the digest of what decides the answers. Two
+# registrations of one model have different files, because MLflow writes ids and times into them.
 DATASET = "crack.dataset"
 VERDICT = "crack.verdict"
 CHECKED = "crack.infra_check"
+DIGEST = "crack.digest"
+CONTENT = "crack.content"
 # Tags of runs: the result of the comparison with the champion, the champion's model version, and the run's description.
 AGAINST = "gate.champion"
 AGAINST_VERSION = "gate.champion_version"
@@ -259,9 +261,9 @@ def version_by_alias(name: str, alias: str) -> str | None:
 
 
 @_explained()
-def version_by_run(name: str, run_id: str) -> str | None:
-    """Return the number of the model version that holds a run's model, or None if there is none."""
-    found = client().search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+def version_by_content(name: str, content: str) -> str | None:
+    """Return the number of the oldest model version with this content, or None if there is none."""
+    found = client().search_model_versions(f"name = '{name}' and tags.`{CONTENT}` = '{content}'")
     if not found:
         return None
     return str(min(int(version.version) for version in found))
@@ -285,20 +287,3 @@ def put(write: Callable[..., Any], *row: str) -> None:
         if not violates_constraint:
             raise
         write(*row)
-
-
-@contextmanager
-def version_files(name: str, version: str) -> Iterator[Path]:
-    """Fetch a registered model version. Its files exist until the `with` block ends.
-
-    Yields:
-        The folder of its artifacts: `model/` (a saved-model folder), `calibration.json` and `training_rows.parquet`. If
-            the drift step made a reference profile, there is also `reference_profile.parquet`.
-    """
-    from mlflow.artifacts import download_artifacts
-
-    # We give a folder, because MLflow would not remove a folder that it chooses itself.
-    with tempfile.TemporaryDirectory() as folder:
-        with _explained():
-            version_folder = download_artifacts(f"models:/{name}/{version}", dst_path=folder)
-        yield Path(version_folder) / "artifacts"

@@ -4,9 +4,11 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 
+from components.notify.component import notify
 from components.notify.config import NotifyConfig
 from components.notify.ended_run import inspect_run
 from components.notify.message import compose
@@ -85,6 +87,18 @@ def test_a_failed_post_is_logged_without_the_address_and_raises_nothing(webhook,
     assert str(status) in caplog.text
     assert "hello" in caplog.text
     assert "secret" not in caplog.text
+
+
+def test_a_message_that_nobody_got_is_a_warning_of_the_run_and_a_record(webhook, store, tmp_path, monkeypatch):
+    webhook(503)
+    monkeypatch.setenv("CRACK_EVENTS", str(tmp_path / "events"))
+    config = NotifyConfig(store=store.uri, backoff=0).model_dump_json()
+    notify.python_func(SimpleNamespace(state="SUCCEEDED"), config, "7")
+    events = [json.loads(line) for line in (tmp_path / "events").read_text().splitlines()]
+    (warning,) = (event["message"] for event in events if event["event"] == "warning")
+    assert "was not delivered; the log of notify says why. Check NOTIFY_WEBHOOK_URL" in warning
+    assert inspect_run("SUCCEEDED", "7", store.uri).undelivered == warning
+    assert inspect_run("SUCCEEDED", "8", store.uri).undelivered == ""
 
 
 def test_the_step_does_not_wait_longer_than_the_timeout(webhook):

@@ -4,6 +4,8 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from components.drift.config import DriftConfig
+from components.drift.run import detect_drift
 from components.predict.config import CorruptionConfig, PredictConfig
 from components.predict.run import predict_splits
 from components.register.config import RegisterConfig
@@ -59,5 +61,9 @@ def make_winner(store: Store, tmp_path: Path) -> tuple[Winner, RegisterConfig]:
     )
     model, answers = str(tmp_path / "model"), str(tmp_path / "predictions")
     predict_splits(model, str(manifest), str(splits), predict, 1, answers)
+    drift = {name: str(tmp_path / f"drift_{name}") for name in ("measurements", "page", "evidently")}
+    drift["reference_profile"] = str(tmp_path / "dossier" / "reference_profile.parquet")
+    drift_config = DriftConfig(store=s3, cache=cache)
+    detect_drift(model, str(manifest), str(splits), answers, drift_config, 1, drift)
     given = Winner(model, answers, str(tmp_path / "dossier"), str(manifest), str(splits))
     return given, RegisterConfig(store=s3, cache=cache, candidate="cnn", checked=4)

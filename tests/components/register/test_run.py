@@ -1,6 +1,9 @@
 import json
+import shutil
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -13,10 +16,13 @@ from components.predict.config import PredictConfig
 from components.register.record import record_refusal
 from components.register.run import register_winner
 from components.shared.data.manifest import read_manifest, read_splits, rows_of
+from components.shared.errors import InputError
 from components.shared.network.saved_network import load_network
-from components.shared.results.calibration import Calibration, read_calibration
+from components.shared.results.calibration import Calibration, read_calibration, write_calibration
 from components.shared.results.predictions import read_predictions, write_predictions
 from components.shared.services import mlflow_runs
+from components.shared.services.store import Store
+from components.shared.services.version_files import version_files
 from tests.tiny_version import tile
 
 
@@ -31,7 +37,7 @@ def test_the_registered_version_answers_as_the_saved_network_does(winner):
     assert answers["label"].tolist() == ["crack" if p >= 0.4 else "no_crack" for p in expected]
     assert model.metadata.signature.inputs.input_names() == ["image"]
     assert len(model.input_example) == 2
-    with mlflow_runs.version_files("crack-classifier", "1") as kept:
+    with version_files("crack-classifier", "1") as kept:
         weights, original = (load_network(folder).backbone.state_dict() for folder in (kept / "model", winner[0].model))
         assert all(torch.equal(tensor, original[name]) for name, tensor in weights.items())
         _check_training_rows(pd.read_parquet(kept / "training_rows.parquet"), winner[0])
@@ -48,11 +54,24 @@ def test_the_step_champion_gives_the_champions_production_answers(winner, tmp_pa
     assert scored["sample_id"].tolist() == before["sample_id"].tolist()
     np.testing.assert_allclose(scored["logit_1"], before["logit_1"], atol=1e-5)
     assert read_calibration(tmp_path / "champion" / "calibration.json") == Calibration(2.0, 0.4, "a test")
+    change(Store(config.store), "calibration.json", b'{"temperature": 2.0, "threshold": 0.9, "rule": "a test"}')
+    for use in (
+        lambda: predict_champion(given.manifest, given.splits, again, str(tmp_path / "again")),
+        lambda: register_winner(*winner, job="job-2"),
+    ):
+        with pytest.raises(InputError, match="the files of crack-classifier version 1 are not the ones that were reg"):
+            use()
+
+
+def change(store, name, content):
+    """Change an artifact of the only registered version in the bucket."""
+    (key,) = (key for key, _ in store.list("mlflow/models/") if key.endswith(f"/artifacts/artifacts/{name}"))
+    store.put_bytes(key, content)
 
 
 def test_the_version_shows_its_card(winner, monkeypatch):
     register_winner(*winner, job="job-7")
-    with mlflow_runs.version_files("crack-classifier", "1") as kept:
+    with version_files("crack-classifier", "1") as kept:
         card, page = (kept / "model_card.md").read_text(), (kept / "model_card.html").read_text()
     assert mlflow_runs.client().get_model_version("crack-classifier", "1").description == card
     for expected in (
@@ -60,7 +79,7 @@ def test_the_version_shows_its_card(winner, monkeypatch):
         "| AUROC | 0.9000 [0.850, 0.930] | - |",
         "a crack if the calibrated P(crack) is at least 0.400 (a test)",
         "mean over families: unseen +0.125. Worst: defocus +0.250, jpeg +0.000.",
-        "--model-uri models:/crack-classifier@champion",
+        "serve --model models:/crack-classifier@champion",
         "| test | wall | 12 | 0 | 0.5000 [0.300, 0.700] | 0.9000 |",
         "| tiny | unknown | crack | 12 | 4 | 4 | 4 |",
         "resnet10t at 32 px. It started from random weights",
@@ -92,27 +111,38 @@ def _check_training_rows(training_rows, given):
     assert unknown_rows(same_photo, training_rows)["sample_id"].tolist() == rows["test"]["sample_id"].tolist()[1:]
 
 
-def test_an_interrupted_job_registers_once_and_the_newest_version_is_challenger(winner, monkeypatch):
+def test_an_interrupted_job_registers_once_and_the_same_model_is_registered_once(winner, monkeypatch):
     client = mlflow_runs.client()
     with monkeypatch.context() as killed:
-        killed.setattr(client, "set_model_version_tag", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        killed.setattr(client, "create_model_version", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             register_winner(*winner, job="job-1")
     assert mlflow_runs.version_by_alias("crack-classifier", "challenger") is None
     assert register_winner(*winner, job="job-1")["version"] == "1"
-    assert register_winner(*winner, job="job-2")["version"] == "2"
-    assert register_winner(*winner, job="job-1")["version"] == "1"  # a retry of the older job
+    assert register_winner(*winner, job="job-2")["version"] == "1"  # a rerun that trained nothing
+    assert register_winner(_calibrated_otherwise(winner[0]), winner[1], job="job-3")["version"] == "2"
+    assert register_winner(*winner, job="job-1")["version"] == "1"  # a retry of the older one
     assert mlflow_runs.version_by_alias("crack-classifier", "challenger") == "2"
     assert mlflow_runs.version_by_alias("crack-classifier", "champion") is None
     versions = {version.version: version.tags for version in client.search_model_versions("name='crack-classifier'")}
-    assert {number: tags[mlflow_runs.JOB] for number, tags in versions.items()} == {1: "job-1", 2: "job-2"}
+    assert {number: tags[mlflow_runs.JOB] for number, tags in versions.items()} == {1: "job-1", 2: "job-3"}
     assert all(tags[mlflow_runs.CHECKED] == tags[mlflow_runs.VERDICT] == "passed" for tags in versions.values())
 
 
+def _calibrated_otherwise(given):
+    """The same model with another threshold, and so another version."""
+    dossier = Path(given.dossier).with_name("other_dossier")
+    shutil.copytree(given.dossier, dossier)
+    write_calibration(Calibration(2.0, 0.3, "another test"), dossier / "calibration.json")
+    return replace(given, dossier=str(dossier))
+
+
 def test_two_concurrent_registrations_make_two_versions_and_the_newer_is_challenger(winner):
+    given, config = winner
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pipelines:
-        records = [pipelines.submit(register_winner, *winner, job=job) for job in ("job-1", "job-2")]
-        assert {record.result()["version"] for record in records} == {"1", "2"}
+        first = pipelines.submit(register_winner, given, config, job="job-1")
+        second = pipelines.submit(register_winner, _calibrated_otherwise(given), config, job="job-2")
+        assert {first.result()["version"], second.result()["version"]} == {"1", "2"}
     versions = mlflow_runs.client().search_model_versions("name='crack-classifier'")
     assert {version.tags[mlflow_runs.JOB] for version in versions} == {"job-1", "job-2"}
     assert [version.tags[mlflow_runs.CHECKED] for version in versions] == ["passed", "passed"]

@@ -1,4 +1,4 @@
-"""Serve the registered version with `mlflow models serve`, in an environment without this project."""
+"""The registered version served over HTTP, in an environment without this project."""
 
 import base64
 import json
@@ -16,7 +16,9 @@ import pandas as pd
 import pytest
 
 from components.register.run import register_winner
-from components.shared.services import mlflow_runs
+from components.shared.network import served_http
+from components.shared.services.version_files import version_files, version_folder
+from tests.components.register.hostile_requests import requests
 from tests.tiny_version import tile
 
 # The editable installation gives every process this project's code. A serving host does not have it.
@@ -25,38 +27,51 @@ import sys
 sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in str(finder).lower()]
 sys.path[:] = [path for path in sys.path if "__editable__" not in path and path != {root!r}]
 """
+# What the server opens and starts while the file `watched` exists. Only os.write causes no event of its own.
+WATCHED = """
+import os
+log = os.open({log!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+STARTS = ("subprocess.Popen", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system")
+KINDS = ("open", "socket.connect", *STARTS)
+def watch(event, arguments):
+    if event in KINDS and os.path.exists({watched!r}):
+        os.write(log, (event + " " + str(arguments[0] if arguments else "")[:200] + chr(10)).encode())
+sys.addaudithook(watch)
+"""
+BYTES_A_REQUEST_MAY_TAKE = 10**9
 
 
 @pytest.fixture
 def server(winner, tmp_path):
-    """Return the server's address, tiles as base64, and the model's answers in this process."""
+    """The server's address, tiles as base64, the model's answers in this process, and the server's process id."""
     register_winner(*winner, job="job-1")
     tiles = [base64.b64encode(tile(label, 0, size=32)).decode() for label in (0, 1)]
     expected = mlflow.pyfunc.load_model("models:/crack-classifier/1").predict(pd.DataFrame({"image": tiles}))
     elsewhere, blocker = tmp_path / "elsewhere", tmp_path / "blocker"
     elsewhere.mkdir()
     blocker.mkdir()
-    (blocker / "sitecustomize.py").write_text(WITHOUT_PROJECT.format(root=str(Path(__file__).parents[3])))
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # MLflow starts uvicorn by name
-    environment = {**os.environ, "PYTHONPATH": str(blocker), "PATH": path}
+    watching = WATCHED.format(log=str(tmp_path / "events"), watched=str(tmp_path / "watched"))
+    (blocker / "sitecustomize.py").write_text(WITHOUT_PROJECT.format(root=str(Path(__file__).parents[3])) + watching)
+    environment = {**os.environ, "PYTHONPATH": str(blocker)}
     without = subprocess.run([sys.executable, "-c", "import components"], cwd=elsewhere, env=environment, check=False)
     assert without.returncode != 0
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = ["-m", "mlflow", "models", "serve", "--model-uri", "models:/crack-classifier/1", "--env-manager", "local"]
-    with (tmp_path / "serve.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, *command, "--host", "127.0.0.1", "--port", str(port)],
+    with (
+        version_folder("crack-classifier", "1") as folder,
+        (tmp_path / "serve.log").open("wb") as log,
+        subprocess.Popen(
+            [sys.executable, "-P", served_http.__file__, str(folder), "127.0.0.1", str(port)],
             cwd=elsewhere, env=environment, stdout=log, stderr=log,
-        )  # fmt: skip
-    address = f"http://127.0.0.1:{port}"
-    try:
-        _wait(address, process, tmp_path / "serve.log")
-        yield address, tiles, expected
-    finally:
-        process.terminate()
-        process.wait()
+        ) as process,
+    ):  # fmt: skip
+        address = f"http://127.0.0.1:{port}"
+        try:
+            _wait(address, process, tmp_path / "serve.log")
+            yield address, tiles, expected, process.pid
+        finally:
+            process.terminate()
 
 
 def _wait(address: str, process: subprocess.Popen, log: Path) -> None:
@@ -81,7 +96,7 @@ def post(address: str, body: bytes, kind: str = "application/json") -> tuple[int
 
 def test_a_version_has_only_the_code_that_it_needs(winner):
     register_winner(*winner, job="job-1")
-    with mlflow_runs.version_files("crack-classifier", "1") as artifacts:
+    with version_files("crack-classifier", "1") as artifacts:
         shipped = list((artifacts.parent / "code").rglob("*.py"))
         shipped_lines = sum(len(file.read_text().splitlines()) for file in shipped)
     shared = (Path(__file__).parents[3] / "components" / "shared").rglob("*.py")
@@ -92,7 +107,7 @@ def test_a_version_has_only_the_code_that_it_needs(winner):
 
 
 def test_every_form_of_request_gets_the_same_answer_and_a_wrong_one_gets_400(server, tmp_path):
-    address, tiles, expected = server
+    address, tiles, expected, pid = server
     rows = [{"image": text} for text in tiles]
     cells = [[text] for text in tiles]
     forms = [
@@ -124,3 +139,33 @@ def test_every_form_of_request_gets_the_same_answer_and_a_wrong_one_gets_400(ser
     ):
         status, text = post(address, json.dumps(body).encode())
         assert (status, cause in text) == (400, True), text
+    _check_hostile_requests(address, tiles[0], pid, tmp_path)
+
+
+def _check_hostile_requests(address, good, pid, tmp_path):
+    """No process is started, no file or connection is opened, memory is bounded; each gets a 4xx with a sentence."""
+    (tmp_path / "watched").touch()
+    before = _memory(pid, "VmHWM")
+    count = 0
+    for name, body, kind in requests(good):
+        status, text = post(address, body, kind)
+        assert 400 <= status < 500, f"{name}: {status} {text[:300]}"
+        message = json.loads(text)["message"]
+        assert 10 < len(message) <= 500, f"{name}: {message}"
+        assert "Traceback" not in message, f"{name}: {message}"
+        count += 1
+    assert count >= 200
+
+    (tmp_path / "watched").unlink()
+    assert post(address, json.dumps({"inputs": [good]}).encode())[0] == 200
+    assert _memory(pid, "VmHWM") - before < BYTES_A_REQUEST_MAY_TAKE
+    # Tracebacks and late imports read source files of Python and of the packages.
+    known = (sys.prefix, sys.base_prefix, *sys.path[1:], "<")
+    events = (tmp_path / "events").read_text().splitlines()
+    assert [event for event in events if not event.startswith(tuple(f"open {place}" for place in known if place))] == []
+
+
+def _memory(pid: int, field: str) -> int:
+    """A field of a process's status, in bytes."""
+    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) * 1024

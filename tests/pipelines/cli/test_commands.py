@@ -13,6 +13,8 @@ COMMANDS = sorted(get_command(app).commands)
     ("arguments", "message"),
     [
         (["gc", "--days", "inf"], "--days is inf; give a number of days"),
+        (["predict", "x" * 300, "--out", "a.csv"], f"the name {'x' * 60}… is too long for the file system"),
+        (["status", "--workdir", "x" * 300], f"the name {'x' * 60}… is too long for the file system"),
         (["leaks", "--workdir", "nowhere"], "workdir nowhere has no runs; `make run` or"),
         (["gc", "--days", "-1"], "greater than or equal to 0"),
         (

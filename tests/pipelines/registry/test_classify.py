@@ -4,12 +4,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from typer.testing import CliRunner
 
 from components.register.run import register_winner
 from components.shared.services import mlflow_runs
+from components.shared.services.store import Store
 from pipelines.cli.main import app
-from pipelines.registry.classify import classify, find_images
+from pipelines.registry.classify import Answer, classify, find_images, strangeness
 from tests.components.register.conftest import winner  # noqa: F401 (a fixture)
 from tests.tiny_version import tile
 
@@ -28,7 +31,11 @@ def images(tmp_path: Path) -> Path:
 
 
 def call(*arguments: object):
-    return CliRunner().invoke(app, ["predict", *map(str, arguments)])
+    return run("predict", *arguments)
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(app, list(map(str, arguments)))
 
 
 def test_files_become_rows_and_a_bad_one_a_row_with_an_error(winner, images, tmp_path, monkeypatch):  # noqa: F811
@@ -58,6 +65,36 @@ def test_files_become_rows_and_a_bad_one_a_row_with_an_error(winner, images, tmp
     assert "models:/crack-classifier/9 cannot be loaded: " in missing.output
     assert not (tmp_path / "none.csv").exists()
     _check_a_model_killed_between_two_batches(images, monkeypatch)
+    _check_a_signature_and_changed_code(winner[1], images, tmp_path)
+
+
+def _check_a_signature_and_changed_code(config, images, tmp_path):
+    """A version is promoted with a signature only, and with a strange file among its code by nobody."""
+    keys = {}
+    for name in ("ada", "eve"):
+        private = Ed25519PrivateKey.generate()
+        keys[name], keys[f"{name}.pub"] = tmp_path / f"{name}.key", tmp_path / f"{name}.pub"
+        keys[name].write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        keys[f"{name}.pub"].write_bytes(
+            private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        )
+    demand = ["promote", "1", "--by", "Ada", "--why", "signed", "--require-signature"]
+    mlflow_runs.client().delete_registered_model_alias("crack-classifier", "champion")
+    assert "version 1 is not signed with this key" in run(*demand, keys["ada.pub"]).output
+    assert run("sign", "1", "--key", keys["ada"]).exit_code == 0
+    assert "version 1 is not signed with this key" in run(*demand, keys["eve.pub"]).output
+    assert "give the public key" in run(*demand, keys["ada"]).output
+    assert run(*demand, keys["ada.pub"]).exit_code == 0
+
+    store = Store(config.store)
+    (key,) = (key for key, _ in store.list("mlflow/models/") if key.endswith("/code/components/shared/errors.py"))
+    ran = tmp_path / "ran"
+    store.put_bytes(key.replace("errors", "json"), f"open({str(ran)!r}, 'w')".encode())
+    again = ["promote", "1", "--by", "Eve", "--why", "mine"]
+    for command in (again, [*demand, keys["ada.pub"]], ["predict", images, "--out", tmp_path / "none.csv"]):
+        done = run(*command)
+        assert (done.exit_code, "are not the ones that were registered" in done.output) == (2, True), done.output
+    assert not ran.exists()
 
 
 def _check_a_model_killed_between_two_batches(images, monkeypatch):
@@ -96,3 +133,10 @@ def test_patterns_match_files(images):
         "1.png",
         "2.png",
     ]
+
+
+@pytest.mark.parametrize(("strange", "known", "warned"), [(2, 3, True), (1, 4, False), (4, 0, False), (30, 70, True)])
+def test_a_batch_with_many_strange_images_is_warned_of(strange, known, warned):
+    answers = [Answer("a.png", 0.9, "crack", 0.5, novelty) for novelty in [1.5] * strange + [0.8] * known]
+    warning = strangeness([*answers, Answer("b.png", error="not an image")])
+    assert (f"{strange} of {strange + known} images are unlike the images" in warning) == warned

@@ -297,6 +297,8 @@ def zip_with(path: Path, name: str, mode: int = 0, content: bytes = b"bad") -> P
         (lambda p: zip_with(p / "a.zip", "..\\escaped.jpg"), "leads out of"),
         (lambda p: zip_with(p / "a.zip", "a/../../escaped.jpg"), "leads out of"),
         (lambda p: zip_with(p / "a.zip", "crack/x", stat.S_IFLNK | 0o777), "is a link or a device"),
+        (lambda p: zip_with(p / "a.zip", "."), r"its member '\.' has no name; pack it again"),
+        (lambda p: zip_with(p / "a.zip", f"crack/{'x' * 300}.jpg"), "too long for this file system; rename"),
         (
             lambda p: zip_with(p / "a.zip", "crack/x.jpg", content=bytes(5_000_000)),
             "more than 1000000 bytes, the limit max_unpacked",

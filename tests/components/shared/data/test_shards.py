@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import resource
 import tarfile
 from pathlib import Path
 
@@ -61,6 +62,24 @@ def test_a_reader_can_be_pickled(tmp_path: Path) -> None:
     reader.read(place.shard, place.offset, place.size)
     again = pickle.loads(pickle.dumps(reader))
     assert again.read(place.shard, place.offset, place.size) == members(1)[0].image
+
+
+def test_memory_does_not_grow_with_what_was_read(tmp_path: Path) -> None:
+    size, part = 200_000_000, 1_000_000
+    (tmp_path / "shards").mkdir()
+    with open(tmp_path / "shards" / "a.tar", "wb") as file:
+        file.truncate(size)
+    reader = ShardReader(tmp_path)
+    reader.read("a.tar", 0, part)
+    before = resident_bytes()
+    for offset in range(0, size, part):
+        reader.read("a.tar", offset, part)
+    assert resident_bytes() - before < size / 4
+
+
+def resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
 
 
 def test_reading_past_the_end_or_from_a_missing_shard_is_refused(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_a_step_waits_for_a_server_that_is_busy(monkeypatch: pytest.MonkeyPatch)
     later = threading.Timer(1.0, start)
     later.daemon = True
     later.start()
-    assert mlflow_runs.version_by_run("crack-classifier", "run") is None
+    assert mlflow_runs.version_by_content("crack-classifier", "content") is None
     servers[0].shutdown()
     servers[0].server_close()
 
@@ -83,7 +83,7 @@ def test_a_server_that_goes_down_inside_a_step_is_named(monkeypatch: pytest.Monk
     uri = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    assert mlflow_runs.version_by_run("crack-classifier", "run") is None
+    assert mlflow_runs.version_by_content("crack-classifier", "content") is None
 
     server.shutdown()
     server.server_close()

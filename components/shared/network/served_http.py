@@ -1,0 +1,158 @@
+"""Serve a model over HTTP: `python served_http.py MODEL_FOLDER HOST PORT`.
+
+MLflow's scoring server answers, at `/invocations`, in MLflow's own forms. Before MLflow reads a request, a guard
+refuses what could take more than a bounded amount of memory, or what only a mistake or an attack sends. Every refusal
+is a status from 400 to 499 with one sentence.
+
+A registered model version contains its own code, under the same package names as this project. So this file imports
+nothing of the project, and runs as a script (see served_process.py).
+"""
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+MAX_BODY_BYTES = 32 * 2**20  # base64 of 24 MB of image files
+MAX_DRAINED_BYTES = 2**30  # a client that sends a larger body reads our answer only when all of it is received
+MAX_CONNECTIONS = 32
+REQUESTS_AT_ONCE = 2  # the others wait, with their bodies unread
+MAX_SENTENCE_CHARACTERS = 500
+# MLflow would also read Parquet, in which a few bytes can stand for many gigabytes.
+CONTENT_TYPES = ("application/json", "text/csv")
+ERROR = 400
+
+
+class RefusedError(Exception):
+    """The guard refuses the request. The arguments are the status and the sentence."""
+
+
+class Guard:
+    """An ASGI application around MLflow's."""
+
+    def __init__(self, app: Callable):
+        self.app = app
+        self.turns = asyncio.Semaphore(REQUESTS_AT_ONCE)
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http" or scope["method"] != "POST":
+            await self.app(scope, receive, send)
+            return
+
+        async with self.turns:
+            answer = _Answer()
+            try:
+                body = await _read(scope, receive)
+                await self.app(scope, _once(body), answer.receive)
+            except RefusedError as refused:
+                answer.refuse(*refused.args)
+            except Exception as error:
+                # MLflow's parsers meet forms that they do not expect; the model's own errors are MlflowExceptions.
+                answer.refuse(ERROR, f"the request cannot be read: {type(error).__name__}: {error}")
+            await answer.send(send)
+
+
+class _Answer:
+    """The answer of MLflow's application, which is sent when it is whole."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.body = b""
+
+    async def receive(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = message["headers"]
+        elif message["type"] == "http.response.body":
+            self.body += message.get("body", b"")
+
+    def refuse(self, status: int, sentence: str) -> None:
+        self.status = status
+        self.body = json.dumps({"message": sentence[:MAX_SENTENCE_CHARACTERS]}).encode()
+        self.headers = [(b"content-type", b"application/json"), (b"content-length", str(len(self.body)).encode())]
+
+    async def send(self, send: Send) -> None:
+        if self.status >= ERROR:
+            self.refuse(self.status, _sentence(self.body))
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+def _sentence(body: bytes) -> str:
+    """Return the cause in an error of MLflow, without the traceback and without the request that MLflow repeats."""
+    text = body.decode("utf-8", "replace")
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        text = json.loads(text)["message"]
+    before, _, cause = text.rpartition("Error: ")
+    return cause if before else text.partition("\n")[0]
+
+
+async def _read(scope: Message, receive: Receive) -> bytes:
+    """Return the body of a request. Raises RefusedError."""
+    headers = dict(scope["headers"])
+    kind = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+    if kind not in CONTENT_TYPES:
+        raise RefusedError(415, f"the content type is {kind or 'missing'}; send one of {', '.join(CONTENT_TYPES)}")
+
+    body = bytearray()
+    size = 0
+    more = True
+    while more and size <= MAX_DRAINED_BYTES:
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size <= MAX_BODY_BYTES:
+            body += message.get("body", b"")
+        more = message.get("more_body", False)
+    if size > MAX_BODY_BYTES:
+        raise RefusedError(
+            413, f"the request is larger than {MAX_BODY_BYTES // 2**20} MB; send fewer or smaller images at once"
+        )
+    if kind == "application/json":
+        _require_object(bytes(body))
+    return bytes(body)
+
+
+def _require_object(body: bytes) -> None:
+    """Raise RefusedError if a body is not a JSON object."""
+    try:
+        value = json.loads(body)
+    except RecursionError as error:
+        raise RefusedError(ERROR, "the JSON is nested too deeply; send a flat list of images") from error
+    except ValueError as error:
+        raise RefusedError(ERROR, f"the request is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise RefusedError(ERROR, 'the request is not a JSON object; send {"inputs": {"image": [base64, …]}}')
+
+
+def _once(body: bytes) -> Receive:
+    """Return a function that hands over a body that was already read."""
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Message:
+        if messages:
+            return messages.pop()
+        await asyncio.Event().wait()  # the client's end of the connection never tells more
+        raise AssertionError
+
+    return receive
+
+
+def main(folder: str, host: str, port: str) -> None:
+    """Load the model from its folder, and answer requests until the process is ended."""
+    import uvicorn
+    from mlflow.pyfunc import load_model, scoring_server
+
+    app = Guard(scoring_server.init(load_model(folder)))
+    uvicorn.run(app, host=host, port=int(port), limit_concurrency=MAX_CONNECTIONS, log_level="warning")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,79 @@
+"""Fetch the files of a registered model version, and check that they are the ones that were registered."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from mlflow.artifacts import download_artifacts
+from mlflow.store.artifact.models_artifact_repo import REGISTERED_MODEL_META_FILE_NAME
+
+from components.shared.errors import InputError
+from components.shared.events import log
+from components.shared.hashing import folder_digest
+from components.shared.services import mlflow_failures, mlflow_runs
+
+READS = 2  # good files that are read badly once are not called changed
+
+
+@contextlib.contextmanager
+def version_files(name: str, version: str) -> Iterator[Path]:
+    """Fetch a registered model version and check it, as `version_folder` does.
+
+    Yields:
+        The folder of its artifacts: `model/` (a saved-model folder), `calibration.json`, `training_rows.parquet` and
+        `reference_profile.parquet`.
+    """
+    with version_folder(name, version) as folder:
+        yield folder / "artifacts"
+
+
+@contextlib.contextmanager
+def version_folder(name: str, version: str) -> Iterator[Path]:
+    """Fetch a registered model version as MLflow stores it, and check it against the digest of its registration.
+
+    The files stand in a bucket, and their digest stands in MLflow. So who can write only the bucket cannot change the
+    code or the weights of a version unnoticed.
+
+    Yields:
+        The folder of the model version. Its files exist until the `with` block ends.
+
+    Raises:
+        InputError: The files cannot be read, or they are not the registered ones.
+    """
+    expected = mlflow_runs.client().get_model_version(name, version).tags.get(mlflow_runs.DIGEST)
+    if expected is None:
+        log.warning("%s version %s was registered without a digest, so its files are not checked", name, version)
+
+    # We give a folder, because MLflow would not remove a folder that it chooses itself.
+    with tempfile.TemporaryDirectory() as scratch:
+        for attempt in range(READS):
+            folder = _download(name, version, Path(scratch) / str(attempt))
+            found = version_digest(folder)
+            if expected in (None, found):
+                yield folder
+                return
+    raise InputError(
+        f"the files of {name} version {version} are not the ones that were registered, so they are not used: their "
+        f"sha256 is {found}, not {expected}; restore them from a backup, or delete this version in MLflow and run the "
+        "pipeline again. If nobody changed them by mistake, find out who can write to the bucket of MLflow"
+    )
+
+
+def version_digest(folder: Path) -> str:
+    """Return the digest of a model version's files, without the file that MLflow adds to what it downloads."""
+    return folder_digest(folder, without=(REGISTERED_MODEL_META_FILE_NAME,))
+
+
+def _download(name: str, version: str, folder: Path) -> Path:
+    """Download a model version into a new folder, and return the folder of its files."""
+    folder.mkdir()
+    try:
+        with mlflow_failures.explained(mlflow_runs.client().tracking_uri):
+            return Path(download_artifacts(f"models:/{name}/{version}", dst_path=str(folder)))
+    except InputError:
+        raise
+    except Exception as error:  # each kind of artifact storage raises its own errors
+        raise InputError(
+            f"the files of {name} version {version} cannot be read: {error}; restore them, or use another version"
+        ) from error

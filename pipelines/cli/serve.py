@@ -1,0 +1,43 @@
+"""The command that serves a registered model over HTTP."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.options import MODEL, Debug, Reached, reporting_errors
+
+commands = typer.Typer()
+
+
+@commands.command()
+def serve(
+    model: Annotated[str, typer.Option(help="URI of the model in MLflow.")] = f"models:/{MODEL}@champion",
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 means every network.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 5001,
+    workdir: Reached = None,
+    debug: Debug = False,
+) -> None:
+    """Serve a registered model over HTTP, after a check that its files are the registered ones.
+
+    POST to /invocations, as for `mlflow models serve`. Ctrl-C ends the server.
+    """
+    with reporting_errors(debug):
+        from components.shared.network import served_http
+        from pipelines.local.embedded_stack import guarded, require_free
+        from pipelines.registry.access import reached
+        from pipelines.registry.classify import checked_files, version_meant
+
+        require_free(port)
+        environment = dict(os.environ)  # without the keys of the workdir's storage, which the model does not need
+        with reached(workdir, artifacts=True):
+            version = version_meant(model)
+            with checked_files(version) as folder:
+                # With -I, the working directory cannot add modules that the model itself does not contain.
+                command = [sys.executable, "-I", served_http.__file__, folder, host, str(port)]
+                with guarded(command, Path("/dev/stderr"), environment) as server:
+                    print(f"serving {version} at http://{host}:{port}/invocations", flush=True)
+                    status = server.wait()
+        sys.exit(status)
