@@ -33,7 +33,7 @@ MODEL_DESCRIPTION = (
     "`crack-pipeline status` shows the champion and how the challenger compares with it."
 )
 CARD_ENDING = "\n\n… The whole card is `artifacts/model_card.md` among the files of the model version.\n"
-TRAINING_SPLITS = ("train", "val")  # val decides the saved weights and the calibration
+TRAINING_SPLITS = ("train", "val")  # val too: it decides the saved weights and the calibration
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec("string", "image")]),
