@@ -22,7 +22,7 @@ from components.shared.results.dossier import CALIBRATION, PROFILE
 from components.shared.results.predictions import read_predictions
 
 HELD_OUT_SPLITS = ("val", "test")  # images like the training images, on which the network was not fitted
-TRAINING_SPLITS = ("train", "val")  # val decides which weights are saved, and the calibration
+TRAINING_SPLITS = ("train", "val")  # val too: it decides the saved weights and the calibration
 ROOT = Path(__file__).parents[2]
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
 SIGNATURE = ModelSignature(

@@ -128,7 +128,7 @@ def _try(transform: BasicTransform, tile: np.ndarray, place: str) -> None:
         InputError: The transform needs other data besides the tile, or fails on it, or changes the tile's size or type.
     """
     if isinstance(transform, albumentations.ConstrainedCoarseDropout):
-        raise _needs(place, "mask")  # without a mask, it does nothing and raises no error
+        raise _needs(place, "mask")  # without a mask, this transform does nothing and raises no error
     for target in transform.targets_as_params:
         if target != "image":
             raise _needs(place, target)

@@ -71,7 +71,7 @@ def fit(task: Task, folder: Path) -> TrainingRecord:
                     "even with one tile at a time; choose a smaller input_size or architecture, or a larger device"
                 ) from error
 
-        # This is outside of `except`, because inside of it the error still refers to the tensors.
+        # We free the memory outside of `except`, because inside of it the error still refers to the tensors.
         gc.collect()
         torch.cuda.empty_cache()
         parts = min(2 * parts, share)

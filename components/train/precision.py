@@ -104,7 +104,7 @@ def seconds_per_step(config: TrainConfig, info: ModelInfo, device: str) -> dict[
             if tiles == 1:
                 raise
         finally:
-            torch.cuda.empty_cache()  # for the training, which may run in other processes
+            torch.cuda.empty_cache()  # free it for the training, which may run in other processes
         tiles //= 2
 
 

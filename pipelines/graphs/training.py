@@ -28,7 +28,7 @@ from pipelines.config.cluster_config import GpuResources
 from pipelines.config.run_config import RunConfig
 from pipelines.graphs.pod_policy import on_cluster, run_limits
 
-# The inputs of select and report for the candidates' dossiers. KFP cannot pass a list of artifacts to a step.
+# The inputs of the select and report steps for the candidates' dossiers. KFP cannot pass a list of artifacts to a step.
 DOSSIER_INPUTS = ("first", "second", "third", "fourth")
 JOB = dsl.PIPELINE_JOB_ID_PLACEHOLDER
 

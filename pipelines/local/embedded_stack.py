@@ -30,7 +30,8 @@ SECONDS_PER_DAY = 86_400
 # The file of the MLflow store in the workdir, and the name of the file while the store is being created.
 DATABASE = "mlflow.db"
 UNFINISHED_DATABASE = "mlflow-unfinished.db"
-# A store is complete if one of these tables has a row that fulfils the condition: the experiment is created last.
+# Name of a table -> condition. A store is complete if one of the tables has a row that fulfils its condition, because
+# the experiment is created last.
 ROWS_OF_A_FINISHED_STORE = {"experiments": "name != 'Default'", "runs": "true", "registered_models": "true"}
 
 # Settings of the caller that would lead a step to other services, or change how the S3 server works.

@@ -17,7 +17,7 @@ from filelock import FileLock
 from components.shared.errors import InputError
 from components.shared.events import log
 
-# The open files by data set version. They keep the shared locks of this process.
+# Folder of a data set version -> open file that keeps the shared lock of this process.
 _held: dict[Path, IO[str]] = {}
 
 

@@ -171,7 +171,7 @@ def _create(info: ModelInfo, options: dict) -> Any:
         torch.manual_seed(info.seed)
         try:
             backbone = timm.create_model(info.architecture, **options)
-        except AssertionError as error:  # timm raises it if patches or windows do not divide the input size
+        except AssertionError as error:  # patches or windows do not divide the input size
             raise InputError(
                 f"{info.architecture} cannot be built for images of {info.input_size} px; choose another input_size"
             ) from error

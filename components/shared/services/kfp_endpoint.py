@@ -92,7 +92,7 @@ class Endpoint:
             total=5,
             backoff_factor=backoff / 2,
             status_forcelist=BUSY,
-            allowed_methods=("GET", "DELETE"),  # KfpApi repeats POST, because it must first search for the result
+            allowed_methods=("GET", "DELETE"),  # KfpApi repeats POST, after a search for the result
             raise_on_status=False,
         )
 
