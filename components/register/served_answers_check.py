@@ -25,7 +25,8 @@ def check_version(model_uri: str, images: pd.Series, measured: np.ndarray, toler
         name = f"image {sample_id[:12]}"
         if "error" in answer:
             raise RuntimeError(
-                f"{name} was measured with P(crack) {expected:.6f}, but the served model refuses it: {answer['error']}"
+                f"{name} was measured with P(crack) {expected:.6f}, but the served model refuses this image: "
+                f"{answer['error']}"
             )
 
         close = abs(answer["p_crack"] - expected) <= tolerance  # False for NaN

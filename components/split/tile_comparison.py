@@ -175,7 +175,7 @@ def _read_fine_structures(store: Store, rows: pd.DataFrame) -> NDArray[np.float3
             except ImageError as error:
                 raise InputError(
                     f"the tile {path} cannot be read from the store {store.uri}: {error}; the stored data set version "
-                    "is damaged, so delete it and run ingest again"
+                    "is damaged, so delete this version and run the step ingest again"
                 ) from error
         return start + len(block)
 

@@ -59,7 +59,7 @@ def predict(
             if page:
                 write_page(answers, version, page)
 
-        print(f"{summary(answers, version)}; {out}")
+        print(f"{summary(answers, version)}; the answers are in {out}")
         failed = [answer for answer in answers if answer.error]
         if failed:
             print(f"first file without an answer: {failed[0].path}: {failed[0].error}")

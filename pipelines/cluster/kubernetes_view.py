@@ -62,7 +62,7 @@ class ClusterView:
         self._read(
             f"namespace {name}",
             lambda api: api.read_namespace(name, _request_timeout=ANSWER_SECONDS),
-            f"kubectl create ns {name}",
+            f"create it with `kubectl create ns {name}`",
         )
         return name
 
@@ -71,8 +71,8 @@ class ClusterView:
         self._read(
             f"ConfigMap {KFP_SETTINGS} in namespace {self._namespace}",
             lambda api: api.read_namespaced_config_map(KFP_SETTINGS, self._namespace, _request_timeout=ANSWER_SECONDS),
-            "KFP's profile controller makes it in every namespace with the label pipelines.kubeflow.org/enabled=true, "
-            "which manifests/ sets",
+            "apply manifests/, which give the namespace the label pipelines.kubeflow.org/enabled=true. KFP's profile "
+            "controller makes the ConfigMap in every namespace with this label",
         )
         return f"{KFP_SETTINGS} in {self._namespace}"
 
@@ -81,7 +81,7 @@ class ClusterView:
         self._read(
             f"service account {name} in namespace {self._namespace}",
             lambda api: api.read_namespaced_service_account(name, self._namespace, _request_timeout=ANSWER_SECONDS),
-            "create it (manifests/), or set cluster.service_account to another account",
+            "apply manifests/, which create it, or set cluster.service_account to another account",
         )
         return f"{name} in {self._namespace}"
 
@@ -99,7 +99,7 @@ class ClusterView:
             found = self._read(
                 f"Secret {name} in namespace {self._namespace}",
                 lambda api: api.read_namespaced_secret(name, self._namespace, _request_timeout=ANSWER_SECONDS),
-                create,
+                f"create it with `{create}`",
             )
         except MissingError:
             if optional:
@@ -111,7 +111,7 @@ class ClusterView:
         if missing:
             raise InputError(
                 f"Secret {name} in {self._namespace} has no value for {', '.join(missing)}; create the Secret "
-                f"again: {create}"
+                f"again with `{create}`"
             )
         return f"{name} has {', '.join(keys)}"
 
@@ -219,7 +219,7 @@ class ClusterView:
         except config.ConfigException as error:
             raise UnseenError(
                 f"the cluster cannot be reached, neither with KUBECONFIG ({named or 'not set'}) nor with a pod's "
-                f"service account ({error})"
+                f"service account ({error}); set KUBECONFIG"
             ) from error
         return client.CoreV1Api()
 

@@ -144,7 +144,8 @@ class ShardReader:
         data = self._maps[shard][offset : offset + size]
         if len(data) != size:
             raise InputError(
-                f"{self.folder / 'shards' / shard} ends before byte {offset + size}; run the step again to fetch it"
+                f"{self.folder / 'shards' / shard} ends before byte {offset + size}; run the step again, which "
+                "fetches the file again"
             )
         return data
 
@@ -154,7 +155,7 @@ class ShardReader:
             with open(path, "rb") as file:
                 return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except FileNotFoundError as error:
-            raise InputError(f"there is no shard {path}; run the step again to fetch it") from error
+            raise InputError(f"there is no shard {path}; run the step again, which fetches the file again") from error
 
     def __getstate__(self) -> dict[str, Any]:
         return {"folder": self.folder, "_maps": {}}

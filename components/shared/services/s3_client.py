@@ -156,7 +156,7 @@ def _explain(client: Any, error: Any, uri: str, key: str) -> Exception:
         code = _code_of_a_listing(client, bucket) or code
 
     if code in OBJECT_IS_MISSING and _has_bucket(client, bucket):
-        return MissingObjectError(f"there is no object {uri}/{key}")
+        return MissingObjectError(f"there is no object {uri}/{key}; check its name")
     if code in BUCKET_IS_MISSING:
         return InputError(
             f"the bucket {bucket!r} of {uri} does not exist at {endpoint}; create it, or correct its name"
@@ -191,7 +191,8 @@ def _elsewhere(client: Any, uri: str, code: str) -> InputError:
     bucket = uri.split("/")[2]
     return InputError(
         f"the bucket {bucket!r} of {uri} is not at {client.meta.endpoint_url} in the region "
-        f"{client.meta.region_name} ({code}); set AWS_REGION and AWS_ENDPOINT_URL_S3 to those of the bucket"
+        f"{client.meta.region_name} ({code}); set AWS_REGION to the region of the bucket, and "
+        "AWS_ENDPOINT_URL_S3 to the endpoint of the bucket"
     )
 
 

@@ -223,7 +223,10 @@ class Store:
                 result = self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True})
 
             for error in result.get("Errors", []):
-                raise InputError(f"s3://{self.bucket}/{error['Key']} cannot be deleted: {error.get('Message', '')}")
+                cause = error.get("Message", "")
+                raise InputError(
+                    f"s3://{self.bucket}/{error['Key']} cannot be deleted: {cause}; check the rights of the access key"
+                )
 
     def put_files(self, files: Mapping[str, Path]) -> None:
         """Upload files in parallel. `files` maps the key of each object to the path of its file."""

@@ -151,7 +151,7 @@ def alias_bomb(opening: str, separator: str, closing: str) -> str:
         (alias_bomb("{<<: [", ", ", "]}").replace("{<<: [x: 1]}", "{x: 1}"), "more than 5,000 values"),
         ("? [a, b]\n: 1\n", r"the key \('a', 'b'\) is not text"),
         ("? {a: b}\n: 1\n", "line 1: .*unhashable key"),
-        ("seed:\n  1: 2\n", "seed: the key 1 is not text; put it in quotes"),
+        ("seed:\n  1: 2\n", "seed: the key 1 is not text; put the key in quotes"),
         (SMALLEST + "seed: 2026-11-30\n", r"line 4: seed: .*integer.*; got 2026-11-30$"),
         (SMALLEST + "seed: !!timestamp 2026-11-30\n", "seed: expected text, a number, .*, got date"),
         (SMALLEST + "seed: !!binary aGVsbG8=\n", "seed: expected text, a number, .*, got bytes"),
