@@ -184,7 +184,7 @@ def test_what_is_not_a_readable_file_is_named(tmp_path):
     with pytest.raises(InputError, match=f"parameter file {tmp_path} is a folder"):
         load_run_config(tmp_path)
     (tmp_path / "photo.yaml").write_bytes(b"\x89PNG\xff")
-    with pytest.raises(InputError, match=r"photo\.yaml: it is not text in UTF-8"):
+    with pytest.raises(InputError, match=r"photo\.yaml: the file is not text in UTF-8"):
         load_run_config(tmp_path / "photo.yaml")
 
 

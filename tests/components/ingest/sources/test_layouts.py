@@ -105,7 +105,9 @@ def test_one_class_only_is_named(tmp_path: Path) -> None:
 def test_folders_of_classes_without_any_file_have_no_images(tmp_path: Path) -> None:
     for name in ("crack", "no_crack"):
         (tmp_path / name).mkdir()
-    with pytest.raises(InputError, match="no images: layout folders expects crack in crack, no_crack in no_crack, but"):
+    with pytest.raises(
+        InputError, match="no images: layout folders expects images of the class crack in crack and images"
+    ):
         find_layout(tmp_path, "auto")
 
 

@@ -61,7 +61,7 @@ def test_the_empty_table_of_no_champion_is_valid(tmp_path: Path) -> None:
             r"column label contains \[2\]; allowed values are \[0, 1\]; run the step predict again",
         ),
         ({"split": "holdout"}, "column split contains"),
-        ({"corruption": ["clean", "clean", "clean", "fog", "fog"]}, "there are 2 embeddings for 1 clean rows"),
+        ({"corruption": ["clean", "clean", "clean", "fog", "fog"]}, "there are 2 embeddings for 1 rows"),
     ],
 )
 def test_broken_predictions_are_refused(tmp_path: Path, changes: dict, message: str) -> None:
