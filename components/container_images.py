@@ -36,20 +36,20 @@ def image_reference(target: Target) -> str:
     path = _digest_file()
     if not path.exists():
         if path != DIGESTS:
-            raise InputError(f"IMAGE_DIGESTS names {path}, which does not exist; {HOW_TO_PUSH}")
+            raise InputError(f"IMAGE_DIGESTS is set to {path}, but this file does not exist; {HOW_TO_PUSH}")
         return container_image(target)
 
     try:
         reference = json.loads(path.read_text())[target]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f'{path}: no container image for target "{target}"; expected {{"cpu": "registry/name@sha256:…", '
+            f'{path} does not name the container image "{target}"; expected {{"cpu": "registry/name@sha256:…", '
             f'"gpu": …}}. {HOW_TO_PUSH}'
         ) from error
 
     if not isinstance(reference, str) or not reference:
         raise InputError(
-            f'{path}: the container image of target "{target}" is {reference!r}; expected text such as '
+            f'{path}: the container image "{target}" is {reference!r}; expected text such as '
             f'"registry/name@sha256:…". {HOW_TO_PUSH}'
         )
     return reference
@@ -79,7 +79,7 @@ def check_images(allow_tags: bool = False) -> None:
     for target, reference in references.items():
         if not re.fullmatch(BY_DIGEST, reference):
             raise InputError(
-                f'{path}: the container image of target "{target}" is {reference}; expected registry/name@sha256: '
+                f'{path}: the container image "{target}" is {reference}; expected registry/name@sha256: '
                 f"and 64 hexadecimal digits. {HOW_TO_PUSH}; {HOW_TO_ALLOW_TAGS}"
             )
 

@@ -34,7 +34,7 @@ class CollectConfig(StepConfig):
         try:
             named_groups = re.compile(pattern).groupindex
         except re.error as error:
-            raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
+            raise ValueError(f"{pattern!r} is not a regular expression: {error}; correct the pattern") from error
         if not named_groups:
             raise ValueError(
                 f"{pattern!r} has no named group: write the part of the path that names a surface as (?P<surface>…)"

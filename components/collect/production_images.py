@@ -52,8 +52,8 @@ class ProductionImages:
         found = sorted(filter(_is_image, self._list()))
         if not found and not _has_other_days(uri):
             raise InputError(
-                f"there is no image under {self.uri}; we looked for files that end in {', '.join(SUFFIXES)}, also in "
-                "folders below it; check the path"
+                f"there is no image under {self.uri}; the name of an image must end in {', '.join(SUFFIXES)}, and the "
+                "image may be in a subfolder; check the path"
             )
         chosen = np.random.default_rng(0).permutation(len(found))[:sample]
         self.names = [found[index] for index in np.sort(chosen)]

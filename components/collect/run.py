@@ -53,7 +53,8 @@ def collect_images(uri: str, config: CollectConfig, observed: str, reference: st
     version = mlflow_runs.version_by_alias(model_name, mlflow_runs.CHAMPION)
     if version is None:
         raise InputError(
-            f"{model_name} has no champion to compare the images with; run crack-training, then promote its model"
+            f"the model {model_name} has no champion to compare the images with; run crack-training, then promote the "
+            "model version that it registers"
         )
 
     images = ProductionImages(uri, config.sample)
@@ -65,7 +66,7 @@ def collect_images(uri: str, config: CollectConfig, observed: str, reference: st
             network = load_network(files / "model", pick_device())
             profile = _profile_images(images, network, trained.model, config)
         else:
-            warn(f"there is no image under {images.uri}")
+            warn(f"there is no image under {images.uri}, so the drift check is skipped")
             profile = trained.rows(np.arange(0))
         write_profile(profile, observed)
     return version, images.uri
@@ -107,13 +108,13 @@ def _profile_images(images: ProductionImages, network: Network, weights: str, co
     if not names:
         raise InputError(
             f"none of the {len(images.names)} images under {images.uri} can be read; open one of them in an image "
-            "viewer, and check the program that wrote it"
+            "viewer, and check the program that wrote the images"
         )
     all_logits = np.concatenate(logits)
     if not np.isfinite(all_logits).all():
         raise InputError(
-            "the champion gives answers that are not finite (its logits are NaN or infinite); return to the champion "
-            "before it with crack-pipeline rollback --by NAME --why REASON"
+            "the champion gives answers that are not finite (its logits are NaN or infinite); return to the previous "
+            "champion with `crack-pipeline rollback --by NAME --why REASON`"
         )
 
     uncalibrated = Calibration()
@@ -133,8 +134,9 @@ def _photos_of(names: list[str], pattern: str | None) -> np.ndarray:
     unmatched = np.count_nonzero(photos == np.array(names))
     if pattern and unmatched:
         warn(
-            f"{unmatched} of {len(names)} names do not match collect.group_pattern {pattern!r}; each of these images "
-            "counts as a separate photo. If they are tiles of one photo, correct the pattern"
+            f"the paths of {unmatched} of {len(names)} images do not match collect.group_pattern {pattern!r}, so each "
+            "of these images counts as a separate photo. If some of these images are tiles of one photo, correct the "
+            "pattern"
         )
     return photos
 

@@ -124,7 +124,8 @@ class _Profiles:
         unknown = set(table["sample_id"]) - set(self.version.index)
         if unknown:
             raise InputError(
-                f"the predictions contain {len(unknown)} images that are not in the data set version; run predict again"
+                f"the predictions contain {len(unknown)} images that are not in the data set version; run the "
+                "step predict again"
             )
 
         features = describe_images(self._images(self.version.loc[table["sample_id"]], split))

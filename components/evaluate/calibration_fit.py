@@ -37,8 +37,9 @@ def calibrate(val: pd.DataFrame, config: ThresholdConfig) -> Calibration:
     labels = val["label"].to_numpy()
     if set(labels) != {0, 1}:
         raise InputError(
-            f"the validation split has {int((labels == 0).sum())} tiles without and {int((labels == 1).sum())} with "
-            "cracks, but a threshold can only be chosen with tiles of both classes; add tiles, or raise split.val"
+            f"the validation split has {int((labels == 0).sum())} tiles without cracks and {int((labels == 1).sum())} "
+            "tiles with cracks, but a threshold can only be chosen with tiles of both classes; add tiles, or raise "
+            "split.val"
         )
 
     logit_0 = val["logit_0"].to_numpy()

@@ -71,7 +71,7 @@ def evaluate_predictions(
     test = predictions.clean("test")
     if set(test["label"]) != {0, 1}:
         raise InputError(
-            f"the test split has {len(test)} tiles, but not tiles of both classes; add tiles of the other class, or "
+            f"the test split has {len(test)} tiles, but all of one class; add tiles of the other class, or "
             "raise split.test"
         )
 

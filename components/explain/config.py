@@ -25,8 +25,8 @@ class ShapConfig(Config):
     def _enough_coalitions(self) -> "ShapConfig":
         if self.coalitions < 2 * self.regions:
             raise ValueError(
-                f"coalitions is {self.coalitions}, but it must be at least twice the number of regions, {self.regions}"
-                "; raise coalitions, or lower regions"
+                f"coalitions is {self.coalitions}, but it must be at least {2 * self.regions}, twice the value of "
+                f"regions ({self.regions}); raise coalitions, or lower regions"
             )
         return self
 

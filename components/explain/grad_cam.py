@@ -64,12 +64,12 @@ def grad_cam(network: Network, cam: Cam, images: torch.Tensor, crack: bool, batc
     explained = f"{cam.method} of {network.info.architecture} for {CLASSES[int(crack)]}"
     if not has_gradient:
         raise InputError(
-            f'{explained} is zero everywhere: layer "{cam.target.name}" has no gradient, so the answer does not '
-            "depend on it; train the network again, or choose another architecture"
+            f'{explained} is zero everywhere: layer "{cam.target.name}" has no gradient, so the '
+            "network's answer does not depend on this layer; train the network again, or choose another architecture"
         )
     maps = np.concatenate(parts).astype(np.float32)
     if not np.isfinite(maps).all():
-        raise InputError(f"{explained} is not finite; the network's training diverged: lower the learning rate")
+        raise InputError(f"{explained} has NaN or infinite values, because the training diverged; lower learning_rate")
 
     # If the gradients are small, the highest value in the library's map is below 1.
     peaks = maps.max(axis=(1, 2), keepdims=True)

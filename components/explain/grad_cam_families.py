@@ -114,8 +114,8 @@ def find_targets(network: Network) -> list[Target]:
     if not targets:
         stages = ", ".join(channels) or "timm lists none"
         raise InputError(
-            f"Grad-CAM cannot read a layer of {network.info.architecture}: none of its stages ({stages}) gives a map; "
-            "choose another timm CNN or vision transformer"
+            f"Grad-CAM cannot read any layer of {network.info.architecture}: none of its stages ({stages}) gives a "
+            "map; choose another timm CNN or vision transformer"
         )
     return targets
 

@@ -36,8 +36,8 @@ def margin_of(network: Network, precision: Precision) -> Margin:
             logits = network(images.contiguous(memory_format=torch.channels_last)).float()
         if not logits.isfinite().all():
             raise InputError(
-                f"{network.info.architecture} gives answers that are not finite, so nothing can be explained; its "
-                "training diverged: lower the learning rate"
+                f"{network.info.architecture} gives NaN or infinite answers, which cannot be explained. The "
+                "training diverged; lower learning_rate"
             )
         return logits[:, 1] - logits[:, 0]
 

@@ -69,8 +69,8 @@ def explain_model(
     table = answers.clean("robustness")
     if table.empty:
         raise InputError(
-            "the predictions have no answers after fine-tuning for uncorrupted images of the robustness split; run "
-            "predict again"
+            "the predictions lack the answers of the fine-tuned network to the uncorrupted images of the robustness "
+            "split; run the step predict again"
         )
     decided = decide(table, deployed)
 

@@ -183,8 +183,8 @@ def _check_header(data: bytes, config: IngestConfig) -> str:
     width, height = header.width, header.height
     if width * height > config.max_pixels:
         raise ImageError(
-            f"too large: {width}x{height} pixels, more than max_pixels {config.max_pixels}; cut it into tiles, or "
-            "raise max_pixels"
+            f"too large: {width}x{height} pixels, more than max_pixels {config.max_pixels}; cut the image into "
+            "tiles, or raise max_pixels"
         )
     if min(width, height) < config.min_size:
         raise ImageError(

@@ -78,7 +78,7 @@ class FindingsIndex:
                 known = rows[rows["tag"] == files["tag"]]
                 found = known[list(FOUND_TYPES)].astype(FOUND_TYPES)
             except (DamagedObjectError, pa.ArrowException, OSError) as error:
-                log.warning("%s cannot be read, so we examine its files again: %s", part, error)
+                log.warning("%s cannot be read, so we examine the images that it describes again: %s", part, error)
                 self._store.delete([part + TABLE, part + THUMBNAILS])
                 return pd.DataFrame(columns=list(FOUND_TYPES)).astype(FOUND_TYPES)
             thumbnails.add(known.index.to_numpy(), array, known["position"].to_numpy(np.int64))

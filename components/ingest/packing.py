@@ -97,8 +97,8 @@ class SourceFiles:
 
         if hashlib.sha256(data).hexdigest() != digest:
             raise InputError(
-                f"{file} was changed or removed during the ingestion; run the ingestion again when no program changes "
-                "this folder"
+                f"{file} was changed or removed during the ingestion; run the ingestion again, and do not change the "
+                "folder in the meantime"
             )
         return data
 

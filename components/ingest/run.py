@@ -263,17 +263,19 @@ def _check_refused(source: Source, refused: pd.DataFrame, config: IngestConfig) 
     files = len(source.files)
     if len(own) > config.max_refused * files:
         raise InputError(
-            f"{len(own)} of the {files} files of the source {source.name} are refused, more than max_refused "
-            f"{config.max_refused:g} allows ({'; '.join(reasons[:REASONS_IN_MESSAGE])}); fix or remove these files, or "
-            "raise max_refused"
+            f"{len(own)} of the {files} files of the source {source.name} are refused, more than "
+            f"ingest.max_refused {config.max_refused:g} allows ({'; '.join(reasons[:REASONS_IN_MESSAGE])}); fix or "
+            "remove these files, or raise ingest.max_refused"
         )
 
 
 def _warn_about(what: str, files: pd.DataFrame) -> None:
     if len(files):
         first = files.iloc[0]
-        more = f", and {len(files) - 1} more" if len(files) > 1 else ""
-        warn(f"{what}: {first['path']}: {first['reason']}{more}; the data set report lists all files {what}")
+        warn(
+            f"files {what}: {len(files)}; the first is {first['path']}: {first['reason']}. The data set report lists "
+            f"all files {what}"
+        )
 
 
 def _check_enough(selection: Selection, config: IngestConfig) -> None:
@@ -281,6 +283,6 @@ def _check_enough(selection: Selection, config: IngestConfig) -> None:
         images = int((selection.images["label"] == label).sum())
         if images < config.min_images:
             raise InputError(
-                f"{name} has {images} accepted images, fewer than min_images {config.min_images}; add images of this "
-                "class, or lower min_images"
+                f"the class {name} has {images} accepted images, fewer than ingest.min_images {config.min_images}; add "
+                "images of this class, or lower ingest.min_images"
             )

@@ -32,8 +32,8 @@ from components.shared.services.store import DamagedObjectError, MissingObjectEr
 FORMAT = 6  # raise it when the form or the meaning of the records changes
 PARAMETERS_WITHOUT_EFFECT_ON_FINDINGS_AND_GROUPS = ("layout", "max_unpacked", "max_refused", "min_images")
 WAY_OUT_OF_DAMAGE = (
-    "restore it from a backup of the store; without it, an ingestion that ignores the earlier ones may put images into "
-    "other groups, so name another store for that"
+    "restore it from a backup of the store. Without a backup, set store to a new place, because an ingestion that does "
+    "not know the earlier ingestions may put images into other groups"
 )
 REPORTS_STAY_READABLE = datetime.timedelta(days=1)
 

@@ -175,7 +175,7 @@ def _check(version: str, winner: Winner, images: pd.Series, config: RegisterConf
         except RuntimeError as error:
             client.set_model_version_tag(name, version, mlflow_runs.CHECKED, str(error)[: mlflow_runs.LONGEST])
             raise RuntimeError(
-                f"{name} version {version} gets no alias, because it failed the infra check: {error}"
+                f"{name} version {version} gets no alias, because the check of its answers failed: {error}"
             ) from error
     mlflow_runs.put(client.set_model_version_tag, name, version, mlflow_runs.CHECKED, "passed")
 

@@ -26,7 +26,8 @@ def check_version(folder: str, images: pd.Series, measured: np.ndarray, toleranc
         image = f"image {sample_id[:12]}"
         if "error" in answer:
             raise RuntimeError(
-                f"{image} was measured with P(crack) {expected:.6f}, but the served model refuses it: {answer['error']}"
+                f"{image} was measured with P(crack) {expected:.6f}, but the served model refuses this image: "
+                f"{answer['error']}"
             )
 
         close = abs(answer["p_crack"] - expected) <= tolerance  # False for NaN

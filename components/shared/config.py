@@ -21,10 +21,12 @@ def check_photo_pattern(pattern: str) -> str:
     try:
         groups = re.compile(pattern).groups
     except re.error as error:
-        raise ValueError(f"{pattern!r} is not a regular expression: {error}; correct it") from error
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}; correct the pattern") from error
 
     if groups == 0:
-        raise ValueError(f"{pattern!r} has no group: put the part that names the photo in parentheses")
+        raise ValueError(
+            f"{pattern!r} has no group: write parentheses around the part that matches the name of the photo"
+        )
     return pattern
 
 

@@ -67,11 +67,11 @@ def _delete_cause(name: str, job: str, store: str) -> None:
     try:
         Store(store).delete([_cause_key(name, job)])
     except Exception as error:  # the step itself has succeeded
-        log.warning("the stored cause of an earlier attempt could not be deleted: %s", error)
+        log.warning("the stored error of an earlier attempt of this step could not be deleted: %s", error)
 
 
 def _store_cause(name: str, cause: dict[str, str], job: str, store: str) -> None:
     try:
         write_record(Store(store), _cause_key(name, job), {"step": name, **cause})
     except Exception as error:  # the user must see the step's own error, not this one
-        log.warning("the cause of the failure could not be stored: %s", error)
+        log.warning("the error of this step could not be written to the store: %s", error)

@@ -56,9 +56,8 @@ class SplitConfig(StepConfig):
         if isinstance(self.robustness, float) and not 0 < self.robustness < 1:
             raise ValueError(f"robustness is {self.robustness}; it must be between 0 and 1")
         if self.shares()["train"] < 0.1 - 1e-9:
-            raise ValueError(
-                "val, test and robustness leave less than 0.1 for train; lower at least one of these shares"
-            )
+            given = ", ".join(f"{name} {share:g}" for name, share in self.shares().items() if name != "train")
+            raise ValueError(f"the shares {given} leave less than 0.1 for train; lower at least one of these shares")
         return self
 
     def shares(self) -> dict[str, float]:

@@ -169,10 +169,12 @@ def _check_groups(table: pd.DataFrame, splits: tuple[str, ...], where: str) -> N
     for label, name in enumerate(CLASSES):
         groups = sorted(table.loc[table["label"] == label, "group_id"].unique())
         if len(groups) < len(splits):
+            listed = f" ({', '.join(groups)})" if groups else ""
             photos = {0: "no photos", 1: "one photo"}.get(len(groups), f"only {len(groups)} photos")
             raise InputError(
-                f"{name} has {photos}{where} ({', '.join(groups)}). Each of the {len(splits)} splits needs at "
-                "least one photo, so the data cannot be split without leaks. Add photos of this class, or add a source"
+                f"the class {name} has {photos}{where}{listed}. Each of the {len(splits)} splits needs at least one "
+                "photo of the class, so the data cannot be split without leaks. Add photos of this class, or add a "
+                "source"
             )
 
 
@@ -182,7 +184,8 @@ def _check_images(table: pd.DataFrame, config: SplitConfig) -> None:
             images = int(((table["split"] == split) & (table["label"] == label)).sum())
             if images < config.min_images:
                 raise InputError(
-                    f"too few images: the split {split} would have {images} images of class {name}, but min_images "
-                    f"is {config.min_images}; the data set has {len(table)} images in {table['group_id'].nunique()} "
-                    f"groups. Add images, raise the share of {split}, or lower min_images"
+                    f"too few images: the split {split} would have {images} images of class {name}, but "
+                    f"split.min_images is {config.min_images}; the data set has {len(table)} images in "
+                    f"{table['group_id'].nunique()} groups. Add images, raise the share of {split}, or lower "
+                    "split.min_images"
                 )

@@ -89,7 +89,10 @@ def check_version(
     name = name or _newest_version(store)
     version = read_version(store, name)
     if version is None:
-        raise InputError(f"the store {store.uri} has no data set version {name}; give the whole digest, or run ingest")
+        raise InputError(
+            f"the store {store.uri} has no data set version {name}; give the whole digest, or start a run, which "
+            "ingests the data"
+        )
     (scratch / MANIFEST).write_bytes(version.read(store, MANIFEST))
     manifest = read_manifest(scratch / MANIFEST)
 
@@ -115,7 +118,7 @@ def _newest_version(store: Store) -> str:
         if found.key.endswith(f"/{COMMIT}"):
             commits.append(found)
     if not commits:
-        raise InputError(f"the store {store.uri} has no data set version; start a run first, which ingests the data")
+        raise InputError(f"the store {store.uri} has no data set version; start a run, which ingests the data")
     newest = max(commits, key=lambda found: found.changed)
     return newest.key.split("/")[1]
 

@@ -96,7 +96,7 @@ def _build(item: NamedTransform, position: int) -> BasicTransform:
     except (ValueError, TypeError, Warning) as error:
         known_arguments = ", ".join(inspect.signature(known[name]).parameters)
         raise InputError(
-            f"{_place(item, position)}: {_cause(error)}; correct the arguments, which are {known_arguments}"
+            f"{_place(item, position)}: {_cause(error)}; correct the arguments. {name} accepts {known_arguments}"
         ) from error
 
 

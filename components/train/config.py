@@ -11,7 +11,7 @@ def _check_one_transform(item: dict) -> dict:
     if len(item) != 1:
         names = ", ".join(item) or "nothing"
         raise ValueError(
-            f"it must name one transform, but it names {names}; write every transform as a separate list item"
+            f"a list item must name one transform, but this item names {names}; write each transform as a separate item"
         )
     return item
 
@@ -177,7 +177,7 @@ class TrainConfig(StepConfig):
     @model_validator(mode="after")
     def _devices_fit_the_batch(self) -> "TrainConfig":
         if self.devices != "auto" and not 1 <= self.devices <= self.batch_size:
-            raise ValueError(f"devices is {self.devices}; it must be 1 to batch_size ({self.batch_size}), or auto")
+            raise ValueError(f"devices is {self.devices}; it must be auto, or from 1 to batch_size ({self.batch_size})")
         return self
 
     def seen_corruptions(self) -> tuple[str, ...]:

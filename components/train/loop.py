@@ -139,7 +139,8 @@ class Loop:
                 if stop.received:
                     self.checkpoints.wait()
                     raise PreemptedError(
-                        f"SIGTERM stopped the training after step {self.step}; run it again to resume after this step"
+                        f"SIGTERM stopped the training after step {self.step}; run the training again, and it "
+                        "resumes after this step"
                     )
 
         if self.checkpoints:

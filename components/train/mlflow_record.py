@@ -116,7 +116,7 @@ def record_point(run_id: str, point: dict[str, float]) -> None:
         mlflow_runs.log_history(run_id, [point], synchronous=False)
     except MlflowException as error:
         log.warning(
-            "could not log the curves at step %d to MLflow; the step logs them again at its end: %s",
+            "could not log the curves after optimiser step %d to MLflow, so we log them again after the training: %s",
             point["step"],
             error,
         )

@@ -40,7 +40,8 @@ def datasets(
         if layout not in PUBLIC:
             known = ", ".join(PUBLIC)
             raise InputError(
-                f"--check {check} has layout {layout}, which is not a public data set; the public layouts are {known}"
+                f"--check {check} has the layout {layout}, which no public data set has; the layouts of public data "
+                f"sets are {known}"
             )
 
         wrong = differences(PUBLIC[layout], root)
@@ -58,6 +59,6 @@ def _facts(dataset: "PublicDataset") -> Table:
     table.add_row("layout", dataset.layout)
     counts = ", ".join(f"{part} {count:,}" for part, count in dataset.counts.items())
     table.add_row("tiles", f"{sum(dataset.counts.values()):,} of {dataset.size[0]}x{dataset.size[1]}: {counts}")
-    table.add_row("know", dataset.advice)
+    table.add_row("note", dataset.advice)
     table.add_row("run", "crack-pipeline datasets --check FOLDER, then make run DATA=FOLDER")
     return table

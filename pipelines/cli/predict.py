@@ -64,7 +64,7 @@ def predict(
             if page:
                 write_page(answers, version, page)
 
-        print(f"{summary(answers, version)}; {out}")
+        print(f"{summary(answers, version)}; the answers are in {out}")
         warning = strangeness(answers)
         if warning:
             print(f"warning: {warning}", file=sys.stderr)

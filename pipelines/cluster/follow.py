@@ -194,7 +194,7 @@ class Follower:
             )
             return Outcome.UNSEEN
         self._say(
-            "ended without an error, but neither register nor refuse has left a record in "
+            "ended without an error, but neither the step register nor the step refuse has left a record in "
             f"{self._config.store}; look at {self._link()}"
         )
         return Outcome.FAILED
@@ -231,7 +231,7 @@ class Follower:
         try:
             lines = self._api.log(self._run_id, pod).strip().splitlines()
         except KfpError as error:
-            self._say(f"its log could not be read: {error}")
+            self._say(f"the log of the failed step could not be read: {error}")
             return
         for line in lines[-LOG_LINES:]:
             self._say(f"  {line}")

@@ -47,15 +47,17 @@ def check_server_image(file: Path = SERVER_IMAGES) -> str:
     """
     wanted = image_reference("cpu")
     if not file.exists():
-        raise UnseenError(f"{file} does not exist on this machine, so MLflow's container image is not compared")
+        raise UnseenError(
+            f'{file} does not exist on this machine, so we cannot check that MLflow runs from the "cpu" container image'
+        )
 
     images = {image["name"]: image for image in yaml.safe_load(file.read_text())["images"]}
     image = images["crack-cpu"]
     named = f"{image['newName']}@{image['digest']}" if "digest" in image else f"{image['newName']}:{image['newTag']}"
     if named != wanted:
         raise WarnedError(
-            f'MLflow runs from {named}, but the "cpu" image is {wanted}; write its name and digest into crack-cpu of '
-            f"{file.name} in manifests/components/images, and apply the overlay again"
+            f'MLflow runs from {named}, but the "cpu" container image is {wanted}; write the name and digest of the '
+            f'"cpu" image into crack-cpu of manifests/components/images/{file.name}, and apply the overlay again'
         )
     return named
 
@@ -81,16 +83,16 @@ def require_in_registry(reference: str) -> None:
         answer = _ask(url, _credentials(host))
     except requests.RequestException as error:
         raise UnseenError(
-            f"the registry {host} does not answer this machine ({type(error).__name__}), so it is not known whether it "
-            f"has {reference}"
+            f"the registry {host} does not answer this machine ({type(error).__name__}), so we cannot check that the "
+            f"registry has {reference}"
         ) from error
 
     if answer.status_code == 404:
         raise InputError(f"the registry {host} does not have {reference}; {HOW_TO_PUSH}")
     if answer.status_code != 200:
         raise UnseenError(
-            f"the registry {host} answers {answer.status_code} to this machine, so it is not known whether it has "
-            f"{reference}; `docker login {host}` gives access"
+            f"the registry {host} answers {answer.status_code} to this machine, so we cannot check that the registry "
+            f"has {reference}; `docker login {host}` gives access"
         )
 
 

@@ -76,7 +76,7 @@ class ClusterView:
         found = self.read(
             f"namespace {name}",
             lambda api: api.read_namespace(name, _request_timeout=ANSWER_SECONDS),
-            f"kubectl create ns {name}",
+            f"create it with `kubectl create ns {name}`",
         )
         return found.metadata.labels or {}
 
@@ -85,8 +85,8 @@ class ClusterView:
         self.read(
             f"ConfigMap {KFP_SETTINGS} in namespace {self.namespace}",
             lambda api: api.read_namespaced_config_map(KFP_SETTINGS, self.namespace, _request_timeout=ANSWER_SECONDS),
-            "KFP's profile controller makes it in every namespace with the label pipelines.kubeflow.org/enabled=true, "
-            "which manifests/ sets",
+            "apply manifests/, which give the namespace the label pipelines.kubeflow.org/enabled=true. KFP's profile "
+            "controller makes the ConfigMap in every namespace with this label",
         )
         return f"{KFP_SETTINGS} in {self.namespace}"
 
@@ -95,7 +95,7 @@ class ClusterView:
         self.read(
             f"service account {name} in namespace {self.namespace}",
             lambda api: api.read_namespaced_service_account(name, self.namespace, _request_timeout=ANSWER_SECONDS),
-            "create it (manifests/), or set cluster.service_account to another account",
+            "apply manifests/, which create it, or set cluster.service_account to another account",
         )
         return f"{name} in {self.namespace}"
 
@@ -113,7 +113,7 @@ class ClusterView:
             found = self.read(
                 f"Secret {name} in namespace {self.namespace}",
                 lambda api: api.read_namespaced_secret(name, self.namespace, _request_timeout=ANSWER_SECONDS),
-                create,
+                f"create it with `{create}`",
             )
         except MissingError:
             if optional:
@@ -125,7 +125,7 @@ class ClusterView:
         if missing:
             raise InputError(
                 f"Secret {name} in {self.namespace} has no value for {', '.join(missing)}; create the Secret "
-                f"again: {create}"
+                f"again with `{create}`"
             )
         return f"{name} has {', '.join(keys)}"
 
@@ -234,7 +234,7 @@ class ClusterView:
         except config.ConfigException as error:
             raise UnseenError(
                 f"the cluster cannot be reached, neither with KUBECONFIG ({named or 'not set'}) nor with a pod's "
-                f"service account ({error})"
+                f"service account ({error}); set KUBECONFIG"
             ) from error
         return client.CoreV1Api()
 

@@ -86,7 +86,7 @@ def _check_tag(client: MlflowClient, run: str) -> None:
             "that MLflow's database has the encoding UTF8 (PostgreSQL: CREATE DATABASE … ENCODING 'UTF8')"
         ) from error
     if tag != DIFFICULT_TAG:
-        raise InputError(f'MLflow returned "{tag}" for the tag "{DIFFICULT_TAG}"; give its database the encoding UTF8')
+        raise InputError(f'MLflow stored "{DIFFICULT_TAG}" in a tag as "{tag}"; give its database the encoding UTF8')
 
 
 def _check_artifact(client: MlflowClient, run: str) -> None:

@@ -50,8 +50,8 @@ def find_run(api: KfpApi, config: RunConfig, wanted: str) -> Any:
     if len(matching) != 1:
         problem = "several runs" if matching else "no run"
         raise InputError(
-            f'experiment "{config.experiment}" has {problem} with the id "{wanted}"; `crack-pipeline runs list` shows '
-            'the ids, and "latest" means the newest run'
+            f'experiment "{config.experiment}" has {problem} with an id that starts with "{wanted}"; `crack-pipeline '
+            'runs list` shows the ids, and "latest" means the newest run'
         )
     return api.run(matching[0])
 

@@ -99,7 +99,7 @@ def place_all(
             chosen[name] = schedule
     if not chosen:
         example = pipeline or next(iter(MODULES))
-        missing = pipeline or "pipeline"
+        missing = pipeline or "any pipeline"
         raise InputError(
             f'the parameters "{environment}" have no schedule for {missing}; '
             f'add to the file: schedule: {{{example}: {{cron: "0 2 * * 1"}}}}'
@@ -116,8 +116,8 @@ def place_all(
     unscheduled = [schedule_name(name, environment) for name in MODULES if name not in config.schedule]
     for run in _find(api, config, unscheduled):
         console.print(
-            f'[yellow]warning:[/] "{run.display_name}" is scheduled, but the file does not schedule it; '
-            "remove it with --remove --pipeline NAME"
+            f'[yellow]warning:[/] "{run.display_name}" is scheduled, but the parameter file does not schedule it; '
+            f"remove the schedule with --remove --pipeline {run.display_name.removesuffix(f' {environment}')}"
         )
 
 

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 SECURE_KFP = (2, 18, 1)
 ADVISORIES = (
-    "KFP before 2.18.1 has published security problems. In multi-user mode, users of other namespaces can read and "
+    "KFP before 2.18.1 has known security problems. In multi-user mode, users of other namespaces can read and "
     "change this run's metadata (GHSA-j53r-x5f5-j4hr) and reach a shared service for visualizations. Upgrade to "
-    "2.18.1. Version 2.18.2 removes the first fix again; with it, block the routes to ML Metadata as its release notes "
-    "describe"
+    "2.18.1. Version 2.18.2 does not contain the fix of GHSA-j53r-x5f5-j4hr; if you use 2.18.2, block the routes to ML "
+    "Metadata as its release notes describe"
 )
 
 # boto3 fetches an object of 8 MiB or more in parts, and SeaweedFS stores it in parts.
@@ -96,7 +96,7 @@ def _check_small_object(store: "Store", key: str) -> None:
     content = secrets.token_bytes(16)
     store.put_bytes(key, content)
     if store.get_bytes(key) != content:
-        raise InputError(f"{store.uri}/{key} has other bytes than were written; check the S3 server")
+        raise InputError(f"{store.uri}/{key} does not contain the bytes that we wrote to it; check the S3 server")
 
 
 def _check_large_object(store: "Store", key: str, folder: Path, part_bytes: int | None) -> None:

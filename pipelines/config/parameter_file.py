@@ -166,7 +166,7 @@ def _read_file(path: Path) -> str:
     except OSError as error:
         raise InputError(f"parameter file {path} cannot be read: {error.strerror}; check its rights") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: it is not text in UTF-8 ({error}); give a YAML file") from error
+        raise InputError(f"{path}: the file is not text in UTF-8 ({error}); give a YAML file") from error
 
 
 def _read_override(override: str) -> Setting:
@@ -236,7 +236,7 @@ def _explain(detail: dict[str, Any], origin: _Origin) -> str:
     if detail["type"] == "extra_forbidden":
         known = _known_keys(place[:-1])
         near = difflib.get_close_matches(str(place[-1]), known, n=1)
-        hint = f'did you mean "{near[0]}"?' if near else f"known here: {', '.join(known)}"
+        hint = f'did you mean "{near[0]}"?' if near else f"known keys: {', '.join(known)}"
         return f'{start}: unknown key "{name}"; {hint}'
 
     if detail["type"] == "json_invalid":

@@ -83,7 +83,9 @@ def read_yaml(text: str) -> Any:
             message names the line or the place.
     """
     if len(text) > MAX_CHARACTERS:
-        raise InputError(f"it has more than {MAX_CHARACTERS:,} characters; check that it is the right text")
+        raise InputError(
+            f"the text has more than {MAX_CHARACTERS:,} characters; check that you gave the right file or value"
+        )
     parser = _parser()
     with _explaining(text):
         node = parser.compose(text)
@@ -156,7 +158,9 @@ class _ExpandedSize:
         """
         line = node.start_mark.line + 1
         if id(node) in self._open:
-            raise InputError(f"line {line}: an alias stands for a value that contains the alias itself; remove it")
+            raise InputError(
+                f"line {line}: an alias stands for a value that contains the alias itself; remove the alias"
+            )
         if id(node) in self._sizes:
             return self._sizes[id(node)]
 
@@ -197,7 +201,7 @@ def _plain_copy(value: Any, place: str) -> Any:
     copy = {}
     for key, inner in value.items():
         if not isinstance(key, str):
-            raise InputError(f"{named}: the key {key} is not text; put it in quotes")
+            raise InputError(f"{named}: the key {key} is not text; put the key in quotes")
         copy[key] = _plain_copy(inner, f"{place}.{key}".lstrip("."))
     return copy
 

@@ -44,7 +44,8 @@ COLOUR_CODE = re.compile(r"\x1b\[[0-9;]*m")
 FAILED_TASK = re.compile(r"Task '?([\w-]+)'? finished with status FAILURE")
 DISK_IS_FULL = os.strerror(errno.ENOSPC)
 KILLED = (
-    "if memory ran out, end other programs or lower the batch size; run again, which does not repeat the finished steps"
+    "if memory ran out, end other programs or lower batch_size; run the command again, which does not repeat the "
+    "finished steps"
 )
 
 
@@ -163,10 +164,10 @@ def _failure(timeline: Timeline, log: Path, status: int) -> Exception:
     number = _signal_number(status)
     if number:
         name = signal.Signals(number).name
-        return RunError(f"{place or 'the run'}: the graph's process was ended by {name}; {KILLED}; the log is {log}")
+        return RunError(f"{place or 'the run'}: the process of the run was ended by {name}; {KILLED}; the log is {log}")
     if place:
         return RunError(f"{place} ended without an error message; {KILLED}; the log is {log}")
-    cause = lines[-1] if lines else "the graph's process ended without an error message"
+    cause = lines[-1] if lines else "the process of the run ended without an error message"
     return RunError(f"{cause} (exit status {status}); the log is {log}")
 
 
@@ -234,7 +235,7 @@ def _publish(folder: Path, timeline: Timeline, results: Results) -> dict[str, An
 def _artifact(folder: Path, step: str, output: str) -> Path:
     found = list((folder / ARTIFACTS).glob(f"*/{step}/{output}"))
     if len(found) != 1:
-        raise RunError(f"the graph succeeded, but its step {step} wrote no {output}; the log is {folder / LOG}")
+        raise RunError(f"the run succeeded, but its step {step} wrote no {output}; the log is {folder / LOG}")
     return found[0]
 
 

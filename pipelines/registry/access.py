@@ -60,5 +60,6 @@ def _explaining_refusals() -> Iterator[None]:
         if error.get_http_status_code() != 403:
             raise
         raise InputError(
-            f"the MLflow server does not allow this user to do that: {error}; ask its administrator for the right"
+            f"the MLflow server does not allow this user to make the request: {error}; ask the administrator of the "
+            "server for the right"
         ) from error

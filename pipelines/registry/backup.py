@@ -171,7 +171,7 @@ def _unpack(path: Path, folder: Path) -> dict[str, Any]:
         problem = (
             f"is not an export of a registry: it does not contain {CONTENTS}" if path.exists() else "does not exist"
         )
-        raise InputError(f"{path} {problem}; `crack-pipeline registry export` writes an export") from error
+        raise InputError(f"{path} {problem}; give a file that `crack-pipeline registry export` wrote") from error
     except (tarfile.TarError, OSError, ValueError) as error:
         raise InputError(
             f"{path} is damaged or is not an export of a registry: {error}; use another copy of the file"

@@ -93,8 +93,8 @@ def version_meant(model_uri: str) -> str:
     version = mlflow_runs.version_by_alias(name, alias)
     if version is None:
         raise InputError(
-            f"no version of {name} is {alias}; `crack-pipeline status` shows the versions. Make one of them champion "
-            f"with `crack-pipeline promote`, or name one with --model, such as models:/{name}/1"
+            f"no version of {name} has the alias {alias}; `crack-pipeline status` shows the versions. Make one of them "
+            f"champion with `crack-pipeline promote`, or name one with --model, such as models:/{name}/1"
         )
     return f"models:/{name}/{version}"
 

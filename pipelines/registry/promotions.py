@@ -277,7 +277,7 @@ def verdict_on(version: ModelVersion) -> str:
     verdict = version.tags.get(VERDICT, "unknown")
     checked = version.tags.get(CHECKED, "not checked")
     if verdict == "passed" and checked != "passed":
-        return f"infra check: {checked}"
+        return f"check of its answers: {checked}"
     return verdict
 
 

@@ -54,7 +54,7 @@ def next_move(registry: Registry) -> str:
     for version in registry.versions()[:MAX_VERSIONS]:
         verdict = verdict_on(version)
         if len(verdict) > MAX_VERDICT_CHARACTERS:
-            lines.append(f"version {version.version} cannot be promoted: {verdict}")
+            lines.append(f"version {version.version} cannot be promoted without --force: {verdict}")
 
     if registry.moved_by_hand():
         lines.append(
@@ -100,7 +100,7 @@ def _about_challenger(registry: Registry, challenger: str, champion: str | None)
         command += f" --workdir {workdir}"
     return [
         f"challenger: version {challenger}; {result}",
-        f"should it be promoted? {_page(registry, run)}",
+        f"page for the decision: {_page(registry, run)}",
         f"to promote it: {command}",
     ]
 

@@ -174,8 +174,10 @@ def test_a_killed_graph_or_guard_names_the_step_the_cause_and_what_to_do(tmp_pat
         os.killpg(graph, signal.SIGKILL)  # then no process is left to end the graph
 
     assert process.returncode == 1
-    assert err.startswith('error: step "train toy": the graph\'s process was ended by SIGKILL; if memory ran out, end')
-    assert "run again, which does not repeat the finished steps; the log is " in err
+    assert err.startswith(
+        'error: step "train toy": the process of the run was ended by SIGKILL; if memory ran out, end'
+    )
+    assert "run the command again, which does not repeat the finished steps; the log is " in err
     assert len(err.splitlines()) == 1
 
 

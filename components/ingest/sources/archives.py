@@ -57,20 +57,20 @@ def unpack(archive: Path, folder: Path, limit: int, name: str) -> None:
                 bytes_left = _write(content, target, bytes_left)
                 if bytes_left < 0:
                     raise InputError(
-                        f"the archive {name} contains more than {limit} bytes, the limit max_unpacked; check that the "
-                        "archive is the right one, or raise max_unpacked"
+                        f"the archive {name} contains more than {limit} bytes, the limit ingest.max_unpacked; check "
+                        "that the archive is the right one, or raise ingest.max_unpacked"
                     )
     except InputError:
         raise
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         twice = Path(str(error.filename)).name
-        raise InputError(f"the archive {name} holds the name {twice!r} twice; rename one of these members") from error
+        raise InputError(f"the archive {name} contains the name {twice!r} twice; rename one of the two") from error
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
         raise InputError(
-            f"the archive {name} holds the name {Path(str(error.filename)).name[:40]!r}…, which is too long for this "
-            "file system; rename this member"
+            f"the archive {name} contains the name {Path(str(error.filename)).name[:40]!r}…, which is too long "
+            "for this file system; rename this member"
         ) from error
     except ERRORS_OF_DAMAGED_ARCHIVES as error:
         raise InputError(

@@ -108,7 +108,7 @@ class Objects:
         path = PurePosixPath(key)
         name = f"the object {self._store.uri}/{key}"
         if key.startswith("/") or ".." in path.parts or "\0" in key:
-            raise InputError(f"{name} is refused: its key leads out of the folder; rename the object")
+            raise InputError(f"{name} is refused: its key leads out of the prefix; rename the object")
         if str(path) != key:
             raise InputError(f"{name} is refused: its key cannot be the name of a file; rename the object")
 

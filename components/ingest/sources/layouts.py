@@ -194,7 +194,9 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
     if stat.S_ISDIR(mode):
         if entry.is_symlink():
-            raise InputError(f"{entry.path} is a link to a folder; put the folder itself in its place, or remove it")
+            raise InputError(
+                f"{entry.path} is a link to a folder; replace the link with the folder, or remove the link"
+            )
         return True
     if not stat.S_ISREG(mode):
         raise InputError(f"{entry.path} is not a regular file, but a pipe, socket or device; remove it from the data")
@@ -219,12 +221,12 @@ def _check_classes(root: Path, layout: str) -> None:
                 parts.append(part)
                 has_files = has_files or next(_files(root, part), None) is not None
         if not has_files:
-            missing.append(f"{CLASSES[label]} in {' or '.join(parts)}")
+            missing.append(f"images of the class {CLASSES[label]} in {' or '.join(parts)}")
 
     if missing:
         problem = "only one class" if len(missing) == 1 else "no images"
         raise InputError(
-            f"{root} has {problem}: layout {layout} expects {', '.join(missing)}, but there is no file. Found: "
+            f"{root} has {problem}: layout {layout} expects {' and '.join(missing)}, but there are none. Found: "
             f"{_contents(root)}. Add the missing images, or choose another layout"
         )
 

@@ -243,7 +243,7 @@ def _synthetic_settings(uri: SourceUri) -> dict[str, int]:
     settings = SYNTHETIC_DEFAULTS | given
     if not 1 <= settings["images"] <= MAX_SYNTHETIC_IMAGES or settings["size"] not in SYNTHETIC_SIZES:
         raise InputError(
-            f"data is {uri.text!r}: images must be from 1 to {MAX_SYNTHETIC_IMAGES}, and size from "
+            f"data is {uri.text!r}: images must be a number from 1 to {MAX_SYNTHETIC_IMAGES}, and size from "
             f"{SYNTHETIC_SIZES.start} to {SYNTHETIC_SIZES.stop - 1}"
         )
     return settings

@@ -166,7 +166,7 @@ def _check_options(text: str, options: dict[str, str]) -> None:
 
 def _checksum(text: str, scheme: str, fragment: str) -> str:
     if scheme == "http" and urlsplit(text).hostname not in LOOPBACK_HOSTS:
-        raise InputError(f"data is {text!r}; http:// is allowed for this machine only, so use https://")
+        raise InputError(f"data is {text!r}; http:// is allowed only for a server on this machine; use https://")
 
     match = re.fullmatch(r"sha256=([0-9a-fA-F]{64})", fragment)
     if not match:

@@ -114,7 +114,8 @@ def read_profile(path: str | Path) -> Profile:
     if version != str(VERSION):
         raise InputError(
             f"the drift profile {path} has image features of version {version}, but this code computes version "
-            f"{VERSION}, and the two cannot be compared; run crack-training with this code and promote its model"
+            f"{VERSION}, and the two cannot be compared; run crack-training with this code, and promote the model "
+            "version that it registers"
         )
 
     width = table.schema.field("embedding").type.list_size

@@ -140,7 +140,9 @@ def thumbnail(image: NDArray[np.uint8], longest: int) -> bytes:
 
 def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise ImageError(f"too large: {width}x{height} pixels, more than {MAX_PIXELS}; cut it into smaller images")
+        raise ImageError(
+            f"too large: {width}x{height} pixels, more than {MAX_PIXELS} in total; cut the image into smaller images"
+        )
 
 
 def _check_png(data: bytes) -> None:
@@ -238,8 +240,8 @@ def _decode_with_pillow(data: bytes) -> NDArray[np.uint8]:
 
         if upright.mode in ("I", "F"):
             raise ImageError(
-                "its pixels are signed or 32-bit numbers, and the file does not define the value of white; convert it "
-                "to 8 or 16 bits"
+                "its pixels are signed or 32-bit numbers, and the file does not define the value of white; convert the "
+                "image to 8 or 16 bits"
             )
         return np.asarray(upright.convert("RGB"))
 
@@ -286,11 +288,11 @@ def _opened(data: bytes) -> Iterator["Image"]:
     except Image.UnidentifiedImageError as error:
         if data[:4] in (b"II*\0", b"MM\0*"):
             raise ImageError(
-                "not a readable image: a TIFF file with an unknown pixel format; save it with 8 bits"
+                "not a readable image: a TIFF file with an unknown pixel format; save it with 8 bits per channel"
             ) from error
         raise ImageError("not an image") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"too large: more than {MAX_PIXELS} pixels; cut it into smaller images") from error
+        raise ImageError(f"too large: more than {MAX_PIXELS} pixels; cut the image into smaller images") from error
     except Exception as error:
         raise ImageError(f"not a whole image: {error}") from error
 

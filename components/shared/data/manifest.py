@@ -155,7 +155,8 @@ def rows_of(manifest: Manifest, splits: Splits, split: str) -> pd.DataFrame:
     """
     if not splits.table["sample_id"].equals(manifest.table["sample_id"]):
         raise InputError(
-            f"the splits {splits.digest[:12]} do not belong to the data set {manifest.digest[:12]}: run split again"
+            f"the splits {splits.digest[:12]} do not belong to the data set {manifest.digest[:12]}; run the step split "
+            "again"
         )
 
     return manifest.table[splits.table["split"] == split].reset_index(drop=True)
@@ -166,8 +167,8 @@ def _typed(table: pd.DataFrame, schema: pa.Schema) -> pd.DataFrame:
     missing = [name for name in schema.names if name not in table.columns]
     if missing:
         raise InputError(
-            f"the table lacks the columns {', '.join(missing)}; it has {', '.join(map(str, table.columns))}; run "
-            "again the step that wrote it"
+            f"the table lacks the columns {', '.join(missing)}; it has {', '.join(map(str, table.columns))}; repeat "
+            "the step that wrote the table"
         )
 
     for field in schema:
@@ -178,7 +179,9 @@ def _typed(table: pd.DataFrame, schema: pa.Schema) -> pd.DataFrame:
     try:
         arrow = pa.Table.from_pandas(table[schema.names], schema=schema, preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
-        raise InputError(f"a value of the table has the wrong type: {error}") from error
+        raise InputError(
+            f"a value of the table has the wrong type: {error}; repeat the step that wrote the table"
+        ) from error
     return _to_pandas(arrow.sort_by("sample_id"))
 
 
@@ -217,7 +220,7 @@ def _refuse(table: pd.DataFrame, bad: pd.Series, column: str, why: str) -> None:
     name_column = "path" if "path" in table.columns else "sample_id"
     name = table[name_column].iloc[row]
     value = table[column].astype(object).iloc[row]
-    more = f" (and {count - 1} more)" if count > 1 else ""
+    more = f" (and {count - 1} more rows)" if count > 1 else ""
     raise InputError(f"row {row} ({name}): {column} {value!r} {why}{more}")
 
 
@@ -236,7 +239,7 @@ def _read(path: str | Path) -> tuple[pd.DataFrame, str]:
         return _to_pandas(arrow), metadata.get(b"digest", b"").decode()
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise InputError(
-            f"{path} cannot be read as a parquet table: {error}; run again the step that wrote it"
+            f"{path} cannot be read as a parquet table: {error}; repeat the step that wrote the file"
         ) from error
 
 
@@ -244,6 +247,7 @@ def _verified(made: Table, recorded_digest: str, path: str | Path) -> Table:
     if made.digest != recorded_digest:
         raise InputError(
             f"{path} was changed after it was written, or another release wrote it: its content has the digest "
-            f"{made.digest[:12]}, its metadata says {recorded_digest[:12] or 'none'}; run again the step that wrote it"
+            f"{made.digest[:12]}, but its metadata says {recorded_digest[:12] or 'none'}; repeat the step that "
+            "wrote the file"
         )
     return made

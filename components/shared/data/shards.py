@@ -146,7 +146,8 @@ class ShardReader:
         data = os.pread(self._files[shard].fileno(), size, offset)
         if len(data) != size:
             raise InputError(
-                f"{self.folder / 'shards' / shard} ends before byte {offset + size}; run the step again to fetch it"
+                f"{self.folder / 'shards' / shard} ends before byte {offset + size}; run the step again, which "
+                "fetches the file again"
             )
         return data
 
@@ -155,7 +156,7 @@ class ShardReader:
         try:
             return FileIO(path)
         except FileNotFoundError as error:
-            raise InputError(f"there is no shard {path}; run the step again to fetch it") from error
+            raise InputError(f"there is no shard {path}; run the step again, which fetches the file again") from error
 
     def __getstate__(self) -> dict[str, Any]:
         return {"folder": self.folder, "_files": {}}

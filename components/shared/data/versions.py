@@ -34,7 +34,9 @@ from components.shared.services.store import DamagedObjectError, MissingObjectEr
 
 COMMIT = "dataset.json"
 MANIFEST = "manifest.parquet"
-WAY_OUT_OF_DAMAGE = "ingest its sources again, which makes the object again; or restore it from a backup of the store"
+WAY_OUT_OF_DAMAGE = (
+    "ingest the same data again, which writes the object again, or restore the object from a backup of the store"
+)
 
 
 @dataclass(frozen=True)
@@ -287,7 +289,8 @@ def _bytes_needed(store: Store, manifest: Manifest) -> int:
     if lost:
         raise InputError(
             f"the store {store.uri} lacks {lost} of the {len(names)} shards of the data set version "
-            f"{manifest.digest}; check the store, or run ingest again with the same data"
+            f"{manifest.digest}; restore the shards from a backup of the store, or run the step ingest again with the "
+            "same data"
         )
     return sum(sizes.values())
 
@@ -317,5 +320,6 @@ def _disk_full(version: Path, needed: int) -> InputError:
     cache = version.parent
     return InputError(
         f"the disk of the cache {cache} is full: the data set version {version.name} needs {needed} bytes, and "
-        f"{shutil.disk_usage(cache).free} bytes are free; free some space, lower cache_size or choose another cache"
+        f"{shutil.disk_usage(cache).free} bytes are free; free some space, lower cache_size, or set cache to another "
+        "folder"
     )

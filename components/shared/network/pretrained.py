@@ -200,7 +200,7 @@ def _difference(expected: Tensors, found: Tensors) -> str:
         first = reshaped[0]
         shapes = f"{first} is {tuple(found[first].shape)} in the file and {tuple(expected[first].shape)} in the network"
         parts.append(f"shapes differ in {_names(reshaped)}: {shapes}")
-    return "; ".join(parts)
+    return f"{'; '.join(parts)}. Use weights of this architecture" if parts else ""
 
 
 def _count(tensors: Tensors, names: list[str]) -> int:

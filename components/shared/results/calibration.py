@@ -51,4 +51,4 @@ def read_calibration(path: str | Path) -> Calibration:
     try:
         return Calibration(**json.loads(Path(path).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path} is not a calibration.json ({error}); run evaluate again") from error
+        raise InputError(f"{path} is not a calibration.json ({error}); run the step evaluate again") from error

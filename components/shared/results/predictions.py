@@ -121,11 +121,13 @@ def read_predictions(folder: str | Path) -> Predictions:
         table = pq.read_table(folder / "predictions.parquet")
         embeddings = np.load(folder / "embeddings.npy", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise InputError(f"{folder} is not a predictions folder ({error}); run predict again") from error
+        raise InputError(f"{folder} is not a predictions folder ({error}); run the step predict again") from error
 
     missing = [name for name in SCHEMA.names if name not in table.column_names]
     if missing:
-        raise InputError(f"{folder}/predictions.parquet lacks the columns {missing}; run predict again")
+        raise InputError(
+            f"{folder}/predictions.parquet lacks the columns {', '.join(missing)}; run the step predict again"
+        )
 
     metadata = table.schema.metadata or {}
     gigaflops = float(metadata.get(_GIGAFLOPS_KEY, b"nan"))
@@ -147,25 +149,27 @@ def _check(predictions: Predictions, where: str) -> None:
     if broken.any():
         raise InputError(
             f"{where}: {int(broken.sum())} of {len(table)} rows have logits that are not finite; the first of these "
-            f"rows is for image {table['sample_id'][broken].iloc[0]}. The training diverged: lower the learning rate"
+            f"rows is for image {table['sample_id'][broken].iloc[0]}. The training diverged; lower learning_rate"
         )
 
     duplicate = table.duplicated(KEY)
     if duplicate.any():
         row = table.loc[duplicate, KEY].iloc[0].to_dict()
-        raise InputError(f"{where}: {int(duplicate.sum())} rows are duplicates; the first is {row}; run predict again")
+        raise InputError(
+            f"{where}: {int(duplicate.sum())} rows are duplicates; the first is {row}; run the step predict again"
+        )
 
     for column, allowed in ALLOWED.items():
         wrong = set(table[column].unique().tolist()) - allowed
         if wrong:
             raise InputError(
-                f"{where}: column {column} contains {sorted(wrong)}; allowed values are {sorted(allowed)}; run predict "
-                "again"
+                f"{where}: column {column} contains {sorted(wrong)}; allowed values are {sorted(allowed)}; run the "
+                "step predict again"
             )
 
     clean = int(_is_clean(table, "after").sum())
     if len(predictions.embeddings) != clean:
         raise InputError(
-            f"{where}: there are {len(predictions.embeddings)} embeddings for {clean} clean rows after fine-tuning, "
-            "and there must be one for each row; run predict again"
+            f"{where}: there are {len(predictions.embeddings)} embeddings for {clean} rows of uncorrupted images "
+            "after fine-tuning, but there must be one for each row; run the step predict again"
         )

@@ -298,19 +298,19 @@ class KfpApi:
         place = f"could not {doing}: KFP at {self.endpoint.url}"
         if error.status == 0:  # the generated client gives this status if TLS fails
             return KfpError(
-                f"{place} has a certificate that is not trusted; set KFP_CA_CERT to the file with the certificate of "
-                f"its authority. Details: {answer}"
+                f"{place} has a certificate that is not trusted; set KFP_CA_CERT to a file with the certificate of "
+                f"the authority that signed it. Details: {answer}"
             )
         if error.status == 401:
             problem = "refused the token; get a new one" if self.endpoint.token() else "needs a token; get one"
-            return KfpError(f"{place} {problem} and set KFP_TOKEN or KFP_TOKEN_FILE. Its answer: {answer}")
+            return KfpError(f"{place} {problem} and set KFP_TOKEN or KFP_TOKEN_FILE. KFP's answer: {answer}")
         if error.status == 403:
             return KfpError(
                 f'{place} does not allow this in namespace "{self.namespace}"; check KFP_NAMESPACE, and check that the '
-                f"token's account may edit pipelines there. Its answer: {answer}"
+                f"token's account may edit pipelines there. KFP's answer: {answer}"
             )
         if error.status == 404:
-            return NotFoundError(f"{place} did not find it; check the path in KFP_ENDPOINT. Its answer: {answer}")
+            return NotFoundError(f"{place} found nothing there; check the path in KFP_ENDPOINT. KFP's answer: {answer}")
         transient = error.status in (*BUSY, CONFLICT)
         return KfpError(f"{place} answers {error.status}: {answer}", transient)
 

@@ -60,9 +60,8 @@ class Endpoint:
 
         ca = environment.get("KFP_CA_CERT") or environment.get("SSL_CERT_FILE") or None
         if ca and not Path(ca).is_file():
-            raise InputError(
-                f"KFP_CA_CERT or SSL_CERT_FILE names {ca}, which is not a file; correct or remove the variable"
-            )
+            variable = "KFP_CA_CERT" if environment.get("KFP_CA_CERT") else "SSL_CERT_FILE"
+            raise InputError(f"{variable} is set to {ca}, which is not a file; correct or remove the variable")
 
         ui = environment.get("KFP_UI_ENDPOINT", "").rstrip("/") or url
         return cls(url, ui, environment.get("KFP_NAMESPACE", ""), _token_source(environment), ca)
@@ -117,7 +116,7 @@ def _token_source(environment: Mapping[str, str]) -> Callable[[], str]:
     if not named:
         return _token_file(VOLUME_TOKEN)
     if not Path(named).is_file():
-        raise InputError(f"KFP_TOKEN_FILE names {named}, which is not a file; correct or remove the variable")
+        raise InputError(f"KFP_TOKEN_FILE is set to {named}, which is not a file; correct or remove the variable")
     return _token_file(Path(named))
 
 

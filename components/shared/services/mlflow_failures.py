@@ -69,12 +69,12 @@ def _explanation(error: MlflowException, tracking_uri: str) -> InputError:
     if SQLITE_IS_LOCKED in str(error):
         return InputError(
             f"the MLflow store {tracking_uri} is locked by another process; wait until that process ends, or end it, "
-            "and run again"
+            "and run the command again"
         )
     message = f"the MLflow server at {tracking_uri} cannot be used: {_first_cause(error)}"
     return InputError(
-        f"{without_password(message)}; check MLFLOW_TRACKING_URI, MLFLOW_TRACKING_USERNAME and _PASSWORD, and "
-        "the server's allowed hosts"
+        f"{without_password(message)}; check MLFLOW_TRACKING_URI, MLFLOW_TRACKING_USERNAME and "
+        "MLFLOW_TRACKING_PASSWORD, and the server's allowed hosts"
     )
 
 

@@ -282,7 +282,7 @@ class Store:
         for error in result.get("Errors", []):
             raise InputError(
                 f"s3://{self.bucket}/{error.get('Key', '')} cannot be deleted: {error.get('Message', '')}; check the "
-                "rights of this access key"
+                "rights of the access key"
             )
 
     def put_files(self, files: Mapping[str, Path]) -> None:

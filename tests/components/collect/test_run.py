@@ -177,7 +177,7 @@ def test_a_pattern_without_a_named_group_is_refused():
 
 def test_a_warning_counts_the_names_that_do_not_match_the_pattern(champion, incoming, tmp_path, caplog):
     collect(incoming, tmp_path, group_pattern=r"(p[123])-")
-    assert "4 of 10 names do not match collect.group_pattern" in caplog.text
+    assert "the paths of 4 of 10 images do not match collect.group_pattern" in caplog.text
 
 
 def test_a_version_without_a_profile_is_refused(champion, incoming, tmp_path):
@@ -209,7 +209,7 @@ def test_a_champion_that_answers_with_nan_is_an_error(champion, network, incomin
     profile = read_profile(champion / "reference_profile.parquet")
     digest = hashlib.sha256((champion / "model" / "model.safetensors").read_bytes()).hexdigest()
     write_profile(replace(profile, model=digest), champion / "reference_profile.parquet")
-    with pytest.raises(InputError, match=r"answers that are not finite .* with crack-pipeline rollback"):
+    with pytest.raises(InputError, match=r"answers that are not finite .* with `crack-pipeline rollback"):
         collect(incoming, tmp_path)
     assert not (tmp_path / "observed").exists()
 

@@ -91,11 +91,11 @@ def test_groups_are_evened_out():
 @pytest.mark.parametrize(
     ("reference", "current", "message"),
     [
-        (np.arange(40), np.arange(29), "the current side has 29 images, but at least 30 are needed"),
+        (np.arange(40), np.arange(29), "there are too few current images: 29, but at least 30 are needed"),
         (
             np.repeat([0, 1], 20),
             np.arange(40),
-            r"the reference side has 2 groups \(photos\), but at least 4 are needed",
+            r"the reference images come from too few photos: 2, but at least 4 are needed",
         ),
         (np.arange(40), np.arange(40), "^$"),
     ],

@@ -86,7 +86,8 @@ def test_one_moved_feature_is_drift_and_many_moved_features_need_a_retraining(ch
 
 
 @pytest.mark.parametrize(
-    ("images", "why"), [(25, "the current side has 25 images, but at least 30 are needed"), (120, "has 1 groups")]
+    ("images", "why"),
+    [(25, "there are too few current images: 25, but at least 30 are needed"), (120, "come from too few photos: 1,")],
 )
 def test_too_few_images_or_photos_are_skipped_with_the_reason(check, images, why):
     observed = profile("p", images, 4)

@@ -171,5 +171,5 @@ def test_a_written_calibration_is_read_unchanged_and_lowers_p_crack(tmp_path) ->
 
 def test_validation_without_cracks_is_refused() -> None:
     val = pd.DataFrame({"label": [0, 0], "logit_0": 0.0, "logit_1": [0.1, 0.2]})
-    with pytest.raises(InputError, match="2 tiles without and 0 with cracks"):
+    with pytest.raises(InputError, match="2 tiles without cracks and 0 tiles with cracks"):
         calibrate(val, ThresholdConfig())

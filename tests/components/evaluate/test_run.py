@@ -171,7 +171,7 @@ def test_the_page_states_the_rule_and_loads_no_other_file(evaluated) -> None:
 
 
 def test_a_test_split_of_one_class_is_refused(table: pd.DataFrame, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="test split has 40 tiles, but not tiles of both classes"):
+    with pytest.raises(InputError, match="test split has 40 tiles, but all of one class"):
         run(table[(table.split != "test") | (table.label == 0)], tmp_path)
 
 

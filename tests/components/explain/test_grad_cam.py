@@ -108,7 +108,7 @@ def test_a_layer_that_the_answer_does_not_depend_on_is_an_error(dark_network, da
 
 def test_a_network_without_a_map_is_refused(dark_network):
     dark_network.backbone.feature_info = []
-    with pytest.raises(InputError, match="Grad-CAM cannot read a layer of test_resnet"):
+    with pytest.raises(InputError, match="Grad-CAM cannot read any layer of test_resnet"):
         find_target(dark_network)
 
 
@@ -121,7 +121,7 @@ def test_stages_without_a_map_are_refused(dark_network):
 @pytest.mark.parametrize("architecture", ["hiera_tiny_224", "levit_128s"])
 def test_a_transformer_without_a_known_patch_grid_is_refused(architecture):
     """The tokens of Hiera have another order than the image, so a map of them would show nothing."""
-    with pytest.raises(InputError, match=f"Grad-CAM cannot read a layer of {architecture}"):
+    with pytest.raises(InputError, match=f"Grad-CAM cannot read any layer of {architecture}"):
         find_target(network_of(architecture, size=224))
 
 

@@ -215,13 +215,15 @@ def test_logits_that_are_not_finite_are_an_error_and_leave_no_panels(dark_networ
     decided = predict(dark_network, tiles)
     with torch.no_grad():
         dark_network.backbone.head.bias[1] = torch.nan
-    with pytest.raises(InputError, match="not finite, so nothing can be explained; its training diverged"):
+    with pytest.raises(
+        InputError, match=r"gives NaN or infinite answers, which cannot be explained. The training diverged"
+    ):
         explain_network(dark_network, decided, NO_VALIDATION, tiles, CONFIG, 1, tmp_path)
     assert not list(tmp_path.glob("*.png"))
 
 
 def test_too_few_coalitions_for_the_regions_are_refused():
-    with pytest.raises(ValueError, match="coalitions is 40, but it must be at least twice the number of regions, 25"):
+    with pytest.raises(ValueError, match="coalitions is 40, but it must be at least 50, twice the value of regions"):
         ShapConfig(regions=25, coalitions=40)
 
 

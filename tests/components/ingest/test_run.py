@@ -163,7 +163,7 @@ def test_bad_files_are_refused_each_with_its_reason(
         "crack/moving.gif": "animated: 3 frames in one file; save one frame as an image",
         "no_crack/small.jpg": "too small: 20x20 pixels, less than min_size 32; use a larger image, or lower min_size",
         "no_crack/large.jpg": (
-            "too large: 300x300 pixels, more than max_pixels 80000; cut it into tiles, or raise max_pixels"
+            "too large: 300x300 pixels, more than max_pixels 80000; cut the image into tiles, or raise max_pixels"
         ),
     }
     assert len(manifest.table) == 24
@@ -174,7 +174,7 @@ def test_too_many_refused_files_stop_the_run(tiles: Path, store: Store, tmp_path
         (tiles / "crack" / f"bad{index}.jpg").write_text("text")
     with pytest.raises(
         InputError,
-        match=r"3 of the 27 files of the source walls are refused, more than max_refused 0.1 .*crack/bad0.jpg: not an",
+        match=r"3 of the 27 files of the source walls are refused, more than ingest.max_refused 0.1 .*bad0.jpg: not an",
     ):
         ingest(tiles, store, tmp_path, max_refused=0.1)
 
@@ -315,7 +315,8 @@ def test_data_that_cannot_be_opened_is_named(data_uri: str, message: str, store:
 
 def test_too_few_good_images_of_a_class_stop_the_run(tiles: Path, store: Store, tmp_path: Path) -> None:
     with pytest.raises(
-        InputError, match="no_crack has 12 accepted images, fewer than min_images 13; add images of this"
+        InputError,
+        match=r"the class no_crack has 12 accepted images, fewer than ingest.min_images 13; add images of this",
     ):
         ingest(tiles, store, tmp_path, min_images=13)
     assert store.list() == []

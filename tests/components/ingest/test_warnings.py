@@ -20,9 +20,9 @@ def test_files_that_are_not_kept_are_named(s3, tmp_path, monkeypatch):
     events = pd.read_json(tmp_path / "events", lines=True)
     refused, quarantined = events.loc[events["event"] == "warning", "message"]
 
-    assert refused.startswith("refused: crack/half.png: ")
-    assert quarantined.startswith("in quarantine: crack/3.png: the same file has both labels: ")
-    assert quarantined.endswith("and 1 more; the data set report lists all files in quarantine")
+    assert refused.startswith("files refused: 1; the first is crack/half.png: ")
+    assert quarantined.startswith("files in quarantine: 2; the first is crack/3.png: the same file has both labels: ")
+    assert quarantined.endswith(". The data set report lists all files in quarantine")
     assert counts["images"] == 59
     page = (tmp_path / "page.html").read_text()
     assert "crack/half.png" in page

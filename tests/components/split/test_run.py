@@ -145,7 +145,7 @@ def test_a_class_with_three_photos_is_refused(s3: str, tmp_path: Path) -> None:
 def test_too_few_images_for_a_split_are_refused(s3: str, tmp_path: Path) -> None:
     frame = table(alternating("g", 40))
     with pytest.raises(
-        InputError, match="too few images: the split val would have 2 images of class no_crack, but min_images"
+        InputError, match=r"too few images: the split val would have 2 images of class no_crack, but split.min_images"
     ):
         assign(frame, tmp_path, s3)
 

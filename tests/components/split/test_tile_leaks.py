@@ -165,7 +165,7 @@ def test_a_version_is_checked_in_the_splits_of_its_run(
 ) -> None:
     config = SplitConfig(store=store.uri, min_images=1, leak_sample=50)
     page = tmp_path / "page.html"
-    with pytest.raises(InputError, match="has no data set version; start a run first"):
+    with pytest.raises(InputError, match="has no data set version; start a run, which ingests"):
         check_version(store, None, config, 1, page, tmp_path)
 
     commit_tiles(concrete)

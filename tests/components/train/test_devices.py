@@ -106,5 +106,5 @@ def test_an_error_in_one_of_several_processes_reaches_the_parent():
 
 
 def test_more_devices_than_images_are_refused():
-    with pytest.raises(ValueError, match="devices is 9; it must be 1 to batch_size"):
+    with pytest.raises(ValueError, match="devices is 9; it must be auto, or from 1 to batch_size"):
         recipe(devices=9)

@@ -73,12 +73,15 @@ def test_everything_is_right_and_then_one_thing_is_wrong(
 @pytest.mark.parametrize(
     ("look", "message"),
     [
-        (lambda view: view.service_account("robot"), "no service account robot in namespace team; create it"),
+        (lambda view: view.service_account("robot"), "no service account robot in namespace team; apply manifests/"),
         (lambda view: view.secret("gone", ["KEY"]), "kubectl create secret generic gone -n team --from-literal=KEY=…"),
         (lambda view: view.secret("crack-s3", [*S3_KEYS, "MORE"]), "Secret crack-s3 in team has no value for MORE"),
         (lambda view: view.claim("cache"), "no PersistentVolumeClaim cache .*leave cluster.cache_claim empty"),
         (lambda view: view.priority_class("high"), "no PriorityClass high"),
-        (lambda view: ClusterView("theirs").namespace_there(), "no namespace theirs; kubectl create ns theirs"),
+        (
+            lambda view: ClusterView("theirs").namespace_there(),
+            "no namespace theirs; create it with `kubectl create ns theirs`",
+        ),
     ],
 )
 def test_what_the_cluster_does_not_have_is_named_with_what_to_do(view, look, message):
@@ -117,7 +120,7 @@ def test_in_single_user_mode_the_namespace_of_kfp_itself_is_checked(kfp, cluster
     kfp.multi_user = False
     findings = {finding.subject: finding for finding in examine(config, allow_tags=True)}
     assert "namespace kubeflow" in findings["Kubeflow Pipelines"].text
-    assert findings["namespace"].text == "there is no namespace kubeflow; kubectl create ns kubeflow"
+    assert findings["namespace"].text == "there is no namespace kubeflow; create it with `kubectl create ns kubeflow`"
     cluster.add(
         "/api/v1/namespaces/kubeflow", kubernetes.V1Namespace(metadata=kubernetes.V1ObjectMeta(name="kubeflow"))
     )
@@ -193,7 +196,7 @@ def test_a_database_that_does_not_keep_every_character_is_found(tmp_path, monkey
 
     set_tag = MlflowClient.set_tag
     monkeypatch.setattr(MlflowClient, "set_tag", lambda self, run, key, value: set_tag(self, run, key, "?"))
-    with pytest.raises(InputError, match='MLflow returned "\\?" for the tag "✗"; give its database the encoding UTF8'):
+    with pytest.raises(InputError, match='MLflow stored "✗" in a tag as "\\?"; give its database the encoding UTF8'):
         check_mlflow("m", "training")
 
     def refuse(*_):
@@ -305,7 +308,9 @@ def test_a_missing_service_account_is_reported_before_anything_is_created(kfp, c
     del cluster.objects[f"{TEAM}/serviceaccounts/crack-pipeline"]
     done = CliRunner().invoke(app, arguments)
     assert (done.exit_code, kfp.asked("POST")) == (2, 0)
-    assert "there is no service account crack-pipeline in namespace team; create it (manifests/)" in done.output
+    assert (
+        "there is no service account crack-pipeline in namespace team; apply manifests/, which create it" in done.output
+    )
     cluster.objects.clear()  # a cluster without the namespace is not the cluster of KFP
     assert CliRunner().invoke(app, arguments).exit_code == 0
     assert kfp.asked("POST")

@@ -62,7 +62,7 @@ def test_mlflow_s_image_is_compared_with_the_steps_image(image_registry, digests
     file.write_text(json.dumps({"images": [{"name": "crack-cpu", "newName": name, "digest": digest}]}))
     assert check_server_image(file) == image_registry.reference("cpu")
     file.write_text(json.dumps({"images": [{"name": "crack-cpu", "newName": name, "newTag": "old"}]}))
-    with pytest.raises(WarnedError, match=f"MLflow runs from {name}:old, but .* write its name and digest"):
+    with pytest.raises(WarnedError, match=f"MLflow runs from {name}:old, but .* write the name and digest"):
         check_server_image(file)
     with pytest.raises(UnseenError, match="does not exist on this machine"):
         check_server_image(tmp_path / "missing.yaml")

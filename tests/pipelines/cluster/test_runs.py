@@ -46,7 +46,7 @@ def test_a_run_is_stopped_by_the_start_of_its_id_or_as_the_latest(command, kfp, 
 def test_an_unknown_run_is_reported_with_what_to_do(command, run_id):
     done = command("stop", "small", "nobody")
     assert done.exit_code == 2
-    assert 'has no run with the id "nobody"; `crack-pipeline runs list` shows the ids' in done.output
+    assert 'has no run with an id that starts with "nobody"; `crack-pipeline runs list` shows the ids' in done.output
 
 
 def test_a_run_is_followed_to_its_end(command, kfp, run_id):

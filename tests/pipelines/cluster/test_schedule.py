@@ -118,7 +118,7 @@ def test_a_schedule_that_left_the_file_is_reported(kfp, client, config, console,
     place()
     kfp.recurring_runs.append({**kfp.recurring_runs[0], "display_name": "crack-other prod", "recurring_run_id": "x"})
     place_all(client, config, "prod", None, "0123456789ab", console)
-    assert '"crack-other prod" is scheduled, but the file does not schedule it' in console.file.getvalue()
+    assert '"crack-other prod" is scheduled, but the parameter file does not schedule it' in console.file.getvalue()
 
 
 def test_removing_a_missing_schedule_is_reported(client, config, console):

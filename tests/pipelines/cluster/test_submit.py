@@ -136,7 +136,7 @@ NO_VERSION = {"registered": False, "reasons": ["AUROC 0.6 is below 0.8."]}
             Outcome.FAILED,
             "refused: no candidate passed the gate, so nothing was registered. AUROC 0.6 is below 0.8.",
         ),
-        ({}, Outcome.FAILED, "neither register nor refuse has left a record in s3://"),
+        ({}, Outcome.FAILED, "neither the step register nor the step refuse has left a record in s3://"),
     ],
 )
 def test_the_result_is_read_from_the_store_if_kfp_shows_old_steps(kfp, follow_with_records, files, outcome, words):

@@ -151,7 +151,7 @@ def alias_bomb(opening: str, separator: str, closing: str) -> str:
         (alias_bomb("{<<: [", ", ", "]}").replace("{<<: [x: 1]}", "{x: 1}"), "more than 5,000 values"),
         ("? [a, b]\n: 1\n", r"the key \('a', 'b'\) is not text"),
         ("? {a: b}\n: 1\n", "line 1: .*unhashable key"),
-        ("seed:\n  1: 2\n", "seed: the key 1 is not text; put it in quotes"),
+        ("seed:\n  1: 2\n", "seed: the key 1 is not text; put the key in quotes"),
         (SMALLEST + "seed: 2026-11-30\n", r"line 4: seed: .*integer.*; got 2026-11-30$"),
         (SMALLEST + "seed: !!timestamp 2026-11-30\n", "seed: expected text, a number, .*, got date"),
         (SMALLEST + "seed: !!binary aGVsbG8=\n", "seed: expected text, a number, .*, got bytes"),
@@ -184,7 +184,7 @@ def test_what_is_not_a_readable_file_is_named(tmp_path):
     with pytest.raises(InputError, match=f"parameter file {tmp_path} is a folder"):
         load_run_config(tmp_path)
     (tmp_path / "photo.yaml").write_bytes(b"\x89PNG\xff")
-    with pytest.raises(InputError, match=r"photo\.yaml: it is not text in UTF-8"):
+    with pytest.raises(InputError, match=r"photo\.yaml: the file is not text in UTF-8"):
         load_run_config(tmp_path / "photo.yaml")
 
 

@@ -253,11 +253,11 @@ def test_a_run_has_a_deadline_and_is_cleared_away(tmp_path):
 @pytest.mark.parametrize(
     ("digests", "message"),
     [
-        ({"cpu": DIGESTS["cpu"]}, 'no container image for target "gpu"'),
-        ("[", 'no container image for target "cpu"'),
-        ({**DIGESTS, "gpu": 7}, 'the container image of target "gpu" is 7'),
+        ({"cpu": DIGESTS["cpu"]}, 'does not name the container image "gpu"'),
+        ("[", 'does not name the container image "cpu"'),
+        ({**DIGESTS, "gpu": 7}, 'the container image "gpu" is 7'),
         ({**DIGESTS, "gpu": "registry.example/crack-gpu:latest"}, "crack-gpu:latest; expected registry/name@sha256:"),
-        (None, "IMAGE_DIGESTS names"),
+        (None, "IMAGE_DIGESTS is set to"),
     ],
 )
 def test_without_digests_nothing_is_compiled_for_a_cluster(tmp_path, digests, message):

@@ -59,7 +59,7 @@ def test_files_become_rows_and_a_bad_one_a_row_with_an_error(winner, images, tmp
     assert f"6 files classified by models:/crack-classifier/1: {counts}" in done.output
     wrong = call(images, "--model", "models:/crack-classifier@nobody", "--out", tmp_path / "none.csv")
     assert wrong.exit_code == 2
-    assert "no version of crack-classifier is nobody" in wrong.output
+    assert "no version of crack-classifier has the alias nobody" in wrong.output
     missing = call(images, "--model", "models:/crack-classifier/9", "--out", tmp_path / "none.csv")
     assert missing.exit_code == 2
     assert "models:/crack-classifier/9 cannot be loaded: " in missing.output

@@ -71,7 +71,7 @@ def test_a_version_whose_verdict_failed_is_refused_unless_forced(registry):
     registry.promote("4", "Ada", "we need it", force=True)
     assert registry.history()[0].forced
     registry.client.set_model_version_tag(registry.name, "3", CHECKED, "answers otherwise")
-    with pytest.raises(InputError, match="infra check: answers otherwise"):
+    with pytest.raises(InputError, match="check of its answers: answers otherwise"):
         registry.promote("3", "Ada", "why not")
     with pytest.raises(InputError, match="no version '9'; its versions are: 4, 3, 2, 1"):
         registry.promote("9", "Ada", "typo")
@@ -164,7 +164,7 @@ def test_the_status_links_the_comparison_page_and_says_when_its_champion_was_ano
     shown = invoke("status", "--name", name).stdout
     assert "challenger: version 5; compared with the champion, version 1: better" in shown
     page = f"/#/experiments/0/runs/{run.info.run_id}/artifacts/dossier/promotion.html"
-    assert f"should it be promoted? {client.tracking_uri}{page}\n" in shown
+    assert f"page for the decision: {client.tracking_uri}{page}\n" in shown
     client.set_registered_model_alias(name, CHAMPION, "2")
     stale = "not compared with the champion, version 2. Compared with version 1, the champion at that time: better\n"
     assert stale in invoke("status", "--name", name).stdout
@@ -192,7 +192,7 @@ def test_a_server_with_accounts_accepts_only_the_right_one(s3_environment, tmp_p
         guest = invoke("promote", "1", "--by", "Eve", "--why", "mine", "--name", "guarded")
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "not the one")
         stranger = invoke("promote", "1", "--by", "Eve", "--why", "mine", "--name", "guarded")
-    assert (guest.exit_code, "does not allow this user to do that" in guest.stderr) == (2, True), guest.output
+    assert (guest.exit_code, "does not allow this user to make the request" in guest.stderr) == (2, True), guest.output
     assert stranger.exit_code == 2
     assert "not authenticated" in stranger.stderr
     assert "check MLFLOW_TRACKING_URI, MLFLOW_TRACKING_USERNAME and" in stranger.stderr
@@ -210,12 +210,14 @@ def test_what_to_do_next_in_a_workdir_says_where(tmp_path):
     shown = invoke("status", "--workdir", str(tmp_path)).stdout
     assert "challenger: version 1; there is no champion yet\n" in shown
     page = tmp_path / "s3" / "crack" / "mlflow" / run.info.run_id / "artifacts" / "dossier" / "promotion.html"
-    assert f"should it be promoted? {page}\n" in shown
+    assert f"page for the decision: {page}\n" in shown
     assert f'crack-pipeline promote 1 --by NAME --why "…" --workdir {tmp_path}\n' in shown
-    assert "version 2 cannot be promoted: infra check: image [0a] is served otherwise\n" in shown
+    assert (
+        "version 2 cannot be promoted without --force: check of its answers: image [0a] is served otherwise\n" in shown
+    )
     client.delete_run(run.info.run_id)
     client.set_registered_model_alias(name, CHALLENGER, "2")
-    assert "should it be promoted? the page was deleted with its run" in (
+    assert "page for the decision: the page was deleted with its run" in (
         invoke("status", "--workdir", str(tmp_path)).stdout
     )
 

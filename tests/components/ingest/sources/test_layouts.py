@@ -96,7 +96,8 @@ def test_one_class_only_is_named(tmp_path: Path) -> None:
     touch(tmp_path, "Positive/1.jpg")
     (tmp_path / "Negative").mkdir()
     with pytest.raises(
-        InputError, match="only one class: layout ccic expects no_crack in Negative, but there is no file"
+        InputError,
+        match="only one class: layout ccic expects images of the class no_crack in Negative, but there are none",
     ):
         find_layout(tmp_path, "auto")
 
@@ -104,7 +105,9 @@ def test_one_class_only_is_named(tmp_path: Path) -> None:
 def test_folders_of_classes_without_any_file_have_no_images(tmp_path: Path) -> None:
     for name in ("crack", "no_crack"):
         (tmp_path / name).mkdir()
-    with pytest.raises(InputError, match="no images: layout folders expects crack in crack, no_crack in no_crack, but"):
+    with pytest.raises(
+        InputError, match="no images: layout folders expects images of the class crack in crack and images"
+    ):
         find_layout(tmp_path, "auto")
 
 
@@ -154,7 +157,9 @@ def test_only_regular_files_are_taken(kind: str, folder: str, tmp_path: Path) ->
         os.mkfifo(odd)
     else:
         odd.symlink_to("/dev/zero" if kind == "device" else tmp_path)
-    message = "is a link to a folder; put" if kind == "linked folder" else "is not a regular file, but .*; remove it"
+    message = (
+        "is a link to a folder; replace" if kind == "linked folder" else "is not a regular file, but .*; remove it"
+    )
     with pytest.raises(InputError, match=f"/{folder}/odd.jpg {message}"):
         listed(tmp_path, "folders")
 

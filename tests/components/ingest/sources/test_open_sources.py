@@ -301,7 +301,7 @@ def zip_with(path: Path, name: str, mode: int = 0, content: bytes = b"bad") -> P
         (lambda p: zip_with(p / "a.zip", f"crack/{'x' * 300}.jpg"), "too long for this file system; rename"),
         (
             lambda p: zip_with(p / "a.zip", "crack/x.jpg", content=bytes(5_000_000)),
-            "more than 1000000 bytes, the limit max_unpacked",
+            "more than 1000000 bytes, the limit ingest.max_unpacked",
         ),
     ],
 )
@@ -344,7 +344,7 @@ def test_storage_that_cannot_be_used_names_the_source(tiles: Path, store: Store,
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        (["../up.jpg"], r"the object s3://a/b/../up.jpg is refused: its key leads out of the folder"),
+        (["../up.jpg"], r"the object s3://a/b/../up.jpg is refused: its key leads out of the prefix"),
         (["crack//1.jpg"], r"the object s3://a/b/crack//1.jpg is refused: its key cannot be the name of a file"),
         (["crack", "crack/1.jpg"], r"the objects of s3://a/b cannot all be stored as files on this machine: .*crack"),
         (["crack/" + "n" * 256], r"cannot all be stored as files on this machine: .*File name too long"),
@@ -361,7 +361,7 @@ def test_objects_that_cannot_be_files_are_refused(
 
 @pytest.mark.parametrize("images", ["99999999999", "0", "100001"])
 def test_the_number_of_synthetic_tiles_is_bounded(images: str, store: Store, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="images must be from 1 to 100000, and size from 32 to 1024"):
+    with pytest.raises(InputError, match="images must be a number from 1 to 100000, and size from 32 to 1024"):
         ingest(f"synthetic://?images={images}", store, tmp_path)
 
 

@@ -19,7 +19,7 @@ from components.shared.errors import InputError
         ("tiles?source=", "its option source is empty"),
         ("https://host/a.zip", "add the archive's checksum (64 hex digits): https://host/a.zip#sha256="),
         ("https://host/a.zip#sha256=12", "add the archive's checksum"),
-        ("http://host/a.zip#sha256=" + "0" * 64, "http:// is allowed for this machine only, so use https://"),
+        ("http://host/a.zip#sha256=" + "0" * 64, "http:// is allowed only for a server on this machine; use https://"),
         ("https://ada:secret@host/a.zip#sha256=" + "0" * 64, "'https://…@host/a.zip#sha256=0"),
     ],
 )

@@ -126,14 +126,14 @@ def test_sixteen_bits_are_turned_and_inverted_as_their_tags_say() -> None:
         (
             np.float32(TWELVE_BITS[..., 0]),
             {},
-            "the file does not define the value of white; convert it to 8 or 16 bits",
+            "the file does not define the value of white; convert the image to 8 or 16 bits",
         ),
         (np.int16(TWELVE_BITS[..., 0]), {}, "signed or 32-bit numbers"),
         (np.uint32(TWELVE_BITS[..., 0]), {}, "signed or 32-bit numbers"),
         (
             np.float32(TWELVE_BITS),
             {"photometric": "rgb"},
-            "a TIFF file with an unknown pixel format; save it with 8 bits",
+            "a TIFF file with an unknown pixel format; save it with 8 bits per channel",
         ),
         (
             np.moveaxis(TWELVE_BITS, 2, 0).copy(),

@@ -110,7 +110,9 @@ def test_packing_ends_when_a_shard_cannot_be_stored(
 
 def test_a_version_that_the_store_lost_is_named(store: Store, tmp_path: Path) -> None:
     made = make(tmp_path / "made")
-    with pytest.raises(InputError, match=r"lacks \d of the \d shards of the data set version abc; .* run ingest again"):
+    with pytest.raises(
+        InputError, match=r"lacks \d of the \d shards of the data set version abc; .* run the step ingest again"
+    ):
         fetch(store, made, tmp_path / "cache")
     assert not (tmp_path / "cache" / "abc").exists()
 

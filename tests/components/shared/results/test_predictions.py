@@ -56,9 +56,12 @@ def test_the_empty_table_of_no_champion_is_valid(tmp_path: Path) -> None:
         ({"logit_1": [0.0, np.nan, 1.0, 1.0, 1.0]}, "1 of 5 rows have logits that are not finite.*image b"),
         ({"logit_0": [0.0, 0.0, np.inf, 1.0, 1.0]}, "logits that are not finite.*image a"),
         ({"condition": "after"}, "2 rows are duplicates; the first is .*'a'"),
-        ({"label": [0, 1, 0, 2, 0]}, r"column label contains \[2\]; allowed values are \[0, 1\]; run predict again"),
+        (
+            {"label": [0, 1, 0, 2, 0]},
+            r"column label contains \[2\]; allowed values are \[0, 1\]; run the step predict again",
+        ),
         ({"split": "holdout"}, "column split contains"),
-        ({"corruption": ["clean", "clean", "clean", "fog", "fog"]}, "there are 2 embeddings for 1 clean rows"),
+        ({"corruption": ["clean", "clean", "clean", "fog", "fog"]}, "there are 2 embeddings for 1 rows"),
     ],
 )
 def test_broken_predictions_are_refused(tmp_path: Path, changes: dict, message: str) -> None:
@@ -74,5 +77,5 @@ def test_a_folder_without_predictions_is_named(tmp_path: Path) -> None:
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
     write_predictions(rows(), np.zeros((2, 3)), tmp_path)
     rows().drop(columns="group_id").assign(p_crack=0.5).to_parquet(tmp_path / "predictions.parquet")
-    with pytest.raises(InputError, match=r"lacks the columns \['group_id'\]"):
+    with pytest.raises(InputError, match=r"lacks the columns group_id;"):
         read_predictions(tmp_path)
