@@ -69,8 +69,8 @@ format: $(READY) ## Format the code and fix what the linter can fix
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --generate-hashes --python-version 3.11 --no-emit-index-url \
   --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 lock: $(READY) ## Write images/*.lock again (UPGRADE=1 uses newer versions)
-	$(LOCK) --extra gpu --extra cli --extra dev --output-file images/dev.lock
-	$(LOCK) --constraint images/dev.lock --output-file images/cpu.lock
+	$(LOCK) --extra gpu --extra cli --extra local --extra dev --output-file images/dev.lock
+	$(LOCK) --extra cli --constraint images/dev.lock --output-file images/cpu.lock
 	$(LOCK) --extra gpu --constraint images/dev.lock --output-file images/gpu.lock
 
 ### On a cluster
@@ -81,9 +81,10 @@ compile: $(READY) ## Compile the pipeline for a cluster into build/ (ENV=prod or
 # If the command fails, make itself exits with 2, and prints the exit status of the command: 1 if the run failed or was
 # refused, 2 if it was not submitted, 3 if it did not end within TIMEOUT.
 PARAMETERS = $(foreach parameter,$(P),--parameter '$(parameter)')
-pipeline-submit: $(READY) ## Run the pipeline on the cluster of KFP_ENDPOINT (ENV=prod WAIT=1 TIMEOUT=seconds AGAIN=1 ALLOW_REFUSAL=1 P="seed=2")
+pipeline-submit: $(READY) ## Run the pipeline on the cluster of KFP_ENDPOINT (ENV=prod WAIT=1 TIMEOUT=seconds AGAIN=1 ALLOW_REFUSAL=1 STOP_WITH_ME=1 P="seed=2")
 	@$(BIN)/crack-pipeline submit '$(ENV)' $(PARAMETERS) $(if $(WAIT),--wait) $(if $(TIMEOUT),--timeout '$(TIMEOUT)') \
-	  $(if $(AGAIN),--again) $(if $(ALLOW_REFUSAL),--allow-refusal) $(if $(ALLOW_TAGS),--allow-tags)
+	  $(if $(AGAIN),--again) $(if $(ALLOW_REFUSAL),--allow-refusal) $(if $(STOP_WITH_ME),--stop-with-me) \
+  $(if $(ALLOW_TAGS),--allow-tags)
 
 pipeline-schedule: $(READY) ## Set up the schedules of the parameter file (ENV=prod; DO=list, pause, resume or remove)
 	@$(BIN)/crack-pipeline schedule '$(ENV)' $(if $(DO),--$(DO)) $(if $(ALLOW_TAGS),--allow-tags)
@@ -98,10 +99,10 @@ doctor: $(READY) ## Check everything that a run on the cluster needs, and say ho
 images/base.txt:
 	@base=$$(images/resolve-base.sh) && echo "$$base" > $@ && echo "$@: $$base; commit it"
 
-images: ## Build the container images (ENGINE=podman BASE_IMAGE=name@sha256:… CA_BUNDLE=file BUILD_OPTIONS=…)
+images: ## Build the container images; 35 GB of disk (ENGINE=podman BASE_IMAGE=… CA_BUNDLE=file BUILD_OPTIONS=…: images/build.sh --help)
 	images/build.sh cpu gpu
 
-images-push: ## Push the container images and write images/digests.json (REGISTRY=host/folder TARGETS=cpu)
+images-push: ## Push the container images and write images/digests.json (REGISTRY=host/folder TARGETS=cpu PUSH_OPTIONS=…: images/push.sh --help)
 	images/push.sh '$(REGISTRY)' $(TARGETS)
 
 test-images: $(READY) ## Build the cpu container image and run the CPU steps in it, as a cluster does (BASE_IMAGE=localhost/… uses another base)

@@ -85,7 +85,7 @@ def _row(measurements: Measurements, limit: Limit) -> Row:
 
 
 def _finite(measured: Measurement | None, end: str) -> float | None:
-    """Return the value, low or high of a measurement. Return None if it is missing or not finite."""
+    """Return one field of a measurement: `value`, `low` or `high`. Return None if it is missing or not finite."""
     number = getattr(measured, end, None)
     if number is None or not math.isfinite(number):
         return None

@@ -1,7 +1,9 @@
-"""Read the commit of a checkout of this code."""
+"""Read the commit of a checkout of this code, or the one that a container image was built from."""
 
 import subprocess
 from pathlib import Path
+
+COMMIT_DIGITS = 40
 
 
 def git(root: Path, *arguments: str) -> str:
@@ -18,3 +20,17 @@ def git(root: Path, *arguments: str) -> str:
 def commit(root: Path) -> str:
     """Return the checkout's commit, 40 hexadecimal digits. Raises what `git` raises."""
     return git(root, "rev-parse", "HEAD")
+
+
+def built_revision(root: Path) -> str:
+    """Return the first 12 digits of the commit that a container image was built from; "" outside a container image.
+
+    "-dirty" follows if files differed from the commit.
+    """
+    file = root / "REVISION"  # written by images/Dockerfile
+    if not file.is_file():
+        return ""
+    digits, _, dirty = file.read_text(encoding="utf-8").strip().partition("-")
+    if len(digits) != COMMIT_DIGITS:
+        return ""  # it was built from a folder without git
+    return f"{digits[:12]}-dirty" if dirty else digits[:12]

@@ -25,7 +25,7 @@ def step(name: str, job: str, store: str) -> Iterator[None]:
     Before the step starts, its threads are limited to the processors that the pod may use.
 
     Args:
-        name: The step's name for people, such as "train cnn".
+        name: The step's display name, such as "train cnn".
         job: The pipeline job's id.
         store: The storage root, `s3://BUCKET/PREFIX`.
     """

@@ -53,7 +53,7 @@ def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
 
 
 def clip_gradients(optimizer: torch.optim.Optimizer, largest_norm: float) -> None:
-    """Make the optimiser's next step scale the gradient down if its Euclidean norm is larger than `largest_norm`.
+    """Scale the gradient down in the optimiser's next step if the gradient's Euclidean norm exceeds `largest_norm`.
 
     The fused AdamW divides gradients by `grad_scale` while it reads them. PyTorch's scaler for fp16 uses the same
     field. `torch.nn.utils.clip_grad_norm_` would need one more pass over all gradients. If the norm is not finite, the

@@ -15,6 +15,7 @@ from pipelines.cli.options import (
     Pipeline,
     Revision,
     chosen_file,
+    code_revision,
     reporting_errors,
 )
 
@@ -66,10 +67,9 @@ def manifest(
         from pipelines.cluster.gitops import write_manifest
         from pipelines.config.parameter_file import load_run_config
         from pipelines.config.run_config import check_augmentations
-        from pipelines.graphs.compile import git_revision
 
         config = load_run_config(chosen_file(environment, params), override or [])
         check_augmentations(config)
         check_images(allow_tags)
-        version = write_manifest(pipeline, config, revision or git_revision(), namespace, output)
+        version = write_manifest(pipeline, config, code_revision(revision), namespace, output)
         Console().print(f"{output}: {pipeline} version {version}", soft_wrap=True)

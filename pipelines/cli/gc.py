@@ -8,13 +8,14 @@ import typer
 from rich.console import Console
 
 from components.shared.errors import InputError
-from pipelines.cli.options import LOCAL_PARAMS, Debug, Params, Reached, reporting_errors
+from pipelines.cli.options import LOCAL_PARAMS, Debug, Environment, File, Reached, chosen_file, reporting_errors
 
 commands = typer.Typer()
 
 
 @commands.command()
 def gc(
+    environment: Environment = None,
     days: Annotated[
         float, typer.Option(help="Keep data that was created or used in the last DAYS days.", min=0.0)
     ] = 30.0,
@@ -22,14 +23,14 @@ def gc(
     versions: Annotated[
         bool, typer.Option("--versions", help="Remove the old versions of deleted objects, if the bucket keeps them.")
     ] = False,
-    params: Params = LOCAL_PARAMS,
+    params: File = None,
     workdir: Reached = None,
     debug: Debug = False,
 ) -> None:
     """List data set versions, results and checkpoints that no registered model and no recent run needs.
 
-    The parameter file names the store. With --workdir, it is the store of local runs, and old run folders are listed
-    too.
+    The parameter file names the store; by default, it is pipelines/params/local.yaml. With --workdir, it is the
+    store of local runs, and old run folders are listed too.
 
     With --workdir, --delete fails if a run uses the workdir. It also ends the MLflow runs whose process has died.
     """
@@ -44,7 +45,8 @@ def gc(
         from pipelines.local.embedded_stack import locked
         from pipelines.registry.access import reached
 
-        uri = load_run_config(params).store
+        named = environment or params
+        uri = load_run_config(chosen_file(environment, params) if named else LOCAL_PARAMS).store
         with contextlib.ExitStack() as stack:
             if delete and workdir is not None and workdir.is_dir():
                 stack.enter_context(locked(workdir))

@@ -62,6 +62,18 @@ def chosen_file(environment: str | None, params: Path | None) -> Path:
     return PARAMS / f"{environment}.yaml"
 
 
+def code_revision(given: str) -> str:
+    """Return the version of the code: the given one, the one of this container image, or the git commit.
+
+    Raises:
+        InputError: There is none.
+    """
+    from components.shared.revision import built_revision
+    from pipelines.graphs.compile import ROOT, git_revision
+
+    return given or built_revision(ROOT) or git_revision()
+
+
 def local_settings(workdir: Path) -> list["Setting"]:
     """Return the parameters that are fixed in every local run. They override the parameter file."""
     from pipelines.config.parameter_file import Setting  # imported late, because most commands do not need parameters

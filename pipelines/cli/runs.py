@@ -1,4 +1,4 @@
-"""Commands that list, follow and stop runs on a cluster, and print their logs."""
+"""Commands that list, follow and stop runs on a cluster, print their logs, and show what they used."""
 
 import tempfile
 from pathlib import Path
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from pipelines.config.run_config import RunConfig
 
 commands = typer.Typer()
-runs = typer.Typer(help="List, follow and stop runs on the cluster, and read their logs.", no_args_is_help=True)
+runs = typer.Typer(
+    help="List, follow and stop runs on the cluster, read their logs, and show what they used.", no_args_is_help=True
+)
 commands.add_typer(runs, name="runs")
 
 Environment = Annotated[str, typer.Argument(metavar="ENV", help="Name of a parameter file: pipelines/params/ENV.yaml.")]
@@ -94,6 +96,33 @@ def logs(
         with tempfile.TemporaryDirectory() as folder:
             compiled = compile_version(pipeline, config, "unknown", Path(folder))
         print(step_log(api, compiled, found, step))
+
+
+@runs.command()
+def cost(
+    environment: Environment, run: Run = "latest", pipeline: Pipeline = "crack-training", debug: Debug = False
+) -> None:
+    """Show what the pods of a run have used so far, by step, as Argo counts it.
+
+    Pod hours count from the creation of a pod, so waiting for a node is included. The other hours are the requested
+    resources while the containers ran; Argo adds them when a pod ends. Neither says how busy a pod was.
+    """
+    with reporting_errors(debug):
+        import datetime
+
+        from pipelines.cluster.run_cost import cost_table, costs_by_step
+        from pipelines.cluster.run_details import step_names
+        from pipelines.cluster.runs import find_run
+        from pipelines.cluster.workflow_nodes import read_pods
+        from pipelines.graphs.compile import compile_version
+
+        api, config = _connect(environment)
+        found = find_run(api, config, run)
+        with tempfile.TemporaryDirectory() as folder:
+            names = step_names(compile_version(pipeline, config, "unknown", Path(folder)))
+        now = datetime.datetime.now(datetime.UTC)
+        costs = costs_by_step(read_pods(api, found.run_id), names, now)
+        Console(highlight=False).print(cost_table(f"Used by {found.display_name}", costs))
 
 
 def _connect(environment: str) -> "tuple[KfpApi, RunConfig]":

@@ -17,6 +17,7 @@ from pipelines.cli.options import (
     Pipeline,
     Revision,
     chosen_file,
+    code_revision,
     reporting_errors,
 )
 
@@ -74,7 +75,7 @@ def submit(
         from pipelines.cluster.submit import submit as submit_run
         from pipelines.config.parameter_file import load_run_config
         from pipelines.config.run_config import check_augmentations
-        from pipelines.graphs.compile import compile_version, git_revision
+        from pipelines.graphs.compile import compile_version
 
         arguments = _pairs(parameter or [])
         config = load_run_config(chosen_file(environment, params), override or [])
@@ -83,7 +84,7 @@ def submit(
 
         api = KfpApi(Endpoint.from_environment())
         console = Console()
-        compiled = compile_version(pipeline, config, revision or git_revision(), Path(folder))
+        compiled = compile_version(pipeline, config, code_revision(revision), Path(folder))
         run_id = submit_run(api, compiled, config, arguments, console, name, again)
 
     if wait:
@@ -133,7 +134,7 @@ def schedule(
         else:
             check_augmentations(config)
             check_images(allow_tags)
-            place_all(api, config, file.stem, pipeline, revision, console)
+            place_all(api, config, file.stem, pipeline, code_revision(revision), console)
 
 
 def _pairs(parameters: list[str]) -> dict[str, str]:

@@ -18,8 +18,10 @@ from rich.console import Console
 from components.notify.ended_run import EndedRun, Ending, inspect_run
 from components.shared.services.kfp_api import KfpApi, KfpError
 from pipelines.cluster.kubernetes_view import KFP_NAMESPACE, ClusterView
-from pipelines.cluster.run_details import program_pod, step_names, steps_in_state, task_details, was_stopped
+from pipelines.cluster.run_details import step_names, steps_in_state, task_details, was_stopped
+from pipelines.cluster.token_check import early_end
 from pipelines.cluster.waiting_pods import WaitingPods
+from pipelines.cluster.workflow_nodes import newest_pods, read_pods
 from pipelines.graphs.compile import CompiledPipeline
 
 INTERVAL = 15.0  # seconds between two requests
@@ -97,6 +99,10 @@ class Follower:
             timeout: Seconds until we stop waiting. The run then continues.
             allow_refusal: True if a run in which no candidate passed the gate counts as a success.
         """
+        warning = early_end(self._api.endpoint, timeout)
+        if warning:
+            self._say(f"warning: {warning}")
+
         while time.monotonic() - self._started < timeout:
             try:
                 run = self._api.run(self._run_id)
@@ -195,22 +201,31 @@ class Follower:
         """Print the cause of every failed step, the end of its log, and how to read the whole log."""
         causes = {cause["step"]: cause["message"] for cause in ended.causes}
         failed = steps_in_state(run, self._steps, "FAILED")
+        pods = self._newest_pods() if failed or causes else {}
         for step in dict.fromkeys([*failed, *causes]):
             task = failed.get(step)
             message = task.error.message if task and task.error else ""
             self._say(f"{step} failed: {causes.get(step) or message or 'the cause is unknown'}")
-            if task:
-                self._show_log(run, task)
+
+            keys = [task.display_name] if task else [key for key, name in self._steps.items() if name == step]
+            for key in keys:
+                if key in pods:
+                    self._show_log(pods[key])
 
         if not failed and not causes:
             hint = f"; {ended.unreadable}" if ended.unreadable else ""
             self._say(f"neither KFP nor the store shows which step failed{hint}; look at {self._link()}")
 
-    def _show_log(self, run: Any, task: Any) -> None:
-        """Print the end of a failed task's log."""
-        pod = program_pod(run, task)
-        if not pod:
-            return
+    def _newest_pods(self) -> dict[str, str]:
+        """Return the newest pod of each task, by KFP's name of the task; {} if KFP does not show the pods."""
+        try:
+            return newest_pods(read_pods(self._api, self._run_id))
+        except KfpError as error:
+            self._say(f"the steps' logs are not shown: {error}")
+            return {}
+
+    def _show_log(self, pod: str) -> None:
+        """Print the end of a pod's log."""
         try:
             lines = self._api.log(self._run_id, pod).strip().splitlines()
         except KfpError as error:

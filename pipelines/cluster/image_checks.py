@@ -11,8 +11,7 @@ import yaml
 
 from components.container_images import BY_DIGEST, HOW_TO_PUSH, check_images, image_reference
 from components.shared.errors import InputError
-from pipelines.cluster.kubernetes_view import UnseenError
-from pipelines.cluster.service_checks import WarnedError
+from pipelines.cluster.kubernetes_view import UnseenError, WarnedError
 
 SERVER_IMAGES = Path(__file__).parents[2] / "manifests" / "components" / "images" / "kustomization.yaml"
 ANSWER_SECONDS = 10

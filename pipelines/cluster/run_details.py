@@ -1,4 +1,4 @@
-"""Read the details of a run from KFP's API: its steps, their states and their pods.
+"""Read the details of a run from KFP's API: its steps and their states.
 
 KFP may show old states for the steps of a large run. Argo compresses the status of a workflow if it is larger than
 1 MiB, and KFP does not read a compressed status. A step that is shown as ended has ended. A step that is shown as
@@ -12,11 +12,10 @@ from pipelines.graphs.compile import CompiledPipeline
 
 STEP_GROUPS = ("exit-handler-", "condition-")  # tasks that only contain other tasks; they are not shown to people
 DRIVER = "-driver"  # the end of the name of the pod that prepares a step
-PROGRAM = "executor"  # name of the pod that runs a step's program; executor(1) after a retry
 
 
 def step_names(compiled: CompiledPipeline) -> dict[str, str]:
-    """Return the steps of a pipeline: name in KFP -> name for people, such as train-2 -> "train vit"."""
+    """Return the steps of a pipeline: name in KFP -> display name, such as train-2 -> "train vit"."""
     names = {}
     for key, name in compiled.tasks.items():
         if not key.startswith(STEP_GROUPS):
@@ -31,7 +30,7 @@ def task_details(run: Any) -> list[Any]:
 
 
 def steps_in_state(run: Any, names: dict[str, str], state: str) -> dict[str, Any]:
-    """Return the details of the steps that KFP shows in a state, by their names for people."""
+    """Return the details of the steps that have a state in KFP, as a dict from display name to details."""
     found = {}
     for task in task_details(run):
         name = names.get(task.display_name) or names.get(task.display_name.removesuffix(DRIVER))
@@ -39,17 +38,6 @@ def steps_in_state(run: Any, names: dict[str, str], state: str) -> dict[str, Any
         if name and task.state == state and (not is_driver or state == "FAILED"):
             found[name] = task
     return found
-
-
-def program_pod(run: Any, task: Any) -> str:
-    """Return the name of the pod in which a task's program runs; "" if KFP does not show it."""
-    by_pod = {detail.pod_name: detail for detail in task_details(run) if detail.pod_name}
-    while True:
-        children = [by_pod.get(child.pod_name) for child in task.child_tasks or []]
-        programs = [child for child in children if child and child.display_name.startswith(PROGRAM)]
-        if not programs:
-            return task.pod_name or ""
-        task = programs[-1]
 
 
 def was_stopped(run: Any) -> bool:

@@ -1,4 +1,4 @@
-"""List the runs of an experiment in KFP, find a run, and read the log of one of its steps."""
+"""List the runs of an experiment in KFP, find a run, read the log of one of its steps, and sum up its cost."""
 
 import datetime
 from collections.abc import Iterator
@@ -9,7 +9,8 @@ from rich.table import Table
 
 from components.shared.errors import InputError
 from components.shared.services.kfp_api import KfpApi
-from pipelines.cluster.run_details import program_pod, step_names, task_details
+from pipelines.cluster.run_details import step_names
+from pipelines.cluster.workflow_nodes import newest_pods, read_pods
 from pipelines.config.run_config import RunConfig
 from pipelines.graphs.compile import CompiledPipeline
 
@@ -62,7 +63,7 @@ def step_log(api: KfpApi, compiled: CompiledPipeline, run: Any, step: str) -> st
         api: The API of KFP.
         compiled: The pipeline of the run; it gives the names of the steps.
         run: The run with its details.
-        step: Name of the step for people, such as "train vit".
+        step: Display name of the step, such as "train vit".
 
     Raises:
         InputError: The pipeline has no such step, or KFP shows no pod of the step.
@@ -72,13 +73,12 @@ def step_log(api: KfpApi, compiled: CompiledPipeline, run: Any, step: str) -> st
         known = ", ".join(f'"{name}"' for name in dict.fromkeys(names.values()))
         raise InputError(f'the pipeline {compiled.name} has no step "{step}"; it has {known}')
 
-    for task in task_details(run):
-        pod = program_pod(run, task) if names.get(task.display_name) == step else ""
-        if pod:
+    for task, pod in newest_pods(read_pods(api, run.run_id)).items():
+        if names.get(task) == step:
             return api.log(run.run_id, pod)
     raise InputError(
-        f'KFP shows no pod of step "{step}" in run {run.run_id}. Either the step has not started, or KFP shows an old '
-        f"state of a large run. Look at {api.link(f'runs/details/{run.run_id}')}"
+        f'KFP shows no pod of step "{step}" in run {run.run_id}. The step has not started. Look at '
+        f"{api.link(f'runs/details/{run.run_id}')}"
     )
 
 

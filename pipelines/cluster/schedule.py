@@ -16,7 +16,7 @@ from pipelines.cluster.submit import check_target, publish
 from pipelines.config.cron import cron_for_kfp, next_time
 from pipelines.config.run_config import RunConfig
 from pipelines.config.schedule_config import ScheduleConfig
-from pipelines.graphs.compile import MODULES, CompiledPipeline, compile_version, git_revision
+from pipelines.graphs.compile import MODULES, CompiledPipeline, compile_version
 
 
 def schedule_name(pipeline: str, environment: str) -> str:
@@ -106,7 +106,6 @@ def place_all(
         )
 
     with tempfile.TemporaryDirectory() as folder:
-        revision = revision or git_revision()
         versions = [compile_version(name, config, revision, Path(folder)) for name in chosen]
         for version in versions:
             version.arguments(chosen[version.name].parameters)  # raises an error if a parameter is wrong

@@ -171,6 +171,18 @@ def test_the_drift_check_s_step_works_too(engine, cluster, ended, tmp_path):
     assert pipeline.returned("check") == "steady"
 
 
+def test_jobs_on_the_cluster_can_clean_up_promote_and_submit(engine, cluster, ended):
+    network, environment = cluster
+    cleaned = engine.run(["crack-pipeline", "gc", "dev", "--delete"], network, environment, [])
+    assert (cleaned.code, "everything in s3://crack/store is needed" in cleaned.output) == (0, True), cleaned.output
+    command = ["crack-pipeline", "promote", "7", "--by", "Ada", "--why", "better"]
+    promoted = engine.run(command, network, environment, [])
+    assert (promoted.code, "crack-classifier" in promoted.output) == (2, True), promoted.output
+    command = ["crack-pipeline", "submit", "dev", "--allow-tags"]
+    submitted = engine.run(command, network, environment | {"KFP_ENDPOINT": "http://127.0.0.1:9"}, [])
+    assert (submitted.code, "http://127.0.0.1:9 does not answer" in submitted.output) == (2, True), submitted.output
+
+
 @pytest.fixture(scope="module")
 def probe(engine: Engine):
     """Run Python in the image with the same restrictions; return its output."""
@@ -200,6 +212,7 @@ def test_the_image_has_no_torch_no_installer_and_the_same_kfp_as_the_compiler(pr
     assert probe("import kfp; print(kfp.__version__)") == kfp.__version__
     tools = "import shutil; print([tool for tool in ('gcc', 'git', 'uv', 'pip', 'pip3') if shutil.which(tool)])"
     assert probe(tools) == "[]"
+    assert probe("import shutil; print(shutil.which('crack-pipeline'))") == "/usr/local/bin/crack-pipeline"
 
 
 def test_the_bill_of_materials_lists_what_is_installed(probe):

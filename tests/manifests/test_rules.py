@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 import yaml
 from kubernetes.utils import parse_quantity
+from typer.main import get_command
 
+from pipelines.cli.main import app
+from pipelines.cli.options import chosen_file
 from pipelines.config.cluster_config import ClusterConfig, Resources
 from pipelines.config.parameter_file import load_run_config
 from pipelines.config.run_config import RunConfig
@@ -42,9 +45,13 @@ def of(objects: list[dict[str, Any]], *kinds: str) -> list[dict[str, Any]]:
 
 
 def pods(objects: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    workloads = of(objects, "Deployment", "StatefulSet", "DaemonSet", "Job")
-    assert {"mlflow"} <= {item["metadata"]["name"] for item in workloads}
-    return {item["metadata"]["name"]: item["spec"]["template"] for item in workloads}
+    workloads = of(objects, "Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob")
+    templates = {}
+    for item in workloads:
+        spec = item["spec"]["jobTemplate"]["spec"] if item["kind"] == "CronJob" else item["spec"]
+        templates[item["metadata"]["name"]] = spec["template"]
+    assert {"mlflow", "crack-gc"} <= set(templates)
+    return templates
 
 
 def walk(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -79,7 +86,8 @@ def test_every_pod_is_restricted(objects):
             assert context["capabilities"] == {"drop": ["ALL"]}, name
             for bound in ("requests", "limits"):
                 assert set(container["resources"][bound]) == {"cpu", "memory", "ephemeral-storage"}, name
-            assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container), name
+            is_server = spec.get("restartPolicy", "Always") == "Always"
+            assert ({"startupProbe", "readinessProbe", "livenessProbe"} <= set(container)) == is_server, name
 
 
 def test_mlflow_has_time_to_start_on_a_busy_node_and_no_job_runners(objects):
@@ -129,6 +137,27 @@ def test_a_step_reaches_dns_kfp_and_https_but_not_the_cloud_s_metadata_of_its_ma
     launcher = {("kubeflow", port) for port in (8080, 8333, 8887)}  # ports of the pods: metadata, object store, API
     assert launcher | {("kube-system", 53), ("169.254.20.10/32", 53), ("0.0.0.0/0", 443)} <= reached
     assert {place for place, _ in reached} == {None, "kubeflow", "kube-system", "169.254.20.10/32", "0.0.0.0/0"}
+
+
+def test_the_cleaning_job_calls_a_real_command_and_reaches_only_what_it_needs(objects):
+    pod = pods(objects)["crack-gc"]
+    (container,) = pod["spec"]["containers"]
+    assert container["command"] == ["crack-pipeline"]
+    command = get_command(app).commands[container["args"][0]]
+    given = command.make_context("gc", container["args"][1:]).params
+    assert (given["delete"], given["days"]) == (True, 30)
+    assert chosen_file(given["environment"], None).is_file()
+
+    user = pod["metadata"]["labels"]
+    policies = of(objects, "NetworkPolicy")
+    for name, port in (("mlflow", 5000), ("seaweedfs", 8333)):
+        server = {"app.kubernetes.io/name": name}
+        assert allowed(policies, "egress", "to", user, server, port)
+        assert allowed(policies, "ingress", "from", server, user, port)
+    database = {"app.kubernetes.io/name": "postgres"}
+    assert not allowed(policies, "egress", "to", user, database, 5432)
+    bound = {subject["name"] for item in of(objects, "RoleBinding") for subject in item["subjects"]}
+    assert pod["spec"]["serviceAccountName"] not in bound
 
 
 def allowed(policies: list[dict], way: str, side: str, owner: dict[str, str], peer: dict[str, str], port: int) -> bool:

@@ -69,6 +69,7 @@ class KfpServer:
     scenes: list[dict] = field(default_factory=list)
     frozen_after: int | None = None
     logs: dict[str, str] = field(default_factory=dict)
+    workflow: dict = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
@@ -271,6 +272,10 @@ class _Handler(BaseHTTPRequestHandler):
             return self.state.logs[log[1]]
         if self.state.token and self.headers.get("authorization") != f"Bearer {self.state.token}":
             raise ApiError(401, "Request header error: there is no valid token")
+        old_run = re.fullmatch(r"/apis/v1beta1/runs/([^/]+)", path)  # only the old API shows the workflow
+        if old_run:
+            manifest = {"workflow_manifest": json.dumps(self.state.workflow)} if self.state.workflow else {}
+            return {"run": {"id": old_run[1]}, "pipeline_runtime": manifest}
         for operation in OPERATIONS:
             found = operation.path.match(path)
             if found and operation.verb == self.command:

@@ -182,9 +182,24 @@ class KfpApi:
         """Stop a run. Its pods receive SIGTERM, and its exit handler still runs."""
         self._call("stop the run", self._runs.run_service_terminate_run, run_id)
 
-    def log(self, run_id: str, node: str) -> str:
-        """Return the log of a run's pod so far; `node` is the pod's name in the run's details."""
-        path = f"/apis/v1alpha1/runs/{run_id}/nodes/{node}/log"
+    def workflow(self, run_id: str) -> dict[str, Any]:
+        """Return the Argo workflow of a run, as KFP last saw it. Only KFP's old API shows it.
+
+        Raises:
+            KfpError: KFP does not show the workflow.
+        """
+        answer = self._get(f"/apis/v1beta1/runs/{run_id}", "read the run's workflow")
+        manifest = answer.get("pipeline_runtime", {}).get("workflow_manifest")
+        if not manifest:
+            raise KfpError(
+                f"KFP at {self.endpoint.url} does not show the workflow of run {run_id}, so its pods are not known; "
+                f"look at {self.link(f'runs/details/{run_id}')}"
+            )
+        return json.loads(manifest)
+
+    def log(self, run_id: str, pod: str) -> str:
+        """Return the log of a run's pod so far. After the pod is deleted, KFP shows the log that it has kept."""
+        path = f"/apis/v1alpha1/runs/{run_id}/nodes/{pod}/log"
         return str(self._get(path, "read the log", "str"))
 
     def recurring_runs(self, experiment_id: str) -> list[Any]:

@@ -1,7 +1,8 @@
 """Connect to a bucket with the settings of the environment, and repeat what can succeed the next time.
 
 All settings are AWS_* environment variables; docs/storage.md lists them. A local run has its own storage for the bucket
-LOCAL_BUCKET. For all other buckets, it passes the AWS_* environment of its user on as OUTSIDE_AWS_*.
+LOCAL_BUCKET. All other buckets are reached with the user's own AWS_* variables. The local run gives them to the steps
+under the names OUTSIDE_AWS_*.
 """
 
 import base64

@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 from pipelines.cli.main import app
 from pipelines.cluster.submit import submit
+from pipelines.cluster.workflow_nodes import POD_NAME_FORMAT, newest_pods, read_pods
+from tests.pipelines.argo_workflow import NAME, a_workflow, compressed
 
 
 @pytest.fixture
@@ -54,21 +56,57 @@ def test_a_run_is_followed_to_its_end(command, kfp, run_id):
     assert "train cnn failed: the cause is unknown" in done.output
 
 
+RETRIED = a_workflow(
+    ("root-driver", "1", "Succeeded"),
+    ("root.exit-handler-1.train-driver", "2", "Succeeded"),
+    ("root.exit-handler-1.train.executor(0)", "3", "Failed"),
+    ("root.exit-handler-1.train.executor(1)", "4", "Succeeded"),
+    ("root.exit-handler-1.onExit.notify-driver", "5", "Succeeded"),
+    ("root.exit-handler-1.onExit.notify.executor", "6", "Running"),
+    pod_3={"templateName": "retry-system-container-impl"},
+    pod_4={
+        "templateName": "retry-system-container-impl",
+        "resourcesDuration": {"cpu": 3600, "memory": 36_864, "nvidia.com/gpu": 1800},
+    },
+    pod_6={"startedAt": "2026-11-30T10:06:00Z", "finishedAt": None, "resourcesDuration": None},
+)
+
+
 def test_the_log_is_the_one_of_the_step_s_program_after_its_retry(command, kfp, run_id):
-    kfp.logs = {"pod-8": "learning\nlearnt\n"}
-    kfp.play(
-        ("RUNNING", {"train": "RUNNING", "executor": "RUNNING", "executor(0)": "FAILED", "executor(1)": "RUNNING"})
-    )
-    task, retry, first, second = kfp.scenes[0]["run_details"]["task_details"]
-    task |= {"pod_name": "node-1", "child_tasks": [{"pod_name": "node-2"}]}
-    retry |= {"pod_name": "node-2", "child_tasks": [{"pod_name": "pod-7"}, {"pod_name": "pod-8"}]}
-    first |= {"pod_name": "pod-7"}
-    second |= {"pod_name": "pod-8"}
+    kfp.workflow = RETRIED
+    kfp.logs = {
+        "crack-training-x-retry-system-container-impl-4": "learning\nlearnt\n",
+        "crack-training-x-system-container-impl-6": "sent\n",
+    }
     assert command("logs", "small", "latest", "train cnn").output == "learning\nlearnt\n\n"
+    assert command("logs", "small", "latest", "notify").output == "sent\n\n"
     wrong = command("logs", "small", "latest", "train")
     assert (wrong.exit_code, 'has no step "train"; it has "' in wrong.output) == (2, True)
     early = command("logs", "small", "latest", "gate cnn")
     assert (early.exit_code, 'KFP shows no pod of step "gate cnn"' in early.output) == (2, True)
+
+
+def test_the_pods_of_an_older_argo_are_named_by_their_nodes(client, kfp):
+    kfp.workflow = RETRIED | {"metadata": {"name": NAME, "annotations": {POD_NAME_FORMAT: "v1"}}}
+    assert newest_pods(read_pods(client, "run-1"))["notify"] == f"{NAME}-6"
+
+
+def test_the_cost_counts_every_pod_by_step_and_resource_also_of_a_large_run(command, kfp, run_id):
+    kfp.workflow = compressed(RETRIED)
+    shown = command("cost", "small").output
+    rows = {line.split("  ")[0]: line.split()[-5:] for line in shown.splitlines()[2:]}
+    assert shown.splitlines()[1].split("  ")[0] == "step"
+    assert rows["train cnn"] == ["2", "2.000", "1.500", "1.977", "0.500"]
+    assert rows["KFP's drivers"] == ["3", "3.000", "1.500", "2.930", "0.000"]
+    assert list(rows) == ["train cnn", "notify", "KFP's drivers", "all"]
+    assert rows["notify"][0] == "1"
+    assert rows["notify"][2:] == ["0.000", "0.000", "0.000"]
+
+
+def test_a_run_without_a_workflow_is_reported(command, kfp, run_id):
+    done = command("cost", "small")
+    assert done.exit_code == 2
+    assert f"does not show the workflow of run {run_id}, so its pods are not known; look at http" in done.output
 
 
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])

@@ -9,12 +9,14 @@ import pytest
 from typer.testing import CliRunner
 
 from components.shared.errors import InputError
+from components.shared.revision import built_revision
 from components.shared.services.records import write_record
 from pipelines.cli.main import app
 from pipelines.cluster.follow import Follower, Outcome
 from pipelines.cluster.submit import submit
 from pipelines.config.parameter_file import load_run_config
 from pipelines.graphs.compile import compile_version, git_revision
+from tests.pipelines.argo_workflow import a_workflow
 
 DONE = {"ingest": "SUCCEEDED", "train": "SUCCEEDED", "executor": "SUCCEEDED", "train-driver": "SUCCEEDED"}
 REGISTERED = {**DONE, "register": "SUCCEEDED", "condition-5": "SKIPPED"}
@@ -183,17 +185,16 @@ def test_a_failure_is_explained_from_the_store_if_kfp_shows_old_steps(kfp, follo
 
 
 def test_a_failed_step_shows_the_end_of_its_log_and_where_the_rest_is(kfp, follow):
-    kfp.logs = {"pod-7": "\n".join(f"line {number}" for number in range(40))}
+    pod = "crack-training-x-system-container-impl-7"
+    kfp.logs = {pod: "\n".join(f"line {number}" for number in range(40))}
+    kfp.workflow = a_workflow(("root.exit-handler-1.train.executor", "7", "Failed"))
     kfp.play(("FAILED", {"exit-handler-1": "FAILED", "train": "FAILED", "executor": "FAILED"}))
-    _, task, program = kfp.scenes[0]["run_details"]["task_details"]
-    task |= {"pod_name": "node-3", "child_tasks": [{"pod_name": "pod-7"}]}
-    program |= {"pod_name": "pod-7"}
     _, output = follow()
     assert "train cnn failed: the cause is unknown" in output
     assert "run failed" not in output
     assert "line 39" in output
     assert "line 3\n" not in output
-    assert "kubectl -n team logs pod-7 -c main" in output
+    assert f"kubectl -n team logs {pod} -c main" in output
 
 
 def test_a_run_that_a_person_stopped_is_stopped_and_not_failed(kfp, follow):
@@ -339,3 +340,12 @@ def test_a_checkout_that_differs_from_its_commit_says_so(tmp_path):
     assert git_revision(tmp_path) == clean
     (tmp_path / "code.py").write_text("2")
     assert git_revision(tmp_path) == f"{clean}-dirty"
+
+
+def test_in_a_container_image_the_version_of_the_code_is_the_commit_it_was_built_from(tmp_path):
+    assert built_revision(tmp_path) == ""
+    for written, expected in ((f"{'0123456789' * 4}\n", "012345678901"), (f"{'a' * 40}-dirty", f"{'a' * 12}-dirty")):
+        (tmp_path / "REVISION").write_text(written)
+        assert built_revision(tmp_path) == expected
+    (tmp_path / "REVISION").write_text("unknown\n")
+    assert built_revision(tmp_path) == ""

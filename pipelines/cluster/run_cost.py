@@ -1,0 +1,78 @@
+"""Sum up what the pods of a run have used: seconds, and requested resources times seconds, by step."""
+
+import datetime
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from rich.table import Table
+
+from pipelines.cluster.workflow_nodes import PodRecord
+
+HELPERS = "KFP's drivers"
+TOTAL = "all"
+POD_HOURS = "pod hours"
+# Argo's unit of a resource, as a part of ours; see "Resource Duration" in Argo's documentation.
+UNITS = {"cpu": ("CPU hours", 1.0), "memory": ("GiB hours", 100 / 1024)}
+NOT_SHOWN = ("storage", "ephemeral-storage")
+
+
+@dataclass
+class StepCost:
+    """What the pods of one step have used.
+
+    Attributes:
+        pods: Number of pods; more than one after a retry.
+        hours: Hours by unit, such as "pod hours", "CPU hours" or "nvidia.com/gpu hours".
+    """
+
+    pods: int = 0
+    hours: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+
+def costs_by_step(pods: list[PodRecord], names: dict[str, str], now: datetime.datetime) -> dict[str, StepCost]:
+    """Return what each step has used, in the order of the first pods, and the sum of all steps.
+
+    Args:
+        pods: The pods of the run.
+        names: The steps: name in KFP -> name for people. Other pods are KFP's helpers.
+        now: Until when a pod that runs is counted.
+    """
+    costs: dict[str, StepCost] = {}
+    for pod in pods:
+        for name in (names.get(pod.task, HELPERS), TOTAL):
+            cost = costs.setdefault(name, StepCost())
+            cost.pods += 1
+            for unit, hours in _hours(pod, now).items():
+                cost.hours[unit] += hours
+
+    # the helpers and the sum come last
+    for name in (HELPERS, TOTAL):
+        if name in costs:
+            costs[name] = costs.pop(name)
+    return costs
+
+
+def cost_table(title: str, costs: dict[str, StepCost]) -> Table:
+    """Return a table of what each step has used."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    units = list(costs[TOTAL].hours) if TOTAL in costs else []
+    table.add_column("step")
+    for unit in ("pods", *units):
+        table.add_column(unit, justify="right")
+
+    for name, cost in costs.items():
+        table.add_row(name, str(cost.pods), *(f"{cost.hours[unit]:.3f}" for unit in units))
+    return table
+
+
+def _hours(pod: PodRecord, now: datetime.datetime) -> dict[str, float]:
+    """Return the hours of a pod's life, and of the resources that it had requested while its containers ran."""
+    hours = {}
+    if pod.started:
+        hours[POD_HOURS] = ((pod.finished or now) - pod.started) / datetime.timedelta(hours=1)
+
+    for resource, amount in pod.resources.items():
+        if resource not in NOT_SHOWN:
+            unit, factor = UNITS.get(resource, (f"{resource} hours", 1.0))
+            hours[unit] = amount * factor / 3600
+    return hours
