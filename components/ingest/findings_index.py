@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from components.ingest.examination import FOUND_TYPES
 from components.ingest.text_lookup import look_up
@@ -72,15 +71,16 @@ class FindingsIndex:
         with tempfile.NamedTemporaryFile(dir=self._scratch) as local:
             try:
                 table = self._fetch(part, Path(local.name))
-                findings = pd.read_parquet(BytesIO(table))
-                array = open_thumbnails(local.name, len(findings))
-                rows = look_up(files["path"], findings.assign(position=range(len(findings))), "path")
-                known = rows[rows["tag"] == files["tag"]]
-                found = known[list(FOUND_TYPES)].astype(FOUND_TYPES)
-            except (DamagedObjectError, pa.ArrowException, OSError) as error:
+            except DamagedObjectError as error:
                 log.warning("%s cannot be read, so we examine the images that it describes again: %s", part, error)
                 self._store.delete([part + TABLE, part + THUMBNAILS])
                 return pd.DataFrame(columns=list(FOUND_TYPES)).astype(FOUND_TYPES)
+
+            findings = pd.read_parquet(BytesIO(table))
+            array = open_thumbnails(local.name, len(findings))
+            rows = look_up(files["path"], findings.assign(position=range(len(findings))), "path")
+            known = rows[rows["tag"] == files["tag"]]
+            found = known[list(FOUND_TYPES)].astype(FOUND_TYPES)
             thumbnails.add(known.index.to_numpy(), array, known["position"].to_numpy(np.int64))
             return found
 

@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -295,18 +295,19 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch, embedded_stack(Path(scratch) / "stack") as environment:
         os.environ.update({name: value for name, value in environment.items() if name.startswith("AWS_")})
         direct = environment[ENDPOINT]
-        for number, kind in enumerate(kinds(options.runs, options.only)):
-            rng = random.Random(f"{seed} {number}")
-            folder = Path(scratch) / f"run-{number}"
-            folder.mkdir()
-            with FaultyS3(direct, nothing, rng.randrange(2**31)).serving() as server:
-                disk = Path(scratch) / "stack" / "s3" / BUCKET
-                scene = Scene(server, direct, disk, folder, f"s3://{BUCKET}/run-{number}", rng)
-                outcome, message = outcome_of(RUNS[kind], scene)
-            outcomes[kind][outcome] += 1
-            happened.update(server.happened)
-            if message:
-                messages.append(f"run {number}, {kind}, {outcome}: {message}")
+        disk = Path(scratch) / "stack" / "s3" / BUCKET
+        with suppress(KeyboardInterrupt):  # what has run until then is reported
+            for number, kind in enumerate(kinds(options.runs, options.only)):
+                rng = random.Random(f"{seed} {number}")
+                folder = Path(scratch) / f"run-{number}"
+                folder.mkdir()
+                with FaultyS3(direct, nothing, rng.randrange(2**31)).serving() as server:
+                    scene = Scene(server, direct, disk, folder, f"s3://{BUCKET}/run-{number}", rng)
+                    outcome, message = outcome_of(RUNS[kind], scene)
+                outcomes[kind][outcome] += 1
+                happened.update(server.happened)
+                if message:
+                    messages.append(f"run {number}, {kind}, {outcome}: {message}")
 
     report(outcomes, happened, messages, seed, time.monotonic() - started)
     return int(any(counter["wrong success"] + counter["other error"] for counter in outcomes.values()))
