@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from components.shared.data.image import SUFFIXES, ImageError, decode
+from components.shared.data.image import ImageError, decode
+from components.shared.data.image_kinds import SUFFIXES, is_image, passed_over
 from components.shared.errors import InputError
 from components.shared.events import warn
 from components.shared.services.store import THREADS, Store
@@ -43,7 +44,11 @@ class ProductionImages:
         self.uri = _fill_in_days(uri)
         self._store = Store(self.uri) if self.uri.startswith("s3://") else None
 
-        found = sorted(filter(_is_image, self._list()))
+        files = [name for name in self._list() if MASK_FOLDER not in name.split("/")[:-1]]
+        found = sorted(filter(is_image, files))
+        skipped = passed_over(files)
+        if skipped:
+            warn(f"{self.uri}: {skipped}")
         if not found and not _has_other_days(uri):
             raise InputError(
                 f"there is no image under {self.uri}; we looked for files that end in {', '.join(SUFFIXES)}, also in "
@@ -81,11 +86,6 @@ class ProductionImages:
         if self._store:
             return self._store.get_bytes(name)
         return (Path(self.uri).expanduser() / name).read_bytes()
-
-
-def _is_image(name: str) -> bool:
-    folders = name.split("/")[:-1]
-    return name.lower().endswith(SUFFIXES) and MASK_FOLDER not in folders
 
 
 def _fill_in_days(uri: str) -> str:

@@ -16,12 +16,12 @@ from components.ingest.duplicates import perceptual_hash
 from components.ingest.jpeg_warnings import Messages, listening
 from components.ingest.thumbnails import THUMBNAIL_SIDE
 from components.shared.data.image import ImageError, decode, decode_mask, read_header
+from components.shared.data.image_kinds import KINDS
 from components.shared.data.manifest import plain
 from components.shared.events import progress
 from components.shared.processors import count_processors
 
 FILES_PER_BATCH = 64
-SUFFIX_OF_FORMAT = {"JPEG": ".jpg", "TIFF": ".tif"}
 
 
 class File(NamedTuple):
@@ -194,8 +194,7 @@ def _check_header(data: bytes, config: IngestConfig) -> str:
     if header.frames > 1:
         raise ImageError(f"animated: {header.frames} frames in one file; save one frame as an image")
 
-    own_suffix = f".{header.format}".lower()
-    return SUFFIX_OF_FORMAT.get(header.format, own_suffix)
+    return KINDS[header.format][0]
 
 
 def _check_mask(path: Path, image_shape: tuple[int, int], config: IngestConfig) -> tuple[str, str]:

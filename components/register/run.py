@@ -40,8 +40,8 @@ SIGNATURE = ModelSignature(
     outputs=Schema([ColSpec("double", "p_crack"), ColSpec("string", "label"), ColSpec("double", "threshold")]),
 )
 REQUIREMENTS = (
-    "boto3", "mlflow", "numpy", "opencv-python-headless", "pandas", "pillow", "pyarrow", "pydantic", "safetensors",
-    "timm", "torch", "torchvision",
+    "boto3", "mlflow", "numpy", "opencv-python-headless", "pandas", "pi-heif", "pillow", "pyarrow", "pydantic",
+    "safetensors", "timm", "torch", "torchvision",
 )  # fmt: skip
 
 
