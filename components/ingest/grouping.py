@@ -13,7 +13,9 @@ from components.ingest.duplicates import near_duplicates
 from components.ingest.earlier_versions import EarlierGroups, between_groups
 from components.ingest.label_conflicts import (
     conflict_pairs,
+    contradicted_by_mask,
     quarantine,
+    quarantine_by_mask,
     quarantine_near_duplicates,
     quarantine_same_bytes,
 )
@@ -22,7 +24,7 @@ from components.ingest.text_lookup import among, look_up, positions
 if TYPE_CHECKING:
     from scipy.cluster.hierarchy import DisjointSet
 
-REQUIRED_COLUMNS = ["sample_id", "source", "path", "label", "photo", "phash"]
+REQUIRED_COLUMNS = ["sample_id", "source", "path", "label", "photo", "phash", "mask", "marked"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Selection:
             named after the smallest sample_id of the group.
         copies: Table (path, kept): a file that was dropped because another file has the same bytes, and the file that
             was kept instead.
-        conflicts: Table (source, path, reason): the files with both labels, in quarantine.
+        conflicts: Table (source, path, reason): the files with both labels, and those whose mask contradicts their
+            label, in quarantine.
         conflict_pairs: int64 (K, 2): index values of the input. Each row names a no_crack file and a crack file that
             hold the same image.
         between_groups: Table (source, path, reason): the files in quarantine because they belong to two groups of
@@ -43,7 +46,7 @@ class Selection:
         quarantined: Table (sample_id, group_id, contested): the images of earlier versions that are in quarantine, and
             their earlier group. contested is the reason why an image must stay in quarantine permanently. It is missing
             if the image can return.
-        near_pairs: int64 (M, 2), row numbers in `images` of near duplicates.
+        near_pairs: int64 (M, 2). Each row holds the row numbers in `images` of two near duplicates.
     """
 
     images: pd.DataFrame
@@ -84,6 +87,8 @@ def select(
     # Each rule below uses only the images that are not in quarantine yet.
     usable = np.ones(len(kept), bool)
     usable[contradicting.ravel()] = False
+    by_mask = contradicted_by_mask(kept)
+    usable[by_mask] = False
     reasons: dict[int, str] = {}
 
     def put_in_quarantine(found: dict[int, str]) -> None:
@@ -101,7 +106,11 @@ def select(
     groups = kept["group_id"].fillna(pd.Series(new_groups, dtype="str"))
     chosen = images.loc[index_of_row[chosen_rows]].reset_index(drop=True)
     chosen = chosen.assign(group_id=groups.array[chosen_rows])
-    conflicts = [quarantine_same_bytes(contents.both_labels), quarantine_near_duplicates(kept, contradicting)]
+    conflicts = [
+        quarantine_same_bytes(contents.both_labels),
+        quarantine_near_duplicates(kept, contradicting),
+        quarantine_by_mask(kept[by_mask]),
+    ]
     chosen_pairs = pairs[usable[pairs].all(axis=1)]
     return Selection(
         images=chosen,
@@ -153,7 +162,11 @@ def _near_pairs(
     correlation: float,
     earlier: EarlierGroups,
 ) -> NDArray[np.int64]:
-    """Return the near duplicates, new ones and recorded ones: int64 (M, 2), row numbers in ascending order."""
+    """Return the pairs of near duplicates, those found now and those recorded earlier.
+
+    Returns:
+        int64 (M, 2): row numbers in `kept`. The pairs are in ascending order.
+    """
     not_in_first_version = kept["version"].ne(0).fillna(True).to_numpy(bool)
     found = near_duplicates(kept["phash"].tolist(), thumbnails, correlation, not_in_first_version)
 
@@ -238,8 +251,8 @@ def _join(
 ) -> tuple[dict[int, str], dict[int, str]]:
     """Give new images a group. Never join two groups of earlier versions.
 
-    Only two kinds of images are visited: new images, and old images that share a photo with a new image or are its
-    near duplicates.
+    We look at two kinds of images only: new images, and old images that are connected with a new image. Two images are
+    connected if they share a photo or are near duplicates.
 
     Args:
         kept: Images; group_id is missing for new images.

@@ -3,13 +3,13 @@
 In the store, the folder `sources/KEY/` belongs to one source under one configuration. It holds
 
 - `latest.json`: the record of the source's last ingestion. It names the data set version, the state of all sources
-  of that ingestion, and the folder of the reports. It is written last, after the data set version was committed.
+  of that ingestion, and the folder of the reports. An ingestion writes it last, after it committed the version.
 - `reports/NAME/`: the reports of that ingestion. NAME is a digest of their content. If there are several sources, only
   the first one has this folder. The reports are not stored with the data set version, because different files can
   give the same version.
 - `index/`: what was found in each file (`findings_index.py`).
 
-If these objects are deleted, the next ingestion starts without any record, and its groups can differ from before.
+If somebody deletes these objects, the next ingestion starts without a record. It can then form other groups.
 """
 
 import datetime
@@ -30,7 +30,7 @@ from components.shared.hashing import digest, file_digest
 from components.shared.services.records import read_record
 from components.shared.services.store import MissingObjectError, Store
 
-FORMAT = 5  # raise it when the form or the meaning of the records changes
+FORMAT = 6  # raise it when the form or the meaning of the records changes
 PARAMETERS_WITHOUT_EFFECT_ON_FINDINGS_AND_GROUPS = ("layout", "max_unpacked", "max_refused", "min_images")
 WAY_OUT_OF_DAMAGE = (
     "restore it from a backup of the store; without it, an ingestion that ignores the earlier ones may put images into "
@@ -139,7 +139,7 @@ def fetch_reports(store: Store, records: list[Record | None], folder: Path) -> b
 
 
 def _content(reports: Path) -> str:
-    """The name of the stored folder of reports, which depends on their content."""
+    """Return the name of the stored folder of reports. It is a digest of their content."""
     return digest({path.name: file_digest(path) for path in reports.iterdir()})
 
 

@@ -44,6 +44,12 @@ def warn(message: str) -> None:
     emit("warning", message=message)
 
 
+def inform(message: str) -> None:
+    """Tell the user what a step understood of its input. A local run repeats it at its end."""
+    log.info("%s", message)
+    emit("information", message=message)
+
+
 def in_step() -> bool:
     """Return whether this process does a step's work, and not a person's command."""
     return bool(_current_step)

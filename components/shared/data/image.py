@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 USED_BITS = (8, 10, 12, 14, 16)
 THUMBNAIL_JPEG_QUALITY = 80
 
+EXIF_ORIENTATION = 274
+UPRIGHT = 1
 TIFF_BITS_PER_SAMPLE, TIFF_PHOTOMETRIC, TIFF_PLANAR_CONFIGURATION = 258, 262, 284
+TIFF_NO_DATA = 42113  # a text with the value of pixels without data, written by GDAL
 TIFF_WHITE_IS_ZERO = 0
 TIFF_SEPARATE_PLANES = 2
 # Major brands of HEIF files that hold a sequence of images (ISO/IEC 23008-12, annex B).
@@ -110,6 +113,8 @@ def decode(data: bytes) -> NDArray[np.uint8]:
 def decode_mask(data: bytes) -> NDArray[np.bool_]:
     """Decode a mask. A pixel is true if it is brighter than half of the brightest pixel, so 0/1 and 0/255 both work.
 
+    A transparent pixel is false, because some programs draw masks on a transparent ground.
+
     Returns:
         bool (H, W); all false for a black image.
 
@@ -117,7 +122,61 @@ def decode_mask(data: bytes) -> NDArray[np.bool_]:
         ImageError: `decode` cannot decode the file.
     """
     grey = cv2.cvtColor(decode(data), cv2.COLOR_RGB2GRAY)
-    return grey > int(grey.max()) / 2
+    bright = grey > int(grey.max()) / 2
+    empty = empty_pixels(data)
+    return bright if empty is None else bright & ~empty
+
+
+def empty_pixels(data: bytes) -> NDArray[np.bool_] | None:
+    """Find the pixels that show nothing: transparent pixels, and those that a map marks as without data.
+
+    Returns:
+        bool (H, W), upright; None if the file has neither transparency nor such a mark.
+
+    Raises:
+        ImageError: The file is not an image in one of the FORMATS, is not whole, or has more than MAX_PIXELS.
+    """
+    from PIL import ImageOps
+
+    if data.startswith(JPEG):  # it cannot be transparent
+        return None
+    with _opened(data) as opened:
+        without_data = _tiff_tag(opened, TIFF_NO_DATA)
+        if without_data is None and not opened.has_transparency_data:
+            return None
+        upright = ImageOps.exif_transpose(opened)
+        if without_data is None:
+            return np.asarray(upright.convert("RGBA"))[..., 3] == 0
+        pixels = np.asarray(upright)
+        pixels = pixels.reshape(*pixels.shape[:2], -1)
+        return (pixels == float(without_data.strip(" \0"))).all(axis=2)
+
+
+def orientation(data: bytes) -> int:
+    """Return the EXIF orientation of an image file: `UPRIGHT`, or 2 to 8 if `decode` turns the image.
+
+    Raises:
+        ImageError: The file is not an image in one of the FORMATS, or has more than MAX_PIXELS.
+    """
+    with _opened(data) as image:
+        value = image.getexif().get(EXIF_ORIENTATION, UPRIGHT)
+    return value if value in range(2, 9) else UPRIGHT
+
+
+def turn_upright(stored: NDArray, orientation: int) -> NDArray:
+    """Turn stored pixels as an EXIF orientation says.
+
+    Args:
+        stored: (H, W) or (H, W, channels).
+        orientation: 1 to 8; for 5 to 8, height and width are swapped.
+    """
+    mirrored = {2: np.fliplr, 4: np.flipud, 5: lambda array: array.swapaxes(0, 1)}
+    if orientation in mirrored:
+        return mirrored[orientation](stored)
+    if orientation == 7:
+        return np.rot90(stored, 2).swapaxes(0, 1)
+    quarter_turns = {3: 2, 6: -1, 8: 1}
+    return np.rot90(stored, quarter_turns.get(orientation, 0))
 
 
 def thumbnail(image: NDArray[np.uint8], longest: int) -> bytes:

@@ -18,7 +18,7 @@ from components.collect.production_images import ProductionImages
 from components.ingest.config import IngestConfig
 from components.ingest.examination import examine
 from components.ingest.thumbnails import blank
-from components.shared.data.image import ImageError, decode, decode_mask, read_header
+from components.shared.data.image import ImageError, decode, decode_mask, empty_pixels, read_header
 from components.shared.data.image_kinds import KINDS, passed_over
 from components.shared.network.tiles import decode_tile
 from pipelines.registry.classify import find_images
@@ -72,6 +72,38 @@ def test_other_modes_become_rgb(mode: str) -> None:
 def test_transparent_pixels_keep_their_colour() -> None:
     clear = np.dstack([PIXELS, np.zeros((60, 80), np.uint8)])
     np.testing.assert_array_equal(decode(encode(Image.fromarray(clear), "PNG")), PIXELS)
+
+
+def test_pixels_that_show_nothing_are_found_and_refused_by_ingest(tmp_path: Path) -> None:
+    clear = np.zeros((60, 80), bool)
+    clear[:20, :40] = True
+    transparent = Image.fromarray(np.dstack([PIXELS, np.where(clear, 0, 255).astype(np.uint8)]))
+    map_of_twelve_bits = np.where(clear, 65535, TWELVE_BITS[..., 0]).astype(np.uint16)
+    files = {
+        "alpha.png": encode(transparent, "PNG"),
+        "alpha.webp": encode(transparent, "WEBP", lossless=True),
+        "palette.gif": encode(transparent, "GIF"),
+        "alpha.tif": encode(transparent, "TIFF"),
+        "map.tif": tiff(map_of_twelve_bits, extratags=[(42113, "s", 0, "65535", True)]),
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+        np.testing.assert_array_equal(empty_pixels(data), clear, name)
+    found = examine(pd.DataFrame({"path": list(files), "mask": None}), tmp_path, blank(len(files)), IngestConfig())
+    assert set(found["reason"]) == {
+        "800 of its 4800 pixels are transparent or marked as without data; cut out a part without such pixels"
+    }
+
+    opaque = encode(photo().convert("RGBA"), "PNG")
+    assert not empty_pixels(opaque).any()
+    assert empty_pixels(encode(photo(), "PNG")) is None
+
+
+def test_a_mask_on_a_transparent_ground_marks_what_is_drawn() -> None:
+    drawn = np.zeros((60, 80), bool)
+    drawn[10:12] = True
+    white = np.dstack([np.full((60, 80, 3), 255, np.uint8), np.where(drawn, 255, 0).astype(np.uint8)])
+    np.testing.assert_array_equal(decode_mask(encode(Image.fromarray(white), "PNG")), drawn)
 
 
 def test_cmyk_keeps_its_colours() -> None:
