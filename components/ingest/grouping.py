@@ -3,12 +3,13 @@
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from components.ingest.contents import distinct_contents
 from components.ingest.duplicates import near_duplicates
 from components.ingest.earlier_versions import EarlierGroups, between_groups
 from components.ingest.label_conflicts import (
@@ -23,8 +24,6 @@ from components.ingest.text_lookup import among, look_up, positions
 
 if TYPE_CHECKING:
     from scipy.cluster.hierarchy import DisjointSet
-
-REQUIRED_COLUMNS = ["sample_id", "source", "path", "label", "photo", "phash", "mask", "marked"]
 
 
 @dataclass(frozen=True)
@@ -67,14 +66,14 @@ def select(
     """Keep each image once, put images with both labels in quarantine, and find the groups.
 
     Args:
-        images: All accepted images, ordered by name: the columns `REQUIRED_COLUMNS` and any other columns.
+        images: All accepted images, ordered by name: the columns `contents.REQUIRED_COLUMNS` and any other columns.
         thumbnails: Returns the thumbnails of images, given their index values: uint8 (N, 32, 32), grey.
         correlation: Lowest correlation of near duplicates.
         earlier: The groups of earlier versions. Images that are in these groups stay in them. Images of the first
             version are not compared with each other again.
     """
     earlier = earlier or EarlierGroups()
-    contents = _distinct_contents(images)
+    contents = distinct_contents(images)
     index_of_row = contents.kept.index.to_numpy()
     kept = contents.kept.reset_index(drop=True)
     kept = kept.join(look_up(kept["sample_id"], earlier.groups, "sample_id")[["group_id", "version"]])
@@ -121,39 +120,6 @@ def select(
         quarantined=_quarantined(earlier, images["sample_id"], chosen["sample_id"]),
         near_pairs=np.searchsorted(chosen_rows, chosen_pairs),
     )
-
-
-class _Contents(NamedTuple):
-    """The files of an ingestion, sorted by their content.
-
-    Attributes:
-        kept: The first file of each content that has only one label, ordered by sample_id.
-        photos: Table (name): the photos in which the kept contents were found. The index is the row number in `kept`.
-            A row number occurs several times if its content was found in several photos.
-        copies: Table (path, kept), as in `Selection`.
-        both_labels: The files whose bytes occur with both labels, ordered by sample_id.
-    """
-
-    kept: pd.DataFrame
-    photos: pd.DataFrame
-    copies: pd.DataFrame
-    both_labels: pd.DataFrame
-
-
-def _distinct_contents(images: pd.DataFrame) -> _Contents:
-    ordered = images[REQUIRED_COLUMNS].sort_values("sample_id", kind="stable")
-    first = ~ordered["sample_id"].duplicated()
-    labels = ordered.groupby(first.cumsum())["label"]
-    mixed = labels.transform("min") != labels.transform("max")
-    kept = first & ~mixed
-
-    names = ordered["source"] + ":" + ordered["photo"]
-    row_in_kept = kept.cumsum() - 1
-    photos = names.to_frame("name").set_index(row_in_kept)[~mixed.to_numpy()]
-
-    path_of_first = ordered["path"].where(first).ffill()
-    copies = ordered[["path"]].assign(kept=path_of_first)[~first & ~mixed]
-    return _Contents(ordered[kept], photos.dropna(), copies, ordered[mixed])
 
 
 def _near_pairs(
@@ -203,7 +169,7 @@ def _in_photos_of_other_groups(kept: pd.DataFrame, photos: pd.DataFrame) -> dict
 
     Args:
         kept: Images.
-        photos: As in `_Contents`, but only the photos of images of earlier versions.
+        photos: As in `Contents`, but only the photos of images of earlier versions.
 
     Returns:
         The quarantine reason of each image that was found, by row number.
@@ -257,7 +223,7 @@ def _join(
     Args:
         kept: Images; group_id is missing for new images.
         usable: bool (N,), true for images that are not in quarantine.
-        photos: As in `_Contents`.
+        photos: As in `Contents`.
         pairs: int64 (M, 2), row numbers of usable near duplicates.
 
     Returns:

@@ -24,7 +24,7 @@ from components.ingest.sources.class_names import (
 )
 from components.ingest.sources.file_table import CRACK, NO_CRACK, folder_of
 from components.ingest.sources.folder_listing import contents, entries, files_below, subfolders
-from components.shared.data.image_kinds import is_image
+from components.shared.data.image_kinds import is_image, passed_over
 from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
 
@@ -231,17 +231,22 @@ def _several(folder: Path, found: list[Layout]) -> InputError:
 
 def _check_classes(layout: Layout) -> None:
     missing = []
+    others: list[str] = []
     for label in (CRACK, NO_CRACK):
         own = [folder.path for folder in layout.folders if folder.label == label]
         if not any(_has_image(layout.root, path) for path in own):
+            for path in own:
+                others += files_below(layout.root, path)
             where = " or ".join(own) or f"a folder of the layout ({EXPECTED[layout.name]})"
             missing.append(f"{CLASSES[label]} in {where}")
 
     if missing:
         problem = "only one class" if len(missing) == 1 else "no images"
+        skipped = passed_over(others)
+        found = f"{contents(layout.root)}; {skipped}" if skipped else contents(layout.root)
         raise InputError(
             f"{layout.root} has {problem}: layout {layout.name} expects {', '.join(missing)}, but there is no image. "
-            f"Found: {contents(layout.root)}. Add the missing images, or choose another layout"
+            f"Found: {found}. Add the missing images, or choose another layout"
         )
 
 

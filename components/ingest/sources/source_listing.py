@@ -129,8 +129,13 @@ def _warnings_of_masks(files: pd.DataFrame, found: Masks) -> Iterator[str]:
             f"{len(found.ambiguous)} masks fit several images and are not used, such as {found.ambiguous[0]}; sort "
             "masks into folders like those of their images"
         )
+    yield from warn_of_missing_masks(files)
+
+
+def warn_of_missing_masks(files: pd.DataFrame) -> Iterator[str]:
+    """Yield a sentence about images of class crack without a mask, if there are any and others have a mask."""
     missing = cracks_without_mask(files)
-    if len(missing):
+    if missing:
         yield f"{len(missing)} images of class crack have no mask, such as {missing[0]}, although others have one"
 
 

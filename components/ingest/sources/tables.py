@@ -11,7 +11,7 @@ import pandas as pd
 
 from components.ingest.sources.class_names import class_of_label
 from components.ingest.sources.file_table import FILE_TYPES, as_files
-from components.ingest.sources.source_listing import Listing
+from components.ingest.sources.source_listing import Listing, warn_of_missing_masks
 from components.ingest.sources.table_columns import Reading, name_columns, read_csv
 from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
@@ -51,7 +51,8 @@ def read_table(path: Path) -> Listing:
         raise InputError(f"{path} has no rows; add one row for each image")
 
     understood += _labels_understood(labels)
-    return Listing(as_files(pd.DataFrame(list(files.values()), columns=list(FILE_TYPES))), understood, [])
+    listed = as_files(pd.DataFrame(list(files.values()), columns=list(FILE_TYPES)))
+    return Listing(listed, understood, list(warn_of_missing_masks(listed)))
 
 
 def _read(path: Path) -> Reading:

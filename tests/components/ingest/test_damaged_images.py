@@ -18,8 +18,8 @@ from tests.fuzz.fuzz_images import fuzz
 
 
 def test_damaged_images_of_every_kind() -> None:
-    outcomes = fuzz(100, seed=7)
-    assert sum(outcomes.values()) == 100
+    outcomes = fuzz(120, seed=7)
+    assert sum(outcomes.values()) == 120
     assert sum(number for (*_, outcome), number in outcomes.items() if outcome == "refused") >= 50
 
 

@@ -37,6 +37,7 @@ def test_a_refusal_tells_numbers_and_reasons() -> None:
         "refused",
         "no candidate passed",
         "cnn: recall 0.81 is below 0.9",
+        "ingest: walls: the layout is folders",
         "warning: ingest: refused a.jpg: truncated",
     ):
         assert words in out

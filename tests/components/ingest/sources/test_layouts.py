@@ -111,6 +111,12 @@ def test_one_class_only_is_named(tmp_path: Path) -> None:
         find_layout(tmp_path)
 
 
+def test_class_folders_whose_files_are_of_another_kind_name_the_kind(tmp_path: Path) -> None:
+    touch(tmp_path, "crack/1.DNG", "crack/2.dng", "no_crack/1.jpg")
+    with pytest.raises(InputError, match=r"crack in crack, but there is no image.*2 files were passed over \(2 .dng\)"):
+        find_layout(tmp_path)
+
+
 def test_folders_of_classes_without_any_file_have_no_images(tmp_path: Path) -> None:
     for name in ("crack", "no_crack"):
         (tmp_path / name).mkdir()
