@@ -9,15 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from components.shared.data.image import ImageError, decode
-from components.shared.data.image_kinds import SUFFIXES, is_image, passed_over
+from components.shared.data.image_kinds import SUFFIXES, is_image, is_mask_folder, passed_over
 from components.shared.errors import InputError
 from components.shared.events import warn
 from components.shared.services.store import THREADS, Store
 
 # Files that wait to be decoded need memory, so we read only a few ahead.
 FILES_READ_AHEAD = 16 * THREADS
-# Labelled data sets keep the masks of their tiles in a folder of this name.
-MASK_FOLDER = "masks"
 PATH_PART_WITH_A_DAY = r"[^/]*\{(?:date|yesterday)\}"
 
 
@@ -44,7 +42,7 @@ class ProductionImages:
         self.uri = _fill_in_days(uri)
         self._store = Store(self.uri) if self.uri.startswith("s3://") else None
 
-        files = [name for name in self._list() if MASK_FOLDER not in name.split("/")[:-1]]
+        files = [name for name in self._list() if not any(map(is_mask_folder, name.split("/")[:-1]))]
         found = sorted(filter(is_image, files))
         skipped = passed_over(files)
         if skipped:

@@ -144,9 +144,12 @@ def _show_counts(page: Page, report: dict[str, Any]) -> None:
     headers = ["source", "layout", "files", "images kept", "refused", "contradictions", "between groups"]
     by_source = pd.DataFrame(report["sources"])[columns]
     page.table(headers, by_source.values.tolist(), "Where the files come from")
+    readings = []
     for source in report["sources"]:
         for sentence in [*source["understood"], *source["warnings"]]:
-            page.text(f"{source['source']}: {sentence}.")
+            readings.append([source["source"], sentence])
+    if readings:
+        page.table(["source", "what was understood, and what is not used"], readings, "How the sources were read")
 
 
 def _show_images_by_stratum(page: Page, images: pd.DataFrame) -> None:

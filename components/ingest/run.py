@@ -96,8 +96,8 @@ def _say(report: dict[str, Any]) -> None:
             warn(f"{source['source']}: {sentence}")
     if report["masks_turned"]:
         inform(
-            f"{report['masks_turned']} masks were drawn on the stored pixels of photos with an EXIF orientation, and "
-            "were turned with their photos"
+            "masks that were drawn on the stored pixels of a photo with an EXIF orientation, and were turned with it: "
+            f"{report['masks_turned']}"
         )
 
 

@@ -24,7 +24,7 @@ from components.ingest.sources.class_names import (
 )
 from components.ingest.sources.file_table import CRACK, NO_CRACK, folder_of
 from components.ingest.sources.folder_listing import contents, entries, files_below, subfolders
-from components.shared.data.image_kinds import is_image, passed_over
+from components.shared.data.image_kinds import is_image, is_mask_folder, passed_over
 from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
 
@@ -49,7 +49,6 @@ SDNET2018_FOLDERS = {
 # Copies of SDNET2018 use these names of classes, in folders of surfaces. A folder walls/crack is not SDNET2018.
 SDNET2018_CLASSES = {"cracked": CRACK, "noncracked": NO_CRACK, "uncracked": NO_CRACK}
 SPLIT_FOLDERS = ("train", "training", "valid", "validation", "val", "test", "testing")
-MASK_FOLDERS = ("mask", "masks")
 MAX_OUTER_FOLDERS = 6
 MAX_FOLDERS_TO_SEARCH = 200
 
@@ -119,11 +118,6 @@ def find_layout(folder: Path, name: str = "auto") -> Layout:
         f"{folder} has none of the known layouts. Expected folders ({expected}). Found: {contents(folder)}. Check "
         "the path, rename the folders, or list the images in a CSV or Parquet table"
     )
-
-
-def is_mask_folder(name: str) -> bool:
-    """Return true if a folder with this name holds masks."""
-    return name.casefold() in MASK_FOLDERS
 
 
 def _layouts_of(root: Path, names: list[str]) -> list[Layout]:

@@ -82,11 +82,6 @@ def _match_masks(
     layout: Layout, rows: Sequence[tuple[str, ClassFolder]], beside: list[str], skipped: list[str]
 ) -> Masks:
     """Find the image of each mask. The other files of the mask folders are added to `skipped`."""
-    candidates = []
-    for path, folder in rows:
-        inner = folder_of(path)[len(folder.path) :].strip("/")
-        candidates.append(Candidate(path, inner, folder.label))
-
     masks = [(path, folder_of(path)) for path in beside]
     for folder_of_masks in layout.masks:
         for path in sorted(files_below(layout.root, folder_of_masks)):
@@ -94,6 +89,13 @@ def _match_masks(
                 masks.append((path, folder_of(path)[len(folder_of_masks) :].strip("/")))
             else:
                 skipped.append(path)
+    if not masks:
+        return Masks()
+
+    candidates = []
+    for path, folder in rows:
+        inner = folder_of(path)[len(folder.path) :].strip("/")
+        candidates.append(Candidate(path, inner, folder.label))
     return match_masks(candidates, masks)
 
 
@@ -123,11 +125,11 @@ def _understood(layout: Layout, rows: Sequence[tuple[str, ClassFolder]]) -> list
 
 def _warnings_of_masks(files: pd.DataFrame, found: Masks) -> Iterator[str]:
     if found.without_image:
-        yield f"{len(found.without_image)} masks belong to no image, such as {found.without_image[0]}"
+        yield f"masks that belong to no image: {len(found.without_image)}, such as {found.without_image[0]}"
     if found.ambiguous:
         yield (
-            f"{len(found.ambiguous)} masks fit several images and are not used, such as {found.ambiguous[0]}; sort "
-            "masks into folders like those of their images"
+            f"masks that fit several images and are not used: {len(found.ambiguous)}, such as {found.ambiguous[0]}; "
+            "sort masks into folders like those of their images"
         )
     yield from warn_of_missing_masks(files)
 
@@ -136,7 +138,7 @@ def warn_of_missing_masks(files: pd.DataFrame) -> Iterator[str]:
     """Yield a sentence about images of class crack without a mask, if there are any and others have a mask."""
     missing = cracks_without_mask(files)
     if missing:
-        yield f"{len(missing)} images of class crack have no mask, such as {missing[0]}, although others have one"
+        yield f"images of class crack without a mask, although others have one: {len(missing)}, such as {missing[0]}"
 
 
 def cracks_without_mask(files: pd.DataFrame) -> list[str]:
@@ -161,9 +163,9 @@ def _not_used(layout: Layout, inside: list[str]) -> Iterator[str]:
 
     images = list(filter(is_image, files))
     if images:
-        yield f"{len(images)} images outside the class folders are not used, such as {images[0]}"
+        yield f"images outside the class folders, which are not used: {len(images)}, such as {images[0]}"
     if folders:
-        yield f"these folders are not used, because their names are not those of classes: {', '.join(folders)}"
+        yield f"folders that are not used, because their names are not those of classes: {', '.join(folders)}"
     skipped = passed_over([*inside, *files])
     if skipped:
         yield skipped

@@ -31,6 +31,7 @@ RESOURCE_FORK = "._"
 # Folders that programs add: previews of a network storage, resource forks of macOS, the bin of Windows.
 HIDDEN_FOLDERS = ("@eadir", "__macosx", "$recycle.bin")
 KINDS_IN_MESSAGE = 5
+MASK_FOLDERS = ("mask", "masks")
 
 
 def is_image(path: str) -> bool:
@@ -41,6 +42,11 @@ def is_image(path: str) -> bool:
 def is_hidden(path: str) -> bool:
     """Return true if a file or a folder on the path is hidden, or belongs to the system."""
     return any(part.startswith(".") or part.lower() in HIDDEN_FOLDERS for part in path.split("/"))
+
+
+def is_mask_folder(name: str) -> bool:
+    """Return true if a folder with this name holds masks of labelled images, and not images."""
+    return name.casefold() in MASK_FOLDERS
 
 
 def passed_over(paths: Iterable[str]) -> str:

@@ -116,7 +116,7 @@ def test_odd_files_are_photos_or_refused_files_and_never_the_end(tiles: Path, st
     counts = {name: report[name] for name in ("masks", "masks_turned", "masks_without_image", "cracks_without_mask")}
     assert counts == {"masks": 3, "masks_turned": 1, "masks_without_image": 1, "cracks_without_mask": 17}
     page = (tmp_path / "page.html").read_text()
-    assert "1 masks belong to no image, such as masks/nobody.png" in page
+    assert "masks that belong to no image: 1, such as masks/nobody.png" in page
 
 
 def test_a_mask_that_contradicts_the_label_is_a_conflict(

@@ -221,8 +221,8 @@ def test_what_is_not_read_is_said(tmp_path: Path) -> None:
     found = listing(tmp_path)
     assert set(found.files["path"]) == {"crack/1.jpg", "no_crack/2.jpg"}
     outside, folders, files = found.warnings
-    assert outside == "1 images outside the class folders are not used, such as 6.jpg"
-    assert folders == "these folders are not used, because their names are not those of classes: unsure"
+    assert outside == "images outside the class folders, which are not used: 1, such as 6.jpg"
+    assert folders == "folders that are not used, because their names are not those of classes: unsure"
     assert files.startswith("5 files were passed over (")
     for kind in ("1 hidden", "1 .txt", "1 .dng", "1 .md", "1 .json"):
         assert kind in files

@@ -31,7 +31,7 @@ def test_a_mask_belongs_to_the_image_in_the_same_folder(tmp_path: Path) -> None:
     assert masks(found) == {"crack/pier1/IMG_1.jpg": "masks/pier1/IMG_1.png"}
     assert found.masks_without_image == 0
     assert found.warnings == [
-        "1 images of class crack have no mask, such as crack/pier2/IMG_1.jpg, although others have one"
+        "images of class crack without a mask, although others have one: 1, such as crack/pier2/IMG_1.jpg"
     ]
 
 
@@ -63,7 +63,7 @@ def test_a_mask_of_a_folder_is_not_given_to_an_image_of_another_folder(tmp_path:
     found = listing(tmp_path, "crack/pier2/a.jpg", "masks/pier1/a.png")
     assert masks(found) == {}
     assert found.masks_without_image == 1
-    assert found.warnings == ["1 masks belong to no image, such as masks/pier1/a.png"]
+    assert found.warnings == ["masks that belong to no image: 1, such as masks/pier1/a.png"]
 
 
 def test_a_mask_that_fits_several_images_is_not_used(tmp_path: Path) -> None:
@@ -71,8 +71,8 @@ def test_a_mask_that_fits_several_images_is_not_used(tmp_path: Path) -> None:
     assert masks(found) == {}
     assert found.masks_without_image == 1
     assert found.warnings == [
-        "1 masks fit several images and are not used, such as masks/a.png; sort masks into folders like those of their "
-        "images"
+        "masks that fit several images and are not used: 1, such as masks/a.png; sort masks into folders like those of "
+        "their images"
     ]
 
 

@@ -121,7 +121,7 @@ def test_what_is_not_clear_is_refused(folder: Path, content: str | bytes, words:
 
 def test_cracks_without_a_mask_are_reported_if_others_have_one(folder: Path) -> None:
     found = read(folder, "path,label,mask\na.jpg,1,b.jpg\nc d.jpg,1,\ndeck\\e.jpg,0,\n")
-    assert found.warnings == ["1 images of class crack have no mask, such as c d.jpg, although others have one"]
+    assert found.warnings == ["images of class crack without a mask, although others have one: 1, such as c d.jpg"]
 
 
 def test_a_header_with_two_readings_is_refused_with_both(folder: Path) -> None:
