@@ -1,7 +1,9 @@
 """Describe public data sets of concrete cracks: their home pages, licences, and the files of a complete download."""
 
+from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
+
+from components.ingest.sources.layouts import Layout
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,10 @@ PUBLIC = {
             doi="10.15142/T3TD19",
             licence="CC-BY-4.0",
             paper="Dorafshan, Thomas, Maguire: SDNET2018, Data in Brief 21 (2018) 1664-1668",
-            layout="folders D (bridge deck), P (pavement), W (wall); in each, C… cracked, U… uncracked; PHOTO-TILE.jpg",
+            layout=(
+                "folders D (bridge deck), P (pavement), W (wall); each with C… cracked, U… uncracked; PHOTO-TILE.jpg. "
+                "Copies of the set call them Decks, Pavements and Walls; in each, Cracked and Non-cracked"
+            ),
             counts={"D/CD": 2025, "D/UD": 11595, "P/CP": 2608, "P/UP": 21726, "W/CW": 3851, "W/UW": 14287},
             size=(256, 256),
             advice=(
@@ -51,7 +56,7 @@ PUBLIC = {
             doi="10.17632/5y9wdsg2zt.2",
             licence="CC-BY-4.0",
             paper="Ozgenel, Gonenc Sorguc: Performance comparison of pretrained CNNs on crack detection, ISARC 2018",
-            layout="folders Positive (cracked), Negative (uncracked)",
+            layout="folders Positive (cracked) and Negative (uncracked), also in lower case",
             counts={"Positive": 20000, "Negative": 20000},
             size=(227, 227),
             advice=(
@@ -64,19 +69,22 @@ PUBLIC = {
 }
 
 
-def differences(dataset: PublicDataset, root: Path) -> dict[str, tuple[int, int]]:
+def differences(dataset: PublicDataset, layout: Layout) -> dict[str, tuple[int, int]]:
     """Compare a download with the published data set.
 
     Args:
         dataset: The published data set.
-        root: Folder that contains the class folders.
+        layout: The layout of the download. Its class folders can have other names than the published ones.
 
     Returns:
         Class folder -> (expected, found) number of files, for each class folder in which the two numbers differ.
     """
+    found: Counter[str] = Counter()
+    for folder in layout.folders:
+        found[folder.published] += sum(path.is_file() for path in (layout.root / folder.path).glob("*"))
+
     different = {}
-    for folder, expected in dataset.counts.items():
-        found = sum(path.is_file() for path in (root / folder).glob("*"))
-        if found != expected:
-            different[folder] = (expected, found)
+    for folder_name, expected in dataset.counts.items():
+        if found[folder_name] != expected:
+            different[folder_name] = (expected, found[folder_name])
     return different

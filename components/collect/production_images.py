@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from components.shared.data.image import SUFFIXES, ImageError, decode
+from components.shared.data.image import ImageError, decode
+from components.shared.data.image_kinds import SUFFIXES, is_image, is_mask_folder, passed_over
 from components.shared.errors import InputError
 from components.shared.events import warn
 from components.shared.services.foreign import ForeignObjects
@@ -16,8 +17,6 @@ from components.shared.services.store import THREADS, Store, StoredObject
 
 # Files that were read and not yet decoded need memory, so we read only a few files in advance.
 FILES_READ_AHEAD = 16 * THREADS
-# Labelled data sets keep the masks of their tiles in a folder of this name.
-MASK_FOLDER = "masks"
 PATH_PART_WITH_A_DAY = r"[^/]*\{(?:date|yesterday)\}"
 
 
@@ -49,7 +48,11 @@ class ProductionImages:
             self._objects = {one.key: one for one in store.objects()}
             self._reader = ForeignObjects(store)
 
-        found = sorted(filter(_is_image, self._list()))
+        files = [name for name in self._list() if not any(map(is_mask_folder, name.split("/")[:-1]))]
+        found = sorted(filter(is_image, files))
+        skipped = passed_over(files)
+        if skipped:
+            warn(f"{self.uri}: {skipped}")
         if not found and not _has_other_days(uri):
             raise InputError(
                 f"there is no image under {self.uri}; the name of an image must end in {', '.join(SUFFIXES)}, and the "
@@ -89,11 +92,6 @@ class ProductionImages:
         if self._reader:
             return self._reader.read(self._objects[name])
         return (Path(self.uri).expanduser() / name).read_bytes()
-
-
-def _is_image(name: str) -> bool:
-    folders = name.split("/")[:-1]
-    return name.lower().endswith(SUFFIXES) and MASK_FOLDER not in folders
 
 
 def _fill_in_days(uri: str) -> str:

@@ -10,7 +10,7 @@ from components.shared.config import PhotoPattern, StepConfig
 class IngestConfig(StepConfig):
     """The rules that accept an image, and the way to read the names in a source."""
 
-    layout: Literal["auto", "ccic", "sdnet2018", "folders"] = Field(
+    layout: Literal["auto", "ccic", "sdnet2018", "folders", "roboflow"] = Field(
         default="auto", description="how the source's folders are named; auto detects it"
     )
     group_pattern: PhotoPattern | None = Field(

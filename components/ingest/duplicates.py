@@ -37,7 +37,9 @@ TURNS = [UPRIGHT, *MIRRORED, *TRANSPOSED]
 
 
 def perceptual_hash(thumbnail: NDArray[np.uint8]) -> str:
-    """Return the signs of the 8x8 lowest DCT coefficients of a thumbnail as bits. The bit of the mean is always 0.
+    """Return the perceptual hash of a thumbnail: the signs of its 8x8 lowest DCT coefficients, one bit each.
+
+    The first coefficient is the mean. Its bit is always 0.
 
     Args:
         thumbnail: uint8 (32, 32), grey.
@@ -98,8 +100,8 @@ def near_duplicates(
         hashes: N hashes from `perceptual_hash`.
         thumbnails: Returns the thumbnails of images, given their indices: uint8 (M, 32, 32), grey.
         correlation: Lowest Pearson correlation of a near duplicate.
-        asked: bool (N,), true for the images to search. Only pairs with at least one of these images are returned.
-            None returns all pairs.
+        asked: bool (N,), true for the images to search for. Each returned pair has at least one of these images.
+            None means all images.
 
     Returns:
         int64 (P, 2): indices of images. The smaller index of a pair is first, and the pairs are in ascending order.
@@ -123,7 +125,7 @@ def near_duplicates(
 
 
 def _candidates(index: Any, turned: NDArray[np.uint8], asked: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Find pairs of a turned image to search and another, unchanged image that have similar hashes.
+    """Find the pairs of a turned image and an unchanged image that have similar hashes.
 
     Args:
         index: FAISS index of the hashes of all images.

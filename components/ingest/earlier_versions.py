@@ -1,4 +1,4 @@
-"""Read the groups of earlier data set versions, so that no image of a source changes its group or its split.
+"""Read the groups of earlier data set versions. An image of a source then never changes its group or its split.
 
 An image in quarantine keeps its earlier group, and returns to that group if it is accepted again. Sources that were
 first ingested separately have several earlier versions. If these versions put an image into different groups, the image
@@ -45,9 +45,10 @@ class EarlierGroups:
     """The groups of earlier data set versions.
 
     Attributes:
-        groups: Table (sample_id, group_id, version), one row for each image. `version` is the number of the first
-            data set version that has the image. All images of one version have been compared with each other. For
-            images in quarantine, `version` is the number of versions.
+        groups: Table (sample_id, group_id, version), one row for each image. `version` is the place, counted from 0,
+            of the first data set version in the list that has the image. All images of one data set version have been
+            compared with each other. An image in quarantine is in none of them: its `version` is the length of the
+            list.
         pairs: Table (first, second) of the sample_ids of near duplicates.
         contested: By sample_id, the reason why an image must stay in quarantine permanently.
     """

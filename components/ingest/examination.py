@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 from components.ingest.config import IngestConfig
 from components.ingest.duplicates import perceptual_hash
 from components.ingest.jpeg_warnings import Messages, listening
+from components.ingest.mask_check import MaskFitError, MaskFound, check_mask
 from components.ingest.thumbnails import THUMBNAIL_SIDE
-from components.shared.data.image import ImageError, decode, decode_mask, read_header
+from components.shared.data.image import UPRIGHT, ImageError, decode, empty_pixels, read_header
+from components.shared.data.image_kinds import KINDS
 from components.shared.data.manifest import plain
 from components.shared.events import progress
 from components.shared.processors import count_processors
 
 FILES_PER_BATCH = 64
-SUFFIX_OF_FORMAT = {"JPEG": ".jpg", "TIFF": ".tif"}
 
 
 class File(NamedTuple):
@@ -39,7 +40,9 @@ class Found(NamedTuple):
         reason: Why the file is refused; None for an accepted image.
         sample_id: sha256 of the file's bytes.
         suffix: Suffix of the file's kind: ".jpg", ".png", …
-        mask_id, mask_suffix: sha256 and suffix of its mask; None and "" without a mask.
+        mask_id, mask_suffix: sha256 and suffix of its mask as it is stored; None and "" without a mask.
+        mask_turn: The EXIF orientation of the image if its mask must be turned with it; `UPRIGHT` if not.
+        marked: Share of the pixels that its mask marks, 0 to 1; 0 without a mask.
         width, height: Pixels, after the EXIF orientation was applied.
         brightness, contrast: Mean and standard deviation of the grey levels, 0 to 255.
         darkest: Median minus minimum of the grey levels, 0 to 255.
@@ -52,6 +55,8 @@ class Found(NamedTuple):
     suffix: str | None = None
     mask_id: str | None = None
     mask_suffix: str | None = None
+    mask_turn: int = UPRIGHT
+    marked: float = 0.0
     width: int = 0
     height: int = 0
     brightness: float = 0.0
@@ -123,14 +128,15 @@ def _examine_alone(config: IngestConfig, messages: Messages, file: File) -> Foun
 
 
 def _examine_file(config: IngestConfig, file: File) -> Found:
-    mask_id, mask_suffix = None, ""
+    mask, mask_suffix = None, ""
     try:
         data = Path(file.path).read_bytes()
         suffix = _check_header(data, config)
         image = decode(data)
         height, width = image.shape[:2]
+        _check_no_empty_pixels(data)
         if file.mask is not None:
-            mask_id, mask_suffix = _check_mask(Path(file.mask), (height, width), config)
+            mask, mask_suffix = _check_mask(Path(file.mask), data, image, config)
     except (ImageError, OSError) as error:
         return Found(str(error))
     except Exception as error:  # a decoder can raise any error; only this file is refused
@@ -143,8 +149,10 @@ def _examine_file(config: IngestConfig, file: File) -> Found:
         reason=None,
         sample_id=hashlib.sha256(data).hexdigest(),
         suffix=suffix,
-        mask_id=mask_id,
+        mask_id=mask.mask_id if mask else None,
         mask_suffix=mask_suffix,
+        mask_turn=mask.turn if mask else UPRIGHT,
+        marked=mask.marked if mask else 0.0,
         width=width,
         height=height,
         brightness=brightness,
@@ -194,28 +202,31 @@ def _check_header(data: bytes, config: IngestConfig) -> str:
     if header.frames > 1:
         raise ImageError(f"animated: {header.frames} frames in one file; save one frame as an image")
 
-    own_suffix = f".{header.format}".lower()
-    return SUFFIX_OF_FORMAT.get(header.format, own_suffix)
+    return KINDS[header.format][0]
 
 
-def _check_mask(path: Path, image_shape: tuple[int, int], config: IngestConfig) -> tuple[str, str]:
-    """Check a mask of an image of this height and width. Returns the mask's sha256 and suffix.
+def _check_no_empty_pixels(data: bytes) -> None:
+    """Raise ImageError if some pixels show nothing. They would be black, and black areas have edges like cracks."""
+    empty = empty_pixels(data)
+    if empty is not None and empty.any():
+        raise ImageError(
+            f"{int(empty.sum())} of its {empty.size} pixels are transparent or marked as without data; cut out a part "
+            "without such pixels"
+        )
+
+
+def _check_mask(path: Path, photo: bytes, image: NDArray[np.uint8], config: IngestConfig) -> tuple[MaskFound, str]:
+    """Check the mask of an image, and return what was found and the suffix of the mask as it is stored.
 
     Raises:
-        ImageError: We do not accept the mask's file, or the mask and its image differ in size.
+        ImageError: We do not accept the mask's file, or the mask does not fit the image.
     """
     data = path.read_bytes()
     try:
         suffix = _check_header(data, config)
-        mask = decode_mask(data)
+        found = check_mask(path, data, photo, image)
+    except MaskFitError:
+        raise
     except ImageError as error:
         raise ImageError(f"its mask {path.name}: {error}") from error
-
-    height, width = image_shape
-    mask_height, mask_width = mask.shape
-    if (mask_height, mask_width) != (height, width):
-        raise ImageError(
-            f"its mask {path.name} is {mask_width}x{mask_height} pixels, but the image is {width}x{height}; save both "
-            "in the same size"
-        )
-    return hashlib.sha256(data).hexdigest(), suffix
+    return found, suffix if found.turn == UPRIGHT else ".png"

@@ -64,7 +64,7 @@ class FindingsIndex:
         return pd.concat(known)
 
     def _read_part(self, part: str, files: pd.DataFrame, thumbnails: Thumbnails) -> pd.DataFrame:
-        """Return a part's findings for the files with the same path and tag.
+        """Return what a part says about the files that still have the same path and tag.
 
         If the part is damaged, it is deleted, and the result has no rows.
         """

@@ -3,17 +3,20 @@
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from components.ingest.contents import distinct_contents
 from components.ingest.duplicates import near_duplicates
 from components.ingest.earlier_versions import EarlierGroups, between_groups
 from components.ingest.label_conflicts import (
     conflict_pairs,
+    contradicted_by_mask,
     quarantine,
+    quarantine_by_mask,
     quarantine_near_duplicates,
     quarantine_same_bytes,
 )
@@ -21,8 +24,6 @@ from components.ingest.text_lookup import among, look_up, positions
 
 if TYPE_CHECKING:
     from scipy.cluster.hierarchy import DisjointSet
-
-REQUIRED_COLUMNS = ["sample_id", "source", "path", "label", "photo", "phash"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Selection:
             named after the smallest sample_id of the group.
         copies: Table (path, kept): a file that was dropped because another file has the same bytes, and the file that
             was kept instead.
-        conflicts: Table (source, path, reason): the files with both labels, in quarantine.
+        conflicts: Table (source, path, reason): the files with both labels, and those whose mask contradicts their
+            label, in quarantine.
         conflict_pairs: int64 (K, 2): index values of the input. Each row names a no_crack file and a crack file that
             hold the same image.
         between_groups: Table (source, path, reason): the files in quarantine because they belong to two groups of
@@ -43,7 +45,7 @@ class Selection:
         quarantined: Table (sample_id, group_id, contested): the images of earlier versions that are in quarantine, and
             their earlier group. contested is the reason why an image must stay in quarantine permanently. It is missing
             if the image can return.
-        near_pairs: int64 (M, 2), row numbers in `images` of near duplicates.
+        near_pairs: int64 (M, 2). Each row holds the row numbers in `images` of two near duplicates.
     """
 
     images: pd.DataFrame
@@ -64,14 +66,14 @@ def select(
     """Keep each image once, put images with both labels in quarantine, and find the groups.
 
     Args:
-        images: All accepted images, ordered by name: the columns `REQUIRED_COLUMNS` and any other columns.
+        images: All accepted images, ordered by name: the columns `contents.REQUIRED_COLUMNS` and any other columns.
         thumbnails: Returns the thumbnails of images, given their index values: uint8 (N, 32, 32), grey.
         correlation: Lowest correlation of near duplicates.
         earlier: The groups of earlier versions. Images that are in these groups stay in them. Two images of
             version number 0 were compared when it was made, and are not compared again.
     """
     earlier = earlier or EarlierGroups()
-    contents = _distinct_contents(images)
+    contents = distinct_contents(images)
     index_of_row = contents.kept.index.to_numpy()
     kept = contents.kept.reset_index(drop=True)
     kept = kept.join(look_up(kept["sample_id"], earlier.groups, "sample_id")[["group_id", "version"]])
@@ -84,6 +86,8 @@ def select(
     # Each rule below uses only the images that are not in quarantine yet.
     usable = np.ones(len(kept), bool)
     usable[contradicting.ravel()] = False
+    by_mask = contradicted_by_mask(kept)
+    usable[by_mask] = False
     reasons: dict[int, str] = {}
 
     def put_in_quarantine(found: dict[int, str]) -> None:
@@ -101,7 +105,11 @@ def select(
     groups = kept["group_id"].fillna(pd.Series(new_groups, dtype="str"))
     chosen = images.loc[index_of_row[chosen_rows]].reset_index(drop=True)
     chosen = chosen.assign(group_id=groups.array[chosen_rows])
-    conflicts = [quarantine_same_bytes(contents.both_labels), quarantine_near_duplicates(kept, contradicting)]
+    conflicts = [
+        quarantine_same_bytes(contents.both_labels),
+        quarantine_near_duplicates(kept, contradicting),
+        quarantine_by_mask(kept[by_mask]),
+    ]
     chosen_pairs = pairs[usable[pairs].all(axis=1)]
     return Selection(
         images=chosen,
@@ -114,46 +122,17 @@ def select(
     )
 
 
-class _Contents(NamedTuple):
-    """The files of an ingestion, sorted by their content.
-
-    Attributes:
-        kept: The first file of each content that has only one label, ordered by sample_id.
-        photos: Table (name): the photos in which the kept contents were found. The index is the row number in `kept`.
-            A row number occurs several times if its content was found in several photos.
-        copies: Table (path, kept), as in `Selection`.
-        both_labels: The files whose bytes occur with both labels, ordered by sample_id.
-    """
-
-    kept: pd.DataFrame
-    photos: pd.DataFrame
-    copies: pd.DataFrame
-    both_labels: pd.DataFrame
-
-
-def _distinct_contents(images: pd.DataFrame) -> _Contents:
-    ordered = images[REQUIRED_COLUMNS].sort_values("sample_id", kind="stable")
-    first = ~ordered["sample_id"].duplicated()
-    labels = ordered.groupby(first.cumsum())["label"]
-    mixed = labels.transform("min") != labels.transform("max")
-    kept = first & ~mixed
-
-    names = ordered["source"] + ":" + ordered["photo"]
-    row_in_kept = kept.cumsum() - 1
-    photos = names.to_frame("name").set_index(row_in_kept)[~mixed.to_numpy()]
-
-    path_of_first = ordered["path"].where(first).ffill()
-    copies = ordered[["path"]].assign(kept=path_of_first)[~first & ~mixed]
-    return _Contents(ordered[kept], photos.dropna(), copies, ordered[mixed])
-
-
 def _near_pairs(
     kept: pd.DataFrame,
     thumbnails: Callable[[NDArray[np.int64]], NDArray[np.uint8]],
     correlation: float,
     earlier: EarlierGroups,
 ) -> NDArray[np.int64]:
-    """Return the near duplicates, new ones and recorded ones: int64 (M, 2), row numbers in ascending order."""
+    """Return the pairs of near duplicates, those found now and those recorded earlier.
+
+    Returns:
+        int64 (M, 2): row numbers in `kept`. The pairs are in ascending order.
+    """
     not_in_first_version = kept["version"].ne(0).fillna(True).to_numpy(bool)
     found = near_duplicates(kept["phash"].tolist(), thumbnails, correlation, not_in_first_version)
 
@@ -190,7 +169,7 @@ def _in_photos_of_other_groups(kept: pd.DataFrame, photos: pd.DataFrame) -> dict
 
     Args:
         kept: Images.
-        photos: As in `_Contents`, but only the photos of images of earlier versions.
+        photos: As in `Contents`, but only the photos of images of earlier versions.
 
     Returns:
         The quarantine reason of each image that was found, by row number.
@@ -238,13 +217,13 @@ def _join(
 ) -> tuple[dict[int, str], dict[int, str]]:
     """Give new images a group. Never join two groups of earlier versions.
 
-    Only two kinds of images are visited: new images, and old images that share a photo with a new image or are its
-    near duplicates.
+    We look at two kinds of images only: new images, and old images that are connected with a new image. Two images are
+    connected if they share a photo or are near duplicates.
 
     Args:
         kept: Images; group_id is missing for new images.
         usable: bool (N,), true for images that are not in quarantine.
-        photos: As in `_Contents`.
+        photos: As in `Contents`.
         pairs: int64 (M, 2), row numbers of usable near duplicates.
 
     Returns:

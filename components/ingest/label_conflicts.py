@@ -7,9 +7,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from components.ingest.sources.file_table import CRACK, NO_CRACK
 from components.shared.data.manifest import CLASSES
 
 QUARANTINE_COLUMNS = ["source", "path", "reason"]
+# A tile without a crack can have a few marked pixels: the end of a crack that belongs to the next tile of the photo.
+MARKED_IN_A_TILE_WITHOUT_CRACK = 0.005
 
 
 def quarantine(images: pd.DataFrame, reasons: Iterable[str]) -> pd.DataFrame:
@@ -49,6 +52,30 @@ def quarantine_near_duplicates(images: pd.DataFrame, pairs: NDArray[np.int64]) -
         others = ", ".join(f"{path_of[other]} ({class_of[other]})" for other in partners[row])
         reasons.append(f"near duplicates have both labels: this is {class_of[row]}, its near duplicate is {others}")
     return quarantine(disputed, reasons)
+
+
+def contradicted_by_mask(images: pd.DataFrame) -> NDArray[np.bool_]:
+    """Find the images whose mask contradicts their label. Return bool (N,).
+
+    The mask of an image with a crack must mark some pixels. The mask of an image without a crack must mark less than
+    `MARKED_IN_A_TILE_WITHOUT_CRACK` of them.
+
+    Args:
+        images: N rows, columns label, mask (missing without a mask), and marked (share of the pixels, 0 to 1).
+    """
+    has_mask = images["mask"].notna()
+    empty = (images["label"] == CRACK) & (images["marked"] == 0)
+    marked = (images["label"] == NO_CRACK) & (images["marked"] >= MARKED_IN_A_TILE_WITHOUT_CRACK)
+    return (has_mask & (empty | marked)).to_numpy(bool)
+
+
+def quarantine_by_mask(images: pd.DataFrame) -> pd.DataFrame:
+    """Quarantine images whose mask contradicts their label: columns source, path, label, mask, marked."""
+    reasons = []
+    for label, mask, marked in zip(images["label"], images["mask"], images["marked"], strict=True):
+        share = "no pixel" if marked == 0 else f"{100 * marked:.1f} % of the pixels"
+        reasons.append(f"label and mask contradict each other: this is {CLASSES[label]}, its mask {mask} marks {share}")
+    return quarantine(images, reasons)
 
 
 def conflict_pairs(

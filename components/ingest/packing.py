@@ -7,8 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from components.ingest.earlier_versions import PLACE_TYPES
+from components.ingest.mask_check import turned_mask
 from components.ingest.sources.open_sources import Source
 from components.ingest.text_lookup import look_up
+from components.shared.data.image import UPRIGHT, ImageError
 from components.shared.data.manifest import plain
 from components.shared.data.shards import Member
 from components.shared.data.versions import put_images, read_images
@@ -20,9 +22,9 @@ IMAGES_PER_MESSAGE = 1000
 
 
 def with_known_places(images: pd.DataFrame, places: pd.DataFrame) -> pd.DataFrame:
-    """Add the places in the store where earlier data set versions have these images with the same masks.
+    """Add the place of each image in the store, if an earlier data set version has the image with the same mask.
 
-    The added columns are missing for new images.
+    For all other images, the added columns are missing.
 
     Args:
         images: Columns sample_id and mask_id, and any other columns.
@@ -58,9 +60,9 @@ def pack(
 
 def _members(images: pd.DataFrame, sources: list[Source]) -> Iterator[Member]:
     files = SourceFiles(sources)
-    columns = ["source", "path", "sample_id", "suffix", "mask", "mask_id", "mask_suffix"]
+    columns = ["source", "path", "sample_id", "suffix", "mask", "mask_id", "mask_suffix", "mask_turn"]
     rows = zip(*(plain(images[name]) for name in columns), strict=True)
-    for number, (source, path, sample_id, suffix, mask, mask_id, mask_suffix) in enumerate(rows):
+    for number, (source, path, sample_id, suffix, mask, mask_id, mask_suffix, turn) in enumerate(rows):
         if number % IMAGES_PER_MESSAGE == 0:
             progress(number, len(images), "packing and storing")
 
@@ -68,7 +70,7 @@ def _members(images: pd.DataFrame, sources: list[Source]) -> Iterator[Member]:
         if mask is None:
             yield Member(sample_id, image, suffix)
         else:
-            mask_data = files.read(source, mask, mask_id)
+            mask_data = files.read(source, mask, mask_id, turn)
             yield Member(sample_id, image, suffix, mask_data, mask_suffix)
 
 
@@ -78,13 +80,14 @@ class SourceFiles:
     def __init__(self, sources: list[Source]):
         self._folders = {source.name: source.folder for source in sources}
 
-    def read(self, source: str, path: str, digest: str) -> bytes:
-        """Read the content of a file.
+    def read(self, source: str, path: str, digest: str, mask_turn: int = UPRIGHT) -> bytes:
+        """Read the content of a file. A mask that was drawn on the stored pixels of a turned photo is turned.
 
         Args:
             source: Name of the file's source.
             path: The file's path in the source.
-            digest: The sha256 that the file had when it was examined.
+            digest: The sha256 that the result had when the file was examined.
+            mask_turn: For a mask, the EXIF orientation to turn it with.
 
         Raises:
             InputError: The file's sha256 has changed, or the file does not exist any more.
@@ -92,7 +95,9 @@ class SourceFiles:
         file = self._folders[source] / path
         try:
             data = file.read_bytes()
-        except FileNotFoundError:
+            if mask_turn != UPRIGHT:
+                data = turned_mask(data, mask_turn)
+        except (FileNotFoundError, ImageError):
             data = b""
 
         if hashlib.sha256(data).hexdigest() != digest:

@@ -12,7 +12,8 @@ from components.ingest.grouping import Selection
 from components.ingest.label_conflicts import QUARANTINE_COLUMNS
 from components.ingest.shortcuts import audit_shortcuts
 from components.ingest.sources.open_sources import Source
-from components.shared.data.image import decode, thumbnail
+from components.ingest.sources.source_listing import cracks_without_mask
+from components.shared.data.image import UPRIGHT, decode, thumbnail
 from components.shared.data.manifest import CLASSES
 from components.shared.page import CellImage, Page
 
@@ -53,6 +54,9 @@ def report_content(sources: list[Source], selection: Selection, refused: pd.Data
         "exact_copies": len(selection.copies),
         "near_duplicate_pairs": len(selection.near_pairs),
         "masks": int(images["mask_id"].notna().sum()),
+        "masks_turned": int((images["mask_turn"] != UPRIGHT).sum()),
+        "masks_without_image": sum(source.masks_without_image for source in sources),
+        "cracks_without_mask": sum(len(cracks_without_mask(source.files)) for source in sources),
         "refused": len(refused),
         "conflicts": len(selection.conflicts),
         "between_groups": len(selection.between_groups),
@@ -77,6 +81,8 @@ def _source_report(source: Source, selection: Selection, refused: pd.DataFrame) 
         "refused": count(refused),
         "conflicts": count(selection.conflicts),
         "between_groups": count(selection.between_groups),
+        "understood": source.understood,
+        "warnings": source.warnings,
     }
 
 
@@ -129,15 +135,21 @@ def _show_counts(page: Page, report: dict[str, Any]) -> None:
         ["kept", report["images"]],
         ["exact copies of another file", report["exact_copies"]],
         ["refused", report["refused"]],
-        ["in quarantine: both labels", report["conflicts"]],
+        ["in quarantine: both labels, or a mask that contradicts the label", report["conflicts"]],
         ["in quarantine: between two groups of earlier data set versions", report["between_groups"]],
     ]
     page.table(["files", "number"], rows, "What happened to the files")
 
     columns = ["source", "layout", "files", "images", "refused", "conflicts", "between_groups"]
-    headers = ["source", "layout", "files", "images kept", "refused", "both labels", "between groups"]
+    headers = ["source", "layout", "files", "images kept", "refused", "contradictions", "between groups"]
     by_source = pd.DataFrame(report["sources"])[columns]
     page.table(headers, by_source.values.tolist(), "Where the files come from")
+    readings = []
+    for source in report["sources"]:
+        for sentence in [*source["understood"], *source["warnings"]]:
+            readings.append([source["source"], sentence])
+    if readings:
+        page.table(["source", "what was understood, and what is not used"], readings, "How the sources were read")
 
 
 def _show_images_by_stratum(page: Page, images: pd.DataFrame) -> None:
@@ -179,7 +191,7 @@ def _show_shortcuts(page: Page, shortcuts: dict[str, dict[str, float | None]]) -
 
 
 def _show_samples(page: Page, images: pd.DataFrame, read: Callable[[int], bytes]) -> None:
-    """Show some images of each class. Images are ordered by content hash, so the first images are a random sample."""
+    """Show the first images of each class. They are a random sample, because images are ordered by content hash."""
     for label, name in enumerate(CLASSES):
         indices = np.flatnonzero(images["label"] == label)[: SAMPLE_ROWS * MOSAIC_COLUMNS]
         contents = list(map(read, indices.tolist()))

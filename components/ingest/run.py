@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,7 +38,7 @@ from components.ingest.thumbnails import Thumbnails, blank
 from components.shared.data.manifest import CLASSES, content_digest, make_manifest, read_manifest, write_manifest
 from components.shared.data.versions import MANIFEST, Version, commit
 from components.shared.errors import InputError
-from components.shared.events import log, warn
+from components.shared.events import inform, log, warn
 from components.shared.scratch import scratch_folder
 from components.shared.services.store import Store
 
@@ -57,8 +58,9 @@ class Ingested:
 def ingest_dataset(data_uri: str, manifest_path: str | Path, page_path: str | Path, config: IngestConfig) -> Ingested:
     """Store sources as a data set version, unless the store has this version already.
 
-    The version is named after the digest of its content, and its last object makes it visible. So nobody sees a
-    half-written version, a killed ingestion can be repeated, and two concurrent ingestions write the same version.
+    The version is named after the digest of its content. The object that we write last makes the version visible. So
+    nobody sees a half-written version, a killed ingestion can be repeated, and two concurrent ingestions write the same
+    version.
 
     Args:
         data_uri: The sources, as `components/ingest/sources/uri.py` describes them.
@@ -80,8 +82,23 @@ def ingest_dataset(data_uri: str, manifest_path: str | Path, page_path: str | Pa
         shutil.copyfile(reports / PAGE, page_path)
 
         report = json.loads((reports / REPORT).read_bytes())
+        _say(report)
         counts = {name: value for name, value in report.items() if isinstance(value, int)}
         return Ingested(version.digest, counts)
+
+
+def _say(report: dict[str, Any]) -> None:
+    """Say how each source was read, and what was not used."""
+    for source in report["sources"]:
+        for sentence in source["understood"]:
+            inform(f"{source['source']}: {sentence}")
+        for sentence in source["warnings"]:
+            warn(f"{source['source']}: {sentence}")
+    if report["masks_turned"]:
+        inform(
+            "masks that were drawn on the stored pixels of a photo with an EXIF orientation, and were turned with it: "
+            f"{report['masks_turned']}"
+        )
 
 
 def _fetch_manifest(store: Store, version: Version, path: Path) -> None:

@@ -3,13 +3,13 @@
 In the store, the folder `sources/KEY/` belongs to one source under one configuration. It holds
 
 - `latest.json`: the record of the source's last ingestion. It names the data set version, the state of all sources
-  of that ingestion, and the folder of the reports. It is written last, after the data set version was committed.
+  of that ingestion, and the folder of the reports. An ingestion writes it last, after it committed the version.
 - `reports/NAME/`: the reports of that ingestion. NAME is a digest of their content. If there are several sources, only
   the first one has this folder. The reports are not stored with the data set version, because different files can
   give the same version.
 - `index/`: what was found in each file (`findings_index.py`).
 
-If these objects are deleted, the next ingestion starts without any record, and its groups can differ from before.
+If somebody deletes these objects, the next ingestion starts without a record. It can then form other groups.
 """
 
 import datetime

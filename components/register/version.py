@@ -37,8 +37,8 @@ SIGNATURE = ModelSignature(
     ),
 )
 REQUIREMENTS = (
-    "boto3", "mlflow", "numpy", "opencv-python-headless", "pandas", "pillow", "pyarrow", "pydantic", "safetensors",
-    "timm", "torch", "torchvision",
+    "boto3", "mlflow", "numpy", "opencv-python-headless", "pandas", "pi-heif", "pillow", "pyarrow", "pydantic",
+    "safetensors", "timm", "torch", "torchvision",
 )  # fmt: skip
 
 

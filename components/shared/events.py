@@ -44,6 +44,12 @@ def warn(message: str) -> None:
     emit("warning", message=message)
 
 
+def inform(message: str) -> None:
+    """Tell the user what a step understood of its input. A local run repeats it at its end."""
+    log.info("%s", message)
+    emit("information", message=message)
+
+
 def in_step() -> bool:
     """Return True if this process runs a step. Return False if it runs a user's command."""
     return bool(_current_step)

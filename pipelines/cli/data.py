@@ -23,32 +23,33 @@ def datasets(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """List the public data sets with home page, licence, layout and counts, or check a downloaded data set."""
+    """List the public data sets and the known layouts of folders, or check a downloaded data set."""
     with reporting_errors(debug):
-        from components.ingest.sources.layouts import find_layout
+        from components.ingest.sources.layouts import EXPECTED, find_layout
         from pipelines.public_datasets import PUBLIC, differences
 
         console = Console()
         if check is None:
             for dataset in PUBLIC.values():
                 console.print(_facts(dataset))
+            console.print(_layouts(EXPECTED))
             return
 
         if not check.is_dir():
             raise InputError(f"--check {check} is not a folder; unpack the archive and give the folder")
-        layout, root = find_layout(check, "auto")
-        if layout not in PUBLIC:
+        layout = find_layout(check)
+        if layout.name not in PUBLIC:
             known = ", ".join(PUBLIC)
             raise InputError(
-                f"--check {check} has the layout {layout}, which no public data set has; the layouts of public data "
-                f"sets are {known}"
+                f"--check {check} has the layout {layout.name}, which no public data set has; the layouts of public "
+                f"data sets are {known}"
             )
 
-        wrong = differences(PUBLIC[layout], root)
+        wrong = differences(PUBLIC[layout.name], layout)
         for part, (expected, found) in wrong.items():
             console.print(f"{part}: {found:,} files; the published data set has {expected:,}")
         outcome = "incomplete or changed" if wrong else "complete"
-        console.print(f"{root}: {layout}, {outcome}")
+        console.print(f"{layout.root}: {layout.name}, {outcome}")
 
 
 def _facts(dataset: "PublicDataset") -> Table:
@@ -61,4 +62,14 @@ def _facts(dataset: "PublicDataset") -> Table:
     table.add_row("tiles", f"{sum(dataset.counts.values()):,} of {dataset.size[0]}x{dataset.size[1]}: {counts}")
     table.add_row("note", dataset.advice)
     table.add_row("run", "crack-pipeline datasets --check FOLDER, then make run DATA=FOLDER")
+    return table
+
+
+def _layouts(expected: dict[str, str]) -> Table:
+    table = Table(title="layouts that are recognised", title_justify="left", show_header=False)
+    for name, folders in expected.items():
+        table.add_row(name, folders)
+    table.add_row("masks", "a folder masks beside the folders of the classes; masks/pier1/IMG_1.png, or IMG_1_mask.png")
+    table.add_row("names", "upper and lower case are the same, and so are no_crack, Non-cracked, uncracked and so on")
+    table.add_row("outer", "the folders can be inside other folders, if only one of these has a layout")
     return table

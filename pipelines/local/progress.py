@@ -51,6 +51,7 @@ class Timeline:
     def __init__(self, started: float) -> None:
         self.started = started
         self.steps: dict[str, Step] = {}
+        self.information: list[str] = []
         self.warnings: list[str] = []
         self._last_end = started
 
@@ -68,6 +69,8 @@ class Timeline:
             step.done = event["done"]
             step.total = event["total"]
             step.note = event["note"] or step.note
+        elif kind == "information":
+            self.information.append(f"{name}: {event['message']}")
         elif kind == "warning":
             self.warnings.append(f"{name}: {event['message']}")
         elif kind == "metric":

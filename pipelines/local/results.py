@@ -20,6 +20,8 @@ def show_results(summary: dict[str, Any], workdir: Path, console: Console) -> No
 
     The outcome is the winner's model version, or the reasons why nothing was registered.
     """
+    for information in summary["information"]:
+        _print_text(console, information)
     console.print(_candidates(summary))
     _print_text(console, _outcome(summary))
     for warning in summary["warnings"]:

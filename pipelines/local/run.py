@@ -220,12 +220,13 @@ def _link_latest(workdir: Path, folder: Path, *names: str) -> None:
 
 
 def _publish(folder: Path, timeline: Timeline, results: Results) -> dict[str, Any]:
-    """Copy the results into the run's folder, add the times and warnings to the summary, and return it."""
+    """Copy the results into the run's folder, add times, information and warnings to the summary, and return it."""
     page = _artifact(folder, results.step, "page")
     (folder / results.page).write_bytes(page.read_bytes())
 
     summary = json.loads(_artifact(folder, results.step, "summary").read_text(encoding="utf-8"))
     summary["seconds"] = timeline.seconds()
+    summary["information"] = timeline.information
     summary["warnings"] = timeline.warnings
     summary["seconds_total"] = round(time.time() - timeline.started, 2)
     (folder / results.summary).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")

@@ -13,9 +13,10 @@ from typing import Any
 
 from mlflow.exceptions import MlflowException
 
-from components.shared.data.image import SUFFIXES, ImageError, decode, thumbnail
+from components.shared.data.image import ImageError, decode, thumbnail
+from components.shared.data.image_kinds import SUFFIXES, is_image, passed_over
 from components.shared.errors import InputError
-from components.shared.events import log
+from components.shared.events import log, warn
 from components.shared.network.served_process import ModelLoadError, ModelProcess
 from components.shared.services import mlflow_runs
 from components.shared.services.version_files import version_folder
@@ -54,7 +55,7 @@ def find_images(paths: list[str]) -> list[Path]:
     """Return the files that the paths name, in the order of the paths. Each file appears once.
 
     A path can be a file, a folder or a pattern such as "photos/*.jpg". A folder means all image files in it and in its
-    subfolders.
+    subfolders. A warning says which other files of a folder are passed over.
 
     Raises:
         InputError: A path matches no file, or a folder has no image file.
@@ -63,7 +64,7 @@ def find_images(paths: list[str]) -> list[Path]:
     for given in paths:
         path = Path(given).expanduser()
         if path.is_dir():
-            found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+            found = _images_below(path)
             problem = f"folder {given} has no image file; give a folder with files that end with {', '.join(SUFFIXES)}"
         else:
             # The name of a file may also be a pattern.
@@ -75,6 +76,14 @@ def find_images(paths: list[str]) -> list[Path]:
             raise InputError(problem)
         images |= dict.fromkeys(files)
     return list(images)
+
+
+def _images_below(folder: Path) -> list[Path]:
+    names = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
+    skipped = passed_over(names)
+    if skipped:
+        warn(f"{folder}: {skipped}")
+    return [folder / name for name in sorted(filter(is_image, names))]
 
 
 def version_meant(model_uri: str) -> str:

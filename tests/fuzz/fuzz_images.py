@@ -1,57 +1,159 @@
-"""Damage images in every way that storage and transfers do, and examine them.
+"""Damage images of every accepted kind in every way that storage, programs and attackers do, and examine them.
 
     make fuzz
 
-The damages are flipped bits, missing ends, zeros, noise, foreign bytes, and names with the suffix of another kind. The
-kinds are JPEG (baseline, progressive, grey), PNG, TIFF and WebP. Nothing may crash, and every refusal must have a
-reason. An accepted image must show the same pixels as the undamaged one. There are two exceptions, which are counted:
-damage that leaves valid code words in a JPEG, mostly a progressive one, and formats without checksums.
+The damages are flipped bits, missing ends, zeros, noise, foreign bytes, names with the suffix of another kind, and
+damages of the structure (`file_structures.py`). A quarter of the files are also examined as masks. The rules are:
+
+- nothing crashes, and no file takes more than 5 seconds of CPU time;
+- every refusal has a reason;
+- an accepted image has the size in its header, is not an animation, and keeps the limits of its size;
+- undamaged content is accepted under any name, and foreign bytes are refused;
+- a PNG, whose chunks have checksums, and a baseline JPEG with a missing end or noise show the same pixels, or are
+  refused;
+- of all other kinds, an image whose end is missing is refused, or shows the same pixels.
+
+Other damages can leave a valid file with other pixels. Such files are counted.
 """
 
 import argparse
+import faulthandler
 import random
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
+from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import pandas as pd
+import tifffile
+from PIL import Image
 
 from components.ingest.config import IngestConfig
 from components.ingest.examination import examine
 from components.ingest.thumbnails import blank
-from components.shared.data.image import ImageError, decode
+from components.shared.data.image import decode, read_header
+from tests.fuzz.file_structures import damage_structure
 
+ROOT = Path(__file__).parents[1]
+HEIF = sorted((ROOT / "components" / "shared" / "data" / "heif").glob("*.heic"))
 SHORTEST_GAP_BYTES = 128
-WAYS = ("bit", "cut", "zeros", "noise", "foreign", "name")
+SECONDS_ALLOWED = 5
+SECONDS_OF_A_HANG = 120
+WAYS = ("bit", "cut", "zeros", "noise", "foreign", "name", "structure", "structure", "structure", "structure")
+SUFFIXES = (".jpg", ".png", ".tif", ".gif", ".heic", ".txt", "")
+SIDE = 96
+SEEDS = 12
+FILES_PER_BATCH = 40
+GOOD = "good.png"
+CONFIG = IngestConfig(max_pixels=4_000_000)
 
 
-def draw(seed: int) -> np.ndarray:
-    """A textured tile, BGR."""
+def draw(seed: int) -> Image.Image:
+    """A textured tile."""
     rng = np.random.default_rng(seed)
-    field = cv2.resize(rng.normal(128, 60, (9, 9, 3)), (96, 96), interpolation=cv2.INTER_CUBIC)
-    return np.clip(field + rng.normal(0, 8, field.shape), 0, 255).astype(np.uint8)
+    field = cv2.resize(rng.normal(128, 60, (9, 9, 3)), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+    return Image.fromarray(np.clip(field + rng.normal(0, 8, field.shape), 0, 255).astype(np.uint8))
 
 
-KINDS: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray], list[int]]] = {
-    "jpeg": (".jpg", lambda tile: tile, []),
-    "progressive": (".jpg", lambda tile: tile, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]),
-    "grey": (".jpg", lambda tile: cv2.cvtColor(tile, cv2.COLOR_BGR2GRAY), []),
-    "png": (".png", lambda tile: tile, []),
-    "png16": (".png", lambda tile: tile.astype(np.uint16) * 257, []),
-    "tiff": (".tif", lambda tile: tile, []),
-    "webp": (".webp", lambda tile: tile, []),
+def saved(kind: str, **options: object) -> Callable[[Image.Image], bytes]:
+    """Return a function that encodes a tile with Pillow."""
+
+    def save(tile: Image.Image) -> bytes:
+        buffer = BytesIO()
+        tile.save(buffer, kind, **options)
+        return buffer.getvalue()
+
+    return save
+
+
+def exif() -> Image.Exif:
+    """EXIF data with an orientation, texts, a fraction and a block of the camera."""
+    data = Image.Exif()
+    data.update({0x0112: 6, 0x010F: "Maker", 0x011A: 72.5, 0x0132: "2026:11:30 12:00:00"})
+    data.get_ifd(0x8769).update({0x829A: 0.01, 0x927C: b"note" * 8})
+    return data
+
+
+def grey(tile: Image.Image) -> bytes:
+    return saved("JPEG", quality=95)(tile.convert("L"))
+
+
+def png16(tile: Image.Image) -> bytes:
+    return cv2.imencode(".png", np.asarray(tile)[..., ::-1].astype(np.uint16) * 257)[1].tobytes()
+
+
+def tiff_of_a_map(tile: Image.Image) -> bytes:
+    """A tiled TIFF with an overview and a mask."""
+    pixels, buffer = np.asarray(tile), BytesIO()
+    with tifffile.TiffWriter(buffer) as file:
+        file.write(pixels, photometric="rgb", tile=(32, 32), compression="zlib", subifds=0)
+        file.write(pixels[::2, ::2], photometric="rgb", tile=(32, 32), subfiletype=1)
+        file.write(np.ones((SIDE, SIDE), bool), photometric=4, subfiletype=4)
+    return buffer.getvalue()
+
+
+def big_tiff(tile: Image.Image) -> bytes:
+    buffer = BytesIO()
+    tifffile.imwrite(buffer, np.asarray(tile), bigtiff=True, photometric="rgb")
+    return buffer.getvalue()
+
+
+def heif(tile: Image.Image) -> bytes:
+    """One of the drawn HEIF files of the tests."""
+    return HEIF[int(np.asarray(tile).sum()) % len(HEIF)].read_bytes()
+
+
+KINDS: dict[str, Callable[[Image.Image], bytes]] = {
+    "jpeg": saved("JPEG", quality=95),
+    "progressive": saved("JPEG", quality=95, progressive=True),
+    "grey": grey,
+    "exif": saved("JPEG", quality=95, exif=exif()),
+    "mpo": saved("MPO", save_all=True, append_images=[draw(99)], exif=exif()),
+    "png": saved("PNG", exif=exif()),
+    "png16": png16,
+    "tiff": saved("TIFF", exif=exif()),
+    "tiff_lzw": saved("TIFF", compression="tiff_lzw"),
+    "map": tiff_of_a_map,
+    "big_tiff": big_tiff,
+    "webp": saved("WEBP", quality=90, exif=exif()),
+    "webp_lossless": saved("WEBP", lossless=True),
+    "jpeg2000": saved("JPEG2000"),
+    "avif": saved("AVIF", quality=90, exif=exif()),
+    "heif": heif,
+    "gif": saved("GIF"),
+    "bmp": saved("BMP"),
+    "ppm": saved("PPM"),
 }
-# In baseline JPEGs, these damages must be found.
-BASELINE, EVIDENT = ("jpeg", "grey"), ("cut", "noise")
+# In these JPEGs, these damages must be found.
+BASELINE, EVIDENT = ("jpeg", "grey", "exif"), ("cut", "noise")
+# Their first image is whole if only the end of the file is missing.
+FOLLOWED_BY_OTHER_IMAGES = ("mpo", "map")
+
+
+@cache
+def undamaged(kind: str, seed: int) -> bytes:
+    """The content of an undamaged file."""
+    return KINDS[kind](draw(seed))
+
+
+@cache
+def pixels_of(data: bytes) -> np.ndarray:
+    return decode(data)
 
 
 def damaged(data: bytes, way: str, rng: random.Random) -> bytes:
-    """The bytes with one damage after the headers. Only the way "name" leaves them as they are."""
+    """The bytes with one damage. Only the way "name" leaves them as they are."""
+    if way == "structure":
+        return damage_structure(data, rng)
+
     start = max(data.find(b"\xff\xda") + 14, 0) if data.startswith(b"\xff\xd8") else 0
-    length = rng.randint(SHORTEST_GAP_BYTES, 4 * SHORTEST_GAP_BYTES)
+    length = min(rng.randint(SHORTEST_GAP_BYTES, 4 * SHORTEST_GAP_BYTES), (len(data) - start) // 2)
     place = rng.randrange(start, len(data) - 2)
     gap = rng.randrange(start, len(data) - 2 - length)
     if way == "bit":
@@ -65,67 +167,120 @@ def damaged(data: bytes, way: str, rng: random.Random) -> bytes:
     return rng.randbytes(len(data)) if way == "foreign" else data
 
 
+class Damaged(NamedTuple):
+    """A damaged file: how it was made, its content before and after the damage, and its name."""
+
+    kind: str
+    way: str
+    whole: bytes
+    data: bytes
+    name: str
+    where: str
+
+
 def fuzz(count: int, seed: int) -> Counter[tuple[str, str, str]]:
     """Examine `count` damaged files.
 
     Returns:
-        The number of files by (kind, way, outcome). The outcome is "refused", "the same" or "unseen": accepted, though
-        the pixels differ.
+        The number of files by (kind, way, outcome). The outcome is "refused", "the same" or "other pixels".
 
     Raises:
-        AssertionError: A damage that must be found was not; the message says how to repeat it.
+        AssertionError: A rule is broken. The message says how to repeat it.
     """
     rng = random.Random(seed)
-    wholes, made = [], []
-
+    outcomes: Counter[tuple[str, str, str]] = Counter()
     with tempfile.TemporaryDirectory() as scratch:
-        for number in range(count):
-            kind, way = rng.choice(list(KINDS)), rng.choice(WAYS)
-            suffix, change, options = KINDS[kind]
-            whole = cv2.imencode(suffix, change(draw(rng.randrange(50))), options)[1].tobytes()
-            name = f"{number}{rng.choice(['.jpg', '.png', '.tif', '.gif', '.txt', '']) if way == 'name' else suffix}"
-            Path(scratch, name).write_bytes(damaged(whole, way, rng))
-            wholes.append(whole)
-            made.append((kind, way, name))
-        outcomes: Counter[tuple[str, str, str]] = Counter()
-        files = pd.DataFrame({"path": [name for _, _, name in made], "mask": None})
-        found = examine(files, Path(scratch), blank(count), IngestConfig())
-        accepted = found["reason"].isna().tolist()
-        for (kind, way, name), whole, good, reason in zip(made, wholes, accepted, found["reason"], strict=True):
-            outcome = "refused"
-            if good:
-                outcome = "the same" if same(whole, Path(scratch, name).read_bytes()) else "unseen"
-            where = f"{kind}, {way}, {name} of seed {seed}"
-            if not good and not reason.strip():
-                raise AssertionError(f"{where}: refused without a reason")
-            strict = kind.startswith("png") or way == "foreign" or (kind in BASELINE and way in EVIDENT)
-            if (outcome == "unseen" and strict) or (way == "name" and outcome != "the same"):
-                raise AssertionError(f"{where}: {outcome} {reason}")
-            outcomes[kind, way, outcome] += 1
+        folder = Path(scratch)
+        (folder / GOOD).write_bytes(undamaged("png", 1))
+        for start in range(0, count, FILES_PER_BATCH):
+            numbers = range(start, min(start + FILES_PER_BATCH, count))
+            batch = [_make(folder, number, seed, rng) for number in numbers]
+            for file, outcome in zip(batch, _examined(folder, batch), strict=True):
+                _check_outcome(file, outcome)
+                outcomes[file.kind, file.way, outcome] += 1
     return outcomes
 
 
-def same(whole: bytes, data: bytes) -> bool:
-    """Whether both show the same pixels."""
-    try:
-        return np.array_equal(decode(whole), decode(data))
-    except ImageError:
-        return False
+def _make(folder: Path, number: int, seed: int, rng: random.Random) -> Damaged:
+    kind, way = rng.choice(list(KINDS)), rng.choice(WAYS)
+    whole = undamaged(kind, rng.randrange(SEEDS))
+    data = damaged(whole, way, rng)
+    name = f"{number}{rng.choice(SUFFIXES)}"
+    (folder / name).write_bytes(data)
+    return Damaged(kind, way, whole, data, name, f"{kind}, {way}, number {number} of seed {seed}")
+
+
+def _examined(folder: Path, batch: list[Damaged]) -> list[str]:
+    """Examine files, each fourth one also as a mask of a good image. Return the outcome of each file."""
+    names = [file.name for file in batch]
+    as_masks = names[::4]
+    files = pd.DataFrame({"path": names + [GOOD] * len(as_masks), "mask": [None] * len(names) + as_masks})
+
+    faulthandler.dump_traceback_later(SECONDS_OF_A_HANG, exit=True)
+    started = time.process_time()
+    found = examine(files, folder, blank(len(files)), CONFIG)
+    seconds = time.process_time() - started
+    faulthandler.cancel_dump_traceback_later()
+
+    if seconds > SECONDS_ALLOWED:
+        _check_seconds(folder, batch, seconds)
+    if not found["reason"].dropna().str.strip().all():
+        raise AssertionError(f"refused without a reason: {names}")
+
+    outcomes = []
+    for file, (_, result) in zip(batch, found.iloc[: len(batch)].iterrows(), strict=True):
+        outcomes.append("refused" if pd.notna(result["reason"]) else _accepted(file, result))
+    return outcomes
+
+
+def _check_seconds(folder: Path, batch: list[Damaged], seconds: float) -> None:
+    """Raise AssertionError if one of the files takes too long alone."""
+    if len(batch) == 1:
+        raise AssertionError(f"{batch[0].where}: {seconds:.1f} s")
+    for file in batch:
+        _examined(folder, [file])
+
+
+def _accepted(file: Damaged, found: pd.Series) -> str:
+    header, image = read_header(file.data), decode(file.data)
+    height, width = image.shape[:2]
+    plausible = header.frames == 1 and {width, height} == {header.width, header.height}
+    if not plausible or (found["width"], found["height"]) != (width, height):
+        raise AssertionError(f"{file.where}: wrongly accepted, {header}, {image.shape}")
+    if width * height > CONFIG.max_pixels or min(width, height) < CONFIG.min_size:
+        raise AssertionError(f"{file.where}: wrongly accepted, {width}x{height}")
+    return "the same" if np.array_equal(image, pixels_of(file.whole)) else "other pixels"
+
+
+def _check_outcome(file: Damaged, outcome: str) -> None:
+    kind, way, where = file.kind, file.way, file.where
+    has_checksums = kind.startswith("png") and way != "structure"
+    evident = kind in BASELINE and way in EVIDENT
+    cut = way == "cut" and kind not in FOLLOWED_BY_OTHER_IMAGES
+    if outcome == "other pixels" and (has_checksums or evident or cut or way == "foreign"):
+        raise AssertionError(f"{where}: wrongly accepted with {outcome}")
+    if way == "name" and outcome != "the same":
+        raise AssertionError(f"{where}: an undamaged file is {outcome}")
 
 
 def main() -> None:
     """Examine as many damaged files as asked, and print the outcomes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--count", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=None, help="to repeat a finding")
     options = parser.parse_args()
     seed = random.randrange(2**31) if options.seed is None else options.seed
+    print(f"seed {seed}", flush=True)
+
     outcomes = fuzz(options.count, seed)
-    totals = Counter({name: sum(n for (*_, o), n in outcomes.items() if o == name) for *_, name in outcomes})
-    print(f"{options.count} damaged images, seed {seed}: {dict(totals)}; nothing crashed")
-    for (kind, way, outcome), number in sorted(outcomes.items()):
-        if outcome == "unseen":
-            print(f"  unseen: {kind:<12} {way:<6} {number} of {sum(outcomes[kind, way, o] for o in totals)}")
+    totals: Counter[str] = Counter()
+    by_kind: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
+    for (kind, _, outcome), number in outcomes.items():
+        totals[outcome] += number
+        by_kind[kind][outcome] += number
+    print(f"{options.count} damaged images of {len(KINDS)} kinds: {dict(totals)}; nothing crashed, none hung")
+    for kind, numbers in by_kind.items():
+        print(f"  {kind:<14} {dict(numbers)}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,12 @@ from components.shared.errors import InputError
 SMALLEST_FILE_BYTES = 4096  # an empty file also uses this much disk space
 CHUNK_BYTES = 2**20
 ENCRYPTED_FLAG = 1
+READABLE_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+# The names of other compression methods, by their number in the zip format (APPNOTE.TXT, 4.4.5).
+METHODS = {
+    1: "Shrink", 6: "Implode", 9: "Deflate64", 10: "PKWARE DCL Implode", 20: "Zstandard", 93: "Zstandard", 94: "MP3",
+    95: "XZ", 96: "JPEG", 97: "WavPack", 98: "PPMd", 99: "AES encryption",
+}  # fmt: skip
 ERRORS_OF_DAMAGED_ARCHIVES = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -42,8 +48,9 @@ def unpack(archive: Path, folder: Path, limit: int, name: str) -> None:
         name: The archive as the user wrote it, for messages.
 
     Raises:
-        InputError: The archive is damaged or encrypted. Or it holds a link, a device, a name twice, or a name that
-            leads out of the folder. Or it holds more than `limit` bytes. The caller removes the files unpacked so far.
+        InputError: The archive is damaged or encrypted, or its compression is not supported. Or it holds a link, a
+            device, a name twice, or a name that leads out of the folder. Or it holds more than `limit` bytes. The
+            caller removes the files unpacked so far.
     """
     folder.mkdir(parents=True, exist_ok=True)
     members = _zip_members if zipfile.is_zipfile(archive) else _tar_members
@@ -109,15 +116,25 @@ def _safe_path(member: str, name: str) -> PurePosixPath:
 def _zip_members(archive: Path, name: str) -> Generator[tuple[str, IO[bytes]], None, None]:
     with zipfile.ZipFile(archive) as opened:
         for info in opened.infolist():
-            if info.flag_bits & ENCRYPTED_FLAG:
-                raise InputError(f"the archive {name} is encrypted; unpack it yourself and give the folder instead")
-
+            _check_readable(info, name)
+        for info in opened.infolist():
             unix_mode = info.external_attr >> 16
             if stat.S_IFMT(unix_mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise _special_file(name, info.filename)
             if not info.is_dir():
                 with opened.open(info) as content:
                     yield info.filename, content
+
+
+def _check_readable(info: zipfile.ZipInfo, name: str) -> None:
+    if info.flag_bits & ENCRYPTED_FLAG:
+        raise InputError(f"the archive {name} is encrypted; unpack it yourself and give the folder instead")
+    if info.compress_type not in READABLE_METHODS:
+        method = METHODS.get(info.compress_type, f"the unknown method {info.compress_type}")
+        raise InputError(
+            f"the archive {name} is compressed with {method}, which we cannot unpack; unpack it with `7z x`, or in "
+            "Windows Explorer, and give the folder instead, or pack it again with the method Deflate"
+        )
 
 
 def _tar_members(archive: Path, name: str) -> Generator[tuple[str, IO[bytes]], None, None]:

@@ -1,255 +1,248 @@
-"""Recognise the layout of a folder of labelled images: find the label, surface, photo and mask of each file.
+"""Recognise the layout of a folder of labelled images: find its class folders, each with its label and surface.
 
-- ccic: `Positive/`, `Negative/`. The photo of a tile is unknown, because the names do not contain it.
-- sdnet2018: `D/CD`, `D/UD` (deck), `P/CP`, `P/UP` (pavement), `W/CW`, `W/UW` (wall). `7001-12.jpg` is tile 12 of photo
-  7001. A few names end in `_2`.
-- folders: `crack/`, `no_crack/`, and optionally `masks/`. A mask has its image's name, but its suffix can differ.
+- ccic: `Positive/`, `Negative/`.
+- sdnet2018: `D/CD`, `D/UD` (deck), `P/CP`, `P/UP` (pavement), `W/CW`, `W/UW` (wall); also as `Decks/Cracked`,
+  `Decks/Non-cracked`, `Pavements/…`, `Walls/…`, and without the outer folders.
+- folders: `crack/`, `no_crack/`.
+- roboflow: `train/`, `valid/` and `test/`, each with the folders of the classes.
 
-The files are rows of a table (`FILE_TYPES`), because there can be very many files.
+Upper and lower case are the same, and so are names such as `Non-cracked` and `uncracked` (`class_names.py`). The class
+folders can be inside other folders, if only one of these folders has a layout.
 """
 
-import os
-import re
-import stat
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
-from components.ingest.sources.name_search import first_groups
+from components.ingest.sources.class_names import (
+    CRACK_NAMES,
+    NEGATIVE_NAMES,
+    NO_CRACK_NAMES,
+    POSITIVE_NAMES,
+    class_of_folder,
+    simple_name,
+)
+from components.ingest.sources.file_table import CRACK, NO_CRACK, folder_of
+from components.ingest.sources.folder_listing import contents, entries, files_below, subfolders
+from components.shared.data.image_kinds import is_image, is_mask_folder, passed_over
 from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
 
-FILE_TYPES = {
-    "path": "str",  # relative to the source's folder, with slashes
-    "label": "int64",  # 0 no_crack, 1 crack
-    "surface": "str",  # deck, pavement, wall or unknown
-    "photo": "str",  # the photo that the tile was cut from; missing if it is not known
-    "mask": "str",  # path of the tile's mask, relative to the source's folder; missing without a mask
+# The folders that people expect, for messages.
+EXPECTED = {
+    "ccic": "Positive, Negative",
+    "sdnet2018": "D/CD, D/UD, P/CP, P/UP, W/CW, W/UW, or Decks/Cracked, Decks/Non-cracked, Pavements/…, Walls/…",
+    "folders": "crack, no_crack",
+    "roboflow": "train, valid, test, each with the folders of the classes",
 }
-NO_CRACK, CRACK = 0, 1
-# By layout, the label and the surface of each class folder.
-CLASS_FOLDERS = {
-    "ccic": {"Positive": (CRACK, "unknown"), "Negative": (NO_CRACK, "unknown")},
-    "sdnet2018": {
-        "D/CD": (CRACK, "deck"),
-        "D/UD": (NO_CRACK, "deck"),
-        "P/CP": (CRACK, "pavement"),
-        "P/UP": (NO_CRACK, "pavement"),
-        "W/CW": (CRACK, "wall"),
-        "W/UW": (NO_CRACK, "wall"),
-    },
-    "folders": {"crack": (CRACK, "unknown"), "no_crack": (NO_CRACK, "unknown")},
-}
-SDNET2018_NAME = re.compile(r"(\d+)-\d+(?:_\d+)?\.")
-HIDDEN_FILES = (".", "Thumbs.db")
-NAMES_IN_MESSAGE = 8
-KINDS_IN_MESSAGE = 5
+UNKNOWN_SURFACE = "unknown"
+SURFACE_OF_FOLDER = {
+    "d": "deck", "deck": "deck", "decks": "deck", "bridgedeck": "deck", "bridgedecks": "deck",
+    "p": "pavement", "pavement": "pavement", "pavements": "pavement",
+    "w": "wall", "wall": "wall", "walls": "wall",
+}  # fmt: skip
+SDNET2018_FOLDERS = {
+    "cd": (CRACK, "deck"), "ud": (NO_CRACK, "deck"),
+    "cp": (CRACK, "pavement"), "up": (NO_CRACK, "pavement"),
+    "cw": (CRACK, "wall"), "uw": (NO_CRACK, "wall"),
+}  # fmt: skip
+# Copies of SDNET2018 use these names of classes, in folders of surfaces. A folder walls/crack is not SDNET2018.
+SDNET2018_CLASSES = {"cracked": CRACK, "noncracked": NO_CRACK, "uncracked": NO_CRACK}
+SPLIT_FOLDERS = ("train", "training", "valid", "validation", "val", "test", "testing")
+MAX_OUTER_FOLDERS = 6
+MAX_FOLDERS_TO_SEARCH = 200
 
 
-def find_layout(folder: Path, layout: str) -> tuple[str, Path]:
-    """Find the layout of a folder.
+@dataclass(frozen=True)
+class ClassFolder:
+    """A folder whose images all have one label.
+
+    Attributes:
+        path: The folder, relative to the layout's root, as it is written on the disk.
+        label: 0 no_crack, 1 crack.
+        surface: deck, pavement, wall or unknown.
+        published: The folder's name in the published data set, such as D/CD.
+        split: The split that an export puts these images in; "" if the layout has no splits.
+    """
+
+    path: str
+    label: int
+    surface: str
+    published: str
+    split: str = ""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The layout of a folder.
+
+    Attributes:
+        name: A key of `EXPECTED`.
+        root: The folder that has the class folders.
+        folders: The class folders, in the order of their paths.
+        masks: The folders of masks, relative to the root.
+    """
+
+    name: str
+    root: Path
+    folders: list[ClassFolder]
+    masks: list[str]
+
+
+def find_layout(folder: Path, name: str = "auto") -> Layout:
+    """Find the layout of a folder, or of the only folder inside it that has a layout.
 
     Args:
-        folder: The source. If a folder holds only one other folder, we also search the inner folder.
-        layout: A layout's name, or "auto".
-
-    Returns:
-        The layout and the folder that has it.
+        folder: The source.
+        name: A layout's name, or "auto".
 
     Raises:
-        InputError: The folder is empty, no layout fits, or a class has no files. The message shows what we expected and
-            what we found.
+        InputError: The folder is empty, no layout fits, several layouts fit, or a class has no images. The message
+            shows what we expected and what we found.
     """
-    candidates = list(CLASS_FOLDERS) if layout == "auto" else [layout]
-    for root in _roots(folder):
-        for name in candidates:
-            if any((root / part).is_dir() for part in CLASS_FOLDERS[name]):
-                _check_classes(root, name)
-                return name, root
+    names = list(EXPECTED) if name == "auto" else [name]
+    roots = [folder]
+    for _ in range(MAX_OUTER_FOLDERS):
+        found = []
+        for root in roots:
+            found += _layouts_of(root, names)
+        if len(found) > 1:
+            raise _several(folder, found)
+        if found:
+            _check_classes(found[0])
+            return found[0]
+        roots = _inner_folders(roots)
 
-    expected = "; ".join(f"{name}: {', '.join(CLASS_FOLDERS[name])}" for name in candidates)
+    expected = "; ".join(f"{each}: {EXPECTED[each]}" for each in names)
     raise InputError(
-        f"{folder} has none of the known layouts. Expected folders ({expected}). Found: {_contents(folder)}. Check "
+        f"{folder} has none of the known layouts. Expected folders ({expected}). Found: {contents(folder)}. Check "
         "the path, rename the folders, or list the images in a CSV or Parquet table"
     )
 
 
-def as_files(table: pd.DataFrame) -> pd.DataFrame:
-    """Convert a table to the columns and types of `FILE_TYPES`, ordered by path.
-
-    Raises:
-        InputError: A name is not UTF-8.
-    """
-    try:
-        return table.astype(FILE_TYPES).sort_values("path", ignore_index=True)
-    except UnicodeEncodeError as error:
-        raise InputError(f"the name {error.object!r} is not UTF-8; rename the file") from error
-
-
-def list_files(root: Path, layout: str, group_pattern: str | None = None) -> pd.DataFrame:
-    """List the files of the class folders, ordered by path, without hidden files.
-
-    Args:
-        root: Folder that has the layout.
-        layout: A key of `CLASS_FOLDERS`.
-        group_pattern: Regular expression on the file name; its first group is the photo. It replaces the
-            photos of the layout.
-
-    Returns:
-        Table with the columns of `FILE_TYPES`.
-
-    Raises:
-        InputError: The pattern does not match every name, or a name is not UTF-8.
-    """
-    mask_of_stem = {_stem(path): path for path in _files(root, "masks")}
-
-    tables = []
-    for part, (label, surface) in CLASS_FOLDERS[layout].items():
-        paths = list(_files(root, part))
-        photos = [_sdnet2018_photo(surface, path) for path in paths] if layout == "sdnet2018" else None
-        masks = [mask_of_stem.get(_stem(path)) for path in paths] if mask_of_stem else None
-        columns = {"path": paths, "label": label, "surface": surface, "photo": photos, "mask": masks}
-        tables.append(pd.DataFrame(columns, dtype=object))
-
-    files = as_files(pd.concat(tables))
-    return files if group_pattern is None else with_photos(files, group_pattern)
+def _layouts_of(root: Path, names: list[str]) -> list[Layout]:
+    inner = subfolders(root)
+    masks = list(filter(is_mask_folder, entries(root)))
+    layouts = []
+    for name in names:
+        folders = _RECOGNISERS[name](root, inner)
+        if folders:
+            layouts.append(Layout(name, root, folders, masks))
+    return layouts
 
 
-def _sdnet2018_photo(surface: str, path: str) -> str | None:
-    match = SDNET2018_NAME.match(_name(path))
-    return f"{surface}/{match[1]}" if match else None
+def _inner_folders(roots: list[Path]) -> list[Path]:
+    inner = []
+    for root in roots:
+        for name in subfolders(root):
+            if not is_mask_folder(name):
+                inner.append(root / name)
+    return inner[:MAX_FOLDERS_TO_SEARCH]
 
 
-def with_photos(files: pd.DataFrame, pattern: str) -> pd.DataFrame:
-    """Return the files with the photos that a pattern finds in their names.
-
-    Raises:
-        InputError: The pattern does not match a name, its group is empty there, or it takes too long.
-    """
-    paths = files["path"].tolist()
-    photos = first_groups(pattern, [_name(path) for path in paths])
-    missed = [path for path, photo in zip(paths, photos, strict=True) if not photo]
-
-    if missed:
-        raise InputError(
-            f"group_pattern {pattern!r} does not match {len(missed)} of {len(photos)} names, such as {missed[0]!r}; "
-            "change the pattern, because tiles of an unknown photo could be put in different splits"
-        )
-    return files.assign(photo=pd.array(photos, dtype="str"))
+def _named(inner: list[str], crack_names: frozenset[str], no_crack_names: frozenset[str]) -> list[ClassFolder]:
+    folders = []
+    for name in inner:
+        if simple_name(name) in crack_names:
+            folders.append(ClassFolder(name, CRACK, UNKNOWN_SURFACE, CLASSES[CRACK]))
+        elif simple_name(name) in no_crack_names:
+            folders.append(ClassFolder(name, NO_CRACK, UNKNOWN_SURFACE, CLASSES[NO_CRACK]))
+    return folders
 
 
-def _roots(folder: Path) -> Iterator[Path]:
-    """Yield the folder. If it holds only one other folder, also yield the inner folder, and so on."""
-    while True:
-        yield folder
-        with _listing(folder):
-            entries = [path for path in folder.iterdir() if not path.name.startswith((".", "__"))]
-        if len(entries) != 1 or not entries[0].is_dir():
-            return
-        folder = entries[0]
+def _ccic(root: Path, inner: list[str]) -> list[ClassFolder]:
+    if len(_labels(_named(inner, CRACK_NAMES, NO_CRACK_NAMES))) == 1:
+        return []  # such as `crack` and `negative`, which are the layout `folders`
+    folders = []
+    for each in _named(inner, POSITIVE_NAMES, NEGATIVE_NAMES):
+        published = "Positive" if each.label == CRACK else "Negative"
+        folders.append(ClassFolder(each.path, each.label, each.surface, published))
+    return folders
 
 
-def _files(root: Path, part: str) -> Iterator[str]:
-    """Yield the paths of the files below a part of the root, relative to the root, in no fixed order.
-
-    A link that leads nowhere is among them: the examination refuses it with its name.
-
-    Raises:
-        InputError: A folder cannot be listed, a link leads to a folder, or something is not a regular file.
-    """
-    if not os.path.lexists(f"{root}/{part}"):
-        return
-
-    folders = [part]
-    while folders:
-        folder = folders.pop()
-        with _listing(f"{root}/{folder}"), os.scandir(f"{root}/{folder}") as entries:
-            for entry in entries:
-                path = f"{folder}/{entry.name}"
-                if _is_folder(entry):
-                    folders.append(path)
-                elif not entry.name.startswith(HIDDEN_FILES):
-                    yield path
+def _folders(root: Path, inner: list[str]) -> list[ClassFolder]:
+    folders = _named(inner, CRACK_NAMES, NO_CRACK_NAMES)
+    if len(_labels(folders)) == 1:
+        return _named(inner, CRACK_NAMES | POSITIVE_NAMES, NO_CRACK_NAMES | NEGATIVE_NAMES)
+    return folders
 
 
-@contextmanager
-def _listing(folder: Path | str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"the folder {folder} cannot be listed: {error.strerror}; make it readable, or remove it from the data"
-        ) from error
+def _labels(folders: list[ClassFolder]) -> set[int]:
+    return {folder.label for folder in folders}
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder, and not a file. Raises `InputError` if it is neither, or a link to a folder."""
-    try:
-        mode = entry.stat().st_mode
-    except OSError:  # a link to itself or to nothing
-        return False
+def _sdnet2018(root: Path, inner: list[str]) -> list[ClassFolder]:
+    paths = list(inner)
+    for name in inner:
+        if simple_name(name) in SURFACE_OF_FOLDER:
+            paths += [f"{name}/{part}" for part in subfolders(root / name)]
 
-    if stat.S_ISDIR(mode):
-        if entry.is_symlink():
-            raise InputError(
-                f"{entry.path} is a link to a folder; replace the link with the folder, or remove the link"
-            )
-        return True
-    if not stat.S_ISREG(mode):
-        raise InputError(f"{entry.path} is not a regular file, but a pipe, socket or device; remove it from the data")
-    return False
-
-
-def _name(path: str) -> str:
-    return path.rpartition("/")[2]
+    folders = []
+    for path in paths:
+        name = path.rpartition("/")[2]
+        label, surface = SDNET2018_FOLDERS.get(simple_name(name), (None, ""))
+        if "/" in path and simple_name(name) in SDNET2018_CLASSES:
+            label = SDNET2018_CLASSES[simple_name(name)]
+            surface = SURFACE_OF_FOLDER[simple_name(folder_of(path))]
+        if label is not None:
+            letter = surface[0].upper()
+            published = f"{letter}/{'C' if label == CRACK else 'U'}{letter}"
+            folders.append(ClassFolder(path, label, surface, published))
+    return folders
 
 
-def _stem(path: str) -> str:
-    return os.path.splitext(_name(path))[0]
+def _roboflow(root: Path, inner: list[str]) -> list[ClassFolder]:
+    folders = []
+    for split in inner:
+        if simple_name(split) in SPLIT_FOLDERS:
+            for name in subfolders(root / split):
+                label = class_of_folder(name)
+                if label is not None:
+                    path = f"{split}/{name}"
+                    folders.append(ClassFolder(path, label, UNKNOWN_SURFACE, CLASSES[label], split))
+    return folders
 
 
-def _check_classes(root: Path, layout: str) -> None:
+# Each takes a folder and the names of its inner folders, and returns the class folders of its layout.
+_RECOGNISERS: dict[str, Callable[[Path, list[str]], list[ClassFolder]]] = {
+    "ccic": _ccic,
+    "sdnet2018": _sdnet2018,
+    "folders": _folders,
+    "roboflow": _roboflow,
+}
+
+
+def _several(folder: Path, found: list[Layout]) -> InputError:
+    described = []
+    for layout in found:
+        paths = ", ".join(each.path for each in layout.folders)
+        described.append(f"{layout.name} in {layout.root} ({paths})")
+    advice = "choose a layout with the option ?layout=NAME or the parameter ingest.layout"
+    if len({layout.root for layout in found}) > 1:
+        advice = "name these folders as separate sources, with a comma between them"
+    return InputError(f"{folder} has several layouts: {'; '.join(described)}. We use one layout only: {advice}")
+
+
+def _check_classes(layout: Layout) -> None:
     missing = []
+    others: list[str] = []
     for label in (CRACK, NO_CRACK):
-        parts = []
-        has_files = False
-        for part, (own_label, _) in CLASS_FOLDERS[layout].items():
-            if own_label == label:
-                parts.append(part)
-                has_files = has_files or next(_files(root, part), None) is not None
-        if not has_files:
-            missing.append(f"images of the class {CLASSES[label]} in {' or '.join(parts)}")
+        own = [folder.path for folder in layout.folders if folder.label == label]
+        if not any(_has_image(layout.root, path) for path in own):
+            for path in own:
+                others += files_below(layout.root, path)
+            where = " or ".join(own) or f"a folder of the layout ({EXPECTED[layout.name]})"
+            missing.append(f"images of the class {CLASSES[label]} in {where}")
 
     if missing:
         problem = "only one class" if len(missing) == 1 else "no images"
+        skipped = passed_over(others)
+        found = f"{contents(layout.root)}; {skipped}" if skipped else contents(layout.root)
         raise InputError(
-            f"{root} has {problem}: layout {layout} expects {' and '.join(missing)}, but there are none. Found: "
-            f"{_contents(root)}. Add the missing images, or choose another layout"
+            f"{layout.root} has {problem}: layout {layout.name} expects {' and '.join(missing)}, but there are "
+            f"none. Found: {found}. Add the missing images, or choose another layout"
         )
 
 
-def _contents(folder: Path) -> str:
-    """Describe the content of a folder for messages."""
-    folders = []
-    kinds: Counter[str] = Counter()
-    for path in sorted(folder.iterdir()):
-        if path.is_dir():
-            folders.append(path.name)
-        elif path.is_file():
-            kinds[path.suffix.lower() or "no suffix"] += 1
-    if not folders and not kinds:
-        return "nothing, the folder is empty"
-
-    named_folders = "no folders"
-    if folders:
-        more = ", …" if len(folders) > NAMES_IN_MESSAGE else ""
-        named_folders = f"folders {', '.join(folders[:NAMES_IN_MESSAGE])}{more}"
-
-    named_files = "no files"
-    if kinds:
-        counts = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common(KINDS_IN_MESSAGE))
-        named_files = f"files {counts}"
-    return f"{named_folders}; {named_files}"
+def _has_image(root: Path, part: str) -> bool:
+    return any(map(is_image, files_below(root, part)))

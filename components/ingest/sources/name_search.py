@@ -1,7 +1,7 @@
 """Search names with a regular expression within a time limit.
 
-Some patterns, such as `(a|aa)+$`, take exponential time on a name that they do not match, and Python cannot interrupt
-the search from a thread. So another process searches.
+Some patterns, such as `(a|aa)+$`, take exponential time on a name that they do not match. Python cannot interrupt such
+a search in a thread, so another process searches. That process is ended when its time is up.
 """
 
 import json
@@ -22,15 +22,18 @@ json.dump([match and match[1] for match in matches], sys.stdout)
 
 
 def first_groups(pattern: str, names: Sequence[str], seconds: float = SECONDS_ALLOWED) -> list[str | None]:
-    """What the first group of a pattern matches in each name; None where it matches nothing.
+    """Return the text that the first group of a pattern matches in each name.
 
     Args:
         pattern: Regular expression with a group.
-        names: Any number.
-        seconds: Time allowed; a little is added for each name.
+        names: N names.
+        seconds: Time limit. One second is added for every `NAMES_PER_FURTHER_SECOND` names.
+
+    Returns:
+        N texts, in the order of the names. A text is None if the pattern does not match the name.
 
     Raises:
-        InputError: The search took longer.
+        InputError: The search takes longer than the limit.
     """
     limit = seconds + len(names) / NAMES_PER_FURTHER_SECOND
     command = [sys.executable, "-I", "-c", SEARCH]

@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +13,10 @@ import pandas as pd
 from components.ingest.config import IngestConfig
 from components.ingest.sources.archives import is_archive, unpack
 from components.ingest.sources.download import Objects, download
-from components.ingest.sources.layouts import FILE_TYPES, as_files, find_layout, list_files, with_photos
+from components.ingest.sources.file_table import FILE_TYPES, as_files, with_photos
+from components.ingest.sources.foreign_files import describe_foreign, is_workbook
+from components.ingest.sources.layouts import find_layout
+from components.ingest.sources.source_listing import Listing, list_images
 from components.ingest.sources.tables import TABLE_SUFFIXES, read_table
 from components.ingest.sources.uri import KINDS, SourceUri
 from components.shared.data.manifest import CLASSES
@@ -37,10 +40,13 @@ class Source:
             not, it is the layout (ccic, sdnet2018 or synthetic), or the name of the folder, archive, prefix or table.
         layout: The layout that was found; "table" for a table.
         folder: The folder of its files on this machine.
-        files: Table with the columns of `layouts.FILE_TYPES`, ordered by path, and the column `tag`. A tag changes if
-            the file or its mask changes. It is empty if we cannot detect a change without reading the files.
+        files: Table with the columns of `file_table.FILE_TYPES`, ordered by path, and the column `tag`. A tag changes
+            if the file or its mask changes. It is empty if we cannot detect a change without reading the files.
         bring: A function that downloads files and their masks if they are not on this machine. Its argument holds
             rows of `files`.
+        understood: Sentences about how the source was read.
+        warnings: Sentences about files that are not used, and about masks that do not fit.
+        masks_without_image: Number of masks that belong to no image, or that fit several images.
     """
 
     name: str
@@ -48,6 +54,9 @@ class Source:
     folder: Path
     files: pd.DataFrame
     bring: Callable[[pd.DataFrame], None]
+    understood: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    masks_without_image: int = 0
 
 
 def open_sources(uris: list[SourceUri], config: IngestConfig, scratch: Path) -> list[Source]:
@@ -103,20 +112,22 @@ def _open(uri: SourceUri, config: IngestConfig, scratch: Path) -> Source:
 def _open_folder(folder: Path, uri: SourceUri, config: IngestConfig, name: str = "") -> Source:
     """Open a local folder.
 
-    With the layout `folders`, the source is called `name`. If `name` is "", the source is called like the folder.
+    With a layout that is not that of a public data set, the source is called `name`. If `name` is "", the source is
+    called like the folder.
     """
-    layout, root = find_layout(folder, uri.options.get("layout", config.layout))
-    files = list_files(root, layout, uri.options.get("group_pattern", config.group_pattern))
-    own_name = name or root.resolve().name
-    return _on_this_machine(own_name if layout == "folders" else layout, layout, root, files)
+    layout = find_layout(folder, uri.options.get("layout", config.layout))
+    listing = list_images(layout, uri.options.get("group_pattern", config.group_pattern))
+    own_name = name or layout.root.resolve().name
+    is_public = layout.name in ("ccic", "sdnet2018")
+    return _on_this_machine(layout.name if is_public else own_name, layout.name, layout.root, listing)
 
 
 def _open_table(path: Path, uri: SourceUri, config: IngestConfig) -> Source:
-    files = read_table(path)
+    listing = read_table(path)
     pattern = uri.options.get("group_pattern", config.group_pattern)
     if pattern is not None:
-        files = with_photos(files, pattern)
-    return _on_this_machine(path.stem, "table", path.parent, files)
+        listing = listing._replace(files=with_photos(listing.files, pattern))
+    return _on_this_machine(path.stem, "table", path.parent, listing)
 
 
 def _open_objects(uri: SourceUri, config: IngestConfig, scratch: Path) -> Source:
@@ -148,8 +159,17 @@ def _open_archive(uri: SourceUri, config: IngestConfig, scratch: Path) -> Source
     return replace(source, files=source.files.assign(tag=pd.array([tag] * len(source.files), "str")))
 
 
-def _on_this_machine(name: str, layout: str, folder: Path, files: pd.DataFrame) -> Source:
-    return Source(name, layout, folder, _with_tags(files, folder, _size_and_time), bring=lambda files: None)
+def _on_this_machine(name: str, layout: str, folder: Path, listing: Listing) -> Source:
+    return Source(
+        name=name,
+        layout=layout,
+        folder=folder,
+        files=_with_tags(listing.files, folder, _size_and_time),
+        bring=lambda files: None,
+        understood=listing.understood,
+        warnings=listing.warnings,
+        masks_without_image=listing.masks_without_image,
+    )
 
 
 @contextmanager
@@ -182,7 +202,10 @@ def _size_and_time(path: Path | str) -> str:
 
 
 def _unpack(archive: Path, content: Path, limit: int, name: str) -> None:
-    if not is_archive(archive):
+    if is_workbook(archive) or not is_archive(archive):
+        foreign = describe_foreign(archive, name)
+        if foreign:
+            raise InputError(foreign)
         raise InputError(f"{name} is neither a zip or tar archive nor a .csv or .parquet table; data must be {KINDS}")
     unpack(archive, content, limit, name)
 

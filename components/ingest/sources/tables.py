@@ -1,76 +1,79 @@
 """Read a source that is a CSV or Parquet table. It has one row for each image, with paths relative to its folder."""
 
+import io
 import os
+import unicodedata
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from components.ingest.sources.layouts import FILE_TYPES, as_files
+from components.ingest.sources.class_names import class_of_label
+from components.ingest.sources.file_table import FILE_TYPES, as_files
+from components.ingest.sources.source_listing import Listing, warn_of_missing_masks
+from components.ingest.sources.table_columns import Reading, name_columns, read_csv
 from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
 
-TABLE_SUFFIXES = (".csv", ".parquet")
-REQUIRED, OPTIONAL = ["path", "label"], ["group", "surface", "mask"]
-LABELS = {"0": 0, "1": 1, CLASSES[0]: 0, CLASSES[1]: 1}
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
+PLAIN_LABELS = ("0", "1", *CLASSES)
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path) -> Listing:
     """Read a table of images.
 
     Args:
-        path: CSV or Parquet file. Its columns are path and label (0, 1, no_crack, crack), and optionally group (the
-            photo), surface and mask (a path). An empty cell in an optional column means unknown.
+        path: CSV or Parquet file. Its columns are path and label, and optionally group (the photo), surface and mask (a
+            path). An empty cell in an optional column means unknown. `table_columns.py` says which encodings,
+            separators and other names of columns are understood, and `class_names.py` which labels.
 
     Returns:
-        The images, ordered by path: a table with the columns of `layouts.FILE_TYPES`.
+        The images, ordered by path, and how the table was understood.
 
     Raises:
-        InputError: The file is not a table with these columns, a label is unknown, a path occurs twice, or a file is
+        InputError: The file is not a table with these columns, a label is not clear, a path occurs twice, or a file is
             missing. The message names the row.
     """
-    table = _read(path)
-    _check_columns(path, list(table.columns))
+    table, understood = _read(path)
+    table = table.astype(object).where(table.notna(), None)
 
     files: dict[str, dict[str, Any]] = {}
+    labels: Counter[tuple[str, int]] = Counter()
     for number, row in enumerate(table.to_dict("records"), start=1):
         where = f"{path}, row {number}"
         file = _file(row, where, path.parent)
         if file["path"] in files:
             raise InputError(f"{where}: the path {file['path']} occurs twice; keep only one row for it")
         files[file["path"]] = file
+        labels[str(row["label"]).strip(), file["label"]] += 1
     if not files:
         raise InputError(f"{path} has no rows; add one row for each image")
-    return as_files(pd.DataFrame(list(files.values()), columns=list(FILE_TYPES)))
+
+    understood += _labels_understood(labels)
+    listed = as_files(pd.DataFrame(list(files.values()), columns=list(FILE_TYPES)))
+    return Listing(listed, understood, list(warn_of_missing_masks(listed)))
 
 
-def _read(path: Path) -> pd.DataFrame:
+def _read(path: Path) -> Reading:
     try:
-        if path.suffix.lower() == ".csv":
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
-        else:
-            table = pd.read_parquet(path)
-    except (OSError, ValueError) as error:  # pandas' and Arrow's parsers raise subclasses of ValueError
+        data = path.read_bytes()
+        if path.suffix.lower() == ".parquet":
+            return name_columns(pd.read_parquet(io.BytesIO(data)), str(path))
+        return read_csv(data, str(path))
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:  # the parsers of pandas and Arrow raise subclasses of ValueError
         raise InputError(
             f"{path} cannot be read as a table: {error}; write a CSV or Parquet table with the columns path and label"
         ) from error
-    return table.astype(object).where(table.notna(), None)
 
 
-def _check_columns(path: Path, columns: list[str]) -> None:
-    problems = []
-    missing = [name for name in REQUIRED if name not in columns]
-    if missing:
-        problems.append(f"lacks the columns {', '.join(missing)}")
-
-    unknown = [name for name in columns if name not in REQUIRED + OPTIONAL]
-    if unknown:
-        problems.append(f"has the unknown columns {', '.join(unknown)}")
-    if problems:
-        raise InputError(
-            f"{path} {'; '.join(problems)}; the columns path and label are required, {', '.join(OPTIONAL)} are "
-            "optional, and other columns are not allowed"
-        )
+def _labels_understood(labels: Counter[tuple[str, int]]) -> list[str]:
+    if all(text in PLAIN_LABELS for text, _ in labels):
+        return []
+    listed = [f"{text} as {CLASSES[label]} ({number})" for (text, label), number in sorted(labels.items())]
+    return [f"the labels are read as follows: {', '.join(listed)}"]
 
 
 def _file(row: dict[str, Any], where: str, folder: Path) -> dict[str, Any]:
@@ -80,25 +83,44 @@ def _file(row: dict[str, Any], where: str, folder: Path) -> dict[str, Any]:
         cells[name] = None if value is None else str(value).strip() or None
 
     path = cells["path"]
-    label = cells["label"]
-    mask = cells.get("mask")
+    text = cells["label"]
     if path is None:
         raise InputError(f"{where}: the path is missing; write a path, or delete the row")
-    if label not in LABELS:
-        raise InputError(f"{where} ({path}): the label is {row['label']!r}; it must be one of {', '.join(LABELS)}")
-    for file in filter(None, (path, mask)):
-        if not (folder / file).is_file():
-            raise InputError(f"{where}: there is no file {folder / file}; correct the row, or add the file")
+    label = None if text is None else class_of_label(text)
+    if label is None:
+        raise InputError(
+            f"{where} ({path}): the label is {row['label']!r}; it must be one of {', '.join(PLAIN_LABELS)}, or a word "
+            "such as yes or FALSE"
+        )
 
+    mask = cells.get("mask")
     return {
-        "path": os.path.normpath(_from_folder(path, folder)),
-        "label": LABELS[label],
+        "path": os.path.normpath(_existing(path, where, folder)),
+        "label": label,
         "surface": cells.get("surface") or "unknown",
         "photo": cells.get("group"),
-        "mask": mask and _from_folder(mask, folder),
+        "mask": mask and _existing(mask, where, folder),
     }
 
 
-def _from_folder(path: str, folder: Path) -> str:
-    """A path as it is seen from the table's folder; the way may lead out of the folder."""
-    return os.path.relpath(path, folder.resolve()) if os.path.isabs(path) else path
+def _files(folder: Path, *readings: str) -> list[str]:
+    return [reading for reading in dict.fromkeys(readings) if (folder / reading).is_file()]
+
+
+def _existing(path: str, where: str, folder: Path) -> str:
+    """Return a path as it is seen from the table's folder. It can lead out of the folder.
+
+    A table that was made on Windows has backslashes instead of slashes.
+
+    Raises:
+        InputError: There is no such file, or there is one with backslashes and another one with slashes.
+    """
+    with_slashes = path.replace("\\", "/")
+    files = _files(folder, path, with_slashes)
+    if not files:  # an accent can be written in two ways
+        files = _files(folder, *(unicodedata.normalize(form, with_slashes) for form in ("NFC", "NFD")))
+    if not files:
+        raise InputError(f"{where}: there is no file {folder / path}; correct the row, or add the file")
+    if len(files) > 1:
+        raise InputError(f"{where}: both files {files[0]} and {files[1]} exist; rename one of them")
+    return os.path.relpath(files[0], folder.resolve()) if os.path.isabs(files[0]) else files[0]

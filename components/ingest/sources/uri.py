@@ -9,8 +9,8 @@
 | drawn tiles | `synthetic://?images=600&seed=1&size=128` |
 
 The options `layout`, `group_pattern` and `source` (a name for the source) follow a `?` and are joined by `&`. In
-options and after `file://`, write commas, spaces and the characters `% & # ?` as %2C, %20 and so on. If the whole data
-URI is the path of an existing file or folder, it is one source. Then special characters in it have no meaning.
+options and after `file://`, write commas, spaces and the characters `% & # ?` as %2C, %20 and so on. If a file or
+folder has the whole data URI as its path, the data URI is one source, and special characters in it have no meaning.
 """
 
 import re
@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
-from components.ingest.sources.layouts import CLASS_FOLDERS
+from components.ingest.sources.layouts import EXPECTED
 from components.shared.config import PhotoPattern
 from components.shared.errors import InputError
 
@@ -149,7 +149,7 @@ def _parse_query(query: str) -> tuple[dict[str, str], list[str]]:
 
 
 def _check_options(text: str, options: dict[str, str]) -> None:
-    layouts = ("auto", *CLASS_FOLDERS)
+    layouts = ("auto", *EXPECTED)
     layout = options.get("layout", "auto")
     if layout not in layouts:
         raise InputError(f"data is {text!r}: unknown layout {layout!r}; use one of {', '.join(layouts)}")

@@ -4,10 +4,9 @@ Pillow tries only the formats in FORMATS, so everything is decoded in this proce
 Ghostscript for a file with EPS content, even if its name ends in .jpg.
 """
 
-import re
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,34 +14,35 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from components.shared.data.image_kinds import FORMATS
+from components.shared.data.image_structure import (
+    JPEG,
+    MAX_PIXELS,
+    PNG,
+    ImageError,
+    check_heif_sizes,
+    check_png,
+    check_size,
+    size_in_header,
+    tiff_pages,
+    without_trailing_data,
+)
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# The formats that we decode, by Pillow's names. JPEG includes photos with several views (MPO).
-FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "AVIF", "PPM")
-# A search for images finds files with these suffixes.
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
-# Pillow's own limit, which we use for every decoder. A small file can contain more pixels than fit into memory.
-MAX_PIXELS = 178_956_970
 # A file with 16 bits per value can use fewer bits; see `_to_eight_bits`.
 USED_BITS = (8, 10, 12, 14, 16)
 THUMBNAIL_JPEG_QUALITY = 80
 
-JPEG, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
-# Start-of-frame markers. The three omitted markers have another meaning (JPEG standard T.81, table B.1).
-JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# In a scan's data, 0xff is followed by 0 or by a restart marker. Any other byte after 0xff starts the next segment.
-JPEG_NEXT_SEGMENT = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-PNG = b"\x89PNG\r\n\x1a\n"
-TIFF_SUBFILE_TYPE, TIFF_BITS_PER_SAMPLE, TIFF_PHOTOMETRIC, TIFF_PLANAR_CONFIGURATION = 254, 258, 262, 284
-# Subfile types of a TIFF directory that holds an overview or a transparency mask.
-TIFF_OVERVIEW, TIFF_MASK = 1, 4
+EXIF_ORIENTATION = 274
+UPRIGHT = 1
+TIFF_BITS_PER_SAMPLE, TIFF_PHOTOMETRIC, TIFF_PLANAR_CONFIGURATION = 258, 262, 284
+TIFF_NO_DATA = 42113  # a text with the value of pixels without data, written by GDAL
 TIFF_WHITE_IS_ZERO = 0
 TIFF_SEPARATE_PLANES = 2
-
-
-class ImageError(ValueError):
-    """The bytes are not a whole image that we accept. The message gives the reason, without the file's name."""
+# Major brands of HEIF files that hold a sequence of images (ISO/IEC 23008-12, annex B).
+HEIF_SEQUENCES = (b"hevc", b"hevx", b"hevm", b"hevs", b"msf1")
 
 
 class Header(NamedTuple):
@@ -53,7 +53,7 @@ class Header(NamedTuple):
         width: Width in pixels, before the EXIF orientation is applied.
         height: Height in pixels, before the EXIF orientation is applied.
         frames: Number of frames of an animation, or of pages of a document; 1 for a photo. Further views of an MPO
-            file, and overviews and masks of a TIFF file, do not count.
+            file, further images of a HEIF file, and overviews and masks of a TIFF file do not count.
     """
 
     format: str
@@ -69,14 +69,14 @@ def read_header(data: bytes) -> Header:
         ImageError: The file is not an image in one of the FORMATS, or has more than MAX_PIXELS.
     """
     with _opened(data) as image:
-        if image.format == "MPO":
-            return Header("JPEG", image.width, image.height, frames=1)
-        frames = _tiff_pages(data) if image.format == "TIFF" else getattr(image, "n_frames", 1)
-        return Header(str(image.format), image.width, image.height, frames)
+        image_format = "JPEG" if image.format == "MPO" else str(image.format)
+        return Header(image_format, image.width, image.height, _frames(image, data))
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:
     """Decode an image file in one of the FORMATS. If a file holds several images, decode the first image.
+
+    In a HEIF file, the first image is the one that the file names as its primary image.
 
     EXIF orientation is applied. Grey, palette and CMYK images become RGB, and an alpha channel is dropped. 16-bit
     values are scaled by the number of bits that the image really uses (see `_to_eight_bits`).
@@ -97,13 +97,13 @@ def decode(data: bytes) -> NDArray[np.uint8]:
             pixels with an unknown scale.
     """
     if data.startswith(PNG):
-        _check_png(data)
+        check_png(data)
     elif data.startswith(JPEG):
-        data = _without_trailing_data(data)
+        data = without_trailing_data(data)
 
-    size = _size_in_header(data)
+    size = size_in_header(data)
     if size is not None:
-        _check_size(*size)
+        check_size(*size)
         image = _decode_with_opencv(data)
         if image is not None:
             return image
@@ -113,6 +113,8 @@ def decode(data: bytes) -> NDArray[np.uint8]:
 def decode_mask(data: bytes) -> NDArray[np.bool_]:
     """Decode a mask. A pixel is true if it is brighter than half of the brightest pixel, so 0/1 and 0/255 both work.
 
+    A transparent pixel is false, because some programs draw masks on a transparent ground.
+
     Returns:
         bool (H, W); all false for a black image.
 
@@ -120,7 +122,61 @@ def decode_mask(data: bytes) -> NDArray[np.bool_]:
         ImageError: `decode` cannot decode the file.
     """
     grey = cv2.cvtColor(decode(data), cv2.COLOR_RGB2GRAY)
-    return grey > int(grey.max()) / 2
+    bright = grey > int(grey.max()) / 2
+    empty = empty_pixels(data)
+    return bright if empty is None else bright & ~empty
+
+
+def empty_pixels(data: bytes) -> NDArray[np.bool_] | None:
+    """Find the pixels that show nothing: transparent pixels, and those that a map marks as without data.
+
+    Returns:
+        bool (H, W), upright; None if the file has neither transparency nor such a mark.
+
+    Raises:
+        ImageError: The file is not an image in one of the FORMATS, is not whole, or has more than MAX_PIXELS.
+    """
+    from PIL import ImageOps
+
+    if data.startswith(JPEG):  # it cannot be transparent
+        return None
+    with _opened(data) as opened:
+        without_data = _tiff_tag(opened, TIFF_NO_DATA)
+        if without_data is None and not opened.has_transparency_data:
+            return None
+        upright = ImageOps.exif_transpose(opened)
+        if without_data is None:
+            return np.asarray(upright.convert("RGBA"))[..., 3] == 0
+        pixels = np.asarray(upright)
+        pixels = pixels.reshape(*pixels.shape[:2], -1)
+        return (pixels == float(without_data.strip(" \0"))).all(axis=2)
+
+
+def orientation(data: bytes) -> int:
+    """Return the EXIF orientation of an image file: `UPRIGHT`, or 2 to 8 if `decode` turns the image.
+
+    Raises:
+        ImageError: The file is not an image in one of the FORMATS, or has more than MAX_PIXELS.
+    """
+    with _opened(data) as image:
+        value = image.getexif().get(EXIF_ORIENTATION, UPRIGHT)
+    return value if value in range(2, 9) else UPRIGHT
+
+
+def turn_upright(stored: NDArray, orientation: int) -> NDArray:
+    """Turn stored pixels as an EXIF orientation says.
+
+    Args:
+        stored: (H, W) or (H, W, channels).
+        orientation: 1 to 8; for 5 to 8, height and width are swapped.
+    """
+    mirrored = {2: np.fliplr, 4: np.flipud, 5: lambda array: array.swapaxes(0, 1)}
+    if orientation in mirrored:
+        return mirrored[orientation](stored)
+    if orientation == 7:
+        return np.rot90(stored, 2).swapaxes(0, 1)
+    quarter_turns = {3: 2, 6: -1, 8: 1}
+    return np.rot90(stored, quarter_turns.get(orientation, 0))
 
 
 def thumbnail(image: NDArray[np.uint8], longest: int) -> bytes:
@@ -136,75 +192,6 @@ def thumbnail(image: NDArray[np.uint8], longest: int) -> bytes:
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     bgr = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
     return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, THUMBNAIL_JPEG_QUALITY])[1].tobytes()
-
-
-def _check_size(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise ImageError(
-            f"too large: {width}x{height} pixels, more than {MAX_PIXELS} in total; cut the image into smaller images"
-        )
-
-
-def _check_png(data: bytes) -> None:
-    """Raise ImageError if a chunk is missing or has a wrong checksum (PNG specification, 5.3)."""
-    place, kind = len(PNG), b""
-    while kind != b"IEND":
-        end = place + 12 + int.from_bytes(data[place : place + 4])
-        if end > len(data):
-            raise ImageError("not a whole image: the end of the PNG data is missing")
-        kind = data[place + 4 : place + 8]
-        checksum = int.from_bytes(data[end - 4 : end])
-        if zlib.crc32(memoryview(data)[place + 4 : end - 4]) != checksum:
-            raise ImageError("not a whole image: a checksum of the PNG data is wrong")
-        place = end
-
-
-def _without_trailing_data(jpeg: bytes) -> bytes:
-    """Return the JPEG without the data that follows it, such as the video of a motion photo.
-
-    Raises:
-        ImageError: The end of the JPEG is missing. Interrupted downloads leave zeros, which Pillow would decode as
-            image data.
-    """
-    if jpeg.endswith(JPEG_END):
-        return jpeg
-    for marker, start, _ in _jpeg_segments(jpeg):
-        if marker == JPEG_END[1]:
-            return jpeg[: start + 2]
-    raise ImageError("not a whole image: the end of the JPEG data is missing")
-
-
-def _jpeg_segments(jpeg: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield (marker, start, end) of each segment of a JPEG file. Stop if the structure is broken."""
-    place = len(JPEG)
-    while place + 2 <= len(jpeg) and jpeg[place] == 0xFF:
-        marker = jpeg[place + 1]
-        if marker == 0xFF:  # a fill byte
-            place += 1
-            continue
-        if marker == JPEG_END[1]:
-            yield marker, place, place + 2
-            return
-
-        end = place + 2 + int.from_bytes(jpeg[place + 2 : place + 4])
-        yield marker, place, end
-        if marker == JPEG_SCAN[1]:
-            following = JPEG_NEXT_SEGMENT.search(jpeg, end)
-            if following is None:
-                return
-            end = following.start()
-        place = end
-
-
-def _size_in_header(data: bytes) -> tuple[int, int] | None:
-    """Return the width and height of a PNG or JPEG file; None for other formats, or if the header has no size."""
-    if data.startswith(PNG):
-        return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
-    if data.startswith(JPEG):
-        for marker, start, _ in _jpeg_segments(data):
-            if marker in JPEG_FRAMES:
-                return int.from_bytes(data[start + 7 : start + 9]), int.from_bytes(data[start + 5 : start + 7])
-    return None
 
 
 def _decode_with_opencv(data: bytes) -> NDArray[np.uint8] | None:
@@ -279,9 +266,11 @@ def _opened(data: bytes) -> Iterator["Image"]:
     """
     from PIL import Image
 
+    _register_heif()
+    check_heif_sizes(data)
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
-            _check_size(image.width, image.height)
+            check_size(image.width, image.height)
             yield image
     except ImageError:
         raise
@@ -297,6 +286,25 @@ def _opened(data: bytes) -> Iterator["Image"]:
         raise ImageError(f"not a whole image: {error}") from error
 
 
+@cache
+def _register_heif() -> None:
+    """Let Pillow open HEIF files, with the decoder of libheif. Only the photo itself is read, in this thread."""
+    from pi_heif import register_heif_opener
+
+    register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
+
+
+def _frames(image: "Image", data: bytes) -> int:
+    """Count the frames as `Header` describes."""
+    if image.format == "MPO":
+        return 1
+    if image.format == "TIFF":
+        return tiff_pages(data)
+    if image.format == "HEIF":
+        return image.n_frames if data[8:12] in HEIF_SEQUENCES else 1  # type: ignore[attr-defined]
+    return getattr(image, "n_frames", 1)
+
+
 def _bits_per_sample(image: "Image", data: bytes) -> int:
     if image.format == "PNG":
         return data[24]
@@ -306,25 +314,3 @@ def _bits_per_sample(image: "Image", data: bytes) -> int:
 def _tiff_tag(image: "Image", tag: int) -> Any:
     """Return the value of a tag; None if the image is not a TIFF or does not have the tag."""
     return image.tag_v2.get(tag) if image.format == "TIFF" else None  # type: ignore[attr-defined]
-
-
-def _tiff_pages(data: bytes) -> int:
-    """Count the full-resolution images in a TIFF file: the directories that are neither an overview nor a mask."""
-    from PIL.TiffImagePlugin import ImageFileDirectory_v2
-
-    is_big_tiff = 43 in data[2:4]
-    header = data[:16] if is_big_tiff else data[:8]
-    file = BytesIO(data)
-
-    pages = 0
-    seen: set[int] = set()
-    place = ImageFileDirectory_v2(header).next
-    while place and place not in seen:
-        seen.add(place)
-        directory = ImageFileDirectory_v2(header)
-        file.seek(place)
-        directory.load(file)
-        if not directory.get(TIFF_SUBFILE_TYPE, 0) & (TIFF_OVERVIEW | TIFF_MASK):
-            pages += 1
-        place = directory.next
-    return pages

@@ -12,7 +12,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def write_tile() -> Write:
-    """Write a textured tile, different for each seed; `shift` moves it by pixels, `quality` is the JPEG's."""
+    """A function that writes a textured tile. The seed chooses the texture, and `shift` moves it by pixels."""
 
     def write(path: Path, seed: int, shift: int = 0, quality: int = 95, size: int = 64) -> Path:
         rng = np.random.default_rng(seed)
@@ -27,7 +27,7 @@ def write_tile() -> Write:
 
 @pytest.fixture
 def tiles(tmp_path: Path, write_tile: Write) -> Path:
-    """Folder with crack/ and no_crack/, 12 tiles each, named PHOTO_NUMBER.jpg, two to a photo."""
+    """A folder with 12 tiles in crack/ and 12 in no_crack/. They are named PHOTO_NUMBER.jpg. A photo has four tiles."""
     for index in range(24):
         name = "crack" if index % 2 else "no_crack"
         write_tile(tmp_path / "walls" / name / f"p{index // 4}_{index}.jpg", seed=index)

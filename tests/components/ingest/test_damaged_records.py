@@ -1,4 +1,4 @@
-"""Emptied and cut objects in the store: made again where that is safe, else named with their key and the way out."""
+"""Empty and cut objects in the store are made again if that is safe. If not, the error names key and way out."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Near duplicates: as many as by comparing every pair, and those that people found in real data."""
+"""We find the same near duplicates as a comparison of every pair, and those that people found in real data."""
 
 import csv
 from collections import defaultdict
@@ -33,7 +33,7 @@ def test_hash_is_the_sign_of_scipys_dct() -> None:
         expected = dctn(image.astype(np.float64))[:8, :8]
         data = np.frombuffer(bytes.fromhex(perceptual_hash(image)), np.uint8)
         bits = np.unpackbits(data).reshape(8, 8).astype(bool)
-        clear = np.abs(expected) > 0.1  # not so near zero that rounding decides
+        clear = np.abs(expected) > 0.1  # not close to zero, where rounding decides the sign
         clear[0, 0] = False
         np.testing.assert_array_equal(bits[clear], (expected > 0)[clear])
         assert not bits[0, 0]
@@ -57,7 +57,7 @@ def test_finds_what_comparing_every_pair_finds() -> None:
 
 
 def all_turns(image: np.ndarray) -> list[np.ndarray]:
-    """The eight turns of an image, by NumPy's own functions."""
+    """Return the eight turns of an image, made with NumPy's functions."""
     turned = []
     for quarters in range(4):
         rotated = np.rot90(image, quarters)

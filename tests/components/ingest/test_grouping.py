@@ -12,7 +12,15 @@ from components.ingest.grouping import Selection, select
 
 def image(number: int, thumbnail: np.ndarray, photo: str | None = None, path: str = "") -> dict:
     name, small = path or f"{number}.jpg", thumbnail.clip(0, 255).astype(np.uint8)
-    known = {"sample_id": f"{number:064x}", "path": name, "label": 0, "photo": photo, "source": "s"}
+    known = {
+        "sample_id": f"{number:064x}",
+        "path": name,
+        "label": 0,
+        "photo": photo,
+        "source": "s",
+        "mask": None,
+        "marked": 0.0,
+    }
     return known | {"thumbnail": small, "phash": perceptual_hash(small)}
 
 
@@ -27,7 +35,7 @@ def choose(images: list[dict], earlier: EarlierGroups | None = None) -> Selectio
 
 
 def group_of(selection: Selection) -> dict[int, str]:
-    """The group of each image, by the number that it was made with."""
+    """Return the group of each image, by the number given to `image`."""
     numbers = selection.images["sample_id"].map(lambda sample_id: int(sample_id, 16))
     return dict(zip(numbers, selection.images["group_id"], strict=True))
 
@@ -61,7 +69,7 @@ def test_image_that_would_join_two_old_groups_goes_to_quarantine_and_both_are_na
     assert len(set(group_of(first).values())) == 2
     assert (
         len(set(group_of(choose([*old, image(2, between)])).values())) == 1
-    )  # without earlier versions they are one group
+    )  # without earlier versions, these images form one group
     grown = choose([*old, image(2, between), image(4, scene(5))], earlier_of(first))
     assert group_of(grown) == {1: f"{1:064x}", 3: f"{3:064x}", 4: f"{4:064x}"}
     (refusal,) = grown.between_groups.to_dict("records")
@@ -111,12 +119,12 @@ def test_image_that_comes_back_has_the_group_that_it_had() -> None:
     assert grown.between_groups["path"].tolist() == ["1.jpg"]
     new = image(4, scene(4), "b")
     again = choose([*old, image(1, scene(1), "b", path="duplicate.jpg"), new], earlier_of(grown))
-    assert group_of(again) == {2: "s:b", 3: "s:b", 4: "s:b"}  # though nothing else is of its group any more
+    assert group_of(again) == {2: "s:b", 3: "s:b", 4: "s:b"}  # although its group has no other image any more
     assert group_of(choose([*old, new], earlier_of(again))) == {1: "s:a", 2: "s:b", 3: "s:b", 4: "s:b"}
 
 
 def separate_then_together(*versions: Selection) -> EarlierGroups:
-    """What several versions say together, as `read_earlier_versions` returns it."""
+    """Combine what several versions say, in the form of `read_earlier_versions`."""
     groups = pd.concat([earlier_of(one).groups.assign(version=number) for number, one in enumerate(versions)])
     several = groups.drop_duplicates(["sample_id", "group_id"])["sample_id"]
     contested = dict.fromkeys(several[several.duplicated()], "two groups")

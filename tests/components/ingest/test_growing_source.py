@@ -34,7 +34,7 @@ def ingest(data: Path | str, store: Store, tmp_path: Path, **config: object) -> 
 
 
 def spoil(folder: Path) -> dict[Path, bytes]:
-    """Make every file unreadable but keep its size and time of change; return what was in them."""
+    """Make every file unreadable, with the same size and time of change. Return the contents before."""
     contents = {}
     for path in folder.rglob("*.jpg"):
         status = path.stat()
@@ -64,7 +64,7 @@ def test_known_files_are_not_read_again(tiles: Path, store: Store, tmp_path: Pat
     second = ingest(tiles, store, tmp_path)
     assert len(second.table) == len(first.table) + 1
     assert_all_there(second, contents, store, tmp_path / "cache")
-    assert len(keys(store, "shards/")) == 2  # the first version's, and one with the new tile
+    assert len(keys(store, "shards/")) == 2  # the shard of the first version, and one with the new tile
 
 
 def test_findings_are_kept_in_parts_that_are_merged(
@@ -81,11 +81,11 @@ def test_findings_are_kept_in_parts_that_are_merged(
         assert len(ingest(tiles, store, tmp_path).table) == 25 + number
         parts.append(len(keys(store, f"{folder}/")))
 
-    assert parts == [5, 2, 4, 2]  # two objects for each part, and the one of the killed ingestion
+    assert parts == [5, 2, 4, 2]  # two objects for each part, and one object of the killed ingestion
 
 
 def with_entity_tags(store: Store, prefix: str = "") -> list[StoredObject]:
-    """A listing of a server that gives entity tags, and the same time for all objects."""
+    """Return the listing of a server that gives entity tags, and the same time for all objects."""
     listed = LISTED(store, prefix)
     return [replace(one, tag=hashlib.md5(store.get_bytes(one.key)).hexdigest(), changed=NOW) for one in listed]
 
@@ -149,7 +149,7 @@ def test_lost_or_damaged_findings_cost_time_only(
     (tiles / "crack" / "p0_1.jpg").rename(tiles / "crack" / "renamed.jpg")
 
     assert ingest(tiles, store, tmp_path).digest == first.digest
-    contents = spoil(tiles / "crack")  # the files that were examined again are known again
+    contents = spoil(tiles / "crack")  # the index knows the files that were examined again
     (tiles / "no_crack" / "p0_0.jpg").rename(tiles / "no_crack" / "renamed.jpg")
     assert ingest(tiles, store, tmp_path).digest == first.digest
     for path, data in contents.items():
@@ -206,7 +206,7 @@ def test_quarantine_between_groups_is_reported(tiles: Path, store: Store, tmp_pa
     assert manifest.table.set_index("sample_id")["group_id"].equals(before)
     (latest,) = keys(store, "sources/", "latest.json")
     key = f"{json.loads(store.get_bytes(latest))['reports']}/report.json"
-    for _ in range(2):  # the second time nothing has changed, and the report is still the same
+    for _ in range(2):  # before the second time nothing changes, and the report stays the same
         report = json.loads(store.get_bytes(key))
         assert report["between_groups"] == report["sources"][0]["between_groups"] == 1
         assert "crack/p0_like_p5.jpg" in (tmp_path / "page.html").read_text()

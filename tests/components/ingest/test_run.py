@@ -81,11 +81,11 @@ def test_another_tile_is_another_version(tiles: Path, store: Store, tmp_path: Pa
 
 
 class Killed(BaseException):
-    """Like SIGKILL: nothing catches it."""
+    """An error that no code catches. It ends an ingestion like SIGKILL."""
 
 
 def die_at_write(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the process die just before its write number `number` to the store."""
+    """Raise `Killed` just before write number `number` to the store."""
     left = iter(range(number))
     for name in ("put_bytes", "put_file", "delete"):
         write = getattr(Store, name)
@@ -122,7 +122,7 @@ def test_ingestion_killed_at_any_write_leaves_whole_versions_only_and_can_be_rep
 
     assert seen[0] == {before}
     assert seen[-1] == {before, after}
-    assert len(seen) > 8  # a shard, the findings, the files, the marker, the reports, the record
+    assert len(seen) > 8  # writes: a shard, the findings, the files, the marker, the reports, the record
 
 
 @pytest.mark.parametrize("gone", [False, True])
@@ -240,7 +240,7 @@ def test_known_photos_are_groups_and_near_duplicates_merge_them(
     named = pd.read_parquet(BytesIO(kept(store, manifest.digest, "photos.parquet")))
     photos = manifest.table.merge(named, on="sample_id").set_index("path")[
         "photo"
-    ]  # as their names say, whatever the groups
+    ]  # the photos in the names, also where photos were joined to one group
     assert photos.to_dict() == {path: f"walls:{path.split('/')[1][:2]}" for path in groups.index}
 
 

@@ -15,7 +15,8 @@ from components.ingest.config import IngestConfig
 from components.ingest.examination import examine
 from components.ingest.run import ingest_dataset
 from components.ingest.shortcuts import _auroc, audit_shortcuts
-from components.ingest.sources.layouts import list_files
+from components.ingest.sources.layouts import find_layout
+from components.ingest.sources.source_listing import list_images
 from components.shared.services.store import Store
 from tests.components.ingest.version_files import kept
 
@@ -69,12 +70,14 @@ def test_measured_predictors_count_in_either_direction_and_by_source() -> None:
 
 
 def test_grey_levels_are_those_of_the_pixels(tiles: Path) -> None:
-    files = list_files(tiles, "folders")
+    files = list_images(find_layout(tiles)).files
     found = examine(files, tiles, np.zeros((len(files), 32, 32), np.uint8), IngestConfig())
     for image in files.join(found).itertuples():
         path = tiles / image.path
         grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).astype(float)
-        assert image.brightness == pytest.approx(grey.mean(), abs=0.6)  # decoded as colour and back
+        assert image.brightness == pytest.approx(
+            grey.mean(), abs=0.6
+        )  # `decode` converts grey to colour, and we convert it back
         assert image.contrast == pytest.approx(grey.std(), abs=0.6)
         assert image.darkest == pytest.approx(np.median(grey) - grey.min(), abs=2)
         assert image.file_size == path.stat().st_size

@@ -20,7 +20,7 @@ Write = Callable[..., Path]
 
 
 def ingest_and_split(data: str, store: Store, folder: Path) -> pd.DataFrame:
-    """The manifest's rows with their splits, by sample_id."""
+    """Return the rows of the manifest with their splits, by sample_id."""
     paths = [folder / name for name in ("manifest", "splits", "page.html")]
     ingest_dataset(data, paths[0], paths[2], IngestConfig(store=store.uri, min_images=5))
     config = SplitConfig(store=store.uri, val=0.2, test=0.2, robustness=0.2, min_images=1)
@@ -35,7 +35,7 @@ def quarantine(store: Store, folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def other(tiles: Path, tmp_path: Path, write_tile: Write) -> Path:
-    """A second source: own tiles, exact copies of all tiles of the first but one, and a near duplicate of that one."""
+    """A second source: new tiles, exact copies of all tiles of the first source except one, and its near duplicate."""
     folder = tmp_path / "decks"
     for index in range(24):
         write_tile(folder / ("crack" if index % 2 else "no_crack") / f"own_{index}.jpg", seed=100 + index)
@@ -58,7 +58,7 @@ def test_no_image_of_either_source_moves(
     assert (both["split_first"] == both["split_second"]).all()
     before = before["split_first"].fillna(before["split_second"])
     quarantined = None
-    for seed in (300, 301):  # together for the first time, and when that has grown
+    for seed in (300, 301):  # first both sources as they are, and then both with one more tile
         write_tile(tiles / "crack" / f"new_{seed}.jpg", seed=seed)
         together = ingest_and_split(f"{tiles},{other}", store, tmp_path)
         assert (together["split"] == before.reindex(together.index).fillna(together["split"])).all()

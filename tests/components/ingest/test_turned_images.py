@@ -1,4 +1,4 @@
-"""Mirrored and rotated images: they share a group, the leak check knows them, and different labels are a conflict."""
+"""Mirrored and rotated images share a group. The leak check finds them, and different labels are a conflict."""
 
 import json
 from collections.abc import Callable
@@ -52,7 +52,7 @@ def test_rotated_tile_with_the_other_label_is_a_conflict(tiles: Path, store: Sto
 
 
 def test_turned_duplicates_among_real_tiles_share_a_group(real_data: Path, store: Store, tmp_path: Path) -> None:
-    """Compare every tile with every turn of every other one, and look the known pairs up."""
+    """Compare every tile with every turn of every other tile. Also look for the pairs that people found."""
     root = real_data / "ccic"
     if not root.is_dir():
         pytest.skip(f"no CCIC tiles at {root}")

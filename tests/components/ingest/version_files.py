@@ -1,4 +1,4 @@
-"""What tests look at in a store and in a source's folder."""
+"""Read what the tests check in a store and in the folder of a source."""
 
 from pathlib import Path
 
@@ -7,17 +7,17 @@ from components.shared.services.store import Store
 
 
 def kept(store: Store, digest: str, name: str) -> bytes:
-    """Content of a file of a version."""
+    """Return the content of a file of a data set version."""
     version = read_version(store, digest)
     assert version is not None
     return store.get_bytes(version.key(name))
 
 
 def keys(store: Store, prefix: str = "", ending: str = "") -> list[str]:
-    """Keys of the objects under a prefix whose names end so."""
+    """Return the keys of the objects under a prefix that have this ending."""
     return [key for key, _ in store.list(prefix) if key.endswith(ending)]
 
 
 def contents_of(folder: Path) -> dict[str, bytes]:
-    """Contents of the JPEG files under a folder, by path."""
+    """Return the contents of the JPEG files under a folder, by path."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.jpg")}

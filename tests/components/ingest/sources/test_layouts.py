@@ -1,4 +1,4 @@
-"""Layouts: what is found in which folder, and what is said if nothing is found."""
+"""Layouts: which files are found, with which label and photo, and what the messages say if there is no layout."""
 
 import os
 import time
@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from components.ingest.sources.layouts import find_layout, list_files
+from components.ingest.sources.layouts import find_layout
 from components.ingest.sources.name_search import first_groups
+from components.ingest.sources.source_listing import Listing, list_images
+from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
 
 
@@ -19,24 +21,31 @@ def touch(root: Path, *names: str) -> Path:
     return root
 
 
-def listed(root: Path, layout: str, pattern: str | None = None) -> list[dict]:
-    files = list_files(root, layout, pattern)
+def listing(root: Path, layout: str = "auto", pattern: str | None = None) -> Listing:
+    return list_images(find_layout(root, layout), pattern)
+
+
+def listed(root: Path, layout: str = "auto", pattern: str | None = None) -> list[dict]:
+    files = listing(root, layout, pattern).files
     return files.astype(object).where(files.notna(), None).to_dict("records")
+
+
+def labels(root: Path) -> dict[str, int]:
+    return {file["path"]: file["label"] for file in listed(root)}
 
 
 def test_ccic(tmp_path: Path) -> None:
     touch(tmp_path, "Positive/1.jpg", "Negative/2.jpg", "Negative/.DS_Store", "README.md")
-    assert find_layout(tmp_path, "auto") == ("ccic", tmp_path)
-    found = [(file["path"], file["label"], file["photo"]) for file in listed(tmp_path, "ccic")]
+    layout = find_layout(tmp_path)
+    assert (layout.name, layout.root) == ("ccic", tmp_path)
+    found = [(file["path"], file["label"], file["photo"]) for file in listed(tmp_path)]
     assert found == [("Negative/2.jpg", 0, None), ("Positive/1.jpg", 1, None)]
 
 
 def test_sdnet2018_knows_surface_and_photo_of_names_with_and_without_suffix(tmp_path: Path) -> None:
     touch(tmp_path, "D/CD/7001-12.jpg", "D/UD/7001-3_2.jpg", "P/UP/001-99.jpg", "W/CW/7074-105_2.jpg", "W/UW/odd.jpg")
-    layout, root = find_layout(tmp_path, "auto")
-
-    assert layout == "sdnet2018"
-    found = {file["path"]: (file["label"], file["surface"], file["photo"]) for file in listed(root, layout)}
+    assert find_layout(tmp_path).name == "sdnet2018"
+    found = {file["path"]: (file["label"], file["surface"], file["photo"]) for file in listed(tmp_path)}
     assert found == {
         "D/CD/7001-12.jpg": (1, "deck", "deck/7001"),
         "D/UD/7001-3_2.jpg": (0, "deck", "deck/7001"),
@@ -48,8 +57,7 @@ def test_sdnet2018_knows_surface_and_photo_of_names_with_and_without_suffix(tmp_
 
 def test_folders_with_masks_and_photos_by_pattern(tmp_path: Path) -> None:
     touch(tmp_path, "crack/DSC5b_r1.jpg", "crack/DSC5_r2.jpg", "no_crack/DSC7_r1.jpg", "masks/DSC5b_r1.png")
-    layout, root = find_layout(tmp_path, "auto")
-    files = listed(root, layout, r"^(DSC\d+)")
+    files = listed(tmp_path, pattern=r"^(DSC\d+)")
     found = {file["path"]: (file["label"], file["photo"], file["mask"]) for file in files}
 
     assert found == {
@@ -61,7 +69,9 @@ def test_folders_with_masks_and_photos_by_pattern(tmp_path: Path) -> None:
 
 def test_outer_folders_around_the_data_do_not_matter(tmp_path: Path) -> None:
     touch(tmp_path / "download" / "dataset", "Positive/1.jpg", "Negative/2.jpg")
-    assert find_layout(tmp_path, "auto") == ("ccic", tmp_path / "download" / "dataset")
+    touch(tmp_path, "readme.txt", "download/LICENSE", "download/dataset/__MACOSX/Positive/._1.jpg")
+    layout = find_layout(tmp_path)
+    assert (layout.name, layout.root) == ("ccic", tmp_path / "download" / "dataset")
 
 
 def test_pattern_that_misses_a_name_is_refused(tmp_path: Path) -> None:
@@ -69,27 +79,27 @@ def test_pattern_that_misses_a_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"group_pattern '\(\\\\d\)' does not match 1 of 2 names, such as 'no_crack/b.jpg'"
     ):
-        list_files(tmp_path, "folders", r"(\d)")
+        listing(tmp_path, "folders", r"(\d)")
 
 
 def test_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "crack/a\udcff.jpg", "no_crack/b.jpg")
     with pytest.raises(InputError, match=r"the name 'crack/a\\udcff.jpg' is not UTF-8; rename the file"):
-        list_files(tmp_path, "folders")
+        listing(tmp_path, "folders")
 
 
 def test_unknown_layout_names_what_was_expected_and_found(tmp_path: Path) -> None:
-    touch(tmp_path, "a.txt", "b.txt", "notes.md", "cracked/1.jpg")
+    touch(tmp_path, "a.txt", "b.txt", "notes.md", "broken/1.jpg")
     with pytest.raises(InputError) as caught:
-        find_layout(tmp_path, "auto")
+        find_layout(tmp_path)
     message = str(caught.value)
-    for part in ("Positive, Negative", "D/CD", "crack, no_crack", "folders cracked", "2 .txt", "1 .md"):
+    for part in ("Positive, Negative", "D/CD", "crack, no_crack", "folders broken", "2 .txt", "1 .md"):
         assert part in message
 
 
 def test_empty_folder_is_reported_as_empty(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the folder is empty"):
-        find_layout(tmp_path, "auto")
+        find_layout(tmp_path)
 
 
 def test_one_class_only_is_named(tmp_path: Path) -> None:
@@ -99,7 +109,15 @@ def test_one_class_only_is_named(tmp_path: Path) -> None:
         InputError,
         match="only one class: layout ccic expects images of the class no_crack in Negative, but there are none",
     ):
-        find_layout(tmp_path, "auto")
+        find_layout(tmp_path)
+
+
+def test_class_folders_whose_files_are_of_another_kind_name_the_kind(tmp_path: Path) -> None:
+    touch(tmp_path, "crack/1.DNG", "crack/2.dng", "no_crack/1.jpg")
+    with pytest.raises(
+        InputError, match=r"class crack in crack, but there are none.*2 files were passed over \(2 .dng\)"
+    ):
+        find_layout(tmp_path)
 
 
 def test_folders_of_classes_without_any_file_have_no_images(tmp_path: Path) -> None:
@@ -108,7 +126,7 @@ def test_folders_of_classes_without_any_file_have_no_images(tmp_path: Path) -> N
     with pytest.raises(
         InputError, match="no images: layout folders expects images of the class crack in crack and images"
     ):
-        find_layout(tmp_path, "auto")
+        find_layout(tmp_path)
 
 
 def test_missing_layout_that_the_user_named_is_refused(tmp_path: Path) -> None:
@@ -126,13 +144,102 @@ def test_a_link_to_itself_is_refused_by_name_and_hides_no_other_file(tmp_path: P
     assert {"crack/loop.jpg", "crack/nowhere.jpg"} < set(names)
 
 
+def test_public_sets_are_recognised_under_the_names_that_copies_of_them_have(tmp_path: Path) -> None:
+    lower = touch(tmp_path / "lower", "positive/1.jpg", "NEGATIVE/2.jpg")
+    assert find_layout(lower).name == "ccic"
+    assert labels(lower) == {"positive/1.jpg": 1, "NEGATIVE/2.jpg": 0}
+
+    kaggle = touch(
+        tmp_path / "kaggle",
+        *("Decks/Cracked/7001-1.jpg", "Decks/Non-cracked/7001-2.jpg", "Pavements/Non-cracked/001-3.jpg"),
+        *("Walls/Cracked/7070-4_2.jpg",),
+    )
+    found = {file["path"]: (file["label"], file["surface"], file["photo"]) for file in listed(kaggle)}
+    assert find_layout(kaggle).name == "sdnet2018"
+    assert found == {
+        "Decks/Cracked/7001-1.jpg": (1, "deck", "deck/7001"),
+        "Decks/Non-cracked/7001-2.jpg": (0, "deck", "deck/7001"),
+        "Pavements/Non-cracked/001-3.jpg": (0, "pavement", "pavement/001"),
+        "Walls/Cracked/7070-4_2.jpg": (1, "wall", "wall/7070"),
+    }
+
+    flat = touch(tmp_path / "flat", "CD/7001-1.jpg", "UD/7001-2.jpg", "uw/7070-1.jpg")
+    assert [(file["surface"], file["label"]) for file in listed(flat)] == [("deck", 1), ("deck", 0), ("wall", 0)]
+    lower_sdnet = touch(tmp_path / "lower_sdnet", "p/cp/1-1.jpg", "p/up/1-2.jpg")
+    assert [file["photo"] for file in listed(lower_sdnet)] == ["pavement/1", "pavement/1"]
+
+
+@pytest.mark.parametrize("names", [("Crack", "No Crack"), ("cracked", "uncracked"), ("CRACKS", "non-crack")])
+def test_class_folders_have_many_names(names: tuple[str, str], tmp_path: Path) -> None:
+    touch(tmp_path, f"{names[0]}/1.jpg", f"{names[1]}/2.jpg")
+    assert find_layout(tmp_path).name == "folders"
+    assert labels(tmp_path) == {f"{names[0]}/1.jpg": 1, f"{names[1]}/2.jpg": 0}
+
+
+def test_a_folder_that_is_named_after_a_surface_is_not_a_public_set(tmp_path: Path) -> None:
+    layout = find_layout(touch(tmp_path, "walls/crack/1.jpg", "walls/no_crack/2.jpg"))
+    assert (layout.name, layout.root) == ("folders", tmp_path / "walls")
+
+
+def test_names_of_two_layouts_can_be_mixed_if_each_class_has_one(tmp_path: Path) -> None:
+    touch(tmp_path, "crack/1.jpg", "negative/2.jpg")
+    assert labels(tmp_path) == {"crack/1.jpg": 1, "negative/2.jpg": 0}
+
+
+def test_augmented_copies_of_an_export_share_their_photo_and_its_split_is_not_used(tmp_path: Path) -> None:
+    names = [f"{split}/{part}/IMG_1_jpg.rf.{split}{part[0]}9.jpg" for split in ("train", "valid") for part in CLASSES]
+    touch(tmp_path, *names, "test/crack/IMG.2_JPG.rf.b2.jpg", "test/no_crack/plain.jpg", "README.roboflow.txt")
+    found = listing(tmp_path, pattern=None)
+    photos = dict(zip(found.files["path"], found.files["photo"], strict=True))
+
+    assert find_layout(tmp_path).name == "roboflow"
+    assert {photos[name] for name in names} == {"IMG_1"}
+    assert photos["test/crack/IMG.2_JPG.rf.b2.jpg"] == "IMG.2"
+    assert photos.get("test/no_crack/plain.jpg") is None or photos["test/no_crack/plain.jpg"] != "IMG_1"
+    assert "its own split (test 2, train 2, valid 2) is not used" in found.understood[1]
+    assert found.warnings[0].startswith("1 file was passed over (1 .txt)")
+
+
+def test_copies_of_a_photo_share_it_in_any_layout(tmp_path: Path) -> None:
+    touch(tmp_path, "crack/a_png.rf.0f.png", "crack/a_png.rf.1f.png", "no_crack/b.jpg")
+    assert [file["photo"] for file in listed(tmp_path)] == ["a", "a", None]
+
+
+def test_two_layouts_in_one_folder_are_ambiguous(tmp_path: Path) -> None:
+    touch(tmp_path / "one", "Positive/1.jpg", "Negative/2.jpg", "crack/3.jpg", "no_crack/4.jpg")
+    with pytest.raises(InputError, match=r"ccic in .*\(Negative, Positive\); folders in .*\?layout=NAME") as caught:
+        find_layout(tmp_path / "one")
+    assert "several layouts" in str(caught.value)
+    assert find_layout(tmp_path / "one", "folders").name == "folders"
+
+    touch(tmp_path / "two", "a/crack/1.jpg", "a/no_crack/2.jpg", "b/Positive/3.jpg", "b/Negative/4.jpg")
+    with pytest.raises(InputError, match="name these folders as separate sources"):
+        find_layout(tmp_path / "two")
+
+
+def test_what_is_not_read_is_said(tmp_path: Path) -> None:
+    touch(
+        tmp_path,
+        *("crack/1.jpg", "no_crack/2.jpg", "crack/.ipynb_checkpoints/1.jpg", "crack/notes.txt", "crack/raw.DNG"),
+        *("crack/Thumbs.db", "crack/._1.jpg", "unsure/5.jpg", "6.jpg", "readme.md", "masks/classes.json"),
+    )
+    found = listing(tmp_path)
+    assert set(found.files["path"]) == {"crack/1.jpg", "no_crack/2.jpg"}
+    outside, folders, files = found.warnings
+    assert outside == "images outside the class folders, which are not used: 1, such as 6.jpg"
+    assert folders == "folders that are not used, because their names are not those of classes: unsure"
+    assert files.startswith("5 files were passed over (")
+    for kind in ("1 hidden", "1 .txt", "1 .dng", "1 .md", "1 .json"):
+        assert kind in files
+
+
 @pytest.mark.parametrize("part", ["masks", "crack/inner"])
 def test_a_folder_that_cannot_be_listed_is_an_error(part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "crack/1.jpg", "no_crack/1.jpg", f"{part}/1.png")
     scan = os.scandir
 
     def refusing(path: str) -> Iterator[os.DirEntry]:
-        if path == f"{tmp_path}/{part}":  # root, who runs the tests in a container, may list everything
+        if path == f"{tmp_path}/{part}":  # the tests can run as root, who can list every folder
             raise PermissionError(13, "Permission denied", path)
         return scan(path)
 

@@ -1,4 +1,4 @@
-"""Connections that are cut during a transfer: we try again, then explain, and leave nothing half-written."""
+"""If connections are cut during a transfer, we try again. In the end we explain it, and no half file is left."""
 
 import hashlib
 import os
@@ -34,7 +34,7 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
-        with suppress(OSError):  # closed
+        with suppress(OSError):  # the connection is closed already
             while True:
                 client = self.listener.accept()[0]
                 server = socket.create_connection((self.address.hostname, self.address.port))
@@ -45,7 +45,7 @@ class Proxy:
         passed = 0
         with suppress(OSError):
             while data := source.recv(4096):
-                passed = passed + len(data) if len(data) == 4096 else 0  # a short piece ends a message
+                passed = passed + len(data) if len(data) == 4096 else 0  # a short piece is the last piece of a message
                 if way == self.direction and passed > self.SMALL and self.left > 0:
                     self.left, self.cuts = self.left - 1, self.cuts + 1
                     break
@@ -65,7 +65,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def cutting(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, int], Proxy]]:
-    """Put a proxy before the store that cuts this number of connections, on the way up or down."""
+    """Put a proxy before the store. It cuts this number of connections, of uploads or of downloads."""
     proxies = []
 
     def put(direction: str, times: int) -> Proxy:

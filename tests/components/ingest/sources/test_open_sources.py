@@ -183,7 +183,7 @@ def test_combined_sources_keep_their_names_photos_and_options(
         "river:p0",
         "sdnet2018:deck/701",
         "sdnet2018:deck/702",
-    }  # a near duplicate joins photos
+    }  # a near duplicate joins two photos to one group
     assert [entry["source"] for entry in report["sources"]] == ["sdnet2018", "river", "synthetic"]
     assert [entry["files"] for entry in report["sources"]] == [12, 25, 20]
     page = (tmp_path / "page.html").read_text()
@@ -248,7 +248,7 @@ def test_table_with_absolute_paths_works_also_through_a_link(store: Store, tmp_p
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,label\na.jpg,2\n", r"row 1 \(a.jpg\): the label is '2'; it must be one of 0, 1, no_crack, crack"),
+        ("path,label\na.jpg,2\n", r"row 1 \(a.jpg\): the label is '2'; it must be one of 0, 1, no_crack, crack, or"),
         ("path,label\na.jpg,\n", r"row 1 \(a.jpg\): the label is None"),
         ("path,label\na.jpg,1\na.jpg,1\n", "row 2: the path a.jpg occurs twice"),
         ("path,label\na.jpg,1\n./a.jpg,0\n", "row 2: the path a.jpg occurs twice"),
@@ -256,8 +256,8 @@ def test_table_with_absolute_paths_works_also_through_a_link(store: Store, tmp_p
         ("path,label,mask\na.jpg,1,gone.png\n", "row 1: there is no file .*gone.png"),
         ("path,label\n,1\n", "row 1: the path is missing"),
         (
-            "file,label\na.jpg,1\n",
-            "lacks the columns path; has the unknown columns file; the columns path and label",
+            "place,label\na.jpg,1\n",
+            "lacks the columns path; has the unknown columns place; the columns path and label",
         ),
         ("path,label\n", "has no rows"),
         ("", "cannot be read as a table"),
@@ -318,7 +318,7 @@ def test_damaged_archives_are_explained(kind: str, tiles: Path, store: Store, tm
     archive = (zipped if kind == "zip" else tarred)(tiles, tmp_path / f"walls.{kind}")
     data = bytearray(archive.read_bytes())
     if kind == "zip":
-        data[len(data) // 2] ^= 0xFF  # in a member, whose checksum is then wrong
+        data[len(data) // 2] ^= 0xFF  # the checksum of a member is now wrong
     archive.write_bytes(data if kind == "zip" else data[: len(data) // 2])
 
     with pytest.raises(InputError, match=rf"the archive .*walls.{kind} is damaged"):

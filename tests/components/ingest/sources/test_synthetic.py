@@ -89,7 +89,7 @@ def test_masks_cover_dark_lines(tiles):
             assert 30 <= tile.mask.sum() <= 0.15 * tile.mask.size
 
     assert np.median(contrasts) < 0.75  # visible to the eye
-    assert np.quantile(contrasts, 0.98) < 0.95  # even the faintest can be seen
+    assert np.quantile(contrasts, 0.98) < 0.95  # people can see even the faintest crack
 
 
 def test_tiles_of_a_photo_are_similar(tiles):
@@ -98,7 +98,7 @@ def test_tiles_of_a_photo_are_similar(tiles):
 
 
 def crack_share(tiles: list[Tile]) -> float:
-    """The mean share of a cracked tile that its crack covers."""
+    """Return the mean share of a cracked tile that its crack covers."""
     return float(np.mean([tile.mask.mean() for tile in tiles if tile.mask is not None]))
 
 

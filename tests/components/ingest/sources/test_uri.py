@@ -1,4 +1,4 @@
-"""Data URIs: how they are read, and what is said about a wrong one."""
+"""Data URIs: their meaning, and the message for a wrong data URI."""
 
 from pathlib import Path
 

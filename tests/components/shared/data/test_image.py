@@ -14,11 +14,14 @@ import pytest
 import tifffile
 from PIL import Image
 
+from components.collect.production_images import ProductionImages
 from components.ingest.config import IngestConfig
 from components.ingest.examination import examine
 from components.ingest.thumbnails import blank
-from components.shared.data.image import ImageError, decode, decode_mask, read_header
+from components.shared.data.image import ImageError, decode, decode_mask, empty_pixels, read_header
+from components.shared.data.image_kinds import KINDS, passed_over
 from components.shared.network.tiles import decode_tile
+from pipelines.registry.classify import find_images
 
 ROOT = Path(__file__).parents[4]
 SMOOTH = np.add.outer(np.arange(60) * 2, np.arange(80))[..., None] * np.array([1.0, 0.7, 0.4])
@@ -69,6 +72,38 @@ def test_other_modes_become_rgb(mode: str) -> None:
 def test_transparent_pixels_keep_their_colour() -> None:
     clear = np.dstack([PIXELS, np.zeros((60, 80), np.uint8)])
     np.testing.assert_array_equal(decode(encode(Image.fromarray(clear), "PNG")), PIXELS)
+
+
+def test_pixels_that_show_nothing_are_found_and_refused_by_ingest(tmp_path: Path) -> None:
+    clear = np.zeros((60, 80), bool)
+    clear[:20, :40] = True
+    transparent = Image.fromarray(np.dstack([PIXELS, np.where(clear, 0, 255).astype(np.uint8)]))
+    map_of_twelve_bits = np.where(clear, 65535, TWELVE_BITS[..., 0]).astype(np.uint16)
+    files = {
+        "alpha.png": encode(transparent, "PNG"),
+        "alpha.webp": encode(transparent, "WEBP", lossless=True),
+        "palette.gif": encode(transparent, "GIF"),
+        "alpha.tif": encode(transparent, "TIFF"),
+        "map.tif": tiff(map_of_twelve_bits, extratags=[(42113, "s", 0, "65535", True)]),
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+        np.testing.assert_array_equal(empty_pixels(data), clear, name)
+    found = examine(pd.DataFrame({"path": list(files), "mask": None}), tmp_path, blank(len(files)), IngestConfig())
+    assert set(found["reason"]) == {
+        "800 of its 4800 pixels are transparent or marked as without data; cut out a part without such pixels"
+    }
+
+    opaque = encode(photo().convert("RGBA"), "PNG")
+    assert not empty_pixels(opaque).any()
+    assert empty_pixels(encode(photo(), "PNG")) is None
+
+
+def test_a_mask_on_a_transparent_ground_marks_what_is_drawn() -> None:
+    drawn = np.zeros((60, 80), bool)
+    drawn[10:12] = True
+    white = np.dstack([np.full((60, 80, 3), 255, np.uint8), np.where(drawn, 255, 0).astype(np.uint8)])
+    np.testing.assert_array_equal(decode_mask(encode(Image.fromarray(white), "PNG")), drawn)
 
 
 def test_cmyk_keeps_its_colours() -> None:
@@ -191,6 +226,59 @@ def test_overviews_and_masks_of_a_tiff_are_not_an_animation(pages: list, frames:
     data = tiff_of_pages(*pages)
     assert read_header(data) == ("TIFF", 80, 60, frames)
     np.testing.assert_array_equal(decode(data), PIXELS)
+
+
+# Drawn with PIXELS and encoded once, because no encoder for HEIF has a permissive licence.
+HEIF = {path.stem: path.read_bytes() for path in sorted(Path(__file__).with_name("heif").glob("*.heic"))}
+
+
+def test_photos_of_phones_in_heif_are_decoded_upright_with_eight_bits() -> None:
+    for name, data in HEIF.items():
+        expected = np.rot90(PIXELS, -1) if name == "turned" else PIXELS
+        image = decode(data)
+        assert image.shape == expected.shape, name
+        assert np.abs(image.astype(int) - expected).mean() < 2, name
+        assert read_header(data) == ("HEIF", *expected.shape[1::-1], 1), name
+    assert set(HEIF) == {"photo", "turned", "alpha", "ten_bits", "several"}
+
+
+def test_a_heif_file_that_hides_its_size_is_refused_before_it_is_decoded() -> None:
+    large, small = bytearray(HEIF["photo"]), bytearray(HEIF["photo"])
+    place = HEIF["photo"].index(b"ispe") + 8
+    large[place : place + 8] = (20_000).to_bytes(4) * 2
+    small[place : place + 8] = (8).to_bytes(4) * 2
+    with pytest.raises(ImageError, match=r"too large: 20000x20000 pixels, more than 178956970"):
+        decode(bytes(large))
+    with pytest.raises(ImageError, match="not a whole image"):
+        decode(bytes(small))
+
+
+def test_an_avif_photo_is_decoded() -> None:
+    assert np.abs(decode(encode(photo(), "AVIF", quality=95)).astype(int) - PIXELS).mean() < 3
+
+
+def test_every_accepted_kind_is_accepted_under_all_its_names_by_ingest_predict_and_collect(tmp_path: Path) -> None:
+    names = []
+    for kind, suffixes in KINDS.items():
+        data = HEIF["photo"] if kind == "HEIF" else encode(photo(), kind)
+        assert read_header(data)[:3] == (kind, 80, 60)
+        names += [f"{number}{suffix.upper()}" for number, suffix in enumerate(suffixes)]
+        for name in names[-len(suffixes) :]:
+            (tmp_path / name).write_bytes(data)
+    for name in ("notes.txt", "raw.DNG", "Thumbs.db", "._0.JPG"):
+        (tmp_path / name).write_bytes(b"x")
+
+    found = examine(pd.DataFrame({"path": names, "mask": None}), tmp_path, blank(len(names)), IngestConfig())
+    assert found["reason"].isna().all()
+    assert {path.name for path in find_images([str(tmp_path)])} == set(names)
+    assert ProductionImages(str(tmp_path), 1000).names == sorted(names)
+
+
+def test_files_that_a_search_passes_over_are_counted_by_kind() -> None:
+    assert passed_over(["crack/1.JPG", "crack/.DS_Store", "no_crack/Thumbs.db", "crack/._1.JPG"]) == ""
+    assert passed_over(["a/1.dng"]).startswith("1 file was passed over (1 .dng); the names of images end in .jpg, ")
+    names = ["1.txt", "2.TXT", "raw/3.dng", "README", ".cache/4.jpg", "@eaDir/5.jpg", ".6.png"]
+    assert passed_over(names).startswith("7 files were passed over (3 hidden, 2 .txt, 1 .dng, 1 without a suffix); ")
 
 
 def test_animations_have_several_frames() -> None:

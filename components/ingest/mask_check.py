@@ -1,0 +1,113 @@
+"""Check the mask of an image: its size, its orientation, and how much of the image it marks.
+
+A phone stores a photo as the sensor sees it, with an EXIF orientation that says how to turn it upright. Some programs
+draw masks on the upright photo, and others on the stored pixels. A mask fits its photo upright if
+
+1. the photo is not turned, or the mask has an EXIF orientation of its own; or
+2. only the upright photo has the mask's size; or
+3. both have this size, and the pixels under the upright mask differ clearly more from their surroundings than those
+   under the turned mask, because a crack is darker or brighter than the concrete around it.
+
+If the turned mask fits in this sense, the mask was drawn on the stored pixels, and we turn it with its photo. If no
+rule decides, the image is refused.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from components.shared.data.image import UPRIGHT, ImageError, decode_mask, orientation, turn_upright
+
+# Difference between the pixels under a mask and those around it, in standard deviations of the grey levels.
+CLEAR_DIFFERENCE = 0.5
+SURROUNDINGS_PIXELS = 5
+FIRST_TURN_THAT_SWAPS_WIDTH_AND_HEIGHT = 5
+
+
+class MaskFitError(ImageError):
+    """A mask does not fit its image. The message names the mask."""
+
+
+class MaskFound(NamedTuple):
+    """What was found in a mask's file.
+
+    Attributes:
+        mask_id: sha256 of the mask as it is stored: of its file, or of the content of `turned_mask`.
+        marked: Share of the pixels that the mask marks, 0 to 1.
+        turn: The EXIF orientation of the photo if the mask must be turned with it. It is `UPRIGHT` if not.
+    """
+
+    mask_id: str
+    marked: float
+    turn: int
+
+
+def check_mask(path: Path, data: bytes, photo: bytes, image: NDArray[np.uint8]) -> MaskFound:
+    """Decode a mask and find out if it must be turned.
+
+    Args:
+        path: The mask's file, for messages.
+        data: The content of this file.
+        photo: The content of the photo's file.
+        image: uint8 (H, W, 3), the photo, upright.
+
+    Raises:
+        MaskFitError: The mask has another size than the photo, or its orientation is not clear.
+        ImageError: The mask cannot be decoded.
+    """
+    mask = decode_mask(data)
+    turn = _turn(path, mask, data, photo, image)
+    stored = data if turn == UPRIGHT else turned_mask(data, turn)
+    return MaskFound(hashlib.sha256(stored).hexdigest(), float(mask.mean()), turn)
+
+
+def turned_mask(data: bytes, turn: int) -> bytes:
+    """Return a mask's file turned like a photo with the EXIF orientation `turn`, as a PNG file."""
+    upright = turn_upright(decode_mask(data), turn)
+    return cv2.imencode(".png", upright.astype(np.uint8) * 255)[1].tobytes()
+
+
+def _turn(path: Path, mask: NDArray[np.bool_], data: bytes, photo: bytes, image: NDArray[np.uint8]) -> int:
+    upright = image.shape[:2]
+    turn = orientation(photo)
+    if orientation(data) != UPRIGHT:
+        turn = UPRIGHT
+    stored = upright[::-1] if turn >= FIRST_TURN_THAT_SWAPS_WIDTH_AND_HEIGHT else upright
+
+    if mask.shape not in (upright, stored):
+        raise MaskFitError(
+            f"its mask {path.name} is {mask.shape[1]}x{mask.shape[0]} pixels, but the image is "
+            f"{upright[1]}x{upright[0]}; save both in the same size"
+        )
+    if upright != stored:
+        return turn if mask.shape == stored else UPRIGHT
+    if turn == UPRIGHT or np.array_equal(mask, turn_upright(mask, turn)):
+        return UPRIGHT
+
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    advantage = _difference(grey, mask) - _difference(grey, turn_upright(mask, turn))
+    if abs(advantage) < CLEAR_DIFFERENCE:
+        raise MaskFitError(
+            f"its EXIF orientation is {turn}, and it is not clear if its mask {path.name} was drawn on the upright "
+            "photo or on the stored pixels; save both upright, without an EXIF orientation"
+        )
+    return UPRIGHT if advantage > 0 else turn
+
+
+def _difference(grey: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:
+    """Return how much the pixels under a mask differ from those around it, in standard deviations of the grey levels.
+
+    Args:
+        grey: float32 (H, W).
+        mask: bool (H, W), true for some pixels.
+    """
+    side = 2 * SURROUNDINGS_PIXELS + 1
+    wide = cv2.dilate(mask.astype(np.uint8), np.ones((side, side), np.uint8)).astype(bool)
+    around = wide & ~mask
+    if not around.any():
+        return 0.0
+    return float(abs(grey[mask].mean() - grey[around].mean()) / (grey.std() + 1e-6))

@@ -1,0 +1,59 @@
+"""The table of a source's files, one row for each image. A source can have very many files."""
+
+import pandas as pd
+
+from components.ingest.sources.name_search import first_groups
+from components.shared.errors import InputError
+
+FILE_TYPES = {
+    "path": "str",  # relative to the source's folder, with slashes
+    "label": "int64",  # 0 no_crack, 1 crack
+    "surface": "str",  # deck, pavement, wall or unknown
+    "photo": "str",  # the photo that the tile was cut from; missing if it is not known
+    "mask": "str",  # path of the tile's mask, relative to the source's folder; missing without a mask
+}
+NO_CRACK, CRACK = 0, 1
+
+
+def as_files(table: pd.DataFrame) -> pd.DataFrame:
+    """Convert a table to the columns and types of `FILE_TYPES`, ordered by path.
+
+    Raises:
+        InputError: A name is not UTF-8.
+    """
+    try:
+        return table.astype(FILE_TYPES).sort_values("path", ignore_index=True)
+    except UnicodeEncodeError as error:
+        raise InputError(f"the name {error.object!r} is not UTF-8; rename the file") from error
+
+
+def with_photos(files: pd.DataFrame, pattern: str) -> pd.DataFrame:
+    """Return the files with the photos that a pattern finds in their names.
+
+    Args:
+        files: Table with the columns of `FILE_TYPES`.
+        pattern: Regular expression on the file name. Its first group is the photo.
+
+    Raises:
+        InputError: The pattern does not match a name, its group is empty there, or it takes too long.
+    """
+    paths = files["path"].tolist()
+    photos = first_groups(pattern, [name_of(path) for path in paths])
+    missed = [path for path, photo in zip(paths, photos, strict=True) if not photo]
+
+    if missed:
+        raise InputError(
+            f"group_pattern {pattern!r} does not match {len(missed)} of {len(photos)} names, such as {missed[0]!r}; "
+            "change the pattern, because tiles of an unknown photo could be put in different splits"
+        )
+    return files.assign(photo=pd.array(photos, dtype="str"))
+
+
+def name_of(path: str) -> str:
+    """Return the last part of a path with slashes."""
+    return path.rpartition("/")[2]
+
+
+def folder_of(path: str) -> str:
+    """Return a path with slashes without its last part; "" if it has one part only."""
+    return path.rpartition("/")[0]

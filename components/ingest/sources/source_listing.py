@@ -1,0 +1,171 @@
+"""List the images of a layout with their label, surface, photo and mask, and say what was understood."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from components.ingest.sources.file_table import CRACK, as_files, folder_of, name_of, with_photos
+from components.ingest.sources.folder_listing import files_below, files_in, subfolders
+from components.ingest.sources.layouts import ClassFolder, Layout
+from components.ingest.sources.masks import Candidate, Masks, masks_beside_images, match_masks
+from components.shared.data.image_kinds import is_image, passed_over
+from components.shared.data.manifest import CLASSES
+
+SDNET2018_NAME = re.compile(r"(\d+)-\d+(?:_\d+)?\.")
+# Roboflow calls the augmented copies of IMG_1.jpg IMG_1_jpg.rf.HASH.jpg, each with another hash.
+ROBOFLOW_NAME = re.compile(r"(.+?)(?:_(?:jpe?g|png|bmp|webp|tiff?|heic))?\.rf\.[0-9A-Za-z]+\.\w+", re.IGNORECASE)
+
+
+class Listing(NamedTuple):
+    """The images of a source, and what people should know about them.
+
+    Attributes:
+        files: Table with the columns of `file_table.FILE_TYPES`, ordered by path.
+        understood: Sentences about how the source was read.
+        warnings: Sentences about files that are not used, and about masks that do not fit.
+        masks_without_image: Number of masks that belong to no image, or that fit several images.
+    """
+
+    files: pd.DataFrame
+    understood: list[str]
+    warnings: list[str]
+    masks_without_image: int = 0
+
+
+def list_images(layout: Layout, group_pattern: str | None = None) -> Listing:
+    """List the images of the class folders, ordered by path, without hidden files.
+
+    The photo of a tile comes from the tile's name: in SDNET2018, 7001-12.jpg is tile 12 of photo 7001 of its surface
+    (a few names end in _2). IMG_1_jpg.rf.HASH.jpg is a copy of the photo IMG_1. All other photos are unknown.
+
+    Args:
+        layout: The layout of the source.
+        group_pattern: Regular expression on the file name. Its first group is the photo. It replaces the photos above.
+
+    Raises:
+        InputError: The pattern does not match every name, a name is not UTF-8, a folder cannot be listed, or an image
+            has two masks.
+    """
+    skipped: list[str] = []
+    beside: list[str] = []
+    rows: list[tuple[str, ClassFolder]] = []
+    for folder in layout.folders:
+        paths = list(files_below(layout.root, folder.path))
+        own = list(filter(is_image, paths))
+        masks_here = set(masks_beside_images(own))
+
+        skipped += paths
+        beside += sorted(masks_here)
+        rows += [(path, folder) for path in own if path not in masks_here]
+
+    found = _match_masks(layout, rows, beside, skipped)
+    table = {
+        "path": [path for path, _ in rows],
+        "label": [folder.label for _, folder in rows],
+        "surface": [folder.surface for _, folder in rows],
+        "photo": [_photo(layout.name, path, folder.surface) for path, folder in rows],
+        "mask": [found.of_image.get(path) for path, _ in rows],
+    }
+    files = as_files(pd.DataFrame(table, dtype=object))
+    if group_pattern is not None:
+        files = with_photos(files, group_pattern)
+
+    warnings = [*_warnings_of_masks(files, found), *_not_used(layout, skipped)]
+    unused = len(found.without_image) + len(found.ambiguous)
+    return Listing(files, _understood(layout, rows), warnings, unused)
+
+
+def _match_masks(
+    layout: Layout, rows: Sequence[tuple[str, ClassFolder]], beside: list[str], skipped: list[str]
+) -> Masks:
+    """Find the image of each mask. The other files of the mask folders are added to `skipped`."""
+    masks = [(path, folder_of(path)) for path in beside]
+    for folder_of_masks in layout.masks:
+        for path in sorted(files_below(layout.root, folder_of_masks)):
+            if is_image(path):
+                masks.append((path, folder_of(path)[len(folder_of_masks) :].strip("/")))
+            else:
+                skipped.append(path)
+    if not masks:
+        return Masks()
+
+    candidates = []
+    for path, folder in rows:
+        inner = folder_of(path)[len(folder.path) :].strip("/")
+        candidates.append(Candidate(path, inner, folder.label))
+    return match_masks(candidates, masks)
+
+
+def _photo(layout: str, path: str, surface: str) -> str | None:
+    name = name_of(path)
+    copy = ROBOFLOW_NAME.fullmatch(name)
+    if copy:
+        return copy[1]
+    match = SDNET2018_NAME.match(name) if layout == "sdnet2018" else None
+    return f"{surface}/{match[1]}" if match else None
+
+
+def _understood(layout: Layout, rows: Sequence[tuple[str, ClassFolder]]) -> list[str]:
+    counts = Counter(folder for _, folder in rows)
+    folders = []
+    for folder in layout.folders:
+        surface = "" if folder.surface == "unknown" else f", {folder.surface}"
+        folders.append(f"{folder.path} ({CLASSES[folder.label]}{surface}): {counts[folder]}")
+    understood = [f"the layout is {layout.name}; images by folder: {'; '.join(folders)}"]
+
+    by_split = Counter(folder.split for _, folder in rows if folder.split)
+    if by_split:
+        listed = ", ".join(f"{split} {number}" for split, number in by_split.items())
+        understood.append(f"its own split ({listed}) is not used, because the step split makes a new one")
+    return understood
+
+
+def _warnings_of_masks(files: pd.DataFrame, found: Masks) -> Iterator[str]:
+    if found.without_image:
+        yield f"masks that belong to no image: {len(found.without_image)}, such as {found.without_image[0]}"
+    if found.ambiguous:
+        yield (
+            f"masks that fit several images and are not used: {len(found.ambiguous)}, such as {found.ambiguous[0]}; "
+            "sort masks into folders like those of their images"
+        )
+    yield from warn_of_missing_masks(files)
+
+
+def warn_of_missing_masks(files: pd.DataFrame) -> Iterator[str]:
+    """Yield a sentence about images of class crack without a mask, if there are any and others have a mask."""
+    missing = cracks_without_mask(files)
+    if missing:
+        yield f"images of class crack without a mask, although others have one: {len(missing)}, such as {missing[0]}"
+
+
+def cracks_without_mask(files: pd.DataFrame) -> list[str]:
+    """Return the paths of images of class crack without a mask; none if no image of class crack has a mask."""
+    cracks = files[files["label"] == CRACK]
+    without = cracks["path"][cracks["mask"].isna()].tolist()
+    return without if len(without) < len(cracks) else []
+
+
+def _not_used(layout: Layout, inside: list[str]) -> Iterator[str]:
+    """Describe the files that are not ingested. `inside` holds the files of the class folders and the mask folders."""
+    used = {folder.path for folder in layout.folders}
+    outer = {folder_of(path) for path in used} | {""}
+    files: list[str] = []
+    folders: list[str] = []
+    for parent in sorted(outer):
+        files += files_in(layout.root, parent)
+        for name in subfolders(layout.root / parent):
+            path = f"{parent}/{name}".strip("/")
+            if path not in used | outer and path not in layout.masks:
+                folders.append(path)
+
+    images = list(filter(is_image, files))
+    if images:
+        yield f"images outside the class folders, which are not used: {len(images)}, such as {images[0]}"
+    if folders:
+        yield f"folders that are not used, because their names are not those of classes: {', '.join(folders)}"
+    skipped = passed_over([*inside, *files])
+    if skipped:
+        yield skipped

@@ -1,0 +1,150 @@
+"""Understand a table as spreadsheets write it: its text encoding, its separator, and the meaning of its columns."""
+
+import codecs
+import csv
+import io
+from typing import NamedTuple
+
+import pandas as pd
+
+from components.ingest.sources.class_names import simple_name
+from components.shared.errors import InputError
+
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+# By column: the names that mean this column, as `simple_name` returns them.
+NAMES_OF_COLUMN = {
+    "path": ("path", "file", "filename", "filepath", "image", "imagepath", "imagefile"),
+    "label": ("label", "class", "cracked"),
+    "group": ("group", "photo"),
+    "surface": ("surface",),
+    "mask": ("mask", "maskpath", "maskfile"),
+}
+REQUIRED, OPTIONAL = ["path", "label"], ["group", "surface", "mask"]
+NAMES_OF_INDEX = ("", "index", "unnamed0", "id", "no", "nr", "number")
+BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+SEPARATOR_LINE = "sep="  # the first line of some tables of Excel, followed by the separator
+
+
+class Reading(NamedTuple):
+    """A table with our names of the columns, and sentences about how it was read."""
+
+    table: pd.DataFrame
+    understood: list[str]
+
+
+def read_csv(data: bytes, where: str) -> Reading:
+    """Read a CSV table, whatever its encoding and separator. All cells are texts; an empty cell is missing.
+
+    Raises:
+        InputError: The table can be read in two ways, or its columns are not clear.
+        ValueError: pandas cannot read the table.
+    """
+    text, encoding = _decoded(data)
+    separator, text = _separator(text, where)
+    cells = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, na_values=[""])
+    table, understood = name_columns(cells, where)
+    if (separator, encoding) != (",", "UTF-8"):
+        understood.insert(0, f"the table is {encoding} text with {SEPARATORS[separator]} between the columns")
+    return Reading(table, understood)
+
+
+def name_columns(table: pd.DataFrame, where: str) -> Reading:
+    """Give the columns our names, and drop a column that only numbers the rows.
+
+    Raises:
+        InputError: A required column is missing, two columns have the same meaning, or a column has none.
+    """
+    column_of_name: dict[str, str] = {}
+    unknown, dropped = [], []
+    for column in table.columns:
+        name = _meaning(str(column))
+        if name is None and _numbers_rows(table[column], str(column)):
+            dropped.append(column)
+        elif name is None:
+            unknown.append(str(column))
+        elif name in column_of_name:
+            raise InputError(
+                f"{where}: both columns {column_of_name[name]!r} and {column!r} can be the {name}; delete or rename one"
+            )
+        else:
+            column_of_name[name] = column
+    _check_columns(where, column_of_name, unknown)
+
+    understood = []
+    renamed = [f"{column} as {name}" for name, column in column_of_name.items() if column != name]
+    if renamed:
+        understood.append(f"these columns are read under other names: {', '.join(renamed)}")
+    if dropped:
+        understood.append(f"the column {str(dropped[0])!r} is ignored, because it only numbers the rows")
+    chosen = table[list(column_of_name.values())]
+    return Reading(chosen.set_axis(list(column_of_name), axis=1), understood)
+
+
+def _decoded(data: bytes) -> tuple[str, str]:
+    """Return the text and the name of its encoding. Spreadsheets write UTF-8, UTF-16, or the code page of Windows."""
+    for mark, encoding in BYTE_ORDER_MARKS.items():
+        if data.startswith(mark):
+            return data.decode(encoding), "UTF-8" if mark == codecs.BOM_UTF8 else "UTF-16"
+    if data[1:2] == b"\0":
+        return data.decode("utf-16-le"), "UTF-16"
+    try:
+        return data.decode("utf-8"), "UTF-8"
+    except UnicodeDecodeError:
+        return data.decode("cp1252"), "Latin-1"
+
+
+def _separator(text: str, where: str) -> tuple[str, str]:
+    """Return the separator and the text without a line that names the separator.
+
+    Raises:
+        InputError: The first line has a path and a label under two separators.
+    """
+    header, _, rest = text.partition("\n")
+    if header.startswith(SEPARATOR_LINE) and header.strip().removeprefix(SEPARATOR_LINE) in SEPARATORS:
+        return header.strip().removeprefix(SEPARATOR_LINE), rest
+
+    fitting = []
+    for separator in SEPARATORS:
+        names = {_meaning(cell) for cell in next(csv.reader([header.strip("\r")], delimiter=separator), [])}
+        if names.issuperset(REQUIRED):
+            fitting.append(separator)
+    if len(fitting) > 1:
+        readings = " or ".join(SEPARATORS[separator] for separator in fitting)
+        raise InputError(
+            f"{where}: the first line {header.strip()!r} has a path and a label with {readings} between the columns; "
+            "save the table with one separator"
+        )
+    return (fitting or [","])[0], text
+
+
+def _meaning(column: str) -> str | None:
+    simple = simple_name(column)
+    for name, names in NAMES_OF_COLUMN.items():
+        if simple in names:
+            return name
+    return None
+
+
+def _numbers_rows(cells: pd.Series, column: str) -> bool:
+    if simple_name(column) not in NAMES_OF_INDEX:
+        return False
+    numbers = pd.to_numeric(cells, errors="coerce")
+    return bool((numbers.diff().iloc[1:] == 1).all() and numbers.iloc[:1].isin([0, 1]).all())
+
+
+def _check_columns(where: str, column_of_name: dict[str, str], unknown: list[str]) -> None:
+    problems = []
+    missing = [name for name in REQUIRED if name not in column_of_name]
+    if missing:
+        problems.append(f"lacks the columns {', '.join(missing)}")
+    if unknown:
+        problems.append(f"has the unknown columns {', '.join(unknown)}")
+    if problems:
+        raise InputError(
+            f"{where} {'; '.join(problems)}; the columns path and label are required, {', '.join(OPTIONAL)} are "
+            "optional, and other columns are not allowed"
+        )

@@ -1,0 +1,74 @@
+"""Name the kinds of image files that the project accepts. Ingest, predict and collect all use this list.
+
+A search in a folder takes the files whose names end in one of the SUFFIXES. It passes over all other files and all
+hidden folders, and says how many. A file that the user names, or that a table lists, can have any name, because the
+content decides what the file is.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+# By format (Pillow's name): the suffixes of its files. The first suffix is the one that we give to a stored file.
+# JPEG includes photos with several views (MPO).
+KINDS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png",),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp", ".dib"),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpx", ".jpf"),
+    "AVIF": (".avif",),
+    "HEIF": (".heic", ".heif", ".hif"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+}
+FORMATS = tuple(KINDS)
+SUFFIXES = tuple(suffix for suffixes in KINDS.values() for suffix in suffixes)
+# Files that operating systems add to folders. Nobody misses them, so they are passed over without a word.
+SYSTEM_FILES = (".ds_store", "thumbs.db", "desktop.ini")
+RESOURCE_FORK = "._"
+# Folders that programs add: previews of a network storage, resource forks of macOS, the bin of Windows.
+HIDDEN_FOLDERS = ("@eadir", "__macosx", "$recycle.bin")
+KINDS_IN_MESSAGE = 5
+MASK_FOLDERS = ("mask", "masks")
+
+
+def is_image(path: str) -> bool:
+    """Return true if a path below a searched folder, with slashes, has the name of an image and is not hidden."""
+    return path.lower().endswith(SUFFIXES) and not is_hidden(path)
+
+
+def is_hidden(path: str) -> bool:
+    """Return true if a file or a folder on the path is hidden, or belongs to the system."""
+    return any(part.startswith(".") or part.lower() in HIDDEN_FOLDERS for part in path.split("/"))
+
+
+def is_mask_folder(name: str) -> bool:
+    """Return true if a folder with this name holds masks of labelled images, and not images."""
+    return name.casefold() in MASK_FOLDERS
+
+
+def passed_over(paths: Iterable[str]) -> str:
+    """Describe the files that a search passes over, such as "3 files were passed over (2 .txt, 1 hidden); …".
+
+    Args:
+        paths: All files below the searched folder, relative to it, with slashes. Images and system files do not count.
+
+    Returns:
+        Part of a sentence without a full stop; "" if there is no such file.
+    """
+    kinds: Counter[str] = Counter()
+    for path in paths:
+        name = path.rpartition("/")[2]
+        is_system_file = name.lower() in SYSTEM_FILES or name.startswith(RESOURCE_FORK)
+        if not is_system_file and not is_image(path):
+            kinds["hidden" if is_hidden(path) else PurePosixPath(name).suffix.lower() or "without a suffix"] += 1
+    if not kinds:
+        return ""
+
+    shown = [f"{number} {kind}" for kind, number in kinds.most_common(KINDS_IN_MESSAGE)]
+    if len(kinds) > KINDS_IN_MESSAGE:
+        shown.append("…")
+    files = "1 file was" if kinds.total() == 1 else f"{kinds.total()} files were"
+    return f"{files} passed over ({', '.join(shown)}); the names of images end in {', '.join(SUFFIXES)}"

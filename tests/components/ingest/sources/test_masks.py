@@ -1,0 +1,90 @@
+"""Masks: each belongs to the image with its name and folder, and what fits no image or several is counted."""
+
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from components.ingest.sources.layouts import find_layout
+from components.ingest.sources.source_listing import Listing, list_images
+from components.shared.errors import InputError
+
+COMPOSED = unicodedata.normalize("NFC", "Brücke")
+DECOMPOSED = unicodedata.normalize("NFD", "Brücke")
+
+
+def listing(root: Path, *names: str) -> Listing:
+    for name in ("no_crack/other.jpg", *names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+    return list_images(find_layout(root))
+
+
+def masks(found: Listing) -> dict[str, str]:
+    files = found.files.dropna(subset="mask")
+    return dict(zip(files["path"], files["mask"], strict=True))
+
+
+def test_a_mask_belongs_to_the_image_in_the_same_folder(tmp_path: Path) -> None:
+    images = [f"{label}/{pier}/IMG_1.jpg" for label in ("crack", "no_crack") for pier in ("pier1", "pier2")]
+    found = listing(tmp_path, *images, "masks/pier1/IMG_1.png")
+    assert masks(found) == {"crack/pier1/IMG_1.jpg": "masks/pier1/IMG_1.png"}
+    assert found.masks_without_image == 0
+    assert found.warnings == [
+        "images of class crack without a mask, although others have one: 1, such as crack/pier2/IMG_1.jpg"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("crack/a.jpg", "masks/a.png"),
+        ("crack/a.jpg", "Masks/a_mask.png"),
+        ("crack/a.jpg", "masks/a-label.tif"),
+        ("crack/a.JPG", "masks/a.GT.png"),
+        (f"crack/{COMPOSED}.jpg", f"masks/{DECOMPOSED}.png"),
+        (f"crack/{DECOMPOSED}.jpg", f"masks/{COMPOSED}_mask.png"),
+        (f"crack/{COMPOSED}/a.jpg", f"masks/{DECOMPOSED}/a.png"),
+        ("crack/pier1/a.jpg", "masks/a.png"),
+        ("crack/pier1/a.jpg", "masks/crack/pier1/a.png"),
+        ("crack/a_mask.jpg", "masks/a_mask.png"),
+        ("crack/a.jpg", "crack/a_mask.png"),
+        ("crack/deep/a.jpg", "crack/deep/a-labels.png"),
+    ],
+)
+def test_names_of_masks(image: str, mask: str, tmp_path: Path) -> None:
+    found = listing(tmp_path, image, mask)
+    assert masks(found) == {image: mask}
+    assert found.masks_without_image == 0
+    assert len(found.files) == 2
+
+
+def test_a_mask_of_a_folder_is_not_given_to_an_image_of_another_folder(tmp_path: Path) -> None:
+    found = listing(tmp_path, "crack/pier2/a.jpg", "masks/pier1/a.png")
+    assert masks(found) == {}
+    assert found.masks_without_image == 1
+    assert found.warnings == ["masks that belong to no image: 1, such as masks/pier1/a.png"]
+
+
+def test_a_mask_that_fits_several_images_is_not_used(tmp_path: Path) -> None:
+    found = listing(tmp_path, "crack/pier1/a.jpg", "crack/pier2/a.jpg", "masks/a.png")
+    assert masks(found) == {}
+    assert found.masks_without_image == 1
+    assert found.warnings == [
+        "masks that fit several images and are not used: 1, such as masks/a.png; sort masks into folders like those of "
+        "their images"
+    ]
+
+
+def test_an_image_with_two_masks_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"crack/a.jpg has two masks: masks/a.png and masks/a_mask.png; keep only one"):
+        listing(tmp_path, "crack/a.jpg", "masks/a.png", "masks/a_mask.png")
+
+
+def test_masks_of_a_set_with_surfaces_are_told_apart(tmp_path: Path) -> None:
+    names = ["D/CD/7-1.jpg", "D/UD/7-2.jpg", "W/CW/7-1.jpg", "W/UW/7-3.jpg"]
+    for name in (*names, "masks/D/CD/7-1.png", "masks/W/CW/7-1.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    found = list_images(find_layout(tmp_path))
+    assert masks(found) == {"D/CD/7-1.jpg": "masks/D/CD/7-1.png", "W/CW/7-1.jpg": "masks/W/CW/7-1.png"}
