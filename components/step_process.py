@@ -5,6 +5,7 @@ pod about six times into the status of a run. The status must stay below 1 MiB. 
 container image anyway, so our command only names it.
 """
 
+import json
 import os
 import runpy
 import sys
@@ -16,6 +17,10 @@ os.environ["_KFP_RUNTIME"] = "true"  # set before the import, so KFP skips its c
 
 from kfp import dsl
 
+from components.shared import mounted_secrets
+
+SHOWN = ("system.HTML", "system.Markdown")  # types of artifacts that KFP shows as pages
+
 
 def main() -> None:
     """Run KFP's executor on `components/FOLDER/component.py`.
@@ -24,8 +29,26 @@ def main() -> None:
     """
     folder, executor = sys.argv[1:3]
     sys.argv[1:3] = ["--component_module_path", str(Path(__file__).parent / folder / "component.py")]
+    message = sys.argv.index("--executor_input") + 1
+    sys.argv[message] = _without_storage(sys.argv[message])
+
+    mounted_secrets.set_variables()
     dsl.component = _leave_as_it_is
     runpy.run_module(executor, run_name="__main__")
+
+
+def _without_storage(message: str) -> str:
+    """Set the description of the storage of every output artifact to "", so that KFP does not set it.
+
+    KFP's launcher does not need it, and copies 500 bytes for each input artifact of a step into the run's status. Pages
+    keep it, because KFP's own pages may need it to show them.
+    """
+    values = json.loads(message)
+    for artifacts in values["outputs"].get("artifacts", {}).values():
+        for artifact in artifacts["artifacts"]:
+            if artifact["type"].get("schemaTitle") not in SHOWN:
+                artifact.setdefault("metadata", {})["store_session_info"] = ""
+    return json.dumps(values)
 
 
 def _leave_as_it_is(**options: Any) -> Callable[[Callable], Callable]:

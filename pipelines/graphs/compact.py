@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from kfp.pipeline_spec.pipeline_spec_pb2 import ComponentSpec, PipelineSpec
 
 EXECUTOR = "kfp.dsl.executor_main"
+# Numbers that KFP writes next to the same resources as text. Its backend reads them only where there is no text.
+OLD_RESOURCES = ("cpuLimit", "memoryLimit")
 
 
 def compact(pipeline: PipelineSpec, folders: Mapping[str, str]) -> None:
@@ -25,12 +27,21 @@ def compact(pipeline: PipelineSpec, folders: Mapping[str, str]) -> None:
         function = arguments[arguments.index("--function_to_execute") + 1]
         container["command"] = ["python3", "-m", "components.step_process", folders[function], EXECUTOR]
 
-    _remove_descriptions(pipeline.root)
-    for component in pipeline.components.values():
-        _remove_descriptions(component)
+        for name in OLD_RESOURCES:
+            container["resources"].fields.pop(name, None)
+
+    for component in (pipeline.root, *pipeline.components.values()):
+        _make_small(component)
 
 
-def _remove_descriptions(component: ComponentSpec) -> None:
+def _make_small(component: ComponentSpec) -> None:
+    """Remove the descriptions, the input artifacts and the versions of the types.
+
+    KFP reads an input artifact's type from ML Metadata, and no backend reads the version of a type.
+    """
+    component.input_definitions.artifacts.clear()
     for definitions in (component.input_definitions, component.output_definitions):
         for definition in (*definitions.parameters.values(), *definitions.artifacts.values()):
             definition.ClearField("description")
+    for artifact in component.output_definitions.artifacts.values():
+        artifact.artifact_type.ClearField("schema_version")
