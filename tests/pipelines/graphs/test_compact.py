@@ -1,7 +1,7 @@
 """The size of a compiled pipeline in the status of a run, and that a step runs from its short command.
 
-The sizes follow KFP's backend (backend/src/v2/driver and compiler/argocompiler of kubeflow/pipelines) with the settings of
-Argo in KFP's own manifests, which give every template a retry node.
+The sizes follow KFP's backend (backend/src/v2/driver and compiler/argocompiler of kubeflow/pipelines) with the settings
+of Argo in KFP's own manifests, which give every template a retry node.
 """
 
 import json
@@ -31,8 +31,8 @@ STORE_SESSION = {
     },
 }  # fmt: skip
 NODE_ITSELF = 900  # bytes: ids, names, times, state, children
-# A step has three nodes, of its driver, its executor and its pod, and each has a retry node. All have the pod's patch, as an
-# output or as an input. The first two have the settings of the step, too.
+# A step has three nodes, of its driver, its executor and its pod, and each has a retry node. All have the pod's patch, as
+# an output or as an input. The first two have the settings of the step, too.
 NODES_OF_A_STEP = 6
 NODES_OF_A_DRIVER = 2
 
@@ -97,8 +97,8 @@ def pod_patch(task: dict, component: dict, container: dict, pod: dict) -> dict:
         "--pod_name", "$(KFP_POD_NAME)", "--pod_uid", "$(KFP_POD_UID)",
         "--ml_pipeline_server_address", "ml-pipeline.kubeflow.svc.cluster.local", "--ml_pipeline_server_port", "8887",
         "--mlmd_server_address", "metadata-grpc-service.kubeflow.svc.cluster.local", "--mlmd_server_port", "8080",
-        "--publish_logs", "true", "--ml_pipeline_tls_enabled=false", "--metadata_tls_enabled=false", "--ca_cert_path", "",
-        "--cache_disabled=false", "--log_level", "1", "--",
+        "--publish_logs", "true", "--ml_pipeline_tls_enabled=false", "--metadata_tls_enabled=false",
+        "--ca_cert_path", "", "--cache_disabled=false", "--log_level", "1", "--",
     ]  # fmt: skip
     resources = {"cpu": "8", "memory": "32Gi", "nvidia.com/gpu": "1"}
     main = {
@@ -164,6 +164,21 @@ def test_a_step_s_command_names_its_function_and_nothing_is_described(tmp_path):
         assert (ROOT / "components" / command[3] / "component.py").is_file(), name
     for component in [spec["root"], *spec["components"].values()]:
         assert '"description"' not in json.dumps(component)
+
+
+def test_only_pages_describe_their_storage():
+    """The type of an artifact is not known for all of KFP's backends; the launcher's own description is not needed."""
+    artifacts = {}
+    for name, title in (("page", "system.HTML"), ("model", "system.Model"), ("other", None)):
+        kind = {"schemaTitle": title} if title else {}
+        artifacts[name] = {"artifacts": [{"name": name, "uri": "s3://x", "type": kind, "metadata": {"digest": "1"}}]}
+    message = json.dumps({"inputs": {}, "outputs": {"artifacts": artifacts}})
+    code = "import sys; from components.step_process import _without_storage; print(_without_storage(sys.argv[1]))"
+    done = subprocess.run([sys.executable, "-c", code, message], cwd=ROOT, capture_output=True, text=True, check=True)
+    changed = json.loads(done.stdout)["outputs"]["artifacts"]
+    metadata = {name: artifact["artifacts"][0]["metadata"] for name, artifact in changed.items()}
+    silent = {"digest": "1", "store_session_info": ""}
+    assert metadata == {"page": {"digest": "1"}, "model": silent, "other": silent}
 
 
 def test_a_step_runs_from_its_compiled_command(tmp_path, s3):
