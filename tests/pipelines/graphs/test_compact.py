@@ -31,7 +31,7 @@ STORE_SESSION = {
     },
 }  # fmt: skip
 NODE_ITSELF = 900  # bytes: ids, names, times, state, children
-# A step has three nodes, of its driver, its executor and its pod, and each has a retry node. All have the pod's patch, as
+# A step has three nodes, of its driver, its executor and its pod. Each has a retry node. All have the pod's patch, as
 # an output or as an input. The first two have the settings of the step, too.
 NODES_OF_A_STEP = 6
 NODES_OF_A_DRIVER = 2
