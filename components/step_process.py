@@ -19,8 +19,6 @@ from kfp import dsl
 
 from components.shared import mounted_secrets
 
-SHOWN = ("system.HTML", "system.Markdown")  # types of artifacts that KFP shows as pages
-
 
 def main() -> None:
     """Run KFP's executor on `components/FOLDER/component.py`.
@@ -40,14 +38,13 @@ def main() -> None:
 def _without_storage(message: str) -> str:
     """Set the description of the storage of every output artifact to "", so that KFP does not set it.
 
-    KFP's launcher does not need it, and copies 500 bytes for each input artifact of a step into the run's status. Pages
-    keep it, because KFP's own pages may need it to show them.
+    KFP would copy its 500 bytes for each input artifact of a step into the run's status six times. Its launcher does
+    not read them, and its pages then use their own credentials.
     """
     values = json.loads(message)
     for artifacts in values["outputs"].get("artifacts", {}).values():
         for artifact in artifacts["artifacts"]:
-            if artifact["type"].get("schemaTitle") not in SHOWN:
-                artifact.setdefault("metadata", {})["store_session_info"] = ""
+            artifact.setdefault("metadata", {})["store_session_info"] = ""
     return json.dumps(values)
 
 

@@ -14,8 +14,8 @@ EXECUTOR = "kfp.dsl.executor_main"
 OLD_RESOURCES = ("cpuLimit", "memoryLimit")
 
 
-def compact(pipeline: PipelineSpec, folders: Mapping[str, str]) -> None:
-    """Replace the source of every component's function by the place of the function, and remove the descriptions.
+def name_functions(pipeline: PipelineSpec, folders: Mapping[str, str]) -> None:
+    """Replace the source of every component's function by the place of the function.
 
     Args:
         pipeline: A compiled pipeline; it is changed.
@@ -27,21 +27,28 @@ def compact(pipeline: PipelineSpec, folders: Mapping[str, str]) -> None:
         function = arguments[arguments.index("--function_to_execute") + 1]
         container["command"] = ["python3", "-m", "components.step_process", folders[function], EXECUTOR]
 
-        for name in OLD_RESOURCES:
-            container["resources"].fields.pop(name, None)
 
-    for component in (pipeline.root, *pipeline.components.values()):
-        _make_small(component)
+def keep_only_what_runs(pipeline: PipelineSpec) -> None:
+    """Remove what neither KFP's backend nor a step reads.
 
-
-def _make_small(component: ComponentSpec) -> None:
-    """Remove the descriptions, the input artifacts and the versions of the types.
-
-    KFP reads an input artifact's type from ML Metadata, and no backend reads the version of a type.
+    The backend passes on a task's inputs without the definitions of the component's inputs. It reads the definitions
+    only for inputs that may be missing, and no component of ours has such inputs. KFP's local runner needs them.
     """
-    component.input_definitions.artifacts.clear()
-    for definitions in (component.input_definitions, component.output_definitions):
-        for definition in (*definitions.parameters.values(), *definitions.artifacts.values()):
-            definition.ClearField("description")
+    for executor in pipeline.deployment_spec["executors"].values():
+        resources = executor["container"]["resources"].fields
+        for name in OLD_RESOURCES:
+            resources.pop(name, None)
+
+    for definition in pipeline.root.input_definitions.parameters.values():
+        definition.ClearField("description")
+    for component in pipeline.components.values():
+        component.ClearField("input_definitions")
+        _make_outputs_small(component)
+
+
+def _make_outputs_small(component: ComponentSpec) -> None:
+    for definition in component.output_definitions.parameters.values():
+        definition.ClearField("description")
     for artifact in component.output_definitions.artifacts.values():
+        artifact.ClearField("description")
         artifact.artifact_type.ClearField("schema_version")

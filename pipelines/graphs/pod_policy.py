@@ -85,6 +85,8 @@ def _add_secrets(task: PipelineTask, step: str, cluster: ClusterConfig) -> None:
 def _add_secret(task: PipelineTask, secret: str, optional: bool = False) -> None:
     """Mount a Secret. The step sets an environment variable from each of its keys."""
     kubernetes.use_secret_as_volume(task, secret, mount_path=str(FOLDER / secret), optional=optional)
+    mounted = task.platform_config["kubernetes"]["secretAsVolume"][-1]
+    del mounted["secretNameParameter"]  # the same name once more; it is only read where there is no plain name
 
 
 def _add_writable_folders(task: PipelineTask, config: RunConfig, resources: Resources) -> None:
