@@ -5,9 +5,12 @@ container and its inputs. If the status is larger than 1 MiB, Argo compresses it
 the steps until the end of the run. So the submitted pipeline contains only what a step needs to run.
 """
 
+import json
+import math
 from collections.abc import Mapping
 
-from kfp.pipeline_spec.pipeline_spec_pb2 import ComponentSpec, PipelineSpec
+import yaml
+from kfp.pipeline_spec.pipeline_spec_pb2 import ComponentSpec, PipelineSpec, TaskInputsSpec
 
 EXECUTOR = "kfp.dsl.executor_main"
 # Numbers that KFP writes next to the same resources as text. Its backend reads them only where there is no text.
@@ -44,6 +47,9 @@ def keep_only_what_runs(pipeline: PipelineSpec) -> None:
     for component in pipeline.components.values():
         component.ClearField("input_definitions")
         _make_outputs_small(component)
+        for task in component.dag.tasks.values():
+            if "config" in task.inputs.parameters:
+                _write_as_yaml(task.inputs.parameters["config"])
 
 
 def _make_outputs_small(component: ComponentSpec) -> None:
@@ -52,3 +58,10 @@ def _make_outputs_small(component: ComponentSpec) -> None:
     for artifact in component.output_definitions.artifacts.values():
         artifact.ClearField("description")
         artifact.artifact_type.ClearField("schema_version")
+
+
+def _write_as_yaml(config: TaskInputsSpec.InputParameterSpec) -> None:
+    """Write a step's configuration as YAML in one line, because each quote of JSON becomes eight characters."""
+    constant = config.runtime_value.constant
+    values = json.loads(constant.string_value)
+    constant.string_value = yaml.safe_dump(values, default_flow_style=True, width=math.inf, sort_keys=False).strip()
