@@ -19,7 +19,7 @@ help: ## Show this list
 ### On this machine
 setup: $(READY) ## Create .venv with all packages of images/dev.lock (PYTHON=python3.12 chooses the interpreter)
 
-# uv itself is also installed from the lock file, with its hash
+# uv is also installed from the lock file, with its hash.
 $(READY): images/dev.lock pyproject.toml
 	@set -eu; \
 	for python in $(PYTHONS); do \
@@ -99,13 +99,13 @@ doctor: $(READY) ## Check everything that a run on the cluster needs, and say ho
 images/base.txt:
 	@base=$$(images/resolve-base.sh) && echo "$$base" > $@ && echo "$@: $$base; commit it"
 
-images: ## Build the container images (ENGINE=podman BASE_IMAGE=name@sha256:… CA_BUNDLE=file BUILD_OPTIONS=…)
+images: ## Build the container images; 35 GB of disk (ENGINE=podman BASE_IMAGE=… CA_BUNDLE=file BUILD_OPTIONS=…: images/build.sh --help)
 	images/build.sh cpu gpu
 
-images-push: ## Push the container images and write images/digests.json (REGISTRY=host/folder TARGETS=cpu)
+images-push: ## Push the container images and write images/digests.json (REGISTRY=host/folder TARGETS=cpu PUSH_OPTIONS=…: images/push.sh --help)
 	images/push.sh '$(REGISTRY)' $(TARGETS)
 
-test-images: $(READY) ## Build the cpu container image and run the CPU steps in it as on a cluster (BASE_IMAGE=localhost/… for another base)
+test-images: $(READY) ## Build the cpu container image and run the CPU steps in it, as a cluster does (BASE_IMAGE=localhost/… uses another base)
 	image=$$(images/build.sh cpu) && CPU_IMAGE=$$image $(BIN)/pytest --quiet tests/images
 
 CHECKOV := build/checkov/bin/checkov
@@ -117,7 +117,7 @@ test-manifests: $(READY) $(CHECKOV) ## Render, validate and check the Kubernetes
 	CHECKOV=$(CHECKOV) $(BIN)/pytest --quiet tests/manifests
 
 # The overlay's container image is the "cpu" one of images/digests.json or of IMAGE_DIGESTS.
-test-cluster: $(READY) ## Prove everything on the cluster of KUBECONFIG, in a namespace of its own (SINGLE_USER=1 IN_KUBEFLOW=1 KEEP=1 MINUTES=40)
+test-cluster: $(READY) ## Try everything on the cluster of KUBECONFIG, in a new namespace (SINGLE_USER=1 IN_KUBEFLOW=1 KEEP=1 MINUTES=40)
 	@$(BIN)/python -m tests.cluster $(if $(SINGLE_USER),--single-user) $(if $(IN_KUBEFLOW),--in-kubeflow) \
 	  $(if $(KEEP),--keep) $(if $(MINUTES),--minutes '$(MINUTES)')
 
@@ -131,13 +131,13 @@ bench-evaluate: $(READY) ## Measure how long the intervals of all metrics take
 bench-explain: $(READY) ## Compare KernelSHAP in batches with one call of the network per coalition
 	@$(BIN)/python -W ignore tests/bench/bench_explain.py
 
-simulate: $(READY) ## Simulate the error rates of verdicts and the coverage of intervals (minutes)
+simulate: $(READY) ## Simulate how often verdicts are wrong and how often intervals contain the truth (takes minutes)
 	@for script in tests/simulate/simulate_*.py; do $(BIN)/python "$$script" || exit 1; done
 
 bench-data: $(READY) ## Measure near duplicates, speed and memory of ingestion; compare with rclone and boto3 (FULL=1: 100,000 tiles)
 	@$(BIN)/python tests/bench/bench_data.py $(if $(FULL),--full)
 
-fuzz: $(READY) ## Give thousands of damaged files and checkpoints to the code that reads them (minutes)
+fuzz: $(READY) ## Give thousands of damaged files and checkpoints to the code that reads them (takes minutes)
 	@for script in tests/fuzz/fuzz_*.py; do $(BIN)/python "$$script" || exit 1; done
 
 ### Models

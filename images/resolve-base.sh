@@ -13,7 +13,7 @@ ask() {
   fi
 }
 digest=$(ask) || digest=
-# the digest of no input: skopeo failed
+# the sha256 of empty input means that skopeo failed
 empty=sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
 if ! printf '%s' "$digest" | grep -qx 'sha256:[0-9a-f]\{64\}' || [ "$digest" = "$empty" ]; then
   echo "error: the registry gave no digest for $tag; check the connection, or set BASE_IMAGE=name@sha256:… to a base that you trust" >&2

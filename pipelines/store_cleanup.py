@@ -30,14 +30,15 @@ LATEST_OF_SOURCE = "latest.json"  # written by components/ingest/source_records.
 WAY_OUT_OF_DAMAGE = "restore it from a backup of the store; until then nothing is deleted"
 # Readers find a version or a source history by one of these files. They are deleted first.
 VISIBLE_BY = (f"/{COMMIT}", f"/{LATEST_OF_SOURCE}")
-# A source history refers to versions, and a version refers to shards: what refers to others is deleted before them.
 RUN_FOLDER = "run folder"
+# A source history refers to data set versions, and a data set version refers to shards. An object is deleted before the
+# objects that it refers to.
 DELETION_ORDER = ("source history", "data set version", "results", "shard")
 
 
 @dataclass(frozen=True)
 class SourceHistory:
-    """The field of latest.json that says which version the source's next ingestion goes on from."""
+    """The field of latest.json with the data set version from which the source's next ingestion continues."""
 
     version: str
 
@@ -48,11 +49,11 @@ class Leftover:
 
     Attributes:
         kind: "data set version", "shard", "source history", "results" or "run folder".
-        name: Its digest or key; the name of a run folder.
-        keys: Its objects in the order of deletion. The object by which readers find it comes first. The files of a run
-            folder.
+        name: Digest or key of the data, or name of the run folder.
+        keys: Keys of the objects, or files of the run folder, in the order of deletion. The object by which readers
+            find the data comes first.
         size: Bytes.
-        changed: Time of the last change to any of its objects.
+        changed: Time of the last change to any of these objects.
     """
 
     kind: str
@@ -70,8 +71,8 @@ def find_leftovers(
     Args:
         store: The storage root.
         client: Client of the MLflow server that keeps runs and registered models.
-        days: Newer objects, and data that runs of the last `days` days used, are kept. So is all that a run which has
-            not ended uses, and what changed since it started.
+        days: Objects that changed in the last `days` days are kept, and so is the data that runs of these days used. If
+            a run has not ended, its data and all objects that changed since its start are kept too.
         now: The time to count back from. None means the current time.
     """
     since = (now or datetime.datetime.now(datetime.UTC)) - datetime.timedelta(days=days)
@@ -88,7 +89,7 @@ def find_leftovers(
     shards_of = {version: _shards(store, version) for version in versions}
     latest_of = {source: _latest_version(store, source) for source in sources}
 
-    # Models and recent runs need these versions, and so the histories of the sources whose images are in them.
+    # Models and recent runs need these data set versions. So they also need the histories of the sources in them.
     used_versions = _versions_of_models_and_runs(client, since, running) & set(versions)
     used_shards = _all_shards(shards_of, used_versions)
     used_sources = set()
@@ -97,12 +98,12 @@ def find_leftovers(
             used_sources.add(source)
     old_sources = _unneeded("source history", sources, used_sources, since)
 
-    # A source history that is kept needs its latest data set version, because the next ingestion continues from it.
+    # A source history that stays needs its latest data set version, because the next ingestion continues from it.
     kept_sources = set(sources) - _names(old_sources)
     continued_versions = {latest_of[source] or "" for source in kept_sources}
     old_versions = _unneeded("data set version", versions, used_versions | continued_versions, since)
 
-    # A data set version that is kept needs its shards.
+    # A data set version that stays needs its shards.
     kept_versions = set(versions) - _names(old_versions)
     old_shards = _unneeded("shard", shards, _all_shards(shards_of, kept_versions), since)
 

@@ -1,1 +1,1 @@
-"""The collect step: profile production images with the champion, and fetch the profile of its training sample."""
+"""The collect step. It profiles production images with the champion, and fetches its training profile."""

@@ -15,11 +15,13 @@ def collect(
     observed: dsl.Output[dsl.Dataset],
     reference: dsl.Output[dsl.Dataset],
 ) -> NamedTuple("Collected", [("version", str), ("images", str)]):  # type: ignore[valid-type]
-    """Profile production images with the champion, and fetch the profile of its training sample.
+    """Profile production images with the champion, and fetch the profile of the champion's training sample.
+
+    A drift profile holds the features, the answer and the embedding of each image.
 
     Args:
-        images: Folder or s3://BUCKET/PREFIX of unlabelled images. {date} and {yesterday} in it become dates (UTC), such
-            as 2026-01-31.
+        images: Folder or s3://BUCKET/PREFIX of unlabelled images. {date} and {yesterday} in it are replaced by dates in
+            UTC, such as 2026-01-31.
         config: CollectConfig as JSON.
         job: The pipeline job's id.
 
@@ -27,7 +29,7 @@ def collect(
         observed: Drift profile of the images.
         reference: Drift profile of the champion's training sample, from the registry.
         version: The champion's model version.
-        images: The folder or prefix with the dates filled in.
+        images: The folder or prefix, with the dates in place of {date} and {yesterday}.
     """
     from components.collect.config import CollectConfig
     from components.collect.run import collect_images

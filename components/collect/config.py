@@ -12,17 +12,19 @@ class CollectConfig(StepConfig):
 
     group_pattern: PhotoPattern | None = Field(
         default=None,
-        description="regular expression on the path; its first group names the photo that a tile was cut from. "
-        "Without it, every image counts as a separate photo",
+        description="regular expression for the path. The first group in the expression matches the name of the photo "
+        "that a tile was cut from. Without an expression, every image counts as a separate photo",
     )
     slice_pattern: str = Field(
         default="^(?P<folder>[^/]+)/",
-        description="regular expression on the path; each named group puts the image into a slice, and every slice is "
-        "also checked by itself. A surface or source is compared with the training images of the same surface or "
-        "source. Any other slice, such as (?P<camera>cam[0-9]+), is compared with all training images. The default is "
-        "the first folder below `images`",
+        description="regular expression for the path. Each named group in the expression puts the image into a slice. "
+        "Every slice is also checked separately. The slices (?P<surface>…) and (?P<source>…) are compared with the "
+        "training images of the same surface or source. Any other slice, such as (?P<camera>cam[0-9]+), is compared "
+        "with all training images. By default, the slice is the first folder below `images`",
     )
-    sample: int = Field(default=2000, ge=30, description="largest number of images; they are drawn at random")
+    sample: int = Field(
+        default=2000, ge=30, description="largest number of images; if there are more, a random sample is drawn"
+    )
     batch_size: int = Field(default=128, ge=1)
     precision: Precision = "auto"
 
@@ -34,5 +36,7 @@ class CollectConfig(StepConfig):
         except re.error as error:
             raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
         if not named_groups:
-            raise ValueError(f"{pattern!r} has no named group: write the part for a surface as (?P<surface>…)")
+            raise ValueError(
+                f"{pattern!r} has no named group: write the part of the path that names a surface as (?P<surface>…)"
+            )
         return pattern

@@ -13,7 +13,7 @@ from components.shared.errors import InputError
 from components.shared.events import warn
 from components.shared.services.store import THREADS, Store
 
-# Files that wait to be decoded need memory, so we read only a few ahead.
+# Files that were read and not yet decoded need memory, so we read only a few files in advance.
 FILES_READ_AHEAD = 16 * THREADS
 # Labelled data sets keep the masks of their tiles in a folder of this name.
 MASK_FOLDER = "masks"
@@ -25,15 +25,15 @@ class ProductionImages:
 
     Attributes:
         uri: The folder or prefix, with dates in place of {date} and {yesterday}.
-        names: Paths of the images below `uri`, sorted. At most `sample` images are drawn at random. The list is empty
-            if the uri names a day without images.
+        names: Paths of the images, relative to `uri`, sorted. If there are more than `sample` images, this is a random
+            sample. The list is empty if `uri` names a day without images.
     """
 
     def __init__(self, uri: str, sample: int):
         """List the images.
 
         Args:
-            uri: Folder or s3:// prefix; {date} and {yesterday} become dates (UTC).
+            uri: Folder or s3:// prefix. {date} and {yesterday} in it are replaced by dates in UTC.
             sample: Largest number of images.
 
         Raises:
@@ -53,7 +53,7 @@ class ProductionImages:
         self.names = [found[index] for index in np.sort(chosen)]
 
     def read(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield (name, uint8 (H, W, 3) RGB) for every image that can be decoded. Then warn about all other images."""
+        """Yield (name, uint8 (H, W, 3) RGB) for every image that can be decoded. At the end, warn about the others."""
         refused = []
         with ThreadPoolExecutor(THREADS) as pool:
             for start in range(0, len(self.names), FILES_READ_AHEAD):
@@ -95,9 +95,9 @@ def _fill_in_days(uri: str) -> str:
 
 
 def _has_other_days(uri: str) -> bool:
-    """Return whether the uri names a day and the folder that contains the days is not empty.
+    """Return whether the uri contains {date} or {yesterday}, and the folder of all days is not empty.
 
-    If so, a missing day is a day without images, not a typing error in the path.
+    The path is then correct, and a missing day is a day without images.
     """
     parts = re.split(PATH_PART_WITH_A_DAY, uri, maxsplit=1)
     if len(parts) == 1:

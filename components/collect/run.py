@@ -18,10 +18,10 @@ from components.shared.data.image_features import FEATURES, describe_image
 from components.shared.errors import InputError
 from components.shared.events import progress, warn
 from components.shared.hashing import file_digest
-from components.shared.network.checkpoint import load_network
 from components.shared.network.device import pick_device, pick_precision
 from components.shared.network.network import Network
 from components.shared.network.resize import resize
+from components.shared.network.saved_network import load_network
 from components.shared.results.calibration import Calibration
 from components.shared.results.dossier import PROFILE
 from components.shared.services import mlflow_runs
@@ -32,20 +32,21 @@ NamedImage = tuple[str, np.ndarray]  # path below the folder or prefix, and uint
 def collect_images(uri: str, config: CollectConfig, observed: str, reference: str) -> tuple[str, str]:
     """Write the profiles of the production images and of the champion's training sample.
 
-    On a day without images, the profile is empty. The check then reports that it was skipped.
+    On a day without images, the profile of the production images is empty. The check step then reports that it was
+    skipped.
 
     Args:
-        uri: Folder or s3:// prefix of the images; {date} and {yesterday} become dates (UTC).
+        uri: Folder or s3:// prefix of the images. {date} and {yesterday} in it are replaced by dates in UTC.
         config: Sample size, patterns for the paths, batch size, and the registered model's name.
-        observed: A file; the profile of the images is written to it.
-        reference: A file; the profile of the training sample is written to it.
+        observed: File to write: the profile of the production images.
+        reference: File to write: the profile of the training sample.
 
     Returns:
-        The champion's model version, and the folder or prefix with the dates filled in.
+        The champion's model version, and the folder or prefix with the dates in place of {date} and {yesterday}.
 
     Raises:
-        InputError: There is no champion, or there is no image. Or the champion has no profile, or its profile belongs
-            to another network or another feature version.
+        InputError: There is no champion. Or there is no image. Or the champion's profile is missing, or it belongs to
+            another network or to another version of the features.
     """
     model_name = config.model_name
     version = mlflow_runs.version_by_alias(model_name, mlflow_runs.CHAMPION)
@@ -87,7 +88,7 @@ def _training_profile(files: Path, version: str) -> Profile:
 
 
 def _profile_images(images: ProductionImages, network: Network, weights: str, config: CollectConfig) -> Profile:
-    """Describe and classify all images, and return their profile. `weights` is the sha256 of the network's file."""
+    """Describe and classify all images, and return their profile. `weights` is the sha256 of the weights file."""
     names: list[str] = []
     features: list[dict[str, float]] = []
     logits: list[np.ndarray] = []
@@ -110,7 +111,8 @@ def _profile_images(images: ProductionImages, network: Network, weights: str, co
     all_logits = np.concatenate(logits)
     if not np.isfinite(all_logits).all():
         raise InputError(
-            "the champion answers with logits that are not finite; run crack-pipeline rollback --by NAME --why REASON"
+            "the champion gives answers that are not finite (its logits are NaN or infinite); return to the champion "
+            "before it with crack-pipeline rollback --by NAME --why REASON"
         )
 
     uncalibrated = Calibration()
@@ -125,7 +127,7 @@ def _profile_images(images: ProductionImages, network: Network, weights: str, co
 
 
 def _photos_of(names: list[str], pattern: str | None) -> np.ndarray:
-    """Return the photo of each image. Warn if the pattern does not match some of the names."""
+    """Return the name of each image's photo. Warn if the pattern does not match some of the image names."""
     photos = np.array([photo_of(name, pattern) for name in names])
     unmatched = np.count_nonzero(photos == np.array(names))
     if pattern and unmatched:
@@ -137,7 +139,7 @@ def _photos_of(names: list[str], pattern: str | None) -> np.ndarray:
 
 
 def slices_of(name: str, pattern: str) -> dict[str, str]:
-    """Return the slices of an image: each named group of the pattern, and the text that it matches in the path.
+    """Return the slices of an image: the name of each group in the pattern -> the text that it matches in the path.
 
     The text is "" for a group that does not match.
     """
@@ -148,9 +150,10 @@ def slices_of(name: str, pattern: str) -> dict[str, str]:
 
 
 def photo_of(name: str, pattern: str | None) -> str:
-    """Return the name of the photo that an image was cut from: the match of the pattern's first group in its path.
+    """Return the name of the photo that an image was cut from.
 
-    Without a pattern or a match, return the path.
+    The name is the part of the path that matches the first group of the pattern. If there is no pattern or no match,
+    the name is the whole path.
     """
     match = re.search(pattern, name) if pattern else None
     if match and match[1]:

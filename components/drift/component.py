@@ -1,4 +1,4 @@
-"""The KFP components of drift: one for a candidate's robustness split, one for production images."""
+"""The two KFP components of drift: `drift` checks a robustness split, and `check` checks production images."""
 
 from kfp import dsl
 
@@ -19,7 +19,7 @@ def drift(
     evidently: dsl.Output[dsl.HTML],
     reference_profile: dsl.Output[dsl.Dataset],
 ):
-    """Compare the robustness split with a sample of the training split: image features, embeddings and answers.
+    """Compare the image features, embeddings and answers of the robustness split with those of the training split.
 
     Args:
         model: Saved-model folder.
@@ -31,10 +31,10 @@ def drift(
         job: The pipeline job's id.
 
     Returns:
-        measurements: Effect size of every feature, and the share of tests that found drift.
-        page: Page with the result, the tests and the distributions.
-        evidently: Evidently's report on the same features.
-        reference_profile: Drift profile of the training sample; later checks compare production images with it.
+        measurements: The effect that each test measured, and the share of the tests that found drift.
+        page: Page with the result, the tests and the distributions of the features.
+        evidently: Report of the library Evidently on the same features.
+        reference_profile: Drift profile of the training sample. Later checks compare production images with it.
     """
     from components.drift.config import DriftConfig
     from components.drift.run import detect_drift
@@ -72,10 +72,10 @@ def check(
         job: The pipeline job's id.
 
     Returns:
-        page: Page with the result, the tests, the distributions, and the trend over earlier checks.
-        evidently: Evidently's report on the same features.
+        page: Page with the result, the tests, the distributions of the features, and the results of earlier checks.
+        evidently: Report of the library Evidently on the same features.
         summary: The result as JSON.
-        Output: steady, drift, retrain or skipped.
+        Output: The result: steady, drift, retrain or skipped.
     """
     from components.drift.config import DriftConfig
     from components.drift.production_check import check_drift

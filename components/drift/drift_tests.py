@@ -11,14 +11,14 @@ from components.drift.permutation import energy, permuted_sides, step_down, wass
 from components.shared.data.drift_profile import Profile
 from components.shared.results.measurements import Measurement
 
-# With fewer images on a side, its distribution is not known well enough.
+# With fewer images on a side, we do not know the distribution of that side well enough.
 MIN_IMAGES_PER_SIDE = 30
-# With fewer groups on a side, there are so few different deals that a small p-value is not possible.
+# With fewer groups on a side, the groups can be dealt in so few ways that a small p-value is impossible.
 MIN_GROUPS_PER_SIDE = 4
 # The two tests that decide whether there is drift.
 TOGETHER = "features_together"
 EMBEDDING = "embedding"
-# A feature that varies less than this is treated as if it varied this much. Evidently does the same.
+# A smaller standard deviation of a feature is raised to this value. Evidently does the same.
 MIN_STANDARD_DEVIATION = 1e-3
 CHANCE_QUANTILE = 0.95
 
@@ -32,13 +32,14 @@ class Shift:
         effect: Size of the difference in standard deviations, not negative. For the first two names it is the energy
             distance of the groups' means, in standard deviations of all groups. For a feature it is the Wasserstein
             distance, in standard deviations of the reference images.
-        chance: 95 of 100 random deals of the groups have a smaller effect than this. It has the same unit as `effect`.
+        chance: The effect that chance alone reaches: in 95 of 100 random deals of the groups, the effect is smaller. It
+            has the same unit as `effect`.
         change: Mean of the current images minus mean of the reference images, in standard deviations. It is NaN for
             "features_together" and "embedding".
-        p: p-value, corrected for the number of tests. "features_together" and "embedding" are corrected together, and
-            so are all features.
-        drifted: True if p is at most `alpha` and the effect at least `min_effect`. For a feature, "features_together"
-            or "embedding" must have drifted too.
+        p: p-value, corrected for the number of tests. "features_together" and "embedding" are corrected together. All
+            features are also corrected together.
+        drifted: True if p is at most `alpha` and the effect is at least `min_effect`. For a feature,
+            "features_together" or "embedding" must have drifted too.
     """
 
     name: str
@@ -50,18 +51,18 @@ class Shift:
 
 
 class KeptImages(NamedTuple):
-    """The indices of the images that are compared, int64, rising."""
+    """The indices of the images that are compared, int64, in rising order."""
 
     reference: np.ndarray
     current: np.ndarray
 
 
 def why_not(reference: np.ndarray, current: np.ndarray) -> str:
-    """Return the reason why two sides cannot be compared; empty if they can be compared.
+    """Return the reason why two sides cannot be compared. Return "" if they can be compared.
 
     Args:
-        reference: (n,) group of each reference image.
-        current: (m,) group of each current image.
+        reference: (n,) group id of each reference image.
+        current: (m,) group id of each current image.
     """
     for name, groups in (("reference", reference), ("current", current)):
         images = len(groups)
@@ -76,8 +77,8 @@ def why_not(reference: np.ndarray, current: np.ndarray) -> str:
 def even_out(reference: np.ndarray, current: np.ndarray, seed: int, limit: int) -> KeptImages:
     """Draw images at random so that the groups of both sides have similar sizes.
 
-    The tests deal groups to the two sides at random. That is fair only if a group's size does not reveal its side. So
-    no group keeps more images than the median group of the other side has.
+    The tests deal groups to the two sides at random. This is fair only if large groups are not all on one side. So
+    from each group, at most as many images are drawn as the median group of the other side has.
 
     Args:
         reference: (n,) group of each reference image.
@@ -100,11 +101,12 @@ def even_out(reference: np.ndarray, current: np.ndarray, seed: int, limit: int) 
 
 
 def compare(reference: Profile, current: Profile, config: DriftConfig, seed: int) -> list[Shift]:
-    """Test whether there is drift, then which features drifted, by permutation of groups.
+    """Test whether there is drift, then test which features drifted. Groups are dealt to the two sides at random.
 
-    Two tests decide: one of all features together, and one of the embeddings. They find a change that is spread over
-    many features more easily than single tests do. The reason is that single tests must be corrected for their number.
-    A feature can drift only if one of the two tests finds drift, so the chance of any false alarm stays at `alpha`.
+    Two tests decide whether there is drift: one of all features together, and one of the embeddings. These tests find
+    a change that is spread over many features. Tests of single features often miss such a change, because they must be
+    corrected for their large number. A feature can drift only if one of the two tests finds drift. So the chance of any
+    false alarm stays at `alpha`.
 
     Args:
         reference: Training images of the network.
@@ -113,7 +115,8 @@ def compare(reference: Profile, current: Profile, config: DriftConfig, seed: int
         seed: Seed of the permutations.
 
     Returns:
-        One shift for the features together, one for the embeddings, and one per feature in column order.
+        One shift for the features together, one for the embeddings, and one for each feature, in the order of the
+        columns.
     """
     groups = np.concatenate([reference.groups, current.groups])
     is_current = np.arange(len(groups)) >= len(reference.groups)
@@ -139,7 +142,8 @@ def _shifts(
 ) -> list[Shift]:
     """Return the shifts of tests that are corrected together.
 
-    `effects` is float (tests, deals), with the real assignment first. If `may_drift` is false, no test drifts.
+    `effects` is float (tests, deals), and the first deal is the real assignment. If `may_drift` is false, no test
+    drifts.
     """
     p_values = step_down(effects)
 
@@ -160,7 +164,10 @@ def _shifts(
 
 
 def to_measurements(shifts: list[Shift], images: int) -> list[Measurement]:
-    """Return the measurements of a comparison: `drift.NAME` (the effect of each test), `drift.share`, `drift.detected`.
+    """Return the measurements of a comparison.
+
+    `drift.NAME` is the effect of a test, `drift.share` is the share of the tests that drifted, and `drift.detected` is
+    1 if at least one test drifted.
 
     Args:
         shifts: From `compare`.
@@ -175,7 +182,7 @@ def to_measurements(shifts: list[Shift], images: int) -> list[Measurement]:
     share = float(np.mean([shift.drifted for shift in shifts]))
     detected = float(share > 0)
     share_note = "share of the tests that found drift"
-    detected_note = "1 if any test found drift"
+    detected_note = "1 if at least one test found drift, and 0 if none did"
     rows.append(Measurement("drift.share", share, split="robustness", n=images, note=share_note))
     rows.append(Measurement("drift.detected", detected, split="robustness", n=images, note=detected_note))
     return rows

@@ -1,4 +1,4 @@
-"""Measure whether drift matters: the error rate of the current images by their distance from the reference."""
+"""Measure whether drift lowers the accuracy: compare the error rates of images near to and far from the reference."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from components.shared.results.measurements import Measurement
 from components.shared.results.metrics import compute_metrics
 
 MAX_BINS = 10
-# The error rate of fewer images is not reliable.
+# An error rate that is measured on fewer images is not reliable.
 MIN_IMAGES_PER_BIN = 10
 
 
@@ -31,7 +31,10 @@ class Bin:
 
 
 def drift_distance(reference: pd.DataFrame, current: pd.DataFrame) -> np.ndarray:
-    """Return the distance of each current image from the reference: the root mean square of its features' z-scores.
+    """Return the distance of each current image from the reference.
+
+    A z-score is a feature's distance from the mean of the reference, in standard deviations. The distance of an image
+    is the root mean square of the z-scores of its features.
 
     Args:
         reference: float (n, features).
@@ -48,12 +51,12 @@ def drift_distance(reference: pd.DataFrame, current: pd.DataFrame) -> np.ndarray
 
 
 def error_by_distance(distance: np.ndarray, wrong: np.ndarray) -> list[Bin]:
-    """Return the error rate in each tenth of the images, by rising distance.
+    """Sort the images by distance, divide them into ten bins, and return the error rate in each bin.
 
-    Each bin has at least MIN_IMAGES_PER_BIN images, so with fewer than 100 images there are fewer bins.
+    With fewer than 100 images, there are fewer than ten bins, because a bin has at least MIN_IMAGES_PER_BIN images.
 
     Args:
-        distance: float (n,).
+        distance: float (n,), from `drift_distance`.
         wrong: bool (n,), whether the network's answer at P(crack) >= 0.5 differs from the label.
     """
     order = np.argsort(distance, kind="stable")
@@ -67,12 +70,13 @@ def error_by_distance(distance: np.ndarray, wrong: np.ndarray) -> list[Bin]:
 
 
 def error_measurement(distance: np.ndarray, wrong: np.ndarray) -> Measurement:
-    """Return `drift.error_auroc`: how well the distance separates wrong from right answers.
+    """Return `drift.error_auroc`: the chance that a wrong answer has a larger distance than a right answer.
 
-    The value 0.5 means not at all. It is NaN if all answers are right or all are wrong.
+    The value 0.5 means that the distance says nothing about errors. The value is NaN if all answers are right or all
+    answers are wrong.
 
     Args:
-        distance: float (n,).
+        distance: float (n,), from `drift_distance`.
         wrong: bool (n,), whether the network's answer at P(crack) >= 0.5 differs from the label.
     """
     name = "drift.error_auroc"
@@ -85,5 +89,5 @@ def error_measurement(distance: np.ndarray, wrong: np.ndarray) -> Measurement:
 
     ranks = pd.Series(distance).rank(pct=True).to_numpy()
     value = compute_metrics(wrong.astype(int), ranks)["auroc"]
-    note = "chance that a wrong answer is farther from the training images than a right one"
+    note = "chance that a wrong answer is farther from the training images than a right answer"
     return Measurement(name, value, split="robustness", n=images, note=note)

@@ -1,4 +1,4 @@
-"""Write the drift page of a candidate, the parts that all drift pages share, and Evidently's report."""
+"""Write the drift page of a candidate, the parts that are the same in all drift pages, and Evidently's report."""
 
 from pathlib import Path
 
@@ -15,38 +15,49 @@ from components.shared.page import Badge, Page
 from components.shared.results.measurements import spoken
 
 METHOD = (
-    "Two tests decide whether there is drift: one of all features together, and one of the network's embeddings. Each "
-    "computes the energy distance between the photos' means, after the correlations were partly removed. A single "
-    "feature counts as drifted only if one of these two tests finds drift.\n\n"
-    "- *Effect* is in standard deviations. For the first two tests, these are standard deviations of all photos' "
-    "means. For a feature, the effect is the Wasserstein distance in standard deviations of the reference images.\n"
-    "- *Chance*: the groups (photos) are dealt to the two sides at random, many times. 95 of 100 deals have a smaller "
-    "effect than this. Groups are dealt, not images, because tiles of one photo resemble each other.\n"
-    "- *p* is corrected for the number of tests (Westfall and Young): once for the first two tests, and once for all "
-    "features. If there is no drift, the chance of any false alarm in this table is at most {alpha:.0%}.\n\n"
+    "Drift means that the current images differ from the reference images. Two tests decide whether there is drift. "
+    "One test compares all features together. The other test compares the network's embeddings, which are the numbers "
+    "that it computes from an image just before its answer. Both tests measure the energy distance between the means "
+    "of the photos: photos of different sides are compared with photos of the same side. Before that, correlations "
+    "between the columns are partly removed. A single feature counts as drifted only if one of these two tests finds "
+    "drift.\n\n"
+    "- *Effect* is the size of the difference, in standard deviations. For the first two tests, these are standard "
+    "deviations of all photos' means. For a feature, the effect is the Wasserstein distance (how far the values of one "
+    "side must move on average to equal those of the other side), in standard deviations of the reference images.\n"
+    "- *Chance* is the effect that chance alone can reach. The groups (photos) are dealt to the two sides at random, "
+    "many times. In 95 of 100 deals, the effect is smaller than this number. Groups are dealt, not images, because "
+    "tiles of one photo resemble each other.\n"
+    "- *Mean change* is the mean of the current images minus the mean of the reference images.\n"
+    "- *p* is the share of the random deals with an effect at least as large as the measured effect. It is corrected "
+    "for the number of tests (method of Westfall and Young): once for the first two tests, and once for all features. "
+    "If there is no drift, the chance of any false alarm in this table is at most {alpha:.0%}.\n\n"
     "A test finds drift if p ≤ {alpha:g} and the effect is at least {min_effect:g}."
 )
 SLICES = (
-    "Each slice is compared with the same slice of the reference. If the reference does not have the slice, the slice "
-    "is compared with the whole reference. The tests are the same as above, but stricter: the limit for p is divided "
-    "by the number of slices compared. So if there is no drift, the chance of any false alarm in this table is also at "
-    "most {alpha:.0%}.\n\n"
-    "A slice may drift although all images together do not, because a small slice has little weight among all images. "
-    "A slice that the reference does not have may differ in every check. An example is a camera that sees only one "
-    "kind of concrete. For such a slice, look for a change from check to check."
+    "A slice is a part of the images, such as one surface or one camera. Each slice is compared with the same slice of "
+    "the reference. If the reference does not have this slice, it is compared with the whole reference. The tests are "
+    "the same as for all images, but the limit for p is divided by the number of slices that were compared. So if "
+    "there is no drift, the chance of any false alarm in this table is also at most {alpha:.0%}.\n\n"
+    "A small slice can drift without drift in all images together, because it has little weight among all images. A "
+    "slice that the reference does not have can differ in every check. An example is a camera that sees only one kind "
+    "of concrete. For such a slice, look for a change from check to check."
 )
 ERRORS = (
     "The current images are sorted by their distance from the reference and divided into bins of equal size. The "
-    "distance is the root mean square of the image features' z-scores; a typical training image has about 1. If the "
-    "error rate rises with the distance, drift lowers the accuracy."
+    "distance says how many standard deviations an image is away from the mean of the training images, as a root mean "
+    "square over the image features. A typical training image has a distance of about 1. The error rate is the share "
+    "of wrong answers. If it rises with the distance, drift lowers the accuracy."
 )
 DISTRIBUTIONS = (
-    "Distributions of the features, sorted by p, the smallest first. Most features are natural logarithms: an increase "
-    "of 0.1 means about 10 % more."
+    "Distributions of the features. The feature with the smallest p is first. Warmth compares red with blue. Entropy "
+    "measures how varied the grey values are. Edge density is the share of pixels at an edge, as a square root. "
+    "Roughness is the mean slope of the grey values, compared with the brightness. P(crack) and confidence are the "
+    "network's answer and how certain it is. Most features are natural logarithms: an increase of 0.1 means about 10 % "
+    "more."
 )
 HISTOGRAM_COLUMNS = 4
 HISTOGRAM_BINS = 25
-Sides = dict[str, Profile]  # title of a side -> its images, the reference first
+Sides = dict[str, Profile]  # the title of each side -> its images; the reference is the first side
 
 
 def write_page(
@@ -60,7 +71,7 @@ def write_page(
     """Write the drift page of a candidate: result, tests, distributions, slices, and error rate by distance.
 
     Args:
-        path: A file; the page is written to it.
+        path: File to write: the page.
         config: Tests and limits.
         shifts: From `compare`.
         sides: The two sides that were compared.
@@ -83,7 +94,7 @@ def write_page(
 
 
 def finding(shifts: list[Shift]) -> str:
-    """Return a paragraph in Markdown: which tests drifted, and in which direction the features changed."""
+    """Return a paragraph in Markdown. It says which tests drifted, and how the means of the features changed."""
     drifted = [shift for shift in shifts if shift.drifted]
     if not drifted:
         return "**No drift** was found, neither in all features together nor in the embeddings."
@@ -107,8 +118,8 @@ def add_comparison(page: Page, config: DriftConfig, shifts: list[Shift], sides: 
     """Append the sizes of the two sides, the method, the table of the tests, and the distributions."""
     sizes = []
     for title, side in sides.items():
-        sizes.append(f"{title}: {len(side.groups)} images of {len(set(side.groups))} groups")
-    page.text(f"Reference, {sizes[0]}. Current, {sizes[1]}.")
+        sizes.append(f"{title}, with {len(side.groups)} images of {len(set(side.groups))} groups")
+    page.text(f"The reference is the {sizes[0]}. The current images are the {sizes[1]}.")
 
     page.text(METHOD.format(alpha=config.alpha, min_effect=config.min_effect))
     headers = ["test", "effect", "chance", "mean change (sd)", "p", "result"]
@@ -120,7 +131,7 @@ def add_comparison(page: Page, config: DriftConfig, shifts: list[Shift], sides: 
 
 
 def add_slices(page: Page, slices: list[SliceComparison], alpha: float) -> None:
-    """Append a table of the tests that drifted in each slice. Append nothing if there are no slices."""
+    """Append a table with the tests that drifted in each slice. Without slices, nothing is appended."""
     if not slices:
         return
     page.heading("Slice by slice", 3)
@@ -138,15 +149,18 @@ def write_skipped(path: str | Path, title: str, why: str) -> None:
 def write_evidently(
     path: str | Path, reference: pd.DataFrame, current: pd.DataFrame, shifts: list[Shift], config: DriftConfig
 ) -> None:
-    """Write Evidently's report on the same features, with our results.
+    """Write the report of the library Evidently on the same features. It shows the results of our tests.
 
-    Evidently's own tests treat images as independent. Its Wasserstein distance equals our effect. So with a threshold
-    just below or just above our effect, Evidently reports drift for the same features as we do.
+    Evidently's own tests treat images as independent, so they find drift too easily. Its Wasserstein distance equals
+    our effect. We set its threshold for each feature just below or just above our effect. Evidently then reports drift
+    for the same features as our tests.
     """
     if not config.evidently:
-        write_skipped(path, "Evidently's report", "it is switched off (drift.evidently)")
+        write_skipped(
+            path, "Evidently's report", "the parameter drift.evidently is false, so this report is switched off"
+        )
         return
-    # Imported late, because it takes seconds.
+    # Imported here, because the import takes seconds.
     from evidently import DataDefinition, Dataset, Report
     from evidently.presets import DataDriftPreset
 

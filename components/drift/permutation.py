@@ -1,7 +1,7 @@
-"""Two-sample tests that shuffle groups, not images, because tiles of one photo resemble each other.
+"""Test whether two samples differ, by dealing groups to the two sides at random.
 
-A test that shuffles tiles treats 10 photos with 240 tiles each as 2,400 independent observations. It finds drift in
-almost every data set.
+Groups are dealt, not images, because tiles of one photo resemble each other. A test that deals single tiles treats 10
+photos with 240 tiles each as 2,400 independent observations. Such a test finds drift in almost every data set.
 
 A "deal" assigns every group to one of the two sides at random. We compute a statistic for the real assignment and for
 every deal. The p-value is the share of deals whose statistic is at least as extreme as the real one.
@@ -15,16 +15,16 @@ ROUNDING_TOLERANCE = 1e-12
 
 
 def permuted_sides(groups: np.ndarray, current: np.ndarray, permutations: int, seed: int) -> np.ndarray:
-    """Deal the groups to the two sides at random; each side keeps its number of groups.
+    """Deal the groups to the two sides at random. In every deal, each side has its real number of groups.
 
     Args:
-        groups: (n,) group of each image; no group is on both sides.
+        groups: (n,) group id of each image. No group is on both sides.
         current: bool (n,), true for the images of the current side.
         permutations: Number of random deals.
         seed: Seed of the deals.
 
     Returns:
-        bool (1 + permutations, n): the side of each image; the first row is `current` itself.
+        bool (1 + permutations, n): true if the image is on the current side. The first row is `current` itself.
     """
     _, first_image, group_of_image = np.unique(np.asarray(groups, str), return_index=True, return_inverse=True)
     side_of_group = np.tile(current[first_image], (1 + permutations, 1))
@@ -59,14 +59,15 @@ def wasserstein(values: np.ndarray, sides: np.ndarray) -> np.ndarray:
 
 
 def step_down(statistics: np.ndarray) -> np.ndarray:
-    """Correct the p-values of several tests, so that the level holds for all of them together.
+    """Return p-values that are corrected for the number of tests.
 
-    The correction uses the distribution of the smallest p-value of all tests under chance. So related tests, such as
-    brightness and contrast, need a smaller correction than independent tests.
+    If there is no drift, the chance that any corrected p-value is at most 0.05 is at most 5 %. The correction uses the
+    smallest p-value of all tests in each random deal. So related tests, such as brightness and contrast, get a smaller
+    correction than independent tests.
 
     Args:
-        statistics: float (tests, deals). Every test uses the same deals; the first deal is the real assignment. Larger
-            values are more extreme.
+        statistics: float (tests, deals). Every test uses the same deals, and the first deal is the real assignment. A
+            larger value is more extreme.
 
     Returns:
         float64 (tests,), corrected p-values in (0, 1].
@@ -77,7 +78,7 @@ def step_down(statistics: np.ndarray) -> np.ndarray:
     p_values = np.array([_p_of_every_deal(test) for test in statistics])
     order = np.argsort(p_values[:, 0])
 
-    # From the largest p-value down: a test is compared with the tests that have a p-value at least as large.
+    # We start with the largest p-value. Each test is compared with the tests that have the same or a larger p-value.
     corrected = np.empty(tests)
     smallest = np.ones(deals)
     for test in order[::-1]:
@@ -89,7 +90,7 @@ def step_down(statistics: np.ndarray) -> np.ndarray:
 
 
 def _p_of_every_deal(statistics: np.ndarray) -> np.ndarray:
-    """Return, for each deal, the share of deals that are at least as extreme. A deal counts itself, so it is not 0."""
+    """Return, for each deal, the share of all deals, including itself, that are at least as extreme."""
     rounded = statistics * (1 - ROUNDING_TOLERANCE)  # Values that differ only by rounding count as equal.
     return 1 - np.searchsorted(np.sort(statistics), rounded, side="left") / len(statistics)
 
@@ -97,22 +98,23 @@ def _p_of_every_deal(statistics: np.ndarray) -> np.ndarray:
 def energy(values: np.ndarray, groups: np.ndarray, sides: np.ndarray) -> np.ndarray:
     """Return the distance between the two sides in all columns together, for each deal.
 
-    It is the energy distance of the groups' means: the mean distance between groups of different sides, compared with
-    the mean distance between groups of the same side. It finds a change of the mean and a change of the spread.
+    This is the energy distance of the groups' means. It compares the mean distance between groups of different sides
+    with the mean distance between groups of the same side. It finds a change of the mean and a change of the spread.
 
-    The correlations between columns are partly removed first. This gives more weight to a change in a direction in
-    which groups hardly differ, such as another material. Half of each correlation is kept (`CORRELATION_SHRINKAGE`). So
-    there may be more columns than groups, and a change of nearly all columns together, such as light, still counts.
+    Before that, the correlations between columns are partly removed. A change in a direction in which groups hardly
+    differ, such as another material, then gets more weight. `CORRELATION_SHRINKAGE` is the share of each
+    correlation that stays. Because a part stays, there may be more columns than groups, and a change of nearly all
+    columns together, such as other light, still counts.
 
     Args:
         values: float (n, columns).
-        groups: (n,), group of each image.
-        sides: bool (deals, n), from `permuted_sides`; at least two groups on each side.
+        groups: (n,) group id of each image.
+        sides: bool (deals, n), from `permuted_sides`. There are at least two groups on each side.
 
     Returns:
-        float64 (deals,), in standard deviations of all groups. If the sides differ only in their centres, it is about
-        the distance of the centres. It is 0 if groups of different sides are not farther apart than groups of the same
-        side.
+        float64 (deals,), in standard deviations of all groups. If the sides differ only in their centres, the result is
+        about the distance of the centres. The result is 0 if groups of different sides are not farther apart than
+        groups of the same side.
 
     Source: Székely & Rizzo 2013, eq. 6.1, without pairs of a group with itself; shrinkage after Ledoit & Wolf 2004, but
         with a fixed share.
@@ -126,7 +128,7 @@ def energy(values: np.ndarray, groups: np.ndarray, sides: np.ndarray) -> np.ndar
     current_count = current.sum(axis=1)
     reference_count = count - current_count
 
-    # Sums of distances; within a side every pair is counted twice.
+    # These are sums of distances. Every pair within a side is counted twice.
     current_to_all = current @ apart.sum(axis=1)
     current_to_current = ((current @ apart) * current).sum(axis=1)
     across = current_to_all - current_to_current
@@ -142,7 +144,7 @@ def energy(values: np.ndarray, groups: np.ndarray, sides: np.ndarray) -> np.ndar
 
 
 def _group_means(values: np.ndarray, group_of_image: np.ndarray, count: int) -> np.ndarray:
-    """Return the mean of every group's images, standardised over the groups: float64 (groups, columns)."""
+    """Return the mean of every group's images, float64 (groups, columns), with mean 0 and variance 1 in each column."""
     means = np.zeros((count, values.shape[1]))
     np.add.at(means, group_of_image, values)
     means /= np.bincount(group_of_image)[:, None]

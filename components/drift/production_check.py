@@ -1,4 +1,4 @@
-"""Compare production images with the champion's training images, and store the result, also as model version tags."""
+"""Compare production images with the champion's training images. Store the result, and tag the model version."""
 
 import datetime
 from dataclasses import dataclass, field
@@ -33,19 +33,20 @@ ADVICE = {
     "steady": "The champion can stay in use: these images are like its training images.",
     "drift": "The images changed, but not enough for a retraining. Look at the tests that drifted, and at the result "
     "of the next check.",
-    "retrain": "Label some of these images and retrain. The champion's measured scores do not hold for such images.",
+    "retrain": "Label some of these images and train again. The champion was measured on other images, so its scores "
+    "do not hold for these.",
     "skipped": "These images were not tested. Collect more images. If you expected more images here, check the upload.",
 }
 EACH_IMAGE_A_PHOTO = "every image was counted as a separate photo"
 ASSUMPTION = (
-    f"**Assumption**: {EACH_IMAGE_A_PHOTO}, because collect.group_pattern did not find a common photo for any two "
-    "images. If several images are tiles of one photo, the check finds drift too easily, because such tiles resemble "
-    "each other. If so, set or correct collect.group_pattern"
+    f"**Assumption**: {EACH_IMAGE_A_PHOTO}, because collect.group_pattern did not find two images of the same photo. "
+    "If several images are tiles of one photo, the check finds drift too easily, because such tiles resemble each "
+    "other. In this case, set or correct collect.group_pattern"
 )
 STILL_ASKED_FOR = (
-    "**A retraining has been needed since {since} UTC**. No check since then was steady. A training may already have "
-    "been started then, so look for it before you start another one. With `retrain.start`, one period of drift starts "
-    "one training, not one training a day."
+    "**A retraining has been needed since {since} UTC**. No check since that time was steady. Perhaps a training was "
+    "started at that time, so look for it before you start another training. With `retrain.start`, one period of drift "
+    "starts one training, not one training a day."
 )
 PHOTOS_IN_TABLE = 10
 
@@ -60,10 +61,10 @@ class Finding:
         reference: The training images that were compared.
         observed: The production images that were compared.
         count: Number of all production images.
-        alone: Whether every image counts as a separate photo.
-        why: The reason why the sides could not be compared; empty if they were compared.
-        shifts: From `compare`; empty if the sides could not be compared.
-        slices: From `compare_slices`; empty if the sides could not be compared.
+        alone: True if every image counts as a separate photo.
+        why: The reason why the two sides could not be compared. It is empty if they were compared.
+        shifts: The result of `compare`. It is empty if the sides could not be compared.
+        slices: The result of `compare_slices`. It is empty if the sides could not be compared.
     """
 
     reference: Profile
@@ -85,12 +86,12 @@ def check_drift(
     job: str,
     out: dict[str, str],
 ) -> str:
-    """Compare two profiles, write the pages, store the result and tag the model version with it.
+    """Compare two profiles, write the pages, store the result, and tag the model version with the result.
 
     Args:
         reference_path: Profile of the champion's training sample.
         observed_path: Profile of the production images.
-        images: Folder or prefix of these images, for the page.
+        images: Folder or prefix of the production images, for the page.
         version: The champion's model version.
         config: Tests, limits, and the registered model's name.
         seed: Seed of the samples and permutations.
@@ -98,7 +99,7 @@ def check_drift(
         out: Paths to write: "page", "evidently" and "summary".
 
     Returns:
-        steady, drift, retrain or skipped. A check is skipped if there are too few images or too few photos.
+        The result: steady, drift, retrain or skipped. A check is skipped if there are too few images or photos.
     """
     store = Store(config.store)
     found = _compare(read_profile(reference_path), read_profile(observed_path), images, config, seed)
@@ -186,9 +187,9 @@ def _kind(found: Finding, config: DriftConfig) -> Kind:
 
 
 def _new_in_slices(slices: dict[str, list[str]], before: list[Verdict]) -> list[str]:
-    """Return the slices that drifted now, but not when they were last compared.
+    """Return the slices that drift in this check and did not drift in the last check that compared them.
 
-    So a camera whose images always differ is reported only once.
+    A camera whose images always differ is therefore reported only once.
     """
     last_found: dict[str, list[str]] = {}
     for verdict in before:
@@ -217,7 +218,7 @@ def _drifted(shifts: list[Shift]) -> list[str]:
 def _write_page(path: str, verdict: Verdict, found: Finding, trend: list[Verdict], config: DriftConfig) -> None:
     page = Page(f"Drift check of {verdict.model}, version {verdict.version}")
     page.callout(_summary(verdict, found), verdict.verdict == "steady")
-    page.text(f"{verdict.count} images of `{verdict.images}`, checked {verdict.checked}.")
+    page.text(f"{verdict.count} images of `{verdict.images}` were checked at {verdict.checked}.")
 
     if found.shifts:
         page.heading("Tests")
@@ -227,8 +228,9 @@ def _write_page(path: str, verdict: Verdict, found: Finding, trend: list[Verdict
 
         page.heading("Photos farthest from the training sample")
         page.text(
-            "The distance of an image is the root mean square of its features' z-scores. The table shows the mean over "
-            "each photo. A typical training image has a distance of about 1."
+            "The distance says how many standard deviations an image is away from the mean of the training images, as "
+            "a root mean square over the image features. A typical training image has a distance of about 1. The table "
+            "shows the mean distance of the images of each photo."
         )
         page.table(["photo", "images", "distance"], _farthest_photos(found.reference, found.observed))
 
@@ -237,7 +239,7 @@ def _write_page(path: str, verdict: Verdict, found: Finding, trend: list[Verdict
 
 
 def _summary(verdict: Verdict, found: Finding) -> str:
-    """Return the first paragraphs of the page, as Markdown."""
+    """Return the first paragraphs of the page as Markdown: the result, and what to do."""
     result = finding(found.shifts) if found.shifts else f"**Skipped**: {found.why}."
     paragraphs = [result, ADVICE[verdict.verdict]]
     if verdict.verdict == "retrain" and verdict.since != verdict.checked:

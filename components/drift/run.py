@@ -1,4 +1,4 @@
-"""Measure the drift of the robustness split from a sample of the training split."""
+"""Measure how much the robustness split differs from a sample of the training split."""
 
 from collections.abc import Iterator
 
@@ -35,10 +35,10 @@ def detect_drift(
     seed: int,
     out: dict[str, str],
 ) -> None:
-    """Compare the robustness split with the training images that predict scored.
+    """Compare the robustness split with the training images for which the predict step computed answers.
 
     Args:
-        model: The candidate's saved-model folder. The reference profile stores the digest of its weights.
+        model: The candidate's saved-model folder. The reference profile gets the sha256 of its weights.
         manifest_path: The data set version's manifest.
         splits_path: Table (sample_id, split).
         predictions_path: The candidate's predictions folder.
@@ -83,9 +83,9 @@ def _report(
     seed: int,
     out: dict[str, str],
 ) -> None:
-    """Compare the two sides, and write measurements, page and Evidently's report.
+    """Compare the two sides. Write the measurements, the page and Evidently's report.
 
-    The slices are compared with the whole training sample.
+    Slices are compared with `training`, the whole training sample. All other tests use the smaller sample `reference`.
     """
     image_features = list(FEATURES)
     shifts = compare(reference, current, config, seed)
@@ -106,7 +106,7 @@ def _report(
 
 
 class _Profiles:
-    """The profiles of the splits in a candidate's predictions; each is computed when it is needed."""
+    """Computes the profiles of the splits for which a candidate has predictions."""
 
     def __init__(self, manifest: Manifest, predictions: Predictions, reader: ShardReader, weights: str):
         self.version = manifest.table.set_index("sample_id")
@@ -115,7 +115,7 @@ class _Profiles:
         self.weights = weights
 
     def of(self, split: str, chosen: np.ndarray | None = None) -> Profile:
-        """Return the profile of a split's images, or only of the images at the indices `chosen` (int64)."""
+        """Return the profile of a split's images. `chosen` (int64) limits it to the images at these indices."""
         table = self.predictions.clean(split)
         if chosen is None:
             chosen = np.arange(len(table))

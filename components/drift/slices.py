@@ -1,4 +1,4 @@
-"""Test each slice for drift separately: a change on the walls may be absent on the decks."""
+"""Test each slice for drift separately, because the images of walls may change and those of decks may not."""
 
 from dataclasses import dataclass, field
 
@@ -10,7 +10,7 @@ from components.shared.data.drift_profile import Profile
 from components.shared.results.measurements import Measurement
 from components.shared.results.slices import Slice
 
-# The images of one day may be in hundreds of folders. We compare only the largest slices.
+# The images of one day may be in hundreds of folders. Only the largest slices are compared.
 MAX_SLICES_PER_COLUMN = 20
 
 
@@ -22,9 +22,9 @@ class SliceComparison:
         slice: The slice, such as one surface.
         images: Number of current images in the slice.
         photos: Number of groups (photos) of these images.
-        why: The reason why the slice could not be compared; empty if it was compared.
-        shifts: Results of the tests, corrected for the number of tests and of slices; empty if the slice was not
-            compared.
+        why: The reason why the slice could not be compared. It is empty if the slice was compared.
+        shifts: The results of the tests, corrected for the number of tests and the number of slices. The list is empty
+            if the slice was not compared.
     """
 
     slice: Slice
@@ -36,7 +36,7 @@ class SliceComparison:
 
 @dataclass(frozen=True)
 class _Pair:
-    """A slice with its two sides, before the comparison."""
+    """The images of a slice on both sides, before the comparison."""
 
     slice: Slice
     reference: Profile
@@ -111,7 +111,7 @@ def _compare(pair: _Pair, config: DriftConfig, seed: int) -> SliceComparison:
 
 
 def slice_measurements(slices: list[SliceComparison]) -> list[Measurement]:
-    """Return `drift.share` for every slice: the share of its tests that drifted; NaN if it could not be compared."""
+    """Return `drift.share` for every slice: the share of its tests that drifted, or NaN if it was not compared."""
     rows = []
     for part in slices:
         share = float("nan")

@@ -1,4 +1,4 @@
-"""Store the results of drift checks one by one, and draw them as a trend."""
+"""Store the result of each drift check, and show how the results changed from check to check."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -14,9 +14,9 @@ from components.shared.services.store import Store
 CHECKS_IN_TREND = 30
 TESTS_IN_FIGURE = 6
 FALSE_ALARMS = (
-    "{found} of {compared} checks found drift. If there is no drift, at most {alpha:.0%} of checks find it by chance: "
-    "here about {expected:.1f}. So a single alarm among many checks may be chance. If the next check finds the same "
-    "drift, chance is unlikely."
+    "{found} of {compared} checks found drift. Without any drift, at most {alpha:.0%} of checks find drift by chance. "
+    "For {compared} checks, this is about {expected:.1f}. So a single alarm among many checks may be chance. If the "
+    "next check finds the same drift, chance is unlikely."
 )
 
 
@@ -33,12 +33,13 @@ class Verdict:
         images: Folder or prefix of the images.
         count: Number of production images.
         checked: Time of the check, ISO 8601, UTC.
-        effects: Test -> `Shift.effect`; empty if the check was skipped.
-        chances: Test -> `Shift.chance`; empty if the check was skipped.
+        effects: Name of each test -> `Shift.effect`. It is empty if the check was skipped.
+        chances: Name of each test -> `Shift.chance`. It is empty if the check was skipped.
         drifted: Names of the tests that drifted.
-        slices: Slice -> names of the tests that drifted in it.
-        since: `checked` of the first "retrain" check of this model version since its last "steady" check. It is empty
-            if there is no such check, and also if this check is "steady" or "skipped".
+        slices: Each slice that was compared -> names of the tests that drifted in this slice.
+        since: Since when a retraining has been needed: `checked` of the first "retrain" check of this model version
+            after its last "steady" check. It is empty if there is no such check, and also if this check is "steady" or
+            "skipped".
     """
 
     verdict: Literal["steady", "drift", "retrain", "skipped"]
@@ -99,7 +100,10 @@ def earlier(store: Store, model: str, job: str) -> list[Verdict]:
 
 
 def lasts_since(verdicts: list[Verdict]) -> str:
-    """Return `since` of the latest check that was not skipped; empty if there is none. The oldest check comes first."""
+    """Return `since` of the latest check that was not skipped. Return "" if all checks were skipped.
+
+    `verdicts` has the oldest check first.
+    """
     for verdict in reversed(verdicts):
         if verdict.effects:
             return verdict.since
@@ -107,7 +111,7 @@ def lasts_since(verdicts: list[Verdict]) -> str:
 
 
 def add_trend(page: Page, verdicts: list[Verdict], alpha: float) -> None:
-    """Append how drift changed over the checks: effects as lines, then all results as a table, the latest first.
+    """Append how drift changed from check to check: a figure with effects, and a table with the latest check first.
 
     Args:
         page: The page.
@@ -115,14 +119,19 @@ def add_trend(page: Page, verdicts: list[Verdict], alpha: float) -> None:
         alpha: Chance of a false alarm in each check.
     """
     page.heading("Trend")
-    page.text(f"Checks of this model, including this check, at most the last {CHECKS_IN_TREND}: {len(verdicts)}.")
+    page.text(f"This part shows the last {len(verdicts)} checks of this model (at most {CHECKS_IN_TREND}).")
 
     compared = [verdict for verdict in verdicts if verdict.effects]
     if len(compared) > 1:
         found = sum(bool(verdict.drifted) for verdict in compared)
         expected = alpha * len(compared)
         page.text(FALSE_ALARMS.format(found=found, compared=len(compared), expected=expected, alpha=alpha))
-        page.figure(_draw_effects(compared), "Tests with the largest effects", "lines of effects over the checks")
+        page.figure(
+            _draw_effects(compared),
+            "The tests with the largest effects. Each line shows the effect divided by the effect that chance alone "
+            "can reach.",
+            "lines of effects over the checks",
+        )
     _add_slices(page, compared)
 
     headers = ["checked (UTC)", "model version", "images", "number", "result", "tests that drifted"]
@@ -157,11 +166,11 @@ def _add_slices(page: Page, verdicts: list[Verdict]) -> None:
         rows.append([name, len(compared), len(drifted), last_found, latest_tests])
 
     headers = ["slice", "checks", "found drift", "last found (UTC)", "in the latest of these checks"]
-    page.table(headers, rows, caption="Drift of each slice in the checks that compared it")
+    page.table(headers, rows, caption="In how many checks each slice was compared, and in how many it drifted")
 
 
 def minute(checked: str) -> str:
-    """Return an ISO 8601 time for people, to the minute, such as "2026-01-31 05:00"."""
+    """Return an ISO 8601 time as people write it, without seconds, such as "2026-01-31 05:00"."""
     return checked[:16].replace("T", " ")
 
 
@@ -170,7 +179,7 @@ def _names_or_dash(tests: list[str]) -> str:
 
 
 def _draw_effects(verdicts: list[Verdict]) -> Figure:
-    """Draw the ratio of effect to chance over the checks, one line for each of the tests with the largest ratios."""
+    """Draw, for the tests with the largest ratios, how effect / chance changed over the checks: one line per test."""
     ratios = []
     for verdict in verdicts:
         ratio = {}

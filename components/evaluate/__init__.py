@@ -1,1 +1,1 @@
-"""Measure a candidate from its predictions: metrics with intervals, calibration, operating threshold, figures."""
+"""The evaluate step. It measures a candidate from its predictions, and chooses temperature and threshold."""

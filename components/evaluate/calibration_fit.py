@@ -1,4 +1,4 @@
-"""Fit the temperature and the operating threshold, both on the validation split."""
+"""Fit the temperature, and choose the operating threshold. Both use the validation split."""
 
 from dataclasses import dataclass
 
@@ -19,25 +19,26 @@ TEMPERATURE_RANGE = (0.05, 20.0)
 CURVE_LOG_ODDS = (-8.0, 8.0)
 CURVE_POINTS = 161
 
-# With more resamples, the bands of the figure would look the same.
+# More resamples would not change the bands in the figure visibly.
 MAX_CURVE_RESAMPLES = 400
 
 
 def calibrate(val: pd.DataFrame, config: ThresholdConfig) -> Calibration:
-    """Fit the temperature, then choose the threshold on the calibrated P(crack).
+    """Fit the temperature, and then choose the threshold for the calibrated P(crack).
 
     Args:
-        val: The clean "after" rows of the validation split, with the columns label, logit_0 and logit_1.
+        val: The answers on the validation split after fine-tuning, without corruptions. The columns are label, logit_0
+            and logit_1.
         config: The rule for the threshold.
 
     Raises:
-        InputError: The validation split does not have tiles of both classes.
+        InputError: The validation split has no tiles of one class.
     """
     labels = val["label"].to_numpy()
     if set(labels) != {0, 1}:
         raise InputError(
             f"the validation split has {int((labels == 0).sum())} tiles without and {int((labels == 1).sum())} with "
-            "cracks, so a threshold cannot be chosen; add tiles of both classes, or raise split.val"
+            "cracks, but a threshold can only be chosen with tiles of both classes; add tiles, or raise split.val"
         )
 
     logit_0 = val["logit_0"].to_numpy()
@@ -51,12 +52,12 @@ def calibrate(val: pd.DataFrame, config: ThresholdConfig) -> Calibration:
 def fit_temperature(labels: np.ndarray, margin: np.ndarray) -> float:
     """Return the temperature with the lowest negative log-likelihood, within TEMPERATURE_RANGE.
 
-    As in Platt's method, the targets are not exactly 0 and 1, but slightly above 0 and slightly below 1. Otherwise, on
-    a validation split without errors, the best temperature would be 0, which means infinite confidence.
+    As in Platt's method, the targets are slightly above 0 and slightly below 1. With the targets 0 and 1, the best
+    temperature on a validation split without errors would be 0, which means infinite confidence.
 
     Args:
         labels: int (n,), both classes present.
-        margin: float (n,), logit_1 - logit_0.
+        margin: float (n,), logit_1 minus logit_0 of each tile.
 
     Source: Guo et al. 2017, section 4.2 (temperature scaling); Platt 1999, section 2.2 (targets).
     """
@@ -77,22 +78,22 @@ def choose_threshold(
 ) -> tuple[float, str]:
     """Choose the threshold by the configured rule. Return the threshold, and the rule in words.
 
-    All thresholds between two neighbouring values of P(crack) give the same decisions. Among these, the threshold in
-    the middle is chosen, measured in log odds. If several thresholds are equally good, the lowest of them is chosen,
+    All thresholds between two neighbouring values of P(crack) give the same decisions. We choose the threshold in the
+    middle of the two values, measured in log odds. If several thresholds are equally good, we choose the lowest one,
     because it finds the most cracks.
 
     Args:
         labels: int (n,), with at least one crack.
         p_crack: float (n,), calibrated.
         config: The rule.
-        weights: float (n,), positive: how often each tile counts. By default, each tile counts once.
+        weights: float (n,), above 0. It says how often each tile counts. By default, each tile counts once.
 
     Source: docs/statistics.md, "Operating threshold".
     """
     if config.rule == "fixed":
         return config.value, f"fixed at {config.value:g}"
 
-    # Entry i of `hits` and `alarms` is the count if all tiles with P(crack) >= scores[i] are called a crack.
+    # `hits[i]` and `alarms[i]` are the counts if all tiles with P(crack) >= scores[i] are called a crack.
     scores, block = np.unique(p_crack, return_inverse=True)
     counts = np.ones(len(labels)) if weights is None else weights
     cracks = np.bincount(block, counts * labels)
@@ -117,16 +118,16 @@ def choose_threshold(
 
 
 def _middle(below: float, above: float) -> float:
-    """Return the threshold halfway between two values of P(crack) in log odds. It is > `below` and <= `above`."""
+    """Return the threshold in the middle of two values of P(crack), in log odds. It is > `below` and <= `above`."""
     log_odds = logit(np.clip([below, above], SMALLEST_P, 1 - SMALLEST_P))
     return float(np.clip(expit(log_odds.mean()), np.nextafter(below, 1), above))
 
 
 @dataclass(frozen=True)
 class Band:
-    """A number at each threshold, and the range of 95 % of its resampled values, each float64 (points,).
+    """A number at each threshold, and the range that contains 95 % of its resampled values.
 
-    Photos are resampled, not tiles.
+    All fields are float64 (points,). Photos are resampled, not tiles.
     """
 
     value: np.ndarray
@@ -139,11 +140,11 @@ class OperatingCurve:
     """Recall, false alarms and cost on the validation split at each threshold.
 
     Attributes:
-        thresholds: float64 (points,), rising, calibrated P(crack).
+        thresholds: float64 (points,), calibrated P(crack) in rising order.
         recall: Share of the cracks that are found.
         false_alarms: Share of the tiles without a crack that are called a crack.
-        cost: Missed cracks times their cost, plus false alarms, for each 100 tiles.
-        chosen_low, chosen_high: The range of the thresholds that the rule chooses in 95 % of the resamples; NaN without
+        cost: Missed cracks times `missed_crack_cost`, plus false alarms, for each 100 tiles.
+        chosen_low, chosen_high: In 95 % of the resamples, the rule chooses a threshold in this range. NaN without
             resamples.
     """
 
@@ -163,7 +164,7 @@ def operating_curve(
     Args:
         labels: int (n,), both classes present.
         p_crack: float (n,), calibrated.
-        groups: (n,), the group of each tile.
+        groups: (n,), the group id of each tile.
         config: The rule and the cost of a missed crack.
         resamples: Number of bootstrap resamples of groups; may be 0. At most MAX_CURVE_RESAMPLES are drawn.
         seed: Seed of the resampling.
@@ -196,9 +197,9 @@ def operating_curve(
 
 
 def _band(tops: np.ndarray, bottoms: np.ndarray, draws: np.ndarray) -> Band:
-    """Return the ratio of two sums over groups: on all groups, and its range in the resamples.
+    """Return the sum of `tops` over the groups divided by the sum of `bottoms`, and its range in the resamples.
 
-    `tops` and `bottoms` are (groups, points) or (groups, 1); `draws` is (resamples, groups).
+    `tops` and `bottoms` are (groups, points) or (groups, 1). `draws` is (resamples, groups).
     """
     value = tops.sum(axis=0) / bottoms.sum(axis=0)
     if not len(draws):
@@ -212,7 +213,7 @@ def _band(tops: np.ndarray, bottoms: np.ndarray, draws: np.ndarray) -> Band:
 def _chosen_range(
     labels: np.ndarray, p_crack: np.ndarray, codes: np.ndarray, draws: np.ndarray, config: ThresholdConfig
 ) -> tuple[float, float]:
-    """Return the range of the thresholds that the rule chooses in 95 % of the resamples; NaN without resamples."""
+    """Return the range of thresholds from which the rule chooses in 95 % of the resamples; NaN without resamples."""
     chosen = []
     for draw in draws:
         weights = draw[codes]

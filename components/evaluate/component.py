@@ -1,4 +1,4 @@
-"""The evaluate step."""
+"""The KFP component of evaluate."""
 
 from kfp import dsl
 
@@ -25,7 +25,7 @@ def evaluate(
         job: The pipeline job's id.
 
     Returns:
-        measurements: Table with one row per metric, split, slice and condition.
+        measurements: Table with one row for each metric, split, slice, and condition (before or after fine-tuning).
         calibration: calibration.json with the temperature, the threshold and the rule that chose the threshold.
         metrics: The most important numbers after fine-tuning.
         classification: Confusion matrix at P(crack) >= 0.5 and ROC curve, both on the test split.

@@ -12,14 +12,14 @@ class ThresholdConfig(Config):
 
     rule: Literal["recall_floor", "best_f1", "fixed"] = Field(
         default="recall_floor",
-        description="recall_floor: lowest cost among the thresholds whose recall reaches the floor; best_f1: "
-        "highest F1; fixed: the threshold is `value`",
+        description="recall_floor: the threshold with the lowest cost, among all thresholds whose recall is at least "
+        "`recall`; best_f1: the threshold with the highest F1; fixed: the threshold is `value`",
     )
-    recall: float = Field(default=0.95, gt=0, le=1, description="lowest recall that recall_floor allows")
+    recall: float = Field(default=0.95, gt=0, le=1, description="smallest recall that the rule recall_floor allows")
     missed_crack_cost: float = Field(
-        default=5.0, gt=0, allow_inf_nan=False, description="cost of a missed crack, counted in false alarms"
+        default=5.0, gt=0, allow_inf_nan=False, description="a missed crack costs as much as this many false alarms"
     )
-    value: float = Field(default=0.5, gt=0, lt=1, description="threshold of the rule fixed, a calibrated P(crack)")
+    value: float = Field(default=0.5, gt=0, lt=1, description="threshold for the rule fixed, as a calibrated P(crack)")
 
 
 class EvaluateConfig(StepConfig):
@@ -27,7 +27,12 @@ class EvaluateConfig(StepConfig):
 
     GIVEN_BY_RUN = StepConfig.GIVEN_BY_RUN | {"seen_corruptions"}
 
-    resamples: int = Field(default=2000, ge=0, le=100_000, description="bootstrap resamples of groups; 0: no intervals")
+    resamples: int = Field(
+        default=2000,
+        ge=0,
+        le=100_000,
+        description="how often the groups (photos) are resampled for the intervals; 0: no intervals",
+    )
     bootstrap_seed: int = Field(default=0, ge=0, description="seed of the resampling")
     threshold: ThresholdConfig = ThresholdConfig()
     seen_corruptions: tuple[str, ...] = Field(

@@ -1,4 +1,4 @@
-"""Write the evaluation page and its summary from the predictions and their measurements."""
+"""Write the evaluation page, and its summary, from the predictions and their measurements."""
 
 import math
 from collections.abc import Iterable
@@ -28,21 +28,36 @@ MEANS = {WHOLE: "all families", SEEN: "seen families", UNSEEN: "unseen families"
 COLUMNS = (("test", "before"), ("test", "after"), ("robustness", "before"), ("robustness", "after"))
 COLUMN_TITLES = [f"{split}, {condition}" for split, condition in COLUMNS]
 DECISIONS = (
-    "Accuracy, precision, recall, F1 and the confusion matrices describe the network's own answer: it calls a tile a "
-    "crack if **P(crack) ≥ 0.5**. The deployed model divides the logits by the temperature {temperature:.3g}. It calls "
-    "a tile a crack if the calibrated **P(crack) ≥ {threshold:.3g}** ({rule}). Rows named *at threshold* describe the "
-    "deployed model's answer. Temperature and threshold were fitted on the validation split. Brackets are 95 % "
-    "intervals by bootstrap over photos, with {resamples} resamples."
+    "The page shows two kinds of answers. P(crack) is the probability of a crack, from 0 to 1.\n\n"
+    "- The network's own answer: a tile is a crack if **P(crack) ≥ 0.5**. Accuracy, precision, recall, F1 and the "
+    "confusion matrices use this answer.\n"
+    "- The deployed model's answer: P(crack) is calibrated first, so that it agrees better with the share of cracks. "
+    "For this, the network's outputs (logits) are divided by the temperature {temperature:.3g}. Then a tile is a crack "
+    "if the calibrated **P(crack) ≥ {threshold:.3g}** ({rule}). Rows named *at threshold* use this answer.\n\n"
+    "Temperature and threshold were fitted on the validation split. Numbers in brackets are 95 % intervals. They are "
+    "computed from {resamples} random draws of the photos with replacement (bootstrap)."
 )
 ON_VALIDATION = (
     "On the validation split, the model with this threshold misses {missed} of {cracks} cracks. It raises a false "
-    "alarm on {alarms} of {others} tiles without a crack. Each band contains 95 % of the bootstrap resamples over "
-    "photos."
+    "alarm on {alarms} of {others} tiles without a crack. At each threshold, 95 % of the random draws of photos are "
+    "inside the coloured band."
 )
 CORRUPTED = (
-    "{tiles} tiles of the robustness split were made worse on purpose. *Error increase* is the share of wrong "
-    "decisions on these tiles, minus the share on the same tiles without corruption. *Seen* means that training uses "
-    "the same corruption in a weaker form ({seen})."
+    "{tiles} tiles of the robustness split were made worse on purpose (corrupted). *Error increase* is the share of "
+    "wrong decisions on the corrupted tiles, minus the share on the same tiles without corruption. *Seen* means that "
+    "training uses the same corruption in a weaker form ({seen}). *Error, relative to clean* is the first share "
+    "divided by the second."
+)
+METRICS_IN_WORDS = (
+    "- *Precision* is the share of real cracks among the tiles that are called a crack.\n"
+    "- *Recall* is the share of the cracks that are found. *Specificity* is the share of the tiles without a crack "
+    "that are not called a crack. *Balanced accuracy* is the mean of the two.\n"
+    "- *F1* is the harmonic mean of precision and recall. *MCC* is the correlation of answer and label, from -1 to 1.\n"
+    "- *AUROC* is the chance that a crack gets a higher P(crack) than a tile without a crack. *Average precision* is "
+    "the area under the curve of precision by recall.\n"
+    "- *Brier*, *NLL* and *ECE* measure the errors of P(crack) itself. 0 is best. Brier is the mean squared error, NLL "
+    "is the mean negative logarithm of the probability given to the true class, and ECE is the mean difference between "
+    "P(crack) and the share of cracks."
 )
 
 
@@ -54,7 +69,16 @@ def write_page(
     config: EvaluateConfig,
     path: str | Path,
 ) -> None:
-    """Write the evaluation page: how decisions are made, then the numbers, the figures and the slices."""
+    """Write the evaluation page. It explains the decisions, and shows the numbers, the figures and the slices.
+
+    Args:
+        predictions: The candidate's predictions.
+        predictions_folder: The folder of the predictions, which may contain a figure of the corruptions.
+        rows: The measurements of these predictions.
+        calibration: Temperature and threshold.
+        config: The parameters of the evaluation.
+        path: File to write: the page.
+    """
     page = Page(f"Evaluation of {config.candidate}")
     page.text(DECISIONS.format(resamples=config.resamples, **vars(calibration)))
     page.text(footnote(row for row in rows if row.slice.get("corruption") is None))
@@ -63,6 +87,7 @@ def write_page(
     measured = sorted(row.name for row in rows.where(split="test", slice=WHOLE))
     names = dict.fromkeys((*METRICS, *measured))
     page.table(["metric", *COLUMN_TITLES], _metric_rows(rows, names))
+    page.text(METRICS_IN_WORDS)
 
     samples = _samples(predictions)
     page.heading("Errors by class")
@@ -70,13 +95,19 @@ def write_page(
     page.table(["sample", "class", "precision", "recall", "F1", "tiles"], _class_rows(samples))
 
     page.heading("Ranking")
-    page.figure(draw_curves(samples), "ROC and precision-recall curves", "ROC and precision-recall curves")
+    page.figure(
+        draw_curves(samples),
+        "Each point of a curve belongs to one threshold. The true-positive rate is the recall, and the false-positive "
+        "rate is the share of false alarms among the tiles without a crack",
+        "ROC and precision-recall curves",
+    )
 
     page.heading("Calibration")
     page.figure(
         draw_reliability(_calibrated(predictions, calibration)),
-        "Ten bins with equally many tiles, after fine-tuning, without and with the temperature "
-        f"{calibration.temperature:.3g}",
+        "The tiles are sorted by P(crack) and divided into ten bins of equal size. On the dotted line, P(crack) equals "
+        "the share of cracks. The figure shows the answers after fine-tuning, without calibration and with the "
+        f"temperature {calibration.temperature:.3g}",
         "reliability diagram and histogram of P(crack)",
     )
 
@@ -116,7 +147,7 @@ def _class_rows(samples: dict[str, Scored]) -> list[list[str]]:
 
 
 def _slice_rows(rows: Measurements) -> list[list[str]]:
-    """Return one row for each split, source and surface. A source or surface that covers the whole split has no row."""
+    """Return one row for each split, source and surface. A slice that contains the whole split has no row."""
     table = []
     for row in rows.where(name="accuracy", condition="after"):
         whole = rows.find("accuracy", row.split)
@@ -142,7 +173,7 @@ def _show_threshold(page: Page, predictions: Predictions, calibration: Calibrati
     text = ON_VALIDATION.format(missed=missed, cracks=missed + hits, alarms=alarms, others=correct + alarms)
     if math.isfinite(curve.chosen_low):
         text += (
-            f" In 95 % of the resamples, the rule chooses a threshold between {curve.chosen_low:.3g} and "
+            f" In 95 % of these draws, the rule chooses a threshold between {curve.chosen_low:.3g} and "
             f"{curve.chosen_high:.3g} (grey)."
         )
     page.text(text)
@@ -195,7 +226,7 @@ def _seen(part: Slice, config: EvaluateConfig) -> str:
 
 
 def _samples(predictions: Predictions) -> dict[str, Scored]:
-    """Return the network's own answers for each split and condition that was scored."""
+    """Return the network's own answers for each split, before and after fine-tuning. Empty splits are left out."""
     samples = {}
     for split, condition in COLUMNS:
         table = predictions.clean(split, condition)
@@ -205,7 +236,7 @@ def _samples(predictions: Predictions) -> dict[str, Scored]:
 
 
 def _calibrated(predictions: Predictions, calibration: Calibration) -> dict[str, Scored]:
-    """Return the answers after fine-tuning, without and with calibration."""
+    """Return the answers after fine-tuning for each split, both without calibration and with calibration."""
     samples = {}
     for split in ("test", "robustness"):
         table = predictions.clean(split)

@@ -1,4 +1,4 @@
-"""Draw the figures of an evaluation: ROC, precision-recall, calibration, threshold, confusion matrices, corruptions."""
+"""Draw the figures of an evaluation, and compute the points of the ROC and precision-recall curves."""
 
 from dataclasses import dataclass
 
@@ -17,14 +17,14 @@ MAX_ROC_POINTS = 200
 HISTOGRAM_BINS = 20
 THRESHOLD_TICKS = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
 
-# The colour scale of the heat map ends at the first error increase. Above the second one, the text is white.
+# The colour scale of the heat map ends at DARKEST_INCREASE. Above WHITE_TEXT_FROM, the text in a cell is white.
 DARKEST_INCREASE = 0.5
 WHITE_TEXT_FROM = 0.3
 
 
 @dataclass(frozen=True)
 class Scored:
-    """The labels of tiles, int (n,), 1 for crack, and their P(crack), float (n,)."""
+    """The labels of tiles, int (n,) with 1 for crack, and the P(crack) of these tiles, float (n,)."""
 
     labels: np.ndarray
     p_crack: np.ndarray
@@ -37,8 +37,8 @@ class Scored:
 def roc_curve(labels: np.ndarray, p_crack: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return false-positive rate, true-positive rate and threshold, each float64 (points,), by falling threshold.
 
-    There are at most MAX_ROC_POINTS points; the first and the last point are always kept. At the first point, no tile
-    is called a crack; its threshold is given as 1.
+    There are at most MAX_ROC_POINTS points, always including the first and the last point of the full curve. At the
+    first point, no tile is called a crack, and its threshold is given as 1.
 
     Args:
         labels: int (n,), both classes present.
@@ -64,7 +64,7 @@ def precision_recall_curve(labels: np.ndarray, p_crack: np.ndarray) -> tuple[np.
 
 
 def _running_counts(labels: np.ndarray, p_crack: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return cracks found, false alarms and threshold at each distinct P(crack), the highest first."""
+    """Return cracks found, false alarms and threshold at each distinct P(crack), the highest P(crack) first."""
     order = np.argsort(-p_crack, kind="stable")
     last_of_ties = np.append(np.flatnonzero(np.diff(p_crack[order])), len(order) - 1)
     hits = np.cumsum(labels[order])[last_of_ties]
@@ -94,7 +94,7 @@ def draw_curves(samples: dict[str, Scored]) -> Figure:
 
 
 def draw_reliability(samples: dict[str, Scored], bins: int = 10) -> Figure:
-    """Draw the share of cracks against the mean P(crack) in bins with equally many tiles, and a P(crack) histogram."""
+    """Draw the share of cracks by mean P(crack), in bins with equally many tiles. Also draw a histogram of P(crack)."""
     figure = Figure(figsize=(9, 4), layout="constrained")
     reliability, histogram = figure.subplots(1, 2)
 
@@ -167,10 +167,10 @@ def draw_confusions(samples: dict[str, Scored], threshold: float = 0.5) -> Figur
 
 
 def draw_corruptions(increases: dict[Slice, float]) -> Figure:
-    """Draw a heat map of the error increase, one row per family and one column per severity, the worst family on top.
+    """Draw a heat map of the error increase. Rows are families, with the worst family on top. Columns are severities.
 
     Args:
-        increases: Slice of one corruption and severity -> error increase, as a fraction of the tiles.
+        increases: Slice of one corruption family and severity -> error increase, as a fraction of the tiles.
     """
     places = [(part.get("corruption"), part.get("severity")) for part in increases]
     table = pd.Series(list(increases.values()), index=pd.MultiIndex.from_tuples(places)).unstack()

@@ -1,4 +1,4 @@
-"""Measure how much the error grows on corrupted tiles of the robustness split, by corruption family and severity."""
+"""Measure how much the error rate grows on corrupted tiles of the robustness split."""
 
 from dataclasses import dataclass
 from statistics import fmean
@@ -16,7 +16,7 @@ METRICS_OF_A_VIEW = ("accuracy", "recall", "f1", "auroc")
 
 @dataclass(frozen=True)
 class Errors:
-    """The share of wrong decisions on corrupted tiles, and the share on the same tiles without corruption."""
+    """The share of wrong decisions on corrupted tiles, and the same share on these tiles without corruption."""
 
     corrupted: float
     clean: float
@@ -25,14 +25,16 @@ class Errors:
 def measure_corruptions(predictions: Predictions, config: EvaluateConfig) -> list[Measurement]:
     """Measure every family and severity, and compare its error with the error on the same tiles without corruption.
 
-    The slice of a view names its corruption and its severity. The slice of a mean over a family's severities names the
-    corruption alone. SEEN is the mean over the families that training uses as augmentation. UNSEEN is the mean over all
-    other families, and WHOLE is the mean over all families. A tile is called a crack if P(crack) >= 0.5.
+    A view is all tiles with one corruption family and one severity. The slice of a view names both. The slice of the
+    mean over a family's severities names the family alone. SEEN is the mean over the families that training uses as
+    augmentation. UNSEEN is the mean over all other families, and WHOLE is the mean over all families. A tile is called
+    a crack if P(crack) >= 0.5.
 
     Returns:
-        accuracy, recall, f1 and auroc with intervals for each view; `error_increase` and `relative_error` for each view
-        and mean. `error_increase` is the error minus the error on the same clean tiles, as a fraction of the tiles.
-        `relative_error` is the ratio of these errors. The list is empty if no corrupted tile was scored.
+        For each view, accuracy, recall, f1 and auroc with intervals. For each view and each mean, `error_increase` and
+        `relative_error`. `error_increase` is the error minus the error on the same tiles without corruption, as a
+        fraction of the tiles. `relative_error` is the ratio of these two errors. The list is empty if there are no
+        predictions for corrupted tiles.
 
     Source: Hendrycks & Dietterich 2019, section 3.2, but with the network's own clean error in place of the error of a
         baseline network.
@@ -100,5 +102,5 @@ def _growth(errors: Errors, part: Slice, tiles: int) -> list[Measurement]:
         ratio = errors.corrupted / errors.clean
         return [increase, Measurement("relative_error", ratio, "robustness", part, n=tiles)]
 
-    note = "there is no error on the clean tiles"
+    note = "there is no error on the tiles without corruption"
     return [increase, Measurement("relative_error", float("nan"), "robustness", part, n=tiles, note=note)]

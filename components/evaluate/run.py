@@ -1,4 +1,4 @@
-"""Measure one candidate. Its predictions folder is the only input.
+"""Measure one candidate. The only input is the candidate's predictions folder.
 
 The end of a metric's name shows what it measures:
 
@@ -6,8 +6,8 @@ The end of a metric's name shows what it measures:
 - `_at_threshold` measures the deployed model's answer: crack if the calibrated P(crack) >= the operating threshold.
 - `_calibrated` measures the calibrated P(crack).
 
-Temperature and threshold are fitted on the validation split. So on that split, the metrics of the last two kinds are
-too good.
+Temperature and threshold are fitted on the validation split. So on the validation split, the metrics whose names end
+in `_at_threshold` or `_calibrated` are too good.
 """
 
 import math
@@ -40,7 +40,7 @@ SHOWN_WHILE_RUNNING = ("test_accuracy", "test_f1", "test_auroc", "robustness_acc
 
 @dataclass(frozen=True)
 class Headline:
-    """The numbers of an evaluation that Kubeflow's own views show; all are finite.
+    """The numbers of an evaluation that Kubeflow's own views show. All numbers are finite.
 
     Attributes:
         metrics: `<split>_<name>` -> value, after fine-tuning. Also contains `temperature` and `threshold`.
@@ -61,20 +61,18 @@ def evaluate_predictions(
     summary_path: str | Path,
     config: EvaluateConfig,
 ) -> Headline:
-    """Calibrate on the validation split, measure every split, and write the four outputs.
-
-    The outputs are the measurements, calibration.json, the page and the summary.
+    """Calibrate on the validation split, and measure every split. Write measurements, calibration, page and summary.
 
     Raises:
-        InputError: The predictions are not valid (see `read_predictions`), or the validation or test split does not
-            have tiles of both classes.
+        InputError: The predictions are not valid (`read_predictions` says when). Or the validation split or the test
+            split has no tiles of one class.
     """
     predictions = read_predictions(predictions_folder)
     test = predictions.clean("test")
     if set(test["label"]) != {0, 1}:
         raise InputError(
-            f"the test split has {len(test)} tiles, but not tiles of both classes; "
-            "add tiles of both classes, or raise split.test"
+            f"the test split has {len(test)} tiles, but not tiles of both classes; add tiles of the other class, or "
+            "raise split.test"
         )
 
     calibration = calibrate(predictions.clean("val"), config.threshold)
@@ -89,9 +87,10 @@ def evaluate_predictions(
 
 
 def measure(predictions: Predictions, calibration: Calibration, config: EvaluateConfig) -> list[Measurement]:
-    """Measure every metric for every split and condition: on the whole split, and on each source and surface.
+    """Measure every metric for every split, before and after fine-tuning.
 
-    The train split has no intervals: only a sample of it is scored, and the network was trained on these tiles.
+    The metrics are measured on the whole split, and on each source and surface. The training split gets no intervals,
+    because the network was trained on its tiles.
     """
     rows = []
     for split, condition, part, table in slices(predictions):
@@ -101,7 +100,7 @@ def measure(predictions: Predictions, calibration: Calibration, config: Evaluate
 
 
 def slices(predictions: Predictions) -> Iterator[tuple[str, str, Slice, pd.DataFrame]]:
-    """Yield (split, condition, slice, clean rows): first the whole split, then each source and each surface."""
+    """Yield (split, condition, slice, rows without corruption). The whole split is first, then its parts."""
     for split in SPLITS:
         for condition in ("before", "after"):
             table = predictions.clean(split, condition)

@@ -1,1 +1,1 @@
-"""The explain step: draw the evidence that a network uses, and measure whether it is on the crack."""
+"""The explain step. It draws which parts of an image a network uses, and measures whether they are on the crack."""

@@ -1,19 +1,19 @@
-"""Baseline maps that do not use the network. An explanation that is not better than these does not explain it."""
+"""Compute baseline maps without the network. An explanation must be better than these maps."""
 
 import cv2
 import numpy as np
 
-# Standard deviation of the blur under the edge filter, as a share of the image's edge.
+# Standard deviation of the blur before the edge filter, as a share of the image's height.
 EDGE_BLUR = 1 / 64
 
 
 def random_maps(count: int, size: int, grid: tuple[int, int], seed: int) -> np.ndarray:
-    """Return maps of uniform noise, as coarse and as smooth as Grad-CAM maps with the same grid.
+    """Return random maps. Uniform noise on a coarse grid is enlarged, as Grad-CAM maps are.
 
     Args:
         count: Number of maps.
         size: Height and width of a map, pixels.
-        grid: Rows and columns of the noise before it is enlarged.
+        grid: Rows and columns of the coarse grid.
         seed: Seed of the noise.
 
     Returns:
@@ -27,7 +27,7 @@ def random_maps(count: int, size: int, grid: tuple[int, int], seed: int) -> np.n
 
 
 def edge_maps(images: np.ndarray) -> np.ndarray:
-    """Return the magnitude of the Sobel gradient of each slightly blurred grey image, scaled to [0, 1].
+    """Return edge maps: the magnitude of the Sobel gradient of the blurred grey image. Each map is scaled to [0, 1].
 
     Args:
         images: uint8 (N, H, W, 3).

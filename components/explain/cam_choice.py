@@ -1,7 +1,7 @@
-"""Choose the layer and the method of the class activation map that is most faithful to the network.
+"""Choose the layer and the method whose class activation map is the most faithful to the network.
 
-The choice uses cracked tiles of the validation split. The measures use the robustness split, so they are independent of
-the choice.
+A map is faithful if the network's answer depends on the pixels that the map marks. The choice uses cracked tiles of the
+validation split. The measures in measures.py use the robustness split, so the choice does not bias them.
 """
 
 from dataclasses import dataclass
@@ -21,15 +21,18 @@ from components.shared.errors import InputError
 from components.shared.network.network import Network
 
 MAX_LAYERS = 3
-# Fewer steps than the measures use, because only the order of the candidates matters here.
+# The measures use more steps. Here only the order of the candidates matters.
 CURVE_STEPS = 4
-# Coarser maps cannot show where a crack is. In layers with a finer grid, a network detects only edges.
+# Maps with fewer cells cannot show where a crack is. In layers with more cells, a network detects only edges.
 SENSIBLE_GRID_SIDES = range(4, 33)
 
 
 @dataclass(frozen=True)
 class Tried:
-    """A layer and method that was tried, and its faithfulness: mean insertion minus deletion area, -1 to 1."""
+    """A layer and method that was tried, and its faithfulness.
+
+    The faithfulness is the mean area under the insertion curve minus the area under the deletion curve, -1 to 1.
+    """
 
     cam: Cam
     faithfulness: float
@@ -41,10 +44,10 @@ class CamChoice:
 
     Attributes:
         cam: Layer and method.
-        tiles: Number of cracked validation tiles on which it was chosen; may be 0.
-        tried: All candidates, the most faithful first; empty without tiles.
-        gain: Faithfulness of the map minus the faithfulness of a random map with the same grid, and the 95 % interval;
-            None without tiles.
+        tiles: Number of cracked validation tiles that decided the choice. It may be 0.
+        tried: All layers and methods that were tried, the most faithful first. It is empty without tiles.
+        gain: Faithfulness of the chosen map minus the faithfulness of a random map with the same grid, with its 95 %
+            interval. None without tiles.
     """
 
     cam: Cam
@@ -54,7 +57,7 @@ class CamChoice:
 
     @property
     def is_faithful(self) -> bool:
-        """Return whether the whole interval of the gain is above 0."""
+        """Return whether the map is more faithful than a random map: the whole interval of the gain is above 0."""
         return self.gain is not None and self.gain.low is not None and self.gain.low > 0
 
 
@@ -63,8 +66,8 @@ def choose_cam(
 ) -> CamChoice:
     """Choose the layer and the method with the highest faithfulness on cracked validation tiles.
 
-    The candidates are the layer of `find_target` and the deepest layers with a grid in SENSIBLE_GRID_SIDES, at most
-    MAX_LAYERS in total. Each layer is tried with all CAM_METHODS.
+    At most MAX_LAYERS layers are tried: the layer of `find_target`, and the deepest layers whose number of rows or
+    columns is in SENSIBLE_GRID_SIDES. Each layer is tried with all CAM_METHODS.
 
     Args:
         network: In eval mode.
@@ -77,7 +80,7 @@ def choose_cam(
         The choice. Without tiles, it is Grad-CAM of the layer from `find_target`.
 
     Raises:
-        InputError: Grad-CAM cannot read a layer of the network, or no candidate gives a map.
+        InputError: Grad-CAM cannot read any layer of the network. Or no layer and method gives a map.
     """
     default = Cam(find_target(network))
     if len(images) == 0:
@@ -106,7 +109,7 @@ def choose_cam(
 
 
 def _candidates(network: Network, default: Target) -> list[Cam]:
-    """Return all candidates. The default layer comes first, so it wins if another layer is equally faithful."""
+    """Return the layers and methods to try. The default layer is first, so it wins if others are equally faithful."""
     layers = [default]
     for target in find_targets(network):
         is_sensible = min(target.grid) in SENSIBLE_GRID_SIDES
@@ -116,7 +119,7 @@ def _candidates(network: Network, default: Target) -> list[Cam]:
 
 
 def _faithfulness(network: Network, images: torch.Tensor, maps: np.ndarray, config: ExplainConfig) -> np.ndarray:
-    """Return insertion area minus deletion area of each map, float64 (N,)."""
+    """Return the faithfulness of each map, float64 (N,)."""
     margin = margin_of(network, config.precision)
 
     def p_crack(batch: torch.Tensor) -> torch.Tensor:

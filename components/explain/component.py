@@ -19,7 +19,9 @@ def explain(
     page: dsl.Output[dsl.HTML],
     overlays: dsl.Output[dsl.Artifact],
 ):
-    """Draw the evidence that a candidate uses on the robustness split, and measure whether it is on the crack.
+    """Draw which parts of an image a candidate uses, and measure whether these parts are on the crack.
+
+    The images are from the robustness split.
 
     Args:
         model: Saved-model folder.
@@ -32,7 +34,7 @@ def explain(
         job: The pipeline job's id.
 
     Returns:
-        measurements: Measurements of the maps and, for comparison, of a random map and an edge filter.
+        measurements: Measurements of the maps. For comparison, also those of a random map and an edge filter.
         page: Page with the measures and the gallery.
         overlays: Folder with the gallery's panels as PNG files.
     """

@@ -9,11 +9,16 @@ class ShapConfig(Config):
     """The parameters of KernelSHAP."""
 
     regions: int = Field(
-        default=49, ge=4, le=1000, description="approximate number of superpixels or blocks of patches in an image"
+        default=49,
+        ge=4,
+        le=1000,
+        description="approximate number of regions (superpixels or blocks of patches) in an image",
     )
-    coalitions: int = Field(default=500, ge=8, le=100_000, description="number of region sets to score for each image")
+    coalitions: int = Field(
+        default=500, ge=8, le=100_000, description="number of sets of regions that the network scores for each image"
+    )
     sensitivity: int = Field(
-        default=8, ge=1, description="number of measured images on which other baselines and coalitions are tried"
+        default=8, ge=1, description="number of images on which other settings of KernelSHAP are tried"
     )
 
     @model_validator(mode="after")
@@ -29,8 +34,10 @@ class ShapConfig(Config):
 class ExplainConfig(StepConfig):
     """The parameters for the explanations of one candidate."""
 
-    shown: int = Field(default=24, ge=1, le=500, description="images in the gallery, chosen by rule")
-    measured: int = Field(default=24, ge=1, le=5000, description="cracked images drawn at random for the measures")
+    shown: int = Field(default=24, ge=1, le=500, description="number of images in the gallery, which a rule chooses")
+    measured: int = Field(
+        default=24, ge=1, le=5000, description="number of cracked images for the measures, drawn at random"
+    )
     chosen_on: int = Field(
         default=12, ge=1, description="number of cracked validation images on which the layer of Grad-CAM is chosen"
     )
@@ -39,24 +46,30 @@ class ExplainConfig(StepConfig):
         default=1 / 16,
         gt=0,
         le=1,
-        description="standard deviation of the blur that hides pixels, as a share of the image's edge",
+        description="standard deviation of the blur that hides pixels, as a share of the image's height",
     )
     road: tuple[float, ...] = Field(
-        default=(70.0, 90.0), min_length=1, description="percentiles of the map from which ROAD removes pixels"
+        default=(70.0, 90.0),
+        min_length=1,
+        description="percentiles of the map; for each one, ROAD removes the pixels above it",
     )
     shap: ShapConfig = ShapConfig()
     tolerance: float = Field(
         default=0.05,
         ge=0,
         le=0.5,
-        description="largest distance from the crack that counts as a hit, as a share of the image's edge",
+        description="largest distance from the crack that counts as a hit, as a share of the image's height",
     )
     noise: float = Field(
         default=4.0,
         gt=0,
         le=64,
-        description="standard deviation of the stability test's noise, in grey levels (0 to 255)",
+        description="standard deviation of the noise in the stability test, in grey levels (0 to 255)",
     )
-    resamples: int = Field(default=2000, ge=100, le=100_000, description="bootstrap resamples of groups")
+    resamples: int = Field(
+        default=2000, ge=100, le=100_000, description="how often the groups (photos) are resampled for the intervals"
+    )
     batch_size: int = Field(default=64, ge=1)
-    precision: Precision = Field(default="auto", description="precision of the masked images' forward passes")
+    precision: Precision = Field(
+        default="auto", description="precision in which the network computes its answers for images with hidden parts"
+    )

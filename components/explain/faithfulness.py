@@ -1,4 +1,7 @@
-"""Measure whether the answer depends on the pixels that a map marks: deletion and insertion curves, and ROAD."""
+"""Measure whether the network's answer depends on the pixels that a map marks.
+
+The measures are deletion and insertion curves, and ROAD.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +19,7 @@ TIE_SEED = 0
 
 @dataclass(frozen=True)
 class Curves:
-    """The probability of the class while pixels are hidden or shown in the order of the map.
+    """The probability of the class while pixels are hidden or shown, in the order of their values in the map.
 
     A faithful map has a small area under the deletion curve and a large area under the insertion curve.
 
@@ -49,25 +52,26 @@ def perturbation_curves(
 ) -> Curves:
     """Hide and show the pixels of each image in the order of its map, the most important pixels first.
 
-    Masked images are built and scored in batches on the images' device. A hidden pixel shows the blurred image, which
-    has neither a crack nor hard edges. Pixels with equal values are sorted randomly, in the same way for all maps.
+    The images with hidden pixels are computed and scored in batches on the device of `images`. A hidden pixel has the
+    colour of the blurred image, which shows neither a crack nor sharp edges. Pixels with equal values have a random
+    order, which is the same for all maps.
 
     Args:
-        score: (n, 3, H, W) uint8 -> (n,) probability of the explained class.
+        score: Function from images (n, 3, H, W) uint8 to the probability (n,) of the explained class.
         images: uint8 (N, 3, H, W).
         maps: float (N, H, W).
         steps: Number of equal parts in which the pixels are hidden or shown.
         blur: Standard deviation of the blur, pixels.
-        batch_size: Masked images in a forward pass.
+        batch_size: Number of images in a forward pass.
 
     Source: Petsiuk et al. 2018, "RISE", section 4.3. There, deletion replaces pixels with grey, and insertion starts
-        from a blurred image. Here both use the blur, because grey patches on concrete look like cracks themselves.
+        from a blurred image. Here both use the blurred image, because grey patches on concrete look like cracks.
     """
     hidden = blurred(images, blur)
     ranks = torch.from_numpy(rank_pixels(maps)).to(images.device)
     levels = torch.linspace(0, 1, steps + 1, device=images.device)
 
-    # One row for each masked image: the image's number, deletion (0) or insertion (1), and the number of steps done.
+    # One row for each image to score: the image's number, deletion (0) or insertion (1), and the number of steps.
     image_numbers = torch.arange(len(images))
     rows = torch.cartesian_prod(image_numbers, torch.arange(2), torch.arange(steps + 1)).to(images.device)
 
@@ -86,24 +90,25 @@ def perturbation_curves(
 def road(
     score: Score, images: torch.Tensor, maps: np.ndarray, percentiles: tuple[float, ...], batch_size: int
 ) -> np.ndarray:
-    """Return how much more the answer falls without the most important pixels than without the least important ones.
+    """Return ROAD: how much more P falls if the most important pixels are removed than if the least important are.
 
-    A removed pixel is replaced by the weighted mean of its neighbours, which may be removed too, plus a little noise.
-    So the network cannot see the shape of the removed region.
+    P is the probability of the explained class. A removed pixel gets the weighted mean of its neighbours plus a little
+    noise. The neighbours may be removed too. So the network cannot see the shape of the removed region.
 
     Args:
-        score: (n, 3, H, W), 0 to 255 -> (n,) probability of the explained class.
+        score: Function from images (n, 3, H, W), 0 to 255, to the probability (n,) of the explained class.
         images: uint8 (N, 3, H, W).
         maps: float (N, H, W).
-        percentiles: For each percentile, the pixels of the map above it are removed. In a second image, equally many
-            pixels with the lowest values are removed.
+        percentiles: For each percentile, the pixels whose map value is above it are removed from one image. The same
+            number of pixels with the lowest map values is removed from another image.
         batch_size: Images in a forward pass.
 
     Returns:
-        float64 (N,) in [-0.5, 0.5], half the difference of the two drops. Higher is better; a random map has 0.
+        float64 (N,) in [-0.5, 0.5], half the difference of the two drops of P. Higher is better. A random map has 0.
 
     Source: Rong et al. 2022, "A consistent and efficient evaluation strategy for attribution methods"; the code is in
-        the pytorch-grad-cam library. We rank the pixels first, so that equally many are removed for every map.
+        the pytorch-grad-cam library. We replace map values by ranks, so that every map removes the same number of
+        pixels.
     """
 
     def model(batch: torch.Tensor) -> torch.Tensor:
@@ -120,9 +125,9 @@ def road(
 
 
 def rank_pixels(maps: np.ndarray) -> np.ndarray:
-    """Return, for each pixel, the share of pixels that come before it, the highest value first.
+    """Return, for each pixel of a map, the share of the pixels with a higher value, float32 (N, H, W) in [0, 1).
 
-    The result is float32 (N, H, W) in [0, 1).
+    Pixels with equal values get a random order.
     """
     values = maps.reshape(len(maps), -1)
     pixels = values.shape[1]

@@ -1,4 +1,4 @@
-"""Draw Grad-CAM maps for any network of a known family (see grad_cam_families.py)."""
+"""Draw Grad-CAM maps for the families of networks in grad_cam_families.py."""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,14 @@ from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
 from components.shared.network.network import Network
 
-# The methods weigh a layer's activations differently. Grad-CAM uses the mean gradient of a channel. HiResCAM and
-# LayerCAM weigh every cell by its own gradient, so their maps of early layers are finer.
+# The methods weight the activations of a layer differently. Grad-CAM uses the mean gradient of each channel. HiResCAM
+# and LayerCAM use the gradient of each cell, so their maps of early layers are finer.
 CAM_METHODS = {"Grad-CAM": GradCAM, "HiResCAM": HiResCAM, "LayerCAM": LayerCAM}
 
 
 @dataclass(frozen=True)
 class Cam:
-    """The kind of a class activation map: a layer, and a method that weighs its activations.
+    """The kind of a class activation map: a layer, and a method that weights the activations of this layer.
 
     Attributes:
         target: The layer.
@@ -31,21 +31,22 @@ class Cam:
 
 
 def grad_cam(network: Network, cam: Cam, images: torch.Tensor, crack: bool, batch_size: int) -> np.ndarray:
-    """Return maps that show where each image has evidence for a class.
+    """Return maps that show which parts of each image speak for a class.
 
     Args:
         network: In eval mode.
         cam: Layer and method.
         images: uint8 (N, 3, H, W).
-        crack: True: map the evidence for crack. False: map the evidence for no_crack.
+        crack: True for a map of the class crack, False for a map of the class no_crack.
         batch_size: Images in a forward pass.
 
     Returns:
-        float32 (N, H, W), each map scaled to [0, 1]. A map of zeros means that the layer has no evidence for the class.
+        float32 (N, H, W), each map scaled to [0, 1]. A map of zeros means that, in this layer, nothing
+        speaks for the class.
 
     Raises:
-        InputError: A map is not finite, or the layer has no gradient for any image, so the answer does not depend on
-            the layer.
+        InputError: A map is not finite. Or the layer's gradient is zero for all images, which means that the answer
+            does not depend on the layer.
 
     Source: Selvaraju et al. 2017, eq. 1 and 2 (Grad-CAM); Draelos and Carin 2020 (HiResCAM); Jiang et al. 2021
         (LayerCAM). All are in the pytorch-grad-cam library, which scales each map by its own minimum and maximum and
@@ -70,6 +71,6 @@ def grad_cam(network: Network, cam: Cam, images: torch.Tensor, crack: bool, batc
     if not np.isfinite(maps).all():
         raise InputError(f"{explained} is not finite; the network's training diverged: lower the learning rate")
 
-    # With small gradients, the highest value in the library's map is below 1.
+    # If the gradients are small, the highest value in the library's map is below 1.
     peaks = maps.max(axis=(1, 2), keepdims=True)
     return maps / np.where(peaks > 0, peaks, 1)

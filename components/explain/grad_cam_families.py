@@ -1,4 +1,4 @@
-"""The families of networks that Grad-CAM can read: which layers it uses, and how it reads their output as a map.
+"""Find the layers of a network that Grad-CAM can use, and convert their output to a map.
 
 To add a family, write a function like `_channels_first` for the shape of its output, and add it to FAMILIES.
 """
@@ -20,11 +20,11 @@ MIN_GRID_SIDE = 7
 
 @dataclass(frozen=True)
 class Reading:
-    """The way to read a layer's output as a map.
+    """How a layer's output is converted to a map.
 
     Attributes:
-        reshape: Converts the output to (N, C, rows, columns).
-        grid: Rows and columns.
+        reshape: Function that converts the output to (N, C, rows, columns).
+        grid: Number of rows and columns.
     """
 
     reshape: Reshape
@@ -33,13 +33,13 @@ class Reading:
 
 @dataclass(frozen=True)
 class Target:
-    """The layer whose activations Grad-CAM weighs.
+    """A layer whose activations Grad-CAM uses.
 
     Attributes:
         name: Name of the layer in the backbone, such as "layer4" or "blocks.11.norm1".
-        layer: The module.
-        reshape: Converts the layer's output to (N, C, rows, columns).
-        grid: Rows and columns.
+        layer: The layer's module.
+        reshape: Function that converts the layer's output to (N, C, rows, columns).
+        grid: Number of rows and columns.
     """
 
     name: str
@@ -49,21 +49,21 @@ class Target:
 
 
 def _channels_first(network: Network, shape: tuple[int, ...], channels: int) -> Reading | None:
-    """Read an output (N, C, rows, columns): ResNet, EfficientNet, ConvNeXt and other CNNs. None for other shapes."""
+    """Read the output (N, C, rows, columns) of ResNet, EfficientNet, ConvNeXt and others; None for other shapes."""
     if len(shape) != 4 or shape[1] != channels:
         return None
     return Reading(lambda output: output, (shape[2], shape[3]))
 
 
 def _channels_last(network: Network, shape: tuple[int, ...], channels: int) -> Reading | None:
-    """Read an output (N, rows, columns, C): Swin and other window transformers. None for other shapes."""
+    """Read the output (N, rows, columns, C) of Swin and other window transformers; None for other shapes."""
     if len(shape) != 4 or shape[3] != channels:
         return None
     return Reading(lambda output: output.permute(0, 3, 1, 2), (shape[1], shape[2]))
 
 
 def _patch_tokens(network: Network, shape: tuple[int, ...], channels: int) -> Reading | None:
-    """Read an output (N, tokens, C): ViT, DeiT, CaiT, Mixer. None for other shapes.
+    """Read the output (N, tokens, C) of ViT, DeiT, CaiT, Mixer and others; None for other shapes.
 
     Some of these networks have class tokens before the patch tokens.
     """
@@ -72,7 +72,7 @@ def _patch_tokens(network: Network, shape: tuple[int, ...], channels: int) -> Re
         return None
     rows, columns = grid
     prefix = shape[1] - rows * columns
-    # Some networks add the class token after this layer, so there may be none here.
+    # Some networks add the class token after this layer. Then all tokens here are patch tokens.
     if prefix not in (0, getattr(network.backbone, "num_prefix_tokens", 0)):
         return None
     return Reading(lambda tokens: tokens[:, prefix:].unflatten(1, grid).permute(0, 3, 1, 2), grid)
@@ -82,7 +82,7 @@ FAMILIES = (_channels_first, _channels_last, _patch_tokens)
 
 
 def patch_grid(network: Network) -> Grid | None:
-    """Return rows and columns of the patches in which the network reads an image; None if it does not use patches."""
+    """Return the rows and columns of patches into which the network divides an image; None without patches."""
     backbone: Any = network.backbone
     patch_reader = getattr(backbone, "patch_embed", getattr(backbone, "stem", None))
     grid = getattr(patch_reader, "grid_size", None)
@@ -95,8 +95,9 @@ def patch_grid(network: Network) -> Grid | None:
 def find_targets(network: Network) -> list[Target]:
     """Find all layers that Grad-CAM can read, the deepest first.
 
-    For a CNN, these are the outputs of its stages. For a patch transformer, it is the first normalisation of each
-    block. After this layer, the last block uses only the class token, so the gradients of the patches would be zero.
+    For a CNN, these layers are its stages. For a patch transformer, they are the first normalisation of each block. In
+    the last block, only the class token is used after this normalisation, so the patches of later layers have no
+    gradient.
 
     Raises:
         InputError: The network has no layer that Grad-CAM can read.
@@ -114,7 +115,7 @@ def find_targets(network: Network) -> list[Target]:
         stages = ", ".join(channels) or "timm lists none"
         raise InputError(
             f"Grad-CAM cannot read a layer of {network.info.architecture}: none of its stages ({stages}) gives a map; "
-            "choose a timm CNN or vision transformer"
+            "choose another timm CNN or vision transformer"
         )
     return targets
 
@@ -122,12 +123,12 @@ def find_targets(network: Network) -> list[Target]:
 def find_target(network: Network, preferred: str = "") -> Target:
     """Find the deepest layer whose map is fine enough: at least MIN_GRID_SIDE cells on each side.
 
-    On images of 224 pixels, the last stage of a CNN is fine enough. On smaller tiles, it is too coarse to show where a
-    crack is. If no layer is fine enough, the deepest layer is used.
+    On images of 224 pixels, the last stage of a CNN is fine enough. On smaller tiles, the last stage is too coarse to
+    show where a crack is. If no layer is fine enough, the deepest layer is used.
 
     Args:
         network: The network.
-        preferred: Name of a layer. It is used if the network has it, even if it is not fine enough.
+        preferred: Name of a layer. If the network has this layer, it is used, even if it is not fine enough.
 
     Raises:
         InputError: The network has no layer that Grad-CAM can read.
@@ -143,7 +144,7 @@ def find_target(network: Network, preferred: str = "") -> Target:
 
 
 def _layers_of_stages(network: Network, modules: dict[str, nn.Module]) -> dict[str, int]:
-    """Return the layer's name -> its number of channels, for the layer to use in each stage, in the network's order."""
+    """Return the layer to use in each stage, in the network's order: its name -> its number of channels."""
     backbone: Any = network.backbone
     channels = {}
     for stage in getattr(backbone, "feature_info", None) or []:

@@ -1,4 +1,4 @@
-"""Choose the images to explain: a gallery for people, chosen by a rule, and a random sample for the measures."""
+"""Choose the images to explain. A rule chooses the gallery for people. The sample for the measures is random."""
 
 import numpy as np
 import pandas as pd
@@ -9,15 +9,15 @@ WRONG, NEAR, RIGHT = "confident wrong", "near the threshold", "confident right"
 
 
 def decide(table: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:
-    """Add the answers that the model would give if it were deployed.
+    """Add the answers that the model gives in production, with calibration and threshold.
 
     Args:
         table: Prediction rows with `logit_0`, `logit_1` and `label`.
         calibration: The model's calibration.
 
     Returns:
-        The rows with the columns `score` (calibrated P(crack)), `decision` (1: crack), `right` (bool) and `margin`
-        (distance of the score from the threshold) added.
+        The rows with four more columns: `score` (calibrated P(crack)), `decision` (1 for crack), `right` (bool: the
+        decision equals the label) and `margin` (distance of the score from the threshold).
     """
     score = calibration.p_crack(table["logit_0"].to_numpy(), table["logit_1"].to_numpy())
     decision = (score >= calibration.threshold).astype(int)
@@ -28,15 +28,16 @@ def decide(table: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:
 def choose_shown(decided: pd.DataFrame, count: int) -> pd.DataFrame:
     """Choose the gallery: a third is confidently wrong, a third near the threshold, and a third confidently right.
 
-    Within a third, the images alternate between surfaces and classes, the most extreme images first. If there are too
-    few images that are wrong or near the threshold, more right images are added.
+    Within a third, the images alternate between surfaces and classes. The most certain answers come first, and in the
+    second third the answers nearest to the threshold. If there are not enough wrong images, more right images are
+    added.
 
     Args:
         decided: Rows from `decide`, of one split.
         count: Number of images wanted.
 
     Returns:
-        At most `count` of the rows, with the column `reason` added: WRONG, NEAR or RIGHT.
+        At most `count` of the rows, with one more column: `reason`, which is WRONG, NEAR or RIGHT.
     """
     third = count // 3
     # The quarter of the images with the smallest margins counts as near the threshold. With a fixed distance, all
@@ -55,15 +56,18 @@ def choose_shown(decided: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 def _alternate(rows: pd.DataFrame, count: int) -> pd.DataFrame:
-    """Return the first `count` rows if surfaces and classes alternate. Within each, the order of the rows is kept."""
+    """Reorder the rows so that surfaces and classes alternate, and return the first `count` rows.
+
+    Rows with the same surface and class stay in their order.
+    """
     turn = rows.groupby(["surface", "label"]).cumcount()
     return rows.assign(turn=turn).sort_values("turn", kind="stable").drop(columns="turn").head(count)
 
 
 def choose_measured(decided: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
-    """Draw cracked images at random, with right and wrong answers. A sample by a rule would bias the measures.
+    """Draw cracked images at random, whether the answer is right or wrong. A rule would bias the measures.
 
-    The rows are in random order, so the first few rows are a random sample too.
+    The rows are in random order, so the first rows are a random sample too.
     """
     cracked = decided[decided["label"] == 1]
     chosen = np.random.default_rng([seed, 2]).permutation(len(cracked))[:count]

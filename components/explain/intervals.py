@@ -1,4 +1,4 @@
-"""Compute the mean of values that are measured on images in groups, and its interval."""
+"""Compute the mean of values that were measured on single images, and the interval of this mean."""
 
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ def mean_interval(values: np.ndarray, groups: np.ndarray, resamples: int, scale:
         values: float (n,).
         groups: (n,) group of each value.
         resamples: Number of bootstrap resamples.
-        scale: The range of the mean, as in `interval`.
+        scale: The range of the mean, as `interval` defines it.
     """
     mean = float(values.mean())
     codes, count = group_codes(groups)

@@ -1,4 +1,8 @@
-"""Compute signed KernelSHAP values of an image's regions: superpixels for a CNN, patch blocks for a transformer."""
+"""Compute KernelSHAP values for the regions of an image.
+
+The regions are superpixels for a CNN, and blocks of patches for a transformer. Values have a sign: above 0 speaks for a
+crack, below 0 speaks for no crack.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,13 +18,13 @@ from components.shared.network.device import pick_precision
 from components.shared.network.network import Network
 
 Margin = Callable[[torch.Tensor], torch.Tensor]
-# Standard deviation of the blur before SLIC, as a share of a superpixel's edge. Without the blur, the camera's noise
-# breaks superpixels into small pieces, and the library merges these pieces into one region.
+# Standard deviation of the blur before SLIC, as a share of a superpixel's height. Without the blur, the noise of the
+# camera breaks superpixels into small pieces, and the library merges these pieces into one region.
 SUPERPIXEL_BLUR = 1 / 16
 
 
 def margin_of(network: Network, precision: Precision) -> Margin:
-    """Return a function that computes the log odds of crack: images (n, 3, H, W), 0 to 255 -> float (n,).
+    """Return a function that computes the log odds of a crack, float (n,), from images (n, 3, H, W), 0 to 255.
 
     The function raises InputError if the network's answer is NaN or infinite.
     """
@@ -32,8 +36,8 @@ def margin_of(network: Network, precision: Precision) -> Margin:
             logits = network(images.contiguous(memory_format=torch.channels_last)).float()
         if not logits.isfinite().all():
             raise InputError(
-                f"{network.info.architecture} answers with logits that are not finite, so nothing can be explained; "
-                "its training diverged: lower the learning rate"
+                f"{network.info.architecture} gives answers that are not finite, so nothing can be explained; its "
+                "training diverged: lower the learning rate"
             )
         return logits[:, 1] - logits[:, 0]
 
@@ -43,11 +47,11 @@ def margin_of(network: Network, precision: Precision) -> Margin:
 def find_regions(network: Network, images: torch.Tensor, count: int) -> np.ndarray:
     """Divide each image into about `count` regions. KernelSHAP hides or shows each region as a whole.
 
-    A transformer reads an image in patches, so its regions are blocks of whole patches, the same for every image. A
-    CNN's regions are SLIC superpixels, which follow the image's own edges.
+    For a transformer, the regions are blocks of whole patches, which are the same for every image. For a CNN, the
+    regions are SLIC superpixels, which follow the edges in the image.
 
     Args:
-        network: The network. Its patch grid, if it has one, decides the kind of regions.
+        network: The network. If it divides images into patches, the regions are blocks of patches.
         images: uint8 (N, 3, H, W).
         count: Number of regions wanted.
 
@@ -71,7 +75,7 @@ def find_regions(network: Network, images: torch.Tensor, count: int) -> np.ndarr
 
 
 def _blocks(grid: tuple[int, int], shape: tuple[int, int], count: int) -> np.ndarray:
-    """Return the number of each pixel's block, int64 (H, W). A block consists of whole patches."""
+    """Divide an image into blocks of whole patches, and return the number of each pixel's block, int64 (H, W)."""
     blocks_per_side = max(1, int(count**0.5))
     block_of_line = []
     for pixels, patches in zip(shape, grid, strict=True):
@@ -94,22 +98,22 @@ def kernel_shap(
 ) -> np.ndarray:
     """Divide each image's log odds of crack among its regions.
 
-    The images of all coalitions are built and scored in batches on the images' device. The shap library chooses and
-    weighs the coalitions and solves for the values.
+    A coalition is a set of regions that are shown, and all other regions are hidden. The images of all coalitions are
+    computed and scored in batches on the device of `images`. The shap library chooses and weights the coalitions, and
+    computes the values.
 
     Args:
-        margin: (n, 3, H, W) uint8 -> (n,) log odds of crack.
+        margin: Function from images (n, 3, H, W) uint8 to the log odds of a crack (n,).
         images: uint8 (N, 3, H, W).
-        hidden: uint8 (N, 3, H, W), the pixels that replace a hidden region.
+        hidden: uint8 (N, 3, H, W). The pixels of a hidden region are replaced by the pixels of these images.
         regions: From `find_regions`.
-        coalitions: Number of region sets that are scored for each image. The regions in a set are shown.
-        batch_size: Masked images in a forward pass.
+        coalitions: Number of coalitions that are scored for each image.
+        batch_size: Number of images in a forward pass.
         seed: Seed of the coalitions. All images use the same seed.
 
     Returns:
-        float32 (N, H, W), the value of each pixel's region. A value above 0 is evidence for crack, a value below 0 is
-        evidence for no crack. The values of all regions add up to the log odds of the image minus the log odds of the
-        hidden image.
+        float32 (N, H, W), the value of each pixel's region. The values of all regions add up to the log odds of the
+        image minus the log odds of the hidden image.
 
     Source: Lundberg and Lee 2017, "A unified approach to interpreting model predictions", theorem 2.
     """
@@ -144,7 +148,7 @@ def _region_values(
 
 @contextmanager
 def _numpy_seed(seed: int) -> Iterator[None]:
-    """Seed NumPy's global random generator in the block, and restore its state afterwards. shap uses no other one."""
+    """Seed NumPy's global random generator, which shap uses. Restore its state after the block."""
     state = np.random.get_state()
     np.random.seed(seed)
     try:

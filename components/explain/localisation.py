@@ -1,7 +1,7 @@
-"""Measure whether a map marks the crack, by comparing maps with pixel masks.
+"""Measure whether a map marks the crack. The maps are compared with masks, which are true on the pixels of the crack.
 
 All functions take maps float32 (N, H, W) in [0, 1] and masks bool (N, H, W), and return float64 (N,). The result is 0
-for a map of zeros.
+for a map that contains only zeros.
 """
 
 import cv2
@@ -11,8 +11,8 @@ import numpy as np
 def pointing_game(maps: np.ndarray, masks: np.ndarray, tolerance: float) -> np.ndarray:
     """Return the share of a map's highest pixels that are at most `tolerance` pixels away from the crack.
 
-    If only one pixel is the highest, the share is 1 or 0. A map of regions, such as a KernelSHAP map, has many highest
-    pixels, which all count the same.
+    If one single pixel has the highest value, the share is 1 or 0. A map of regions, such as a KernelSHAP map, has many
+    pixels with the highest value, and all of them count the same.
 
     Source: Zhang et al. 2018, "Top-down neural attention by excitation backprop", section 4.1.
     """
@@ -44,23 +44,23 @@ def energy_ratio(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def best_iou(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Return the highest intersection over union of the mask and the map, in [0, 1], over all thresholds for the map.
+    """Return the best overlap of the mask with the part of the map above a threshold, in [0, 1].
 
-    The thresholds are the values above 0 that occur in the map.
+    The overlap is the intersection over union (IoU). The thresholds are all values above 0 that occur in the map.
     """
     values = maps.reshape(len(maps), -1)
     order = np.argsort(-values, axis=1, kind="stable")
     values = np.take_along_axis(values, order, axis=1)
     on_crack = np.take_along_axis(masks.reshape(len(maps), -1), order, axis=1)
 
-    # IoU after the first 1, 2, … pixels, highest value first.
+    # The IoU of the mask with the 1, 2, 3, … pixels that have the highest values.
     intersection = on_crack.cumsum(axis=1)
     taken = np.arange(1, values.shape[1] + 1)
     crack = on_crack.sum(axis=1, keepdims=True)
     iou = intersection / (taken + crack - intersection)
 
-    # A threshold includes all pixels of one value or none. So the IoU counts only after the last of equal values.
-    # Pixels with value 0 are never included.
+    # A threshold includes either all pixels with the same value or none of them. So the IoU counts only after the last
+    # pixel of each value. Pixels with value 0 are never included.
     next_differs = np.diff(values, axis=1) != 0
     is_last_of_value = np.append(next_differs, np.ones((len(maps), 1), bool), axis=1)
     is_cut = is_last_of_value & (values > 0)

@@ -1,4 +1,4 @@
-"""Draw all maps of an image: by both methods, and by the two baselines that do not use the network."""
+"""Draw all maps of an image. Two methods explain the network, and two baselines do not use the network."""
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ GRAD_CAM, SHAP = "grad_cam", "shap"
 RANDOM, EDGES = "random_map", "edge_filter"
 METHODS = (GRAD_CAM, SHAP)
 BASELINES = (RANDOM, EDGES)
-# In a random network, weights of zero are replaced by random weights with this standard deviation.
+# Standard deviation of the random weights that replace weights of zero in a random network.
 ZERO_WEIGHTS_SPREAD = 0.02
 
 
@@ -34,13 +34,14 @@ def draw_maps(
         network: In eval mode.
         cam: Layer and method of the Grad-CAM map.
         images: uint8 (N, 3, H, W), on the network's device.
-        shap_images: Number of images, from the first, that get a KernelSHAP map. These maps take the most time.
+        shap_images: Only this number of images, from the first on, gets a KernelSHAP map, which takes the most time.
         config: Regions, coalitions, blur.
         seed: Seed of the coalitions and the random maps.
-        draw: Added to the seed of the random maps, so that a second call gives other random maps.
+        draw: This number is added to the seed of the random maps. Another number gives other random maps.
 
     Returns:
-        Name of the map -> float32 (N, H, W). The KernelSHAP map is (min(shap_images, N), H, W) and signed.
+        Name of the map -> float32 (N, H, W). The KernelSHAP map is (min(shap_images, N), H, W), and its values can be
+        below 0.
     """
     size = network.input_size
     pixels = images.permute(0, 2, 3, 1).cpu().numpy()
@@ -57,7 +58,10 @@ def draw_maps(
 def explain_signed(
     network: Network, images: torch.Tensor, hidden: torch.Tensor, config: ExplainConfig, seed: int
 ) -> np.ndarray:
-    """Return KernelSHAP maps with the configured regions and coalitions, float32 (N, H, W), above 0 for crack."""
+    """Return KernelSHAP maps, float32 (N, H, W). Values above 0 speak for a crack, values below 0 for no crack.
+
+    `hidden`, uint8 (N, 3, H, W), has the pixels that replace hidden regions.
+    """
     margin = margin_of(network, config.precision)
     regions = find_regions(network, images, config.shap.regions)
     return kernel_shap(margin, images, hidden, regions, config.shap.coalitions, config.batch_size, seed)
@@ -66,8 +70,8 @@ def explain_signed(
 def random_network(network: Network, seed: int) -> Network:
     """Return a network of the same architecture with random weights.
 
-    timm starts some heads with weights of zero. Such a network would give all images the same answer, so these weights
-    become random too.
+    timm starts some heads with weights of zero. A network with such a head gives all images the same answer, so these
+    weights become random too.
     """
     random = build_network(network.info.model_copy(update={"weights": "none", "seed": seed})).eval()
     generator = torch.Generator().manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Measure how good the maps are: the maps of both methods and, for comparison, a random map and an edge filter."""
+"""Measure how good the maps of both methods are. For comparison, also measure a random map and an edge filter."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -19,8 +19,9 @@ from components.shared.network.network import Network
 from components.shared.results.intervals import Scale
 from components.shared.results.measurements import Measurement
 
-# The tables list every measure and the scale of its mean. To add a measure, compute it in the function that is named
-# above its table, and add it to the table. `_localisation` measures whether the map is on the crack.
+# These tables list every measure and the scale of its mean. To add a measure, add it to one of the tables, and compute
+# it in the function that the comment above that table names.
+# `_localisation` measures whether the map marks the crack.
 LOCALISATION: dict[str, Scale] = {
     "pointing_game": "share",
     "energy_inside": "share",
@@ -33,7 +34,7 @@ FAITHFULNESS: dict[str, Scale] = {
     "insertion_auc": "share",
     "road": "difference",
 }
-# `_sanity_checks` and `_shap_sensitivity` measure whether the map changes when it must, and only then.
+# `_sanity_checks` and `_shap_sensitivity` measure whether the map changes if it must change, and only then.
 CHECKS: dict[str, Scale] = {
     "noise_stability": "signed",
     "random_weights_similarity": "signed",
@@ -56,8 +57,8 @@ class Sample:
     Attributes:
         images: uint8 (N, 3, H, W), on the network's device.
         masks: bool (N, H, W), true on the crack.
-        masked: bool (N,), whether the image has a mask.
-        groups: (N,) group of each image.
+        masked: bool (N,), true if the image has a mask.
+        groups: (N,) group id of each image.
     """
 
     images: torch.Tensor
@@ -77,9 +78,9 @@ def measure(network: Network, cam: Cam, sample: Sample, config: ExplainConfig, s
         seed: Seed of the coalitions, the random maps, the noise and the random weights.
 
     Returns:
-        Measurements `MAP.MEASURE` for each map, `METHOD.MEASURE_over_BASELINE` (paired difference, positive if the
-        method is better), and the checks `MAP.CHECK`. The 95 % intervals are computed by bootstrap over groups. If
-        there is no image to measure on, the value is NaN and the note gives the reason.
+        Measurements `MAP.MEASURE` for each map, `METHOD.MEASURE_over_BASELINE`, and the checks `MAP.CHECK`. The second
+        kind is a difference on the same images, and it is positive if the method is better. The 95 % intervals are
+        computed by bootstrap over groups. If no image can be measured, the value is NaN, and the note gives the reason.
     """
     if len(sample.groups) == 0:
         return _undefined((*LOCALISATION, *FAITHFULNESS), "the robustness split has no cracked image")
@@ -92,7 +93,7 @@ def measure(network: Network, cam: Cam, sample: Sample, config: ExplainConfig, s
     if sample.masked.any():
         tolerance = config.tolerance * network.input_size
         for name, drawn in maps.items():
-            # Evidence against a crack does not have to be on the crack, so it is ignored here.
+            # Values below 0 speak against a crack and do not have to be on the crack, so they are ignored here.
             evidence_for_crack = np.maximum(drawn, 0)
             values[name] |= _localisation(evidence_for_crack, sample, tolerance)
     else:
@@ -131,7 +132,7 @@ def _localisation(maps: np.ndarray, sample: Sample, tolerance: float) -> Values:
 
 
 def _compared(values: dict[str, Values], sample: Sample, config: ExplainConfig) -> list[Measurement]:
-    """Return every measure of every map, and the gain of each method over each baseline."""
+    """Return every measure of every map, and how much better each method is than each baseline."""
     rows = []
     for measured in values[GRAD_CAM]:
         groups = sample.groups if measured in FAITHFULNESS else sample.groups[sample.masked]
@@ -141,7 +142,7 @@ def _compared(values: dict[str, Values], sample: Sample, config: ExplainConfig) 
         sign = -1 if measured in LOWER_IS_BETTER else 1
         for method, baseline in product(METHODS, BASELINES):
             gain = sign * (values[method][measured] - values[baseline][measured])
-            note = f"paired difference, positive if {method} is better"
+            note = f"difference on the same images, positive if {method} is better"
             rows.append(_row(f"{method}.{measured}_over_{baseline}", gain, groups, config, note))
     return rows
 
@@ -149,7 +150,7 @@ def _compared(values: dict[str, Values], sample: Sample, config: ExplainConfig) 
 def _sanity_checks(
     network: Network, cam: Cam, sample: Sample, maps: dict[str, np.ndarray], config: ExplainConfig, seed: int
 ) -> list[Measurement]:
-    """Measure how much maps change when they should not (small noise) and when they must (random weights).
+    """Measure how much maps change with a little noise (they should not) and with random weights (they must).
 
     Source: Adebayo et al. 2018, "Sanity checks for saliency maps"; all layers are randomised at once.
     """
@@ -164,7 +165,7 @@ def _sanity_checks(
 
     rows = []
     for check, others, note in (
-        ("noise_stability", of_noisy, "the noisy image; 1 means stable"),
+        ("noise_stability", of_noisy, "the noisy image; 1 means that the map does not change"),
         (
             "random_weights_similarity",
             of_random,
@@ -184,17 +185,17 @@ def _sanity_checks(
 def _shap_sensitivity(
     network: Network, sample: Sample, signed: np.ndarray, config: ExplainConfig, seed: int
 ) -> list[Measurement]:
-    """Measure how much KernelSHAP maps depend on the settings: the content of hidden regions, and the coalitions."""
+    """Measure how much KernelSHAP maps depend on two settings: what hides a region, and the number of coalitions."""
     margin = margin_of(network, config.precision)
     blurred_images = blurred(sample.images, config.blur * network.input_size)
     margins = torch.cat(list(map(margin, blurred_images.split(config.batch_size))))
     p_crack = margins.sigmoid().double().cpu().numpy()
-    note = "P(crack) of the blurred image, in which all regions are hidden; if it is high, hiding has little meaning"
+    note = "P(crack) of the blurred image, in which all regions are hidden; if it is high, hiding a region means little"
     rows = [_row(f"{SHAP}.hidden_p_crack", p_crack, sample.groups, config, note)]
 
     images = sample.images[: config.shap.sensitivity]
     of_mean_colour = explain_signed(network, images, mean_colour(images), config, seed)
-    note = f"{_CORRELATION} hidden regions with the mean colour instead of a blur; 1 means that this does not matter"
+    note = f"{_CORRELATION} regions hidden by the mean colour instead of a blur; 1 means that both give the same map"
     correlation = rank_correlation(signed, of_mean_colour)
     rows.append(_row(f"{SHAP}.baseline_similarity", correlation, sample.groups, config, note))
 
@@ -208,11 +209,11 @@ def _shap_sensitivity(
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return the Spearman correlation of maps, pair by pair; 0 if a map of the pair is constant.
+    """Return the Spearman correlation of each pair of maps. It is 0 if one of the two maps is constant.
 
     Args:
         first: float (N, H, W).
-        second: float (n, H, W) with n <= N. They are compared with the first n maps of `first`.
+        second: float (n, H, W) with n <= N. These maps are compared with the first n maps in `first`.
 
     Returns:
         float64 (n,) in [-1, 1].

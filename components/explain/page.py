@@ -1,4 +1,4 @@
-"""Write the page of explanations: a conclusion on each method, the measures, and the gallery of panels."""
+"""Write the page of explanations. It shows a conclusion on each method, the measures, and a gallery of panels."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -17,50 +17,58 @@ from components.shared.page import Page
 from components.shared.results.measurements import Measurement, shown_row, spoken, with_interval
 
 TITLES = {GRAD_CAM: "Grad-CAM", SHAP: "SHAP", RANDOM: "random map", EDGES: "edge filter"}
-# A method must be better than the edge filter in at least one of these measures, and worse in none.
+# A method is good if it is better than the edge filter in at least one of these measures, and worse in none.
 DECIDING_MEASURES = ("pointing_game", "insertion_auc", "deletion_auc", "road")
-# Two draws of coalitions agree if the rank correlation of their maps is at least this number.
+# The maps of two draws of coalitions agree if their rank correlation is at least this number.
 AGREEMENT = 0.8
 LOW_SCORE, HIGH_SCORE = 0.2, 0.8
 INTRODUCTION = (
-    "Each panel shows, from left to right:\n\n"
-    "- the tile,\n"
-    "- Grad-CAM's evidence for the network's answer; if the answer is wrong, also the evidence for the true class,\n"
-    "- KernelSHAP's signed evidence: red regions are evidence for a crack, blue regions for no crack,\n"
-    "- the mask, if there is one. Its outline is green on every map.\n\n"
-    "A rule chooses the gallery from the robustness split: a third is confidently wrong, a third near the threshold, "
-    "and a third confidently right. Surfaces and classes alternate. *Score* is the calibrated P(crack)."
+    "An explanation is a map over a tile that shows which parts of the tile led to the network's answer. Two methods "
+    "compute such maps, Grad-CAM and KernelSHAP (SHAP). A map is useful only if it shows more than a plain edge "
+    "filter, which does not know the network.\n\n"
+    "The gallery shows panels of tiles from the robustness split. Each panel shows, from left to right:\n\n"
+    "- The tile.\n"
+    "- Grad-CAM's map for the network's answer. Bright parts speak for this answer. If the answer is wrong, the map "
+    "for the true class follows.\n"
+    "- KernelSHAP's map. Red regions speak for a crack, and blue regions speak for no crack.\n"
+    "- The mask, if there is one. It shows where a person has marked the crack. Its outline is green on every map.\n\n"
+    "A third of the answers in the gallery is confidently wrong, a third is near the threshold, and a third is "
+    "confidently right. Surfaces and classes alternate. *Score* is the calibrated P(crack), from 0 to 1. From the "
+    "threshold on, the answer is a crack."
 )
 ADVICE = (
-    "If the network found a crack, the bright and the red parts should be along the crack. On a false alarm, they show "
-    "what the network took for a crack: a joint, a shadow, a stain, or a mark of the formwork. If they are on plain "
-    "concrete or at the border of the tile, the answer does not depend on a crack, even if it is right. "
-    "To enlarge a panel, click it or select it with the Tab key."
+    "If the network found a crack, the bright and the red parts should be along the crack. On a false alarm, these "
+    "parts show what the network took for a crack: a joint, a shadow, a stain, or a mark of the formwork. If the "
+    "bright and red parts are on plain concrete or at the border of the tile, the answer does not depend on a crack, "
+    "even if the answer is right. To enlarge a panel, click it or select it with the Tab key."
 )
 CHOICE = (
-    "The map that is called Grad-CAM here is **{method} of the layer `{layer}`**. It was chosen on {tiles} cracked "
-    "images of the validation split, because it is the most faithful of the layers and methods below. *Faithfulness* "
-    "is the area under the insertion curve minus the area under the deletion curve. The faithfulness is {gain} higher "
-    "than the faithfulness of a random map with the same grid."
+    "The map that is called Grad-CAM on this page is **{method} of the layer `{layer}`**. It was chosen on {tiles} "
+    "cracked images of the validation split, because it is the most faithful map of the layers and methods in the "
+    "table. A map is faithful if the answer depends on the pixels that the map marks. *Faithfulness* is the area under "
+    "the insertion curve minus the area under the deletion curve. Compared with a random map with the same grid, it is "
+    "higher by {gain}."
 )
 NOT_FAITHFUL = (
-    "\n\n**None of these maps is measurably more faithful than a random map.** So the Grad-CAM maps do not show the "
-    "reasons for the network's answers."
+    "\n\n**None of these maps is measurably more faithful than a random map.** So the Grad-CAM maps do not show why "
+    "the network gives its answers."
 )
 NOT_CHOSEN = (
-    "The map that is called Grad-CAM here is {method} of the layer `{layer}`. The layer was chosen only by the size of "
-    "its grid, because the validation split has no cracked image."
+    "The map that is called Grad-CAM on this page is {method} of the layer `{layer}`. The layer was chosen only by the "
+    "size of its grid, because the validation split has no cracked image."
 )
 MEASURED = (
     "The maps for the class crack were measured on {n} cracked images, drawn at random from the robustness split:\n\n"
-    "- *Pointing game*: the share of the map's highest pixels that are on the crack.\n"
-    "- *Energy*: the share of the map that is on the crack, and this share divided by the crack's share of the image.\n"
-    "- *IoU*: the best overlap of the crack with the part of the map above a threshold, over all thresholds.\n"
-    "- *Deletion* (lower is better) and *insertion* (higher is better): the area under P(crack) while pixels are "
-    "hidden or shown, the most marked pixels first.\n"
-    "- *ROAD*: how much more P(crack) falls if the most marked pixels are painted over than if the least marked pixels "
-    "are painted over. A random map has 0.\n\n"
-    "Brackets are 95 % intervals by bootstrap over photos."
+    "- *Pointing game* is the share of the map's highest pixels that are on the crack.\n"
+    "- *Energy inside* is the share of the map that is on the crack. *Energy ratio* is this share divided by the share "
+    "of the image that the crack covers.\n"
+    "- *Best IoU* is the overlap of the crack with the part of the map above a threshold (intersection over union). "
+    "The threshold with the largest overlap counts.\n"
+    "- *Deletion AUC* is the area under the curve of P(crack) while pixels are hidden, the most marked pixels first. "
+    "Lower is better. *Insertion AUC* is the area while pixels are shown. Higher is better.\n"
+    "- *ROAD* removes pixels and fills them from their neighbours. It is larger if P(crack) falls more without the "
+    "most marked pixels than without the least marked pixels. A random map has 0.\n\n"
+    "Brackets are 95 % intervals. They are computed from many random draws of the photos with replacement (bootstrap)."
 )
 
 Gain = Literal["better", "worse", "not measurably different"]
@@ -101,7 +109,7 @@ def write_page(
     """Write the page of explanations.
 
     Args:
-        path: A file; the page is written to it.
+        path: File to write: the page.
         candidate: Name of the candidate.
         rows: Rows from `choose_shown`.
         panels: One panel for each row.
@@ -128,7 +136,7 @@ def write_page(
 
 
 def shap_remark(shap: ShapConfig, measured: list[Measurement]) -> str:
-    """Return sentences on the number of coalitions of a SHAP map, and on how much the map changes with half as many."""
+    """Return sentences on the number of coalitions in a SHAP map, and on whether the number is large enough."""
     text = f"Each SHAP map has about {shap.regions} regions. It uses {shap.coalitions} coalitions (sets of regions)."
     found = {row.name: row for row in measured}
     agreement = found.get(f"{SHAP}.coalitions_similarity")
@@ -145,15 +153,16 @@ def shap_remark(shap: ShapConfig, measured: list[Measurement]) -> str:
 
 
 def conclusion(found: Found, method: str) -> tuple[str, bool]:
-    """Return whether a method explains more than an edge filter, in words and as a bool.
+    """Return whether a method explains more than an edge filter: sentences, and a bool.
 
     Args:
         found: Measurements by name.
         method: A name in METHODS.
 
     Returns:
-        Sentences in Markdown, and whether the result is good: better in at least one of DECIDING_MEASURES and worse in
-        none. "Better" means that the whole interval of the difference is above 0. "Worse" means that it is below 0.
+        Sentences in Markdown, and whether the result is good. It is good if the method is better in at least one of
+        DECIDING_MEASURES and worse in none. "Better" means that the whole interval of the difference is above 0, and
+        "worse" means that the whole interval is below 0.
     """
     gains: list[Gain] = []
     details = []
@@ -203,7 +212,7 @@ def _caveats(found: Found, method: str) -> str:
     if hidden is not None and hidden.value >= 0.5:
         text += (
             f". The network calls even completely blurred images a crack (mean P(crack) {hidden.value:.2f}), so "
-            "deletion, insertion and SHAP have little meaning for it"
+            "deletion, insertion and SHAP mean little for this network"
         )
     return text
 
@@ -227,7 +236,7 @@ def _add_measures(page: Page, found: Found) -> None:
         gains = [f"{method}.{name}_over_{baseline}" for method, baseline in pairs]
         rows.append([spoken(name), *_shown(found, gains)])
     headers = [f"{TITLES[method]} vs {TITLES[baseline]}" for method, baseline in pairs]
-    page.table(["gain (positive: better)", *headers], rows)
+    page.table(["difference (positive: better)", *headers], rows)
 
     _add_checks(page, found)
 
@@ -297,7 +306,10 @@ def _gallery(rows: pd.DataFrame, panels: list[Panel], candidate: str) -> str:
 
 
 def _empty_combinations(filters: list[list[str]], cards: list[set[str]]) -> list[list[str]]:
-    """Return the smallest combinations of options, at most one from each filter, that no card has."""
+    """Return the combinations of options that no card has, with at most one option from each filter.
+
+    A combination is left out if a part of it is already in the list.
+    """
     combinations = []
     for chosen in product(*[["", *options] for options in filters]):
         combinations.append(set(chosen) - {""})

@@ -1,4 +1,4 @@
-"""Draw panels: an image, the same image with each map over it, and its mask, side by side."""
+"""Draw panels. A panel shows, side by side, an image, the image under each of its maps, and the mask of its crack."""
 
 import base64
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ class Panel:
     """An image and its maps, side by side.
 
     Attributes:
-        image: uint8 (H, k H, 3) RGB, k parts of width H.
-        caption: The parts, from left to right.
+        image: uint8 (H, k * H, 3) RGB, with k parts that are each H wide.
+        caption: The names of the parts, from left to right.
     """
 
     image: np.ndarray
@@ -41,12 +41,12 @@ class Panel:
 def draw_panel(image: np.ndarray, maps: dict[int, np.ndarray], signed: np.ndarray, mask: np.ndarray | None) -> Panel:
     """Draw an image and, to its right, the image with each map over it, and the mask.
 
-    A map of zeros is not drawn, because it would look like the plain image. Only the caption names it.
+    A map of zeros is named in the caption and not drawn, because it would look like the plain image.
 
     Args:
         image: uint8 (H, H, 3) RGB.
-        maps: Class (0 or 1) -> Grad-CAM map, float (H, H) in [0, 1].
-        signed: KernelSHAP map, float (H, H), above 0 for crack.
+        maps: Class (0 or 1) -> Grad-CAM map for this class, float (H, H) in [0, 1].
+        signed: KernelSHAP map, float (H, H). Values above 0 speak for a crack.
         mask: bool (H, H); its outline is drawn on the maps. None if there is no mask.
     """
     parts = [image]
@@ -79,7 +79,7 @@ def _blend(image: np.ndarray, evidence: np.ndarray) -> np.ndarray:
 
 
 def _blend_signed(image: np.ndarray, signed: np.ndarray) -> np.ndarray:
-    """Draw red and blue over the grey image. People could mistake the image's own colours for evidence."""
+    """Draw red and blue over the grey image. On a coloured image, people could mistake its colours for the map."""
     share = signed / np.abs(signed).max()
     colours = 255 * colormaps["RdBu_r"](0.5 + share / 2)[..., :3]
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
@@ -95,7 +95,7 @@ def _outlined(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
 
 
 def write_panels(rows: pd.DataFrame, panels: list[Panel], folder: Path) -> None:
-    """Write panels as PNG files. A file's name contains its number, "right" or "wrong", surface and true class."""
+    """Write panels as PNG files, with names such as 003_wrong_wall_crack.png: number, answer, surface, true class."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, (row, panel) in enumerate(zip(rows.itertuples(), panels, strict=True)):
         verdict = "right" if row.right else "wrong"

@@ -1,4 +1,4 @@
-"""Report the progress of the explain step: a line at every stage, and one every few seconds while a network runs."""
+"""Report the progress of the explain step, with a line for every stage and a line every few seconds."""
 
 import time
 from collections.abc import Iterator
@@ -36,10 +36,10 @@ class ProgressLines:
         self._line(note)
 
     def count(self, images: int) -> None:
-        """Count images that go through a network. Report them if the last line is SECONDS_BETWEEN_LINES old."""
+        """Count images that a network classifies. Report the count if the last line is SECONDS_BETWEEN_LINES old."""
         self._images += images
         if time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
-            self._line(f"{self._note}: {self._images:,} images through the network")
+            self._line(f"{self._note}: the network has classified {self._images:,} images")
 
     def _line(self, note: str) -> None:
         self._last_line = time.monotonic()
@@ -48,7 +48,7 @@ class ProgressLines:
 
 @contextmanager
 def progress_lines(stages: int) -> Iterator[ProgressLines]:
-    """Report progress in the block. Every call of a `Network` in the block is counted automatically."""
+    """Report progress in the block. All images that a `Network` classifies in the block are counted."""
     lines = ProgressLines(stages)
 
     def before_forward(module: nn.Module, inputs: Any) -> None:

@@ -23,9 +23,9 @@ from components.shared.data.shards import ShardReader
 from components.shared.data.versions import fetch_for_step
 from components.shared.errors import InputError
 from components.shared.events import warn
-from components.shared.network.checkpoint import load_network, weights_digest
 from components.shared.network.device import pick_device
 from components.shared.network.network import Network
+from components.shared.network.saved_network import load_network, weights_digest
 from components.shared.network.tiles import decode_tile
 from components.shared.results.calibration import read_calibration
 from components.shared.results.measurements import write_measurements
@@ -34,7 +34,7 @@ from components.shared.reuse import reuse, run_key
 from components.shared.services.store import Store
 
 MEASUREMENTS, PAGE = "measurements.parquet", "page.html"
-# With fewer images in the robustness split, all numbers are rough, and the step warns.
+# If the robustness split has fewer images, the step warns that all numbers are rough.
 FEW_IMAGES = 30
 
 
@@ -48,7 +48,7 @@ def explain_model(
     seed: int,
     out: str,
 ) -> None:
-    """Explain a candidate's answers on the robustness split, or fetch them from the store if they exist.
+    """Explain a candidate's answers on the robustness split. If the store has the explanations, fetch them.
 
     Args:
         model: The saved model's folder.
@@ -56,9 +56,9 @@ def explain_model(
         splits: Table (sample_id, split).
         predictions: The candidate's predictions folder.
         calibration: The candidate's calibration.json.
-        config: Samples and measures.
+        config: The parameters of the explanations.
         seed: Seed of the measured images and of the random maps.
-        out: A folder. It gets measurements.parquet, page.html and the panels as PNG files.
+        out: Folder to write: measurements.parquet, page.html and the panels as PNG files.
 
     Raises:
         InputError: The robustness split has no predictions, or Grad-CAM cannot read a layer of the network.
@@ -69,7 +69,8 @@ def explain_model(
     table = answers.clean("robustness")
     if table.empty:
         raise InputError(
-            "the predictions have no clean image of the robustness split after fine-tuning; run predict again"
+            "the predictions have no answers after fine-tuning for uncorrupted images of the robustness split; run "
+            "predict again"
         )
     decided = decide(table, deployed)
 
@@ -103,7 +104,10 @@ class Tiles:
         return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
 
     def mask(self, sample_id: str) -> np.ndarray | None:
-        """Return a mask, bool (size, size). A pixel is true if any part of it is crack. None if there is no mask."""
+        """Return the mask of an image, bool (size, size), or None if it has no mask.
+
+        A pixel is true if at least a part of it is crack.
+        """
         row = self.rows.loc[sample_id]
         if pd.isna(row["mask_offset"]):
             return None
@@ -134,11 +138,11 @@ def explain_network(
     Args:
         network: In eval mode.
         decided: Rows from `decide`, of the robustness split.
-        validation: Prediction rows of the validation split; the layer of Grad-CAM is chosen on them. May be empty.
+        validation: Prediction rows of the validation split. They decide the layer of Grad-CAM. They may be empty.
         tiles: The images and masks of the data set version.
-        config: Samples and measures.
+        config: The parameters of the explanations.
         seed: Seed of the measured images and of the random maps.
-        folder: A folder. It gets the measurements, the page and the panels.
+        folder: Folder to write: the measurements, the page and the panels.
     """
     with progress_lines(stages=4) as lines:
         lines.stage("choosing the layer of Grad-CAM")
@@ -161,7 +165,7 @@ def explain_network(
         remark = f"The gallery shows {len(shown)} of {len(decided)} images. {shap_remark(config.shap, measured)}"
         if len(decided) < FEW_IMAGES:
             small = (
-                f"The robustness split has only {len(decided)} images; with fewer than {FEW_IMAGES}, all numbers are "
+                f"The robustness split has only {len(decided)} images. With fewer than {FEW_IMAGES}, all numbers are "
                 "rough."
             )
             remark += f" {small}"

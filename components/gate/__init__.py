@@ -1,1 +1,1 @@
-"""Compare a candidate with the limits and with the champion, and write its dossier with the verdict."""
+"""The gate step. It compares a candidate with the limits and with the champion, and writes its dossier."""

@@ -1,8 +1,8 @@
-"""Compare the candidate with the current champion, both as deployed, tile by tile on this run's test split.
+"""Compare the candidate with the current champion, on the same tiles of this run's test split.
 
-The predict step scored the champion on this test split, but not on tiles that the champion was trained on. So the
-comparison excludes those tiles. "As deployed" means that P(crack) is calibrated, and that each model uses its own
-operating threshold. `docs/statistics.md` derives the comparison.
+The step champion computed the champion's answers for this test split, without the tiles that the champion was trained
+on. So the comparison excludes those tiles. Both models are compared as they are deployed: P(crack) is calibrated, and
+each model uses its own operating threshold. `docs/statistics.md` derives the comparison.
 """
 
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ from components.shared.results.metrics import LOSSES, MAX_NLL, METRICS, compute_
 from components.shared.results.predictions import Predictions
 from components.shared.results.slices import WHOLE, Slice
 
-# With fewer common tiles or photos, an interval is not reliable.
+# With fewer tiles or photos that both models were scored on, an interval is not reliable.
 MIN_IMAGES = 20
 MIN_GROUPS = 5
 
-# The largest possible difference between two models. For all other metrics it is 1.
+# The largest possible difference between two models. For all metrics that are not listed, it is 1.
 MAX_DIFFERENCE = {"mcc": 2.0, "nll": MAX_NLL}
 
 
@@ -36,10 +36,10 @@ class Deployed:
     calibration: Calibration
 
     def answers(self) -> pd.DataFrame:
-        """Return the answers to the clean test tiles.
+        """Return the answers to the test tiles without corruptions.
 
-        The columns are sample_id, group_id, source, surface, label, p_crack (calibrated) and crack (bool, the
-        decision).
+        The columns are sample_id, group_id, source, surface, label, p_crack (calibrated) and crack (bool, true if the
+        model calls the tile a crack).
         """
         table = self.predictions.clean("test")
         p_crack = self.calibration.p_crack(table["logit_0"].to_numpy(), table["logit_1"].to_numpy())
@@ -49,17 +49,16 @@ class Deployed:
 
 @dataclass(frozen=True)
 class Difference:
-    """One metric of both models on the same tiles.
+    """One metric of both models, measured on the same tiles.
 
     Attributes:
         metric: A name in METRICS.
         slice: The part of the test split.
-        candidate, champion: The metric of each model; NaN if it is undefined.
-        low, high: The 95 % interval of candidate minus champion; NaN if the difference is NaN.
+        candidate, champion: The metric of each model. NaN if it is undefined.
+        low, high: The ends of the 95 % interval of candidate minus champion. NaN if the difference is NaN.
         n: Number of tiles.
         photos: Number of groups.
-        few_errors: Whether a model makes fewer errors than there are tiles in an average photo. The errors are the
-            average of both models.
+        few_errors: True if the models make fewer errors, on average of both, than there are tiles in an average photo.
     """
 
     metric: str
@@ -86,10 +85,10 @@ class Difference:
         return Measurement(name, self.value, slice=self.slice, low=self.low, high=self.high, n=self.n, note=note)
 
     def photos_needed(self, bound: float) -> int | None:
-        """Return about how many photos would raise the interval's lower end to `bound` if the value did not change.
+        """Return about how many photos are needed for an interval whose lower end is `bound`, at the same value.
 
-        The interval shrinks with the square root of the number of photos. The result is None if the value itself is not
-        above `bound`, because then more photos do not help.
+        The interval shrinks with the square root of the number of photos. The result is None if the value is not above
+        `bound`, because then more photos do not help.
         """
         if self.value <= bound:
             return None
@@ -105,15 +104,16 @@ class Comparison:
     Attributes:
         verdict: "better", "not worse", "worse", "no champion", "not comparable" or "not asked".
         text: The result in a few sentences.
-        left_out: Number of test tiles on which the champion was trained or was not scored.
-        differences: Every metric on all tiles, then on each source and surface that is large enough.
-        measurements: The differences, and McNemar's p value.
+        left_out: Number of test tiles that are not compared, because the champion was trained on them or has no answers
+            for them.
+        differences: Every metric on all tiles, and then on each source and surface that is large enough.
+        measurements: The differences, and the p-value of McNemar's test.
         candidate_threshold, champion_threshold: Each model calls a tile a crack if the calibrated P(crack) is at least
             this number.
-        limits: The limits on the differences that the gate must check; empty if there is no champion.
-        pairs: The tiles on which both models were scored: sample_id, group_id, source, surface, label, the candidate's
-            p_crack and crack, and the champion's p_crack_champion and crack_champion. None if the models were not
-            compared.
+        limits: The limits on the differences that the gate must check. It is empty if there is no champion.
+        pairs: The tiles with answers of both models. The columns are sample_id, group_id, source, surface, label, the
+            candidate's p_crack and crack, and the champion's p_crack_champion and crack_champion. None if the models
+            were not compared.
     """
 
     verdict: str
@@ -131,21 +131,21 @@ NOT_ASKED = Comparison("not asked", "The parameter file switches the comparison 
 
 
 def compare(candidate: Deployed, champion: Deployed, version: str, config: ChampionConfig) -> Comparison:
-    """Compare candidate and champion on the clean test tiles on which both were scored.
+    """Compare candidate and champion on the test tiles without corruptions for which both have answers.
 
-    Each difference has an interval by bootstrap over groups, with the same groups drawn for both models. McNemar's
-    test treats tiles as independent. So people can read its result, but the gate does not use it.
+    Each difference gets an interval by bootstrap over groups. The same groups are drawn for both models. McNemar's test
+    treats tiles as independent. So people can read its result, but the gate does not use it.
 
     Args:
         candidate: The candidate's answers.
-        champion: The champion's answers; empty if it was trained on every test tile.
+        champion: The champion's answers. They are empty if the champion was trained on every test tile.
         version: The champion's model version; "" if there is no champion.
         config: The metric, the margin, and the result that the gate requires.
 
     Source: non-inferiority by the lower end of the interval, as in Piaggio et al. 2012 (CONSORT).
     """
     if not version:
-        return Comparison("no champion", "There is no champion yet, so only the absolute limits apply.")
+        return Comparison("no champion", "There is no champion yet, so the candidate is compared with the limits only.")
 
     mine = candidate.answers()
     theirs = champion.answers()[["sample_id", "p_crack", "crack"]]
@@ -167,7 +167,7 @@ def compare(candidate: Deployed, champion: Deployed, version: str, config: Champ
     verdict, text = _verdict(decisive, config, left_out)
 
     p_value = mcnemar(pairs["label"].to_numpy(), pairs["crack"].to_numpy(), pairs["crack_champion"].to_numpy())
-    measurements.append(Measurement("mcnemar_p", p_value, n=len(pairs), note="tiles treated as independent"))
+    measurements.append(Measurement("mcnemar_p", p_value, n=len(pairs), note="this test treats tiles as independent"))
     return Comparison(
         verdict=verdict,
         text=text,
@@ -182,9 +182,9 @@ def compare(candidate: Deployed, champion: Deployed, version: str, config: Champ
 
 
 def mcnemar(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
-    """Return the exact two-sided p value of McNemar's test for "both classifiers make equally many errors".
+    """Return the exact two-sided p-value of McNemar's test. It tests whether both classifiers make equally many errors.
 
-    Only images count on which exactly one of the two classifiers is right. The result is 1 if there are none.
+    Only images on which exactly one of the two classifiers is right count. Without such images, the result is 1.
 
     Args:
         labels: int (n,), 1 for crack.
@@ -217,7 +217,7 @@ def _comparable(pairs: pd.DataFrame) -> bool:
 def _not_comparable(pairs: pd.DataFrame, tested: int, limit: Limit) -> Comparison:
     why = (
         f"only {len(pairs)} of {tested} test tiles are new to the champion ({int(pairs['label'].sum())} cracks, "
-        f"{pairs['group_id'].nunique()} photos), and that is too few to compare"
+        f"{pairs['group_id'].nunique()} photos), and these are too few for a comparison"
     )
     missing = Measurement(limit.name, float("nan"), n=len(pairs), note=why)
     text = f"The champion could not be compared: {why}."
@@ -226,9 +226,9 @@ def _not_comparable(pairs: pd.DataFrame, tested: int, limit: Limit) -> Compariso
 
 
 def _slices(pairs: pd.DataFrame) -> dict[Slice, pd.DataFrame]:
-    """Return all pairs, then the pairs of each source and each surface that has enough tiles to compare.
+    """Return all pairs, and then the pairs of each source and each surface that has enough tiles to compare.
 
-    A column with only one value is skipped, because its slice would be all pairs.
+    If there is only one source, it is skipped, because it contains all pairs. The same holds for surfaces.
     """
     parts = {WHOLE: pairs}
     for column in ("source", "surface"):
@@ -292,7 +292,7 @@ class _Resampled:
 
 
 def _interval(metric: str, mine: _Resampled, theirs: _Resampled, photos: int) -> tuple[float, float]:
-    """Return the 95 % interval of the difference between two models in one metric; NaN if the difference is NaN."""
+    """Return the 95 % interval of the difference in one metric. Both ends are NaN if the difference is NaN."""
     value = mine.values[metric] - theirs.values[metric]
     if np.isnan(value):
         return float("nan"), float("nan")
@@ -312,7 +312,7 @@ def _interval(metric: str, mine: _Resampled, theirs: _Resampled, photos: int) ->
 def _verdict(difference: Difference, config: ChampionConfig, left_out: int) -> tuple[str, str]:
     """Return the verdict and its text.
 
-    If the data do not show that the candidate is good enough, the verdict is "worse". We promote only on evidence.
+    The verdict is "worse" also if the data do not show that the candidate is good enough.
     """
     advice = ""
     if difference.low > 0:
@@ -329,12 +329,13 @@ def _verdict(difference: Difference, config: ChampionConfig, left_out: int) -> t
         outcome = f"not shown to be within {config.margin:g} of the champion"
         needed = difference.photos_needed(-config.margin)
         photos = f"About {needed:,} photos like these {difference.photos}" if needed else "More test photos"
-        advice = f" {photos} would show whether it is within that margin."
+        advice = f" {photos} would show whether the candidate is within this margin."
 
     numbers = f"{difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
+    metric = spoken(difference.metric)
     text = (
-        f"The candidate is {outcome}: {spoken(difference.metric)} differs by {numbers} on {difference.n} test tiles of "
-        f"{difference.photos} photos.{advice}"
+        f"The candidate is {outcome}: its {metric} minus the champion's {metric} is {numbers} on {difference.n} test "
+        f"tiles of {difference.photos} photos.{advice}"
     )
 
     if left_out:

@@ -1,4 +1,4 @@
-"""The gate step."""
+"""The KFP component of gate."""
 
 from kfp import dsl
 
@@ -27,28 +27,28 @@ def gate(
     metrics: dsl.Output[dsl.Metrics],
     summary: dsl.Output[dsl.Markdown],
 ):
-    """Compare a candidate with the limits and with the champion. If the gate refuses it, the step still succeeds.
+    """Compare a candidate with the limits and with the champion. The step also succeeds if the candidate is refused.
 
     Args:
-        evaluation: Measurements of evaluate.
-        explanation: Measurements of explain.
-        drift: Measurements of drift.
-        calibration: calibration.json of evaluate.
-        training_page: Page of train.
-        evaluation_page: Page of evaluate.
-        explanation_page: Page of explain.
-        drift_page: Page of drift.
-        reference_profile: Drift profile of the training sample. Register stores it with the model version.
-        overlays: Folder with explain's panels.
+        evaluation: Measurements that the evaluate step wrote.
+        explanation: Measurements that the explain step wrote.
+        drift: Measurements that the drift step wrote.
+        calibration: calibration.json, which the evaluate step wrote.
+        training_page: HTML page that the train step wrote.
+        evaluation_page: HTML page that the evaluate step wrote.
+        explanation_page: HTML page that the explain step wrote.
+        drift_page: HTML page that the drift step wrote.
+        reference_profile: Drift profile of the training sample. The register step stores it with the model version.
+        overlays: Folder with the panels that the explain step drew.
         manifest: The data set version's manifest.
         predictions: The candidate's predictions folder.
-        champion: The champion's predictions folder. Its metadata hold the champion's model version; "" if there is no
-            champion.
+        champion: The champion's predictions folder. Its metadata contain the champion's model version, which is "" if
+            there is no champion.
         config: GateConfig as JSON.
         job: The pipeline job's id.
 
     Returns:
-        dossier: Folder with verdict.json and all the evidence for the verdict.
+        dossier: Folder with verdict.json and all files that the verdict is based on.
         page: Page with the limits, the comparison with the champion, and the tiles on which both models disagree.
         metrics: Whether the candidate passed, and how many limits it failed.
         summary: The verdict as a table.

@@ -1,4 +1,4 @@
-"""Parameters of the gate: its limits, and the comparison with the champion."""
+"""Parameters of the gate step: the limits, and the comparison with the champion."""
 
 from typing import Annotated, Any, Literal
 
@@ -12,19 +12,21 @@ def _parsed(value: Any) -> Any:
     return Slice.parse(value) if isinstance(value, str) else value
 
 
-# A slice. In a parameter file and in JSON it is written as text.
+# A slice, which is written as text in a parameter file and in JSON.
 SliceText = Annotated[Slice, BeforeValidator(_parsed), PlainSerializer(str), WithJsonSchema({"type": "string"})]
 
 
 class Limit(Config):
-    """One measurement and the value that it must reach. The limit fails if the measurement is missing or NaN."""
+    """A measurement and the value that it must reach. A missing or undefined measurement does not reach the limit."""
 
-    name: str = Field(min_length=1, description="measurement, as evaluate, explain or drift names it")
+    name: str = Field(
+        min_length=1, description="name of the measurement, as the step evaluate, explain or drift writes it"
+    )
     split: Literal["train", "val", "test", "robustness"] = "test"
     slice: SliceText = Field(
-        default=WHOLE_TEXT, validate_default=True, description='"all" or a part such as "surface=wall"'
+        default=WHOLE_TEXT, validate_default=True, description='"all", or a part of the split such as "surface=wall"'
     )
-    condition: Literal["before", "after"] = Field(default="after", description="before or after fine-tuning")
+    condition: Literal["before", "after"] = Field(default="after", description="measured before or after fine-tuning")
     op: Literal[">=", ">", "<=", "<"] = ">="
     limit: float = Field(allow_inf_nan=False)
     on: Literal["value", "low", "high"] = Field(
@@ -33,18 +35,27 @@ class Limit(Config):
 
 
 class ChampionConfig(Config):
-    """The parameters for the comparison with the champion, tile by tile on this run's test split, both as deployed."""
+    """The parameters for the comparison with the champion on this run's test split."""
 
     metric: Literal["accuracy", "balanced_accuracy", "recall", "f1", "mcc", "auroc", "average_precision"] = "auroc"
-    margin: float = Field(default=0.01, ge=0, lt=1, description="a candidate may be this much worse than the champion")
+    margin: float = Field(
+        default=0.01, ge=0, lt=1, description="a candidate passes if it is at most this much worse than the champion"
+    )
     require: Literal["better", "not_worse"] = Field(
         default="not_worse",
-        description="better: the whole 95 % interval of the difference must be above 0; not_worse: it must be at "
-        "least -margin",
+        description="better: the whole 95 % interval of the difference must be above 0; not_worse: the whole interval "
+        "must be at least -margin",
     )
-    resamples: int = Field(default=2000, ge=100, le=100_000, description="bootstrap resamples of groups")
+    resamples: int = Field(
+        default=2000, ge=100, le=100_000, description="how often the groups (photos) are resampled for the intervals"
+    )
     bootstrap_seed: int = Field(default=0, ge=0, description="seed of the resampling")
-    shown: int = Field(default=12, ge=0, le=200, description="tiles that the page shows for each kind of disagreement")
+    shown: int = Field(
+        default=12,
+        ge=0,
+        le=200,
+        description="largest number of tiles that the page shows for each kind of disagreement",
+    )
 
 
 class GateConfig(StepConfig):
@@ -56,12 +67,14 @@ class GateConfig(StepConfig):
             Limit(name="auroc", split="robustness", limit=0.7),
         ),
         min_length=1,
-        description="limits that a candidate must reach to pass; all of them must hold",
+        description="a candidate passes only if it reaches all of these limits",
     )
-    champion: ChampionConfig | None = Field(default=ChampionConfig(), description="null: do not compare")
+    champion: ChampionConfig | None = Field(
+        default=ChampionConfig(), description="null: no comparison with the champion"
+    )
     wrong_tiles: int = Field(
         default=12,
         ge=0,
         le=200,
-        description="largest number of missed cracks that the report shows as images; also of false alarms",
+        description="largest number of missed cracks, and of false alarms, that the report shows as images",
     )

@@ -1,4 +1,4 @@
-"""Compare measurements with limits. Each limit gives a row with the result and the reason for it."""
+"""Compare measurements with limits. The result for each limit is a row, with the reason in words."""
 
 import math
 import operator
@@ -30,13 +30,14 @@ ENDS = {"value": "", "low": "the lower end of the 95 % interval of ", "high": "t
 
 @dataclass(frozen=True)
 class Row:
-    """A limit and its measurement, as verdict.json contains them.
+    """A limit and its measurement, as they are written to verdict.json.
 
     Attributes:
-        name, split, slice, condition: The measurement that the limit names; `slice` is a text.
-        value, low, high: The measured number and its 95 % interval; each is None if it is undefined or missing.
+        name, split, slice, condition: The measurement that the limit names. `slice` is written as text.
+        value, low, high: The measured number and the ends of its 95 % interval. Each is None if it is undefined or
+            missing.
         op, limit: The comparison and the number that the limit requires.
-        passed: Whether the limit holds.
+        passed: True if the measurement reaches the limit.
         why: The reason, in words.
     """
 
@@ -56,7 +57,8 @@ class Row:
 def judge(measurements: Measurements, limits: tuple[Limit, ...]) -> list[Row]:
     """Compare each limit with its measurement, in the order of the limits.
 
-    A limit fails if its measurement is missing or NaN, or if it has no interval and the limit is on an end of it.
+    A limit fails if its measurement is missing or NaN. A limit on an end of the interval also fails if there is no
+    interval.
     """
     return [_row(measurements, limit) for limit in limits]
 
@@ -83,7 +85,7 @@ def _row(measurements: Measurements, limit: Limit) -> Row:
 
 
 def _finite(measured: Measurement | None, end: str) -> float | None:
-    """Return the value, low or high of a measurement; None if it is missing or not finite."""
+    """Return one field of a measurement: `value`, `low` or `high`. Return None if it is missing or not finite."""
     number = getattr(measured, end, None)
     if number is None or not math.isfinite(number):
         return None
@@ -109,7 +111,7 @@ def _why(
 
 
 def _missing(measurements: Measurements, limit: Limit) -> str:
-    """Return why the limit has no measurement. Suggest a similar name, or list where the metric was measured."""
+    """Say that the measurement of a limit is missing. Suggest a similar name, or list where the metric was measured."""
     names = sorted({row.name for row in measurements})
     if limit.name not in names:
         near = get_close_matches(limit.name, names, n=1)

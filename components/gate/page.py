@@ -23,17 +23,19 @@ METRICS_BY_SLICE = ("recall", "specificity")
 SIGNS = {">=": "≥", ">": ">", "<=": "≤", "<": "<"}
 ReadTiles = Callable[[list[str]], pd.DataFrame]
 AS_DEPLOYED = (
-    "Both models are compared as they are deployed, with calibrated P(crack). The champion calls a tile a crack if "
-    "P(crack) is at least {champion:.3f}, the candidate if it is at least {candidate:.3f}. Both models were scored on "
-    "the same {tiles} test tiles of {photos} photos. {excluded} more tiles are excluded, because the champion was "
-    "trained on them or their photos. Brackets are 95 % intervals by bootstrap over photos, with the same photos drawn "
-    "for both models. A difference counts as better or worse if its interval does not contain 0."
+    "Both models are compared as they work in production, with the calibrated probability of a crack, P(crack). The "
+    "champion calls a tile a crack if P(crack) is at least {champion:.3f}, and the candidate calls a tile a crack if "
+    "P(crack) is at least {candidate:.3f}. Both models answered the same {tiles} test tiles of {photos} photos. "
+    "{excluded} more tiles are excluded, because the champion was trained on them or their photos. *Difference* is "
+    "candidate minus champion. Brackets are 95 % intervals. They are computed from many random draws of the photos "
+    "with replacement (bootstrap), with the same photos for both models. The last column says better or worse if the "
+    "interval does not contain 0."
 )
 
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A kind of disagreement: the tile's true class, whether the candidate calls it a crack, and the heading."""
+    """A kind of disagreement: the tile's true class, the candidate's answer, and the heading on the page."""
 
     label: int
     candidate_says_crack: bool
@@ -44,19 +46,19 @@ class Disagreement:
 DISAGREEMENTS = (
     Disagreement(1, False, "Cracks that only the champion finds"),
     Disagreement(1, True, "Cracks that only the candidate finds"),
-    Disagreement(0, True, "False alarms of the candidate only"),
-    Disagreement(0, False, "False alarms of the champion only"),
+    Disagreement(0, True, "False alarms that only the candidate raises"),
+    Disagreement(0, False, "False alarms that only the champion raises"),
 )
 
 
 def promotion_page(verdict: dict, comparison: Comparison, read_tiles: ReadTiles, shown: int) -> Page:
-    """Draw the page. It is not written yet.
+    """Return the page. The caller writes it to a file.
 
     Args:
         verdict: The content of verdict.json.
-        comparison: The candidate compared with the champion.
-        read_tiles: Returns, for given sample_ids, the columns `path` and `data` (the image file's bytes), with the
-            sample_ids as index.
+        comparison: The result of the comparison with the champion.
+        read_tiles: Function that takes sample_ids and returns a table with the sample_ids as index and the columns
+            `path` and `data` (the bytes of the image file).
         shown: Largest number of tiles to show for each kind of disagreement.
     """
     page = Page(f"Should {verdict['candidate']} be promoted?")
@@ -120,7 +122,7 @@ def _show_differences(page: Page, comparison: Comparison, pairs: pd.DataFrame, v
 def _difference_cells(difference: Difference) -> list:
     sides = [with_interval(difference.champion), with_interval(difference.candidate)]
     if np.isnan(difference.value):
-        return [*sides, "-", "undefined for one of the two models"]
+        return [*sides, "-", "this metric is undefined for one of the two models"]
 
     low, high = difference.low, difference.high
     verdict: Badge | str = ""
@@ -166,7 +168,7 @@ def _show_tiles(page: Page, rows: pd.DataFrame, read_tiles: ReadTiles, shown: in
     apart = (rows["p_crack"] - rows["p_crack_champion"]).abs()
     furthest = rows.loc[apart.sort_values(ascending=False, kind="stable").index[:shown]]
     if len(furthest) < len(rows):
-        page.text(f"These are the {len(furthest)} tiles with the largest difference in P(crack).")
+        page.text(f"These are the {len(furthest)} tiles on which the two values of P(crack) differ most.")
 
     files = read_tiles(furthest["sample_id"].tolist())
     table = []

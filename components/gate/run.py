@@ -1,4 +1,4 @@
-"""Judge a candidate, and write its dossier: one folder with the verdict and all the evidence for it."""
+"""Judge a candidate, and write its dossier: one folder with the verdict and all files that it is based on."""
 
 import json
 import math
@@ -57,10 +57,10 @@ class Evidence:
         pages: HTML pages.
         calibration: The candidate's calibration.json.
         reference_profile: The drift profile of the training sample.
-        panels: Folder of explain's panels.
+        panels: Folder with the panels that the explain step drew.
         manifest: The data set version's manifest.
         predictions: The candidate's predictions folder.
-        champion: The champion's predictions folder; its table is empty if there is no champion.
+        champion: The champion's predictions folder. Its table is empty if there is no champion.
         version: The champion's model version; "" if there is no champion.
     """
 
@@ -82,9 +82,9 @@ def judge_candidate(
 
     Args:
         evidence: The files that the verdict is based on.
-        folder: The dossier's folder; it is created.
-        page: A file; the dossier's promotion page is copied to it, for Kubeflow.
-        summary: A file; the verdict is written to it as Markdown, for Kubeflow.
+        folder: Folder to write: the dossier.
+        page: File to write: a copy of the dossier's promotion page, for Kubeflow.
+        summary: File to write: the verdict as Markdown, for Kubeflow.
         config: The limits and the comparison.
         job: The pipeline job's id.
 
@@ -103,9 +103,8 @@ def write_dossier(evidence: Evidence, folder: str | Path, config: GateConfig) ->
 
     Args:
         evidence: The files that the verdict is based on.
-        folder: A folder; it is created. It gets verdict.json, measurements.parquet, test_answers.parquet,
-            promotion.html, the other pages and further files. If there is a champion, it also gets
-            champion_pairs.parquet.
+        folder: Folder to write: verdict.json, measurements.parquet, test_answers.parquet, promotion.html, the pages of
+            the steps, and more files. If there is a champion, champion_pairs.parquet is written too.
         config: The limits and the comparison.
 
     Returns:
@@ -199,7 +198,10 @@ def verdict_markdown(verdict: dict) -> str:
 
 
 def headline(folder: str | Path) -> dict[str, float]:
-    """Return, for MLflow, every finite value measured on a whole split after fine-tuning, by `<split>_<name>`."""
+    """Return the numbers for MLflow: `<split>_<name>` -> value.
+
+    They are all finite values that were measured after fine-tuning on a whole split.
+    """
     numbers = {}
     for row in dossier.measurements_of(folder).where(slice=WHOLE, condition="after"):
         if math.isfinite(row.value):

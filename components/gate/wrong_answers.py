@@ -10,16 +10,17 @@ LONGEST_SIDE_PIXELS = 192
 
 
 def with_images(answers: pd.DataFrame, manifest: pd.DataFrame, store: Store, shown: int) -> pd.DataFrame:
-    """Add each tile's path to a candidate's answers, and a small image to the wrong answers that the report shows.
+    """Add two columns to a candidate's answers: the tile's path, and a small image of wrong answers.
 
-    Missed cracks and false alarms are chosen separately. The most certain wrong answer of each group comes first. Then
-    come the second most certain ones of each group, and so on. Otherwise one difficult photo could fill the page.
+    Only wrong answers that the report shows get an image. Missed cracks and false alarms are chosen separately. The
+    most certain wrong answer of each group is chosen first, then the second most certain wrong answer of each group,
+    and so on. So one difficult photo cannot fill the page.
 
     Args:
         answers: From `Deployed.answers`.
         manifest: The table of the data set version's manifest.
         store: The store that contains the data set version's tiles.
-        shown: Largest number of missed cracks with an image; also of false alarms.
+        shown: Largest number of missed cracks with an image, and of false alarms with an image.
 
     Returns:
         The answers with two more columns: `path`, and `image`, the bytes of a JPEG file. `image` is missing if the tile

@@ -67,8 +67,8 @@ def select(
         images: All accepted images, ordered by name: the columns `REQUIRED_COLUMNS` and any other columns.
         thumbnails: Returns the thumbnails of images, given their index values: uint8 (N, 32, 32), grey.
         correlation: Lowest correlation of near duplicates.
-        earlier: The groups of earlier versions. Images that are in these groups stay in them. Images of the first
-            version are not compared with each other again.
+        earlier: The groups of earlier versions. Images that are in these groups stay in them. Two images of
+            version number 0 were compared when it was made, and are not compared again.
     """
     earlier = earlier or EarlierGroups()
     contents = _distinct_contents(images)

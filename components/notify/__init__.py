@@ -1,1 +1,1 @@
-"""The notify step: send people a message about how a run ended."""
+"""The notify step. It sends people a message about how a run ended."""

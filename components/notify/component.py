@@ -9,7 +9,7 @@ from components.container_images import container_image
 def notify(status: dsl.PipelineTaskFinalStatus, config: str, job: str):
     """Send people a message about how the run ended, and end the job's MLflow runs.
 
-    The message has the state, the failed steps with their causes, the results and a link.
+    The message contains the state, the failed steps with their errors, the results and a link.
 
     Args:
         status: The run's final state, which KFP fills in.

@@ -1,4 +1,8 @@
-"""Settings of notify. The webhook's address is a secret and comes from the environment: NOTIFY_WEBHOOK_URL."""
+"""Settings of the notify step.
+
+The address of the webhook is a secret, so it is not a setting. It comes from the environment variable
+NOTIFY_WEBHOOK_URL.
+"""
 
 from pydantic import Field
 
@@ -6,9 +10,16 @@ from components.shared.config import StepConfig
 
 
 class NotifyConfig(StepConfig):
-    """Settings of the message's link and of the attempts to deliver the message."""
+    """The link in the message, and the attempts to deliver the message."""
 
-    link: str = Field(default="", description="address of the run's page; {job} is replaced by the job's id")
-    timeout: float = Field(default=10.0, gt=0, le=60, description="seconds for one attempt")
-    attempts: int = Field(default=3, ge=1, le=10, description="attempts to deliver the message")
-    backoff: float = Field(default=1.0, ge=0, le=60, description="seconds before the second attempt; doubles each time")
+    link: str = Field(
+        default="", description="address of the run's page in KFP; {job} in it is replaced by the job's id"
+    )
+    timeout: float = Field(default=10.0, gt=0, le=60, description="seconds after which an attempt is given up")
+    attempts: int = Field(default=3, ge=1, le=10, description="largest number of attempts to deliver the message")
+    backoff: float = Field(
+        default=1.0,
+        ge=0,
+        le=60,
+        description="seconds before the second attempt; the time doubles before each further attempt",
+    )

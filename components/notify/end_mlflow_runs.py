@@ -1,4 +1,4 @@
-"""End the job's MLflow runs. The runs of a step that died would otherwise stay "running" and never end."""
+"""End the job's MLflow runs. If a step was killed, its MLflow run still has the status "running"."""
 
 import os
 
@@ -16,18 +16,18 @@ MLFLOW_STATUS = {
 
 
 def close_runs(ending: Ending, job: str, config: NotifyConfig) -> None:
-    """Give every MLflow run of the job that is still running its final status. A failure here is only logged.
+    """Give a final status to every MLflow run of the job that is still running. If this fails, log a warning.
 
     Args:
-        ending: The ending of the job.
+        ending: How the job ended.
         job: The pipeline job's id.
         config: The experiment's name.
     """
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         return
-    from components.shared.services import mlflow_runs  # late, because mlflow is slow to import
+    from components.shared.services import mlflow_runs  # imported here, because the import takes seconds
 
     try:
         mlflow_runs.end_job(config.experiment, job, MLFLOW_STATUS[ending])
-    except Exception as error:  # the message is sent, and the run's result does not depend on this
+    except Exception as error:  # the message was sent, and the result of the run stays the same
         log.warning("the job's MLflow runs could not be ended: %s", error)

@@ -1,7 +1,7 @@
 """Find out how a run ended, from KFP's final state and from what its steps left in the store.
 
-KFP's backend gives the final state in the words of ML Metadata, such as COMPLETE. Its local runner gives SUCCEEDED. If
-a run was stopped or a pod was killed, the backend leaves the state RUNNING, because no process was left to change it.
+KFP's backend gives the final state in the words of ML Metadata, such as COMPLETE. KFP's local runner gives SUCCEEDED.
+If a run was stopped or a pod was killed, the backend still gives the state RUNNING, because no process changed it.
 """
 
 import json
@@ -17,7 +17,7 @@ FAILURE_WORDS = frozenset({"FAILED", "ERROR"})
 STOP_WORDS = frozenset({"CANCELED", "CANCELLED", "CANCELING", "CANCELLING", "SKIPPED", "TERMINATED", "TERMINATING"})
 UNFINISHED_WORDS = frozenset({"NEW", "PENDING", "RUNNING", "PAUSED"})
 
-PREEMPTED = "PreemptedError"  # the cause that a training leaves when its pod receives SIGTERM
+PREEMPTED = "PreemptedError"  # the error of a training whose pod received SIGTERM
 
 
 class Ending(StrEnum):
@@ -37,12 +37,13 @@ class EndedRun:
     Attributes:
         job: The pipeline job's id.
         state: KFP's final state, in KFP's own word.
-        causes: One dict for each step that failed and did not succeed afterwards: step, kind, type, message.
-        choice: The choice of select; empty if there is none.
-        registration: The record of register or refuse; empty if there is none.
-        drift: The verdict of a drift check; empty if there is none.
-        training: The training that a drift check started; empty if there is none.
-        unreadable: The reason why the store could not be read; empty if it was read.
+        causes: The error of each step that failed and did not succeed afterwards, with the keys step, kind, type and
+            message.
+        choice: The choice of the step select. It is empty if there is none.
+        registration: The record of the step register or refuse. It is empty if there is none.
+        drift: The result of a drift check. It is empty if there is none.
+        training: The training that a drift check started. It is empty if there is none.
+        unreadable: The reason why the store could not be read. It is empty if the store was read.
     """
 
     job: str
@@ -56,7 +57,7 @@ class EndedRun:
 
     @property
     def is_known(self) -> bool:
-        """Return whether we know the word for the final state."""
+        """Return whether `state` is one of the words in this module."""
         return self.state.upper() in SUCCESS_WORDS | FAILURE_WORDS | STOP_WORDS | UNFINISHED_WORDS
 
     @property
@@ -68,7 +69,7 @@ class EndedRun:
         if word in STOP_WORDS:
             return Ending.STOPPED
         if word in UNFINISHED_WORDS:
-            # A stopped run also leaves PreemptedError in a training. Only a different cause means that a step failed.
+            # If a run is stopped, its training ends with PreemptedError. Any other error means that a step failed.
             failed = any(cause["type"] != PREEMPTED for cause in self.causes)
             return Ending.FAILED if failed else Ending.STOPPED
 
@@ -82,7 +83,7 @@ class EndedRun:
 
 
 def inspect_run(state: str, job: str, store_uri: str) -> EndedRun:
-    """Read what a run's steps left in the store. A store that cannot be read is not an error.
+    """Read what the steps of a run left in the store. If the store cannot be read, say so in `unreadable`.
 
     Args:
         state: KFP's final state.
@@ -101,7 +102,7 @@ def inspect_run(state: str, job: str, store_uri: str) -> EndedRun:
             drift=_record(store, job, "drift"),
             training=_record(store, job, "training"),
         )
-    except Exception as error:  # the message must be sent even if the store has a problem
+    except Exception as error:  # the message must be sent even if the store cannot be read
         return EndedRun(job, state, unreadable=str(error))
 
 

@@ -13,14 +13,15 @@ MARKS = {
     Ending.UNKNOWN: "❔",
 }
 WITHOUT_CAUSE = (
-    "No step left a cause. Either a step failed before our code ran (its container image or an import), or its pod was "
-    "killed (out of memory, evicted, over its time limit). KFP's page of the run shows the failed step and its log."
+    "No step recorded an error. Either a step failed before our code ran (its container image or an import), or its "
+    "pod was killed (out of memory, evicted, over its time limit). The run's page in KFP shows the failed step and its "
+    "log."
 )
-STOPPED = "A person or the run's time limit stopped the run, or its pods were ended from outside."
+STOPPED = "A person or the run's time limit stopped the run, or Kubernetes ended its pods."
 
 
 def compose(run: EndedRun, config: NotifyConfig) -> str:
-    """Return the message: how the run ended, the failed steps with their causes, the results, and the link.
+    """Return the message: how the run ended, the failed steps with their errors, the results, and the link.
 
     Args:
         run: The run and what its steps left in the store.
@@ -28,10 +29,10 @@ def compose(run: EndedRun, config: NotifyConfig) -> str:
     """
     lines = [f"{MARKS[run.ending]} {config.experiment}, job {run.job}: {run.ending}"]
     if not run.is_known:
-        lines.append(f'KFP gives the final state "{run.state}", which this code does not know.')
+        lines.append(f'KFP gives the final state "{run.state}", which the step notify does not know.')
 
     if run.unreadable:
-        lines.append(f"What the steps left in the store could not be read: {run.unreadable}")
+        lines.append(f"The records of the steps in the store could not be read: {run.unreadable}")
     elif run.ending == Ending.FAILED:
         lines += _causes(run)
     elif run.ending == Ending.STOPPED:
@@ -44,14 +45,14 @@ def compose(run: EndedRun, config: NotifyConfig) -> str:
 
 
 def _causes(run: EndedRun) -> list[str]:
-    log.info("%d steps left a cause", len(run.causes))
+    log.info("%d steps recorded an error", len(run.causes))
     if not run.causes:
         return [WITHOUT_CAUSE]
 
     lines = []
     for cause in run.causes:
         message = cause["message"]
-        if cause["kind"] != "input":  # the message of an InputError needs no type before it
+        if cause["kind"] != "input":  # the message of an InputError is clear without the type
             message = f"{cause['type']}: {message}"
         if len(message) > MAX_CAUSE_CHARACTERS:
             message = message[: MAX_CAUSE_CHARACTERS - 1] + "…"
@@ -60,7 +61,7 @@ def _causes(run: EndedRun) -> list[str]:
 
 
 def _results(run: EndedRun) -> list[str]:
-    """Return the lines about what the run found or registered before it ended."""
+    """Return lines that say what the run found or registered before it ended."""
     if run.drift:
         lines = [f"Drift check of {run.drift['images']}: {run.drift['verdict']}. {run.drift['reason']}."]
         if run.training:

@@ -9,26 +9,26 @@ import urllib.request
 from components.notify.config import NotifyConfig
 from components.shared.events import log
 
-# The environment variable with the webhook's address. The address is a secret and never logged, because anybody who
-# knows it can post.
+# The environment variable with the webhook's address. The address is a secret, because everybody who knows it can post
+# messages. So the address is never logged.
 VARIABLE = "NOTIFY_WEBHOOK_URL"
 TOO_MANY_REQUESTS = 429
 SERVER_ERROR = 500  # the first status of a server error
 
 
 class _RefusedError(Exception):
-    """The webhook refused the message; another attempt is useless."""
+    """The webhook refused the message. Another attempt would be refused too."""
 
 
 class _FailedError(Exception):
-    """The message was not delivered; another attempt may succeed."""
+    """The message was not delivered. Another attempt may succeed."""
 
 
 def deliver(message: str, config: NotifyConfig) -> bool:
-    """Send the message to the webhook that NOTIFY_WEBHOOK_URL names, or print it if the variable is not set.
+    """Send the message to the webhook at NOTIFY_WEBHOOK_URL. If the variable is not set, print the message.
 
-    If the webhook does not answer or refuses, we log a warning and raise no error, because the message must not change
-    the run's result.
+    If the webhook does not answer or refuses the message, we log a warning. We raise no error, because a problem with
+    the message must not change the run's result.
 
     Returns:
         True if the message was delivered or printed.
@@ -39,7 +39,8 @@ def deliver(message: str, config: NotifyConfig) -> bool:
         return True
     if not address.startswith(("https://", "http://")):
         log.warning(
-            "%s is not an http(s) address, so the message was not sent; correct the variable. The message is: %s",
+            "%s does not start with http:// or https://, so the message was not sent; correct the variable. The "
+            "message is: %s",
             VARIABLE,
             message,
         )
@@ -63,7 +64,7 @@ def deliver(message: str, config: NotifyConfig) -> bool:
 
 
 def _post(address: str, message: str, timeout: float) -> None:
-    """Try once to deliver the message. Errors never contain the address."""
+    """Try once to deliver the message. The texts of the errors never contain the address."""
     # Slack reads &, < and > as markup.
     text = message.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     body = json.dumps({"text": text}).encode()

@@ -1,1 +1,1 @@
-"""Run a network over the splits. No other step does this."""
+"""The steps predict and champion. They compute the answers of a network to the tiles of the splits."""

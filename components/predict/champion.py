@@ -1,4 +1,4 @@
-"""Predict the current test split with the current champion. If there is no champion, write an empty table."""
+"""Compute the champion's answers to the current test split. Without a champion, the table is empty."""
 
 import shutil
 from pathlib import Path
@@ -14,16 +14,16 @@ from components.shared.services import mlflow_runs
 
 
 def predict_champion(manifest_path: str, splits_path: str, config: PredictConfig, folder: str) -> str:
-    """Predict the test split with the registered model's champion, without the tiles that it was trained on.
+    """Compute the champion's answers to the test split, without the tiles that the champion was trained on.
 
-    The champion's calibration.json is copied to the same folder, so that the champion is judged as in production.
+    The champion's calibration.json is copied to the same folder, so that the gate can judge its production answers.
 
     Args:
         manifest_path: The data set version's manifest.
         splits_path: Table (sample_id, split).
         config: Batch, precision and the registered model's name.
-        folder: A folder; the predictions are written to it, and calibration.json if there is a champion. The table is
-            empty if there is no champion, or if the champion was trained on all test tiles or their photos.
+        folder: Folder to write: the predictions, and calibration.json if there is a champion. The table is empty if
+            there is no champion, or if the champion was trained on all test tiles or their photos.
 
     Returns:
         The champion's model version, or "" if there is no champion.
@@ -57,7 +57,7 @@ def _answers(fetched: Path, version: str, manifest_path: str, splits_path: str, 
     from components.predict.run import exact, run_network
     from components.predict.views import CLEAN
     from components.shared.data.versions import fetch_for_step
-    from components.shared.network.checkpoint import load_network
+    from components.shared.network.saved_network import load_network
 
     network = load_network(fetched / "model")
     tiles = fetch_for_step(config, manifest)
@@ -66,11 +66,11 @@ def _answers(fetched: Path, version: str, manifest_path: str, splits_path: str, 
 
 
 def unknown_rows(rows: pd.DataFrame, learnt: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows with neither their tile nor their group in `learnt`, with an index that starts at 0.
+    """Return the rows whose tile and whose group are both missing in `learnt`. Their new index starts at 0.
 
     Args:
         rows: Table with sample_id and group_id.
-        learnt: Table with sample_id and group_id of a model version's training and validation splits.
+        learnt: Table with sample_id and group_id of the tiles in a model version's training and validation splits.
     """
     known_tile = rows["sample_id"].isin(learnt["sample_id"])
     known_photo = rows["group_id"].isin(learnt["group_id"])

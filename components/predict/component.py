@@ -1,4 +1,4 @@
-"""Define the KFP components of predict: one runs a candidate, and one runs the champion."""
+"""The two KFP components of predict: `predict` runs a candidate, and `champion` runs the champion."""
 
 from kfp import dsl
 
@@ -22,7 +22,7 @@ def predict(
         manifest: The data set version's manifest.
         splits: Table (sample_id, split).
         config: PredictConfig as JSON.
-        seed: Chooses the training sample.
+        seed: Seed of the sample of the training split.
         job: The pipeline job's id.
 
     Returns:

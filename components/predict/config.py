@@ -1,4 +1,4 @@
-"""Parameters of predictions."""
+"""Parameters of the steps predict and champion."""
 
 from typing import Literal, get_args
 
@@ -21,11 +21,13 @@ Family = Literal[
 
 
 class CorruptionConfig(Config):
-    """The robustness suite: corrupted views of the robustness tiles."""
+    """The robustness suite: which corruptions the robustness tiles get."""
 
     families: tuple[Family, ...] = Field(default=get_args(Family), description="kinds of corruption")
     severities: tuple[Literal[1, 2, 3, 4, 5], ...] = Field(default=(1, 2, 3, 4, 5), description="1 weak to 5 strong")
-    max_images: int = Field(default=500, ge=0, description="number of robustness tiles, each in every view; 0: none")
+    max_images: int = Field(
+        default=500, ge=0, description="number of robustness tiles that get all corruptions; 0: no corruptions"
+    )
 
 
 class PredictConfig(StepConfig):
@@ -34,11 +36,13 @@ class PredictConfig(StepConfig):
     WITHOUT_EFFECT = StepConfig.WITHOUT_EFFECT | {"workers"}
 
     batch_size: int = Field(default=128, ge=1)
-    train_sample: int = Field(default=500, ge=30, description="tiles of the training split, the reference for drift")
+    train_sample: int = Field(
+        default=500, ge=30, description="number of tiles of the training split that are the reference for drift"
+    )
     corruptions: CorruptionConfig = CorruptionConfig()
     precision: Precision = Field(
         default="auto",
-        description="precision before fine-tuning and on corrupted views; other answers are always in fp32",
+        description="precision of answers before fine-tuning and of answers to corrupted tiles; others are in fp32",
     )
     workers: int | None = Field(
         default=None, ge=0, description="decoding processes; None: one less than the processors, at most 16"

@@ -1,13 +1,14 @@
-"""Corrupt images by family and severity for the robustness suite.
+"""Corrupt images for the robustness suite, in ten families and five severities.
 
-The ten families occur in inspections of structures. Severity 1 is barely visible. Severity 5 is hard for a person too.
-Lengths are fractions of the image's smaller side, so a severity means the same for tiles of 128 and 256 px. The random
-generator is seeded by the image, the family and the severity. So a view is the same on every machine and in every run.
+All ten families occur in inspections of structures. Severity 1 is barely visible. At severity 5, a person also finds it
+hard to see a crack. Lengths are fractions of the image's smaller side, so a severity means the same for tiles of 128
+and 256 px. The random generator is seeded by the image, the family and the severity. So a corrupted view is the same on
+every machine and in every run.
 
 To add a family: write a function here, add it to `FAMILIES`, and add its name to `Family` in config.py.
 
-Source: the families and the five severities follow Hendrycks & Dietterich 2019 (ImageNet-C). We chose the strengths by
-eye on concrete tiles: at severity 5, a person can barely find a crack.
+Source: the families and the five severities follow Hendrycks & Dietterich 2019 (ImageNet-C). We chose the strengths
+by looking at concrete tiles.
 """
 
 import zlib
@@ -92,7 +93,7 @@ def _jpeg(image: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray
 
 
 def _oblique_view(image: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
-    """Move one random side of the image farther away. Reflection fills the empty area."""
+    """Move one side of the image farther away. The side is random, and reflection fills the empty area."""
     inset = (0.08, 0.14, 0.2, 0.27, 0.35)[level]
     quarter_turns = int(rng.integers(4))
 

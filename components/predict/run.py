@@ -1,4 +1,4 @@
-"""Predict a network's answers on the splits, before and after fine-tuning."""
+"""Compute the answers of a network to the tiles of the splits, before and after fine-tuning."""
 
 from pathlib import Path
 
@@ -12,9 +12,9 @@ from components.predict.views import CLEAN, ViewDataset, corrupted_views, draw_v
 from components.shared.data.manifest import Manifest, Splits, read_manifest, read_splits, rows_of
 from components.shared.data.versions import fetch_for_step
 from components.shared.events import progress
-from components.shared.network.checkpoint import load_network, read_info, weights_digest
 from components.shared.network.device import pick_device, pick_precision
 from components.shared.network.network import Network, build_network
+from components.shared.network.saved_network import load_network, read_info, weights_digest
 from components.shared.network.tiles import loader
 from components.shared.results.predictions import VIEWS, write_predictions
 from components.shared.reuse import reuse, run_key
@@ -27,19 +27,19 @@ COPIED_COLUMNS = ["sample_id", "split", "group_id", "source", "surface", "label"
 def predict_splits(
     model_folder: str, manifest_path: str, splits_path: str, config: PredictConfig, seed: int, folder: str
 ) -> None:
-    """Predict the held-out splits and a sample of the training split with a candidate, before and after fine-tuning.
+    """Compute a candidate's answers to the held-out splits and to a sample of the training split.
 
-    The fine-tuned network also predicts the corrupted views of robustness tiles in the configuration. Its answers for
-    clean tiles are always computed in float32, because the registered model version must give the same answers.
+    The answers are computed before and after fine-tuning. After fine-tuning, the network also answers the corrupted
+    robustness tiles. Its answers to uncorrupted tiles are always computed in float32, because the registered model
+    version must give the same answers.
 
     Args:
         model_folder: The saved model.
         manifest_path: The data set version's manifest.
         splits_path: Table (sample_id, split).
         config: Batch, sample, corrupted views and precision.
-        seed: Chooses the training sample.
-        folder: A folder; predictions.parquet and embeddings.npy are written to it. With corrupted views, views.jpg is
-            written too.
+        seed: Seed of the sample of the training split.
+        folder: Folder to write: predictions.parquet and embeddings.npy. If there are corrupted tiles, also views.jpg.
     """
     store = Store(config.store)
     manifest = read_manifest(manifest_path)
@@ -71,7 +71,7 @@ def predict_splits(
 
 
 def _rows_to_predict(manifest: Manifest, splits: Splits, train_sample: int, seed: int) -> pd.DataFrame:
-    """Return the clean tiles to predict: all held-out splits, and a random sample of the training split."""
+    """Return the uncorrupted tiles to predict: all held-out splits, and a random sample of the training split."""
     parts = [rows_of(manifest, splits, name).assign(split=name) for name in HELD_OUT_SPLITS]
 
     train = rows_of(manifest, splits, "train").assign(split="train")
@@ -91,7 +91,7 @@ def gigaflops(network: Network) -> float:
 
 
 def exact(config: PredictConfig) -> PredictConfig:
-    """Return the configuration with precision fp32. Any CPU then gives the same answers to 1e-5, also when serving."""
+    """Return the configuration with precision fp32, in which all CPUs give the same P(crack) within 1e-5."""
     return config.model_copy(update={"precision": "fp32"})
 
 
@@ -108,7 +108,8 @@ def run_network(
         note: Text for the progress display.
 
     Returns:
-        The prediction table without its condition, in the order of `rows`, and the embeddings (rows, D) float32.
+        The prediction table without the column `condition`, in the order of `rows`, and the embeddings, float32
+        (rows, D).
     """
     device = pick_device()
     network = network.to(device).to(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Make the views that are predicted: the clean tiles, and the corrupted views of the robustness suite."""
+"""Make the views of tiles that a network answers: the clean tile, and the corruptions of the robustness suite."""
 
 from io import BytesIO
 from pathlib import Path
@@ -22,7 +22,7 @@ TEXT_INDENT = 4
 
 
 def corrupted_views(rows: pd.DataFrame, config: CorruptionConfig) -> pd.DataFrame:
-    """Return every tile once per family and severity, in the columns `corruption` and `severity`.
+    """Return a row for every tile, family and severity. The columns `corruption` and `severity` name the view.
 
     Args:
         rows: Rows of the robustness split. If there are more than `max_images` rows, the rows with the lowest sample
@@ -35,10 +35,10 @@ def corrupted_views(rows: pd.DataFrame, config: CorruptionConfig) -> pd.DataFram
 
 
 class ViewDataset(TileDataset):
-    """A data set of tiles. Each tile is in the view that its row gives in `corruption` and `severity`.
+    """A data set of tiles, each in the view that its row names in `corruption` and `severity`.
 
-    A tile is corrupted at its own size and scaled for the network afterwards. This order is the same as in production,
-    because a camera also corrupts the image before it is scaled.
+    A tile is corrupted at its full size, and then it is scaled for the network. The order is the same in production:
+    a camera corrupts the image, and then the image is scaled.
     """
 
     def __init__(self, rows: pd.DataFrame, folder: Path, size: int):
@@ -54,10 +54,10 @@ class ViewDataset(TileDataset):
 
 
 def draw_views(rows: pd.DataFrame, tiles: Path, config: CorruptionConfig) -> bytes:
-    """Return a JPEG with all views of one tile: families as rows, severities as columns, the clean tile first.
+    """Return a JPEG with all views of one tile. Rows are families, and columns are severities. The first is clean.
 
     Args:
-        rows: Rows of the robustness split, not empty. If they include a crack, the tile is a crack.
+        rows: Rows of the robustness split, not empty. If there are cracked tiles among them, one of these is drawn.
         tiles: Folder of the fetched data set version.
         config: Families and severities.
     """

@@ -1,1 +1,1 @@
-"""The register step: register the winner as challenger, or record why there is no winner."""
+"""The steps register and refuse. They register the winner as challenger, or record why there is no winner."""

@@ -1,4 +1,4 @@
-"""The KFP components register and refuse. A run without a winner uses refuse."""
+"""The KFP components register and refuse. A run with a winner uses register, and a run without one uses refuse."""
 
 from kfp import dsl
 
@@ -45,7 +45,7 @@ def refuse(choice: dsl.Input[dsl.Artifact], config: str, job: str) -> str:
     """Record that no candidate passed, and why.
 
     Args:
-        choice: The choice that select wrote.
+        choice: choice.json, which the select step wrote.
         config: RegisterConfig as JSON.
         job: The pipeline job's id.
 

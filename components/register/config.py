@@ -6,10 +6,12 @@ from components.shared.config import StepConfig
 
 
 class RegisterConfig(StepConfig):
-    """Settings of the infra check and of the input example of a registered model version."""
+    """Settings of the input example, and of the check that a model version answers as measured (infra check)."""
 
-    examples: int = Field(default=2, ge=2, le=16, description="test tiles in the input example")
-    checked: int = Field(default=16, ge=2, description="test tiles whose answers are compared with the measured ones")
+    examples: int = Field(default=2, ge=2, le=16, description="number of test tiles in the input example")
+    checked: int = Field(
+        default=16, ge=2, description="number of test tiles on which the answers are compared with the measured answers"
+    )
     tolerance: float = Field(
         default=1e-4,
         gt=0,

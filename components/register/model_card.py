@@ -1,6 +1,6 @@
 """Write the model card of a registered model version: its use, quality, weak points, data and training.
 
-It follows Mitchell et al., "Model Cards for Model Reporting" (2019). Every number comes from the winner's dossier.
+The card follows Mitchell et al., "Model Cards for Model Reporting" (2019). Every number is from the winner's dossier.
 """
 
 import math
@@ -11,7 +11,7 @@ import pandas as pd
 
 from components.shared.data.manifest import CLASSES, SPLITS, read_manifest, read_splits
 from components.shared.markdown import markdown_table
-from components.shared.network.checkpoint import read_info
+from components.shared.network.saved_network import read_info
 from components.shared.results.calibration import read_calibration
 from components.shared.results.dossier import CALIBRATION, measurements_of, read_verdict
 from components.shared.results.measurements import Measurements, footnote, shown_row, spoken
@@ -24,10 +24,10 @@ USE = (
     "structures, or to measure the width or the danger of a crack. It does not replace an engineer's inspection."
 )
 LIMITS = (
-    "All numbers hold for photos like the ones in the table below. They do not hold for other surfaces, cameras, "
-    "distances or light until they are measured there. `crack-pipeline drift-check` reports whether new images are "
-    "like the training images. The labels were used unchanged, and some may be wrong. A tile without a crack does not "
-    "mean that the tiles next to it have none."
+    "All numbers hold for photos like those in the table of sources and surfaces. With other surfaces, cameras, "
+    "distances or light, the model must be measured again. `crack-pipeline drift-check` reports whether new images are "
+    "like the training images. Some labels may be wrong, because the labels were not corrected. A tile without a crack "
+    "does not mean that the tiles next to it have none."
 )
 USAGE = (
     "`crack-pipeline predict photos/ --out answers.csv` classifies files. `mlflow models serve --model-uri "
@@ -69,9 +69,9 @@ def model_card(
         "## What it is for",
         USE,
         "## How good it is",
-        "Measured on photos that the model has not seen. The 95 % intervals are bootstrapped over photos. "
-        "*At threshold* means that the answer is a crack from "
-        f"P(crack) ≥ {calibration.threshold:.3f} ({calibration.rule}).",
+        "The numbers were measured on photos that the model has not seen. Brackets are 95 % intervals by bootstrap "
+        "over photos. *At threshold* means that a tile is called a crack if the calibrated P(crack) is at least "
+        f"{calibration.threshold:.3f} ({calibration.rule}). Accuracy and F1 use P(crack) ≥ 0.5.",
         _results(rows),
         footnote(uncorrupted),
         _sentences(rows),
@@ -81,8 +81,8 @@ def model_card(
         "## How to use it",
         USAGE.format(name=name),
         "## What it was trained on",
-        f"Data set version `{info.dataset_digest[:12]}` with {len(table)} tiles. They belong to "
-        f"{table['group_id'].nunique()} groups: photos, or sets of near duplicates. No group is in two splits.",
+        f"Data set version `{info.dataset_digest[:12]}` with {len(table)} tiles in {table['group_id'].nunique()} "
+        "groups. A group is a photo or a set of near duplicates. No group is in two splits.",
         _composition(table),
         f"The network is {info.architecture} at {info.input_size} px. It started from {weights} and was trained with "
         f"tuning {info.tuning} and seed {info.seed}. The splits are `{info.split_digest[:12]}`. The answers were "
@@ -105,7 +105,7 @@ def _results(rows: Measurements) -> str:
 
 
 def _sentences(rows: Measurements) -> str:
-    """Return a list of the results that are not in the table: calibration, corruptions, explanations, drift."""
+    """Return the results that are not in the table, as a list: calibration, corruptions, explanations, drift."""
     ece = rows.find("ece_calibrated")
     sentences = [f"- Calibration error on test after temperature scaling: {shown_row(ece)}."]
 
@@ -116,7 +116,7 @@ def _sentences(rows: Measurements) -> str:
             increases.append(f"{name} {mean.value:+.3f}")
     if increases:
         sentences.append(
-            "- Increase of the share of wrong answers on corrupted images, mean over corruption families: "
+            "- Increase of the share of wrong answers on corrupted tiles (blur, noise and others), mean over families: "
             f"{', '.join(increases)}.{_worst(rows)}"
         )
 
@@ -124,7 +124,8 @@ def _sentences(rows: Measurements) -> str:
         row = rows.find(f"{method}.insertion_auc_over_edge_filter", "robustness")
         if row and math.isfinite(row.value):
             sentences.append(
-                f"- Insertion AUC of {spoken_method} minus that of an edge filter: {shown_row(row)} (positive: better)."
+                f"- Insertion AUC of {spoken_method} minus insertion AUC of an edge filter: {shown_row(row)}. "
+                "A positive number means that the explanations show more than the edges in the image."
             )
 
     share = rows.find("drift.share", "robustness")
@@ -137,7 +138,7 @@ def _sentences(rows: Measurements) -> str:
 
 
 def _worst(rows: Measurements) -> str:
-    """Return a sentence that names the corruption families that add the most wrong answers."""
+    """Return a sentence that names the corruption families with the largest increase of wrong answers."""
     increase = {}
     for row in rows.where(name="error_increase"):
         family = row.slice.get("corruption")
@@ -152,7 +153,7 @@ def _worst(rows: Measurements) -> str:
 
 
 def _slices(rows: Measurements, table: pd.DataFrame) -> str:
-    """Return a table of sources and surfaces if there are several. Those with the most missed cracks come first."""
+    """Return a table of sources and surfaces, if there are several. The lowest recall is first."""
     measured = []
     for row in rows.where(name="recall_at_threshold", condition="after"):
         if row.split in ("test", "robustness") and row.slice.columns in (("source",), ("surface",)):

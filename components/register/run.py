@@ -20,7 +20,7 @@ from components.register.served_answers_check import check_version
 from components.shared.data.manifest import read_manifest, read_splits, rows_of
 from components.shared.data.versions import read_images
 from components.shared.events import log
-from components.shared.network.checkpoint import read_info
+from components.shared.network.saved_network import read_info
 from components.shared.page import Page
 from components.shared.results.calibration import read_calibration
 from components.shared.results.dossier import CALIBRATION, PROFILE
@@ -33,7 +33,7 @@ MODEL_DESCRIPTION = (
     "`crack-pipeline status` shows the champion and how the challenger compares with it."
 )
 CARD_ENDING = "\n\n… The whole card is `artifacts/model_card.md` among the files of the model version.\n"
-TRAINING_SPLITS = ("train", "val")  # val decides which weights are saved, and the calibration
+TRAINING_SPLITS = ("train", "val")  # val also counts, because it decides which weights are saved, and the calibration
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec("string", "image")]),
@@ -67,7 +67,7 @@ class Winner:
 def register_winner(winner: Winner, config: RegisterConfig, job: str) -> dict:
     """Register a candidate's model as a new model version, check it, and give it the alias `challenger`.
 
-    If the job has registered a model version before, that version is completed and returned.
+    If the job has already registered a model version, this version is completed and returned.
 
     Args:
         winner: The model and its data.
@@ -78,7 +78,7 @@ def register_winner(winner: Winner, config: RegisterConfig, job: str) -> dict:
         The registration's record: registered, name, version, alias, candidate, reasons.
 
     Raises:
-        RuntimeError: The model version does not answer as measured. It gets no alias, and a tag holds the reason.
+        RuntimeError: The model version does not answer as measured. It gets no alias, and a tag contains the reason.
     """
     name = config.model_name
     client = mlflow_runs.client()
@@ -127,7 +127,7 @@ def _create_model(name: str) -> None:
 
 
 def _shortened(card: str) -> str:
-    """Return as many whole lines of a card as MLflow's description can hold."""
+    """Return the card, or as many of its lines as fit into MLflow's description."""
     if len(card) <= mlflow_runs.LONGEST:
         return card
     start = card[: mlflow_runs.LONGEST - len(CARD_ENDING)]
@@ -155,9 +155,9 @@ def _log_version(run_id: str, winner: Winner, images: pd.Series, card: str, conf
 
 
 def _first_of_run(name: str, run_id: str, created: str) -> str:
-    """Return the number of the run's first version, and delete the created one if it is another.
+    """Return the number of the run's first version. If `created` is another version, delete it.
 
-    Two registrations of one job may overlap, such as a step and its retry. Each then creates a version.
+    Two registrations of one job may overlap, such as a step and its retry. Then each of them creates a version.
     """
     first = mlflow_runs.version_by_run(name, run_id)
     if first is None or first == created:
@@ -169,7 +169,7 @@ def _first_of_run(name: str, run_id: str, created: str) -> str:
 
 
 def _copy_served_code(folder: Path) -> Path:
-    """Copy the modules of this project that the served model imports, directly or not; return the top package."""
+    """Copy all modules of this project that the served model needs. Return the folder of the package."""
     root = Path(__file__).parents[2]
     finder = ModuleFinder(path=[str(root)])
     finder.run_script(str(SERVED_MODEL))
@@ -184,9 +184,9 @@ def _copy_served_code(folder: Path) -> Path:
 
 
 def _artifacts(winner: Winner, card: str, folder: Path) -> dict[str, str]:
-    """Return the paths of the model version's artifacts by name; new files are written into `folder`.
+    """Return the paths of the model version's artifacts by name. New files are written into `folder`.
 
-    `training_rows` lists the tiles that the model must not be tested on.
+    The artifact `training_rows` lists the tiles on which the model must not be tested.
     """
     manifest = read_manifest(winner.manifest)
     splits = read_splits(winner.splits)
@@ -221,7 +221,7 @@ def _write_card(card: str, folder: Path) -> dict[str, Path]:
 
 
 def _test_images(winner: Winner, config: RegisterConfig) -> pd.Series:
-    """Return base64 of the first test tiles, by sample_id. Only these tiles are fetched."""
+    """Return the first test tiles as base64, by sample_id. Only these tiles are fetched from the store."""
     rows = rows_of(read_manifest(winner.manifest), read_splits(winner.splits), "test")
     chosen = rows.head(max(config.examples, config.checked))
     files = read_images(Store(config.store), chosen)

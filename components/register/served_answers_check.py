@@ -1,4 +1,4 @@
-"""Load the registered model version as a serving host does, and compare its answers with the measured ones."""
+"""Load the registered model version as a serving host does, and compare its answers with the measured answers."""
 
 import numpy as np
 import pandas as pd

@@ -1,7 +1,8 @@
-"""The registered model as MLflow loads it. It receives base64 of image files and returns P(crack).
+"""The registered model as MLflow loads it. It receives image files as base64 and returns P(crack).
 
-The model is logged as "models from code": MLflow runs this file. Every module that this file imports from the project
-is copied into the model's own code folder. So nothing is unpickled, and a serving host does not need this project.
+The model is logged in MLflow's way "models from code": MLflow runs this file and unpickles nothing. Every module of
+this project that this file imports is copied into the model's code folder. So a serving host does not need this
+project.
 """
 
 import base64
@@ -17,7 +18,7 @@ from mlflow.pyfunc.model import PythonModel
 
 from components.shared.data.image import ImageError
 from components.shared.data.manifest import CLASSES
-from components.shared.network.checkpoint import load_network
+from components.shared.network.saved_network import load_network
 from components.shared.network.tiles import decode_tile
 from components.shared.results.calibration import read_calibration
 
@@ -34,7 +35,7 @@ class CrackClassifier(PythonModel):
         """Classify images.
 
         Args:
-            context: MLflow passes it; it is not used.
+            context: MLflow passes it. It is not used.
             model_input: One string column `image`: base64 of a PNG, JPEG or other image file. A path or URL is refused.
             params: Not used.
 
@@ -60,7 +61,7 @@ class CrackClassifier(PythonModel):
 
 
 def _tile(row: int, cell: Any, size: int) -> np.ndarray:
-    """Decode a cell and return the tile, (size, size, 3) uint8 RGB."""
+    """Decode a cell of the column `image`, and return the tile, uint8 (size, size, 3) RGB."""
     if isinstance(cell, list) and len(cell) == 1:  # some requests give a row as a list of its cells
         cell = cell[0]
 

@@ -1,4 +1,4 @@
-"""The report step."""
+"""The KFP component of report."""
 
 from kfp import dsl
 
@@ -28,11 +28,11 @@ def report(
 
     Args:
         manifest: The data set version's manifest.
-        data_page: Page of ingest.
-        split_page: Page of split.
+        data_page: HTML page that the ingest step wrote.
+        split_page: HTML page that the split step wrote.
         first: Dossier of the first candidate.
-        choice: choice.json of select.
-        registration: The result of register or refuse, as JSON.
+        choice: choice.json, which the select step wrote.
+        registration: The result of the step register or refuse, as JSON.
         data_uri: The location of the labelled tiles, as the user wrote it.
         seed: The run's seed.
         run_note: The user's note for the run.
@@ -44,7 +44,7 @@ def report(
 
     Returns:
         page: The report, one self-contained HTML document.
-        summary: The outcome as JSON.
+        summary: The outcome of the run as JSON.
     """
     from components.report.config import ReportConfig
     from components.report.findings import Run, outcome, read_findings

@@ -1,4 +1,4 @@
-"""Collect what a run found, for the report and its summary."""
+"""Read the results of a run, for the report and its summary."""
 
 import json
 import math
@@ -63,7 +63,7 @@ class Candidate:
         verdict: The content of verdict.json.
         measurements: All measured numbers.
         test_answers: The answers to all test tiles, as `read_test_answers` returns them.
-        threshold: The candidate calls a tile cracked if P(crack) is at least this.
+        threshold: The candidate calls a tile a crack if the calibrated P(crack) is at least this number.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Candidate:
     threshold: float
 
     def measured(self, name: str, split: str) -> Measurement | None:
-        """Return a number on a whole split after fine-tuning; None if it was not measured."""
+        """Return the measurement `name` on the whole split after fine-tuning. Return None if it was not measured."""
         return self.measurements.find(name, split)
 
     @cached_property
@@ -88,7 +88,7 @@ class Candidate:
         return self._wrong_answers(label=0)
 
     def reasons_for_refusal(self) -> list[str]:
-        """Return the reason in words for each limit that the candidate does not reach."""
+        """Return one sentence for each limit that the candidate does not reach: the reason why it is not reached."""
         return [row["why"] for row in self.verdict["rows"] if not row["passed"]]
 
     def _wrong_answers(self, label: int) -> WrongAnswers:
@@ -108,8 +108,8 @@ class Findings:
         run: The run and its data.
         candidates: The winner first, then the other candidates in the order of the parameter file.
         choice: The content of choice.json.
-        registration: The result of register or refuse, with `registered` and `reasons`. If the model was registered, it
-            also has `name`, `version` and `alias`.
+        registration: The result of the step register or refuse, with the keys `registered` and `reasons`. If the model
+            was registered, there are also the keys `name`, `version` and `alias`.
     """
 
     run: Run
@@ -126,7 +126,7 @@ class Findings:
 
 
 def _test_auroc(candidate: Candidate) -> float:
-    """Return the AUROC on test, or -1 if it is undefined or was not measured."""
+    """Return the AUROC on the test split. Return -1 if it is undefined or was not measured."""
     measured = candidate.measured("auroc", "test")
     if measured is None or math.isnan(measured.value):
         return -1.0
@@ -134,7 +134,14 @@ def _test_auroc(candidate: Candidate) -> float:
 
 
 def read_findings(run: Run, dossiers: Sequence[str | Path], choice: str | Path, registration: str) -> Findings:
-    """Read the candidates' dossiers, choice.json and the result of register or refuse (JSON)."""
+    """Read the findings of a run.
+
+    Args:
+        run: The run and its data.
+        dossiers: The folders that the gate step wrote, one for each candidate.
+        choice: Path of choice.json, which the select step wrote.
+        registration: The result of the step register or refuse, as JSON.
+    """
     chosen = json.loads(Path(choice).read_text("utf-8"))
     candidates = sorted(map(_read_candidate, dossiers), key=lambda candidate: candidate.name != chosen["winner"])
     return Findings(run, tuple(candidates), chosen, json.loads(registration))
@@ -165,16 +172,16 @@ def headline(findings: Findings) -> str:
 
 
 def outcome(findings: Findings) -> str:
-    """Return the outcome, the reason for it and the user's note, as Markdown."""
+    """Return the outcome, the reason for the outcome and the user's note, as Markdown."""
     paragraphs = (headline(findings), findings.choice["reasoning"], findings.run.note)
     return "\n\n".join(filter(None, paragraphs))
 
 
 def summarise(findings: Findings) -> dict[str, Any]:
-    """Return the outcome for programs.
+    """Return the outcome as a dict that programs can read from JSON.
 
-    The numbers after fine-tuning are in candidates.<name>.<split>.<metric>; an undefined number is None. `model` is
-    None if no model was registered.
+    The numbers after fine-tuning are in candidates.<name>.<split>.<metric>. A number is None if it is undefined.
+    `model` is None if no model was registered.
     """
     run = findings.run
     record = findings.registration

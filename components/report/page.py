@@ -1,4 +1,4 @@
-"""Write the report: the outcome and the wrong answers first, then everything else in sections that fold."""
+"""Write the report. It starts with the outcome and the wrong answers. The reader opens the other sections."""
 
 import datetime
 import json
@@ -17,7 +17,7 @@ from components.shared.results.measurements import Measurement, footnote, shown_
 
 TEMPLATES = Path(__file__).parent / "templates"
 PERCENT = "\N{NO-BREAK SPACE}%"
-# Column in the table of candidates -> measurement and split.
+# For each column in the table of candidates: the measurement and its split.
 COLUMNS = {
     "test accuracy": ("accuracy", "test"),
     "test F1": ("f1", "test"),
@@ -32,10 +32,35 @@ SECTIONS = {
     DRIFT: "Drift of {}",
 }
 
+WORDS = {
+    "photo": "A whole image as the camera took it.",
+    "tile": "A small square cut from a photo. The networks classify tiles.",
+    "group": "Tiles that resemble each other: all tiles of one photo, or near duplicates. A group is never divided.",
+    "training split": "The tiles that a network learns from.",
+    "validation split": "The tiles that decide which weights are saved, and which threshold the network gets.",
+    "test split": "The tiles of photos that a network has never seen. Its errors are counted on these tiles.",
+    "robustness split": "More test tiles. The networks also answer them after blur, noise, shadow and other changes.",
+    "fine-tuning": "A network that was trained on other images is trained further on tiles of concrete.",
+    "P(crack)": "The probability, 0 to 1, that a tile shows a crack, as a network estimates it.",
+    "threshold": "The smallest P(crack) at which a network calls a tile a crack.",
+    "accuracy": "The share of right answers.",
+    "precision": "The share of cracked tiles among the tiles that the network calls a crack.",
+    "recall": "The share of the cracked tiles that the network calls a crack.",
+    "specificity": "The share of the tiles without a crack that the network does not call a crack.",
+    "F1": "A mean of precision and recall (the harmonic mean).",
+    "AUROC": "The chance that a cracked tile gets a higher P(crack) than a tile without a crack. Guessing gives 0.5.",
+    "95 % interval": "The range in which the number would probably be with other photos of the same kind.",
+    "gate": "The step that checks each network against the limits in the parameter file. One missed limit refuses it.",
+    "candidate": "A network that was trained in this run.",
+    "challenger": "The best candidate that passed the gate. It is registered and waits for a person's decision.",
+    "champion": "The model version that a person promoted. It is in use.",
+    "drift": "Images differ from the images that a network was trained on.",
+}
+
 
 @dataclass(frozen=True)
 class Tile:
-    """A wrongly answered tile, as text for the template. `uri` contains the image as a data URI."""
+    """A tile with a wrong answer. All fields are text for the template, and `uri` is the image as a data URI."""
 
     uri: str
     p_crack: str
@@ -46,7 +71,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class TileGroup:
-    """Wrong answers of one kind: a title, a remark on how many there are and how many are shown, and the tiles."""
+    """Wrong answers of one kind. The remark says how many there are and how many of them are shown."""
 
     title: str
     remark: str
@@ -56,19 +81,21 @@ class TileGroup:
 def write_report(
     findings: Findings, pages: Mapping[str, str | Path], title: str, page_path: str | Path, summary_path: str | Path
 ) -> dict[str, str]:
-    """Write the page and the summary, and return them as `report.html` and `summary.json`.
+    """Write the page and the summary. Return both texts, under the keys `report.html` and `summary.json`.
 
     Args:
         findings: The findings of the run.
-        pages: Heading -> page of a step that concerns all candidates, in the order in which the report shows them.
+        pages: The pages of the steps that concern all candidates, by their heading in the report, in this order.
         title: The report's heading.
-        page_path: A file; the report is written to it as one self-contained HTML document.
-        summary_path: A file; the summary is written to it as JSON, see `findings.summarise`.
+        page_path: File to write: the report as one self-contained HTML document.
+        summary_path: File to write: the summary as JSON. `findings.summarise` describes its content.
     """
     page = Page(title)
     _first_screen(page, findings)
     page.contents()
 
+    with page.fold("What the words mean"):
+        page.table(["word", "meaning"], list(WORDS.items()))
     with page.fold("The candidates in numbers"):
         _numbers(page, findings)
     for candidate in findings.candidates:
@@ -98,7 +125,7 @@ def _first_screen(page: Page, findings: Findings) -> None:
 
     why_this_one = findings.choice["reasoning"]
     if findings.choice["winner"] is None:
-        why_this_one = f"{best.name} is shown here: of the refused candidates, it has the highest AUROC on test."
+        why_this_one = f"{best.name} is shown here, because it has the highest AUROC on test of all refused candidates."
     sentences = (_errors_in_words(best), why_this_one, best.verdict["champion"]["text"])
     page.text(_bullets(sentences))
     page.text(findings.run.note)
@@ -120,14 +147,20 @@ def _errors_in_words(candidate: Candidate) -> str:
     miss_rate = _error_rate(candidate.measured("recall_at_threshold", "test"))
     alarm_rate = _error_rate(candidate.measured("specificity_at_threshold", "test"))
     return (
-        f"**{candidate.name}** calls a tile a crack if P(crack) is at least {candidate.threshold:.3g}. "
+        f"**{candidate.name}** calls a tile a crack if the probability P(crack) is at least {candidate.threshold:.3g}. "
         f"It misses {missed.wrong:,} of {missed.asked:,} cracked test tiles{miss_rate}. "
         f"It raises a false alarm on {alarms.wrong:,} of {alarms.asked:,} tiles without a crack{alarm_rate}."
     )
 
 
 def _error_rate(share_right: Measurement | None) -> str:
-    """Return the share of wrong answers in percent, with its interval; empty if it was not measured."""
+    """Return the share of wrong answers as text, in percent, with its interval.
+
+    The text is empty if the share was not measured.
+
+    Args:
+        share_right: The share of right answers, 0 to 1.
+    """
     if share_right is None or not math.isfinite(share_right.value):
         return ""
 
@@ -145,7 +178,7 @@ def _complement(share: float) -> str:
 
 
 def _wrong_answers(page: Page, candidate: Candidate, level: int) -> None:
-    """Append missed cracks and false alarms as images."""
+    """Append the missed cracks and the false alarms of a candidate as images."""
     groups = [
         _tile_group(f"Cracks that {candidate.name} misses", "cracked test tiles", candidate.missed_cracks),
         _tile_group(f"False alarms of {candidate.name}", "test tiles without a crack", candidate.false_alarms),
@@ -175,7 +208,7 @@ def _tile_group(title: str, asked: str, answers: WrongAnswers) -> TileGroup:
 
 
 def _origin(group_id: str, source: str) -> str:
-    """Return the name of the tile's photo, or its group if the photo is not known."""
+    """Return the name of the tile's photo. Return the id of its group if the photo is not known."""
     photo = group_id.removeprefix(f"{source}:")
     return f"group {group_id}" if photo == group_id else f"photo {photo}"
 
@@ -191,10 +224,10 @@ def _numbers(page: Page, findings: Findings) -> None:
         badge = Badge(passed, "passed" if passed else "refused")
         rows.append([candidate.name, *map(shown_row, numbers), badge])
 
-    page.table(["candidate", *COLUMNS, "gate"], rows, "Candidates after fine-tuning; brackets are 95 % intervals")
+    page.table(["candidate", *COLUMNS, "gate"], rows, "Candidates after fine-tuning, with 95 % intervals in brackets")
     page.text(footnote(shown))
 
-    page.text("These are each candidate's errors with its own threshold, as it would be deployed:")
+    page.text("Each candidate makes these errors with its own threshold, which it would also use in production:")
     page.text(_bullets(map(_errors_in_words, findings.candidates)))
 
     reasons = []
@@ -237,7 +270,10 @@ def _facts(page: Page, findings: Findings) -> None:
 
 
 def _embed(page: Page, heading: str, path: str | Path, level: int) -> None:
-    """Show the main part of another page in a section. Its headings get a lower level, and its anchors a prefix."""
+    """Show the main part of another page in a section.
+
+    The headings of that page get a lower level, and its anchors get a prefix.
+    """
     inside = re.sub(
         r"<(/?)h([2-6])\b",
         lambda tag: f"<{tag[1]}h{min(int(tag[2]) + level - 1, 6)}",

@@ -1,1 +1,1 @@
-"""The retrain step: start the training pipeline if the verdict of a drift check is to retrain."""
+"""The retrain step. It starts the training pipeline if the result of a drift check is "retrain"."""

@@ -7,17 +7,17 @@ from components.container_images import container_image
 
 @dsl.component(base_image=container_image("cpu"), install_kfp_package=False)
 def retrain(verdict: dsl.Input[dsl.Artifact], config: str, job: str) -> str:
-    """Start the newest version of the pipeline crack-training, once for each drift.
+    """Start the newest version of the pipeline crack-training, once for each period of drift.
 
-    The run's note is the reason that the drift check gives.
+    The note of the new run is the reason that the drift check gives.
 
     Args:
-        verdict: The drift check's verdict, JSON.
+        verdict: JSON file with the result of the drift check.
         config: RetrainConfig as JSON.
         job: The pipeline job's id.
 
     Returns:
-        The id of the training run. This step started it now, or an earlier check of the same drift did.
+        The id of the training run. It was started by this step, or by an earlier check of the same period of drift.
     """
     from components.retrain.config import RetrainConfig
     from components.retrain.run import start_training

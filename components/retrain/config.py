@@ -6,13 +6,15 @@ from components.shared.config import StepConfig
 
 
 class RetrainConfig(StepConfig):
-    """Settings that say whether a drift check may start the training pipeline, and where KFP is."""
+    """Settings that say whether a drift check may start the training pipeline, and how to reach KFP."""
 
-    start: bool = Field(default=False, description="start crack-training if the verdict is to retrain")
+    start: bool = Field(
+        default=False, description="true: start crack-training if the result of the drift check is retrain"
+    )
     again_after_days: int = Field(
         default=30,
         ge=1,
-        description="days after which a drift that lasts starts another training",
+        description="if the drift lasts, another training is started after this many days",
     )
     endpoint: str = Field(
         default="http://ml-pipeline.kubeflow.svc:8888",
@@ -20,8 +22,9 @@ class RetrainConfig(StepConfig):
         description="address of KFP's API inside the cluster",
     )
     namespace: str = Field(
-        default="", description="profile's namespace, if KFP serves many users; empty: the namespace of the step's pod"
+        default="",
+        description="namespace of the user's profile, if KFP has many users; empty: the namespace of the step's pod",
     )
     service_account: str = Field(
-        default="crack-pipeline", min_length=1, description="service account of the training's pods"
+        default="crack-pipeline", min_length=1, description="service account for the pods of the training"
     )

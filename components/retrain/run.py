@@ -1,4 +1,4 @@
-"""Start a run of crack-training, once for each drift, with the step's own service account."""
+"""Start a run of crack-training, once for each period of drift, with the service account of the step."""
 
 import datetime
 import json
@@ -19,22 +19,23 @@ PIPELINE = "crack-training"
 
 
 def start_training(verdict_path: str, config: RetrainConfig, job: str, token: Path = VOLUME_TOKEN) -> str:
-    """Start the newest version of the pipeline crack-training, unless the same drift has started a run.
+    """Start the newest version of the pipeline crack-training, once for each period of drift.
 
-    Return the id of the run.
-
-    A drift belongs to one champion. It lasts from the first check with the verdict to retrain until a check is
-    steady again. A drift that lasts longer than `again_after_days` counts as another drift. The run's name contains the
-    drift, so that KFP shows whether it has started a training.
+    A period of drift belongs to one champion. It begins with a check whose result is "retrain", and it ends with the
+    next check whose result is "steady". After `again_after_days`, a new period begins. The name of the training run
+    contains the first day of the period. So we can ask KFP whether this period has started a training already.
 
     Args:
-        verdict_path: The drift check's verdict, JSON.
+        verdict_path: JSON file with the result of the drift check.
         config: The address of KFP, and the days after which a lasting drift starts another training.
-        job: The pipeline job's id. The step notify finds the result under this id.
-        token: File of the service account's token. If it does not exist, no token is sent.
+        job: The pipeline job's id. The result is stored under this id for the step notify.
+        token: File with the service account's token. If it does not exist, no token is sent.
+
+    Returns:
+        The id of the training run.
 
     Raises:
-        InputError: KFP does not answer or refuses, or has no version of crack-training.
+        InputError: KFP does not answer or refuses the request, or it has no version of crack-training.
     """
     verdict = json.loads(Path(verdict_path).read_text(encoding="utf-8"))
     kfp = KfpApi(Endpoint.of_pod(config.endpoint, config.namespace, token))
@@ -55,14 +56,14 @@ def start_training(verdict_path: str, config: RetrainConfig, job: str, token: Pa
 
 @dataclass(frozen=True)
 class _Training:
-    """The id of a training run, and a sentence that says whether the run was started now."""
+    """The id of a training run, and a sentence that says whether this step started the run."""
 
     run: str
     sentence: str
 
 
 def _find_or_start(kfp: KfpApi, config: RetrainConfig, verdict: dict[str, Any]) -> _Training:
-    """Return the training of this drift; start it if there is none."""
+    """Return the training run of this period of drift. If there is none, start it."""
     version = kfp.newest_version(PIPELINE)
     if version is None:
         raise InputError(

@@ -1,1 +1,1 @@
-"""Select the winner among the candidates that passed the gate."""
+"""The select step. It selects the winner among the candidates that passed the gate."""

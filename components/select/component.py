@@ -1,4 +1,4 @@
-"""The select step."""
+"""The KFP component of select."""
 
 from kfp import dsl
 

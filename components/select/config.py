@@ -10,7 +10,13 @@ from components.shared.config import StepConfig
 class SelectConfig(StepConfig):
     """The rule that selects the winner among the candidates that passed the gate."""
 
-    metric: str = Field(default="auroc", min_length=1, description="measurement to compare; the highest wins")
+    metric: str = Field(
+        default="auroc", min_length=1, description="name of the measurement that is compared; the highest number wins"
+    )
     split: Literal["val", "test", "robustness"] = "test"
-    on: Literal["value", "low"] = Field(default="low", description="the value, or the lower end of its 95 % interval")
-    tie: float = Field(default=0.0, ge=0, description="differences up to this are a tie; the cheaper network wins")
+    on: Literal["value", "low"] = Field(
+        default="low", description="what is compared: the value, or the lower end of its 95 % interval"
+    )
+    tie: float = Field(
+        default=0.0, ge=0, description="a difference up to this number is a tie; in a tie, the cheaper network wins"
+    )

@@ -18,9 +18,9 @@ class Score:
     """The numbers of a candidate that the rule compares.
 
     Attributes:
-        score: The metric's value, or the lower end of its interval; `SelectConfig.on` decides which.
+        score: The number that is compared: the metric's value, or the lower end of its interval (`SelectConfig.on`).
         value: The metric's value.
-        gigaflops: 10^9 floating-point operations for one image; infinite if unknown.
+        gigaflops: 10^9 floating-point operations for one image. It is infinite if it is unknown.
     """
 
     score: float
@@ -32,14 +32,14 @@ def choose(dossiers: Sequence[str | Path], choice_path: str | Path, config: Sele
     """Select the winner, write choice.json, and store it also as `runs/<job>/choice.json`.
 
     Args:
-        dossiers: Folders from gate, in the order of the candidates in the parameter file.
-        choice_path: A file; choice.json is written to it. It has `winner` (null if no candidate passed), `rule`,
-            `reasoning` and `candidates` (name -> passed).
+        dossiers: The folders that the gate step wrote, in the order of the candidates in the parameter file.
+        choice_path: File to write: choice.json. It contains `winner` (null if no candidate passed), `rule`, `reasoning`
+            and `candidates` (name -> passed).
         config: The rule.
         job: The pipeline job's id.
 
     Returns:
-        The winner's name; "" if no candidate passed.
+        The winner's name, or "" if no candidate passed.
 
     Raises:
         InputError: A candidate that passed does not have the measurement that the rule compares.
@@ -85,10 +85,10 @@ def _score(folder: str | Path, candidate: str, config: SelectConfig) -> Score:
 
 
 def _pick(scores: dict[str, Score], tie: float) -> str | None:
-    """Return the winner's name; None if there are no candidates.
+    """Return the winner's name. Return None if there are no candidates.
 
-    Among the tied candidates, the cheapest network wins. If several are equally cheap, the highest value wins, and
-    after that the first in the parameter file.
+    Among the tied candidates, the cheapest network wins. Among equally cheap networks, the highest value wins. Among
+    equal values, the first candidate in the parameter file wins.
     """
     if not scores:
         return None
@@ -109,11 +109,12 @@ def _subject(config: SelectConfig) -> str:
 
 def _rule(config: SelectConfig) -> str:
     metric = spoken(config.metric)
-    rule = f"Among the candidates that passed the gate, the one with the highest {_subject(config)} wins."
+    rule = f"Of the candidates that passed the gate, the candidate with the highest {_subject(config)} wins."
     if config.tie:
         rule += f" Differences up to {config.tie:g} are a tie."
     return (
-        f"{rule} In a tie, the cheapest network wins, then the highest {metric}, then the first in the parameter file."
+        f"{rule} In a tie, the cheapest network wins. If the cost is equal too, the highest {metric} wins, and then "
+        "the first candidate in the parameter file."
     )
 
 
@@ -136,7 +137,7 @@ def _reasoning(winner: str | None, scores: dict[str, Score], passed: dict[str, b
     tied = _tied(scores, config.tie)
     tied.pop(winner)
     if tied and won.gigaflops < min(score.gigaflops for score in tied.values()):
-        tie = f" It was a tie (differences up to {config.tie:g}), and the cheaper network won."
+        tie = f" The difference is a tie (at most {config.tie:g}), so the cheaper network won."
 
     return f"{winner} was chosen: {_subject(config)} {_shown(won)}{comparison}.{tie}{refusals}"
 

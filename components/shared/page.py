@@ -30,7 +30,7 @@ LONGEST_UNBROKEN_CELL = 24  # characters
 
 @dataclass(frozen=True)
 class Badge:
-    """A result in a table cell: a word that is green if `passed`, else red."""
+    """A result in a table cell: a word in green if `passed` is true, and in red if it is false."""
 
     passed: bool
     text: str = ""
@@ -86,7 +86,7 @@ class Page:
 
     @contextmanager
     def fold(self, text: str, level: int = 2) -> Iterator[str]:
-        """Put everything that the `with` block appends into a section under a heading. The reader can open the section.
+        """Append a section that the reader can open, with a heading. The `with` block appends the section's content.
 
         Printing opens all sections. A link to a place inside a section opens that section.
 
@@ -104,7 +104,7 @@ class Page:
         self._contents_at = len(self._body)
 
     def callout(self, markdown: str, passed: bool) -> None:
-        """Append a box with what the reader must see first. It is green if `passed`, else red."""
+        """Append a box with what the reader must see first. It is green if `passed` is true, and red if it is false."""
         body = Markup(_markdown().render(markdown))
         self._body.append(_parts().callout(body, _style(passed)))
 
@@ -227,7 +227,7 @@ def _cell(value: Any) -> Any:
 
 
 def _column_class(cells: Sequence[Any]) -> str:
-    """Return the CSS class of a column: numbers to the right, long texts with line breaks, short texts without."""
+    """Return the CSS class of a column. Numbers are aligned to the right. Only long texts may have line breaks."""
     texts = [cell for cell in cells if isinstance(cell, str)]
     all_texts = len(texts) == len(cells)
 

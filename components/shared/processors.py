@@ -1,7 +1,7 @@
-"""How many processors this process may use, and threads that keep to it.
+"""Count the processors that this process may use, and limit the threads of its libraries to this number.
 
-A container with a CPU limit still sees every processor of its node. Libraries then start one thread for each of them,
-and the threads wait for each other when the kernel pauses the container.
+A container with a CPU limit still sees every processor of its node. Without our limit, libraries start one thread for
+each processor, and the threads wait for each other when the kernel pauses the container.
 """
 
 import math
@@ -12,9 +12,9 @@ from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUPS = Path("/proc/self/cgroup")
-# Where cgroup version 1 keeps the limits of processors.
+# Folders below CGROUPS with the CPU limits: "" in version 2 of cgroups, the other two in version 1.
 CONTROLLERS = ("", "cpu", "cpu,cpuacct")
-# Read by libraries when they are loaded: OpenMP (PyTorch, pyarrow), MKL, OpenBLAS, OpenCV, numexpr.
+# Libraries read these variables when they are loaded: OpenMP (PyTorch, pyarrow), MKL, OpenBLAS, OpenCV, numexpr.
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -25,12 +25,13 @@ THREAD_VARIABLES = (
 
 
 def count_processors(cgroups: Path = CGROUPS, own: Path = OWN_CGROUPS) -> int:
-    """Return how many processors this process may use: its affinity, or its container's CPU limit if that is less.
+    """Return how many processors this process may use.
 
-    A part of a processor counts as a whole one: a limit of 1.5 gives 2.
+    This is the number of processors that the system lets it run on, or the container's CPU limit if the limit is lower.
+    A limit is rounded up: 1.5 gives 2.
 
     Args:
-        cgroups: Where the kernel shows its control groups, of version 1 or 2.
+        cgroups: Folder in which the kernel shows the control groups, of version 1 or 2.
         own: The file that lists the control groups of this process.
     """
     available = len(os.sched_getaffinity(0))
@@ -39,16 +40,16 @@ def count_processors(cgroups: Path = CGROUPS, own: Path = OWN_CGROUPS) -> int:
 
 
 def limit_threads(processors: int | None = None) -> None:
-    """Let the libraries of this process start no more threads than it has processors. Never raises a number.
+    """Limit the threads of this process's libraries to the number of its processors. Keep lower limits that are set.
 
-    Libraries that are loaded later, and child processes, read the number from the environment.
+    Libraries that are loaded later, and child processes, read the limit from the environment.
 
     Args:
-        processors: The number of processors; None asks the kernel.
+        processors: The number of processors; None counts them with `count_processors`.
     """
     processors = processors or count_processors()
     if processors >= (os.cpu_count() or 1):
-        return  # every processor of the machine, which is what libraries take by themselves
+        return  # no limit is needed, because libraries start one thread for each processor of the machine
 
     for variable in THREAD_VARIABLES:
         given = os.environ.get(variable, "")
@@ -58,7 +59,7 @@ def limit_threads(processors: int | None = None) -> None:
 
 
 def _limit_loaded_libraries(processors: int) -> None:
-    """Limit the threads of the loaded libraries. We do not load the others, because some take seconds to load."""
+    """Limit the threads of the loaded libraries. We load no library for this, because some take seconds to load."""
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(min(processors, torch.get_num_threads()))
@@ -80,7 +81,7 @@ def _limit_loaded_libraries(processors: int) -> None:
 
 
 def _folders(cgroups: Path, own: Path) -> Iterator[Path]:
-    """Yield the folders whose limits this process is under: its control group, and all those above it."""
+    """Yield the folders of this process's control group and of all groups above it. The limits of all of them apply."""
     paths = {Path()}
     if own.exists():
         for line in own.read_text().splitlines():
@@ -93,7 +94,7 @@ def _folders(cgroups: Path, own: Path) -> Iterator[Path]:
 
 
 def _limit_in(folder: Path) -> float:
-    """Return the processors that a control group allows, such as 0.8; infinity if it does not limit them."""
+    """Return how many processors a control group allows, such as 0.8. Return infinity if the group has no limit."""
     try:
         both = folder / "cpu.max"
         if both.exists():

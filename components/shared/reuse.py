@@ -1,10 +1,11 @@
-"""Reuse finished work. Its results are kept under `runs/<key>/` in the store.
+"""Compute a result once, and fetch it when a later run needs the same result.
 
-The last file that is written is the marker. It commits the other files, because it lists every file with its sha256. A
-later run fetches exactly these files and verifies them.
+A result is a folder of files. The store keeps it under `runs/<key>/`. The key depends on everything that decides the
+result. The last file that is written is the marker `done.json`. It lists the other files with their sha256. A result
+without a marker is incomplete and is not used. A later run fetches exactly the listed files and verifies them.
 
-KFP's own cache cannot do this. Its key is fixed when the pipeline is compiled, but our key contains digests that are
-known only at run time.
+KFP's own cache cannot do this, because its key is fixed when the pipeline is compiled. Our key contains digests that
+are known only at run time.
 """
 
 import ast
@@ -28,18 +29,18 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Finished:
-    """What the marker says: the work's key, and the sha256 of each file by its name in the folder."""
+    """The content of the marker: the key of the result, and the sha256 of each file by its name in the folder."""
 
     key: str
     files: dict[str, str]
 
 
 def run_key(code_of: str, *parts: Any) -> str:
-    """Return the key of a piece of work. It depends on everything that decides the result.
+    """Return the key of a result. It depends on everything that decides the result.
 
     Args:
-        code_of: The step folder whose code does the work. The key depends on its sources and templates, on the modules
-            that they import, and on the versions of the packages that compute.
+        code_of: The step folder whose code computes the result. The key depends on its sources and templates, on the
+            modules that they import, and on the versions of the packages in COMPUTING_PACKAGES.
         parts: Digests, the seed and `StepConfig.identity()`, as JSON values.
     """
     versions = {name: _version(name) for name in COMPUTING_PACKAGES}
@@ -69,7 +70,10 @@ def _files_of(folder: Path, pattern: str) -> list[Path]:
 
 
 def _modules_imported(source: str) -> list[Path]:
-    """Return the files that a source's imports from `components` can mean. Some of these files do not exist."""
+    """Return the files that a source's imports from `components` can mean.
+
+    In `from components.a import b`, b can be the file b.py or a name in a.py. So some of these files do not exist.
+    """
     files = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("components."):
@@ -87,22 +91,22 @@ def _version(package: str) -> str:
 
 
 def reuse(store: Store, key: str, folder: Path, produce: Callable[[Path], None]) -> bool:
-    """Fetch the results of the finished work `key`. If there are no results, produce and store them.
+    """Fetch the result `key` from the store. If the store does not have it, compute and store it.
 
     Args:
-        store: The store that holds the results.
+        store: The store that keeps the results.
         key: The key from `run_key`.
-        folder: Folder for the results; it is created.
-        produce: Writes the results into the folder that it is called with.
+        folder: Folder for the files of the result; it is created.
+        produce: Computes the result and writes it into the folder that it is called with.
 
     Returns:
-        True if finished work was found, False if `produce` ran.
+        True if the result was fetched, False if `produce` computed it.
     """
     prefix = f"runs/{key}"
     folder.mkdir(parents=True, exist_ok=True)
 
     if _fetch_finished(store, prefix, folder):
-        log.info("reused finished work %s", key)
+        log.info("fetched the result %s of an earlier run", key)
         emit("reused", key=key)
         return True
 
@@ -120,16 +124,16 @@ def reuse(store: Store, key: str, folder: Path, produce: Callable[[Path], None])
 
 
 def _fetch_finished(store: Store, prefix: str, folder: Path) -> bool:
-    """Fetch finished work into an existing folder; False if there is none that is whole. The folder is then empty."""
+    """Fetch a result into an existing folder. If the result is missing or damaged, leave the folder empty."""
     marker = f"{prefix}/{MARKER}"
     if not store.exists(marker):
         return False
 
     try:
-        finished = read_record(store, marker, Finished, "the work is done again")
+        finished = read_record(store, marker, Finished, "nothing needs to be done")
         store.get_folder(prefix, folder, finished.files)
     except (DamagedObjectError, MissingObjectError) as error:
-        log.warning("the finished work cannot be reused and is done again: %s", error)
+        log.warning("a stored result cannot be reused and is computed again: %s", error)
         shutil.rmtree(folder)
         folder.mkdir()
         return False

@@ -1,4 +1,4 @@
-"""Make a temporary folder. If its process is killed, the next process removes the folder."""
+"""Make a temporary folder. If its process is killed, the next process that makes a folder removes the old one."""
 
 import fcntl
 import os

@@ -1,7 +1,7 @@
 """Run a step's work, report its progress, and store the cause of a failure.
 
-KFP passes to the exit handler that a step failed, but not why. So a failing step writes its name and message to
-`runs/<job>/errors/` in the store, and `notify` reads them there.
+KFP tells the exit handler that a step failed, but not why. So a failing step writes its name and its error message to
+`runs/<job>/errors/` in the store, and the step `notify` reads them there.
 """
 
 import json
@@ -21,10 +21,10 @@ from components.shared.services.store import Store
 def step(name: str, job: str, store: str) -> Iterator[None]:
     """Emit a step's start, end and failure. If the step fails, store the cause and raise the error again.
 
-    Threads are first limited to the processors that the pod may use.
+    Before the step starts, its threads are limited to the processors that the pod may use.
 
     Args:
-        name: The step's name for people, such as "train cnn".
+        name: The step's display name, such as "train cnn".
         job: The pipeline job's id.
         store: The storage root, `s3://BUCKET/PREFIX`.
     """

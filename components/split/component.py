@@ -1,4 +1,4 @@
-"""Define the KFP component of split."""
+"""The KFP component of split."""
 
 from kfp import dsl
 
@@ -14,17 +14,19 @@ def split(
     splits: dsl.Output[dsl.Dataset],
     page: dsl.Output[dsl.HTML],
 ):
-    """Assign every image to train, val, test or robustness, without leaks.
+    """Assign every tile to train, val, test or robustness, without leaks.
+
+    A leak is a photo, or a pair of near duplicates, that is in two splits.
 
     Args:
         manifest: The data set version's manifest.
         config: SplitConfig as JSON.
-        seed: The same seed and manifest give the same splits.
+        seed: Decides between equally good assignments. The same seed, manifest and ledger give the same splits.
         job: The pipeline job's id.
 
     Returns:
         splits: Table (sample_id, split).
-        page: Page that shows the composition of the splits.
+        page: Page with the number of tiles in each split, and the result of the leak check.
     """
     from components.shared.step import step
     from components.split.config import SplitConfig

@@ -1,4 +1,4 @@
-"""Parameters of the step split."""
+"""Parameters of the split step."""
 
 from typing import ClassVar
 
@@ -20,14 +20,14 @@ class HeldOut(Config):
         return self
 
     def column_and_value(self) -> tuple[str, str]:
-        """Return the manifest's column of the domain, and the value that this column has in the domain."""
+        """Return the domain as a column of the manifest and a value: ("surface", "wall") or ("source", "bridges")."""
         return ("surface", self.surface) if self.surface is not None else ("source", self.source or "")
 
 
 class SplitConfig(StepConfig):
-    """The shares of the splits. The rest of the images is train."""
+    """The shares of the splits, and the leak check. All images that are in no other split are in train."""
 
-    # The leak check may stop a run. It does not change the splits, so the ledger stays the same.
+    # These settings do not change the splits, so they do not change the key of the ledger.
     WITHOUT_EFFECT: ClassVar[frozenset[str]] = StepConfig.WITHOUT_EFFECT | {"leak_sample", "leak_correlation"}
 
     val: float = Field(default=0.1, gt=0, lt=1, description="share of the images")
@@ -35,9 +35,9 @@ class SplitConfig(StepConfig):
     robustness: float | HeldOut = Field(
         default=0.1,
         description="share of the images, or a held-out domain such as {surface: wall}; with a domain, the other "
-        "splits share the rest",
+        "splits share all images outside the domain",
     )
-    min_images: int = Field(default=5, ge=1, description="fewest images of each class in each split")
+    min_images: int = Field(default=5, ge=1, description="smallest number of images of each class in each split")
     leak_sample: int = Field(
         default=5000,
         ge=0,
@@ -47,7 +47,8 @@ class SplitConfig(StepConfig):
         default=0.93,
         gt=0,
         le=1,
-        description="correlation of fine structure from which two tiles in different splits are a leak",
+        description="two tiles in different splits are a leak if the correlation of their fine structure is at least "
+        "this number",
     )
 
     @model_validator(mode="after")
@@ -55,7 +56,9 @@ class SplitConfig(StepConfig):
         if isinstance(self.robustness, float) and not 0 < self.robustness < 1:
             raise ValueError(f"robustness is {self.robustness}; it must be between 0 and 1")
         if self.shares()["train"] < 0.1 - 1e-9:
-            raise ValueError("val, test and robustness leave less than 0.1 for train; lower one of these shares")
+            raise ValueError(
+                "val, test and robustness leave less than 0.1 for train; lower at least one of these shares"
+            )
         return self
 
     def shares(self) -> dict[str, float]:

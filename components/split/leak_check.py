@@ -1,4 +1,4 @@
-"""Check that no two splits share a photo. This module does not use the code that assigns the splits."""
+"""Check that no photo is in two splits. This module does not use the code that assigns the splits."""
 
 from collections.abc import Iterable, Mapping
 
@@ -17,11 +17,11 @@ def check_leaks(
     Args:
         manifest: The data set version.
         splits: The splits of its images.
-        related: By relation ("are near duplicates", "are from one photo"), the pairs of sample_ids that must be in the
-            same split. The two images can have different groups.
+        related: Relation ("are near duplicates" or "are from one photo") -> pairs of sample_ids that must be in the
+            same split. The two images of a pair can belong to different groups.
 
     Raises:
-        LeakError: There is a leak. The message names its first images.
+        LeakError: There is a leak. The message names the first images.
     """
     split_of = _split_of_each_image(manifest, splits)
     for relation, pairs in (related or {}).items():

@@ -1,9 +1,10 @@
-"""Record the split of every group, so that no group moves. All data set versions of a store share one ledger.
+"""The ledger records the split of every group, so that a group stays in its split.
 
-The objects under `splits/KEY/` are the pages of the ledger. KEY is a digest of the parameters and the seed. Each run of
-split adds one page with the groups that are not on a settled page. Group ids never change, so the ledger recognises a
-group in every data set version. Concurrent splits see each other because S3 listings are strongly consistent. If the
-pages are deleted, the next split starts with an empty ledger.
+All data set versions of a store share one ledger. Group ids never change, so the ledger recognises a group in every
+data set version. The objects under `splits/KEY/` are the pages of the ledger. KEY is a digest of the parameters and the
+seed. Each run of split adds one page with the groups that are not yet on a settled page. Concurrent splits see each
+other's pages, because S3 listings are strongly consistent. If the pages are deleted, the next split starts with an
+empty ledger.
 """
 
 import datetime
@@ -19,7 +20,7 @@ import pandas as pd
 from components.shared.services.s3_client import THREADS
 from components.shared.services.store import MissingObjectError, Store
 
-# A page that contradicts another page is deleted at once. So an older page is final.
+# A page that contradicts another page is deleted at once. So a page that is older than this is final (settled).
 SETTLED_AGE = datetime.timedelta(hours=1)
 Assignment = dict[str, str]  # split by group_id
 
@@ -28,10 +29,10 @@ class Ledger:
     """The splits of all groups that were assigned with the same parameters and seed."""
 
     def __init__(self, store: Store, key: str):
-        """Open a ledger without reading it. `key` is a digest of the parameters and the seed."""
+        """Open a ledger. Its pages are not read yet. `key` is a digest of the parameters and the seed."""
         self._store = store
         self._folder = f"splits/{key}"
-        self._pages: dict[str, Assignment] = {}  # read so far; a page never changes
+        self._pages: dict[str, Assignment] = {}  # the pages that were read; a page never changes
 
     def read(self) -> Assignment:
         """Return the split of every group that is in the ledger."""
@@ -41,9 +42,10 @@ class Ledger:
         """Store the splits of a data set version's groups.
 
         Returns:
-            True if they were stored. False if another run put one of these groups into a different split in the
-            meantime. Then nothing is stored, and the caller must read the ledger and choose again. If two concurrent
-            runs contradict each other, the run that writes last sees the other page and gets False. Both can get False.
+            True if the splits were stored. False if, in the meantime, another run put one of these groups into a
+            different split. Then nothing is stored, and the caller must read the ledger and choose again. If two
+            concurrent runs contradict each other, at least the run that writes last gets False. Both runs can get
+            False.
         """
         settled = _merged(self._read_pages(until=datetime.datetime.now(datetime.UTC) - SETTLED_AGE))
         page = {group: split for group, split in assignment.items() if group not in settled}
@@ -53,11 +55,11 @@ class Ledger:
         name = f"{self._folder}/{uuid.uuid4()}.parquet"
         self._write_page(name, page)
 
-        # Compare with each single page, because two other pages can contradict each other until one is deleted.
+        # We compare with each page separately, because two other pages may contradict each other at this moment.
         for other in self._read_pages():
             if _contradict(page, other):
                 self._store.delete([name])
-                # If both runs deleted their pages, a random pause lets one of them write first.
+                # If both runs delete their pages, a random pause lets one of the runs write first.
                 time.sleep(random.random())
                 return False
         return True

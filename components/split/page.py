@@ -1,4 +1,4 @@
-"""Write a page that shows the images in each split."""
+"""Write a page that shows how many images are in each split, and the result of the leak check."""
 
 from pathlib import Path
 
@@ -23,27 +23,32 @@ def write_page(
     comparison: Comparison | None,
     path: str | Path,
 ) -> None:
-    """Write an HTML page that shows the images in each split.
+    """Write an HTML page with the number of images in each split, and the result of the leak check.
 
     Args:
         manifest: The data set version.
         splits: The splits of its images.
-        config: Wanted shares, or the held-out domain.
-        earlier: Number of groups that were assigned before.
-        store: Storage root that has the tiles.
-        comparison: The most similar tiles of different splits; None if no tiles were compared.
-        path: File to write.
+        config: The wanted shares, or the held-out domain.
+        earlier: Number of groups that were assigned by earlier runs.
+        store: The store that contains the tiles.
+        comparison: The most similar tiles of different splits. None if no tiles were compared.
+        path: File to write: the page.
     """
     images = manifest.table.merge(splits.table, on="sample_id")
     page = Page("Splits")
     page.text(
-        f"{len(images)} images in {images['group_id'].nunique()} groups. A group (the tiles of one photo, or near "
-        "duplicates) is never divided. Classes, sources and surfaces are spread evenly. The tiles of each photo, and "
-        "the near duplicates that ingestion found, are in one split."
+        f"The data set has {len(images)} images (tiles) in {images['group_id'].nunique()} groups. A group is all tiles "
+        "of one photo, or near duplicates (tiles that show the same place almost identically). All tiles of a group "
+        "are in the same split, so no network is tested on photos from its training. Classes, sources and surfaces are "
+        "spread evenly over the splits.\n\n"
+        "- *train*: a network learns from these tiles.\n"
+        "- *val* (validation): these tiles decide which weights of a training are saved, and which threshold a network "
+        "gets.\n - *test*: the errors of each network are counted on these tiles.\n"
+        "- *robustness*: more test tiles, which the networks also see with blur, noise and other changes."
     )
 
     if earlier:
-        page.text(f"{earlier} groups were assigned before, in other data set versions, and keep their splits.")
+        page.text(f"{earlier} groups have the splits that an earlier run gave them in another data set version.")
     _show_shares(page, images, config, earlier)
     _show_strata(page, images)
     page.heading("Leak check")
@@ -67,10 +72,10 @@ def _show_shares(page: Page, images: pd.DataFrame, config: SplitConfig, earlier:
         rows.append([split, len(part), f"{share:.1%}", f"{wanted[split]:.1%}", groups, *by_class])
 
         if abs(share - wanted[split]) > EXPLAINED_DIFFERENCE:
-            and_earlier = " and keep their earlier splits" if earlier else ""
+            and_earlier = ", and groups of earlier runs stay in their splits" if earlier else ""
             largest = int(group_sizes.max())
             notes.append(
-                f"{split} has {share:.1%} of the images instead of {wanted[split]:.1%}, because groups stay whole"
+                f"{split} has {share:.1%} of the images instead of {wanted[split]:.1%}, because groups are not divided"
                 f"{and_earlier}. The largest of the {len(group_sizes)} groups, {group_sizes.idxmax()}, has {largest} "
                 f"images ({largest / len(images):.1%})."
             )
@@ -91,7 +96,7 @@ def _show_strata(page: Page, images: pd.DataFrame) -> None:
 
 
 def _wanted_shares(images: pd.DataFrame, config: SplitConfig) -> dict[str, float]:
-    """Return the wanted share of all images by split. With a held-out domain, the other splits share the rest."""
+    """Return the wanted share of each split. A held-out domain has the share that it really has."""
     shares = config.shares()
     if not isinstance(config.robustness, HeldOut):
         return shares

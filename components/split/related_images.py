@@ -1,4 +1,4 @@
-"""Read which images must be in the same split. The pairs do not depend on the groups that ingestion formed."""
+"""Read which images must be in the same split. These pairs do not depend on the groups that ingestion formed."""
 
 from io import BytesIO
 
@@ -10,9 +10,9 @@ from components.shared.services.store import MissingObjectError, Store
 
 
 def related_images(store: Store, digest: str) -> dict[str, list[tuple[str, str]]]:
-    """Return pairs of sample_ids of a data set version that must be in the same split, by their relation.
+    """Return relation -> pairs of sample_ids of a data set version that must be in the same split.
 
-    In each photo, the first image is paired with every image of the photo. This is enough to find every leak.
+    For a photo, the pairs are its first image with each of its images. These pairs are enough to find every leak.
     """
     version = read_version(store, digest)
     near_duplicates = _table(store, version, "near_duplicates.parquet", ["first", "second"])
@@ -25,14 +25,14 @@ def related_images(store: Store, digest: str) -> dict[str, list[tuple[str, str]]
 
 
 def _table(store: Store, version: Version | None, name: str, columns: list[str]) -> pd.DataFrame:
-    """Read a table of the data set version. If the store does not have it, warn and return a table without rows."""
+    """Read a table of the data set version. If the store does not have the table, warn and return an empty table."""
     if version is not None:
         try:
             return pd.read_parquet(BytesIO(store.get_bytes(version.key(name))))
         except MissingObjectError:
             pass
     warn(
-        f"the store has no {name} of the data set version, so the leak check used the groups only; check that "
+        f"the store has no {name} for the data set version, so the leak check used only the groups; check that "
         "ingest and split use the same store"
     )
     return pd.DataFrame(columns=columns)

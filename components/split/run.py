@@ -1,6 +1,7 @@
 """Assign groups of images to splits.
 
-Each group stays whole, each stratum has about the wanted shares, and the same seed gives the same splits.
+All images of a group get the same split. Images with the same label, source and surface are a stratum, and each stratum
+is divided in about the wanted shares. The same seed gives the same splits.
 """
 
 import hashlib
@@ -24,7 +25,7 @@ from components.split.tile_comparison import Comparison
 from components.split.tile_leaks import check_tiles
 
 STRATUM = ["label", "source", "surface"]
-DECIMALS_OF_CHI_SQUARE = 9  # with this rounding, all machines see the same ties
+DECIMALS_OF_CHI_SQUARE = 9  # with this rounding, the same numbers are equal on all machines
 
 
 def assign_splits(
@@ -34,15 +35,15 @@ def assign_splits(
 
     Args:
         manifest_path: The data set version's manifest.
-        splits_path: Where to write the splits.
-        page_path: Where to write the report, HTML.
-        config: Shares, or the domain held out for robustness.
+        splits_path: File to write: the splits.
+        page_path: File to write: the page, HTML.
+        config: The shares, or the domain that is held out for robustness.
         seed: Decides between equally good assignments. The same seed, manifest and ledger give the same splits. A group
             in the store's ledger keeps its split.
 
     Raises:
-        InputError: A class has fewer groups than there are splits; a split would have too few images; or tiles in
-            different splits are near duplicates, and then the page shows them.
+        InputError: A class has fewer groups than there are splits. Or a split would have too few images. Or tiles in
+            different splits are near duplicates; the page then shows these tiles.
     """
     manifest = read_manifest(manifest_path)
     store = Store(config.store)
@@ -69,11 +70,14 @@ def assign_splits(
 def _compare_sample(
     store: Store, manifest: Manifest, splits: Splits, config: SplitConfig, seed: int, page_path: str | Path
 ) -> Comparison | None:
-    """Check a sample of the tiles; None if the configuration or the store does not allow it."""
+    """Compare a sample of the tiles. Return None if `leak_sample` is 0 or the store does not have the tiles."""
     if config.leak_sample == 0:
         return None
     if read_version(store, manifest.digest) is None:
-        warn("the store does not have the data set version, so the leak check compared no tiles")
+        warn(
+            "the store does not have the data set version, so the leak check compared no tiles; check that ingest and "
+            "split use the same store"
+        )
         return None
     return check_tiles(store, manifest, splits, config, seed, page_path, config.leak_sample)
 
@@ -81,17 +85,17 @@ def _compare_sample(
 def choose_splits(table: pd.DataFrame, config: SplitConfig, seed: int, earlier: Assignment) -> Assignment:
     """Choose a split for each group.
 
-    A group that was assigned before keeps its split. A new group of a held-out domain goes to robustness. The other
-    groups are assigned by the shares.
+    A group that an earlier run assigned stays in its split. A new group of a held-out domain gets the split robustness.
+    All other groups are assigned by the shares.
 
     Args:
         table: Manifest rows.
-        config: Shares, or the held-out domain.
+        config: The shares, or the held-out domain.
         seed: Decides the order of groups of the same size.
-        earlier: Split by group_id of groups that were assigned before.
+        earlier: group_id -> split of the groups that earlier runs assigned.
 
     Raises:
-        InputError: A class has too few groups, or the domain to hold out has no image.
+        InputError: A class has too few groups, or there is no image of the held-out domain.
     """
     if not isinstance(config.robustness, HeldOut):
         _check_groups(table, SPLITS, "")
@@ -116,18 +120,18 @@ def split_groups(
 ) -> Assignment:
     """Choose a split for each group.
 
-    Groups that were assigned before keep their splits. New groups are placed one by one, the largest first. The seed
-    decides the order of groups of the same size. Each group goes to the split that gives the lowest chi-square, which
-    is the sum of (count - wanted)^2 / wanted over strata and splits.
+    Groups that earlier runs assigned stay in their splits. New groups are placed one by one, the largest first. The
+    seed decides the order of groups of the same size. Each group is placed in the split that gives the lowest
+    chi-square. This is the sum of (count - wanted)^2 / wanted over strata and splits.
 
     Args:
         table: Manifest rows (group_id, label, source, surface).
-        shares: Wanted share of the images by split; they sum to 1.
+        shares: Split -> wanted share of the images. The shares sum to 1.
         seed: Decides the order of groups of the same size.
-        earlier: Split by group_id of groups that were assigned before. It can also hold groups that are not in `table`.
+        earlier: group_id -> split of the groups that earlier runs assigned. Some of them may not be in `table`.
 
     Returns:
-        Split by group_id.
+        group_id -> split.
 
     Source: The greedy order is from scikit-learn's StratifiedGroupKFold, which supports folds of equal size only.
     """
@@ -161,7 +165,7 @@ def split_groups(
 
 
 def _check_groups(table: pd.DataFrame, splits: tuple[str, ...], where: str) -> None:
-    """Refuse a class with fewer groups than splits. The message has `where` after the number of photos."""
+    """Raise InputError if a class has fewer groups than there are splits. The message contains `where`."""
     for label, name in enumerate(CLASSES):
         groups = sorted(table.loc[table["label"] == label, "group_id"].unique())
         if len(groups) < len(splits):

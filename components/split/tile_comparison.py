@@ -1,10 +1,10 @@
 """Compare the tiles of different splits by their pixels, and find near duplicates that the grouping missed.
 
-The check shares nothing with ingestion, which groups near duplicates by a perceptual hash and the correlation of
-thumbnails: with the same measure, it would repeat the errors of the grouping. It correlates the fine structure of tiles
-instead: a small thumbnail minus its own blur. Without the blur, two flat tiles under the same gradient of light do not
-correlate. Every tile is compared with every tile of the other splits under all eight turns, without an index that
-could miss a pair.
+Ingestion groups near duplicates by a perceptual hash and by the correlation of thumbnails. This module uses another
+measure, because the same measure would repeat the errors of the grouping. It correlates the fine structure of tiles,
+which is a small thumbnail minus its own blur. So two flat tiles under the same gradient of light do not correlate.
+Every tile is compared with every tile of the other splits, under all eight rotations and mirrors. There is no index,
+because an index could miss a pair.
 """
 
 from collections.abc import Iterator
@@ -25,9 +25,9 @@ from components.shared.services.s3_client import THREADS
 from components.shared.services.store import Store
 
 THUMBNAIL_SIDE = 32
-# Standard deviation in pixels of the thumbnail. Structures of a fifth of the tile and more are removed.
+# Standard deviation of the blur, in pixels of the thumbnail. It removes structures larger than a fifth of the tile.
 BLUR = 1.5
-# Near the border the blur is wrong. All gradients of light would resemble each other there.
+# The blur is not exact near the border of the thumbnail, so this many pixels at each border are not compared.
 BORDER = 3
 SIDE = THUMBNAIL_SIDE - 2 * BORDER
 TILES_PER_READ = 32
@@ -41,9 +41,9 @@ class Comparison:
 
     Attributes:
         compared: Number of tiles that were compared with each other.
-        tiles: Number of tiles of the data set version.
-        closest: Table (sample_id, path, split, other_sample_id, other_path, other_split, correlation). It pairs each
-            tile with its most similar tile in the splits that are larger than its own. The most similar pair is first.
+        tiles: Number of tiles in the data set version.
+        closest: Table (sample_id, path, split, other_sample_id, other_path, other_split, correlation). For each tile,
+            the other tile is the most similar tile in the larger splits. The most similar pair is first.
     """
 
     compared: int
@@ -51,22 +51,22 @@ class Comparison:
     closest: pd.DataFrame
 
     def leaks(self, correlation: float) -> pd.DataFrame:
-        """The rows of `closest` from a correlation on."""
+        """Return the rows of `closest` whose correlation is at least `correlation`."""
         return self.closest[self.closest["correlation"] >= correlation]
 
 
 def compare_tiles(store: Store, manifest: Manifest, splits: Splits, sample: int | None, seed: int) -> Comparison:
-    """Compare the tiles of a version, or a random sample of them, across its splits.
+    """Compare the tiles of different splits: all tiles of a data set version, or a random sample.
 
-    Memory is 2.7 kB for each tile that is compared. Time is a decoding for each of them, and 11 thousand operations for
-    each pair of tiles in different splits.
+    Each tile needs 2.7 kB of memory and is decoded once. Each pair of tiles in different splits takes 11 thousand
+    operations.
 
     Args:
-        store: Storage root that has the version.
-        manifest: The version.
-        splits: Its assignment.
-        sample: Largest number of tiles to compare, also limited by `MAX_SAMPLE_BYTES`; None compares all tiles.
-        seed: Draws the sample.
+        store: The store that contains the data set version.
+        manifest: The data set version.
+        splits: The splits of its tiles.
+        sample: Largest number of tiles to compare; MAX_SAMPLE_BYTES also limits it. None compares all tiles.
+        seed: Seed of the sample.
 
     Raises:
         InputError: A tile cannot be read from the store.
@@ -81,14 +81,14 @@ def compare_tiles(store: Store, manifest: Manifest, splits: Splits, sample: int 
 
 
 def fine_structure(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """What a tile shows apart from slow changes of brightness.
+    """Return the fine structure of a tile: its pixels without slow changes of brightness.
 
     Args:
         image: uint8 (H, W, 3), RGB.
 
     Returns:
-        float32 (SIDE, SIDE) with mean 0 and length 1, or zeros for a tile without any structure. The product of two of
-        them is their Pearson correlation.
+        float32 (SIDE, SIDE) with mean 0 and length 1, or zeros for a tile without any structure. The scalar product of
+        two fine structures is their Pearson correlation.
     """
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     small = cv2.resize(grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
@@ -103,15 +103,15 @@ def fine_structure(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 def most_similar(
     structures: NDArray[np.float32], ends: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """For each tile, find the most similar one, under any turn, in the splits before its own.
+    """Find, for each tile, the most similar tile in the splits before its own split, under all rotations and mirrors.
 
     Args:
-        structures: float32 (N, SIDE, SIDE), from `fine_structure`; the tiles of a split follow each other.
-        ends: int64 (S,): the row after the last tile of each split, ascending.
+        structures: float32 (N, SIDE, SIDE), from `fine_structure`. All tiles of a split are next to each other.
+        ends: int64 (S,), the row after the last tile of each split, in rising order.
 
     Returns:
-        int64 (N,): row of the most similar tile, -1 for tiles of the first split; and float32 (N,): the correlation, 0
-        for tiles of the first split.
+        The row of the most similar tile, int64 (N,), and its correlation, float32 (N,). For tiles of the first split,
+        the row is -1 and the correlation is 0.
     """
     import faiss
 
@@ -134,17 +134,17 @@ def most_similar(
 
 
 def _turns(images: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    """Square images, float32 (N, side, side), under each of the eight rotations and mirrors."""
+    """Yield square images, float32 (N, side, side), under each of the eight rotations and mirrors."""
     for mirrored in (images, images[:, :, ::-1]):
         for quarters in range(4):
             yield np.rot90(mirrored, quarters, axes=(1, 2))
 
 
 def _chosen(tiles: pd.DataFrame, sample: int | None, seed: int) -> pd.DataFrame:
-    """All tiles; or a random sample of at most so many tiles, and of at most `MAX_SAMPLE_BYTES`.
+    """Return all tiles, or a random sample of at most `sample` tiles and MAX_SAMPLE_BYTES.
 
-    The sample consists of tiles that follow each other in the shards, so that few requests read it. Ingestion packs
-    tiles in the order of their content's hash, which makes neighbours a random choice.
+    The sample consists of blocks of tiles that are next to each other in a shard, so few requests read them. Ingestion
+    packs tiles in the order of the hash of their content, so tiles next to each other are a random choice.
     """
     if sample is None:
         return tiles
@@ -156,14 +156,14 @@ def _chosen(tiles: pd.DataFrame, sample: int | None, seed: int) -> pd.DataFrame:
 
 
 def _largest_split_first(tiles: pd.DataFrame) -> pd.DataFrame:
-    """The tiles ordered by split, the largest split first, and then by sample_id; index from 0."""
+    """Sort the tiles by split, the largest split first, and then by sample_id. The new index starts at 0."""
     tiles = tiles.assign(split_size=tiles.groupby("split")["split"].transform("size"))
     order = ["split_size", "split", "sample_id"]
     return tiles.sort_values(order, ascending=[False, True, True], ignore_index=True)
 
 
 def _read_fine_structures(store: Store, rows: pd.DataFrame) -> NDArray[np.float32]:
-    """The fine structures of tiles, float32 (N, SIDE, SIDE), in the order of the rows, whose index is 0 to N - 1."""
+    """Return the fine structures of tiles, float32 (N, SIDE, SIDE), in the order of the rows (index 0 to N - 1)."""
     structures = np.zeros((len(rows), SIDE, SIDE), np.float32)
     in_shards = rows.sort_values(["shard", "offset"])
 
@@ -186,7 +186,7 @@ def _read_fine_structures(store: Store, rows: pd.DataFrame) -> NDArray[np.float3
 
 
 def _read_block(store: Store, block: pd.DataFrame) -> Iterator[bytes]:
-    """The files of tiles that are ordered by shard and offset, with one request for each shard."""
+    """Yield the files of tiles that are sorted by shard and offset. Each shard takes one request."""
     for shard, rows in block.groupby("shard", sort=False):
         start = int(rows["offset"].iloc[0])
         end = int(rows["offset"].iloc[-1] + rows["size"].iloc[-1])
@@ -196,7 +196,7 @@ def _read_block(store: Store, block: pd.DataFrame) -> Iterator[bytes]:
 
 
 def _closest_pairs(rows: pd.DataFrame, best: NDArray[np.int64], correlations: NDArray[np.float32]) -> pd.DataFrame:
-    """The table `closest` of a comparison."""
+    """Return the table `closest` of a comparison."""
     asked = np.flatnonzero(best >= 0)
     columns = ["sample_id", "path", "split"]
     pairs = rows.loc[asked, columns].reset_index(drop=True)

@@ -1,4 +1,7 @@
-"""Stop a run whose splits share near duplicates, and show these: on every run for a sample, on demand for all tiles."""
+"""Stop a run whose splits share near duplicates, and show these tiles.
+
+Every run checks a sample of the tiles. The command `crack-pipeline leaks` checks all tiles.
+"""
 
 from pathlib import Path
 
@@ -30,20 +33,20 @@ def check_tiles(
     page_path: str | Path,
     sample: int | None,
 ) -> Comparison:
-    """Check that no tile is a near duplicate of a tile in another split, by the tiles' own pixels.
+    """Check by the pixels that no tile is a near duplicate of a tile in another split.
 
     Args:
-        store: Storage root that has the version.
-        manifest: The version.
-        splits: Its assignment.
-        config: The correlation of a leak.
-        seed: Draws the sample.
-        page_path: Where to write a page of the leaks, if there are any. The store gets a copy, because a pod's files
-            are lost when its step fails.
-        sample: Largest number of tiles to compare; None compares all.
+        store: The store that contains the data set version.
+        manifest: The data set version.
+        splits: The splits of its tiles.
+        config: The correlation from which two tiles are a leak.
+        seed: Seed of the sample.
+        page_path: File to write if there is a leak: a page with these tiles. The store gets a copy, because the files
+            of a pod are lost if its step fails.
+        sample: Largest number of tiles to compare. None compares all tiles.
 
     Raises:
-        InputError: There is a leak; the message names the first pairs and the page.
+        InputError: There is a leak. The message names the first pairs and the page.
     """
     comparison = compare_tiles(store, manifest, splits, sample, seed)
     leaks = comparison.leaks(config.leak_correlation)
@@ -60,27 +63,28 @@ def check_tiles(
     more = f"; and {len(leaks) - len(named)} more" if len(leaks) > len(named) else ""
     raise InputError(
         f"near duplicates are in different splits: {'; '.join(named)}{more}. {page_path} and {store.uri}/{key} show "
-        "them. Remove one tile of each pair, or lower ingest.near_duplicate so that ingestion groups them; if the page "
-        f"shows different places, raise split.leak_correlation above {leaks['correlation'].max():.3f}"
+        "these tiles. Remove one tile of each pair, or lower ingest.near_duplicate, so that ingestion puts both tiles "
+        "into one group. If the page shows tiles of different places, raise split.leak_correlation above "
+        f"{leaks['correlation'].max():.3f}"
     )
 
 
 def check_version(
     store: Store, name: str | None, config: SplitConfig, seed: int, page_path: str | Path, scratch: Path
 ) -> Comparison:
-    """Check all tiles of a data set version in the store, in the splits that a run with this configuration gave them.
+    """Check all tiles of a data set version in the store, with the splits that an earlier run assigned.
 
     Args:
-        store: Storage root.
-        name: Digest of the version; None means the newest one.
-        config: Configuration of the split.
-        seed: Seed of the run.
-        page_path: Where to write a page of the most similar tiles.
+        store: The store.
+        name: Digest of the data set version. None means the newest version.
+        config: The configuration of the split step in that run.
+        seed: The seed of that run.
+        page_path: File to write: a page with the most similar tiles.
         scratch: Local folder for temporary files.
 
     Raises:
-        InputError: There is a leak; or the store does not have the version; or no run split it with this configuration
-            and seed.
+        InputError: There is a leak. Or the store does not have the data set version. Or no run split it with this
+            configuration and seed.
     """
     name = name or _newest_version(store)
     version = read_version(store, name)
@@ -95,7 +99,7 @@ def check_version(
     if unknown:
         raise InputError(
             f"{unknown} tiles of the data set version {name[:12]} were never split with this configuration and seed "
-            f"{seed}; give the parameter file, --set and seed of the run that split it"
+            f"{seed}; give the parameter file, the options --set and the seed of the run that split this version"
         )
 
     splits = make_splits(manifest.table[["sample_id"]].assign(split=split_of_tile))
@@ -105,13 +109,13 @@ def check_version(
 
 
 def _newest_version(store: Store) -> str:
-    """Digest of the version that was committed last."""
+    """Return the digest of the data set version that was written last."""
     commits = []
     for found in store.objects("datasets/"):
         if found.key.endswith(f"/{COMMIT}"):
             commits.append(found)
     if not commits:
-        raise InputError(f"the store {store.uri} has no data set version; run ingest first, for example by a run")
+        raise InputError(f"the store {store.uri} has no data set version; start a run first, which ingests the data")
     newest = max(commits, key=lambda found: found.changed)
     return newest.key.split("/")[1]
 
@@ -119,33 +123,35 @@ def _newest_version(store: Store) -> str:
 def write_comparison(
     store: Store, manifest: Manifest, comparison: Comparison, config: SplitConfig, path: str | Path
 ) -> None:
-    """Write the leaks, or the most similar tiles if there is no leak, as one HTML page."""
+    """Write an HTML page with the leaks. If there is no leak, the page shows the most similar tiles."""
     page = Page("Leak check")
     show_comparison(page, store, manifest, comparison, config)
     page.write(path)
 
 
 def show_comparison(page: Page, store: Store, manifest: Manifest, comparison: Comparison, config: SplitConfig) -> None:
-    """Append to a page what was compared, and the leaks or the most similar tiles as images."""
+    """Append what was compared, and images of the leaks. If there is no leak, append the most similar tiles."""
     limit = config.leak_correlation
     leaks = comparison.leaks(limit)
     compared, tiles = comparison.compared, comparison.tiles
     page.text(
-        f"The fine structure of {compared} of {tiles} tiles was compared with that of every tile in another split, "
-        f"upright, mirrored and rotated. From a correlation of {limit:g} on, two tiles are a leak. This finds near "
-        "duplicates, not tiles that only overlap."
+        f"A leak is a pair of near duplicates in two splits: a network would be tested on a tile that it has seen. So "
+        f"{compared} of {tiles} tiles were compared with every one of these tiles in another split, upright, mirrored "
+        "and rotated. The comparison uses the fine structure of a tile, without slow changes of brightness. Two tiles "
+        f"are a leak if the correlation of their fine structure is at least {limit:g} (1 means identical). The check "
+        "finds near duplicates. It does not find tiles that only overlap."
     )
     if compared < tiles:
         chance = (compared / tiles) ** 2
         page.text(
-            f"The tiles are a random sample, so the check finds a single pair of near duplicates with a probability of "
-            f"{chance:.1%}. `crack-pipeline leaks` compares all tiles."
+            f"The tiles are a random sample. So a single pair of near duplicates is found with a probability of only "
+            f"{chance:.1%}. The command `crack-pipeline leaks` compares all tiles."
         )
 
     if leaks.empty:
         page.callout("None of these tiles has a near duplicate in another split.", passed=True)
         shown = comparison.closest.head(SHOWN_PAIRS_WITHOUT_A_LEAK)
-        caption = "The most similar tiles of different splits, below the limit of a leak"
+        caption = "The most similar tiles of different splits. Their correlation is below the limit"
     else:
         page.callout(f"{len(leaks)} tiles have a near duplicate in another split.", passed=False)
         shown = leaks.head(SHOWN_LEAKS)
@@ -156,7 +162,7 @@ def show_comparison(page: Page, store: Store, manifest: Manifest, comparison: Co
 
 
 def _rows(store: Store, manifest: Manifest, pairs: pd.DataFrame) -> list[list]:
-    """Rows of a page's table: both tiles as images, their files and splits, and the correlation."""
+    """Return the rows of the table: both tiles as images, their files and splits, and the correlation."""
     places = manifest.table.set_index("sample_id")
     images = read_images(store, places.loc[pairs["sample_id"]])
     other_images = read_images(store, places.loc[pairs["other_sample_id"]])

@@ -1,1 +1,1 @@
-"""Fine-tune or train one candidate network."""
+"""The train step. It trains one candidate network, with pretrained weights (fine-tuning) or from scratch."""

@@ -1,4 +1,4 @@
-"""The training augmentation: the transforms of Albumentations that the parameter file names."""
+"""Build and check the augmentation of training tiles, from the transforms that the parameter file names."""
 
 import difflib
 import inspect
@@ -21,19 +21,22 @@ OWN_TRANSFORMS: dict[str, type[BasicTransform]] = {
     "FastColorJitter": FastColorJitter,
     "FastGaussNoise": FastGaussNoise,
 }
-# Base classes are not transforms, Lambda takes Python functions, and the three-dimensional ones take volumes.
+# A parameter file cannot name these classes: base classes are not transforms, Transform3D is for volumes, and Lambda
+# takes Python functions.
 NOT_FOR_TILES = {"BasicTransform", "DualTransform", "ImageOnlyTransform", "Transform3D", "Lambda"}
-# A parameter file writes OpenCV's numbers by name, such as BORDER_REFLECT_101.
+# In a parameter file, OpenCV's constants are written by name, such as BORDER_REFLECT_101.
 OPENCV_CONSTANT = re.compile(r"(BORDER|INTER)_[A-Z0-9_]+")
-# A transform that changes the size at random changes it in one of these draws.
+# If a transform sometimes changes the size of a tile, it changes the size with one of these seeds.
 TRIAL_SEEDS = range(3)
 
 
 def build_augmentation(transforms: Sequence[NamedTransform]) -> Callable[[np.ndarray, int], np.ndarray]:
-    """Return `augment(image, seed)`, from (H, W, 3) uint8 RGB to the same. Its result depends on the arguments only.
+    """Return the function `augment(image, seed)`. Image and result are (H, W, 3) uint8 RGB.
+
+    The result depends only on the image and the seed.
 
     Args:
-        transforms: `TrainConfig.augment`; they are applied in this order.
+        transforms: The transforms in `TrainConfig.augment`. They are applied in this order.
 
     Raises:
         InputError: A name or an argument is wrong.
@@ -41,8 +44,8 @@ def build_augmentation(transforms: Sequence[NamedTransform]) -> Callable[[np.nda
     pipeline = Compose([_build(item, position) for position, item in enumerate(transforms)])
 
     def augment(image: np.ndarray, seed: int) -> np.ndarray:
-        # All transforms draw from these two generators, one after the other. `set_random_seed` would give each
-        # transform its own generators with equal numbers: strong noise would always come with strong brightness.
+        # All transforms draw numbers from these two generators, one after the other. `set_random_seed` would give each
+        # transform generators with the same numbers. Then a tile with strong noise would always be bright too.
         pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
         return pipeline(image=image)["image"]
 
@@ -53,8 +56,8 @@ def check_augmentation(config: TrainConfig) -> None:
     """Build every transform and apply it to a tile of the network's input size.
 
     Raises:
-        InputError: A transform is unknown, an argument is wrong, a transform needs more than the tile, or it changes
-            the tile's size or type.
+        InputError: A transform is unknown, or an argument is wrong. Or a transform needs more than the tile. Or it
+            changes the size or the type of the tile.
     """
     random_pixels = np.random.default_rng(0)
     tile = random_pixels.integers(0, 256, (config.input_size, config.input_size, 3), dtype=np.uint8)
@@ -63,7 +66,7 @@ def check_augmentation(config: TrainConfig) -> None:
 
 
 def transforms_for_tiles() -> dict[str, type[BasicTransform]]:
-    """Return the transforms that a parameter file may name: those of Albumentations for flat images, and our own."""
+    """Return the transforms that a parameter file may name: Albumentations' transforms for images, and our own."""
     found = dict(OWN_TRANSFORMS)
     for name, kind in inspect.getmembers(albumentations, inspect.isclass):
         for_volumes = issubclass(kind, albumentations.Transform3D)
@@ -81,31 +84,31 @@ def _build(item: NamedTransform, position: int) -> BasicTransform:
     known = transforms_for_tiles()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
-        hint = f'did you mean "{near[0]}"?' if near else "see https://albumentations.ai/docs for the names"
+        hint = f'did you mean "{near[0]}"?' if near else "https://albumentations.ai/docs lists the names"
         raise InputError(f'augment.{position}: Albumentations has no transform "{name}" for tiles; {hint}')
 
     values = {key: _opencv_constant(value) for key, value in arguments.items()}
     try:
         with warnings.catch_warnings():
-            # Albumentations only warns of an argument that it does not know.
+            # Albumentations only warns about an unknown argument. We turn the warning into an error.
             warnings.simplefilter("error")
             return known[name](**values)
     except (ValueError, TypeError, Warning) as error:
         known_arguments = ", ".join(inspect.signature(known[name]).parameters)
         raise InputError(
-            f"{_place(item, position)}: {_cause(error)}; correct it, the arguments are {known_arguments}"
+            f"{_place(item, position)}: {_cause(error)}; correct the arguments, which are {known_arguments}"
         ) from error
 
 
 def _opencv_constant(value: JsonValue) -> Any:
-    """Return OpenCV's number where the value is its name, such as 4 for BORDER_REFLECT_101; else the value."""
+    """Return OpenCV's number if the value is the name of a constant (4 for BORDER_REFLECT_101). Return others as is."""
     if isinstance(value, str) and OPENCV_CONSTANT.fullmatch(value):
         return getattr(cv2, value, value)
     return value
 
 
 def _cause(error: Exception) -> str:
-    """Return what Albumentations refuses, in one line: the first argument that its validation names."""
+    """Return the reason why Albumentations refuses the arguments, in one line."""
     if not isinstance(error.__cause__, ValidationError):
         return str(error).splitlines()[0]
 
@@ -122,10 +125,10 @@ def _try(transform: BasicTransform, tile: np.ndarray, place: str) -> None:
     """Apply a transform to a tile a few times.
 
     Raises:
-        InputError: It needs more than the tile, fails on the tile, or changes its size or type.
+        InputError: The transform needs more than the tile, or fails on it, or changes the tile's size or type.
     """
     if isinstance(transform, albumentations.ConstrainedCoarseDropout):
-        raise _needs(place, "mask")  # without a mask, it changes nothing and says nothing
+        raise _needs(place, "mask")  # without a mask, it does nothing and raises no error
     for target in transform.targets_as_params:
         if target != "image":
             raise _needs(place, target)
@@ -135,9 +138,9 @@ def _try(transform: BasicTransform, tile: np.ndarray, place: str) -> None:
         transform.set_random_state(np.random.default_rng(seed), random.Random(seed))
         try:
             result = transform(image=tile, force_apply=True)["image"]
-        except KeyError as error:  # it looks for what only some data have
+        except KeyError as error:  # the transform looks for data that tiles do not have
             raise _needs(place, str(error.args[0])) from error
-        except Exception as error:  # Albumentations' transforms raise errors of many kinds
+        except Exception as error:  # the transforms of Albumentations raise many kinds of errors
             raise InputError(
                 f"{place} fails on a tile of {side} px: {error}; change its arguments, or remove it"
             ) from error
@@ -145,13 +148,13 @@ def _try(transform: BasicTransform, tile: np.ndarray, place: str) -> None:
         if result.shape != tile.shape:
             size = " x ".join(map(str, result.shape[:2]))
             raise InputError(
-                f"{place} changes a tile of {side} x {side} px to {size} px, but the network needs {side} px; choose "
-                f"one that keeps the size, such as RandomResizedCrop: {{size: [{side}, {side}]}}"
+                f"{place} changes a tile of {side} x {side} px to {size} px, but the network needs {side} px; choose a "
+                f"transform that keeps the size, such as RandomResizedCrop: {{size: [{side}, {side}]}}"
             )
         if result.dtype != tile.dtype:
             raise InputError(
-                f"{place} changes the tile's values from uint8 to {result.dtype}; remove it, because the network "
-                "normalises its tiles itself"
+                f"{place} changes the tile's values from uint8 to {result.dtype}; remove this transform, because the "
+                "network normalises its tiles itself"
             )
 
 

@@ -7,21 +7,22 @@ from torch.utils.data import Sampler
 
 
 class TrainingBatches(Sampler):
-    """The batches of a whole training, each a list of (index, augmentation seed).
+    """The batches of a whole training. A batch is a list of (index of a tile, seed of its augmentation).
 
-    A batch depends on the seed and the step only. The epochs follow each other without a break, and each epoch is a new
-    permutation. The length is therefore counted in steps, and a training can resume at any step. A tile's augmentation
-    does not depend on the worker that decodes it, and its batch does not depend on the number of devices.
+    A batch depends only on the seed and the step, so a training can resume at any step. Each epoch is a new permutation
+    of the tiles. A batch may contain the end of one epoch and the start of the next, so the length is counted in steps.
+    The augmentation of a tile does not depend on the worker that decodes it. The batch of a tile does not depend on the
+    number of devices.
 
     Args:
         labels: Class of every tile, 0 or 1.
-        batch_size: Tiles in a batch, over all devices.
-        steps: Batches of the whole training.
-        seed: Seeds permutations and augmentation.
+        batch_size: Number of tiles in a batch, over all devices.
+        steps: Number of batches in the whole training.
+        seed: Seed of the permutations and of the augmentation.
         start: Number of steps that are already done.
-        balanced: True draws both classes equally often. A tile of the rarer class then appears more often.
-        share: This device's number and the number n of devices: (0, 1) for one device. A device gets every n-th tile of
-            each batch.
+        balanced: If true, both classes are drawn equally often. A tile of the rarer class then appears more often.
+        share: The number of this device, from 0 on, and the number n of devices. A device gets every n-th tile of each
+            batch.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class TrainingBatches(Sampler):
             first = step * self.batch_size
             batch = []
             for place in range(first + device, first + self.batch_size, devices):
-                # Places take turns between the pools.
+                # The places of a batch take a tile from each pool in turn.
                 order = orders[place % len(orders)]
                 index = order[place // len(orders)]
                 batch.append((index, _augmentation_seed(self.seed, place)))
@@ -70,7 +71,7 @@ class _EndlessOrder:
     Args:
         pool: Indices of the tiles.
         seed: The seed of the training.
-        number: The number of the pool, so that two pools get different permutations.
+        number: The number of the pool. Pools with different numbers get different permutations.
     """
 
     def __init__(self, pool: np.ndarray, seed: int, number: int):

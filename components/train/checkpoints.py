@@ -1,8 +1,8 @@
 """Write and read checkpoints of an unfinished training: `runs/<run key>/checkpoints/` in the store.
 
-Each checkpoint is one object, which the store has either completely or not at all. Its name holds the number of steps
-done and the sha256 of its content, so a change of any bit is noticed. `torch.save` writes it, with tensors and plain
-values only. `torch.load` reads it with `weights_only`, which executes no code.
+Each checkpoint is one object in the store. So the store never has a part of a checkpoint. The object's name contains
+the number of steps done and the sha256 of the content, so a change of any bit is noticed. `torch.save` writes only
+tensors and plain values, and `torch.load` reads them with `weights_only`, which executes no code.
 """
 
 import re
@@ -24,7 +24,7 @@ from components.shared.services.store import Store
 FORMAT = 1
 # The newest checkpoint, and the one before it in case the newest is damaged.
 CHECKPOINTS_KEPT = 2
-# A worker process listens to this signal instead of SIGTERM; see StopSignal.
+# In a training with several processes, each process listens to this signal instead of SIGTERM (see StopSignal).
 FORWARDED_STOP = signal.SIGUSR1
 _NAME = re.compile(r"(\d{9})-([0-9a-f]{64})\.pt")
 
@@ -43,11 +43,11 @@ class Checkpoints:
         self._pending: Future[None] | None = None
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Copy a state and write it in the background. If that fails, the training continues with a warning.
+        """Copy a state, and write it in the background. If writing fails, the training continues with a warning.
 
         Args:
-            step: Optimiser steps done.
-            state: Nested tensors and plain values; the tensors can be on any device. The caller may change the state
+            step: Number of optimiser steps done.
+            state: Nested tensors and plain values. The tensors can be on any device. The caller may change the state
                 after this call.
         """
         self.wait()
@@ -75,12 +75,12 @@ class Checkpoints:
 
     def _delete_all_but_the_newest(self, step: int) -> None:
         every_key = [key for key, _ in self._store.list(f"{self._prefix}/")]
-        # Later checkpoints were damaged and are not used.
+        # A checkpoint of a later step is damaged: the training did not resume from it.
         usable = [key for key in every_key if Path(key).name[:9] <= f"{step:09d}"]
         self._store.delete(set(every_key) - set(usable[-CHECKPOINTS_KEPT:]))
 
     def newest(self) -> dict[str, Any] | None:
-        """Return the newest state that is not damaged, or None if there is none. Warn about each damaged checkpoint."""
+        """Return the newest state that is not damaged. Return None if there is none. Warn about damaged checkpoints."""
         for key, _ in reversed(self._store.list(f"{self._prefix}/")):
             with tempfile.TemporaryDirectory() as scratch:
                 path = Path(scratch) / "checkpoint.pt"
@@ -89,7 +89,7 @@ class Checkpoints:
                     return read_checkpoint(path, Path(key).name)
                 except InputError as error:
                     warn(
-                        f"{error}. The training resumes from the checkpoint before it, or starts again if there is none"
+                        f"{error}. The training resumes from the previous checkpoint. If there is none, it starts again"
                     )
         return None
 
@@ -102,7 +102,7 @@ def read_checkpoint(path: Path, name: str) -> dict[str, Any]:
         name: The name of the checkpoint in the store, `STEPS-SHA256.pt`.
 
     Raises:
-        InputError: The name does not have this form, or the sha256 or the step in the name does not match the file, or
+        InputError: The name is not `STEPS-SHA256.pt`. Or the sha256 or the step in the name does not match the file. Or
             the format is unknown.
     """
     parts = _NAME.fullmatch(name)
@@ -112,7 +112,7 @@ def read_checkpoint(path: Path, name: str) -> dict[str, Any]:
 
     found_digest = file_digest(path)
     if found_digest != expected_digest:
-        raise InputError(f"checkpoint {name} is damaged: its sha256 is {found_digest}")
+        raise InputError(f"checkpoint {name} is damaged: the sha256 of its content is {found_digest}")
 
     state = torch.load(path, map_location="cpu", weights_only=True)
     if state["format"] != FORMAT:
@@ -136,14 +136,14 @@ def _copied(value: Any) -> Any:
 
 
 class StopSignal:
-    """The object that notes the first SIGTERM. A second SIGTERM ends the process at once.
+    """Notes the first SIGTERM, so that the training can write a checkpoint. A second SIGTERM ends the process at once.
 
-    In a training with several processes, each process listens to `FORWARDED_STOP` instead. The parent process sends
-    this signal. If someone sends SIGTERM to the whole process group, it reaches both the parent and its children. A
-    child that listened to SIGTERM would then get the signal twice, and end at once.
+    In a training with several processes, only the parent process listens to SIGTERM. It sends FORWARDED_STOP to its
+    child processes, which listen to this signal only. The reason: SIGTERM is often sent to the whole process group. A
+    child that listened to SIGTERM would then get two signals, one from the group and one from the parent.
 
     Args:
-        forwarded: True if this process is one of several.
+        forwarded: True if this process is one of several child processes.
     """
 
     def __init__(self, forwarded: bool) -> None:
@@ -152,7 +152,7 @@ class StopSignal:
 
     @contextmanager
     def watched(self) -> Iterator["StopSignal"]:
-        """Note the signal instead of ending the process, inside the `with` block."""
+        """Inside the `with` block, note the signal. It does not end the process."""
         previous = signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(self._number, self._note)
         try:

@@ -16,18 +16,18 @@ def train(
     metrics: dsl.Output[dsl.Metrics],
     page: dsl.Output[dsl.HTML],
 ):
-    """Train one candidate network on the training split and keep its best weights by validation loss.
+    """Train one candidate network on the training split. Save the weights with the lowest validation loss.
 
     Args:
         manifest: The data set version's manifest.
         splits: Table (sample_id, split).
         config: TrainConfig as JSON.
-        seed: Decides initial weights, order of the tiles and augmentation.
+        seed: Seed of the initial weights, the order of the tiles and the augmentation.
         job: The pipeline job's id.
 
     Returns:
         model: Saved-model folder: model.safetensors, model.json and model.sha256.
-        metrics: Best validation loss (nats) and accuracy, training tiles per second, seconds.
+        metrics: Lowest validation loss (nats) and its accuracy, training tiles per second, and seconds of training.
         page: Page with the training curves.
     """
     from components.shared.step import step

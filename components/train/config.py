@@ -10,7 +10,9 @@ from components.shared.config import Precision, StepConfig
 def _check_one_transform(item: dict) -> dict:
     if len(item) != 1:
         names = ", ".join(item) or "nothing"
-        raise ValueError(f"it must name one transform, but it names {names}; give every transform a list item")
+        raise ValueError(
+            f"it must name one transform, but it names {names}; write every transform as a separate list item"
+        )
     return item
 
 
@@ -24,7 +26,7 @@ PAPER_AUGMENTATION: tuple[NamedTransform, ...] = (
     {"FastGaussNoise": {"std_range": [0.0, 0.03], "p": 0.5}},
 )
 
-# The families of the robustness suite that a transform shows to the network, in a weaker form.
+# For each transform, the corruption families that a network sees in a weaker form if it is trained with the transform.
 _BRIGHTNESS = ("low_light", "over_exposure")
 _NOISE = ("gaussian_noise",)
 CORRUPTIONS_SHOWN: dict[str, tuple[str, ...]] = {
@@ -57,7 +59,7 @@ CORRUPTIONS_SHOWN: dict[str, tuple[str, ...]] = {
     "Spatter": ("stain",),
     "ZoomBlur": ("defocus",),
 }
-# Values that switch the change of brightness off, as a strength, as a range of changes and as a range of factors.
+# Values that mean "no change of brightness": as a strength, as a range of changes, and as a range of factors.
 _NO_CHANGE = (0, [0, 0], [1, 1])
 
 
@@ -76,70 +78,88 @@ class TrainConfig(StepConfig):
     tuning: str = Field(
         default="full",
         pattern=r"^(full|head_only|last_[1-9][0-9]*)$",
-        description='what is trained: "full", "head_only", or "last_3" for the last three blocks and the head',
+        description='which layers are trained: "full", "head_only", or "last_3" for the last three blocks and the head',
     )
     dropout: float = Field(default=0.0, ge=0, lt=1, description="probability of dropout before the head")
     stochastic_depth: float = Field(
-        default=0.0, ge=0, lt=1, description="share of the blocks that are skipped, at the deepest block"
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="probability that the deepest block is skipped in a step; earlier blocks are skipped less often",
     )
 
-    epochs: float | None = Field(default=None, gt=0, description="length in passes over the training split")
-    steps: int | None = Field(default=None, gt=0, description="length in optimiser steps, for any number of tiles")
-    batch_size: int = Field(default=32, ge=1, description="tiles in an optimiser step, over all devices")
-    learning_rate: float = Field(default=3e-4, gt=0, description="highest rate, reached after the warm-up")
+    epochs: float | None = Field(
+        default=None, gt=0, description="length of the training in passes over the training split"
+    )
+    steps: int | None = Field(default=None, gt=0, description="length of the training in optimiser steps")
+    batch_size: int = Field(default=32, ge=1, description="number of tiles in an optimiser step, over all devices")
+    learning_rate: float = Field(
+        default=3e-4, gt=0, description="highest learning rate, which is reached after the warm-up"
+    )
     layer_decay: float = Field(
-        default=1.0, gt=0, le=1, description="factor of the learning rate from each block to the block before it"
+        default=1.0,
+        gt=0,
+        le=1,
+        description="each block has the learning rate of the block after it, multiplied by this factor",
     )
     weight_decay: float = Field(default=0.05, ge=0)
     clip_norm: float = Field(
         default=1.0,
         ge=0,
-        description="largest Euclidean norm of the gradient; a longer gradient is scaled down; 0: never",
+        description="largest Euclidean norm of the gradient; a longer gradient is scaled down to it; 0: no limit",
     )
-    warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps in which the rate rises from 0")
+    warmup: float = Field(
+        default=0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises from 0"
+    )
     schedule: Literal["cosine", "constant"] = Field(default="cosine", description="learning rate after the warm-up")
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     class_balance: Literal["none", "weights", "sampling"] = Field(
         default="none",
-        description="weights: the rare class counts more in the loss; sampling: it is drawn as often as the other",
+        description="weights: the rare class counts more in the loss; sampling: both classes are drawn equally often",
     )
-    ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the averaged weights, such as 0.9998; 0: none")
+    ema: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="decay of the averaged weights, such as 0.9998; 0: weights are not averaged",
+    )
     val_check_interval: float = Field(
-        default=0.25, gt=0, le=1, description="share of the training between two validations"
+        default=0.25, gt=0, le=1, description="part of the training between two validations; 0.25: four validations"
     )
     patience: int | None = Field(
         default=None,
         ge=1,
-        description="stop after this many validations that are not better than the best; None: never",
+        description="stop after this many validations in a row that are not better than the best; None: never",
     )
     augment: tuple[NamedTransform, ...] = Field(
         default=PAPER_AUGMENTATION,
-        description="transforms of Albumentations in their order, each {Name: {argument: value}}; []: none",
+        description="transforms of Albumentations, which are applied in this order, each as {Name: {argument: value}}; "
+        "[]: no augmentation",
     )
 
     precision: Precision = Field(
         default="auto",
-        description="auto: bf16 or fp32, whichever trains faster on this machine, measured once and then kept",
+        description="auto: the faster of bf16 and fp32 on this type of machine; it is measured once and then stored",
     )
     devices: int | Literal["auto"] = Field(
-        default="auto", description="GPUs to train on, or processes on a CPU; auto: every GPU, or one process"
+        default="auto", description="number of GPUs, or of processes on a CPU; auto: all GPUs, or one process on a CPU"
     )
     deterministic: bool = Field(
-        default=False, description="use only algorithms that give the same bits again, on a GPU too"
+        default=False, description="use only algorithms that always give exactly the same result, also on a GPU"
     )
     compile: bool = Field(
         default=False,
-        description="use torch.compile: it takes minutes at the start, then steps are faster; it needs gcc"
-        " (images/Dockerfile)",
+        description="use torch.compile: it takes minutes at the start, and then each step is faster; it needs gcc "
+        "(images/Dockerfile says how to add gcc)",
     )
     workers: int | None = Field(
         default=None,
         ge=0,
-        description="decoding processes per device; None: one less than the device's processors, at most 16",
+        description="decoding processes for each device; None: one less than the device's processors, at most 16",
     )
-    require_gpu: bool = Field(default=False, description="stop at once if there is no GPU")
+    require_gpu: bool = Field(default=False, description="stop at the start if there is no GPU")
     checkpoint_minutes: float = Field(
-        default=5.0, gt=0, description="minutes between checkpoints; a killed training loses about this time"
+        default=5.0, gt=0, description="minutes between checkpoints; a training that is killed loses about this time"
     )
 
     container_image: str = Field(
@@ -161,7 +181,7 @@ class TrainConfig(StepConfig):
         return self
 
     def seen_corruptions(self) -> tuple[str, ...]:
-        """Return the families of the robustness suite that training tiles already show, sorted."""
+        """Return the corruption families that the augmentation contains in a weaker form, sorted."""
         families: set[str] = set()
         for item in self.augment:
             for name, arguments in item.items():

@@ -1,4 +1,4 @@
-"""A contact sheet: some training tiles, each beside views that the augmentation made of it."""
+"""Draw a contact sheet: some training tiles, each with augmented views to its right."""
 
 import cv2
 import numpy as np
@@ -16,10 +16,10 @@ JPEG_QUALITY = 85
 
 
 def draw_contact_sheet(task: Task) -> bytes:
-    """Return a JPEG file: a row for each tile, the tile first. Cracks are above tiles without a crack.
+    """Return a JPEG file with a row for each tile. The tile is on the left. Tiles with a crack are at the top.
 
     Args:
-        task: What was trained. The first tiles of each class in the training split are shown.
+        task: The task of the training. The sheet shows the first tiles of each class in the training split.
     """
     labels = task.train["label"].to_numpy()
     cracks = np.flatnonzero(labels == 1)[:TILES_PER_CLASS]

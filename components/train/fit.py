@@ -1,4 +1,4 @@
-"""Train one candidate on all devices. Resume from its last checkpoint, and split batches if memory runs out."""
+"""Train one candidate on all devices. Resume from the last checkpoint, and split batches if memory runs out."""
 
 import gc
 import os
@@ -22,8 +22,8 @@ from components.train.config import TrainConfig
 from components.train.loop import Loop
 from components.train.task import Task, TrainingRecord
 
-# PyTorch has an error class of its own only if a GPU's memory runs out. For cuBLAS, cuDNN and the CPU's allocator, only
-# the message of the error shows it.
+# PyTorch has a special error class only for its own allocator on a GPU. If cuBLAS, cuDNN or the CPU's allocator runs
+# out of memory, only the message of the error shows it.
 _OUT_OF_MEMORY = re.compile(r"out of memory|DefaultCPUAllocator|_ALLOC_FAILED|unable to find an engine")
 _TRACEBACK = "Traceback (most recent call last):\n"
 
@@ -36,17 +36,17 @@ class Length(NamedTuple):
 
 
 def fit(task: Task, folder: Path) -> TrainingRecord:
-    """Train a network, and write it with its best weights by validation loss as a saved model.
+    """Train a network, and write a saved model with the weights that had the lowest validation loss.
 
-    If memory runs out, every device's share of a batch is split into twice as many parts. Their gradients add up to
-    those of the whole batch, and the training resumes from its last checkpoint.
+    If memory runs out, every device's share of a batch is split into twice as many parts, and the training resumes from
+    its last checkpoint. The gradients of the parts add up to the gradient of the whole batch.
 
     Args:
         task: The task of the training.
-        folder: Folder for model.safetensors, model.json and model.sha256.
+        folder: Folder to write: model.safetensors, model.json and model.sha256.
 
     Raises:
-        InputError: One tile alone does not fit into the memory, the training diverged, or there are fewer devices than
+        InputError: Not even one tile fits into the memory. Or the training diverged. Or there are fewer devices than
             `config.devices`.
         PreemptedError: SIGTERM was received; a checkpoint was written.
     """
@@ -71,18 +71,20 @@ def fit(task: Task, folder: Path) -> TrainingRecord:
                     "even with one tile at a time; choose a smaller input_size or architecture, or a larger device"
                 ) from error
 
-        # This is outside of `except`, because inside it the frames of the error still hold the tensors.
+        # This is outside of `except`, because inside of it the error still refers to the tensors.
         gc.collect()
         torch.cuda.empty_cache()
         parts = min(2 * parts, share)
         warn(
-            f"memory ran out with {share} tiles at a time: they are now split into {parts} parts. The gradients of the "
-            f"parts add up to the gradients of the whole batch of {config.batch_size} tiles"
+            f"memory ran out with {share} tiles at a time. The tiles are now split into {parts} parts, whose gradients "
+            f"add up to the gradient of the whole batch of {config.batch_size} tiles"
         )
 
 
 def length(config: TrainConfig, images: int) -> Length:
-    """Return the length of a training in steps, rounded down to whole intervals, so that the last step is validated.
+    """Return the length of a training in steps, and the interval between validations.
+
+    The length is rounded down to a multiple of the interval, so that there is a validation after the last step.
 
     Args:
         config: The epochs or steps, and the share of the training between two validations.
@@ -97,7 +99,7 @@ def length(config: TrainConfig, images: int) -> Length:
 
 
 def _launch(record: TrainingRecord, task: Task, interval: int, folder: Path) -> TrainingRecord:
-    """Run the training here, or in one process per device if there are several."""
+    """Run the training in this process. If there are several devices, run it in one process for each device."""
     fabric = Fabric(
         accelerator=record.device,
         devices=record.devices,
@@ -125,9 +127,9 @@ def _forward_stop(*_: Any) -> None:
 
 
 def _original_error(error: ProcessRaisedException) -> Exception:
-    """Return the error that ended a child process. The parent gets only its traceback, so we rebuild it from that."""
+    """Return the error that ended a child process. We rebuild it from its traceback, which is all that we have."""
     last_traceback = str(error).rpartition(_TRACEBACK)[2].rstrip()
-    # The frames are indented; the error itself begins at the start of a line.
+    # The frames of a traceback are indented. The line with the error is not.
     found = re.search(r"^([\w.]+)(?:: (.*))?\Z", last_traceback, re.MULTILINE | re.DOTALL)
     if found is None:
         return error

@@ -1,4 +1,4 @@
-"""Freeze the layers that a candidate does not train; its setting `tuning` says which."""
+"""Freeze the layers that are not trained. The setting `tuning` says which layers are trained."""
 
 from timm.models import group_parameters
 
@@ -7,10 +7,10 @@ from components.shared.network.network import Network
 
 
 def freeze(network: Network, tuning: str) -> None:
-    """Make only the parameters that `tuning` names trainable.
+    """Freeze all parameters of a network except those that `tuning` names.
 
     Args:
-        network: The network; it is changed.
+        network: The network. It is changed.
         tuning: "full", "head_only", or "last_N": the head and the last N blocks, as timm counts blocks.
 
     Raises:
@@ -27,7 +27,8 @@ def freeze(network: Network, tuning: str) -> None:
     first_trained = last_block - int(tuning.removeprefix("last_"))
     if first_trained < 0:
         raise InputError(
-            f"tuning is {tuning}, but {network.info.architecture} has only {last_block} blocks; lower the number"
+            f"tuning is {tuning}, but {network.info.architecture} has only {last_block} blocks; choose at most "
+            f"last_{last_block}"
         )
     for name, parameter in network.backbone.named_parameters():
         parameter.requires_grad_(block_of[name] >= first_trained)
@@ -36,8 +37,7 @@ def freeze(network: Network, tuning: str) -> None:
 def set_training(network: Network) -> None:
     """Set the trained modules to training mode, and all frozen modules to eval mode.
 
-    A frozen block then keeps its normalisation statistics and applies no dropout. Autograd does no work for frozen
-    blocks, because no parameter in them or before them needs a gradient.
+    In eval mode, the normalisation statistics of a frozen block do not change, and it applies no dropout.
     """
     network.train()
     for module in network.modules():

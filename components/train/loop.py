@@ -1,9 +1,9 @@
-"""Run one device's share of a training, step by step.
+"""Run the training of one device, step by step.
 
-`Loop.state` returns the state of a training. Everything else depends on the seed and the step only: the tiles of a
-batch, their augmentation, the learning rate, and the random numbers of dropout and stochastic depth. We seed these
-random numbers again at every step. A training that resumes from a checkpoint therefore gives exactly the same weights
-as a training without a stop.
+A training that resumes from a checkpoint gives exactly the same weights as a training without a stop. The checkpoint
+contains the state that `Loop.state` returns. All other things depend only on the seed and the step: the tiles of a
+batch, their augmentation, the learning rate, and the random numbers of dropout and stochastic depth, which are seeded
+again at every step.
 """
 
 import math
@@ -21,8 +21,8 @@ from torch.nn import functional as F
 
 from components.shared.errors import InputError
 from components.shared.events import log, progress
-from components.shared.network.checkpoint import save_network
 from components.shared.network.network import Network, build_network
+from components.shared.network.saved_network import save_network
 from components.shared.network.tiles import TileDataset, loader
 from components.train.augmentation import build_augmentation
 from components.train.batches import TrainingBatches
@@ -34,20 +34,22 @@ from components.train.optimizer import clip_gradients, learning_rate, make_optim
 from components.train.task import Task, TrainingRecord
 
 STEPS_BETWEEN_PROGRESS = 5
-# Fields of the record that a resumed training continues. The other fields describe the machine that it runs on now.
+# A resumed training takes these fields of the record from the checkpoint. All other fields describe the machine on
+# which it runs now.
 RESUMED_FIELDS = ("history", "best_step", "images", "training_seconds", "wait_seconds", "resumed_at")
 
 
 class Loop:
-    """The network, the optimiser and the data of one device, with the methods that train and validate.
+    """Trains and validates a network on one device.
 
     Args:
-        fabric: Device, precision and the other processes.
+        fabric: Lightning's object that knows the device, the precision and the other processes.
         task: The task of the training.
-        record: The record; the training fills it.
-        interval: Steps between validations.
-        checkpoints: Writes the checkpoints. None if no checkpoints are wanted, and in all processes except the first.
-        state: The state from `Checkpoints.newest`, the same in every process. None starts the training from step 0.
+        record: The record of the training, which `run` fills.
+        interval: Number of steps between validations.
+        checkpoints: Writes the checkpoints. It is None if no checkpoints are wanted, and in all processes except the
+            first.
+        state: The state from `Checkpoints.newest`, which is the same in every process. None: start from step 0.
     """
 
     def __init__(
@@ -103,8 +105,8 @@ class Loop:
         augmented = TileDataset(task.train, task.tiles, task.info.input_size, build_augmentation(config.augment))
         self.batches = loader(augmented, order, config.workers, devices)
 
-        # Each validation tile is on one device only. A batch that fits into memory with gradients also fits without
-        # them.
+        # Each validation tile is on one device only. A batch that fits into the memory with gradients also fits
+        # without gradients.
         rows_of_this_device = task.val.iloc[device::devices]
         not_augmented = TileDataset(rows_of_this_device, task.tiles, task.info.input_size)
         val_batch_size = max(1, config.batch_size // (devices * self.record.parts))
@@ -144,7 +146,7 @@ class Loop:
             self.checkpoints.wait()
 
     def _finished(self) -> bool:
-        """Return whether all steps are done and validated, or `patience` validations were not better than the best."""
+        """Return whether all steps are done and validated, or the last `patience` validations were not the best."""
         if self._validation_is_due():
             return False
 
@@ -165,7 +167,7 @@ class Loop:
 
         self.train_on(images, labels)
         if self._validation_is_due():
-            self.loss_sum.item()  # waits for the device, so that the time includes its work
+            self.loss_sum.item()  # waits until the device has finished, so that the time includes its work
         self.record.training_seconds += time.perf_counter() - started
         self.record.images += self.config.batch_size
         self._show_progress()
@@ -182,7 +184,7 @@ class Loop:
     def train_on(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         """Take one optimiser step on this device's share of a batch.
 
-        If memory is too small for the share, it is split into `record.parts` parts whose gradients are added up.
+        If the memory is too small for this share, it is split into `record.parts` parts, and their gradients are added.
 
         Args:
             images: (N, 3, H, W) uint8, on any device.
@@ -204,7 +206,7 @@ class Loop:
                 loss = self.loss(self.module(part), part_labels)
                 self.fabric.backward(loss / share)
             losses += loss.detach()
-        # Summed at every step, because the first device's checkpoint is used by all devices.
+        # This is summed at every step, because all devices resume from the checkpoint of the first device.
         self.loss_sum += self._summed_over_devices(losses)
 
         if self.config.clip_norm:
@@ -221,13 +223,13 @@ class Loop:
         torch.manual_seed(int(seed.generate_state(1)[0]))
 
     def _summed_over_devices(self, value: torch.Tensor) -> torch.Tensor:
-        """Sum in place and return the sum. Fabric's own sum begins with a barrier, and a GPU would wait there."""
+        """Add up a tensor over all devices in place, and return it. Fabric's own method would make a GPU wait first."""
         if self.fabric.world_size > 1:
             torch.distributed.all_reduce(value)
         return value
 
     def _validate(self, stop: StopSignal) -> None:
-        """Validate, record the next point of the curves, and keep the weights if they are the best so far."""
+        """Validate, and record the next point of the curves. If the loss is the lowest so far, copy the weights."""
         network = self.network if self.ema is None else self.ema.module
         network.eval()
         sums = self._sums_over_validation(network, stop)
@@ -258,8 +260,8 @@ class Loop:
     def _sums_over_validation(self, network: Network, stop: StopSignal) -> torch.Tensor | None:
         """Return the summed loss and the number of correct answers on this device's tiles, (2,) float64.
 
-        Returns None if SIGTERM arrived. Only single-device runs stop here; the validation is repeated after the
-        restart.
+        Return None if SIGTERM was received. Only a training on a single device stops here. It repeats the validation
+        after its restart.
         """
         may_stop = self.checkpoints is not None and self.fabric.world_size == 1
         sums = torch.zeros(2, dtype=torch.float64, device=self.fabric.device)
@@ -278,7 +280,7 @@ class Loop:
         return sums
 
     def _point(self, loss_sum: float, correct: float) -> dict[str, float]:
-        """Return the next point of the curves from the sums over the validation split."""
+        """Return the next point of the curves. The arguments are the sums over the validation split."""
         record = self.record
         images_since_last = self.interval * self.config.batch_size
         seconds, wait_seconds = record.training_seconds, record.wait_seconds

@@ -13,8 +13,8 @@ class Loss(nn.Module):
 
     If a batch is split into parts, the losses of the parts add up to the loss of the batch.
 
-    A class weight is proportional to the inverse frequency of the class in the training split. Its mean over the
-    split's tiles is 1.
+    A class weight is proportional to the inverse frequency of the class in the training split. The mean weight of the
+    training tiles is 1.
 
     Args:
         config: The label smoothing, and whether there are class weights.
@@ -34,7 +34,7 @@ class Loss(nn.Module):
         self.register_buffer("class_weights", class_weights)
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Return the sum over the tiles, in nats, from logits (N, 2) and labels (N,)."""
+        """Return the loss of logits (N, 2) and labels (N,), in nats, summed over the N tiles."""
         return F.cross_entropy(
             logits.float(), labels, weight=self.class_weights, label_smoothing=self.label_smoothing, reduction="sum"
         )

@@ -20,7 +20,7 @@ from components.shared.services import mlflow_runs
 from components.train.config import TrainConfig
 
 ROOT = Path(__file__).parents[2]
-# MLflow's column for digests has this width. A tag holds the whole digest.
+# MLflow's column for digests has this width. A tag contains the whole digest.
 MLFLOW_DIGEST_LENGTH = 36
 
 
@@ -61,7 +61,7 @@ def record_start(run_id: str, config: TrainConfig, seed: int, manifest: Manifest
 
 
 def augmentation_by_position(config: TrainConfig) -> dict[str, str]:
-    """Return each transform as Python would write it, such as {"0": "Rotate(limit=30, p=0.8)"}."""
+    """Return each transform as a call in Python, by its position, such as {"0": "Rotate(limit=30, p=0.8)"}."""
     written = {}
     for position, item in enumerate(config.augment):
         for name, arguments in item.items():
@@ -130,7 +130,7 @@ def record_end(run_id: str, record: dict[str, Any], folder: Path, key: str, reus
         record: TrainingRecord as a dict.
         folder: Folder with training.html, curves.png and augmentation.jpg.
         key: Run key.
-        reused: True if finished work was reused.
+        reused: True if the result of an earlier training was reused.
     """
     mlflow_runs.log_history(run_id, record["history"])
     for name in ("training.html", "curves.png", "augmentation.jpg"):

@@ -1,6 +1,6 @@
-"""Transforms of our own for Albumentations: they do in one pass of OpenCV what the stock transforms do in several.
+"""Our own transforms for Albumentations. They need one pass of OpenCV, and Albumentations' transforms need several.
 
-A parameter file names them like stock transforms.
+A parameter file names them in the same way as Albumentations' transforms.
 """
 
 import math
@@ -24,12 +24,14 @@ _YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ)
 
 
 class FastColorJitter(ColorJitter):
-    """ColorJitter with the same arguments, as one affine map of a pixel's colour.
+    """A faster ColorJitter with the same arguments. It is one affine map of a pixel's colour x to the colour y:
 
-    With b, c and s as the factors of brightness, contrast and saturation, and m as the image's mean brightness:
-    y = b (c M x + (1 - c) m), where M scales the two colour axes of YIQ by s and rotates them by the hue, a fraction
-    of the colour circle. ColorJitter makes the four changes one after the other in a random order and rotates the hue
-    in HSV, so its results differ a little.
+    y = b (c M x + (1 - c) m)
+
+    Here b, c and s are the factors of brightness, contrast and saturation, and m is the image's mean brightness. M
+    scales the two colour axes of YIQ by s and rotates them by the hue, which is a fraction of the colour circle.
+    ColorJitter makes the four changes one after the other in a random order, and it rotates the hue in HSV. So its
+    results differ a little.
     """
 
     def apply(
@@ -48,11 +50,11 @@ class FastColorJitter(ColorJitter):
 
 
 class FastGaussNoise(ImageOnlyTransform):
-    """Gaussian noise in whole grey levels, drawn by OpenCV as integers.
+    """Gaussian noise in whole grey levels. OpenCV draws it as integers, which is faster.
 
     Args:
-        std_range: Smallest and largest standard deviation, fractions of 255.
-        p: Probability.
+        std_range: Smallest and largest standard deviation of the noise, as fractions of 255.
+        p: Probability that a tile gets noise.
     """
 
     class InitSchema(BaseTransformInitSchema):
@@ -67,7 +69,7 @@ class FastGaussNoise(ImageOnlyTransform):
         self.std_range = std_range
 
     def get_params(self) -> dict[str, Any]:
-        """Draw the standard deviation, in grey levels, and the seed of the noise."""
+        """Draw the standard deviation of the noise, in grey levels, and its seed."""
         return {"deviation": 255 * self.py_random.uniform(*self.std_range), "seed": self.py_random.getrandbits(31)}
 
     def apply(self, img: np.ndarray, deviation: float, seed: int, **params: Any) -> np.ndarray:

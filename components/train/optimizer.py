@@ -32,12 +32,14 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, ste
 
 
 def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
-    """Return the learning rate of a step. It rises linearly in the warm-up, then is constant or falls to 0 as a cosine.
+    """Return the learning rate of a step.
+
+    It rises linearly in the warm-up. After that, it is constant or falls to 0 as a cosine.
 
     Args:
         config: The highest rate, the warm-up and the schedule.
-        step: Number of optimiser steps done before.
-        steps: Number of optimiser steps of the whole training.
+        step: Number of optimiser steps that were done before this step.
+        steps: Number of optimiser steps in the whole training.
     """
     warmup_steps = int(config.warmup * steps)
     if step < warmup_steps:
@@ -51,11 +53,11 @@ def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
 
 
 def clip_gradients(optimizer: torch.optim.Optimizer, largest_norm: float) -> None:
-    """Make the optimiser's next step scale the gradient down if its Euclidean norm is larger than `largest_norm`.
+    """Scale the gradient down in the optimiser's next step if the gradient's Euclidean norm exceeds `largest_norm`.
 
     The fused AdamW divides gradients by `grad_scale` while it reads them. PyTorch's scaler for fp16 uses the same
-    field. This saves one pass over all gradients, compared with `torch.nn.utils.clip_grad_norm_`. A norm that is not
-    finite makes the weights not finite, and the next validation reports that.
+    field. `torch.nn.utils.clip_grad_norm_` would need one more pass over all gradients. If the norm is not finite, the
+    weights become not finite too, and the next validation reports this.
     """
     gradients = []
     for group in optimizer.param_groups:

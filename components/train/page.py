@@ -1,4 +1,4 @@
-"""Write the page with the training curves."""
+"""Write the page about a training, with its curves."""
 
 from pathlib import Path
 
@@ -13,12 +13,12 @@ from components.train.task import Task, TrainingRecord
 
 
 def write_training_page(record: TrainingRecord, task: Task, folder: Path) -> None:
-    """Write a page that says what was trained and how long it took, with the curves and some augmented tiles.
+    """Write a page about a training. It says what was trained and how long it took, and shows curves and tiles.
 
     Args:
         record: The record of the finished training.
         task: The task of the training.
-        folder: Folder for training.html, curves.png and augmentation.jpg.
+        folder: Folder to write: training.html, curves.png and augmentation.jpg.
     """
     figure = _draw_curves(record)
     figure.savefig(folder / "curves.png", dpi=120)
@@ -27,8 +27,13 @@ def write_training_page(record: TrainingRecord, task: Task, folder: Path) -> Non
 
     page = Page(f"Training: {task.config.candidate} ({task.config.architecture})")
     page.text(_summary(record, task))
-    page.figure(figure, "Loss and accuracy during training", "training and validation curves")
-    page.image(sheet, _augmentation_caption(task), "training tiles beside augmented views of them")
+    page.figure(
+        figure,
+        "Loss and accuracy during the training. The loss (cross-entropy) measures how wrong the answers are, and 0 is "
+        "best. Accuracy is the share of right answers. The dotted line marks the step whose weights were saved",
+        "training and validation curves",
+    )
+    page.image(sheet, _augmentation_caption(task), "training tiles, with augmented views to their right")
     page.write(folder / "training.html")
 
 
@@ -39,13 +44,13 @@ def _summary(record: TrainingRecord, task: Task) -> str:
 
     sentences = [
         f"{config.architecture} at {config.input_size} px started from {_start(config.weights)}.",
-        f"{_trained_layers(config.tuning)} trained for {steps_done} steps of {config.batch_size} tiles: {passes:.1f} "
-        f"passes over {len(task.train)} tiles.",
-        f"This took {record.training_seconds:.0f} s on {record.devices} {record.device} in {record.precision}, at "
-        f"{record.images_per_second:.0f} tiles/s. For {record.data_wait_share:.0%} of the time, the device waited for "
-        "tiles.",
-        f"The saved weights are from step {record.best_step}, which had the lowest loss on {len(task.val)} "
-        "validation tiles.",
+        f"{_trained_layers(config.tuning)} trained for {steps_done} steps of {config.batch_size} tiles. This is "
+        f"{passes:.1f} times the training split of {len(task.train)} tiles.",
+        f"The training took {record.training_seconds:.0f} s on {record.devices} {record.device} in {record.precision}, "
+        f"at {record.images_per_second:.0f} tiles/s. For {record.data_wait_share:.0%} of the time, the device waited "
+        "for tiles.",
+        f"The weights after step {record.best_step} were saved, because they have the lowest loss on the "
+        f"{len(task.val)} validation tiles.",
     ]
     if steps_done < record.steps:
         sentences.append(f"Early stopping ended the training before all {record.steps} steps were done.")
@@ -58,7 +63,10 @@ def _summary(record: TrainingRecord, task: Task) -> str:
 
 def _augmentation_caption(task: Task) -> str:
     names = ", ".join(name for item in task.config.augment for name in item) or "nothing"
-    return f"Augmentation. Left: training tiles. Right: views as the network saw them, after {names}"
+    return (
+        f"Augmentation changes the training tiles at random. Left: training tiles. Right: the same tiles as the "
+        f"network saw them, after {names}"
+    )
 
 
 def _start(weights: str) -> str:

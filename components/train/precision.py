@@ -1,4 +1,4 @@
-"""Which precision trains faster on this machine: measured once, then remembered in the store."""
+"""Measure which precision trains faster on this type of machine, and store the result for later runs."""
 
 import json
 import time
@@ -20,18 +20,19 @@ from components.train.optimizer import make_optimizer
 
 PRECISIONS = ("bf16", "fp32")
 MEASURED_STEPS = 3
-# Enough for a ratio on a CPU, where a step of a whole batch can take many seconds.
+# On a CPU, a step with a whole batch can take many seconds. This number of tiles is enough to compare two precisions.
 MOST_TILES_ON_A_CPU = 16
 PROCESSORS = Path("/proc/cpuinfo")
 
-# From configuration, network and device to seconds per step, by precision.
+# Function from configuration, network and device to the seconds per step, by precision.
 Measure = Callable[[TrainConfig, ModelInfo, str], dict[str, float]]
 
 
 def stored_precision(config: TrainConfig, info: ModelInfo, device: str, store: Store) -> str | None:
-    """Return the precision that the training will have, if nothing has to be measured for that; else None.
+    """Return the precision of the training if it is known. Return None if it must be measured.
 
-    That is the one given, fp32 on a device without bf16 in hardware, or what an earlier run on such a machine chose.
+    The precision is known if the configuration names it. On a device without bf16 in hardware, it is fp32. It is also
+    known if an earlier run on the same type of machine has measured it.
     """
     if config.precision != "auto":
         return config.precision
@@ -45,16 +46,20 @@ def stored_precision(config: TrainConfig, info: ModelInfo, device: str, store: S
 def measure_precision(
     config: TrainConfig, info: ModelInfo, device: str, store: Store, measure: Measure | None = None
 ) -> Literal["bf16", "fp32"]:
-    """Time a few training steps in bf16 and in fp32, and remember the faster one.
+    """Measure the time of a few training steps in bf16 and in fp32, and store which one is faster.
 
-    The choice decides the run key, so later runs must repeat it: they read it with `stored_precision`.
+    The run key contains the precision. So later runs must use the same precision, which they read with
+    `stored_precision`.
 
     Args:
-        config: Batch size, devices and what is trained.
+        config: Batch size, devices, and which layers are trained.
         info: The network. Its pretrained weights are not loaded, because they do not change the speed.
         device: "cpu" or "cuda".
-        store: Gets the choice and the measured times.
-        measure: How to measure; None for `seconds_per_step`.
+        store: The store in which the result and the measured times are written.
+        measure: Function that measures the times. None means `seconds_per_step`.
+
+    Returns:
+        The faster precision.
     """
     seconds = (measure or seconds_per_step)(config, info, device)
     faster: Literal["bf16", "fp32"] = "bf16" if seconds["bf16"] < seconds["fp32"] else "fp32"
@@ -73,11 +78,11 @@ def measure_precision(
 def seconds_per_step(config: TrainConfig, info: ModelInfo, device: str) -> dict[str, float]:
     """Return the shortest time of a few training steps on random tiles, by precision.
 
-    The precisions take turns, so that other work on the machine slows both down. If a GPU's memory is too small, fewer
-    tiles are measured.
+    The precisions take turns, so that other programs on the machine slow both down. If a GPU's memory is too small,
+    fewer tiles are used.
 
     Raises:
-        torch.OutOfMemoryError: Not even one tile fits.
+        torch.OutOfMemoryError: Not even one tile fits into the memory.
     """
     tiles = _tiles(config, device)
     while True:
@@ -87,12 +92,12 @@ def seconds_per_step(config: TrainConfig, info: ModelInfo, device: str) -> dict[
             if tiles == 1:
                 raise
         finally:
-            torch.cuda.empty_cache()  # the training, which may run in other processes, needs the memory
+            torch.cuda.empty_cache()  # the training needs this memory, and it may run in other processes
         tiles //= 2
 
 
 def _time_steps(config: TrainConfig, info: ModelInfo, device: str, tiles: int) -> dict[str, float]:
-    """Return the shortest time of a step by precision, on so many random tiles."""
+    """Return the shortest time of a step, in seconds, by precision. A step uses `tiles` random tiles."""
     network = build_network(info, load_weights=False).to(memory_format=torch.channels_last).to(device)
     freeze(network, config.tuning)
     set_training(network)
@@ -119,7 +124,7 @@ def _time_steps(config: TrainConfig, info: ModelInfo, device: str, tiles: int) -
 
 
 def _tiles(config: TrainConfig, device: str) -> int:
-    """Tiles in a measured step: a device's share of a batch, on a CPU not more than a few."""
+    """Return the number of tiles in a measured step: a device's share of a batch. On a CPU, the number is limited."""
     share = max(1, config.batch_size // count_devices(config.devices))
     return share if device == "cuda" else min(share, MOST_TILES_ON_A_CPU)
 
@@ -135,7 +140,7 @@ def _name(config: TrainConfig, info: ModelInfo, device: str) -> str:
 
 
 def _circumstances(config: TrainConfig, info: ModelInfo, device: str) -> dict[str, str | int]:
-    """Return what decides which precision is faster."""
+    """Return everything that can change which precision is faster. It is the key of the stored result."""
     return {
         "machine": torch.cuda.get_device_name() if device == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
@@ -148,7 +153,7 @@ def _circumstances(config: TrainConfig, info: ModelInfo, device: str) -> dict[st
 
 
 def _processor() -> str:
-    """Return the processor's name, empty where Linux does not give it."""
+    """Return the name of the processor. Return "" if Linux does not give it."""
     lines = PROCESSORS.read_text().splitlines() if PROCESSORS.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else ""

@@ -1,10 +1,11 @@
-"""Albumentations, imported so that it neither asks PyPI for a newer version nor loads torch."""
+"""Import Albumentations in such a way that it does not ask PyPI for a newer version and does not load torch."""
 
 import os
 import sys
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-# Only its tensor transforms need torch. Where they cannot be imported, Albumentations goes on without them.
+# Only the tensor transforms of Albumentations need torch. If they cannot be imported, Albumentations works without
+# them.
 sys.modules.setdefault("albumentations.pytorch", None)  # type: ignore[arg-type]
 
 import albumentations  # noqa: E402

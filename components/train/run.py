@@ -1,4 +1,4 @@
-"""Check the settings, fetch the data, train or reuse finished work, and record the training in MLflow."""
+"""Check the settings, fetch the data, train or reuse a finished training, and record the training in MLflow."""
 
 import json
 import shutil
@@ -16,34 +16,35 @@ from components.shared.reuse import reuse, run_key
 from components.shared.services import mlflow_runs
 from components.shared.services.store import Store
 from components.train.config import TrainConfig
+from components.train.dry_run import describe_network, dry_run
 from components.train.mlflow_record import record_end, record_machine_use, record_start
 from components.train.precision import measure_precision, stored_precision
-from components.train.rehearsal import describe_network, rehearse
 from components.train.task import Task
 
 
 def train_candidate(
     manifest_path: str, splits_path: str, config: TrainConfig, seed: int, job: str, model_folder: str, page_path: str
 ) -> dict[str, float]:
-    """Train a candidate, or reuse the finished result of the same inputs, and record it in MLflow.
+    """Train a candidate, and record the training in MLflow. If the same training is finished, reuse its result.
 
     Args:
         manifest_path: The data set version's manifest.
         splits_path: Table (sample_id, split).
         config: The settings of the training.
-        seed: Decides initial weights, order of the tiles and augmentation.
+        seed: Seed of the initial weights, the order of the tiles and the augmentation.
         job: The pipeline job's id.
-        model_folder: Folder for the saved model.
-        page_path: Path for the page with the training curves.
+        model_folder: Folder to write: the saved model.
+        page_path: File to write: the page with the training curves.
 
     Returns:
-        The headline numbers: best validation loss (nats) and accuracy, tiles per second, seconds.
+        The most important numbers: `val_loss` (the lowest, nats) and its `val_accuracy`, `images_per_second`, and
+        `training_seconds`.
 
     Raises:
         InputError: The candidate cannot be trained on this machine or with these settings.
         PreemptedError: SIGTERM was received, and a checkpoint was written.
     """
-    # The cheap checks come first, before any data is fetched.
+    # These checks are fast, so they come before data is fetched.
     device = pick_device(config.require_gpu)
     count_devices(config.devices)
     info = describe_network(config, seed)
@@ -66,7 +67,7 @@ def train_candidate(
     record_start(run_id, config, seed, manifest, {"train": len(train_rows), "val": len(val_rows)})
 
     def produce(folder: Path) -> None:
-        rehearse(info, config)
+        dry_run(info, config)
         tiles = fetch_for_step(config, manifest)
         with record_machine_use(run_id):
             _train(Task(info, train_rows, val_rows, tiles, config, seed, key, run_id), folder)
@@ -85,12 +86,13 @@ def train_candidate(
 
 
 def _precision(config: TrainConfig, info: ModelInfo, device: str, store: Store) -> str:
-    """Return the precision of the training: as configured or chosen before, else the faster of both, measured now."""
+    """Return the precision of the training. If it is not known yet, measure now which precision is faster."""
     known = stored_precision(config, info, device, store)
     if known is not None:
         return known
 
-    rehearse(info, config)  # its messages say what cannot work; the measurement's would not
+    # If a setting is wrong, the dry run raises an error with a clear message. The measurement would not.
+    dry_run(info, config)
     return measure_precision(config, info, device, store)
 
 

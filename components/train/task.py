@@ -11,7 +11,7 @@ from components.train.config import TrainConfig
 
 @dataclass(frozen=True)
 class Task:
-    """The network, the data and the settings of a training. A task can be pickled, for several processes.
+    """The network, the data and the settings of a training. A task can be pickled and sent to other processes.
 
     Attributes:
         info: The description of the network.
@@ -19,9 +19,9 @@ class Task:
         val: Manifest rows of the validation split.
         tiles: Folder of the fetched data set version.
         config: The settings of the training.
-        seed: Decides initial weights, order of the tiles, augmentation and dropout.
-        key: Run key. Checkpoints are stored under it. None if no checkpoints are wanted.
-        run_id: MLflow run that gets each point of the curves during the training. None if there is no such run.
+        seed: Seed of the initial weights, the order of the tiles, the augmentation and dropout.
+        key: Run key, under which checkpoints are stored. None if no checkpoints are wanted.
+        run_id: MLflow run in which each point of the curves is logged during the training. None if there is no run.
     """
 
     info: ModelInfo
@@ -43,12 +43,12 @@ class TrainingRecord:
         device: "cpu" or "cuda".
         devices: Number of processes. Each process has a device of its own.
         steps: Number of optimiser steps planned. Early stopping can end the training earlier.
-        parts: Number of parts that a device's share of a batch was split into because memory ran out.
+        parts: Number of parts into which a device's share of a batch was split, because memory ran out.
         history: One dict per validation: step, time (seconds since 1970), train_loss, val_loss, val_accuracy and
             learning_rate. images_per_second and data_wait_share count from the previous validation. training_seconds
             and wait_seconds count from the start.
-        best_step: Number of optimiser steps done when the saved weights were reached.
-        images: Number of tiles trained on; a repeated tile counts again.
+        best_step: Number of optimiser steps after which the network had the saved weights.
+        images: Number of tiles in all steps. A tile counts as often as it was used.
         training_seconds: Time of the training steps, without validations.
         wait_seconds: Part of training_seconds in which the device waited for tiles.
         resumed_at: Steps after which the training was resumed.

@@ -26,9 +26,10 @@ def gc(
 ) -> None:
     """List data set versions, results and checkpoints that no registered model and no recent run needs.
 
-    The parameter file names the store; by default, it is pipelines/params/local.yaml. With --workdir, it is the store
-    of local runs, and old run folders are listed, too; --delete refuses while a run uses the workdir, and ends the
-    MLflow runs whose process died.
+    The parameter file names the store; by default, it is pipelines/params/local.yaml. With --workdir, it is the
+    store of local runs, and old run folders are listed too.
+
+    With --workdir, --delete fails if a run uses the workdir. It also ends the MLflow runs whose process has died.
     """
     with reporting_errors(debug):
         if not math.isfinite(days):

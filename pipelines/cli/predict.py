@@ -34,6 +34,7 @@ def predict(
         from rich.progress import Progress
 
         from pipelines.registry.access import reached
+        from pipelines.registry.atomic_file import atomic_file
         from pipelines.registry.classify import (
             classify,
             find_images,
@@ -42,14 +43,13 @@ def predict(
             write_page,
             write_results,
         )
-        from pipelines.registry.whole_file import whole_file
 
         files = find_images(paths)
         console = Console(stderr=True)
         # The output files are opened first, so an error in their paths is reported before the model is loaded.
         with contextlib.ExitStack() as stack:
-            table = stack.enter_context(whole_file(out))
-            page = stack.enter_context(whole_file(html)) if html else None
+            table = stack.enter_context(atomic_file(out))
+            page = stack.enter_context(atomic_file(html)) if html else None
             stack.enter_context(reached(workdir, artifacts=True))
             version = version_meant(model)
 

@@ -48,8 +48,8 @@ def follow(
 ) -> None:
     """Follow a run to its end, as `submit --wait` does.
 
-    Exit status: 0 succeeded; 1 failed, stopped, or refused by the gate; 2 an input was wrong; 3 we did not
-    see the end.
+    Exit status: 0 the run succeeded; 1 it failed, was stopped, or the gate refused every candidate; 2 an input was
+    wrong; 3 the time was up, or the state of the run could not be read.
     """
     with reporting_errors(debug, crash=3):
         from pipelines.cluster.follow import Follower

@@ -1,7 +1,8 @@
 """Check everything that a run needs, before anything is created, and say how to fix each problem.
 
-A check returns what it found. It raises `InputError`, whose message says how to fix it, `WarnedError` if a run works
-but something should be changed, or `UnseenError` if this machine or account cannot look.
+A check returns what it found. It raises `InputError` if a run would fail; the message says how to fix the problem. It
+raises `WarnedError` if a run works but something should be changed. It raises `UnseenError` if this machine or this
+account cannot check.
 """
 
 import os
@@ -16,8 +17,16 @@ from components.shared.errors import InputError
 from components.shared.services.kfp_api import KfpApi
 from components.shared.services.kfp_endpoint import Endpoint
 from pipelines.cluster.image_checks import check_container_images, check_server_image
-from pipelines.cluster.kubernetes_view import KFP_NAMESPACE, ClusterView, UnseenError
-from pipelines.cluster.service_checks import WarnedError, check_kfp, check_mlflow, check_store, check_weights
+from pipelines.cluster.kubernetes_view import KFP_NAMESPACE, ClusterView, UnseenError, WarnedError
+from pipelines.cluster.namespace_checks import (
+    check_labels,
+    check_network_policies,
+    check_quotas,
+    check_same_cluster,
+    check_volumes,
+)
+from pipelines.cluster.service_checks import check_kfp, check_store, check_weights
+from pipelines.cluster.token_check import check_token
 from pipelines.config.cluster_config import CpuStep, GpuResources, Resources
 from pipelines.config.run_config import RunConfig
 
@@ -64,23 +73,29 @@ def findings_table(findings: list[Finding]) -> Table:
 def _checks(config: RunConfig, allow_tags: bool) -> Iterator[tuple[str, Check]]:
     cluster = config.cluster
     namespace = os.environ.get("KFP_NAMESPACE") or KFP_NAMESPACE
+    serves_many_users = True
 
     def check_kfp_and_namespace() -> str:
         """Check KFP and note the namespace of its pods. In single-user mode, KFP ignores KFP_NAMESPACE."""
-        nonlocal namespace
+        nonlocal namespace, serves_many_users
         api = KfpApi(Endpoint.from_environment())
         try:
             return check_kfp(api)
         finally:
+            serves_many_users = bool(api.namespace)
             namespace = api.namespace or KFP_NAMESPACE
 
     yield "container images", partial(check_container_images, allow_tags)
     if not allow_tags:
         yield "MLflow's container image", check_server_image
     yield "Kubeflow Pipelines", check_kfp_and_namespace
+    yield "token for KFP", lambda: check_token(Endpoint.from_environment(), cluster.run_deadline)
 
     view = ClusterView(namespace)
+    yield "one cluster", lambda: check_same_cluster(view, Endpoint.from_environment())
     yield "namespace", view.namespace_there
+    if serves_many_users:
+        yield "labels of the namespace", partial(check_labels, view)
     yield "KFP's settings", view.set_up_by_kfp
     yield "service account", partial(view.service_account, cluster.service_account)
     yield from _secret_checks(config, view)
@@ -92,12 +107,21 @@ def _checks(config: RunConfig, allow_tags: bool) -> Iterator[tuple[str, Check]]:
     for need in _accelerators(config):
         yield f"GPU: {need.accelerator}", partial(view.accelerator, need)
     yield "size of the nodes", partial(view.room_for_steps, _needs(config))
+    yield "quota", partial(check_quotas, view, _needs(config))
+    yield "storage class", partial(check_volumes, view)
+    yield "network policies", partial(check_network_policies, view)
 
     yield "S3", partial(check_store, config.store)
-    yield "MLflow", partial(check_mlflow, config.model_name, config.experiment)
+    yield "MLflow", partial(_check_mlflow, config)
     for name, candidate in config.candidates.items():
         train = candidate.train
         yield f"weights of {name}", partial(check_weights, train.architecture, train.weights)
+
+
+def _check_mlflow(config: RunConfig) -> str:
+    from pipelines.cluster.mlflow_check import check_mlflow  # imported late, because mlflow takes seconds to import
+
+    return check_mlflow(config.model_name, config.experiment)
 
 
 def _secret_checks(config: RunConfig, view: ClusterView) -> Iterator[tuple[str, Check]]:

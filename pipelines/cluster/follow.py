@@ -20,12 +20,13 @@ from components.notify.ended_run import EndedRun, Ending, inspect_run
 from components.shared.services.kfp_api import KfpApi, KfpError
 from pipelines.cluster.kubernetes_view import KFP_NAMESPACE, ClusterView
 from pipelines.cluster.run_details import step_names, steps_in_state, task_details, was_stopped
+from pipelines.cluster.token_check import early_end
 from pipelines.cluster.waiting_pods import WaitingPods
 from pipelines.cluster.workflow_nodes import newest_pods, read_pods
 from pipelines.graphs.compile import CompiledPipeline
 
 INTERVAL = 15.0  # seconds between two requests
-PATIENCE = 30.0  # seconds without a change after which we look whether a pod cannot start
+PATIENCE = 30.0  # after so many seconds without a change, we check whether a pod cannot start
 # seconds for which KFP may refuse what it allowed before: while Kubernetes restarts, KFP refuses every token
 REFUSED = 45.0
 QUIET = 300.0  # seconds after which an unchanged state is printed again; some CI systems end jobs that print nothing
@@ -102,6 +103,10 @@ class Follower:
             timeout: Seconds until we stop waiting. The run then continues.
             allow_refusal: True if a run in which no candidate passed the gate counts as a success.
         """
+        warning = early_end(self._api.endpoint, timeout)
+        if warning:
+            self._say(f"warning: {warning}")
+
         while time.monotonic() - self._started < timeout:
             try:
                 run = self._api.run(self._run_id)
@@ -205,7 +210,7 @@ class Follower:
         for step in dict.fromkeys([*failed, *causes]):
             task = failed.get(step)
             message = task.error.message if task and task.error else ""
-            self._say(f"{step} failed: {causes.get(step) or message or 'it left no cause'}")
+            self._say(f"{step} failed: {causes.get(step) or message or 'the cause is unknown'}")
 
             keys = [task.display_name] if task else [key for key, name in self._steps.items() if name == step]
             for key in keys:

@@ -1,4 +1,4 @@
-"""Check the container images of a run: named by digest, and in their registry."""
+"""Check that the container images of a run are named by digest, and that their registry has them."""
 
 import base64
 import json
@@ -11,8 +11,7 @@ import yaml
 
 from components.container_images import BY_DIGEST, HOW_TO_PUSH, check_images, image_reference
 from components.shared.errors import InputError
-from pipelines.cluster.kubernetes_view import UnseenError
-from pipelines.cluster.service_checks import WarnedError
+from pipelines.cluster.kubernetes_view import UnseenError, WarnedError
 
 SERVER_IMAGES = Path(__file__).parents[2] / "manifests" / "components" / "images" / "kustomization.yaml"
 ANSWER_SECONDS = 10
@@ -69,7 +68,7 @@ def require_in_registry(reference: str) -> None:
 
     Raises:
         InputError: The registry does not have it.
-        UnseenError: The registry does not answer, or not to this machine.
+        UnseenError: The registry does not answer, or does not let this machine read.
     """
     place, _, digest = reference.partition("@")
     host, _, name = place.partition("/")

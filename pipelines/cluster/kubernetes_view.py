@@ -14,17 +14,21 @@ from components.shared.errors import InputError
 from pipelines.config.cluster_config import GpuResources, Resources
 
 ANSWER_SECONDS = 10
-KFP_NAMESPACE = "kubeflow"  # of all pods, if KFP serves one user
-KFP_SETTINGS = "kfp-launcher"  # where KFP's launcher finds the object store
-RUN_LABEL = "pipeline/runid"  # KFP's, on every pod of a run
+KFP_NAMESPACE = "kubeflow"  # the namespace of all pods if KFP serves one user
+KFP_SETTINGS = "kfp-launcher"  # the ConfigMap that names the object store for KFP's launcher
+RUN_LABEL = "pipeline/runid"  # KFP puts this label on every pod of a run
 NODE_ANNOTATION = "workflows.argoproj.io/node-name"
-# Why a container waits although nothing is wrong.
+# The reasons for which a container waits although nothing is wrong.
 STARTING_REASONS = frozenset({"ContainerCreating", "PodInitializing"})
 DEFAULT_KUBECONFIG = Path.home() / ".kube" / "config"
 
 
 class UnseenError(Exception):
     """The error if this machine or account cannot check. The message says why."""
+
+
+class WarnedError(Exception):
+    """A run works, but something should be changed; the message says what."""
 
 
 class MissingError(InputError):
@@ -54,36 +58,46 @@ class ClusterView:
     """
 
     def __init__(self, namespace: str) -> None:
-        self._namespace = namespace
+        self.namespace = namespace
+
+    @property
+    def address(self) -> str:
+        """The address of the cluster's API."""
+        return self._api.api_client.configuration.host
 
     def namespace_there(self) -> str:
         """Check that the namespace exists."""
-        name = self._namespace
-        self._read(
+        self.namespace_labels()
+        return self.namespace
+
+    def namespace_labels(self) -> dict[str, str]:
+        """Return the labels of the namespace."""
+        name = self.namespace
+        found = self.read(
             f"namespace {name}",
             lambda api: api.read_namespace(name, _request_timeout=ANSWER_SECONDS),
             f"kubectl create ns {name}",
         )
-        return name
+        return found.metadata.labels or {}
 
     def set_up_by_kfp(self) -> str:
         """Check that KFP has put its own settings into the namespace."""
-        self._read(
-            f"ConfigMap {KFP_SETTINGS} in namespace {self._namespace}",
-            lambda api: api.read_namespaced_config_map(KFP_SETTINGS, self._namespace, _request_timeout=ANSWER_SECONDS),
+        self.read(
+            f"ConfigMap {KFP_SETTINGS} in namespace {self.namespace}",
+            lambda api: api.read_namespaced_config_map(KFP_SETTINGS, self.namespace, _request_timeout=ANSWER_SECONDS),
             "KFP's profile controller makes it in every namespace with the label pipelines.kubeflow.org/enabled=true, "
             "which manifests/ sets",
         )
-        return f"{KFP_SETTINGS} in {self._namespace}"
+        return f"{KFP_SETTINGS} in {self.namespace}"
 
     def service_account(self, name: str) -> str:
         """Check that the pods' service account exists."""
-        self._read(
-            f"service account {name} in namespace {self._namespace}",
-            lambda api: api.read_namespaced_service_account(name, self._namespace, _request_timeout=ANSWER_SECONDS),
+        self.read(
+            f"service account {name} in namespace {self.namespace}",
+            lambda api: api.read_namespaced_service_account(name, self.namespace, _request_timeout=ANSWER_SECONDS),
             "create it (manifests/), or set cluster.service_account to another account",
         )
-        return f"{name} in {self._namespace}"
+        return f"{name} in {self.namespace}"
 
     def secret(self, name: str, keys: Sequence[str], optional: bool = False) -> str:
         """Check that a Secret exists and has the keys that the pods read.
@@ -94,11 +108,11 @@ class ClusterView:
             optional: True if a run works without the Secret.
         """
         literals = " ".join(f"--from-literal={key}=…" for key in keys)
-        create = f"kubectl create secret generic {name} -n {self._namespace} {literals}"
+        create = f"kubectl create secret generic {name} -n {self.namespace} {literals}"
         try:
-            found = self._read(
-                f"Secret {name} in namespace {self._namespace}",
-                lambda api: api.read_namespaced_secret(name, self._namespace, _request_timeout=ANSWER_SECONDS),
+            found = self.read(
+                f"Secret {name} in namespace {self.namespace}",
+                lambda api: api.read_namespaced_secret(name, self.namespace, _request_timeout=ANSWER_SECONDS),
                 create,
             )
         except MissingError:
@@ -110,17 +124,17 @@ class ClusterView:
         missing = [key for key in keys if not contents.get(key)]
         if missing:
             raise InputError(
-                f"Secret {name} in {self._namespace} has no value for {', '.join(missing)}; create the Secret "
+                f"Secret {name} in {self.namespace} has no value for {', '.join(missing)}; create the Secret "
                 f"again: {create}"
             )
         return f"{name} has {', '.join(keys)}"
 
     def claim(self, name: str) -> str:
         """Check that the cache's volume claim exists, and return its phase."""
-        found = self._read(
-            f"PersistentVolumeClaim {name} in namespace {self._namespace}",
+        found = self.read(
+            f"PersistentVolumeClaim {name} in namespace {self.namespace}",
             lambda api: api.read_namespaced_persistent_volume_claim(
-                name, self._namespace, _request_timeout=ANSWER_SECONDS
+                name, self.namespace, _request_timeout=ANSWER_SECONDS
             ),
             "create it, or leave cluster.cache_claim empty",
         )
@@ -130,7 +144,7 @@ class ClusterView:
         """Check that the GPU steps' priority class exists."""
         from kubernetes.client import SchedulingV1Api
 
-        self._read(
+        self.read(
             f"PriorityClass {name}",
             lambda api: SchedulingV1Api(api.api_client).read_priority_class(name, _request_timeout=ANSWER_SECONDS),
             "create it, or leave cluster.priority_class empty",
@@ -140,7 +154,7 @@ class ClusterView:
     def accelerator(self, need: GpuResources) -> str:
         """Check that at least one node offers as many accelerators as one pod needs."""
         labels = ",".join(f"{key}={value}" for key, value in need.node_selector.items())
-        nodes = self._nodes(labels)
+        nodes = self.nodes(labels)
 
         suitable = 0
         offered: set[str] = set()
@@ -164,7 +178,7 @@ class ClusterView:
         Args:
             needs: What each step's pod requests, by the step's name.
         """
-        nodes = self._nodes("")
+        nodes = self.nodes()
         too_large = []
         for step, need in needs.items():
             if not any(_fits(node, need) for node in nodes):
@@ -184,10 +198,10 @@ class ClusterView:
         Args:
             run_id: The run in KFP, which labels its pods with it.
         """
-        pods = self._read(
-            f"pods in namespace {self._namespace}",
+        pods = self.read(
+            f"pods in namespace {self.namespace}",
             lambda api: api.list_namespaced_pod(
-                self._namespace, label_selector=f"{RUN_LABEL}={run_id}", _request_timeout=ANSWER_SECONDS
+                self.namespace, label_selector=f"{RUN_LABEL}={run_id}", _request_timeout=ANSWER_SECONDS
             ),
             "check that KUBECONFIG names the cluster of KFP",
         ).items
@@ -200,8 +214,9 @@ class ClusterView:
                 found.append(WaitingPod(pod.metadata.name, node, reason))
         return found
 
-    def _nodes(self, labels: str) -> list[Any]:
-        return self._read(
+    def nodes(self, labels: str = "") -> list[Any]:
+        """Return the nodes of the cluster that have these labels, NAME=VALUE,…."""
+        return self.read(
             "nodes",
             lambda api: api.list_node(label_selector=labels, _request_timeout=ANSWER_SECONDS),
             "check that KUBECONFIG names a cluster",
@@ -223,7 +238,7 @@ class ClusterView:
             ) from error
         return client.CoreV1Api()
 
-    def _read(self, what: str, read: Callable[[Any], Any], advice: str) -> Any:
+    def read(self, what: str, read: Callable[[Any], Any], advice: str) -> Any:
         """Read `what` and explain any failure. `advice` says what to do if `what` does not exist."""
         from kubernetes.client import ApiException
 

@@ -1,7 +1,7 @@
 """Sum up what the pods of a run have used: seconds, and requested resources times seconds, by step."""
 
 import datetime
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 from rich.table import Table
@@ -26,7 +26,7 @@ class StepCost:
     """
 
     pods: int = 0
-    hours: Counter[str] = field(default_factory=Counter)
+    hours: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
 
 def costs_by_step(pods: list[PodRecord], names: dict[str, str], now: datetime.datetime) -> dict[str, StepCost]:
@@ -42,7 +42,8 @@ def costs_by_step(pods: list[PodRecord], names: dict[str, str], now: datetime.da
         for name in (names.get(pod.task, HELPERS), TOTAL):
             cost = costs.setdefault(name, StepCost())
             cost.pods += 1
-            cost.hours.update(_hours(pod, now))
+            for unit, hours in _hours(pod, now).items():
+                cost.hours[unit] += hours
 
     # the helpers and the sum come last
     for name in (HELPERS, TOTAL):
@@ -64,9 +65,9 @@ def cost_table(title: str, costs: dict[str, StepCost]) -> Table:
     return table
 
 
-def _hours(pod: PodRecord, now: datetime.datetime) -> Counter[str]:
+def _hours(pod: PodRecord, now: datetime.datetime) -> dict[str, float]:
     """Return the hours of a pod's life, and of the resources that it had requested while its containers ran."""
-    hours: Counter[str] = Counter()
+    hours = {}
     if pod.started:
         hours[POD_HOURS] = ((pod.finished or now) - pod.started) / datetime.timedelta(hours=1)
 

@@ -15,7 +15,7 @@ DRIVER = "-driver"  # the end of the name of the pod that prepares a step
 
 
 def step_names(compiled: CompiledPipeline) -> dict[str, str]:
-    """Return the steps of a pipeline: name in KFP -> name for people, such as train-2 -> "train vit"."""
+    """Return the steps of a pipeline: name in KFP -> display name, such as train-2 -> "train vit"."""
     names = {}
     for key, name in compiled.tasks.items():
         if not key.startswith(STEP_GROUPS):
@@ -30,7 +30,7 @@ def task_details(run: Any) -> list[Any]:
 
 
 def steps_in_state(run: Any, names: dict[str, str], state: str) -> dict[str, Any]:
-    """Return the details of the steps that KFP shows in a state, by their names for people."""
+    """Return the details of the steps that have a state in KFP, as a dict from display name to details."""
     found = {}
     for task in task_details(run):
         name = names.get(task.display_name) or names.get(task.display_name.removesuffix(DRIVER))

@@ -63,7 +63,7 @@ def step_log(api: KfpApi, compiled: CompiledPipeline, run: Any, step: str) -> st
         api: The API of KFP.
         compiled: The pipeline of the run; it gives the names of the steps.
         run: The run with its details.
-        step: Name of the step for people, such as "train vit".
+        step: Display name of the step, such as "train vit".
 
     Raises:
         InputError: The pipeline has no such step, or KFP shows no pod of the step.

@@ -1,20 +1,20 @@
-"""Check the services that a run needs: Kubeflow Pipelines, S3, MLflow, the places of pretrained weights.
+"""Check the services that a run needs: Kubeflow Pipelines, S3, the places of pretrained weights.
 
-A check returns what it found. It raises `InputError`, whose message says how to fix it, `UnseenError` if this machine
-cannot look, or `WarnedError` if a run works but something should be changed.
+A check returns what it found. It raises `InputError` if a run would fail; the message says how to fix the problem. It
+raises `WarnedError` if a run works but something should be changed. It raises `UnseenError` if this machine cannot
+check.
 """
 
 import re
 import secrets
 import tempfile
-import uuid
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.shared.errors import InputError
 from components.shared.services.kfp_api import KfpApi
-from pipelines.cluster.kubernetes_view import KFP_NAMESPACE, UnseenError
+from pipelines.cluster.kubernetes_view import KFP_NAMESPACE, UnseenError, WarnedError
 
 if TYPE_CHECKING:
     from components.shared.services.store import Store
@@ -23,20 +23,15 @@ SECURE_KFP = (2, 18, 1)
 ADVISORIES = (
     "KFP before 2.18.1 has published security problems. In multi-user mode, users of other namespaces can read and "
     "change this run's metadata (GHSA-j53r-x5f5-j4hr) and reach a shared service for visualizations. Upgrade to "
-    "2.18.1. 2.18.2 takes the first fix back; there, block the routes to ML Metadata as its release notes say"
+    "2.18.1. Version 2.18.2 removes the first fix again; with it, block the routes to ML Metadata as its release notes "
+    "describe"
 )
 
-# Larger than the 8 MiB from which boto3 fetches an object in parts, and from which SeaweedFS cuts an object.
+# boto3 fetches an object of 8 MiB or more in parts, and SeaweedFS stores it in parts.
 LARGE_OBJECT_BYTES = 20 * 2**20
 SMALL_PART_BYTES = 8 * 2**20
 # Characters that some servers decode twice, or sign in another way.
 DIFFICULT_NAME = "a+b c ü"
-# A database without UTF-8 refuses it. Gate writes it into a tag.
-DIFFICULT_TAG = "✗"
-
-
-class WarnedError(Exception):
-    """A run works, but something should be changed; the message says what."""
 
 
 def check_kfp(api: KfpApi) -> str:
@@ -66,6 +61,7 @@ def check_store(uri: str) -> str:
     folder = f"doctor/{secrets.token_hex(8)}"
     keys = [f"{folder}/{name}" for name in ("small", DIFFICULT_NAME, "whole", "parts")]
     small, difficult, whole, parts = keys
+    _require_writing(store, small)
     try:
         _check_small_object(store, small)
         _check_small_object(store, difficult)
@@ -82,6 +78,18 @@ def check_store(uri: str) -> str:
         store.delete(keys)
     size = LARGE_OBJECT_BYTES // 2**20
     return f"{uri}: written, read, deleted; also {size} MiB whole and in parts, and a key with special characters"
+
+
+def _require_writing(store: "Store", key: str) -> None:
+    """Raise an error that tells a store that can only be read from a store that cannot be reached."""
+    try:
+        store.put_bytes(key, b"")
+    except InputError as error:
+        store.list(f"{key}/")  # raises what is wrong if the store cannot be read either
+        raise InputError(
+            f"{store.uri} can be read but not written: {error}; give this access key the rights to write and delete "
+            "objects"
+        ) from error
 
 
 def _check_small_object(store: "Store", key: str) -> None:
@@ -105,56 +113,6 @@ def _check_large_object(store: "Store", key: str, folder: Path, part_bytes: int 
     source.write_bytes(content)
     store.put_file(key, source, part_bytes)
     store.get_file(key, folder / "back", sha256(content).hexdigest())
-
-
-def check_mlflow(model: str, experiment: str) -> str:
-    """Check that MLflow answers and keeps any character, and return the registered model's aliases."""
-    from components.shared.services import mlflow_runs
-    from components.shared.services.mlflow_failures import require_answer
-
-    require_answer(mlflow_runs.client())
-    _check_tags(experiment)
-
-    found = mlflow_runs.client().search_registered_models(f"name = '{model}'")
-    if not found:
-        return f'it answers; no model "{model}" yet, the first run that passes the gate registers it'
-
-    aliases = found[0].aliases
-    named = ", ".join(f"{alias} is version {version}" for alias, version in sorted(aliases.items()))
-    return f'it answers; "{model}": {named or "no alias yet"}'
-
-
-def _check_tags(experiment: str) -> None:
-    """Write a run with a tag outside ASCII, read it back and delete it.
-
-    It is in the pipeline's experiment if that exists, because an account may have rights only there.
-    """
-    from mlflow.exceptions import MlflowException
-
-    from components.shared.services import mlflow_runs
-
-    client = mlflow_runs.client()
-    found = client.get_experiment_by_name(experiment)
-    temporary = "" if found else client.create_experiment(f"doctor-{uuid.uuid4().hex}")
-    place = found.experiment_id if found else temporary
-    try:
-        run = client.create_run(place, tags={"crack.doctor": "made by doctor"}).info.run_id
-        try:
-            client.set_tag(run, "crack.doctor", DIFFICULT_TAG)
-            tag = client.get_run(run).data.tags["crack.doctor"]
-        finally:
-            client.delete_run(run)
-    except MlflowException as error:
-        raise InputError(
-            f'MLflow could not keep a run with "{DIFFICULT_TAG}" in a tag: {error}; check the account\'s rights, and '
-            "that MLflow's database has the encoding UTF8 (PostgreSQL: CREATE DATABASE … ENCODING 'UTF8')"
-        ) from error
-    finally:
-        if temporary:
-            client.delete_experiment(temporary)
-
-    if tag != DIFFICULT_TAG:
-        raise InputError(f'MLflow returned "{tag}" for the tag "{DIFFICULT_TAG}"; give its database the encoding UTF8')
 
 
 def check_weights(architecture: str, source: str) -> str:

@@ -128,7 +128,7 @@ def check_augmentations(config: RunConfig) -> None:
 
 
 def check_networks(config: RunConfig) -> None:
-    """Check every candidate's architecture, weights and augmentation now. The train step would find an error later.
+    """Check every candidate's architecture, weights and augmentation. The step train would find an error only later.
 
     Raises:
         InputError: timm has no such architecture, the weights file does not exist, or a transform cannot be used.

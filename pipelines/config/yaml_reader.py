@@ -142,7 +142,7 @@ def _explaining(text: str) -> Iterator[None]:
 
 
 class _ExpandedSize:
-    """A count of a document's values, as if the values were written in place of every alias and merge."""
+    """A count of a document's values with all aliases and merges expanded."""
 
     def __init__(self) -> None:
         self._sizes: dict[int, int] = {}
@@ -172,8 +172,8 @@ class _ExpandedSize:
 
         if size > MAX_VALUES:
             raise InputError(
-                f"line {line}: the document has more than {MAX_VALUES:,} values if the values "
-                "are written in place of every alias; use fewer"
+                f"line {line}: with all aliases expanded, the document has more than {MAX_VALUES:,} values; use "
+                "fewer aliases or values"
             )
         self._sizes[id(node)] = size
         return size

@@ -44,7 +44,7 @@ class CompiledPipeline:
         file: Path of the document, YAML.
         description: A sentence for people.
         parameters: Run-time parameters: name -> (type in KFP, default).
-        tasks: Names of the tasks: name in KFP's API -> name for people.
+        tasks: Names of the tasks: name in KFP's API -> display name.
         config: The parameters that the pipeline was compiled with.
     """
 

@@ -19,7 +19,7 @@ S3_KEYS = ("AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET
 MLFLOW_KEYS = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 NOTIFY_KEYS = ("NOTIFY_WEBHOOK_URL",)
 MLFLOW_STEPS = frozenset({"champion", "train", "gate", "register", "report", "notify", "collect", "check"})
-NEVER_RETRIED = frozenset({"notify"})  # a retry could send a second message, and notify repeats failed attempts
+NEVER_RETRIED = frozenset({"notify"})  # notify repeats failed attempts itself, and a retry could send a second message
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 # The namespace's mutating policies give a pod with the first label a token for KFP's API, and turn the second into
@@ -47,7 +47,7 @@ def on_cluster(task: PipelineTask, config: RunConfig, resources: Resources | Non
     resources = resources or cluster.steps.get(step, Resources())
 
     task.set_container_image(_image(task))
-    task.set_caching_options(False)  # finished work is reused by run key, see components/shared/reuse.py
+    task.set_caching_options(False)  # components/shared/reuse.py reuses results instead
     # Kubernetes takes the limits as the requests too.
     task.set_cpu_limit(resources.cpu).set_memory_limit(resources.memory)
     if cluster.retries and step in cluster.retried and step not in NEVER_RETRIED:

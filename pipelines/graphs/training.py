@@ -163,7 +163,7 @@ def _branch(name: str, config: RunConfig, data: Data, seed: Any) -> Branch:
 
 
 def _place(task: PipelineTask, candidate: str, config: RunConfig, resources: GpuResources | None = None) -> None:
-    """Give a task of a branch its name for people, such as "train cnn", and apply the policy of its step."""
+    """Give a task of a branch its display name, such as "train cnn", and apply the policy of its step."""
     task.set_display_name(f"{task.component_spec.name} {candidate}")
     on_cluster(task, config, resources)
 

@@ -1,7 +1,7 @@
 """Start the S3 server of local runs, and prepare their MLflow store. One folder, the workdir, contains both.
 
-A cluster has both as services. Here, the S3 server listens on the loopback interface only. Its keys are new at every
-start and are never written to a file. It ends when the process that started it ends.
+On a cluster, S3 and MLflow are services. Here, the S3 server listens on the loopback interface only. Its keys are new
+at every start and are never written to a file. It ends when the process that started it ends.
 """
 
 import contextlib
@@ -27,10 +27,10 @@ MLFLOW_ARTIFACTS = f"s3://{BUCKET}/mlflow"
 LOOPBACK = "127.0.0.1"
 SECONDS_PER_DAY = 86_400
 
-# The MLflow store in the workdir, and its name until its schema is whole.
+# The file of the MLflow store in the workdir, and the name of the file while the store is being created.
 DATABASE = "mlflow.db"
 UNFINISHED_DATABASE = "mlflow-unfinished.db"
-# A store is finished if one of these tables has such a row: a new store gets its experiment last.
+# A store is complete if one of these tables has a row that fulfils the condition: the experiment is created last.
 ROWS_OF_A_FINISHED_STORE = {"experiments": "name != 'Default'", "runs": "true", "registered_models": "true"}
 
 # Settings of the caller that would lead a step to other services, or change how the S3 server works.
@@ -178,12 +178,12 @@ def _environment(endpoint: str, access_key: str, secret_key: str, tracking: str)
         "NO_PROXY": no_proxy,
         "no_proxy": no_proxy,
         "PYTHONUNBUFFERED": "1",  # a line appears in the log as soon as a step prints it
-        "PYTHONUTF8": "1",  # for every language of the terminal
+        "PYTHONUTF8": "1",  # the steps write UTF-8, even if the terminal has another encoding
     }
 
 
 def holds_mlflow_store(workdir: Path) -> bool:
-    """Whether the workdir has an MLflow store that a run has finished making.
+    """Return whether the workdir has a complete MLflow store.
 
     Raises:
         InputError: The store's file is not a database, or is damaged.
@@ -210,9 +210,10 @@ def holds_mlflow_store(workdir: Path) -> bool:
 
 
 def prepare_mlflow(workdir: Path, experiment: str) -> None:
-    """Create the MLflow store's schema and the experiment. Steps that started together would do so at the same time.
+    """Create the MLflow store's schema and the experiment before the steps start.
 
-    The store gets its name when it is whole. What a killed process left half-made holds no run, and is made again.
+    Without this, two steps that start together would create them at the same time. The store gets its final name when
+    it is complete. If a process was killed before that, the incomplete store has no runs, and it is created again.
 
     Raises:
         InputError: The store's file is damaged or locked, or the experiment was deleted.
@@ -245,7 +246,7 @@ def prepare_mlflow(workdir: Path, experiment: str) -> None:
 
 
 def _remove_database(database: Path) -> None:
-    # The journal first: SQLite would roll a later database of this name back with it.
+    # The journal must go first. If only the journal were left, SQLite would apply it to the next database of this name.
     database.with_name(f"{database.name}-journal").unlink(missing_ok=True)
     database.unlink(missing_ok=True)
 

@@ -15,7 +15,7 @@ def run_graph(pipeline: BaseComponent, run_folder: Path, arguments: dict[str, An
     """Run the steps of a pipeline one after another, as processes on this machine.
 
     Raises:
-        RuntimeError: A step failed. Its "failed" event contains the step and the cause. This error does not.
+        RuntimeError: A step failed. The error does not name the step or the cause; the event "failed" names both.
     """
     local.init(
         runner=local.SubprocessRunner(use_venv=False),

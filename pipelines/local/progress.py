@@ -23,7 +23,7 @@ class Step:
     """One step of the run.
 
     Attributes:
-        name: Name of the step for people, such as "train cnn".
+        name: Display name of the step, such as "train cnn".
         started: Unix time of the "started" event, in seconds.
         overhead: Seconds from the end of the previous step to the start of this step: orchestration and imports.
         state: running, done or failed.

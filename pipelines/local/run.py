@@ -44,8 +44,7 @@ COLOUR_CODE = re.compile(r"\x1b\[[0-9;]*m")
 FAILED_TASK = re.compile(r"Task '?([\w-]+)'? finished with status FAILURE")
 DISK_IS_FULL = os.strerror(errno.ENOSPC)
 KILLED = (
-    "the system ends a process when memory runs out: end other programs or lower the batch size, and run again, which "
-    "reuses the finished work"
+    "if memory ran out, end other programs or lower the batch size; run again, which does not repeat the finished steps"
 )
 
 
@@ -197,7 +196,7 @@ def _failed_task(lines: list[str]) -> str:
 
 
 def _signal_number(status: int) -> int:
-    """Return the signal that ended the guard (a negative status) or the guard's command; 0 if no signal did."""
+    """Return the number of the signal that ended the guard (status < 0) or its command (status > 128), or 0."""
     if status < 0:
         return -status
     return status - 128 if status > 128 else 0

@@ -20,8 +20,8 @@ from mlflow.exceptions import MlflowException
 from components.shared.errors import InputError
 from components.shared.hashing import file_digest
 from components.shared.services import mlflow_runs
+from pipelines.registry.atomic_file import atomic_file
 from pipelines.registry.promotions import Registry
-from pipelines.registry.whole_file import whole_file
 
 FORMAT = 1
 CONTENTS = "registry.json"
@@ -63,7 +63,7 @@ def export_registry(registry: Registry, path: Path, progress: Callable[[str], No
         "versions": [],
         "sha256": {},
     }
-    with whole_file(path) as unfinished, tarfile.open(unfinished, "w") as archive:
+    with atomic_file(path) as unfinished, tarfile.open(unfinished, "w") as archive:
         for version in versions:
             progress(f"version {version.version}")
             with tempfile.TemporaryDirectory() as scratch:

@@ -28,11 +28,11 @@ from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.utils.class_weight import compute_sample_weight
 
 from components.shared.data.shards import Member, write_shards
-from components.shared.network.checkpoint import WEIGHTS, load_network
+from components.shared.network.saved_network import WEIGHTS, load_network
 from components.shared.network.tiles import TileDataset, loader
 from components.train.config import PAPER_AUGMENTATION, TrainConfig
+from components.train.dry_run import describe_network
 from components.train.fit import fit
-from components.train.rehearsal import describe_network
 from components.train.task import Task
 from pipelines.config.parameter_file import load_run_config
 

@@ -1,1 +1,1 @@
-"""The whole proof against a real cluster: `make test-cluster`. One file for each kind of act."""
+"""Try everything on a real cluster: `make test-cluster`. Each file has one kind of act (see `Act` in __main__.py)."""

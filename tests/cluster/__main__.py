@@ -1,4 +1,4 @@
-"""Run the whole proof against the cluster of the current KUBECONFIG, and print one table. See `make test-cluster`."""
+"""Try everything on the cluster of the current KUBECONFIG, and print one table. `make test-cluster` calls this."""
 
 import argparse
 import json
@@ -71,12 +71,12 @@ ACTS = (
 
 
 def play(acts: Sequence[Act], proof: Proof, minutes: float, say: Callable[[str], None]) -> list[Result]:
-    """Play the acts in their order. An act whose needs were not shown is skipped, and so is every act after the time.
+    """Play the acts in their order. An act is skipped if one of its needs did not succeed, or if the time is up.
 
     Args:
         acts: What to show.
         proof: The cluster.
-        minutes: The time for all of them. An act that has begun is not interrupted.
+        minutes: The time for all acts together. An act that has begun is not interrupted.
         say: Prints what happens.
     """
     results: list[Result] = []

@@ -77,7 +77,7 @@ def _make_secrets(proof: Proof) -> None:
 
 
 def _overlay(proof: Proof) -> Path:
-    """Write an overlay of kind's for this namespace and the pushed container image; return its folder."""
+    """Write an overlay like `kind` for this namespace and the pushed container image; return its folder."""
     folder = proof.folder / "overlay"
     folder.mkdir(exist_ok=True)
     images = yaml.safe_load((ROOT / "manifests" / "components" / "images" / "kustomization.yaml").read_text())["images"]
@@ -137,7 +137,7 @@ def doctor(proof: Proof) -> str:
     return "nothing is wrong"
 
 
-# What a pod with a label may reach. The values are the ones of manifests/.
+# The places that a pod with each label may reach, as manifests/ says.
 PLACES = {
     "mlflow": "mlflow:5000",
     "s3": "seaweedfs:8333",
@@ -153,7 +153,7 @@ REACHED = {
 
 
 def network_policies(proof: Proof) -> str:
-    """Try every place from a pod of a step and from a pod of a stranger."""
+    """Try every place from a step's pod and from another pod."""
     if proof.single_user:
         return "not in single-user mode: the namespace is KFP's"
     wrong = []

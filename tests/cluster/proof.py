@@ -1,4 +1,4 @@
-"""What every act of the proof uses: the cluster, the commands of this project, and what earlier acts found."""
+"""Tools for all acts: the cluster, the commands of this project, and the results of earlier acts."""
 
 import json
 import os
@@ -30,10 +30,10 @@ class Proof:
     """The cluster of the current KUBECONFIG, and a namespace that belongs to this proof alone.
 
     Attributes:
-        namespace: Where everything is made: an own namespace, or KFP's own in single-user mode.
+        namespace: The namespace of all objects: a new one, or KFP's own in single-user mode.
         single_user: Whether KFP runs in single-user mode.
         folder: For files of this proof.
-        environment: Reaches KFP, MLflow and S3 through port-forwards.
+        environment: Variables with which a command reaches KFP, MLflow and S3 through port-forwards.
         passwords: Made for this proof, by name.
         made: Secrets that were made one by one, as KIND/NAME.
         forwards: The running port-forwards.
@@ -53,7 +53,7 @@ class Proof:
         """Run kubectl in the namespace; return its output.
 
         Raises:
-            FailedError: It failed, and `check` is set.
+            FailedError: The command failed, and `check` is true.
         """
         command = ["kubectl", "--namespace", self.namespace, *arguments]
         done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=seconds, check=False)
@@ -126,7 +126,7 @@ class Proof:
         """Call `look` until it returns something true; return that.
 
         Raises:
-            FailedError: It does not within the time.
+            FailedError: `look` returned nothing true within the time.
         """
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

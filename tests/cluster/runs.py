@@ -1,4 +1,4 @@
-"""Acts: runs that register, are refused, fail, are stopped; a schedule; a drift check."""
+"""Acts: a run that registers a version, a refused, a failed and a stopped run, a schedule, a drift check."""
 
 import time
 from pathlib import Path
@@ -54,7 +54,7 @@ def refuse(proof: Proof) -> str:
 
 
 def fail(proof: Proof) -> str:
-    """A run that cannot read its source ends with 1 and the step's own words."""
+    """A run that cannot read its source ends with 1 and prints the step's own message."""
     place = "s3://crack/does-not-exist"
     _submit(proof, "kind", "-p", f"data_uri={place}").must(1, "ingest failed", place)
     return "exit status 1, with the cause"
@@ -90,7 +90,7 @@ def _draw_images(folder: Path) -> str:
 
 
 def recurring_run(proof: Proof) -> str:
-    """A schedule of every minute starts a run by itself."""
+    """A schedule for every minute starts a run without a command."""
 
     def every_minute(parameters: dict) -> None:
         schedule = {"cron": "* * * * *", "parameters": {"images": INCOMING}}

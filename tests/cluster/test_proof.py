@@ -1,4 +1,4 @@
-"""The proof without a cluster: what is skipped, what its table and exit status say, and that its overlay renders."""
+"""`make test-cluster` without a cluster: which acts are skipped, its table and exit status, and its overlay."""
 
 import io
 import json

@@ -17,9 +17,9 @@ AGAIN = "s3://crack/again"
 
 
 def interrupt(proof: Proof) -> str:
-    """One training's pod is deleted, the other's is evicted. The run ends with the weights of an undisturbed run.
+    """The pods of two trainings are deleted and evicted. The weights equal those of an undisturbed run.
 
-    The run uses another storage root, so that it finds no finished work.
+    The run uses another storage root, so that it cannot reuse results.
     """
 
     def elsewhere(parameters: dict) -> None:
@@ -51,8 +51,9 @@ def _remove_once_training(proof: Proof, run: subprocess.Popen, candidate: str, t
             raise FailedError(f"the run has ended before {candidate} was interrupted: {last_lines(run.stdout.read())}")
         for pod in proof.objects("pod"):
             node = pod["metadata"].get("annotations", {}).get(NODE, "")
-            is_training = f".{TASKS[candidate]}." in f".{node}." and pod["status"]["phase"] == "Running"
-            if is_training and "executor" in node and _steps_done(proof, pod["metadata"]["name"]) >= STARTED_STEPS:
+            parts = [part.partition("(")[0] for part in node.split(".")]  # without the numbers of attempts
+            is_training = parts[-2:] == [TASKS[candidate], "executor"] and pod["status"]["phase"] == "Running"
+            if is_training and _steps_done(proof, pod["metadata"]["name"]) >= STARTED_STEPS:
                 return pod["metadata"]["name"]
         return ""
 
@@ -93,7 +94,7 @@ def _weights(proof: Proof, root: str) -> set[str]:
 
 
 def no_container_image(proof: Proof) -> str:
-    """A container image that no registry has is named by `--wait`."""
+    """`--wait` names a container image that no registry has."""
     file = proof.folder / "digests.json"
     reference = f"localhost:9/nowhere@sha256:{'0' * 64}"
     file.write_text(json.dumps({"cpu": reference, "gpu": reference}))
@@ -101,7 +102,7 @@ def no_container_image(proof: Proof) -> str:
 
 
 def no_node(proof: Proof) -> str:
-    """A pod that fits on no node is named by `--wait`."""
+    """`--wait` names a pod that fits on no node."""
 
     def nowhere(parameters: dict) -> None:
         for candidate in parameters["candidates"].values():

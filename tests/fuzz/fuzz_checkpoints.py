@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 
 from components.shared.errors import InputError
-from components.shared.network.checkpoint import load_network, save_network
 from components.shared.network.network import build_network, describe
+from components.shared.network.saved_network import load_network, save_network
 from components.train.checkpoints import FORMAT, read_checkpoint
 
 

@@ -5,10 +5,10 @@ import torch
 
 from components.shared.data.manifest import read_splits, rows_of
 from components.shared.data.versions import fetch
-from components.shared.network.checkpoint import WEIGHTS, load_network
+from components.shared.network.saved_network import WEIGHTS, load_network
 from components.train.config import TrainConfig
+from components.train.dry_run import describe_network, has_compiler
 from components.train.fit import fit
-from components.train.rehearsal import describe_network, has_compiler
 from components.train.task import Task
 from tests.tiny_version import commit_tiny_version
 

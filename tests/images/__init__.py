@@ -1,1 +1,1 @@
-"""The cpu container image, tried for real. Needs a container engine: `make test-images`."""
+"""Tests that run the cpu container image. They need a container engine: `make test-images`."""

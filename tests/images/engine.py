@@ -1,6 +1,6 @@
 """Run containers with the restrictions of a cluster: another user, a read-only root, no network except loopback.
 
-A container is started detached and removed only after its logs were read. Engines that remove it by themselves
+A container runs in the background and is removed only after its logs were read. Engines that remove it by themselves
 sometimes lose the exit code.
 """
 

@@ -1,4 +1,4 @@
-"""Prepare one step of a compiled pipeline like KFP's launcher: resolve its inputs, name its outputs, build its command.
+"""Prepare a step of a compiled pipeline as KFP's launcher does: resolve inputs, name outputs, build the command.
 
 Artifacts are under s3://artifacts/TASK/NAME, which KFP's executor reads from /s3/artifacts.
 """

@@ -1,4 +1,4 @@
-"""The cpu image with the restrictions of a cluster: its contents, what it cannot do, and every CPU step."""
+"""Run the cpu image with the restrictions of a cluster: its contents, what it must not do, and every CPU step."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What the image scripts refuse, and what the locks must have in common. Needs no container engine."""
+"""The errors of the scripts in images/, and the versions that the lock files share. No container engine is needed."""
 
 import importlib.metadata
 import json
@@ -39,10 +39,52 @@ def test_a_wrong_registry_is_refused(registry):
     assert "expected REGISTRY=host/folder" in result.stderr
 
 
-def test_an_image_on_a_local_base_is_not_pushed():
+def test_an_image_on_a_local_base_is_not_pushed_and_the_way_out_is_said():
     result = call("push.sh", "registry.example/team", BASE_IMAGE="localhost/python:3.11-slim")
     assert result.returncode == 2
     assert 'BASE_IMAGE is a local base, "localhost/python:3.11-slim"' in result.stderr
+    assert "Push it to registry.example/team and name it by its digest" in result.stderr
+
+
+@pytest.mark.parametrize("script", ["build.sh", "push.sh"])
+def test_help_names_every_variable_that_the_script_reads(script):
+    result = call(script, "--help")
+    assert (result.returncode, result.stderr) == (0, "")
+    text = (ROOT / "images" / script).read_text()
+    read = set(re.findall(r"\$\{([A-Z][A-Z_]+):", text))
+    assert read <= set(re.findall(r"\b[A-Z][A-Z_]+\b", result.stdout))
+    assert "--tls-verify=false" in result.stdout
+    assert "set -eu" not in result.stdout
+
+
+def test_disk_certificates_and_registries_without_tls_are_in_the_help():
+    assert "35 GB of disk" in call("build.sh", "--help").stdout
+    assert "CA_BUNDLE" in call("build.sh", "--help").stdout
+    assert "insecure-registries" in call("push.sh", "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "message"),
+    [
+        ((), {}, "name the images to build: cpu, gpu or both"),
+        (("tpu",), {}, 'there is no image "tpu"; name cpu, gpu or both'),
+        (("cpu",), {"CA_BUNDLE": "/nowhere.pem"}, "CA_BUNDLE names /nowhere.pem, which is not a file; give the path"),
+    ],
+)
+def test_a_build_that_cannot_work_is_refused_before_it_starts(arguments, environment, message):
+    result = call("build.sh", *arguments, **environment)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert message in result.stderr
+
+
+def test_a_push_after_which_the_engine_shows_no_digest_is_an_error(tmp_path):
+    (tmp_path / "docker").write_text("#!/bin/sh\n")
+    (tmp_path / "docker").chmod(0o755)
+    before = (ROOT / "images" / "digests.json").exists()
+    result = call("push.sh", "registry.example/team", "cpu", ENGINE=str(tmp_path / "docker"), BASE_IMAGE="")
+    assert result.returncode == 1
+    assert "shows no digest of registry.example/team/concrete-crack-cpu:" in result.stderr
+    assert (ROOT / "images" / "digests.json").exists() == before
 
 
 # An engine that builds and pushes nothing, and answers like docker and podman.

@@ -1,4 +1,4 @@
-"""Mistakes of a user: one clear message, exit 2, no traceback, nothing half-written, nothing registered."""
+"""After a mistake of the user: one clear message, exit 2, no traceback, no incomplete file, no registered version."""
 
 import sqlite3
 from pathlib import Path

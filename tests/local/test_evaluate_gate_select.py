@@ -1,4 +1,4 @@
-"""evaluate, gate and select as one real local pipeline: a good and a bad candidate, no champion."""
+"""Run evaluate, gate and select as one local pipeline, with a good and a bad candidate and without a champion."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ SKILLS = {"good": 6.0, "bad": 0.2}
 
 @dsl.component(base_image="python:3.12", install_kfp_package=False)
 def draw_predictions(skill: float, images: int, predictions: dsl.Output[dsl.Dataset]):
-    """Predictions of a network of the given skill; none for zero images."""
+    """Write the predictions of a network with the given skill. With 0 images, write empty predictions."""
     import numpy as np
     import pandas as pd
 
@@ -59,7 +59,7 @@ def draw_predictions(skill: float, images: int, predictions: dsl.Output[dsl.Data
 
 @dsl.component(base_image="python:3.12", install_kfp_package=False)
 def draw_tiles(store: str, images: int, manifest: dsl.Output[dsl.Dataset]):
-    """A manifest of the test tiles that `draw_predictions` answers; one stored image serves for all of them."""
+    """Write a manifest of the tiles in `draw_predictions`. All tiles have the same image."""
     import os
     from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The local run with a toy graph: its results, its errors, and that nothing it started is left, whatever ends it."""
+"""A local run with a toy graph: its results and its errors, and that all processes have ended after it."""
 
 import contextlib
 import http.client
@@ -136,9 +136,9 @@ def test_the_users_error_is_one_line_and_no_older_result_is_left_beside_it(tmp_p
         ("crash", 'step "train toy": ZeroDivisionError: division by zero'),
         (
             "killed",
-            'step "train toy" ended without an error message; the system ends a process when memory runs out: end',
+            'step "train toy" ended without an error message; if memory ran out, end',
         ),
-        ("killed early", 'step "train" ended without an error message; the system ends a process when memory runs out'),
+        ("killed early", 'step "train" ended without an error message; if memory ran out, end other'),
         ("broken", "the graph itself is broken"),
     ],
 )
@@ -171,13 +171,11 @@ def test_a_killed_graph_or_guard_names_the_step_the_cause_and_what_to_do(tmp_pat
     os.kill(graph if killed == "graph" else guard, signal.SIGKILL)
     _, err = process.communicate(timeout=120)
     if killed == "guard":
-        os.killpg(graph, signal.SIGKILL)  # nobody ends the graph then
+        os.killpg(graph, signal.SIGKILL)  # then no process is left to end the graph
 
     assert process.returncode == 1
-    assert err.startswith(
-        'error: step "train toy": the graph\'s process was ended by SIGKILL; the system ends a process'
-    )
-    assert "run again, which reuses the finished work; the log is " in err
+    assert err.startswith('error: step "train toy": the graph\'s process was ended by SIGKILL; if memory ran out, end')
+    assert "run again, which does not repeat the finished steps; the log is " in err
     assert len(err.splitlines()) == 1
 
 

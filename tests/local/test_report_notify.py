@@ -1,4 +1,4 @@
-"""report and notify as real local pipelines: from dossiers to the page, and from a failing step to the webhook."""
+"""Run report and notify as local pipelines: from dossiers to the page, and from a failing step to the webhook."""
 
 import json
 import threading

@@ -1,7 +1,8 @@
-"""The real graphs, end to end, on small networks: what `make run` does, in about a minute, and then a drift check."""
+"""Run the real pipelines with small networks, as `make run` does, in about a minute, and then a drift check."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 from components.ingest.sources.synthetic import draw_dataset
 from tests.browser import DESK, PAPER, PHONE, in_first_screen, open_page, scroll_width
 
+CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
 SMALL = [
     "candidates.cnn.train.architecture=resnet10t",
     *(f"candidates.{name}.train.{key}" for name in ("cnn", "vit") for key in ("input_size=64", "steps=24")),
@@ -21,7 +23,7 @@ SMALL = [
     "explain.measured=8",
     "drift.evidently=false",
     "evaluate.resamples=200",
-    "gate.limits=[{name: accuracy, split: test, limit: 0.01}]",  # what is tested is the way, not the score
+    "gate.limits=[{name: accuracy, split: test, limit: 0.01}]",  # low, because this test is not about the accuracy
 ]
 
 
@@ -67,6 +69,20 @@ def test_a_run_ends_with_a_registered_model_and_a_report(first):
         assert heading in report
     assert 'src="http' not in report
     assert "Traceback" not in (workdir / "run.log").read_text()
+
+
+def test_one_step_runs_alone_with_the_commands_of_contributing(first):
+    workdir, _, _ = first
+    snippets = re.findall(
+        r"^\.venv/bin/python - <<'END'\n(.*?)^END$", CONTRIBUTING.read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert len(snippets) == 2
+
+    command = [sys.executable, "-c", "\n".join(snippets)]
+    run = subprocess.run(command, cwd=workdir.parent, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    assert "test_accuracy" in run.stdout
+    assert re.search(r"^train +\d+$", run.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize("number", [0, 1])

@@ -1,4 +1,4 @@
-"""Apply a MutatingAdmissionPolicy to a pod like the API server, for what the policies of manifests/ use.
+"""Apply a MutatingAdmissionPolicy to a pod as the API server does. Only features that manifests/ uses are supported.
 
 Expressions are evaluated by another implementation of CEL than the API server's. Patches are merged by the API's
 schema: it says which fields exist, which lists are maps, and what is atomic and so cannot be patched.

@@ -1,4 +1,4 @@
-"""What the namespace's admission policies change in the pods of a run."""
+"""The changes that the namespace's admission policies make to the pods of a run."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The overlays as a cluster gets them: rendered by kubectl, validated with Kubernetes' schemas, checked by checkov."""
+"""The overlays, rendered by kubectl, validated with Kubernetes' schemas and checked by checkov."""
 
 import fnmatch
 import json
@@ -26,7 +26,7 @@ NO_SCHEMA = {
 }
 OVERLAYS = ("dev", "kind", "kind-single-user", "prod", "prod with every option")
 SINGLE_USER = "kind-single-user"
-# What limits or describes a namespace. In single-user mode the namespace belongs to KFP.
+# Kinds that limit or describe a namespace. In single-user mode, the namespace belongs to KFP.
 OF_A_NAMESPACE = {"Namespace", "NetworkPolicy", "LimitRange", "ResourceQuota"}
 
 

@@ -1,4 +1,4 @@
-"""Rules for the manifests, checked on their files without any tool."""
+"""Rules for the manifests. They are checked on the files, so no tool is needed."""
 
 import re
 from collections.abc import Iterator

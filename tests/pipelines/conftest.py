@@ -50,7 +50,7 @@ def console() -> Console:
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A parameter file of one candidate, scheduled weekly."""
+    """A parameter file with one candidate and a weekly schedule."""
     file = tmp_path_factory.mktemp("params") / "small.yaml"
     file.write_text(
         "candidates:\n  cnn:\n    train: {architecture: resnet18, weights: none, steps: 5}\n"

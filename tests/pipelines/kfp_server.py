@@ -26,7 +26,7 @@ import yaml
 
 from tests.pipelines.kfp_contract import Operation, violations_of
 
-PAGE_SIZE = 2  # so small that a client that forgets the next page fails
+PAGE_SIZE = 2  # small, so that a client fails if it does not ask for the next page
 
 
 class ApiError(Exception):

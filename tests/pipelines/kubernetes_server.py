@@ -13,6 +13,16 @@ import yaml
 from kubernetes import client
 
 TOKEN = "cluster-token"
+# The API answers an empty list if there is no object of a kind.
+LISTS = {
+    "daemonsets": client.V1DaemonSetList,
+    "networkpolicies": client.V1NetworkPolicyList,
+    "nodes": client.V1NodeList,
+    "persistentvolumeclaims": client.V1PersistentVolumeClaimList,
+    "pods": client.V1PodList,
+    "resourcequotas": client.V1ResourceQuotaList,
+    "storageclasses": client.V1StorageClassList,
+}
 
 
 class Cluster:
@@ -34,13 +44,14 @@ class Cluster:
         self.objects.setdefault("/api/v1/nodes", []).append(item)
 
     def answer(self, path: str, query: dict[str, list[str]]) -> Any:
-        """Return the object of a path. Of a list, return the items whose labels match."""
-        item = self.objects.get(path)
+        """Return the object of a path. If the path is of a list, return the items whose labels match."""
+        listing = LISTS.get(path.rpartition("/")[2])
+        item = self.objects.get(path, [] if listing else None)
         if not isinstance(item, list):
             return item
         wanted = [pair.split("=") for pair in query.get("labelSelector", [""])[0].split(",") if pair]
         matching = [one for one in item if all(one.metadata.labels.get(key) == value for key, value in wanted)]
-        return (client.V1PodList if path.endswith("/pods") else client.V1NodeList)(items=matching)
+        return listing(items=matching)
 
 
 class _Handler(BaseHTTPRequestHandler):

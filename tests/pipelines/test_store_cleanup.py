@@ -37,8 +37,8 @@ def client(tracking: str, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
 def filled(store: Store) -> Store:
     """Versions a to f.
 
-    A source whose images a model uses goes on from "c". Another one, which no model uses, goes on from "f". Nobody
-    needs "b" and "e".
+    There are two sources. A model uses the source "known"; its next ingestion continues from "c". No model uses the
+    source "unknown"; its next ingestion continues from "f". Nothing needs "b" and "e".
     """
     shards = {"a": "1", "b": "12", "c": "13", "d": "4", "e": "15", "f": "6"}
     for version, names in shards.items():

@@ -39,7 +39,7 @@ def first_groups(pattern: str, names: Sequence[str], seconds: float = SECONDS_AL
         done = subprocess.run(command, input=question, capture_output=True, text=True, timeout=limit, check=True)
     except subprocess.TimeoutExpired as error:
         raise InputError(
-            f"group_pattern {pattern!r} takes more than {limit:.0f} s on {len(names)} names; write it without nested "
-            "repetitions, such as (a+)+"
+            f"group_pattern {pattern!r} takes more than {limit:.0f} s on {len(names)} names; write it without "
+            "nested repetitions: write a+ instead of (a+)+"
         ) from error
     return json.loads(done.stdout)

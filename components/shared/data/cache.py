@@ -22,7 +22,7 @@ _held: dict[Path, IO[str]] = {}
 
 
 def use(version: Path) -> None:
-    """Mark a data set version as in use until this process and its forks end. The version need not exist yet."""
+    """Mark a data set version as in use until this process and its forks end. The version may not exist yet."""
     file = open(_mark(version), "a")  # noqa: SIM115 - stays open on purpose
     fcntl.flock(file, fcntl.LOCK_SH)
     os.utime(_mark(version))
@@ -34,8 +34,8 @@ def make_room(version: Path, needed: int, limit: int) -> None:
 
     Args:
         version: Folder in the cache of the data set version that will be fetched. It is never removed.
-        needed: Its size, bytes.
-        limit: Largest size of the cache, bytes. Data set versions in use are kept, even if the cache gets larger.
+        needed: Size of this data set version, bytes.
+        limit: Largest size of the cache, bytes. Data set versions in use stay, even if the cache exceeds the limit.
 
     Raises:
         InputError: The data set version alone is larger than the limit.
@@ -47,7 +47,7 @@ def make_room(version: Path, needed: int, limit: int) -> None:
             f"cache {cache}; raise cache_size"
         )
 
-    # Only one process at a time, so that no process counts a data set version that another process is removing.
+    # Only one process at a time makes room. So no process counts a data set version that another process is removing.
     with FileLock(cache / ".room.lock"):
         sizes = {}
         for folder in filter(_is_version, cache.iterdir()):

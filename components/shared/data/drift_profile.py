@@ -1,8 +1,8 @@
-"""Make, write and read drift profiles. A drift profile describes a set of images, to compare it with other sets.
+"""Make, write and read drift profiles. A drift profile describes a set of images, so that sets can be compared.
 
-It is one parquet file. The step drift writes the profile of the training sample, which is stored with the registered
-model version. The step collect writes the profile of production images. The same code computes both profiles, and the
-file records the version of the features.
+A profile is one parquet file. The step drift writes the profile of the training sample, which is stored with the
+registered model version. The step collect writes the profile of production images. The same code computes both
+profiles, and the file records the version of the features.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from components.shared.data.image_features import FEATURES, VERSION
 from components.shared.errors import InputError
 
 COLUMNS = (*FEATURES, "p_crack", "confidence")
-SLICE_PREFIX = "slice."  # begins the names of the file's columns that hold slices
+SLICE_PREFIX = "slice."  # the names of the file's columns with slices start with it
 _FEATURE_VERSION_KEY = b"crack.feature_version"
 _MODEL_KEY = b"crack.model_sha256"
 
@@ -101,7 +101,7 @@ def read_profile(path: str | Path) -> Profile:
     """Read a profile.
 
     Raises:
-        InputError: The file is not a drift profile, or its features have a different version from this code's features.
+        InputError: The file is not a drift profile, or its features have another version than this code computes.
     """
     try:
         table = pq.read_table(path)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "AVIF", "PPM")
 # A search for images finds files with these suffixes.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
-# Pillow's own limit, which we use for every decoder. The pixels of a small file can need more than the whole memory.
+# Pillow's own limit, which we use for every decoder. A small file can contain more pixels than fit into memory.
 MAX_PIXELS = 178_956_970
 # A file with 16 bits per value can use fewer bits; see `_to_eight_bits`.
 USED_BITS = (8, 10, 12, 14, 16)

@@ -2,9 +2,9 @@
 
 To add a feature, add its name to FEATURES and its value and meaning to `describe_image`, and raise VERSION.
 
-Light and exposure multiply the grey values, and they differ from photo to photo. On a logarithmic scale, this factor
-becomes an added constant, and a difference has the same size for dark and bright photos. The features of the material
-are measured relative to the brightness. So different exposures do not hide a change of material.
+Light and exposure multiply the grey values by a factor, which differs from photo to photo. On a logarithmic scale, this
+factor becomes an added constant, so a difference has the same size for dark and bright photos. The features of the
+material are measured relative to the brightness. So different exposures do not hide a change of material.
 """
 
 from collections.abc import Iterable

@@ -22,7 +22,7 @@ SPLITS = ("train", "val", "test", "robustness")
 MANIFEST_SCHEMA = pa.schema(
     [
         pa.field("sample_id", pa.string(), nullable=False),  # sha256 of the file's bytes
-        pa.field("path", pa.string(), nullable=False),  # name in the source, for people
+        pa.field("path", pa.string(), nullable=False),  # name in the source
         pa.field("source", pa.string(), nullable=False),
         pa.field("label", pa.int64(), nullable=False),  # index into CLASSES
         pa.field("surface", pa.string(), nullable=False),  # deck, pavement, wall, unknown
@@ -38,7 +38,7 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("mask_size", pa.int64()),
     ]
 )
-# The columns that define the content of the data set. The tile's place in the store and its path do not belong to it.
+# The columns that are the content of the data set. The path and the place in the store are not part of the content.
 CONTENT = ["sample_id", "source", "label", "surface", "group_id", "width", "height", "phash", "mask_id"]
 SPLITS_SCHEMA = pa.schema(
     [pa.field("sample_id", pa.string(), nullable=False), pa.field("split", pa.string(), nullable=False)]
@@ -166,8 +166,8 @@ def _typed(table: pd.DataFrame, schema: pa.Schema) -> pd.DataFrame:
     missing = [name for name in schema.names if name not in table.columns]
     if missing:
         raise InputError(
-            f"the table lacks the columns {', '.join(missing)}; it has {', '.join(map(str, table.columns))}; run the "
-            "step that wrote it again"
+            f"the table lacks the columns {', '.join(missing)}; it has {', '.join(map(str, table.columns))}; run "
+            "again the step that wrote it"
         )
 
     for field in schema:
@@ -236,7 +236,7 @@ def _read(path: str | Path) -> tuple[pd.DataFrame, str]:
         return _to_pandas(arrow), metadata.get(b"digest", b"").decode()
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise InputError(
-            f"{path} cannot be read as a parquet table: {error}; run the step that wrote it again"
+            f"{path} cannot be read as a parquet table: {error}; run again the step that wrote it"
         ) from error
 
 
@@ -244,6 +244,6 @@ def _verified(made: Table, recorded_digest: str, path: str | Path) -> Table:
     if made.digest != recorded_digest:
         raise InputError(
             f"{path} was changed after it was written, or another release wrote it: its content has the digest "
-            f"{made.digest[:12]}, its metadata says {recorded_digest[:12] or 'none'}; run the step that wrote it again"
+            f"{made.digest[:12]}, its metadata says {recorded_digest[:12] or 'none'}; run again the step that wrote it"
         )
     return made

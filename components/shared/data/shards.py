@@ -33,7 +33,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Place:
-    """The place of an image and its mask: shard name, and offsets and sizes in bytes. None without a mask."""
+    """The place of an image and its mask: shard name, offsets and sizes in bytes. The mask's fields can be None."""
 
     sample_id: str
     shard: str

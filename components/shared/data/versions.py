@@ -45,7 +45,7 @@ class Version:
     Attributes:
         digest: The version's name, which is the digest of its manifest.
         files: Name of the folder of its files.
-        shards: By name, the size in bytes of each shard.
+        shards: Size in bytes of each shard, by the shard's name.
     """
 
     digest: str
@@ -60,7 +60,7 @@ class Version:
 def put_images(
     store: Store, members: Iterable[Member], folder: str | Path, limit: int = SHARD_BYTES
 ) -> tuple[list[Place], dict[str, int]]:
-    """Pack images into shards. Upload each shard while the next shards are packed. A commit makes them visible.
+    """Pack images into shards. Upload each shard while the next shards are packed. `commit` then makes them visible.
 
     Args:
         store: Storage root.
@@ -69,7 +69,7 @@ def put_images(
         limit: A shard is closed when it reaches this size in bytes.
 
     Returns:
-        One place for each image, in order; and by name, the size in bytes of each shard.
+        One place for each image, in order; and the size in bytes of each shard, by the shard's name.
     """
     uploads: dict[str, Future[int]] = {}
 
@@ -96,7 +96,7 @@ def put_images(
 
 
 def commit(store: Store, name: str, folder: str | Path, shards: Mapping[str, int]) -> Version:
-    """Upload the files of a folder as a data set version. The version exists once its last object is there.
+    """Upload the files of a folder as a data set version. It exists as soon as its last object, dataset.json, exists.
 
     If another writer was faster, the existing version is not changed. Its images can be in different shards.
 
@@ -104,7 +104,7 @@ def commit(store: Store, name: str, folder: str | Path, shards: Mapping[str, int
         store: Storage root.
         name: Digest of the manifest.
         folder: Local folder with manifest.parquet and the other files. Subfolders are ignored.
-        shards: By name, the size in bytes of each of its shards, which must already be in the store.
+        shards: Size in bytes of each of its shards, by the shard's name. The shards must already be in the store.
 
     Returns:
         The version that is now in the store. It was made by this writer or by another writer.
@@ -141,7 +141,7 @@ def read_version(store: Store, name: str) -> Version | None:
 def whole_version(store: Store, name: str) -> Version | None:
     """Read a data set version; None if the store does not have it, or if one of its shards is missing.
 
-    A damaged dataset.json is made again.
+    If dataset.json is damaged, it is written again from the other files of the version.
 
     Raises:
         DamagedObjectError: dataset.json is damaged, and the other files of the version do not suffice to make it.

@@ -12,7 +12,7 @@ _M_MMAP_MAX = -4
 
 
 def pick_device(require_gpu: bool = False) -> str:
-    """Return "cuda" if PyTorch sees a GPU, else "cpu". On a CPU, the process keeps freed memory from then on.
+    """Return "cuda" if PyTorch sees a GPU, else "cpu". On a CPU, also make this process keep freed memory for reuse.
 
     Raises:
         InputError: A GPU is required, and PyTorch sees none.

@@ -35,7 +35,7 @@ class ModelInfo(Config):
         mean: Mean per RGB channel, on the scale 0 to 1, that the pretrained weights expect.
         std: Standard deviation per RGB channel, on the same scale.
         dropout: Probability of dropout before the head.
-        stochastic_depth: Share of the blocks that are skipped, at the deepest block.
+        stochastic_depth: Probability that training skips the deepest block. Earlier blocks are skipped less often.
         tuning: The trained layers: "full", "head_only" or "last_N".
         seed: Seeds the weights that are not loaded: the head, and the whole network for "none".
         dataset_digest: Digest of the data set version that the network was trained on.

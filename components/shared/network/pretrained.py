@@ -34,7 +34,8 @@ NORMALISATIONS = {
     "mean 0.5 and std 0.5": (torch.full((3,), 0.5), torch.full((3,), 0.5)),
     "mean 0 and std 1": (torch.zeros(3), torch.ones(3)),
 }
-# A limit for the natural logarithm of a ratio of variances. Any two of the normalisations differ by 1.4 or more.
+# A limit for the natural logarithm of a ratio of variances. The logarithms of any two normalisations differ by at least
+# 1.4.
 FITS_BELOW = 0.6
 MISFITS_ABOVE = 0.9
 

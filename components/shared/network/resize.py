@@ -10,10 +10,10 @@ AREA_AVERAGING_ABOVE = 1.5
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """Scale an image to a square, by area averaging if it shrinks strongly, else by bilinear interpolation.
+    """Scale an image to a square.
 
-    If an image shrinks only a little (256 to 224 px), bilinear interpolation also reads every pixel, at a fifth of the
-    cost.
+    An image that shrinks strongly is averaged over areas. All other images are interpolated bilinearly, which costs a
+    fifth. If an image shrinks only a little (256 to 224 px), bilinear interpolation also reads every pixel.
 
     Args:
         image: (H, W, C) uint8.

@@ -106,7 +106,7 @@ def loader(dataset: TileDataset, batches: int | Sampler, workers: int | None = N
 
 
 def _default_workers(devices: int) -> int:
-    """A device's share of the processors, less one for the network."""
+    """Return the number of decoding processes: a device's share of the processors, minus one for the network."""
     return max(1, min(MAX_WORKERS, count_processors() // devices - 1))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from components.shared.errors import InputError
 
-# exp overflows in float64 at larger margins. P(crack) is already 0 or 1 at much smaller ones.
+# exp overflows in float64 at larger margins. P(crack) is already 0 or 1 at much smaller margins.
 MAX_MARGIN = 700
 
 

@@ -27,7 +27,8 @@ def estimate_metrics(
 ) -> dict[str, Estimate]:
     """Return every metric in METRICS with its 95 % interval by bootstrap over groups.
 
-    If a model makes no error, the interval is computed from the same answers with one error; see `_with_one_error`.
+    If a model makes no error, one answer is changed into a wrong one before the interval is computed; see
+    `_with_one_error`.
 
     Args:
         labels: int (n,), 1 for crack.
@@ -45,7 +46,7 @@ def estimate_metrics(
     faultless = [name for name, found in estimates.items() if found.low == found.value == 1 and name not in LOSSES]
     if faultless:
         decided, ranked = _with_one_error(labels, p_crack)
-        # The added error must not affect the shape of the interval: its group was not observed, but chosen by us.
+        # The added error must not affect the shape of the interval, because we chose its group and did not observe it.
         shapeless = replace(drawn, twice=drawn.twice[:0])
         by_decision = _estimate_all(labels, decided, shapeless, threshold)
         by_rank = _estimate_all(labels, ranked, shapeless, threshold)

@@ -32,7 +32,7 @@ SKEWNESS_FACTOR = (1 + 2 * 1.96**2) / 6
 
 @dataclass(frozen=True)
 class _Transform:
-    """A function to an unbounded scale on which errors are about normal, its derivative, and its inverse."""
+    """A function to an unbounded scale, its derivative and its inverse. On this scale, errors are about normal."""
 
     forward: Callable
     derivative: Callable
@@ -94,7 +94,7 @@ def interval(
     """Return the lower and upper end of a number's 95 % interval. Both are `value` if all draws are equal.
 
     Args:
-        value: The number, on all groups.
+        value: The number, measured on all groups.
         draws: float (resamples,), the number in each resample of `draw_groups`; NaN if it is undefined there.
         twice: float (groups,), the number in each resample of `one_twice`; may be empty.
         groups: Number of groups, at least 2.

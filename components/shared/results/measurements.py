@@ -128,7 +128,7 @@ ACRONYMS = {name.lower(): name for name in ("AUROC", "F1", "MCC", "NLL", "ECE", 
 
 
 def spoken(name: str) -> str:
-    """Return a measurement's name for people.
+    """Return a measurement's display name.
 
     "auroc" becomes "AUROC", and "recall_at_threshold" becomes "recall at threshold".
     """

@@ -1,7 +1,7 @@
 """Compute binary metrics on plain arrays, for many resamples at once.
 
-A resample counts how often each group (photo) was drawn. The plain value of a metric is the resample that draws every
-group once. `estimates.py` adds the intervals.
+A resample counts how often each group (photo) was drawn. The plain value of a metric is its value for the resample that
+draws every group once. `estimates.py` adds the intervals.
 
 Positive means crack (label 1). A decision is positive if P(crack) >= threshold. A metric that would be 0/0 is NaN, not
 0 or 1, and `UNDEFINED` gives the reason.
@@ -141,7 +141,7 @@ def resampled_metrics(
 def _sum_metrics(
     labels: np.ndarray, p_crack: np.ndarray, codes: np.ndarray, draws: np.ndarray, threshold: float
 ) -> dict[str, np.ndarray]:
-    """Return the metrics that are sums over images. Sums over groups come first, then sums over resamples."""
+    """Return the metrics that are sums over images. The images are summed by group, and the groups by resample."""
     positive = labels == 1
     called = p_crack >= threshold
     clipped = np.clip(p_crack, SMALLEST_P, 1 - SMALLEST_P)
@@ -221,7 +221,10 @@ def _ranking_metrics(labels: np.ndarray, p_crack: np.ndarray, weights: np.ndarra
 
 
 def _auroc(ranked: _Ranked) -> np.ndarray:
-    """Return the share of pairs, a crack and another image, in which the crack has the higher P(crack)."""
+    """Return the share of pairs (a crack, another image) in which the crack has the higher P(crack).
+
+    A pair with equal P(crack) counts half.
+    """
     others = ranked.images - ranked.cracks
     others_so_far = ranked.images_so_far - ranked.cracks_so_far
     won = (ranked.cracks * (others_so_far - others / 2)).sum(axis=1)

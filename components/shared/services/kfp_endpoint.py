@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import kfp_server_api as api
 import urllib3
@@ -131,14 +132,22 @@ def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
 
 
-def _namespace_of_token(token: str) -> str:
-    """Return the namespace in a service account's token; "" if the token is of another kind.
+def token_claims(token: str) -> dict[str, Any]:
+    """Return what a JSON Web Token (RFC 7519) says about itself; {} if the token is of another kind.
 
-    A service account's token is a JSON Web Token (RFC 7519). Its second part holds `kubernetes.io: {namespace: …}`.
+    A service account's token says, for example, `exp: 1764547200`, `kubernetes.io: {namespace: …, serviceaccount: …}`.
     """
     try:
         payload = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        return str(claims["kubernetes.io"]["namespace"])
-    except (IndexError, KeyError, TypeError, ValueError):
+    except (IndexError, ValueError):
+        return {}
+    return claims if isinstance(claims, dict) else {}
+
+
+def _namespace_of_token(token: str) -> str:
+    """Return the namespace in a service account's token; "" if the token is of another kind."""
+    try:
+        return str(token_claims(token)["kubernetes.io"]["namespace"])
+    except (KeyError, TypeError):
         return ""

@@ -1,4 +1,4 @@
-"""What the failures of an MLflow server or store mean for the user."""
+"""Explain the failures of an MLflow server or store to the user."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from components.shared.events import log
 
 # By default MLflow's client tries a server that does not answer for minutes.
 SHORT_WAIT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-# A server on a busy node can need longer. A person waits for a command, but nobody waits for a step.
+# A server on a busy node can need longer. A step waits for it, because no person waits for the step.
 STEP_PATIENCE_SECONDS = 180.0
 SECONDS_BETWEEN_TRIES = 5.0
 SQLITE_IS_LOCKED = "database is locked"

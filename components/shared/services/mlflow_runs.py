@@ -46,8 +46,8 @@ def client() -> MlflowClient:
     """Return the client of the server named by MLFLOW_TRACKING_URI.
 
     Raises:
-        InputError: The variable is not set, and MLflow would write to the working directory without a message. Or the
-            server does not answer: a command waits for seconds, a step for minutes.
+        InputError: The variable is not set (MLflow would then write to the working directory without a message), or the
+            server does not answer. A command waits seconds for an answer, and a step waits minutes.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:

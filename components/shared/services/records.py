@@ -6,7 +6,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from components.shared.services.store import DamagedObjectError, Store
 
-READS = 2  # a good object that is read badly once is not called damaged
+READS = 2  # one failed read can be an error of the connection; two mean that the object is damaged
 
 Record = TypeVar("Record")
 
@@ -22,7 +22,7 @@ def read_record(store: Store, key: str, kind: type[Record], way_out: str) -> Rec
 
     Raises:
         MissingObjectError: The object does not exist.
-        DamagedObjectError: It does not hold such a record.
+        DamagedObjectError: The object does not hold such a record.
     """
     problem = ""
     for _ in range(READS):

@@ -1,7 +1,8 @@
 """Make the S3 client that reaches a bucket, and explain its errors to the user.
 
 Endpoint and credentials come only from the standard AWS_* environment. A local run has its own storage for the bucket
-LOCAL_BUCKET. For all other buckets, it passes the AWS_* environment of its user on as OUTSIDE_AWS_*.
+LOCAL_BUCKET. All other buckets are reached with the user's own AWS_* variables. The local run gives them to the steps
+under the names OUTSIDE_AWS_*.
 """
 
 import os
@@ -127,7 +128,7 @@ def explained(client: Any, uri: str, key: str) -> Iterator[None]:
     except exceptions.ClientError as error:
         raise _explain(client, error, uri, key) from error
     except RecursionError as error:
-        # botocore follows a redirection that names no region for ever.
+        # If a redirection names no region, botocore follows it again and again without end.
         raise _elsewhere(client, uri, "PermanentRedirect") from error
     except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
         raise InputError(
@@ -199,7 +200,7 @@ def _code(error: Any) -> str:
 
 
 def _code_of_a_listing(client: Any, bucket: str) -> str:
-    """The code with which the server refuses to list a bucket; empty if it lists the bucket."""
+    """Return the code with which the server refuses to list a bucket; "" if it lists the bucket."""
     from botocore.exceptions import ClientError
 
     try:
@@ -210,7 +211,7 @@ def _code_of_a_listing(client: Any, bucket: str) -> str:
 
 
 def _has_bucket(client: Any, bucket: str) -> bool:
-    """Whether a bucket exists. A server that does not let this user ask has the bucket."""
+    """Return whether a bucket exists. If the server does not let this user ask for the bucket, the bucket exists."""
     from botocore.exceptions import ClientError
 
     try:

@@ -15,8 +15,8 @@ from components.collect.run import collect_images, photo_of
 from components.shared.data.drift_profile import make_profile, read_profile, write_profile
 from components.shared.data.image_features import FEATURES, describe_images
 from components.shared.errors import InputError
-from components.shared.network.checkpoint import save_network
 from components.shared.network.network import Network, build_network, describe
+from components.shared.network.saved_network import save_network
 from components.shared.services import mlflow_runs
 from components.shared.services.store import Store
 
@@ -38,7 +38,10 @@ def network() -> Network:
 
 @pytest.fixture
 def version(tmp_path: Path, network: Network, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The artifacts of a registered version 1 without an alias, its training sample of five images profiled."""
+    """Register version 1 without an alias. It has the profile of a training sample of five images.
+
+    Returns the folder of its artifacts.
+    """
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     artifacts = tmp_path / "registered" / "artifacts"
     save_network(network, artifacts / "model")
@@ -65,7 +68,7 @@ def champion(version: Path) -> Path:
 
 @pytest.fixture
 def incoming(tmp_path: Path) -> Path:
-    """Ten images of five photos, and a file that is not an image."""
+    """Write ten images of five photos, a mask, and a file that is not an image. Return their folder."""
     folder = tmp_path / "incoming"
     (folder / "bridge").mkdir(parents=True)
     for number in range(10):
@@ -96,7 +99,7 @@ def test_images_are_profiled_at_the_networks_input_size(champion, network, incom
 
 
 @pytest.mark.parametrize(("word", "days"), [("date", 0), ("yesterday", 1)])
-def test_the_prefix_of_a_day_gives_the_same_profile_as_the_folder(champion, incoming, tmp_path, s3, word, days):
+def test_a_day_in_the_store_gives_the_same_profile_as_a_folder(champion, incoming, tmp_path, s3, word, days):
     day = f"{datetime.now(UTC) - timedelta(days=days):%Y-%m-%d}"
     Store(f"{s3}/incoming/{day}").put_folder("bridge", incoming / "bridge")
     Store(f"{s3}/incoming/{day}-old").put_bytes("other.png", png(99))
@@ -135,14 +138,14 @@ def test_without_a_champion_there_is_nothing_to_compare_images_with(version, inc
         collect(incoming, tmp_path)
 
 
-def test_an_empty_prefix_is_named(champion, tmp_path, s3):
+def test_the_error_names_an_empty_prefix_or_folder(champion, tmp_path, s3):
     for uri in (f"{s3}/incoming/2026-01-31", str(tmp_path / "nowhere")):
         with pytest.raises(InputError, match=rf"there is no image under {uri}; .*; check the path"):
             collect(uri, tmp_path)
 
 
 @pytest.mark.parametrize("place", ["store", "folder"])
-def test_a_day_without_images_has_an_empty_profile_where_other_days_have_some(champion, tmp_path, s3, caplog, place):
+def test_a_day_without_images_has_an_empty_profile_if_other_days_have_images(champion, tmp_path, s3, caplog, place):
     days = f"{s3}/days" if place == "store" else str(tmp_path / "days")
     with pytest.raises(InputError, match=rf"there is no image under {days}/\d+-\d+-\d+"):
         collect(f"{days}/{{date}}", tmp_path)
@@ -157,7 +160,7 @@ def test_a_day_without_images_has_an_empty_profile_where_other_days_have_some(ch
     assert f"there is no image under {days}" in caplog.text
 
 
-def test_the_names_give_the_slices(champion, incoming, tmp_path):
+def test_the_slices_of_an_image_are_parts_of_its_path(champion, incoming, tmp_path):
     collect(incoming, tmp_path)
     assert read_profile(tmp_path / "observed").slices.to_dict("list") == {"folder": ["bridge"] * 10}
     (incoming / "other.png").write_bytes(png(11))
@@ -168,11 +171,11 @@ def test_the_names_give_the_slices(champion, incoming, tmp_path):
 
 
 def test_a_pattern_without_a_named_group_is_refused():
-    with pytest.raises(ValueError, match=r"no named group: write the part for a surface as \(\?P<surface>"):
+    with pytest.raises(ValueError, match=r"no named group: write the part of the path .* as \(\?P<surface>"):
         CollectConfig(slice_pattern="^([a-z]+)/")
 
 
-def test_names_without_a_photo_are_counted(champion, incoming, tmp_path, caplog):
+def test_a_warning_counts_the_names_that_do_not_match_the_pattern(champion, incoming, tmp_path, caplog):
     collect(incoming, tmp_path, group_pattern=r"(p[123])-")
     assert "4 of 10 names do not match collect.group_pattern" in caplog.text
 
@@ -183,7 +186,7 @@ def test_a_version_without_a_profile_is_refused(champion, incoming, tmp_path):
         collect(incoming, tmp_path)
 
 
-def test_features_of_another_version_are_refused_before_any_image_is_read(champion, incoming, tmp_path):
+def test_a_profile_with_older_features_is_refused_before_any_image_is_read(champion, incoming, tmp_path):
     path = champion / "reference_profile.parquet"
     table = pq.read_table(path)
     pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"crack.feature_version": b"0"}), path)
@@ -206,12 +209,12 @@ def test_a_champion_that_answers_with_nan_is_an_error(champion, network, incomin
     profile = read_profile(champion / "reference_profile.parquet")
     digest = hashlib.sha256((champion / "model" / "model.safetensors").read_bytes()).hexdigest()
     write_profile(replace(profile, model=digest), champion / "reference_profile.parquet")
-    with pytest.raises(InputError, match="logits that are not finite; run crack-pipeline rollback"):
+    with pytest.raises(InputError, match=r"answers that are not finite .* with crack-pipeline rollback"):
         collect(incoming, tmp_path)
     assert not (tmp_path / "observed").exists()
 
 
-def test_nothing_but_broken_images_is_an_error(champion, tmp_path):
+def test_it_is_an_error_if_no_image_can_be_read(champion, tmp_path):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "a.jpg").write_bytes(b"not an image")
     with pytest.raises(InputError, match=r"none of the 1 images under .* can be read"):

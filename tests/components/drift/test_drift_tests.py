@@ -13,7 +13,7 @@ CONFIG = DriftConfig(permutations=199)
 
 
 def side(name: str, groups: int, per_group: int, seed: int, **moved: float) -> Profile:
-    """Photos with their own level of each feature; `moved` shifts a feature by that many standard deviations."""
+    """Return photos whose features have a level of their own. `moved` shifts a feature by some standard deviations."""
     rng = np.random.default_rng(seed)
     codes = np.repeat(np.arange(groups), per_group)
     columns = {}
@@ -30,7 +30,7 @@ def drifted(reference: Profile, current: Profile, seed: int = 0) -> set[str]:
     return {shift.name for shift in compare(reference, current, CONFIG, seed) if shift.drifted}
 
 
-def test_false_alarms_stay_at_the_stated_level():
+def test_false_alarms_are_as_rare_as_alpha_says():
     alarms = [bool(drifted(side("a", 24, 6, 2 * seed), side("b", 12, 6, 2 * seed + 1), seed)) for seed in range(100)]
     assert np.mean(alarms) <= 0.11  # the level is 0.05; 100 draws exceed 0.11 in less than 1 of 100 cases
 
@@ -43,11 +43,11 @@ def test_the_moved_feature_is_found_and_rarely_another_one(name):
         found = drifted(side("a", 20, 6, 2 * seed), side("b", 20, 6, 2 * seed + 1, **{name: 2.0}), seed)
         assert found >= wanted
         others += bool(found - wanted)
-    assert others <= 2  # if something moved, each of the two families of tests still has its own chance of 0.05
+    assert others <= 2  # each of the two families of tests still has its own chance of 0.05 for a false alarm
 
 
-def test_features_are_tested_only_where_the_verdict_finds_drift():
-    """A single feature that is extreme by chance does not raise a false alarm of its own."""
+def test_a_feature_drifts_only_if_one_of_the_two_deciding_tests_drifts():
+    """So a single feature that is extreme by chance does not raise a false alarm."""
     for seed in range(30):
         found = drifted(side("a", 12, 6, 2 * seed), side("b", 12, 6, 2 * seed + 1), seed)
         assert not found or found & {TOGETHER, EMBEDDING}
@@ -80,7 +80,7 @@ def test_a_constant_feature_does_not_drift():
 
 
 def test_groups_are_evened_out():
-    """The reference has a few tiles of many photos, the current side all tiles of a few photos."""
+    """The reference side has a few tiles of many photos. The current side has all tiles of a few photos."""
     reference, current = np.repeat(np.arange(100), 3), np.repeat(np.arange(1000, 1010), 200)
     kept_reference, kept_current = even_out(reference, current, seed=1, limit=1000)
     assert len(kept_reference) == 300
@@ -104,7 +104,7 @@ def test_the_reason_why_sides_cannot_be_compared(reference, current, message):
     assert re.search(message, why_not(reference, current))
 
 
-def test_measurements_hold_effect_and_verdict():
+def test_measurements_contain_the_effect_and_the_verdict():
     rows = {
         row.name: row
         for row in to_measurements(compare(side("a", 20, 6, 1), side("b", 20, 6, 2, noise=2.0), CONFIG, 0), 120)

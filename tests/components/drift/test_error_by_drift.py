@@ -32,7 +32,7 @@ def test_the_measurement_is_the_auroc_of_the_distance():
     assert error_measurement(distance, wrong).value == pytest.approx(roc_auc_score(wrong, distance))
 
 
-def test_without_errors_there_is_nothing_to_rank():
+def test_the_measurement_is_undefined_if_all_answers_are_right():
     row = error_measurement(np.arange(40.0), np.zeros(40, bool))
     assert np.isnan(row.value)
     assert row.note == "all 40 answers are right"

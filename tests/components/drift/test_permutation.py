@@ -32,8 +32,8 @@ def p_value(statistics: np.ndarray) -> float:
     return step_down(statistics[None])[0]
 
 
-def test_p_values_are_uniform_without_drift_though_groups_differ():
-    """Photos differ from each other far more than their tiles do; a test over tiles would nearly always find drift."""
+def test_without_drift_p_values_are_uniform_even_if_groups_differ():
+    """Photos differ much more than tiles of one photo. So a test that deals tiles would nearly always find drift."""
     rng = np.random.default_rng(1)
     p_values = []
     for seed in range(200):
@@ -48,12 +48,14 @@ def test_p_is_never_zero():
     assert p_value(wasserstein(values, sides_of(12, 5, 4))) >= 1 / 200
 
 
-def test_step_down_keeps_the_level_for_all_tests_and_does_not_punish_equal_tests():
+def test_step_down_controls_false_alarms_and_does_not_correct_equal_tests():
     rng = np.random.default_rng(0)
     alone = rng.normal(size=(1, 500))
     assert step_down(alone) == pytest.approx([p_value(alone[0])])
     same = np.repeat(alone, 8, axis=0)
-    assert step_down(same) == pytest.approx([p_value(alone[0])] * 8)  # Holm would say eight times as much
+    assert step_down(same) == pytest.approx(
+        [p_value(alone[0])] * 8
+    )  # Holm's correction would give a p-value eight times as large
     alarms = [(step_down(rng.normal(size=(8, 200))) <= 0.05).any() for _ in range(400)]
     assert 0.025 <= np.mean(alarms) <= 0.08
     moved = rng.normal(size=(8, 500))
@@ -64,9 +66,9 @@ def test_step_down_keeps_the_level_for_all_tests_and_does_not_punish_equal_tests
 
 
 def test_step_down_equals_a_calculation_by_hand():
-    statistics = np.array([[5.0, 1, 2, 3], [2.0, 9, 1, 0]])  # p of the deals: (1 4 3 2)/4 and (2 1 3 4)/4
-    # First test: the smallest p of both per deal is 1/4, 1/4, 3/4, 2/4, and two of four are at most 1/4.
-    # Second test: its own p.
+    statistics = np.array([[5.0, 1, 2, 3], [2.0, 9, 1, 0]])  # the p-values of the deals are (1 4 3 2)/4 and (2 1 3 4)/4
+    # First test: the smaller p-values of the deals are 1/4, 1/4, 3/4 and 2/4, and two of these four are at most 1/4.
+    # Second test: its p-value is not corrected.
     assert step_down(statistics) == pytest.approx([0.5, 0.5])
 
 
@@ -89,7 +91,7 @@ def test_energy_is_the_distance_of_the_centres_in_standard_deviations():
     values, groups = np.random.default_rng(0).normal(size=(2000, 10)), np.arange(2000)
     for shift in (0.5, 1.5):
         moved = values + shift * np.eye(10)[3] * (groups >= 1000)[:, None]
-        spread = np.sqrt(1 + shift**2 / 4)  # of both sides together
+        spread = np.sqrt(1 + shift**2 / 4)  # the standard deviation of both sides together
         assert energy(moved, groups, (groups >= 1000)[None])[0] == pytest.approx(shift / spread, rel=0.1)
 
 

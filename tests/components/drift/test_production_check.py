@@ -19,7 +19,7 @@ MOVED = dict.fromkeys(("brightness", "contrast", "sharpness", "noise"), 3.0)
 
 
 def profile(photo: str, images: int, seed: int, **moved: float) -> Profile:
-    """Photos of five images; `moved` shifts features by so many standard deviations."""
+    """Return the profile of photos with five images each. `moved` shifts features by some standard deviations."""
     rng = np.random.default_rng(seed)
     codes = np.arange(images) // 5
     levels = rng.normal(size=(images, len(FEATURES))) + rng.normal(size=(codes.max() + 1, len(FEATURES)))[codes]
@@ -31,7 +31,10 @@ def profile(photo: str, images: int, seed: int, **moved: float) -> Profile:
 
 @pytest.fixture
 def check(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch):
-    """Check a profile against one of 120 images; returns the verdict, its summary and the page."""
+    """Return a function that compares a profile with a reference of 120 images.
+
+    The function returns the result, the summary and the page.
+    """
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     mlflow_runs.client().create_registered_model(NAME)
     mlflow_runs.client().create_model_version(NAME, "file:///nowhere")
@@ -66,7 +69,7 @@ def test_similar_images_are_steady_and_the_version_is_tagged(check, store):
     assert json.loads(store.get_bytes("runs/job-1/drift.json")) == summary
 
 
-def test_one_moved_feature_is_drift_and_many_need_retraining(check):
+def test_one_moved_feature_is_drift_and_many_moved_features_need_a_retraining(check):
     verdict, summary, page = check(profile("p", 100, 4, brightness=-3.0))
     assert verdict == "drift"
     assert {"features_together", "brightness"} <= set(summary["drifted"])
@@ -77,7 +80,7 @@ def test_one_moved_feature_is_drift_and_many_need_retraining(check):
     assert {"features_together", *MOVED} <= set(summary["drifted"])
     reason = f"{len(summary['drifted'])} of 13 tests drifted: {', '.join(summary['drifted'])}"
     assert summary["reason"].startswith(reason)
-    assert "Label some of these images and retrain" in page
+    assert "Label some of these images and train again" in page
     assert tags()["crack.drift"] == "retrain"
     assert tags()["crack.drift.reason"] == summary["reason"]
 
@@ -97,10 +100,10 @@ def test_too_few_images_or_photos_are_skipped_with_the_reason(check, images, why
     assert "crack.drift" not in tags()
     check(profile("p", 100, 4, brightness=-3.0))
     check(observed)
-    assert tags()["crack.drift"] == "drift"  # a day with few images does not hide it
+    assert tags()["crack.drift"] == "drift"  # a skipped check does not change the tags
 
 
-def test_the_page_says_that_every_image_was_taken_for_a_photo(check, caplog):
+def test_the_page_says_that_every_image_was_counted_as_a_photo(check, caplog):
     observed = profile("p", 100, 4)
     _, summary, page = check(replace(observed, groups=np.arange(100).astype(str)))
     callout = page.split('class="callout')[1].split("</div>")[0]
@@ -118,7 +121,7 @@ def test_a_day_without_images_is_skipped_and_is_part_of_the_trend(check):
     assert trend.index("s3://incoming/sunday") < trend.index("skipped") < trend.index("s3://incoming/friday")
 
 
-def test_drift_on_one_surface_is_reported_even_if_the_whole_does_not_drift(check):
+def test_drift_on_one_surface_is_reported_even_without_drift_in_all_images(check):
     observed = profile("p", 200, 4)
     check(observed, "monday")
     observed.features.loc[observed.slices["surface"] == "wall", "brightness"] -= 4.0
@@ -126,13 +129,13 @@ def test_drift_on_one_surface_is_reported_even_if_the_whole_does_not_drift(check
     assert summary["slices"]["surface=deck"] == []
     assert "brightness" in summary["slices"]["surface=wall"]
     assert summary["reason"].endswith("; slices with new drift: surface=wall")
-    assert "by itself" not in check(observed, "wednesday")[1]["reason"]  # Tuesday's check already said it
-    cells = re.findall(r"<td[^>]*>(.*?)</td>", page.split("Drift of each slice in the checks that compared it")[1])
+    assert "new drift" not in check(observed, "wednesday")[1]["reason"]  # the check on Tuesday reported it already
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", page.split("In how many checks each slice was compared")[1])
     assert cells[:3] == ["surface=deck", "2", "0"]
     assert cells[5:8] == ["surface=wall", "2", "1"]
 
 
-def test_a_drift_lasts_from_the_check_that_asks_for_retraining_until_one_is_steady(check, store):
+def test_a_drift_lasts_from_the_first_retrain_check_to_the_next_steady_check(check, store):
     moved, less, like = profile("p", 100, 4, **MOVED), profile("p", 100, 4, brightness=-3.0), profile("p", 100, 4)
     days = [moved, moved, profile("p", 20, 4), less, moved, like, moved, moved]
     since = []
@@ -152,16 +155,13 @@ def test_a_drift_lasts_from_the_check_that_asks_for_retraining_until_one_is_stea
     )
 
 
-def test_the_trend_shows_earlier_checks_once_each(check):
+def test_the_trend_shows_each_earlier_check_once(check):
     check(profile("p", 100, 4), "monday")
     check(profile("p", 20, 4), "tuesday")
     check(profile("p", 100, 5, noise=3.0), "wednesday")
     _, _, page = check(profile("p", 100, 5, noise=3.0), "wednesday")  # the step was repeated
-    assert "at most the last 30: 3." in page
+    assert "the last 3 checks of this model (at most 30)" in page
     trend = page.split('id="trend"')[1]
     assert trend.count("<img") == 1
-    assert (
-        "1 of 2 checks found drift. If there is no drift, at most 5% of checks find it by chance: here about 0.1."
-        in trend
-    )
+    assert "at most 5% of checks find drift by chance. For 2 checks, this is about 0.1." in trend
     assert [trend.count(f"s3://incoming/{day}") for day in ("monday", "tuesday", "wednesday")] == [1, 1, 1]

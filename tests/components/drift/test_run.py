@@ -22,7 +22,10 @@ CURRENT_PHOTOS = 16
 
 
 def data_set(folder: Path, store: Store, change) -> tuple[Manifest, pd.DataFrame]:
-    """Tiles of 48 photos in the store, and their splits. The tiles of the last 16 photos go through `change`."""
+    """Put tiles of 48 photos into the store, and return the manifest and the splits.
+
+    The function `change` changes the tiles of the last 16 photos.
+    """
     tiles = list(draw_dataset(240, seed=1, size=64))
     photos = sorted({tile.group for tile in tiles}, key=lambda name: name[-4:])
     current = {tile.name for tile in tiles if tile.group in photos[-CURRENT_PHOTOS:]}
@@ -69,7 +72,7 @@ def test_similar_photos_do_not_drift(tmp_path, store):
     assert "<script" in pages["evidently"]
     assert (
         "Dataset Drift is NOT detected" in pages["evidently"]
-    )  # Evidently's own verdict would treat tiles as independent
+    )  # Evidently's own tests would treat tiles as independent
 
 
 @pytest.mark.parametrize(
@@ -79,7 +82,7 @@ def test_similar_photos_do_not_drift(tmp_path, store):
         (lambda image: np.minimum(image + np.array([60, 0, 0]), 255).astype(np.uint8), "warmth"),
     ],
 )
-def test_a_change_of_the_camera_is_named(tmp_path, store, change, feature):
+def test_a_change_of_the_camera_is_found_in_its_feature(tmp_path, store, change, feature):
     rows, pages = run(tmp_path, store, change, evidently=False)
     assert rows["drift.detected"].value == 1
     assert rows[f"drift.{feature}"].note.startswith("drifted")

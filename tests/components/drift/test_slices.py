@@ -12,7 +12,7 @@ CONFIG = DriftConfig(permutations=499)
 
 
 def placed(profile: Profile, *surfaces: str, **others: str) -> Profile:
-    """The profile with these surfaces, assigned to the photos in turn."""
+    """Return the profile with these surfaces. The photos get them in turn."""
     codes = pd.factorize(profile.groups)[0]
     return replace(profile, slices=pd.DataFrame({"surface": np.array(surfaces)[codes % len(surfaces)], **others}))
 
@@ -23,7 +23,7 @@ def test_a_shift_of_one_surface_is_found_there_and_not_on_the_other():
     )
     current.features.loc[current.slices["surface"] == "wall", "brightness"] -= 4.0
     found = {str(part.slice): part for part in compare_slices(reference, current, CONFIG, 1)}
-    assert list(found) == ["surface=deck", "surface=wall"]  # the only source is the whole, which is compared anyway
+    assert list(found) == ["surface=deck", "surface=wall"]  # the only source contains all images, so it is not a slice
     moved = {name: [shift.name for shift in part.shifts if shift.drifted] for name, part in found.items()}
     assert moved == {"surface=deck": [], "surface=wall": ["features_together", "brightness"]}
     assert [(part.images, part.photos) for part in found.values()] == [(100, 20), (100, 20)]
@@ -60,7 +60,7 @@ def test_many_slices_raise_hardly_more_false_alarms_than_one():
         current = replace(current, slices=pd.DataFrame({"folder": np.repeat(np.arange(10).astype(str), 50)}))
         found = compare_slices(profile("t", 100, 2 * seed + 1), current, CONFIG, seed)
         alarms += any(shift.drifted for part in found for shift in part.shifts)
-    assert alarms <= 3  # at 0.05 for each slice it would be about 5
+    assert alarms <= 3  # with alpha 0.05 for each slice, there would be about 5
 
 
 def test_only_the_largest_of_very_many_slices_are_compared():

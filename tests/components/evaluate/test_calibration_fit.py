@@ -1,4 +1,4 @@
-"""Temperature and threshold, compared with a brute-force search."""
+"""Compare the fitted temperature and threshold with a brute-force search."""
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,10 @@ from components.shared.results.calibration import Calibration, read_calibration,
 
 
 def overconfident(images: int, factor: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Labels drawn from honest margins, and these margins times `factor`: above 1 the network is too sure."""
+    """Return labels and margins. The labels are drawn with calibrated margins, which are then multiplied by `factor`.
+
+    With a factor above 1, the network is too sure.
+    """
     rng = np.random.default_rng(seed)
     margin = rng.normal(0, 2, images)
     labels = (rng.random(images) < 1 / (1 + np.exp(-margin))).astype(int)
@@ -32,7 +35,7 @@ def test_temperature_undoes_over_and_underconfidence(factor: float) -> None:
     assert found == pytest.approx(grid[int(np.argmin(losses))], rel=0.02)
 
 
-def test_a_perfect_validation_split_does_not_ask_for_infinite_confidence() -> None:
+def test_the_temperature_is_finite_on_a_validation_split_without_errors() -> None:
     labels = np.tile([0, 1], 25)
     assert fit_temperature(labels, (2.0 * labels - 1) * 3) == pytest.approx(3 / np.log(26), rel=1e-3)  # Platt's target
 
@@ -40,7 +43,7 @@ def test_a_perfect_validation_split_does_not_ask_for_infinite_confidence() -> No
 @pytest.mark.parametrize("levels", [None, 8])
 @pytest.mark.parametrize("floor", [0.5, 0.95, 1.0])
 @pytest.mark.parametrize("missed_crack_cost", [0.2, 1.0, 5.0])
-def test_recall_floor_takes_the_lowest_cost_that_keeps_the_recall(
+def test_recall_floor_takes_the_lowest_cost_that_reaches_the_recall(
     floor: float, levels: int | None, missed_crack_cost: float
 ) -> None:
     labels, margin = overconfident(300, 1.0, seed=3)
@@ -66,7 +69,7 @@ def cost_of(labels: np.ndarray, p_crack: np.ndarray, threshold: float, missed_cr
     return missed_crack_cost * missed + alarms
 
 
-def test_a_perfect_model_gets_the_middle_of_the_gap_and_keeps_all_recall() -> None:
+def test_a_perfect_model_gets_the_middle_of_the_gap_and_recall_one() -> None:
     labels = np.tile([0, 1], 50)
     log_odds = np.where(labels == 1, 3.0, -5.0) + np.linspace(-1, 1, 100)
     threshold, _ = choose_threshold(labels, expit(log_odds), ThresholdConfig(recall=0.95))
@@ -85,9 +88,7 @@ def test_a_good_model_does_not_lose_cracks_to_save_one_false_alarm() -> None:
 
 
 @pytest.mark.parametrize(("missed_crack_cost", "recall"), [(0.1, 0.95), (1.0, 0.95), (1000.0, 1.0)])
-def test_a_poor_model_keeps_the_floor_and_goes_no_further_than_the_cost_asks(
-    missed_crack_cost: float, recall: float
-) -> None:
+def test_a_poor_model_reaches_the_recall_floor_at_the_lowest_cost(missed_crack_cost: float, recall: float) -> None:
     rng = np.random.default_rng(5)
     labels = np.repeat([0, 1], [800, 200])
     p_crack = expit(rng.normal(size=1000) + 0.5 * labels - 1.5)
@@ -97,7 +98,7 @@ def test_a_poor_model_keeps_the_floor_and_goes_no_further_than_the_cost_asks(
 
 
 @pytest.mark.parametrize("rule", ["recall_floor", "best_f1"])
-def test_no_lower_threshold_finds_more_cracks_for_nothing(rule: str) -> None:
+def test_no_lower_threshold_finds_more_cracks_at_the_same_cost(rule: str) -> None:
     labels, margin = overconfident(400, 1.0, seed=6)
     p_crack = expit(margin)
     threshold, _ = choose_threshold(labels, p_crack, ThresholdConfig(rule=rule, recall=0.7))
@@ -105,13 +106,13 @@ def test_no_lower_threshold_finds_more_cracks_for_nothing(rule: str) -> None:
     assert labels[p_crack == next_lower][0] == 0
 
 
-def test_equal_p_crack_everywhere_calls_everything_a_crack() -> None:
+def test_if_all_tiles_have_the_same_p_crack_all_are_called_a_crack() -> None:
     labels = np.array([0, 1, 0])
     threshold, _ = choose_threshold(labels, np.full(3, 0.5), ThresholdConfig())
     assert 0 < threshold <= 0.5
 
 
-def test_weights_count_tiles_as_often_as_copies_would() -> None:
+def test_a_tile_with_weight_two_counts_like_two_tiles() -> None:
     labels, margin = overconfident(200, 1.0, seed=7)
     p_crack = expit(margin)
     weights = np.random.default_rng(0).integers(1, 4, size=200)
@@ -122,7 +123,7 @@ def test_weights_count_tiles_as_often_as_copies_would() -> None:
     )
 
 
-def test_the_operating_curve_is_recall_false_alarms_and_cost_with_bands_over_photos() -> None:
+def test_the_operating_curve_has_recall_false_alarms_and_cost_with_bands_over_photos() -> None:
     labels, margin = overconfident(400, 1.0, seed=8)
     p_crack = expit(margin)
     photos = np.arange(400) // 10
@@ -158,7 +159,7 @@ def test_best_f1_and_fixed() -> None:
     assert choose_threshold(labels, p_crack, ThresholdConfig(rule="fixed", value=0.3)) == (0.3, "fixed at 0.3")
 
 
-def test_calibration_survives_its_file_and_lowers_p_crack(tmp_path) -> None:
+def test_a_written_calibration_is_read_unchanged_and_lowers_p_crack(tmp_path) -> None:
     calibration = Calibration(2.0, 0.4, "stated")
     write_calibration(calibration, tmp_path / "calibration.json")
     assert read_calibration(tmp_path / "calibration.json") == calibration

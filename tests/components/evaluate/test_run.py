@@ -1,4 +1,4 @@
-"""What evaluate measures, slice by slice, compared with scikit-learn on the same rows."""
+"""Compare the measurements of evaluate with those of scikit-learn on the same rows, for every slice."""
 
 import json
 import re
@@ -23,7 +23,7 @@ CONFIG = EvaluateConfig(candidate="cnn", resamples=100, seen_corruptions=("low_l
 def answers(
     split: str, condition: str, corruption: str = "clean", severity: int = 0, skill: float = 2.0
 ) -> pd.DataFrame:
-    """Answers of a drawn network on 80 tiles of 20 photos, two sources and two surfaces."""
+    """Draw random answers to 80 tiles of 20 photos, from two sources and two surfaces."""
     rng = np.random.default_rng([len(split), len(condition), severity])
     index = np.arange(80)
     label = index % 2
@@ -93,7 +93,9 @@ def evaluated(table: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory):
     ],
     ids=str,
 )
-def test_every_slice_is_measured_apart(evaluated, table: pd.DataFrame, split: str, condition: str, part: Slice) -> None:
+def test_every_slice_is_measured_separately(
+    evaluated, table: pd.DataFrame, split: str, condition: str, part: Slice
+) -> None:
     rows = table[(table.split == split) & (table.condition == condition) & (table.corruption == "clean")]
     for column, value in part.pairs:
         rows = rows[rows[column] == value]
@@ -160,7 +162,7 @@ def test_kubeflows_views_are_finite_json(evaluated) -> None:
     assert np.sum(headline.confusion) == 80
 
 
-def test_page_states_the_rule_and_loads_nothing(evaluated) -> None:
+def test_the_page_states_the_rule_and_loads_no_other_file(evaluated) -> None:
     page = (evaluated[0] / "page.html").read_text()
     assert "P(crack) ≥ 0.5" in page
     assert "surface=deck" in page
@@ -173,7 +175,7 @@ def test_a_test_split_of_one_class_is_refused(table: pd.DataFrame, tmp_path: Pat
         run(table[(table.split != "test") | (table.label == 0)], tmp_path)
 
 
-def test_curves_are_scikit_learns() -> None:
+def test_the_curves_equal_those_of_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(2, size=150)
     p_crack = np.round(np.clip(rng.normal(0.4 + 0.2 * labels, 0.2), 0, 1), 2)

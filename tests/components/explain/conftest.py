@@ -1,4 +1,4 @@
-"""A network whose answer is known: it calls dark cells a crack."""
+"""Provide a network whose answers are known, because it calls dark cells a crack."""
 
 import pytest
 import torch
@@ -8,7 +8,10 @@ from components.shared.network.network import ModelInfo, Network
 
 
 class DarkPatches(nn.Module):
-    """Sixteen cells; the crack logit grows with the darkness of the dark cells, the other logit is its opposite."""
+    """Divides an image into sixteen cells. The logit of crack grows with the darkness of dark cells.
+
+    The logit of no_crack is minus the logit of crack.
+    """
 
     def __init__(self, size: int):
         super().__init__()
@@ -29,14 +32,14 @@ class DarkPatches(nn.Module):
 
 @pytest.fixture
 def dark_network() -> Network:
-    """Takes images of 64 px; answers crack if a cell of 16 px is dark on a middle grey image."""
+    """Return a network for images of 64 px. It answers crack if a cell of 16 px is dark in a grey image."""
     info = ModelInfo(architecture="test_resnet", input_size=64, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     return Network(DarkPatches(64), info).eval()
 
 
 @pytest.fixture
 def dark_images() -> tuple[torch.Tensor, torch.Tensor]:
-    """Eight grey images (8, 3, 64, 64) uint8, each with one dark cell, and masks (8, 64, 64) bool of that cell."""
+    """Return eight grey images, uint8 (8, 3, 64, 64), with one dark cell, and the masks of these cells, bool."""
     images = torch.full((8, 3, 64, 64), 128, dtype=torch.uint8)
     masks = torch.zeros((8, 64, 64), dtype=torch.bool)
     for index in range(8):

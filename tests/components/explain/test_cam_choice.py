@@ -46,14 +46,14 @@ def test_a_network_that_looks_at_the_crack_is_more_faithful_than_a_random_map(da
     assert choice.is_faithful
 
 
-def test_the_first_candidate_is_kept_where_others_are_only_as_good(dark_network, dark_images):
-    """One stage and a linear head: the three methods give the same map."""
+def test_the_first_candidate_wins_if_others_are_equally_good(dark_network, dark_images):
+    """In a network with one stage and a linear head, the three methods give the same map."""
     choice = choose_cam(dark_network, dark_images[0], np.arange(8), CONFIG, 1)
     assert len({tried.faithfulness for tried in choice.tried}) == 1
     assert choice.cam.method == "Grad-CAM"
 
 
-def test_without_cracked_validation_tiles_the_size_decides():
+def test_without_cracked_validation_tiles_the_size_of_the_grid_decides():
     network = network_of("test_resnet")
     choice = choose_cam(network, NO_TILES, np.array([]), CONFIG, 1)
     assert choice.cam.target.name == find_target(network).name
@@ -67,7 +67,7 @@ def test_one_photo_has_no_interval_and_so_no_faithful_layer(dark_network, dark_i
     assert not choice.is_faithful
 
 
-def test_an_answer_that_depends_on_no_candidate_is_an_error(dark_network, dark_images):
+def test_it_is_an_error_if_the_answer_depends_on_no_candidate(dark_network, dark_images):
     dark_network.backbone.head.weight.data[1] = 0
     with pytest.raises(InputError, match='layer "stage" has no gradient'):
         choose_cam(dark_network, dark_images[0], np.arange(8), CONFIG, 1)

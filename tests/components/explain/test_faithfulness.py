@@ -7,7 +7,7 @@ from components.explain.faithfulness import perturbation_curves, rank_pixels, ro
 
 
 def patch_score(images: torch.Tensor) -> torch.Tensor:
-    """P(crack): how dark the upper left quarter is."""
+    """Return P(crack): it is high if the upper left quarter is dark."""
     return 1 - images[:, :, :8, :8].float().mean(dim=(1, 2, 3)) / 255
 
 
@@ -56,20 +56,20 @@ def test_the_true_map_beats_its_opposite_and_noise(images):
     assert (random.insertion_auc > worst.insertion_auc).all()
 
 
-def test_batches_do_not_change_the_curves(images):
+def test_the_batch_size_does_not_change_the_curves(images):
     one, many = (perturbation_curves(patch_score, images, true_map(), 6, 4, size) for size in (1, 1000))
     np.testing.assert_array_equal(one.deletion, many.deletion)
     np.testing.assert_array_equal(one.insertion, many.insertion)
 
 
-def test_equal_pixels_go_in_random_order():
+def test_pixels_with_equal_values_have_a_random_order():
     ranks = rank_pixels(np.zeros((1, 32, 32), np.float32))[0]
     assert sorted(ranks.ravel()) == pytest.approx(np.arange(1024) / 1024)
     assert abs(ranks[:16].mean() - ranks[16:].mean()) < 0.05
 
 
 def test_road_is_the_difference_of_both_removals(images):
-    """Removing the dark quarter paints it bright; removing as many other pixels changes nothing."""
+    """Removing the dark quarter makes the image bright. Removing as many other pixels does not change the answer."""
     right, wrong, nothing = (
         road(patch_score, images, maps, (93.75,), batch_size=1) for maps in (true_map(), 1 - true_map(), 0 * true_map())
     )

@@ -50,7 +50,7 @@ def test_the_layer_is_found_and_gives_a_map(architecture, options, grid):
 @pytest.mark.parametrize(("architecture", "options"), [(name, options) for name, options, _ in FAMILIES])
 def test_every_method_maps_every_readable_layer(architecture, options, method):
     network, images = network_of(architecture, **options), torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
-    for target in find_targets(network):  # the map of a layer of one cell is empty
+    for target in find_targets(network):  # the map of a layer with one cell is empty
         both = [grad_cam(network, Cam(target, method), images, crack, batch_size=2) for crack in (False, True)]
         assert all(maps.shape == (2, 64, 64) for maps in both)
         assert all(maps.min() >= 0 and maps.max() <= 1 + 1e-6 for maps in both)
@@ -59,7 +59,7 @@ def test_every_method_maps_every_readable_layer(architecture, options, method):
 @pytest.mark.parametrize(("row", "column"), [(16, 48), (48, 16)])
 @pytest.mark.parametrize(("architecture", "options", "grid"), FAMILIES)
 def test_the_layers_map_is_oriented_like_the_image(architecture, options, grid, row, column):
-    """Where the image changes, the layer's output changes most."""
+    """The layer's output changes most at the place where the image changes."""
     network = network_of(architecture, **options)
     image = torch.randint(90, 140, (1, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     changed = image.clone()
@@ -75,7 +75,7 @@ def test_the_layers_map_is_oriented_like_the_image(architecture, options, grid, 
 
 @pytest.mark.parametrize(("architecture", "options"), [("test_resnet", {}), ("test_vit", {"img_size": 64})])
 def test_the_map_equals_the_papers_equations(architecture, options):
-    """Compared with gradients from autograd, weighed and summed as in the paper's equations."""
+    """The expected map is computed from autograd's gradients with the equations of the paper."""
     network = network_of(architecture, **options)
     images = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     target, kept = find_target(network), []
@@ -91,7 +91,7 @@ def test_the_map_equals_the_papers_equations(architecture, options):
         np.testing.assert_allclose(map_, enlarged / (enlarged.max() or 1), atol=1e-4)
 
 
-def test_the_map_points_at_what_decides(dark_network, dark_images):
+def test_the_map_marks_the_cell_that_decides_the_answer(dark_network, dark_images):
     images, masks = dark_images
     maps = grad_cam(dark_network, Cam(find_target(dark_network)), images, True, batch_size=3)
     for map_, mask in zip(maps, masks.numpy(), strict=True):
@@ -120,7 +120,7 @@ def test_stages_without_a_map_are_refused(dark_network):
 
 @pytest.mark.parametrize("architecture", ["hiera_tiny_224", "levit_128s"])
 def test_a_transformer_without_a_known_patch_grid_is_refused(architecture):
-    """Hiera keeps its tokens in another order than the image, so a map of them would show nothing."""
+    """The tokens of Hiera have another order than the image, so a map of them would show nothing."""
     with pytest.raises(InputError, match=f"Grad-CAM cannot read a layer of {architecture}"):
         find_target(network_of(architecture, size=224))
 

@@ -20,15 +20,15 @@ def decided() -> pd.DataFrame:
     return decide(predictions(rng.normal(2.5 * (2 * labels - 1), 2.5), labels), Calibration())
 
 
-def test_the_deployed_answer_counts():
-    """Temperature and threshold of the calibration decide, not the raw 0.5."""
+def test_the_decision_uses_temperature_and_threshold():
+    """The threshold 0.5 for the uncalibrated P(crack) would give other answers."""
     table = decide(predictions(np.array([1.0, 3.0]), np.array([0, 1])), Calibration(temperature=2.0, threshold=0.7))
     assert table["score"].tolist() == pytest.approx([1 / (1 + np.exp(-0.5)), 1 / (1 + np.exp(-1.5))])
     assert table["decision"].tolist() == [0, 1]
     assert table["right"].all()
 
 
-def test_the_gallery_holds_what_its_captions_say(decided):
+def test_the_gallery_contains_images_for_each_reason_in_its_captions(decided):
     shown = choose_shown(decided, 24)
     assert len(shown) == 24
     assert shown["sample_id"].is_unique
@@ -41,14 +41,14 @@ def test_the_gallery_holds_what_its_captions_say(decided):
     assert set(shown.loc[shown["reason"] == RIGHT, "label"]) == {0, 1}
 
 
-def test_without_wrong_answers_right_ones_fill_the_gallery(decided):
+def test_if_no_answer_is_wrong_more_right_answers_are_shown(decided):
     shown = choose_shown(decided[decided["right"]], 24)
     assert len(shown) == 24
     assert WRONG not in set(shown["reason"])
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_small_splits_are_shown_whole(decided, count):
+def test_all_images_of_a_small_split_are_shown(decided, count):
     assert len(choose_shown(decided.head(count), 24)) == count
 
 

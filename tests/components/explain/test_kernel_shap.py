@@ -14,12 +14,12 @@ def network_of(architecture: str) -> Network:
 
 @pytest.fixture
 def images() -> torch.Tensor:
-    """Four by four cells of random colours."""
+    """Return images with four by four cells of random colours."""
     cells = torch.randint(0, 256, (2, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     return cells.repeat_interleave(16, 2).repeat_interleave(16, 3)
 
 
-def test_bf16_moves_the_values_little(dark_network, dark_images):
+def test_the_values_in_bf16_differ_little(dark_network, dark_images):
     images, _ = dark_images
     hidden, regions = mean_colour(images), find_regions(dark_network, images, 16)
     exact, rounded = (
@@ -55,7 +55,7 @@ def test_values_equal_those_of_the_network_called_once_per_coalition(architectur
 
 
 def test_the_values_of_a_sum_are_its_terms(images):
-    """Every region's own mean brightness, signed by its column: known without any coalition."""
+    """The answer is a sum of the mean brightness of each region, with a sign that depends on the column."""
     regions = np.repeat(np.repeat(np.arange(16).reshape(1, 4, 4), 16, 1), 16, 2).repeat(2, 0)
     signs = torch.where(torch.arange(64) < 32, 1.0, -1.0)
 
@@ -99,7 +99,7 @@ def test_a_cnns_regions_follow_the_edges_of_the_image():
 
 @pytest.mark.parametrize("noise", [0, 15])
 def test_camera_noise_does_not_reduce_the_number_of_regions(images, noise):
-    """Without smoothing SLIC finds a single region in an image whose noise is a few grey levels."""
+    """Without the blur, SLIC finds a single region in an image with noise of a few grey levels."""
     grain = noise * torch.randn(images.shape, generator=torch.Generator().manual_seed(1))
     grainy = (images // 4 + 96 + grain).clamp(0, 255).to(torch.uint8)
     counts = find_regions(network_of("test_resnet"), grainy, 16).max(axis=(1, 2)) + 1

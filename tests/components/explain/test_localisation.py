@@ -30,19 +30,19 @@ def test_pointing_game_hits_within_the_tolerance(mask, row, column, tolerance, h
 
 def test_all_pixels_of_the_highest_region_count_the_same(mask):
     region = np.zeros(mask.shape, np.float32)
-    region[0, :10, :10] = 1  # holds 25 of the crack's pixels, none of them first
+    region[0, :10, :10] = 1  # contains 25 pixels of the crack, and none of them is the first pixel of the region
     assert pointing_game(region, mask, 0) == [0.25]
 
 
 def test_a_map_of_zeros_scores_zero(mask):
     nothing = np.zeros(mask.shape, np.float32)
-    mask[0, 0, 0] = True  # where argmax of a constant would point
+    mask[0, 0, 0] = True  # argmax returns this pixel for a constant map
     assert pointing_game(nothing, mask, 3) == [0]
     assert energy_inside(nothing, mask) == [0]
     assert best_iou(nothing, mask) == [0]
 
 
-def test_energy_of_a_map_that_knows_nothing_is_the_area(mask):
+def test_the_energy_of_a_constant_map_is_the_area_of_the_crack(mask):
     even = np.ones(mask.shape, np.float32)
     assert energy_inside(even, mask) == pytest.approx([50 / 400])
     assert energy_ratio(even, mask) == pytest.approx([1])
@@ -59,7 +59,7 @@ def test_best_iou_equals_trying_every_threshold():
 
 
 def test_edges_find_the_cracks_of_real_tiles_better_than_chance(real_data):
-    """Photos and masks drawn by people: the edge filter must find them better than chance, the random map not."""
+    """People drew the masks. The edge filter must find them better than chance, and the random map must not."""
     files = sorted((real_data / "uav75_tiles" / "crack").iterdir())[::12]
     photos = np.stack([cv2.resize(cv2.imread(str(file))[..., ::-1], (96, 96)) for file in files])
     drawn = [cv2.imread(str(next((real_data / "uav75_tiles" / "masks").glob(f"{file.stem}*"))), 0) for file in files]
@@ -71,7 +71,7 @@ def test_edges_find_the_cracks_of_real_tiles_better_than_chance(real_data):
 
 
 @pytest.mark.parametrize("size", [16, 32, 64, 100, 200])
-def test_the_thinnest_crack_survives_scaling(size):
+def test_scaling_does_not_lose_the_thinnest_crack(size):
     mask = np.zeros((100, 100), bool)
     mask[37] = True
     fitted = fit_mask(mask, size)

@@ -11,7 +11,7 @@ from components.shared.results.measurements import Measurement
 
 
 def rows(**gains: tuple[float, float]) -> dict[str, Measurement]:
-    """Measurements with the given intervals of the differences from the edge filter."""
+    """Return measurements. `gains` are the intervals of the differences from the edge filter."""
     found = {}
     for name, (low, high) in gains.items():
         found[f"shap.{name}"] = Measurement("", 0.5)
@@ -50,7 +50,7 @@ def test_the_verdict_compares_with_the_edge_filter(gains, claim, good):
     assert text.count("(worse)") == list(gains.values()).count(WORSE)
 
 
-def test_maps_that_mark_nothing_are_counted():
+def test_the_conclusion_counts_empty_maps():
     found = rows(insertion_auc=BETTER) | {"shap.empty": Measurement("", 0.25)}
     assert "; on 25% of the cracks, the map is empty." in conclusion(found, "shap")[0]
 

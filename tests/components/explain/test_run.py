@@ -34,7 +34,10 @@ PLAIN = 3  # of four images the last has no dark cell
 
 
 def drawn_tile(index: int, masked: bool = True, scale: int = 1) -> Member:
-    """A tile of 64 px: grey with fine bright lines that an edge filter prefers, and mostly one dark soft cell."""
+    """Return a grey tile of 64 px with fine bright lines and, in most tiles, one dark cell with soft edges.
+
+    An edge filter marks the lines, not the dark cell.
+    """
     rng = np.random.default_rng(index)
     image = np.clip(rng.normal(120, 4, (64, 64, 3)), 0, 255)
     image[:, rng.integers(0, 64, 2)] = 255
@@ -63,7 +66,7 @@ def make_tiles(folder, masked: bool = True, scale: int = 1) -> Tiles:
 
 
 def predict(network, tiles: Tiles, deaf_to: int = 0) -> pd.DataFrame:
-    """The network's answers; the first `deaf_to` rows answer "no crack" with certainty, even for cracks."""
+    """Return the network's answers. In the first `deaf_to` rows, the answer is always a certain "no crack"."""
     table = tiles.rows.reset_index()[["sample_id", "label", "surface", "group_id"]]
     with torch.inference_mode():
         logits = network(tiles.images(table["sample_id"])).double().numpy()
@@ -87,7 +90,9 @@ def explained(dark_network, tmp_path):
 def test_a_network_that_looks_at_the_crack_beats_the_edge_filter(explained):
     found = measured_in(explained)
     assert found["grad_cam.pointing_game"].value == 1
-    assert found["grad_cam.pointing_game_over_edge_filter"].value > 0  # 4 of 12 images: too few for an interval above 0
+    assert (
+        found["grad_cam.pointing_game_over_edge_filter"].value > 0
+    )  # 4 of 12 images are too few for an interval above 0
     assert found["grad_cam.energy_inside"].value > 0.5
     assert found["grad_cam.energy_ratio"].value == pytest.approx(16 * found["grad_cam.energy_inside"].value, rel=1e-6)
     assert found["random_map.energy_ratio"].value == pytest.approx(1, abs=0.3)
@@ -101,7 +106,7 @@ def test_a_network_that_looks_at_the_crack_beats_the_edge_filter(explained):
     assert "Grad-CAM explains <strong>more than a plain edge filter" in (explained / PAGE).read_text()
 
 
-def test_shap_is_measured_like_grad_cam_and_its_own_settings_are_tried(explained):
+def test_shap_is_measured_like_grad_cam_and_with_other_settings(explained):
     found = measured_in(explained)
     grad_cam = {name.removeprefix("grad_cam.") for name in found if name.startswith("grad_cam.")}
     shap = {name.removeprefix("shap.") for name in found if name.startswith("shap.")}
@@ -119,7 +124,9 @@ def test_shap_is_measured_like_grad_cam_and_its_own_settings_are_tried(explained
 
 def test_sanity_checks_are_also_made_for_baseline_maps(explained):
     found, page = measured_in(explained), (explained / PAGE).read_text()
-    assert found["edge_filter.random_weights_similarity"].value == pytest.approx(1)  # it never saw the network
+    assert found["edge_filter.random_weights_similarity"].value == pytest.approx(
+        1
+    )  # the edge filter does not use the network
     assert abs(found["random_map.random_weights_similarity"].value) < 0.3
     assert abs(found["random_map.noise_stability"].value) < 0.3
     assert found["shap.noise_stability"].value > found["shap.random_weights_similarity"].value
@@ -130,7 +137,7 @@ def test_sanity_checks_are_also_made_for_baseline_maps(explained):
 
 
 def test_a_random_network_has_no_head_of_zeros(dark_network, monkeypatch):
-    """Many timm heads start at zero. A network that gives every image the same answer has no map to compare with."""
+    """Many timm heads start at zero. Such a network gives every image the same answer, so it has no useful map."""
     blank = copy.deepcopy(dark_network)
     blank.backbone.head.weight.data.zero_()
     monkeypatch.setattr(maps, "build_network", lambda info: blank)
@@ -144,7 +151,7 @@ def test_a_small_split_is_explained_with_a_warning(dark_network, tmp_path, caplo
     assert "explanations of dark: The robustness split has only 8 images" in caplog.text
     page = (tmp_path / PAGE).read_text()
     assert "of 8 images" in page
-    assert "with fewer than 30, all numbers are rough" in page
+    assert "With fewer than 30, all numbers are rough" in page
     assert measured_in(tmp_path)["grad_cam.insertion_auc"].n == few["label"].sum()
 
 
@@ -161,7 +168,7 @@ def test_every_shown_image_has_its_panel(explained):
 
 
 def test_an_empty_map_is_named_and_not_drawn(explained):
-    """This network's layer has no evidence for no crack, and an even image has no region that matters."""
+    """In this network, nothing speaks for no crack. In an image without any structure, no region matters."""
     page = (explained / PAGE).read_text()
     assert "image, nothing for no crack, no region matters to SHAP" in page
     plain = next(path for path in explained.glob("*_right_*_no_crack.png"))
@@ -224,7 +231,7 @@ def progress_notes(path) -> list[str]:
 
 
 def test_every_stage_reports_progress_while_the_network_works(dark_network, tmp_path, monkeypatch):
-    """Every call of a network, also of the random one, gives a line after the configured seconds."""
+    """Every call of a network, also of the random network, gives a line after the configured seconds."""
     monkeypatch.setenv("CRACK_EVENTS", str(tmp_path / "events"))
     monkeypatch.setattr(progress_lines, "SECONDS_BETWEEN_LINES", 0)
     tiles = make_tiles(tmp_path / "version")
@@ -235,7 +242,7 @@ def test_every_stage_reports_progress_while_the_network_works(dark_network, tmp_
         assert stage in notes
         lines = [note for note in notes if note.startswith(f"{stage}: ")]
         assert len(lines) >= 5
-        assert re.search(r": [\d,]+ images through the network$", lines[-1])
+        assert re.search(r": the network has classified [\d,]+ images$", lines[-1])
     assert notes[-1] == "writing the page"
     assert progress_lines.SECONDS_BETWEEN_LINES < 20
 
@@ -252,10 +259,10 @@ def test_lines_are_some_seconds_apart(dark_network, tmp_path, monkeypatch):
     notes = progress_notes(tmp_path / "events")
     assert notes[0] == "looking"
     assert 2 <= len(notes) <= 4
-    assert notes[1] == "looking: 6 images through the network"
+    assert notes[1] == "looking: the network has classified 6 images"
 
 
-def test_the_page_shows_which_layer_was_chosen_and_on_what(dark_network, tmp_path, caplog):
+def test_the_page_shows_which_layer_was_chosen_and_on_which_images(dark_network, tmp_path, caplog):
     tiles = make_tiles(tmp_path / "version")
     decided = predict(dark_network, tiles)
     explain_network(dark_network, decided.head(20), decided.tail(20), tiles, CONFIG, 1, tmp_path)
@@ -266,8 +273,8 @@ def test_the_page_shows_which_layer_was_chosen_and_on_what(dark_network, tmp_pat
     assert "no layer gives a Grad-CAM map" not in caplog.text
 
 
-def test_without_a_faithful_layer_the_page_and_a_warning_say_so(dark_network, tmp_path, caplog):
-    """This network finds nothing dark in images without dark cells, so its maps are empty."""
+def test_the_page_and_a_warning_say_if_no_layer_is_faithful(dark_network, tmp_path, caplog):
+    """The images have no dark cells, which this network looks for, so its maps are empty."""
     tiles = make_tiles(tmp_path / "version")
     decided = predict(dark_network, tiles)
     bright = decided[decided["label"] == 0].assign(label=1)

@@ -1,4 +1,4 @@
-"""The candidate compared with the champion: differences, verdicts, and what the verdict says."""
+"""Test the comparison of candidate and champion: the differences, the verdicts, and their texts."""
 
 import re
 
@@ -19,7 +19,7 @@ from components.shared.results.slices import WHOLE, Slice
 
 
 def scored(skill: float, seed: int, images: int = 400, group: int = 4, **calibration: float) -> Deployed:
-    """Answers of a drawn network: `skill` is the distance of the classes, `group` the tiles of a photo."""
+    """Draw random answers. `skill` is the distance between the classes, and `group` the number of tiles in a photo."""
     rng = np.random.default_rng(seed)
     label = np.arange(images) % 2
     margin = rng.normal(size=images) + skill * (label - 0.5)
@@ -56,7 +56,7 @@ def auroc_of(deployed: Deployed) -> float:
         (1.0, "not_worse", "worse", False),
     ],
 )
-def test_better_equal_and_worse(skill: float, require: str, verdict: str, passed: bool) -> None:
+def test_a_candidate_is_better_not_worse_or_worse(skill: float, require: str, verdict: str, passed: bool) -> None:
     champion, candidate = scored(3.0, seed=1), scored(skill, seed=1 if skill == 3 else 2)
     found = compare(candidate, champion, "3", ChampionConfig(margin=0.02, require=require))
     assert found.verdict == verdict
@@ -70,7 +70,7 @@ def test_better_equal_and_worse(skill: float, require: str, verdict: str, passed
     assert row.low == difference.low
 
 
-def test_pairing_is_by_tile_and_excludes_what_the_champion_knew() -> None:
+def test_answers_are_compared_tile_by_tile_without_the_champions_training_tiles() -> None:
     candidate = scored(3.0, seed=1)
     champion = scored(3.0, seed=1)
     shuffled = champion.predictions.table.sample(frac=1, random_state=0).head(300)
@@ -85,7 +85,7 @@ def test_pairing_is_by_tile_and_excludes_what_the_champion_knew() -> None:
 
 
 @pytest.mark.parametrize("part", [WHOLE, Slice.of(surface="wall"), Slice.of(surface="deck")], ids=str)
-def test_both_are_compared_as_they_are_deployed_on_every_metric_and_surface(part: Slice) -> None:
+def test_both_models_are_compared_as_deployed_in_every_metric_and_slice(part: Slice) -> None:
     candidate = scored(3.0, 1, temperature=2.0, threshold=0.3)
     champion = scored(2.0, 2, temperature=0.5, threshold=0.8)
     found = compare(candidate, champion, "3", ChampionConfig(resamples=200))
@@ -106,15 +106,15 @@ def test_both_are_compared_as_they_are_deployed_on_every_metric_and_surface(part
     assert difference["brier"].value == pytest.approx(briers[0] - briers[1])
 
 
-def test_the_pairs_hold_both_decisions() -> None:
+def test_the_pairs_contain_the_decisions_of_both_models() -> None:
     candidate = scored(3.0, 1, temperature=2.0, threshold=0.3)
     found = compare(candidate, scored(2.0, 2), "3", ChampionConfig(resamples=200))
     assert found.pairs is not None
     assert found.pairs["crack"].tolist() == (expit(candidate.predictions.table.logit_1 / 2) >= 0.3).tolist()
 
 
-def test_a_metric_that_is_undefined_for_one_of_them_is_nan_and_its_limit_fails() -> None:
-    silent = scored(3.0, seed=1, threshold=1.1)  # calls nothing a crack, so it has no precision
+def test_a_metric_that_is_undefined_for_one_model_is_nan_and_its_limit_fails() -> None:
+    silent = scored(3.0, seed=1, threshold=1.1)  # this model calls nothing a crack, so its precision is undefined
     found = compare(silent, scored(3.0, seed=1), "3", ChampionConfig(resamples=200, metric="f1"))
     precision = Measurements(found.measurements).find("precision_minus_champion")
     assert np.isnan(precision.value)
@@ -122,26 +122,28 @@ def test_a_metric_that_is_undefined_for_one_of_them_is_nan_and_its_limit_fails()
     assert found.verdict == "worse"
 
 
-def test_without_a_champion_only_the_absolute_limits_apply() -> None:
+def test_without_a_champion_there_is_no_limit_on_a_difference() -> None:
     found = compare(scored(3.0, seed=1), Deployed(empty_predictions(), Calibration()), "", ChampionConfig())
     assert (found.verdict, found.limits) == ("no champion", ())
-    assert "only the absolute limits" in found.text
+    assert "compared with the limits only" in found.text
 
 
-def test_too_few_photos_and_a_worse_model_are_refused_in_different_words() -> None:
+def test_the_text_tells_too_few_photos_from_a_worse_model() -> None:
     champion = scored(2.0, seed=1, images=40)
     better = compare(scored(3.0, 2, 40), champion, "3", ChampionConfig())
     assert better.verdict == "worse"
-    assert "is not shown to be within 0.01 of the champion: AUROC differs" in better.text
-    assert re.search(r"About [\d,]+ photos like these 10 would show whether it is within that margin\.", better.text)
+    assert "is not shown to be within 0.01 of the champion: its AUROC minus the champion's AUROC is" in better.text
+    assert re.search(
+        r"About [\d,]+ photos like these 10 would show whether the candidate is within this margin\.", better.text
+    )
 
     worse = compare(scored(0.0, 2, 40), champion, "3", ChampionConfig())
     assert worse.verdict == "worse"
-    assert "is worse than the champion: AUROC differs" in worse.text
+    assert "is worse than the champion: its AUROC minus the champion's AUROC is -" in worse.text
 
 
 def copied(deployed: Deployed, times: int) -> Deployed:
-    """The same answers several times, each time as other tiles of other photos."""
+    """Return the same answers several times, each time with new tile ids and new photos."""
     table = deployed.predictions.table
     tables = []
     for copy in range(times):
@@ -164,7 +166,7 @@ def test_the_number_of_photos_that_a_refusal_names_is_enough() -> None:
     assert compare(copied(candidate, more), copied(champion, more), "3", config).verdict == "not worse"
 
 
-def test_a_comparison_that_rests_on_very_few_errors_says_so() -> None:
+def test_the_text_says_that_an_interval_from_very_few_errors_may_be_too_narrow() -> None:
     good = scored(6.0, 1, group=20)
     warning = "The models make very few errors, so this interval may be too narrow."
     assert warning in compare(good, good, "3", ChampionConfig()).text
@@ -175,12 +177,12 @@ def test_a_comparison_that_rests_on_very_few_errors_says_so() -> None:
     assert "on 400 test tiles of 20 photos" in found.text
 
 
-def test_too_few_common_images_refuse_with_a_reason() -> None:
+def test_too_few_tiles_with_answers_of_both_are_not_compared_and_the_limit_fails() -> None:
     champion = scored(3.0, seed=1, images=10)
     found = compare(scored(3.0, seed=1), champion, "3", ChampionConfig())
     assert found.verdict == "not comparable"
     assert np.isnan(found.measurements[0].value)
-    assert "only 10 of 400 test tiles are new to the champion (5 cracks, 3 photos), and that is too few" in found.text
+    assert "only 10 of 400 test tiles are new to the champion (5 cracks, 3 photos), and these are too few" in found.text
     assert len(found.limits) == 1
 
     same = scored(3.0, seed=1, images=40, group=10)

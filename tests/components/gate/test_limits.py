@@ -1,4 +1,4 @@
-"""Limits: what passes, what fails, and the reason given."""
+"""Test which measurements reach a limit, and the reason that is given."""
 
 import pytest
 from pydantic import ValidationError
@@ -81,6 +81,6 @@ def test_a_slice_is_text_in_a_parameter_file() -> None:
         '{"limits": [{"name": "accuracy", "limit": NaN}]}',
     ],
 )
-def test_a_gate_that_could_not_refuse_is_no_gate(text: str) -> None:
+def test_a_gate_that_cannot_refuse_a_candidate_is_an_error(text: str) -> None:
     with pytest.raises(ValidationError):
         GateConfig.model_validate_json(text)

@@ -1,4 +1,4 @@
-"""The page "Should it be promoted?", as the dossier holds it."""
+"""Test the page "Should it be promoted?" in the dossier."""
 
 import json
 import re
@@ -24,7 +24,7 @@ CONFIG = GateConfig(candidate="cnn", limits=(Limit(name="auroc", limit=0.8),), c
 
 @pytest.fixture
 def evidence(store: Store, tmp_path: Path):
-    """Make evidence of a candidate and a champion that miss, or falsely report, the given numbers of tiles."""
+    """Write the files for a verdict. Candidate and champion give as many wrong answers as the arguments say."""
     manifest, path, splits = commit_tiny_version(store, tmp_path, images=240)
     rows = rows_of(manifest, read_splits(splits), "test")
 
@@ -73,8 +73,8 @@ def test_missed_cracks_come_first_with_their_tiles(evidence, s3: str, tmp_path: 
     headings = [
         "Cracks that only the champion finds: 3",
         "Cracks that only the candidate finds: 1",
-        "False alarms of the candidate only: 1",
-        "False alarms of the champion only: 1",
+        "False alarms that only the candidate raises: 1",
+        "False alarms that only the champion raises: 1",
     ]
 
     places = [page.index(heading) for heading in ["Compared with the champion", *headings]]
@@ -89,12 +89,12 @@ def test_missed_cracks_come_first_with_their_tiles(evidence, s3: str, tmp_path: 
     ]  # 2 of each are shown
     first = decode(b64decode(tiles[0][0]))
     last = decode(b64decode(tiles[-1][0]))
-    assert first.mean() < 100 < last.mean()  # cracks are the dark tiles
+    assert first.mean() < 100 < last.mean()  # the tiles with cracks are dark
 
-    assert "These are the 2 tiles with the largest difference in P(crack)." in page
+    assert "These are the 2 tiles on which the two values of P(crack) differ most." in page
     assert "champion, version 7" in page
 
-    assert (tmp_path / "dossier" / "panels" / "calibration.json").is_file()  # a folder is kept whole
+    assert (tmp_path / "dossier" / "panels" / "calibration.json").is_file()  # a folder is copied with all its files
 
     pairs = pd.read_parquet(tmp_path / "dossier" / "champion_pairs.parquet")
     assert ((pairs["label"] == 1) & ~pairs["crack"] & pairs["crack_champion"]).sum() == 3
@@ -109,12 +109,12 @@ def test_the_champion_is_judged_at_its_own_threshold(evidence, s3: str, tmp_path
     assert (pairs["crack"] == pairs["label"]).all()
 
 
-def test_a_first_model_is_shown_its_limits_only(evidence, s3: str, tmp_path: Path) -> None:
+def test_the_page_of_a_first_model_shows_only_the_limits(evidence, s3: str, tmp_path: Path) -> None:
     verdict = write_dossier(evidence(([0], []), None), tmp_path / "dossier", CONFIG.model_copy(update={"store": s3}))
     page = (tmp_path / "dossier" / "promotion.html").read_text()
     assert verdict["passed"]
     assert "The candidate passed the gate." in page
-    assert "There is no champion yet, so only the absolute limits apply." in page
+    assert "There is no champion yet, so the candidate is compared with the limits only." in page
     assert "≥ 0.8" in page
     assert "Tiles on which both models disagree" not in page
     assert not (tmp_path / "dossier" / "champion_pairs.parquet").exists()

@@ -1,4 +1,4 @@
-"""Which wrongly answered tiles people see as images."""
+"""Test which wrong answers get an image."""
 
 from pathlib import Path
 
@@ -12,11 +12,11 @@ from tests.tiny_version import commit_tiny_version
 
 
 def answers_about(manifest: Manifest, p_crack: dict[str, float]) -> pd.DataFrame:
-    """Answers at the threshold 0.5; `p_crack` is by path, and right and certain for all other tiles."""
+    """Return answers at the threshold 0.5. Tiles whose path is not in `p_crack` get a right and certain answer."""
     rows = manifest.table[["sample_id", "group_id", "source", "surface", "label", "path"]]
     answered = rows["path"].map(p_crack).fillna(rows["label"])
     answers = rows.drop(columns="path").assign(p_crack=answered, crack=answered >= 0.5)
-    return answers.iloc[::-1].reset_index(drop=True)  # predictions have an order of their own
+    return answers.iloc[::-1].reset_index(drop=True)  # the order of predictions differs from the order of the manifest
 
 
 def test_missed_cracks_and_false_alarms_get_images(store: Store, tmp_path: Path) -> None:
@@ -32,7 +32,9 @@ def test_missed_cracks_and_false_alarms_get_images(store: Store, tmp_path: Path)
 
 
 def test_each_group_shows_its_most_certain_wrong_answer_first(store: Store, tmp_path: Path) -> None:
-    manifest, *_ = commit_tiny_version(store, tmp_path)  # groups are four tiles in a row, and odd ones are cracks
+    manifest, *_ = commit_tiny_version(
+        store, tmp_path
+    )  # four consecutive tiles form a group, and tiles with an odd number show cracks
     missed = {"1.png": 0.01, "3.png": 0.02, "5.png": 0.4, "9.png": 0.3}
     answers = with_images(answers_about(manifest, missed), manifest.table, store, shown=3)
     assert set(answers.loc[answers["image"].notna(), "path"]) == {"1.png", "5.png", "9.png"}

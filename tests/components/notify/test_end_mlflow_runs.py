@@ -15,7 +15,7 @@ from components.shared.services import mlflow_runs
         (Ending.STOPPED, "KILLED"),
     ],
 )
-def test_every_run_of_the_job_is_ended_and_no_other_run(tmp_path, monkeypatch, ending, status):
+def test_all_runs_of_the_job_are_ended_and_no_other_runs(tmp_path, monkeypatch, ending, status):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     ours = mlflow_runs.candidate_run("crack-training", "7", "cnn")
     other = mlflow_runs.job_run("crack-training", "8")

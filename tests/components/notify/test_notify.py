@@ -18,14 +18,14 @@ from components.shared.step import step
 
 
 class PreemptedError(Exception):
-    """Stands for the error of train, whose import is slow."""
+    """An error with the name of the train step's error. Importing the real one takes seconds."""
 
 
 SECRET = "/services/T0/B0/very-secret"
 
 
 class Webhook:
-    """An HTTP server that answers with the given statuses, and then always with the last one."""
+    """An HTTP server that answers with the given statuses, and then always with the last of them."""
 
     def __init__(self, *statuses: int, delay: float = 0):
         self.bodies: list[dict] = []
@@ -86,7 +86,7 @@ def test_a_failed_post_is_logged_without_the_address_and_raises_nothing(webhook,
     assert "secret" not in caplog.text
 
 
-def test_a_server_that_does_not_answer_in_time_is_given_up(webhook):
+def test_the_step_does_not_wait_longer_than_the_timeout(webhook):
     webhook(200, delay=1)
     started = time.perf_counter()
     assert not deliver("hello", NotifyConfig(timeout=0.1, attempts=2, backoff=0))
@@ -116,13 +116,13 @@ def message(state: str, store: str, link: str = "") -> list[str]:
 
 
 def fail(error: type[BaseException], text: str, name: str, job: str, store: Store) -> None:
-    """Let a step fail."""
+    """Run a step that fails with this error."""
     with pytest.raises(error), step(name, job, store.uri):
         raise error(text)
 
 
 def choose(store: Store, winner: str | None) -> None:
-    """Leave what select and register or refuse leave."""
+    """Write the records that the steps select and register, or refuse, write."""
     choice = {"winner": winner, "rule": "r", "reasoning": "It was best.", "candidates": {}}
     store.put_bytes("runs/7/choice.json", json.dumps(choice).encode())
     record = {"registered": False, "reasons": []}
@@ -144,10 +144,10 @@ def test_a_failure_names_the_steps_their_causes_and_the_link(store, state):
     ]
 
 
-def test_a_failure_without_a_cause_says_what_can_be_known(store):
+def test_a_failure_without_a_recorded_error_says_what_may_have_happened(store):
     text = "\n".join(message("FAILED", store.uri))
-    assert "No step left a cause. Either a step failed before our code ran" in text
-    assert "KFP's page of the run shows the failed step and its log" in text
+    assert "No step recorded an error. Either a step failed before our code ran" in text
+    assert "The run's page in KFP shows the failed step and its log" in text
     assert "cancelled" not in text
 
 
@@ -170,28 +170,28 @@ def test_a_refusal_is_neither_a_success_nor_a_failure(store, state):
 
 
 @pytest.mark.parametrize("state", ["RUNNING", "CANCELED", "CANCELLED", "CANCELING"])
-def test_a_stopped_run_is_said_to_be_stopped(store, state):
+def test_the_message_about_a_stopped_run_says_who_may_have_stopped_it(store, state):
     fail(PreemptedError, "told to end", "train vit", "7", store)
     assert message(state, store.uri) == [
         "⏹️ crack-training, job 7: stopped",
-        "A person or the run's time limit stopped the run, or its pods were ended from outside.",
+        "A person or the run's time limit stopped the run, or Kubernetes ended its pods.",
     ]
 
 
 @pytest.mark.parametrize(
     ("done", "ending"), [("registered", "✅"), ("refused", "🚫"), ("failed", "❌"), ("nothing", "❔")]
 )
-def test_an_unknown_state_is_said_to_be_unknown_and_the_records_decide(store, done, ending):
+def test_after_an_unknown_state_the_records_decide_how_the_run_ended(store, done, ending):
     if done in ("registered", "refused"):
         choose(store, "vit" if done == "registered" else None)
     if done == "failed":
         fail(ValueError, "broken", "gate vit", "7", store)
     first, second, *_ = message("LIMBO", store.uri)
     assert first.startswith(ending)
-    assert second == 'KFP gives the final state "LIMBO", which this code does not know.'
+    assert second == 'KFP gives the final state "LIMBO", which the step notify does not know.'
 
 
-def test_the_cause_of_a_step_that_succeeded_afterwards_is_not_named(store):
+def test_the_error_of_a_step_that_succeeded_afterwards_is_not_in_the_message(store):
     fail(PreemptedError, "told to end", "train vit", "7", store)
     with step("train vit", "7", store.uri):
         pass
@@ -199,7 +199,7 @@ def test_the_cause_of_a_step_that_succeeded_afterwards_is_not_named(store):
     assert message("FAILED", store.uri)[1:] == ["Step gate vit: ValueError: broken"]
 
 
-def test_a_store_out_of_reach_does_not_stop_the_message(s3, monkeypatch):
+def test_the_message_is_sent_even_if_the_store_cannot_be_read(s3, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-wrong-wrong")
     first, second, *_ = message("FAILED", s3)
     assert first == "❌ crack-training, job 7: failed"

@@ -13,7 +13,7 @@ ONE = hashlib.sha256(b"one").hexdigest()
 
 @pytest.fixture(scope="module")
 def concrete() -> np.ndarray:
-    """Grey, speckled, and not square, with a dark line through it."""
+    """Return an image that is not square. It is grey with speckles and has one dark line."""
     rng = np.random.default_rng(0)
     speckle = cv2.GaussianBlur(rng.normal(size=(96, 128)), (0, 0), 1.5)
     image = np.repeat((150 + 60 * speckle)[..., None], 3, axis=2).clip(0, 255).astype(np.uint8)
@@ -43,12 +43,12 @@ def test_a_higher_severity_changes_the_image_more_and_a_view_is_always_the_same(
 
 @pytest.mark.parametrize("family", ["motion_blur", "gaussian_noise", "low_light", "oblique_view", "shadow", "stain"])
 def test_images_get_different_random_values(family, concrete):
-    # two images may get the same one of four sides by chance, but not all of eight
+    # two images can get the same one of four sides by chance, but not all eight images
     views = {corrupt(concrete, family, 3, hashlib.sha256(b"%d" % n).hexdigest()).tobytes() for n in range(8)}
     assert len(views) > 1
 
 
-def test_each_family_changes_brightness_or_detail_as_it_should(concrete):
+def test_each_family_changes_brightness_or_detail_as_expected(concrete):
     def detail(image: np.ndarray) -> float:
         return float(cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())
 

@@ -13,9 +13,9 @@ from components.predict.views import CELL
 from components.shared.data.image import decode
 from components.shared.data.shards import ShardReader
 from components.shared.data.versions import fetch
-from components.shared.network.checkpoint import save_network
 from components.shared.network.network import build_network, describe
 from components.shared.network.resize import resize
+from components.shared.network.saved_network import save_network
 from components.shared.network.tiles import TileDataset
 from components.shared.results.predictions import read_predictions
 from tests.tiny_version import commit_tiny_version
@@ -36,9 +36,9 @@ def step(store, s3, tmp_path):
     return manifest, network.eval(), (str(tmp_path / "model"), str(manifest_path), str(splits_path), config)
 
 
-def test_every_tile_and_condition_gets_the_answer_of_its_network(step, store, tmp_path):
+def test_every_tile_gets_the_answers_of_both_networks(step, store, tmp_path):
     manifest, network, (*paths, config) = step
-    # Must be ignored for the answers that the registered version has to repeat.
+    # This precision must not be used for answers that the registered version has to repeat.
     fast = config.model_copy(update={"precision": "bf16"})
     predict_splits(*paths, fast, seed=1, folder=str(tmp_path / "out"))
     predictions = read_predictions(tmp_path / "out")
@@ -57,12 +57,12 @@ def test_every_tile_and_condition_gets_the_answer_of_its_network(step, store, tm
     assert not np.allclose(predictions.clean("test", "before")["logit_1"], test["logit_1"])
 
 
-def test_the_cost_of_a_tile_is_the_published_one():
+def test_the_cost_of_a_tile_equals_the_published_number():
     network = build_network(describe("resnet50", "none", 224, 1)).eval()
     assert gigaflops(network) == pytest.approx(2 * 4.1, rel=0.02)  # timm's table says 4.1 GMACs
 
 
-def test_finished_work_is_reused_unless_parameters_change(step, tmp_path, monkeypatch):
+def test_finished_predictions_are_reused_until_parameters_change(step, tmp_path, monkeypatch):
     _, _, (model, manifest, splits, config) = step
     predict_splits(model, manifest, splits, config, 1, str(tmp_path / "one"))
     events = tmp_path / "events"

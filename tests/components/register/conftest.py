@@ -7,8 +7,8 @@ from components.predict.config import CorruptionConfig, PredictConfig
 from components.predict.run import predict_splits
 from components.register.config import RegisterConfig
 from components.register.run import Winner
-from components.shared.network.checkpoint import save_network
 from components.shared.network.network import build_network, describe
+from components.shared.network.saved_network import save_network
 from components.shared.results.calibration import Calibration, write_calibration
 from components.shared.results.measurements import Measurement, write_measurements
 from components.shared.results.slices import Slice

@@ -13,7 +13,7 @@ from components.predict.config import PredictConfig
 from components.register.record import record_refusal
 from components.register.run import register_winner
 from components.shared.data.manifest import read_manifest, read_splits, rows_of
-from components.shared.network.checkpoint import load_network
+from components.shared.network.saved_network import load_network
 from components.shared.results.calibration import Calibration, read_calibration
 from components.shared.results.predictions import read_predictions, write_predictions
 from components.shared.services import mlflow_runs
@@ -38,7 +38,7 @@ def test_the_registered_version_answers_as_the_saved_network_does(winner):
     assert not kept.exists()
 
 
-def test_the_champion_is_scored_again_as_it_is_deployed(winner, tmp_path):
+def test_the_step_champion_gives_the_champions_production_answers(winner, tmp_path):
     given, config = winner
     register_winner(*winner, job="job-1")
     mlflow_runs.client().set_registered_model_alias("crack-classifier", "champion", "1")
@@ -58,8 +58,8 @@ def test_the_version_shows_its_card(winner, monkeypatch):
     for expected in (
         "# crack-classifier: cnn",
         "| AUROC | 0.9000 [0.850, 0.930] | - |",
-        "a crack from P(crack) ≥ 0.400 (a test)",
-        "mean over corruption families: unseen +0.125. Worst: defocus +0.250, jpeg +0.000.",
+        "a crack if the calibrated P(crack) is at least 0.400 (a test)",
+        "mean over families: unseen +0.125. Worst: defocus +0.250, jpeg +0.000.",
         "--model-uri models:/crack-classifier@champion",
         "| test | wall | 12 | 0 | 0.5000 [0.300, 0.700] | 0.9000 |",
         "| tiny | unknown | crack | 12 | 4 | 4 | 4 |",
@@ -69,7 +69,7 @@ def test_the_version_shows_its_card(winner, monkeypatch):
         "job: `job-7`",
     ):
         assert expected in card, expected
-    assert card.index("| wall |") < card.index("| deck |")  # the weakest first
+    assert card.index("| wall |") < card.index("| deck |")  # the surface with the lowest recall is first
     assert "<h1>crack-classifier: cnn</h1>" in page
     assert page.count("<table>") == 3
     monkeypatch.setattr(mlflow_runs, "LONGEST", 600)
@@ -101,7 +101,7 @@ def test_an_interrupted_job_registers_once_and_the_newest_version_is_challenger(
     assert mlflow_runs.version_by_alias("crack-classifier", "challenger") is None
     assert register_winner(*winner, job="job-1")["version"] == "1"
     assert register_winner(*winner, job="job-2")["version"] == "2"
-    assert register_winner(*winner, job="job-1")["version"] == "1"  # a retry of the older one
+    assert register_winner(*winner, job="job-1")["version"] == "1"  # a retry of the older job
     assert mlflow_runs.version_by_alias("crack-classifier", "challenger") == "2"
     assert mlflow_runs.version_by_alias("crack-classifier", "champion") is None
     versions = {version.version: version.tags for version in client.search_model_versions("name='crack-classifier'")}
@@ -109,7 +109,7 @@ def test_an_interrupted_job_registers_once_and_the_newest_version_is_challenger(
     assert all(tags[mlflow_runs.CHECKED] == tags[mlflow_runs.VERDICT] == "passed" for tags in versions.values())
 
 
-def test_two_pipelines_that_register_at_once_create_two_versions_and_the_newer_is_challenger(winner):
+def test_two_concurrent_registrations_make_two_versions_and_the_newer_is_challenger(winner):
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pipelines:
         records = [pipelines.submit(register_winner, *winner, job=job) for job in ("job-1", "job-2")]
         assert {record.result()["version"] for record in records} == {"1", "2"}
@@ -146,7 +146,7 @@ def test_a_version_whose_answers_differ_from_the_measured_ones_gets_no_alias(win
     assert "was measured with" in failed.tags[mlflow_runs.CHECKED]
 
 
-def test_a_refusal_keeps_its_reasons(tmp_path):
+def test_the_record_of_a_refusal_contains_the_reasons(tmp_path):
     (tmp_path / "choice.json").write_text(json.dumps({"winner": None, "reasoning": "cnn: AUROC 0.6 is below 0.8"}))
     assert record_refusal(str(tmp_path / "choice.json")) == {
         "registered": False,

@@ -1,4 +1,4 @@
-"""Reports written from drawn dossiers."""
+"""Write reports from the dossiers of drawn_dossier.py."""
 
 import json
 from collections.abc import Callable
@@ -18,10 +18,10 @@ REFUSED = {"registered": False, "reasons": ["No candidate passed its gate."]}
 
 @pytest.fixture
 def report(tmp_path: Path) -> Callable[..., tuple[str, dict]]:
-    """A function that writes report.html and summary.json, and returns their contents.
+    """Return a function that writes report.html and summary.json, and returns their contents.
 
-    It takes the candidates' verdicts, the winner (None: nothing is registered), and for each candidate further
-    arguments of `dossier`.
+    Its arguments are the verdict of each candidate, the winner, and more arguments of `dossier` for each candidate. If
+    the winner is None, nothing is registered.
     """
 
     def write(passed: dict[str, bool], winner: str | None, **drawn: dict) -> tuple[str, dict]:

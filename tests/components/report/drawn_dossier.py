@@ -29,13 +29,13 @@ def dossier(
     """Write a dossier whose candidate misses some cracks and raises some false alarms.
 
     Args:
-        folder: Made.
-        name: The candidate.
-        passed: The gate's verdict.
-        missed: Missed cracks, of TEST_TILES_OF_EACH_LABEL.
-        alarms: False alarms, of TEST_TILES_OF_EACH_LABEL.
-        shown: Images of each kind.
-        auroc: On test.
+        folder: The dossier's folder, which is created.
+        name: The candidate's name.
+        passed: Whether the candidate passed the gate.
+        missed: Number of missed cracks, at most TEST_TILES_OF_EACH_LABEL.
+        alarms: Number of false alarms, at most TEST_TILES_OF_EACH_LABEL.
+        shown: Largest number of missed cracks that have an image; also of false alarms.
+        auroc: The AUROC on the test split; NaN if it is undefined.
     """
     folder.mkdir()
     verdict = {"candidate": name, "passed": passed, "rows": [limit(passed)], "champion": {"text": "No champion yet."}}
@@ -59,7 +59,7 @@ def dossier(
 
 
 def _answers(label: int, wrong: int, shown: int) -> pd.DataFrame:
-    """Answers to tiles with one label; the first ones are wrong, each less certain than the one before."""
+    """Return answers to tiles with one label. The first `wrong` answers are wrong, the most certain answer first."""
     rows = []
     for number in range(TEST_TILES_OF_EACH_LABEL):
         is_wrong = number < wrong

@@ -1,4 +1,4 @@
-"""The report in a real browser: on a desk, on a phone and on paper."""
+"""Open the report in a real browser: on a desk screen, on a phone and on paper."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The report and its summary, from the candidates' dossiers."""
+"""Test the report and its summary, which are written from the candidates' dossiers."""
 
 import re
 
@@ -33,14 +33,14 @@ def test_the_page_starts_with_the_outcome_and_the_wrong_answers_and_then_shows_e
 def test_errors_are_said_in_words_with_a_rate_if_it_was_measured(report):
     page, _ = report(BOTH, "vit")
     text = page.replace("\N{NO-BREAK SPACE}", " ")
-    threshold = "</strong> calls a tile a crack if P(crack) is at least 0.4. "
+    threshold = "</strong> calls a tile a crack if the probability P(crack) is at least 0.4. "
     missed = "It misses 3 of 20 cracked test tiles, 3.8 % (95 % interval 1.0 to 9.0 %). "
     assert f"<strong>vit{threshold}{missed}It raises a false alarm on 2 of 20 tiles without a crack, 15.0 %." in text
     assert f"<strong>cnn{threshold}{missed}It raises a false alarm on 2 of 20 tiles without a crack." in text
 
 
 def figures(page: str) -> list[str]:
-    """The text of each tile."""
+    """Return the text below each tile."""
     captions = re.findall(r"<figcaption><b>(.*?)</figcaption>", page)
     return [re.sub(r"<[^>]+>", " ", caption) for caption in captions]
 
@@ -99,7 +99,7 @@ def test_a_refused_run_gives_its_reasons_and_shows_the_best_candidate(report):
     first_screen = page[: page.index("<nav")]
     assert 'class="callout fail"' in first_screen
     assert "Recall on test is 0.61, but must be at least 0.9." in first_screen
-    assert "vit is shown here: of the refused candidates, it has the highest AUROC on test." in first_screen
+    assert "vit is shown here, because it has the highest AUROC on test of all refused candidates." in first_screen
     assert "Cracks that vit misses" in first_screen
     assert "Cracks that cnn misses" not in first_screen
 

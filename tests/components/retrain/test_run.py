@@ -1,4 +1,4 @@
-"""retrain with a test server of KFP's API."""
+"""Test the retrain step with a test server for KFP's API."""
 
 import base64
 import json
@@ -28,7 +28,7 @@ def start(server: KfpServer, store: Store, tmp_path: Path):
     (tmp_path / "token").write_text(server.token + "\n")
 
     def run(checked: int = 1, since: int = 1, version: str = "3", **parameters: str | int) -> str:
-        """Start after a check of a day of January."""
+        """Call `start_training` with the result of a check on a day in January."""
         days = {"checked": f"2026-01-{checked:02d}T05:00:00+00:00", "since": f"2026-01-{since:02d}T05:00:00+00:00"}
         verdict = {"verdict": "retrain", "reason": NOTE, "model": "crack-classifier", "version": version, **days}
         (tmp_path / "verdict.json").write_text(json.dumps(verdict))
@@ -41,7 +41,7 @@ def start(server: KfpServer, store: Store, tmp_path: Path):
 
 
 def submit_versions(server: KfpServer, count: int) -> list[str]:
-    """Upload versions of crack-training; return their ids, oldest first."""
+    """Upload versions of crack-training. Return their ids, the oldest first."""
     about = {"display_name": "crack-training", "name": "crack-training"}
     if server.multi_user:
         about["namespace"] = server.namespaces[0]
@@ -88,7 +88,7 @@ def test_a_new_champion_and_a_drift_that_returns_start_another_training(server, 
 
 
 @pytest.mark.parametrize("multi_user", [True, False])
-def test_the_namespace_is_the_one_of_the_service_account(server, store, tmp_path, multi_user):
+def test_the_run_is_in_the_namespace_of_the_service_account(server, store, tmp_path, multi_user):
     server.multi_user = multi_user
     submit_versions(server, 1)
     claims = json.dumps({"kubernetes.io": {"namespace": server.namespaces[0]}}).encode()
@@ -103,14 +103,14 @@ def test_the_namespace_is_the_one_of_the_service_account(server, store, tmp_path
     assert server.experiments[0].get("namespace") == (server.namespaces[0] if multi_user else None)
 
 
-def test_a_lost_answer_does_not_start_a_second_run(server, start):
+def test_if_kfps_answer_is_lost_no_second_run_is_started(server, start):
     submit_versions(server, 1)
     server.fail("POST .*/runs", "lost")
     start()
     assert len(server.runs) == 1
 
 
-def test_a_missing_version_is_reported_with_what_to_do(server, start):
+def test_the_error_about_a_missing_version_says_what_to_do(server, start):
     with pytest.raises(
         InputError, match=r"has no version of the pipeline crack-training; upload one with crack-pipeline submit"
     ):

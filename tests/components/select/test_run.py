@@ -1,4 +1,4 @@
-"""The winner, and the reasoning behind the choice."""
+"""Test which candidate wins, and the reasoning that is written."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from components.shared.services.store import Store
 
 
 def dossier(folder: Path, name: str, passed: bool, value: float, low: float | None, cost: float = 1.0) -> Path:
-    """Write what select reads of a dossier; `low` is the lower end of AUROC, `cost` the gigaflops."""
+    """Write the files of a dossier that select reads. `low` is the lower end of AUROC, and `cost` the gigaflops."""
     path = folder / name
     path.mkdir()
     (path / "verdict.json").write_text(json.dumps({"candidate": name, "passed": passed, "rows": []}))
@@ -67,4 +67,4 @@ def test_the_reasoning_names_a_tie_that_the_cost_decides(tmp_path: Path, s3: str
     folders = [dossier(tmp_path, "a", True, 0.95, 0.85, 33.7), dossier(tmp_path, "b", True, 0.91, low, 8.2)]
     choose(folders, tmp_path / "choice.json", SelectConfig(store=s3, tie=0.02), "job")
     reasoning = json.loads((tmp_path / "choice.json").read_text())["reasoning"]
-    assert ("It was a tie (differences up to 0.02), and the cheaper network won." in reasoning) == tied
+    assert ("The difference is a tie (at most 0.02), so the cheaper network won." in reasoning) == tied

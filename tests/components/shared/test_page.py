@@ -15,7 +15,7 @@ VOID = {"meta", "img", "br", "hr", "input", "link"}
 
 
 class Document(HTMLParser):
-    """Checks that every tag is closed in its order, and collects what a test asks about."""
+    """A parser that checks that tags are closed in order, and collects what the tests look at."""
 
     def __init__(self, text: str):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Threads follow the CPU limit of a container: fake control groups of both versions, real libraries."""
+"""The number of threads follows the CPU limit of a container. The control groups are fake; the libraries are real."""
 
 import os
 import subprocess

@@ -13,7 +13,7 @@ COMPONENTS = Path(__file__).parents[3] / "components"
 
 @pytest.fixture
 def key(tmp_path):
-    """Return a function that gives train's run key for a copied source tree, in which one file may be edited."""
+    """Return a function that computes the key of the step train in a copy of the sources. It can edit one file."""
     shutil.copytree(COMPONENTS, tmp_path / "components")
 
     def run(*parts, edited=None):

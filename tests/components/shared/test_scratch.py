@@ -1,4 +1,4 @@
-"""The next process removes the temporary folders of killed processes, and no others."""
+"""The next process removes the temporary folders of killed processes, and no other folders."""
 
 import multiprocessing
 import tempfile

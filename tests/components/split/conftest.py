@@ -1,4 +1,4 @@
-"""Data set versions in a store, of tiles that a test draws."""
+"""Store data set versions of drawn tiles."""
 
 import hashlib
 from collections.abc import Callable
@@ -21,20 +21,20 @@ Commit = Callable[[Tiles], Manifest]
 
 @pytest.fixture(scope="session")
 def concrete() -> Tiles:
-    """80 synthetic tiles by name, uint8 (128, 128, 3); with and without a crack, from 16 photos."""
+    """Return 80 synthetic tiles by name, uint8 (128, 128, 3). They are from 16 photos, with and without cracks."""
     return {tile.name: tile.image for tile in draw_dataset(80, seed=3)}
 
 
 @pytest.fixture
 def commit_tiles(store: Store, tmp_path: Path) -> Commit:
-    """Commit tiles as a version whose groups are wrong: every tile is a group of its own."""
+    """Return a function that stores tiles as a data set version in which every tile is a separate group."""
 
     def commit_them(tiles: Tiles) -> Manifest:
         members = {}
         for name, image in tiles.items():
             content = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
             members[f"{name}.jpg"] = Member(hashlib.sha256(content).hexdigest(), content, ".jpg")
-        paths = sorted(members, key=lambda path: members[path].sample_id)  # the order of ingestion
+        paths = sorted(members, key=lambda path: members[path].sample_id)  # ingestion uses the same order
         places, shards = put_images(store, [members[path] for path in paths], tmp_path / "shards")
         table = pd.DataFrame(map(vars, places)).assign(
             path=paths,

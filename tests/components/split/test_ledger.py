@@ -1,4 +1,4 @@
-"""The ledger of splits: a group keeps its split for ever, also with concurrent splits."""
+"""Test the ledger of splits: a group always stays in its split, also with concurrent splits."""
 
 import datetime
 import threading
@@ -17,7 +17,8 @@ from components.split.ledger import Assignment, Ledger
 class OneAtATime(Store):
     """A store that answers one request after the other.
 
-    S3 listings are strongly consistent. Those of rclone's server are not while it reads the folder for another client.
+    S3 listings are strongly consistent. The listings of rclone's server are not: while it reads a folder for one
+    client, another client may get an old listing.
     """
 
     lock = threading.Lock()
@@ -36,13 +37,13 @@ class OneAtATime(Store):
 
 
 def settle(ledger: Ledger, groups: list[str], seed: int, met: threading.Barrier) -> tuple[Assignment, int]:
-    """Put the groups that the ledger does not know into random splits; return what was kept, and the attempts."""
+    """Put the groups that are not in the ledger into random splits. Return the stored splits and the attempts."""
     random, attempts = Random(seed), 0
     while True:
         attempts += 1
         earlier = ledger.read()
         if attempts == 1:
-            met.wait(60)  # start to write when all have read
+            met.wait(60)  # all threads read before the first thread writes
         chosen = {group: earlier.get(group) or random.choice(["train", "test"]) for group in groups}
         if ledger.add(chosen):
             return chosen, attempts
@@ -57,7 +58,7 @@ def test_a_group_keeps_its_split_under_the_same_key_only(store: Store) -> None:
     assert Ledger(store, "key2").read() == {}
 
 
-def test_split_that_comes_too_late_leaves_nothing(store: Store) -> None:
+def test_a_split_that_contradicts_the_ledger_stores_nothing(store: Store) -> None:
     ledger = Ledger(store, "key")
     assert ledger.add({"a": "train"})
     before = store.list()
@@ -66,8 +67,8 @@ def test_split_that_comes_too_late_leaves_nothing(store: Store) -> None:
     assert ledger.add({"a": "train", "b": "test"})  # the same assignment is not a contradiction
 
 
-def test_pages_that_contradict_each_other_are_not_trusted(store: Store) -> None:
-    for split in ("train", "test"):  # one of them will be taken back, and it is not known which
+def test_new_pages_that_contradict_each_other_are_not_trusted(store: Store) -> None:
+    for split in ("train", "test"):  # one of the two pages will be deleted, and we do not know which one
         name = f"splits/key/{split}.parquet"
         pd.DataFrame({"group_id": ["a"], "split": [split]}).to_parquet(buffer := BytesIO(), index=False)
         store.put_bytes(name, buffer.getvalue())

@@ -1,4 +1,4 @@
-"""Splits: whole groups, the wanted shares in every stratum, the same for the same seed, and clear refusals."""
+"""Test the splits: groups are not divided, strata have the wanted shares, and unsuitable data are refused."""
 
 import json
 from dataclasses import asdict
@@ -23,7 +23,7 @@ SHARES = SplitConfig().shares()
 
 
 def table(groups: list[tuple[str, list[int]]], surface: str = "wall", source: str = "walls") -> pd.DataFrame:
-    """Rows for groups given as (name, labels of its images)."""
+    """Return manifest rows for groups. Each group is given as (name, labels of its images)."""
     rows = [(name, label) for name, labels in groups for label in labels]
     number = len(rows)
     return pd.DataFrame(
@@ -48,12 +48,12 @@ def table(groups: list[tuple[str, list[int]]], surface: str = "wall", source: st
 
 
 def alternating(prefix: str, number: int, images: int = 1) -> list[tuple[str, list[int]]]:
-    """Groups of so many images, all without a crack in the first group, all with one in the second, and so on."""
+    """Return groups with `images` images each. Groups without cracks and groups with cracks alternate."""
     return [(f"{prefix}{group}", [group % 2] * images) for group in range(number)]
 
 
 def mixed(prefix: str, number: int, pairs: int = 1) -> list[tuple[str, list[int]]]:
-    """Groups that each have so many images of both classes."""
+    """Return groups that have `pairs` images of each class."""
     return [(f"{prefix}{group}", [0, 1] * pairs) for group in range(number)]
 
 
@@ -80,7 +80,7 @@ def test_shares_are_met_in_every_stratum() -> None:
         assert np.abs(share - pd.Series(SHARES)).max() <= 3 / len(part)  # the size of the largest group
 
 
-def test_groups_stay_whole_and_large_ones_do_not_spoil_the_shares() -> None:
+def test_groups_are_not_divided_and_large_groups_do_not_change_the_shares() -> None:
     groups = [("giant", [0, 1] * 60), *mixed("g", 60, pairs=4)]
     frame = table(groups)
     chosen = split_groups(frame, SHARES, seed=1)
@@ -88,7 +88,7 @@ def test_groups_stay_whole_and_large_ones_do_not_spoil_the_shares() -> None:
     assert np.abs(shares_of(frame, chosen) - pd.Series(SHARES)).max() <= 8 / len(frame)
 
 
-def test_seed_matters_and_the_order_of_rows_does_not() -> None:
+def test_the_splits_depend_on_the_seed_and_not_on_the_order_of_rows() -> None:
     frame = table(alternating("g", 200))
     first = split_groups(frame, SHARES, seed=1)
     assert split_groups(frame.sample(frac=1, random_state=3), SHARES, seed=1) == first
@@ -112,7 +112,7 @@ def test_splits_of_any_groups_have_no_leak(labels: list[list[int]], seed: int) -
     assert np.abs(shares_of(frame, chosen) - pd.Series(SHARES)).max() <= 2 * largest / len(frame) + 0.02
 
 
-def test_files_hold_the_same_splits_every_time(s3: str, tmp_path: Path) -> None:
+def test_the_written_splits_are_the_same_every_time(s3: str, tmp_path: Path) -> None:
     frame = table(mixed("g", 100))
     assigned = assign(frame, tmp_path, s3, seed=7)
     first = (tmp_path / "splits").read_bytes()
@@ -127,7 +127,7 @@ def test_files_hold_the_same_splits_every_time(s3: str, tmp_path: Path) -> None:
     assert "140" in (tmp_path / "page.html").read_text()
 
 
-def test_class_of_one_photo_is_refused(s3: str, tmp_path: Path) -> None:
+def test_a_class_with_one_photo_is_refused(s3: str, tmp_path: Path) -> None:
     cracked = [(f"deck/700{photo}", [1] * 10) for photo in range(2, 7)]
     frame = table([("deck/7001", [0] * 50 + [1] * 10), *cracked])
     with pytest.raises(
@@ -137,7 +137,7 @@ def test_class_of_one_photo_is_refused(s3: str, tmp_path: Path) -> None:
     assert not (tmp_path / "splits").exists()
 
 
-def test_class_of_three_photos_is_refused(s3: str, tmp_path: Path) -> None:
+def test_a_class_with_three_photos_is_refused(s3: str, tmp_path: Path) -> None:
     frame = pd.concat([table(mixed("a", 3)), table([(f"b{group}", [0]) for group in range(20)], "deck")])
     with pytest.raises(InputError, match=r"crack has only 3 photos \(a0, a1, a2\)"):
         assign(frame, tmp_path, s3)
@@ -151,7 +151,7 @@ def test_too_few_images_for_a_split_are_refused(s3: str, tmp_path: Path) -> None
         assign(frame, tmp_path, s3)
 
 
-def test_share_that_differs_from_the_wanted_one_is_explained(s3: str, tmp_path: Path) -> None:
+def test_the_page_explains_a_share_that_differs_from_the_wanted_share(s3: str, tmp_path: Path) -> None:
     groups = [("giant", [0, 1] * 400), *mixed("g", 12, pairs=5)]
     assign(table(groups), tmp_path, s3)
     page = (tmp_path / "page.html").read_text()
@@ -193,7 +193,7 @@ def test_real_deck_tiles_of_one_uncracked_photo_are_refused(real_data: Path, sto
 
 
 def grown(frame: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
-    """The frame with more tiles of its photos, and with new photos; `share` is how much it grows."""
+    """Return the frame with more tiles of its photos and with new photos. `share` says how much it grows."""
     rng = np.random.default_rng(seed)
     number = int(share * len(frame))
     more = table([(f"new{i // 6}", [i % 2]) for i in range(number)], surface="deck")
@@ -232,13 +232,13 @@ def test_no_image_moves_when_the_data_set_grows(s3: str, tmp_path: Path, paramet
         shares = before["split"].value_counts(normalize=True)
         assert np.abs(shares - pd.Series(SHARES)).max() <= 0.02
 
-    assert "keep their splits" in (tmp_path / "page.html").read_text()
+    assert "have the splits that an earlier run gave them" in (tmp_path / "page.html").read_text()
     other = assign(first.drop(columns="split"), tmp_path, s3, seed=4, **parameters)  # another seed has another ledger
     both = other.merge(first, on="sample_id", suffixes=("", "_first"))
     assert (both["split"] != both["split_first"]).any()
 
 
-def test_held_out_domain_is_whole_and_the_other_splits_share_the_rest(s3: str, tmp_path: Path) -> None:
+def test_a_held_out_domain_is_not_divided_and_the_other_splits_share_the_rest(s3: str, tmp_path: Path) -> None:
     frame = pd.concat(
         [table(alternating("deck", 80, images=3), "deck"), table(alternating("wall", 80, images=3), "wall")],
         ignore_index=True,
@@ -275,7 +275,7 @@ def test_one_domain_is_held_out(robustness: dict) -> None:
         ),
     ],
 )
-def test_related_images_in_different_splits_are_a_leak_whatever_their_groups(
+def test_related_images_in_different_splits_are_a_leak_even_in_different_groups(
     name: str, message: str, s3: str, store: Store, tmp_path: Path
 ) -> None:
     frame = table(alternating("g", 60, images=4))

@@ -1,4 +1,4 @@
-"""The leak check on pixels: it finds near duplicates across splits whatever ingestion said, and shows them."""
+"""Test the leak check on pixels. It finds near duplicates in different splits without the groups of ingestion."""
 
 from pathlib import Path
 
@@ -24,12 +24,12 @@ def saved_again(image: np.ndarray, quality: int) -> np.ndarray:
 
 
 def turned(image: np.ndarray) -> np.ndarray:
-    """A quarter turn, mirrored, and saved as JPEG."""
+    """Return the image rotated by 90 degrees, mirrored, and saved as JPEG."""
     return saved_again(np.rot90(image)[:, ::-1], 80)
 
 
 def slightly_changed(image: np.ndarray) -> np.ndarray:
-    """Upright, a little brighter, with noise, and saved as a small JPEG."""
+    """Return the image a little brighter, with noise, and saved as JPEG with low quality."""
     noise = np.random.default_rng(5).normal(6, 3, image.shape)
     return saved_again((image + noise).clip(0, 255).astype(np.uint8), 60)
 
@@ -41,7 +41,7 @@ def planted(concrete: Tiles) -> Tiles:
 
 
 def last_in_test(manifest: Manifest, tiles: Tiles, number: int) -> Splits:
-    """The last tiles that were committed are in test, the others in train."""
+    """Put the last `number` tiles into test, and all other tiles into train."""
     in_test = manifest.table["path"].isin([f"{name}.jpg" for name in list(tiles)[-number:]])
     return make_splits(manifest.table[["sample_id"]].assign(split=np.where(in_test, "test", "train")))
 
@@ -87,7 +87,7 @@ def test_near_duplicates_in_one_split_and_different_tiles_are_not_a_leak(
     assert not (tmp_path / "page.html").exists()
 
 
-def test_the_search_agrees_with_a_comparison_pair_by_pair() -> None:
+def test_the_search_finds_the_same_pairs_as_a_comparison_pair_by_pair() -> None:
     rng = np.random.default_rng(1)
     photos = rng.integers(0, 256, (40, 24, 24, 3), dtype=np.uint8)
     photos[30] = np.rot90(photos[3], 3)[::-1]
@@ -119,7 +119,7 @@ def test_the_search_agrees_with_a_comparison_pair_by_pair() -> None:
     ids=["one colour", "a gradient of light"],
 )
 def test_tiles_without_fine_structure_are_not_similar(pixels: np.ndarray) -> None:
-    """They would have a perfect correlation of their thumbnails."""
+    """The thumbnails of such tiles would have a perfect correlation."""
     rng = np.random.default_rng(2)
     structures = []
     for _ in range(2):
@@ -139,7 +139,7 @@ def test_a_sample_is_random_and_no_larger_than_asked(concrete: Tiles, commit_til
     assert set(one.closest["path"]) != set(other.closest["path"])
 
 
-def test_a_run_is_stopped_before_its_splits_are_kept(
+def test_a_leak_stops_the_run_before_its_splits_are_stored(
     concrete: Tiles, commit_tiles: Commit, store: Store, tmp_path: Path
 ) -> None:
     changed = {f"turned {name}": turned(image) for name, image in concrete.items()}
@@ -165,7 +165,7 @@ def test_a_version_is_checked_in_the_splits_of_its_run(
 ) -> None:
     config = SplitConfig(store=store.uri, min_images=1, leak_sample=50)
     page = tmp_path / "page.html"
-    with pytest.raises(InputError, match="has no data set version; run ingest first"):
+    with pytest.raises(InputError, match="has no data set version; start a run first"):
         check_version(store, None, config, 1, page, tmp_path)
 
     commit_tiles(concrete)
@@ -173,12 +173,12 @@ def test_a_version_is_checked_in_the_splits_of_its_run(
         check_version(store, None, config, 1, page, tmp_path)
 
     assign_splits(tmp_path / "manifest", tmp_path / "splits", page, config, 1)
-    assert "50 of 80 tiles was compared" in page.read_text()
+    assert "50 of 80 tiles were compared" in page.read_text()
     comparison = check_version(store, None, config, 1, page, tmp_path)
     assert comparison.compared == 80
     assert "None of these tiles has a near duplicate in another split" in page.read_text()
 
-    with pytest.raises(InputError, match="seed 2; give the parameter file, --set and seed of the run"):
+    with pytest.raises(InputError, match="seed 2; give the parameter file, the options --set and the seed of the run"):
         check_version(store, None, config, 2, page, tmp_path)
     with pytest.raises(InputError, match="has no data set version 0123; give the whole digest"):
         check_version(store, "0123", config, 1, page, tmp_path)
@@ -189,7 +189,7 @@ def test_the_leak_check_does_not_change_the_ledger() -> None:
     assert set(CONFIG.identity()) == {"val", "test", "robustness", "min_images"}
 
 
-def test_a_damaged_tile_is_named(concrete: Tiles, commit_tiles: Commit, store: Store) -> None:
+def test_the_error_names_a_damaged_tile(concrete: Tiles, commit_tiles: Commit, store: Store) -> None:
     manifest = commit_tiles(concrete)
     splits = last_in_test(manifest, concrete, 40)
     manifest.table.loc[3, "size"] -= 500

@@ -3,14 +3,14 @@ import pytest
 from components.shared.data.manifest import read_splits, rows_of
 from components.shared.data.versions import fetch
 from components.train.config import TrainConfig
-from components.train.rehearsal import describe_network
+from components.train.dry_run import describe_network
 from components.train.task import Task
 from tests.tiny_version import commit_tiny_version
 
 
 @pytest.fixture
 def make_task(store, s3, tmp_path):
-    """Return a function that makes a task from changes to a small recipe."""
+    """Return a function that makes a task with small settings. Its arguments change these settings."""
     manifest, _, splits_path = commit_tiny_version(store, tmp_path)
     splits = read_splits(splits_path)
     folder = fetch(store, manifest, tmp_path / "cache")

@@ -18,7 +18,7 @@ from tests.components.train.conftest import recipe
 
 ROOT = Path(__file__).parents[3]
 IMAGE = np.random.default_rng(1).integers(0, 256, (48, 48, 3), dtype=np.uint8)
-# What a parameter file must give these transforms.
+# The arguments that these transforms require.
 ARGUMENTS = {
     "AtLeastOneBBoxRandomCrop": {"height": 48, "width": 48},
     "BBoxSafeRandomCrop": {},
@@ -44,7 +44,7 @@ REFUSED = {
     "RandomCropNearBBox", "RandomSizedBBoxSafeCrop", "TextImage",
     # They change the tile's size or type.
     "FromFloat", "Normalize", "RandomCropFromBorders", "RandomScale", "ToFloat",
-    # Albumentations itself advises another transform.
+    # Albumentations warns that another transform is better.
     "FrequencyMasking", "PiecewiseAffine", "ShiftScaleRotate", "TimeMasking", "TimeReverse",
 }  # fmt: skip
 
@@ -89,7 +89,7 @@ def test_another_process_makes_the_same_image():
     assert there == here
 
 
-def test_the_number_of_workers_changes_no_pixel(make_task):
+def test_the_number_of_workers_does_not_change_any_pixel(make_task):
     task = make_task()
     augment = build_augmentation(PAPER_AUGMENTATION)
     tiles = TileDataset(task.train, task.tiles, 32, augment)
@@ -102,7 +102,7 @@ def test_the_number_of_workers_changes_no_pixel(make_task):
 
 
 def test_transforms_draw_independently_of_each_other():
-    """With Albumentations' own `set_random_seed`, all transforms would draw the same numbers."""
+    """With `set_random_seed` of Albumentations, all transforms would draw the same numbers."""
     half = {"p": 0.5}
     flips = build_augmentation([{"HorizontalFlip": half}, {"VerticalFlip": half}])
     views = [IMAGE[::down, ::along].tobytes() for down in (1, -1) for along in (1, -1)]
@@ -128,7 +128,7 @@ def test_opencvs_constants_are_given_by_name():
         ("FastGaussNoise", {"std_range": [0, 3]}, r"FastGaussNoise: std_range is \[0, 3\]: .*must be >= 0 and <= 1"),
         ("FastColorJitter", {"hue": [-3, 3]}, r"FastColorJitter: hue is \[-3, 3\]: .*within \[-0\.5, 0\.5\]"),
         ("Rotate", {"limt": 30}, r"Rotate: Argument\(s\) 'limt' are not valid.*the arguments are limit, interpolation"),
-        ("ToSepia", {"limt": 30}, r"ToSepia: .*'limt'; correct it, the arguments are p"),
+        ("ToSepia", {"limt": 30}, r"ToSepia: .*'limt'; correct the arguments, which are p"),
         ("RandomCrop", {}, r"RandomCrop: height is missing"),
         ("Rotate", {"border_mode": "BORDER_NONE"}, r"Rotate: border_mode is BORDER_NONE: Input should be 0, 1, 2"),
         ("Resize", {"height": 32, "width": 40}, r"changes a tile of 48 x 48 px to 32 x 40 px.*needs 48 px"),
@@ -140,7 +140,7 @@ def test_opencvs_constants_are_given_by_name():
         ("BBoxSafeRandomCrop", {}, r"BBoxSafeRandomCrop needs bboxes"),
     ],
 )
-def test_what_does_not_suit_tiles_is_refused(name, arguments, cause):
+def test_transforms_that_do_not_work_on_tiles_are_refused(name, arguments, cause):
     with pytest.raises(InputError, match=cause) as caught:
         check(name, arguments)
     assert "\n" not in str(caught.value)
@@ -148,14 +148,14 @@ def test_what_does_not_suit_tiles_is_refused(name, arguments, cause):
 
 def test_an_item_names_one_transform():
     with pytest.raises(
-        ValueError, match=r"it must name one transform, but it names Rotate, Blur; give every transform"
+        ValueError, match=r"it must name one transform, but it names Rotate, Blur; write every transform"
     ):
         recipe(augment=({"Rotate": {}, "Blur": {}},))
     with pytest.raises(ValueError, match="it names nothing"):
         recipe(augment=({},))
 
 
-def test_corruptions_that_the_training_shows_are_found_by_the_transforms():
+def test_the_transforms_decide_which_corruptions_the_training_shows():
     assert recipe(augment=()).seen_corruptions() == ()
     assert recipe(augment=PAPER_AUGMENTATION).seen_corruptions() == ("gaussian_noise", "low_light", "over_exposure")
     assert recipe(augment=({"FastColorJitter": {"brightness": 0}},)).seen_corruptions() == ()

@@ -14,4 +14,4 @@ def test_a_sheet_has_a_row_for_each_tile_and_depends_on_the_task_only(make_task)
     assert sheet.shape == (2 * TILES_PER_CLASS * side, (1 + VIEWS) * side, 3)
     tile, view = sheet[:side, :side].astype(int), sheet[:side, side : 2 * side].astype(int)
     inside = slice(GAP + 1, -GAP - 1)
-    assert np.abs(tile + view - 255)[inside, inside].mean() < 12  # the view is the tile's negative
+    assert np.abs(tile + view - 255)[inside, inside].mean() < 12  # the augmentation inverts the grey values

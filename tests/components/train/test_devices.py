@@ -1,4 +1,4 @@
-"""Trainings on several devices, and on devices with too little memory."""
+"""Test trainings on several devices, and on devices with too little memory."""
 
 import traceback
 
@@ -8,8 +8,8 @@ from safetensors.torch import load_file
 from torch.multiprocessing import ProcessRaisedException
 
 from components.shared.errors import InputError
-from components.shared.network.checkpoint import WEIGHTS
 from components.shared.network.network import Network
+from components.shared.network.saved_network import WEIGHTS
 from components.train.checkpoints import Checkpoints, PreemptedError
 from components.train.fit import _original_error, fit
 from tests.components.train.conftest import recipe
@@ -24,14 +24,16 @@ def assert_close(one, two):
         torch.testing.assert_close(tensor, right[name], atol=2e-5, rtol=1e-3, msg=name)
 
 
-def test_two_processes_train_as_one_does_and_resume_where_they_stopped(make_task, store, tmp_path):
+def test_two_processes_give_the_weights_of_one_and_resume_where_they_stopped(make_task, store, tmp_path):
     settings = {"val_check_interval": 0.5, "checkpoint_minutes": 1e-9, **RECIPE}
     one = fit(make_task(devices=1, **settings), tmp_path / "one")
     two = fit(make_task(devices=2, key="work", **settings), tmp_path / "two")
     assert (one.devices, two.devices) == (1, 2)
     assert_close(tmp_path / "one", tmp_path / "two")
     checkpoints = Checkpoints(store, "work")
-    while checkpoints.newest()["record"]["history"][-1]["step"] == 4:  # as if killed before the last validation
+    while (
+        checkpoints.newest()["record"]["history"][-1]["step"] == 4
+    ):  # as if the training had been killed before the last validation
         store.delete([store.list("runs/work/checkpoints/")[-1][0]])
     again = fit(make_task(devices=2, key="work", **settings), tmp_path / "again")
     assert again.resumed_at
@@ -51,7 +53,7 @@ def gpu_library():
 
 
 def processor():
-    torch.empty(2**60)  # the CPU's allocator raises its own error
+    torch.empty(2**60)  # the CPU's allocator raises another error than the GPU's
 
 
 def limit_memory(monkeypatch, images, run_out=processor):

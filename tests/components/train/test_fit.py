@@ -3,8 +3,8 @@ import torch
 from safetensors.torch import load_file
 
 from components.shared.errors import InputError
-from components.shared.network.checkpoint import WEIGHTS, load_network
 from components.shared.network.network import build_network
+from components.shared.network.saved_network import WEIGHTS, load_network
 from components.train.fit import fit, length
 from tests.components.train.conftest import recipe
 
@@ -50,7 +50,7 @@ def test_averaged_weights_are_saved(make_task, tmp_path):
         fit(make_task(steps=steps, **settings), tmp_path / str(steps))
     fit(make_task(steps=2, ema=0.999, **settings), tmp_path / "average")
     one, two, average = (load_file(tmp_path / name / WEIGHTS) for name in ("1", "2", "average"))
-    decay = 1 - 2 ** (-2 / 3)  # timm's warm-up of the decay, after its first step
+    decay = 1 - 2 ** (-2 / 3)  # the decay in timm's warm-up after one step
     for name, tensor in average.items():
         if tensor.is_floating_point():
             torch.testing.assert_close(tensor, decay * one[name] + (1 - decay) * two[name])

@@ -22,6 +22,6 @@ def test_frozen_layers_stay_in_eval_mode_and_need_no_gradient():
     assert network(torch.rand(2, 3, 64, 64)).requires_grad
 
 
-def test_more_blocks_than_there_are_is_an_error():
+def test_it_is_an_error_to_train_more_blocks_than_the_network_has():
     with pytest.raises(InputError, match=r"tuning is last_9, but test_resnet has only 5 blocks"):
         freeze(build_resnet(), "last_9")

@@ -14,7 +14,7 @@ def luma(image):
 
 
 def jitter(image, seed, **strengths):
-    """The image after a colour jitter with these strengths, and 0 for the others."""
+    """Return the image after a colour jitter with these strengths. All other strengths are 0."""
     nothing = {"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0}
     transform = FastColorJitter(**{**nothing, **strengths}, p=1)
     transform.set_random_seed(seed)
@@ -42,7 +42,7 @@ def test_brightness_contrast_and_saturation_change_as_their_formulas_say(strengt
 
 
 @pytest.mark.parametrize("strength", ["brightness", "contrast", "saturation"])
-def test_one_change_is_that_of_the_stock_transform(strength):
+def test_a_single_change_equals_that_of_albumentations(strength):
     ranges = {"brightness": (1, 1), "contrast": (1, 1), "saturation": (1, 1), "hue": (0, 0), strength: (1.3, 1.3)}
     fast, stock = (kind(**ranges, p=1)(image=COLOURS)["image"] for kind in (FastColorJitter, ColorJitter))
     assert np.abs(fast.astype(int) - stock).max() <= 1

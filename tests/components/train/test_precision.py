@@ -3,8 +3,8 @@ import json
 import pytest
 import torch
 
+from components.train.dry_run import describe_network
 from components.train.precision import measure_precision, seconds_per_step, stored_precision
-from components.train.rehearsal import describe_network
 from tests.components.train.conftest import recipe
 
 
@@ -17,7 +17,7 @@ def taking(**seconds):
     return lambda config, info, device: seconds
 
 
-def test_a_given_precision_is_taken_and_nothing_is_read(store):
+def test_a_configured_precision_is_used_and_the_store_is_not_read(store):
     config = recipe(precision="bf16")
     assert stored_precision(config, describe_network(config, 1), "cpu", store) == "bf16"
 
@@ -29,7 +29,7 @@ def test_without_bf16_in_hardware_nothing_is_measured(store, monkeypatch):
 
 
 @pytest.mark.parametrize(("bf16", "fp32", "faster"), [(0.1, 0.2, "bf16"), (0.2, 0.1, "fp32")])
-def test_the_faster_precision_is_kept_for_the_next_run(store, bf16_in_hardware, bf16, fp32, faster):
+def test_the_faster_precision_is_stored_for_the_next_run(store, bf16_in_hardware, bf16, fp32, faster):
     config = recipe(precision="auto")
     info = describe_network(config, 1)
     assert stored_precision(config, info, "cpu", store) is None

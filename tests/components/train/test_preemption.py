@@ -1,4 +1,4 @@
-"""Trainings that are really killed, each in a process of its own."""
+"""Test trainings that are really killed. Each training runs in a separate process."""
 
 import multiprocessing
 import os
@@ -8,13 +8,13 @@ import time
 
 import pytest
 
-from components.shared.network.checkpoint import WEIGHTS
+from components.shared.network.saved_network import WEIGHTS
 from components.train import loop
 from components.train.checkpoints import Checkpoints, PreemptedError
 from components.train.fit import fit
 from tests.fuzz.fuzz_checkpoints import fuzz
 
-# The server process imports PyTorch once. Each training is a fork of it, before it has run anything.
+# The server process only imports PyTorch. Each training is a fork of this process.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["components.train.fit"])
 # Values of checkpoint_minutes.
@@ -26,7 +26,7 @@ RECIPE = {
 
 
 def train_until(task, folder, environment, sent=None, after=0, within="train_on"):
-    """Train in this process. When `after` steps are done, signal its process group at the start of a method."""
+    """Train in this process. After `after` steps, send a signal to the process group when a method starts."""
     os.setpgrp()
     os.environ.update(environment)
     method = getattr(loop.Loop, within)
@@ -72,7 +72,9 @@ def test_sigterm_writes_a_checkpoint_from_which_the_next_start_resumes(make_task
     task = make_task(key="work", checkpoint_minutes=ONLY_ON_SIGTERM, **RECIPE)
     assert train(task, tmp_path / "stopped", signal.SIGTERM, 4) == 3
     assert len(store.list("runs/work/checkpoints/")) == 1
-    assert train(task, tmp_path / "stopped", signal.SIGTERM, 9, within="_validate") == 3  # the next start repeats it
+    assert (
+        train(task, tmp_path / "stopped", signal.SIGTERM, 9, within="_validate") == 3
+    )  # the next start repeats the validation
     assert [point["step"] for point in Checkpoints(store, "work").newest()["record"]["history"]] == [3, 6]
     assert train(task, tmp_path / "stopped") == 0
     assert (tmp_path / "stopped" / "resumed").read_text() == "5 9"

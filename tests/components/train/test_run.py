@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from components.shared.errors import InputError
-from components.shared.network.checkpoint import WEIGHTS
+from components.shared.network.saved_network import WEIGHTS
 from components.shared.services import mlflow_runs
 from components.train.run import train_candidate
 from tests.components.train.conftest import recipe
@@ -13,7 +13,7 @@ from tests.tiny_version import commit_tiny_version
 
 @pytest.fixture(scope="module")
 def mlflow_store(tmp_path_factory):
-    """Folder of an MLflow store, in which each test has its own experiment."""
+    """Return the folder of an MLflow store. Each test has a separate experiment in it."""
     folder = tmp_path_factory.mktemp("mlflow")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
@@ -21,7 +21,7 @@ def mlflow_store(tmp_path_factory):
 
 
 class Step:
-    """The train step on a small data set."""
+    """Return a function that runs the train step on a small data set."""
 
     def __init__(self, store, s3, folder, mlflow_store):
         self.manifest, self.manifest_path, self.splits_path = commit_tiny_version(store, folder)

@@ -1,4 +1,4 @@
-"""Arguments that no command can use, and the help of every command."""
+"""Wrong arguments, and the help of every command."""
 
 import pytest
 from typer.main import get_command

@@ -1,4 +1,4 @@
-"""A registry of container images that answers as the Distribution API says."""
+"""A Kubernetes cluster with everything a run needs, and a registry of container images."""
 
 import base64
 import json
@@ -6,10 +6,23 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
+from tests.pipelines.kubernetes_objects import whole_cluster
+from tests.pipelines.kubernetes_server import Cluster, serving_cluster
+
 DIGEST = f"sha256:{'0123456789abcdef' * 4}"
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A cluster that has everything a run needs, as the one of KUBECONFIG."""
+    found = whole_cluster()
+    with serving_cluster(found, tmp_path / "kubeconfig"):
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+        yield found
 
 
 @dataclass
@@ -19,7 +32,7 @@ class ImageRegistry:
     Attributes:
         host: Its address, such as 127.0.0.1:4000.
         names: Container images that it has, each under DIGEST.
-        password: If it is set, reading needs a token that is given for this password.
+        password: If it is set, readers need a token, and get it for this password.
         status: The status of all answers, if it is set.
     """
 

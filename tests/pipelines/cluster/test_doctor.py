@@ -1,6 +1,5 @@
 """`crack-pipeline doctor` with the test servers of KFP and Kubernetes, rclone's S3 server and an MLflow store."""
 
-import base64
 import json
 from functools import partial
 
@@ -17,34 +16,13 @@ from components.shared.services.store import Store
 from pipelines.cli.main import app
 from pipelines.cluster.doctor import examine
 from pipelines.cluster.image_checks import check_container_images, check_server_image
-from pipelines.cluster.kubernetes_view import ClusterView, UnseenError
-from pipelines.cluster.service_checks import WarnedError, check_kfp, check_mlflow, check_store, check_weights
+from pipelines.cluster.kubernetes_view import ClusterView, UnseenError, WarnedError
+from pipelines.cluster.mlflow_check import check_mlflow
+from pipelines.cluster.service_checks import check_kfp, check_store, check_weights
 from pipelines.config.cluster_config import GpuResources, Resources
-from pipelines.graphs.pod_policy import MLFLOW_KEYS, S3_KEYS
+from pipelines.graphs.pod_policy import S3_KEYS
+from tests.pipelines.kubernetes_objects import TEAM
 from tests.pipelines.kubernetes_server import Cluster, serving_cluster
-
-TEAM = "/api/v1/namespaces/team"
-
-
-def a_secret(keys):
-    value = base64.b64encode(b"hidden").decode()
-    return kubernetes.V1Secret(data=dict.fromkeys(keys, value))
-
-
-@pytest.fixture
-def cluster(tmp_path, monkeypatch):
-    """A cluster that has everything a run needs."""
-    cluster = Cluster()
-    cluster.add(TEAM, kubernetes.V1Namespace(metadata=kubernetes.V1ObjectMeta(name="team")))
-    cluster.add(f"{TEAM}/serviceaccounts/crack-pipeline", kubernetes.V1ServiceAccount())
-    cluster.add(f"{TEAM}/configmaps/kfp-launcher", kubernetes.V1ConfigMap())
-    cluster.add(f"{TEAM}/secrets/crack-s3", a_secret(S3_KEYS))
-    cluster.add(f"{TEAM}/secrets/crack-mlflow", a_secret(MLFLOW_KEYS))
-    cluster.node("cpu-1", {}, {"cpu": "8", "memory": "32Gi", "ephemeral-storage": "200Gi"})
-    cluster.node("gpu-1", {"gpu": "a100"}, {"cpu": "8", "memory": "64Gi", "nvidia.com/gpu": "2"})
-    with serving_cluster(cluster, tmp_path / "kubeconfig"):
-        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-        yield cluster
 
 
 @pytest.fixture
@@ -54,7 +32,7 @@ def view(cluster):
 
 @pytest.fixture
 def digests(tmp_path, monkeypatch, image_registry):
-    """Container images that a registry has, the "cpu" one also as MLflow's."""
+    """Container images that a registry has. MLflow also runs from the "cpu" image."""
     references = {target: image_registry.reference(target) for target in ("cpu", "gpu")}
     file = tmp_path / "digests.json"
     file.write_text(json.dumps(references))
@@ -70,6 +48,7 @@ def test_everything_is_right_and_then_one_thing_is_wrong(
     kfp, cluster, s3, config, small, digests, tmp_path, monkeypatch
 ):
     kfp.version = "2.18.1"
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     findings = {finding.subject: finding for finding in examine(config.model_copy(update={"store": s3}))}
     assert {finding.state for finding in findings.values()} == {"right"}, findings
@@ -205,6 +184,7 @@ def test_a_store_that_changes_a_large_object_is_found(s3, monkeypatch):
 
 @pytest.mark.parametrize("experiment_exists", [False, True])
 def test_a_database_that_does_not_keep_every_character_is_found(tmp_path, monkeypatch, experiment_exists):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     client = MlflowClient()
     if experiment_exists:

@@ -1,4 +1,4 @@
-"""The Kubernetes resources of a pipeline equal the uploaded version."""
+"""The Kubernetes resources of a pipeline have the same content as the version that `submit` uploads."""
 
 import yaml
 from typer.testing import CliRunner

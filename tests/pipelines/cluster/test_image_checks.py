@@ -1,4 +1,4 @@
-"""Whether the registry has the container images of a run, and whether MLflow runs from the same one."""
+"""Checks that the registry has the container images of a run, and that MLflow runs from the same image."""
 
 import base64
 import json
@@ -7,8 +7,7 @@ import pytest
 
 from components.shared.errors import InputError
 from pipelines.cluster.image_checks import check_container_images, check_server_image, require_in_registry
-from pipelines.cluster.kubernetes_view import UnseenError
-from pipelines.cluster.service_checks import WarnedError
+from pipelines.cluster.kubernetes_view import UnseenError, WarnedError
 
 
 @pytest.fixture(autouse=True)

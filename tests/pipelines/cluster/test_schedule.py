@@ -1,4 +1,4 @@
-"""`crack-pipeline schedule` with the test server: a schedule is never lost, doubled, or resumed by CI."""
+"""`crack-pipeline schedule` with the test server: no schedule is lost or exists twice, and CI does not resume one."""
 
 import pytest
 from typer.testing import CliRunner

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from components.shared.errors import InputError
+from components.shared.revision import built_revision
 from pipelines.cli.main import app
 from pipelines.cluster.follow import Follower, Outcome
 from pipelines.cluster.submit import submit
@@ -23,7 +24,7 @@ REFUSED = {**DONE, "refuse": "SUCCEEDED", "condition-3": "SKIPPED", "condition-4
 
 @pytest.fixture
 def cli(kfp, small, tmp_path, monkeypatch):
-    """The command with a small parameter file, container images by digest and an invented commit."""
+    """Return the command with a small parameter file, container images by digest and a made-up commit."""
     digests = tmp_path / "digests.json"
     digests.write_text(json.dumps({name: f"registry.example/{name}@sha256:{'0' * 64}" for name in ("cpu", "gpu")}))
     monkeypatch.setenv("IMAGE_DIGESTS", str(digests))
@@ -88,7 +89,7 @@ def test_a_run_that_failed_or_was_stopped_may_be_submitted_again_at_once(kfp, cl
 
 @pytest.fixture
 def follow(kfp, client, compiled, config, console):
-    """Submit and wait while the run goes through scenes, if given; return the outcome and the output."""
+    """Submit and wait. The run goes through the given scenes. Return the outcome and the output."""
 
     def run(*scenes, timeout=20.0, allow_refusal=False):
         if scenes:
@@ -188,7 +189,7 @@ def test_a_failed_step_shows_the_end_of_its_log_and_where_the_rest_is(kfp, follo
     kfp.workflow = a_workflow(("root.exit-handler-1.train.executor", "7", "Failed"))
     kfp.play(("FAILED", {"exit-handler-1": "FAILED", "train": "FAILED", "executor": "FAILED"}))
     _, output = follow()
-    assert "train cnn failed: it left no cause" in output
+    assert "train cnn failed: the cause is unknown" in output
     assert "run failed" not in output
     assert "line 39" in output
     assert "line 3\n" not in output
@@ -355,3 +356,12 @@ def test_a_checkout_that_differs_from_its_commit_says_so(tmp_path):
     assert git_revision(tmp_path) == clean
     (tmp_path / "code.py").write_text("2")
     assert git_revision(tmp_path) == f"{clean}-dirty"
+
+
+def test_in_a_container_image_the_version_of_the_code_is_the_commit_it_was_built_from(tmp_path):
+    assert built_revision(tmp_path) == ""
+    for written, expected in ((f"{'0123456789' * 4}\n", "012345678901"), (f"{'a' * 40}-dirty", f"{'a' * 12}-dirty")):
+        (tmp_path / "REVISION").write_text(written)
+        assert built_revision(tmp_path) == expected
+    (tmp_path / "REVISION").write_text("unknown\n")
+    assert built_revision(tmp_path) == ""

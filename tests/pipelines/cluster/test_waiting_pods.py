@@ -1,4 +1,4 @@
-"""`--wait` reports why nothing moves, from the state of the run's pods."""
+"""If nothing changes, `--wait` reports the reason from the state of the run's pods."""
 
 import pytest
 from kubernetes import client as kubernetes

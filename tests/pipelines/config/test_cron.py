@@ -1,4 +1,4 @@
-"""Cron in five fields: when it fires, by the calendar and by an independent reading, and what is refused."""
+"""Cron expressions of five fields: the times that match, checked with the calendar and another parser, and errors."""
 
 import datetime
 

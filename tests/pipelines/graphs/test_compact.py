@@ -31,7 +31,7 @@ NODES_OF_A_DRIVER = 2
 
 
 def compiled(folder: Path, count: int = 2) -> tuple[dict, dict]:
-    """The scheduled retraining with so many candidates: the pipeline's document, and the platform's by executor."""
+    """Compile the scheduled retraining with a number of candidates. Return the pipeline and the platform's settings."""
     setting = "{train: {architecture: resnet50, steps: 1, require_gpu: true}}"
     more = [f"candidates.candidate_{number}={setting}" for number in range(count - 2)]
     compile_pipeline("crack-training", load_run_config(PROD, more), folder / "p.yaml")

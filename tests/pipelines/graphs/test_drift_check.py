@@ -1,4 +1,4 @@
-"""What the compiled drift check says, read from its YAML as the cluster would."""
+"""The compiled drift check, read from its YAML as a cluster reads it."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def test_a_training_is_started_only_where_the_parameter_allows_it(tmp_path, star
 
 
 def test_what_is_told_of_the_images_is_where_they_were_found(tmp_path):
-    """The parameter with {yesterday} in it would make all days' verdicts look like verdicts of one place."""
+    """If the text still contained {yesterday}, the verdicts of all days would seem to be about the same folder."""
     compile_pipeline("crack-drift-check", load_run_config(PROD), tmp_path / "p.yaml")
     spec = next(yaml.safe_load_all((tmp_path / "p.yaml").read_text()))
     tasks = next(c["dag"]["tasks"] for c in spec["components"].values() if "check" in c.get("dag", {}).get("tasks", {}))

@@ -1,4 +1,4 @@
-"""The pod policy, read from the compiled YAML as the cluster would, over every executor."""
+"""The pod policy of every executor, read from the compiled YAML as a cluster reads it."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What the compiled pipeline says, read from its YAML as the cluster would."""
+"""The compiled pipeline, read from its YAML as a cluster reads it."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The workdir's S3 server: what killed uploads left is removed, what may still be written is not."""
+"""The workdir's S3 server removes the files of killed uploads, and keeps files that a process may still write."""
 
 import contextlib
 import os

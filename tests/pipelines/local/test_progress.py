@@ -1,4 +1,4 @@
-"""A run's timeline from its events: times apart, failures found, half-written lines left for later."""
+"""A run's timeline from its events: times of work and overhead, failed steps, and lines that are not complete yet."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""What a finished run prints."""
+"""The output of a finished run."""
 
 import io
 from pathlib import Path

@@ -122,7 +122,7 @@ def test_everyone_who_acts_at_once_is_in_the_history_and_the_alias_follows_its_l
 
 
 def test_nobody_is_refused_who_sets_the_same_new_tag_at_once(registry):
-    # Without `put`, MLflow refuses one of them in about every fifth round.
+    # Without `put`, MLflow refuses one of the people in about every fifth round.
     for attempt in range(20):
         set_tag = functools.partial(put, registry.client.set_registered_model_tag, registry.name, f"tag{attempt}")
         at_once(lambda number, set_tag=set_tag: set_tag(str(number)))

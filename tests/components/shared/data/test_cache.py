@@ -1,4 +1,4 @@
-"""The cache keeps its size limit, removes what was used longest ago, and never what a process still reads."""
+"""The cache keeps its size limit. It removes the version used longest ago, and never one that a process still reads."""
 
 import errno
 import multiprocessing

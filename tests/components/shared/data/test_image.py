@@ -1,4 +1,4 @@
-"""Decoding of every usual kind of file, compared with Pillow's result and with the pixels that were saved."""
+"""Decode every usual kind of file, and compare with Pillow's result and with the pixels that were saved."""
 
 import re
 import resource

@@ -1,4 +1,4 @@
-"""The data contract: what it accepts, what it refuses, and when a digest changes."""
+"""Manifests and splits: which tables are accepted, which are refused, and when a digest changes."""
 
 import csv
 import hashlib

@@ -1,4 +1,4 @@
-"""For any manifest: it is read as it was written, its digest depends on its content, and every change is noticed."""
+"""Random manifests: they are read as they were written, the digest depends on the content, all changes are noticed."""
 
 import contextlib
 import tempfile

@@ -1,4 +1,4 @@
-"""Versions: the commit marker comes last, writers' files are never mixed, the cache survives concurrency and damage."""
+"""Data set versions: dataset.json is written last, files of two writers are never mixed, damage is repaired."""
 
 import hashlib
 import multiprocessing

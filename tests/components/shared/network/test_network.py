@@ -7,8 +7,8 @@ import timm
 import torch
 
 from components.shared.errors import InputError
-from components.shared.network.checkpoint import INFO, WEIGHTS, load_network, read_info, save_network, weights_digest
 from components.shared.network.network import build_network, describe
+from components.shared.network.saved_network import INFO, WEIGHTS, load_network, read_info, save_network, weights_digest
 
 
 def info(architecture="resnet10t", size=64, weights="none", seed=3):

@@ -1,4 +1,4 @@
-"""Weights files that are not what they claim to be are refused with the right cause, and real ones are accepted."""
+"""Wrong weights files are refused with the right cause, and real weights files are accepted."""
 
 import importlib.util
 import time
@@ -114,7 +114,7 @@ def write_other_shapes(path):
 
 
 def write_other_naming(path):
-    """As PyTorch Lightning saves them."""
+    """Write weights with the names that PyTorch Lightning gives them."""
     torch.save({"state_dict": {f"net.{name}": tensor for name, tensor in random_weights().items()}}, path)
 
 

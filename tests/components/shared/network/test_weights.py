@@ -21,7 +21,7 @@ def described(weights, architecture="test_resnet", **update):
 
 @pytest.fixture
 def hub(tmp_path):
-    """A cache of the hub with one network's weights; returns that network and the environment that finds the cache."""
+    """Return a network whose weights are in a cache of the hub, and the environment that names this cache."""
     network = timm.create_model("test_resnet")
     repository = tmp_path / "hub" / "models--timm--test_resnet.r160_in1k"
     (repository / "refs").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Intervals of metrics: where they are wide, where there is none, and what their note says."""
+"""Intervals of metrics: when they are wide, when there is no interval, and what the note says."""
 
 import math
 

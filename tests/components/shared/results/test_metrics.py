@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn and against resampling by hand."""
+"""Compare our metrics with scikit-learn and with resampling by hand."""
 
 import math
 
@@ -17,7 +17,7 @@ from components.shared.results.metrics import (
 
 
 def sample(images: int, share: float, levels: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Labels with both classes, and P(crack) that knows something of them; `levels` makes ties."""
+    """Return labels of both classes, and P(crack) that is correlated with them. `levels` makes values equal."""
     rng = np.random.default_rng(seed)
     labels = (rng.random(images) < share).astype(int)
     labels[:2] = 0, 1
@@ -45,7 +45,7 @@ def by_sklearn(labels: np.ndarray, p_crack: np.ndarray, threshold: float) -> dic
 
 
 def ece_by_hand(labels: np.ndarray, p_crack: np.ndarray, bins: int) -> float:
-    """ECE by another way: cut every image into `bins` equal pieces, so that a bin holds whole pieces."""
+    """Compute ECE in another way: cut every image into `bins` equal pieces, so that each bin holds whole pieces."""
     _, inverse = np.unique(p_crack, return_inverse=True)
     mean = np.bincount(inverse, labels) / np.bincount(inverse)
     order = np.argsort(p_crack, kind="stable")

@@ -1,4 +1,4 @@
-"""The predictions folder survives a round trip, and refuses what would mislead a later step."""
+"""A predictions folder is read as it was written. Predictions that would mislead a later step are refused."""
 
 from pathlib import Path
 

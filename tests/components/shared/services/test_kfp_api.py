@@ -1,4 +1,4 @@
-"""The API's client with an HTTP server that has faults: what is repeated, what is reported, what is created twice."""
+"""The client of KFP's API with a server that has faults: what it repeats, what it reports, and what it creates."""
 
 import datetime
 import ssl

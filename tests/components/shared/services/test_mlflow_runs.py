@@ -1,4 +1,4 @@
-"""MLflow that is down, locked or lost an experiment: an answer within seconds, in words."""
+"""If MLflow is down or locked, or an experiment was deleted, the user gets a message within seconds."""
 
 import contextlib
 import sqlite3
@@ -45,7 +45,7 @@ def test_a_server_that_is_down_is_named_within_seconds(monkeypatch: pytest.Monke
 
 
 class Empty(BaseHTTPRequestHandler):
-    """An MLflow server that has nothing."""
+    """An MLflow server without any data."""
 
     def do_GET(self) -> None:
         self.send_response(200)

@@ -1,4 +1,4 @@
-"""The store and doctor's check of it with a real SeaweedFS, the S3 server of the dev overlay.
+"""The store, and doctor's check of the store, with a real SeaweedFS, the S3 server of the dev overlay.
 
 Needs `weed`: on PATH, or named by the environment variable WEED.
 """

@@ -1,7 +1,7 @@
 """Write and read the saved-model folder: `model.safetensors` (the backbone's tensors) and `model.json` (ModelInfo).
 
-`model.sha256` holds the checksums of both files, in the format of `sha256sum`. A change of any bit is therefore
-noticed. No file contains a pickle.
+`model.sha256` holds the checksums of both files, in the format of `sha256sum`. Readers verify them, so a change of any
+bit is noticed. No file contains a pickle, which could run code when it is loaded.
 """
 
 import hashlib

@@ -9,7 +9,7 @@ from components.shared.errors import InputError
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary file to write to. It is moved to `path` when the `with` block ends without an error.
 
     Raises:

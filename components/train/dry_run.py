@@ -1,4 +1,4 @@
-"""Describe the network, and run it once to find settings that cannot work before any data is fetched."""
+"""Describe the network, and run it once before data is fetched. So wrong settings are found early."""
 
 import os
 import shutil
@@ -12,12 +12,12 @@ from components.train.config import TrainConfig
 from components.train.frozen_layers import freeze
 from components.train.optimizer import make_optimizer
 
-# Settings that some architectures do not support. An error message shows their values.
+# Settings that some architectures do not support. The error message shows their values.
 LIMITED_BY_ARCHITECTURE = ("input_size", "tuning", "layer_decay", "dropout", "stochastic_depth")
 
 
 def describe_network(config: TrainConfig, seed: int) -> ModelInfo:
-    """Return the description of the network that will be trained. This opens no connection.
+    """Return the description of the network that will be trained. No network connection is opened.
 
     Raises:
         InputError: timm has no such architecture, or the weights file does not exist.
@@ -33,18 +33,18 @@ def describe_network(config: TrainConfig, seed: int) -> ModelInfo:
     )
 
 
-def rehearse(info: ModelInfo, config: TrainConfig) -> None:
+def dry_run(info: ModelInfo, config: TrainConfig) -> None:
     """Build the augmentation and the network in the same way as the training, and run each on one tile.
 
     Raises:
-        InputError: A transform cannot be used on tiles, or the weights cannot be fetched or do not fit. Or timm cannot
-            build, freeze or run the network with these settings. Or `compile` is set and there is no C compiler.
+        InputError: A transform cannot be used on tiles. Or the weights cannot be fetched or do not fit. Or timm cannot
+            build, freeze or run the network with these settings. Or `compile` is true and there is no C compiler.
     """
     check_augmentation(config)
     if config.compile and not has_compiler():
         raise InputError(
-            "compile is true, but Triton needs a C compiler and there is none; set compile to false, or install a "
-            "compiler (apt-get install gcc libc6-dev). images/Dockerfile says how to add one to the container image"
+            "compile is true, but Triton needs a C compiler and finds none; set compile to false, or install a "
+            "compiler (apt-get install gcc libc6-dev). images/Dockerfile says how to add gcc to the container image"
         )
 
     try:
@@ -59,8 +59,8 @@ def rehearse(info: ModelInfo, config: TrainConfig) -> None:
         settings = ", ".join(f"{name} {getattr(config, name)}" for name in LIMITED_BY_ARCHITECTURE)
         cause = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"{config.architecture} cannot be trained with {settings}: {cause}; remove the setting that it does not "
-            "support, or choose another architecture"
+            f"{config.architecture} cannot be trained with {settings}: {cause}; remove the setting that this "
+            "architecture does not support, or choose another architecture"
         ) from error
 
 

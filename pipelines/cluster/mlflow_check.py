@@ -1,0 +1,115 @@
+"""Check that MLflow can be used: it answers, keeps any character, and its artifact store can be written."""
+
+import os
+import secrets
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mlflow.artifacts import load_text
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.tracking import MlflowClient
+
+from components.shared.errors import InputError
+from components.shared.services import mlflow_runs
+from components.shared.services.mlflow_failures import SHORT_WAIT, environment, require_answer
+from pipelines.cluster.kubernetes_view import WarnedError
+
+# A database without UTF-8 refuses it. Gate writes it into a tag.
+DIFFICULT_TAG = "✗"
+ARTIFACT = "doctor.txt"
+
+
+def check_mlflow(model: str, experiment: str) -> str:
+    """Check that MLflow answers, keeps any character and an artifact, and return the registered model's aliases.
+
+    Raises:
+        InputError: It cannot be used.
+        WarnedError: It can be used, but its artifacts cannot be deleted.
+    """
+    client = mlflow_runs.client()
+    require_answer(client)
+    with _short_wait(), _run_for_trying(client, experiment) as run:
+        _check_tag(client, run)
+        _check_artifact(client, run)
+
+    found = client.search_registered_models(f"name = '{model}'")
+    if not found:
+        return f'it answers; no model "{model}" yet, the first run that passes the gate registers it'
+
+    aliases = found[0].aliases
+    named = ", ".join(f"{alias} is version {version}" for alias, version in sorted(aliases.items()))
+    return f'it answers; "{model}": {named or "no alias yet"}'
+
+
+@contextmanager
+def _short_wait() -> Iterator[None]:
+    """Let MLflow's client give up after seconds and not after minutes."""
+    with environment({name: value for name, value in SHORT_WAIT.items() if name not in os.environ}):
+        yield
+
+
+@contextmanager
+def _run_for_trying(client: MlflowClient, experiment: str) -> Iterator[str]:
+    """Yield the id of a run that is deleted afterwards.
+
+    It is in the pipeline's experiment if that exists, because an account may have rights only there.
+    """
+    found = client.get_experiment_by_name(experiment)
+    temporary = ""
+    try:
+        if not found:
+            temporary = client.create_experiment(f"doctor-{uuid.uuid4().hex}")
+        run = client.create_run(found.experiment_id if found else temporary, tags={"crack.doctor": "made by doctor"})
+    except MlflowException as error:
+        raise InputError(f"MLflow answers, but this account cannot make a run: {error}; give it more rights") from error
+
+    try:
+        try:
+            yield run.info.run_id
+        finally:
+            client.delete_run(run.info.run_id)
+    finally:
+        if temporary:
+            client.delete_experiment(temporary)
+
+
+def _check_tag(client: MlflowClient, run: str) -> None:
+    """Write a tag outside ASCII and read it back."""
+    try:
+        client.set_tag(run, "crack.doctor", DIFFICULT_TAG)
+        tag = client.get_run(run).data.tags["crack.doctor"]
+    except MlflowException as error:
+        raise InputError(
+            f'MLflow could not keep a run with "{DIFFICULT_TAG}" in a tag: {error}; check the account\'s rights, and '
+            "that MLflow's database has the encoding UTF8 (PostgreSQL: CREATE DATABASE … ENCODING 'UTF8')"
+        ) from error
+    if tag != DIFFICULT_TAG:
+        raise InputError(f'MLflow returned "{tag}" for the tag "{DIFFICULT_TAG}"; give its database the encoding UTF8')
+
+
+def _check_artifact(client: MlflowClient, run: str) -> None:
+    """Write an artifact, read it back and delete it, as steps write models and pages."""
+    place = client.get_run(run).info.artifact_uri
+    content = secrets.token_hex(16)
+    advice = (
+        "check the free disk space and the log of MLflow's server and of its S3, and the S3 rights of the server's key"
+    )
+    try:
+        client.log_text(run, content, ARTIFACT)
+        back = load_text(f"{place}/{ARTIFACT}")
+    except Exception as error:  # from MLflow, its HTTP library, S3's client or the operating system
+        raise InputError(
+            f"MLflow answers, but its artifact store {place} cannot be written and read: {error}; {advice}"
+        ) from error
+    if back != content:
+        raise InputError(f"MLflow's artifact store {place} returned another content than was written; {advice}")
+
+    try:
+        get_artifact_repository(place).delete_artifacts(ARTIFACT)
+    except Exception as error:
+        raise WarnedError(
+            f"a run works, but MLflow could not delete {place}/{ARTIFACT}: {error}; give this account the right to "
+            "delete artifacts"
+        ) from error
