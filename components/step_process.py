@@ -5,6 +5,7 @@ pod about six times into the status of a run. The status must stay below 1 MiB. 
 container image anyway, so our command only names it.
 """
 
+import json
 import os
 import runpy
 import sys
@@ -14,7 +15,10 @@ from typing import Any
 
 os.environ["_KFP_RUNTIME"] = "true"  # set before the import, so KFP skips its compiler and loads ten times faster
 
+import yaml
 from kfp import dsl
+
+from components.shared import mounted_secrets
 
 
 def main() -> None:
@@ -24,8 +28,29 @@ def main() -> None:
     """
     folder, executor = sys.argv[1:3]
     sys.argv[1:3] = ["--component_module_path", str(Path(__file__).parent / folder / "component.py")]
+    message = sys.argv.index("--executor_input") + 1
+    sys.argv[message] = _prepare(sys.argv[message])
+
+    mounted_secrets.set_variables()
     dsl.component = _leave_as_it_is
     runpy.run_module(executor, run_name="__main__")
+
+
+def _prepare(message: str) -> str:
+    """Change KFP's message to the executor: the configuration becomes JSON, and outputs describe no storage.
+
+    KFP copies the configuration, and 500 bytes about the storage of each input artifact, six times into the run's
+    status. So the configuration comes as YAML (`pipelines/graphs/compact.py`), and the description is set to "", which
+    stops KFP from writing its own. Its launcher does not read it, and its pages then use their own credentials.
+    """
+    values = json.loads(message)
+    parameters = values["inputs"].get("parameterValues", {})
+    if "config" in parameters:
+        parameters["config"] = json.dumps(yaml.safe_load(parameters["config"]))
+    for artifacts in values["outputs"].get("artifacts", {}).values():
+        for artifact in artifacts["artifacts"]:
+            artifact.setdefault("metadata", {})["store_session_info"] = ""
+    return json.dumps(values)
 
 
 def _leave_as_it_is(**options: Any) -> Callable[[Callable], Callable]:

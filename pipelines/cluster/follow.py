@@ -6,6 +6,7 @@ and from the records that the steps left in the store.
 
 import contextlib
 import datetime
+import math
 import signal
 import sys
 import time
@@ -26,6 +27,8 @@ from pipelines.graphs.compile import CompiledPipeline
 
 INTERVAL = 15.0  # seconds between two requests
 PATIENCE = 30.0  # after so many seconds without a change, we check whether a pod cannot start
+# seconds for which KFP may refuse what it allowed before: while Kubernetes restarts, KFP refuses every token
+REFUSED = 45.0
 QUIET = 300.0  # seconds after which an unchanged state is printed again; some CI systems end jobs that print nothing
 END_STATES = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 SHOWN_STATES = ("RUNNING", "SUCCEEDED", "FAILED", "CANCELED")  # of a step
@@ -89,6 +92,7 @@ class Follower:
         self._started = time.monotonic()
         self._printed = self._started
         self._changed = self._started
+        self._answered = -math.inf  # when KFP last answered
         self._waiting_pods: WaitingPods | None = None
         self._states: dict[str, str] = {}  # name of a task in KFP -> state that was shown last
 
@@ -107,11 +111,12 @@ class Follower:
             try:
                 run = self._api.run(self._run_id)
             except KfpError as error:
-                if not error.transient:
+                if not error.transient and time.monotonic() - self._answered > REFUSED:
                     self._say(f"{error}. The run continues, but its state cannot be read: {self._link()}")
                     return Outcome.UNSEEN
                 self._say(f"{error}; we try again")
             else:
+                self._answered = time.monotonic()
                 self._show_changes(run)
                 if run.state in END_STATES:
                     return self._report(run, allow_refusal)

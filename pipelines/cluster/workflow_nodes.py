@@ -70,8 +70,9 @@ def _nodes(workflow: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _pod_record(workflow: dict[str, Any], node: dict[str, Any]) -> PodRecord:
-    parts = node["name"].split(".")
-    is_program = len(parts) > 1 and parts[-1].partition("(")[0] == PROGRAM
+    # where Argo repeats every template, as KFP's manifests let it, every part may have the number of the attempt
+    parts = [part.partition("(")[0] for part in node["name"].split(".")]
+    is_program = len(parts) > 1 and parts[-1] == PROGRAM
     return PodRecord(
         name=_pod_name(workflow["metadata"], node),
         task=parts[-2] if is_program else parts[-1],

@@ -5,15 +5,20 @@ in Kubernetes. If the status is larger than 1 MiB, Argo compresses it, and KFP's
 until the end of the run. So the submitted pipeline contains only what a step needs to run.
 """
 
+import json
+import math
 from collections.abc import Mapping
 
-from kfp.pipeline_spec.pipeline_spec_pb2 import ComponentSpec, PipelineSpec
+import yaml
+from kfp.pipeline_spec.pipeline_spec_pb2 import ComponentSpec, PipelineSpec, TaskInputsSpec
 
 EXECUTOR = "kfp.dsl.executor_main"
+# Numbers that KFP writes next to the same resources as text. Its backend reads them only where there is no text.
+OLD_RESOURCES = ("cpuLimit", "memoryLimit")
 
 
-def compact(pipeline: PipelineSpec, folders: Mapping[str, str]) -> None:
-    """Replace the source of every component's function by the place of the function, and remove the descriptions.
+def name_functions(pipeline: PipelineSpec, folders: Mapping[str, str]) -> None:
+    """Replace the source of every component's function by the place of the function.
 
     Args:
         pipeline: A compiled pipeline; it is changed.
@@ -25,12 +30,38 @@ def compact(pipeline: PipelineSpec, folders: Mapping[str, str]) -> None:
         function = arguments[arguments.index("--function_to_execute") + 1]
         container["command"] = ["python3", "-m", "components.step_process", folders[function], EXECUTOR]
 
-    _remove_descriptions(pipeline.root)
+
+def keep_only_what_runs(pipeline: PipelineSpec) -> None:
+    """Remove what neither KFP's backend nor a step reads.
+
+    The backend passes on a task's inputs without the definitions of the component's inputs. It reads the definitions
+    only for inputs that may be missing, and no component of ours has such inputs. KFP's local runner needs them.
+    """
+    for executor in pipeline.deployment_spec["executors"].values():
+        resources = executor["container"]["resources"].fields
+        for name in OLD_RESOURCES:
+            resources.pop(name, None)
+
+    for definition in pipeline.root.input_definitions.parameters.values():
+        definition.ClearField("description")
     for component in pipeline.components.values():
-        _remove_descriptions(component)
+        component.ClearField("input_definitions")
+        _make_outputs_small(component)
+        for task in component.dag.tasks.values():
+            if "config" in task.inputs.parameters:
+                _write_as_yaml(task.inputs.parameters["config"])
 
 
-def _remove_descriptions(component: ComponentSpec) -> None:
-    for definitions in (component.input_definitions, component.output_definitions):
-        for definition in (*definitions.parameters.values(), *definitions.artifacts.values()):
-            definition.ClearField("description")
+def _make_outputs_small(component: ComponentSpec) -> None:
+    for definition in component.output_definitions.parameters.values():
+        definition.ClearField("description")
+    for artifact in component.output_definitions.artifacts.values():
+        artifact.ClearField("description")
+        artifact.artifact_type.ClearField("schema_version")
+
+
+def _write_as_yaml(config: TaskInputsSpec.InputParameterSpec) -> None:
+    """Write a step's configuration as YAML in one line, because each quote of JSON becomes eight characters."""
+    constant = config.runtime_value.constant
+    values = json.loads(constant.string_value)
+    constant.string_value = yaml.safe_dump(values, default_flow_style=True, width=math.inf, sort_keys=False).strip()

@@ -89,7 +89,7 @@ def build_pipeline(name: str, config: RunConfig) -> "BaseComponent":
     # imported late, because KFP takes seconds to import, and some commands use only the names above
     from kfp.dsl.python_component import PythonComponent
 
-    from pipelines.graphs.compact import compact
+    from pipelines.graphs.compact import name_functions
 
     module = importlib.import_module(MODULES[name])
     folders = {}
@@ -99,7 +99,7 @@ def build_pipeline(name: str, config: RunConfig) -> "BaseComponent":
             folders[value.python_func.__name__] = folder
 
     pipeline = module.build_pipeline(config)
-    compact(pipeline.pipeline_spec, folders)
+    name_functions(pipeline.pipeline_spec, folders)
     return pipeline
 
 
@@ -107,7 +107,11 @@ def compile_pipeline(name: str, config: RunConfig, output: Path, **options: Any)
     """Write a pipeline as YAML. The same parameters give the same bytes. `options` are passed to KFP's compiler."""
     from kfp import compiler
 
-    compiler.Compiler().compile(build_pipeline(name, config), str(output), **options)
+    from pipelines.graphs.compact import keep_only_what_runs
+
+    pipeline = build_pipeline(name, config)
+    keep_only_what_runs(pipeline.pipeline_spec)
+    compiler.Compiler().compile(pipeline, str(output), **options)
 
 
 def compile_version(name: str, config: RunConfig, revision: str, folder: Path) -> CompiledPipeline:

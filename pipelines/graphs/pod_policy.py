@@ -11,6 +11,7 @@ from kfp import kubernetes
 from kfp.dsl import PipelineConfig, PipelineTask
 
 from components.container_images import Target, container_image, image_reference
+from components.shared.mounted_secrets import FOLDER
 from pipelines.config.cluster_config import ClusterConfig, GpuResources, Resources
 from pipelines.config.run_config import RunConfig
 
@@ -49,8 +50,8 @@ def on_cluster(task: PipelineTask, config: RunConfig, resources: Resources | Non
 
     task.set_container_image(_image(task))
     task.set_caching_options(False)  # components/shared/reuse.py reuses results instead
-    task.set_cpu_request(resources.cpu).set_cpu_limit(resources.cpu)
-    task.set_memory_request(resources.memory).set_memory_limit(resources.memory)
+    # Kubernetes takes the limits as the requests too.
+    task.set_cpu_limit(resources.cpu).set_memory_limit(resources.memory)
     if cluster.retries and step in cluster.retried and step not in NEVER_RETRIED:
         task.set_retry(cluster.retries, backoff_duration="30s", backoff_factor=2.0)
 
@@ -76,18 +77,18 @@ def _image(task: PipelineTask) -> str:
 
 def _add_secrets(task: PipelineTask, step: str, cluster: ClusterConfig) -> None:
     # Every step needs the store, because it writes the cause of a failure there.
-    _add_secret(task, cluster.s3_secret, S3_KEYS)
-    _add_secret(task, cluster.s3_secret, OPTIONAL_S3_KEYS, optional=True)
+    _add_secret(task, cluster.s3_secret)
     if step in MLFLOW_STEPS:
-        _add_secret(task, cluster.mlflow_secret, MLFLOW_KEYS)
+        _add_secret(task, cluster.mlflow_secret)
     if step == "notify":
-        _add_secret(task, cluster.notify_secret, NOTIFY_KEYS, optional=True)
+        _add_secret(task, cluster.notify_secret, optional=True)
 
 
-def _add_secret(task: PipelineTask, secret: str, keys: tuple[str, ...], optional: bool = False) -> None:
-    """Set environment variables from the keys of a Secret. The variables have the names of the keys."""
-    variables = dict(zip(keys, keys, strict=True))
-    kubernetes.use_secret_as_env(task, secret, variables, optional=optional)
+def _add_secret(task: PipelineTask, secret: str, optional: bool = False) -> None:
+    """Mount a Secret. The step sets an environment variable from each of its keys."""
+    kubernetes.use_secret_as_volume(task, secret, mount_path=str(FOLDER / secret), optional=optional)
+    mounted = task.platform_config["kubernetes"]["secretAsVolume"][-1]
+    del mounted["secretNameParameter"]  # the same name once more; it is only read where there is no plain name
 
 
 def _add_writable_folders(task: PipelineTask, config: RunConfig, resources: Resources) -> None:

@@ -51,8 +51,9 @@ def _remove_once_training(proof: Proof, run: subprocess.Popen, candidate: str, t
             raise FailedError(f"the run has ended before {candidate} was interrupted: {last_lines(run.stdout.read())}")
         for pod in proof.objects("pod"):
             node = pod["metadata"].get("annotations", {}).get(NODE, "")
-            is_training = f".{TASKS[candidate]}." in f".{node}." and pod["status"]["phase"] == "Running"
-            if is_training and "executor" in node and _steps_done(proof, pod["metadata"]["name"]) >= STARTED_STEPS:
+            parts = [part.partition("(")[0] for part in node.split(".")]  # without the numbers of attempts
+            is_training = parts[-2:] == [TASKS[candidate], "executor"] and pod["status"]["phase"] == "Running"
+            if is_training and _steps_done(proof, pod["metadata"]["name"]) >= STARTED_STEPS:
                 return pod["metadata"]["name"]
         return ""
 

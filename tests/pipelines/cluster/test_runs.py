@@ -86,6 +86,18 @@ def test_the_log_is_the_one_of_the_step_s_program_after_its_retry(command, kfp, 
     assert (early.exit_code, 'KFP shows no pod of step "gate cnn"' in early.output) == (2, True)
 
 
+def test_the_numbers_of_attempts_in_a_node_s_name_are_no_part_of_the_task(client, kfp):
+    """KFP's manifests let Argo repeat every template, so every part of a name has the number of its attempt."""
+    kfp.workflow = a_workflow(
+        ("(0).root(0).exit-handler-1(0).train-2-driver(0)", "1", "Succeeded"),
+        ("(0).root(0).exit-handler-1(0).train-2(0).executor(0)", "2", "Failed"),
+        ("(0).root(0).exit-handler-1(0).train-2(0).executor(1)", "3", "Running"),
+    )
+    pods = newest_pods(read_pods(client, "run-1"))
+    assert set(pods) == {"train-2", "train-2-driver"}
+    assert pods["train-2"].endswith("-3")
+
+
 def test_the_pods_of_an_older_argo_are_named_by_their_nodes(client, kfp):
     kfp.workflow = RETRIED | {"metadata": {"name": NAME, "annotations": {POD_NAME_FORMAT: "v1"}}}
     assert newest_pods(read_pods(client, "run-1"))["notify"] == f"{NAME}-6"

@@ -256,6 +256,23 @@ def test_waiting_outlives_a_busy_server(kfp, follow):
     assert "we try again" in output
 
 
+@pytest.mark.parametrize(("seconds", "outcome"), [(60.0, Outcome.SUCCEEDED), (0.0, Outcome.UNSEEN)])
+def test_waiting_outlives_a_server_that_refuses_the_token_for_a_moment(kfp, follow, monkeypatch, seconds, outcome):
+    """KFP asks Kubernetes about each token, and refuses all of them while Kubernetes' API server restarts."""
+    answer = kfp.run_service_get_run
+
+    def answer_once(run_id: str, **query: str) -> dict:
+        if not kfp.faults:
+            kfp.fail("GET .*/runs/", "status", status=401, times=2)
+        return answer(run_id=run_id, **query)
+
+    monkeypatch.setattr(kfp, "run_service_get_run", answer_once)
+    monkeypatch.setattr("pipelines.cluster.follow.REFUSED", seconds)
+    seen, output = follow(("RUNNING", {}), ("RUNNING", DONE), ("SUCCEEDED", REGISTERED))
+    assert seen == outcome
+    assert ("we try again" in output) == (outcome == Outcome.SUCCEEDED)
+
+
 def test_a_token_that_expires_while_waiting_leaves_the_end_unseen(kfp, follow):
     kfp.fail("GET .*/runs/", "status", status=401)
     outcome, output = follow(("RUNNING", {}))

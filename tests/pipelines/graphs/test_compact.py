@@ -1,7 +1,7 @@
 """The size of a compiled pipeline in the status of a run, and that a step runs from its short command.
 
-The sizes follow KFP's backend (backend/src/v2/driver and compiler/argocompiler of kubeflow/pipelines) and were compared
-with a run on a real cluster: 776 kB of inputs and 390 kB of outputs were pod patches, 20 kB each for gate.
+The sizes follow KFP's backend (backend/src/v2/driver and compiler/argocompiler of kubeflow/pipelines) with the settings
+of Argo in KFP's own manifests, which give every template a retry node.
 """
 
 import json
@@ -18,22 +18,16 @@ from pipelines.graphs.compile import compile_pipeline
 
 ROOT = Path(__file__).parents[3]
 PROD = ROOT / "pipelines" / "params" / "prod.yaml"
-LARGEST_STATUS = 0.75 * 2**20  # bytes; Argo compresses the status of a workflow beyond 1 MiB
+LARGEST_STATUS = 0.85 * 2**20  # bytes; Argo compresses the status of a workflow beyond 1 MiB
 
 RUN = "0b7b6f0e-0c3d-4a0e-9a39-6b0c5c4e6f10"
-# KFP adds this to every input artifact. It says how to reach the storage.
-STORE_SESSION = {
-    "Provider": "s3",
-    "Params": {
-        "accessKeyKey": "accesskey", "disableSSL": "true", "endpoint": "s3.crack.svc.cluster.local:8333",
-        "forcePathStyle": "true", "fromEnv": "false", "maxRetries": "5", "region": "us-east-1",
-        "secretKeyKey": "secretkey", "secretName": "mlpipeline-minio-artifact",
-    },
-}  # fmt: skip
-NODE_ITSELF = 900  # bytes: ids, names, times, state, children
-# A step has three nodes, of its driver, its executor and its pod; the first has the patch as an output, the others as
-# an input. Each is doubled by a retry node.
-NODES_OF_A_STEP = 3
+STORE = "minio://mlpipeline/private-artifacts/team/v2/artifacts/crack-training"
+NODE_ITSELF = 500  # bytes: ids, names, times, state, children
+LOGS = 300  # bytes of a pod's log among its outputs
+# A step has three nodes, of its driver, its executor and its pod. Each has a retry node. All have the pod's patch, as
+# an output or as an input. The first two have the settings of the step, too.
+NODES_OF_A_STEP = 6
+NODES_OF_A_DRIVER = 2
 
 
 def compiled(folder: Path, count: int = 2) -> tuple[dict, dict]:
@@ -49,14 +43,25 @@ def dumped(value: object) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
+def dumped_by_kfp(value: object) -> str:
+    """JSON as protobuf writes it in Go, with a space after each comma."""
+    return json.dumps(value, separators=(", ", ":"))
+
+
 def length_as_text(value: object) -> int:
     """Bytes of a value that is JSON inside a text inside JSON."""
     return len(dumped(dumped(value)))
 
 
-def described(task: str, name: str, kind: dict) -> dict:
-    uri = f"s3://crack/v2/artifacts/crack-training/{RUN}/{task}/{RUN}/{name}"
-    return {"type": kind["artifactType"], "uri": uri}
+def place(task: str, name: str) -> str:
+    return f"{STORE}/{RUN}/{task}/{RUN}/{name}"
+
+
+def with_logs(component: dict) -> dict:
+    """A component as KFP changes it: the log is one more output."""
+    outputs = component.get("outputDefinitions", {})
+    logs = {"executor-logs": {"artifactType": {"schemaTitle": "system.Artifact"}}}
+    return component | {"outputDefinitions": outputs | {"artifacts": outputs.get("artifacts", {}) | logs}}
 
 
 def executor_input(task: dict, component: dict) -> dict:
@@ -69,36 +74,39 @@ def executor_input(task: dict, component: dict) -> dict:
         )
     artifacts = {}
     for key in task.get("inputs", {}).get("artifacts", {}):
-        kind = component["inputDefinitions"]["artifacts"][key]
-        metadata = {"display_name": key, "store_session_info": dumped(STORE_SESSION)}
-        artifacts[key] = {"artifacts": [described(name, key, kind) | {"metadata": metadata}]}
-    outputs = component.get("outputDefinitions", {})
+        metadata = {"display_name": key, "store_session_info": ""}
+        if key in ("manifest", "splits"):
+            metadata["digest"] = "0" * 64
+        described = {"name": "1234", "type": {"instanceSchema": ""}, "uri": place(name, key), "metadata": metadata}
+        artifacts[key] = {"artifacts": [described]}
+    produced = component.get("outputDefinitions", {})
+    outputs = {}
+    for key, kind in produced.get("artifacts", {}).items():
+        outputs[key] = {"artifacts": [{"name": key, "type": kind["artifactType"], "uri": place(name, key)}]}
     return {
         "inputs": {"parameterValues": parameters, "artifacts": artifacts},
         "outputs": {
-            "artifacts": {
-                key: {"artifacts": [described(name, key, kind)]} for key, kind in outputs.get("artifacts", {}).items()
-            },
-            "parameters": {key: {"outputFile": f"/tmp/kfp/outputs/{key}"} for key in outputs.get("parameters", {})},
-            "outputFile": "/tmp/kfp_outputs/output_metadata.json",
+            "artifacts": outputs,
+            "parameters": {key: {"outputFile": f"/tmp/kfp/outputs/{key}"} for key in produced.get("parameters", {})},
+            "outputFile": place(name, "output_metadata.json"),
         },
     }
 
 
 def pod_patch(task: dict, component: dict, container: dict, pod: dict) -> dict:
     """The driver's patch of a step's pod."""
-    variables = []
-    for secret in pod.get("secretAsEnv", []):
-        for pair in secret["keyToEnv"]:
-            key = {"name": secret["secretName"], "key": pair["secretKey"], "optional": False}
-            variables.append({"name": pair["envVar"], "valueFrom": {"secretKeyRef": key}})
     folders = pod.get("emptyDirMounts", [])
+    secrets = pod["secretAsVolume"]
     launcher = [
-        "/kfp-launcher/launch", "--pipeline_name", "crack-training", "--run_id", RUN, "--execution_id", "1234",
-        "--executor_input", dumped(executor_input(task, component)), "--component_spec", dumped(component),
+        "/kfp-launcher/launch", "--executor_type", "container", "--pipeline_name", "crack-training", "--run_id", RUN,
+        "--execution_id", "1234",
+        "--executor_input", dumped_by_kfp(executor_input(task, component)),
+        "--component_spec", dumped_by_kfp(component),
         "--pod_name", "$(KFP_POD_NAME)", "--pod_uid", "$(KFP_POD_UID)",
-        "--mlmd_server_address", "$(METADATA_GRPC_SERVICE_HOST)",
-        "--mlmd_server_port", "$(METADATA_GRPC_SERVICE_PORT)", "--publish_logs", "true", "--",
+        "--ml_pipeline_server_address", "ml-pipeline.kubeflow.svc.cluster.local", "--ml_pipeline_server_port", "8887",
+        "--mlmd_server_address", "metadata-grpc-service.kubeflow.svc.cluster.local", "--mlmd_server_port", "8080",
+        "--publish_logs", "true", "--ml_pipeline_tls_enabled=false", "--metadata_tls_enabled=false",
+        "--ca_cert_path", "", "--cache_disabled=false", "--log_level", "1", "--",
     ]  # fmt: skip
     resources = {"cpu": "8", "memory": "32Gi", "nvidia.com/gpu": "1"}
     main = {
@@ -106,14 +114,22 @@ def pod_patch(task: dict, component: dict, container: dict, pod: dict) -> dict:
         "image": f"registry.example.org/concrete-crack/{'x' * 20}@sha256:{'0' * 64}",
         "command": launcher,
         "args": [*container["command"], *container["args"]],
-        "env": variables,
-        "resources": {"limits": resources, "requests": resources},
-        "volumeMounts": [{"name": each["volumeName"], "mountPath": each["mountPath"]} for each in folders],
+        "resources": {"limits": resources},
+        "volumeMounts": [
+            *({"name": each["volumeName"], "mountPath": each["mountPath"]} for each in folders),
+            *({"name": each["secretName"], "mountPath": each["mountPath"]} for each in secrets),
+        ],
         "securityContext": pod["securityContext"] | {"allowPrivilegeEscalation": False, "capabilities": ["ALL"]},
     }
     return {
         "containers": [main],
-        "volumes": [{"name": each["volumeName"], "emptyDir": {"sizeLimit": "100Gi"}} for each in folders],
+        "volumes": [
+            *({"name": each["volumeName"], "emptyDir": {"sizeLimit": "100Gi"}} for each in folders),
+            *(
+                {"name": each["secretName"], "secret": {"secretName": each["secretName"], "optional": False}}
+                for each in secrets
+            ),
+        ],
         "tolerations": pod.get("tolerations", []),
         "activeDeadlineSeconds": 86_400,
     }
@@ -125,22 +141,21 @@ def status_size(spec: dict, pods: dict) -> int:
     for graph in [spec["root"], *spec["components"].values()]:
         for key, task in graph.get("dag", {}).get("tasks", {}).items():
             component = spec["components"][task["componentRef"]["name"]]
-            doubled = 2 if "retryPolicy" in task else 1
             driver = length_as_text(component) + length_as_text(task)
             if "executorLabel" not in component:  # a graph: its driver and itself
-                total += 2 * (driver + 2 * NODE_ITSELF)
+                total += NODES_OF_A_DRIVER * (driver + 2 * NODE_ITSELF)
                 continue
             if key.startswith(("register-", "refuse")):
                 continue
             label = component["executorLabel"]
             container, pod = spec["deploymentSpec"]["executors"][label]["container"], pods[label]
             driver += length_as_text(container) + length_as_text(pod)
-            patch = length_as_text(pod_patch(task, component, container, pod))
-            total += doubled * (driver + NODES_OF_A_STEP * (patch + NODE_ITSELF))
+            patch = length_as_text(pod_patch(task, with_logs(component), container, pod))
+            total += NODES_OF_A_DRIVER * driver + NODES_OF_A_STEP * (patch + NODE_ITSELF) + 4 * LOGS
     return total
 
 
-@pytest.mark.parametrize(("candidates", "largest"), [(2, LARGEST_STATUS), (4, 1.3 * 2**20)])
+@pytest.mark.parametrize(("candidates", "largest"), [(2, LARGEST_STATUS), (4, 1.45 * 2**20)])
 def test_a_run_s_status_stays_small(tmp_path, candidates, largest):
     size = status_size(*compiled(tmp_path, candidates))
     print(f"{candidates} candidates: {size / 2**20:.2f} MiB")
@@ -157,6 +172,23 @@ def test_a_step_s_command_names_its_function_and_nothing_is_described(tmp_path):
         assert (ROOT / "components" / command[3] / "component.py").is_file(), name
     for component in [spec["root"], *spec["components"].values()]:
         assert '"description"' not in json.dumps(component)
+
+
+def test_a_step_s_configuration_becomes_json_and_no_output_describes_its_storage(tmp_path):
+    spec, _ = compiled(tmp_path)
+    tasks = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    config = tasks["train-2"]["inputs"]["parameters"]["config"]["runtimeValue"]["constant"]
+    assert '"' not in config
+    artifacts = {"page": {"artifacts": [{"name": "page", "uri": "minio://x", "metadata": {"digest": "1"}}]}}
+    inputs = {"parameterValues": {"config": config}}
+    message = json.dumps({"inputs": inputs, "outputs": {"artifacts": artifacts}})
+    code = "import sys; from components.step_process import _prepare; print(_prepare(sys.argv[1]))"
+    done = subprocess.run([sys.executable, "-c", code, message], cwd=ROOT, capture_output=True, text=True, check=True)
+    prepared = json.loads(done.stdout)
+    expected = load_run_config(PROD).step_json("train", "vit_b16")
+    assert json.loads(prepared["inputs"]["parameterValues"]["config"]) == json.loads(expected)
+    (page,) = prepared["outputs"]["artifacts"]["page"]["artifacts"]
+    assert page["metadata"] == {"digest": "1", "store_session_info": ""}
 
 
 def test_a_step_runs_from_its_compiled_command(tmp_path, s3):

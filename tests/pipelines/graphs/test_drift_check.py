@@ -30,7 +30,7 @@ def test_a_training_is_started_only_where_the_parameter_allows_it(tmp_path, star
     assert accelerated == ["exec-collect"]
     settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     for name in ("collect", "check"):
-        secrets = {secret["secretName"] for secret in settings[f"exec-{name}"]["secretAsEnv"]}
+        secrets = {secret["secretName"] for secret in settings[f"exec-{name}"]["secretAsVolume"]}
         assert secrets >= {"crack-s3", "crack-mlflow"}
 
 
