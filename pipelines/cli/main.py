@@ -5,12 +5,26 @@ import sys
 
 import typer
 
-from pipelines.cli import cluster, data, doctor, drift, gc, leaks, local, predict, registry, runs, submit, weights
+from pipelines.cli import (
+    cluster,
+    data,
+    doctor,
+    drift,
+    gc,
+    leaks,
+    local,
+    predict,
+    registry,
+    runs,
+    sites,
+    submit,
+    weights,
+)
 
 # The panels of `--help` in their order. Each panel has the commands of these modules.
 PANELS = {
     "On this machine": (local, data, leaks, weights),
-    "Models": (predict, drift, registry, gc),
+    "Models": (predict, drift, sites, registry, gc),
     "On a cluster": (doctor, submit, runs, cluster),
 }
 
