@@ -34,7 +34,7 @@ FLOORS = [
     {"pipelines.graphs"},
     {"pipelines.local", "pipelines.store_cleanup", "pipelines.public_datasets"},
     {"pipelines.registry"},
-    {"pipelines.sites"},
+    {"pipelines.sites", "pipelines.transfer"},
     {"pipelines.cluster"},
     {"pipelines.cli"},
 ]

@@ -18,12 +18,13 @@ from pipelines.cli import (
     runs,
     sites,
     submit,
+    transfer,
     weights,
 )
 
 # The panels of `--help` in their order. Each panel has the commands of these modules.
 PANELS = {
-    "On this machine": (local, data, leaks, weights),
+    "On this machine": (local, transfer, data, leaks, weights),
     "Models": (predict, drift, sites, registry, gc),
     "On a cluster": (doctor, submit, runs, cluster),
 }
