@@ -17,14 +17,16 @@ from pipelines.cli import (
     registry,
     runs,
     serve,
+    sites,
     submit,
+    transfer,
     weights,
 )
 
 # The panels of `--help` in their order. Each panel has the commands of these modules.
 PANELS = {
-    "On this machine": (local, data, leaks, weights),
-    "Models": (predict, serve, drift, registry, gc),
+    "On this machine": (local, transfer, data, leaks, weights),
+    "Models": (predict, serve, drift, sites, registry, gc),
     "On a cluster": (doctor, submit, runs, cluster),
 }
 

@@ -29,6 +29,7 @@ from components.split.config import SplitConfig
 from components.train.config import TrainConfig
 from pipelines.config.cluster_config import CandidateResources, ClusterConfig
 from pipelines.config.schedule_config import PipelineName, ScheduleConfig
+from pipelines.config.transfer_config import TransferConfig
 
 MAX_CANDIDATES = 4  # select and report have this many inputs, because KFP cannot pass a list of artifacts to a step
 
@@ -73,6 +74,7 @@ class RunConfig(Config):
     registration: RegisterConfig = RegisterConfig()
     report: ReportConfig = ReportConfig()
     notify: NotifyConfig = NotifyConfig()
+    transfer: TransferConfig = TransferConfig()
     cluster: ClusterConfig = ClusterConfig()
     schedule: dict[PipelineName, ScheduleConfig] = Field(default={}, description="the pipelines that run on a schedule")
 

@@ -33,6 +33,7 @@ from pipelines.registry import signing
 
 ENTRY_PREFIX = "crack.promotion."  # start of the names of the tags that contain the history
 SETTLED = "crack.settled"  # tag with the key of the last entry for which the alias was moved
+SITE_PREFIX = "crack.site."  # start of the names of a model version's tags with its verdicts at sites
 TABLE_HEAD = "## Promotions\n\n| when | what | from | to | by | why |\n|---|---|---|---|---|---|\n"
 MAX_CHARACTERS = {"by": 200, "why": 2000}  # an MLflow tag holds 5000 bytes
 

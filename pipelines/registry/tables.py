@@ -1,5 +1,6 @@
 """Show a registered model in a terminal: its model versions, its promotions, and the next action."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from rich.table import Table
 from components.shared.results.dossier import PROMOTION
 from components.shared.services.mlflow_failures import without_password
 from components.shared.services.mlflow_runs import AGAINST, AGAINST_VERSION, CANDIDATE, CHALLENGER, CHAMPION, DATASET
-from pipelines.registry.promotions import Entry, Registry, verdict_on
+from pipelines.registry.promotions import SITE_PREFIX, Entry, Registry, verdict_on
 
 METRICS = {"test\naccuracy": "test_accuracy", "test\nAUROC": "test_auroc", "robust\naccuracy": "robustness_accuracy"}
 MAX_VERSIONS = 15
@@ -68,6 +69,7 @@ def next_move(registry: Registry) -> str:
             images = tags[f"{DRIFT_TAG}.images"]
             day = tags[f"{DRIFT_TAG}.checked"][:10]
             lines.append(f"last drift check of the champion ({day}, {images}): {tags[DRIFT_TAG]}")
+        lines += _at_sites(tags)
 
     if challenger and challenger != champion:
         lines += _about_challenger(registry, challenger, champion)
@@ -76,6 +78,18 @@ def next_move(registry: Registry) -> str:
     else:
         lines.append("there is no champion yet")
     return "\n".join(lines)
+
+
+def _at_sites(tags: dict[str, str]) -> list[str]:
+    """Return a line for each site that a model version was judged at."""
+    lines = []
+    for key, value in sorted(tags.items()):
+        if key.startswith(SITE_PREFIX):
+            verdict = json.loads(value)
+            site = key.removeprefix(SITE_PREFIX)
+            day = verdict["at"][:10]
+            lines.append(f"at the site {site} {verdict['decision']} ({day}, {verdict['labelled']} labelled tiles)")
+    return lines
 
 
 def _about_challenger(registry: Registry, challenger: str, champion: str | None) -> list[str]:

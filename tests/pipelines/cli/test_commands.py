@@ -19,7 +19,7 @@ COMMANDS = sorted(get_command(app).commands)
         (["gc", "--days", "-1"], "greater than or equal to 0"),
         (
             ["compile", "--output", "x.yaml"],
-            "give one environment (dev, kind, local, paper, prod) or one file with --params",
+            "give one environment (dev, kind, local, paper, paper_as_run, prod) or one file with --params",
         ),
         (["compile", "nowhere", "--output", "x.yaml"], 'unknown environment "nowhere"; pipelines/params has dev'),
         (["submit", "prod", "--parameter", "seed"], '--parameter is "seed"; write it as key=value, such as seed=2'),

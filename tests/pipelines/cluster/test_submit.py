@@ -283,8 +283,11 @@ def test_a_token_that_expires_while_waiting_leaves_the_end_unseen(kfp, follow):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["production"], 'unknown environment "production"; pipelines/params has dev, kind, local, paper, prod'),
-        ([], "give one environment (dev, kind, local, paper, prod) or one file with --params"),
+        (
+            ["production"],
+            'unknown environment "production"; pipelines/params has dev, kind, local, paper, paper_as_run, prod',
+        ),
+        ([], "give one environment (dev, kind, local, paper, paper_as_run, prod) or one file with --params"),
         (["dev", "--params", "x.yaml"], "give one environment"),
         (["--params", "nowhere.yaml"], "does not exist"),
         (["dev", "--set", "candidates.resnet50.train.stepz=1"], 'did you mean "steps"'),

@@ -21,7 +21,7 @@ def write(tmp_path, text):
     return path
 
 
-@pytest.mark.parametrize("name", ["local", "dev", "paper", "prod"])
+@pytest.mark.parametrize("name", ["local", "dev", "paper", "paper_as_run", "prod"])
 def test_the_shipped_parameter_files_are_valid(name):
     assert load_run_config(PARAMS / f"{name}.yaml").candidates
 
@@ -34,6 +34,9 @@ def test_the_paper_is_what_the_paper_says():
         "epochs": 1, "batch_size": 32, "val_check_interval": 0.25,
     }  # fmt: skip
     assert {name: getattr(vit, name) for name in expected} == expected
+
+    as_run = load_run_config(PARAMS / "paper_as_run.yaml").candidates["resnet50"].train
+    assert (as_run.tuning, as_run.learning_rate, as_run.weight_decay) == ("head_only", 1e-6, 0)
 
 
 def test_overrides_reach_any_depth_and_a_step_reads_back_what_it_was_given(tmp_path):
@@ -220,7 +223,7 @@ def test_evaluate_is_told_which_corruptions_the_candidates_own_augmentation_show
     assert seen == {"plain": [], "noisy": ["gaussian_noise"]}
 
 
-@pytest.mark.parametrize("name", ["local", "dev", "paper", "prod", "kind"])
+@pytest.mark.parametrize("name", ["local", "dev", "paper", "paper_as_run", "prod", "kind"])
 def test_the_augmentation_of_every_shipped_file_passes_the_check(name):
     check_augmentations(load_run_config(PARAMS / f"{name}.yaml"))
 
@@ -231,7 +234,7 @@ def test_a_wrong_augmentation_is_found_before_a_run_starts(tmp_path):
         check_augmentations(config)
 
 
-@pytest.mark.parametrize("name", ["local", "dev", "paper", "prod"])
+@pytest.mark.parametrize("name", ["local", "dev", "paper", "paper_as_run", "prod"])
 def test_a_step_s_json_leaves_out_defaults_and_means_the_same(name):
     config = load_run_config(PARAMS / f"{name}.yaml", ["store=s3://other/place"])
     for section, field in RunConfig.model_fields.items():

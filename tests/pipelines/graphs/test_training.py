@@ -22,7 +22,7 @@ def compiled(path: Path, output: Path) -> dict:
     return next(yaml.safe_load_all(output.read_text()))
 
 
-@pytest.fixture(scope="module", params=["local", "dev", "paper", "prod"])
+@pytest.fixture(scope="module", params=["local", "dev", "paper", "paper_as_run", "prod"])
 def pipeline(request, tmp_path_factory):
     return compiled(PARAMS / f"{request.param}.yaml", tmp_path_factory.mktemp("compiled") / "p.yaml")
 

@@ -1,0 +1,80 @@
+"""The command that trains without each domain and measures on it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.cli.options import LOCAL_PARAMS, Debug, Override, Params, Workdir, local_settings, reporting_errors
+
+commands = typer.Typer()
+
+
+@commands.command()
+def transfer(
+    params: Params = LOCAL_PARAMS,
+    data: Annotated[str | None, typer.Option(help="Labelled tiles, as for run-local.")] = None,
+    workdir: Workdir = Path("workdir"),
+    override: Override = None,
+    debug: Debug = False,
+) -> None:
+    """Train one network without each source or surface, and show how well it does on the one it has not seen.
+
+    The section `transfer` of the parameter file says what is left out, which candidate is trained, and which mean or
+    worst number must be reached. No version is registered. Finished work is reused.
+
+    Exit status: 0 the limits are reached, or there are none; 1 a limit is missed, or something failed; 2 an input was
+    wrong; 130 interrupted.
+    """
+    with reporting_errors(debug):
+        from components.ingest.sources.uri import absolute_sources
+        from components.shared.results.measurements import spoken
+        from components.shared.services.mlflow_failures import environment
+        from pipelines.config.parameter_file import Setting, load_run_config
+        from pipelines.config.run_config import check_networks
+        from pipelines.local.embedded_stack import embedded_stack, locked, prepare_mlflow
+        from pipelines.transfer.matrix import SHOWN, check_limits
+        from pipelines.transfer.page import write_page
+        from pipelines.transfer.run import chosen_candidate, transfer
+
+        options = local_settings(workdir)
+        if data is not None:
+            reserved = "--data gives the data already; remove one of the two"
+            options.append(Setting(("data_uri",), data, f'--data "{data}"', reserved))
+        config = load_run_config(params, override or [], options)
+        experiment = f"{config.experiment}-transfer"
+        sources = absolute_sources(config.data_uri)
+        config = config.model_copy(update={"data_uri": sources, "experiment": experiment})
+        candidate = chosen_candidate(config)
+        check_networks(config)
+
+        console = Console()
+        folder = workdir / "transfer"
+        with locked(workdir), embedded_stack(workdir) as settings, environment(settings):
+            prepare_mlflow(workdir, experiment)
+            folder.mkdir(exist_ok=True)
+            matrix = transfer(config, folder, console.print)
+
+        results = check_limits(matrix, config.transfer.limits)
+        write_page(matrix, results, candidate, folder / "transfer.html")
+        table = Table(title=f"{candidate} on the {matrix.each} that it has not seen", title_justify="left")
+        for title in (matrix.each, "tiles", *map(spoken, SHOWN)):
+            table.add_column(title)
+        for cell in matrix.cells:
+            if cell.unseen:
+                table.add_row(cell.domain, str(cell.tiles), *(f"{cell.numbers[name].value:.3f}" for name in SHOWN))
+        console.print(table)
+        for domain, reason in matrix.failed.items():
+            console.print(f"without {domain}: {reason}", markup=False)
+        console.print(f"page: {folder / 'transfer.html'}")
+
+        missed = [result for result in results if not result.passed]
+        for result in missed:
+            limit = result.limit
+            console.print(
+                f"missed: {limit.over} {limit.name} is {result.value:.3f}, and must be at least {limit.limit:g}"
+            )
+        if missed:
+            raise typer.Exit(1)

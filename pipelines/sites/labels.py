@@ -1,0 +1,93 @@
+"""Read the label file of a site, and add the tiles that a person labels next."""
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from components.ingest.sources.tables import LABELS
+from components.shared.errors import InputError
+from pipelines.registry.atomic_file import atomic_file
+from pipelines.sites.verdict import UNKNOWN
+
+COLUMNS = ["path", "label"]
+
+
+def read_labels(file: Path) -> dict[str, str]:
+    """Read a label file: CSV with the columns path and label. A label is crack, no_crack, 1, 0, or empty.
+
+    Args:
+        file: The file. A file that does not exist has no labels yet.
+
+    Returns:
+        The label as it is written, by path; "" for a tile without one.
+
+    Raises:
+        InputError: The file is not such a table, a path occurs twice, or a label is unknown.
+    """
+    if not file.exists():
+        return {}
+    try:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"the label file {file} cannot be read: {error}; write CSV with the columns path and label"
+        ) from error
+    if list(table.columns) != COLUMNS:
+        raise InputError(
+            f"the label file {file} has the columns {', '.join(table.columns)}; it must have the columns path and label"
+        )
+
+    labels: dict[str, str] = {}
+    for number, (path, written) in enumerate(zip(table["path"], table["label"], strict=True), start=1):
+        label = written.strip()
+        if path in labels:
+            raise InputError(f"{file}, row {number}: the path {path} occurs twice; keep one of the rows")
+        if label and label not in LABELS:
+            raise InputError(
+                f"{file}, row {number} ({path}): the label is {written!r}; write crack, no_crack, or nothing"
+            )
+        labels[path] = label
+    return labels
+
+
+def check_site(labels: dict[str, str], paths: Iterable[str], file: Path, site: str) -> None:
+    """Check that a label file belongs to a site.
+
+    Args:
+        labels: From `read_labels`.
+        paths: The paths of the site's tiles.
+        file: The label file.
+        site: The site's name.
+
+    Raises:
+        InputError: The file labels tiles that the site does not have.
+    """
+    foreign = sorted(labels.keys() - set(paths))
+    if labels and len(foreign) == len(labels):
+        raise InputError(
+            f"the label file {file} is for another site: none of its {len(labels)} paths, such as {foreign[0]}, is a "
+            f"tile of {site}; give the label file of {site}, or a new file name"
+        )
+    if foreign:
+        raise InputError(
+            f"the label file {file} has {len(foreign)} paths that are not tiles of {site}, such as {foreign[0]}; "
+            "paths are relative to the folder of the images"
+        )
+
+
+def labels_of(tiles: pd.DataFrame, labels: dict[str, str]) -> np.ndarray:
+    """Return the label of each tile, int64 (tiles,), UNKNOWN without one. `tiles` has the column path."""
+    found = [LABELS[labels[path]] if labels.get(path) else UNKNOWN for path in tiles["path"]]
+    return np.array(found, np.int64)
+
+
+def ask_for_labels(file: Path, labels: dict[str, str], paths: list[str]) -> None:
+    """Write the label file again, with an empty label for each further path."""
+    rows = labels | {path: labels.get(path, "") for path in paths}
+    with atomic_file(file) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as opened:
+        writer = csv.writer(opened)
+        writer.writerow(COLUMNS)
+        writer.writerows(rows.items())

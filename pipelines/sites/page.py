@@ -1,0 +1,183 @@
+"""Write the page of a site: the verdict, the evidence, the tiles to label next, and a threshold for the site."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from components.shared.data.image import ImageError, decode, thumbnail
+from components.shared.page import CellImage, Page
+from components.shared.results.measurements import with_interval
+from pipelines.sites.plan import STRATA, Limits, Plan
+from pipelines.sites.site_threshold import SiteThreshold
+from pipelines.sites.verdict import UNKNOWN, Acceptance, Judged, Verdict
+
+TILE_PIXELS = 160
+SHOWN_ERRORS = 30
+
+HEADLINES = {"accept": "Accepted", "refuse": "Refused", "label more": "Not decided: label {more} more tiles"}
+CLAIMS = {
+    "images": (
+        "The verdict is about the {tiles} tiles of this site from {photos} photos. The tiles were drawn at random, so "
+        "it holds however much the tiles of one photo resemble each other. It does not say what other photos of this "
+        "site will show; `--claim photos` does, and needs many more photos."
+    ),
+    "photos": (
+        "The verdict is about all photos like these {photos}, also those not taken yet. Each photo counts as one "
+        "observation, so it holds however much the tiles of one photo resemble each other."
+    ),
+}
+HOW_TO_LABEL = (
+    "Look at each tile, and write crack or no_crack beside its path in the label file. Then give the same command "
+    "again. The model's answers are not shown here, because they would influence you."
+)
+METHOD = (
+    "Each draw chose a tile at random, tiles near the threshold more often, and its weight makes up for that. The "
+    "evidence is the wealth of a player who bets against a limit. If the limit is not reached, the evidence ever "
+    "reaches {enough:g} with a probability of at most {risk:.0%}, however often somebody looks. The brackets hold in "
+    'the same way: each end is ever wrong with a probability of at most {risk:.0%}. docs/statistics.md, "Accepting a '
+    'site", derives this.'
+)
+
+
+def write_page(
+    acceptance: Acceptance,
+    plan: Plan,
+    labels: np.ndarray,
+    limits: Limits,
+    site: str,
+    version: str,
+    files: dict[str, Path],
+    path: Path,
+) -> None:
+    """Write the page.
+
+    Args:
+        acceptance: The verdict, the next tiles and the site's threshold.
+        plan: The draws.
+        labels: int (tiles,), UNKNOWN without a label.
+        limits: What must be reached.
+        site: The site's name.
+        version: The model version, for people.
+        files: The image file of each path.
+        path: Where to write the page.
+    """
+    verdict = acceptance.verdict
+    page = Page(f"{version} at the site {site}")
+    headline = HEADLINES[verdict.decision].format(more=verdict.more)
+    page.callout(f"**{headline}.** {verdict.why}", passed=verdict.decision == "accept")
+    photos = plan.tiles["photo"].nunique()
+    page.text(CLAIMS[plan.claim].format(tiles=len(plan.tiles), photos=photos))
+
+    _show_numbers(page, verdict, limits)
+    _show_errors(page, plan, labels, files)
+    if acceptance.next_tiles:
+        with page.fold(f"The next {len(acceptance.next_tiles)} tiles to label"):
+            page.text(HOW_TO_LABEL)
+            page.table(["tile", "path"], [[_image(files, path), path] for path in acceptance.next_tiles])
+    _show_threshold(page, acceptance.threshold)
+
+    with page.fold("Which tiles were drawn"):
+        page.text(METHOD.format(enough=1 / limits.risk, risk=limits.risk))
+        page.table(["tiles", "at the site", "share of the draws", "labelled", "with a crack"], _strata(plan, labels))
+    page.write(path)
+
+
+def _show_numbers(page: Page, verdict: Verdict, limits: Limits) -> None:
+    recall, specificity = verdict.recall, verdict.specificity
+    low, high = specificity.interval
+    enough = 1 / limits.risk
+    page.heading("Recall and false alarms")
+    page.table(
+        ["number", "must be", "estimate", "evidence that it is", "evidence that it is not"],
+        [
+            _row("recall", f"above {limits.recall:g}", recall.value, recall.interval, recall),
+            _row(
+                "false-alarm rate",
+                f"below {limits.false_alarms:g}",
+                1 - specificity.value,
+                (1 - high, 1 - low),
+                specificity,
+            ),
+        ],
+        f"{verdict.labelled} labelled tiles. Evidence of {enough:g} decides: for acceptance in both rows, for refusal "
+        "in the mean of both rows.",
+    )
+    if verdict.bets:
+        page.figure(
+            _draw_paths(recall, specificity),
+            "What the labels allowed after each draw. The dashed lines are the limits.",
+            "confidence sequences of recall and of the false-alarm rate, with their limits",
+        )
+
+
+def _row(name: str, wanted: str, value: float, interval: tuple[float, float], judged: Judged) -> list[str]:
+    against = float(judged.below.max()) if len(judged.below) else 1.0
+    return [name, wanted, with_interval(value, *interval), f"{judged.above:.3g}", f"{against:.3g}"]
+
+
+def _draw_paths(recall: Judged, specificity: Judged) -> Figure:
+    figure = Figure(figsize=(9, 3))
+    left, right = figure.subplots(1, 2)
+    _draw_path(left, recall.low, recall.high, recall.limit, "recall")
+    _draw_path(right, 1 - specificity.high, 1 - specificity.low, 1 - specificity.limit, "false-alarm rate")
+    return figure
+
+
+def _draw_path(axes: Axes, low: np.ndarray, high: np.ndarray, limit: float, name: str) -> None:
+    draws = np.arange(1, len(low) + 1)
+    axes.fill_between(draws, low, high, alpha=0.3, step="post")
+    axes.axhline(limit, linestyle="--", color="black", linewidth=1)
+    axes.set(xlabel="draws", ylabel=name, ylim=(0, 1))
+
+
+def _show_errors(page: Page, plan: Plan, labels: np.ndarray, files: dict[str, Path]) -> None:
+    called = plan.tiles["called"].to_numpy()
+    kinds = {"Missed cracks": (labels == 1) & ~called, "False alarms": (labels == 0) & called}
+    for title, wrong in kinds.items():
+        rows = []
+        for tile in np.flatnonzero(wrong)[:SHOWN_ERRORS]:
+            path = plan.tiles["path"].iloc[tile]
+            rows.append([_image(files, path), path, f"{plan.tiles['p_crack'].iloc[tile]:.3f}"])
+        if rows:
+            with page.fold(f"{title} among the labelled tiles: {int(wrong.sum())}"):
+                page.table(["tile", "path", "P(crack)"], rows)
+
+
+def _show_threshold(page: Page, threshold: SiteThreshold | str) -> None:
+    page.heading("A threshold for this site")
+    if isinstance(threshold, str):
+        page.text(f"There is none: {threshold}.")
+        return
+
+    page.text(
+        f"On {threshold.fitted} labelled tiles of one half of the photos, the best rule is: call a tile a crack from "
+        f"P(crack) ≥ {threshold.threshold:.3g} on. The site's P(crack) is "
+        f"expit({threshold.slope:.3g} · logit(P(crack)) + {threshold.shift:.3g}). Both were measured on the "
+        f"{threshold.measured} labelled tiles of the other photos, which were not used to choose them. The verdict is "
+        "about the model as it is deployed, without them."
+    )
+    rows = []
+    for name, (own, site) in threshold.rows.items():
+        rows.append([name, with_interval(own.value, own.low, own.high), with_interval(site.value, site.low, site.high)])
+    page.table(["on the other photos", "the model's own", "for this site"], rows)
+
+
+def _strata(plan: Plan, labels: np.ndarray) -> list[list[str]]:
+    stratum = plan.tiles["stratum"].to_numpy()
+    drawn = np.bincount(stratum[plan.draws["tile"]], minlength=len(STRATA)) / max(len(plan.draws), 1)
+    rows = []
+    for number, name in enumerate(STRATA):
+        inside = stratum == number
+        labelled = inside & (labels != UNKNOWN)
+        counts = (inside.sum(), f"{drawn[number]:.0%}", labelled.sum(), (labels[inside] == 1).sum())
+        rows.append([name, *map(str, counts)])
+    return rows
+
+
+def _image(files: dict[str, Path], path: str) -> CellImage | str:
+    try:
+        return CellImage(thumbnail(decode(files[path].read_bytes()), TILE_PIXELS), path)
+    except (OSError, ImageError):
+        return "the file was removed or changed after it was classified"

@@ -1,0 +1,216 @@
+"""Plan which tiles of a site are drawn, in which order, and what each draw weighs. No label is known at this point."""
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from components.shared.results.sequential_test import FRACTIONS, Bets
+
+Claim = Literal["images", "photos"]
+
+STRATA = ("called a crack", "doubtful", "clear")
+DOUBTFUL_SHARE = 0.25  # the highest P(crack) among the tiles that are not called a crack
+TILES_PER_PHOTO = 8  # draws from each photo, for the claim "photos"
+MAX_DRAWS = 10_000
+DRAWS_PER_TILE = 20
+# The allocation is planned as if the model knew no tile better than this.
+SUREST = 0.005
+ALLOCATION_STEPS = 20  # an allocation gives each stratum a whole number of twentieths of the draws, at least one
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a model version must reach at a site.
+
+    Attributes:
+        recall: The share of the cracks that is found must be above this, 0 to 1.
+        false_alarms: The share of the tiles without a crack that is called a crack must be below this, 0 to 1.
+        risk: Probability of a wrong acceptance, and of a wrong refusal, at most.
+    """
+
+    recall: float = 0.9
+    false_alarms: float = 0.1
+    risk: float = 0.05
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The draws at a site.
+
+    Attributes:
+        claim: "images": the verdict is about the tiles of the site. "photos": it is also about photos not taken yet.
+        tiles: One row for each tile: path, digest, photo, p_crack, called (bool), stratum (0, 1, 2; see STRATA) and
+            weight (what a draw of the tile weighs, above 0).
+        draws: One row for each draw, in order: bet (the number of its bet, from 0) and tile (a row of `tiles`). A bet
+            is one draw, or all draws from one photo.
+    """
+
+    claim: Claim
+    tiles: pd.DataFrame
+    draws: pd.DataFrame
+
+    def recall_bets(self, labels: np.ndarray) -> Bets:
+        """Return the bets on recall.
+
+        Args:
+            labels: int (draws,), the label of each draw's tile, 1 for crack; whole bets.
+        """
+        return self._bets(labels, crack=1)
+
+    def specificity_bets(self, labels: np.ndarray) -> Bets:
+        """Return the bets on the share of the tiles without a crack that are not called a crack. See `recall_bets`."""
+        return self._bets(labels, crack=0)
+
+    def _bets(self, labels: np.ndarray, crack: int) -> Bets:
+        bet = self.draws["bet"].to_numpy()[: len(labels)]
+        tile = self.draws["tile"].to_numpy()[: len(labels)]
+        weights = self.tiles["weight"].to_numpy()
+        right = self.tiles["called"].to_numpy() == bool(crack)
+        belongs = labels == crack
+
+        count = int(bet[-1]) + 1 if len(bet) else 0
+        good = np.bincount(bet, weights[tile] * (belongs & right[tile]), count)
+        bad = np.bincount(bet, weights[tile] * (belongs & ~right[tile]), count)
+
+        draws_in_bet = 1 if self.claim == "images" else TILES_PER_PHOTO
+        return Bets(good, bad, draws_in_bet * _largest(weights, right), draws_in_bet * _largest(weights, ~right))
+
+
+def make_plan(tiles: pd.DataFrame, claim: Claim, limits: Limits, seed: int) -> Plan:
+    """Draw the tiles of a site at random, more often where a label says more.
+
+    Args:
+        tiles: One row for each tile: path, digest, photo, p_crack (calibrated) and called.
+        claim: What the verdict will be about.
+        limits: The limits. They decide where labels say most; a verdict with other limits is valid as well.
+        seed: Decides the draws.
+
+    Source: Horvitz & Thompson, JASA 1952 (weights); docs/statistics.md, "Accepting a site".
+    """
+    tiles = tiles.assign(stratum=_strata(tiles["p_crack"].to_numpy(), tiles["called"].to_numpy()))
+    stratum = tiles["stratum"].to_numpy()
+    counts = np.bincount(stratum, minlength=len(STRATA))
+    shares = best_allocation(tiles, limits)
+    chance = (shares / np.maximum(counts, 1))[stratum]
+
+    rng = np.random.default_rng(seed)
+    if claim == "images":
+        weight, draws = _draw_tiles(chance, rng)
+    else:
+        weight, draws = _draw_photos(tiles["photo"].to_numpy(), chance, rng)
+    return Plan(claim, tiles.assign(weight=weight), draws)
+
+
+def _strata(p_crack: np.ndarray, called: np.ndarray) -> np.ndarray:
+    """Return the stratum of each tile, int64 (n,)."""
+    stratum = np.where(called, 0, 2)
+    others = np.flatnonzero(~called)
+    doubtful = int(np.ceil(DOUBTFUL_SHARE * len(others)))
+    stratum[others[np.argsort(-p_crack[others], kind="stable")[:doubtful]]] = 1
+    return stratum
+
+
+def best_allocation(tiles: pd.DataFrame, limits: Limits) -> np.ndarray:
+    """Return the share of the draws of each stratum, float64 (3,), with which the slower of both tests grows fastest.
+
+    The expected growth rests on the model's own P(crack), see `_expected`. If the model is wrong, the labels say
+    less than planned, and the verdict is still valid.
+
+    Args:
+        tiles: The columns p_crack, called and stratum.
+        limits: The limits.
+    """
+    stratum = tiles["stratum"].to_numpy()
+    share = np.bincount(stratum, minlength=len(STRATA)) / len(stratum)
+    cracks, sound = _expected(tiles, share, limits)
+
+    best, best_growth = share, -np.inf
+    for called, doubtful in combinations(range(1, ALLOCATION_STEPS), 2):
+        parts = np.array([called, doubtful - called, ALLOCATION_STEPS - doubtful]) * (share > 0)
+        drawn = parts / parts.sum()
+        weight = share / np.where(drawn > 0, drawn, 1)
+        growth = min(
+            _growth(drawn, cracks, weight, np.array([True, False, False]), limits.recall),
+            _growth(drawn, sound, weight, np.array([False, True, True]), 1 - limits.false_alarms),
+        )
+        if growth > best_growth:
+            best, best_growth = drawn, growth
+    return best
+
+
+def _expected(tiles: pd.DataFrame, share: np.ndarray, limits: Limits) -> tuple[np.ndarray, np.ndarray]:
+    """Return the expected share of tiles with and without a crack in each stratum, each float64 (3,).
+
+    They come from P(crack). If the model expects to miss a limit by its own P(crack), its expected errors are scaled
+    down until it is halfway between the limit and perfect: only then can labels show that the limits are reached.
+    """
+    tiles_in = np.maximum(share * len(tiles), 1)
+    p_crack = np.clip(tiles["p_crack"].to_numpy(), SUREST, 1 - SUREST)
+    cracks = np.bincount(tiles["stratum"], p_crack, len(STRATA)) / tiles_in
+    sound = np.bincount(tiles["stratum"], 1 - p_crack, len(STRATA)) / tiles_in
+
+    missed = (share * cracks)[1:].sum()
+    allowed = (share * cracks)[0] * (1 - limits.recall) / (1 + limits.recall)
+    cracks[1:] *= min(1.0, allowed / max(missed, 1e-12))
+
+    alarms = (share * sound)[0]
+    allowed = (share * sound)[1:].sum() * limits.false_alarms / (2 - limits.false_alarms)
+    sound[0] *= min(1.0, allowed / max(alarms, 1e-12))
+    return cracks, sound
+
+
+def _growth(drawn: np.ndarray, chance: np.ndarray, weight: np.ndarray, right: np.ndarray, limit: float) -> float:
+    """Return the expected growth of the log evidence in a draw, for the best fraction.
+
+    Args:
+        drawn: float64 (3,), share of the draws of each stratum.
+        chance: float64 (3,), expected share of the tiles of each stratum that belong to the class of the test.
+        weight: float64 (3,), weight of a draw from each stratum.
+        right: bool (3,), where the model's answer is right for this class.
+        limit: The share to exceed.
+    """
+    most_bad = _largest(weight, ~right & (weight > 0))
+    gain = np.where(right, weight * (1 / limit - 1), -weight) / most_bad
+    growth = np.log1p(np.outer(gain, FRACTIONS))
+    return float(((drawn * chance) @ growth).max())
+
+
+def _largest(weights: np.ndarray, side: np.ndarray) -> float:
+    """Return the largest weight on a side, or of all tiles if no tile is on this side."""
+    return float(weights[side].max() if side.any() else weights.max())
+
+
+def _draw_tiles(chance: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, pd.DataFrame]:
+    """Draw tiles with replacement. Return the weight of each tile, and the draws.
+
+    Args:
+        chance: float64 (n,), the chance of each tile in a draw; they sum to 1.
+        rng: Decides the draws.
+    """
+    count = min(MAX_DRAWS, DRAWS_PER_TILE * len(chance))
+    tile = rng.choice(len(chance), count, p=chance / chance.sum())
+    return 1 / (len(chance) * chance), pd.DataFrame({"bet": np.arange(count), "tile": tile})
+
+
+def _draw_photos(photo: np.ndarray, chance: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, pd.DataFrame]:
+    """Take the photos in random order, each once, and draw TILES_PER_PHOTO tiles with replacement from each.
+
+    The weights of the draws from a photo add up, on average, to its number of tiles, divided by the number of the
+    largest photo. See `_draw_tiles`.
+    """
+    names, codes = np.unique(photo, return_inverse=True)
+    largest = np.bincount(codes).max()
+    weight = np.zeros(len(chance))
+
+    drawn = []
+    for code in rng.permutation(len(names)):
+        inside = np.flatnonzero(codes == code)
+        here = chance[inside] / chance[inside].sum()
+        weight[inside] = 1 / (largest * TILES_PER_PHOTO * here)
+        drawn.append(rng.choice(inside, TILES_PER_PHOTO, p=here))
+
+    bet = np.repeat(np.arange(len(names)), TILES_PER_PHOTO)
+    return weight, pd.DataFrame({"bet": bet, "tile": np.concatenate(drawn)})

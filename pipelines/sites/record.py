@@ -1,0 +1,96 @@
+"""Keep a site's plan and verdict in the registry: files in the run of the model version, and a tag of the version."""
+
+import json
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from components.shared.errors import InputError
+from components.shared.services.mlflow_runs import put
+from pipelines.registry.promotions import SITE_PREFIX, Registry
+from pipelines.sites.plan import Claim, Plan
+
+FOLDER = "sites"
+TILES, DRAWS, PLAN, VERDICT = "tiles.parquet", "draws.parquet", "plan.json", "verdict.json"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")
+
+
+def check_name(site: str) -> str:
+    """Return a site's name.
+
+    Raises:
+        InputError: The name cannot be part of a tag and of a folder's name.
+    """
+    if not NAME.fullmatch(site):
+        raise InputError(
+            f"the site's name {site!r} must have 1 to 60 letters, digits, dots, hyphens and underscores, and start "
+            "with a letter or digit; give one with --site"
+        )
+    return site
+
+
+@dataclass(frozen=True)
+class SiteRecord:
+    """What the registry keeps about one model version at one site."""
+
+    registry: Registry
+    version: str
+    site: str
+
+    def plan(self) -> Plan | None:
+        """Return the plan of an earlier call; None if this is the first one."""
+        run_id = self._run().info.run_id
+        client = self.registry.client
+        names = {Path(file.path).name for file in client.list_artifacts(run_id, f"{FOLDER}/{self.site}")}
+        if PLAN not in names:
+            return None
+
+        with tempfile.TemporaryDirectory() as folder:
+            found = Path(client.download_artifacts(run_id, f"{FOLDER}/{self.site}", folder))
+            claim: Claim = json.loads((found / PLAN).read_text(encoding="utf-8"))["claim"]
+            return Plan(claim, pd.read_parquet(found / TILES), pd.read_parquet(found / DRAWS))
+
+    def keep_plan(self, plan: Plan) -> None:
+        """Store a plan. The draws then stay the same for this version at this site."""
+        with tempfile.TemporaryDirectory() as folder:
+            plan.tiles.to_parquet(Path(folder) / TILES)
+            plan.draws.to_parquet(Path(folder) / DRAWS)
+            (Path(folder) / PLAN).write_text(json.dumps({"claim": plan.claim}), encoding="utf-8")
+            self.registry.client.log_artifacts(self._run().info.run_id, folder, f"{FOLDER}/{self.site}")
+
+    def keep_verdict(self, verdict: dict[str, Any], files: dict[str, Path]) -> None:
+        """Store a verdict and its files by name, such as "labels.csv", and set the tag of the model version."""
+        client = self.registry.client
+        run_id = self._run().info.run_id
+        place = f"{FOLDER}/{self.site}"
+        client.log_text(run_id, json.dumps(verdict, indent=1), f"{place}/{VERDICT}")
+        for name, file in files.items():
+            client.log_text(run_id, file.read_text(encoding="utf-8"), f"{place}/{name}")
+        put(
+            client.set_model_version_tag, self.registry.name, self.version, SITE_PREFIX + self.site, json.dumps(verdict)
+        )
+
+    def _run(self) -> Run:
+        run = self.registry.run(self.registry.version(self.version))
+        if run is None:
+            raise InputError(
+                f"the run of {self.registry.name} version {self.version} was deleted, so the registry cannot keep a "
+                "plan for a site; restore the run in MLflow, or register the model again"
+            )
+        return run
+
+
+def version_file(registry: Registry, version: str, name: str, folder: Path) -> Path | None:
+    """Fetch one file of a model version's artifacts, such as "calibration.json"; None if it has no such file."""
+    from mlflow.artifacts import download_artifacts
+
+    try:
+        return Path(download_artifacts(f"models:/{registry.name}/{version}/artifacts/{name}", dst_path=str(folder)))
+    except (MlflowException, OSError):
+        return None

@@ -1,0 +1,233 @@
+"""Accept a model version at a site: plan the draws, read the labels, decide, and keep the verdict in the registry."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from components.ingest.sources.name_search import first_groups
+from components.shared.config import check_photo_pattern
+from components.shared.errors import InputError
+from components.shared.hashing import digest, file_digest
+from components.shared.results.calibration import read_calibration
+from components.shared.results.dossier import CALIBRATION
+from components.shared.scratch import scratch_folder
+from pipelines.registry.classify import classify, find_images
+from pipelines.registry.promotions import Registry
+from pipelines.sites.labels import ask_for_labels, check_site, labels_of, read_labels
+from pipelines.sites.page import write_page
+from pipelines.sites.plan import Claim, Limits, Plan, make_plan
+from pipelines.sites.record import SiteRecord, version_file
+from pipelines.sites.site_threshold import SiteThreshold, fit_and_measure
+from pipelines.sites.verdict import UNKNOWN, Acceptance, Verdict, decide, unlabelled
+
+FEWEST_PHOTOS = 5
+TRAINING_ROWS = "training_rows.parquet"
+
+
+@dataclass(frozen=True)
+class SiteImages:
+    """The tiles of a site on this machine.
+
+    Attributes:
+        folder: Folder of the tiles; paths are relative to it.
+        name: The site's name.
+        group_pattern: Regular expression on the path; its first group is the photo of a tile.
+    """
+
+    folder: Path
+    name: str
+    group_pattern: str
+
+    def files(self) -> dict[str, Path]:
+        """Return the image files by path.
+
+        Raises:
+            InputError: The folder has no image file.
+        """
+        return {file.relative_to(self.folder).as_posix(): file for file in find_images([str(self.folder)])}
+
+
+def accept_site(
+    images: SiteImages,
+    label_file: Path,
+    registry: Registry,
+    version: str,
+    claim: Claim,
+    limits: Limits,
+    page_path: Path,
+    classify_files: Callable[[list[Path]], list[Any]],
+) -> Acceptance:
+    """Decide about a model version at a site with the labels that exist, and ask for more if they do not decide.
+
+    Args:
+        images: The site.
+        label_file: CSV with the columns path and label. It gets a row for each tile to label next.
+        registry: The registered model.
+        version: The model version.
+        claim: What the verdict is about; see `Plan`. It cannot change once the site has a plan.
+        limits: What must be reached, and the risk.
+        page_path: Where to write the page.
+        classify_files: Returns an `Answer` for each file. It is called once for each site and version.
+
+    Raises:
+        InputError: An input is wrong: the images, the pattern, the label file, or the model version.
+    """
+    written = read_labels(label_file)
+    files = images.files()
+    check_site(written, files, label_file, images.name)
+
+    record = SiteRecord(registry, version, images.name)
+    plan = record.plan()
+    if plan is None:
+        tiles = _classified(images, files, registry, version, classify_files)
+        plan = make_plan(tiles, claim, limits, seed=int(digest(images.name, version, sorted(files))[:8], 16))
+        record.keep_plan(plan)
+    else:
+        _check_same(plan, files, images, claim)
+
+    labels = labels_of(plan.tiles, written)
+    verdict = decide(plan, labels, limits)
+    next_tiles = plan.tiles["path"].iloc[unlabelled(plan, labels)[: verdict.more]].tolist()
+    threshold = fit_and_measure(labelled_tiles(plan, labels, verdict), limits.recall)
+    acceptance = Acceptance(verdict, next_tiles, threshold)
+
+    ask_for_labels(label_file, written, next_tiles)
+    write_page(acceptance, plan, labels, limits, images.name, f"{registry.name} version {version}", files, page_path)
+    kept = {"page.html": page_path, "labels.csv": label_file}
+    record.keep_verdict(summary_of(acceptance, limits, claim), kept)
+    return acceptance
+
+
+def labelled_tiles(plan: Plan, labels: np.ndarray, verdict: Verdict) -> pd.DataFrame:
+    """Return the tiles that the verdict rests on, with their label and weight: its draws times what a draw weighs."""
+    draws = plan.draws[plan.draws["bet"] < verdict.bets]
+    times = np.bincount(draws["tile"], minlength=len(plan.tiles))
+    tiles = plan.tiles.assign(label=labels, weight=plan.tiles["weight"] * times)
+    return tiles[(times > 0) & (labels != UNKNOWN)]
+
+
+def summary_of(acceptance: Acceptance, limits: Limits, claim: Claim) -> dict[str, Any]:
+    """Return what the registry keeps of a verdict, as JSON values."""
+    verdict = acceptance.verdict
+    recall_low, recall_high = verdict.recall.interval
+    specificity_low, specificity_high = verdict.specificity.interval
+    summary: dict[str, Any] = {
+        "decision": verdict.decision,
+        "more": verdict.more,
+        "why": verdict.why,
+        "claim": claim,
+        "limits": asdict(limits),
+        "recall": [recall_low, recall_high],
+        "false_alarms": [1 - specificity_high, 1 - specificity_low],
+        "labelled": verdict.labelled,
+        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    if isinstance(acceptance.threshold, SiteThreshold):
+        summary["site"] = {name: getattr(acceptance.threshold, name) for name in ("slope", "shift", "threshold")}
+    return summary
+
+
+def classifier(model_uri: str, batch_size: int, progress: Callable[[int], None]) -> Callable[[list[Path]], list[Any]]:
+    """Return a function that classifies files with a registered model."""
+    return lambda files: list(classify(model_uri, files, batch_size, progress))
+
+
+def _classified(
+    images: SiteImages,
+    files: dict[str, Path],
+    registry: Registry,
+    version: str,
+    classify_files: Callable[[list[Path]], list[Any]],
+) -> pd.DataFrame:
+    """Return the tiles as `make_plan` needs them: path, digest, photo, p_crack and called."""
+    paths = list(files)
+    photos = _photos(paths, images)
+    digests = [file_digest(file) for file in files.values()]
+    _check_version(registry, version, dict(zip(digests, paths, strict=True)))
+
+    answers = classify_files(list(files.values()))
+    unreadable = [path for path, answer in zip(paths, answers, strict=True) if answer.error]
+    if unreadable:
+        raise InputError(
+            f"{len(unreadable)} of {len(paths)} files in {images.folder} are not whole images, such as "
+            f"{unreadable[0]}; remove or repair them"
+        )
+    return pd.DataFrame(
+        {
+            "path": paths,
+            "digest": digests,
+            "photo": photos,
+            "p_crack": [answer.p_crack for answer in answers],
+            "called": [answer.label == "crack" for answer in answers],
+        }
+    )
+
+
+def _photos(paths: list[str], images: SiteImages) -> list[str]:
+    """Return the photo of each tile."""
+    try:
+        pattern = check_photo_pattern(images.group_pattern)
+    except ValueError as error:
+        raise InputError(f"--group-pattern {error}") from error
+
+    photos = first_groups(pattern, paths)
+    unknown = [path for path, photo in zip(paths, photos, strict=True) if not photo]
+    if unknown:
+        raise InputError(
+            f"--group-pattern {pattern!r} finds no photo in {len(unknown)} of {len(paths)} paths, such as "
+            f"{unknown[0]}; change the pattern. If every file is a photo of its own, give '(.*)'"
+        )
+    count = len(set(photos))
+    if count < FEWEST_PHOTOS:
+        raise InputError(
+            f"the {len(paths)} tiles in {images.folder} are from {count} photo{'s' if count > 1 else ''}, such as "
+            f"{photos[0]}; a verdict about a site needs at least {FEWEST_PHOTOS} photos. Add photos, or correct "
+            "--group-pattern"
+        )
+    return [photo or "" for photo in photos]
+
+
+def _check_version(registry: Registry, version: str, path_of: dict[str, str]) -> None:
+    """Check that a model version has a calibration, and that it was not trained on tiles of the site."""
+    with scratch_folder() as folder:
+        calibration = version_file(registry, version, CALIBRATION, folder)
+        if calibration is None:
+            raise InputError(
+                f"{registry.name} version {version} has no {CALIBRATION}, so its threshold is unknown; choose a "
+                "version that the pipeline registered, with --model"
+            )
+        read_calibration(calibration)
+
+        training = version_file(registry, version, TRAINING_ROWS, folder)
+        known = set(pd.read_parquet(training)["sample_id"]) if training else set()
+        seen = [path for tile, path in path_of.items() if tile in known]
+        if seen:
+            raise InputError(
+                f"{registry.name} version {version} was trained on {len(seen)} of these {len(path_of)} tiles, such as "
+                f"{seen[0]}; remove them, because answers to them say nothing about a new site"
+            )
+
+
+def _check_same(plan: Plan, files: dict[str, Path], images: SiteImages, claim: Claim) -> None:
+    """Check that the site still has the tiles that the draws were planned from."""
+    planned = dict(zip(plan.tiles["path"], plan.tiles["digest"], strict=True))
+    changed = sorted(planned.keys() ^ files.keys())
+    for path in sorted(planned.keys() & files.keys()):
+        if file_digest(files[path]) != planned[path]:
+            changed.append(path)
+    if changed:
+        raise InputError(
+            f"{len(changed)} files in {images.folder} were added, removed or changed since the draws at the site "
+            f"{images.name} were planned, such as {changed[0]}; restore them, or begin again under another name with "
+            "--site"
+        )
+    if plan.claim != claim:
+        raise InputError(
+            f"the draws at the site {images.name} were planned with --claim {plan.claim}; give this claim, or begin "
+            "again under another name with --site"
+        )

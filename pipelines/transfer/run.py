@@ -1,0 +1,110 @@
+"""Train one network without each domain, with the steps of the pipeline, and measure it on all domains.
+
+The steps reuse finished work, so a second call with one more domain repeats only what that domain changes.
+"""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from components.evaluate.calibration_fit import calibrate
+from components.evaluate.config import EvaluateConfig
+from components.ingest.config import IngestConfig
+from components.ingest.run import ingest_dataset
+from components.predict.config import CorruptionConfig, PredictConfig
+from components.predict.run import predict_splits
+from components.shared.data.manifest import read_manifest
+from components.shared.errors import InputError
+from components.shared.events import log
+from components.shared.hashing import digest
+from components.shared.processors import limit_threads
+from components.shared.results.predictions import read_predictions
+from components.split.config import HeldOut, SplitConfig
+from components.split.run import assign_splits
+from components.train.config import TrainConfig
+from components.train.run import train_candidate
+from pipelines.config.run_config import RunConfig
+from pipelines.transfer.matrix import Cell, Matrix, cells_of
+
+MANIFEST = "manifest.parquet"
+
+
+def chosen_candidate(config: RunConfig) -> str:
+    """Return the name of the candidate that is trained.
+
+    Raises:
+        InputError: `transfer.candidate` is not a candidate of the parameter file.
+    """
+    name = config.transfer.candidate or next(iter(config.candidates))
+    if name not in config.candidates:
+        raise InputError(f"transfer.candidate is {name!r}; the candidates are {', '.join(config.candidates)}")
+    return name
+
+
+def transfer(config: RunConfig, folder: Path, progress: Callable[[str], None]) -> Matrix:
+    """Leave out one domain after the other.
+
+    Args:
+        config: The parameters. `transfer` says what a domain is; `split.robustness` is replaced by each domain.
+        folder: Folder for the files of this call.
+        progress: Called with what is done next, such as "without wall (2 of 3)".
+
+    Raises:
+        InputError: The data have fewer than two domains, or a step refuses its input for every left-out domain.
+    """
+    limit_threads()
+    candidate = chosen_candidate(config)
+    progress("ingesting the data")
+    ingest = IngestConfig.model_validate_json(config.step_json("ingest"))
+    ingest_dataset(config.data_uri, folder / MANIFEST, folder / "data.html", ingest)
+
+    each = config.transfer.each
+    domains = tuple(sorted(read_manifest(folder / MANIFEST).table[each].unique()))
+    if len(domains) < 2:
+        raise InputError(
+            f"the data have only the {each} {domains[0]}, so none can be left out; add a {each}, or set transfer.each "
+            f"to {'surface' if each == 'source' else 'source'}"
+        )
+
+    cells: list[Cell] = []
+    failed: dict[str, str] = {}
+    for number, domain in enumerate(domains, start=1):
+        progress(f"without {domain} ({number} of {len(domains)})")
+        try:
+            cells += _leave_out(domain, config, candidate, folder / str(number), folder / MANIFEST)
+        except InputError as error:
+            log.warning("no network can be trained without %s: %s", domain, error)
+            failed[domain] = str(error)
+
+    if not cells:
+        raise InputError(f"no network could be trained; without {domains[0]}: {failed[domains[0]]}")
+    return Matrix(each, domains, tuple(cells), failed)
+
+
+def _leave_out(domain: str, config: RunConfig, candidate: str, folder: Path, manifest: Path) -> list[Cell]:
+    """Split, train, predict and measure without one domain."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    each = config.transfer.each
+    held_out = HeldOut(**{each: domain})
+
+    splits = folder / "splits.parquet"
+    split = SplitConfig.model_validate_json(config.step_json("split"))
+    assign_splits(
+        manifest, splits, folder / "split.html", split.model_copy(update={"robustness": held_out}), config.seed
+    )
+
+    train = TrainConfig.model_validate_json(config.step_json("train", candidate))
+    model = str(folder / "model")
+    job = f"transfer-{digest(each, domain)[:12]}"
+    train_candidate(str(manifest), str(splits), train, config.seed, job, model, str(folder / "training.html"))
+
+    predict = PredictConfig.model_validate_json(config.step_json("predict"))
+    without_corruptions = predict.model_copy(update={"corruptions": CorruptionConfig(max_images=0)})
+    answers = str(folder / "predictions")
+    predict_splits(model, str(manifest), str(splits), without_corruptions, config.seed, answers)
+
+    predictions = read_predictions(answers)
+    evaluate = EvaluateConfig.model_validate_json(config.step_json("evaluate", candidate))
+    calibration = calibrate(predictions.clean("val"), evaluate.threshold)
+    return cells_of(domain, each, predictions, calibration)

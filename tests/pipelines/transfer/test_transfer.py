@@ -1,0 +1,83 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from components.shared.errors import InputError
+from components.shared.results.calibration import Calibration
+from components.shared.results.predictions import Predictions
+from pipelines.config.parameter_file import load_run_config
+from pipelines.config.transfer_config import TransferLimit
+from pipelines.transfer.matrix import Matrix, cells_of, check_limits, everything_cracked
+from pipelines.transfer.page import write_page
+from pipelines.transfer.run import chosen_candidate, transfer
+
+DOMAINS = ("deck", "pavement", "wall")
+SMALL = (
+    "candidates:\n  cnn:\n    train: {architecture: resnet10t, weights: none, input_size: 32, steps: 2, workers: 0}\n"
+)
+
+
+def answers(left_out: str, skill: dict[str, float]) -> Predictions:
+    """Answers to 120 tiles of each surface, right with more certainty where the skill is higher."""
+    rng = np.random.default_rng(0)
+    tables = []
+    for domain in DOMAINS:
+        labels = np.arange(120) % 3 == 0
+        margin = (2 * labels - 1) * skill[domain] + rng.normal(0, 1, 120)
+        split = "robustness" if domain == left_out else "test"
+        columns = {
+            "sample_id": [f"{domain}{n}" for n in range(120)], "split": split, "label": labels.astype(int),
+            "group_id": [f"{domain}{n // 10}" for n in range(120)], "source": "s", "surface": domain,
+            "condition": "after", "corruption": "clean", "severity": 0, "logit_0": 0.0, "logit_1": margin,
+        }  # fmt: skip
+        tables.append(pd.DataFrame(columns))
+    return Predictions(pd.concat(tables, ignore_index=True), np.zeros((360, 1), np.float32))
+
+
+@pytest.fixture(scope="module")
+def matrix() -> Matrix:
+    cells = []
+    for left_out, skill in (("deck", 2.0), ("pavement", 0.2)):
+        skills = dict.fromkeys(DOMAINS, 3.0) | {left_out: skill}
+        cells += cells_of(left_out, "surface", answers(left_out, skills), Calibration())
+    return Matrix("surface", DOMAINS, tuple(cells), {"wall": "there are too few photos outside the wall"})
+
+
+def test_the_matrix_has_seen_and_unseen_domains_and_the_worst_one_is_gated(matrix, tmp_path):
+    unseen = matrix.unseen("auroc")
+    assert list(unseen) == ["deck", "pavement"]
+    assert unseen["pavement"] < 0.75 < unseen["deck"]
+    assert matrix.find("pavement", "deck").numbers["auroc"].value > 0.95
+    assert matrix.find("wall", "deck") is None
+
+    limits = [TransferLimit(over=over, name="auroc", limit=0.75) for over in ("mean", "worst")]
+    mean, worst = check_limits(matrix, limits)
+    assert mean.passed
+    assert mean.value == pytest.approx(np.mean(list(unseen.values())))
+    assert not worst.passed
+    assert (worst.domain, worst.value) == ("pavement", unseen["pavement"])
+
+    write_page(matrix, [mean, worst], "cnn", tmp_path / "page.html")
+    page = tmp_path.joinpath("page.html").read_text()
+    assert "1 of 2 limits on unseen domains are missed." in page
+    assert "everything cracked" in page
+    assert "there are too few photos outside the wall" in page
+
+
+def test_calling_everything_cracked_has_the_numbers_that_it_has():
+    numbers = everything_cracked(0.25)
+    assert numbers == {"balanced_accuracy": 0.5, "auroc": 0.5, "precision": 0.25, "recall": 1.0, "f1": 0.4}
+    assert np.isnan(everything_cracked(0.0)["recall"])
+
+
+def test_one_domain_cannot_be_left_out_and_a_candidate_must_exist(store, s3, tmp_path):
+    file = tmp_path / "p.yaml"
+    file.write_text(SMALL + "data_uri: synthetic://?images=60&seed=1&size=32\n")
+    config = load_run_config(file, [f"store={s3}"])
+    with pytest.raises(
+        InputError, match=r"the data have only the source .*; add a source, or set transfer\.each to surf"
+    ):
+        transfer(config, tmp_path, lambda stage: None)
+
+    with pytest.raises(InputError, match=r"transfer\.candidate is 'vit'; the candidates are cnn"):
+        chosen_candidate(load_run_config(file, ["transfer.candidate=vit"]))
