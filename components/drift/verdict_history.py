@@ -7,13 +7,13 @@ from typing import Any, Literal
 import numpy as np
 from matplotlib.figure import Figure
 
+from components.shared.events import warn
 from components.shared.page import Badge, Page
 from components.shared.results.measurements import spoken
 from components.shared.services.records import read_record, write_record
-from components.shared.services.store import Store
+from components.shared.services.store import DamagedObjectError, Store
 
 CHECKS_IN_TREND = 30
-WAY_OUT_OF_DAMAGE = "restore it from a backup of the store, or delete it; the trend then lacks this check"
 TESTS_IN_FIGURE = 6
 FALSE_ALARMS = (
     "{found} of {compared} checks found drift. Without any drift, at most {alpha:.0%} of checks find drift by chance. "
@@ -96,7 +96,10 @@ def earlier(store: Store, model: str, job: str) -> list[Verdict]:
     verdicts = []
     for key, _ in store.list(f"drift-checks/{model}/"):
         if key != _key(model, job):
-            verdicts.append(read_record(store, key, Verdict, WAY_OUT_OF_DAMAGE))
+            try:
+                verdicts.append(read_record(store, key, Verdict, "the trend lacks this check"))
+            except DamagedObjectError as error:
+                warn(str(error))
 
     verdicts.sort(key=lambda verdict: verdict.checked)
     return verdicts[-CHECKS_IN_TREND:]

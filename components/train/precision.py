@@ -14,7 +14,7 @@ from components.shared.hashing import digest
 from components.shared.network.device import count_devices, pick_precision
 from components.shared.network.network import ModelInfo, build_network
 from components.shared.services.records import read_record, write_record
-from components.shared.services.store import Store
+from components.shared.services.store import DamagedObjectError, MissingObjectError, Store
 from components.train.config import TrainConfig
 from components.train.frozen_layers import freeze, set_training
 from components.train.optimizer import make_optimizer
@@ -24,8 +24,6 @@ MEASURED_STEPS = 3
 # On a CPU, a step with a whole batch can take many seconds. This number of tiles is enough to compare two precisions.
 MOST_TILES_ON_A_CPU = 16
 PROCESSORS = Path("/proc/cpuinfo")
-
-WAY_OUT_OF_DAMAGE = "delete it, and the next training measures again"
 
 # A function of configuration, network and device. It returns a dict: precision -> seconds per step.
 Measure = Callable[[TrainConfig, ModelInfo, str], dict[str, float]]
@@ -52,7 +50,13 @@ def stored_precision(config: TrainConfig, info: ModelInfo, device: str, store: S
         return "fp32"
 
     name = _name(config, info, device)
-    return read_record(store, name, Choice, WAY_OUT_OF_DAMAGE).precision if store.exists(name) else None
+    try:
+        return read_record(store, name, Choice, "it is measured again").precision
+    except MissingObjectError:
+        return None
+    except DamagedObjectError as error:
+        log.warning("%s", error)
+        return None
 
 
 def measure_precision(

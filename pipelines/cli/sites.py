@@ -58,9 +58,9 @@ def accept_site(
 
         from components.shared.errors import InputError
         from pipelines.registry.access import reached
+        from pipelines.registry.atomic_file import atomic_file
         from pipelines.registry.classify import version_meant
         from pipelines.registry.promotions import Registry
-        from pipelines.registry.atomic_file import atomic_file
         from pipelines.sites.plan import Limits
         from pipelines.sites.record import check_name
         from pipelines.sites.run import SiteImages, accept_site, classifier

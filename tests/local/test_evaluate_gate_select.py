@@ -16,6 +16,7 @@ from components.select.config import SelectConfig
 from components.shared.results.dossier import read_test_answers
 from components.shared.results.measurements import read_measurements
 from components.shared.results.slices import Slice
+from components.shared.services.records import read_record
 from components.shared.services.store import Store
 
 SKILLS = {"good": 6.0, "bad": 0.2}
@@ -149,7 +150,7 @@ def test_the_good_candidate_wins_and_the_bad_one_is_refused_with_reasons(outputs
     choice = json.loads((outputs / "select" / "choice").read_text())
     assert choice["winner"] == "good"
     assert choice["candidates"] == {"bad": False, "good": True}
-    assert json.loads(Store(s3).get_bytes("runs/job-1/choice.json")) == choice
+    assert read_record(Store(s3), "runs/job-1/choice.json", dict, "") == choice
 
     refused = json.loads((outputs / "gate-2" / "dossier" / "verdict.json").read_text())
     assert (refused["candidate"], refused["passed"]) == ("bad", False)

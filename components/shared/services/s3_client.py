@@ -136,6 +136,7 @@ def connect(uri: str, bucket: str) -> Any:
             f"there is no storage endpoint for {uri}: set AWS_ENDPOINT_URL_S3 (for AWS itself, set AWS_REGION)"
         )
 
+    config = _client_config(settings)
     session = botocore.session.get_session()
     session.register_component("data_loader", _loader())
     credentials: dict[str, str | None] = {}
@@ -149,11 +150,15 @@ def connect(uri: str, bucket: str) -> Any:
             region_name=region or "us-east-1",
             endpoint_url=endpoint,
             verify=settings.get("AWS_CA_BUNDLE"),
-            config=_client_config(settings),
+            config=config,
             **credentials,
         )
     except BotoCoreError as error:
         raise no_credentials(uri, error) from error
+    except ValueError as error:
+        raise InputError(
+            f"AWS_ENDPOINT_URL_S3 is {endpoint!r} ({error}); write it as https://host or https://host:port"
+        ) from error
     for operation in ("PutObject", "UploadPart", "DeleteObjects"):
         client.meta.events.register_last(f"before-call.s3.{operation}", _add_md5)
     return client

@@ -12,6 +12,7 @@ from components.drift.production_check import check_drift
 from components.shared.data.drift_profile import Profile, make_profile, write_profile
 from components.shared.data.image_features import FEATURES
 from components.shared.services import mlflow_runs
+from components.shared.services.records import read_record
 from components.shared.services.store import Store
 
 NAME = "crack-classifier"
@@ -66,7 +67,7 @@ def test_similar_images_are_steady_and_the_version_is_tagged(check, store):
     assert "group_pattern" not in page
     assert tags()["crack.drift"] == "steady"
     assert tags()["crack.drift.images"] == "s3://incoming/job-1"
-    assert json.loads(store.get_bytes("runs/job-1/drift.json")) == summary
+    assert read_record(store, "runs/job-1/drift.json", dict, "") == summary
 
 
 def test_one_moved_feature_is_drift_and_many_moved_features_need_a_retraining(check):

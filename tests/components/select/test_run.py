@@ -9,6 +9,7 @@ from components.select.config import SelectConfig
 from components.select.run import choose
 from components.shared.errors import InputError
 from components.shared.results.measurements import Measurement, write_measurements
+from components.shared.services.records import read_record
 from components.shared.services.store import Store
 
 
@@ -53,7 +54,7 @@ def test_winner(tmp_path: Path, s3: str, candidates: list, options: dict, winner
     assert (winner or "No candidate passed") in choice["reasoning"]
     for name, passed, *_ in candidates:
         assert passed or name in choice["reasoning"]
-    assert json.loads(Store(s3).get_bytes("runs/job/choice.json")) == choice
+    assert read_record(Store(s3), "runs/job/choice.json", dict, "") == choice
 
 
 def test_a_metric_that_was_not_measured_is_an_error(tmp_path: Path, s3: str) -> None:

@@ -32,7 +32,7 @@ def faulty(s3: str, s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPa
 def test_one_fault_of_a_write_is_repaired(fault: str, store: Store, faulty: FaultyS3, s3: str, tmp_path: Path) -> None:
     through = Store(s3)
     (tmp_path / "file").write_bytes(DATA)
-    (tmp_path / "large").write_bytes(DATA * 5000)
+    (tmp_path / "large").write_bytes(DATA * 2000)
 
     for key, write in {
         "bytes": lambda: through.put_bytes("bytes", DATA),
@@ -42,7 +42,7 @@ def test_one_fault_of_a_write_is_repaired(fault: str, store: Store, faulty: Faul
         faulty.choose = once(fault, "PUT")
         write()
         faulty.choose = nothing
-        assert len(store.get_bytes(key)) == (len(DATA) * 5000 if key == "large" else len(DATA))
+        assert len(store.get_bytes(key)) == (len(DATA) * 2000 if key == "large" else len(DATA))
     assert store.get_bytes("bytes", DIGEST) == store.get_bytes("file", DIGEST)
     assert faulty.happened[fault] == 3
 

@@ -51,6 +51,12 @@ def test_an_unknown_value_of_a_setting_is_named(name: str, s3: str, monkeypatch:
         Store(s3)
 
 
+def test_an_endpoint_that_is_no_address_is_named(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "storage.example")
+    with pytest.raises(InputError, match=r"AWS_ENDPOINT_URL_S3 is 'storage.example' \(.*\); write it as https://host"):
+        Store(s3)
+
+
 def test_a_bucket_in_another_region_is_found(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = (
         b"<Error><Code>AuthorizationHeaderMalformed</Code><Message>no</Message><Region>eu-central-1</Region></Error>"
