@@ -9,7 +9,7 @@ FOLDER = Path("/etc/crack/secrets")
 def set_variables(folder: Path = FOLDER) -> None:
     """Set an environment variable from each key of each mounted Secret, as `FOLDER/SECRET/KEY`.
 
-    Kubernetes adds hidden links to folders. They are not keys. Without the folder, this does nothing.
+    The links to folders that Kubernetes adds are left out. Without mounted Secrets, nothing changes.
     """
     for file in sorted(folder.glob("*/*")):
         if file.is_file():

@@ -63,11 +63,11 @@ class ClusterConfig(Config):
     champion: GpuResources = GpuResources(timeout=4 * 3600)
     collect: GpuResources = GpuResources(timeout=4 * 3600)
     cache_claim: str = Field(default="", description="PersistentVolumeClaim for `cache`; empty: use the pod's own disk")
-    retries: int = Field(default=2, ge=0, description="retries of a failed step of `retried`, after 30 s, 60 s, …")
+    retries: int = Field(default=2, ge=0, description="retries of a step of `retried`, after 30 s, 60 s, …")
     retried: list[CpuStep | GpuStep] = Field(
         default=["ingest", "train", "collect"],
-        description="steps that are retried: the long steps. A retried step takes twice the room in a run's status, "
-        "see pipelines/graphs/compact.py",
+        description="steps that are retried: the long steps. Argo's settings decide after which failures, "
+        "see manifests/README.md",
     )
     queue: str = Field(default="", description="Kueue LocalQueue of the GPU steps; empty: no queue")
     priority_class: str = Field(default="", description="PriorityClass of the GPU steps; see manifests/README.md")
