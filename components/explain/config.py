@@ -41,6 +41,13 @@ class ExplainConfig(StepConfig):
     chosen_on: int = Field(
         default=12, ge=1, description="number of cracked validation images on which the layer of Grad-CAM is chosen"
     )
+    exchanged: int = Field(
+        default=64,
+        ge=0,
+        le=5000,
+        description="tiles whose border, colour cast, sharpness and JPEG quality are exchanged with the other class; "
+        "0: none",
+    )
     curve_steps: int = Field(default=8, ge=2, le=200, description="steps of the deletion and insertion curves")
     blur: float = Field(
         default=1 / 16,

@@ -13,6 +13,7 @@ from components.explain.config import ShapConfig
 from components.explain.maps import BASELINES, EDGES, GRAD_CAM, METHODS, RANDOM, SHAP
 from components.explain.measures import CHECKS, FAITHFULNESS, LOCALISATION, LOWER_IS_BETTER
 from components.explain.panels import NAMES, Panel
+from components.explain.shortcut_page import add_shortcuts
 from components.shared.page import Page
 from components.shared.results.measurements import Measurement, shown_row, spoken, with_interval
 
@@ -105,6 +106,7 @@ def write_page(
     measured: list[Measurement],
     choice: CamChoice,
     remark: str,
+    shortcuts: list[Measurement],
 ) -> None:
     """Write the page of explanations.
 
@@ -116,6 +118,7 @@ def write_page(
         measured: From `measure`.
         choice: The layer and the method of the Grad-CAM maps.
         remark: Sentences on the gallery's images and maps, as Markdown.
+        shortcuts: From `measure_exchanges`.
     """
     found = {row.name: row for row in measured}
     page = Page(f"Explanations of {candidate}")
@@ -125,6 +128,7 @@ def write_page(
     if any(row.n for row in measured):
         _add_measures(page, found)
     _add_choice(page, choice)
+    add_shortcuts(page, shortcuts)
 
     page.heading("Gallery")
     page.text(ADVICE)

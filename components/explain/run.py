@@ -17,6 +17,7 @@ from components.explain.measures import Sample, measure
 from components.explain.page import shap_remark, write_page
 from components.explain.panels import Panel, draw_panel, write_panels
 from components.explain.progress_lines import progress_lines
+from components.explain.shortcut_exchange import choose_exchanged, measure_exchanges
 from components.shared.data.image import decode_mask
 from components.shared.data.manifest import Manifest, read_manifest, read_splits
 from components.shared.data.shards import ShardReader
@@ -27,7 +28,7 @@ from components.shared.network.device import pick_device
 from components.shared.network.network import Network
 from components.shared.network.saved_network import load_network, weights_digest
 from components.shared.network.tiles import decode_tile
-from components.shared.results.calibration import read_calibration
+from components.shared.results.calibration import Calibration, read_calibration
 from components.shared.results.measurements import write_measurements
 from components.shared.results.predictions import read_predictions
 from components.shared.reuse import reuse, run_key
@@ -81,7 +82,7 @@ def explain_model(
         reader = ShardReader(fetch_for_step(config, version))
         network = load_network(model, pick_device()).to(memory_format=torch.channels_last)
         tiles = Tiles(version, reader, network.input_size)
-        explain_network(network, decided, answers.clean("val"), tiles, config, seed, folder)
+        explain_network(network, decided, answers.clean("val"), tiles, deployed, config, seed, folder)
 
     reuse(Store(config.store), key, Path(out), produce)
 
@@ -98,10 +99,13 @@ class Tiles:
         """Return images, uint8 (N, 3, size, size)."""
         pixels = np.empty((len(sample_ids), self.size, self.size, 3), np.uint8)
         for index, sample_id in enumerate(sample_ids):
-            row = self.rows.loc[sample_id]
-            data = self.reader.read(row["shard"], int(row["offset"]), int(row["size"]))
-            pixels[index] = decode_tile(data, self.size)
+            pixels[index] = decode_tile(self.file(sample_id), self.size)
         return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+
+    def file(self, sample_id: str) -> bytes:
+        """Return the image file of a tile."""
+        row = self.rows.loc[sample_id]
+        return self.reader.read(row["shard"], int(row["offset"]), int(row["size"]))
 
     def mask(self, sample_id: str) -> np.ndarray | None:
         """Return the mask of an image, bool (size, size), or None if it has no mask.
@@ -129,6 +133,7 @@ def explain_network(
     decided: pd.DataFrame,
     validation: pd.DataFrame,
     tiles: Tiles,
+    calibration: Calibration,
     config: ExplainConfig,
     seed: int,
     folder: Path,
@@ -140,11 +145,12 @@ def explain_network(
         decided: Rows from `decide`, of the robustness split.
         validation: Prediction rows of the validation split. They decide the layer of Grad-CAM. They may be empty.
         tiles: The images and masks of the data set version.
+        calibration: The network's temperature and threshold.
         config: The parameters of the explanations.
         seed: Seed of the measured images and of the random maps.
         folder: Folder to write: the measurements, the page and the panels.
     """
-    with progress_lines(stages=4) as lines:
+    with progress_lines(stages=5) as lines:
         lines.stage("choosing the layer of Grad-CAM")
         chosen_on = choose_measured(validation, config.chosen_on, seed)
         images = tiles.images(chosen_on["sample_id"]).to(network.mean.device)
@@ -159,7 +165,11 @@ def explain_network(
         lines.stage("measuring explanations")
         sample = _read_sample(network, choose_measured(decided, config.measured, seed), tiles)
         measured = measure(network, choice.cam, sample, config, seed)
-        write_measurements(measured, folder / MEASUREMENTS)
+
+        lines.stage("exchanging side issues of tiles")
+        chosen = choose_exchanged(decided, config.exchanged, seed)
+        shortcuts = measure_exchanges(network, calibration, chosen, tiles.file, config.batch_size, config.resamples)
+        write_measurements([*measured, *shortcuts], folder / MEASUREMENTS)
 
         lines.stage("writing the page")
         remark = f"The gallery shows {len(shown)} of {len(decided)} images. {shap_remark(config.shap, measured)}"
@@ -170,7 +180,7 @@ def explain_network(
             )
             remark += f" {small}"
             warn(f"explanations of {config.candidate}: {small} Add photos, or raise split.robustness.")
-        write_page(folder / PAGE, config.candidate, shown, panels, measured, choice, remark)
+        write_page(folder / PAGE, config.candidate, shown, panels, measured, choice, remark, shortcuts)
 
 
 def _warn_if_not_faithful(choice: CamChoice, candidate: str) -> None:

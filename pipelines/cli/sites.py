@@ -5,7 +5,7 @@ import re
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 from rich.console import Console
@@ -61,7 +61,7 @@ def accept_site(
         from pipelines.registry.atomic_file import atomic_file
         from pipelines.registry.classify import version_meant
         from pipelines.registry.promotions import Registry
-        from pipelines.sites.plan import Limits
+        from pipelines.sites.plan import Claim, Limits
         from pipelines.sites.record import check_name
         from pipelines.sites.run import SiteImages, accept_site, classifier
 
@@ -69,7 +69,7 @@ def accept_site(
         for option, value in (("--recall", recall), ("--false-alarms", false_alarms), ("--risk", risk)):
             if not 0 < value < 1:
                 raise InputError(f"{option} is {value:g}; give a number above 0 and below 1")
-        if claim not in ("images", "photos"):
+        if claim not in get_args(Claim):
             raise InputError(f'--claim is "{claim}"; give images or photos')
         if not images.is_dir():
             raise InputError(f"{images} is not a folder; give the folder with the tiles of the site")
@@ -87,7 +87,9 @@ def accept_site(
             task = bar.add_task("classifying", total=None)
             classify_files = classifier(uri, batch_size, partial(bar.advance, task))
             registry = Registry(client, named[1])
-            result = accept_site(place, labels, registry, named[2], claim, limits, unfinished, classify_files)
+            result = accept_site(
+                place, labels, registry, named[2], cast(Claim, claim), limits, unfinished, classify_files
+            )
 
         decision = result.verdict.decision
         headline = f"label {result.verdict.more} more" if decision == "label more" else decision

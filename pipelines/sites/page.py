@@ -15,6 +15,7 @@ from pipelines.sites.verdict import UNKNOWN, Acceptance, Judged, Verdict
 
 TILE_PIXELS = 160
 SHOWN_ERRORS = 30
+MOST_EVIDENCE = 1000
 
 HEADLINES = {"accept": "Accepted", "refuse": "Refused", "label more": "Not decided: label {more} more tiles"}
 CLAIMS = {
@@ -114,7 +115,11 @@ def _show_numbers(page: Page, verdict: Verdict, limits: Limits) -> None:
 
 def _row(name: str, wanted: str, value: float, interval: tuple[float, float], judged: Judged) -> list[str]:
     against = float(judged.below.max()) if len(judged.below) else 1.0
-    return [name, wanted, with_interval(value, *interval), f"{judged.above:.3g}", f"{against:.3g}"]
+    return [name, wanted, with_interval(value, *interval), _evidence(judged.above), _evidence(against)]
+
+
+def _evidence(value: float) -> str:
+    return f"{value:.2f}" if value < MOST_EVIDENCE else f"more than {MOST_EVIDENCE:g}"
 
 
 def _draw_paths(recall: Judged, specificity: Judged) -> Figure:

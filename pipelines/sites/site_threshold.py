@@ -120,15 +120,27 @@ def _measure(tiles: pd.DataFrame, recalibrated: np.ndarray, threshold: float) ->
 
 
 def _weighted_mean(values: np.ndarray, weights: np.ndarray, photos: np.ndarray, scale: Scale) -> Estimate:
-    """Return a weighted mean with its 95 % interval by bootstrap over photos."""
+    """Return a weighted mean with its 95 % interval by bootstrap over photos.
+
+    If all values are 0, or all are 1, one tile of average weight is counted the other way for the interval. A resample
+    cannot contain what the labels do not contain.
+    """
     codes, count = group_codes(photos)
     tops = np.bincount(codes, weights * values, count)
     bottoms = np.bincount(codes, weights, count)
     value = float(tops.sum() / bottoms.sum())
-    if count < 2 or value in (0.0, 1.0):
+    if count < 2:
         return Estimate(value)
+
+    all_alike = value in (0.0, 1.0)
+    if all_alike:
+        tops[0] += weights.mean() if value == 0 else -weights.mean()
 
     draws = draw_groups(count, RESAMPLES, seed=0)
     twice = one_twice(count)
-    low, high = interval(value, (draws @ tops) / (draws @ bottoms), (twice @ tops) / (twice @ bottoms), count, scale)
+    measured = float(tops.sum() / bottoms.sum())
+    resampled = (draws @ tops) / (draws @ bottoms)
+    low, high = interval(measured, resampled, (twice @ tops) / (twice @ bottoms), count, scale)
+    if all_alike:
+        low, high = (0.0, high) if value == 0 else (low, 1.0)
     return Estimate(value, low, high)

@@ -110,6 +110,12 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     return _decode_with_pillow(data)
 
 
+def jpeg_tables(data: bytes) -> dict[int, list[int]] | None:
+    """Return the quantisation tables of a JPEG file, which decide its quality; None for another format."""
+    with _opened(data) as image:
+        return getattr(image, "quantization", None)
+
+
 def decode_mask(data: bytes) -> NDArray[np.bool_]:
     """Decode a mask. A pixel is true if it is brighter than half of the brightest pixel, so 0/1 and 0/255 both work.
 

@@ -1,0 +1,235 @@
+"""Does the network answer differently when only a side issue of a tile is exchanged with a tile of the other class?
+
+Four side issues are exchanged, one at a time: the border, the colour cast, the sharpness and the JPEG compression. An
+exchange also disturbs the tile, so each tile gets a second exchange with a tile of its own class. Only the difference
+between the two counts.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from components.explain.intervals import mean_interval
+from components.shared.data.image import decode, jpeg_tables
+from components.shared.network.network import Network
+from components.shared.network.resize import resize
+from components.shared.results.calibration import Calibration
+from components.shared.results.measurements import Estimate, Measurement
+from components.shared.results.metrics import compute_metrics
+
+BORDER = 0.08  # share of the edge
+BLUR = 1.5  # pixels; what this blur removes is the fine structure
+MAX_GAIN = 4.0  # of the fine structure
+DIFFERENT_GREY = 1e-6
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A tile's pixels, uint8 (H, W, 3) RGB, and the quantisation tables of its JPEG file, None for another format."""
+
+    pixels: Pixels
+    tables: dict[int, list[int]] | None
+
+    @classmethod
+    def of(cls, data: bytes) -> "Tile":
+        """Return the tile of an image file."""
+        return cls(decode(data), jpeg_tables(data))
+
+
+def with_border(tile: Tile, other: Tile) -> Pixels:
+    """Return the tile with the other one's border."""
+    height, width = tile.pixels.shape[:2]
+    edge = max(1, round(BORDER * min(height, width)))
+    pixels = np.array(cv2.resize(other.pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    pixels[edge:-edge, edge:-edge] = tile.pixels[edge:-edge, edge:-edge]
+    return pixels
+
+
+def with_colour_cast(tile: Tile, other: Tile) -> Pixels:
+    """Return the tile with the other one's colour cast, at its own brightness."""
+    return _to_pixels(tile.pixels * (_cast(other) / _cast(tile)))
+
+
+def with_sharpness(tile: Tile, other: Tile) -> Pixels:
+    """Return the tile with its fine structure made as strong as the other one's.
+
+    The strength is a median, so a thin crack does not decide it.
+    """
+    pixels = tile.pixels.astype(np.float32)
+    smooth = cv2.GaussianBlur(pixels, (0, 0), BLUR)
+    gain = np.clip(_sharpness(other) / _sharpness(tile), 1 / MAX_GAIN, MAX_GAIN)
+    return _to_pixels(smooth + gain * (pixels - smooth))
+
+
+def with_compression(tile: Tile, other: Tile) -> Pixels:
+    """Return the tile compressed once more as the other one's JPEG file; unchanged if that is not a JPEG file."""
+    if other.tables is None:
+        return tile.pixels
+    buffer = BytesIO()
+    Image.fromarray(tile.pixels).save(buffer, "JPEG", qtables=other.tables)
+    return decode(buffer.getvalue())
+
+
+def _cast(tile: Tile) -> NDArray[np.float64]:
+    means = tile.pixels.reshape(-1, 3).mean(axis=0) + 1
+    return means / means.mean()
+
+
+def _sharpness(tile: Tile) -> float:
+    grey = cv2.cvtColor(tile.pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return float(np.median(np.abs(grey - cv2.GaussianBlur(grey, (0, 0), BLUR)))) + 0.1
+
+
+def _border_grey(tile: Tile) -> float:
+    grey = cv2.cvtColor(tile.pixels, cv2.COLOR_RGB2GRAY)
+    edge = max(1, round(BORDER * min(grey.shape)))
+    inside = grey[edge:-edge, edge:-edge]
+    return float((grey.sum(dtype=np.float64) - inside.sum(dtype=np.float64)) / (grey.size - inside.size))
+
+
+def _warmth(tile: Tile) -> float:
+    cast = _cast(tile)
+    return float(cast[0] / cast[2])
+
+
+def _compression(tile: Tile) -> float:
+    return float(np.mean(tile.tables[0])) if tile.tables else 0.0
+
+
+def _to_pixels(values: np.ndarray) -> Pixels:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class SideIssue:
+    """A side issue: how it is exchanged, and a number that describes it in a tile."""
+
+    exchange: Callable[[Tile, Tile], Pixels]
+    number: Callable[[Tile], float]
+
+
+SIDE_ISSUES = {
+    "border": SideIssue(with_border, _border_grey),
+    "colour_cast": SideIssue(with_colour_cast, _warmth),
+    "sharpness": SideIssue(with_sharpness, _sharpness),
+    "jpeg_quality": SideIssue(with_compression, _compression),
+}
+
+
+def choose_exchanged(decided: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
+    """Draw tiles of both classes, and for each a tile of the other class and one of its own, from other photos.
+
+    Args:
+        decided: Rows from `decide`, of one split.
+        count: Number of tiles wanted, half of them with a crack.
+        seed: Decides the draws.
+
+    Returns:
+        Rows of `decided` with the columns `other` and `alike` added: sample_ids of the two partners. A tile without
+        partners in other photos is left out.
+    """
+    rng = np.random.default_rng([seed, 5])
+    ids, labels, groups = (decided[name].to_numpy() for name in ("sample_id", "label", "group_id"))
+    chosen = []
+    for label in (0, 1):
+        drawn = 0
+        for row in rng.permutation(np.flatnonzero(labels == label)):
+            elsewhere = groups != groups[row]
+            others = np.flatnonzero(elsewhere & (labels != label))
+            alike = np.flatnonzero(elsewhere & (labels == label))
+            if len(others) and len(alike) and drawn < count // 2:
+                chosen.append((row, ids[rng.choice(others)], ids[rng.choice(alike)]))
+                drawn += 1
+
+    rows, other, alike_ids = zip(*chosen, strict=True) if chosen else ((), (), ())
+    return decided.iloc[list(rows)].assign(other=list(other), alike=list(alike_ids))
+
+
+def measure_exchanges(
+    network: Network,
+    calibration: Calibration,
+    chosen: pd.DataFrame,
+    read: Callable[[str], bytes],
+    batch_size: int,
+    resamples: int,
+) -> list[Measurement]:
+    """Measure how far each side issue of the other class pulls P(crack) towards that class.
+
+    Args:
+        network: In eval mode.
+        calibration: Its temperature and threshold.
+        chosen: From `choose_exchanged`.
+        read: Returns the image file of a sample_id.
+        batch_size: Number of tiles in a forward pass.
+        resamples: Bootstrap resamples of photos.
+
+    Returns:
+        For each side issue three measurements on the robustness split: `shortcut_pull_ISSUE` (mean change of P(crack)
+        towards the other class, minus the same for a partner of the own class), `shortcut_flips_ISSUE` (share of
+        changed answers, minus the same), and `shortcut_data_ISSUE` (AUROC with which the side issue alone predicts the
+        label, 0.5 to 1, in the direction that predicts better). Empty without tiles.
+    """
+    if chosen.empty:
+        return []
+    tiles = [Tile.of(read(sample_id)) for sample_id in chosen["sample_id"]]
+    others = [Tile.of(read(sample_id)) for sample_id in chosen["other"]]
+    alike = [Tile.of(read(sample_id)) for sample_id in chosen["alike"]]
+    labels = chosen["label"].to_numpy()
+    groups = chosen["group_id"].to_numpy()
+
+    def score(images: Sequence[Pixels]) -> NDArray[np.float64]:
+        return _scores(network, calibration, images, batch_size)
+
+    own = score([tile.pixels for tile in tiles])
+    towards_other = np.where(labels == 1, -1.0, 1.0)
+    measured = []
+    for name, issue in SIDE_ISSUES.items():
+        with_other = score([issue.exchange(tile, other) for tile, other in zip(tiles, others, strict=True)])
+        with_alike = score([issue.exchange(tile, other) for tile, other in zip(tiles, alike, strict=True)])
+
+        pull = towards_other * (with_other - with_alike)
+        flips = _changed(own, with_other, calibration) - _changed(own, with_alike, calibration)
+        for kind, values in (("pull", pull), ("flips", flips)):
+            estimate = Estimate(*mean_interval(values, groups, resamples, "difference"))
+            measured.append(Measurement.of(f"shortcut_{kind}_{name}", estimate, len(tiles), split="robustness"))
+
+        alone = _predicts(labels, np.array([issue.number(tile) for tile in tiles]))
+        measured.append(Measurement(f"shortcut_data_{name}", alone, split="robustness", n=len(tiles)))
+    return measured
+
+
+def _scores(
+    network: Network, calibration: Calibration, images: Sequence[Pixels], batch_size: int
+) -> NDArray[np.float64]:
+    """Return the calibrated P(crack) of images of any size."""
+    size = network.input_size
+    scores = []
+    with torch.inference_mode():
+        for start in range(0, len(images), batch_size):
+            batch = np.stack([resize(image, size) for image in images[start : start + batch_size]])
+            logits = network(torch.from_numpy(batch).permute(0, 3, 1, 2).to(network.mean.device))
+            logits = logits.float().cpu().numpy()
+            scores.append(calibration.p_crack(logits[:, 0], logits[:, 1]))
+    return np.concatenate(scores)
+
+
+def _changed(before: np.ndarray, after: np.ndarray, calibration: Calibration) -> NDArray[np.float64]:
+    threshold = calibration.threshold
+    return ((before >= threshold) != (after >= threshold)).astype(np.float64)
+
+
+def _predicts(labels: np.ndarray, numbers: np.ndarray) -> float:
+    """Return the AUROC of a number, in the direction that predicts better; 0.5 if all tiles have the same number."""
+    if np.ptp(numbers) < DIFFERENT_GREY:
+        return 0.5
+    auroc = compute_metrics(labels, pd.Series(numbers).rank(pct=True).to_numpy())["auroc"]
+    return max(auroc, 1 - auroc)
