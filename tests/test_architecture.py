@@ -20,6 +20,7 @@ FLOORS = [
         "components.shared.config",
         "components.shared.markdown",
         "components.shared.page",
+        "components.shared.mounted_secrets",
         "components.shared.processors",
         "components.shared.revision",
         "components.shared.scratch",
