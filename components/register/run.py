@@ -60,7 +60,7 @@ def register_winner(winner: Winner, config: RegisterConfig, job: str) -> dict:
         created = _log_version(winner, images, content, config, job)
         version = _oldest_of_content(name, content, created)
     _check(version, winner, images, config)
-    _make_challenger(name)
+    _make_challenger(name, version, job)
 
     log.info("registered %s version %s as %s", name, version, mlflow_runs.CHALLENGER)
     return {
@@ -82,7 +82,7 @@ def _create_model(name: str) -> None:
             raise
 
 
-def _shortened(card: str) -> str:
+def shortened(card: str) -> str:
     """Return the card, or as many of its lines as fit into MLflow's description."""
     if len(card) <= mlflow_runs.LONGEST:
         return card
@@ -114,7 +114,7 @@ def _log_version(winner: Winner, images: pd.Series, content: str, config: Regist
         model_id = _upload(folder, run_id, job)
 
     version = client.create_model_version(
-        name, f"models:/{model_id}", run_id, tags=tags, description=_shortened(card), model_id=model_id
+        name, f"models:/{model_id}", run_id, tags=tags, description=shortened(card), model_id=model_id
     )
     return str(version.version)
 
@@ -187,11 +187,19 @@ def _measured(winner: Winner, images: pd.Series) -> np.ndarray:
     return calibration.p_crack(table["logit_0"].to_numpy(), table["logit_1"].to_numpy())
 
 
-def _make_challenger(name: str) -> None:
-    """Give the alias to the newest checked model version, even if another pipeline registers at the same time."""
+def _make_challenger(name: str, version: str, job: str) -> None:
+    """Give the alias to the newest checked model version, even if another pipeline registers at the same time.
+
+    If an earlier job has registered the version, the version itself gets the alias: it is the winner of a newer run.
+    """
+    client = mlflow_runs.client()
+    if client.get_model_version(name, version).tags.get(mlflow_runs.JOB) != job:
+        mlflow_runs.put(client.set_registered_model_alias, name, mlflow_runs.CHALLENGER, version)
+        return
+
     newest = _newest_checked(name)
     while True:
-        mlflow_runs.put(mlflow_runs.client().set_registered_model_alias, name, mlflow_runs.CHALLENGER, str(newest))
+        mlflow_runs.put(client.set_registered_model_alias, name, mlflow_runs.CHALLENGER, str(newest))
         aliased = newest
         newest = _newest_checked(name)
         if newest == aliased:

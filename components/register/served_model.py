@@ -72,8 +72,7 @@ class CrackClassifier(PythonModel):
         with torch.inference_mode():
             logits, embeddings = self.network.logits_and_embeddings(torch.from_numpy(tiles).permute(0, 3, 1, 2))
 
-        logits = logits.numpy()
-        p_crack = self.calibration.p_crack(logits[:, 0], logits[:, 1])
+        p_crack = self.calibration.p_crack(logits[:, 0].numpy(), logits[:, 1].numpy())
         return pd.DataFrame(
             {
                 "p_crack": p_crack,

@@ -15,7 +15,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -101,7 +100,9 @@ def main() -> int:
     """Run all rounds and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=100)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--registrations", type=int, help="rounds of registrations, if not as many")
+    options = parser.parse_args()
+    rounds = {"promotions": options.rounds, "registrations": options.registrations or options.rounds}
 
     promoting: Counter = Counter()
     registering: Counter = Counter()
@@ -113,16 +114,16 @@ def main() -> int:
         with mlflow_server(folder, s3) as uri:
             os.environ["MLFLOW_TRACKING_URI"] = uri
             MlflowClient().create_experiment("crack-training", artifact_location=MLFLOW_ARTIFACTS)
-            promotions(rounds, uri, promoting)
+            promotions(rounds["promotions"], uri, promoting)
             winner, config = make_winner(Store("s3://crack/store"), folder)
-            registrations(rounds, replace(winner), config, registering)
+            registrations(rounds["registrations"], winner, config, registering)
 
-    table = Table(title=f"{rounds} rounds of each", title_justify="left")
-    for title in ("at the same moment", "seen", "times"):
+    table = Table(title="At the same moment", title_justify="left")
+    for title in ("what", "rounds", "seen", "times"):
         table.add_column(title)
-    for what, outcome in ((f"{PEOPLE} promotions", promoting), (f"{ATTEMPTS} registrations of a job", registering)):
+    for what, outcome in (("promotions", promoting), ("registrations", registering)):
         for name, count in outcome.items():
-            table.add_row(what, name, str(count))
+            table.add_row(what, str(rounds[what]), name, str(count))
     Console(width=120).print(table)
     return int(any([*promoting.values(), *registering.values()]))
 
