@@ -221,6 +221,7 @@ def _decode_with_pillow(data: bytes) -> NDArray[np.uint8]:
         if opened.mode.startswith("RGB") and _bits_per_sample(opened, data) == 16:
             return _decode_sixteen_bit_colours(opened, data)
 
+        _load(opened)
         upright = ImageOps.exif_transpose(opened)
         is_sixteen_bits = upright.mode.startswith("I;16")
         if upright.mode == "I" and opened.format == "PPM":  # Pillow scales these files to 16 bits
@@ -237,6 +238,17 @@ def _decode_with_pillow(data: bytes) -> NDArray[np.uint8]:
                 "image to 8 or 16 bits"
             )
         return np.asarray(upright.convert("RGB"))
+
+
+def _load(opened: "Image") -> None:
+    """Decode the pixels. Raise ImageError if there are more or fewer of them than the header says."""
+    width, height = opened.size
+    opened.load()
+    if opened.size != (width, height):
+        raise ImageError(
+            f"not a whole image: its header says {width}x{height} pixels, but it holds "
+            f"{opened.size[0]}x{opened.size[1]}"
+        )
 
 
 def _decode_sixteen_bit_colours(opened: "Image", data: bytes) -> NDArray[np.uint8]:

@@ -253,6 +253,15 @@ def test_a_heif_file_that_hides_its_size_is_refused_before_it_is_decoded() -> No
         decode(bytes(small))
 
 
+def test_a_heif_file_whose_part_is_larger_than_the_image_is_refused() -> None:
+    data = bytearray(HEIF["photo"])
+    height = data.index(b"clap") + 12  # the part that the file shows: width and height, each with a denominator
+    assert int.from_bytes(data[height : height + 4]) == 60
+    data[height : height + 4] = (124).to_bytes(4)
+    with pytest.raises(ImageError, match="its header says 80x124 pixels, but it holds 80x64"):
+        decode(bytes(data))
+
+
 def test_an_avif_photo_is_decoded() -> None:
     assert np.abs(decode(encode(photo(), "AVIF", quality=95)).astype(int) - PIXELS).mean() < 3
 
