@@ -290,7 +290,6 @@ def main() -> int:
     log.propagate = False
     outcomes = {kind: Counter() for kind in RUNS}
     happened: Counter[str] = Counter()
-    messages: list[str] = []
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch, embedded_stack(Path(scratch) / "stack") as environment:
         os.environ.update({name: value for name, value in environment.items() if name.startswith("AWS_")})
@@ -306,10 +305,9 @@ def main() -> int:
                     outcome, message = outcome_of(RUNS[kind], scene)
                 outcomes[kind][outcome] += 1
                 happened.update(server.happened)
-                if message:
-                    messages.append(f"run {number}, {kind}, {outcome}: {message}")
+                print(f"run {number}, {kind}: {outcome}{f': {message}' if message else ''}", flush=True)
 
-    report(outcomes, happened, messages, seed, time.monotonic() - started)
+    report(outcomes, happened, seed, time.monotonic() - started)
     return int(any(counter["wrong success"] + counter["other error"] for counter in outcomes.values()))
 
 
@@ -323,14 +321,9 @@ def kinds(runs: int, only: str | None) -> list[str]:
     return chosen
 
 
-def report(
-    outcomes: dict[str, Counter], happened: Counter[str], messages: list[str], seed: int, seconds: float
-) -> None:
-    """Print how the runs ended, the faults, and the causes that were named."""
+def report(outcomes: dict[str, Counter], happened: Counter[str], seed: int, seconds: float) -> None:
+    """Print how the runs ended, and how often each fault happened."""
     console = Console()
-    for message in messages:
-        console.print(message, markup=False, highlight=False)
-
     table = Table(title=f"Seed {seed}, {seconds:.0f} s", title_justify="left")
     for title in ("kind", "runs", "right", "stopped with the cause", "other error", "wrong success"):
         table.add_column(title)
