@@ -1,5 +1,6 @@
 """The command that trains without each domain and measures on it."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -76,5 +77,5 @@ def transfer(
             console.print(
                 f"missed: {limit.over} {limit.name} is {result.value:.3f}, and must be at least {limit.limit:g}"
             )
-        if missed:
-            raise typer.Exit(1)
+    if missed:
+        sys.exit(1)

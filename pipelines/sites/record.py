@@ -91,6 +91,7 @@ def version_file(registry: Registry, version: str, name: str, folder: Path) -> P
     from mlflow.artifacts import download_artifacts
 
     try:
-        return Path(download_artifacts(f"models:/{registry.name}/{version}/artifacts/{name}", dst_path=str(folder)))
+        found = Path(download_artifacts(f"models:/{registry.name}/{version}/artifacts/{name}", dst_path=str(folder)))
     except (MlflowException, OSError):
         return None
+    return found if found.is_file() else None

@@ -12,7 +12,7 @@ from components.shared.results.measurements import Estimate
 from components.shared.results.predictions import Predictions
 from pipelines.config.transfer_config import TransferLimit
 
-SHOWN = ("balanced_accuracy", "auroc", "precision", "recall", "f1")
+SHOWN = ("auroc", "recall", "precision", "balanced_accuracy", "f1")
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def write_page(matrix: Matrix, results: Sequence[LimitResult], candidate: str, p
         page.table(["limit", "must be at least", "is", ""], [_limit_row(result) for result in results])
 
     page.heading(f"On the unseen {matrix.each}")
-    header = [matrix.each, "tiles", "photos", "", *map(spoken, SHOWN)]
+    header = [matrix.each, "tiles (photos)", "", *map(spoken, SHOWN)]
     rows: list[list] = []
     for cell in matrix.cells:
         if cell.unseen:
@@ -96,8 +96,8 @@ def _limit_row(result: LimitResult) -> list:
 def _rows_beside_everything_cracked(cell: Cell) -> list[list]:
     beside = everything_cracked(cell.crack_share)
     shown = [with_interval(beside[name]) for name in SHOWN]
-    counts = [cell.domain, str(cell.tiles), str(cell.photos)]
-    return [[*counts, "the network", *_numbers(cell)], ["", "", "", "everything cracked", *shown]]
+    counts = [cell.domain, f"{cell.tiles} ({cell.photos})"]
+    return [[*counts, "the network", *_numbers(cell)], ["", "", "everything cracked", *shown]]
 
 
 def _numbers(cell: Cell) -> list[str]:
