@@ -15,7 +15,7 @@ class DriftConfig(StepConfig):
         default=1999,
         ge=99,
         le=100_000,
-        description="how many times the groups (photos) are dealt to the two sides at random",
+        description="how many times the groups (photos) are shuffled between the two sides at random",
     )
     alpha: float = Field(
         default=0.05, gt=0, lt=0.5, description="chance that at least one of all tests gives a false alarm"

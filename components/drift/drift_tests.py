@@ -13,7 +13,7 @@ from components.shared.results.measurements import Measurement
 
 # With fewer images on a side, we do not know the distribution of that side well enough.
 MIN_IMAGES_PER_SIDE = 30
-# With fewer groups on a side, the groups can be dealt in so few ways that a small p-value is impossible.
+# With fewer groups on a side, the groups can be shuffled in so few ways that a small p-value is impossible.
 MIN_GROUPS_PER_SIDE = 4
 # The two tests that decide whether there is drift.
 TOGETHER = "features_together"
@@ -32,7 +32,7 @@ class Shift:
         effect: Size of the difference in standard deviations, not negative. For the first two names it is the energy
             distance of the groups' means, in standard deviations of all groups. For a feature it is the Wasserstein
             distance, in standard deviations of the reference images.
-        chance: The effect that chance alone can reach. In 95 of 100 random deals of the groups, the effect is smaller.
+        chance: The effect that chance alone can reach. In 95 of 100 random shuffles of the groups, the effect is smaller.
             It has the same unit as `effect`.
         change: Mean of the current images minus mean of the reference images, in standard deviations. It is NaN for
             "features_together" and "embedding".
@@ -79,7 +79,7 @@ def why_not(reference: np.ndarray, current: np.ndarray) -> str:
 def even_out(reference: np.ndarray, current: np.ndarray, seed: int, limit: int) -> KeptImages:
     """Draw images at random so that the groups of both sides have similar sizes.
 
-    The tests deal groups to the two sides at random. This is fair only if large groups are not all on one side. So at
+    The tests shuffle groups between the two sides at random. This is fair only if large groups are not all on one side. So at
     most n images are drawn from each group, where n is the size of the median group on the other side.
 
     Args:
@@ -103,7 +103,7 @@ def even_out(reference: np.ndarray, current: np.ndarray, seed: int, limit: int) 
 
 
 def compare(reference: Profile, current: Profile, config: DriftConfig, seed: int) -> list[Shift]:
-    """Test whether there is drift, then test which features drifted. Groups are dealt to the two sides at random.
+    """Test whether there is drift, then test which features drifted. Groups are shuffled between the two sides at random.
 
     Two tests decide whether there is drift: one of all features together, and one of the embeddings. These tests find
     a change that is spread over many features. Tests of single features often miss such a change, because they must be
@@ -144,7 +144,7 @@ def _shifts(
 ) -> list[Shift]:
     """Return the shifts of tests that are corrected together.
 
-    `effects` is float (tests, deals), and the first deal is the real assignment. If `may_drift` is false, no test
+    `effects` is float (tests, shuffles), and the first shuffle is the real assignment. If `may_drift` is false, no test
     drifts.
     """
     p_values = step_down(effects)

@@ -1,10 +1,10 @@
-"""Test whether two samples differ, by dealing groups to the two sides at random.
+"""Test whether two samples differ, by shuffling groups between the two sides at random.
 
-Groups are dealt, not images, because tiles of one photo resemble each other. A test that deals single tiles treats 10
+Groups are shuffled, not images, because tiles of one photo resemble each other. A test that shuffles single tiles treats 10
 photos with 240 tiles each as 2,400 independent observations. Such a test finds drift in almost every data set.
 
-A "deal" assigns every group to one of the two sides at random. We compute a statistic for the real assignment and for
-every deal. The p-value is the share of deals whose statistic is at least as extreme as the real one.
+A "shuffle" assigns every group to one of the two sides at random. We compute a statistic for the real assignment and for
+every shuffle. The p-value is the share of shuffles whose statistic is at least as extreme as the real one.
 """
 
 import numpy as np
@@ -15,13 +15,13 @@ ROUNDING_TOLERANCE = 1e-12
 
 
 def permuted_sides(groups: np.ndarray, current: np.ndarray, permutations: int, seed: int) -> np.ndarray:
-    """Deal the groups to the two sides at random. In every deal, each side has its real number of groups.
+    """Shuffle the groups between the two sides at random. In every shuffle, each side has its real number of groups.
 
     Args:
         groups: (n,) group id of each image. No group is on both sides.
         current: bool (n,), true for the images of the current side.
-        permutations: Number of random deals.
-        seed: Seed of the deals.
+        permutations: Number of random shuffles.
+        seed: Seed of the shuffles.
 
     Returns:
         bool (1 + permutations, n): true if the image is on the current side. The first row is `current` itself.
@@ -29,21 +29,21 @@ def permuted_sides(groups: np.ndarray, current: np.ndarray, permutations: int, s
     _, first_image, group_of_image = np.unique(np.asarray(groups, str), return_index=True, return_inverse=True)
     side_of_group = np.tile(current[first_image], (1 + permutations, 1))
 
-    deals = side_of_group[1:]
-    np.random.default_rng(seed).permuted(deals, axis=1, out=deals)
+    shuffles = side_of_group[1:]
+    np.random.default_rng(seed).permuted(shuffles, axis=1, out=shuffles)
 
     return side_of_group[:, group_of_image]
 
 
 def wasserstein(values: np.ndarray, sides: np.ndarray) -> np.ndarray:
-    """Return the Wasserstein-1 distance between the two sides for each deal.
+    """Return the Wasserstein-1 distance between the two sides for each shuffle of the groups.
 
     Args:
         values: float (n,), one feature.
-        sides: bool (deals, n), from `permuted_sides`.
+        sides: bool (shuffles, n), from `permuted_sides`.
 
     Returns:
-        float64 (deals,), in the unit of `values`.
+        float64 (shuffles,), in the unit of `values`.
     """
     order = np.argsort(values, kind="stable")
     gaps = np.diff(values[order])
@@ -62,11 +62,11 @@ def step_down(statistics: np.ndarray) -> np.ndarray:
     """Return p-values that are corrected for the number of tests.
 
     If there is no drift, the chance of one or more corrected p-values up to 0.05 is at most 5 %. The correction uses
-    the smallest p-value of all tests in each random deal. So related tests, such as brightness and contrast, get a
+    the smallest p-value of all tests in each random shuffle. So related tests, such as brightness and contrast, get a
     smaller correction than independent tests.
 
     Args:
-        statistics: float (tests, deals). Every test uses the same deals, and the first deal is the real assignment. A
+        statistics: float (tests, shuffles). Every test uses the same shuffles, and the first shuffle is the real assignment. A
             larger value is more extreme.
 
     Returns:
@@ -74,13 +74,13 @@ def step_down(statistics: np.ndarray) -> np.ndarray:
 
     Source: Westfall & Young 1993, algorithm 2.8 (free step-down, smallest p).
     """
-    tests, deals = statistics.shape
-    p_values = np.array([_p_of_every_deal(test) for test in statistics])
+    tests, shuffles = statistics.shape
+    p_values = np.array([_p_of_every_shuffle(test) for test in statistics])
     order = np.argsort(p_values[:, 0])
 
     # We start with the largest p-value. Each test is compared with the tests that have the same or a larger p-value.
     corrected = np.empty(tests)
-    smallest = np.ones(deals)
+    smallest = np.ones(shuffles)
     for test in order[::-1]:
         smallest = np.minimum(smallest, p_values[test])
         corrected[test] = (smallest <= p_values[test, 0]).mean()
@@ -89,14 +89,14 @@ def step_down(statistics: np.ndarray) -> np.ndarray:
     return corrected
 
 
-def _p_of_every_deal(statistics: np.ndarray) -> np.ndarray:
-    """For each deal, return the share of all deals that are at least as extreme. A deal also counts itself."""
+def _p_of_every_shuffle(statistics: np.ndarray) -> np.ndarray:
+    """For each shuffle, return the share of all shuffles that are at least as extreme. A shuffle also counts itself."""
     rounded = statistics * (1 - ROUNDING_TOLERANCE)  # Values that differ only by rounding count as equal.
     return 1 - np.searchsorted(np.sort(statistics), rounded, side="left") / len(statistics)
 
 
 def energy(values: np.ndarray, groups: np.ndarray, sides: np.ndarray) -> np.ndarray:
-    """Return the distance between the two sides in all columns together, for each deal.
+    """Return the distance between the two sides in all columns together, for each shuffle.
 
     This is the energy distance of the groups' means. It compares the mean distance between groups of different sides
     with the mean distance between groups of the same side. It finds a change of the mean and a change of the spread.
@@ -109,10 +109,10 @@ def energy(values: np.ndarray, groups: np.ndarray, sides: np.ndarray) -> np.ndar
     Args:
         values: float (n, columns).
         groups: (n,) group id of each image.
-        sides: bool (deals, n), from `permuted_sides`. There are at least two groups on each side.
+        sides: bool (shuffles, n), from `permuted_sides`. There are at least two groups on each side.
 
     Returns:
-        float64 (deals,), in standard deviations of all groups. If the sides differ only in their centres, the result is
+        float64 (shuffles,), in standard deviations of all groups. If the sides differ only in their centres, the result is
         about the distance of the centres. The result is 0 if groups of different sides are not farther apart than
         groups of the same side.
 

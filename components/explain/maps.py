@@ -28,7 +28,7 @@ def draw_maps(
     seed: int,
     draw: int = 0,
 ) -> dict[str, np.ndarray]:
-    """Draw the maps of images for the class crack by both methods and both baselines.
+    """Draw the maps that explain the class crack: for each image, one map by each method and by each baseline.
 
     Args:
         network: In eval mode.

@@ -310,7 +310,7 @@ def _gallery(rows: pd.DataFrame, panels: list[Panel], candidate: str) -> str:
 
 
 def _empty_combinations(filters: list[list[str]], cards: list[set[str]]) -> list[list[str]]:
-    """Return the combinations of options that no card has, with at most one option from each filter.
+    """Return the combinations of options that no card has. A combination has at most one option of each filter.
 
     A combination is left out if a part of it is already in the list.
     """

@@ -176,7 +176,7 @@ def _read_fine_structures(store: Store, rows: pd.DataFrame) -> NDArray[np.float3
             except ImageError as error:
                 raise InputError(
                     f"the tile {path} in the store {store.uri} cannot be decoded any more: {error}; ingest its source "
-                    "again into another store, which refuses the tile"
+                    "again into another store. The new ingestion leaves this tile out"
                 ) from error
         return start + len(block)
 

@@ -25,7 +25,7 @@ class Resources(Config):
 
 
 class GpuResources(Resources):
-    """The requests of a pod whose step runs a network."""
+    """The CPU, memory and GPUs that a pod requests if its step runs a neural network."""
 
     cpu: Cores = "8"
     memory: Bytes = Field(default="32Gi", description="bytes; files in shared_memory count too")

@@ -163,11 +163,11 @@ def _expected(tiles: pd.DataFrame, share: np.ndarray, limits: Limits) -> tuple[n
 
 
 def _growth(drawn: np.ndarray, chance: np.ndarray, weight: np.ndarray, right: np.ndarray, limit: float) -> float:
-    """Return the expected growth of the log evidence in a draw, for the best fraction.
+    """Return how much the logarithm of the evidence grows with one draw on average, if the best fraction is bet.
 
     Args:
         drawn: float64 (3,), share of the draws of each stratum.
-        chance: float64 (3,), expected share of the tiles of each stratum that belong to the class of the test.
+        chance: float64 (3,), for each stratum, the expected share of tiles that belong to the tested class.
         weight: float64 (3,), weight of a draw from each stratum.
         right: bool (3,), where the model's answer is right for this class.
         limit: The share to exceed.

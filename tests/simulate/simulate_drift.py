@@ -1,6 +1,6 @@
 """Does the drift verdict keep its level, and does it find what changed?
 
-Photos are dealt to two sides at random. Without a shift, the share of verdicts that find drift may exceed the stated
+Photos are shuffled between two sides at random. Without a shift, the share of verdicts that find drift may exceed the stated
 level only by chance, however many photos there are and however unequal they are. With a shift, every verdict must find
 it. The exit status is 1 where one of these fails.
 

@@ -28,7 +28,7 @@ def as_files(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_photos(files: pd.DataFrame, pattern: str) -> pd.DataFrame:
-    """Return the files with the photos that a pattern finds in their names.
+    """Return the table of files with each file's photo added. The pattern finds the photo in the file name.
 
     Args:
         files: Table with the columns of `FILE_TYPES`.
@@ -55,5 +55,5 @@ def name_of(path: str) -> str:
 
 
 def folder_of(path: str) -> str:
-    """Return a path with slashes without its last part; "" if it has one part only."""
+    """Return the folder of a path, which is all but its last part. Return "" if the path has one part only."""
     return path.rpartition("/")[0]

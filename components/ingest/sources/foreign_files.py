@@ -1,4 +1,4 @@
-"""Name the kinds of files that people give as an archive or a table, but that we cannot read, and the way out."""
+"""Name the kinds of files that people give as an archive or a table, but that we cannot read, and say what to do instead."""
 
 import zipfile
 from pathlib import Path
@@ -11,7 +11,7 @@ DOWNLOAD_AGAIN = "download it again, and look at it in a browser if this does no
 
 
 class Foreign(NamedTuple):
-    """A kind of file that we cannot read: its first bytes, its name for people, and the way out."""
+    """A kind of file that we cannot read: its first bytes, its display name, and what the user can do instead."""
 
     start: bytes
     kind: str
@@ -35,7 +35,7 @@ WEB_PAGES = (b"<!doctype html", b"<html", b"<?xml")
 
 
 def describe_foreign(path: Path, name: str) -> str:
-    """Return what a file is and the way out, or "" if it is not one of these kinds.
+    """Return what a file is and what to do instead, or "" if it is not one of these kinds.
 
     Args:
         path: The file.

@@ -49,7 +49,7 @@ def list_objects(connection: Connection, bucket: str, prefix: str) -> Sequence[S
         # Another writer can have added it in the meantime. Then the next listing has it.
         log.warning("s3://%s/%s follows the last object of a listing; listing again", bucket, following)
     raise InputError(
-        f"the listing of s3://{bucket}/{prefix} ends early: {following} follows its last object. The server gives a "
+        f"the listing of s3://{bucket}/{prefix} is not complete: the server stopped before {following}. It gives a "
         "wrong continuation token (in SeaweedFS: issues 8287 and 10652); update the server or use another one"
     )
 

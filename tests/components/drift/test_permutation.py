@@ -33,7 +33,7 @@ def p_value(statistics: np.ndarray) -> float:
 
 
 def test_without_drift_p_values_are_uniform_even_if_groups_differ():
-    """Photos differ much more than tiles of one photo. So a test that deals tiles would nearly always find drift."""
+    """Photos differ much more than tiles of one photo. So a test that shuffles tiles would nearly always find drift."""
     rng = np.random.default_rng(1)
     p_values = []
     for seed in range(200):
@@ -66,8 +66,10 @@ def test_step_down_controls_false_alarms_and_does_not_correct_equal_tests():
 
 
 def test_step_down_equals_a_calculation_by_hand():
-    statistics = np.array([[5.0, 1, 2, 3], [2.0, 9, 1, 0]])  # the p-values of the deals are (1 4 3 2)/4 and (2 1 3 4)/4
-    # First test: the smaller p-values of the deals are 1/4, 1/4, 3/4 and 2/4, and two of these four are at most 1/4.
+    statistics = np.array(
+        [[5.0, 1, 2, 3], [2.0, 9, 1, 0]]
+    )  # the p-values of the shuffles are (1 4 3 2)/4 and (2 1 3 4)/4
+    # First test: the smaller p-values of the shuffles are 1/4, 1/4, 3/4 and 2/4, and two of these four are at most 1/4.
     # Second test: its p-value is not corrected.
     assert step_down(statistics) == pytest.approx([0.5, 0.5])
 
