@@ -32,8 +32,8 @@ class Shift:
         effect: Size of the difference in standard deviations, not negative. For the first two names it is the energy
             distance of the groups' means, in standard deviations of all groups. For a feature it is the Wasserstein
             distance, in standard deviations of the reference images.
-        chance: The effect that chance alone can reach. In 95 of 100 random shuffles of the groups, the effect is smaller.
-            It has the same unit as `effect`.
+        chance: The effect that chance alone can reach. In 95 of 100 random shuffles of the groups, the effect is
+            smaller. It has the same unit as `effect`.
         change: Mean of the current images minus mean of the reference images, in standard deviations. It is NaN for
             "features_together" and "embedding".
         p: p-value, corrected for the number of tests. "features_together" and "embedding" are corrected together. All
@@ -79,8 +79,8 @@ def why_not(reference: np.ndarray, current: np.ndarray) -> str:
 def even_out(reference: np.ndarray, current: np.ndarray, seed: int, limit: int) -> KeptImages:
     """Draw images at random so that the groups of both sides have similar sizes.
 
-    The tests shuffle groups between the two sides at random. This is fair only if large groups are not all on one side. So at
-    most n images are drawn from each group, where n is the size of the median group on the other side.
+    The tests shuffle groups between the two sides at random. This is fair only if large groups are not all on one side.
+    So at most n images are drawn from each group, where n is the size of the median group on the other side.
 
     Args:
         reference: (n,) group of each reference image.
@@ -103,7 +103,7 @@ def even_out(reference: np.ndarray, current: np.ndarray, seed: int, limit: int) 
 
 
 def compare(reference: Profile, current: Profile, config: DriftConfig, seed: int) -> list[Shift]:
-    """Test whether there is drift, then test which features drifted. Groups are shuffled between the two sides at random.
+    """Test whether there is drift, then test which features drifted. Both shuffle the groups between the sides.
 
     Two tests decide whether there is drift: one of all features together, and one of the embeddings. These tests find
     a change that is spread over many features. Tests of single features often miss such a change, because they must be

@@ -24,13 +24,13 @@ METHOD = (
     "- *Effect* is the size of the difference, in standard deviations. For the first two tests, these are standard "
     "deviations of all photos' means. For a feature, the effect is the Wasserstein distance (how far the values of one "
     "side must move on average to equal those of the other side), in standard deviations of the reference images.\n"
-    "- *Chance* is the effect that chance alone can reach. The groups (photos) are shuffled between the two sides at random, "
-    "many times. In 95 of 100 shuffles, the effect is smaller than this number. Groups are shuffled, not images, because "
+    "- *Chance* is the effect that chance alone can reach. The groups (photos) are shuffled between the two sides many "
+    "times. In 95 of 100 shuffles, the effect is smaller than this number. Groups are shuffled, not images, because "
     "tiles of one photo resemble each other.\n"
     "- *Mean change* is the mean of the current images minus the mean of the reference images.\n"
-    "- *p* is the share of the random shuffles with an effect at least as large as the measured effect. It is corrected "
-    "for the number of tests (method of Westfall and Young): once for the first two tests, and once for all features. "
-    "If there is no drift, the chance of any false alarm in this table is at most {alpha:.0%}.\n\n"
+    "- *p* is the share of the random shuffles with an effect at least as large as the measured effect. It is "
+    "corrected for the number of tests (method of Westfall and Young): once for the first two tests, and once for all "
+    "features. If there is no drift, the chance of any false alarm in this table is at most {alpha:.0%}.\n\n"
     "A test finds drift if p ≤ {alpha:g} and the effect is at least {min_effect:g}."
 )
 SLICES = (

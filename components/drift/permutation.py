@@ -1,10 +1,11 @@
 """Test whether two samples differ, by shuffling groups between the two sides at random.
 
-Groups are shuffled, not images, because tiles of one photo resemble each other. A test that shuffles single tiles treats 10
-photos with 240 tiles each as 2,400 independent observations. Such a test finds drift in almost every data set.
+Groups are shuffled, not images, because tiles of one photo resemble each other. A test that shuffles single tiles
+treats 10 photos with 240 tiles each as 2,400 independent observations. Such a test finds drift in almost every data
+set.
 
-A "shuffle" assigns every group to one of the two sides at random. We compute a statistic for the real assignment and for
-every shuffle. The p-value is the share of shuffles whose statistic is at least as extreme as the real one.
+A "shuffle" assigns every group to one of the two sides at random. We compute a statistic for the real assignment and
+for every shuffle. The p-value is the share of shuffles whose statistic is at least as extreme as the real one.
 """
 
 import numpy as np
@@ -66,8 +67,8 @@ def step_down(statistics: np.ndarray) -> np.ndarray:
     smaller correction than independent tests.
 
     Args:
-        statistics: float (tests, shuffles). Every test uses the same shuffles, and the first shuffle is the real assignment. A
-            larger value is more extreme.
+        statistics: float (tests, shuffles). Every test uses the same shuffles, and the first shuffle is the real
+            assignment. A larger value is more extreme.
 
     Returns:
         float64 (tests,), corrected p-values in (0, 1].
@@ -112,8 +113,8 @@ def energy(values: np.ndarray, groups: np.ndarray, sides: np.ndarray) -> np.ndar
         sides: bool (shuffles, n), from `permuted_sides`. There are at least two groups on each side.
 
     Returns:
-        float64 (shuffles,), in standard deviations of all groups. If the sides differ only in their centres, the result is
-        about the distance of the centres. The result is 0 if groups of different sides are not farther apart than
+        float64 (shuffles,), in standard deviations of all groups. If the sides differ only in their centres, the result
+        is about the distance of the centres. The result is 0 if groups of different sides are not farther apart than
         groups of the same side.
 
     Source: Székely & Rizzo 2013, eq. 6.1, without pairs of a group with itself; shrinkage after Ledoit & Wolf 2004, but

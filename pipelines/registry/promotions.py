@@ -153,7 +153,7 @@ class Registry:
         put(self.client.set_model_version_tag, self.name, version, tag, signature)
 
     def _require_files(self, number: str, signed_by: Path | None = None) -> None:
-        """Raise InputError if a version's files are not the registered ones, or have no signature that fits the given public key."""
+        """Raise InputError if a version's files are not the registered ones, or if the signature does not fit."""
         version = self.version(number)
         key = signing.read_public_key(signed_by) if signed_by else None
         if key is None and DIGEST not in version.tags:

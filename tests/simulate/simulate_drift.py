@@ -1,8 +1,8 @@
 """Does the drift verdict keep its level, and does it find what changed?
 
-Photos are shuffled between two sides at random. Without a shift, the share of verdicts that find drift may exceed the stated
-level only by chance, however many photos there are and however unequal they are. With a shift, every verdict must find
-it. The exit status is 1 where one of these fails.
+Photos are shuffled between two sides at random. Without a shift, the share of verdicts that find drift may exceed the
+stated level only by chance, however many photos there are and however unequal they are. With a shift, every verdict
+must find it. The exit status is 1 where one of these fails.
 
 20 photos a side are enough, with two exceptions that are shown at 20 a side and must be found at 50:
 

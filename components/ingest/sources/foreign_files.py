@@ -1,4 +1,4 @@
-"""Name the kinds of files that people give as an archive or a table, but that we cannot read, and say what to do instead."""
+"""Name the kinds of archives and tables that we cannot read, and say what to do instead."""
 
 import zipfile
 from pathlib import Path
