@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from components.ingest.sources.tables import LABELS
+from components.ingest.sources.class_names import class_of_label
 from components.shared.errors import InputError
 from pipelines.registry.atomic_file import atomic_file
 from pipelines.sites.verdict import UNKNOWN
@@ -45,7 +45,7 @@ def read_labels(file: Path) -> dict[str, str]:
         label = written.strip()
         if path in labels:
             raise InputError(f"{file}, row {number}: the path {path} occurs twice; keep one of the rows")
-        if label and label not in LABELS:
+        if label and class_of_label(label) is None:
             raise InputError(
                 f"{file}, row {number} ({path}): the label is {written!r}; write crack, no_crack, or nothing"
             )
@@ -80,7 +80,10 @@ def check_site(labels: dict[str, str], paths: Iterable[str], file: Path, site: s
 
 def labels_of(tiles: pd.DataFrame, labels: dict[str, str]) -> np.ndarray:
     """Return the label of each tile, int64 (tiles,), UNKNOWN without one. `tiles` has the column path."""
-    found = [LABELS[labels[path]] if labels.get(path) else UNKNOWN for path in tiles["path"]]
+    found = []
+    for path in tiles["path"]:
+        label = class_of_label(labels[path]) if labels.get(path) else None
+        found.append(UNKNOWN if label is None else label)
     return np.array(found, np.int64)
 
 
