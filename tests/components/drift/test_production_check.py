@@ -12,7 +12,7 @@ from components.drift.production_check import check_drift
 from components.shared.data.drift_profile import Profile, make_profile, write_profile
 from components.shared.data.image_features import FEATURES
 from components.shared.services import mlflow_runs
-from components.shared.services.records import read_record
+from components.shared.services.records import read_record, write_record
 from components.shared.services.store import Store
 
 NAME = "crack-classifier"
@@ -145,7 +145,7 @@ def test_a_drift_lasts_from_the_first_retrain_check_to_the_next_steady_check(che
         _, summary, page = check(observed, f"day {day}")
         key = f"drift-checks/{NAME}/day {day}.json"
         on_day = json.dumps(summary).replace(summary["checked"], f"2026-01-{day + 1:02d}T05:00:00+00:00")
-        store.put_bytes(key, on_day.encode())  # as if the check had run on another day
+        write_record(store, key, json.loads(on_day))  # as if the check had run on another day
         since.append(json.loads(on_day)["since"][8:10])
     assert since == ["01", "01", "", "01", "01", "", "07", "07"]
     assert "; a retraining has been needed since 2026-01-07" in summary["reason"]
