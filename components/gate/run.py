@@ -134,7 +134,7 @@ def write_dossier(evidence: Evidence, folder: str | Path, config: GateConfig) ->
     test_answers.to_parquet(folder / dossier.TEST_ANSWERS, index=False)
 
     def read_tiles(sample_ids: list[str]) -> pd.DataFrame:
-        rows = manifest.set_index("sample_id").loc[sample_ids]
+        rows = manifest.set_index("sample_id", drop=False).loc[sample_ids]
         return rows[["path"]].assign(data=read_images(store, rows))
 
     shown = config.champion.shown if config.champion else 0

@@ -26,7 +26,7 @@ def with_images(answers: pd.DataFrame, manifest: pd.DataFrame, store: Store, sho
         The answers with two more columns: `path`, and `image`, the bytes of a JPEG file. `image` is missing if the tile
         is not shown.
     """
-    places = manifest.set_index("sample_id").loc[answers["sample_id"]]
+    places = manifest.set_index("sample_id", drop=False).loc[answers["sample_id"]]
     answers = answers.assign(path=places["path"].to_numpy())
 
     chosen = pd.concat([_choose(answers, 1, shown), _choose(answers, 0, shown)])

@@ -109,7 +109,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
     if stat.S_ISDIR(mode):
         if entry.is_symlink():
-            raise InputError(f"{entry.path} is a link to a folder; put the folder itself in its place, or remove it")
+            raise InputError(f"{entry.path} is a link to a folder; replace the link with the folder, or remove it")
         return True
     if not stat.S_ISREG(mode):
         raise InputError(f"{entry.path} is not a regular file, but a pipe, socket or device; remove it from the data")
