@@ -8,6 +8,7 @@ import urllib.request
 
 from components.notify.config import NotifyConfig
 from components.shared.events import log, warn
+from components.shared.services.records import write_record
 from components.shared.services.store import Store
 
 # The environment variable with the webhook's address. The address is a secret, because everybody who knows it can post
@@ -74,7 +75,7 @@ def report_undelivered(job: str, store: str) -> None:
     reason = f"the message about this run was not delivered; the log of notify says why. Check {VARIABLE}"
     warn(reason)
     try:
-        Store(store).put_bytes(f"runs/{job}/notification.json", json.dumps({"undelivered": reason}).encode())
+        write_record(Store(store), f"runs/{job}/notification.json", {"undelivered": reason})
     except Exception as error:  # the run's result does not depend on this
         log.warning("that nobody got the message could not be stored: %s", error)
 
