@@ -19,6 +19,7 @@ FLOORS = [
         "components.shared.errors",
         "components.shared.config",
         "components.shared.markdown",
+        "components.shared.mounted_secrets",
         "components.shared.page",
         "components.shared.mounted_secrets",
         "components.shared.processors",
