@@ -86,9 +86,6 @@ def test_a_version_is_planned_labelled_and_judged_at_a_site(winner, site, tmp_pa
     assert {"page.html", "labels.csv", "verdict.json", "tiles.parquet", "draws.parquet"} <= files
     assert f"bridge {decision}" in CliRunner().invoke(app, ["status"]).output
 
-    client.create_model_version("crack-classifier", "s3://nowhere/model", run_id)
-    bare = call(site, tmp_path / "x.csv", "--site", "bare", "--model", "models:/crack-classifier/2")
-    assert "crack-classifier version 2 has no calibration.json, so its threshold is unknown" in bare.output
     _check_wrong_inputs(site, labels, tmp_path)
 
 
