@@ -21,7 +21,6 @@ FLOORS = [
         "components.shared.markdown",
         "components.shared.mounted_secrets",
         "components.shared.page",
-        "components.shared.mounted_secrets",
         "components.shared.processors",
         "components.shared.revision",
         "components.shared.scratch",

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from components.shared.data.manifest import SPLITS, make_manifest, make_splits, read_splits, rows_of, write_manifest
 from components.shared.data.versions import COMMIT, Version
 from components.shared.errors import InputError
+from components.shared.hashing import file_digest
 from components.shared.services.records import write_record
 from components.shared.services.store import Store
 from components.split.config import SplitConfig
@@ -201,10 +202,11 @@ def grown(frame: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
     return pd.concat([frame, more], ignore_index=True)
 
 
-def version(store: Store, frame: pd.DataFrame) -> Version:
-    made = Version(make_manifest(frame).digest, {}, {})
+def put_version(store: Store, frame: pd.DataFrame, file: Path) -> None:
+    """Store a data set version that has only this file."""
+    made = Version(make_manifest(frame).digest, {file.name: file_digest(file)}, {})
+    store.put_file(made.key(file.name), file)
     write_record(store, f"datasets/{made.digest}/{COMMIT}", made)
-    return made
 
 
 @pytest.mark.parametrize("parameters", [{}, {"robustness": {"surface": "deck"}}])
@@ -287,8 +289,9 @@ def test_related_images_in_different_splits_are_a_leak_even_in_different_groups(
         "near_duplicates": pd.DataFrame({"first": [one], "second": [third]}),
         "photos": pd.DataFrame({"sample_id": [one, other, third], "photo": "walls:p0"}),
     }
-    related[name].to_parquet(tmp_path / name)
-    store.put_file(version(store, frame).key(f"{name}.parquet"), tmp_path / name)
+    file = tmp_path / f"{name}.parquet"
+    related[name].to_parquet(file)
+    put_version(store, frame, file)
 
     with pytest.raises(LeakError, match=message):
         assign(frame, tmp_path, s3)

@@ -193,5 +193,5 @@ def test_the_error_names_a_damaged_tile(concrete: Tiles, commit_tiles: Commit, s
     manifest = commit_tiles(concrete)
     splits = last_in_test(manifest, concrete, 40)
     manifest.table.loc[3, "size"] -= 500
-    with pytest.raises(InputError, match=rf"the tile {manifest.table.loc[3, 'path']} cannot be read from the store"):
+    with pytest.raises(InputError, match=r"shards/\w+\.tar is damaged: its sha256 is \w+, not"):
         compare_tiles(store, manifest, splits, None, 1)
