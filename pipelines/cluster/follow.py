@@ -154,7 +154,8 @@ class Follower:
         """Print how the run ended and return the outcome."""
         state = "CANCELED" if was_stopped(run) else run.state
         ended = inspect_run(state, self._run_id, self._config.store)
-        if steps_in_state(run, self._steps, "RUNNING"):
+        running = steps_in_state(run, self._steps, "RUNNING")
+        if set(running) - {"notify"}:  # KFP shows the end of the last step a moment later than the end of the run
             self._say(
                 "KFP shows old states of the steps, because the run's status is larger than 1 MiB; "
                 "the result is read from the store"

@@ -148,6 +148,12 @@ def test_the_result_is_read_from_the_store_if_kfp_shows_old_steps(kfp, follow_wi
     assert "KFP shows old states of the steps" in output
 
 
+def test_a_last_step_whose_end_comes_late_is_no_old_state(kfp, follow):
+    outcome, output = follow(("SUCCEEDED", {**REGISTERED, "notify": "RUNNING"}))
+    assert outcome == Outcome.SUCCEEDED
+    assert "old states" not in output
+
+
 @pytest.mark.parametrize(("candidates", "registered"), [(2, "register-2"), (4, "register-4"), (4, "refuse")])
 def test_the_result_is_right_for_several_candidates(kfp, client, store, console, tmp_path, candidates, registered):
     train = "{architecture: resnet18, weights: none, steps: 5}"
