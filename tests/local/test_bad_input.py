@@ -28,12 +28,11 @@ TEXT = {f"{name}/{number}.jpg": b"no picture" for name in ("Positive", "Negative
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "has none of the known layouts"),
         (tiles(1, 30) | {"Negative/readme.txt": b"none"}, "no_crack"),
         (TEXT, "60 of the 60 files of the source ccic are refused"),
         (tiles(0, 22) | tiles(1, 22), "min_images"),
     ],
-    ids=["empty folder", "one class", "text files", "too few for a split"],
+    ids=["one class", "text files", "too few for a split"],
 )
 def test_wrong_data_stops_the_run_with_one_message(tmp_path, files, message):
     workdir = tmp_path / "workdir"

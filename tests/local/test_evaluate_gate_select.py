@@ -28,10 +28,12 @@ def draw_predictions(skill: float, images: int, predictions: dsl.Output[dsl.Data
     import numpy as np
     import pandas as pd
 
-    from components.shared.hashing import digest
+    from components.shared.hashing import bytes_digest, digest
     from components.shared.results.predictions import empty_predictions, write_predictions
+    from tests.tiny_version import tile
 
     rng = np.random.default_rng(7)
+    test_ids = [bytes_digest(tile(0, i)) for i in range(images)]
     parts = []
     for condition in ("before", "after"):
         for split in ("val", "test", "robustness"):
@@ -39,7 +41,7 @@ def draw_predictions(skill: float, images: int, predictions: dsl.Output[dsl.Data
             parts.append(
                 pd.DataFrame(
                     {
-                        "sample_id": [digest(split, i) for i in range(images)],
+                        "sample_id": test_ids if split == "test" else [digest(split, i) for i in range(images)],
                         "split": split,
                         "group_id": [f"{split}{i // 4}" for i in range(images)],
                         "source": "drawn",
@@ -60,26 +62,25 @@ def draw_predictions(skill: float, images: int, predictions: dsl.Output[dsl.Data
 
 @dsl.component(base_image="python:3.12", install_kfp_package=False)
 def draw_tiles(store: str, images: int, manifest: dsl.Output[dsl.Dataset]):
-    """Write a manifest of the tiles in `draw_predictions`. All tiles have the same image."""
+    """Store the test tiles of `draw_predictions`, and write their manifest."""
     import os
     from pathlib import Path
 
-    import cv2
-    import numpy as np
     import pandas as pd
 
     from components.shared.data.manifest import MANIFEST_SCHEMA, make_manifest, write_manifest
     from components.shared.data.shards import Member
     from components.shared.data.versions import put_images
-    from components.shared.hashing import digest
+    from components.shared.hashing import bytes_digest
     from components.shared.services.store import Store
+    from tests.tiny_version import tile
 
-    tile = cv2.imencode(".png", np.full((8, 8, 3), 128, np.uint8))[1].tobytes()
-    (place,), _ = put_images(Store(store), [Member("tile", tile, ".png")], Path(os.environ["TMPDIR"]) / "shards")
+    tiles = [tile(0, i) for i in range(images)]
+    members = [Member(bytes_digest(data), data, ".png") for data in tiles]
+    places, _ = put_images(Store(store), members, Path(os.environ["TMPDIR"]) / "shards")
     row = dict.fromkeys(MANIFEST_SCHEMA.names) | {"path": "a.png", "source": "drawn", "surface": "wall"}
-    row |= {"group_id": "photo", "width": 8, "height": 8, "phash": "0" * 16, "label": 0, **vars(place)}
-    rows = [row | {"sample_id": digest("test", i)} for i in range(images)]
-    write_manifest(make_manifest(pd.DataFrame(rows)), manifest.path)
+    row |= {"group_id": "photo", "width": 48, "height": 48, "phash": "0" * 16, "label": 0}
+    write_manifest(make_manifest(pd.DataFrame([row | vars(place) for place in places])), manifest.path)
 
 
 @dsl.component(base_image="python:3.12", install_kfp_package=False)

@@ -130,36 +130,33 @@ def test_an_interrupted_job_registers_once_and_the_same_model_is_registered_once
     assert all(tags[mlflow_runs.CHECKED] == tags[mlflow_runs.VERDICT] == "passed" for tags in versions.values())
 
 
-def _calibrated_otherwise(given):
+def _calibrated_otherwise(given, threshold=0.3):
     """The same model with another threshold, and so another version."""
-    dossier = Path(given.dossier).with_name("other_dossier")
+    dossier = Path(given.dossier).with_name(f"dossier_{threshold}")
     shutil.copytree(given.dossier, dossier)
-    write_calibration(Calibration(2.0, 0.3, "another test"), dossier / "calibration.json")
+    write_calibration(Calibration(2.0, threshold, "another test"), dossier / "calibration.json")
     return replace(given, dossier=str(dossier))
 
 
-def test_two_concurrent_registrations_make_two_versions_and_the_newer_is_challenger(winner):
+def test_concurrent_registrations_make_one_version_for_each_model_and_the_newest_is_challenger(winner):
     given, config = winner
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pipelines:
-        first = pipelines.submit(register_winner, given, config, job="job-1")
-        second = pipelines.submit(register_winner, _calibrated_otherwise(given), config, job="job-2")
-        assert {first.result()["version"], second.result()["version"]} == {"1", "2"}
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
+        attempts = [processes.submit(register_winner, given, config, job="job-1") for _ in range(2)]
+        first, second = (attempt.result() for attempt in attempts)
+        assert first == second
+
+        others = [
+            processes.submit(register_winner, _calibrated_otherwise(given, threshold), config, job=f"job-{threshold}")
+            for threshold in (0.2, 0.3)
+        ]
+        numbers = {first["version"], *(other.result()["version"] for other in others)}
+
     versions = mlflow_runs.client().search_model_versions("name='crack-classifier'")
-    assert {version.tags[mlflow_runs.JOB] for version in versions} == {"job-1", "job-2"}
-    assert [version.tags[mlflow_runs.CHECKED] for version in versions] == ["passed", "passed"]
+    assert {str(version.version) for version in versions} == numbers
+    assert sorted(version.tags[mlflow_runs.JOB] for version in versions) == ["job-0.2", "job-0.3", "job-1"]
+    assert {version.tags[mlflow_runs.CHECKED] for version in versions} == {"passed"}
     assert all(version.source.startswith("models:/") for version in versions)
-    assert mlflow_runs.version_by_alias("crack-classifier", "challenger") == "2"
-
-
-def test_two_overlapping_registrations_of_one_job_make_one_version(winner):
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as attempts:
-        records = [attempts.submit(register_winner, *winner, job="job-1") for _ in range(2)]
-        first, second = (record.result() for record in records)
-    assert first == second
-    (version,) = mlflow_runs.client().search_model_versions("name='crack-classifier'")
-    assert str(version.version) == first["version"]
-    assert version.tags[mlflow_runs.CHECKED] == "passed"
-    assert mlflow_runs.version_by_alias("crack-classifier", "challenger") == first["version"]
+    assert mlflow_runs.version_by_alias("crack-classifier", "challenger") == max(numbers, key=int)
 
 
 def test_a_version_whose_answers_differ_from_the_measured_ones_gets_no_alias(winner):
