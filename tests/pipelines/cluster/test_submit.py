@@ -324,7 +324,7 @@ def test_an_unknown_run_time_parameter_is_reported(compiled):
 
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
-    [("KFP_ENDPOINT", "", 'KFP_ENDPOINT is ""'), ("IMAGE_DIGESTS", "/nowhere.json", "names /nowhere.json")],
+    [("KFP_ENDPOINT", "", 'KFP_ENDPOINT is ""'), ("IMAGE_DIGESTS", "/nowhere.json", "is set to /nowhere.json")],
 )
 def test_a_missing_setting_is_reported_before_anything_is_created(kfp, cli, monkeypatch, variable, value, message):
     monkeypatch.setenv(variable, value)
