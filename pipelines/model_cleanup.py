@@ -1,7 +1,7 @@
 """Find and delete models in MLflow that nothing uses: failed versions, and the files of models without a version.
 
-A registration that was killed, or that ran at the same time as another one of the same model, leaves such files. Only
-what this project registered is looked at, because others may use the same MLflow server.
+A registration that was killed, or that ran at the same time as another one of the same model, leaves such files. We
+look only at models that this project registered, because other projects may use the same MLflow server.
 """
 
 import datetime
@@ -20,9 +20,13 @@ MODEL_FILES = "model files"
 
 
 def find_models(client: MlflowClient, since: datetime.datetime) -> list[Leftover]:
-    """Return failed model versions and the files of models without a version. What is newer than `since` is kept.
+    """Return failed model versions, and the files of models without a version.
 
     A version failed if it did not pass the infra check, and no alias points at it.
+
+    Args:
+        client: Client of the MLflow server.
+        since: Versions and files that were created after this time are not returned.
     """
     leftovers = []
     used = set()

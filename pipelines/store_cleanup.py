@@ -28,12 +28,12 @@ from components.shared.services.records import read_record
 from components.shared.services.store import MissingObjectError, Store, StoredObject
 
 LATEST_OF_SOURCE = "latest.json"  # written by components/ingest/source_records.py
-WAY_OUT_OF_DAMAGE = "restore it from a backup of the store; until then nothing is deleted"
+ADVICE_IF_DAMAGED = "restore it from a backup of the store; until then nothing is deleted"
 # Readers find a version or a source history by one of these files. They are deleted first.
 VISIBLE_BY = (f"/{COMMIT}", f"/{LATEST_OF_SOURCE}")
 RUN_FOLDER = "run folder"
 FOLDERS = ("datasets/", "sources/", "runs/", "shards/")
-# No run takes as long. An MLflow run that is older and has not ended belongs to a process that died.
+# No run takes this long. An MLflow run that is older and has not ended belongs to a process that died.
 LONGEST_RUN = datetime.timedelta(days=30)
 # A source history refers to data set versions, and a data set version refers to shards. An object is deleted before the
 # objects that it refers to.
@@ -129,10 +129,15 @@ def delete(store: Store, leftovers: Iterable[Leftover]) -> None:
 
 
 def remove_versions(store: Store, leftovers: Iterable[Leftover], days: float) -> str:
-    """Remove the versions of leftovers that were deleted now, and of objects that were deleted `days` days ago.
+    """Remove the versions of deleted objects from a bucket that keeps versions. This frees their space.
+
+    Args:
+        store: The storage root.
+        leftovers: Leftovers that were deleted just now.
+        days: The versions of objects that were deleted more than this number of days ago are removed too.
 
     Returns:
-        How much that frees, in words.
+        The freed space and the number of objects, for people.
     """
     since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=days)
     now_deleted: set[str] = set()
@@ -267,7 +272,7 @@ def _all_shards(shards_of: Mapping[str, frozenset[str]], versions: Iterable[str]
 def _latest_version(store: Store, source: str) -> str | None:
     """Return the data set version from which the next ingestion of a source continues, or None if there is none."""
     try:
-        record = read_record(store, f"sources/{source}/{LATEST_OF_SOURCE}", SourceHistory, WAY_OUT_OF_DAMAGE)
+        record = read_record(store, f"sources/{source}/{LATEST_OF_SOURCE}", SourceHistory, ADVICE_IF_DAMAGED)
         return record.version
     except MissingObjectError:
         return None

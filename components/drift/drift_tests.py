@@ -1,4 +1,7 @@
-"""Test for drift: which features changed, by how much, and whether chance alone explains the change."""
+"""Test for drift: which features changed, by how much, and whether chance alone explains the change.
+
+The two sides of a comparison are the reference images and the current images.
+"""
 
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -36,8 +39,8 @@ class Shift:
             smaller. It has the same unit as `effect`.
         change: Mean of the current images minus mean of the reference images, in standard deviations. It is NaN for
             "features_together" and "embedding".
-        p: p-value, corrected for the number of tests. "features_together" and "embedding" are corrected together. All
-            features are also corrected together.
+        p: p-value, corrected for the number of tests. "features_together" and "embedding" are corrected as two tests.
+            The features are corrected as a second set of tests.
         drifted: True if p is at most `alpha` and the effect is at least `min_effect`. For a feature,
             "features_together" or "embedding" must have drifted too.
     """
@@ -103,7 +106,7 @@ def even_out(reference: np.ndarray, current: np.ndarray, seed: int, limit: int) 
 
 
 def compare(reference: Profile, current: Profile, config: DriftConfig, seed: int) -> list[Shift]:
-    """Test whether there is drift, then test which features drifted. Both shuffle the groups between the sides.
+    """Test whether there is drift, then test which features drifted.
 
     Two tests decide whether there is drift: one of all features together, and one of the embeddings. These tests find
     a change that is spread over many features. Tests of single features often miss such a change, because they must be
@@ -142,7 +145,7 @@ def compare(reference: Profile, current: Profile, config: DriftConfig, seed: int
 def _shifts(
     names: list[str], effects: np.ndarray, changes: list[float], config: DriftConfig, may_drift: bool = True
 ) -> list[Shift]:
-    """Return the shifts of tests that are corrected together.
+    """Return the results of a set of tests. The p-values are corrected for the number of tests in the set.
 
     `effects` is float (tests, shuffles), and the first shuffle is the real assignment. If `may_drift` is false, no test
     drifts.

@@ -15,12 +15,13 @@ from components.shared.page import Badge, Page
 from components.shared.results.measurements import spoken
 
 METHOD = (
-    "Drift means that the current images differ from the reference images. Two tests decide whether there is drift. "
+    "Drift means that the current images differ from the reference images. These are the two sides of the comparison. "
+    "Two tests decide whether there is drift. "
     "One test compares all features together. The other test compares the network's embeddings, which are the numbers "
-    "that it computes from an image just before its answer. Both tests measure the energy distance between the means "
-    "of the photos: photos of different sides are compared with photos of the same side. Before that, correlations "
-    "between the columns are partly removed. A single feature counts as drifted only if one of these two tests finds "
-    "drift.\n\n"
+    "that it computes from an image just before its answer. Both tests first compute the mean of each photo. Then they "
+    "measure the energy distance, which is large if photos of different sides differ more than photos of the same "
+    "side. Before that, correlations between the measured numbers are partly removed. A single feature counts as "
+    "drifted only if one of these two tests finds drift.\n\n"
     "- *Effect* is the size of the difference, in standard deviations. For the first two tests, these are standard "
     "deviations of all photos' means. For a feature, the effect is the Wasserstein distance (how far the values of one "
     "side must move on average to equal those of the other side), in standard deviations of the reference images.\n"

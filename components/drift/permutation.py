@@ -102,10 +102,10 @@ def energy(values: np.ndarray, groups: np.ndarray, sides: np.ndarray) -> np.ndar
     This is the energy distance of the groups' means. It compares the mean distance between groups of different sides
     with the mean distance between groups of the same side. It finds a change of the mean and a change of the spread.
 
-    Before that, the correlations between columns are partly removed. In some directions, groups hardly differ. A change
-    in such a direction, for example to another material, then gets more weight. `CORRELATION_SHRINKAGE` is the share of
-    each correlation that stays. Because a part stays, the number of columns may exceed the number of groups. A change
-    of nearly all columns together, for example to other light, still counts too.
+    Before the distance is measured, the correlations between columns are partly removed. In some directions, groups
+    hardly differ. A change in such a direction, for example to another material, then gets more weight.
+    `CORRELATION_SHRINKAGE` is the share of each correlation that stays. Because a part stays, the number of columns may
+    exceed the number of groups. A change of nearly all columns together, for example to other light, still counts too.
 
     Args:
         values: float (n, columns).
@@ -145,7 +145,7 @@ def energy(values: np.ndarray, groups: np.ndarray, sides: np.ndarray) -> np.ndar
 
 
 def _group_means(values: np.ndarray, group_of_image: np.ndarray, count: int) -> np.ndarray:
-    """Return the mean of every group's images, float64 (groups, columns), with mean 0 and variance 1 in each column."""
+    """Return the mean of each group's images, float64 (groups, columns). Scale each column to mean 0 and variance 1."""
     means = np.zeros((count, values.shape[1]))
     np.add.at(means, group_of_image, values)
     means /= np.bincount(group_of_image)[:, None]

@@ -45,8 +45,8 @@ ASSUMPTION = (
 )
 STILL_ASKED_FOR = (
     "**A retraining has been needed since {since} UTC**. No check since that time was steady. Perhaps a training was "
-    "started at that time, so look for it before you start another training. With `retrain.start`, one period of drift "
-    "starts one training, not one training a day."
+    "started at that time, so look for it before you start another training. If `retrain.start` is true, one "
+    "period of drift starts only one training."
 )
 PHOTOS_IN_TABLE = 10
 
@@ -61,7 +61,7 @@ class Finding:
         reference: The training images that were compared.
         observed: The production images that were compared.
         count: Number of all production images.
-        alone: True if every image counts as a separate photo.
+        alone: True if every image was counted as a separate photo, because no two images share a photo.
         why: The reason why the two sides could not be compared. It is empty if they were compared.
         shifts: The result of `compare`. It is empty if the sides could not be compared.
         slices: The result of `compare_slices`. It is empty if the sides could not be compared.

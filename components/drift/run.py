@@ -35,7 +35,7 @@ def detect_drift(
     seed: int,
     out: dict[str, str],
 ) -> None:
-    """Compare the robustness split with the training images for which the predict step computed answers.
+    """Compare the robustness split with the sample of training images that the predict step gave to the network.
 
     Args:
         model: The candidate's saved-model folder. The reference profile gets the sha256 of its weights.

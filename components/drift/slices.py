@@ -36,7 +36,7 @@ class SliceComparison:
 
 @dataclass(frozen=True)
 class _Pair:
-    """The images of a slice on both sides, before the comparison."""
+    """The reference images and the current images of a slice, before they are compared."""
 
     slice: Slice
     reference: Profile
@@ -51,9 +51,9 @@ def compare_slices(reference: Profile, current: Profile, config: DriftConfig, se
     """Compare every slice of the current images, such as a surface, with the same slice of the reference.
 
     A slice that the reference does not have, such as a held-out surface or a camera's folder, is compared with the
-    whole reference. A slice that contains all images on both sides is skipped. In each column, only the
-    MAX_SLICES_PER_COLUMN largest slices are compared. The chance of any false alarm in all slices together is at most
-    `alpha`.
+    whole reference. A slice is skipped if all current images and all reference images are in it. In each column, only
+    the MAX_SLICES_PER_COLUMN largest slices are compared. The chance of any false alarm in all slices together is at
+    most `alpha`.
 
     Args:
         reference: Training images of the network.

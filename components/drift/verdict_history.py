@@ -39,9 +39,9 @@ class Verdict:
         chances: Name of each test -> `Shift.chance`. It is empty if the check was skipped.
         drifted: Names of the tests that drifted.
         slices: Each slice that was compared -> names of the tests that drifted in this slice.
-        since: The time from which on a retraining has been needed. It is the field `checked` of the first "retrain"
-            check after the last "steady" check of this model version. It is empty if there is no such check, or if this
-            check is "steady" or "skipped".
+        since: The time when a check first found that a retraining is needed. Only the checks of this model version
+            after its last "steady" check count. It is empty if none of them is "retrain", or if this check is "steady"
+            or "skipped".
     """
 
     verdict: Literal["steady", "drift", "retrain", "skipped"]
@@ -74,11 +74,9 @@ def as_json(verdict: Verdict) -> str:
 
 
 def keep(store: Store, verdict: Verdict, job: str) -> None:
-    """Store the result of a check twice: with the results of earlier checks, and in the run's folder.
+    """Store the result of a check in two places: with the results of earlier checks, and in the run's folder.
 
-    The notify step reads it from the run's folder.
-
-    A second call for the same job replaces the first result.
+    The notify step reads the result from the run's folder. A second call for the same job replaces the first result.
     """
     write_record(store, _key(verdict.model, job), verdict)
     write_record(store, f"runs/{job}/drift.json", verdict)

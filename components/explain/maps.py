@@ -61,7 +61,12 @@ def explain_signed(
 ) -> np.ndarray:
     """Return KernelSHAP maps, float32 (N, H, W). Values above 0 speak for a crack, values below 0 for no crack.
 
-    `hidden`, uint8 (N, 3, H, W), has the pixels that replace hidden regions.
+    Args:
+        network: In eval mode.
+        images: uint8 (N, 3, H, W), on the network's device.
+        hidden: uint8 (N, 3, H, W), the pixels that replace hidden regions.
+        config: Regions and coalitions.
+        seed: Seed of the coalitions.
     """
     margin = margin_of(network, config.precision)
     regions = find_regions(network, images, config.shap.regions)

@@ -20,7 +20,7 @@ from components.shared.results.measurements import Measurement, shown_row, spoke
 TITLES = {GRAD_CAM: "Grad-CAM", SHAP: "SHAP", RANDOM: "random map", EDGES: "edge filter"}
 # A method is good if it is better than the edge filter in at least one of these measures, and worse in none.
 DECIDING_MEASURES = ("pointing_game", "insertion_auc", "deletion_auc", "road")
-# Two maps from different draws of coalitions agree if their rank correlation is at least this number.
+# Two SHAP maps from different random coalitions (sets of regions) agree if their rank correlation is at least this.
 AGREEMENT = 0.8
 LOW_SCORE, HIGH_SCORE = 0.2, 0.8
 INTRODUCTION = (

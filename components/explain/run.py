@@ -166,7 +166,7 @@ def explain_network(
         sample = _read_sample(network, choose_measured(decided, config.measured, seed), tiles)
         measured = measure(network, choice.cam, sample, config, seed)
 
-        lines.stage("exchanging side issues of tiles")
+        lines.stage("testing whether the network uses side issues of tiles")
         chosen = choose_exchanged(decided, config.exchanged, seed)
         shortcuts = measure_exchanges(network, calibration, chosen, tiles.file, config.batch_size, config.resamples)
         write_measurements([*measured, *shortcuts], folder / MEASUREMENTS)

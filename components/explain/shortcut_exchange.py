@@ -1,8 +1,11 @@
-"""Does the network answer differently when only a side issue of a tile is exchanged with a tile of the other class?
+"""Measure whether the network uses a side issue of a tile: a property that has nothing to do with cracks.
 
-Four side issues are exchanged, one at a time: the border, the colour cast, the sharpness and the JPEG compression. An
-exchange also disturbs the tile, so each tile gets a second exchange with a tile of its own class. Only the difference
-between the two counts.
+There are four side issues: the border, the colour cast, the sharpness and the JPEG compression. We change one of them
+at a time. The tile gets the side issue of a tile of the other class, and the rest of the tile stays the same. If the
+answer moves towards the other class, the network uses the side issue.
+
+Such an exchange also disturbs the tile, and this alone can change the answer. So we repeat it with a tile of the same
+class, and subtract the second result from the first.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,9 +27,9 @@ from components.shared.results.calibration import Calibration
 from components.shared.results.measurements import Estimate, Measurement
 from components.shared.results.metrics import compute_metrics
 
-BORDER = 0.08  # share of the edge
-BLUR = 1.5  # pixels; what this blur removes is the fine structure
-MAX_GAIN = 4.0  # of the fine structure
+BORDER = 0.08  # width of the border, as a share of the shorter edge
+BLUR = 1.5  # standard deviation, pixels; this blur removes the fine details of a tile
+MAX_GAIN = 4.0  # the fine details become at most this many times stronger or weaker
 DIFFERENT_GREY = 1e-6
 
 Pixels = NDArray[np.uint8]
@@ -34,19 +37,24 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Tile:
-    """A tile's pixels, uint8 (H, W, 3) RGB, and the quantisation tables of its JPEG file, None for another format."""
+    """A decoded tile.
+
+    Attributes:
+        pixels: uint8 (H, W, 3), RGB.
+        tables: The quantisation tables of the JPEG file. None if the file has another format.
+    """
 
     pixels: Pixels
     tables: dict[int, list[int]] | None
 
     @classmethod
     def of(cls, data: bytes) -> "Tile":
-        """Return the tile of an image file."""
+        """Decode an image file."""
         return cls(decode(data), jpeg_tables(data))
 
 
 def with_border(tile: Tile, other: Tile) -> Pixels:
-    """Return the tile with the other one's border."""
+    """Return the tile with the border of the other tile."""
     height, width = tile.pixels.shape[:2]
     edge = max(1, round(BORDER * min(height, width)))
     pixels = np.array(cv2.resize(other.pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
@@ -55,14 +63,14 @@ def with_border(tile: Tile, other: Tile) -> Pixels:
 
 
 def with_colour_cast(tile: Tile, other: Tile) -> Pixels:
-    """Return the tile with the other one's colour cast, at its own brightness."""
+    """Return the tile with the colour cast of the other tile. The brightness of the tile stays the same."""
     return _to_pixels(tile.pixels * (_cast(other) / _cast(tile)))
 
 
 def with_sharpness(tile: Tile, other: Tile) -> Pixels:
-    """Return the tile with its fine structure made as strong as the other one's.
+    """Return the tile with its fine details made as strong as those of the other tile.
 
-    The strength is a median, so a thin crack does not decide it.
+    The strength is a median over all pixels, so a thin crack hardly changes it.
     """
     pixels = tile.pixels.astype(np.float32)
     smooth = cv2.GaussianBlur(pixels, (0, 0), BLUR)
@@ -71,7 +79,7 @@ def with_sharpness(tile: Tile, other: Tile) -> Pixels:
 
 
 def with_compression(tile: Tile, other: Tile) -> Pixels:
-    """Return the tile compressed once more as the other one's JPEG file; unchanged if that is not a JPEG file."""
+    """Compress the tile again, as strongly as the other tile. If the other file is not a JPEG, change nothing."""
     if other.tables is None:
         return tile.pixels
     buffer = BytesIO()
@@ -111,7 +119,12 @@ def _to_pixels(values: np.ndarray) -> Pixels:
 
 @dataclass(frozen=True)
 class SideIssue:
-    """A side issue: how it is exchanged, and a number that describes it in a tile."""
+    """A property of tiles that has nothing to do with cracks.
+
+    Attributes:
+        exchange: Returns the first tile with the side issue of the second tile.
+        number: Returns a number that describes the side issue of a tile, such as the sharpness.
+    """
 
     exchange: Callable[[Tile, Tile], Pixels]
     number: Callable[[Tile], float]
@@ -126,7 +139,9 @@ SIDE_ISSUES = {
 
 
 def choose_exchanged(decided: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
-    """Draw tiles of both classes, and for each a tile of the other class and one of its own, from other photos.
+    """Draw tiles of both classes, and two partners for each tile: one of the other class and one of the same class.
+
+    Both partners come from other photos than the tile.
 
     Args:
         decided: Rows from `decide`, of one split.
@@ -134,8 +149,8 @@ def choose_exchanged(decided: pd.DataFrame, count: int, seed: int) -> pd.DataFra
         seed: Decides the draws.
 
     Returns:
-        Rows of `decided` with the columns `other` and `alike` added: sample_ids of the two partners. A tile without
-        partners in other photos is left out.
+        Rows of `decided` with two more columns: `other` is the sample_id of the partner of the other class, and `alike`
+        that of the partner of the same class. Tiles without such partners are not drawn.
     """
     rng = np.random.default_rng([seed, 5])
     ids, labels, groups = (decided[name].to_numpy() for name in ("sample_id", "label", "group_id"))
@@ -162,21 +177,24 @@ def measure_exchanges(
     batch_size: int,
     resamples: int,
 ) -> list[Measurement]:
-    """Measure how far each side issue of the other class pulls P(crack) towards that class.
+    """Give tiles the side issues of tiles of the other class. Measure how far P(crack) moves towards that class.
 
     Args:
         network: In eval mode.
-        calibration: Its temperature and threshold.
+        calibration: The network's temperature and threshold.
         chosen: From `choose_exchanged`.
-        read: Returns the image file of a sample_id.
+        read: Returns the content of a tile's file, given the sample_id.
         batch_size: Number of tiles in a forward pass.
         resamples: Bootstrap resamples of photos.
 
     Returns:
-        For each side issue three measurements on the robustness split: `shortcut_pull_ISSUE` (mean change of P(crack)
-        towards the other class, minus the same for a partner of the own class), `shortcut_flips_ISSUE` (share of
-        changed answers, minus the same), and `shortcut_data_ISSUE` (AUROC with which the side issue alone predicts the
-        label, 0.5 to 1, in the direction that predicts better). Empty without tiles.
+        Three measurements on the robustness split for each side issue. The list is empty if there are no tiles.
+
+        - `shortcut_pull_ISSUE`: mean change of P(crack) towards the other class. The change with the partner of the
+          same class is subtracted.
+        - `shortcut_flips_ISSUE`: share of the answers that change. The share with the partner of the same class is
+          subtracted.
+        - `shortcut_data_ISSUE`: AUROC, 0.5 to 1, of a prediction of the label from the side issue alone.
     """
     if chosen.empty:
         return []
@@ -228,7 +246,7 @@ def _changed(before: np.ndarray, after: np.ndarray, calibration: Calibration) ->
 
 
 def _predicts(labels: np.ndarray, numbers: np.ndarray) -> float:
-    """Return the AUROC of a number, in the direction that predicts better; 0.5 if all tiles have the same number."""
+    """Return how well a number predicts the label: an AUROC from 0.5 to 1. It is 0.5 if all numbers are the same."""
     if np.ptp(numbers) < DIFFERENT_GREY:
         return 0.5
     auroc = compute_metrics(labels, pd.Series(numbers).rank(pct=True).to_numpy())["auroc"]

@@ -1,4 +1,4 @@
-"""Show on the page of explanations whether the network uses side issues that the data offer as shortcuts."""
+"""Show on the page of explanations whether the network uses side issues of tiles as shortcuts."""
 
 from components.explain.shortcut_exchange import SIDE_ISSUES
 from components.shared.page import Page
@@ -6,16 +6,17 @@ from components.shared.results.measurements import Measurement, shown_row, spoke
 
 SMALLEST_PULL = 0.02  # of P(crack); a smaller pull hardly changes an answer
 ABOUT = (
-    "On {n} tiles of the robustness split, one side issue at a time was exchanged with a tile of the other class from "
-    "another photo. *Pull* is the mean change of P(crack) towards the other class, and *changed answers* is the share "
-    "of answers that change. Both are minus what an exchange with a tile of the own class does, so 0 means that the "
-    "network does not use the side issue. *The data offer* is the AUROC with which the side issue alone predicts the "
-    "label on these tiles; 0.5 means that it is not a shortcut. Brackets are 95 % intervals by bootstrap over photos."
+    "A side issue is a property of a tile that has nothing to do with cracks. Each of {n} tiles of the robustness "
+    "split got the side issue of a tile of the other class from another photo, one side issue at a time. *Pull* is the "
+    "mean change of P(crack) towards the other class. *Changed answers* is the share of answers that change. From both "
+    "numbers, we subtract the effect of the same exchange with a tile of the same class. So 0 means that the network "
+    "does not use the side issue. *AUROC alone* says how well the side issue alone predicts the label of these tiles. "
+    "The value 0.5 means that it cannot serve as a shortcut. Brackets are 95 % intervals by bootstrap over photos."
 )
 
 
 def add_shortcuts(page: Page, measured: list[Measurement]) -> None:
-    """Append the section.
+    """Append the section about shortcuts.
 
     Args:
         page: The page of explanations.
@@ -39,7 +40,7 @@ def add_shortcuts(page: Page, measured: list[Measurement]) -> None:
     for name in SIDE_ISSUES:
         numbers = [found[f"shortcut_{kind}_{name}"] for kind in ("pull", "flips", "data")]
         rows.append([spoken(name).replace("jpeg", "JPEG"), *map(shown_row, numbers)])
-    page.table(["side issue", "pull", "changed answers", "the data offer"], rows)
+    page.table(["side issue", "pull", "changed answers", "AUROC alone"], rows)
 
 
 def _is_used(pull: Measurement) -> bool:

@@ -24,7 +24,7 @@ def ingest(
 
     Returns:
         manifest: One row per image of the data set version.
-        page: The data set report. It shows which files were kept and which are in quarantine.
+        page: The data set report. It shows which files are in the data set version and which are in quarantine.
         summary: Numbers of files, images, groups and so on.
     """
     from components.ingest.config import IngestConfig

@@ -8,7 +8,7 @@ from components.shared.config import PhotoPattern, StepConfig
 
 
 class IngestConfig(StepConfig):
-    """The rules that accept an image, and the way to read the names in a source."""
+    """The rules for accepting images, and the settings for reading the names of files and folders in a source."""
 
     layout: Literal["auto", "ccic", "sdnet2018", "folders", "roboflow"] = Field(
         default="auto", description="how the source's folders are named; auto detects it"

@@ -1,4 +1,4 @@
-"""Find the files with the same bytes, and keep the first file of each content."""
+"""Find files with the same bytes. Of these files, only the first one becomes part of the data set."""
 
 from typing import NamedTuple
 
@@ -8,13 +8,14 @@ REQUIRED_COLUMNS = ["sample_id", "source", "path", "label", "photo", "phash", "m
 
 
 class Contents(NamedTuple):
-    """The files of an ingestion, sorted by their content.
+    """The files of an ingestion, divided into files to use, copies, and files with both labels.
 
     Attributes:
-        kept: The first file of each content that has only one label, ordered by sample_id.
-        photos: Table (name): the photos in which the kept contents were found. The index is the row number in `kept`.
-            A row number occurs several times if its content was found in several photos.
-        copies: Table (path, kept), as in `Selection`.
+        kept: The files to use: the first file of each content, ordered by sample_id. A content with both labels is not
+            used.
+        photos: Table (name): the photos that the files in `kept` and their copies come from. The index is the row
+            number in `kept`. A row number occurs several times if the content was found in several photos.
+        copies: Table (path, kept): the path of a copy, and the path of the file that is used instead.
         both_labels: The files whose bytes occur with both labels, ordered by sample_id.
     """
 
@@ -25,7 +26,7 @@ class Contents(NamedTuple):
 
 
 def distinct_contents(images: pd.DataFrame) -> Contents:
-    """Sort the accepted files by their content. `images` has the columns `REQUIRED_COLUMNS` and any other columns."""
+    """Divide the accepted files as `Contents` describes. `images` has the columns `REQUIRED_COLUMNS` and others."""
     ordered = images[REQUIRED_COLUMNS].sort_values("sample_id", kind="stable")
     first = ~ordered["sample_id"].duplicated()
     labels = ordered.groupby(first.cumsum())["label"]

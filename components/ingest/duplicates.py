@@ -15,15 +15,16 @@ HASH_SIDE = 8
 # In bits; a hash has 64. If a tile is saved again or shifted slightly, at most 3 bits of its hash change.
 MAX_HASH_DISTANCE = 7
 HASH_BANDS, BITS_PER_BAND = 4, 16
-# By the pigeonhole principle, two hashes have at least one band that differs in at most distance / HASH_BANDS bits.
+# If two hashes differ in n bits, at least one of their bands differs in at most n / HASH_BANDS bits.
 FLIPPED_BITS_UPRIGHT = MAX_HASH_DISTANCE // HASH_BANDS
-# A search for equal bands only is 17 times faster. It finds all turned images whose hashes differ in at most 3 bits.
+# For turned images, we search only for equal bands, which is 17 times faster. If two hashes differ in at most 3 bits,
+# at least one band is equal, so this search finds them.
 FLIPPED_BITS_TURNED = 0
 PAIRS_PER_CHUNK = 4096
 
 
 class Turn(NamedTuple):
-    """A way to turn an image: steps that are done in this order if they are true."""
+    """One of the eight turns. Each field is a step. The steps that are true are done in the order of the fields."""
 
     transposed: bool
     rows_reversed: bool
@@ -56,7 +57,7 @@ def perceptual_hash(thumbnail: NDArray[np.uint8]) -> str:
 
 
 def turn_images(images: NDArray[np.uint8], turn: Turn) -> NDArray[np.uint8]:
-    """Turn square images. The images and the result are uint8 (N, side, side)."""
+    """Turn square images. The images and the result are uint8 (N, edge, edge)."""
     if turn.transposed:
         images = images.swapaxes(1, 2)
     if turn.rows_reversed:
@@ -100,8 +101,8 @@ def near_duplicates(
         hashes: N hashes from `perceptual_hash`.
         thumbnails: Returns the thumbnails of images, given their indices: uint8 (M, 32, 32), grey.
         correlation: Lowest Pearson correlation of a near duplicate.
-        asked: bool (N,), true for the images to search for. Each returned pair has at least one of these images.
-            None means all images.
+        asked: bool (N,), true for the images whose near duplicates we want. Each returned pair has at least one of
+            these images. None means all images.
 
     Returns:
         int64 (P, 2): indices of images. The smaller index of a pair is first, and the pairs are in ascending order.
@@ -129,8 +130,8 @@ def _candidates(index: Any, turned: NDArray[np.uint8], asked: NDArray[np.bool_])
 
     Args:
         index: FAISS index of the hashes of all images.
-        turned: uint8 (M, 8), the turned hashes of the images to search.
-        asked: bool (N,), true for the M images to search.
+        turned: uint8 (M, 8), the turned hashes of the images whose near duplicates we want.
+        asked: bool (N,), true for these M images.
 
     Returns:
         int64 (P, 2): indices of images. The turned image of a pair is first.
@@ -140,7 +141,7 @@ def _candidates(index: Any, turned: NDArray[np.uint8], asked: NDArray[np.bool_])
     matches = np.diff(limits.astype(np.int64)).astype(np.int64)
     owner = np.repeat(np.flatnonzero(asked), matches)
 
-    # The inverse of a turn is a turn, so a pair is found twice if we search for both of its images. Keep it once.
+    # The inverse of a turn is a turn, so a pair is found twice if both of its images are asked for. Return it once.
     keep = (owner < found) | ~asked[found]
     return np.stack([owner, found], axis=1)[keep]
 

@@ -1,8 +1,8 @@
 """Read the groups of earlier data set versions. An image of a source then never changes its group or its split.
 
 An image in quarantine keeps its earlier group, and returns to that group if it is accepted again. Sources that were
-first ingested separately have several earlier versions. If these versions put an image into different groups, the image
-is contested: it stays in quarantine permanently.
+first ingested separately have several earlier versions. These versions may put the same image into different groups.
+Such an image is called contested, and it stays in quarantine permanently.
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,8 +31,9 @@ PAIR_TYPES = {"first": TEXT, "second": TEXT}
 
 # Files of a data set version.
 NEAR_DUPLICATES = "near_duplicates.parquet"  # pairs of sample_ids: columns first, second
-PHOTOS = "photos.parquet"  # the known photos: columns sample_id, photo
-# The images of earlier versions that are in quarantine: columns sample_id, group_id, and contested, the reason.
+PHOTOS = "photos.parquet"  # the photos of images, where we know them: columns sample_id, photo
+# The images of earlier versions that are in quarantine: columns sample_id, group_id, contested. `contested` is the
+# reason why an image is contested; it is missing for other images.
 QUARANTINED = "quarantined.parquet"
 
 
@@ -45,11 +46,11 @@ class EarlierGroups:
     """The groups of earlier data set versions.
 
     Attributes:
-        groups: Table (sample_id, group_id, version), one row for each image. `version` is the place, counted from 0,
-            of the first data set version in the list that has the image. All images of one data set version have been
-            compared with each other. An image in quarantine is in none of them: its `version` is the length of the
-            list.
-        pairs: Table (first, second) of the sample_ids of near duplicates.
+        groups: Table (sample_id, group_id, version), one row for each image. `version` is the number of the first data
+            set version in the list that has the image, counted from 0. All images of one data set version have been
+            compared with each other. An image in quarantine is in no data set version, so its `version` is the length
+            of the list.
+        pairs: Table (first, second): the sample_ids of two near duplicates.
         contested: By sample_id, the reason why an image must stay in quarantine permanently.
     """
 

@@ -34,14 +34,14 @@ class File(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The result of an examination. If there is a reason to refuse the file, the other fields keep their defaults.
+    """The result of examining a file. If the file is refused, all fields except `reason` have their default values.
 
     Attributes:
         reason: Why the file is refused; None for an accepted image.
         sample_id: sha256 of the file's bytes.
         suffix: Suffix of the file's kind: ".jpg", ".png", …
         mask_id, mask_suffix: sha256 and suffix of its mask as it is stored; None and "" without a mask.
-        mask_turn: The EXIF orientation of the image if its mask must be turned with it; `UPRIGHT` if not.
+        mask_turn: How to turn the mask: the EXIF orientation of the image, or `UPRIGHT` if the mask needs no turn.
         marked: Share of the pixels that its mask marks, 0 to 1; 0 without a mask.
         width, height: Pixels, after the EXIF orientation was applied.
         brightness, contrast: Mean and standard deviation of the grey levels, 0 to 255.
@@ -100,14 +100,14 @@ def examine(files: pd.DataFrame, folder: Path, thumbnails: NDArray[np.uint8], co
                     found.append(result)
                 progress(len(found), len(queue), "reading and checking")
 
-        # A warning may belong to a file of another thread. Here only one thread decodes.
+        # Such a warning may belong to a file of another thread. So examine these files again, in one thread.
         for index in suspects:
             found[index] = _examine_alone(config, messages, queue[index])
     return pd.DataFrame(found, files.index, list(FOUND_TYPES)).astype(FOUND_TYPES)
 
 
 def _examine_batch(config: IngestConfig, messages: Messages, files: list[File]) -> list[tuple[Found, bool]]:
-    """Examine files. Return what was found in each file, and true if any thread's decoder warned in the meantime."""
+    """Examine files. Return two values for each file: the result, and true if libjpeg warned in any thread."""
     results = []
     for file in files:
         before = messages.size()

@@ -1,8 +1,9 @@
-"""Keep what ingestions found in the files of a source, so that no file is examined twice.
+"""Store the results of examining the files of a source, so that no file is examined twice.
 
-In the store, the objects under `sources/KEY/index/` are the parts of the index. Each ingestion adds one part with the
-files that it examined. A part has two objects with rows in the same order: a table of the findings, and the thumbnails.
-Both are named after the digest of their two digests. The table is written last and makes the part visible.
+The results are the index of the source. The index consists of parts, and the store has them under `sources/KEY/index/`.
+Each ingestion adds one part for the files that it examined. A part has two objects with rows in the same order: a table
+of the findings, and the thumbnails. We compute one digest from the digests of the two objects, and both objects have it
+as their name. The table is written last and makes the part visible.
 """
 
 import tempfile
@@ -46,10 +47,11 @@ class FindingsIndex:
 
         Args:
             files: Files of the source; the index is their row number in `thumbnails`.
-            thumbnails: The thumbnails of known files are added to it.
+            thumbnails: The thumbnails of the files in the returned table are added here.
 
         Returns:
-            Table with the columns of `FOUND_TYPES`, one row for each known file, with the index of `files`.
+            Table with the columns of `FOUND_TYPES`, with the index of `files`. It has one row for each file that
+            was examined before and has not changed.
         """
         known = [pd.DataFrame(columns=list(FOUND_TYPES)).astype(FOUND_TYPES)]
         unknown = files[files["tag"] != ""]
@@ -64,7 +66,7 @@ class FindingsIndex:
         return pd.concat(known)
 
     def _read_part(self, part: str, files: pd.DataFrame, thumbnails: Thumbnails) -> pd.DataFrame:
-        """Return what a part says about the files that still have the same path and tag.
+        """Return the findings of a part for the files that still have the same path and tag.
 
         If the part is damaged, it is deleted, and the result has no rows.
         """
@@ -88,7 +90,7 @@ class FindingsIndex:
         """Return a part's table, and download its thumbnails.
 
         Raises:
-            DamagedObjectError: They are not those that were written, in every read.
+            DamagedObjectError: The objects are damaged. We read them several times, and never got what was written.
         """
         for _ in range(ATTEMPTS):
             table = self._store.get_bytes(part + TABLE)

@@ -34,12 +34,12 @@ class Selection:
         images: One row for each content, with all columns of the input and group_id. An image of an earlier version
             keeps its group. A new group is named after its first photo (`SOURCE:PHOTO`). If no photo is known, it is
             named after the smallest sample_id of the group.
-        copies: Table (path, kept): a file that was dropped because another file has the same bytes, and the file that
-            was kept instead.
+        copies: Table (path, kept): the path of a file that is not used because another file has the same bytes, and the
+            path of the file that is used instead.
         conflicts: Table (source, path, reason): the files with both labels, and those whose mask contradicts their
             label, in quarantine.
-        conflict_pairs: int64 (K, 2): index values of the input. Each row names a no_crack file and a crack file that
-            hold the same image.
+        conflict_pairs: int64 (K, 2): index values of the input. Each row is a no_crack file and a crack file that
+            show the same image.
         between_groups: Table (source, path, reason): the files in quarantine because they belong to two groups of
             earlier versions, which must not be joined.
         quarantined: Table (sample_id, group_id, contested): the images of earlier versions that are in quarantine, and
@@ -69,8 +69,8 @@ def select(
         images: All accepted images, ordered by name: the columns `contents.REQUIRED_COLUMNS` and any other columns.
         thumbnails: Returns the thumbnails of images, given their index values: uint8 (N, 32, 32), grey.
         correlation: Lowest correlation of near duplicates.
-        earlier: The groups of earlier versions. Images that are in these groups stay in them. Two images of
-            version number 0 were compared when it was made, and are not compared again.
+        earlier: The groups of earlier versions. Images that are in these groups stay in them. All images of version 0
+            were compared with each other when that version was made, so they are not compared again.
     """
     earlier = earlier or EarlierGroups()
     contents = distinct_contents(images)
@@ -128,7 +128,7 @@ def _near_pairs(
     correlation: float,
     earlier: EarlierGroups,
 ) -> NDArray[np.int64]:
-    """Return the pairs of near duplicates, those found now and those recorded earlier.
+    """Return the near duplicates that we find now, and those that earlier versions recorded.
 
     Returns:
         int64 (M, 2): row numbers in `kept`. The pairs are in ascending order.
@@ -144,7 +144,7 @@ def _near_pairs(
 
 
 def _quarantined(earlier: EarlierGroups, given: pd.Series, chosen: pd.Series) -> pd.DataFrame:
-    """Return the images of earlier versions that were given but not chosen, as the table in `Selection`."""
+    """Return the table `Selection.quarantined`: images of earlier versions that are given now, but not chosen."""
     sample_ids = earlier.groups["sample_id"]
     missing = among(sample_ids, given) & ~among(sample_ids, chosen)
     table = earlier.groups.loc[missing, ["sample_id", "group_id"]]
@@ -195,7 +195,7 @@ def _in_photos_of_other_groups(kept: pd.DataFrame, photos: pd.DataFrame) -> dict
 def _like_other_groups(kept: pd.DataFrame, pairs: NDArray[np.int64]) -> dict[int, str]:
     """Find the images of earlier versions that are near duplicates of images of another group.
 
-    In each pair, the image of the earlier version in the list stays in the data set.
+    In each pair, one image stays in the data set: the image whose version comes first in the list.
 
     Returns:
         The quarantine reason of each image that cannot stay, by row number.

@@ -1,8 +1,8 @@
 """Catch the warnings of libjpeg about damaged JPEG files.
 
-libjpeg does not refuse a damaged JPEG. It fills what it cannot read with grey, and warns. OpenCV prints these warnings
-to stderr, and Pillow drops them. While we decode, we redirect stderr to a temporary file. If the file grows, libjpeg
-has warned. At the end, we write all other lines of the file to stderr.
+libjpeg does not refuse a damaged JPEG. It prints a warning, and makes the pixels grey that it cannot read. OpenCV
+prints these warnings to stderr, and Pillow drops them. While we decode, we redirect stderr to a temporary file. If the
+file grows, libjpeg has warned. At the end, we write all other lines of the file to stderr.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Find the files that hold the same image with both labels, and give the reasons to put them in quarantine."""
+"""Find images with both labels and images whose mask contradicts the label. Give the reasons to quarantine them."""
 
 from collections import defaultdict
 from collections.abc import Iterable

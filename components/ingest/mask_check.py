@@ -1,15 +1,16 @@
 """Check the mask of an image: its size, its orientation, and how much of the image it marks.
 
 A phone stores a photo as the sensor sees it, with an EXIF orientation that says how to turn it upright. Some programs
-draw masks on the upright photo, and others on the stored pixels. A mask fits its photo upright if
+draw masks on the upright photo, and others on the stored pixels. We must turn a mask with its photo only if it was
+drawn on the stored pixels. These rules decide, in this order:
 
-1. the photo is not turned, or the mask has an EXIF orientation of its own; or
-2. only the upright photo has the mask's size; or
-3. both have this size, and the pixels under the upright mask differ clearly more from their surroundings than those
-   under the turned mask, because a crack is darker or brighter than the concrete around it.
+1. If the photo's EXIF orientation does not turn it, or the mask has an EXIF orientation of its own, the mask needs no
+   turn.
+2. If width and height of the upright photo differ from those of the stored pixels, the mask's size decides.
+3. If both have the same size, we compare the mask as it is with the turned mask. A crack is darker or brighter than the
+   concrete around it. So the right mask is the one whose pixels differ clearly more from the pixels around them.
 
-If the turned mask fits in this sense, the mask was drawn on the stored pixels, and we turn it with its photo. If no
-rule decides, the image is refused.
+The image is refused if no rule decides, or if the mask has neither of the two sizes.
 """
 
 import hashlib
@@ -36,9 +37,9 @@ class MaskFound(NamedTuple):
     """What was found in a mask's file.
 
     Attributes:
-        mask_id: sha256 of the mask as it is stored: of its file, or of the content of `turned_mask`.
+        mask_id: sha256 of the mask as we store it: its file, or the result of `turned_mask`.
         marked: Share of the pixels that the mask marks, 0 to 1.
-        turn: The EXIF orientation of the photo if the mask must be turned with it. It is `UPRIGHT` if not.
+        turn: How to turn the mask: the EXIF orientation of the photo, or `UPRIGHT` if the mask needs no turn.
     """
 
     mask_id: str
@@ -66,7 +67,7 @@ def check_mask(path: Path, data: bytes, photo: bytes, image: NDArray[np.uint8]) 
 
 
 def turned_mask(data: bytes, turn: int) -> bytes:
-    """Return a mask's file turned like a photo with the EXIF orientation `turn`, as a PNG file."""
+    """Turn a mask as the EXIF orientation `turn` says. `data` is its file. The result is a PNG file."""
     upright = turn_upright(decode_mask(data), turn)
     return cv2.imencode(".png", upright.astype(np.uint8) * 255)[1].tobytes()
 

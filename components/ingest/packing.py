@@ -22,9 +22,10 @@ IMAGES_PER_MESSAGE = 1000
 
 
 def with_known_places(images: pd.DataFrame, places: pd.DataFrame) -> pd.DataFrame:
-    """Add the place of each image in the store, if an earlier data set version has the image with the same mask.
+    """Add columns with the place of each image in the store.
 
-    For all other images, the added columns are missing.
+    We know the place if an earlier data set version has the image with the same mask. For all other images, the values
+    are missing.
 
     Args:
         images: Columns sample_id and mask_id, and any other columns.
@@ -47,7 +48,8 @@ def pack(
         folder: Local folder for shards that are not uploaded yet.
 
     Returns:
-        The places of the images, with the index of `images`; and the sizes in bytes of the shards, by name.
+        Two values. The first is the table of the places of the images, with the index of `images`. The second is the
+        size of each shard in bytes, by name.
 
     Raises:
         InputError: A file was changed or removed after it was examined.
@@ -81,12 +83,12 @@ class SourceFiles:
         self._folders = {source.name: source.folder for source in sources}
 
     def read(self, source: str, path: str, digest: str, mask_turn: int = UPRIGHT) -> bytes:
-        """Read the content of a file. A mask that was drawn on the stored pixels of a turned photo is turned.
+        """Read the content of a file. If it is a mask, turn it as `mask_turn` says.
 
         Args:
             source: Name of the file's source.
             path: The file's path in the source.
-            digest: The sha256 that the result had when the file was examined.
+            digest: The sha256 of the expected result, from the examination of the file.
             mask_turn: For a mask, the EXIF orientation to turn it with.
 
         Raises:
@@ -109,15 +111,15 @@ class SourceFiles:
 
 
 class ImageReader:
-    """A reader of the data set's images. It reads the file if it is on this machine, and otherwise the store."""
+    """A reader of the data set's images. If the file is not on this machine, it reads the image from the store."""
 
     def __init__(self, store: Store, sources: list[Source], images: pd.DataFrame):
-        """Keep the places of the images.
+        """Create a reader.
 
         Args:
             store: Storage root.
             sources: The sources of the images.
-            images: Table from `with_known_places`. It has the places of the images that the store has.
+            images: Table from `with_known_places`. It has the place of each image that is in the store.
         """
         self._store = store
         self._files = SourceFiles(sources)

@@ -132,16 +132,16 @@ def _show_counts(page: Page, report: dict[str, Any]) -> None:
         "to the same split."
     )
     rows = [
-        ["kept", report["images"]],
+        ["in the data set version", report["images"]],
         ["exact copies of another file", report["exact_copies"]],
         ["refused", report["refused"]],
         ["in quarantine: both labels, or a mask that contradicts the label", report["conflicts"]],
         ["in quarantine: between two groups of earlier data set versions", report["between_groups"]],
     ]
-    page.table(["files", "number"], rows, "What happened to the files")
+    page.table(["files", "number"], rows, "Use of the files")
 
     columns = ["source", "layout", "files", "images", "refused", "conflicts", "between_groups"]
-    headers = ["source", "layout", "files", "images kept", "refused", "contradictions", "between groups"]
+    headers = ["source", "layout", "files", "images used", "refused", "contradictions", "between groups"]
     by_source = pd.DataFrame(report["sources"])[columns]
     page.table(headers, by_source.values.tolist(), "Where the files come from")
     readings = []
@@ -149,7 +149,7 @@ def _show_counts(page: Page, report: dict[str, Any]) -> None:
         for sentence in [*source["understood"], *source["warnings"]]:
             readings.append([source["source"], sentence])
     if readings:
-        page.table(["source", "what was understood, and what is not used"], readings, "How the sources were read")
+        page.table(["source", "how we read it, and what we do not use"], readings, "How the sources were read")
 
 
 def _show_images_by_stratum(page: Page, images: pd.DataFrame) -> None:
@@ -166,10 +166,10 @@ def _show_images_by_stratum(page: Page, images: pd.DataFrame) -> None:
 def _show_shortcuts(page: Page, shortcuts: dict[str, dict[str, float | None]]) -> None:
     page.heading("Shortcuts")
     page.text(
-        "This table shows how well the label can be predicted without looking for a crack. Each trivial predictor has "
-        "an AUROC: 0.5 means useless, and 1 means perfect. If it is high, a network can get a high score without "
-        "recognising cracks. Photo, surface and source predict the label from the share of cracks among other images "
-        "with the same value."
+        "This table shows how well the label can be predicted without looking for a crack. Each of these simple "
+        "predictors has an AUROC: 0.5 means useless, and 1 means perfect. If a predictor has a high AUROC, a network "
+        "can get a high score without recognising cracks. Photo, surface and source predict the label from the share "
+        "of cracks among other images with the same value."
     )
     rows = []
     for name, description in PREDICTORS.items():
@@ -178,7 +178,7 @@ def _show_shortcuts(page: Page, shortcuts: dict[str, dict[str, float | None]]) -
             value = by_predictor[name]
             row.append("-" if value is None else f"{value:.3f}")
         rows.append(row)
-    page.table(["predictor", *shortcuts], rows, "AUROC of trivial predictors (-: cannot be measured)")
+    page.table(["predictor", *shortcuts], rows, "AUROC of the simple predictors (-: cannot be measured)")
 
     for source, by_predictor in shortcuts.items():
         best = max(by_predictor, key=lambda name: by_predictor[name] or 0)
@@ -208,8 +208,8 @@ def _show_near_duplicates(page: Page, selection: Selection, read: Callable[[int]
     page.heading("Near duplicates")
     page.text(
         f"{tiles} tiles have near duplicates, in {len(clusters)} sets ({len(selection.near_pairs)} pairs). "
-        "Mirrored and rotated tiles count too. Each set stays in one group, so that no model is tested on what it was "
-        "trained on."
+        "Mirrored and rotated tiles count too. Each set stays in one group, so that no model is tested on images that "
+        "it was trained on."
     )
     shown = clusters[:CLUSTERS_SHOWN]
     sizes = ", ".join(str(len(cluster)) for cluster in shown)
@@ -224,7 +224,7 @@ def _show_near_duplicates(page: Page, selection: Selection, read: Callable[[int]
 
 
 def _clusters(pairs: np.ndarray) -> list[list[int]]:
-    """Return sets of row numbers that pairs connect, directly or through other images; the largest set is first."""
+    """Return the sets of row numbers that pairs connect, directly or through other rows. The largest set is first."""
     from scipy.cluster.hierarchy import DisjointSet
 
     connected = DisjointSet(np.unique(pairs).tolist())
@@ -237,7 +237,7 @@ def _clusters(pairs: np.ndarray) -> list[list[int]]:
 def _show_quarantine(
     page: Page, quarantine: list[dict[str, str]], conflict_pairs: Sequence[ConflictPair], all_pairs: int
 ) -> None:
-    """Show the files in quarantine, and the given pairs with both labels. There are `all_pairs` such pairs in total."""
+    """Show the files in quarantine and some pairs with both labels. `all_pairs` is the number of all such pairs."""
     if not quarantine:
         return
     page.heading("Quarantine")

@@ -56,11 +56,11 @@ class Ingested:
 
 
 def ingest_dataset(data_uri: str, manifest_path: str | Path, page_path: str | Path, config: IngestConfig) -> Ingested:
-    """Store sources as a data set version, unless the store has this version already.
+    """Make a data set version from sources and store it. If the store already has this version, use the stored one.
 
-    The version is named after the digest of its content. The object that we write last makes the version visible. So
-    nobody sees a half-written version, a killed ingestion can be repeated, and two concurrent ingestions write the same
-    version.
+    The version is named after the digest of its content. The object that we write last makes the version visible. So no
+    reader sees an incomplete version, and a killed ingestion can be repeated. Two ingestions of the same content at the
+    same time write the same version.
 
     Args:
         data_uri: The sources, as `components/ingest/sources/uri.py` describes them.
@@ -88,7 +88,7 @@ def ingest_dataset(data_uri: str, manifest_path: str | Path, page_path: str | Pa
 
 
 def _say(report: dict[str, Any]) -> None:
-    """Say how each source was read, and what was not used."""
+    """Print how each source was read, and which of its files are not used."""
     for source in report["sources"]:
         for sentence in source["understood"]:
             inform(f"{source['source']}: {sentence}")
@@ -96,13 +96,13 @@ def _say(report: dict[str, Any]) -> None:
             warn(f"{source['source']}: {sentence}")
     if report["masks_turned"]:
         inform(
-            "masks that were drawn on the stored pixels of a photo with an EXIF orientation, and were turned with it: "
-            f"{report['masks_turned']}"
+            f"masks that were turned: {report['masks_turned']}; they were drawn on the stored pixels of photos that "
+            "have an EXIF orientation"
         )
 
 
 def _fetch_manifest(store: Store, version: Version, path: Path) -> None:
-    """Fetch a version's manifest. A damaged one is reported here, and not by the steps that read it later."""
+    """Fetch a version's manifest and check it. So a damaged manifest stops this step, and not a later one."""
     path.write_bytes(version.read(store, MANIFEST))
     if read_manifest(path).digest != version.digest:
         raise InputError(
@@ -208,11 +208,12 @@ def _make(
 def _examine(
     sources: list[Source], indexes: list[FindingsIndex], config: IngestConfig
 ) -> tuple[pd.DataFrame, Thumbnails]:
-    """Examine the files that are not known from earlier ingestions.
+    """Examine the files that earlier ingestions have not examined yet.
 
     Returns:
-        The files of all sources, and their thumbnails, by the index of the files. The table of files has the source's
-        name and what was found in each file. Its column `new` is true for files that were examined now.
+        Two values. The first is a table of the files of all sources, with the source's name and what was found in each
+        file. Its column `new` is true for files that were examined now. The second value holds the thumbnails, by the
+        index of this table.
     """
     files = pd.concat([source.files.assign(source=source.name) for source in sources], ignore_index=True)
     thumbnails = Thumbnails(len(files))
@@ -238,7 +239,7 @@ def _keep_findings(
 
 
 def _read_conflict_pairs(sources: list[Source], files: pd.DataFrame) -> list[ConflictPair]:
-    """Read pairs of files that hold the same image with both labels. The two rows of a pair are adjacent in `files`."""
+    """Read pairs of files that show the same image with both labels. The two rows of a pair are adjacent in `files`."""
     for source in sources:
         source.bring(files[files["source"] == source.name])
 
@@ -256,9 +257,10 @@ def _read_conflict_pairs(sources: list[Source], files: pd.DataFrame) -> list[Con
 
 
 def _write_relations(selection: Selection, folder: Path) -> None:
-    """Write the near duplicates and the photos, whose images must share a split, and the images in quarantine.
+    """Write three tables: the near duplicates, the photo of each image, and the images in quarantine.
 
-    The step split checks its splits with the near duplicates and the photos, and so does not depend on our groups.
+    Near duplicates must be in the same split, and so must images of one photo. The split step checks this with the
+    first two tables, so the check does not depend on our groups.
     """
     images = selection.images
     names = images["sample_id"].to_numpy()

@@ -1,4 +1,7 @@
-"""Measure how well the label can be predicted without looking for a crack. A network may learn such a shortcut."""
+"""Measure how well the label can be predicted without looking for a crack. A network may learn such a shortcut.
+
+The predictors are simple properties of an image, such as its brightness or its photo.
+"""
 
 import numpy as np
 import pandas as pd
@@ -8,17 +11,17 @@ from components.shared.results.metrics import compute_metrics
 
 # An image is scored by the labels of other images with the same value.
 SHARED_VALUES = ("photo", "surface", "source")
-# The number itself is the score, in the direction that predicts better.
+# The number itself is the score. If smaller numbers predict a crack, the score is reversed.
 MEASUREMENTS = ("brightness", "contrast", "darkest", "file_size")
 ALL_SOURCES = "all"
 ODD_HEX_DIGITS = list("13579bdf")
 
 
 def audit_shortcuts(images: pd.DataFrame) -> dict[str, dict[str, float | None]]:
-    """Measure how well trivial predictors predict the label.
+    """Measure how well simple predictors predict the label.
 
-    A measurement (mean grey level, its standard deviation, median minus minimum, file size) is a score by itself. We
-    read it in the direction that predicts better.
+    A measurement (mean and standard deviation of the grey levels, their median minus their minimum, file size) is used
+    as a score. If smaller values predict a crack, the score is reversed.
 
     For a shared value (photo, surface, source), we divide the data into two halves by content hash. An image's score is
     the share of cracks among the images of the other half with the same value. So its own label never enters its score.

@@ -29,11 +29,11 @@ from components.shared.hashing import digest, file_digest
 from components.shared.services.records import read_record, write_record
 from components.shared.services.store import DamagedObjectError, MissingObjectError, Store
 
-FORMAT = 6  # raise it when the form or the meaning of the records changes
+FORMAT = 6  # increase this number when the fields or the meaning of the records change
 PARAMETERS_WITHOUT_EFFECT_ON_FINDINGS_AND_GROUPS = ("layout", "max_unpacked", "max_refused", "min_images")
-WAY_OUT_OF_DAMAGE = (
-    "restore it from a backup of the store. Without a backup, set store to a new place, because an ingestion that does "
-    "not know the earlier ingestions may put images into other groups"
+HOW_TO_REPAIR = (
+    "restore it from a backup of the store. Without a backup, set store to a new place, because an ingestion "
+    "without these records may put images into other groups"
 )
 REPORTS_STAY_READABLE = datetime.timedelta(days=1)
 
@@ -66,13 +66,13 @@ def source_folders(uris: list[SourceUri], config: IngestConfig) -> list[str]:
 
 
 def archives_state(uris: list[SourceUri], folders: list[str], config: IngestConfig) -> str:
-    """Return the state of sources that are all archives, or "" if one is not. Nothing is downloaded or unpacked."""
+    """Return the state of sources without downloading or unpacking them. Return "" if a source is not an archive."""
     tags = [archive_tag(uri) for uri in uris]
     return digest(folders, config.identity(), tags) if all(tags) else ""
 
 
 def files_state(sources: list[Source], folders: list[str], config: IngestConfig) -> str:
-    """Return the state of sources, a digest of the names and tags of their files, or "" if a file has no tag."""
+    """Return the state of sources: a digest of the names and tags of their files. Return "" if a file has no tag."""
     contents = []
     for source in sources:
         if (source.files["tag"] == "").any():
@@ -89,7 +89,7 @@ def read_records(store: Store, folders: list[str]) -> list[Record | None]:
 
 def _read_record(store: Store, folder: str) -> Record | None:
     try:
-        return read_record(store, f"{folder}/latest.json", Record, WAY_OUT_OF_DAMAGE)
+        return read_record(store, f"{folder}/latest.json", Record, HOW_TO_REPAIR)
     except MissingObjectError:
         return None
 
@@ -97,7 +97,7 @@ def _read_record(store: Store, folder: str) -> Record | None:
 def unchanged_version(store: Store, records: list[Record | None], state: str) -> Version | None:
     """Return the data set version that was made from exactly these sources in exactly this state.
 
-    It is None if there is no such version, if the state is empty, or if a shard of the version is missing.
+    Return None if there is no such version, if the state is "", or if a shard of the version is missing.
     """
     first = records[0]
     if first is None or not state or first.state != state:
@@ -123,7 +123,8 @@ def fetch_reports(store: Store, records: list[Record | None], folder: Path) -> b
     """Download the reports of the last ingestion of sources that have not changed.
 
     Returns:
-        False, with an empty folder, if the stored reports are damaged or incomplete. The caller makes them again.
+        True if the reports are in the folder. False if the stored reports are damaged or incomplete; then the folder
+        does not exist, and the caller makes the reports again.
     """
     first = records[0]
     assert first is not None
@@ -145,7 +146,7 @@ def write_records(
         store: Storage root.
         folders: The folder of each source.
         sources: The sources.
-        state: State of all sources, or "" if it cannot be known.
+        state: State of all sources, or "" if a file has no tag.
         version: The data set version that was made from the sources.
         reports: Local folder with the reports.
     """
@@ -161,7 +162,7 @@ def write_records(
 
 
 def _old_reports(store: Store, folder: str, current: str) -> list[str]:
-    """Return the keys of obsolete reports. Younger reports are kept, because another ingestion may be reading them."""
+    """Return the keys of old reports. Reports of the last day are not included: another ingestion may read them."""
     yesterday = datetime.datetime.now(datetime.UTC) - REPORTS_STAY_READABLE
     stored = store.objects(f"{folder}/reports/")
     return [one.key for one in stored if one.changed < yesterday and not one.key.startswith(f"{current}/")]

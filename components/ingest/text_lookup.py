@@ -30,7 +30,8 @@ def look_up(texts: pd.Series, table: pd.DataFrame, key: str) -> pd.DataFrame:
     """For each text, find the first row of a table that has this text in the column `key`.
 
     Returns:
-        The table's columns with the index of `texts`. If no row has a text, all values of its row are missing.
+        The table's columns with the index of `texts`. If the table does not have a text, all values of this row are
+        missing.
     """
     rows = positions(texts, table[key])
     found = table.reset_index(drop=True).reindex(rows)

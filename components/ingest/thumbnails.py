@@ -1,6 +1,7 @@
 """Store small grey thumbnails of images, which confirm near duplicates.
 
-Few thumbnails are ever read. So the thumbnails that an earlier ingestion made stay on disk and are mapped into memory.
+An ingestion reads only few of the thumbnails that earlier ingestions made. So these thumbnails stay on disk and are
+mapped into memory.
 """
 
 from pathlib import Path

@@ -35,8 +35,8 @@ CARD_ENDING = "\n\n… The whole card is `artifacts/model_card.md` among the fil
 def register_winner(winner: Winner, config: RegisterConfig, job: str) -> dict:
     """Register a candidate's model as a new model version, check it, and give it the alias `challenger`.
 
-    If a model version with the same weights, calibration, training data and code is registered, by this job or by an
-    earlier one, that version is completed and returned. So a rerun does not store the same weights again.
+    This job or an earlier job may have registered a model version with the same weights, calibration, training data and
+    code. We then complete and return that version. So a rerun does not store the same weights again.
 
     Args:
         winner: The model and its data.
@@ -47,8 +47,9 @@ def register_winner(winner: Winner, config: RegisterConfig, job: str) -> dict:
         The registration's record: registered, name, version, alias, candidate, reasons.
 
     Raises:
-        InputError: The files of the version that an earlier job registered were changed.
-        RuntimeError: The model version does not answer as measured. It gets no alias, and a tag holds the reason.
+        InputError: The files of a registered version were changed after its registration.
+        RuntimeError: The model version's answers differ from the measured answers. It gets no alias, and one of its
+            tags holds the reason.
     """
     name = config.model_name
     images = _test_images(winner, config)
@@ -134,19 +135,19 @@ def _upload(folder: Path, run_id: str, job: str) -> str:
 
 
 def _oldest_of_content(name: str, content: str, created: str) -> str:
-    """Return the number of the oldest version with a content, and delete the created one if it is another.
+    """Return the number of the oldest version with this content. Delete the created version if it is not the oldest.
 
-    Two registrations may overlap, such as a step and its retry. Each then creates a version.
+    If two registrations overlap, such as a step and its retry, each creates a version.
     """
     oldest = mlflow_runs.version_by_content(name, content) or created
     if oldest != created:
         mlflow_runs.client().delete_model_version(name, created)
-        log.info("%s version %s is already registered as version %s, and is deleted", name, created, oldest)
+        log.info("deleted %s version %s, because version %s has the same content", name, created, oldest)
     return oldest
 
 
 def _test_images(winner: Winner, config: RegisterConfig) -> pd.Series:
-    """Return the first test tiles as base64; the index is sample_id. Only these tiles are fetched from the store."""
+    """Return the first test tiles as base64, indexed by sample_id. Only these tiles are fetched from the store."""
     rows = rows_of(read_manifest(winner.manifest), read_splits(winner.splits), "test")
     chosen = rows.head(max(config.examples, config.checked))
     files = read_images(Store(config.store), chosen)
@@ -181,16 +182,18 @@ def _check(version: str, winner: Winner, images: pd.Series, config: RegisterConf
 
 
 def _measured(winner: Winner, images: pd.Series) -> np.ndarray:
-    """Return the measured, calibrated P(crack) of test images, by their sample_id in the index."""
+    """Return the measured, calibrated P(crack) of test images. The index of `images` holds their sample_ids."""
     calibration = read_calibration(Path(winner.dossier) / CALIBRATION)
     table = read_predictions(winner.predictions).clean("test").set_index("sample_id").loc[images.index]
     return calibration.p_crack(table["logit_0"].to_numpy(), table["logit_1"].to_numpy())
 
 
 def _make_challenger(name: str, version: str, job: str) -> None:
-    """Give the alias to the newest checked model version, even if another pipeline registers at the same time.
+    """Give the alias `challenger` to a model version.
 
-    If an earlier job has registered the version, the version itself gets the alias: it is the winner of a newer run.
+    If this job registered `version`, the newest checked version gets the alias. It can be the version of another
+    pipeline that registers at the same time. If an earlier job registered `version`, then `version` itself gets the
+    alias, because it has just won a newer run.
     """
     client = mlflow_runs.client()
     if client.get_model_version(name, version).tags.get(mlflow_runs.JOB) != job:

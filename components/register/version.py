@@ -21,8 +21,10 @@ from components.shared.page import Page
 from components.shared.results.dossier import CALIBRATION, PROFILE
 from components.shared.results.predictions import read_predictions
 
-HELD_OUT_SPLITS = ("val", "test")  # images like the training images, on which the network was not fitted
-TRAINING_SPLITS = ("train", "val")  # val too: it decides the saved weights and the calibration
+# These images are like the training images, but no weights were fitted to them.
+HELD_OUT_SPLITS = ("val", "test")
+# The model must not be tested on these splits. val decides which weights are saved, and it decides the calibration.
+TRAINING_SPLITS = ("train", "val")
 ROOT = Path(__file__).parents[2]
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
 SIGNATURE = ModelSignature(
@@ -44,7 +46,7 @@ REQUIREMENTS = (
 
 @dataclass(frozen=True)
 class Winner:
-    """The paths of the winner's artifacts and of the data in its training.
+    """The paths of the winner's artifacts and of its training data.
 
     Attributes:
         model: Saved-model folder.
@@ -62,7 +64,7 @@ class Winner:
 
 
 def content_of(winner: Winner) -> str:
-    """Return the digest of all that decides how a model version answers and what it may be tested on."""
+    """Return a digest of all that decides the answers of a model version, and of its data set version and splits."""
     code = {path.relative_to(ROOT).as_posix(): file_digest(path) for path in _served_code()}
     dossier = Path(winner.dossier)
     return digest(
@@ -117,7 +119,7 @@ def _copy_served_code(folder: Path) -> Path:
 
 
 def _artifacts(winner: Winner, card: str, folder: Path) -> dict[str, str]:
-    """Return the paths of the model version's artifacts by name; new files are written into `folder`.
+    """Return the paths of the model version's artifacts by name. Write new files into `folder`.
 
     `training_rows` lists the tiles that the model must not be tested on.
     """
@@ -140,7 +142,7 @@ def _artifacts(winner: Winner, card: str, folder: Path) -> dict[str, str]:
 
 
 def _write_novelty(winner: Winner, folder: Path) -> Path:
-    """Write the distance from the training sample that only 1 % of the held-out images exceed."""
+    """Write the novelty limit: the distance from the training sample that only 1 % of the held-out images exceed."""
     predictions = read_predictions(winner.predictions)
     held_out = np.concatenate([predictions.embeddings_of(split) for split in HELD_OUT_SPLITS])
     reference = read_profile(Path(winner.dossier) / PROFILE)

@@ -1,4 +1,4 @@
-"""The Secrets of a step. They are mounted as files, because KFP's backend copies every variable into a run's status."""
+"""Read the Secrets of a step. They are mounted as files, because KFP would copy variables into the run's status."""
 
 import os
 from pathlib import Path
@@ -7,9 +7,9 @@ FOLDER = Path("/etc/crack/secrets")
 
 
 def set_variables(folder: Path = FOLDER) -> None:
-    """Set an environment variable from each key of each mounted Secret, as `FOLDER/SECRET/KEY`.
+    """Set an environment variable for each key of each mounted Secret. The value is in the file `FOLDER/SECRET/KEY`.
 
-    The links to folders that Kubernetes adds are left out. Without mounted Secrets, nothing changes.
+    Kubernetes adds links to folders, which are left out. If no Secret is mounted, nothing changes.
     """
     for file in sorted(folder.glob("*/*")):
         if file.is_file():

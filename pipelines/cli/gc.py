@@ -29,8 +29,8 @@ def gc(
 ) -> None:
     """List data set versions, results, checkpoints and models that no registered model and no recent run needs.
 
-    The parameter file names the store; by default, it is pipelines/params/local.yaml. With --workdir, it is the
-    store of local runs, and old run folders are listed too.
+    The parameter file names the store; the default file is pipelines/params/local.yaml. With --workdir, the store of
+    local runs is used, and old run folders are listed too.
 
     With --workdir, --delete fails if a run uses the workdir. It also ends the MLflow runs whose process has died.
     """
@@ -59,7 +59,10 @@ def gc(
             store = Store(uri)
             hidden = bucket_versions.keeps_versions(store)
             if hidden and not versions:
-                print(f"{uri} keeps versions, so a deletion alone frees nothing; add --versions to remove them, too")
+                print(
+                    f"the bucket of {uri} keeps versions of deleted objects, so a deletion alone frees no space; add "
+                    "--versions to remove these versions too"
+                )
 
             leftovers = store_cleanup.find_leftovers(store, client, days)
             models = model_cleanup.find_models(client, store_cleanup.kept_since(client, days))

@@ -28,9 +28,9 @@ def leaks(
 ) -> None:
     """Search all tiles of a data set version for near duplicates in different splits.
 
-    Mirrored and rotated tiles are compared too. Every run makes the same search in a sample of the tiles. The parameter
-    file must have the store, the shares of the splits and the seed of the run that split the version. 100,000 tiles
-    take about ten minutes on two free cores.
+    Mirrored and rotated tiles are compared too. Every pipeline run makes the same search, but only in a sample of the
+    tiles. The parameter file must have the store, the shares of the splits and the seed of the run that split the
+    version. 100,000 tiles take about ten minutes on two free cores.
 
     Exit status: 0 there is no leak; 1 something failed; 2 there is a leak, or an input was wrong; 130 interrupted.
     """

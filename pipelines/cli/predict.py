@@ -28,8 +28,8 @@ def predict(
 ) -> None:
     """Classify images with a registered model. A file that is not an image becomes a row with an error.
 
-    A novelty above 1 means that the image is unlike the images that the model was trained on. If many are, a warning
-    says so.
+    A novelty above 1 means that the image is unlike the images that the model was trained on. If many images
+    are, the command prints a warning.
 
     Exit status: 0 every file has its row; 1 something failed; 2 an input was wrong; 130 interrupted. Output files are
     written completely or not at all.

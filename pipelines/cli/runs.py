@@ -105,7 +105,7 @@ def cost(
     """Show what the pods of a run have used so far, by step, as Argo counts it.
 
     Pod hours count from the creation of a pod, so waiting for a node is included. The other hours are the requested
-    resources while the containers ran; Argo adds them when a pod ends. Neither says how busy a pod was.
+    resources while the containers ran; Argo adds them when a pod ends. None of these hours shows how busy a pod was.
     """
     with reporting_errors(debug):
         import datetime

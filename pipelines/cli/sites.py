@@ -30,11 +30,11 @@ def accept_site(
     ],
     site: Annotated[str | None, typer.Option(help="Name of the site; default: the name of the folder.")] = None,
     claim: Annotated[
-        str, typer.Option(help="images: the verdict is about IMAGES. photos: also about photos not taken yet.")
+        str, typer.Option(help="images: the verdict is about IMAGES. photos: also about photos taken later.")
     ] = "images",
-    recall: Annotated[float, typer.Option(help="Share of the cracks that must be found, more than this.")] = 0.9,
+    recall: Annotated[float, typer.Option(help="The share of the cracks that are found must be above this.")] = 0.9,
     false_alarms: Annotated[
-        float, typer.Option(help="Share of the tiles without a crack that may be called one, less than this.")
+        float, typer.Option(help="The share of the tiles without a crack that are called one must be below this.")
     ] = 0.1,
     risk: Annotated[
         float, typer.Option(help="Highest probability of a wrong acceptance, and of a wrong refusal.")
@@ -45,10 +45,10 @@ def accept_site(
     workdir: Reached = None,
     debug: Debug = False,
 ) -> None:
-    """Decide from a few labels whether a model version is good enough at a new site: accept, refuse, or label m more.
+    """Decide from a few labels whether a model version is good enough at a new site: accept, refuse, or label more.
 
-    The first call writes the tiles to label into the label file. Fill in crack or no_crack, and give the command again,
-    as often as you like: the stated risk holds. The verdict is kept with the model version in MLflow.
+    The first call writes the tiles to label into the label file. Fill in crack or no_crack, and give the command again.
+    The stated risk holds no matter how often you do this. MLflow stores the verdict with the model version.
 
     Exit status: 0 accepted; 1 refused, or something failed; 2 an input was wrong; 3 more labels are needed; 130
     interrupted.

@@ -23,8 +23,8 @@ def transfer(
 ) -> None:
     """Train one network without each source or surface, and show how well it does on the one it has not seen.
 
-    The section `transfer` of the parameter file says what is left out, which candidate is trained, and which mean or
-    worst number must be reached. No version is registered. Finished work is reused.
+    The section `transfer` of the parameter file says what is left out, which candidate is trained, and which limits
+    must be reached. No model version is registered. Finished work is reused.
 
     Exit status: 0 the limits are reached, or there are none; 1 a limit is missed, or something failed; 2 an input was
     wrong; 130 interrupted.

@@ -62,7 +62,7 @@ class ClusterView:
 
     @property
     def address(self) -> str:
-        """The address of the cluster's API."""
+        """Return the address of the cluster's API."""
         return self._api.api_client.configuration.host
 
     def namespace_there(self) -> str:
@@ -239,7 +239,13 @@ class ClusterView:
         return client.CoreV1Api()
 
     def read(self, what: str, read: Callable[[Any], Any], advice: str) -> Any:
-        """Read `what` and explain any failure. `advice` says what to do if `what` does not exist."""
+        """Read an object of the cluster, and explain any failure.
+
+        Args:
+            what: What is read, in words, for messages.
+            read: Function that reads it with the given API.
+            advice: What the user should do if it does not exist.
+        """
         from kubernetes.client import ApiException
 
         api = self._api

@@ -1,4 +1,4 @@
-"""Check that MLflow can be used: it answers, keeps any character, and its artifact store can be written."""
+"""Check that MLflow can be used: it answers, stores special characters, and its artifact store works."""
 
 import os
 import secrets
@@ -16,16 +16,16 @@ from components.shared.services import mlflow_runs
 from components.shared.services.mlflow_failures import SHORT_WAIT, environment, require_answer
 from pipelines.cluster.kubernetes_view import WarnedError
 
-# A database without UTF-8 refuses it. Gate writes it into a tag.
+# The gate step writes this character into a tag. A database without UTF-8 refuses it.
 DIFFICULT_TAG = "✗"
 ARTIFACT = "doctor.txt"
 
 
 def check_mlflow(model: str, experiment: str) -> str:
-    """Check that MLflow answers, keeps any character and an artifact, and return the registered model's aliases.
+    """Check that MLflow answers and stores special characters and artifacts; return the registered model's aliases.
 
     Raises:
-        InputError: It cannot be used.
+        InputError: MLflow cannot be used.
         WarnedError: It can be used, but its artifacts cannot be deleted.
     """
     client = mlflow_runs.client()
@@ -82,7 +82,7 @@ def _check_tag(client: MlflowClient, run: str) -> None:
         tag = client.get_run(run).data.tags["crack.doctor"]
     except MlflowException as error:
         raise InputError(
-            f'MLflow could not keep a run with "{DIFFICULT_TAG}" in a tag: {error}; check the account\'s rights, and '
+            f'MLflow could not store a run with "{DIFFICULT_TAG}" in a tag: {error}; check the account\'s rights, and '
             "that MLflow's database has the encoding UTF8 (PostgreSQL: CREATE DATABASE … ENCODING 'UTF8')"
         ) from error
     if tag != DIFFICULT_TAG:
@@ -94,7 +94,8 @@ def _check_artifact(client: MlflowClient, run: str) -> None:
     place = client.get_run(run).info.artifact_uri
     content = secrets.token_hex(16)
     advice = (
-        "check the free disk space and the log of MLflow's server and of its S3, and the S3 rights of the server's key"
+        "check the free disk space and the logs of the MLflow server and of its S3 server, and check the rights of the "
+        "MLflow server's S3 key"
     )
     try:
         client.log_text(run, content, ARTIFACT)
@@ -104,7 +105,7 @@ def _check_artifact(client: MlflowClient, run: str) -> None:
             f"MLflow answers, but its artifact store {place} cannot be written and read: {error}; {advice}"
         ) from error
     if back != content:
-        raise InputError(f"MLflow's artifact store {place} returned another content than was written; {advice}")
+        raise InputError(f"MLflow's artifact store {place} returned other bytes than we wrote; {advice}")
 
     try:
         get_artifact_repository(place).delete_artifacts(ARTIFACT)

@@ -1,7 +1,8 @@
-"""Check what surrounds a run in its namespace: labels, quota, volumes, network policies, and whose cluster it is.
+"""Check the namespace of a run: labels, quotas, volumes, network policies, and whether it is in KFP's cluster.
 
-A check returns what it found. It raises `InputError`, whose message says how to fix it, `UnseenError` if this machine
-or account cannot look, or `WarnedError` if a run works but something should be changed.
+A check returns what it found. It raises `InputError` if a run would fail; the message says how to fix the problem. It
+raises `WarnedError` if a run works but something should be changed. It raises `UnseenError` if this machine or this
+account cannot check.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,7 +21,7 @@ from pipelines.config.cluster_config import GpuResources, Resources
 KFP_SERVICE = "ml-pipeline"
 LABELS = {"pipelines.kubeflow.org/enabled": "true", "app.kubernetes.io/part-of": "kubeflow-profile"}
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
-# Parts of the names of programs that enforce NetworkPolicies, or of the option that makes one do so.
+# Parts of the names of programs that enforce NetworkPolicies, or of the option that makes a program enforce them.
 ENFORCERS = (
     "calico", "canal", "cilium", "anetd", "antrea", "kube-router", "weave", "ovnkube", "azure-npm", "kindnet",
     "kube-network-policies", "--enable-network-policy=true",
@@ -29,9 +30,10 @@ ENFORCING_KUBELETS = ("+k3s", "+rke2")  # distributions of Kubernetes that enfor
 
 
 def check_same_cluster(view: ClusterView, endpoint: Endpoint) -> str:
-    """Check that KUBECONFIG and KFP_ENDPOINT are of one cluster.
+    """Check that KUBECONFIG and KFP_ENDPOINT name the same cluster.
 
-    A service account's token holds the unique id of its account, so another cluster's account of that name differs.
+    The token of a service account contains the account's unique id. An account of the same name in another cluster has
+    another id.
     """
     advice = (
         f"KFP_ENDPOINT is {endpoint.url}; let KUBECONFIG name the cluster of this KFP, or get a new KFP_TOKEN there"
@@ -54,14 +56,14 @@ def check_same_cluster(view: ClusterView, endpoint: Endpoint) -> str:
     )
     if found.metadata.uid != account["uid"]:
         raise InputError(
-            f"the cluster at {view.address} has another service account {name} than the one whose token KFP gets; "
-            f"{advice}"
+            f"the service account {name} of the cluster at {view.address} has another id than the account whose token "
+            f"KFP gets, so this is not KFP's cluster; {advice}"
         )
-    return f"KUBECONFIG and the token for KFP know the same account {name}"
+    return f"KUBECONFIG and the token for KFP have the same account {name}"
 
 
 def check_labels(view: ClusterView) -> str:
-    """Check that the namespace has the labels by which KFP in multi-user mode and Kubeflow's policies know it."""
+    """Check that the namespace has the labels by which KFP in multi-user mode and Kubeflow's policies select it."""
     labels = view.namespace_labels()
     missing = [f"{name}={value}" for name, value in LABELS.items() if labels.get(name) != value]
     if not missing:
@@ -80,7 +82,7 @@ def check_labels(view: ClusterView) -> str:
 
 
 def check_quotas(view: ClusterView, needs: Mapping[str, Resources]) -> str:
-    """Check that every step's pod fits in the namespace's quotas, alone and beside what is there now."""
+    """Check that every step's pod fits in the namespace's quotas, both alone and together with the pods there now."""
     quotas = view.read(
         f"quotas in namespace {view.namespace}",
         lambda api: api.list_namespaced_resource_quota(view.namespace, _request_timeout=ANSWER_SECONDS),
@@ -102,7 +104,8 @@ def check_quotas(view: ClusterView, needs: Mapping[str, Resources]) -> str:
         raise InputError(f"the quota is smaller than one step, so its pod never starts: {'; '.join(never)}; {advice}")
     if not_now:
         raise WarnedError(
-            f"beside what is used now, these steps have to wait: {'; '.join(not_now)}. If it stays, {advice}"
+            f"these steps have to wait until other pods of the namespace end: {'; '.join(not_now)}. If those pods "
+            f"stay, {advice}"
         )
     return f"every step fits in {len(quotas)} quotas" if quotas else "there is no quota"
 
@@ -154,13 +157,16 @@ def check_volumes(view: ClusterView) -> str:
     )
     if waiting:
         raise InputError(f"volume claims {', '.join(waiting)} wait: {problem}")
-    raise WarnedError(f"nothing waits for it, but {problem}. The dev overlay's database and S3 need it")
+    raise WarnedError(
+        f"no volume claim waits for a default storage class, but {problem}. The dev overlay's database and S3 need it"
+    )
 
 
 def check_network_policies(view: ClusterView) -> str:
     """Check that the namespace has NetworkPolicies, and a program that is known to enforce them.
 
-    Kubernetes' API does not tell whether anything enforces them, so this only looks at the names of programs.
+    Kubernetes' API does not show whether a program enforces them. So this check only looks for the names of programs
+    that are known to do so.
     """
     from kubernetes.client import NetworkingV1Api
 
@@ -174,18 +180,18 @@ def check_network_policies(view: ClusterView) -> str:
     if not policies:
         raise WarnedError(
             f"namespace {view.namespace} has no network policies, so nothing is enforced: every pod of the cluster "
-            "reaches MLflow and S3. manifests/base has them; in single-user mode they are left out"
+            "can reach MLflow and S3. manifests/base has them; in single-user mode they are left out"
         )
 
     enforcer = _enforcer(view)
     if not enforcer:
         raise WarnedError(
-            f"the {len(policies)} network policies of namespace {view.namespace} are probably not enforced, because no "
-            "known network plugin that does so was found (Calico, Cilium, Antrea, kube-router, …). Then nothing is "
-            "enforced, and every pod of the cluster reaches MLflow and S3. `make test-cluster` tries it; install such "
-            "a plugin"
+            f"the {len(policies)} network policies of namespace {view.namespace} are probably not enforced, because we "
+            "found no network plugin that is known to enforce them (Calico, Cilium, Antrea, kube-router, …). If they "
+            "are not enforced, every pod of the cluster can reach MLflow and S3. Install such a plugin; `make "
+            "test-cluster` tests whether the policies are enforced"
         )
-    return f"{len(policies)} policies; {enforcer} is known to enforce them (`make test-cluster` tries it)"
+    return f"{len(policies)} policies; {enforcer} is known to enforce them (`make test-cluster` tests it)"
 
 
 def _enforcer(view: ClusterView) -> str:

@@ -11,7 +11,7 @@ from pipelines.cluster.workflow_nodes import PodRecord
 HELPERS = "KFP's drivers"
 TOTAL = "all"
 POD_HOURS = "pod hours"
-# Argo's unit of a resource, as a part of ours; see "Resource Duration" in Argo's documentation.
+# Resource -> (our unit, size of Argo's unit in it). See "Resource Duration" in Argo's documentation.
 UNITS = {"cpu": ("CPU hours", 1.0), "memory": ("GiB hours", 100 / 1024)}
 NOT_SHOWN = ("storage", "ephemeral-storage")
 

@@ -1,4 +1,4 @@
-"""Check the services that a run needs: Kubeflow Pipelines, S3, the places of pretrained weights.
+"""Check the services that a run needs: Kubeflow Pipelines, S3, and the places of pretrained weights.
 
 A check returns what it found. It raises `InputError` if a run would fail; the message says how to fix the problem. It
 raises `WarnedError` if a run works but something should be changed. It raises `UnseenError` if this machine cannot
@@ -81,11 +81,11 @@ def check_store(uri: str) -> str:
 
 
 def _require_writing(store: "Store", key: str) -> None:
-    """Raise an error that tells a store that can only be read from a store that cannot be reached."""
+    """Write a small object. If this fails, raise an error that says whether the store can at least be read."""
     try:
         store.put_bytes(key, b"")
     except InputError as error:
-        store.list(f"{key}/")  # raises what is wrong if the store cannot be read either
+        store.list(f"{key}/")  # raises its own error if the store cannot be read either
         raise InputError(
             f"{store.uri} can be read but not written: {error}; give this access key the rights to write and delete "
             "objects"

@@ -38,7 +38,7 @@ def check_token(endpoint: Endpoint, run_seconds: float) -> str:
 def early_end(endpoint: Endpoint, seconds: float) -> str:
     """Return a warning if the token ends within `seconds`, and otherwise "".
 
-    A token from a file is not warned of, because the file is read before each request and may be renewed.
+    There is no warning about a token from a file, because the file is read before each request and may be renewed.
     """
     end = _end_of(endpoint)
     left = datetime.timedelta(seconds=seconds)

@@ -1,8 +1,8 @@
 """Read the pods of a run from its Argo workflow: their steps, names, times and requested resources.
 
 KFP's current API does not show the pods of tasks, so the workflow comes from its old API. The status of a large
-workflow is compressed, and we decompress it. So what is read here is never frozen, unlike the details in
-run_details.py.
+workflow is compressed, and we decompress it. So this data is always current, unlike the details in
+run_details.py, which may be old.
 """
 
 import base64
@@ -70,7 +70,7 @@ def _nodes(workflow: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _pod_record(workflow: dict[str, Any], node: dict[str, Any]) -> PodRecord:
-    # where Argo repeats every template, as KFP's manifests let it, every part may have the number of the attempt
+    # KFP's manifests let Argo retry every template, so every part of the name may end with the number of the attempt
     parts = [part.partition("(")[0] for part in node["name"].split(".")]
     is_program = len(parts) > 1 and parts[-1] == PROGRAM
     return PodRecord(

@@ -10,7 +10,7 @@ Metric = Literal["balanced_accuracy", "auroc", "precision", "recall", "f1"]
 
 
 class TransferLimit(Config):
-    """A number on unseen domains that must be reached."""
+    """A limit on a metric: the mean over the unseen domains, or the lowest of them, must be at least this limit."""
 
     over: Literal["mean", "worst"] = Field(description="mean of the unseen domains, or the lowest of them")
     name: Metric

@@ -23,8 +23,8 @@ from components.shared.services.version_files import version_folder
 
 MAX_THUMBNAILS = 300  # largest number of thumbnails on the page
 THUMBNAIL_PIXELS = 112
-# Three in a hundred known images have a novelty above 1, but the images of one photo are strange together
-# (tests/simulate/simulate_novelty.py).
+# 3 % of the images that are like the training images have a novelty above 1. But the images of one photo resemble each
+# other, so many of them can be above 1 at once (tests/simulate/simulate_novelty.py).
 USUAL_SHARE_OF_STRANGE = 0.25
 FEWEST_TO_WARN = 5
 WHERE_VERSIONS_ARE = "`crack-pipeline status` shows the versions and aliases"
@@ -209,7 +209,7 @@ def strangeness(answers: list[Answer]) -> str:
         return ""
     return (
         f"{strange:,} of {len(scores):,} images are unlike the images that the model was trained on (novelty above 1), "
-        "so its answers for them mean little; look at `crack-pipeline drift-check` of these images"
+        "so its answers for them mean little; run `crack-pipeline drift-check` with these images"
     )
 
 

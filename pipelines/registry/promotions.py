@@ -146,7 +146,7 @@ class Registry:
         return self._act("rollback", by, why, target, verdict_on(self.version(target)))
 
     def sign(self, version: str, private_key: Path) -> None:
-        """Sign the files of a model version with a PEM file's Ed25519 key. Raises InputError as `signing.sign`."""
+        """Sign the files of a model version with the Ed25519 key in a PEM file. Raises the errors of `signing.sign`."""
         self.version(version)
         with version_folder(self.name, version) as folder:
             tag, signature = signing.sign(version_digest(folder), private_key)

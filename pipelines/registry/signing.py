@@ -1,7 +1,8 @@
 """Sign a model version with a person's private key, and check such a signature.
 
-The signature covers the digest of all files of the version, and so its weights, its code and its calibration. It stands
-in a tag of the version in MLflow. The keys are Ed25519 (RFC 8032) in PEM files, as `openssl genpkey` writes them.
+The signature covers the digest of all files of the version, which include its weights, its code and its calibration.
+The signature is stored in a tag of the version in MLflow. The keys are Ed25519 (RFC 8032) in PEM files, as
+`openssl genpkey` writes them.
 """
 
 import base64
@@ -16,7 +17,7 @@ from mlflow.entities.model_registry import ModelVersion
 from components.shared.errors import InputError
 from components.shared.hashing import bytes_digest
 
-SIGNATURE_PREFIX = "crack.signature."  # the tag's name goes on with the start of the public key's digest
+SIGNATURE_PREFIX = "crack.signature."  # start of the tag's name; the first characters of the public key's digest follow
 KEY_CHARACTERS = 16
 PASSWORD = "SIGNING_KEY_PASSWORD"  # environment variable; needed only if the private key is encrypted
 MAKE_KEYS = (
@@ -41,7 +42,8 @@ def sign(digest: str, private_key: Path) -> tuple[str, str]:
     password = os.environ.get(PASSWORD)
     try:
         key = load_pem_private_key(private_key.read_bytes(), password.encode() if password else None)
-    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:  # TypeError: a password too much or too few
+    # TypeError: a password is missing, or it is set although the key is not encrypted.
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise InputError(f"--key {private_key}: {error}; {MAKE_KEYS}, or set {PASSWORD} if it is encrypted") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise InputError(f"--key {private_key} is not an Ed25519 key; {MAKE_KEYS}")
@@ -51,7 +53,7 @@ def sign(digest: str, private_key: Path) -> tuple[str, str]:
 
 
 def read_public_key(path: Path) -> Ed25519PublicKey:
-    """Read the PEM file of an Ed25519 public key. Raises InputError if it is none."""
+    """Read the PEM file of an Ed25519 public key. Raises InputError if the file has no such key."""
     try:
         key = load_pem_public_key(path.read_bytes())
     except (OSError, ValueError, UnsupportedAlgorithm) as error:

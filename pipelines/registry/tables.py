@@ -81,14 +81,14 @@ def next_move(registry: Registry) -> str:
 
 
 def _at_sites(tags: dict[str, str]) -> list[str]:
-    """Return a line for each site that a model version was judged at."""
+    """Return a line for each site that has a verdict on a model version."""
     lines = []
     for key, value in sorted(tags.items()):
         if key.startswith(SITE_PREFIX):
             verdict = json.loads(value)
             site = key.removeprefix(SITE_PREFIX)
             day = verdict["at"][:10]
-            lines.append(f"at the site {site} {verdict['decision']} ({day}, {verdict['labelled']} labelled tiles)")
+            lines.append(f"at the site {site}: {verdict['decision']} ({day}, {verdict['labelled']} labelled tiles)")
     return lines
 
 

@@ -19,10 +19,10 @@ def read_labels(file: Path) -> dict[str, str]:
     """Read a label file: CSV with the columns path and label. A label is crack, no_crack, 1, 0, or empty.
 
     Args:
-        file: The file. A file that does not exist has no labels yet.
+        file: The file. If it does not exist, there are no labels yet.
 
     Returns:
-        The label as it is written, by path; "" for a tile without one.
+        Path -> the label as it is written in the file; "" for a tile without a label.
 
     Raises:
         InputError: The file is not such a table, a path occurs twice, or a label is unknown.
@@ -79,7 +79,7 @@ def check_site(labels: dict[str, str], paths: Iterable[str], file: Path, site: s
 
 
 def labels_of(tiles: pd.DataFrame, labels: dict[str, str]) -> np.ndarray:
-    """Return the label of each tile, int64 (tiles,), UNKNOWN without one. `tiles` has the column path."""
+    """Return the label of each tile, int64 (tiles,); UNKNOWN for a tile without one. `tiles` has the column path."""
     found = []
     for path in tiles["path"]:
         label = class_of_label(labels[path]) if labels.get(path) else None
@@ -88,7 +88,7 @@ def labels_of(tiles: pd.DataFrame, labels: dict[str, str]) -> np.ndarray:
 
 
 def ask_for_labels(file: Path, labels: dict[str, str], paths: list[str]) -> None:
-    """Write the label file again, with an empty label for each further path."""
+    """Write the labels to the label file, followed by a row with an empty label for each of `paths`."""
     rows = labels | {path: labels.get(path, "") for path in paths}
     with atomic_file(file) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as opened:
         writer = csv.writer(opened)

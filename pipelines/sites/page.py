@@ -20,25 +20,26 @@ MOST_EVIDENCE = 1000
 HEADLINES = {"accept": "Accepted", "refuse": "Refused", "label more": "Not decided: label {more} more tiles"}
 CLAIMS = {
     "images": (
-        "The verdict is about the {tiles} tiles of this site from {photos} photos. The tiles were drawn at random, so "
-        "it holds however much the tiles of one photo resemble each other. It does not say what other photos of this "
-        "site will show; `--claim photos` does, and needs many more photos."
+        "The verdict is about the {tiles} tiles of this site from {photos} photos. It is not about other "
+        "photos of this site. For a verdict about other photos, use `--claim photos`, which needs many more photos. "
+        "The tiles were drawn at random, so the verdict is valid even if the tiles of one photo resemble each other."
     ),
     "photos": (
-        "The verdict is about all photos like these {photos}, also those not taken yet. Each photo counts as one "
-        "observation, so it holds however much the tiles of one photo resemble each other."
+        "The verdict is about all photos like these {photos}, including photos that will be taken later. Each photo "
+        "counts as one observation, so the verdict is valid even if the tiles of one photo resemble each other."
     ),
 }
 HOW_TO_LABEL = (
-    "Look at each tile, and write crack or no_crack beside its path in the label file. Then give the same command "
+    "Look at each tile, and write crack or no_crack next to its path in the label file. Then give the same command "
     "again. The model's answers are not shown here, because they would influence you."
 )
 METHOD = (
-    "Each draw chose a tile at random, tiles near the threshold more often, and its weight makes up for that. The "
-    "evidence is the wealth of a player who bets against a limit. If the limit is not reached, the evidence ever "
-    "reaches {enough:g} with a probability of at most {risk:.0%}, however often somebody looks. The brackets hold in "
-    'the same way: each end is ever wrong with a probability of at most {risk:.0%}. docs/statistics.md, "Accepting a '
-    'site", derives this.'
+    "Each draw chose a tile at random. Tiles near the threshold were drawn more often, and the weight of each draw "
+    "corrects for that. The test is a game: a player starts with a wealth of 1 and, at each draw, bets a fraction of "
+    "the wealth on a claim, such as that the recall is above its limit. *Evidence* for a claim is this wealth. If the "
+    "claim is wrong, the probability that its evidence ever reaches {enough:g} is at most {risk:.0%}, no matter how "
+    "often somebody looks at it. In the same way, the probability that an end in brackets is ever wrong is at most "
+    '{risk:.0%}. docs/statistics.md, "Accepting a site", derives this.'
 )
 
 
@@ -57,7 +58,7 @@ def write_page(
     Args:
         acceptance: The verdict, the next tiles and the site's threshold.
         plan: The draws.
-        labels: int (tiles,), UNKNOWN without a label.
+        labels: int (tiles,); UNKNOWN for a tile without a label.
         limits: What must be reached.
         site: The site's name.
         version: The model version, for people.
@@ -102,13 +103,14 @@ def _show_numbers(page: Page, verdict: Verdict, limits: Limits) -> None:
                 specificity,
             ),
         ],
-        f"{verdict.labelled} labelled tiles. Evidence of {enough:g} decides: for acceptance in both rows, for refusal "
-        "in the mean of both rows.",
+        f"{verdict.labelled} labelled tiles. The model version is accepted when the evidence that the number is as it "
+        f"must be reaches {enough:g} in both rows. It is refused when the evidence that it is not, averaged over both "
+        f"rows at the same draw, reaches {enough:g}.",
     )
     if verdict.bets:
         page.figure(
             _draw_paths(recall, specificity),
-            "What the labels allowed after each draw. The dashed lines are the limits.",
+            "The values that the labels had not excluded after each draw. The dashed lines are the limits.",
             "confidence sequences of recall and of the false-alarm rate, with their limits",
         )
 
@@ -157,11 +159,11 @@ def _show_threshold(page: Page, threshold: SiteThreshold | str) -> None:
         return
 
     page.text(
-        f"On {threshold.fitted} labelled tiles of one half of the photos, the best rule is: call a tile a crack from "
-        f"P(crack) ≥ {threshold.threshold:.3g} on. The site's P(crack) is "
-        f"expit({threshold.slope:.3g} · logit(P(crack)) + {threshold.shift:.3g}). Both were measured on the "
-        f"{threshold.measured} labelled tiles of the other photos, which were not used to choose them. The verdict is "
-        "about the model as it is deployed, without them."
+        f"The best threshold for this site is {threshold.threshold:.3g}: a tile is called a crack if P(crack) is at "
+        "least this number. The best calibration for this site is "
+        f"expit({threshold.slope:.3g} · logit(P(crack)) + {threshold.shift:.3g}). Both were chosen on "
+        f"{threshold.fitted} labelled tiles of one half of the photos, and measured on {threshold.measured} labelled "
+        "tiles of the other half. The verdict does not use them. It is about the model with its own threshold."
     )
     rows = []
     for name, (own, site) in threshold.rows.items():

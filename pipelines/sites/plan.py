@@ -1,4 +1,9 @@
-"""Plan which tiles of a site are drawn, in which order, and what each draw weighs. No label is known at this point."""
+"""Plan which tiles of a site are drawn for labelling, and in which order. No tile has a label at this point.
+
+The tiles are divided into three strata: classes of tiles that are drawn with different probabilities. Each draw has a
+weight that corrects for this. A bet is the unit of the test in sequential_test.py: one draw, or all draws from one
+photo.
+"""
 
 from dataclasses import dataclass
 from itertools import combinations
@@ -12,13 +17,13 @@ from components.shared.results.sequential_test import FRACTIONS, Bets
 Claim = Literal["images", "photos"]
 
 STRATA = ("called a crack", "doubtful", "clear")
-DOUBTFUL_SHARE = 0.25  # the highest P(crack) among the tiles that are not called a crack
+DOUBTFUL_SHARE = 0.25  # of the tiles that are not called a crack: those with the highest P(crack)
 TILES_PER_PHOTO = 8  # draws from each photo, for the claim "photos"
 MAX_DRAWS = 10_000
 DRAWS_PER_TILE = 20
-# The allocation is planned as if the model knew no tile better than this.
+# P(crack) of a tile is taken as at least this number and at most 1 - this number when the draws are planned.
 SUREST = 0.005
-ALLOCATION_STEPS = 20  # an allocation gives each stratum a whole number of twentieths of the draws, at least one
+ALLOCATION_STEPS = 20  # each stratum gets a whole number of twentieths of the draws, at least one
 
 
 @dataclass(frozen=True)
@@ -26,9 +31,9 @@ class Limits:
     """What a model version must reach at a site.
 
     Attributes:
-        recall: The share of the cracks that is found must be above this, 0 to 1.
-        false_alarms: The share of the tiles without a crack that is called a crack must be below this, 0 to 1.
-        risk: Probability of a wrong acceptance, and of a wrong refusal, at most.
+        recall: The share of the cracks that the model finds must be above this, 0 to 1.
+        false_alarms: Of the tiles without a crack, the share that is called a crack must be below this, 0 to 1.
+        risk: Highest probability of a wrong acceptance, and of a wrong refusal, 0 to 1.
     """
 
     recall: float = 0.9
@@ -41,9 +46,9 @@ class Plan:
     """The draws at a site.
 
     Attributes:
-        claim: "images": the verdict is about the tiles of the site. "photos": it is also about photos not taken yet.
+        claim: "images": the verdict is about the tiles of the site. "photos": it is also about photos taken later.
         tiles: One row for each tile: path, digest, photo, p_crack, called (bool), stratum (0, 1, 2; see STRATA) and
-            weight (what a draw of the tile weighs, above 0).
+            weight (of one draw of the tile, above 0).
         draws: One row for each draw, in order: bet (the number of its bet, from 0) and tile (a row of `tiles`). A bet
             is one draw, or all draws from one photo.
     """
@@ -56,7 +61,7 @@ class Plan:
         """Return the bets on recall.
 
         Args:
-            labels: int (draws,), the label of each draw's tile, 1 for crack; whole bets.
+            labels: int (n,), 1 for crack: the label of the tile of each of the first n draws, which are complete bets.
         """
         return self._bets(labels, crack=1)
 
@@ -80,12 +85,12 @@ class Plan:
 
 
 def make_plan(tiles: pd.DataFrame, claim: Claim, limits: Limits, seed: int) -> Plan:
-    """Draw the tiles of a site at random, more often where a label says more.
+    """Draw the tiles of a site at random. Tiles whose label tells more about the limits are drawn more often.
 
     Args:
         tiles: One row for each tile: path, digest, photo, p_crack (calibrated) and called.
         claim: What the verdict will be about.
-        limits: The limits. They decide where labels say most; a verdict with other limits is valid as well.
+        limits: They decide how often each stratum is drawn. A verdict with other limits is valid too.
         seed: Decides the draws.
 
     Source: Horvitz & Thompson, JASA 1952 (weights); docs/statistics.md, "Accepting a site".
@@ -114,10 +119,11 @@ def _strata(p_crack: np.ndarray, called: np.ndarray) -> np.ndarray:
 
 
 def best_allocation(tiles: pd.DataFrame, limits: Limits) -> np.ndarray:
-    """Return the share of the draws of each stratum, float64 (3,), with which the slower of both tests grows fastest.
+    """Return the share of the draws that each stratum should get, float64 (3,).
 
-    The expected growth rests on the model's own P(crack), see `_expected`. If the model is wrong, the labels say
-    less than planned, and the verdict is still valid.
+    There are two tests: one of recall, and one of false alarms. With the returned shares, the evidence of the slower
+    test grows as fast as possible. The expected growth is computed from the model's own P(crack); see `_expected`. If
+    P(crack) is wrong, more labels are needed than expected, but the verdict is still valid.
 
     Args:
         tiles: The columns p_crack, called and stratum.
@@ -142,10 +148,11 @@ def best_allocation(tiles: pd.DataFrame, limits: Limits) -> np.ndarray:
 
 
 def _expected(tiles: pd.DataFrame, share: np.ndarray, limits: Limits) -> tuple[np.ndarray, np.ndarray]:
-    """Return the expected share of tiles with and without a crack in each stratum, each float64 (3,).
+    """Return the expected share of tiles with a crack, and of tiles without one, in each stratum: each float64 (3,).
 
-    They come from P(crack). If the model expects to miss a limit by its own P(crack), its expected errors are scaled
-    down until it is halfway between the limit and perfect: only then can labels show that the limits are reached.
+    Both are computed from P(crack). According to P(crack), the model may miss a limit. Then no number of labels would
+    be expected to show that the limit is reached. In this case, we scale the expected errors down, until the tested
+    share is halfway between its limit and 1.
     """
     tiles_in = np.maximum(share * len(tiles), 1)
     p_crack = np.clip(tiles["p_crack"].to_numpy(), SUREST, 1 - SUREST)
@@ -163,14 +170,14 @@ def _expected(tiles: pd.DataFrame, share: np.ndarray, limits: Limits) -> tuple[n
 
 
 def _growth(drawn: np.ndarray, chance: np.ndarray, weight: np.ndarray, right: np.ndarray, limit: float) -> float:
-    """Return how much the logarithm of the evidence grows with one draw on average, if the best fraction is bet.
+    """Return the expected growth of log(evidence) per draw, if the best fraction of the wealth is bet.
 
     Args:
         drawn: float64 (3,), share of the draws of each stratum.
         chance: float64 (3,), for each stratum, the expected share of tiles that belong to the tested class.
         weight: float64 (3,), weight of a draw from each stratum.
-        right: bool (3,), where the model's answer is right for this class.
-        limit: The share to exceed.
+        right: bool (3,), whether the model's answer to the tiles of a stratum is right for the tested class.
+        limit: The limit that the tested share must exceed.
     """
     most_bad = _largest(weight, ~right & (weight > 0))
     gain = np.where(right, weight * (1 / limit - 1), -weight) / most_bad
@@ -179,7 +186,7 @@ def _growth(drawn: np.ndarray, chance: np.ndarray, weight: np.ndarray, right: np
 
 
 def _largest(weights: np.ndarray, side: np.ndarray) -> float:
-    """Return the largest weight on a side, or of all tiles if no tile is on this side."""
+    """Return the largest weight where `side` is true, or of all weights if `side` is true nowhere."""
     return float(weights[side].max() if side.any() else weights.max())
 
 
@@ -198,8 +205,8 @@ def _draw_tiles(chance: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarra
 def _draw_photos(photo: np.ndarray, chance: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, pd.DataFrame]:
     """Take the photos in random order, each once, and draw TILES_PER_PHOTO tiles with replacement from each.
 
-    The weights of the draws from a photo add up, on average, to its number of tiles, divided by the number of the
-    largest photo. See `_draw_tiles`.
+    On average, the weights of a photo's draws add up to this photo's number of tiles divided by the largest number of
+    tiles in a photo. See `_draw_tiles` for what is returned.
     """
     names, codes = np.unique(photo, return_inverse=True)
     largest = np.bincount(codes).max()

@@ -1,4 +1,4 @@
-"""Keep a site's plan and verdict in the registry: files in the run of the model version, and a tag of the version."""
+"""Store a site's plan and verdict in the registry: as files in the model version's run, and as a tag of the version."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def check_name(site: str) -> str:
 
 @dataclass(frozen=True)
 class SiteRecord:
-    """What the registry keeps about one model version at one site."""
+    """What the registry stores about one model version at one site."""
 
     registry: Registry
     version: str
@@ -80,7 +80,7 @@ class SiteRecord:
         run = self.registry.run(self.registry.version(self.version))
         if run is None:
             raise InputError(
-                f"the run of {self.registry.name} version {self.version} was deleted, so the registry cannot keep a "
+                f"the run of {self.registry.name} version {self.version} was deleted, so the registry cannot store a "
                 "plan for a site; restore the run in MLflow, or register the model again"
             )
         return run

@@ -1,4 +1,4 @@
-"""Accept a model version at a site: plan the draws, read the labels, decide, and keep the verdict in the registry."""
+"""Accept a model version at a site: plan the draws, read the labels, decide, and store the verdict in the registry."""
 
 import time
 from collections.abc import Callable
@@ -62,7 +62,7 @@ def accept_site(
     page_path: Path,
     classify_files: Callable[[list[Path]], list[Any]],
 ) -> Acceptance:
-    """Decide about a model version at a site with the labels that exist, and ask for more if they do not decide.
+    """Decide whether a model version is good enough at a site. If there are too few labels, ask for more.
 
     Args:
         images: The site.
@@ -104,7 +104,10 @@ def accept_site(
 
 
 def labelled_tiles(plan: Plan, labels: np.ndarray, verdict: Verdict) -> pd.DataFrame:
-    """Return the tiles that the verdict rests on, with their label and weight: its draws times what a draw weighs."""
+    """Return the tiles that the verdict is based on, with their labels and weights.
+
+    The weight of a tile is the number of its draws, times the weight of one draw.
+    """
     draws = plan.draws[plan.draws["bet"] < verdict.bets]
     times = np.bincount(draws["tile"], minlength=len(plan.tiles))
     tiles = plan.tiles.assign(label=labels, weight=plan.tiles["weight"] * times)
@@ -112,7 +115,7 @@ def labelled_tiles(plan: Plan, labels: np.ndarray, verdict: Verdict) -> pd.DataF
 
 
 def summary_of(acceptance: Acceptance, limits: Limits, claim: Claim) -> dict[str, Any]:
-    """Return what the registry keeps of a verdict, as JSON values."""
+    """Return the parts of a verdict that the registry stores, as JSON values."""
     verdict = acceptance.verdict
     recall_low, recall_high = verdict.recall.interval
     specificity_low, specificity_high = verdict.specificity.interval

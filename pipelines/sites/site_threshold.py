@@ -26,7 +26,7 @@ class SiteThreshold:
         slope, shift: The site's P(crack) is expit(slope * logit(P(crack) of the model) + shift).
         threshold: From this P(crack) of the model on, a tile is called a crack.
         fitted, measured: Number of tiles in each half.
-        rows: By name of a number, the estimate with the model's own and with the site's threshold, on the other half.
+        rows: Name of a number -> two estimates on the other half: with the model's threshold, and with the site's.
     """
 
     slope: float
@@ -69,7 +69,7 @@ def fit_and_measure(labelled: pd.DataFrame, recall: float) -> SiteThreshold | st
 
 
 def half_of_photos(photos: pd.Series) -> dict[str, int]:
-    """Put every second photo into each half, in an order that no name or number decides."""
+    """Return the half of each photo, 0 or 1. The order of the names does not matter, because the names are hashed."""
     ordered = sorted(photos.unique(), key=lambda photo: digest("half", photo))
     return {photo: number % 2 for number, photo in enumerate(ordered)}
 
@@ -122,8 +122,8 @@ def _measure(tiles: pd.DataFrame, recalibrated: np.ndarray, threshold: float) ->
 def _weighted_mean(values: np.ndarray, weights: np.ndarray, photos: np.ndarray, scale: Scale) -> Estimate:
     """Return a weighted mean with its 95 % interval by bootstrap over photos.
 
-    If all values are 0, or all are 1, one tile of average weight is counted the other way for the interval. A resample
-    cannot contain what the labels do not contain.
+    If all values are 0, or all are 1, one tile of average weight gets the other value for the interval, because a
+    resample cannot contain a value that no label has.
     """
     codes, count = group_codes(photos)
     tops = np.bincount(codes, weights * values, count)

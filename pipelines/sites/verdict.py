@@ -23,9 +23,9 @@ class Judged:
         name: "recall" or "specificity".
         limit: The share must be above this.
         value: The estimated share; NaN if no label says anything about it.
-        low, high: Its ends after each bet, float64 (bets,); see `sequential_test.ends`.
-        above: Evidence that the share is above the limit, the largest so far; 1 without labels.
-        below: The same for below, after each bet, float64 (bets,).
+        low, high: Ends of its interval after each bet, float64 (bets,); see `sequential_test.ends`.
+        above: Evidence that the share is above the limit: the largest value after any bet; 1 if there is no bet.
+        below: Evidence that the share is below the limit, after each bet, float64 (bets,).
     """
 
     name: str
@@ -50,8 +50,8 @@ class Verdict:
         decision: What to do.
         more: Number of tiles to label next; 0 unless the decision is "label more".
         why: The reason, one or more sentences.
-        recall, specificity: What the labels say.
-        bets: Number of bets that the verdict rests on.
+        recall, specificity: What the labels say about each of the two.
+        bets: Number of bets that the verdict is based on.
         labelled: Number of different tiles in these bets.
     """
 
@@ -84,7 +84,7 @@ def decide(plan: Plan, labels: np.ndarray, limits: Limits) -> Verdict:
 
     Args:
         plan: The draws.
-        labels: int (tiles,), the label of each tile of the plan, UNKNOWN without one.
+        labels: int (tiles,), the label of each tile of the plan; UNKNOWN for a tile without a label.
         limits: What must be reached, and the risk.
     """
     drawn = labels[plan.draws["tile"].to_numpy()]
@@ -112,7 +112,7 @@ def unlabelled(plan: Plan, labels: np.ndarray) -> list[int]:
 def _whole_bets(plan: Plan, drawn: np.ndarray) -> int:
     """Return the number of draws before the first bet that lacks a label.
 
-    Later labels do not count yet. If they did, leaving out a difficult tile would change the verdict.
+    Later labels do not count yet. If they did, a person could change the verdict by leaving out a difficult tile.
     """
     missing = np.flatnonzero(drawn == UNKNOWN)
     if not len(missing):
@@ -139,7 +139,8 @@ def _decision(
     if recall.above >= enough and specificity.above >= enough:
         return "accept", "The labels show that both limits are reached."
 
-    # If both limits are reached, each evidence against them is fair, and so is their mean.
+    # If both limits are reached, the players who bet against them cannot expect to win, neither alone nor together. So
+    # their mean wealth can be compared with the same number.
     against = (recall.below + specificity.below) / 2
     if len(against) and against.max() >= enough:
         missed = "recall" if recall.below[np.argmax(against)] > specificity.below[np.argmax(against)] else "specificity"
@@ -157,7 +158,7 @@ def _exact(plan: Plan, labels: np.ndarray, limits: Limits) -> tuple[Decision, st
         missing = "no tile has a crack" if not cracks.any() else "every tile has a crack"
         return (
             "label more",
-            f"All tiles have a label, and {missing}. Add images of this site that have the other class.",
+            f"All tiles have a label, and {missing}. Add images of this site that show the other class.",
         )
 
     recall = called[cracks].mean()
@@ -172,8 +173,8 @@ def _what_is_missing(plan: Plan, labels: np.ndarray, recall: Judged, specificity
         return "No tile has a label yet."
     if not unlabelled(plan, labels):
         return (
-            "All drawn tiles have a label, and they do not decide. Add images of this site and give it a new name "
-            "with --site."
+            "All drawn tiles have a label, but these labels are too few to decide. Add images of this site, and give "
+            "the site a new name with --site."
         )
 
     sentences = []
@@ -189,7 +190,7 @@ def _what_is_missing(plan: Plan, labels: np.ndarray, recall: Judged, specificity
 
 
 def _more(judged: dict[str, Judged], limits: Limits, labelled: int) -> int:
-    """Return how many labels would decide if the evidence continued to grow as it did, within sensible ends."""
+    """Estimate how many more labels are needed if the evidence keeps growing as fast as before, within fixed bounds."""
     needed = np.log(1 / limits.risk)
     so_far = min(np.log(one.above) for one in judged.values())
     if labelled == 0 or so_far <= 0:

@@ -48,8 +48,8 @@ class Matrix:
     Attributes:
         each: What counts as a domain: "source" or "surface".
         domains: Names of the domains, in order.
-        cells: The cells, by left-out domain and by domain.
-        failed: By left-out domain, why no network could be trained without it.
+        cells: The cells, in the order of left-out domain and domain.
+        failed: Left-out domain -> the reason why no network could be trained without it.
     """
 
     each: str
@@ -65,7 +65,7 @@ class Matrix:
         return None
 
     def unseen(self, name: str) -> dict[str, float]:
-        """Return a number on each unseen domain where it is defined."""
+        """Return one of the numbers: unseen domain -> value. Domains where it is undefined are left out."""
         numbers = {}
         for cell in self.cells:
             if cell.unseen and not np.isnan(cell.numbers[name].value):
@@ -75,7 +75,13 @@ class Matrix:
 
 @dataclass(frozen=True)
 class LimitResult:
-    """One limit, what was reached, and on which domain if it is the worst one."""
+    """The result of one limit.
+
+    Attributes:
+        limit: The limit.
+        value: The number that was reached.
+        domain: The worst domain, if the limit is on the worst domain; otherwise "".
+    """
 
     limit: TransferLimit
     value: float
@@ -88,7 +94,9 @@ class LimitResult:
 
 
 def cells_of(left_out: str, each: str, answers: Predictions, calibration: Calibration) -> list[Cell]:
-    """Return a network's numbers on each domain: on the left-out one all tiles, on the others those of the test split.
+    """Return a network's numbers on each domain.
+
+    On the left-out domain, they are measured on all tiles. On the other domains, they are measured on the test split.
 
     Args:
         left_out: The domain that the network was trained without; its tiles are the robustness split.
@@ -126,7 +134,7 @@ def everything_cracked(crack_share: float) -> dict[str, float]:
 
 
 def check_limits(matrix: Matrix, limits: Iterable[TransferLimit]) -> list[LimitResult]:
-    """Return the result of each limit. A domain without a network, or where the number is undefined, does not count."""
+    """Return the result of each limit. A domain without a network, or with an undefined number, does not count."""
     results = []
     for limit in limits:
         numbers = matrix.unseen(limit.name)

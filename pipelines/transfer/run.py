@@ -42,7 +42,7 @@ def chosen_candidate(config: RunConfig) -> str:
 
 
 def transfer(config: RunConfig, folder: Path, progress: Callable[[str], None]) -> Matrix:
-    """Leave out one domain after the other.
+    """Leave out one domain after the other, and measure the network that is trained without it.
 
     Args:
         config: The parameters. `transfer` says what a domain is; `split.robustness` is replaced by each domain.

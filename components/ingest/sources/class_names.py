@@ -1,4 +1,4 @@
-"""Recognise a class by the name of a folder or by a label in a table, however people write it."""
+"""Recognise a class from the name of a folder or from a label in a table, in many spellings."""
 
 from components.ingest.sources.file_table import CRACK, NO_CRACK
 
@@ -19,7 +19,7 @@ def simple_name(text: str) -> str:
 
 
 def class_of_folder(name: str) -> int | None:
-    """Return the label that a folder's name means, 0 or 1, or None if the name is not that of a class."""
+    """Return the label, 0 or 1, that a folder's name means. Return None if it is not the name of a class."""
     simple = simple_name(name)
     if simple in CRACK_NAMES | POSITIVE_NAMES:
         return CRACK
@@ -29,7 +29,7 @@ def class_of_folder(name: str) -> int | None:
 
 
 def class_of_label(text: str) -> int | None:
-    """Return the label that a table's cell means, 0 or 1, or None if the cell is not clear.
+    """Return the label, 0 or 1, that a table's cell means. Return None if the meaning is not clear.
 
     Besides the names of classes, a cell can be a number (1, 1.0 and 1,0) or a word such as yes or TRUE.
     """

@@ -22,7 +22,7 @@ FIRST_PAUSE_SECONDS = 0.5  # doubled before each further attempt
 SECONDS_WITHOUT_A_BYTE = 60
 CHUNK_BYTES = 2**20
 OBJECTS_PER_MESSAGE = 100
-TEMPORARY_CLIENT_ERRORS = (408, 425, 429)  # HTTP status codes below 500 of errors that can disappear
+TEMPORARY_CLIENT_ERRORS = (408, 425, 429)  # HTTP status codes; another attempt can succeed
 NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError)
 
 
@@ -83,7 +83,7 @@ def _fetch(address: str, path: Path) -> str:
 
 
 class Objects:
-    """The objects under `s3://BUCKET/PREFIX/` as a folder of empty files. `bring` fills a file."""
+    """A local folder with a file for each object under `s3://BUCKET/PREFIX/`. Files are empty before `bring`."""
 
     def __init__(self, uri: str, folder: Path):
         """List the objects and create the folder.
@@ -129,7 +129,7 @@ class Objects:
             ) from error
 
     def tag(self, path: str) -> str:
-        """Return the size and the entity tag of a file's object. Without an entity tag, use the time of last change."""
+        """Return the size and the entity tag of a file's object. If there is no tag, use the time of last change."""
         one = self._found[path]
         return f"{one.size}-{one.tag or one.changed.timestamp()}"
 
@@ -137,7 +137,7 @@ class Objects:
         """Download the objects of these files in parallel. Files that were downloaded before are skipped.
 
         Raises:
-            DamagedObjectError: An object cannot be read as it was uploaded, see `ForeignObjects`.
+            DamagedObjectError: The bytes of an object differ from those that were uploaded (see `ForeignObjects`).
         """
         wanted = sorted({path for path in paths if os.path.getsize(path) == 0})
         with ThreadPoolExecutor(THREADS) as pool:

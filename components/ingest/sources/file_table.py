@@ -35,7 +35,7 @@ def with_photos(files: pd.DataFrame, pattern: str) -> pd.DataFrame:
         pattern: Regular expression on the file name. Its first group is the photo.
 
     Raises:
-        InputError: The pattern does not match a name, its group is empty there, or it takes too long.
+        InputError: The pattern does not match a name, its group is empty for a name, or the search takes too long.
     """
     paths = files["path"].tolist()
     photos = first_groups(pattern, [name_of(path) for path in paths])
@@ -55,5 +55,5 @@ def name_of(path: str) -> str:
 
 
 def folder_of(path: str) -> str:
-    """Return the folder of a path, which is all but its last part. Return "" if the path has one part only."""
+    """Return a path without its last part. Return "" if the path has only one part."""
     return path.rpartition("/")[0]

@@ -1,4 +1,4 @@
-"""List folders. Whatever cannot be listed is an error, because a smaller data set would be a silent mistake."""
+"""List folders. A folder that cannot be listed is an error. If we skipped it, its images would be lost silently."""
 
 import os
 import stat
@@ -34,7 +34,14 @@ def subfolders(folder: Path) -> list[str]:
 
 
 def files_in(root: Path, part: str) -> list[str]:
-    """Return the paths of the files directly in a part of the root, relative to the root, in order.
+    """Return the files of one folder, in order, without those of its subfolders.
+
+    Args:
+        root: The source's folder.
+        part: The folder to list, relative to the root.
+
+    Returns:
+        Paths relative to the root.
 
     Raises:
         InputError: The folder cannot be listed.
@@ -43,10 +50,17 @@ def files_in(root: Path, part: str) -> list[str]:
 
 
 def files_below(root: Path, part: str) -> Iterator[str]:
-    """Yield the paths of the files below a part of the root, relative to the root, in no fixed order.
+    """Yield the files of a folder and of its subfolders, in no fixed order.
 
     A hidden folder is not entered. Its own path is yielded instead of its files, so that the caller can report it. A
-    link that leads nowhere is among the files: the examination refuses it with its name.
+    broken link is yielded as a file. The examination refuses it later and reports its name.
+
+    Args:
+        root: The source's folder.
+        part: The folder to list, relative to the root.
+
+    Yields:
+        Paths relative to the root.
 
     Raises:
         InputError: A folder cannot be listed, a link leads to a folder, or something is not a regular file.
@@ -101,7 +115,7 @@ def _listing(folder: Path | str) -> Iterator[None]:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Return true for a folder, and false for a file. Raise `InputError` for a link to a folder and anything else."""
+    """Return true for a folder and false for a file. Raise `InputError` for a link to a folder, a pipe or a device."""
     try:
         mode = entry.stat().st_mode
     except OSError:  # a link to itself or to nothing

@@ -7,7 +7,7 @@ from typing import NamedTuple
 BYTES_TO_LOOK_AT = 512
 UNPACK = "unpack it with `{command} {name}`, or with 7-Zip, and give the folder instead"
 SAVE_AS_CSV = "save its table as CSV and give the CSV file instead"
-DOWNLOAD_AGAIN = "download it again, and look at it in a browser if this does not help"
+DOWNLOAD_AGAIN = "download it again; if this does not help, open it in a browser to see what it is"
 
 
 class Foreign(NamedTuple):
@@ -15,7 +15,7 @@ class Foreign(NamedTuple):
 
     start: bytes
     kind: str
-    way_out: str
+    advice: str
 
 
 FOREIGN = (
@@ -35,7 +35,7 @@ WEB_PAGES = (b"<!doctype html", b"<html", b"<?xml")
 
 
 def describe_foreign(path: Path, name: str) -> str:
-    """Return what a file is and what to do instead, or "" if it is not one of these kinds.
+    """Return which kind of file this is and what to do instead. Return "" if it is none of the kinds in `FOREIGN`.
 
     Args:
         path: The file.
@@ -49,7 +49,7 @@ def describe_foreign(path: Path, name: str) -> str:
         return f"{name} is a web page, not an archive; {DOWNLOAD_AGAIN}"
     for foreign in FOREIGN:
         if start.startswith(foreign.start):
-            return f"{name} is {foreign.kind}, which we cannot unpack; {foreign.way_out.format(name=name)}"
+            return f"{name} is {foreign.kind}, which we cannot unpack; {foreign.advice.format(name=name)}"
     return ""
 
 

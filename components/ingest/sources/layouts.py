@@ -6,8 +6,8 @@
 - folders: `crack/`, `no_crack/`.
 - roboflow: `train/`, `valid/` and `test/`, each with the folders of the classes.
 
-Upper and lower case are the same, and so are names such as `Non-cracked` and `uncracked` (`class_names.py`). The class
-folders can be inside other folders, if only one of these folders has a layout.
+Upper and lower case make no difference. `class_names.py` lists the names of each class, such as `Non-cracked` and
+`uncracked`. The class folders can be inside other folders, if only one of these folders has a layout.
 """
 
 from collections.abc import Callable
@@ -58,11 +58,11 @@ class ClassFolder:
     """A folder whose images all have one label.
 
     Attributes:
-        path: The folder, relative to the layout's root, as it is written on the disk.
+        path: The folder, relative to the layout's root, spelled as on the disk.
         label: 0 no_crack, 1 crack.
         surface: deck, pavement, wall or unknown.
-        published: The folder's name in the published data set, such as D/CD.
-        split: The split that an export puts these images in; "" if the layout has no splits.
+        published: The usual name of this folder in the layout, such as D/CD.
+        split: The folder of the export's own split, such as train; "" if the layout has no splits.
     """
 
     path: str
@@ -90,7 +90,7 @@ class Layout:
 
 
 def find_layout(folder: Path, name: str = "auto") -> Layout:
-    """Find the layout of a folder, or of the only folder inside it that has a layout.
+    """Find the layout of a folder. If it has none, use the only folder inside it that has a layout.
 
     Args:
         folder: The source.
@@ -152,7 +152,7 @@ def _named(inner: list[str], crack_names: frozenset[str], no_crack_names: frozen
 
 def _ccic(root: Path, inner: list[str]) -> list[ClassFolder]:
     if len(_labels(_named(inner, CRACK_NAMES, NO_CRACK_NAMES))) == 1:
-        return []  # such as `crack` and `negative`, which are the layout `folders`
+        return []  # for example `crack` and `negative`: these folders are the layout `folders`
     folders = []
     for each in _named(inner, POSITIVE_NAMES, NEGATIVE_NAMES):
         published = "Positive" if each.label == CRACK else "Negative"
@@ -203,7 +203,7 @@ def _roboflow(root: Path, inner: list[str]) -> list[ClassFolder]:
     return folders
 
 
-# Each takes a folder and the names of its inner folders, and returns the class folders of its layout.
+# Each function takes a folder and the names of its subfolders, and returns the class folders of its layout.
 _RECOGNISERS: dict[str, Callable[[Path, list[str]], list[ClassFolder]]] = {
     "ccic": _ccic,
     "sdnet2018": _sdnet2018,

@@ -1,14 +1,15 @@
 """Find the image that each mask belongs to, by folder and name.
 
 A mask lies either in a folder of masks, or beside its image under a name such as `IMG_1_mask.png`. The names of mask
-and image are equal, apart from their suffixes and from an ending such as `_mask` or `-label`. An accent can be one
-character or two. In the folder of masks, the mask's inner folder is one of these:
+and image are equal, apart from their suffixes and from an ending such as `_mask` or `-label`. An accented letter can be
+one character or two. A mask in the folder of masks can be in one of these places:
 
-- the image's folder below its class folder: `masks/pier1/IMG_1.png` belongs to `crack/pier1/IMG_1.jpg`;
-- the image's whole folder: `masks/crack/pier1/IMG_1.png`;
-- none, if only one image has this name: `masks/IMG_1.png`.
+- in a folder named like the image's folder below its class folder: `masks/pier1/IMG_1.png` belongs to
+  `crack/pier1/IMG_1.jpg`;
+- in a folder with the whole path of the image's folder: `masks/crack/pier1/IMG_1.png`;
+- directly in the folder of masks, if only one image has this name: `masks/IMG_1.png`.
 
-A mask marks a crack. So if a cracked and an uncracked image fit, it belongs to the cracked image.
+A mask marks a crack. So if it fits a cracked image and an uncracked image, it belongs to the cracked image.
 """
 
 import os
@@ -53,7 +54,7 @@ def match_masks(images: Sequence[Candidate], masks: Sequence[tuple[str, str]]) -
 
     Args:
         images: The images.
-        masks: Of each mask, its path, and its folder below the folder of masks.
+        masks: The path of each mask, and its folder below the folder of masks.
 
     Raises:
         InputError: An image has two masks.
@@ -98,7 +99,7 @@ def _composed(text: str) -> str:
 
 
 def _names_of_image(mask: str) -> list[str]:
-    """Return the stems that the image of a mask can have: the mask's stem, and this stem without its ending."""
+    """Return the possible stems of a mask's image: the mask's stem, and this stem without an ending such as `_mask`."""
     name = stem(mask)
     match = NAME_OF_MASK.fullmatch(name)
     return [name, match[1]] if match else [name]

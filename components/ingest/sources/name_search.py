@@ -1,7 +1,7 @@
 """Search names with a regular expression within a time limit.
 
 Some patterns, such as `(a|aa)+$`, take exponential time on a name that they do not match. Python cannot interrupt such
-a search in a thread, so another process searches. That process is ended when its time is up.
+a search in a thread, so we run it in another process. We stop this process at the time limit.
 """
 
 import json

@@ -36,15 +36,16 @@ class Source:
     """A source whose files are listed.
 
     Attributes:
-        name: The source's name, which is stored with every image. It is the option `source` if the user gave one. If
-            not, it is the layout (ccic, sdnet2018 or synthetic), or the name of the folder, archive, prefix or table.
+        name: The source's name, which is stored with every image. The user can set it with the option `source`. If the
+            user did not, the layouts ccic, sdnet2018 and synthetic are used as the name, and all other sources are
+            named like their folder, archive, prefix or table.
         layout: The layout that was found; "table" for a table.
         folder: The folder of its files on this machine.
         files: Table with the columns of `file_table.FILE_TYPES`, ordered by path, and the column `tag`. A tag changes
             if the file or its mask changes. It is empty if we cannot detect a change without reading the files.
         bring: A function that downloads files and their masks if they are not on this machine. Its argument holds
             rows of `files`.
-        understood: Sentences about how the source was read.
+        understood: Sentences for the user that say how we read the source.
         warnings: Sentences about files that are not used, and about masks that do not fit.
         masks_without_image: Number of masks that belong to no image, or that fit several images.
     """
@@ -88,7 +89,7 @@ def open_sources(uris: list[SourceUri], config: IngestConfig, scratch: Path) -> 
 
 
 def archive_tag(uri: SourceUri) -> str:
-    """Return a text that changes if the archive changes, without opening it, or "" if the source is not an archive."""
+    """Return a text that changes if the archive changes. The archive is not opened. Return "" for other sources."""
     if uri.scheme:
         return uri.sha256
     path = Path(uri.location).expanduser()
@@ -112,8 +113,8 @@ def _open(uri: SourceUri, config: IngestConfig, scratch: Path) -> Source:
 def _open_folder(folder: Path, uri: SourceUri, config: IngestConfig, name: str = "") -> Source:
     """Open a local folder.
 
-    With a layout that is not that of a public data set, the source is called `name`. If `name` is "", the source is
-    called like the folder.
+    A source with the layout of a public data set is named after the layout. All other sources are called `name`, or
+    like the folder if `name` is "".
     """
     layout = find_layout(folder, uri.options.get("layout", config.layout))
     listing = list_images(layout, uri.options.get("group_pattern", config.group_pattern))
@@ -174,7 +175,7 @@ def _on_this_machine(name: str, layout: str, folder: Path, listing: Listing) -> 
 
 @contextmanager
 def _errors_name(uri: SourceUri) -> Iterator[None]:
-    """Add the source's URI to errors, because they name only our local folder."""
+    """Add the source's URI to error messages, because they mention only our local copy."""
     try:
         yield
     except InputError as error:

@@ -1,4 +1,4 @@
-"""List the images of a layout with their label, surface, photo and mask, and say what was understood."""
+"""List the images of a layout with their label, surface, photo and mask, and describe how we read the folders."""
 
 import re
 from collections import Counter
@@ -15,7 +15,7 @@ from components.shared.data.image_kinds import is_image, passed_over
 from components.shared.data.manifest import CLASSES
 
 SDNET2018_NAME = re.compile(r"(\d+)-\d+(?:_\d+)?\.")
-# Roboflow calls the augmented copies of IMG_1.jpg IMG_1_jpg.rf.HASH.jpg, each with another hash.
+# Roboflow makes changed copies of IMG_1.jpg. It names them IMG_1_jpg.rf.HASH.jpg, each with a different hash.
 ROBOFLOW_NAME = re.compile(r"(.+?)(?:_(?:jpe?g|png|bmp|webp|tiff?|heic))?\.rf\.[0-9A-Za-z]+\.\w+", re.IGNORECASE)
 
 
@@ -24,7 +24,7 @@ class Listing(NamedTuple):
 
     Attributes:
         files: Table with the columns of `file_table.FILE_TYPES`, ordered by path.
-        understood: Sentences about how the source was read.
+        understood: Sentences for the user that say how we read the source.
         warnings: Sentences about files that are not used, and about masks that do not fit.
         masks_without_image: Number of masks that belong to no image, or that fit several images.
     """
@@ -38,12 +38,14 @@ class Listing(NamedTuple):
 def list_images(layout: Layout, group_pattern: str | None = None) -> Listing:
     """List the images of the class folders, ordered by path, without hidden files.
 
-    The photo of a tile comes from the tile's name: in SDNET2018, 7001-12.jpg is tile 12 of photo 7001 of its surface
-    (a few names end in _2). IMG_1_jpg.rf.HASH.jpg is a copy of the photo IMG_1. All other photos are unknown.
+    We find the photo of a tile in the tile's name. In SDNET2018, 7001-12.jpg is tile 12 of photo 7001 of its surface,
+    and a few names end in _2. IMG_1_jpg.rf.HASH.jpg is a copy of the photo IMG_1. For other names, the photo is
+    unknown.
 
     Args:
         layout: The layout of the source.
-        group_pattern: Regular expression on the file name. Its first group is the photo. It replaces the photos above.
+        group_pattern: Regular expression on the file name. Its first group is the photo. If it is given, it replaces
+            these rules for names.
 
     Raises:
         InputError: The pattern does not match every name, a name is not UTF-8, a folder cannot be listed, or an image
@@ -119,7 +121,7 @@ def _understood(layout: Layout, rows: Sequence[tuple[str, ClassFolder]]) -> list
     by_split = Counter(folder.split for _, folder in rows if folder.split)
     if by_split:
         listed = ", ".join(f"{split} {number}" for split, number in by_split.items())
-        understood.append(f"its own split ({listed}) is not used, because the step split makes a new one")
+        understood.append(f"its own split ({listed}) is not used, because the split step makes a new split")
     return understood
 
 
@@ -129,20 +131,20 @@ def _warnings_of_masks(files: pd.DataFrame, found: Masks) -> Iterator[str]:
     if found.ambiguous:
         yield (
             f"masks that fit several images and are not used: {len(found.ambiguous)}, such as {found.ambiguous[0]}; "
-            "sort masks into folders like those of their images"
+            "put each mask into a folder with the same name as the folder of its image"
         )
     yield from warn_of_missing_masks(files)
 
 
 def warn_of_missing_masks(files: pd.DataFrame) -> Iterator[str]:
-    """Yield a sentence about images of class crack without a mask, if there are any and others have a mask."""
+    """Yield a warning if some images of class crack have a mask and others do not."""
     missing = cracks_without_mask(files)
     if missing:
         yield f"images of class crack without a mask, although others have one: {len(missing)}, such as {missing[0]}"
 
 
 def cracks_without_mask(files: pd.DataFrame) -> list[str]:
-    """Return the paths of images of class crack without a mask; none if no image of class crack has a mask."""
+    """Return the paths of images of class crack without a mask. If none of them has a mask, return an empty list."""
     cracks = files[files["label"] == CRACK]
     without = cracks["path"][cracks["mask"].isna()].tolist()
     return without if len(without) < len(cracks) else []

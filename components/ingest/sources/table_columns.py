@@ -1,4 +1,4 @@
-"""Understand a table as spreadsheets write it: its text encoding, its separator, and the meaning of its columns."""
+"""Read tables from spreadsheet programs: find the text encoding, the separator, and the meaning of the columns."""
 
 import codecs
 import csv
@@ -11,7 +11,7 @@ from components.ingest.sources.class_names import simple_name
 from components.shared.errors import InputError
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-# By column: the names that mean this column, as `simple_name` returns them.
+# Our name of each column -> the names that we accept for it, in the form that `simple_name` returns.
 NAMES_OF_COLUMN = {
     "path": ("path", "file", "filename", "filepath", "image", "imagepath", "imagefile"),
     "label": ("label", "class", "cracked"),
@@ -30,14 +30,14 @@ SEPARATOR_LINE = "sep="  # the first line of some tables of Excel, followed by t
 
 
 class Reading(NamedTuple):
-    """A table with our names of the columns, and sentences about how it was read."""
+    """A table whose columns have our names, and sentences for the user that say how we read it."""
 
     table: pd.DataFrame
     understood: list[str]
 
 
 def read_csv(data: bytes, where: str) -> Reading:
-    """Read a CSV table, whatever its encoding and separator. All cells are texts; an empty cell is missing.
+    """Read a CSV table with one of the SEPARATORS. All cells are texts, and an empty cell is missing.
 
     Raises:
         InputError: The table can be read in two ways, or its columns are not clear.
@@ -56,7 +56,8 @@ def name_columns(table: pd.DataFrame, where: str) -> Reading:
     """Give the columns our names, and drop a column that only numbers the rows.
 
     Raises:
-        InputError: A required column is missing, two columns have the same meaning, or a column has none.
+        InputError: A required column is missing, two columns have the same meaning, or we do not know the
+            meaning of a column.
     """
     column_of_name: dict[str, str] = {}
     unknown, dropped = [], []
@@ -98,10 +99,10 @@ def _decoded(data: bytes) -> tuple[str, str]:
 
 
 def _separator(text: str, where: str) -> tuple[str, str]:
-    """Return the separator and the text without a line that names the separator.
+    """Return the separator, and the text without the line `sep=…` if there is one.
 
     Raises:
-        InputError: The first line has a path and a label under two separators.
+        InputError: The first line has the columns path and label with each of two separators.
     """
     header, _, rest = text.partition("\n")
     if header.startswith(SEPARATOR_LINE) and header.strip().removeprefix(SEPARATOR_LINE) in SEPARATORS:

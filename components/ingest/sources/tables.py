@@ -25,11 +25,11 @@ def read_table(path: Path) -> Listing:
 
     Args:
         path: CSV or Parquet file. Its columns are path and label, and optionally group (the photo), surface and mask (a
-            path). An empty cell in an optional column means unknown. `table_columns.py` says which encodings,
-            separators and other names of columns are understood, and `class_names.py` which labels.
+            path). An empty cell in an optional column means unknown. `table_columns.py` lists the encodings,
+            separators and other column names that we accept, and `class_names.py` lists the labels.
 
     Returns:
-        The images, ordered by path, and how the table was understood.
+        The images, ordered by path, and sentences that say how we read the table.
 
     Raises:
         InputError: The file is not a table with these columns, a label is not clear, a path occurs twice, or a file is
@@ -108,9 +108,9 @@ def _files(folder: Path, *readings: str) -> list[str]:
 
 
 def _existing(path: str, where: str, folder: Path) -> str:
-    """Return a path as it is seen from the table's folder. It can lead out of the folder.
+    """Return the path of a file relative to the table's folder. The file can be outside this folder.
 
-    A table that was made on Windows has backslashes instead of slashes.
+    In a table that was made on Windows, the path can have backslashes instead of slashes.
 
     Raises:
         InputError: There is no such file, or there is one with backslashes and another one with slashes.

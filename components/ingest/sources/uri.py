@@ -9,8 +9,8 @@
 | drawn tiles | `synthetic://?images=600&seed=1&size=128` |
 
 The options `layout`, `group_pattern` and `source` (a name for the source) follow a `?` and are joined by `&`. In
-options and after `file://`, write commas, spaces and the characters `% & # ?` as %2C, %20 and so on. If a file or
-folder has the whole data URI as its path, the data URI is one source, and special characters in it have no meaning.
+options and after `file://`, write commas, spaces and the characters `% & # ?` as %2C, %20 and so on. If the whole
+data URI is the path of an existing file or folder, it is one source, and special characters in it have no meaning.
 """
 
 import re
@@ -35,10 +35,10 @@ class SourceUri:
 
     Attributes:
         text: The source as the user wrote it, for messages.
-        scheme: "" for a path; otherwise s3, https, http or synthetic.
+        scheme: s3, https, http or synthetic; "" for a path.
         location: The path, or the URI without options and fragment.
-        options: The options that were given, by their names in `OPTIONS`.
-        settings: The other parameters in the query of a synthetic source, by name.
+        options: The options that the user gave: name, one of `OPTIONS` -> value.
+        settings: The parameters of a synthetic source, such as images: name -> value.
         sha256: The checksum of a web archive, 64 hex digits; "" for other sources.
     """
 
@@ -57,7 +57,7 @@ def parse_sources(data_uri: str) -> list[SourceUri]:
         InputError: The data URI is empty, or a source has an unknown kind, an unknown option, or no checksum.
     """
     if not data_uri.strip():
-        raise InputError(f"data is {data_uri!r}, which names no source; name {KINDS}")
+        raise InputError(f"data is {data_uri!r}, which contains no source; give {KINDS}")
     if _exists(Path(data_uri).expanduser()):
         return [SourceUri(data_uri, "", data_uri)]
     return [_parse(text) for text in re.split(r"[,\s]+", data_uri) if text]
@@ -66,7 +66,7 @@ def parse_sources(data_uri: str) -> list[SourceUri]:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # the name is too long, or a folder on the way cannot be read
+    except OSError:  # the name is too long, or one of its folders cannot be read
         return False
 
 
@@ -136,7 +136,7 @@ def _parse(text: str) -> SourceUri:
 
 
 def _parse_query(query: str) -> tuple[dict[str, str], list[str]]:
-    """Return the options in a query, with unquoted values, and the other pairs of the query, unchanged."""
+    """Return the options in a query, with unquoted values. Also return the other pairs of the query, unchanged."""
     options: dict[str, str] = {}
     others = []
     for pair in query.split("&"):

@@ -83,8 +83,8 @@ def decode(data: bytes) -> NDArray[np.uint8]:
 
     OpenCV decodes JPEG and PNG files. It is fast, but it fills missing parts with grey and reports no error. So we
     check the end of a JPEG and the checksums of a PNG ourselves. Pillow, which is strict, decodes all other files, and
-    files that OpenCV refuses. Damage in the middle of a JPEG raises no error. libjpeg only prints a warning, which
-    ingestion reads.
+    files that OpenCV refuses. Damage in the middle of a JPEG raises no error. libjpeg only prints a warning, which the
+    ingest step catches.
 
     Args:
         data: Content of the file. A JPEG can be followed by other data, such as the video of a motion photo.
@@ -134,7 +134,7 @@ def decode_mask(data: bytes) -> NDArray[np.bool_]:
 
 
 def empty_pixels(data: bytes) -> NDArray[np.bool_] | None:
-    """Find the pixels that show nothing: transparent pixels, and those that a map marks as without data.
+    """Find the pixels that show nothing: transparent pixels, and pixels that a TIFF file marks as without data.
 
     Returns:
         bool (H, W), upright; None if the file has neither transparency nor such a mark.
@@ -306,7 +306,7 @@ def _opened(data: bytes) -> Iterator["Image"]:
 
 @cache
 def _register_heif() -> None:
-    """Let Pillow open HEIF files, with the decoder of libheif. Only the photo itself is read, in this thread."""
+    """Let Pillow open HEIF files. libheif decodes only the photo itself, without its thumbnails, in one thread."""
     from pi_heif import register_heif_opener
 
     register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)

@@ -1,16 +1,16 @@
 """Name the kinds of image files that the project accepts. Ingest, predict and collect all use this list.
 
-A search in a folder takes the files whose names end in one of the SUFFIXES. It passes over all other files and all
-hidden folders, and says how many. A file that the user names, or that a table lists, can have any name, because the
-content decides what the file is.
+A search in a folder takes the files whose names end in one of the SUFFIXES. It skips all other files and all hidden
+folders, and reports how many it skipped. A file that the user names, or that a table lists, can have any name, because
+we read the format from the content.
 """
 
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-# By format (Pillow's name): the suffixes of its files. The first suffix is the one that we give to a stored file.
-# JPEG includes photos with several views (MPO).
+# Pillow's name of each format -> the suffixes of its files. A stored file gets the first suffix. JPEG includes photos
+# with several views (MPO).
 KINDS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "PNG": (".png",),
@@ -25,7 +25,7 @@ KINDS = {
 }
 FORMATS = tuple(KINDS)
 SUFFIXES = tuple(suffix for suffixes in KINDS.values() for suffix in suffixes)
-# Files that operating systems add to folders. Nobody misses them, so they are passed over without a word.
+# Files that operating systems add to folders. We skip them and do not report them.
 SYSTEM_FILES = (".ds_store", "thumbs.db", "desktop.ini")
 RESOURCE_FORK = "._"
 # Folders that programs add: previews of a network storage, resource forks of macOS, the bin of Windows.
@@ -35,7 +35,7 @@ MASK_FOLDERS = ("mask", "masks")
 
 
 def is_image(path: str) -> bool:
-    """Return true if a path below a searched folder, with slashes, has the name of an image and is not hidden."""
+    """Return true if a file has the name of an image and is not hidden. The path uses slashes."""
     return path.lower().endswith(SUFFIXES) and not is_hidden(path)
 
 
@@ -45,12 +45,12 @@ def is_hidden(path: str) -> bool:
 
 
 def is_mask_folder(name: str) -> bool:
-    """Return true if a folder with this name holds masks of labelled images, and not images."""
+    """Return true if a folder with this name holds masks instead of images."""
     return name.casefold() in MASK_FOLDERS
 
 
 def passed_over(paths: Iterable[str]) -> str:
-    """Describe the files that a search passes over, such as "3 files were passed over (2 .txt, 1 hidden); …".
+    """Describe the files that a search skips, such as "3 files were skipped (2 .txt, 1 hidden); …".
 
     Args:
         paths: All files below the searched folder, relative to it, with slashes. Images and system files do not count.
@@ -71,4 +71,4 @@ def passed_over(paths: Iterable[str]) -> str:
     if len(kinds) > KINDS_IN_MESSAGE:
         shown.append("…")
     files = "1 file was" if kinds.total() == 1 else f"{kinds.total()} files were"
-    return f"{files} passed over ({', '.join(shown)}); the names of images end in {', '.join(SUFFIXES)}"
+    return f"{files} skipped ({', '.join(shown)}); the names of images end in {', '.join(SUFFIXES)}"

@@ -1,11 +1,11 @@
-"""Check the structure of image files before a decoder reads them: sizes, ends and checksums."""
+"""Check image files before a decoder reads them: their size in pixels, their checksums, and that no end is missing."""
 
 import re
 import zlib
 from collections.abc import Iterator
 from io import BytesIO
 
-# Pillow's own limit, which we use for every decoder. The pixels of a small file can need more than the whole memory.
+# Pillow's own limit, which we use for every decoder. A small file can hold more pixels than the memory can.
 MAX_PIXELS = 178_956_970
 JPEG, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 # Start-of-frame markers. The three omitted markers have another meaning (JPEG standard T.81, table B.1).
@@ -17,7 +17,7 @@ TIFF_SUBFILE_TYPE = 254
 # Subfile types of a TIFF directory that holds an overview or a transparency mask.
 TIFF_OVERVIEW, TIFF_MASK = 1, 4
 HEIF_FILE_TYPE = b"ftyp"
-# The box with the width and height of a coded image, of which the file can show a part only (section 6.5.3).
+# The box with the width and height of a coded image (section 6.5.3). The file can show only a part of this image.
 HEIF_SIZE = re.compile(rb"ispe\0{4}(....)(....)", re.DOTALL)
 
 

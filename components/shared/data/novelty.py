@@ -1,8 +1,9 @@
-"""Score how unlike a model's training images an image is, so that an answer for a strange image can be recognised.
+"""Score how much an image differs from the training images of a model. The model's answer may be wrong for such images.
 
-Two distances are measured, because each misses what the other sees: one between the network's embeddings, and one
-between the image features, which do not depend on the network. Each is divided by the distance that only 1 % of known
-images exceed; the larger of the two is the score. So a score above 1 is rare for images like the training images.
+We measure two distances from the training images, because each finds images that the other misses. One is the distance
+between the network's embeddings. The other is the distance between the image features, which do not depend on the
+network. Each distance is divided by a limit that only 1 % of ordinary images exceed. The score is the larger of the two
+results. So a score above 1 is rare for images that are like the training images.
 
 Source of the distance between embeddings: Sun et al. 2022, "Out-of-Distribution Detection with Deep Nearest
 Neighbors".
@@ -21,7 +22,8 @@ from components.shared.errors import InputError
 
 NEIGHBOURS = 10
 QUANTILE = 0.99
-SMALLEST_VARIANCE = 1e-6  # relative; a feature that does not vary would make every other image strange
+# Relative. Without this value, a feature that is constant in training would make every other image look strange.
+SMALLEST_VARIANCE = 1e-6
 
 
 def embedding_limit(reference: np.ndarray, held_out: np.ndarray) -> float:
@@ -29,14 +31,14 @@ def embedding_limit(reference: np.ndarray, held_out: np.ndarray) -> float:
 
     Args:
         reference: float (n, d), embeddings of training images.
-        held_out: float (m, d), embeddings of images of the same kind that the network was not trained on. Training
-            images would not do: a network brings their embeddings closer together than those of new images.
+        held_out: float (m, d), embeddings of similar images that the network was not trained on. Training images would
+            give a limit that is too small, because training moves their embeddings closer together.
     """
     return float(np.quantile(_distance_to_neighbours(reference, held_out), QUANTILE))
 
 
 def write_limit(limit: float, path: str | Path) -> None:
-    """Write the limit of the distance between embeddings."""
+    """Write the result of `embedding_limit` to a JSON file."""
     Path(path).write_text(json.dumps({"embedding_limit": limit}) + "\n", encoding="utf-8")
 
 
@@ -54,11 +56,11 @@ class Novelty:
 
     @classmethod
     def read(cls, profile: Profile, path: str | Path) -> "Novelty":
-        """Read the file of `write_limit`. Raises InputError if it is none."""
+        """Read a file that `write_limit` wrote. Raise InputError if the file has no limit."""
         try:
             limit = float(json.loads(Path(path).read_text(encoding="utf-8"))["embedding_limit"])
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise InputError(f"{path} is not a limit of novelty ({error}); run the pipeline again") from error
+            raise InputError(f"{path} does not hold a novelty limit ({error}); run the pipeline again") from error
         return cls(profile, limit)
 
     def scores(self, features: pd.DataFrame, embeddings: np.ndarray) -> np.ndarray:
@@ -78,7 +80,10 @@ class Novelty:
 
 
 def _distance_to_neighbours(reference: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """Return the mean distance to the nearest NEIGHBOURS of the reference, between embeddings of length 1."""
+    """Return the mean distance of each image to its NEIGHBOURS nearest reference images, float64 (m,).
+
+    Before that, all embeddings are scaled to length 1. `reference` is float (n, d), and `images` is float (m, d).
+    """
     similarity = _unit(images) @ _unit(reference).T
     count = min(NEIGHBOURS, len(reference))
     nearest = np.sort(similarity, axis=1)[:, -count:]
@@ -86,7 +91,11 @@ def _distance_to_neighbours(reference: np.ndarray, images: np.ndarray) -> np.nda
 
 
 def _spread_distance(reference: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """Return the distance from the mean of the reference in units of its spread in that direction (Mahalanobis)."""
+    """Return the Mahalanobis distance of each image from the mean of the reference, float64 (m,).
+
+    The distance is measured in standard deviations of the reference images, separately in each direction. `reference`
+    is float (n, features), and `images` is float (m, features).
+    """
     deviations = reference - reference.mean(axis=0)
     covariance = deviations.T @ deviations / len(reference)
     covariance += np.diag(SMALLEST_VARIANCE * (1 + covariance.diagonal()))

@@ -1,11 +1,11 @@
 """Serve a model over HTTP: `python served_http.py MODEL_FOLDER HOST PORT`.
 
-MLflow's scoring server answers, at `/invocations`, in MLflow's own forms. Before MLflow reads a request, a guard
-refuses what could take more than a bounded amount of memory, or what only a mistake or an attack sends. Every refusal
-is a status from 400 to 499 with one sentence.
+MLflow's scoring server answers requests to `/invocations` in MLflow's own formats. Before MLflow reads a request, a
+guard checks it. The guard refuses requests that could need too much memory, and requests that only a mistake or an
+attack can explain. The answer to a refused request is a status from 400 to 499 and one sentence.
 
-A registered model version contains its own code, under the same package names as this project. So this file imports
-nothing of the project, and runs as a script (see served_process.py).
+A registered model version contains its own code, under the same package names as this project. So this file does
+not import the project, and runs as a script (see served_process.py).
 """
 
 import asyncio
@@ -20,9 +20,11 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 MAX_BODY_BYTES = 32 * 2**20  # base64 of 24 MB of image files
-MAX_DRAINED_BYTES = 2**30  # a client that sends a larger body reads our answer only when all of it is received
+# Many clients read our answer only after they have sent their whole body. So we receive a body that is too large, and
+# drop it. We stop after this many bytes.
+MAX_DRAINED_BYTES = 2**30
 MAX_CONNECTIONS = 32
-REQUESTS_AT_ONCE = 2  # the others wait, with their bodies unread
+REQUESTS_AT_ONCE = 2  # other requests wait, and their bodies are not read yet
 MAX_SENTENCE_CHARACTERS = 500
 # MLflow would also read Parquet, in which a few bytes can stand for many gigabytes.
 CONTENT_TYPES = ("application/json", "text/csv")
@@ -34,7 +36,7 @@ class RefusedError(Exception):
 
 
 class Guard:
-    """An ASGI application around MLflow's."""
+    """An ASGI application that checks each request before it passes the request to MLflow's application."""
 
     def __init__(self, app: Callable):
         self.app = app
@@ -54,13 +56,14 @@ class Guard:
             except RefusedError as refused:
                 answer.refuse(*refused.args)
             except Exception as error:
-                # MLflow's parsers meet forms that they do not expect; the model's own errors are MlflowExceptions.
+                # MLflow's parsers raise errors of any kind if a request has an unexpected form. The model's own errors
+                # do not arrive here, because they are MlflowExceptions, which MLflow answers itself.
                 answer.refuse(ERROR, f"the request cannot be read: {type(error).__name__}: {error}")
             await answer.send(send)
 
 
 class _Answer:
-    """The answer of MLflow's application, which is sent when it is whole."""
+    """The answer of MLflow's application. It is sent only when it is complete."""
 
     def __init__(self) -> None:
         self.status = 0
@@ -87,7 +90,7 @@ class _Answer:
 
 
 def _sentence(body: bytes) -> str:
-    """Return the cause in an error of MLflow, without the traceback and without the request that MLflow repeats."""
+    """Return the cause from an error message of MLflow, without the traceback and the copy of the request."""
     text = body.decode("utf-8", "replace")
     with contextlib.suppress(ValueError, KeyError, TypeError):
         text = json.loads(text)["message"]
@@ -133,13 +136,13 @@ def _require_object(body: bytes) -> None:
 
 
 def _once(body: bytes) -> Receive:
-    """Return a function that hands over a body that was already read."""
+    """Return an ASGI function `receive` that returns a body that was already read."""
     messages = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> Message:
         if messages:
             return messages.pop()
-        await asyncio.Event().wait()  # the client's end of the connection never tells more
+        await asyncio.Event().wait()  # the client sends no further message
         raise AssertionError
 
     return receive

@@ -1,8 +1,8 @@
-"""Run a registered model in a separate process, which loads the model as a serving host does and classifies images.
+"""Run a registered model in a separate process. The process loads the model as a serving host does.
 
 A registered model version contains its own code, under the same package names as this project. To run that code, the
 process must not have imported this project before. The process runs this file as a script, with
-`python -I served_process.py MODEL_URI`, so this file imports nothing of the project.
+`python -I served_process.py MODEL_URI`, so this file does not import the project.
 
 The protocol is one JSON value per line. The first line on standard output is "ready" or the cause of a failure. Then
 each line of standard input is a list of image files in base64, and each line of standard output is a list of answers.

@@ -4,8 +4,9 @@ The predict step writes the folder. The evaluate, explain, drift and gate steps 
 running the network. The folder contains:
 
 - `predictions.parquet`: one row per image and view (the clean image, or the image with a corruption);
-- `embeddings.npy`: one row for each clean row of the table after fine-tuning; - `views.jpg`: one image in all views;
-only if corrupted views were scored; - `calibration.json`: only in the champion's folder.
+- `embeddings.npy`: one row for each clean row of the table after fine-tuning;
+- `views.jpg`: one image in all views, only if corrupted views were scored;
+- `calibration.json`: only in the champion's folder.
 
 An empty table is valid. It means that there is no champion yet.
 """
@@ -67,7 +68,7 @@ class Predictions:
     gigaflops: float = float("nan")
 
     def clean(self, split: str, condition: str = "after") -> pd.DataFrame:
-        """Return the clean rows of one split and one condition, in the order of the table; may be empty."""
+        """Return the clean rows of one split, before or after fine-tuning, in the order of the table; may be empty."""
         table = self.table
         return table[_is_clean(table, condition) & (table["split"] == split)]
 

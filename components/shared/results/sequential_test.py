@@ -1,6 +1,9 @@
-"""Test a share, such as recall, while labels arrive. The error rates hold at any number of looks.
+"""Test a share, such as recall, while labels arrive. A user may look at the result after every label.
 
-The evidence is the wealth of a player who bets against a limit; docs/statistics.md ("Accepting a site") derives it.
+The test is a game. A player starts with a wealth of 1. At each draw, the player bets a fraction of this wealth that the
+share is above a limit. If the share is not above the limit, the player cannot expect to win. So a large wealth is
+evidence that the share is above the limit, and this module calls the wealth "evidence". docs/statistics.md ("Accepting
+a site") derives the test.
 
 Source: Waudby-Smith & Ramdas, "Estimating means of bounded random variables by betting", JRSS B 2024, section 4; the
 mixture over fixed bets is Cover's universal portfolio, Mathematical Finance 1991.
@@ -10,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# The shares of the wealth that the players bet. Each plays with an equal part of the first wealth.
+# The fractions of the wealth that are bet. There is one player for each fraction, and all start with equal wealth.
 FRACTIONS = np.array([0.1, 0.3, 0.6, 0.95])
-# The shares that a confidence sequence can exclude.
+# The values of the share that are tested one by one to find the ends of its interval.
 GRID = np.linspace(0.005, 0.995, 199)
 # exp overflows in float64 at larger values.
 MAX_LOG_WEALTH = 700.0
@@ -20,9 +23,10 @@ MAX_LOG_WEALTH = 700.0
 
 @dataclass(frozen=True)
 class Bets:
-    """What each draw showed: the weights of its good and of its bad tiles. The share is good / (good + bad).
+    """The outcome of each draw: the total weight of its good tiles, and the total weight of its bad tiles.
 
-    The draws are independent and have the same distribution.
+    The tested share is good / (good + bad), summed over all draws. The draws are independent and have the same
+    distribution.
 
     Attributes:
         good: float (n,), at least 0, such as the weight of the cracks that were found.
@@ -47,14 +51,17 @@ class Bets:
 
 
 def evidence_above(bets: Bets, limit: float) -> np.ndarray:
-    """Return the evidence after each draw that the share is above a limit, float64 (n,), at least 0.
+    """Return the evidence that the share is above a limit, after each draw.
 
-    If the share is at most the limit, the evidence ever reaches 1 / risk with a probability of at most `risk`. At each
-    draw, the evidence falls as the limit rises.
+    If the share is not above the limit, the evidence is unlikely to become large. The probability that it reaches
+    1 / risk after any of the draws is at most `risk`. A higher limit gives less evidence.
 
     Args:
         bets: The draws.
         limit: A share, above 0 and below 1.
+
+    Returns:
+        float64 (n,), at least 0: the mean wealth of the players, who start with 1.
     """
     # The mean of `gain` is at most 0 if the share is at most the limit, and a gain is never below -1.
     gain = (bets.good / limit - (bets.good + bets.bad)) / bets.most_bad
@@ -63,15 +70,15 @@ def evidence_above(bets: Bets, limit: float) -> np.ndarray:
 
 
 def evidence_below(bets: Bets, limit: float) -> np.ndarray:
-    """Return the evidence after each draw that the share is below a limit, float64 (n,). See `evidence_above`."""
+    """Return the evidence that the share is below a limit, after each draw, float64 (n,). See `evidence_above`."""
     return evidence_above(bets.swapped(), 1 - limit)
 
 
 def ends(bets: Bets, risk: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the lower and the upper end of the share's confidence sequence after each draw, each float64 (n,).
+    """Return an interval for the share after each draw: its lower ends and its upper ends, each float64 (n,).
 
-    The share is ever below a lower end with a probability of at most `risk`, and ever above an upper end likewise. The
-    ends are among `GRID`, or 0 and 1.
+    The probability that the share is below any of the lower ends is at most `risk`. The same holds for the upper ends.
+    Every end is a value of `GRID`, or 0 or 1.
     """
     return _lower_ends(bets, risk), 1 - _lower_ends(bets.swapped(), risk)
 

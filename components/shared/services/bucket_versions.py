@@ -17,7 +17,7 @@ class DeletedObject:
         key: Key of the object, relative to the root.
         size: Bytes of all its versions.
         deleted: Time of the deletion.
-        versions: The ids of its versions, with those that only mark a deletion.
+        versions: Ids of all its versions, including the versions that only mark a deletion.
     """
 
     key: str
@@ -27,7 +27,7 @@ class DeletedObject:
 
 
 def keeps_versions(store: Store) -> bool:
-    """Whether the bucket keeps the versions of deleted objects. A server that does not know versions keeps none."""
+    """Return whether the bucket keeps the versions of deleted objects. Servers without versions do not."""
     try:
         answer = store.connection.ask("", lambda client: client.get_bucket_versioning(Bucket=store.bucket))
     except InputError:
@@ -38,7 +38,14 @@ def keeps_versions(store: Store) -> bool:
 def deleted_objects(
     store: Store, prefixes: Iterable[str], since: datetime, also: Collection[str] = ()
 ) -> list[DeletedObject]:
-    """Return the objects under these prefixes that were deleted before `since`, and the deleted ones of `also`."""
+    """Return deleted objects whose versions are still stored.
+
+    Args:
+        store: Storage root.
+        prefixes: Only objects whose keys start with one of these prefixes are returned.
+        since: Objects that were deleted before this time are returned.
+        also: Keys of objects that are returned even if they were deleted later.
+    """
     found: dict[str, DeletedObject] = {}
     for prefix in prefixes:
         for entry, is_version in _entries(store, prefix):
@@ -101,5 +108,5 @@ def _remove(store: Store, versions: list[dict[str, str]]) -> None:
     for error in answer.get("Errors", []):
         raise InputError(
             f"the bucket {store.bucket} keeps a version of {error.get('Key', '')}: {error.get('Message', '')}; if "
-            "Object Lock protects it, wait until its time is over"
+            "Object Lock protects it, wait until the protection ends"
         )

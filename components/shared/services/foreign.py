@@ -1,7 +1,7 @@
-"""Read objects that others wrote, so that no digest of ours was computed before they were sent.
+"""Read objects that other programs uploaded. We have no digest from the time of the upload to compare them with.
 
-An entity tag is the MD5 of the content, except for objects that were uploaded in parts, or are encrypted with a key of
-their own. Where it is not, the object is read until two reads agree.
+The entity tag of an object is usually the MD5 of its content. It is not the MD5 if the object was uploaded in parts, or
+is encrypted with its own key. Such an object is read until two reads return the same content.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from components.shared.services.s3_client import ATTEMPTS
 from components.shared.services.store import DamagedObjectError, Store, StoredObject
 
 MD5 = re.compile("[0-9a-f]{32}")
-# With these, an entity tag of 32 digits is not an MD5.
+# If an answer has one of these fields, the object is encrypted with its own key, and its entity tag is not its MD5.
 OWN_KEYS = ("SSECustomerAlgorithm", "SSEKMSKeyId")
 
 
@@ -35,7 +35,7 @@ class ForeignObjects:
 
         Raises:
             MissingObjectError: The object does not exist any more.
-            DamagedObjectError: No two reads agree, or the object does not have the size of the listing.
+            DamagedObjectError: No two reads return the same content, or the size differs from the listing.
         """
         last = None
         for _ in range(ATTEMPTS):
@@ -55,23 +55,26 @@ class ForeignObjects:
                 return data
             last = data
         raise DamagedObjectError(
-            f"{self._store.uri}/{one.key} was read {ATTEMPTS} times, and either differently each time or not with its "
-            f"listed size of {one.size} bytes; check that no program changes it, the network and the storage server"
+            f"{self._store.uri}/{one.key} was read {ATTEMPTS} times. Each read returned different content, or not the "
+            f"listed {one.size} bytes. Check that no program changes the object, and check the network and the storage "
+            "server"
         )
 
     def check(self) -> None:
-        """Say how many objects could not be compared with a checksum.
+        """Log how many objects could not be compared with a checksum.
 
         Raises:
-            DamagedObjectError: An object contradicts its entity tag, on a server whose tags are right for others.
+            DamagedObjectError: The MD5 of an object differs from its entity tag, although the entity tags of other
+                objects on this server are their MD5.
         """
         with self._lock:
             contradicted, without_md5 = sorted(self._contradicted), sorted(self._without_md5)
             confirmed = self._confirmed
         if contradicted and confirmed:
             raise DamagedObjectError(
-                f"{self._store.uri}/{contradicted[0]} does not have the MD5 of its entity tag, in two reads, but "
-                f"{confirmed} other objects have: the store has damaged it; upload it again, or remove it"
+                f"{self._store.uri}/{contradicted[0]} was read twice, and both times its MD5 differed from its entity "
+                f"tag. The MD5 of {confirmed} other objects is right, so the store has damaged this object; upload it "
+                "again, or remove it"
             )
 
         unchecked = [*contradicted, *without_md5]
@@ -94,11 +97,11 @@ def _md5(answer: Mapping[str, Any], one: StoredObject) -> str:
 
 
 def read_agreed(store: Store, key: str) -> bytes:
-    """Return the content of a small object as soon as two reads agree.
+    """Return the content of a small object as soon as two reads return the same content.
 
     Raises:
         MissingObjectError: The object does not exist.
-        DamagedObjectError: No two reads agree.
+        DamagedObjectError: No two reads return the same content.
     """
     last = store.get_bytes(key)
     for _ in range(ATTEMPTS):

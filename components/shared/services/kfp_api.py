@@ -166,8 +166,8 @@ class KfpApi:
     def create_run(self, body: Any) -> Any:
         """Create a run and return it. No other run of its experiment may have the same name.
 
-        If the answer is lost, we search for the name a minute later, before we try again. Two runs are created only if
-        the server still works on the first request at that time.
+        If the answer is lost, we search for the name a minute later, before we try again. This
+        creates two runs only if the server is still processing the first request at that time.
         """
         return self._ensure(
             lambda: self.find_run(body.experiment_id, body.display_name),
@@ -192,13 +192,13 @@ class KfpApi:
         manifest = answer.get("pipeline_runtime", {}).get("workflow_manifest")
         if not manifest:
             raise KfpError(
-                f"KFP at {self.endpoint.url} does not show the workflow of run {run_id}, so its pods are not known; "
+                f"KFP at {self.endpoint.url} does not show the workflow of run {run_id}, so its pods cannot be listed; "
                 f"look at {self.link(f'runs/details/{run_id}')}"
             )
         return json.loads(manifest)
 
     def log(self, run_id: str, pod: str) -> str:
-        """Return the log of a run's pod so far. After the pod is deleted, KFP shows the log that it has kept."""
+        """Return the log of a run's pod so far. After the pod is deleted, KFP returns its copy of the log."""
         path = f"/apis/v1alpha1/runs/{run_id}/nodes/{pod}/log"
         return str(self._get(path, "read the log", "str"))
 

@@ -1,7 +1,7 @@
 """List the objects of a bucket completely.
 
-SeaweedFS can give a wrong continuation token, after which a listing ends early (seaweedfs#8287, #10652). So one more
-page is asked for after the last key, without a token.
+SeaweedFS can give a wrong continuation token, after which a listing ends early (seaweedfs#8287, #10652). To notice
+this, we request one more page that starts after the last key, without a token.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,7 +46,7 @@ def list_objects(connection: Connection, bucket: str, prefix: str) -> Sequence[S
         following = _key_after(connection, bucket, prefix, found)
         if not following:
             return [found[key] for key in sorted(found)]
-        # Another writer can have added it in the meantime. Then the next listing has it.
+        # Another writer may have added this key in the meantime. The next listing then contains it.
         log.warning("s3://%s/%s follows the last object of a listing; listing again", bucket, following)
     raise InputError(
         f"the listing of s3://{bucket}/{prefix} is not complete: the server stopped before {following}. It gives a "
@@ -55,7 +55,7 @@ def list_objects(connection: Connection, bucket: str, prefix: str) -> Sequence[S
 
 
 def _all_pages(connection: Connection, bucket: str, prefix: str) -> dict[str, StoredObject]:
-    """Return what the pages of a listing hold, by key, in the server's order."""
+    """Return the objects on all pages of a listing: key -> object, in the server's order."""
     found: dict[str, StoredObject] = {}
     position: dict[str, str] = {}
     while True:
@@ -69,7 +69,7 @@ def _all_pages(connection: Connection, bucket: str, prefix: str) -> dict[str, St
 
 
 def _key_after(connection: Connection, bucket: str, prefix: str, found: dict[str, StoredObject]) -> str:
-    """Return a key that a listing should have held, because it follows the last one; empty if there is none."""
+    """Return the first key that the bucket has after the last key of a listing; "" if the listing is complete."""
     if not found:
         return ""
     last = next(reversed(found))
@@ -79,13 +79,13 @@ def _key_after(connection: Connection, bucket: str, prefix: str, found: dict[str
 
 
 def list_page(connection: Connection, bucket: str, prefix: str, **position: str) -> tuple[Sequence[StoredObject], str]:
-    """Return a page of a listing, and the token of the next page, which is empty at the end.
+    """Return one page of a listing, and the token of the next page. On the last page, the token is empty.
 
     Args:
         connection: The connection to the bucket.
         bucket: The bucket.
         prefix: Only keys that start with it are listed.
-        position: ContinuationToken or StartAfter.
+        position: Where the page starts: boto3's argument ContinuationToken or StartAfter.
     """
 
     def request(client: Any) -> tuple[Sequence[StoredObject], str]:

@@ -26,7 +26,8 @@ def require_answer(client: MlflowClient, patience: float = 0.0) -> None:
 
     Args:
         client: The client of the server.
-        patience: Seconds during which a connection that fails is tried again. A refusal is final.
+        patience: Seconds for which a failed connection is tried again. If the server refuses this user, there is no
+            second attempt.
     """
     wait = {name: value for name, value in SHORT_WAIT.items() if name not in os.environ}
     deadline = time.monotonic() + patience
@@ -56,7 +57,7 @@ def explained(tracking_uri: str) -> Iterator[None]:
 
 
 def require_active(experiment: Experiment, tracking_uri: str) -> None:
-    """Raise InputError if an experiment was deleted. MLflow finds it by its name, but keeps no runs in it."""
+    """Raise InputError if an experiment was deleted. MLflow finds it by name, but accepts no new runs in it."""
     if experiment.lifecycle_stage == "deleted":
         raise InputError(
             f"the MLflow experiment {experiment.name!r} was deleted; restore it with `MLFLOW_TRACKING_URI="

@@ -24,8 +24,9 @@ from components.shared.services import mlflow_failures
 JOB = "crack.job"
 CANDIDATE = "crack.candidate"
 # Tags of registered model versions: the digest of the data set version, the gate's verdict, the result of the infra
-# check ("passed", or the problem), the digest of all files, and the digest of what decides the answers. Two
-# registrations of one model have different files, because MLflow writes ids and times into them.
+# check ("passed", or the problem), the digest of all files, and the digest of the parts that decide the model's
+# answers. If one model is registered twice, the two versions have different files, because MLflow writes ids and times
+# into them.
 DATASET = "crack.dataset"
 VERDICT = "crack.verdict"
 CHECKED = "crack.infra_check"
@@ -53,7 +54,7 @@ def client() -> MlflowClient:
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
-        raise InputError("MLFLOW_TRACKING_URI is not set; set it to the MLflow server that keeps runs and models")
+        raise InputError("MLFLOW_TRACKING_URI is not set; set it to the MLflow server that stores runs and models")
     return _client(uri)
 
 
@@ -67,7 +68,7 @@ def _client(uri: str) -> MlflowClient:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Turn what a user can fix, such as a server that is down, into `InputError`."""
+    """Turn errors that a user can fix, such as a server that is down, into `InputError`."""
     with mlflow_failures.explained(os.environ.get("MLFLOW_TRACKING_URI", "")):
         yield
 

@@ -40,7 +40,7 @@ def read_record(store: Store, key: str, kind: type[Record], way_out: str) -> Rec
 
     Raises:
         MissingObjectError: The object does not exist.
-        DamagedObjectError: The object does not hold such a record, or its content does not have the digest.
+        DamagedObjectError: The object is not a record of this kind, or its content does not fit its digest.
     """
     problem = ""
     for _ in range(ATTEMPTS):
@@ -69,5 +69,5 @@ def _opened(data: bytes, kind: type[Record]) -> Record:
 
     expected = sealed.pop(SEAL)
     if digest(sealed) != expected:
-        raise _UnsealedError(f"its content does not have its {SEAL}")
+        raise _UnsealedError(f"its content has another {SEAL} than it says")
     return TypeAdapter(kind).validate_json(json.dumps(sealed), strict=True)

@@ -1,8 +1,8 @@
-"""Connect to a bucket with the settings of the environment, and repeat what can succeed the next time.
+"""Connect to a bucket with the settings in the environment, and repeat requests that may succeed the next time.
 
 All settings are AWS_* environment variables; docs/storage.md lists them. A local run has its own storage for the bucket
-LOCAL_BUCKET. All other buckets are reached with the user's own AWS_* variables. The local run gives them to the steps
-under the names OUTSIDE_AWS_*.
+LOCAL_BUCKET. All other buckets are reached with the user's own AWS_* variables. The local run passes these variables to
+the steps under the names OUTSIDE_AWS_*.
 """
 
 import base64
@@ -43,7 +43,7 @@ CREDENTIALS = {
     "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY",
     "aws_session_token": "AWS_SESSION_TOKEN",
 }
-# What botocore calls the settings that name other sources of credentials.
+# botocore's names for the settings that point to other sources of credentials.
 CREDENTIAL_SOURCES = {
     "profile": "AWS_PROFILE",
     "credentials_file": "AWS_SHARED_CREDENTIALS_FILE",
@@ -67,14 +67,15 @@ class Connection:
         self.client = connect(uri, bucket)
 
     def ask(self, key: str, request: Callable[[Any], Answer]) -> Answer:
-        """Send a request, and repeat it if an answer was cut, unreadable or unsound, or the credentials have expired.
+        """Send a request and return its result. Repeat the request if it fails in a way that may be temporary.
 
-        boto3 itself repeats only what fails before an answer begins. With expired credentials, a new client is made:
-        it reads again what can have been renewed, such as a file or a token.
+        It is repeated if the answer is incomplete, unreadable or contradicts itself, or if the credentials have
+        expired. boto3 itself repeats only requests that fail before an answer begins. If the credentials have expired,
+        we make a new client. The new client reads renewed credentials, for example from a file.
 
         Args:
             key: The object that the request is about, for messages.
-            request: Is called with the boto3 client.
+            request: Function that sends the request with the given boto3 client.
 
         Raises:
             InputError: Every attempt failed.
@@ -185,7 +186,7 @@ def _first(settings: Mapping[str, str], names: tuple[str, ...]) -> str | None:
 def _outside_credentials(session: Any, settings: Mapping[str, str], uri: str) -> dict[str, str | None]:
     """Return the credentials for a bucket outside the local run, or let the session find them in the user's files.
 
-    Otherwise boto3 would use those in the environment, which are of the local run's own storage.
+    Without this, boto3 would use the credentials in the environment, which are for the local run's own storage.
     """
     credentials = {argument: settings.get(variable) for argument, variable in CREDENTIALS.items()}
     if credentials["aws_access_key_id"] and credentials["aws_secret_access_key"]:
@@ -197,7 +198,7 @@ def _outside_credentials(session: Any, settings: Mapping[str, str], uri: str) ->
     try:
         session.get_component("credential_provider").remove("env")
         found = session.get_credentials()
-    except Exception as error:  # botocore's own, or those of the program that gives the credentials
+    except Exception as error:  # an error of botocore, or of the program that prints the credentials
         raise no_credentials(uri, error) from error
     if found is None:
         raise InputError(f"there are no credentials for {uri}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
@@ -226,7 +227,7 @@ def _client_config(settings: Mapping[str, str]) -> Any:
 
 
 def _add_md5(params: dict[str, Any], **_: Any) -> None:
-    """Send the body's MD5 with it. Every S3 server compares it, and a bucket with Object Lock demands it."""
+    """Add the MD5 of the body to a request. Every S3 server checks it, and a bucket with Object Lock requires it."""
     other_checksum = params["context"].get("checksum", {}).get("request_algorithm", {})
     if other_checksum.get("in") == "trailer":
         return

@@ -1,4 +1,4 @@
-"""What the failures of an S3 server, and of the servers that give credentials, mean for the user."""
+"""Explain the failures of an S3 server, and of the servers that give credentials, to the user."""
 
 import datetime
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ BUCKET_IS_ELSEWHERE = (
     "301", "307", "PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed",
     "IllegalLocationConstraintException",
 )  # fmt: skip
-# The answer to a HEAD request has no body, and so only its HTTP status as a code.
+# The answer to a HEAD request has no body, so its only code is the HTTP status.
 CODES_WITHOUT_A_BODY = ("400", "401", "403")
 # The failures of botocore's own sources of credentials: files, programs, web identity, a pod's or a machine's service.
 CREDENTIAL_ERRORS = (
@@ -44,7 +44,7 @@ class ExpiredCredentialsError(InputError):
 
 
 class UnsoundAnswerError(Exception):
-    """The server's answer contradicts itself, or it is not the answer to what was asked."""
+    """The server's answer contradicts itself, or does not fit the request."""
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def explained(client: Any, uri: str, key: str) -> Iterator[None]:
     except exceptions.ClientError as error:
         raise _explain(client, error, uri, key) from error
     except RecursionError as error:
-        # If a redirection names no region, botocore follows it again and again without end.
+        # botocore would follow a redirection that names no region again and again, without end.
         raise _elsewhere(client, uri, "PermanentRedirect") from error
     except (RetriesExceededError, *lost_connections()) as error:
         cause = getattr(error, "last_exception", error)
@@ -79,13 +79,11 @@ def explained(client: Any, uri: str, key: str) -> Iterator[None]:
     except (ResponseParserError, UnsoundAnswerError, ValueError) as error:
         cause = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{endpoint} gave a wrong answer about {uri}/{key} in every attempt: {cause}; check the server, and what "
-            "is between it and this machine"
+            f"{endpoint} gave a wrong answer about {uri}/{key} in every attempt: {cause}; check the server, "
+            "and any proxy between the server and this machine"
         ) from error
     except exceptions.FlexibleChecksumError as error:
-        raise DamagedObjectError(
-            f"{uri}/{key} is damaged, or was damaged on the way, in every read: {error}"
-        ) from error
+        raise DamagedObjectError(f"every read of {uri}/{key} returned damaged data: {error}") from error
     except tuple(getattr(exceptions, name) for name in CREDENTIAL_ERRORS) as error:
         raise no_credentials(uri, error) from error
     except (exceptions.BotoCoreError, Boto3Error) as error:
@@ -96,7 +94,7 @@ def explained(client: Any, uri: str, key: str) -> Iterator[None]:
 
 @contextmanager
 def s3_errors_explained() -> Iterator[None]:
-    """Turn what other S3 clients than ours raise into `InputError`. MLflow has one for its artifacts."""
+    """Turn the errors of other S3 clients into `InputError`. MLflow has its own S3 client for artifacts."""
     try:
         yield
     except Exception as error:
@@ -111,7 +109,7 @@ def s3_errors_explained() -> Iterator[None]:
 
 
 def lost_connections() -> tuple[type[Exception], ...]:
-    """Return the errors of a connection that is lost after an answer began. botocore lets some of urllib3 through."""
+    """Return the errors for a connection that is lost after an answer began. Some of them are errors of urllib3."""
     from botocore import exceptions
     from urllib3.exceptions import HTTPError
 
@@ -119,7 +117,7 @@ def lost_connections() -> tuple[type[Exception], ...]:
 
 
 def no_credentials(uri: str, error: Exception) -> InputError:
-    """Return what to do if no place that boto3 knows gives credentials, or if such a place is wrong."""
+    """Return the error that says what to do if boto3 finds no credentials, or if a source of credentials is wrong."""
     cause = " ".join(str(error).split())
     return InputError(
         f"there are no credentials for the store {uri} ({cause}): set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
@@ -155,7 +153,7 @@ def _explain(client: Any, error: Any, uri: str, key: str) -> InputError:
         return ExpiredCredentialsError(
             f"{refused}: the credentials have expired; get new ones, and set "
             "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN. docs/storage.md lists credentials that "
-            "are renewed by themselves"
+            "are renewed automatically"
         )
     if code in CLOCK_IS_WRONG:
         return InputError(
@@ -195,7 +193,7 @@ def _difference(error: Any) -> str:
 
 
 def _region(error: Any) -> str:
-    """Return the region in which the server says the bucket is; empty if it does not say it."""
+    """Return the region of the bucket according to the server; "" if the server does not give it."""
     headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     return headers.get("x-amz-bucket-region") or error.response.get("Error", {}).get("Region") or ""
 
@@ -210,7 +208,7 @@ def _elsewhere(client: Any, uri: str, code: str, region: str = "") -> InputError
 
 
 def _code_of_a_listing(client: Any, bucket: str) -> str:
-    """Return the code with which the server refuses to list a bucket; "" if it lists it or does not answer."""
+    """Return the server's error code if it refuses to list a bucket. Return "" if it lists it or does not answer."""
     from botocore.exceptions import ClientError
 
     try:

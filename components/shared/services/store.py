@@ -1,8 +1,10 @@
 """Read and write objects in S3-compatible storage, by keys relative to one root.
 
-A store can lie: it can confirm a write and lose it, or return other bytes than were written. So a write has succeeded
-when the store gives back what was sent, or for a large object its size. A read whose content has a known digest is
-compared with it, and repeated. A listing is complete when nothing follows its last key.
+A server can confirm a write and then lose the object, or return other bytes than were written. So we check its answers:
+
+- A write has succeeded if the object can be read back. For a large object, only the size is compared.
+- If the caller gives a digest, every read is compared with this digest, and a wrong read is repeated.
+- A listing is complete if the bucket has no key after the last key of the listing.
 """
 
 import os
@@ -28,7 +30,7 @@ from components.shared.services.s3_failures import DamagedObjectError, MissingOb
 PARTS_AT_ONCE = 2
 # AWS recommends that larger objects are uploaded in parts.
 LARGEST_SINGLE_UPLOAD_BYTES = 100 * 2**20
-# Larger files are not read back, because that doubles the traffic. The server compares the MD5 of all it receives.
+# Larger files are not read back, because that doubles the traffic. The server checks the MD5 of all data it receives.
 LARGEST_READ_BACK_BYTES = 8 * 2**20
 WHOLE_DOWNLOAD_BUFFER_BYTES = 2**20
 # The S3 protocol's limit.
@@ -60,13 +62,13 @@ class Store:
 
         Args:
             key: The object.
-            digest: The sha256 (64 hex characters) that the content must have, if it is known.
+            digest: The sha256 (64 hex characters) that the content must have. None: the content is not checked.
 
         Raises:
             MissingObjectError: The object does not exist.
             DamagedObjectError: The content had another digest in every read.
         """
-        return self._until_sound(key, digest, lambda: self.get_answer(key)[0], bytes_digest)
+        return self._until_correct(key, digest, lambda: self.get_answer(key)[0], bytes_digest)
 
     def get_part(self, key: str, offset: int, size: int, digest: str | None = None) -> bytes:
         """Return `size` bytes (at least one) of an object, beginning at `offset`; see `get_bytes`.
@@ -79,13 +81,13 @@ class Store:
         def read() -> bytes:
             return self.get_answer(key, Range=f"bytes={offset}-{offset + size - 1}")[0]
 
-        data = self._until_sound(key, digest, read, bytes_digest)
+        data = self._until_correct(key, digest, read, bytes_digest)
         if len(data) != size:
             raise DamagedObjectError(f"{self.uri}/{key} ends before byte {offset + size}; {RESTORE}")
         return data
 
     def get_answer(self, key: str, **options: str) -> tuple[bytes, Mapping[str, Any]]:
-        """Return the content of an object, which is not checked, and all that the server says about it.
+        """Return the content of an object and the server's other data about it. The content is not checked.
 
         Args:
             key: The object.
@@ -113,7 +115,7 @@ class Store:
         Args:
             key: The object.
             path: File to write; its folder is created.
-            digest: The sha256 (64 hex characters) that the content must have, if it is known.
+            digest: The sha256 (64 hex characters) that the content must have. None: the content is not checked.
 
         Raises:
             MissingObjectError: The object does not exist.
@@ -129,15 +131,15 @@ class Store:
             return partial
 
         try:
-            self._until_sound(key, digest, download, file_digest)
+            self._until_correct(key, digest, download, file_digest)
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
 
-    def _until_sound(
+    def _until_correct(
         self, key: str, digest: str | None, read: Callable[[], Content], digest_of: Callable[[Content], str]
     ) -> Content:
-        """Read until the content has the digest. Without a digest, the first read is taken."""
+        """Read until the content has the digest. Without a digest, return the first read."""
         found = ""
         for _ in range(ATTEMPTS):
             content = read()
@@ -150,7 +152,7 @@ class Store:
         raise DamagedObjectError(f"{self.uri}/{key} is damaged: its sha256 is {found}, not {digest}; {RESTORE}")
 
     def _download_into(self, client: Any, key: str, file: BinaryIO) -> None:
-        """Fetch the parts of an object in parallel, or all of it at once from a server that allows no parts."""
+        """Fetch the parts of an object in parallel. If the server does not allow this, fetch it in one request."""
         from boto3.s3.transfer import TransferConfig
         from s3transfer.exceptions import S3DownloadFailedError
 
@@ -196,7 +198,7 @@ class Store:
         self._write(key, upload, is_there)
 
     def _write(self, key: str, request: Callable[[Any], None], is_there: Callable[[], bool]) -> None:
-        """Send a write until the store has its result."""
+        """Repeat a write until `is_there` finds that the store has the object."""
         for _ in range(ATTEMPTS):
             self.connection.ask(key, request)
             if is_there():
@@ -206,7 +208,7 @@ class Store:
             time.sleep(random.random())
         raise InputError(
             f"the store confirmed {ATTEMPTS} times that {self.uri}/{key} is written, but it does not have what was "
-            "sent; check the storage server and its disks, and what is between it and this machine"
+            "sent; check the storage server, its disks, and any proxy between it and this machine"
         )
 
     def _has(self, key: str, digest: str) -> bool:

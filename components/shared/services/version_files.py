@@ -13,7 +13,7 @@ from components.shared.events import log
 from components.shared.hashing import folder_digest
 from components.shared.services import mlflow_failures, mlflow_runs
 
-READS = 2  # good files that are read badly once are not called changed
+READS = 2  # one wrong read does not prove that the files were changed
 
 
 @contextlib.contextmanager
@@ -32,8 +32,8 @@ def version_files(name: str, version: str) -> Iterator[Path]:
 def version_folder(name: str, version: str) -> Iterator[Path]:
     """Fetch a registered model version as MLflow stores it, and check it against the digest of its registration.
 
-    The files stand in a bucket, and their digest stands in MLflow. So who can write only the bucket cannot change the
-    code or the weights of a version unnoticed.
+    The files are in a bucket, and their digest is in MLflow. So a person who can write to the bucket, but not to
+    MLflow, cannot change the code or the weights of a version without being noticed.
 
     Yields:
         The folder of the model version. Its files exist until the `with` block ends.

@@ -82,7 +82,7 @@ def test_a_network_that_looks_at_the_border_is_found_and_one_that_looks_at_the_c
 
     honest, found = measured(looking_at(border=False), rows, files)
     assert abs(found["shortcut_pull_border"].value) < 0.05
-    assert found["shortcut_data_border"].value == 1  # the data offer it all the same
+    assert found["shortcut_data_border"].value == 1  # the border alone predicts the label
     assert found["shortcut_data_jpeg_quality"].value == 0.5
 
     for name, numbers in (("cheating", cheating), ("honest", honest)):

@@ -127,7 +127,7 @@ def test_doctor_names_everything_that_is_wrong_at_once(
     assert found["token for KFP"].startswith("! KFP_TOKEN ends at 20")
     assert "a run may take 72 hours" in found["token for KFP"]
     assert "let KFP_TOKEN_FILE name a file that is renewed" in found["token for KFP"]
-    assert "has another service account crack-submit than the one whose token KFP gets" in found["one cluster"]
+    assert "has another id than the account whose token KFP gets" in found["one cluster"]
     assert f"KFP_ENDPOINT is {kfp.url}; let KUBECONFIG name the cluster of this KFP" in found["one cluster"]
     assert found["labels of the namespace"].startswith(
         "✗ namespace team does not have pipelines.kubeflow.org/enabled=true"
@@ -159,7 +159,7 @@ def test_doctor_refuses_a_kfp_that_is_too_old_and_a_token_that_has_ended(
     assert status == 1
     assert "has version 2.15.0, but the pipeline needs 2.17 or newer" in found["Kubeflow Pipelines"]
     assert found["token for KFP"].startswith("✗ the token for KFP ended at 20")
-    assert found["one cluster"] == "✓ KUBECONFIG and the token for KFP know the same account crack-submit"
+    assert found["one cluster"] == "✓ KUBECONFIG and the token for KFP have the same account crack-submit"
     assert found["labels of the namespace"].startswith("✓")
     assert found["quota"] == "✓ every step fits in 1 quotas"
     assert found["storage class"] == "✓ the default storage class is standard"
@@ -196,7 +196,7 @@ def test_a_cluster_without_kfp_is_not_the_one_of_the_endpoint(kfp, cluster, view
     ):
         check_same_cluster(view, endpoint)
     give_token(a_token())
-    assert "know the same account crack-submit" in check_same_cluster(view, Endpoint.from_environment())
+    assert "have the same account crack-submit" in check_same_cluster(view, Endpoint.from_environment())
     del cluster.objects[f"{TEAM}/serviceaccounts/crack-submit"]
     with pytest.raises(InputError, match="no service account crack-submit, whose token KFP gets, in namespace team"):
         check_same_cluster(view, Endpoint.from_environment())

@@ -118,7 +118,7 @@ def test_the_cost_counts_every_pod_by_step_and_resource_also_of_a_large_run(comm
 def test_a_run_without_a_workflow_is_reported(command, kfp, run_id):
     done = command("cost", "small")
     assert done.exit_code == 2
-    assert f"does not show the workflow of run {run_id}, so its pods are not known; look at http" in done.output
+    assert f"does not show the workflow of run {run_id}, so its pods cannot be listed; look at http" in done.output
 
 
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])

@@ -114,9 +114,7 @@ def test_one_class_only_is_named(tmp_path: Path) -> None:
 
 def test_class_folders_whose_files_are_of_another_kind_name_the_kind(tmp_path: Path) -> None:
     touch(tmp_path, "crack/1.DNG", "crack/2.dng", "no_crack/1.jpg")
-    with pytest.raises(
-        InputError, match=r"class crack in crack, but there are none.*2 files were passed over \(2 .dng\)"
-    ):
+    with pytest.raises(InputError, match=r"class crack in crack, but there are none.*2 files were skipped \(2 .dng\)"):
         find_layout(tmp_path)
 
 
@@ -197,7 +195,7 @@ def test_augmented_copies_of_an_export_share_their_photo_and_its_split_is_not_us
     assert photos["test/crack/IMG.2_JPG.rf.b2.jpg"] == "IMG.2"
     assert photos.get("test/no_crack/plain.jpg") is None or photos["test/no_crack/plain.jpg"] != "IMG_1"
     assert "its own split (test 2, train 2, valid 2) is not used" in found.understood[1]
-    assert found.warnings[0].startswith("1 file was passed over (1 .txt)")
+    assert found.warnings[0].startswith("1 file was skipped (1 .txt)")
 
 
 def test_copies_of_a_photo_share_it_in_any_layout(tmp_path: Path) -> None:
@@ -228,7 +226,7 @@ def test_what_is_not_read_is_said(tmp_path: Path) -> None:
     outside, folders, files = found.warnings
     assert outside == "images outside the class folders, which are not used: 1, such as 6.jpg"
     assert folders == "folders that are not used, because their names are not those of classes: unsure"
-    assert files.startswith("5 files were passed over (")
+    assert files.startswith("5 files were skipped (")
     for kind in ("1 hidden", "1 .txt", "1 .dng", "1 .md", "1 .json"):
         assert kind in files
 

@@ -71,8 +71,8 @@ def test_a_mask_that_fits_several_images_is_not_used(tmp_path: Path) -> None:
     assert masks(found) == {}
     assert found.masks_without_image == 1
     assert found.warnings == [
-        "masks that fit several images and are not used: 1, such as masks/a.png; sort masks into folders like those of "
-        "their images"
+        "masks that fit several images and are not used: 1, such as masks/a.png; put each mask into a folder with "
+        "the same name as the folder of its image"
     ]
 
 

@@ -285,9 +285,9 @@ def test_every_accepted_kind_is_accepted_under_all_its_names_by_ingest_predict_a
 
 def test_files_that_a_search_passes_over_are_counted_by_kind() -> None:
     assert passed_over(["crack/1.JPG", "crack/.DS_Store", "no_crack/Thumbs.db", "crack/._1.JPG"]) == ""
-    assert passed_over(["a/1.dng"]).startswith("1 file was passed over (1 .dng); the names of images end in .jpg, ")
+    assert passed_over(["a/1.dng"]).startswith("1 file was skipped (1 .dng); the names of images end in .jpg, ")
     names = ["1.txt", "2.TXT", "raw/3.dng", "README", ".cache/4.jpg", "@eaDir/5.jpg", ".6.png"]
-    assert passed_over(names).startswith("7 files were passed over (3 hidden, 2 .txt, 1 .dng, 1 without a suffix); ")
+    assert passed_over(names).startswith("7 files were skipped (3 hidden, 2 .txt, 1 .dng, 1 without a suffix); ")
 
 
 def test_animations_have_several_frames() -> None:

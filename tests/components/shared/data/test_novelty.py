@@ -44,5 +44,5 @@ def test_the_limit_is_kept_in_a_file(novelty, tmp_path):
     write_limit(novelty.limit, tmp_path / "novelty.json")
     assert Novelty.read(novelty.profile, tmp_path / "novelty.json").limit == novelty.limit
     (tmp_path / "novelty.json").write_text("{}")
-    with pytest.raises(InputError, match=r"novelty\.json is not a limit of novelty"):
+    with pytest.raises(InputError, match=r"novelty\.json does not hold a novelty limit"):
         Novelty.read(novelty.profile, tmp_path / "novelty.json")
