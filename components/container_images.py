@@ -79,7 +79,7 @@ def check_images(allow_tags: bool = False) -> None:
     for target, reference in references.items():
         if not re.fullmatch(BY_DIGEST, reference):
             raise InputError(
-                f'{path}: the container image "{target}" is {reference}; expected registry/name@sha256: '
+                f'{path}: the container image "{target}" is {reference}; it must be registry/name@sha256: '
                 f"and 64 hexadecimal digits. {HOW_TO_PUSH}; {HOW_TO_ALLOW_TAGS}"
             )
 

@@ -106,7 +106,7 @@ def _fetch_manifest(store: Store, version: Version, path: Path) -> None:
     path.write_bytes(version.read(store, MANIFEST))
     if read_manifest(path).digest != version.digest:
         raise InputError(
-            f"{store.uri}/{version.key(MANIFEST)} is not the manifest of its data set version; restore it from a "
+            f"{store.uri}/{version.key(MANIFEST)} does not match its data set version; restore it from a "
             "backup of the store"
         )
 

@@ -56,7 +56,7 @@ class ViewDataset(TileDataset):
 def draw_views(rows: pd.DataFrame, tiles: Path, config: CorruptionConfig) -> bytes:
     """Return a JPEG with all views of one tile.
 
-    Rows are families, and columns are severities. The first column shows the clean tile.
+    The image has a row for each family of corruption and a column for each severity. The first column is clean.
 
     Args:
         rows: Rows of the robustness split, not empty. If there are cracked tiles among them, one of these is drawn.

@@ -1,4 +1,4 @@
-"""Write the report. It starts with the outcome and the wrong answers. The reader opens the other sections."""
+"""Write the report. The outcome and the wrong answers come first. The other sections are closed until clicked."""
 
 import datetime
 import json

@@ -2,9 +2,9 @@
 
 All data set versions of a store share one ledger. Group ids never change, so the ledger recognises a group in every
 data set version. The objects under `splits/KEY/` are the pages of the ledger. KEY is a digest of the parameters and the
-seed. Each run of the split step adds one page. It holds the groups that are not yet on a settled page. Its name ends
-with the sha256 of its content. Concurrent splits see each other's pages, because S3 listings are strongly consistent.
-If the pages are deleted, the next split starts with an empty ledger.
+seed. Each run of the split step adds one page. This page has the groups that no page older than one hour has. Its
+name ends with the sha256 of its content. Concurrent splits see each other's pages, because S3 listings are strongly
+consistent. If the pages are deleted, the next split starts with an empty ledger.
 """
 
 import datetime

@@ -111,7 +111,7 @@ def check_quotas(view: ClusterView, needs: Mapping[str, Resources]) -> str:
 
 
 def _shortages(need: Resources, hard: Mapping[str, str], used: Mapping[str, str]) -> Iterator[str]:
-    """Yield each resource of which a quota has less than a step's pod needs."""
+    """Yield each resource if the pod of a step needs more of it than the quota allows."""
     from kubernetes.utils import parse_quantity
 
     for name, wanted in _counted(need):

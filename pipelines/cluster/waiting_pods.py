@@ -46,7 +46,7 @@ class WaitingPods:
         return lines
 
     def _step_of(self, pod: WaitingPod) -> str:
-        """Return the step of a pod by its node's name in Argo, which ends in TASK.executor or in TASK-driver."""
+        """Return the step of a pod. Its name in Argo's workflow ends in TASK.executor or TASK-driver."""
         for part in reversed(pod.node.split(".")):
             task = part.partition("(")[0].removesuffix(DRIVER)
             if task in self._steps:

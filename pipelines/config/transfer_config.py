@@ -18,7 +18,7 @@ class TransferLimit(Config):
 
 
 class TransferConfig(Config):
-    """What counts as a domain, which candidate is trained without each of them, and what must be reached."""
+    """Settings: the kind of domain, the candidate that is trained once without each domain, and the limits."""
 
     each: Literal["source", "surface"] = Field(default="source", description="what counts as a domain")
     candidate: str | None = Field(default=None, description="the candidate that is trained; default: the first one")

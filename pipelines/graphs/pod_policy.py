@@ -36,7 +36,7 @@ def run_limits(cluster: ClusterConfig) -> PipelineConfig:
 
 
 def on_cluster(task: PipelineTask, config: RunConfig, resources: Resources | None = None) -> PipelineTask:
-    """Apply the policy of a task's step to the task and return it.
+    """Apply the policy of a step to its task. Return the task.
 
     Args:
         task: A task of any of the pipelines.

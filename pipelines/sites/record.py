@@ -57,7 +57,7 @@ class SiteRecord:
             return Plan(claim, pd.read_parquet(found / TILES), pd.read_parquet(found / DRAWS))
 
     def keep_plan(self, plan: Plan) -> None:
-        """Store a plan. The draws then stay the same for this version at this site."""
+        """Store a plan. The randomly drawn tiles then stay the same for this version at this site."""
         with tempfile.TemporaryDirectory() as folder:
             plan.tiles.to_parquet(Path(folder) / TILES)
             plan.draws.to_parquet(Path(folder) / DRAWS)

@@ -62,8 +62,8 @@ def transfer(config: RunConfig, folder: Path, progress: Callable[[str], None]) -
     domains = tuple(sorted(read_manifest(folder / MANIFEST).table[each].unique()))
     if len(domains) < 2:
         raise InputError(
-            f"the data have only the {each} {domains[0]}, so none can be left out; add a {each}, or set transfer.each "
-            f"to {'surface' if each == 'source' else 'source'}"
+            f"the data have only one {each}, {domains[0]}, and no tiles without it; add another {each}, or set "
+            f"transfer.each to {'surface' if each == 'source' else 'source'}"
         )
 
     cells: list[Cell] = []
@@ -77,7 +77,7 @@ def transfer(config: RunConfig, folder: Path, progress: Callable[[str], None]) -
             failed[domain] = str(error)
 
     if not cells:
-        raise InputError(f"no network could be trained; without {domains[0]}: {failed[domains[0]]}")
+        raise InputError(f"no network could be trained. The training without {domains[0]} failed: {failed[domains[0]]}")
     return Matrix(each, domains, tuple(cells), failed)
 
 

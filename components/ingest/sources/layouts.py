@@ -62,7 +62,7 @@ class ClassFolder:
         label: 0 no_crack, 1 crack.
         surface: deck, pavement, wall or unknown.
         published: The usual name of this folder in the layout, such as D/CD.
-        split: The folder of the export's own split, such as train; "" if the layout has no splits.
+        split: The data set's own split that has this folder, such as train; "" if the layout has no splits.
     """
 
     path: str

@@ -66,7 +66,7 @@ def open_sources(uris: list[SourceUri], config: IngestConfig, scratch: Path) -> 
     Args:
         uris: One or more sources.
         config: Layout and group pattern for sources without these options.
-        scratch: Folder for files that are downloaded, unpacked or drawn. The caller removes it.
+        scratch: Folder for files that are downloaded, unpacked or generated. The caller removes it.
 
     Raises:
         InputError: A source has an unknown kind, does not exist, cannot be downloaded, is damaged, or has no known

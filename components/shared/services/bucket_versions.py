@@ -27,7 +27,7 @@ class DeletedObject:
 
 
 def keeps_versions(store: Store) -> bool:
-    """Return whether the bucket keeps the versions of deleted objects. Servers without versions do not."""
+    """Return whether the bucket keeps the versions of deleted objects. Some servers do not support versions."""
     try:
         answer = store.connection.ask("", lambda client: client.get_bucket_versioning(Bucket=store.bucket))
     except InputError:

@@ -48,7 +48,7 @@ class Endpoint:
         These values differ between machines, and the token is a secret, so parameter files do not contain them.
 
         Raises:
-            InputError: KFP_ENDPOINT is not an address, or a file that a variable names does not exist.
+            InputError: KFP_ENDPOINT is not an address, or a variable is set to a file that does not exist.
         """
         url = environment.get("KFP_ENDPOINT", "").strip().rstrip("/")
         if not re.match(r"https?://[^/]", url):

@@ -256,7 +256,7 @@ def test_a_run_has_a_deadline_and_is_cleared_away(tmp_path):
         ({"cpu": DIGESTS["cpu"]}, 'does not name the container image "gpu"'),
         ("[", 'does not name the container image "cpu"'),
         ({**DIGESTS, "gpu": 7}, 'the container image "gpu" is 7'),
-        ({**DIGESTS, "gpu": "registry.example/crack-gpu:latest"}, "crack-gpu:latest; expected registry/name@sha256:"),
+        ({**DIGESTS, "gpu": "registry.example/crack-gpu:latest"}, "crack-gpu:latest; it must be registry/name@sha256:"),
         (None, "IMAGE_DIGESTS is set to"),
     ],
 )
