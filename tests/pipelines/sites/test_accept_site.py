@@ -84,7 +84,7 @@ def test_a_version_is_planned_labelled_and_judged_at_a_site(winner, site, tmp_pa
     run_id = client.get_model_version("crack-classifier", "1").run_id
     files = {Path(file.path).name for file in client.list_artifacts(run_id, "sites/bridge")}
     assert {"page.html", "labels.csv", "verdict.json", "tiles.parquet", "draws.parquet"} <= files
-    assert f"bridge {decision}" in CliRunner().invoke(app, ["status"]).output
+    assert f"at the site bridge: {decision}" in CliRunner().invoke(app, ["status"]).output
 
     _check_wrong_inputs(site, labels, tmp_path)
 
