@@ -1,4 +1,5 @@
 import datetime
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -94,12 +95,13 @@ def test_what_readers_look_for_is_deleted_first_and_nothing_else_is_deleted(fill
         mine = [key for key in deleted if key.startswith(f"{folder}/")]
         assert mine[0] == f"{folder}/{first}"
         assert max(deleted.index(key) for key in mine) < deleted.index("shards/4")
-    assert [key for key, _ in filled.list()] == sorted(
+    left = [re.sub("files/[0-9a-f]{64}/", "files/DIGEST/", key) for key, _ in filled.list()]
+    assert left == sorted(
         [
             *(
                 f"datasets/{version}/{name}"
                 for version in "ac"
-                for name in ("dataset.json", "files/files/manifest.parquet")
+                for name in ("dataset.json", "files/DIGEST/manifest.parquet")
             ),
             "drift-checks/crack-classifier/monday.json",
             *(f"shards/{shard}" for shard in "13"),
@@ -135,7 +137,7 @@ def test_a_damaged_record_is_named_and_nothing_is_deleted(filled, client, tmp_pa
     done = CliRunner().invoke(app, ["gc", "--params", str(params), "--days", "0", "--delete"])
     assert done.exit_code == 2, done.output
     assert f"{filled.uri}/{key} is damaged" in done.output
-    assert "restore it from a backup of the store" in done.output
+    assert "from a backup of the store" in done.output
     assert filled.list() == before
 
 
