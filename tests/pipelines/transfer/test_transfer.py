@@ -75,7 +75,7 @@ def test_one_domain_cannot_be_left_out_and_a_candidate_must_exist(store, s3, tmp
     file.write_text(SMALL + "data_uri: synthetic://?images=60&seed=1&size=32\n")
     config = load_run_config(file, [f"store={s3}"])
     with pytest.raises(
-        InputError, match=r"the data have only the source .*; add a source, or set transfer\.each to surf"
+        InputError, match=r"the data have only one source, .*; add another source, or set transfer\.each to surf"
     ):
         transfer(config, tmp_path, lambda stage: None)
 
