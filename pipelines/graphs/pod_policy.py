@@ -16,8 +16,6 @@ from pipelines.config.cluster_config import ClusterConfig, GpuResources, Resourc
 from pipelines.config.run_config import RunConfig
 
 S3_KEYS = ("AWS_ENDPOINT_URL_S3", "AWS_REGION")
-# A pod with web identity has no access key, and most servers need no other setting. See docs/storage.md.
-OPTIONAL_S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_S3_ADDRESSING_STYLE")
 MLFLOW_KEYS = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 NOTIFY_KEYS = ("NOTIFY_WEBHOOK_URL",)
 MLFLOW_STEPS = frozenset({"champion", "train", "gate", "register", "report", "notify", "collect", "check"})

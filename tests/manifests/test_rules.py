@@ -15,10 +15,11 @@ from pipelines.cli.options import chosen_file
 from pipelines.config.cluster_config import ClusterConfig, Resources
 from pipelines.config.parameter_file import load_run_config
 from pipelines.config.run_config import RunConfig
-from pipelines.graphs.pod_policy import MLFLOW_KEYS, NOTIFY_KEYS, OPTIONAL_S3_KEYS, S3_KEYS
+from pipelines.graphs.pod_policy import MLFLOW_KEYS, NOTIFY_KEYS, S3_KEYS
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "manifests"
+OPTIONAL_S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_S3_ADDRESSING_STYLE")
 README = (MANIFESTS / "README.md").read_text()
 OPTIONS = sorted((MANIFESTS / "components").iterdir())
 
