@@ -70,7 +70,7 @@ def content_of(winner: Winner) -> str:
     return digest(
         weights_digest(winner.model),
         file_digest(dossier / CALIBRATION),
-        file_digest(dossier / PROFILE),
+        read_profile(dossier / PROFILE).sample_digest(),
         read_manifest(winner.manifest).digest,
         read_splits(winner.splits).digest,
         code,

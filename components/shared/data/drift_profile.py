@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from components.shared.data.image_features import FEATURES, VERSION
 from components.shared.errors import InputError
+from components.shared.hashing import bytes_digest, digest
 
 COLUMNS = (*FEATURES, "p_crack", "confidence")
 SLICE_PREFIX = "slice."  # the file's columns with slices have names that start with this prefix
@@ -39,6 +40,14 @@ class Profile:
     embeddings: np.ndarray
     slices: pd.DataFrame
     model: str
+
+    def sample_digest(self) -> str:
+        """Return a digest of the described images and of the network's embeddings.
+
+        It leaves out the image features: they follow from the images, but their last bits differ between processors.
+        """
+        embeddings = bytes_digest(np.ascontiguousarray(self.embeddings).data)
+        return digest(VERSION, self.groups.tolist(), self.slices.to_dict("list"), embeddings, self.model)
 
     def rows(self, chosen: np.ndarray) -> "Profile":
         """Return the profile of the images with these row numbers."""

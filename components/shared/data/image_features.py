@@ -69,7 +69,8 @@ def describe_image(image: np.ndarray) -> dict[str, float]:
 
     slope_x = cv2.Sobel(grey, cv2.CV_32F, 1, 0, scale=1 / 8)
     slope_y = cv2.Sobel(grey, cv2.CV_32F, 0, 1, scale=1 / 8)
-    gradient = cv2.magnitude(slope_x, slope_y)
+    # The last bit of cv2.magnitude's result depends on where the memory lies. A second profile must be the same.
+    gradient = np.sqrt(slope_x**2 + slope_y**2)
     edges = gradient > EDGE_GRADIENT
 
     residue = cv2.filter2D(grey, cv2.CV_32F, NOISE_KERNEL)[1:-1, 1:-1]

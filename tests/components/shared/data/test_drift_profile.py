@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -39,6 +41,15 @@ def test_some_rows_keep_their_values():
     assert some.groups.tolist() == ["photo 2", "photo 1"]
     assert some.slices["surface"].tolist() == profile(7).slices["surface"].iloc[[5, 2]].tolist()
     assert some.features["noise"].tolist() == profile(7).features["noise"].iloc[[5, 2]].tolist()
+
+
+def test_the_sample_digest_tells_samples_apart_but_not_processors():
+    first = profile(7)
+    last_bit = np.nextafter(first.features, np.inf)
+    assert dataclasses.replace(first, features=last_bit).sample_digest() == first.sample_digest()
+    assert profile(6).sample_digest() != first.sample_digest()
+    assert dataclasses.replace(first, embeddings=first.embeddings + 1).sample_digest() != first.sample_digest()
+    assert dataclasses.replace(first, model="b" * 64).sample_digest() != first.sample_digest()
 
 
 def test_features_of_another_version_are_refused(tmp_path):
