@@ -1,6 +1,8 @@
 """Run the graph of a local run with KFP: `python -m pipelines.local.graph_process PIPELINE RUN_FOLDER`."""
 
+import contextlib
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 from typing import Any
@@ -8,11 +10,14 @@ from typing import Any
 from kfp import local
 from kfp.dsl.base_component import BaseComponent
 
+from pipelines.local import step_server
 from pipelines.local.run import ARTIFACTS, PARAMS
 
 
 def run_graph(pipeline: BaseComponent, run_folder: Path, arguments: dict[str, Any]) -> None:
     """Run the steps of a pipeline one after another, as processes on this machine.
+
+    The steps of this project are forks of a step server, where the machine allows it.
 
     Raises:
         RuntimeError: A step failed. The error does not name the step or the cause; the event "failed" names both.
@@ -22,7 +27,20 @@ def run_graph(pipeline: BaseComponent, run_folder: Path, arguments: dict[str, An
         pipeline_root=str(run_folder / ARTIFACTS),
         enable_caching=False,
     )
-    pipeline(**arguments)
+    with contextlib.ExitStack() as stack:
+        commands = _commands_of_our_steps(pipeline)
+        if commands and step_server.can_serve():
+            stack.enter_context(step_server.step_server(Path(tempfile.gettempdir())))
+            for command in commands:
+                command[list(command).index(step_server.STEP_PROCESS)] = step_server.STEP_CLIENT
+        pipeline(**arguments)
+
+
+def _commands_of_our_steps(pipeline: BaseComponent) -> list[Any]:
+    """Return the commands, each a changeable list, of the steps whose function is in this project."""
+    executors = pipeline.pipeline_spec.deployment_spec["executors"].values()
+    commands = [executor["container"]["command"] for executor in executors]
+    return [command for command in commands if step_server.STEP_PROCESS in list(command)]
 
 
 def main() -> None:
