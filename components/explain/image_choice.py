@@ -9,7 +9,7 @@ WRONG, NEAR, RIGHT = "confident wrong", "near the threshold", "confident right"
 
 
 def decide(table: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:
-    """Add the answers that the model gives in production, with calibration and threshold.
+    """Add the answers that the model gives in production. They use its calibration and its threshold.
 
     Args:
         table: Prediction rows with `logit_0`, `logit_1` and `label`.

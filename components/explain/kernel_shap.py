@@ -24,7 +24,7 @@ SUPERPIXEL_BLUR = 1 / 16
 
 
 def margin_of(network: Network, precision: Precision) -> Margin:
-    """Return a function that computes the log odds of a crack. It maps images (n, 3, H, W), 0 to 255, to float (n,).
+    """Return a function: images (n, 3, H, W), 0 to 255 -> log odds of a crack, float (n,).
 
     The function raises InputError if the network's answer is NaN or infinite.
     """

@@ -34,7 +34,7 @@ def draw_maps(
         network: In eval mode.
         cam: Layer and method of the Grad-CAM map.
         images: uint8 (N, 3, H, W), on the network's device.
-        shap_images: Number of images that get a KernelSHAP map, which takes the most time. The first images get one.
+        shap_images: The first `shap_images` images get a KernelSHAP map, which takes more time than the other maps.
         config: Regions, coalitions, blur.
         seed: Seed of the coalitions and the random maps.
         draw: This number is added to the seed of the random maps. Another number gives other random maps.
