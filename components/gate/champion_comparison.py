@@ -277,8 +277,8 @@ def _differences(
 class _Resampled:
     """Every metric of one model.
 
-    `values` contains each metric on all tiles, and `draws` contains it in each bootstrap resample. `twice` has one
-    value for each group: there, this group counts twice, and all other groups count once.
+    `values` is measured on all tiles, and `draws` is measured in each bootstrap resample. `twice` is measured once for
+    each group: this group then counts twice, and all other groups count once.
     """
 
     values: dict[str, float]
