@@ -39,8 +39,8 @@ class EndedRun:
     Attributes:
         job: The pipeline job's id.
         state: KFP's final state, in KFP's own word.
-        causes: The error of each step that failed and did not succeed afterwards, with the keys step, kind, type and
-            message.
+        causes: The errors of the failed steps, each with the keys step, kind, type and message. If a failed step
+            succeeds later, its error does not count.
         choice: The choice of the select step. It is empty if there is none.
         registration: The record of the register step or of the refuse step. It is empty if there is none.
         drift: The result of a drift check. It is empty if there is none.
