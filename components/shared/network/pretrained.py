@@ -1,7 +1,7 @@
 """Read pretrained weights from a file, check them, and load them into a network of timm.
 
-If the head is new, timm also accepts a file that lacks other tensors. It raises no error, and the missing tensors keep
-their random values. So we check the file ourselves. The checks find files that are damaged, files of another
+If the head is new, timm raises no error even if tensors outside the head are missing in the file. The missing tensors
+keep their random values. So we check the file ourselves. The checks find files that are damaged, files of another
 architecture, and weights that expect another normalisation.
 """
 
