@@ -190,7 +190,7 @@ def thumbnail(image: NDArray[np.uint8], longest: int) -> bytes:
 
     Args:
         image: uint8 (H, W, 3), RGB.
-        longest: The thumbnail's longer side in pixels. Its shape is the shape of the image.
+        longest: The thumbnail's longer side in pixels. The ratio of width to height stays the same.
     """
     height, width = image.shape[:2]
     scale = longest / max(height, width)
