@@ -132,7 +132,7 @@ def _counted(need: Resources) -> Iterator[tuple[str, str]]:
 
 
 def check_volumes(view: ClusterView) -> str:
-    """Check that no volume claim of the namespace waits for a default storage class that does not exist."""
+    """Check that the cluster has a default storage class. Without one, some volume claims wait forever."""
     from kubernetes.client import StorageV1Api
 
     classes = view.read(
