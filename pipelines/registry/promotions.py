@@ -244,7 +244,7 @@ class Registry:
             return None
 
     def moved_by_hand(self) -> bool:
-        """Return whether the alias is not at the model version that the history names."""
+        """Return true if the alias is at another model version than the history says."""
         history = self.history()
         return bool(history) and self.alias(CHAMPION) != history[-1].target
 
