@@ -208,8 +208,8 @@ def _draw_tiles(chance: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarra
 def _draw_photos(photo: np.ndarray, chance: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, pd.DataFrame]:
     """Take each photo once, in random order, and draw TILES_PER_PHOTO of its tiles with replacement.
 
-    On average, the weights of a photo's draws add up to its number of tiles divided by the largest number of tiles in a
-    photo. Return the weight of each tile, and the draws.
+    Return the weight of each tile, and the draws. On average, the weights of a photo's draws add up to n / N. Here n is
+    the number of tiles of this photo, and N is the number of tiles of the largest photo.
     """
     names, codes = np.unique(photo, return_inverse=True)
     largest = np.bincount(codes).max()

@@ -70,7 +70,7 @@ def fit_and_measure(labelled: pd.DataFrame, recall: float) -> SiteThreshold | st
 
 
 def half_of_photos(photos: pd.Series) -> dict[str, int]:
-    """Return a dict: photo -> 0 or 1, its half. The hash of the name decides, so the halves do not follow its order."""
+    """Return a dict: photo -> its half, 0 or 1. Photos are sorted by the hash of their names, and then take turns."""
     ordered = sorted(photos.unique(), key=lambda photo: digest("half", photo))
     return {photo: number % 2 for number, photo in enumerate(ordered)}
 
