@@ -20,8 +20,8 @@ def collect(
     A drift profile holds the features, the answer and the embedding of each image.
 
     Args:
-        images: Folder or s3://BUCKET/PREFIX of unlabelled images. {date} and {yesterday} in it are replaced by dates in
-            UTC, such as 2026-01-31.
+        images: Folder or s3://BUCKET/PREFIX of unlabelled images. The placeholders {date} and {yesterday} are replaced
+            by dates in UTC, such as 2026-01-31.
         config: CollectConfig as JSON.
         job: The pipeline job's id.
 

@@ -15,7 +15,7 @@ from components.shared.events import warn
 from components.shared.services.foreign import ForeignObjects
 from components.shared.services.store import THREADS, Store, StoredObject
 
-# Files that were read and not yet decoded need memory, so we read only a few files in advance.
+# Files that wait for decoding need memory, so we read only a few files in advance.
 FILES_READ_AHEAD = 16 * THREADS
 PATH_PART_WITH_A_DAY = r"[^/]*\{(?:date|yesterday)\}"
 
@@ -25,20 +25,20 @@ class ProductionImages:
 
     Attributes:
         uri: The folder or prefix, with dates in place of {date} and {yesterday}.
-        names: Paths of the images, relative to `uri`, sorted. If there are more than `sample` images, this is a random
-            sample. The list is empty if `uri` names a day without images.
+        names: Paths of the images, relative to `uri`, sorted. If there are more than `sample` images, a random sample
+            is taken. The list is empty if `uri` names a day without images.
     """
 
     def __init__(self, uri: str, sample: int):
         """List the images.
 
         Args:
-            uri: Folder or s3:// prefix. {date} and {yesterday} in it are replaced by dates in UTC.
+            uri: Folder or s3:// prefix. The placeholders {date} and {yesterday} are replaced by dates in UTC.
             sample: Largest number of images.
 
         Raises:
-            InputError: The folder does not exist or contains no image. A day without images is an error only if the
-                folder that contains the days is empty.
+            InputError: The folder does not exist or contains no image. If `uri` contains {date} or {yesterday}, this is
+                an error only if there are no other days either.
         """
         self.uri = _fill_in_days(uri)
         self._objects: dict[str, StoredObject] = {}
@@ -101,9 +101,9 @@ def _fill_in_days(uri: str) -> str:
 
 
 def _has_other_days(uri: str) -> bool:
-    """Return whether `uri` contains {date} or {yesterday} and the folder of all days is not empty.
+    """Return true if `uri` contains {date} or {yesterday}, and the folder that contains the days is not empty.
 
-    If both are true, the path is correct, and a missing folder means a day without images.
+    Then the path is correct, and a missing folder means a day without images.
     """
     parts = re.split(PATH_PART_WITH_A_DAY, uri, maxsplit=1)
     if len(parts) == 1:

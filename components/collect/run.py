@@ -37,7 +37,7 @@ def collect_images(uri: str, config: CollectConfig, observed: str, reference: st
     skipped.
 
     Args:
-        uri: Folder or s3:// prefix of the images. {date} and {yesterday} in it are replaced by dates in UTC.
+        uri: Folder or s3:// prefix of the images. The placeholders {date} and {yesterday} are replaced by dates in UTC.
         config: Sample size, patterns for the paths, batch size, and the registered model's name.
         observed: File to write: the profile of the production images.
         reference: File to write: the profile of the training sample.
@@ -46,8 +46,8 @@ def collect_images(uri: str, config: CollectConfig, observed: str, reference: st
         The champion's model version, and the folder or prefix with the dates in place of {date} and {yesterday}.
 
     Raises:
-        InputError: There is no champion. Or there is no image. Or the champion's profile is missing. Or it was made by
-            another network, or with another version of the features.
+        InputError: There is no champion, there is no image, or the champion's profile is missing or cannot be used. A
+            profile cannot be used if it was made by another network, or with another version of the features.
     """
     model_name = config.model_name
     version = mlflow_runs.version_by_alias(model_name, mlflow_runs.CHAMPION)
@@ -129,7 +129,7 @@ def _profile_images(images: ProductionImages, network: Network, weights: str, co
 
 
 def _photos_of(names: list[str], pattern: str | None) -> np.ndarray:
-    """Return the name of each image's photo. Warn if the pattern does not match some of the image names."""
+    """Return the name of each image's photo. Warn if the pattern does not match all paths."""
     photos = np.array([photo_of(name, pattern) for name in names])
     unmatched = np.count_nonzero(photos == np.array(names))
     if pattern and unmatched:
@@ -142,7 +142,7 @@ def _photos_of(names: list[str], pattern: str | None) -> np.ndarray:
 
 
 def slices_of(name: str, pattern: str) -> dict[str, str]:
-    """Return the slices of an image as a dict: group name in the pattern -> text that the group matches in the path.
+    """Return the slices of an image as a dict: name of a group in the pattern -> text in the path that it matches.
 
     The text is "" for a group that does not match.
     """

@@ -19,7 +19,7 @@ def drift(
     evidently: dsl.Output[dsl.HTML],
     reference_profile: dsl.Output[dsl.Dataset],
 ):
-    """Compare the image features, embeddings and answers of the robustness split with those of the training split.
+    """Compare the robustness split with the training split: the image features, the embeddings and the answers.
 
     Args:
         model: Saved-model folder.
@@ -66,7 +66,7 @@ def check(
         reference: Drift profile of the champion's training sample.
         observed: Drift profile of the production images.
         images: Folder or prefix of the images, for the page.
-        version: The champion's model version. Its tags will show the result.
+        version: The champion's model version. The result is written to the tags of this version.
         config: DriftConfig as JSON.
         seed: Seed of the samples and permutations.
         job: The pipeline job's id.

@@ -1,4 +1,4 @@
-"""Test for drift: which features changed, by how much, and whether chance alone explains the change.
+"""Test which features drifted, how much they changed, and whether chance alone explains the change.
 
 The two sides of a comparison are the reference images and the current images.
 """
@@ -14,14 +14,14 @@ from components.drift.permutation import energy, permuted_sides, step_down, wass
 from components.shared.data.drift_profile import Profile
 from components.shared.results.measurements import Measurement
 
-# With fewer images on a side, we do not know the distribution of that side well enough.
+# With fewer images on a side, we do not know the distribution of their features well enough.
 MIN_IMAGES_PER_SIDE = 30
 # With fewer groups on a side, the groups can be shuffled in so few ways that a small p-value is impossible.
 MIN_GROUPS_PER_SIDE = 4
 # The two tests that decide whether there is drift.
 TOGETHER = "features_together"
 EMBEDDING = "embedding"
-# A smaller standard deviation of a feature is raised to this value. Evidently does the same.
+# If a feature has a smaller standard deviation, we use this value instead. Evidently does the same.
 MIN_STANDARD_DEVIATION = 1e-3
 CHANCE_QUANTILE = 0.95
 
@@ -32,15 +32,15 @@ class Shift:
 
     Attributes:
         name: "features_together", "embedding", or a feature.
-        effect: Size of the difference in standard deviations, not negative. For the first two names it is the energy
-            distance of the groups' means, in standard deviations of all groups. For a feature it is the Wasserstein
-            distance, in standard deviations of the reference images.
+        effect: Size of the difference in standard deviations, not negative. For "features_together" and "embedding",
+            the size is the energy distance of the groups' means, in standard deviations of all groups. For a feature,
+            the size is the Wasserstein distance, in standard deviations of the reference images.
         chance: The effect that chance alone can reach. In 95 of 100 random shuffles of the groups, the effect is
-            smaller. It has the same unit as `effect`.
+            smaller than this number. The unit is the unit of `effect`.
         change: Mean of the current images minus mean of the reference images, in standard deviations. It is NaN for
             "features_together" and "embedding".
-        p: p-value, corrected for the number of tests. "features_together" and "embedding" are corrected as two tests.
-            The features are corrected as a second set of tests.
+        p: p-value, corrected for the number of tests in a set. "features_together" and "embedding" are the first set.
+            The features are the second set.
         drifted: True if p is at most `alpha` and the effect is at least `min_effect`. For a feature,
             "features_together" or "embedding" must have drifted too.
     """
@@ -54,7 +54,7 @@ class Shift:
 
 
 class KeptImages(NamedTuple):
-    """The indices of the images that are compared, int64, in rising order."""
+    """The indices of the images that are compared, int64, the smallest index first."""
 
     reference: np.ndarray
     current: np.ndarray
@@ -82,8 +82,8 @@ def why_not(reference: np.ndarray, current: np.ndarray) -> str:
 def even_out(reference: np.ndarray, current: np.ndarray, seed: int, limit: int) -> KeptImages:
     """Draw images at random so that the groups of both sides have similar sizes.
 
-    The tests shuffle groups between the two sides at random. This is fair only if large groups are not all on one side.
-    So at most n images are drawn from each group, where n is the size of the median group on the other side.
+    The tests shuffle groups between the two sides at random. The tests are fair only if large groups are not all on one
+    side. So we draw at most n images from each group, where n is the median size of the groups on the other side.
 
     Args:
         reference: (n,) group of each reference image.
@@ -109,9 +109,9 @@ def compare(reference: Profile, current: Profile, config: DriftConfig, seed: int
     """Test whether there is drift, then test which features drifted.
 
     Two tests decide whether there is drift: one of all features together, and one of the embeddings. These tests find
-    a change that is spread over many features. Tests of single features often miss such a change, because they must be
-    corrected for their large number. A feature can drift only if one of the two tests finds drift. So the chance of any
-    false alarm stays at `alpha`.
+    a change that is spread over many features. Tests of single features often miss such a change, because there are
+    many of them, and their p-values must be corrected for that. A feature counts as drifted only if one of the two
+    tests finds drift. So the chance of any false alarm stays at `alpha`.
 
     Args:
         reference: Training images of the network.
@@ -147,8 +147,8 @@ def _shifts(
 ) -> list[Shift]:
     """Return the results of a set of tests. The p-values are corrected for the number of tests in the set.
 
-    `effects` is float (tests, shuffles), and the first shuffle is the real assignment. If `may_drift` is false, no test
-    drifts.
+    `effects` is float (tests, shuffles), and the first shuffle is the real assignment. If `may_drift` is false, no
+    result has `drifted` set to true.
     """
     p_values = step_down(effects)
 
@@ -194,7 +194,7 @@ def to_measurements(shifts: list[Shift], images: int) -> list[Measurement]:
 
 
 def undefined(why: str, images: int) -> list[Measurement]:
-    """Return the measurements of a comparison that was skipped for the reason `why`; their values are NaN."""
+    """Return the measurements of a comparison that was skipped, with the reason `why`. Their values are NaN."""
     note = f"skipped: {why}"
     share = Measurement("drift.share", float("nan"), split="robustness", n=images, note=note)
     return [share, replace(share, name="drift.detected")]

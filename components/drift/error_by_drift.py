@@ -31,7 +31,7 @@ class Bin:
 
 
 def drift_distance(reference: pd.DataFrame, current: pd.DataFrame) -> np.ndarray:
-    """Return the distance of each current image from the reference.
+    """Return how far each current image is from the reference.
 
     A z-score is a feature's distance from the mean of the reference, in standard deviations. The distance of an image
     is the root mean square of the z-scores of its features.
@@ -57,7 +57,7 @@ def error_by_distance(distance: np.ndarray, wrong: np.ndarray) -> list[Bin]:
 
     Args:
         distance: float (n,), from `drift_distance`.
-        wrong: bool (n,), whether the network's answer at P(crack) >= 0.5 differs from the label.
+        wrong: bool (n,), true if the network's answer is wrong. The answer is a crack if P(crack) >= 0.5.
     """
     order = np.argsort(distance, kind="stable")
     count = min(MAX_BINS, len(order) // MIN_IMAGES_PER_BIN)
@@ -70,14 +70,14 @@ def error_by_distance(distance: np.ndarray, wrong: np.ndarray) -> list[Bin]:
 
 
 def error_measurement(distance: np.ndarray, wrong: np.ndarray) -> Measurement:
-    """Return `drift.error_auroc`: the chance that a wrong answer has a larger distance than a right answer.
+    """Return `drift.error_auroc`: the chance that a wrongly answered image is farther away than a rightly answered one.
 
     The value 0.5 means that the distance says nothing about errors. The value is NaN if all answers are right or all
     answers are wrong.
 
     Args:
         distance: float (n,), from `drift_distance`.
-        wrong: bool (n,), whether the network's answer at P(crack) >= 0.5 differs from the label.
+        wrong: bool (n,), true if the network's answer is wrong. The answer is a crack if P(crack) >= 0.5.
     """
     name = "drift.error_auroc"
     images = len(wrong)

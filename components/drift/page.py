@@ -15,46 +15,48 @@ from components.shared.page import Badge, Page
 from components.shared.results.measurements import spoken
 
 METHOD = (
-    "Drift means that the current images differ from the reference images. These are the two sides of the comparison. "
-    "Two tests decide whether there is drift. "
+    "Drift means that the current images differ from the reference images. The current images are one side of the "
+    "comparison, and the reference images are the other side. Two tests decide whether there is drift. "
     "One test compares all features together. The other test compares the network's embeddings, which are the numbers "
-    "that it computes from an image just before its answer. Both tests first compute the mean of each photo. Then they "
-    "measure the energy distance, which is large if photos of different sides differ more than photos of the same "
-    "side. Before that, correlations between the measured numbers are partly removed. A single feature counts as "
-    "drifted only if one of these two tests finds drift.\n\n"
-    "- *Effect* is the size of the difference, in standard deviations. For the first two tests, these are standard "
-    "deviations of all photos' means. For a feature, the effect is the Wasserstein distance (how far the values of one "
-    "side must move on average to equal those of the other side), in standard deviations of the reference images.\n"
+    "that the network computes from an image just before its answer. Both tests first compute the mean of each photo. "
+    "Then they partly remove the correlations between the numbers. Then they measure the energy distance. It is large "
+    "if photos of different sides differ more than photos of the same side. A single feature counts as drifted only if "
+    "one of these two tests finds drift.\n\n"
+    "- *Effect* is the size of the difference. For the first two tests, its unit is the standard deviation of all "
+    "photos' means. For a feature, the effect is the Wasserstein distance: how far the values of one side must move on "
+    "average to equal the values of the other side. Its unit is the standard deviation of the reference images.\n"
     "- *Chance* is the effect that chance alone can reach. The groups (photos) are shuffled between the two sides many "
     "times. In 95 of 100 shuffles, the effect is smaller than this number. Groups are shuffled, not images, because "
     "tiles of one photo resemble each other.\n"
     "- *Mean change* is the mean of the current images minus the mean of the reference images.\n"
     "- *p* is the share of the random shuffles with an effect at least as large as the measured effect. It is "
-    "corrected for the number of tests (method of Westfall and Young): once for the first two tests, and once for all "
-    "features. If there is no drift, the chance of any false alarm in this table is at most {alpha:.0%}.\n\n"
+    "corrected for the number of tests (method of Westfall and Young). The first two tests are corrected together, and "
+    "all features are corrected together. If there is no drift, the chance of any false alarm in this table is at most "
+    "{alpha:.0%}.\n\n"
     "A test finds drift if p ≤ {alpha:g} and the effect is at least {min_effect:g}."
 )
 SLICES = (
     "A slice is a part of the images, such as one surface or one camera. Each slice is compared with the same slice of "
-    "the reference. If the reference does not have this slice, it is compared with the whole reference. The tests are "
+    "the reference. If the reference does not have a slice, the slice is compared with the whole reference. The tests "
+    "are "
     "the same as for all images, but the limit for p is divided by the number of slices that were compared. So if "
     "there is no drift, the chance of any false alarm in this table is also at most {alpha:.0%}.\n\n"
-    "A small slice can drift without drift in all images together, because it has little weight among all images. A "
+    "A small slice can drift although all images together do not, because it is only a small part of all images. A "
     "slice that the reference does not have can differ in every check. An example is a camera that sees only one kind "
     "of concrete. For such a slice, look for a change from check to check."
 )
 ERRORS = (
-    "The current images are sorted by their distance from the reference and divided into bins of equal size. The "
-    "distance says how many standard deviations an image is away from the mean of the training images, as a root mean "
-    "square over the image features. A typical training image has a distance of about 1. The error rate is the share "
-    "of wrong answers. If it rises with the distance, drift lowers the accuracy."
+    "The current images are sorted by their distance from the reference and divided into bins of equal size. For each "
+    "image feature, we count how many standard deviations an image is away from the mean of the training images. The "
+    "distance is the root mean square of these numbers. A typical training image has a distance of about 1. The error "
+    "rate is the share of wrong answers. If it rises with the distance, drift lowers the accuracy."
 )
 DISTRIBUTIONS = (
     "Distributions of the features. The feature with the smallest p is first. Warmth compares red with blue. Entropy "
     "measures how varied the grey values are. Edge density is the share of pixels at an edge, as a square root. "
     "Roughness is the mean slope of the grey values, compared with the brightness. P(crack) and confidence are the "
-    "network's answer and how certain it is. Most features are natural logarithms: an increase of 0.1 means about 10 % "
-    "more."
+    "network's answer and how certain this answer is. Most features are natural logarithms: an increase of 0.1 means "
+    "about 10 % more."
 )
 HISTOGRAM_COLUMNS = 4
 HISTOGRAM_BINS = 25
@@ -141,7 +143,7 @@ def add_slices(page: Page, slices: list[SliceComparison], alpha: float) -> None:
 
 
 def write_skipped(path: str | Path, title: str, why: str) -> None:
-    """Write the page of a comparison that was skipped for the reason `why`."""
+    """Write the page of a comparison that was skipped. The page gives the reason `why`."""
     page = Page(title)
     page.callout(f"**Skipped**: {why}.", False)
     page.write(path)

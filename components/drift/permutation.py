@@ -1,6 +1,6 @@
 """Test whether two samples differ, by shuffling groups between the two sides at random.
 
-Groups are shuffled, not images, because tiles of one photo resemble each other. A test that shuffles single tiles
+We shuffle groups and not images, because tiles of one photo resemble each other. A test that shuffles single tiles
 treats 10 photos with 240 tiles each as 2,400 independent observations. Such a test finds drift in almost every data
 set.
 
@@ -62,9 +62,9 @@ def wasserstein(values: np.ndarray, sides: np.ndarray) -> np.ndarray:
 def step_down(statistics: np.ndarray) -> np.ndarray:
     """Return p-values that are corrected for the number of tests.
 
-    If there is no drift, the chance of one or more corrected p-values up to 0.05 is at most 5 %. The correction uses
-    the smallest p-value of all tests in each random shuffle. So related tests, such as brightness and contrast, get a
-    smaller correction than independent tests.
+    If there is no drift, the chance that any corrected p-value is 0.05 or less is at most 5 %. The correction looks at
+    the smallest p-value of all tests in each random shuffle. So it is smaller for tests that are related, such as
+    brightness and contrast, than for independent tests.
 
     Args:
         statistics: float (tests, shuffles). Every test uses the same shuffles, and the first shuffle is the real
@@ -79,7 +79,7 @@ def step_down(statistics: np.ndarray) -> np.ndarray:
     p_values = np.array([_p_of_every_shuffle(test) for test in statistics])
     order = np.argsort(p_values[:, 0])
 
-    # We start with the largest p-value. Each test is compared with the tests that have the same or a larger p-value.
+    # We start with the largest p-value. For each shuffle, `smallest` is the smallest p-value of all tests so far.
     corrected = np.empty(tests)
     smallest = np.ones(shuffles)
     for test in order[::-1]:
@@ -91,21 +91,22 @@ def step_down(statistics: np.ndarray) -> np.ndarray:
 
 
 def _p_of_every_shuffle(statistics: np.ndarray) -> np.ndarray:
-    """For each shuffle, return the share of all shuffles that are at least as extreme. A shuffle also counts itself."""
+    """Return the p-value of each shuffle: the share of all shuffles, with itself, that are at least as extreme."""
     rounded = statistics * (1 - ROUNDING_TOLERANCE)  # Values that differ only by rounding count as equal.
     return 1 - np.searchsorted(np.sort(statistics), rounded, side="left") / len(statistics)
 
 
 def energy(values: np.ndarray, groups: np.ndarray, sides: np.ndarray) -> np.ndarray:
-    """Return the distance between the two sides in all columns together, for each shuffle.
+    """Return one distance between the two sides for each shuffle. It takes all columns into account.
 
-    This is the energy distance of the groups' means. It compares the mean distance between groups of different sides
-    with the mean distance between groups of the same side. It finds a change of the mean and a change of the spread.
+    The distance is the energy distance of the groups' means. It compares the mean distance between groups of different
+    sides with the mean distance between groups of the same side. It finds a change of the mean and a change of the
+    spread.
 
-    Before the distance is measured, the correlations between columns are partly removed. In some directions, groups
-    hardly differ. A change in such a direction, for example to another material, then gets more weight.
-    `CORRELATION_SHRINKAGE` is the share of each correlation that stays. Because a part stays, the number of columns may
-    exceed the number of groups. A change of nearly all columns together, for example to other light, still counts too.
+    First, the correlations between columns are partly removed. The reason: in some directions, groups hardly differ,
+    and a change in such a direction, for example to another material, must get more weight. `CORRELATION_SHRINKAGE`
+    says how little we remove: 0 removes all correlation, and 1 removes none. Because a part stays, there may be more
+    columns than groups, and a change of nearly all columns together, for example to other light, still counts.
 
     Args:
         values: float (n, columns).
@@ -113,9 +114,9 @@ def energy(values: np.ndarray, groups: np.ndarray, sides: np.ndarray) -> np.ndar
         sides: bool (shuffles, n), from `permuted_sides`. There are at least two groups on each side.
 
     Returns:
-        float64 (shuffles,), in standard deviations of all groups. If the sides differ only in their centres, the result
-        is about the distance of the centres. The result is 0 if groups of different sides are not farther apart than
-        groups of the same side.
+        float64 (shuffles,), in standard deviations of all groups. If the two sides differ only in their mean, the
+        result is about the difference of the means. The result is 0 if groups of different sides are not farther apart
+        than groups of the same side.
 
     Source: Székely & Rizzo 2013, eq. 6.1, without pairs of a group with itself; shrinkage after Ledoit & Wolf 2004, but
         with a fixed share.
@@ -129,7 +130,7 @@ def energy(values: np.ndarray, groups: np.ndarray, sides: np.ndarray) -> np.ndar
     current_count = current.sum(axis=1)
     reference_count = count - current_count
 
-    # These are sums of distances. Every pair within a side is counted twice.
+    # The next four values are sums of distances. Within a side, every pair is counted twice.
     current_to_all = current @ apart.sum(axis=1)
     current_to_current = ((current @ apart) * current).sum(axis=1)
     across = current_to_all - current_to_current
@@ -154,7 +155,11 @@ def _group_means(values: np.ndarray, group_of_image: np.ndarray, count: int) -> 
 
 
 def _whitened(means: np.ndarray) -> np.ndarray:
-    """Return points whose columns are less correlated: float64 (groups, min(groups, columns))."""
+    """Partly remove the correlations between the columns of the groups' means.
+
+    Returns:
+        float64 (groups, min(groups, columns)), one point for each group.
+    """
     left, singular, _ = np.linalg.svd(means, full_matrices=False)
     variance = singular**2 / len(means)
     shrunk = (1 - CORRELATION_SHRINKAGE) * variance + CORRELATION_SHRINKAGE

@@ -34,7 +34,7 @@ ADVICE = {
     "drift": "The images changed, but not enough for a retraining. Look at the tests that drifted, and at the result "
     "of the next check.",
     "retrain": "Label some of these images and train again. The champion was measured on other images, so its scores "
-    "do not hold for these.",
+    "do not hold for the images of this check.",
     "skipped": "These images were not tested. Collect more images. If you expected more images here, check the upload.",
 }
 EACH_IMAGE_A_PHOTO = "every image was counted as a separate photo"
@@ -45,8 +45,8 @@ ASSUMPTION = (
 )
 STILL_ASKED_FOR = (
     "**A retraining has been needed since {since} UTC**. No check since that time was steady. Perhaps a training was "
-    "started at that time, so look for it before you start another training. If `retrain.start` is true, one "
-    "period of drift starts only one training."
+    "already started for this drift, so look for it before you start another training. If `retrain.start` is true, "
+    "the pipeline starts a training by itself, and not again at every check."
 )
 PHOTOS_IN_TABLE = 10
 
@@ -187,9 +187,9 @@ def _kind(found: Finding, config: DriftConfig) -> Kind:
 
 
 def _new_in_slices(slices: dict[str, list[str]], before: list[Verdict]) -> list[str]:
-    """Return the slices that drift in this check and did not drift in the last check that compared them.
+    """Return the slices with new drift: they drift in this check, but did not drift when they were compared last.
 
-    A camera whose images always differ is therefore reported only once.
+    So a camera whose images always differ is reported only once.
     """
     last_found: dict[str, list[str]] = {}
     for verdict in before:
@@ -228,9 +228,9 @@ def _write_page(path: str, verdict: Verdict, found: Finding, trend: list[Verdict
 
         page.heading("Photos farthest from the training sample")
         page.text(
-            "The distance says how many standard deviations an image is away from the mean of the training images, as "
-            "a root mean square over the image features. A typical training image has a distance of about 1. The table "
-            "shows the mean distance of the images of each photo."
+            "For each image feature, we count how many standard deviations an image is away from the mean of the "
+            "training images. The distance is the root mean square of these numbers. A typical training image has a "
+            "distance of about 1. The table shows the mean distance of the images of each photo."
         )
         page.table(["photo", "images", "distance"], _farthest_photos(found.reference, found.observed))
 

@@ -35,7 +35,7 @@ def detect_drift(
     seed: int,
     out: dict[str, str],
 ) -> None:
-    """Compare the robustness split with the sample of training images that the predict step gave to the network.
+    """Compare the robustness split with a sample of the training split. The predict step has drawn this sample.
 
     Args:
         model: The candidate's saved-model folder. The reference profile gets the sha256 of its weights.
@@ -44,7 +44,7 @@ def detect_drift(
         predictions_path: The candidate's predictions folder.
         config: Samples, tests and limits.
         seed: Seed of the samples and permutations.
-        out: Paths to write: "measurements", "page", "evidently" and "reference_profile" (the training images' profile).
+        out: Paths to write: "measurements", "page", "evidently" and "reference_profile" (of the training sample).
 
     Raises:
         InputError: Manifest, splits and predictions belong to different data set versions.
@@ -115,7 +115,7 @@ class _Profiles:
         self.weights = weights
 
     def of(self, split: str, chosen: np.ndarray | None = None) -> Profile:
-        """Return the profile of a split's images. `chosen` (int64) limits it to the images at these indices."""
+        """Return the profile of a split's images. With `chosen` (int64), use only the images at these indices."""
         table = self.predictions.clean(split)
         if chosen is None:
             chosen = np.arange(len(table))

@@ -1,4 +1,4 @@
-"""Test each slice for drift separately, because the images of walls may change and those of decks may not."""
+"""Test each slice for drift separately. For example, the images of walls may change, but not the images of decks."""
 
 from dataclasses import dataclass, field
 
@@ -50,10 +50,10 @@ class _Pair:
 def compare_slices(reference: Profile, current: Profile, config: DriftConfig, seed: int) -> list[SliceComparison]:
     """Compare every slice of the current images, such as a surface, with the same slice of the reference.
 
-    A slice that the reference does not have, such as a held-out surface or a camera's folder, is compared with the
-    whole reference. A slice is skipped if all current images and all reference images are in it. In each column, only
-    the MAX_SLICES_PER_COLUMN largest slices are compared. The chance of any false alarm in all slices together is at
-    most `alpha`.
+    If the reference does not have the slice, for example the folder of a new camera, we compare it with the whole
+    reference. A slice is skipped if it contains all images of both sides. In each column, only the
+    MAX_SLICES_PER_COLUMN largest slices are compared. The chance of any false alarm in all slices together is at most
+    `alpha`.
 
     Args:
         reference: Training images of the network.
@@ -72,7 +72,7 @@ def compare_slices(reference: Profile, current: Profile, config: DriftConfig, se
 
 
 def _pairs_of_column(column: str, reference: Profile, current: Profile) -> list[_Pair]:
-    """Return the largest slices of a column, sorted by value."""
+    """Return the largest slices of a column, each with its images of both sides, sorted by the column's value."""
     current_values = current.slices[column].to_numpy(str)
     reference_values = np.full(len(reference.groups), "")
     if column in reference.slices:
@@ -111,7 +111,7 @@ def _compare(pair: _Pair, config: DriftConfig, seed: int) -> SliceComparison:
 
 
 def slice_measurements(slices: list[SliceComparison]) -> list[Measurement]:
-    """Return `drift.share` for every slice: the share of its tests that drifted, or NaN if it was not compared."""
+    """Return `drift.share` for every slice: the share of its tests that found drift. It is NaN without a comparison."""
     rows = []
     for part in slices:
         share = float("nan")

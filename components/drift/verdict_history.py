@@ -39,9 +39,9 @@ class Verdict:
         chances: Name of each test -> `Shift.chance`. It is empty if the check was skipped.
         drifted: Names of the tests that drifted.
         slices: Each slice that was compared -> names of the tests that drifted in this slice.
-        since: The time when a check first found that a retraining is needed. Only the checks of this model version
-            after its last "steady" check count. It is empty if none of them is "retrain", or if this check is "steady"
-            or "skipped".
+        since: The time of the first check with the verdict "retrain". Only the checks of this model version after its
+            last "steady" check count. `since` is empty if none of these checks is "retrain", or if this check is
+            "steady" or "skipped".
     """
 
     verdict: Literal["steady", "drift", "retrain", "skipped"]
@@ -104,7 +104,7 @@ def earlier(store: Store, model: str, job: str) -> list[Verdict]:
 
 
 def lasts_since(verdicts: list[Verdict]) -> str:
-    """Return `since` of the latest check that was not skipped. Return "" if all checks were skipped.
+    """Return the value of `since` in the latest check that was not skipped. Return "" if all checks were skipped.
 
     `verdicts` has the oldest check first.
     """
@@ -115,7 +115,7 @@ def lasts_since(verdicts: list[Verdict]) -> str:
 
 
 def add_trend(page: Page, verdicts: list[Verdict], alpha: float) -> None:
-    """Append how drift changed from check to check: a figure with effects, and a table with the latest check first.
+    """Append a part about the last checks: a figure of the effects, and a table with the latest check first.
 
     Args:
         page: The page.
@@ -183,7 +183,7 @@ def _names_or_dash(tests: list[str]) -> str:
 
 
 def _draw_effects(verdicts: list[Verdict]) -> Figure:
-    """Draw one line for each of the tests with the largest effect / chance: this ratio in every check."""
+    """Draw the ratio effect / chance in every check. The tests with the largest ratios get one line each."""
     ratios = []
     for verdict in verdicts:
         ratio = {}

@@ -21,10 +21,10 @@ from components.shared.errors import InputError
 from components.shared.network.network import Network
 
 MAX_LAYERS = 3
-# The curves in measures.py have more steps. Here, few steps are enough, because only the order of the candidates
-# matters.
+# The curves in measures.py have more steps. Here, few steps are enough, because we only need to know which map is the
+# most faithful.
 CURVE_STEPS = 4
-# Maps with fewer cells cannot show where a crack is. In layers with more cells, a network detects only edges.
+# A map with fewer cells on a side cannot show where a crack is. A layer with more cells detects only edges.
 SENSIBLE_GRID_SIDES = range(4, 33)
 
 
@@ -81,7 +81,7 @@ def choose_cam(
         The choice. Without tiles, it is Grad-CAM of the layer from `find_target`.
 
     Raises:
-        InputError: Grad-CAM cannot read any layer of the network. Or no layer and method gives a map.
+        InputError: Grad-CAM cannot read any layer of the network, or no layer gives a map by any method.
     """
     default = Cam(find_target(network))
     if len(images) == 0:

@@ -19,7 +19,9 @@ TIE_SEED = 0
 
 @dataclass(frozen=True)
 class Curves:
-    """The probability of the class while pixels are hidden or shown, in the order of their values in the map.
+    """The probability of the explained class while more and more pixels of an image are hidden, or shown.
+
+    The pixels with the highest values in the map come first.
 
     A faithful map has a small area under the deletion curve and a large area under the insertion curve.
 
@@ -50,7 +52,9 @@ def _area(curves: np.ndarray) -> np.ndarray:
 def perturbation_curves(
     score: Score, images: torch.Tensor, maps: np.ndarray, steps: int, blur: float, batch_size: int
 ) -> Curves:
-    """Hide and show the pixels of each image in the order of its map, the most important pixels first.
+    """Return the deletion and insertion curves of each image.
+
+    The pixels are hidden, or shown, in the order of their values in the map. The highest value comes first.
 
     The images with hidden pixels are computed and scored in batches on the device of `images`. A hidden pixel has the
     colour of the blurred image, which shows neither a crack nor sharp edges. Pixels with equal values have a random
@@ -90,10 +94,12 @@ def perturbation_curves(
 def road(
     score: Score, images: torch.Tensor, maps: np.ndarray, percentiles: tuple[float, ...], batch_size: int
 ) -> np.ndarray:
-    """Return ROAD: half the difference of two drops of P, the probability of the explained class.
+    """Return ROAD, a measure that compares two drops of P, the probability of the explained class.
 
-    The first drop comes from removing the most important pixels, and the second from removing the least important
-    pixels. A removed pixel gets the weighted mean of its neighbours plus a little noise. The neighbours may be removed
+    The first drop comes from removing the most important pixels, and the second drop from removing the least important
+    pixels. ROAD is half of the first drop minus half of the second drop.
+
+    A removed pixel gets the weighted mean of its neighbours plus a little noise, even if the neighbours are removed
     too. So the network cannot see the shape of the removed region.
 
     Args:

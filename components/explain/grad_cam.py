@@ -31,7 +31,7 @@ class Cam:
 
 
 def grad_cam(network: Network, cam: Cam, images: torch.Tensor, crack: bool, batch_size: int) -> np.ndarray:
-    """Return maps that show which parts of each image speak for a class.
+    """Return a map for each image. It shows which parts of the image speak for a class.
 
     Args:
         network: In eval mode.
@@ -45,7 +45,7 @@ def grad_cam(network: Network, cam: Cam, images: torch.Tensor, crack: bool, batc
         speaks for the class.
 
     Raises:
-        InputError: A map is not finite. Or the layer's gradient is zero for all images, which means that the answer
+        InputError: A map is not finite, or the layer's gradient is zero for all images. In the second case, the answer
             does not depend on the layer.
 
     Source: Selvaraju et al. 2017, eq. 1 and 2 (Grad-CAM); Draelos and Carin 2020 (HiResCAM); Jiang et al. 2021
@@ -71,6 +71,6 @@ def grad_cam(network: Network, cam: Cam, images: torch.Tensor, crack: bool, batc
     if not np.isfinite(maps).all():
         raise InputError(f"{explained} has NaN or infinite values, because the training diverged; lower learning_rate")
 
-    # If the gradients are small, the highest value in the library's map is below 1.
+    # The highest value in the library's map is below 1 if the gradients are small. So we scale the map again.
     peaks = maps.max(axis=(1, 2), keepdims=True)
     return maps / np.where(peaks > 0, peaks, 1)

@@ -49,21 +49,21 @@ class Target:
 
 
 def _channels_first(network: Network, shape: tuple[int, ...], channels: int) -> Reading | None:
-    """Read the output (N, C, rows, columns) of ResNet, EfficientNet, ConvNeXt and others; None for other shapes."""
+    """Read the output (N, C, rows, columns) of ResNet, EfficientNet and others. Return None for other shapes."""
     if len(shape) != 4 or shape[1] != channels:
         return None
     return Reading(lambda output: output, (shape[2], shape[3]))
 
 
 def _channels_last(network: Network, shape: tuple[int, ...], channels: int) -> Reading | None:
-    """Read the output (N, rows, columns, C) of Swin and other window transformers; None for other shapes."""
+    """Read the output (N, rows, columns, C) of Swin and other window transformers. Return None for other shapes."""
     if len(shape) != 4 or shape[3] != channels:
         return None
     return Reading(lambda output: output.permute(0, 3, 1, 2), (shape[1], shape[2]))
 
 
 def _patch_tokens(network: Network, shape: tuple[int, ...], channels: int) -> Reading | None:
-    """Read the output (N, tokens, C) of ViT, DeiT, CaiT, Mixer and others; None for other shapes.
+    """Read the output (N, tokens, C) of ViT, DeiT, CaiT, Mixer and others. Return None for other shapes.
 
     Some of these networks have class tokens before the patch tokens.
     """
@@ -82,7 +82,7 @@ FAMILIES = (_channels_first, _channels_last, _patch_tokens)
 
 
 def patch_grid(network: Network) -> Grid | None:
-    """Return the rows and columns of patches into which the network divides an image. Return None without patches."""
+    """Return how many rows and columns of patches a network makes of an image. Return None if it makes no patches."""
     backbone: Any = network.backbone
     patch_reader = getattr(backbone, "patch_embed", getattr(backbone, "stem", None))
     grid = getattr(patch_reader, "grid_size", None)
@@ -95,9 +95,9 @@ def patch_grid(network: Network) -> Grid | None:
 def find_targets(network: Network) -> list[Target]:
     """Find all layers that Grad-CAM can read, the deepest first.
 
-    For a CNN, these layers are its stages. For a patch transformer, they are the first normalisation of each block. In
-    the last block, only the class token is used after this normalisation, so the patches of later layers have no
-    gradient.
+    For a CNN, these layers are its stages. For a patch transformer, they are the first normalisation of each block. We
+    use no later layer of a block: there, the patches of the last block have no gradient, because only the class token
+    is still used.
 
     Raises:
         InputError: The network has no layer that Grad-CAM can read.
@@ -144,7 +144,7 @@ def find_target(network: Network, preferred: str = "") -> Target:
 
 
 def _layers_of_stages(network: Network, modules: dict[str, nn.Module]) -> dict[str, int]:
-    """Return the layer to use in each stage, in the network's order: its name -> its number of channels."""
+    """Return the layers that Grad-CAM may use, one for each stage, in the network's order: name -> channels."""
     backbone: Any = network.backbone
     channels = {}
     for stage in getattr(backbone, "feature_info", None) or []:

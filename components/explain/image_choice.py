@@ -9,7 +9,7 @@ WRONG, NEAR, RIGHT = "confident wrong", "near the threshold", "confident right"
 
 
 def decide(table: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:
-    """Add the answers that the model gives in production, with calibration and threshold.
+    """Add the answers that the model gives in production. They use its calibration and its threshold.
 
     Args:
         table: Prediction rows with `logit_0`, `logit_1` and `label`.
@@ -26,11 +26,12 @@ def decide(table: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:
 
 
 def choose_shown(decided: pd.DataFrame, count: int) -> pd.DataFrame:
-    """Choose the gallery: a third is confidently wrong, a third near the threshold, and a third confidently right.
+    """Choose the images of the gallery. A third of them is confidently wrong, a third is near the threshold, and a
+    third is confidently right.
 
-    Within a third, the images alternate between surfaces and classes. The most certain answers come first. In the
-    second third, the answers nearest to the threshold come first. If there are not enough wrong images, more right
-    images are added.
+    Within a third, the images alternate between surfaces and classes. The most certain answers come first. Among the
+    images near the threshold, the answers nearest to the threshold come first. If there are not enough wrong images,
+    the gallery contains more right images.
 
     Args:
         decided: Rows from `decide`, of one split.
@@ -40,8 +41,8 @@ def choose_shown(decided: pd.DataFrame, count: int) -> pd.DataFrame:
         At most `count` of the rows, with one more column: `reason`, which is WRONG, NEAR or RIGHT.
     """
     third = count // 3
-    # The quarter of the images with the smallest margins counts as near the threshold. With a fixed distance, all
-    # images of a small split could be near.
+    # The quarter of the images with the smallest margins is near the threshold. We do not use a fixed distance, because
+    # then all images of a small split could be near the threshold.
     quarter = max(1, len(decided) // 4)
     closest = decided.nsmallest(quarter, "margin").index
     near_rows = decided.loc[closest].sort_values("margin")
@@ -65,7 +66,7 @@ def _alternate(rows: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 def choose_measured(decided: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
-    """Draw cracked images at random, whether the answer is right or wrong. A rule would bias the measures.
+    """Draw cracked images at random, because a rule would bias the measures. The answers may be right or wrong.
 
     The rows are in random order, so the first rows are a random sample too.
     """

@@ -24,7 +24,7 @@ SUPERPIXEL_BLUR = 1 / 16
 
 
 def margin_of(network: Network, precision: Precision) -> Margin:
-    """Return a function that computes the log odds of a crack, float (n,), from images (n, 3, H, W), 0 to 255.
+    """Return a function: images (n, 3, H, W), 0 to 255 -> log odds of a crack, float (n,).
 
     The function raises InputError if the network's answer is NaN or infinite.
     """
@@ -96,11 +96,11 @@ def kernel_shap(
     batch_size: int,
     seed: int,
 ) -> np.ndarray:
-    """Divide each image's log odds of crack among its regions.
+    """Return how much each region of an image contributes to the log odds of a crack.
 
-    A coalition is a set of regions that are shown, and all other regions are hidden. The images of all coalitions are
-    computed and scored in batches on the device of `images`. The shap library chooses and weights the coalitions, and
-    computes the values.
+    A coalition is a set of regions. These regions are shown, and all other regions are hidden. The images of all
+    coalitions are computed and scored in batches on the device of `images`. The shap library chooses and weights the
+    coalitions, and computes the contributions.
 
     Args:
         margin: Function from images (n, 3, H, W) uint8 to the log odds of a crack (n,).

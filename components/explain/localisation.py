@@ -1,7 +1,7 @@
 """Measure whether a map marks the crack. The maps are compared with masks, which are true on the pixels of the crack.
 
-All functions take maps float32 (N, H, W) in [0, 1] and masks bool (N, H, W), and return float64 (N,). The result is 0
-for a map that contains only zeros.
+All functions take maps float32 (N, H, W) in [0, 1] and masks bool (N, H, W). They return float64 (N,), one value for
+each map. The value is 0 if a map contains only zeros.
 """
 
 import cv2
@@ -59,8 +59,8 @@ def best_iou(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     crack = on_crack.sum(axis=1, keepdims=True)
     iou = intersection / (taken + crack - intersection)
 
-    # A threshold includes either all pixels with the same value or none of them. So the IoU counts only after the last
-    # pixel of each value. Pixels with value 0 are never included.
+    # Pixels with the same value are all above a threshold, or all below it. So we use the IoU only after the last pixel
+    # of each value. Pixels with value 0 are never included.
     next_differs = np.diff(values, axis=1) != 0
     is_last_of_value = np.append(next_differs, np.ones((len(maps), 1), bool), axis=1)
     is_cut = is_last_of_value & (values > 0)

@@ -15,7 +15,7 @@ GRAD_CAM, SHAP = "grad_cam", "shap"
 RANDOM, EDGES = "random_map", "edge_filter"
 METHODS = (GRAD_CAM, SHAP)
 BASELINES = (RANDOM, EDGES)
-# Standard deviation of the random weights that replace weights of zero in a random network.
+# Some weights of a random network are zero. We replace them by random weights with this standard deviation.
 ZERO_WEIGHTS_SPREAD = 0.02
 
 
@@ -34,8 +34,7 @@ def draw_maps(
         network: In eval mode.
         cam: Layer and method of the Grad-CAM map.
         images: uint8 (N, 3, H, W), on the network's device.
-        shap_images: Number of images, counted from the first image, that get a KernelSHAP map. This map takes the most
-            time.
+        shap_images: The first `shap_images` images get a KernelSHAP map, which takes more time than the other maps.
         config: Regions, coalitions, blur.
         seed: Seed of the coalitions and the random maps.
         draw: This number is added to the seed of the random maps. Another number gives other random maps.
@@ -76,8 +75,8 @@ def explain_signed(
 def random_network(network: Network, seed: int) -> Network:
     """Return a network of the same architecture with random weights.
 
-    timm starts some heads with weights of zero. A network with such a head gives all images the same answer, so these
-    weights become random too.
+    timm gives some heads weights of zero. A network with such a head gives the same answer to all images. So we replace
+    these weights by random weights too.
     """
     random = build_network(network.info.model_copy(update={"weights": "none", "seed": seed})).eval()
     generator = torch.Generator().manual_seed(seed)

@@ -19,8 +19,8 @@ from components.shared.network.network import Network
 from components.shared.results.intervals import Scale
 from components.shared.results.measurements import Measurement
 
-# These tables list every measure and the scale of its mean. To add a measure, add it to one of the tables, and compute
-# it in the function that the comment above that table names.
+# The three tables below list every measure and the scale of its mean. The comment above each table names the functions
+# that compute its measures. To add a measure, add it to a table and to such a function.
 # `_localisation` measures whether the map marks the crack.
 LOCALISATION: dict[str, Scale] = {
     "pointing_game": "share",
@@ -34,7 +34,8 @@ FAITHFULNESS: dict[str, Scale] = {
     "insertion_auc": "share",
     "road": "difference",
 }
-# `_sanity_checks` and `_shap_sensitivity` measure whether the map changes when it must, and only when it must.
+# `_sanity_checks` and `_shap_sensitivity` measure whether we can trust a map. The map must depend on the network, and
+# not on noise or on the settings of KernelSHAP.
 CHECKS: dict[str, Scale] = {
     "noise_stability": "signed",
     "random_weights_similarity": "signed",
@@ -79,9 +80,9 @@ def measure(network: Network, cam: Cam, sample: Sample, config: ExplainConfig, s
 
     Returns:
         Measurements `MAP.MEASURE` for each map, `METHOD.MEASURE_over_BASELINE` for each comparison, and `MAP.CHECK` for
-        each check. A comparison is the difference between a method and a baseline on the same images. It is positive if
-        the method is better. The 95 % intervals are computed by bootstrap over groups. If no image can be measured, the
-        value is NaN, and the note gives the reason.
+        each check. A comparison is the difference between a method and a baseline on the same images. The difference is
+        positive if the method is better. The 95 % intervals are computed by bootstrap over groups. If no image can be
+        measured, the value is NaN, and the note gives the reason.
     """
     if len(sample.groups) == 0:
         return _undefined((*LOCALISATION, *FAITHFULNESS), "the robustness split has no cracked image")
@@ -94,7 +95,7 @@ def measure(network: Network, cam: Cam, sample: Sample, config: ExplainConfig, s
     if sample.masked.any():
         tolerance = config.tolerance * network.input_size
         for name, drawn in maps.items():
-            # Values below 0 speak against a crack and do not have to be on the crack, so they are ignored here.
+            # Values below 0 speak against a crack. They may be anywhere in the image, so we ignore them here.
             evidence_for_crack = np.maximum(drawn, 0)
             values[name] |= _localisation(evidence_for_crack, sample, tolerance)
     else:
@@ -151,7 +152,9 @@ def _compared(values: dict[str, Values], sample: Sample, config: ExplainConfig) 
 def _sanity_checks(
     network: Network, cam: Cam, sample: Sample, maps: dict[str, np.ndarray], config: ExplainConfig, seed: int
 ) -> list[Measurement]:
-    """Measure how much maps change with a little noise (they should not) and with random weights (they must).
+    """Measure how much maps change if the image gets a little noise, and if the network gets random weights.
+
+    A good map does not change with the noise, but changes with the random weights.
 
     Source: Adebayo et al. 2018, "Sanity checks for saliency maps"; all layers are randomised at once.
     """
@@ -186,7 +189,7 @@ def _sanity_checks(
 def _shap_sensitivity(
     network: Network, sample: Sample, signed: np.ndarray, config: ExplainConfig, seed: int
 ) -> list[Measurement]:
-    """Measure how much KernelSHAP maps depend on two settings: what hides a region, and the number of coalitions."""
+    """Measure how much KernelSHAP maps depend on two settings: the colour that hides a region, and the coalitions."""
     margin = margin_of(network, config.precision)
     blurred_images = blurred(sample.images, config.blur * network.input_size)
     margins = torch.cat(list(map(margin, blurred_images.split(config.batch_size))))

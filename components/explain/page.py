@@ -20,7 +20,7 @@ from components.shared.results.measurements import Measurement, shown_row, spoke
 TITLES = {GRAD_CAM: "Grad-CAM", SHAP: "SHAP", RANDOM: "random map", EDGES: "edge filter"}
 # A method is good if it is better than the edge filter in at least one of these measures, and worse in none.
 DECIDING_MEASURES = ("pointing_game", "insertion_auc", "deletion_auc", "road")
-# Two SHAP maps from different random coalitions (sets of regions) agree if their rank correlation is at least this.
+# Two SHAP maps from different random coalitions (sets of regions) agree if their rank correlation reaches this value.
 AGREEMENT = 0.8
 LOW_SCORE, HIGH_SCORE = 0.2, 0.8
 INTRODUCTION = (
@@ -34,8 +34,8 @@ INTRODUCTION = (
     "- KernelSHAP's map. Red regions speak for a crack, and blue regions speak for no crack.\n"
     "- The mask, if there is one. It shows where a person has marked the crack. Its outline is green on every map.\n\n"
     "A third of the answers in the gallery is confidently wrong, a third is near the threshold, and a third is "
-    "confidently right. Surfaces and classes alternate. *Score* is the calibrated P(crack), from 0 to 1. From the "
-    "threshold on, the answer is a crack."
+    "confidently right. Surfaces and classes alternate. *Score* is the calibrated P(crack), from 0 to 1. If the score "
+    "is not below the threshold, the answer is a crack."
 )
 ADVICE = (
     "If the network found a crack, the bright and the red parts should be along the crack. On a false alarm, these "
@@ -47,8 +47,8 @@ CHOICE = (
     "The map that is called Grad-CAM on this page is **{method} of the layer `{layer}`**. It was chosen on {tiles} "
     "cracked images of the validation split, because it is the most faithful map of the layers and methods in the "
     "table. A map is faithful if the answer depends on the pixels that the map marks. *Faithfulness* is the area under "
-    "the insertion curve minus the area under the deletion curve. Compared with a random map with the same grid, it is "
-    "higher by {gain}."
+    "the insertion curve minus the area under the deletion curve. The faithfulness of the chosen map minus the "
+    "faithfulness of a random map with the same grid is {gain}."
 )
 NOT_FAITHFUL = (
     "\n\n**None of these maps is measurably more faithful than a random map.** So the Grad-CAM maps do not show why "
@@ -66,8 +66,8 @@ MEASURED = (
     "- *Best IoU* is the overlap of the crack with the part of the map above a threshold (intersection over union). "
     "The threshold with the largest overlap counts.\n"
     "- *Deletion AUC* is the area under the curve of P(crack) while pixels are hidden, the most marked pixels first. "
-    "Lower is better. *Insertion AUC* is the area while pixels are shown. Higher is better.\n"
-    "- *ROAD* removes pixels and fills them from their neighbours. It is larger if P(crack) falls more without the "
+    "Lower is better. *Insertion AUC* is the area under this curve while pixels are shown. Higher is better.\n"
+    "- *ROAD* removes pixels and fills them from their neighbours. It is above 0 if P(crack) falls more without the "
     "most marked pixels than without the least marked pixels. A random map has 0.\n\n"
     "Brackets are 95 % intervals. They are computed from many random draws of the photos with replacement (bootstrap)."
 )
@@ -140,7 +140,7 @@ def write_page(
 
 
 def shap_remark(shap: ShapConfig, measured: list[Measurement]) -> str:
-    """Return sentences on the number of coalitions in a SHAP map, and on whether the number is large enough."""
+    """Return sentences that say how many coalitions a SHAP map uses, and whether there are enough of them."""
     text = f"Each SHAP map has about {shap.regions} regions. It uses {shap.coalitions} coalitions (sets of regions)."
     found = {row.name: row for row in measured}
     agreement = found.get(f"{SHAP}.coalitions_similarity")
@@ -157,16 +157,16 @@ def shap_remark(shap: ShapConfig, measured: list[Measurement]) -> str:
 
 
 def conclusion(found: Found, method: str) -> tuple[str, bool]:
-    """Return whether a method explains more than an edge filter: sentences, and a bool.
+    """Decide whether a method explains more than an edge filter.
 
     Args:
         found: Name -> measurement.
         method: A name in METHODS.
 
     Returns:
-        Sentences in Markdown, and whether the result is good. It is good if the method is better in at least one of
-        DECIDING_MEASURES and worse in none. "Better" means that the whole interval of the difference is above 0, and
-        "worse" means that the whole interval is below 0.
+        Sentences in Markdown, and whether the result is good. The result is good if the method is better in at least
+        one of DECIDING_MEASURES and worse in none. "Better" means that the whole interval of the difference is above 0,
+        and "worse" means that the whole interval is below 0.
     """
     gains: list[Gain] = []
     details = []
@@ -310,9 +310,9 @@ def _gallery(rows: pd.DataFrame, panels: list[Panel], candidate: str) -> str:
 
 
 def _empty_combinations(filters: list[list[str]], cards: list[set[str]]) -> list[list[str]]:
-    """Return the combinations of options that no card has. A combination has at most one option of each filter.
+    """Return the combinations of filter options that match no card. A combination has at most one option per filter.
 
-    A combination is left out if a part of it is already in the list.
+    Only the smallest combinations are in the list. If "wrong" matches no card, "wrong" with a surface is not listed.
     """
     combinations = []
     for chosen in product(*[["", *options] for options in filters]):

@@ -1,4 +1,4 @@
-"""Draw panels. A panel shows, side by side, an image, the image under each of its maps, and the mask of its crack."""
+"""Draw panels. A panel shows an image, the same image with each map over it, and the mask of its crack."""
 
 import base64
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class Panel:
 def draw_panel(image: np.ndarray, maps: dict[int, np.ndarray], signed: np.ndarray, mask: np.ndarray | None) -> Panel:
     """Draw an image and, to its right, the image with each map over it, and the mask.
 
-    A map of zeros is named in the caption and not drawn, because it would look like the plain image.
+    A map that contains only zeros is not drawn, because it would look like the plain image. The caption says so.
 
     Args:
         image: uint8 (H, H, 3) RGB.

@@ -70,8 +70,8 @@ def explain_model(
     table = answers.clean("robustness")
     if table.empty:
         raise InputError(
-            "the predictions lack the answers of the fine-tuned network to the uncorrupted images of the robustness "
-            "split; run the step predict again"
+            "the predictions have no answers to the uncorrupted images of the robustness split; run the step predict "
+            "again"
         )
     decided = decide(table, deployed)
 
@@ -120,7 +120,7 @@ class Tiles:
 
 
 def fit_mask(mask: np.ndarray, size: int) -> np.ndarray:
-    """Scale a mask bool (H, W) to (size, size), without losing thin cracks."""
+    """Scale a mask bool (H, W) to (size, size). Thin cracks do not get lost."""
     if mask.shape == (size, size):
         return mask
     shrinks = mask.size > size * size
@@ -143,7 +143,7 @@ def explain_network(
     Args:
         network: In eval mode.
         decided: Rows from `decide`, of the robustness split.
-        validation: Prediction rows of the validation split. They decide the layer of Grad-CAM. They may be empty.
+        validation: Prediction rows of the validation split, on which the layer of Grad-CAM is chosen. May be empty.
         tiles: The images and masks of the data set version.
         calibration: The network's temperature and threshold.
         config: The parameters of the explanations.

@@ -1,11 +1,11 @@
 """Measure whether the network uses a side issue of a tile: a property that has nothing to do with cracks.
 
-There are four side issues: the border, the colour cast, the sharpness and the JPEG compression. We change one of them
-at a time. The tile gets the side issue of a tile of the other class, and the rest of the tile stays the same. If the
-answer moves towards the other class, the network uses the side issue.
+There are four side issues: the border, the colour cast, the sharpness and the JPEG compression. We exchange one side
+issue at a time: the tile gets the side issue of a tile of the other class, and the rest of the tile stays the same. If
+the answer moves towards the other class, the network uses the side issue.
 
-Such an exchange also disturbs the tile, and this alone can change the answer. So we repeat it with a tile of the same
-class, and subtract the second result from the first.
+An exchange also disturbs the tile, and the disturbance alone can change the answer. So we repeat the exchange with a
+tile of the same class, and subtract the second result from the first.
 """
 
 from collections.abc import Callable, Sequence
@@ -68,7 +68,7 @@ def with_colour_cast(tile: Tile, other: Tile) -> Pixels:
 
 
 def with_sharpness(tile: Tile, other: Tile) -> Pixels:
-    """Return the tile with its fine details made as strong as those of the other tile.
+    """Return the tile with fine details that are as strong as the details of the other tile.
 
     The strength is a median over all pixels, so a thin crack hardly changes it.
     """
@@ -149,8 +149,8 @@ def choose_exchanged(decided: pd.DataFrame, count: int, seed: int) -> pd.DataFra
         seed: Decides the draws.
 
     Returns:
-        Rows of `decided` with two more columns: `other` is the sample_id of the partner of the other class, and `alike`
-        that of the partner of the same class. Tiles without such partners are not drawn.
+        Rows of `decided` with two more columns. They contain sample_ids: `other` is the partner of the other class, and
+        `alike` is the partner of the same class. A tile is not drawn if it does not have both partners.
     """
     rng = np.random.default_rng([seed, 5])
     ids, labels, groups = (decided[name].to_numpy() for name in ("sample_id", "label", "group_id"))
@@ -194,7 +194,7 @@ def measure_exchanges(
           same class is subtracted.
         - `shortcut_flips_ISSUE`: share of the answers that change. The share with the partner of the same class is
           subtracted.
-        - `shortcut_data_ISSUE`: AUROC, 0.5 to 1, of a prediction of the label from the side issue alone.
+        - `shortcut_data_ISSUE`: how well the side issue alone predicts the label: an AUROC from 0.5 to 1.
     """
     if chosen.empty:
         return []

@@ -6,12 +6,13 @@ from components.shared.results.measurements import Measurement, shown_row, spoke
 
 SMALLEST_PULL = 0.02  # of P(crack); a smaller pull hardly changes an answer
 ABOUT = (
-    "A side issue is a property of a tile that has nothing to do with cracks. Each of {n} tiles of the robustness "
-    "split got the side issue of a tile of the other class from another photo, one side issue at a time. *Pull* is the "
-    "mean change of P(crack) towards the other class. *Changed answers* is the share of answers that change. From both "
-    "numbers, we subtract the effect of the same exchange with a tile of the same class. So 0 means that the network "
-    "does not use the side issue. *AUROC alone* says how well the side issue alone predicts the label of these tiles. "
-    "The value 0.5 means that it cannot serve as a shortcut. Brackets are 95 % intervals by bootstrap over photos."
+    "A side issue is a property of a tile that has nothing to do with cracks. We took {n} tiles of the robustness "
+    "split. Each tile got, one at a time, the side issues of a tile of the other class from another photo. *Pull* is "
+    "the mean change of P(crack) towards the other class. *Changed answers* is the share of answers that change. From "
+    "both numbers, we subtract the effect of the same exchange with a tile of the same class. So 0 means that the "
+    "network does not use the side issue. *AUROC alone* says how well the side issue alone predicts the label of these "
+    "tiles. If it is 0.5, the side issue cannot serve as a shortcut. Brackets are 95 % intervals by bootstrap over "
+    "photos."
 )
 
 

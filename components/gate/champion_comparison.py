@@ -1,7 +1,7 @@
 """Compare the candidate with the current champion, on the same tiles of this run's test split.
 
-The `champion` step has computed the champion's answers for this test split, without the tiles that the champion was
-trained on. So the comparison excludes those tiles. Both models are compared as they are deployed: P(crack) is
+The `champion` step has computed the champion's answers for this test split. It leaves out the tiles that the champion
+was trained on, so the comparison excludes them too. Both models are compared as they are deployed: P(crack) is
 calibrated, and each model uses its own operating threshold. `docs/statistics.md` derives the comparison.
 """
 
@@ -20,11 +20,11 @@ from components.shared.results.metrics import LOSSES, MAX_NLL, METRICS, compute_
 from components.shared.results.predictions import Predictions
 from components.shared.results.slices import WHOLE, Slice
 
-# With fewer tiles or photos that both models were scored on, an interval is not reliable.
+# The smallest numbers of tiles and of photos for a reliable interval. Both models must have answers to the tiles.
 MIN_IMAGES = 20
 MIN_GROUPS = 5
 
-# The largest possible difference between two models. For all metrics that are not listed, it is 1.
+# The largest possible difference between two models. For every metric that is not in this dict, it is 1.
 MAX_DIFFERENCE = {"mcc": 2.0, "nll": MAX_NLL}
 
 
@@ -86,7 +86,7 @@ class Difference:
         return Measurement(name, self.value, slice=self.slice, low=self.low, high=self.high, n=self.n, note=note)
 
     def photos_needed(self, bound: float) -> int | None:
-        """Return about how many photos would raise `low` to `bound`, if `value` stays the same.
+        """Estimate how many photos are needed to raise `low` to `bound`, if `value` stays the same.
 
         The interval shrinks with the square root of the number of photos. The result is None if `value` is not above
         `bound`, because then more photos do not help.
@@ -109,9 +109,9 @@ class Comparison:
             for them.
         differences: Every metric on all tiles, and then on each source and surface that is large enough.
         measurements: The differences, and the p-value of McNemar's test.
-        candidate_threshold, champion_threshold: Each model calls a tile a crack if the calibrated P(crack) is at least
-            this number.
-        limits: The limits on the differences that the gate must check. It is empty if there is no champion.
+        candidate_threshold, champion_threshold: The operating threshold of each model. A model calls a tile a crack if
+            the calibrated P(crack) is at least its threshold.
+        limits: The limits on the differences, which the gate must check. It is empty if there is no champion.
         pairs: The tiles with answers of both models. The columns are sample_id, group_id, source, surface, label, the
             candidate's p_crack and crack, and the champion's p_crack_champion and crack_champion. None if the models
             were not compared.
@@ -132,10 +132,10 @@ NOT_ASKED = Comparison("not asked", "The parameter file switches the comparison 
 
 
 def compare(candidate: Deployed, champion: Deployed, version: str, config: ChampionConfig) -> Comparison:
-    """Compare candidate and champion on the test tiles without corruptions for which both have answers.
+    """Compare candidate and champion on the uncorrupted test tiles to which both models have answers.
 
-    Each difference gets an interval by bootstrap over groups. The same groups are drawn for both models. McNemar's test
-    treats tiles as independent. So people can read its result, but the gate does not use it.
+    Each difference gets an interval by bootstrap over groups. The same groups are drawn for both models. We also report
+    McNemar's test, but the gate does not use its result, because the test treats tiles as independent.
 
     Args:
         candidate: The candidate's answers.
@@ -143,7 +143,7 @@ def compare(candidate: Deployed, champion: Deployed, version: str, config: Champ
         version: The champion's model version; "" if there is no champion.
         config: The metric, the margin, and the result that the gate requires.
 
-    Source: non-inferiority by the lower end of the interval, as in Piaggio et al. 2012 (CONSORT).
+    Source: Piaggio et al. 2012 (CONSORT) test non-inferiority in the same way, by the lower end of the interval.
     """
     if not version:
         return Comparison("no champion", "There is no champion yet, so the candidate is compared with the limits only.")
@@ -185,7 +185,7 @@ def compare(candidate: Deployed, champion: Deployed, version: str, config: Champ
 def mcnemar(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
     """Return the exact two-sided p-value of McNemar's test. It tests whether both classifiers make equally many errors.
 
-    Only those images count on which exactly one of the two classifiers is right. Without such images, the result is 1.
+    Only images on which exactly one of the two classifiers is right count. Without such images, the result is 1.
 
     Args:
         labels: int (n,), 1 for crack.
@@ -229,7 +229,7 @@ def _not_comparable(pairs: pd.DataFrame, tested: int, limit: Limit) -> Compariso
 def _slices(pairs: pd.DataFrame) -> dict[Slice, pd.DataFrame]:
     """Return all pairs, and then the pairs of each source and each surface that has enough tiles to compare.
 
-    If there is only one source, it is skipped, because it contains all pairs. The same holds for surfaces.
+    If there is only one source, it contains all pairs, so we skip it. If there is only one surface, we skip it too.
     """
     parts = {WHOLE: pairs}
     for column in ("source", "surface"):
@@ -277,8 +277,8 @@ def _differences(
 class _Resampled:
     """Every metric of one model.
 
-    `values` are measured on all tiles, and `draws` in each bootstrap resample. For `twice`, one group after another is
-    counted twice, and all other groups once.
+    `values` is measured on all tiles, and `draws` is measured in each bootstrap resample. `twice` is measured once for
+    each group: this group then counts twice, and all other groups count once.
     """
 
     values: dict[str, float]
@@ -317,7 +317,7 @@ def _interval(metric: str, mine: _Resampled, theirs: _Resampled, photos: int) ->
 def _verdict(difference: Difference, config: ChampionConfig, left_out: int) -> tuple[str, str]:
     """Return the verdict and its text.
 
-    The verdict is also "worse" if the data do not show that the candidate is good enough.
+    If the data do not show that the candidate is good enough, the verdict is also "worse".
     """
     advice = ""
     if difference.low > 0:

@@ -85,7 +85,7 @@ def _row(measurements: Measurements, limit: Limit) -> Row:
 
 
 def _finite(measured: Measurement | None, end: str) -> float | None:
-    """Return one field of a measurement: `value`, `low` or `high`. Return None if it is missing or not finite."""
+    """Return the field `value`, `low` or `high` of a measurement. Return None if it has no finite number."""
     number = getattr(measured, end, None)
     if number is None or not math.isfinite(number):
         return None
@@ -111,7 +111,7 @@ def _why(
 
 
 def _missing(measurements: Measurements, limit: Limit) -> str:
-    """Say that the measurement of a limit is missing. Suggest a similar name, or list where the metric was measured."""
+    """Return sentences that say that a measurement is missing, with a similar name or the places that have it."""
     names = sorted({row.name for row in measurements})
     if limit.name not in names:
         near = get_close_matches(limit.name, names, n=1)

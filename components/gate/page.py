@@ -28,14 +28,20 @@ AS_DEPLOYED = (
     "P(crack) is at least {candidate:.3f}. Both models answered the same {tiles} test tiles of {photos} photos. "
     "{excluded} more tiles are excluded, because the champion was trained on them or their photos. *Difference* is "
     "candidate minus champion. Brackets are 95 % intervals. They are computed from many random draws of the photos "
-    "with replacement (bootstrap), with the same photos for both models. The last column says better or worse if the "
-    "interval does not contain 0."
+    "with replacement (bootstrap), with the same photos for both models. If the interval does not contain 0, the last "
+    "column says whether the candidate is better or worse."
 )
 
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A kind of disagreement: the tile's true class, the candidate's answer, and the heading on the page."""
+    """A kind of disagreement between the two models.
+
+    Attributes:
+        label: The true class of the tiles.
+        candidate_says_crack: The candidate's answer. The champion gives the other answer.
+        heading: The heading on the page.
+    """
 
     label: int
     candidate_says_crack: bool
@@ -52,13 +58,13 @@ DISAGREEMENTS = (
 
 
 def promotion_page(verdict: dict, comparison: Comparison, read_tiles: ReadTiles, shown: int) -> Page:
-    """Return the page. The caller writes it to a file.
+    """Return the page "Should it be promoted?".
 
     Args:
         verdict: The content of verdict.json.
         comparison: The result of the comparison with the champion.
-        read_tiles: Function that takes sample_ids and returns a table. Its index is the sample_ids, and its columns are
-            `path` and `data` (the bytes of the image file).
+        read_tiles: Function that takes sample_ids and returns a table. The index of the table is the sample_ids. The
+            columns are `path` and `data` (the bytes of the image file).
         shown: Largest number of tiles to show for each kind of disagreement.
     """
     page = Page(f"Should {verdict['candidate']} be promoted?")
@@ -162,7 +168,7 @@ def _show_disagreements(page: Page, pairs: pd.DataFrame, read_tiles: ReadTiles, 
 
 
 def _show_tiles(page: Page, rows: pd.DataFrame, read_tiles: ReadTiles, shown: int) -> None:
-    """Show the tiles with the largest differences between the two values of P(crack)."""
+    """Show the tiles on which the models' values of P(crack) differ most, at most `shown` of them."""
     if rows.empty or not shown:
         return
     apart = (rows["p_crack"] - rows["p_crack_champion"]).abs()

@@ -1,4 +1,4 @@
-"""Judge a candidate, and write its dossier: one folder with the verdict and all files that it is based on."""
+"""Judge a candidate, and write its dossier: one folder with the verdict and all files that support the verdict."""
 
 import json
 import math
@@ -198,9 +198,9 @@ def verdict_markdown(verdict: dict) -> str:
 
 
 def headline(folder: str | Path) -> dict[str, float]:
-    """Return the numbers for MLflow: `<split>_<name>` -> value.
+    """Return the numbers for MLflow as a dict: `<split>_<name>` -> value.
 
-    These are all finite values for whole splits, measured after fine-tuning.
+    The dict contains every finite value that was measured on a whole split after fine-tuning.
     """
     numbers = {}
     for row in dossier.measurements_of(folder).where(slice=WHOLE, condition="after"):
@@ -213,7 +213,7 @@ def _keep_in_mlflow(verdict: dict, folder: str | Path, job: str, config: GateCon
     from components.shared.services import mlflow_runs
 
     failed = [row["why"] for row in verdict["rows"] if not row["passed"]]
-    reasons = " ".join(failed) or "every limit holds"
+    reasons = " ".join(failed) or "the candidate reaches every limit"
     tags = {
         "gate": "passed" if verdict["passed"] else "refused",
         "gate.reasons": reasons[: mlflow_runs.LONGEST],

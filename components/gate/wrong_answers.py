@@ -12,15 +12,15 @@ LONGEST_SIDE_PIXELS = 192
 def with_images(answers: pd.DataFrame, manifest: pd.DataFrame, store: Store, shown: int) -> pd.DataFrame:
     """Add two columns to a candidate's answers: the tile's path, and a small image of wrong answers.
 
-    Only wrong answers that the report shows get an image. Missed cracks and false alarms are chosen separately. The
-    most certain wrong answer of each group is chosen first, then the second most certain wrong answer of each group,
-    and so on. So one difficult photo cannot fill the page.
+    Only the wrong answers that the report shows get an image. We choose missed cracks and false alarms separately.
+    First, we take the most certain wrong answer of each group. Then, we take the second most certain wrong answer of
+    each group, and so on. So one difficult photo cannot fill the page.
 
     Args:
         answers: From `Deployed.answers`.
         manifest: The table of the data set version's manifest.
         store: The store that contains the data set version's tiles.
-        shown: Largest number of missed cracks with an image, and of false alarms with an image.
+        shown: Largest number of missed cracks that get an image, and largest number of false alarms that get an image.
 
     Returns:
         The answers with two more columns: `path`, and `image`, the bytes of a JPEG file. `image` is missing if the tile

@@ -1,7 +1,6 @@
 """Settings of the notify step.
 
-The address of the webhook is a secret, so it is not a setting. It comes from the environment variable
-NOTIFY_WEBHOOK_URL.
+The address of the webhook is a secret, so it is not a setting. The environment variable NOTIFY_WEBHOOK_URL contains it.
 """
 
 from pydantic import Field

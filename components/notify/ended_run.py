@@ -1,7 +1,7 @@
 """Find out how a run ended, from KFP's final state and from what its steps left in the store.
 
-KFP's backend gives the final state in the words of ML Metadata, such as COMPLETE. KFP's local runner gives SUCCEEDED.
-If a run was stopped or a pod was killed, the backend still gives the state RUNNING, because no process changed it.
+KFP's backend names the final state with a word of ML Metadata, such as COMPLETE. KFP's local runner says SUCCEEDED. If
+a run was stopped or a pod was killed, the backend still says RUNNING, because no process has changed the state.
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from typing import Any
 from components.shared.services.records import read_record
 from components.shared.services.store import MissingObjectError, Store
 
-# ML Metadata's Execution.State, KFP's RuntimeState (v2beta1) and Argo's phases.
+# The words come from ML Metadata (Execution.State), KFP (RuntimeState, v2beta1) and Argo (phases).
 SUCCESS_WORDS = frozenset({"SUCCEEDED", "COMPLETE", "CACHED"})
 FAILURE_WORDS = frozenset({"FAILED", "ERROR"})
 STOP_WORDS = frozenset({"CANCELED", "CANCELLED", "CANCELING", "CANCELLING", "SKIPPED", "TERMINATED", "TERMINATING"})
@@ -39,8 +39,8 @@ class EndedRun:
     Attributes:
         job: The pipeline job's id.
         state: KFP's final state, in KFP's own word.
-        causes: The error of each step that failed and did not succeed afterwards, with the keys step, kind, type and
-            message.
+        causes: The errors of the failed steps, each with the keys step, kind, type and message. If a failed step
+            succeeds later, its error does not count.
         choice: The choice of the select step. It is empty if there is none.
         registration: The record of the register step or of the refuse step. It is empty if there is none.
         drift: The result of a drift check. It is empty if there is none.
@@ -87,7 +87,7 @@ class EndedRun:
 
 
 def inspect_run(state: str, job: str, store_uri: str) -> EndedRun:
-    """Read what the steps of a run left in the store. If the store cannot be read, say so in `unreadable`.
+    """Read what the steps of a run left in the store. If the store cannot be read, `unreadable` contains the reason.
 
     Args:
         state: KFP's final state.

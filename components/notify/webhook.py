@@ -11,8 +11,8 @@ from components.shared.events import log, warn
 from components.shared.services.records import write_record
 from components.shared.services.store import Store
 
-# The environment variable with the webhook's address. The address is a secret, because everybody who knows it can post
-# messages. So the address is never logged.
+# The environment variable with the webhook's address. Everybody who knows the address can post messages. So it is a
+# secret, and we never log it.
 VARIABLE = "NOTIFY_WEBHOOK_URL"
 TOO_MANY_REQUESTS = 429
 SERVER_ERROR = 500  # the first status of a server error
@@ -66,7 +66,7 @@ def deliver(message: str, config: NotifyConfig) -> bool:
 
 
 def report_undelivered(job: str, store: str) -> None:
-    """Say that nobody got the message, where people look: at the end of a local run, and in `submit --wait`.
+    """Report that the message was not delivered. A local run and `submit --wait` show this report at their end.
 
     Args:
         job: The pipeline job's id. The record is `runs/<job>/notification.json`.
@@ -77,11 +77,11 @@ def report_undelivered(job: str, store: str) -> None:
     try:
         write_record(Store(store), f"runs/{job}/notification.json", {"undelivered": reason})
     except Exception as error:  # the run's result does not depend on this
-        log.warning("that nobody got the message could not be stored: %s", error)
+        log.warning("the report that the message was not delivered could not be stored: %s", error)
 
 
 def _post(address: str, message: str, timeout: float) -> None:
-    """Try once to deliver the message. The texts of the errors never contain the address."""
+    """Try once to deliver the message. The text of an error never contains the address."""
     # Slack reads &, < and > as markup.
     text = message.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     body = json.dumps({"text": text}).encode()

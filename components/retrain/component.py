@@ -17,7 +17,7 @@ def retrain(verdict: dsl.Input[dsl.Artifact], config: str, job: str) -> str:
         job: The pipeline job's id.
 
     Returns:
-        The id of the training run. It was started by this step, or by an earlier check of the same period of drift.
+        The id of the training run. This step started the run, or an earlier check in the same period of drift did.
     """
     from components.retrain.config import RetrainConfig
     from components.retrain.run import start_training

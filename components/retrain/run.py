@@ -23,8 +23,9 @@ def start_training(verdict_path: str, config: RetrainConfig, job: str, token: Pa
     """Start the newest version of the pipeline crack-training, once for each period of drift.
 
     A period of drift belongs to one champion. It begins with a check whose result is "retrain", and it ends with the
-    next check whose result is "steady". After `again_after_days`, a new period begins. The name of the training run
-    contains the first day of the period. So we can ask KFP whether this period has started a training already.
+    next check whose result is "steady". If it lasts longer than `again_after_days`, another training is started. The
+    name of a training run says when the period began. So we can ask KFP whether this period has started a training
+    already.
 
     Args:
         verdict_path: JSON file with the result of the drift check.
@@ -82,8 +83,8 @@ def _find_or_start(kfp: KfpApi, config: RetrainConfig, verdict: dict[str, Any]) 
     if before is not None:
         next_start = since + (repetitions + 1) * datetime.timedelta(days=config.again_after_days)
         sentence = (
-            f"This drift has started a training already: run {before.run_id}, {before.state or 'PENDING'}. A new "
-            f"champion or a drift after a steady check starts another training. If this drift lasts, it starts another "
+            f"This drift has started a training already: run {before.run_id}, {before.state or 'PENDING'}. Drift after "
+            "a steady check, or drift of a new champion, starts a new training. If this drift lasts, it starts another "
             f"training from {next_start:%Y-%m-%d} on."
         )
         return _Training(before.run_id, sentence)

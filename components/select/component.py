@@ -15,7 +15,7 @@ def select(
     third: dsl.Input[dsl.Artifact] = None,
     fourth: dsl.Input[dsl.Artifact] = None,
 ) -> str:
-    """Select the winner by one rule, among the candidates that passed the gate.
+    """Select the winner among the candidates that passed the gate. The configuration contains the rule.
 
     Args:
         first: Dossier of the first candidate.

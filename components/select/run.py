@@ -19,7 +19,7 @@ class Score:
     """The numbers of a candidate that the rule compares.
 
     Attributes:
-        score: The number that is compared: the metric's value, or the lower end of its interval (`SelectConfig.on`).
+        score: The metric's value, or the lower end of its interval. `SelectConfig.on` decides which of them it is.
         value: The metric's value.
         gigaflops: 10^9 floating-point operations for one image. It is infinite if it is unknown.
     """
@@ -74,7 +74,7 @@ def _score(folder: str | Path, candidate: str, config: SelectConfig) -> Score:
     score = getattr(row, config.on, None)
     if row is None or score is None or not math.isfinite(score):
         raise InputError(
-            f'candidate "{candidate}" has no {_subject(config)}, which select needs to compare the candidates; '
+            f'candidate "{candidate}" has no {_subject(config)}, so select cannot compare it with others; '
             "change select.metric, or set evaluate.resamples above 0 to get intervals"
         )
 

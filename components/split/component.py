@@ -16,7 +16,7 @@ def split(
 ):
     """Assign every tile to train, val, test or robustness, without leaks.
 
-    A leak is a photo, or a pair of near duplicates, that is in two splits.
+    There is a leak if a photo, or a pair of near duplicates, is in two splits.
 
     Args:
         manifest: The data set version's manifest.

@@ -25,7 +25,7 @@ class HeldOut(Config):
 
 
 class SplitConfig(StepConfig):
-    """The shares of the splits, and the leak check. All images that are in no other split are in train."""
+    """The shares of the splits, and the leak check. The split train gets all images that no other split gets."""
 
     # These settings do not change the splits, so they do not change the key of the ledger.
     WITHOUT_EFFECT: ClassVar[frozenset[str]] = StepConfig.WITHOUT_EFFECT | {"leak_sample", "leak_correlation"}
@@ -63,7 +63,8 @@ class SplitConfig(StepConfig):
     def shares(self) -> dict[str, float]:
         """Return the share of each split. The shares sum to 1.
 
-        With a held-out domain, there is no share for robustness, and the shares refer to the images outside the domain.
+        If a domain is held out, there is no share for robustness, and the shares are shares of the images outside the
+        domain.
         """
         shares = {"val": self.val, "test": self.test}
         if isinstance(self.robustness, float):

@@ -17,11 +17,11 @@ def check_leaks(
     Args:
         manifest: The data set version.
         splits: The splits of its images.
-        related: Relation ("are near duplicates" or "are from one photo") -> pairs of sample_ids that must be in the
-            same split. The two images of a pair can belong to different groups.
+        related: Relation ("are near duplicates" or "are from one photo") -> pairs of sample_ids. Both images of a pair
+            must be in the same split, even if they belong to different groups.
 
     Raises:
-        LeakError: There is a leak. The message names the first images.
+        LeakError: There is a leak. The message names the first two images of the leak.
     """
     split_of = _split_of_each_image(manifest, splits)
     for relation, pairs in (related or {}).items():

@@ -1,10 +1,12 @@
 """The ledger records the split of every group, so that a group stays in its split.
 
-All data set versions of a store share one ledger. Group ids never change, so the ledger recognises a group in every
-data set version. The objects under `splits/KEY/` are the pages of the ledger. KEY is a digest of the parameters and the
-seed. Each run of the split step adds one page. This page has the groups that no page older than one hour has. Its
-name ends with the sha256 of its content. Concurrent splits see each other's pages, because S3 listings are strongly
-consistent. If the pages are deleted, the next split starts with an empty ledger.
+All data set versions of a store share a ledger if they are split with the same parameters and seed. Group ids never
+change, so the ledger recognises a group in every data set version.
+
+The ledger consists of pages, which are the objects under `splits/KEY/`. KEY is a digest of the parameters and the seed.
+Each run of the split step adds one page, with the groups that are not yet in a page older than one hour. The name of a
+page ends with the sha256 of its content. Concurrent runs see each other's pages, because S3 listings are strongly
+consistent. If the pages are deleted, the next run starts with an empty ledger.
 """
 
 import datetime
@@ -22,7 +24,7 @@ from components.shared.hashing import bytes_digest
 from components.shared.services.s3_client import ATTEMPTS, THREADS
 from components.shared.services.store import MissingObjectError, Store
 
-# A page that contradicts another page is deleted at once. So a page that is older than this is final (settled).
+# A page that contradicts another page is deleted at once. So an older page is final: we call its groups settled.
 SETTLED_AGE = datetime.timedelta(hours=1)
 DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{64})\.parquet$")
 Assignment = dict[str, str]  # group_id -> split
@@ -45,10 +47,9 @@ class Ledger:
         """Store the splits of a data set version's groups.
 
         Returns:
-            True if the splits were stored. False if, in the meantime, another run put one of these groups into a
-            different split. Then nothing is stored, and the caller must read the ledger and choose again. If two
-            concurrent runs contradict each other, at least the run that writes last gets False. Both runs can get
-            False.
+            True if the splits were stored. False if another run has put one of these groups into a different split in
+            the meantime. Then nothing is stored, and the caller must read the ledger and choose again. If two
+            concurrent runs contradict each other, the run that writes last gets False. The other run may get False too.
         """
         settled = _merged(self._read_pages(until=datetime.datetime.now(datetime.UTC) - SETTLED_AGE))
         page = {group: split for group, split in assignment.items() if group not in settled}
@@ -61,13 +62,13 @@ class Ledger:
         for other in self._read_pages():
             if _contradict(page, other):
                 self._store.delete([name])
-                # If both runs delete their pages, a random pause lets one of the runs write first.
+                # If both runs delete their pages, both try again. Because the pause is random, one run writes first.
                 time.sleep(random.random())
                 return False
         return True
 
     def _write_page(self, page: Assignment) -> str:
-        """Store a page and return its key. Two runs with the same page have a page each, which they may delete."""
+        """Store a page and return its key. Two runs never write the same key, so each run may delete its own page."""
         table = pd.DataFrame({"group_id": list(page), "split": list(page.values())})
         buffer = BytesIO()
         table.to_parquet(buffer, index=False)
@@ -97,7 +98,7 @@ class Ledger:
         """Read a page if it is not read yet. Return false if it was deleted after the listing."""
         if key in self._pages:
             return True
-        digest = DIGEST_IN_NAME.search(key)  # pages of early releases have none
+        digest = DIGEST_IN_NAME.search(key)  # the names of pages from early releases have no digest
         try:
             data = self._store.get_bytes(key, digest[1] if digest else None)
         except MissingObjectError:

@@ -29,7 +29,7 @@ def write_page(
         manifest: The data set version.
         splits: The splits of its images.
         config: The wanted shares, or the held-out domain.
-        earlier: Number of groups that were assigned by earlier runs.
+        earlier: Number of groups that earlier runs assigned to a split.
         store: The store that contains the tiles.
         comparison: The most similar tiles of different splits. None if no tiles were compared.
         path: File to write: the page.
@@ -48,7 +48,7 @@ def write_page(
     )
 
     if earlier:
-        page.text(f"{earlier} groups have the splits that an earlier run gave them in another data set version.")
+        page.text(f"{earlier} of the groups have the splits that an earlier run gave them.")
     _show_shares(page, images, config, earlier)
     _show_strata(page, images)
     page.heading("Leak check")
@@ -96,7 +96,7 @@ def _show_strata(page: Page, images: pd.DataFrame) -> None:
 
 
 def _wanted_shares(images: pd.DataFrame, config: SplitConfig) -> dict[str, float]:
-    """Return the wanted share of each split. A held-out domain has the share that it really has."""
+    """Return the wanted share of each split. For a held-out domain, return the share that it really has."""
     shares = config.shares()
     if not isinstance(config.robustness, HeldOut):
         return shares

@@ -1,4 +1,7 @@
-"""Read which images must be in the same split. These pairs do not depend on the groups that ingestion formed."""
+"""Read which images must be in the same split: near duplicates, and images of one photo.
+
+The pairs do not depend on the groups that ingestion formed. So the leak check also finds errors in the groups.
+"""
 
 from io import BytesIO
 
@@ -12,7 +15,7 @@ from components.shared.services.store import MissingObjectError, Store
 def related_images(store: Store, digest: str) -> dict[str, list[tuple[str, str]]]:
     """Return a dict: relation -> pairs of sample_ids that must be in the same split.
 
-    For each photo, its first image is paired with every image of the photo. These pairs are enough to find every leak.
+    For a photo, the first image is paired with every image of the photo. These pairs are enough to find every leak.
     """
     version = read_version(store, digest)
     near_duplicates = _table(store, version, "near_duplicates.parquet", ["first", "second"])

@@ -1,7 +1,7 @@
 """Assign groups of images to splits.
 
-All images of a group get the same split. Images with the same label, source and surface are a stratum, and each stratum
-is divided in about the wanted shares. The same seed gives the same splits.
+All images of a group get the same split. The images with the same label, source and surface form a stratum. Each
+stratum is divided in about the wanted shares. The same seed gives the same splits.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from components.split.tile_comparison import Comparison
 from components.split.tile_leaks import check_tiles
 
 STRATUM = ["label", "source", "surface"]
-DECIMALS_OF_CHI_SQUARE = 9  # after this rounding, the result is equal on all machines
+DECIMALS_OF_CHI_SQUARE = 9  # we round to this number of decimals, so that the result is the same on all machines
 
 
 def assign_splits(
@@ -38,12 +38,12 @@ def assign_splits(
         splits_path: File to write: the splits.
         page_path: File to write: the page, HTML.
         config: The shares, or the domain that is held out for robustness.
-        seed: Decides between equally good assignments. The same seed, manifest and ledger give the same splits. A group
-            in the store's ledger keeps its split.
+        seed: Decides between equally good assignments. The same seed, manifest and ledger give the same splits. If a
+            group is already in the store's ledger, it keeps its split.
 
     Raises:
-        InputError: A class has fewer groups than there are splits. Or a split would have too few images. Or tiles in
-            different splits are near duplicates; the page then shows these tiles.
+        InputError: A class has fewer groups than there are splits, a split would have too few images, or tiles in
+            different splits are near duplicates. In the last case, the page shows these tiles.
     """
     manifest = read_manifest(manifest_path)
     store = Store(config.store)
@@ -122,18 +122,18 @@ def split_groups(
 
     Groups that earlier runs assigned stay in their splits. New groups are placed one by one, the largest first. The
     seed decides the order of groups of the same size. Each group is placed in the split that gives the lowest
-    chi-square. This is the sum of (count - wanted)^2 / wanted over strata and splits.
+    chi-square: the sum of (count - wanted)^2 / wanted over all strata and splits.
 
     Args:
         table: Manifest rows (group_id, label, source, surface).
         shares: Split -> wanted share of the images. The shares sum to 1.
         seed: Decides the order of groups of the same size.
-        earlier: group_id -> split of the groups that earlier runs assigned. Some of them may not be in `table`.
+        earlier: group_id -> split of the groups that earlier runs assigned. Some of these groups may not be in `table`.
 
     Returns:
         group_id -> split.
 
-    Source: The greedy order is from scikit-learn's StratifiedGroupKFold, which supports folds of equal size only.
+    Source: The order, largest first, is from scikit-learn's StratifiedGroupKFold, which supports only equal shares.
     """
     stratum = table.groupby(STRATUM, sort=True).ngroup()
     counts = pd.crosstab(table["group_id"], stratum)

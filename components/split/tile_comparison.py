@@ -1,10 +1,11 @@
 """Compare the tiles of different splits by their pixels, and find near duplicates that the grouping missed.
 
 Ingestion groups near duplicates by a perceptual hash and by the correlation of thumbnails. This module uses another
-measure, because the same measure would repeat the errors of the grouping. It correlates the fine structure of tiles,
-which is a small thumbnail minus its own blur. So two flat tiles under the same gradient of light do not correlate.
-Every tile is compared with every tile of the other splits, under all eight rotations and mirrors. There is no index,
-because an index could miss a pair.
+measure, because the same measure would repeat the errors of the grouping: the correlation of the fine structure of two
+tiles. The fine structure of a tile is a small thumbnail minus a blurred copy of the thumbnail. So two tiles without
+details do not correlate only because the light falls from the same side.
+Every tile is compared with every tile of the other splits, in all eight rotations and mirror images. We do not use an
+approximate search, because it could miss a pair.
 """
 
 from collections.abc import Iterator
@@ -26,9 +27,9 @@ from components.shared.services.s3_client import THREADS
 from components.shared.services.store import Store
 
 THUMBNAIL_SIDE = 32
-# Standard deviation of the blur, in pixels of the thumbnail. It removes structures larger than a fifth of the tile.
+# Standard deviation of the blur, in pixels of the thumbnail. Structures larger than a fifth of the tile are removed.
 BLUR = 1.5
-# The blur is not exact near the border of the thumbnail, so this many pixels at each border are not compared.
+# Width of the border that is not compared, in pixels. Near the border of the thumbnail, the blur is not exact.
 BORDER = 3
 SIDE = THUMBNAIL_SIDE - 2 * BORDER
 TILES_PER_READ = 32
@@ -44,7 +45,7 @@ class Comparison:
         compared: Number of tiles that were compared with each other.
         tiles: Number of tiles in the data set version.
         closest: Table (sample_id, path, split, other_sample_id, other_path, other_split, correlation). Each row names a
-            tile and the most similar tile in the splits that are larger than its own. The most similar pair is first.
+            tile, and the most similar tile in the larger splits. The most similar pair is first.
     """
 
     compared: int
@@ -104,11 +105,11 @@ def fine_structure(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 def most_similar(
     structures: NDArray[np.float32], ends: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Find, for each tile, the most similar tile in the splits before its own split, under all rotations and mirrors.
+    """For each tile, find the most similar tile in the splits before its own split, in all rotations and mirror images.
 
     Args:
         structures: float32 (N, SIDE, SIDE), from `fine_structure`. All tiles of a split are next to each other.
-        ends: int64 (S,), the row after the last tile of each split, in rising order.
+        ends: int64 (S,), for each split the row after its last tile, in rising order.
 
     Returns:
         The row of the most similar tile, int64 (N,), and its correlation, float32 (N,). For tiles of the first split,
@@ -135,7 +136,7 @@ def most_similar(
 
 
 def _turns(images: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    """Yield square images, float32 (N, side, side), under each of the eight rotations and mirrors."""
+    """Yield square images, float32 (N, side, side), in each of the eight rotations and mirror images."""
     for mirrored in (images, images[:, :, ::-1]):
         for quarters in range(4):
             yield np.rot90(mirrored, quarters, axes=(1, 2))
@@ -144,8 +145,8 @@ def _turns(images: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
 def _chosen(tiles: pd.DataFrame, sample: int | None, seed: int) -> pd.DataFrame:
     """Return all tiles, or a random sample of at most `sample` tiles and MAX_SAMPLE_BYTES.
 
-    The sample consists of blocks of tiles that are next to each other in a shard, so few requests read them. Ingestion
-    packs tiles in the order of the hash of their content, so tiles next to each other are a random choice.
+    The sample consists of blocks of tiles that are next to each other in a shard, so we need few requests to read them.
+    Such blocks are still a random sample, because ingestion packs tiles in the order of the hash of their content.
     """
     if sample is None:
         return tiles
@@ -189,7 +190,7 @@ def _read_fine_structures(store: Store, rows: pd.DataFrame) -> NDArray[np.float3
 def _read_block(store: Store, block: pd.DataFrame) -> Iterator[bytes]:
     """Yield the files of tiles that are sorted by shard and offset. Each shard takes one request.
 
-    A tile whose bytes are not those that were stored is read again, by itself.
+    If the bytes of a tile do not match its sha256, the tile is read again in a request of its own.
     """
     for shard, rows in block.groupby("shard", sort=False):
         start = int(rows["offset"].iloc[0])
@@ -205,7 +206,7 @@ def _read_block(store: Store, block: pd.DataFrame) -> Iterator[bytes]:
 
 
 def _closest_pairs(rows: pd.DataFrame, best: NDArray[np.int64], correlations: NDArray[np.float32]) -> pd.DataFrame:
-    """Return the table `closest` of a comparison."""
+    """Return the table `closest` of a `Comparison`."""
     asked = np.flatnonzero(best >= 0)
     columns = ["sample_id", "path", "split"]
     pairs = rows.loc[asked, columns].reset_index(drop=True)

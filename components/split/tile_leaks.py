@@ -41,8 +41,8 @@ def check_tiles(
         splits: The splits of its tiles.
         config: Two tiles are a leak if their correlation is at least `leak_correlation`.
         seed: Seed of the sample.
-        page_path: File to write if there is a leak: a page with these tiles. The store gets a copy, because the files
-            of a pod are lost if its step fails.
+        page_path: File to write if there is a leak: a page with the tiles of the leaks. A copy is written to the store,
+            because the files of a pod are lost if its step fails.
         sample: Largest number of tiles to compare. None compares all tiles.
 
     Raises:
@@ -77,14 +77,14 @@ def check_version(
     Args:
         store: The store.
         name: Digest of the data set version. None means the newest version.
-        config: The configuration of the split step in that run.
-        seed: The seed of that run.
+        config: The configuration of the split step in the earlier run.
+        seed: The seed of the earlier run.
         page_path: File to write: a page with the most similar tiles.
         scratch: Local folder for temporary files.
 
     Raises:
-        InputError: There is a leak. Or the store does not have the data set version. Or no run split it with this
-            configuration and seed.
+        InputError: There is a leak, the store does not have the data set version, or no run has split this version with
+            this configuration and seed.
     """
     name = name or _newest_version(store)
     version = read_version(store, name)
@@ -133,16 +133,16 @@ def write_comparison(
 
 
 def show_comparison(page: Page, store: Store, manifest: Manifest, comparison: Comparison, config: SplitConfig) -> None:
-    """Append what was compared, and images of the leaks. If there is no leak, append the most similar tiles."""
+    """Append a text about the comparison, and images of the leaks. Without a leak, show the most similar tiles."""
     limit = config.leak_correlation
     leaks = comparison.leaks(limit)
     compared, tiles = comparison.compared, comparison.tiles
     page.text(
-        f"A leak is a pair of near duplicates in two splits: a network would be tested on a tile that it has seen. So "
-        f"{compared} of {tiles} tiles were compared with every one of these tiles in another split, upright, mirrored "
-        "and rotated. The comparison uses the fine structure of a tile, without slow changes of brightness. Two tiles "
-        f"are a leak if the correlation of their fine structure is at least {limit:g} (1 means identical). The check "
-        "finds near duplicates. It does not find tiles that only overlap."
+        "A leak is a pair of near duplicates in two splits. With a leak, a network may be tested on a tile that it has "
+        f"seen in its training. The check took {compared} of {tiles} tiles. It compared each of these tiles with those "
+        "in the other splits, also mirrored and rotated. The comparison uses the fine structure of a tile, without "
+        "slow changes of brightness. Two tiles are a leak if the correlation of their fine structure is at least "
+        f"{limit:g} (1 means identical). The check finds near duplicates. It does not find tiles that only overlap."
     )
     if compared < tiles:
         chance = (compared / tiles) ** 2

@@ -26,7 +26,7 @@ OWN_TRANSFORMS: dict[str, type[BasicTransform]] = {
 NOT_FOR_TILES = {"BasicTransform", "DualTransform", "ImageOnlyTransform", "Transform3D", "Lambda"}
 # In a parameter file, OpenCV's constants are written by name, such as BORDER_REFLECT_101.
 OPENCV_CONSTANT = re.compile(r"(BORDER|INTER)_[A-Z0-9_]+")
-# If a transform sometimes changes the size of a tile, it changes the size with one of these seeds.
+# The check applies a transform once with each of these seeds. Some transforms change the size of a tile only sometimes.
 TRIAL_SEEDS = range(3)
 
 
@@ -56,8 +56,8 @@ def check_augmentation(config: TrainConfig) -> None:
     """Build every transform and apply it to a tile of the network's input size.
 
     Raises:
-        InputError: A transform is unknown, or an argument is wrong. Or a transform needs other data besides the tile.
-            Or it changes the size or the type of the tile.
+        InputError: A transform is unknown, has a wrong argument, needs data that a tile does not have, or changes the
+            size or the type of the tile.
     """
     random_pixels = np.random.default_rng(0)
     tile = random_pixels.integers(0, 256, (config.input_size, config.input_size, 3), dtype=np.uint8)
@@ -101,7 +101,7 @@ def _build(item: NamedTransform, position: int) -> BasicTransform:
 
 
 def _opencv_constant(value: JsonValue) -> Any:
-    """Return OpenCV's number if the value is the name of a constant (4 for BORDER_REFLECT_101). Return others as is."""
+    """Return the number of an OpenCV constant, such as 4 for "BORDER_REFLECT_101". Other values are not changed."""
     if isinstance(value, str) and OPENCV_CONSTANT.fullmatch(value):
         return getattr(cv2, value, value)
     return value
@@ -125,7 +125,8 @@ def _try(transform: BasicTransform, tile: np.ndarray, place: str) -> None:
     """Apply a transform to a tile a few times.
 
     Raises:
-        InputError: The transform needs other data besides the tile, or fails on it, or changes the tile's size or type.
+        InputError: The transform fails on the tile, needs data that a tile does not have, or changes the tile's size or
+            type.
     """
     if isinstance(transform, albumentations.ConstrainedCoarseDropout):
         raise _needs(place, "mask")  # without a mask, this transform does nothing and raises no error

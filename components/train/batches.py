@@ -10,7 +10,8 @@ class TrainingBatches(Sampler):
     """The batches of a whole training. A batch is a list of (index of a tile, seed of its augmentation).
 
     A batch depends only on the seed and the step, so a training can resume at any step. Each epoch is a new permutation
-    of the tiles. A batch may contain the end of one epoch and the start of the next, so the length is counted in steps.
+    of the tiles. A batch may contain the end of one epoch and the start of the next. So the length of a training is
+    counted in steps, not in epochs.
     The augmentation of a tile does not depend on the worker that decodes it. The batch of a tile does not depend on the
     number of devices.
 
@@ -21,8 +22,8 @@ class TrainingBatches(Sampler):
         seed: Seed of the permutations and of the augmentation.
         start: Number of steps that are already done.
         balanced: If true, both classes are drawn equally often. A tile of the rarer class then appears more often.
-        share: The number of this device, from 0 on, and the number n of devices. A device gets every n-th tile of each
-            batch.
+        share: The number of this device, which starts at 0, and the number of devices. If there are n devices, each
+            device gets every n-th tile of each batch.
     """
 
     def __init__(

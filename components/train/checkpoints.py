@@ -1,8 +1,8 @@
 """Write and read checkpoints of an unfinished training: `runs/<run key>/checkpoints/` in the store.
 
 Each checkpoint is one object in the store. So the store never has a part of a checkpoint. The object's name contains
-the number of steps done and the sha256 of the content, so a change of any bit is noticed. `torch.save` writes only
-tensors and plain values, and `torch.load` reads them with `weights_only`, which executes no code.
+the number of finished steps and the sha256 of the content. The sha256 shows whether any bit has changed. A checkpoint
+contains only tensors and plain values. `torch.load` reads it with `weights_only`, so it executes no code.
 """
 
 import re
@@ -22,7 +22,7 @@ from components.shared.hashing import file_digest
 from components.shared.services.store import Store
 
 FORMAT = 1
-# The newest checkpoint, and the one before it in case the newest is damaged.
+# We keep the newest checkpoint. We also keep the checkpoint before it, in case the newest is damaged.
 CHECKPOINTS_KEPT = 2
 # In a training with several processes, each process listens to this signal instead of SIGTERM (see StopSignal).
 FORWARDED_STOP = signal.SIGUSR1
@@ -46,7 +46,7 @@ class Checkpoints:
         """Copy a state, and write it in the background. If writing fails, the training continues with a warning.
 
         Args:
-            step: Number of optimiser steps done.
+            step: Number of finished optimiser steps.
             state: Nested tensors and plain values. The tensors can be on any device. The caller may change the state
                 after this call.
         """
@@ -61,7 +61,7 @@ class Checkpoints:
         try:
             self._pending.result()
         except Exception as error:  # a failed write must not end the training
-            warn(f"could not write a checkpoint: {error}. If the training is killed now, it loses more steps")
+            warn(f"could not write a checkpoint: {error}. If the training is killed now, it must repeat more steps")
         self._pending = None
 
     def _write(self, step: int, content: dict[str, Any]) -> None:
@@ -104,7 +104,7 @@ def read_checkpoint(path: Path, name: str) -> dict[str, Any]:
         name: The name of the checkpoint in the store, `STEPS-SHA256.pt`.
 
     Raises:
-        InputError: The name is not `STEPS-SHA256.pt`. Or the sha256 or the step in the name does not match the file. Or
+        InputError: The name is not `STEPS-SHA256.pt`, the sha256 or the step in the name does not match the content, or
             the format is unknown.
     """
     parts = _NAME.fullmatch(name)
@@ -141,8 +141,8 @@ class StopSignal:
     """Notes the first SIGTERM, so that the training can write a checkpoint. A second SIGTERM ends the process at once.
 
     In a training with several processes, only the parent process listens to SIGTERM. It sends FORWARDED_STOP to its
-    child processes, which listen to this signal only. This is because SIGTERM is often sent to the whole process group.
-    A child that listened to SIGTERM would then get two signals, one from the group and one from the parent.
+    child processes, and they listen only to this signal. The reason: SIGTERM is often sent to the whole process group.
+    A child that listened to SIGTERM would get two signals: one as a member of the group, and one from the parent.
 
     Args:
         forwarded: True if this process is one of several child processes.

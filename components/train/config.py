@@ -26,7 +26,8 @@ PAPER_AUGMENTATION: tuple[NamedTransform, ...] = (
     {"FastGaussNoise": {"std_range": [0.0, 0.03], "p": 0.5}},
 )
 
-# For each transform, the corruption families that a network sees in a weaker form if it is trained with the transform.
+# Some transforms are similar to a corruption of the robustness split, but weaker. A network that is trained with such
+# a transform knows the corruption. The dict names, for each such transform, the families of similar corruptions.
 _BRIGHTNESS = ("low_light", "over_exposure")
 _NOISE = ("gaussian_noise",)
 CORRUPTIONS_SHOWN: dict[str, tuple[str, ...]] = {
@@ -59,7 +60,8 @@ CORRUPTIONS_SHOWN: dict[str, tuple[str, ...]] = {
     "Spatter": ("stain",),
     "ZoomBlur": ("defocus",),
 }
-# Values that mean "no change of brightness": as a strength, as a range of changes, and as a range of factors.
+# With one of these values, a transform does not change the brightness. The value may be a strength, a range of changes
+# or a range of factors.
 _NO_CHANGE = (0, [0, 0], [1, 1])
 
 

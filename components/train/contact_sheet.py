@@ -1,4 +1,4 @@
-"""Draw a contact sheet: some training tiles, each with augmented views to its right."""
+"""Draw a contact sheet. It shows some training tiles, and to the right of each tile its augmented views."""
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ JPEG_QUALITY = 85
 
 
 def draw_contact_sheet(task: Task) -> bytes:
-    """Return a JPEG file with a row for each tile. The tile is on the left. Tiles with a crack are at the top.
+    """Return the contact sheet as a JPEG file. It has one row for each tile, and the rows with a crack are at the top.
 
     Args:
         task: The task of the training. The sheet shows the first tiles of each class in the training split.

@@ -1,4 +1,4 @@
-"""Describe the network, and run it once before data is fetched. So wrong settings are found early."""
+"""Describe the network, and run it once on one tile. So wrong settings are found before data is fetched."""
 
 import os
 import shutil
@@ -37,8 +37,8 @@ def dry_run(info: ModelInfo, config: TrainConfig) -> None:
     """Build the augmentation and the network in the same way as the training, and run each on one tile.
 
     Raises:
-        InputError: A transform cannot be used on tiles. Or the weights cannot be fetched or do not fit. Or timm cannot
-            build, freeze or run the network with these settings. Or `compile` is true and there is no C compiler.
+        InputError: A transform cannot be used on tiles, the weights cannot be fetched or do not fit, or timm cannot
+            build, freeze or run the network with these settings. Or `compile` is true, but there is no C compiler.
     """
     check_augmentation(config)
     if config.compile and not has_compiler():

@@ -46,7 +46,7 @@ def fit(task: Task, folder: Path) -> TrainingRecord:
         folder: Folder to write: model.safetensors, model.json and model.sha256.
 
     Raises:
-        InputError: Not even one tile fits into the memory. Or the training diverged. Or there are fewer devices than
+        InputError: The memory is too small for a single tile, the training diverged, or there are fewer devices than
             `config.devices`.
         PreemptedError: SIGTERM was received; a checkpoint was written.
     """
@@ -71,13 +71,13 @@ def fit(task: Task, folder: Path) -> TrainingRecord:
                     "even with one tile at a time; choose a smaller input_size or architecture, or a larger device"
                 ) from error
 
-        # We free the memory outside of `except`, because inside of it the error still refers to the tensors.
+        # We free the memory after the `except` block. Inside the block, the error still refers to the tensors.
         gc.collect()
         torch.cuda.empty_cache()
         parts = min(2 * parts, share)
         warn(
-            f"memory ran out with {share} tiles at a time. The tiles are now split into {parts} parts, whose gradients "
-            f"add up to the gradient of the whole batch of {config.batch_size} tiles"
+            f"memory ran out with {share} tiles at a time. A device now processes these tiles in {parts} parts and "
+            f"adds the gradients of the parts, so a batch still has {config.batch_size} tiles"
         )
 
 
@@ -127,7 +127,7 @@ def _forward_stop(*_: Any) -> None:
 
 
 def _original_error(error: ProcessRaisedException) -> Exception:
-    """Return the error that ended a child process. We rebuild it from its traceback, which is all that we have."""
+    """Return the error that ended a child process. We rebuild it from the text of its traceback."""
     last_traceback = str(error).rpartition(_TRACEBACK)[2].rstrip()
     # The frames of a traceback are indented. The line with the error is not.
     found = re.search(r"^([\w.]+)(?:: (.*))?\Z", last_traceback, re.MULTILINE | re.DOTALL)

@@ -1,9 +1,8 @@
 """Run the training of one device, step by step.
 
 A training that resumes from a checkpoint gives exactly the same weights as a training without a stop. The checkpoint
-contains the state that `Loop.state` returns. All other things depend only on the seed and the step: the tiles of a
-batch, their augmentation, the learning rate, and the random numbers of dropout and stochastic depth, which are seeded
-again at every step.
+contains the state that `Loop.state` returns. Everything else depends only on the seed and the step: the tiles of a
+batch, their augmentation, the learning rate, and the random numbers of dropout and stochastic depth.
 """
 
 import math
@@ -43,12 +42,12 @@ class Loop:
     """Trains and validates a network on one device.
 
     Args:
-        fabric: Lightning's object that knows the device, the precision and the other processes.
+        fabric: Lightning's object that manages the device, the precision and the other processes.
         task: The task of the training.
         record: The record of the training, which `run` fills.
         interval: Number of steps between validations.
-        checkpoints: Writes the checkpoints. It is None if no checkpoints are wanted, and in all processes except the
-            first.
+        checkpoints: The object that writes the checkpoints. It is None if no checkpoints are wanted. It is also None in
+            all processes except the first.
         state: The state from `Checkpoints.newest`, which is the same in every process. None: start from step 0.
     """
 
@@ -105,8 +104,8 @@ class Loop:
         augmented = TileDataset(task.train, task.tiles, task.info.input_size, build_augmentation(config.augment))
         self.batches = loader(augmented, order, config.workers, devices)
 
-        # Each validation tile is on one device only. A batch that fits into the memory with gradients also fits
-        # without gradients.
+        # Each device validates a part of the tiles. Validation needs no gradients, so a batch size that fits into the
+        # memory in training also fits here.
         rows_of_this_device = task.val.iloc[device::devices]
         not_augmented = TileDataset(rows_of_this_device, task.tiles, task.info.input_size)
         val_batch_size = max(1, config.batch_size // (devices * self.record.parts))
@@ -147,7 +146,11 @@ class Loop:
             self.checkpoints.wait()
 
     def _finished(self) -> bool:
-        """Return whether all steps are done and validated, or the last `patience` validations brought no lower loss."""
+        """Return whether the training is finished.
+
+        It is finished if all steps are done and validated. It is also finished if none of the last `patience`
+        validations had a lower loss than the best validation before them.
+        """
         if self._validation_is_due():
             return False
 
@@ -185,8 +188,8 @@ class Loop:
     def train_on(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         """Take one optimiser step on this device's share of a batch.
 
-        If the memory is too small for this share, the share is split into `record.parts` parts. Their gradients are
-        added.
+        The share is processed in `record.parts` parts, and their gradients are added. There are several parts if the
+        memory is too small for the whole share.
 
         Args:
             images: (N, 3, H, W) uint8, on any device.
@@ -208,7 +211,8 @@ class Loop:
                 loss = self.loss(self.module(part), part_labels)
                 self.fabric.backward(loss / share)
             losses += loss.detach()
-        # This is summed at every step, because all devices resume from the checkpoint of the first device.
+        # We sum the loss over the devices at every step. All devices resume from the first device's checkpoint, so it
+        # must contain the sum.
         self.loss_sum += self._summed_over_devices(losses)
 
         if self.config.clip_norm:
@@ -225,7 +229,7 @@ class Loop:
         torch.manual_seed(int(seed.generate_state(1)[0]))
 
     def _summed_over_devices(self, value: torch.Tensor) -> torch.Tensor:
-        """Add up a tensor over all devices in place, and return it. Fabric's own method would make a GPU wait first."""
+        """Sum a tensor over all devices in place, and return it. We do not use Fabric's method: it makes a GPU wait."""
         if self.fabric.world_size > 1:
             torch.distributed.all_reduce(value)
         return value

@@ -20,7 +20,7 @@ from components.shared.services import mlflow_runs
 from components.train.config import TrainConfig
 
 ROOT = Path(__file__).parents[2]
-# MLflow's column for digests has this width. A tag contains the whole digest.
+# MLflow cannot store a longer digest with a data set. So we also store the whole digest in a tag.
 MLFLOW_DIGEST_LENGTH = 36
 
 
@@ -83,7 +83,10 @@ def environment(container_image: str) -> dict[str, Any]:
 
 
 def _commit() -> str:
-    """Return this code's commit, from the file REVISION in a container image or from git; "" if neither has it."""
+    """Return the commit of this code. Return "" if it is not known.
+
+    In a container image, the file REVISION contains the commit. Elsewhere, we ask git.
+    """
     if (ROOT / "REVISION").is_file():
         return (ROOT / "REVISION").read_text().strip()
     try:
@@ -94,7 +97,7 @@ def _commit() -> str:
 
 @contextmanager
 def record_machine_use(run_id: str) -> Iterator[None]:
-    """Log the use of processors, memory and GPUs every ten seconds inside the `with` block, as `system/…`."""
+    """Inside the `with` block, log the use of processors, memory and GPUs every ten seconds as `system/…`."""
     try:
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
     except ImportError as error:
@@ -123,7 +126,7 @@ def record_point(run_id: str, point: dict[str, float]) -> None:
 
 
 def record_end(run_id: str, record: dict[str, Any], folder: Path, key: str, reused: bool) -> None:
-    """Log the whole curves, the page and its images, and the facts of the training.
+    """Log the complete curves, the page and its images, and facts of the training such as its device and precision.
 
     Args:
         run_id: The candidate's run.

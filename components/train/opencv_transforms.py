@@ -1,4 +1,4 @@
-"""Our own transforms for Albumentations. They need one pass of OpenCV, and Albumentations' transforms need several.
+"""Our own transforms for Albumentations. Each is one pass of OpenCV. Albumentations' transforms need several passes.
 
 A parameter file names them in the same way as Albumentations' transforms.
 """
@@ -30,8 +30,8 @@ class FastColorJitter(ColorJitter):
 
     Here b, c and s are the factors of brightness, contrast and saturation, and m is the image's mean brightness. M
     scales the two colour axes of YIQ by s and rotates them by the hue, which is a fraction of the colour circle.
-    ColorJitter makes the four changes one after the other in a random order, and it rotates the hue in HSV. So its
-    results differ a little.
+    ColorJitter makes the four changes one after the other in a random order, and it rotates the hue in HSV. So the
+    results of the two classes differ a little.
     """
 
     def apply(
@@ -76,7 +76,7 @@ class FastGaussNoise(ImageOnlyTransform):
         """Return the image (H, W, 3) uint8 with noise."""
         noise = np.empty(img.shape, np.int16)
         cv2.setRNGSeed(seed)
-        # With several channels, `randn` would give the deviation to the first channel only.
+        # If the array had several channels, `randn` would use the deviation for the first channel only.
         single_channel = noise.reshape(len(img), -1)
         cv2.randn(single_channel, np.array(0.0), np.array(deviation))
         return cv2.add(img, noise, dtype=cv2.CV_8U)

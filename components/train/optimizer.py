@@ -25,7 +25,7 @@ def make_optimizer(network: Network, config: TrainConfig) -> torch.optim.Optimiz
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int, steps: int) -> None:
-    """Set the learning rate of a step. Each layer has a factor of its own."""
+    """Set the learning rate of a step. The rate of a layer is the step's rate times the layer's factor."""
     rate = learning_rate(config, step, steps)
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_scale"]
@@ -56,9 +56,10 @@ def clip_gradients(optimizer: torch.optim.Optimizer, largest_norm: float) -> Non
     """Limit the Euclidean norm of the gradient to `largest_norm`.
 
     If the norm is larger, the optimiser scales the gradient down during its next step: the fused AdamW divides
-    gradients by `grad_scale` while it reads them. PyTorch's scaler for fp16 uses the same field.
-    `torch.nn.utils.clip_grad_norm_` would need one more pass over all gradients. If the norm is NaN or infinite, the
-    weights also become NaN or infinite, and the next validation reports this.
+    gradients by `grad_scale` while it reads them. PyTorch's scaler for fp16 uses the same field. We do not use
+    `torch.nn.utils.clip_grad_norm_`, because it needs one more pass over all gradients.
+
+    If the norm is NaN or infinite, the weights also become NaN or infinite. The next validation then reports an error.
     """
     gradients = []
     for group in optimizer.param_groups:

@@ -1,4 +1,4 @@
-"""Write the page about a training, with its curves."""
+"""Write the page about a training, with the training and validation curves."""
 
 from pathlib import Path
 

@@ -31,7 +31,13 @@ Measure = Callable[[TrainConfig, ModelInfo, str], dict[str, float]]
 
 @dataclass(frozen=True)
 class Choice:
-    """The precision that was chosen, the shortest time of a step in each, and what decides which is faster."""
+    """The result of a measurement.
+
+    Attributes:
+        precision: The faster precision.
+        seconds_per_step: Precision -> shortest time of a step.
+        where: The circumstances of the measurement, such as the machine and the network.
+    """
 
     precision: Literal["bf16", "fp32"]
     seconds_per_step: dict[str, float]
@@ -41,8 +47,8 @@ class Choice:
 def stored_precision(config: TrainConfig, info: ModelInfo, device: str, store: Store) -> str | None:
     """Return the precision of the training if it is known. Return None if it must be measured.
 
-    The precision is known if the configuration names it. On a device without bf16 in hardware, it is fp32. It is also
-    known if an earlier run on the same type of machine has measured it.
+    The precision is known in three cases: the configuration names it, the device has no hardware for bf16 (then the
+    precision is fp32), or an earlier run on the same type of machine has measured which precision is faster.
     """
     if config.precision != "auto":
         return config.precision
@@ -64,8 +70,8 @@ def measure_precision(
 ) -> Literal["bf16", "fp32"]:
     """Measure the time of a few training steps in bf16 and in fp32, and store which one is faster.
 
-    The run key contains the precision. So later runs must use the same precision, which they read with
-    `stored_precision`.
+    The run key contains the precision. A later run can reuse this training only if it has the same precision. So we
+    store the result, and later runs read it with `stored_precision`.
 
     Args:
         config: Batch size, devices, and which layers are trained.
@@ -94,8 +100,8 @@ def measure_precision(
 def seconds_per_step(config: TrainConfig, info: ModelInfo, device: str) -> dict[str, float]:
     """Return a dict: precision -> shortest time, in seconds, of a few training steps on random tiles.
 
-    The precisions take turns, so that other programs on the machine slow both down. If a GPU's memory is too small,
-    fewer tiles are used.
+    The two precisions take turns. So another program on the machine slows both down, not only one. If a GPU's memory is
+    too small, fewer tiles are used.
 
     Raises:
         torch.OutOfMemoryError: Not even one tile fits into the memory.
@@ -108,7 +114,7 @@ def seconds_per_step(config: TrainConfig, info: ModelInfo, device: str) -> dict[
             if tiles == 1:
                 raise
         finally:
-            torch.cuda.empty_cache()  # free it for the training, which may run in other processes
+            torch.cuda.empty_cache()  # the training, which may run in other processes, needs this memory
         tiles //= 2
 
 
@@ -133,7 +139,7 @@ def _time_steps(config: TrainConfig, info: ModelInfo, device: str, tiles: int) -
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 
-            # The first turn also chooses algorithms and fills caches.
+            # We do not count the first turn, in which PyTorch also chooses algorithms and fills caches.
             if turn > 0:
                 seconds[precision] = min(seconds[precision], _now(device) - started)
     return seconds
@@ -156,7 +162,7 @@ def _name(config: TrainConfig, info: ModelInfo, device: str) -> str:
 
 
 def _circumstances(config: TrainConfig, info: ModelInfo, device: str) -> dict[str, str | int]:
-    """Return everything that can change which precision is faster. It is the key of the stored result."""
+    """Return everything on which the faster precision can depend. The name of the stored result is a digest of it."""
     return {
         "machine": torch.cuda.get_device_name() if device == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
@@ -169,7 +175,7 @@ def _circumstances(config: TrainConfig, info: ModelInfo, device: str) -> dict[st
 
 
 def _processor() -> str:
-    """Return the name of the processor. Return "" if Linux does not give it."""
+    """Return the name of the processor, or "" if Linux does not know the name."""
     lines = PROCESSORS.read_text().splitlines() if PROCESSORS.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else ""

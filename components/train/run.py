@@ -38,8 +38,8 @@ def train_candidate(
         page_path: File to write: the page with the training curves.
 
     Returns:
-        The most important numbers: `val_loss` (the lowest, nats), `val_accuracy` of the same validation,
-            `images_per_second`, and `training_seconds`.
+        The most important numbers: `val_loss` (the lowest validation loss, in nats), `val_accuracy` of the same
+            validation, `images_per_second`, and `training_seconds`.
 
     Raises:
         InputError: The candidate cannot be trained on this machine or with these settings.
@@ -86,7 +86,7 @@ def train_candidate(
 
 
 def _delete_checkpoints(store: Store, key: str) -> None:
-    """Delete the checkpoints of a training, unless its result is not in the store: a rerun needs them then."""
+    """Delete the checkpoints of a training if its result is in the store. If it is not, a rerun needs them."""
     try:
         if store.exists(f"runs/{key}/{MARKER}"):
             store.delete([name for name, _ in store.list(f"runs/{key}/checkpoints/")])
@@ -100,7 +100,7 @@ def _precision(config: TrainConfig, info: ModelInfo, device: str, store: Store) 
     if known is not None:
         return known
 
-    # If a setting is wrong, the dry run raises an error with a clear message. The measurement would not.
+    # If a setting is wrong, the dry run raises an error with a clear message. The measurement would fail without one.
     dry_run(info, config)
     return measure_precision(config, info, device, store)
 

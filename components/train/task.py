@@ -41,12 +41,12 @@ class TrainingRecord:
     Attributes:
         precision: "bf16" or "fp32".
         device: "cpu" or "cuda".
-        devices: Number of processes. Each process has a device of its own.
+        devices: Number of devices, which is also the number of processes.
         steps: Number of optimiser steps planned. Early stopping can end the training earlier.
         parts: Number of parts into which a device's share of a batch was split, because memory ran out.
         history: One dict per validation, with the keys `step`, `time` (seconds since 1970), `train_loss`, `val_loss`,
-            `val_accuracy` and `learning_rate`. The keys `images_per_second` and `data_wait_share` count from the
-            previous validation, and `training_seconds` and `wait_seconds` count from the start.
+            `val_accuracy` and `learning_rate`. The keys `images_per_second` and `data_wait_share` are about the time
+            since the previous validation. `training_seconds` and `wait_seconds` are about the time since the start.
         best_step: Number of optimiser steps after which the network had the saved weights.
         images: Number of tiles in all steps. A tile counts as often as it was used.
         training_seconds: Time of the training steps, without validations.

@@ -1,8 +1,8 @@
-"""Check everything that a run needs, before anything is created, and say how to fix each problem.
+"""Check everything that a run needs, before anything is created. For each problem, say how to fix it.
 
-A check returns what it found. It raises `InputError` if a run would fail; the message says how to fix the problem. It
-raises `WarnedError` if a run works but something should be changed. It raises `UnseenError` if this machine or this
-account cannot check.
+A check returns a text about what it found. It raises `InputError` if a run would fail, and the message says how to fix
+the problem. It raises `WarnedError` if a run works but something should be changed. It raises `UnseenError` if this
+machine or this account cannot do the check.
 """
 
 import os
@@ -76,7 +76,7 @@ def _checks(config: RunConfig, allow_tags: bool) -> Iterator[tuple[str, Check]]:
     serves_many_users = True
 
     def check_kfp_and_namespace() -> str:
-        """Check KFP and note the namespace of its pods. In single-user mode, KFP ignores KFP_NAMESPACE."""
+        """Check KFP, and store the namespace of its pods. In single-user mode, KFP ignores KFP_NAMESPACE."""
         nonlocal namespace, serves_many_users
         api = KfpApi(Endpoint.from_environment())
         try:
@@ -138,7 +138,7 @@ def _secret_checks(config: RunConfig, view: ClusterView) -> Iterator[tuple[str, 
 
 
 def _needs(config: RunConfig) -> dict[str, Resources]:
-    """Return a dict: name of each step -> what its pod requests."""
+    """Return a dict: name of each step -> resources that its pod requests."""
     cluster = config.cluster
     needs: dict[str, Resources] = {"champion": cluster.champion, "collect": cluster.collect}
     for step in get_args(CpuStep):
@@ -150,7 +150,7 @@ def _needs(config: RunConfig) -> dict[str, Resources]:
 
 
 def _accelerators(config: RunConfig) -> list[GpuResources]:
-    """Return the largest request for each kind of accelerator and node."""
+    """Return one request for each combination of accelerator and node selector: the request for most accelerators."""
     needs = [config.cluster.champion, config.cluster.collect]
     for candidate in config.candidates.values():
         needs += [candidate.resources.train, candidate.resources.predict, candidate.resources.explain]

@@ -1,7 +1,7 @@
 """Follow a run in KFP until its end, and report its result.
 
-KFP may show old states of the steps (see run_details.py). The result of a run is therefore read from its final state
-and from the records that the steps left in the store.
+KFP may show old states of the steps (see run_details.py). So we read the result of a run from its final state and from
+the records that the steps left in the store.
 """
 
 import contextlib
@@ -26,10 +26,11 @@ from pipelines.cluster.workflow_nodes import newest_pods, read_pods
 from pipelines.graphs.compile import CompiledPipeline
 
 INTERVAL = 15.0  # seconds between two requests
-PATIENCE = 30.0  # after so many seconds without a change, we check whether a pod cannot start
-# seconds for which KFP may refuse what it allowed before: while Kubernetes restarts, KFP refuses every token
+PATIENCE = 30.0  # seconds without a change after which we check whether a pod cannot start
+# While Kubernetes restarts, KFP refuses every token. We accept refusals for this number of seconds.
 REFUSED = 45.0
-QUIET = 300.0  # seconds after which an unchanged state is printed again; some CI systems end jobs that print nothing
+# After this number of seconds, an unchanged state is printed again. Some CI systems end jobs that print nothing.
+QUIET = 300.0
 END_STATES = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 SHOWN_STATES = ("RUNNING", "SUCCEEDED", "FAILED", "CANCELED")  # of a step
 LOG_LINES = 15
@@ -92,7 +93,7 @@ class Follower:
         self._started = time.monotonic()
         self._printed = self._started
         self._changed = self._started
-        self._answered = -math.inf  # when KFP last answered
+        self._answered = -math.inf  # time of KFP's last answer
         self._waiting_pods: WaitingPods | None = None
         self._states: dict[str, str] = {}  # name of a task in KFP -> state that was shown last
 
@@ -101,7 +102,7 @@ class Follower:
 
         Args:
             timeout: Seconds until we stop waiting. The run then continues.
-            allow_refusal: True if a run in which no candidate passed the gate counts as a success.
+            allow_refusal: True: a run counts as a success even if no candidate passed the gate.
         """
         warning = early_end(self._api.endpoint, timeout)
         if warning:
@@ -143,7 +144,7 @@ class Follower:
             self._say(f"still {run.state.lower()}: {steps} (KFP has shown no change for {unchanged})")
 
     def _show_waiting_pods(self) -> None:
-        """Print why pods do not start. Pods that this account may not read are left out."""
+        """Print the reasons why pods do not start."""
         if self._waiting_pods is None:
             view = ClusterView(self._api.namespace or KFP_NAMESPACE)
             self._waiting_pods = WaitingPods(view, self._run_id, self._steps)
@@ -155,7 +156,8 @@ class Follower:
         state = "CANCELED" if was_stopped(run) else run.state
         ended = inspect_run(state, self._run_id, self._config.store)
         running = steps_in_state(run, self._steps, "RUNNING")
-        if set(running) - {"notify"}:  # KFP shows the end of the last step a moment later than the end of the run
+        # KFP shows the end of notify, the last step, a moment later than the end of the run.
+        if set(running) - {"notify"}:
             self._say(
                 "KFP shows old states of the steps, because the run's status is larger than 1 MiB; "
                 "the result is read from the store"
@@ -174,7 +176,7 @@ class Follower:
         return self._report_registration(run, ended, allow_refusal)
 
     def _report_registration(self, run: Any, ended: EndedRun, allow_refusal: bool) -> Outcome:
-        """Report the result of a run without an error: it registered a model version, or it refused every candidate."""
+        """Report the result of a run without an error. The run has registered a version or refused every candidate."""
         if "refuse" not in self._steps.values():
             self._say(f"succeeded: {self._link()}")
             return Outcome.SUCCEEDED
@@ -225,7 +227,7 @@ class Follower:
             self._say(f"neither KFP nor the store shows which step failed{hint}; look at {self._link()}")
 
     def _newest_pods(self) -> dict[str, str]:
-        """Return the newest pod of each task, by KFP's name of the task; {} if KFP does not show the pods."""
+        """Return a dict: KFP's name of a task -> its newest pod. Return {} if KFP does not show the pods."""
         try:
             return newest_pods(read_pods(self._api, self._run_id))
         except KfpError as error:
@@ -254,7 +256,7 @@ class Follower:
 
 
 def _time_of_state(task: Any) -> tuple[datetime.datetime, bool]:
-    """Return a key for sorting: the time when a task reached its state. At equal times, ended tasks come first."""
+    """Return the time when a task reached its state, as a key for sorting. At equal times, ended tasks come first."""
     running = task.state == "RUNNING"
     since = task.start_time if running else task.end_time
     return since or LONG_AGO, running

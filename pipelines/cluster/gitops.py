@@ -10,7 +10,7 @@ from pipelines.graphs.compile import compile_pipeline, compile_version
 
 
 def write_manifest(name: str, config: RunConfig, revision: str, namespace: str, output: Path) -> str:
-    """Write a Pipeline and the PipelineVersion that `submit` would upload; return the name of the version.
+    """Write a Pipeline and the PipelineVersion that `submit` would upload. Return the name of the version.
 
     KFP reads these resources if it keeps its pipelines in Kubernetes (pipeline store "kubernetes"). A PipelineVersion
     cannot be changed. The versions of all pipelines share a namespace, so the name of a version starts with the name of
@@ -20,7 +20,7 @@ def write_manifest(name: str, config: RunConfig, revision: str, namespace: str, 
         name: Name of the pipeline.
         config: The parameters of the pipeline.
         revision: The version of the code.
-        namespace: Namespace of the resources; "" means the namespace that they are applied to.
+        namespace: Namespace of the resources. "" means that the resources do not name a namespace.
         output: YAML file to write.
     """
     with tempfile.TemporaryDirectory() as folder:

@@ -29,7 +29,7 @@ def check_container_images(allow_tags: bool = False) -> str:
     """Check that the steps' container images are named by digest, and that their registry has them.
 
     Args:
-        allow_tags: Accept tags, for development. The registry is then not asked.
+        allow_tags: True: accept tags, for development. Tags are not looked up in the registry.
     """
     check_images(allow_tags)
     references = [image_reference(target) for target in ("cpu", "gpu")]
@@ -69,7 +69,7 @@ def require_in_registry(reference: str) -> None:
         reference: HOST/NAME@sha256:….
 
     Raises:
-        InputError: The registry does not have it.
+        InputError: The registry does not have the container image.
         UnseenError: The registry does not answer, or does not let this machine read.
     """
     place, _, digest = reference.partition("@")
@@ -92,12 +92,12 @@ def require_in_registry(reference: str) -> None:
     if answer.status_code != 200:
         raise UnseenError(
             f"the registry {host} answers {answer.status_code} to this machine, so we cannot check that the registry "
-            f"has {reference}; `docker login {host}` gives access"
+            f"has {reference}; log in with `docker login {host}`"
         )
 
 
 def _ask(url: str, credentials: tuple[str, str] | None) -> requests.Response:
-    """Ask for a manifest. A registry may name another server that gives a token for reading."""
+    """Request the manifest at `url`. If the registry requires a token, get one from the server that it names."""
     headers = {"Accept": ", ".join(MANIFEST_TYPES)}
     answer = requests.head(url, headers=headers, timeout=ANSWER_SECONDS, allow_redirects=True)
     if answer.status_code != 401:
@@ -118,7 +118,7 @@ def _ask(url: str, credentials: tuple[str, str] | None) -> requests.Response:
 
 
 def _credentials(host: str) -> tuple[str, str] | None:
-    """Return the user and password that `docker login` left for a registry, or None."""
+    """Return the user and password that `docker login` stored for a registry. Return None if there are none."""
     folder = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
     try:
         entry = json.loads((folder / "config.json").read_text())["auths"][host]["auth"]

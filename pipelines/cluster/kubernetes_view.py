@@ -1,4 +1,4 @@
-"""Read a Kubernetes cluster and check that it has what a run needs. In Secrets, only the names of keys are used."""
+"""Read a Kubernetes cluster and check that it has what a run needs. The values of Secrets are never shown."""
 
 import contextlib
 import os
@@ -18,21 +18,21 @@ KFP_NAMESPACE = "kubeflow"  # the namespace of all pods if KFP serves one user
 KFP_SETTINGS = "kfp-launcher"  # the ConfigMap that names the object store for KFP's launcher
 RUN_LABEL = "pipeline/runid"  # KFP puts this label on every pod of a run
 NODE_ANNOTATION = "workflows.argoproj.io/node-name"
-# The reasons for which a container waits although nothing is wrong.
+# With one of these reasons, a container waits although nothing is wrong.
 STARTING_REASONS = frozenset({"ContainerCreating", "PodInitializing"})
 DEFAULT_KUBECONFIG = Path.home() / ".kube" / "config"
 
 
 class UnseenError(Exception):
-    """The error if this machine or account cannot check. The message says why."""
+    """This machine or this account cannot do a check. The message says why."""
 
 
 class WarnedError(Exception):
-    """A run works, but something should be changed; the message says what."""
+    """A run works, but something should be changed. The message says what."""
 
 
 class MissingError(InputError):
-    """The error if the cluster does not have an object that a run needs."""
+    """The cluster does not have an object that a run needs."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class WaitingPod:
     Attributes:
         name: The pod.
         node: The name of its node in Argo's workflow, such as crack-training-x.root.train.executor.
-        reason: Why it does not start, in Kubernetes' words.
+        reason: The reason why the pod does not start, in Kubernetes' words.
     """
 
     name: str
@@ -51,10 +51,10 @@ class WaitingPod:
 
 
 class ClusterView:
-    """A namespace of the cluster. It is read with the current kubeconfig context or the pod's service account.
+    """A view of one namespace of the cluster. It uses the current kubeconfig context or the pod's service account.
 
-    Every method returns a text about what it found. It raises `MissingError` or `InputError` if there is a problem; the
-    message says what to do. It raises `UnseenError` if it cannot check.
+    Every check returns a text about what it found. If there is a problem, it raises `MissingError` or `InputError`, and
+    the message says what to do. If it cannot check, it raises `UnseenError`.
     """
 
     def __init__(self, namespace: str) -> None:
@@ -141,7 +141,7 @@ class ClusterView:
         return f"{name} is {found.status.phase.lower()}"
 
     def priority_class(self, name: str) -> str:
-        """Check that the GPU steps' priority class exists."""
+        """Check that the priority class of the GPU steps exists."""
         from kubernetes.client import SchedulingV1Api
 
         self.read(
@@ -166,7 +166,7 @@ class ClusterView:
         if not suitable:
             with_labels = f" with {labels}" if labels else ""
             raise InputError(
-                f"none of the {len(nodes)} nodes{with_labels} offers {need.accelerators} {need.accelerator} (they "
+                f"none of the {len(nodes)} nodes{with_labels} offers {need.accelerators} {need.accelerator} (the nodes "
                 f"offer {', '.join(sorted(offered)) or 'no accelerator'}); install the device plugin, or set "
                 "accelerator and node_selector in the candidates' resources"
             )
@@ -176,7 +176,7 @@ class ClusterView:
         """Check that every step's pod fits on at least one node, if nothing else runs on this node.
 
         Args:
-            needs: Name of each step -> what its pod requests.
+            needs: Name of each step -> resources that its pod requests.
         """
         nodes = self.nodes()
         too_large = []
@@ -215,7 +215,7 @@ class ClusterView:
         return found
 
     def nodes(self, labels: str = "") -> list[Any]:
-        """Return the nodes of the cluster that have these labels, NAME=VALUE,…."""
+        """Return the nodes of the cluster that have certain labels."""
         return self.read(
             "nodes",
             lambda api: api.list_node(label_selector=labels, _request_timeout=ANSWER_SECONDS),
@@ -243,8 +243,8 @@ class ClusterView:
 
         Args:
             what: What is read, in words, for messages.
-            read: Function that reads it with the given API.
-            advice: What the user should do if it does not exist.
+            read: Function that reads the object with the given API.
+            advice: What the user should do if the object does not exist.
         """
         from kubernetes.client import ApiException
 
@@ -274,7 +274,10 @@ def _requests(need: Resources) -> dict[str, str]:
 
 
 def _fits(node: Any, need: Resources) -> bool:
-    """Return whether a node has the labels that a pod selects, and room for it. Unknown resources are not compared."""
+    """Return whether a node has the labels that a pod selects, and enough resources for the pod.
+
+    If the node does not report how much of a resource it has, the resource is not compared.
+    """
     from kubernetes.utils import parse_quantity
 
     selector = need.node_selector if isinstance(need, GpuResources) else {}
@@ -303,7 +306,7 @@ def _offered(node: Any) -> str:
 
 
 def _reason_of_waiting(pod: Any) -> str:
-    """Return why a pod does not start; "" if it runs, has ended or is starting."""
+    """Return the reason why a pod does not start. Return "" if it runs, has ended or is starting."""
     if pod.status.phase != "Pending":
         return ""
     for condition in pod.status.conditions or []:
@@ -330,7 +333,7 @@ def refuse_missing_account(namespace: str, name: str) -> None:
     view = ClusterView(namespace)
     try:
         view.namespace_there()
-    except Exception:  # if this machine cannot check, for any reason, the run is not refused
+    except Exception:  # if this machine cannot check, the run is not refused
         return
     with contextlib.suppress(UnseenError):
         view.service_account(name)

@@ -1,4 +1,4 @@
-"""Check that MLflow can be used: it answers, stores special characters, and its artifact store works."""
+"""Check that MLflow can be used: it must answer, store special characters, and store artifacts."""
 
 import os
 import secrets
@@ -22,11 +22,11 @@ ARTIFACT = "doctor.txt"
 
 
 def check_mlflow(model: str, experiment: str) -> str:
-    """Check that MLflow answers and stores special characters and artifacts; return the registered model's aliases.
+    """Check that MLflow answers and stores special characters and artifacts. Return the registered model's aliases.
 
     Raises:
         InputError: MLflow cannot be used.
-        WarnedError: It can be used, but its artifacts cannot be deleted.
+        WarnedError: MLflow can be used, but this account cannot delete artifacts.
     """
     client = mlflow_runs.client()
     require_answer(client)
@@ -36,7 +36,7 @@ def check_mlflow(model: str, experiment: str) -> str:
 
     found = client.search_registered_models(f"name = '{model}'")
     if not found:
-        return f'it answers; no model "{model}" yet, the first run that passes the gate registers it'
+        return f'it answers; no model "{model}" yet: the first run that passes the gate registers it'
 
     aliases = found[0].aliases
     named = ", ".join(f"{alias} is version {version}" for alias, version in sorted(aliases.items()))
@@ -45,16 +45,16 @@ def check_mlflow(model: str, experiment: str) -> str:
 
 @contextmanager
 def _short_wait() -> Iterator[None]:
-    """Let MLflow's client give up after seconds and not after minutes."""
+    """Inside the block, MLflow's client gives up after seconds and not after minutes."""
     with environment({name: value for name, value in SHORT_WAIT.items() if name not in os.environ}):
         yield
 
 
 @contextmanager
 def _run_for_trying(client: MlflowClient, experiment: str) -> Iterator[str]:
-    """Yield the id of a run that is deleted afterwards.
+    """Create a run, yield its id, and delete the run after the block.
 
-    It is in the pipeline's experiment if that exists, because an account may have rights only there.
+    If the pipeline's experiment exists, the run is in this experiment, because an account may have rights only there.
     """
     found = client.get_experiment_by_name(experiment)
     temporary = ""
@@ -76,7 +76,7 @@ def _run_for_trying(client: MlflowClient, experiment: str) -> Iterator[str]:
 
 
 def _check_tag(client: MlflowClient, run: str) -> None:
-    """Write a tag outside ASCII and read it back."""
+    """Write a tag with a character outside ASCII, and read it back."""
     try:
         client.set_tag(run, "crack.doctor", DIFFICULT_TAG)
         tag = client.get_run(run).data.tags["crack.doctor"]
@@ -90,7 +90,7 @@ def _check_tag(client: MlflowClient, run: str) -> None:
 
 
 def _check_artifact(client: MlflowClient, run: str) -> None:
-    """Write an artifact, read it back and delete it, as steps write models and pages."""
+    """Write an artifact, read it back and delete it. Steps write models and pages in the same way."""
     place = client.get_run(run).info.artifact_uri
     content = secrets.token_hex(16)
     advice = (

@@ -1,8 +1,8 @@
 """Check the namespace of a run: labels, quotas, volumes, network policies, and whether it is in KFP's cluster.
 
-A check returns what it found. It raises `InputError` if a run would fail; the message says how to fix the problem. It
-raises `WarnedError` if a run works but something should be changed. It raises `UnseenError` if this machine or this
-account cannot check.
+A check returns a text about what it found. It raises `InputError` if a run would fail, and the message says how to fix
+the problem. It raises `WarnedError` if a run works but something should be changed. It raises `UnseenError` if this
+machine or this account cannot do the check.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ from pipelines.config.cluster_config import GpuResources, Resources
 KFP_SERVICE = "ml-pipeline"
 LABELS = {"pipelines.kubeflow.org/enabled": "true", "app.kubernetes.io/part-of": "kubeflow-profile"}
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
-# Parts of the names of programs that enforce NetworkPolicies, or of the option that makes a program enforce them.
+# Words in the names or options of programs that enforce NetworkPolicies.
 ENFORCERS = (
     "calico", "canal", "cilium", "anetd", "antrea", "kube-router", "weave", "ovnkube", "azure-npm", "kindnet",
     "kube-network-policies", "--enable-network-policy=true",
@@ -32,8 +32,8 @@ ENFORCING_KUBELETS = ("+k3s", "+rke2")  # distributions of Kubernetes that enfor
 def check_same_cluster(view: ClusterView, endpoint: Endpoint) -> str:
     """Check that KUBECONFIG and KFP_ENDPOINT name the same cluster.
 
-    The token of a service account contains the account's unique id. An account of the same name in another cluster has
-    another id.
+    The token of a service account contains the unique id of the account. If another cluster has an account with the
+    same name, this account has another id.
     """
     advice = (
         f"KFP_ENDPOINT is {endpoint.url}; let KUBECONFIG name the cluster of this KFP, or get a new KFP_TOKEN there"
@@ -45,7 +45,7 @@ def check_same_cluster(view: ClusterView, endpoint: Endpoint) -> str:
             lambda api: api.read_namespaced_service(KFP_SERVICE, KFP_NAMESPACE, _request_timeout=ANSWER_SECONDS),
             advice,
         )
-        return f"the cluster at {view.address} has a KFP; without a service account's token, we cannot compare more"
+        return f"the cluster at {view.address} has a KFP; without a service account's token, we cannot check more"
 
     namespace, account = claims["namespace"], claims["serviceaccount"]
     name = account["name"]
@@ -63,7 +63,7 @@ def check_same_cluster(view: ClusterView, endpoint: Endpoint) -> str:
 
 
 def check_labels(view: ClusterView) -> str:
-    """Check that the namespace has the labels by which KFP in multi-user mode and Kubeflow's policies select it."""
+    """Check that the namespace has two labels. KFP in multi-user mode and Kubeflow's network policies need them."""
     labels = view.namespace_labels()
     missing = [f"{name}={value}" for name, value in LABELS.items() if labels.get(name) != value]
     if not missing:
@@ -71,8 +71,8 @@ def check_labels(view: ClusterView) -> str:
 
     problem = (
         f"namespace {view.namespace} does not have {' and '.join(missing)}. KFP sets up only namespaces with the label "
-        "enabled, and Kubeflow's network policies let only those with the label part-of reach KFP; apply manifests/, "
-        f"or: kubectl label namespace {view.namespace} --overwrite {' '.join(missing)}"
+        "enabled, and Kubeflow's network policies let only namespaces with the label part-of reach KFP; apply "
+        f"manifests/, or: kubectl label namespace {view.namespace} --overwrite {' '.join(missing)}"
     )
     try:
         view.set_up_by_kfp()
@@ -82,7 +82,7 @@ def check_labels(view: ClusterView) -> str:
 
 
 def check_quotas(view: ClusterView, needs: Mapping[str, Resources]) -> str:
-    """Check that every step's pod fits in the namespace's quotas, both alone and together with the pods there now."""
+    """Check that every step's pod fits in the namespace's quotas, alone and together with the pods that run now."""
     quotas = view.read(
         f"quotas in namespace {view.namespace}",
         lambda api: api.list_namespaced_resource_quota(view.namespace, _request_timeout=ANSWER_SECONDS),
@@ -111,7 +111,7 @@ def check_quotas(view: ClusterView, needs: Mapping[str, Resources]) -> str:
 
 
 def _shortages(need: Resources, hard: Mapping[str, str], used: Mapping[str, str]) -> Iterator[str]:
-    """Yield each resource if the pod of a step needs more of it than the quota allows."""
+    """Yield a text about each resource of which the step's pod needs more than the quota allows."""
     from kubernetes.utils import parse_quantity
 
     for name, wanted in _counted(need):
@@ -122,7 +122,7 @@ def _shortages(need: Resources, hard: Mapping[str, str], used: Mapping[str, str]
 
 
 def _counted(need: Resources) -> Iterator[tuple[str, str]]:
-    """Yield what a quota counts for a step's pod. Its limits are its requests."""
+    """Yield what a quota counts for a step's pod: name -> amount. The pod's limits are the same as its requests."""
     for resource, wanted in (("cpu", need.cpu), ("memory", need.memory)):
         for name in (resource, f"requests.{resource}", f"limits.{resource}"):
             yield name, wanted
@@ -132,7 +132,7 @@ def _counted(need: Resources) -> Iterator[tuple[str, str]]:
 
 
 def check_volumes(view: ClusterView) -> str:
-    """Check that no volume claim of the namespace waits for a default storage class that does not exist."""
+    """Check that the cluster has a default storage class. Without one, some volume claims wait forever."""
     from kubernetes.client import StorageV1Api
 
     classes = view.read(
@@ -152,21 +152,22 @@ def check_volumes(view: ClusterView) -> str:
     waiting = [one.metadata.name for one in claims if one.status.phase == "Pending" and not one.spec.storage_class_name]
     names = ", ".join(one.metadata.name for one in classes) or "none"
     problem = (
-        f"the cluster has no default storage class (it has {names}); make one the default: kubectl annotate "
-        f"storageclass NAME {DEFAULT_CLASS}=true"
+        f"the cluster has no default storage class (its classes: {names}); choose a class as the default: kubectl "
+        f"annotate storageclass NAME {DEFAULT_CLASS}=true"
     )
     if waiting:
         raise InputError(f"volume claims {', '.join(waiting)} wait: {problem}")
     raise WarnedError(
-        f"no volume claim waits for a default storage class, but {problem}. The dev overlay's database and S3 need it"
+        f"no volume claim waits for a default storage class, but {problem}. The database and the S3 server of the dev "
+        "overlay need it"
     )
 
 
 def check_network_policies(view: ClusterView) -> str:
-    """Check that the namespace has NetworkPolicies, and a program that is known to enforce them.
+    """Check that the namespace has NetworkPolicies, and that a program in the cluster enforces them.
 
-    Kubernetes' API does not show whether a program enforces them. So this check only looks for the names of programs
-    that are known to do so.
+    Kubernetes' API does not show whether NetworkPolicies are enforced. So this check only looks for the names of
+    programs that are known to enforce them.
     """
     from kubernetes.client import NetworkingV1Api
 
@@ -180,7 +181,8 @@ def check_network_policies(view: ClusterView) -> str:
     if not policies:
         raise WarnedError(
             f"namespace {view.namespace} has no network policies, so nothing is enforced: every pod of the cluster "
-            "can reach MLflow and S3. manifests/base has them; in single-user mode they are left out"
+            "can reach MLflow and S3. manifests/base contains network policies, but in single-user mode they are left "
+            "out"
         )
 
     enforcer = _enforcer(view)
@@ -195,7 +197,7 @@ def check_network_policies(view: ClusterView) -> str:
 
 
 def _enforcer(view: ClusterView) -> str:
-    """Return the name of a program or kubelet that is known to enforce NetworkPolicies; "" if none is found."""
+    """Return the name of a program or kubelet that is known to enforce NetworkPolicies. Return "" if none is found."""
     from kubernetes.client import AppsV1Api
 
     for node in view.nodes():

@@ -1,4 +1,4 @@
-"""Sum up what the pods of a run have used: seconds, and requested resources times seconds, by step."""
+"""Sum up what the pods of a run have used, by step: the hours of the pods, and the hours of their resources."""
 
 import datetime
 from collections import defaultdict
@@ -11,7 +11,8 @@ from pipelines.cluster.workflow_nodes import PodRecord
 HELPERS = "KFP's drivers"
 TOTAL = "all"
 POD_HOURS = "pod hours"
-# Resource -> (our unit, size of Argo's unit in it). See "Resource Duration" in Argo's documentation.
+# Resource -> (our unit, factor). Argo's seconds times this factor / 3600 give our unit. See "Resource Duration" in
+# Argo's documentation.
 UNITS = {"cpu": ("CPU hours", 1.0), "memory": ("GiB hours", 100 / 1024)}
 NOT_SHOWN = ("storage", "ephemeral-storage")
 
@@ -21,8 +22,8 @@ class StepCost:
     """What the pods of one step have used.
 
     Attributes:
-        pods: Number of pods; more than one after a retry.
-        hours: Hours by unit, such as "pod hours", "CPU hours" or "nvidia.com/gpu hours".
+        pods: Number of pods. After a retry, there is more than one pod.
+        hours: Unit, such as "pod hours", "CPU hours" or "nvidia.com/gpu hours" -> hours.
     """
 
     pods: int = 0
@@ -34,8 +35,8 @@ def costs_by_step(pods: list[PodRecord], names: dict[str, str], now: datetime.da
 
     Args:
         pods: The pods of the run.
-        names: The steps: name in KFP -> name for people. Other pods are KFP's helpers.
-        now: Until when a pod that runs is counted.
+        names: The steps: name in KFP -> name for people. All other pods are KFP's drivers.
+        now: The current time. A pod that still runs is counted until now.
     """
     costs: dict[str, StepCost] = {}
     for pod in pods:
@@ -45,7 +46,7 @@ def costs_by_step(pods: list[PodRecord], names: dict[str, str], now: datetime.da
             for unit, hours in _hours(pod, now).items():
                 cost.hours[unit] += hours
 
-    # the helpers and the sum come last
+    # The drivers and the sum come last.
     for name in (HELPERS, TOTAL):
         if name in costs:
             costs[name] = costs.pop(name)
@@ -66,7 +67,7 @@ def cost_table(title: str, costs: dict[str, StepCost]) -> Table:
 
 
 def _hours(pod: PodRecord, now: datetime.datetime) -> dict[str, float]:
-    """Return the hours of a pod's life, and of the resources that it had requested while its containers ran."""
+    """Return a dict: unit -> hours. The hours of resources count only while the pod's containers ran."""
     hours = {}
     if pod.started:
         hours[POD_HOURS] = ((pod.finished or now) - pod.started) / datetime.timedelta(hours=1)

@@ -15,22 +15,23 @@ DRIVER = "-driver"  # the end of the name of the pod that prepares a step
 
 
 def step_names(compiled: CompiledPipeline) -> dict[str, str]:
-    """Return the steps of a pipeline: name in KFP -> display name, such as train-2 -> "train vit"."""
+    """Return the steps of a pipeline as a dict: name in KFP -> display name, such as "train-2" -> "train vit"."""
     names = {}
     for key, name in compiled.tasks.items():
         if not key.startswith(STEP_GROUPS):
-            # Outside the branches of the candidates, KFP adds a number if a component has several tasks: register-2.
+            # If several tasks have the same component, KFP adds a number, such as register-2. The steps of a candidate
+            # have a display name with a space instead.
             names[key] = name if " " in name else re.sub(r"-\d+$", "", name)
     return names
 
 
 def task_details(run: Any) -> list[Any]:
-    """Return the details of a run's tasks; an empty list if KFP does not have any yet."""
+    """Return the details of a run's tasks. The list is empty if KFP does not have any details yet."""
     return (run.run_details and run.run_details.task_details) or []
 
 
 def steps_in_state(run: Any, names: dict[str, str], state: str) -> dict[str, Any]:
-    """Return the details of the steps that have a state in KFP, as a dict from display name to details."""
+    """Return the steps that have this state in KFP as a dict: display name -> details."""
     found = {}
     for task in task_details(run):
         name = names.get(task.display_name) or names.get(task.display_name.removesuffix(DRIVER))
@@ -41,6 +42,6 @@ def steps_in_state(run: Any, names: dict[str, str], state: str) -> dict[str, Any
 
 
 def was_stopped(run: Any) -> bool:
-    """Return whether a person stopped the run. KFP ends such a run as FAILED; only its history shows the stop."""
+    """Return whether the run was stopped. KFP may end such a run as FAILED. Then only its history shows the stop."""
     history = [status.state for status in run.state_history or []]
     return run.state == "CANCELED" or (run.state == "FAILED" and "CANCELING" in history)

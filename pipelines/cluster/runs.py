@@ -61,7 +61,7 @@ def step_log(api: KfpApi, compiled: CompiledPipeline, run: Any, step: str) -> st
 
     Args:
         api: The API of KFP.
-        compiled: The pipeline of the run; it gives the names of the steps.
+        compiled: The pipeline of the run. It contains the names of the steps.
         run: The run with its details.
         step: Display name of the step, such as "train vit".
 

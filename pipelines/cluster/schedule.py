@@ -34,9 +34,9 @@ def place_schedule(
 ) -> None:
     """Schedule a version of a pipeline, and replace the recurring run of the same name.
 
-    KFP cannot change a recurring run (kubeflow/pipelines#6001). We therefore create a new recurring run before we
-    delete the old one. If an error occurs between the two, the next call deletes the old one. A recurring run that a
-    person has paused stays paused.
+    KFP cannot change a recurring run (kubeflow/pipelines#6001). So we create a new recurring run, and then delete the
+    old recurring run. If an error occurs in between, the next call deletes the old recurring run. If a person has
+    paused the old recurring run, the new recurring run is paused too.
 
     Args:
         api: The API of KFP, after `check_target`.
@@ -91,7 +91,8 @@ def place_all(
     All pipelines are compiled before anything is created.
 
     Raises:
-        InputError: The file has no schedule (for this pipeline), or KFP or its namespace cannot be used.
+        InputError: The parameter file has no schedule, or none for this pipeline. Or KFP or its namespace cannot be
+            used.
     """
     chosen: dict[str, ScheduleConfig] = {}
     for name, schedule in config.schedule.items():
@@ -186,7 +187,7 @@ def _first_like(runs: Iterable[Any], wanted: Any) -> Any | None:
 
 
 def _essence(run: Any) -> dict[str, Any]:
-    """Return the settings that must be equal in two equal recurring runs. KFP may omit any of them."""
+    """Return the settings that we compare to decide whether two recurring runs are equal. KFP may omit any of them."""
     reference = run.pipeline_version_reference
     cron = run.trigger and run.trigger.cron_schedule
     return {
@@ -204,7 +205,7 @@ def _is_paused(run: Any) -> bool:
 
 
 def _cron(run: Any) -> str:
-    """Return the five fields that people write. KFP puts a field for seconds before them."""
+    """Return the cron expression of a recurring run with five fields, without KFP's field for seconds."""
     return run.trigger.cron_schedule.cron.removeprefix("0 ")
 
 

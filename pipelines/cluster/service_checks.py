@@ -1,8 +1,8 @@
 """Check the services that a run needs: Kubeflow Pipelines, S3, and the places of pretrained weights.
 
-A check returns what it found. It raises `InputError` if a run would fail; the message says how to fix the problem. It
-raises `WarnedError` if a run works but something should be changed. It raises `UnseenError` if this machine cannot
-check.
+A check returns a text about what it found. It raises `InputError` if a run would fail, and the message says how to fix
+the problem. It raises `WarnedError` if a run works but something should be changed. It raises `UnseenError` if this
+machine cannot do the check.
 """
 
 import re
@@ -38,8 +38,8 @@ def check_kfp(api: KfpApi) -> str:
     """Check that KFP answers and can be used.
 
     Raises:
-        KfpError: It cannot be used.
-        WarnedError: It can be used, but its version has known security problems.
+        KfpError: KFP cannot be used.
+        WarnedError: KFP can be used, but its version has known security problems.
     """
     version = api.check()
     found = f"version {version} at {api.endpoint.url}, namespace {api.namespace or KFP_NAMESPACE}"
@@ -51,9 +51,9 @@ def check_kfp(api: KfpApi) -> str:
 
 
 def check_store(uri: str) -> str:
-    """Write, read and delete objects under the storage root: a small one, a large one, one with a difficult name.
+    """Write, read and delete objects under the storage root: a small object, a large object, and a difficult name.
 
-    The large object is uploaded whole and in parts, because some servers return only one of the two correctly.
+    The large object is uploaded twice, whole and in parts, because some servers handle only one of the ways correctly.
     """
     from components.shared.services.store import Store
 
@@ -81,7 +81,7 @@ def check_store(uri: str) -> str:
 
 
 def _require_writing(store: "Store", key: str) -> None:
-    """Write a small object. If this fails, raise an error that says whether the store can at least be read."""
+    """Write an empty object. If this fails, raise an error that says whether the store can at least be read."""
     try:
         store.put_bytes(key, b"")
     except InputError as error:
@@ -105,8 +105,8 @@ def _check_large_object(store: "Store", key: str, folder: Path, part_bytes: int 
     Args:
         store: The storage root.
         key: The object.
-        folder: For the local files.
-        part_bytes: Upload it in parts of this size; None uploads it whole.
+        folder: Folder for the local files.
+        part_bytes: Size of the parts in which the object is uploaded. None: it is uploaded whole.
     """
     content = secrets.token_bytes(LARGE_OBJECT_BYTES)
     source = folder / "source"
@@ -116,7 +116,7 @@ def _check_large_object(store: "Store", key: str, folder: Path, part_bytes: int 
 
 
 def check_weights(architecture: str, source: str) -> str:
-    """Check that a candidate's initial weights can be loaded, as far as this machine can see."""
+    """Check that a candidate's initial weights exist, as far as this machine can see."""
     if source == "none":
         return "none: trained from scratch"
     from components.shared.network.weights import HUB_SECONDS, hub_place, known_digest

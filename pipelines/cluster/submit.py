@@ -44,7 +44,7 @@ def publish(api: KfpApi, compiled: CompiledPipeline, config: RunConfig, console:
     Args:
         api: The API of KFP, after `check_target`.
         compiled: The version of the pipeline.
-        config: The parameters of the version; `experiment` names the experiment.
+        config: The parameters of the version. They name the experiment.
         console: Shows whether the version is new.
     """
     pipeline = api.pipeline(compiled.name, compiled.description)
@@ -80,7 +80,7 @@ def submit(
         given: Run-time parameters that differ from their defaults.
         console: Shows the links.
         name: First part of the run's name. The time and a random part follow, so that every name is unique.
-        again: True allows a run with the same version and run-time parameters as another run of the last hour.
+        again: True allows a run even if the last hour has a run with the same version and run-time parameters.
 
     Raises:
         InputError: KFP or its namespace cannot be used, a run-time parameter is wrong, or the same run was submitted
@@ -108,7 +108,7 @@ def submit(
 
 
 def _refuse_repetition(api: KfpApi, published: Published, arguments: dict[str, Any]) -> None:
-    """Raise InputError if the same version with the same parameters is running or has succeeded in the last hour."""
+    """Raise InputError if the last hour has a run with the same version and parameters that did not fail or stop."""
     now = datetime.datetime.now(datetime.UTC)
     for run in api.runs(published.experiment_id):
         age = now - run.created_at

@@ -14,11 +14,11 @@ HOW_TO_RENEW = (
 
 
 def check_token(endpoint: Endpoint, run_seconds: float) -> str:
-    """Check that the token does not end before a run that starts now.
+    """Check that the token lasts until the end of a run that starts now.
 
     Raises:
-        InputError: It has ended.
-        WarnedError: It ends before a run that takes `run_seconds`.
+        InputError: The token has already ended.
+        WarnedError: The token ends before a run that takes `run_seconds`.
     """
     if not endpoint.token():
         return "no token is set"
@@ -38,7 +38,7 @@ def check_token(endpoint: Endpoint, run_seconds: float) -> str:
 def early_end(endpoint: Endpoint, seconds: float) -> str:
     """Return a warning if the token ends within `seconds`, and otherwise "".
 
-    There is no warning about a token from a file, because the file is read before each request and may be renewed.
+    If the token is in a file, there is no warning, because the file is read before each request and may be renewed.
     """
     end = _end_of(endpoint)
     left = datetime.timedelta(seconds=seconds)
@@ -51,6 +51,6 @@ def early_end(endpoint: Endpoint, seconds: float) -> str:
 
 
 def _end_of(endpoint: Endpoint) -> datetime.datetime | None:
-    """Return when the token ends; None if it does not say so."""
+    """Return the time when the token ends. Return None if the token does not contain this time."""
     end = token_claims(endpoint.token()).get("exp")
     return datetime.datetime.fromtimestamp(end, datetime.UTC) if isinstance(end, int | float) else None

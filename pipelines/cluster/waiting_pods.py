@@ -1,4 +1,4 @@
-"""Report why the pods of a run do not start. KFP shows such a step as running."""
+"""Report why pods of a run do not start. KFP shows the step of such a pod as running."""
 
 import textwrap
 
@@ -6,19 +6,19 @@ from components.shared.errors import InputError
 from pipelines.cluster.kubernetes_view import ClusterView, UnseenError, WaitingPod
 from pipelines.cluster.run_details import DRIVER
 
-LONGEST_REASON = 240  # characters; a container runtime repeats the image's name several times
+LONGEST_REASON = 240  # characters; some reasons are long, because they repeat the container image's name several times
 
 
 class WaitingPods:
     """Asks Kubernetes for the pods of one run that cannot start, and reports each reason once."""
 
     def __init__(self, view: ClusterView, run_id: str, steps: dict[str, str]) -> None:
-        """Prepare; nothing is asked yet.
+        """Prepare. No request is made yet.
 
         Args:
             view: The namespace of the run's pods.
             run_id: The run in KFP.
-            steps: Name in KFP -> name that people know.
+            steps: The steps: name in KFP -> name for people.
         """
         self._view = view
         self._run_id = run_id
@@ -27,7 +27,10 @@ class WaitingPods:
         self._may_look = True
 
     def news(self) -> list[str]:
-        """Return one line for every reason that was not reported before. If Kubernetes cannot be read, say so once."""
+        """Return one line for every reason that was not reported before.
+
+        If Kubernetes cannot be read, the first call returns one line about this problem.
+        """
         if not self._may_look:
             return []
         try:
@@ -46,7 +49,7 @@ class WaitingPods:
         return lines
 
     def _step_of(self, pod: WaitingPod) -> str:
-        """Return the step of a pod. Its name in Argo's workflow ends in TASK.executor or TASK-driver."""
+        """Return the step of a pod. The pod's name in Argo's workflow ends in TASK.executor or TASK-driver."""
         for part in reversed(pod.node.split(".")):
             task = part.partition("(")[0].removesuffix(DRIVER)
             if task in self._steps:

@@ -1,8 +1,7 @@
 """Read the pods of a run from its Argo workflow: their steps, names, times and requested resources.
 
-KFP's current API does not show the pods of tasks, so the workflow comes from its old API. The status of a large
-workflow is compressed, and we decompress it. So this data is always current, unlike the details in
-run_details.py, which may be old.
+KFP's current API does not show the pods of tasks, so we read the workflow from its old API. If the status of a large
+workflow is compressed, we decompress it. So this data is always current. The details in run_details.py may be old.
 """
 
 import base64
@@ -15,7 +14,7 @@ from typing import Any
 
 from components.shared.services.kfp_api import KfpApi
 
-PROGRAM = "executor"  # the last part of the name of a program's node; executor(1) after a retry
+PROGRAM = "executor"  # the name of a program's node ends with this word, or with executor(1) after a retry
 POD_NAME_FORMAT = "workflows.argoproj.io/pod-name-format"
 
 
@@ -24,11 +23,11 @@ class PodRecord:
     """A pod of a run.
 
     Attributes:
-        name: Its name in Kubernetes.
-        task: KFP's name of the task whose program it ran, such as train-2. KFP's driver of this task has the name
-            train-2-driver.
-        started: When Argo created it; None if it is not known.
-        finished: When it ended; None if it has not ended.
+        name: The pod's name in Kubernetes.
+        task: KFP's name of the task, such as train-2, if the pod ran the task's program. For the pod of the task's
+            driver, the name is train-2-driver.
+        started: The time when Argo created the pod. None if the time is not known.
+        finished: The time when the pod ended. None if it has not ended.
         resources: Requested resources times the seconds that they were used, in Argo's units: cpu in CPU seconds,
             memory in 100 MiB times seconds, an accelerator in seconds.
     """
@@ -57,7 +56,7 @@ def read_pods(api: KfpApi, run_id: str) -> list[PodRecord]:
 
 
 def newest_pods(pods: list[PodRecord]) -> dict[str, str]:
-    """Return the name of the newest pod of each task: KFP's name of the task -> pod."""
+    """Return a dict: KFP's name of each task -> name of its newest pod."""
     return {pod.task: pod.name for pod in pods}
 
 
@@ -70,7 +69,7 @@ def _nodes(workflow: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _pod_record(workflow: dict[str, Any], node: dict[str, Any]) -> PodRecord:
-    # KFP's manifests let Argo retry every template, so every part of the name may end with the number of the attempt
+    # KFP's manifests let Argo retry every template. So every part of the name may end with the number of an attempt.
     parts = [part.partition("(")[0] for part in node["name"].split(".")]
     is_program = len(parts) > 1 and parts[-1] == PROGRAM
     return PodRecord(

@@ -16,7 +16,7 @@ Bytes = Annotated[str, Field(pattern=r"^[1-9][0-9]*([EPTGMK]i|[EPTGM])?$", descr
 
 
 class Resources(Config):
-    """The requests of a step's pod. The limits are the same, so that pods on a node do not slow each other down."""
+    """The resources that a step's pod requests. Its limits are the same, so that pods do not slow each other down."""
 
     cpu: Cores = "2"
     memory: Bytes = "8Gi"

@@ -1,8 +1,8 @@
 """Check cron expressions with five fields, in UTC.
 
-KFP's own cron has six fields, and the first field is for seconds. If there are five fields, KFP treats the last field
-as missing: "10 2 * * *" would run every hour, at second 10 of minute 2 (kubeflow/pipelines#2318). We therefore accept
-exactly five fields, check them, and send six. We accept only syntax that cronsim and KFP's parser
+KFP's own cron has six fields, and the first field is for seconds. If there are five fields, KFP reads the first of them
+as seconds too: "10 2 * * *" would run every hour, at second 10 of minute 2 (kubeflow/pipelines#2318). So we accept
+exactly five fields, check them, and send six fields to KFP. We accept only syntax that cronsim and KFP's parser
 (github.com/robfig/cron, version 1) read in the same way.
 """
 
@@ -30,7 +30,7 @@ def cron_for_kfp(cron: str) -> str:
     """Return a cron expression in KFP's form, with the seconds first.
 
     Raises:
-        ValueError: The expression does not parse, or no time matches it. The message names the field and its allowed
+        ValueError: The expression cannot be read, or no time matches it. The message names the field and its allowed
             values.
     """
     next_time(cron, datetime.datetime.now(datetime.UTC))
@@ -40,10 +40,11 @@ def cron_for_kfp(cron: str) -> str:
 def next_time(cron: str, after: datetime.datetime) -> datetime.datetime:
     """Return the first time later than `after`, in UTC, that matches a cron expression of five fields.
 
-    If both day fields are restricted, a day needs to match only one of the two, as in every cron.
+    If both the day of the month and the day of the week are restricted, a day needs to match only one of them, as in
+    every cron.
 
     Raises:
-        ValueError: The expression does not parse, or no time matches it.
+        ValueError: The expression cannot be read, or no time matches it.
     """
     fields = cron.split()
     if len(fields) != len(ALLOWED_VALUES):
@@ -62,7 +63,7 @@ def next_time(cron: str, after: datetime.datetime) -> datetime.datetime:
 
 
 def _check_field(name: str, position: int, text: str) -> None:
-    """Raise ValueError if this field does not parse. All other fields are set to `*` for the check."""
+    """Raise ValueError if this field cannot be read. For the check, all other fields are set to `*`."""
     alone = ["*"] * len(ALLOWED_VALUES)
     alone[position] = text.replace("?", "*")
     try:
@@ -82,5 +83,5 @@ def _check_field(name: str, position: int, text: str) -> None:
 
 
 def _has_range_of_one(text: str) -> bool:
-    """Return whether a range has equal ends, such as 5-5/2. cronsim reads it as 5, 7, 9, …, and KFP's parser as 5."""
+    """Return whether a range has equal ends, such as 5-5/2. cronsim reads 5, 7, 9, …, but KFP's parser reads only 5."""
     return any(first == last for first, last in re.findall(r"(\w+)-(\w+)", text))

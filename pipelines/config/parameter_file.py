@@ -28,8 +28,9 @@ class Setting:
     Attributes:
         key: Place of the parameter in the file, such as ("candidates", "cnn", "train", "steps").
         value: Value of the parameter.
-        written: The option as the user wrote it, such as `--set "seed=2"`; empty if the command itself sets the value.
-        reserved: The reason why `--set` must not set the same parameter, and what to do; empty if `--set` may set it.
+        written: The option as the user wrote it, such as `--set "seed=2"`. It is empty if the command sets the value.
+        reserved: The reason why `--set` must not set the same parameter, and what to do. It is empty if `--set` may set
+            it.
     """
 
     key: tuple[str, ...]
@@ -53,7 +54,7 @@ class _Origin:
     settings: Sequence[Setting] = ()
 
     def of(self, place: Place) -> str:
-        """Return the origin of the value at a place: the file and its line, or an option."""
+        """Return where the value at a place comes from: the file and the line, or an option of the command line."""
         for setting in reversed(self.settings):
             if setting.key == place[: len(setting.key)]:
                 return setting.written
@@ -65,7 +66,7 @@ class _Origin:
         return f"{self.name}: line {source.line}" if source else self.name
 
     def quote(self, place: Place, value: Any) -> str:
-        """Return the value at a place as the user wrote it; empty if the message shows it already."""
+        """Return "; got VALUE" with the value as the user wrote it, or "" if the message already shows the value."""
         if any(setting.key == place[: len(setting.key)] for setting in self.settings):
             return ""
 
@@ -87,7 +88,7 @@ def parameter_schema() -> dict[str, Any]:
         for name in kind.GIVEN_BY_RUN:
             properties.pop(name, None)
 
-    # the default of a section only repeats the defaults of its fields
+    # The schema of a section also has a default, which only repeats the defaults of its fields. We remove it.
     for section in schema["properties"].values():
         if isinstance(section.get("default"), dict):
             del section["default"]
@@ -99,8 +100,8 @@ def load_run_config(path: str | Path, overrides: Sequence[str] = (), options: Se
 
     Args:
         path: YAML file.
-        overrides: Arguments of `--set`, each `dotted.key=value`. The value is read as YAML. If it is not YAML, it is
-            text.
+        overrides: Arguments of `--set`, each `dotted.key=value`. The value is read as YAML. If it is not valid YAML, it
+            is taken as text.
         options: Parameters that other options of the command set. They override the file.
 
     Raises:
@@ -143,7 +144,7 @@ def _validated(values: dict[str, Any], origin: _Origin) -> RunConfig:
         details: list[dict[str, Any]] = [dict(detail) for detail in error.errors()]
         causes = []
         for detail in details:
-            # If an item of a list is wrong, the list is also reported as too short. Only the item is shown.
+            # If an item of a list is wrong, Pydantic also reports the list as too short. We show only the item.
             inner = [other for other in details if _is_inside(other["loc"], detail["loc"])]
             if not inner:
                 causes.append(_explain(detail, origin))
@@ -198,14 +199,14 @@ def _apply(values: dict[str, Any], setting: Setting) -> None:
             values[parent] = {}
         values = values[parent]
         if not isinstance(values, dict) and not setting.written:
-            return  # the file is wrong, and the validation reports it
+            return  # the file has a value where a section must be; the validation reports this error
         if not isinstance(values, dict):
             raise InputError(f'{setting.written}: "{parent}" is a value, not a section; check the key')
     values[last] = setting.value
 
 
 def _refuse_given_keys(values: dict[str, Any], origin: _Origin) -> None:
-    """Refuse keys in a step's section if `step_json` fills them in."""
+    """Raise InputError if a step's section contains a key that `step_json` fills in."""
     for name, field in RunConfig.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, StepConfig):
             _refuse_given_keys_of(field.annotation, (name,), values.get(name), origin)
@@ -245,7 +246,8 @@ def _explain(detail: dict[str, Any], origin: _Origin) -> str:
     if detail["type"] == "missing":
         return f'{start}: "{name}" is missing; add it'
 
-    if detail["type"] == "value_error":  # our own validators give the value in their messages if people may see it
+    # Our own validators give the value in their messages, if people may see it.
+    if detail["type"] == "value_error":
         return f"{start}: {name}: {detail['ctx']['error']}"
 
     return f"{start}: {name}: {detail['msg']}{origin.quote(place, detail['input'])}"
@@ -278,6 +280,6 @@ def _known_keys(place: Place) -> list[str]:
 
 
 def _config_inside(kind: Any) -> type[Config] | None:
-    """Return the configuration class in a container type, such as `Candidate` in `dict[str, Candidate]`, or None."""
+    """Return the configuration class in a type such as `dict[str, Candidate]`. Return None if there is none."""
     found = [argument for argument in get_args(kind) if isinstance(argument, type) and issubclass(argument, Config)]
     return found[-1] if found else None

@@ -1,4 +1,4 @@
-"""Define all parameters of a pipeline run. They are checked here before a run starts, and by each step again.
+"""Define all parameters of a pipeline run. They are checked here before a run starts, and again by each step.
 
 The sections of the parameter file are the configuration classes of the steps. Parameters that all steps share (storage,
 experiment, name of the registered model) are at the top of the file. `step_json` copies them into each step's
@@ -31,7 +31,8 @@ from pipelines.config.cluster_config import CandidateResources, ClusterConfig
 from pipelines.config.schedule_config import PipelineName, ScheduleConfig
 from pipelines.config.transfer_config import TransferConfig
 
-MAX_CANDIDATES = 4  # select and report have this many inputs, because KFP cannot pass a list of artifacts to a step
+# KFP cannot pass a list of artifacts to a step. So the steps select and report have one input for each candidate.
+MAX_CANDIDATES = 4
 
 
 class Candidate(Config):
@@ -98,11 +99,11 @@ class RunConfig(Config):
         return candidates
 
     def step_json(self, section: str, candidate: str = "") -> str:
-        """Return a step's configuration as JSON, the input of its component.
+        """Return the configuration of a step as JSON. It is an input of the step's component.
 
         Args:
             section: The step's section of the parameter file, such as "gate".
-            candidate: The candidate whose branch the step belongs to; empty outside the branches.
+            candidate: The candidate that the step works on. It is empty if the step works on all candidates.
         """
         step: StepConfig = self.candidates[candidate].train if section == "train" else getattr(self, section)
 
@@ -118,10 +119,10 @@ class RunConfig(Config):
 
 
 def check_augmentations(config: RunConfig) -> None:
-    """Check every candidate's augmentation with Albumentations' own validation.
+    """Build every candidate's augmentation and try it on a tile.
 
     Raises:
-        InputError: A transform is unknown, has a wrong argument, or does not suit tiles.
+        InputError: A transform is unknown, has a wrong argument, or cannot be used on tiles.
     """
     from components.train.augmentation import check_augmentation  # late: Albumentations takes a second to import
 
@@ -130,7 +131,7 @@ def check_augmentations(config: RunConfig) -> None:
 
 
 def check_networks(config: RunConfig) -> None:
-    """Check every candidate's architecture, weights and augmentation. The train step would find an error too late.
+    """Check every candidate's architecture, weights and augmentation. The train step would find an error much later.
 
     Raises:
         InputError: timm has no such architecture, the weights file does not exist, or a transform cannot be used.

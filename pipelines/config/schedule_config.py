@@ -11,7 +11,7 @@ PipelineName = Literal["crack-training", "crack-drift-check"]
 
 
 class ScheduleConfig(Config):
-    """A recurring run. At most one of its runs is active at a time. A missed time is not made up later."""
+    """The schedule of a pipeline. At most one of its runs is active at a time. A missed run is not started later."""
 
     cron: str = Field(description='UTC: minute, hour, day of month, month, day of week, such as "0 2 * * 1"')
     parameters: dict[str, str | int | float | bool] = Field(

@@ -10,7 +10,7 @@ Metric = Literal["balanced_accuracy", "auroc", "precision", "recall", "f1"]
 
 
 class TransferLimit(Config):
-    """A limit on a metric: the mean over the unseen domains, or the lowest of them, must be at least this limit."""
+    """A limit on a metric. Either its mean over the unseen domains or its lowest value must be at least the limit."""
 
     over: Literal["mean", "worst"] = Field(description="mean of the unseen domains, or the lowest of them")
     name: Metric
@@ -18,7 +18,7 @@ class TransferLimit(Config):
 
 
 class TransferConfig(Config):
-    """Settings: the kind of domain, the candidate that is trained once without each domain, and the limits."""
+    """The kind of domain, the candidate whose network is trained once without each domain, and the limits."""
 
     each: Literal["source", "surface"] = Field(default="source", description="what counts as a domain")
     candidate: str | None = Field(default=None, description="the candidate that is trained; default: the first one")

@@ -1,4 +1,4 @@
-"""Read YAML 1.2 with limits on its size, with plain values only, and find the place of every value.
+"""Read YAML 1.2, and find the line of every value. The size is limited, and only plain values are allowed.
 
 In YAML 1.2, `5e-5` is a number, and `on`, `no`, `1:30` and `2026-11-30` are words. ruamel.yaml does the parsing.
 """
@@ -22,7 +22,8 @@ from ruamel.yaml.tag import Tag
 
 from components.shared.errors import InputError
 
-# A parameter file has about a hundred lines. A file of this size is read in less than a second.
+# A parameter file has about a hundred lines, which is far below these limits. A file at the limits is read in less than
+# a second.
 MAX_CHARACTERS = 50_000
 MAX_DEPTH = 20
 MAX_VALUES = 5_000
@@ -33,7 +34,7 @@ TEXT_TAG = "tag:yaml.org,2002:str"
 
 
 class SyntaxInputError(InputError):
-    """The error if the text is not YAML."""
+    """This error means that the text is not YAML."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Source:
     """The text that a person wrote for one value.
 
     Attributes:
-        line: Number of its first line, counted from 1.
+        line: Number of the first line of the text, counted from 1.
         text: The characters, including quotes and brackets; empty if the person left the value empty.
     """
 
@@ -50,7 +51,7 @@ class Source:
 
 
 class _Resolver(VersionedResolver):
-    """A resolver without dates, because YAML 1.2 has no dates. Text that looks like a date is text."""
+    """A resolver that reads dates as text, because YAML 1.2 has no dates."""
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> Tag:
         tag = super().resolve(kind, value, implicit)
@@ -58,7 +59,7 @@ class _Resolver(VersionedResolver):
 
 
 class _Composer(Composer):
-    """A composer that refuses deep nesting, before the recursion exceeds the stack."""
+    """A composer that refuses deep nesting. So its recursion cannot exceed Python's stack."""
 
     _depth = 0
 
@@ -75,7 +76,7 @@ class _Composer(Composer):
 def read_yaml(text: str) -> Any:
     """Return the values of one YAML document: str, int, float, bool, None, and lists and dicts of them.
 
-    No two places share an object, even if the text uses an alias.
+    If the text uses an alias, every place gets a copy of the value.
 
     Raises:
         SyntaxInputError: The text is not YAML.
@@ -122,7 +123,7 @@ def _parser() -> YAML:
 
 @contextlib.contextmanager
 def _explaining(text: str) -> Iterator[None]:
-    """Turn an error of the YAML parser into a message of one line that names the line of the text."""
+    """Turn an error of the YAML parser into an InputError. Its message is short and names the line of the text."""
     try:
         yield
     except DuplicateKeyError as error:
@@ -144,7 +145,7 @@ def _explaining(text: str) -> Iterator[None]:
 
 
 class _ExpandedSize:
-    """A count of a document's values with all aliases and merges expanded."""
+    """Counts the values of a document. An alias or a merge counts as all the values that it stands for."""
 
     def __init__(self) -> None:
         self._sizes: dict[int, int] = {}
@@ -184,7 +185,7 @@ class _ExpandedSize:
 
 
 def _plain_copy(value: Any, place: str) -> Any:
-    """Return a copy in which no two places share an object.
+    """Return a copy of nested values. If a value occurs at two places, each place gets a copy of its own.
 
     Raises:
         InputError: A value has a type that a parameter cannot have.

@@ -1,8 +1,8 @@
 """Make a compiled pipeline small.
 
 KFP's backend writes the settings of each step (component, container and inputs) about six times into the run's status
-in Kubernetes. If the status is larger than 1 MiB, Argo compresses it, and KFP's API then shows old states of the steps
-until the end of the run. So the submitted pipeline contains only what a step needs to run.
+in Kubernetes. If the status is larger than 1 MiB, Argo compresses it. Then KFP's API shows old states of the steps
+until the end of the run. So the submitted pipeline contains only the settings that a step needs to run.
 """
 
 import json
@@ -13,15 +13,16 @@ import yaml
 from kfp.pipeline_spec.pipeline_spec_pb2 import ComponentSpec, PipelineSpec, TaskInputsSpec
 
 EXECUTOR = "kfp.dsl.executor_main"
-# Numbers that KFP writes next to the same resources as text. Its backend reads them only where there is no text.
+# KFP writes each resource twice, as text and as a number in one of these fields. Its backend reads the number only if
+# there is no text.
 OLD_RESOURCES = ("cpuLimit", "memoryLimit")
 
 
 def name_functions(pipeline: PipelineSpec, folders: Mapping[str, str]) -> None:
-    """Replace the source of every component's function by the place of the function.
+    """Replace the source code of every component's function by the place of the function.
 
     Args:
-        pipeline: A compiled pipeline; it is changed.
+        pipeline: A compiled pipeline. It is changed.
         folders: Name of each component's function -> folder in `components/` that contains it.
     """
     for executor in pipeline.deployment_spec["executors"].values():
@@ -32,10 +33,10 @@ def name_functions(pipeline: PipelineSpec, folders: Mapping[str, str]) -> None:
 
 
 def keep_only_what_runs(pipeline: PipelineSpec) -> None:
-    """Remove what neither KFP's backend nor a step reads.
+    """Remove the parts of a pipeline that neither KFP's backend nor a step reads.
 
-    The backend passes on a task's inputs without the definitions of the component's inputs. It reads the definitions
-    only for inputs that may be missing, and no component of ours has such inputs. KFP's local runner needs them.
+    For example, the definitions of a component's inputs are removed. The backend reads them only for inputs that may be
+    missing, and no component of ours has such inputs. KFP's local runner does need the definitions.
     """
     for executor in pipeline.deployment_spec["executors"].values():
         resources = executor["container"]["resources"].fields
@@ -61,7 +62,7 @@ def _make_outputs_small(component: ComponentSpec) -> None:
 
 
 def _write_as_yaml(config: TaskInputsSpec.InputParameterSpec) -> None:
-    """Write a step's configuration as YAML in one line, because each quote of JSON becomes eight characters."""
+    """Write a step's configuration as YAML in one line. YAML is shorter, because KFP escapes every quote of JSON."""
     constant = config.runtime_value.constant
     values = json.loads(constant.string_value)
     constant.string_value = yaml.safe_dump(values, default_flow_style=True, width=math.inf, sort_keys=False).strip()

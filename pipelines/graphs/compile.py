@@ -24,7 +24,8 @@ MODULES = {
     "crack-training": "pipelines.graphs.training",
     "crack-drift-check": "pipelines.graphs.drift_check",
 }
-# For each name of a type in KFP: a function that reads a value from text. It returns None for a value of another type.
+# Name of a type in KFP -> function that reads a value from text. For a value of another type, the function raises
+# ValueError or returns None.
 READERS: dict[str, Callable[[str], Any]] = {
     "STRING": str,
     "NUMBER_INTEGER": int,
@@ -57,7 +58,7 @@ class CompiledPipeline:
     config: RunConfig
 
     def arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the values of all run-time parameters: the given values in their types, and defaults for the rest.
+        """Return the values of all run-time parameters, each with its type. Parameters that are not given get defaults.
 
         Raises:
             InputError: The pipeline has no such parameter, or a value has another type or range.
@@ -78,15 +79,15 @@ class CompiledPipeline:
 
 
 def build_pipeline(name: str, config: RunConfig) -> "BaseComponent":
-    """Return a small pipeline, in which everything is fixed except its run-time parameters.
+    """Return a pipeline. Everything in it is fixed except its run-time parameters.
 
     Raises:
-        InputError: There is no such pipeline.
+        InputError: There is no pipeline with this name.
     """
     if name not in MODULES:
         raise InputError(f'there is no pipeline "{name}"; choose one of {", ".join(MODULES)}')
 
-    # imported late, because KFP takes seconds to import, and some commands use only the names above
+    # We import KFP here, because the import takes seconds, and some commands use only the names above.
     from kfp.dsl.python_component import PythonComponent
 
     from pipelines.graphs.compact import name_functions
@@ -149,9 +150,9 @@ def compile_version(name: str, config: RunConfig, revision: str, folder: Path) -
 
 
 def git_revision(root: Path = ROOT) -> str:
-    """Return the first 12 digits of the checkout's commit, followed by "-dirty" if a file differs from the commit.
+    """Return the first 12 digits of the checkout's commit. If a file differs from the commit, "-dirty" follows.
 
-    The file of image digests may differ, because the build writes it and the compiled document contains the digests.
+    The file images/digests.json may differ, because the build writes it. The compiled document contains these digests.
 
     Raises:
         InputError: The folder is not a git checkout, or git is not installed.
@@ -169,7 +170,10 @@ def git_revision(root: Path = ROOT) -> str:
 
 
 def _typed(name: str, kind: str, value: Any) -> Any:
-    """Convert a value to its type. It is text, or a default from KFP's YAML, which writes the integer 1 as 1.0."""
+    """Convert a value to its type in KFP.
+
+    The value is text, or a default from KFP's YAML. In KFP's YAML, the integer 1 is 1.0.
+    """
     text = str(value)
     if isinstance(value, bool):
         text = text.lower()

@@ -1,8 +1,8 @@
-"""Set how tasks run on Kubernetes: limits, Secrets, accelerators, identity. Only this module imports kfp.kubernetes.
+"""Set how tasks run on Kubernetes: limits, Secrets, accelerators and user. Only this module imports kfp.kubernetes.
 
-A KFP pipeline can set only a part of a pod's policy. KFP's backend forbids privilege escalation, drops all
-capabilities and sets the default seccomp profile. The namespace adds a read-only root, the priority class and requests
-for ephemeral storage (manifests/README.md, "What the namespace adds").
+A KFP pipeline can set only a part of these settings. KFP's backend forbids privilege escalation, drops all capabilities
+and sets the default seccomp profile. The namespace adds a read-only root, the priority class and requests for ephemeral
+storage (manifests/README.md, "What the namespace adds").
 """
 
 from typing import get_args
@@ -34,12 +34,12 @@ def run_limits(cluster: ClusterConfig) -> PipelineConfig:
 
 
 def on_cluster(task: PipelineTask, config: RunConfig, resources: Resources | None = None) -> PipelineTask:
-    """Apply the policy of a step to its task. Return the task.
+    """Set how a task runs on Kubernetes, and return the task.
 
     Args:
         task: A task of any of the pipelines.
-        config: Parameters. The section `cluster` has the settings of all tasks. `cache` is mounted as a writable
-            folder.
+        config: The parameters. The section `cluster` contains the settings of all tasks. The folder `cache` is mounted
+            and can be written.
         resources: Resources of the task. By default, the parameter file gives the resources of the step.
     """
     step = task.component_spec.name
@@ -48,7 +48,7 @@ def on_cluster(task: PipelineTask, config: RunConfig, resources: Resources | Non
 
     task.set_container_image(_image(task))
     task.set_caching_options(False)  # components/shared/reuse.py reuses results instead
-    # Kubernetes takes the limits as the requests too.
+    # If there are only limits, Kubernetes uses them as requests too.
     task.set_cpu_limit(resources.cpu).set_memory_limit(resources.memory)
     if cluster.retries and step in cluster.retried and step not in NEVER_RETRIED:
         task.set_retry(cluster.retries, backoff_duration="30s", backoff_factor=2.0)
@@ -83,10 +83,11 @@ def _add_secrets(task: PipelineTask, step: str, cluster: ClusterConfig) -> None:
 
 
 def _add_secret(task: PipelineTask, secret: str, optional: bool = False) -> None:
-    """Mount a Secret. The step sets an environment variable from each of its keys."""
+    """Mount a Secret. The step then sets an environment variable for each key of the Secret."""
     kubernetes.use_secret_as_volume(task, secret, mount_path=str(FOLDER / secret), optional=optional)
     mounted = task.platform_config["kubernetes"]["secretAsVolume"][-1]
-    del mounted["secretNameParameter"]  # the same name once more; it is only read where there is no plain name
+    # KFP writes the name a second time here, but reads it only if there is no plain name.
+    del mounted["secretNameParameter"]
 
 
 def _add_writable_folders(task: PipelineTask, config: RunConfig, resources: Resources) -> None:
@@ -101,7 +102,7 @@ def _add_writable_folders(task: PipelineTask, config: RunConfig, resources: Reso
 def _put_on_accelerator(task: PipelineTask, cluster: ClusterConfig, resources: GpuResources) -> None:
     if resources.accelerators:
         task.set_accelerator_type(resources.accelerator).set_accelerator_limit(resources.accelerators)
-        # A node whose GPUs are split into MIG parts may have the taint of the whole accelerator.
+        # If the GPUs of a node are split into MIG parts, the node may still have the taint of the whole accelerator.
         vendor = resources.accelerator.partition("/")[0]
         for taint in sorted({resources.accelerator, f"{vendor}/gpu"}):
             kubernetes.add_toleration(task, key=taint, operator="Exists", effect="NoSchedule")

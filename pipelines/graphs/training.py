@@ -1,8 +1,8 @@
 """Build the graph of `crack-training`.
 
-Each candidate has its own branch of tasks; there is no loop over the candidates. With branches, the tasks have names in
-the UI, and the resources can depend on the architecture. KFP's backend also fails on a loop inside an exit handler
-(kubeflow/pipelines#12390).
+Each candidate has its own branch of tasks. We do not use KFP's loop over the candidates. With branches, each task has a
+name in the UI, and the resources can depend on the architecture. KFP's backend also fails on a loop inside an exit
+handler (kubeflow/pipelines#12390).
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ from pipelines.config.cluster_config import GpuResources
 from pipelines.config.run_config import RunConfig
 from pipelines.graphs.pod_policy import on_cluster, run_limits
 
-# The inputs of the select and report steps for the candidates' dossiers. KFP cannot pass a list of artifacts to a step.
+# The steps select and report have one input for each dossier, because KFP cannot pass a list of artifacts to a step.
 DOSSIER_INPUTS = ("first", "second", "third", "fourth")
 JOB = dsl.PIPELINE_JOB_ID_PLACEHOLDER
 
@@ -48,7 +48,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Branch:
-    """The tasks of a candidate's branch with outputs that later steps use."""
+    """The tasks of a candidate whose outputs are used by later steps."""
 
     trained: PipelineTask
     predicted: PipelineTask
@@ -163,7 +163,7 @@ def _branch(name: str, config: RunConfig, data: Data, seed: Any) -> Branch:
 
 
 def _place(task: PipelineTask, candidate: str, config: RunConfig, resources: GpuResources | None = None) -> None:
-    """Give a task of a branch its display name, such as "train cnn", and apply the policy of its step."""
+    """Give a candidate's task its display name, such as "train cnn", and set how it runs on Kubernetes."""
     task.set_display_name(f"{task.component_spec.name} {candidate}")
     on_cluster(task, config, resources)
 
@@ -171,7 +171,8 @@ def _place(task: PipelineTask, candidate: str, config: RunConfig, resources: Gpu
 def _register(config: RunConfig, data: Data, branches: dict[str, Branch], choice: PipelineTask) -> dsl.OneOf:
     """Add a register task for every candidate, and a refuse task. Only one of these tasks runs.
 
-    The record that this task returns is a parameter, because KFP's local runner cannot resolve a OneOf of artifacts.
+    Return the record that this task returns. The record is a parameter and not an artifact, because KFP's local runner
+    cannot resolve a OneOf of artifacts.
     """
     records: list[Any] = []
     for name, branch in branches.items():

@@ -30,17 +30,18 @@ SECONDS_PER_DAY = 86_400
 # The file of the MLflow store in the workdir, and the name of the file while the store is being created.
 DATABASE = "mlflow.db"
 UNFINISHED_DATABASE = "mlflow-unfinished.db"
-# Name of a table -> condition. A store is complete if one of the tables has a row that fulfils its condition, because
-# the experiment is created last.
+# Name of a table -> condition. A store is complete if one of these tables has a row for which the condition is true. We
+# know this because the experiment is created last.
 ROWS_OF_A_FINISHED_STORE = {"experiments": "name != 'Default'", "runs": "true", "registered_models": "true"}
 
-# Settings of the caller that would lead a step to other services, or change how the S3 server works.
+# Variables of the caller's environment with these prefixes are not passed on. With them, a step might use other
+# services, or the S3 server might work differently.
 NOT_INHERITED = ("AWS_", "MLFLOW_", "RCLONE_")
 
 
 @contextlib.contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-    """Lock the workdir for this process; create the folder if it does not exist.
+    """Lock the workdir for this process. Create the folder if it does not exist.
 
     Raises:
         InputError: The workdir is not a folder, cannot be written, or another process has locked it.
@@ -53,7 +54,7 @@ def locked(workdir: Path) -> Iterator[None]:
     except Timeout as error:
         holder = path.read_text(encoding="utf-8").strip() or "unknown"
         raise InputError(
-            f"workdir {workdir} is in use by process {holder}; wait until it ends or choose another with --workdir"
+            f"workdir {workdir} is in use by process {holder}; wait until it ends, or choose another with --workdir"
         ) from error
     except (FileExistsError, NotADirectoryError) as error:
         raise InputError(f"workdir {workdir} is not a folder; choose another with --workdir") from error
@@ -118,11 +119,11 @@ def embedded_stack(workdir: Path) -> Iterator[dict[str, str]]:
     command = [
         _rclone(),
         *("serve", "s3", "--config", "", "--addr", f"{LOOPBACK}:{port}"),
-        # With the default of 5 minutes, the server would not show what a second server on the same folder writes.
+        # If a second server writes into the same folder, this server notices it after this time, not after 5 minutes.
         *("--dir-cache-time", "1s"),
-        # There are no ETags, because rclone would read a whole object to compute its ETag in every listing.
+        # We switch ETags off. To compute them, rclone would read every object of a listing completely.
         *("--etag-hash", ""),
-        # Without checksums, an upload takes half the time. The readers of shards and models verify the digests.
+        # Without checksums, an upload takes half the time. The programs that read shards and models verify the digests.
         "--ignore-checksum",
         str(folder),
     ]
@@ -138,7 +139,7 @@ def embedded_stack(workdir: Path) -> Iterator[dict[str, str]]:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove temporary files that rclone left when multipart uploads were killed at least a day ago."""
+    """Remove the temporary files of multipart uploads that were killed at least a day ago."""
     yesterday = time.time() - SECONDS_PER_DAY
     for path in folder.rglob(".rclone_temp_multipart_*"):
         if path.stat().st_mtime < yesterday:
@@ -171,7 +172,7 @@ def _environment(endpoint: str, access_key: str, secret_key: str, tracking: str)
         "AWS_SECRET_ACCESS_KEY": secret_key,
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
-        # MLflow's own S3 clients need this, because rclone verifies Content-MD5 only.
+        # MLflow's own S3 clients need these two settings, because rclone verifies only Content-MD5.
         "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
         "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
         "MLFLOW_TRACKING_URI": tracking,
@@ -194,7 +195,7 @@ def holds_mlflow_store(workdir: Path) -> bool:
         return False
 
     try:
-        # Read-write, so that SQLite can roll back what a killed process left.
+        # We open the file for writing, so that SQLite can roll back an unfinished transaction of a killed process.
         with contextlib.closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=rw", uri=True)) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             for table, condition in ROWS_OF_A_FINISHED_STORE.items():
@@ -213,8 +214,9 @@ def holds_mlflow_store(workdir: Path) -> bool:
 def prepare_mlflow(workdir: Path, experiment: str) -> None:
     """Create the MLflow store's schema and the experiment before the steps start.
 
-    Without this, two steps that start together would create them at the same time. The store gets its final name when
-    it is complete. If a process was killed before that, the incomplete store has no runs, and it is created again.
+    Without this, two steps that start together would create them at the same time. The file of the store gets its final
+    name when the store is complete. If a process was killed before that, the incomplete store has no runs, and the next
+    call creates it again.
 
     Raises:
         InputError: The store's file is damaged or locked, or the experiment was deleted.
@@ -271,7 +273,8 @@ def wait_for_port(port: int, server: subprocess.Popen, log: Path, seconds: float
     """Wait until a guarded server answers on the loopback port.
 
     Raises:
-        RuntimeError: The server ended, or it did not answer within `seconds`. The message has the last line of its log.
+        RuntimeError: The server ended, or it did not answer within `seconds`. The message contains the last line of the
+            server's log.
     """
     deadline = time.monotonic() + seconds
     while server.poll() is None and time.monotonic() < deadline:

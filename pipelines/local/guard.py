@@ -1,4 +1,4 @@
-"""Run a command and end its whole process group when standard input closes: `python -m pipelines.local.guard COMMAND…`.
+"""Run a command, and end its process group when standard input closes: `python -m pipelines.local.guard COMMAND…`.
 
 The process that starts the guard keeps the other end of a pipe to the guard's standard input. The kernel closes this
 pipe when the process ends, even after SIGKILL. So a command that runs under a guard never runs longer than the process
@@ -20,7 +20,7 @@ def main() -> int:
     """Run the command that the arguments give.
 
     Returns:
-        The exit status of the command; 128 plus the number of the signal if a signal ended it.
+        The exit status of the command. If a signal ended the command, it is 128 plus the number of the signal.
     """
     child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
     input_closed = False

@@ -27,7 +27,7 @@ class Step:
         started: Unix time of the "started" event, in seconds.
         overhead: Seconds from the end of the previous step to the start of this step: orchestration and imports.
         state: running, done or failed.
-        work: Seconds from the start to the end of the step; None while it runs.
+        work: Seconds from the start to the end of the step. None while the step runs.
         done: Number of finished units of work. `done` and `total` are 0 if the step reports no progress.
         total: Number of all units of work.
         note: The last note that the step reported.
@@ -85,7 +85,7 @@ class Timeline:
         return step
 
     def seconds(self) -> dict[str, dict[str, float]]:
-        """Return, for each finished step, the seconds of its own work and of the overhead before it."""
+        """Return a dict: name of each finished step -> seconds of its work, and seconds of the overhead before it."""
         seconds = {}
         for step in self.steps.values():
             if step.work is not None:
@@ -93,7 +93,7 @@ class Timeline:
         return seconds
 
     def unfinished(self) -> Step | None:
-        """Return the first step that failed. If no step failed, return the first step that has not ended, or None."""
+        """Return the first step that failed. If no step failed, return the first step that still runs, or None."""
         for state in ("failed", "running"):
             for step in self.steps.values():
                 if step.state == state:
@@ -131,7 +131,7 @@ class Display(Protocol):
 
         Args:
             timeline: The run's steps so far.
-            changed: The step of the newest event; None if there is no new event.
+            changed: The step of the newest event. None if there is no new event.
         """
 
 
@@ -141,7 +141,7 @@ def display(console: Console) -> Display:
 
 
 class PlainLines:
-    """A display that prints a line when a step starts and when it ends, and lines with its progress in between."""
+    """A display that prints a line when a step starts, lines with its progress, and a line when it ends."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -155,7 +155,7 @@ class PlainLines:
         return None
 
     def show(self, timeline: Timeline, changed: Step | None) -> None:
-        """Print the state of the changed step if it is new. Otherwise print its progress if the last line is old."""
+        """Print a line if the state of the step is new. Also print its progress if the last line is old enough."""
         if changed is None:
             return
 

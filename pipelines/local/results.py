@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-# The title of each column, with the split and the metric in the summary.
+# Title of each column -> split and metric in the summary.
 COLUMNS = {
     "test accuracy": ("test", "accuracy"),
     "test F1": ("test", "f1"),
@@ -33,7 +33,7 @@ def show_results(summary: dict[str, Any], workdir: Path, console: Console) -> No
 
 
 def show_drift_check(summary: dict[str, Any], params: Path, workdir: Path, console: Console) -> None:
-    """Print the verdict of a drift check and the path of its page.
+    """Print the verdict of a drift check, and the path of its page.
 
     If the verdict is "retrain", also print the command that retrains.
     """
@@ -53,7 +53,7 @@ def show_drift_check(summary: dict[str, Any], params: Path, workdir: Path, conso
 
 
 def _print_text(console: Console, text: str) -> None:
-    """Print text unchanged. rich does not interpret brackets and numbers, and does not break long lines."""
+    """Print text unchanged: without colours for brackets and numbers, and without breaks in long lines."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 

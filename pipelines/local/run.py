@@ -50,7 +50,7 @@ KILLED = (
 
 
 class RunError(RuntimeError):
-    """The error if a step or the run itself fails. The message gives the cause in one line and the path of the log."""
+    """A step or the run itself failed. The message gives the cause in one line, and the path of the log."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def run_locally(
     """Run the graph until its end on the embedded stack. When this function ends, all its processes have ended.
 
     Args:
-        workdir: Folder for all files; it is created if it does not exist.
+        workdir: Folder for all files. It is created if it does not exist.
         experiment: Name of the MLflow experiment. Its artifacts are in the S3 storage of the workdir.
         params: The run's parameters as JSON. They are written into the run's folder for the graph's process.
         graph: Command that runs the graph. The run's folder is added as its last argument.
@@ -133,7 +133,7 @@ def _run_graph(
     ):
         running = True
         while running:
-            # We poll before we read the events, so the last read comes after the last event.
+            # We poll before we read the events. So the last read comes after the process has written its last event.
             running = process.poll() is None
             for event in events.read():
                 screen.show(timeline, timeline.apply(event))
@@ -188,7 +188,10 @@ def _plain_lines(log: Path) -> list[str]:
 
 
 def _failed_task(lines: list[str]) -> str:
-    """Return the name in KFP of the failed task, or "" if there is none. We need it if a step sent no event."""
+    """Return the name in KFP of the failed task. Return "" if there is none.
+
+    We need this name if a step failed before it reported its start.
+    """
     for line in lines:
         match = FAILED_TASK.search(line)
         if match:
@@ -197,7 +200,7 @@ def _failed_task(lines: list[str]) -> str:
 
 
 def _signal_number(status: int) -> int:
-    """Return the number of the signal that ended the guard (status < 0) or its command (status > 128), or 0."""
+    """Return the number of the signal that ended the guard (status < 0) or its command (status > 128). Otherwise 0."""
     if status < 0:
         return -status
     return status - 128 if status > 128 else 0
@@ -220,7 +223,7 @@ def _link_latest(workdir: Path, folder: Path, *names: str) -> None:
 
 
 def _publish(folder: Path, timeline: Timeline, results: Results) -> dict[str, Any]:
-    """Copy the results into the run's folder, add times, information and warnings to the summary, and return it."""
+    """Copy the results into the run's folder. Add times, information and warnings to the summary, and return it."""
     page = _artifact(folder, results.step, "page")
     (folder / results.page).write_bytes(page.read_bytes())
 

@@ -25,16 +25,18 @@ def reached(workdir: Path | None, artifacts: bool = False) -> Iterator[MlflowCli
 
     Args:
         workdir: Folder of local runs. None means the MLflow server.
-        artifacts: True also serves the S3 storage of the workdir, which contains models and pages.
+        artifacts: True: also start the S3 server of the workdir, which has the models and pages.
 
     Raises:
-        InputError: The workdir has no runs. Or no workdir is given and MLFLOW_TRACKING_URI is not set. Or the server
-            does not answer, or it does not allow this user to do what the `with` block does.
+        InputError: The workdir has no runs, or neither a workdir nor MLFLOW_TRACKING_URI is given. Or the server does
+            not answer, or does not allow this user to make a request of the `with` block.
     """
     with contextlib.ExitStack() as stack:
         if workdir is not None:
             if not holds_mlflow_store(workdir):
-                raise InputError(f"workdir {workdir} has no runs; `make run` or `crack-pipeline run-local` makes one")
+                raise InputError(
+                    f"workdir {workdir} has no runs; `make run` or `crack-pipeline run-local` starts a run"
+                )
             settings = {"MLFLOW_TRACKING_URI": tracking_uri(workdir)}
             if artifacts:
                 settings = stack.enter_context(embedded_stack(workdir))
@@ -53,7 +55,7 @@ def reached(workdir: Path | None, artifacts: bool = False) -> Iterator[MlflowCli
 
 @contextlib.contextmanager
 def _explaining_refusals() -> Iterator[None]:
-    """Turn the answer of a server that refuses this user (status 403) into an InputError."""
+    """If the server refuses a request of this user (status 403), raise an InputError that says what to do."""
     try:
         yield
     except MlflowException as error:

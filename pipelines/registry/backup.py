@@ -25,7 +25,7 @@ from pipelines.registry.promotions import Registry
 
 FORMAT = 1
 CONTENTS = "registry.json"
-MODEL_FOLDER = "registered_model"  # folder among the files of a run, for the files of the restored model version
+MODEL_FOLDER = "registered_model"  # folder in a restored run that contains the files of the model version
 DELETED_SOURCE = "s3://nowhere/deleted"  # source of a model version that is created and then deleted
 
 
@@ -35,7 +35,7 @@ def export_registry(registry: Registry, path: Path, progress: Callable[[str], No
     Args:
         registry: The registered model.
         path: The file to write.
-        progress: Called with the name of each part before it is exported, such as "version 3".
+        progress: Function that is called with the name of each part before its export, such as "version 3".
 
     Returns:
         The number of model versions.
@@ -49,7 +49,7 @@ def export_registry(registry: Registry, path: Path, progress: Callable[[str], No
     registry.settle()
     model = registry.client.get_registered_model(registry.name)
     aliases = {alias: str(number) for alias, number in model.aliases.items()}
-    # The model versions are read after the aliases, so that every alias names one of these versions.
+    # We read the model versions after the aliases. So every alias names one of the versions that we have read.
     versions = sorted(registry.versions(), key=lambda version: int(version.version))
     numbers = [version.version for version in versions] + [entry.target for entry in registry.history()]
 
@@ -120,15 +120,15 @@ def _fetch_version(registry: Registry, version: ModelVersion, folder: Path) -> d
 def import_registry(path: Path, experiment: str, progress: Callable[[str], None]) -> str:
     """Restore a registered model from a file, with the same version numbers, aliases and history.
 
-    Every model version gets a new run. The new run has only the last value of each metric of the old run. MLflow sets
-    the dates of the model versions to today. The model has a temporary name until it is complete, so that nobody uses
+    Every model version gets a new run. The new run contains only the last value of each metric of the old run. MLflow
+    sets the dates of the model versions to today. Until the model is complete, it has a temporary name. So nobody uses
     or changes an incomplete model.
 
     Args:
         path: The file.
-        experiment: Experiment for the new run of a model version whose old run was deleted before the export. All other
-            runs go to the experiment of the old run.
-        progress: Called with the name of each part before it is restored, such as "version 3".
+        experiment: Experiment for the new run of a model version, if its old run was deleted before the export. If the
+            old run was exported, the new run goes to an experiment with the name of the old run's experiment.
+        progress: Function that is called with the name of each part before it is restored, such as "version 3".
 
     Returns:
         The registered model's name.
@@ -142,8 +142,8 @@ def import_registry(path: Path, experiment: str, progress: Callable[[str], None]
         client = mlflow_runs.client()
         if client.search_registered_models(f"name = '{name}'"):
             raise InputError(
-                f"the registry already has a model {name}, which is not overwritten; import into another registry, or "
-                "delete or rename this model in MLflow first"
+                f"the registry already has a model {name}, which is not overwritten; import the file into another "
+                "registry, or first delete or rename this model in MLflow"
             )
 
         unfinished = f"{name}.import-{secrets.token_hex(4)}"
@@ -201,7 +201,7 @@ def _restore(
 
     for number in map(str, range(1, contents["highest"] + 1)):
         if number not in entries:
-            # The history may name a deleted model version, so no other model version may get its number.
+            # This model version was deleted, but the history may name it. So no other version may get its number.
             client.create_model_version(name, DELETED_SOURCE, await_creation_for=0)
             client.delete_model_version(name, number)
             continue

@@ -23,8 +23,8 @@ from components.shared.services.version_files import version_folder
 
 MAX_THUMBNAILS = 300  # largest number of thumbnails on the page
 THUMBNAIL_PIXELS = 112
-# 3 % of the images that are like the training images have a novelty above 1. But the images of one photo resemble each
-# other, so many of them can be above 1 at once (tests/simulate/simulate_novelty.py).
+# Even if images are like the training images, 3 % of them have a novelty above 1. The images of one photo resemble each
+# other, so many of them can be above 1 at once. So we warn only above this share (tests/simulate/simulate_novelty.py).
 USUAL_SHARE_OF_STRANGE = 0.25
 FEWEST_TO_WARN = 5
 WHERE_VERSIONS_ARE = "`crack-pipeline status` shows the versions and aliases"
@@ -39,8 +39,9 @@ class Answer:
         p_crack: Calibrated P(crack), 0 to 1.
         label: "crack" or "no_crack".
         threshold: The label is "crack" if P(crack) is at least this threshold, 0 to 1.
-        novelty: How unlike the training images the image is, from 0. Above 1, the answer means little.
-        error: The reason why the file has no answer; empty if it has an answer.
+        novelty: A number, 0 or more, that says how unlike the training images the image is. Above 1, the answer means
+            little.
+        error: The reason why the file has no answer. It is empty if the file has an answer.
     """
 
     path: str
@@ -55,7 +56,7 @@ def find_images(paths: list[str]) -> list[Path]:
     """Return the files that the paths name, in the order of the paths. Each file appears once.
 
     A path can be a file, a folder or a pattern such as "photos/*.jpg". A folder means all image files in it and in its
-    subfolders. A warning says which other files of a folder are passed over.
+    subfolders. If a folder contains other files too, they are skipped with a warning.
 
     Raises:
         InputError: A path matches no file, or a folder has no image file.
@@ -67,7 +68,7 @@ def find_images(paths: list[str]) -> list[Path]:
             found = _images_below(path)
             problem = f"folder {given} has no image file; give a folder with files that end with {', '.join(SUFFIXES)}"
         else:
-            # The name of a file may also be a pattern.
+            # If a file has this name, the name is not a pattern.
             found = [path] if path.is_file() else list(map(Path, sorted(glob.glob(str(path), recursive=True))))
             problem = f"{given} matches no file; give image files, folders or patterns in quotes"
 
@@ -89,7 +90,7 @@ def _images_below(folder: Path) -> list[Path]:
 def version_meant(model_uri: str) -> str:
     """Replace the alias in a model's URI by the number of the model version that has the alias now.
 
-    The alias may move later. A URI without an alias is returned unchanged.
+    So the URI still means the same version if the alias moves later. A URI without an alias is returned unchanged.
 
     Raises:
         InputError: No model version has the alias.
@@ -102,24 +103,25 @@ def version_meant(model_uri: str) -> str:
     version = mlflow_runs.version_by_alias(name, alias)
     if version is None:
         raise InputError(
-            f"no version of {name} has the alias {alias}; `crack-pipeline status` shows the versions. Make one of them "
-            f"champion with `crack-pipeline promote`, or name one with --model, such as models:/{name}/1"
+            f"no version of {name} has the alias {alias}; `crack-pipeline status` shows the versions. Make a version "
+            f"champion with `crack-pipeline promote`, or give a version with --model, such as models:/{name}/1"
         )
     return f"models:/{name}/{version}"
 
 
 @contextlib.contextmanager
 def checked_files(model_uri: str) -> Iterator[str]:
-    """Fetch a registered model version and check its files, before anything of it is loaded.
+    """Fetch a registered model version and check its files, before the model is loaded.
 
     Args:
         model_uri: Model URI of MLflow.
 
     Yields:
-        The folder of a registered version. Any other URI unchanged, because only registered versions have a digest.
+        The folder of a registered model version. Any other URI is yielded unchanged and is not checked, because only
+        registered versions have a digest.
 
     Raises:
-        InputError: The version does not exist, or its files are not the registered ones.
+        InputError: The version does not exist, or its files are not the registered files.
     """
     match = re.fullmatch("models:/([^/@]+)/([0-9]+)", model_uri)
     if not match:
@@ -143,10 +145,10 @@ def classify(model_uri: str, files: list[Path], batch_size: int, progress: Calla
         model_uri: Model URI of MLflow, such as `models:/crack-classifier@champion`.
         files: Image files.
         batch_size: Number of images sent to the model at once.
-        progress: Called with the number of files that were classified since the last call.
+        progress: Function that is called with the number of files that were classified since the last call.
 
     Raises:
-        InputError: The model cannot be loaded, or its files are not the registered ones.
+        InputError: The model cannot be loaded, or its files are not the registered files.
         RuntimeError: The model's process ended. If memory ran out, use a smaller `batch_size`.
     """
     remaining = iter(files)
@@ -202,19 +204,22 @@ def summary(answers: list[Answer], model_uri: str) -> str:
 
 
 def strangeness(answers: list[Answer]) -> str:
-    """Return a warning if many of the images are unlike the training images; otherwise an empty text."""
+    """Return a warning if many of the images are unlike the training images. Otherwise return ""."""
     scores = [answer.novelty for answer in answers if answer.novelty is not None]
     strange = sum(score > 1 for score in scores)
     if len(scores) < FEWEST_TO_WARN or strange <= USUAL_SHARE_OF_STRANGE * len(scores):
         return ""
     return (
         f"{strange:,} of {len(scores):,} images are unlike the images that the model was trained on (novelty above 1), "
-        "so its answers for them mean little; run `crack-pipeline drift-check` with these images"
+        "so the model's answers for these images mean little; run `crack-pipeline drift-check` with them"
     )
 
 
 def write_page(answers: list[Answer], model_uri: str, path: Path) -> None:
-    """Write a page with the failed files, and with a thumbnail of each answered file, the most certain cracks first."""
+    """Write a page with the files that have no answer, and with thumbnails of the answered files.
+
+    The most certain cracks come first.
+    """
     from components.shared.page import Page
 
     page = Page("Crack or no crack")

@@ -1,15 +1,15 @@
 """Promote model versions and roll back, with a history in the registry.
 
-MLflow keeps no history of an alias, and it cannot compare and set an alias in a single step. Therefore the history
-decides, and the alias follows:
+MLflow does not store the history of an alias. It also cannot compare and set an alias in a single step. So we store the
+history ourselves, and move the alias to the model version that the history names:
 
-1. An act (a promotion or rollback) adds its entry to the history. Each entry is a separate tag, so that no act
-   overwrites another act.
+1. An act (a promotion or a rollback) adds an entry to the history. Each entry is a separate tag, so no act overwrites
+   another act.
 2. The act moves the alias to the model version that the last entry names.
-3. The act reads the history again, and repeats step 2 if there is a newer entry.
+3. The act reads the history again. If there is a newer entry, it repeats step 2.
 
-If two people act at the same time, the history has both acts, and everyone sees the same order. If an act is
-interrupted after step 1, the next command finishes it.
+If two people act at the same time, the history contains both acts, and everyone sees the same order. If an act is
+interrupted after step 1, the next command finishes the act.
 """
 
 import json
@@ -35,7 +35,7 @@ ENTRY_PREFIX = "crack.promotion."  # start of the names of the tags that contain
 SETTLED = "crack.settled"  # tag with the key of the last entry for which the alias was moved
 SITE_PREFIX = "crack.site."  # start of the names of a model version's tags with its verdicts at sites
 TABLE_HEAD = "## Promotions\n\n| when | what | from | to | by | why |\n|---|---|---|---|---|---|\n"
-MAX_CHARACTERS = {"by": 200, "why": 2000}  # an MLflow tag holds 5000 bytes
+MAX_CHARACTERS = {"by": 200, "why": 2000}  # an MLflow tag can contain at most 5000 bytes
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Entry:
         by: Name of the person.
         why: Reason of the person.
         at: Time of the change, ISO 8601 in UTC.
-        source: Model version of the previous champion; None if there was no champion.
+        source: Model version of the previous champion. None if there was no champion.
         target: Model version of the new champion.
-        verdict: Verdict on the target at that time.
+        verdict: Verdict on the target at the time of the change.
         forced: True if the target was promoted although its verdict was not "passed".
     """
 
@@ -99,14 +99,15 @@ class Registry:
             by: Name of the person.
             why: Reason of the person.
             force: True promotes the version even if its verdict is not "passed". The history records this.
-            signed_by: PEM file of the public key with which the version must be signed; None demands no signature.
+            signed_by: PEM file of a public key. The version must have a signature that fits this key. None: the version
+                needs no signature.
 
         Returns:
             The new entry of the history; None if the version is already the champion.
 
         Raises:
-            InputError: There is no such version, its verdict is not "passed", or `by` or `why` is empty or too long. Or
-                its files are not the registered ones, or it is not signed.
+            InputError: There is no such version, its verdict is not "passed", its files are not the registered files,
+                or it is not signed. Or `by` or `why` is empty or too long.
         """
         by = _checked("by", by)
         why = _checked("why", why)
@@ -127,8 +128,8 @@ class Registry:
         """Make the previous champion the champion again. A second call goes back to the champion before it.
 
         Raises:
-            InputError: No model version of an earlier champion still exists, or its files are not the registered ones.
-                Or `by` or `why` is empty or too long.
+            InputError: The model versions of all earlier champions were deleted, or the files of the previous champion
+                are not the registered files. Or `by` or `why` is empty or too long.
         """
         by = _checked("by", by)
         why = _checked("why", why)
@@ -146,14 +147,14 @@ class Registry:
         return self._act("rollback", by, why, target, verdict_on(self.version(target)))
 
     def sign(self, version: str, private_key: Path) -> None:
-        """Sign the files of a model version with the Ed25519 key in a PEM file. Raises the errors of `signing.sign`."""
+        """Sign the files of a model version with the Ed25519 key in a PEM file; see `signing.sign`."""
         self.version(version)
         with version_folder(self.name, version) as folder:
             tag, signature = signing.sign(version_digest(folder), private_key)
         put(self.client.set_model_version_tag, self.name, version, tag, signature)
 
     def _require_files(self, number: str, signed_by: Path | None = None) -> None:
-        """Raise InputError if a version's files are not the registered ones, or if the signature does not fit."""
+        """Raise InputError if a version's files are not the registered files, or if the signature does not fit."""
         version = self.version(number)
         key = signing.read_public_key(signed_by) if signed_by else None
         if key is None and DIGEST not in version.tags:
@@ -174,18 +175,18 @@ class Registry:
         if entries:
             last_key, _ = entries[-1]
             number = int(last_key.removeprefix(ENTRY_PREFIX).split(".")[0]) + 1
-        # Two people who act at the same time choose the same number. The random endings make the keys different and
-        # give an order.
+        # If two people act at the same time, both get the same number. The random ending makes the two keys different.
+        # It also decides the order of the two acts.
         key = f"{ENTRY_PREFIX}{number:06d}.{secrets.token_hex(4)}"
         self.client.set_registered_model_tag(self.name, key, json.dumps(asdict(entry), ensure_ascii=False))
         self.settle()
         return entry
 
     def settle(self) -> bool:
-        """Move the alias to the model version that the history names. This finishes an interrupted act.
+        """Move the alias to the model version that the history names. So an interrupted act is finished.
 
-        If an earlier call already moved the alias for the last entry, this call does not move it again. So an alias
-        that a person has moved by hand stays there.
+        If an earlier call has already moved the alias for the last entry, this call does not move it again. So if a
+        person has moved the alias by hand, it stays where the person put it.
 
         Returns:
             True if the alias was moved.
@@ -224,7 +225,7 @@ class Registry:
         return [entry for _, entry in self._entries()]
 
     def alias(self, alias: str) -> str | None:
-        """Return the number of the model version that has an alias, or None if no version has it."""
+        """Return the number of the model version that has an alias. Return None if no version has this alias."""
         found = self.client.get_registered_model(self.name).aliases.get(alias)
         return None if found is None else str(found)
 
@@ -234,7 +235,7 @@ class Registry:
         return sorted(found, key=lambda version: -int(version.version))
 
     def run(self, version: ModelVersion) -> Run | None:
-        """Return the MLflow run that made a model version; None if the run was deleted or never existed."""
+        """Return the MLflow run that made a model version. Return None if the run was deleted or never existed."""
         try:
             return self.client.get_run(version.run_id) if version.run_id else None
         except MlflowException as error:
@@ -243,7 +244,7 @@ class Registry:
             return None
 
     def moved_by_hand(self) -> bool:
-        """Return whether the alias is not at the model version that the history names."""
+        """Return true if the alias is at another model version than the history says."""
         history = self.history()
         return bool(history) and self.alias(CHAMPION) != history[-1].target
 
@@ -274,7 +275,7 @@ class Registry:
 
 
 def verdict_on(version: ModelVersion) -> str:
-    """Return the gate's verdict. If the gate passed but the infra check did not, return the problem that it found."""
+    """Return the gate's verdict on a version. If only the infra check failed, return the problem that it found."""
     verdict = version.tags.get(VERDICT, "unknown")
     checked = version.tags.get(CHECKED, "not checked")
     if verdict == "passed" and checked != "passed":
@@ -283,11 +284,11 @@ def verdict_on(version: ModelVersion) -> str:
 
 
 def former_champions(history: list[Entry], champion: str | None) -> list[str]:
-    """Return the model versions that a rollback can return to, the nearest last.
+    """Return the model versions that a rollback can return to. The next rollback returns to the last of them.
 
-    Champions form a stack: a promotion adds to it, a rollback removes from its top. If a person moved the alias by
-    hand, or two people acted at the same time, the `source` of an act may be a champion that no earlier act made. We
-    also add this champion to the stack.
+    Champions form a stack: a promotion adds a version to the top, and a rollback removes versions from the top. An act
+    can have a `source` that is not on top of the stack, because a person moved the alias by hand, or two people acted
+    at the same time. Then we first add this `source` to the stack.
     """
     stack: list[str] = []
     for entry in history:

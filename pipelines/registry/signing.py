@@ -17,7 +17,8 @@ from mlflow.entities.model_registry import ModelVersion
 from components.shared.errors import InputError
 from components.shared.hashing import bytes_digest
 
-SIGNATURE_PREFIX = "crack.signature."  # start of the tag's name; the first characters of the public key's digest follow
+# Start of the name of the tag with a signature. The first characters of the public key's digest follow.
+SIGNATURE_PREFIX = "crack.signature."
 KEY_CHARACTERS = 16
 PASSWORD = "SIGNING_KEY_PASSWORD"  # environment variable; needed only if the private key is encrypted
 MAKE_KEYS = (
@@ -31,10 +32,10 @@ def sign(digest: str, private_key: Path) -> tuple[str, str]:
 
     Args:
         digest: From `version_digest`.
-        private_key: PEM file of an Ed25519 private key. If it is encrypted, SIGNING_KEY_PASSWORD holds its password.
+        private_key: PEM file of an Ed25519 private key. If the key is encrypted, SIGNING_KEY_PASSWORD is its password.
 
     Returns:
-        The name and the value of the tag that holds the signature.
+        The name and the value of the tag that contains the signature.
 
     Raises:
         InputError: The file is not such a key, or its password is wrong or missing.
@@ -44,7 +45,9 @@ def sign(digest: str, private_key: Path) -> tuple[str, str]:
         key = load_pem_private_key(private_key.read_bytes(), password.encode() if password else None)
     # TypeError: a password is missing, or it is set although the key is not encrypted.
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise InputError(f"--key {private_key}: {error}; {MAKE_KEYS}, or set {PASSWORD} if it is encrypted") from error
+        raise InputError(
+            f"--key {private_key}: {error}; {MAKE_KEYS}, or set {PASSWORD} if the key is encrypted"
+        ) from error
     if not isinstance(key, Ed25519PrivateKey):
         raise InputError(f"--key {private_key} is not an Ed25519 key; {MAKE_KEYS}")
 
@@ -53,7 +56,7 @@ def sign(digest: str, private_key: Path) -> tuple[str, str]:
 
 
 def read_public_key(path: Path) -> Ed25519PublicKey:
-    """Read the PEM file of an Ed25519 public key. Raises InputError if the file has no such key."""
+    """Read the PEM file of an Ed25519 public key. Raise InputError if the file does not contain such a key."""
     try:
         key = load_pem_public_key(path.read_bytes())
     except (OSError, ValueError, UnsupportedAlgorithm) as error:
@@ -64,11 +67,11 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
 
 
 def require_signature(version: ModelVersion, digest: str, key: Ed25519PublicKey) -> None:
-    """Raise InputError if a model version has no signature of this key over these files.
+    """Raise InputError if a model version's files, as they are now, are not signed with a person's key.
 
     Args:
         version: The model version with its tags.
-        digest: From `version_digest`, of the files as they are now.
+        digest: The result of `version_digest` for the files as they are now.
         key: The public key.
     """
     name = f"{version.name} version {version.version}"
@@ -81,8 +84,8 @@ def require_signature(version: ModelVersion, digest: str, key: Ed25519PublicKey)
         key.verify(base64.b64decode(signature), _message(digest))
     except (InvalidSignature, ValueError) as error:
         raise InputError(
-            f"the signature of {name} does not fit its files, which were changed after it was signed; promote another "
-            "version, or find out who changed them"
+            f"the signature of {name} does not fit its files, which were changed after they were signed; promote "
+            "another version, or find out who changed the files"
         ) from error
 
 

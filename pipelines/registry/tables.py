@@ -15,18 +15,18 @@ from pipelines.registry.promotions import SITE_PREFIX, Entry, Registry, verdict_
 METRICS = {"test\naccuracy": "test_accuracy", "test\nAUROC": "test_auroc", "robust\naccuracy": "robustness_accuracy"}
 MAX_VERSIONS = 15
 MAX_VERDICT_CHARACTERS = 10  # a longer verdict is shown below the table
-DRIFT_TAG = "crack.drift"  # tag of a model version with the verdict of its last drift check; components/drift writes it
+DRIFT_TAG = "crack.drift"  # components/drift writes the verdict of the last drift check into this tag of a version
 
 
 def versions_table(registry: Registry) -> Table:
     """Return a table of the newest model versions with their aliases, verdicts and main metrics."""
-    # The table fits into a log of 80 columns.
+    # The table must fit into a log with 80 columns, so it has almost no padding.
     table = Table(title=registry.name, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for title in ("version", "alias", "candidate", *METRICS, "verdict", "data", "registered"):
         table.add_column(title, justify="right" if title in METRICS else "left")
 
     alias_of = {}
-    for alias in (CHALLENGER, CHAMPION):  # a promoted model version has both aliases and is shown as champion
+    for alias in (CHALLENGER, CHAMPION):  # if a version has both aliases, only champion is shown
         alias_of[registry.alias(alias)] = alias
 
     for version in registry.versions()[:MAX_VERSIONS]:
@@ -151,7 +151,7 @@ def _page(registry: Registry, run: Run | None) -> str:
 
 
 def _workdir(registry: Registry) -> Path | None:
-    """Return the folder of the local runs that a registry belongs to; None if the registry is on a server."""
+    """Return the workdir that a registry belongs to. Return None if the registry is on a server."""
     uri = registry.client.tracking_uri
     if uri.endswith("/mlflow.db"):
         return Path(uri.removeprefix("sqlite:///")).parent

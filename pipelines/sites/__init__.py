@@ -1,1 +1,1 @@
-"""Acceptance of a model version at a new site, from a few labelled tiles."""
+"""Decide from a few labelled tiles whether a model version is good enough at a new site."""

@@ -22,10 +22,10 @@ def read_labels(file: Path) -> dict[str, str]:
         file: The file. If it does not exist, there are no labels yet.
 
     Returns:
-        Path -> the label as it is written in the file; "" for a tile without a label.
+        Path -> label as it is written in the file. The label is "" for a tile without a label.
 
     Raises:
-        InputError: The file is not such a table, a path occurs twice, or a label is unknown.
+        InputError: The file is not CSV with these columns, a path occurs twice, or a label is unknown.
     """
     if not file.exists():
         return {}
@@ -79,7 +79,7 @@ def check_site(labels: dict[str, str], paths: Iterable[str], file: Path, site: s
 
 
 def labels_of(tiles: pd.DataFrame, labels: dict[str, str]) -> np.ndarray:
-    """Return the label of each tile, int64 (tiles,); UNKNOWN for a tile without one. `tiles` has the column path."""
+    """Return the label of each tile, int64 (tiles,), or UNKNOWN if it has none. `tiles` has the column path."""
     found = []
     for path in tiles["path"]:
         label = class_of_label(labels[path]) if labels.get(path) else None

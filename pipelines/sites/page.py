@@ -20,8 +20,8 @@ MOST_EVIDENCE = 1000
 HEADLINES = {"accept": "Accepted", "refuse": "Refused", "label more": "Not decided: label {more} more tiles"}
 CLAIMS = {
     "images": (
-        "The verdict is about the {tiles} tiles of this site from {photos} photos. It is not about other "
-        "photos of this site. For a verdict about other photos, use `--claim photos`, which needs many more photos. "
+        "The verdict is about the {tiles} tiles of this site, which come from {photos} photos. It is not about other "
+        "photos of this site. For a verdict about other photos, use `--claim photos`. It needs many more photos. "
         "The tiles were drawn at random, so the verdict is valid even if the tiles of one photo resemble each other."
     ),
     "photos": (
@@ -34,12 +34,12 @@ HOW_TO_LABEL = (
     "again. The model's answers are not shown here, because they would influence you."
 )
 METHOD = (
-    "Each draw chose a tile at random. Tiles near the threshold were drawn more often, and the weight of each draw "
-    "corrects for that. The test is a game: a player starts with a wealth of 1 and, at each draw, bets a fraction of "
-    "the wealth on a claim, such as that the recall is above its limit. *Evidence* for a claim is this wealth. If the "
-    "claim is wrong, the probability that its evidence ever reaches {enough:g} is at most {risk:.0%}, no matter how "
-    "often somebody looks at it. In the same way, the probability that an end in brackets is ever wrong is at most "
-    '{risk:.0%}. docs/statistics.md, "Accepting a site", derives this.'
+    "Each draw chose a tile at random. Some kinds of tiles were drawn more often than others, and the weight of each "
+    "draw corrects for this. The test is a game. A player starts with a wealth of 1. At each draw, the player bets a "
+    'fraction of the wealth on a claim, such as "the recall is above its limit". The *evidence* for the claim is the '
+    "player's wealth. If the claim is wrong, the probability that the evidence ever reaches {enough:g} is at most "
+    "{risk:.0%}, no matter how often somebody looks at it. In the same way, the probability that an end in brackets is "
+    'ever wrong is at most {risk:.0%}. The section "Accepting a site" in docs/statistics.md explains why.'
 )
 
 
@@ -58,12 +58,12 @@ def write_page(
     Args:
         acceptance: The verdict, the next tiles and the site's threshold.
         plan: The draws.
-        labels: int (tiles,); UNKNOWN for a tile without a label.
-        limits: What must be reached.
+        labels: int (tiles,), the label of each tile. UNKNOWN for a tile without a label.
+        limits: The limits that recall and false alarms must reach.
         site: The site's name.
-        version: The model version, for people.
+        version: The name and number of the model version.
         files: The image file of each path.
-        path: Where to write the page.
+        path: File to write: the page.
     """
     verdict = acceptance.verdict
     page = Page(f"{version} at the site {site}")
@@ -103,14 +103,14 @@ def _show_numbers(page: Page, verdict: Verdict, limits: Limits) -> None:
                 specificity,
             ),
         ],
-        f"{verdict.labelled} labelled tiles. The model version is accepted when the evidence that the number is as it "
-        f"must be reaches {enough:g} in both rows. It is refused when the evidence that it is not, averaged over both "
-        f"rows at the same draw, reaches {enough:g}.",
+        f"{verdict.labelled} labelled tiles. The model version is accepted when the evidence in the fourth column "
+        f"reaches {enough:g} in both rows. It is refused when the evidence in the last column, averaged over both rows "
+        f"at the same draw, reaches {enough:g}.",
     )
     if verdict.bets:
         page.figure(
             _draw_paths(recall, specificity),
-            "The values that the labels had not excluded after each draw. The dashed lines are the limits.",
+            "The shaded area shows which values were still possible after each draw. The dashed lines are the limits.",
             "confidence sequences of recall and of the false-alarm rate, with their limits",
         )
 
@@ -163,7 +163,7 @@ def _show_threshold(page: Page, threshold: SiteThreshold | str) -> None:
         "least this number. The best calibration for this site is "
         f"expit({threshold.slope:.3g} · logit(P(crack)) + {threshold.shift:.3g}). Both were chosen on "
         f"{threshold.fitted} labelled tiles of one half of the photos, and measured on {threshold.measured} labelled "
-        "tiles of the other half. The verdict does not use them. It is about the model with its own threshold."
+        "tiles of the other half. The verdict is about the model with its own threshold, not with this threshold."
     )
     rows = []
     for name, (own, site) in threshold.rows.items():

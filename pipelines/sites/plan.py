@@ -1,8 +1,7 @@
-"""Plan which tiles of a site are drawn for labelling, and in which order. No tile has a label at this point.
+"""Draw the tiles of a site that a person labels, and the order of labelling. No tile needs a label for this.
 
-The tiles are divided into three strata: classes of tiles that are drawn with different probabilities. Each draw has a
-weight that corrects for this. A bet is the unit of the test in sequential_test.py: one draw, or all draws from one
-photo.
+The tiles are divided into three strata, which are drawn with different probabilities. Each draw has a weight that
+corrects for this. A bet is the unit of the test in sequential_test.py. It is one draw, or all draws from one photo.
 """
 
 from dataclasses import dataclass
@@ -17,22 +16,23 @@ from components.shared.results.sequential_test import FRACTIONS, Bets
 Claim = Literal["images", "photos"]
 
 STRATA = ("called a crack", "doubtful", "clear")
-DOUBTFUL_SHARE = 0.25  # of the tiles that are not called a crack: those with the highest P(crack)
-TILES_PER_PHOTO = 8  # draws from each photo, for the claim "photos"
+# Of the tiles that are not called a crack, this share is doubtful: the tiles with the highest P(crack).
+DOUBTFUL_SHARE = 0.25
+TILES_PER_PHOTO = 8  # number of draws from each photo, for the claim "photos"
 MAX_DRAWS = 10_000
 DRAWS_PER_TILE = 20
-# P(crack) of a tile is taken as at least this number and at most 1 - this number when the draws are planned.
+# When we plan the draws, we limit P(crack) of a tile to the range from this number to 1 - this number.
 SUREST = 0.005
 ALLOCATION_STEPS = 20  # each stratum gets a whole number of twentieths of the draws, at least one
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a model version must reach at a site.
+    """The limits that a model version must reach at a site, and the risk of a wrong verdict.
 
     Attributes:
-        recall: The share of the cracks that the model finds must be above this, 0 to 1.
-        false_alarms: Of the tiles without a crack, the share that is called a crack must be below this, 0 to 1.
+        recall: The model must find a larger share of the cracks than this, 0 to 1.
+        false_alarms: The model must call a smaller share of the tiles without a crack a crack than this, 0 to 1.
         risk: Highest probability of a wrong acceptance, and of a wrong refusal, 0 to 1.
     """
 
@@ -47,10 +47,10 @@ class Plan:
 
     Attributes:
         claim: "images": the verdict is about the tiles of the site. "photos": it is also about photos taken later.
-        tiles: One row for each tile: path, digest, photo, p_crack, called (bool), stratum (0, 1, 2; see STRATA) and
-            weight (of one draw of the tile, above 0).
-        draws: One row for each draw, in order: bet (the number of its bet, from 0) and tile (a row of `tiles`). A bet
-            is one draw, or all draws from one photo.
+        tiles: One row for each tile: path, digest, photo, p_crack, called (bool: the model calls the tile a crack),
+            stratum (a position in STRATA) and weight (of one draw of the tile, above 0).
+        draws: One row for each draw, in order: bet (the number of the bet, from 0) and tile (a row number in `tiles`).
+            A bet is one draw, or all draws from one photo.
     """
 
     claim: Claim
@@ -61,12 +61,15 @@ class Plan:
         """Return the bets on recall.
 
         Args:
-            labels: int (n,), 1 for crack: the label of the tile of each of the first n draws, which are complete bets.
+            labels: int (n,), 1 for crack: the labels of the tiles of the first n draws. These draws are whole bets.
         """
         return self._bets(labels, crack=1)
 
     def specificity_bets(self, labels: np.ndarray) -> Bets:
-        """Return the bets on the share of the tiles without a crack that are not called a crack. See `recall_bets`."""
+        """Return the bets on specificity: the share of the tiles without a crack that the model does not call a crack.
+
+        The argument is the same as for `recall_bets`.
+        """
         return self._bets(labels, crack=0)
 
     def _bets(self, labels: np.ndarray, crack: int) -> Bets:
@@ -85,12 +88,12 @@ class Plan:
 
 
 def make_plan(tiles: pd.DataFrame, claim: Claim, limits: Limits, seed: int) -> Plan:
-    """Draw the tiles of a site at random. Tiles whose label tells more about the limits are drawn more often.
+    """Draw the tiles of a site at random. If the label of a tile says more about the limits, it is drawn more often.
 
     Args:
         tiles: One row for each tile: path, digest, photo, p_crack (calibrated) and called.
-        claim: What the verdict will be about.
-        limits: They decide how often each stratum is drawn. A verdict with other limits is valid too.
+        claim: The claim that the verdict will be about; see `Plan`.
+        limits: The limits. They decide how often each stratum is drawn. A verdict with other limits is valid too.
         seed: Decides the draws.
 
     Source: Horvitz & Thompson, JASA 1952 (weights); docs/statistics.md, "Accepting a site".
@@ -148,11 +151,11 @@ def best_allocation(tiles: pd.DataFrame, limits: Limits) -> np.ndarray:
 
 
 def _expected(tiles: pd.DataFrame, share: np.ndarray, limits: Limits) -> tuple[np.ndarray, np.ndarray]:
-    """Return the expected share of tiles with a crack, and of tiles without one, in each stratum: each float64 (3,).
+    """Return the expected shares of tiles with a crack and of tiles without a crack in each stratum, two float64 (3,).
 
-    Both are computed from P(crack). According to P(crack), the model may miss a limit. Then no number of labels would
-    be expected to show that the limit is reached. In this case, we scale the expected errors down, until the tested
-    share is halfway between its limit and 1.
+    The shares are computed from P(crack). If P(crack) says that the model misses a limit, no number of labels is
+    expected to show that the limit is reached. In this case, we reduce the expected errors until the tested share is
+    halfway between its limit and 1.
     """
     tiles_in = np.maximum(share * len(tiles), 1)
     p_crack = np.clip(tiles["p_crack"].to_numpy(), SUREST, 1 - SUREST)
@@ -170,13 +173,13 @@ def _expected(tiles: pd.DataFrame, share: np.ndarray, limits: Limits) -> tuple[n
 
 
 def _growth(drawn: np.ndarray, chance: np.ndarray, weight: np.ndarray, right: np.ndarray, limit: float) -> float:
-    """Return the expected growth of log(evidence) per draw, if the best fraction of the wealth is bet.
+    """Return the expected growth of log(evidence) per draw, if the player always bets the best fraction of the wealth.
 
     Args:
         drawn: float64 (3,), share of the draws of each stratum.
-        chance: float64 (3,), for each stratum, the expected share of tiles that belong to the tested class.
+        chance: float64 (3,), expected share of tiles of the tested class in each stratum.
         weight: float64 (3,), weight of a draw from each stratum.
-        right: bool (3,), whether the model's answer to the tiles of a stratum is right for the tested class.
+        right: bool (3,), true if the model's answer to the tiles of a stratum is the tested class.
         limit: The limit that the tested share must exceed.
     """
     most_bad = _largest(weight, ~right & (weight > 0))
@@ -186,7 +189,7 @@ def _growth(drawn: np.ndarray, chance: np.ndarray, weight: np.ndarray, right: np
 
 
 def _largest(weights: np.ndarray, side: np.ndarray) -> float:
-    """Return the largest weight where `side` is true, or of all weights if `side` is true nowhere."""
+    """Return the largest weight for which `side` is true. If `side` is never true, return the largest weight."""
     return float(weights[side].max() if side.any() else weights.max())
 
 
@@ -194,7 +197,7 @@ def _draw_tiles(chance: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarra
     """Draw tiles with replacement. Return the weight of each tile, and the draws.
 
     Args:
-        chance: float64 (n,), the chance of each tile in a draw; they sum to 1.
+        chance: float64 (n,), the chance of each tile in a draw. The chances sum to 1.
         rng: Decides the draws.
     """
     count = min(MAX_DRAWS, DRAWS_PER_TILE * len(chance))
@@ -203,10 +206,10 @@ def _draw_tiles(chance: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarra
 
 
 def _draw_photos(photo: np.ndarray, chance: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, pd.DataFrame]:
-    """Take the photos in random order, each once, and draw TILES_PER_PHOTO tiles with replacement from each.
+    """Take each photo once, in random order, and draw TILES_PER_PHOTO of its tiles with replacement.
 
-    On average, the weights of a photo's draws add up to this photo's number of tiles divided by the largest number of
-    tiles in a photo. See `_draw_tiles` for what is returned.
+    Return the weight of each tile, and the draws. On average, the weights of a photo's draws add up to n / N. Here n is
+    the number of tiles of this photo, and N is the number of tiles of the largest photo.
     """
     names, codes = np.unique(photo, return_inverse=True)
     largest = np.bincount(codes).max()

@@ -1,4 +1,4 @@
-"""Store a site's plan and verdict in the registry: as files in the model version's run, and as a tag of the version."""
+"""Store a site's plan and verdict in the registry: files in the run of the model version, and a tag of the version."""
 
 import json
 import re
@@ -22,7 +22,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")
 
 
 def check_name(site: str) -> str:
-    """Return a site's name.
+    """Check a site's name, and return it.
 
     Raises:
         InputError: The name cannot be part of a tag and of a folder's name.
@@ -30,21 +30,21 @@ def check_name(site: str) -> str:
     if not NAME.fullmatch(site):
         raise InputError(
             f"the site's name {site!r} must have 1 to 60 letters, digits, dots, hyphens and underscores, and start "
-            "with a letter or digit; give one with --site"
+            "with a letter or digit; give another name with --site"
         )
     return site
 
 
 @dataclass(frozen=True)
 class SiteRecord:
-    """What the registry stores about one model version at one site."""
+    """The data that the registry stores about one model version at one site."""
 
     registry: Registry
     version: str
     site: str
 
     def plan(self) -> Plan | None:
-        """Return the plan of an earlier call; None if this is the first one."""
+        """Return the plan that an earlier call stored. Return None if there is none."""
         run_id = self._run().info.run_id
         client = self.registry.client
         names = {Path(file.path).name for file in client.list_artifacts(run_id, f"{FOLDER}/{self.site}")}
@@ -57,7 +57,7 @@ class SiteRecord:
             return Plan(claim, pd.read_parquet(found / TILES), pd.read_parquet(found / DRAWS))
 
     def keep_plan(self, plan: Plan) -> None:
-        """Store a plan. The randomly drawn tiles then stay the same for this version at this site."""
+        """Store a plan. Later calls for this version and site then use the same randomly drawn tiles."""
         with tempfile.TemporaryDirectory() as folder:
             plan.tiles.to_parquet(Path(folder) / TILES)
             plan.draws.to_parquet(Path(folder) / DRAWS)
@@ -65,7 +65,7 @@ class SiteRecord:
             self.registry.client.log_artifacts(self._run().info.run_id, folder, f"{FOLDER}/{self.site}")
 
     def keep_verdict(self, verdict: dict[str, Any], files: dict[str, Path]) -> None:
-        """Store a verdict and its files by name, such as "labels.csv", and set the tag of the model version."""
+        """Store a verdict and its files, and set the tag of the model version. `files`: name in the run -> file."""
         client = self.registry.client
         run_id = self._run().info.run_id
         place = f"{FOLDER}/{self.site}"
@@ -87,7 +87,7 @@ class SiteRecord:
 
 
 def version_file(registry: Registry, version: str, name: str, folder: Path) -> Path | None:
-    """Fetch one file of a model version's artifacts, such as "calibration.json"; None if it has no such file."""
+    """Fetch a file of a model version's artifacts, such as "calibration.json". Return None if there is no such file."""
     from mlflow.artifacts import download_artifacts
 
     try:

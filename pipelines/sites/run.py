@@ -34,9 +34,9 @@ class SiteImages:
     """The tiles of a site on this machine.
 
     Attributes:
-        folder: Folder of the tiles; paths are relative to it.
+        folder: Folder of the tiles. The paths of the tiles are relative to this folder.
         name: The site's name.
-        group_pattern: Regular expression on the path; its first group is the photo of a tile.
+        group_pattern: Regular expression for the path. Its first group matches the name of the tile's photo.
     """
 
     folder: Path
@@ -44,7 +44,7 @@ class SiteImages:
     group_pattern: str
 
     def files(self) -> dict[str, Path]:
-        """Return the image files by path.
+        """Return the image files as a dict: path relative to the folder -> file.
 
         Raises:
             InputError: The folder has no image file.
@@ -69,10 +69,10 @@ def accept_site(
         label_file: CSV with the columns path and label. It gets a row for each tile to label next.
         registry: The registered model.
         version: The model version.
-        claim: What the verdict is about; see `Plan`. It cannot change once the site has a plan.
-        limits: What must be reached, and the risk.
-        page_path: Where to write the page.
-        classify_files: Returns an `Answer` for each file. It is called once for each site and version.
+        claim: The claim that the verdict is about; see `Plan`. If the site has a plan, the claim must be the same.
+        limits: The limits that must be reached, and the risk.
+        page_path: File to write: the page.
+        classify_files: Function that returns an `Answer` for each file. It is called only if the site has no plan yet.
 
     Raises:
         InputError: An input is wrong: the images, the pattern, the label file, or the model version.
@@ -212,12 +212,12 @@ def _check_version(registry: Registry, version: str, path_of: dict[str, str]) ->
         if seen:
             raise InputError(
                 f"{registry.name} version {version} was trained on {len(seen)} of these {len(path_of)} tiles, such as "
-                f"{seen[0]}; remove them, because answers to them say nothing about a new site"
+                f"{seen[0]}; remove these tiles, because the answers to them say nothing about a new site"
             )
 
 
 def _check_same(plan: Plan, files: dict[str, Path], images: SiteImages, claim: Claim) -> None:
-    """Check that the site still has the tiles that the draws were planned from."""
+    """Check that the site still has the same tiles as when they were drawn, and that the claim is the same."""
     planned = dict(zip(plan.tiles["path"], plan.tiles["digest"], strict=True))
     changed = sorted(planned.keys() ^ files.keys())
     for path in sorted(planned.keys() & files.keys()):
@@ -225,12 +225,12 @@ def _check_same(plan: Plan, files: dict[str, Path], images: SiteImages, claim: C
             changed.append(path)
     if changed:
         raise InputError(
-            f"{len(changed)} files in {images.folder} were added, removed or changed since the draws at the site "
-            f"{images.name} were planned, such as {changed[0]}; restore them, or begin again under another name with "
-            "--site"
+            f"{len(changed)} files in {images.folder} were added, removed or changed after the tiles of the site "
+            f"{images.name} were drawn, such as {changed[0]}; restore the files, or begin again under another name "
+            "with --site"
         )
     if plan.claim != claim:
         raise InputError(
-            f"the draws at the site {images.name} were planned with --claim {plan.claim}; give this claim, or begin "
+            f"the tiles of the site {images.name} were drawn with --claim {plan.claim}; give this claim, or begin "
             "again under another name with --site"
         )

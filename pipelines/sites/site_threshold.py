@@ -1,4 +1,4 @@
-"""Fit a calibration and a threshold for one site on some of its photos, and measure them on its other photos."""
+"""Fit a calibration and a threshold for a site on one half of its photos, and measure them on the other half."""
 
 from dataclasses import dataclass
 
@@ -24,9 +24,10 @@ class SiteThreshold:
 
     Attributes:
         slope, shift: The site's P(crack) is expit(slope * logit(P(crack) of the model) + shift).
-        threshold: From this P(crack) of the model on, a tile is called a crack.
+        threshold: A tile is called a crack if the model's P(crack) is at least this number.
         fitted, measured: Number of tiles in each half.
-        rows: Name of a number -> two estimates on the other half: with the model's threshold, and with the site's.
+        rows: Name of a number -> two estimates on the second half: with the model's own threshold and calibration, and
+            with those of the site.
     """
 
     slope: float
@@ -38,7 +39,7 @@ class SiteThreshold:
 
 
 def fit_and_measure(labelled: pd.DataFrame, recall: float) -> SiteThreshold | str:
-    """Fit on one half of the photos and measure on the other half.
+    """Fit a calibration and a threshold on one half of the photos, and measure them on the other half.
 
     Args:
         labelled: One row for each labelled tile: photo, p_crack, called, label (0, 1) and weight (how often it counts).
@@ -69,7 +70,7 @@ def fit_and_measure(labelled: pd.DataFrame, recall: float) -> SiteThreshold | st
 
 
 def half_of_photos(photos: pd.Series) -> dict[str, int]:
-    """Return the half of each photo, 0 or 1. The order of the names does not matter, because the names are hashed."""
+    """Return a dict: photo -> its half, 0 or 1. Photos are sorted by the hash of their names, and then take turns."""
     ordered = sorted(photos.unique(), key=lambda photo: digest("half", photo))
     return {photo: number % 2 for number, photo in enumerate(ordered)}
 
@@ -83,9 +84,9 @@ def _log_odds(tiles: pd.DataFrame) -> np.ndarray:
 
 
 def _recalibrate(labels: np.ndarray, log_odds: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-    """Return slope and shift with the lowest weighted negative log-likelihood.
+    """Return the slope and the shift that have the lowest weighted negative log-likelihood.
 
-    Source: Platt 1999, section 2.2, with its targets slightly inside 0 and 1.
+    Source: Platt 1999, section 2.2. As there, the targets are not exactly 0 and 1, but slightly inside this range.
     """
     cracks = int(labels.sum())
     others = len(labels) - cracks
@@ -122,8 +123,8 @@ def _measure(tiles: pd.DataFrame, recalibrated: np.ndarray, threshold: float) ->
 def _weighted_mean(values: np.ndarray, weights: np.ndarray, photos: np.ndarray, scale: Scale) -> Estimate:
     """Return a weighted mean with its 95 % interval by bootstrap over photos.
 
-    If all values are 0, or all are 1, one tile of average weight gets the other value for the interval, because a
-    resample cannot contain a value that no label has.
+    If all values are equal (all 0 or all 1), every resample would give the same mean, and the interval would have no
+    width. So for the interval, we give the other value to one tile of average weight.
     """
     codes, count = group_codes(photos)
     tops = np.bincount(codes, weights * values, count)

@@ -17,14 +17,14 @@ Decision = Literal["accept", "refuse", "label more"]
 
 @dataclass(frozen=True)
 class Judged:
-    """What the labels say about one share.
+    """The result of the labels for one share: recall or specificity.
 
     Attributes:
         name: "recall" or "specificity".
-        limit: The share must be above this.
-        value: The estimated share; NaN if no label says anything about it.
-        low, high: Ends of its interval after each bet, float64 (bets,); see `sequential_test.ends`.
-        above: Evidence that the share is above the limit: the largest value after any bet; 1 if there is no bet.
+        limit: The share must be above this limit.
+        value: The estimated share. NaN if no labelled tile counts for this share.
+        low, high: Ends of the share's interval after each bet, float64 (bets,); see `sequential_test.ends`.
+        above: Evidence that the share is above the limit. It is the largest value after any bet, or 1 without bets.
         below: Evidence that the share is below the limit, after each bet, float64 (bets,).
     """
 
@@ -38,7 +38,7 @@ class Judged:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Return the ends after the last bet."""
+        """Return the ends of the interval after the last bet."""
         return (float(self.low[-1]), float(self.high[-1])) if len(self.low) else (0.0, 1.0)
 
 
@@ -47,10 +47,10 @@ class Verdict:
     """The verdict on a model version at a site.
 
     Attributes:
-        decision: What to do.
-        more: Number of tiles to label next; 0 unless the decision is "label more".
+        decision: "accept", "refuse" or "label more".
+        more: Number of tiles to label next. It is 0 unless the decision is "label more".
         why: The reason, one or more sentences.
-        recall, specificity: What the labels say about each of the two.
+        recall, specificity: The results of the labels for the two shares.
         bets: Number of bets that the verdict is based on.
         labelled: Number of different tiles in these bets.
     """
@@ -66,7 +66,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Acceptance:
-    """The result of one call.
+    """The result of one call of `accept_site`.
 
     Attributes:
         verdict: The verdict.
@@ -80,12 +80,12 @@ class Acceptance:
 
 
 def decide(plan: Plan, labels: np.ndarray, limits: Limits) -> Verdict:
-    """Return the verdict.
+    """Decide from the labels whether to accept or to refuse a model version, or to label more tiles.
 
     Args:
         plan: The draws.
-        labels: int (tiles,), the label of each tile of the plan; UNKNOWN for a tile without a label.
-        limits: What must be reached, and the risk.
+        labels: int (tiles,), the label of each tile of the plan. UNKNOWN for a tile without a label.
+        limits: The limits that must be reached, and the risk.
     """
     drawn = labels[plan.draws["tile"].to_numpy()]
     used = drawn[: _whole_bets(plan, drawn)]
@@ -104,7 +104,7 @@ def decide(plan: Plan, labels: np.ndarray, limits: Limits) -> Verdict:
 
 
 def unlabelled(plan: Plan, labels: np.ndarray) -> list[int]:
-    """Return the tiles that are drawn and have no label, each once, in the order of the draws."""
+    """Return the drawn tiles that have no label, each tile once, in the order of the draws."""
     tiles = dict.fromkeys(plan.draws["tile"].tolist())
     return [tile for tile in tiles if labels[tile] == UNKNOWN]
 
@@ -112,7 +112,7 @@ def unlabelled(plan: Plan, labels: np.ndarray) -> list[int]:
 def _whole_bets(plan: Plan, drawn: np.ndarray) -> int:
     """Return the number of draws before the first bet that lacks a label.
 
-    Later labels do not count yet. If they did, a person could change the verdict by leaving out a difficult tile.
+    Labels after this bet do not count yet. If they did, a person could change the verdict by skipping a difficult tile.
     """
     missing = np.flatnonzero(drawn == UNKNOWN)
     if not len(missing):
@@ -139,8 +139,8 @@ def _decision(
     if recall.above >= enough and specificity.above >= enough:
         return "accept", "The labels show that both limits are reached."
 
-    # If both limits are reached, the players who bet against them cannot expect to win, neither alone nor together. So
-    # their mean wealth can be compared with the same number.
+    # Two players bet against the two limits. If both limits are reached, neither player can expect to win. So their
+    # mean wealth is not expected to grow either, and we can compare it with the same number.
     against = (recall.below + specificity.below) / 2
     if len(against) and against.max() >= enough:
         missed = "recall" if recall.below[np.argmax(against)] > specificity.below[np.argmax(against)] else "specificity"
@@ -151,7 +151,7 @@ def _decision(
 
 
 def _exact(plan: Plan, labels: np.ndarray, limits: Limits) -> tuple[Decision, str]:
-    """Decide when every tile of the site has a label, so that both numbers are known exactly."""
+    """Decide if every tile of the site has a label. Then recall and the false-alarm rate are known exactly."""
     called = plan.tiles["called"].to_numpy()
     cracks = labels == 1
     if not cracks.any() or cracks.all():
@@ -190,7 +190,10 @@ def _what_is_missing(plan: Plan, labels: np.ndarray, recall: Judged, specificity
 
 
 def _more(judged: dict[str, Judged], limits: Limits, labelled: int) -> int:
-    """Estimate how many more labels are needed if the evidence keeps growing as fast as before, within fixed bounds."""
+    """Estimate how many more labels are needed, if the evidence keeps growing as fast as before.
+
+    The result is at least FEWEST_MORE and at most MOST_MORE.
+    """
     needed = np.log(1 / limits.risk)
     so_far = min(np.log(one.above) for one in judged.values())
     if labelled == 0 or so_far <= 0:

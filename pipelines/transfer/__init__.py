@@ -1,1 +1,1 @@
-"""Leave one domain out: how well does a network do on a source or surface that it was not trained on?"""
+"""Measure how well a network works on a source or a surface (a domain) that it was not trained on."""

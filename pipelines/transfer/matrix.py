@@ -1,4 +1,4 @@
-"""The transfer matrix: numbers of each network on each domain, and limits on the domains that it has not seen."""
+"""The transfer matrix: the numbers of each network on each domain, and limits on the unseen domains."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ SHOWN = ("auroc", "recall", "precision", "balanced_accuracy", "f1")
 
 @dataclass(frozen=True)
 class Cell:
-    """A network's numbers on one domain.
+    """The numbers of a network on one domain.
 
     Attributes:
         left_out: The domain that the network was trained without.
@@ -25,7 +25,7 @@ class Cell:
         tiles: Number of tiles.
         photos: Number of photos.
         crack_share: Share of the tiles with a crack, 0 to 1.
-        numbers: Estimates by the names in SHOWN, for the network as it would be deployed, with its own threshold.
+        numbers: Name in SHOWN -> estimate. The network uses its own threshold, as it would in production.
     """
 
     left_out: str
@@ -48,7 +48,7 @@ class Matrix:
     Attributes:
         each: What counts as a domain: "source" or "surface".
         domains: Names of the domains, in order.
-        cells: The cells, in the order of left-out domain and domain.
+        cells: The cells, ordered by left-out domain and then by domain.
         failed: Left-out domain -> the reason why no network could be trained without it.
     """
 
@@ -58,14 +58,14 @@ class Matrix:
     failed: dict[str, str]
 
     def find(self, left_out: str, domain: str) -> Cell | None:
-        """Return a cell; None if there is none."""
+        """Return the cell of a network and a domain. Return None if there is none."""
         for cell in self.cells:
             if (cell.left_out, cell.domain) == (left_out, domain):
                 return cell
         return None
 
     def unseen(self, name: str) -> dict[str, float]:
-        """Return one of the numbers: unseen domain -> value. Domains where it is undefined are left out."""
+        """Return a dict: unseen domain -> the number with this name. Domains with an undefined number are left out."""
         numbers = {}
         for cell in self.cells:
             if cell.unseen and not np.isnan(cell.numbers[name].value):
@@ -89,20 +89,20 @@ class LimitResult:
 
     @property
     def passed(self) -> bool:
-        """Return whether the limit is reached; an undefined number does not reach it."""
+        """Return whether the limit is reached. An undefined number does not reach a limit."""
         return self.value >= self.limit.limit
 
 
 def cells_of(left_out: str, each: str, answers: Predictions, calibration: Calibration) -> list[Cell]:
     """Return a network's numbers on each domain.
 
-    On the left-out domain, they are measured on all tiles. On the other domains, they are measured on the test split.
+    On the left-out domain, all tiles are used. On each other domain, only the tiles of the test split are used.
 
     Args:
-        left_out: The domain that the network was trained without; its tiles are the robustness split.
+        left_out: The domain that the network was trained without. Its tiles are the robustness split.
         each: "source" or "surface".
         answers: The network's answers.
-        calibration: Its temperature and threshold, chosen on the validation split.
+        calibration: The network's temperature and threshold, which were chosen on the validation split.
     """
     rows = pd.concat([answers.clean("test"), answers.clean("robustness")], ignore_index=True)
     cells = []

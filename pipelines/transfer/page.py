@@ -14,9 +14,9 @@ from pipelines.transfer.matrix import SHOWN, Cell, LimitResult, Matrix, everythi
 IN_FIGURE = ("balanced_accuracy", "auroc", "precision", "recall")
 LIGHT_TEXT_BELOW = 0.55
 ABOUT = (
-    "Each network was trained without one {each}. It was measured on all tiles of that {each}, and on the test tiles "
-    "of the others. All decisions use the threshold that the network got on its own validation split, so the "
-    "unseen {each} had no influence on it. Brackets are 95 % intervals by bootstrap over photos."
+    "Each network was trained without one {each}, the unseen {each}. The network was measured on all tiles of the "
+    "unseen {each}, and on the test tiles of every other {each}. Its threshold was chosen on its own validation split, "
+    "so the unseen {each} had no influence on the threshold. Brackets are 95 % intervals by bootstrap over photos."
 )
 
 
@@ -27,7 +27,7 @@ def write_page(matrix: Matrix, results: Sequence[LimitResult], candidate: str, p
         matrix: The numbers.
         results: The results of the limits.
         candidate: Name of the candidate that was trained.
-        path: Where to write the page.
+        path: File to write: the page.
     """
     page = Page(f"{candidate} on domains that it has not seen")
     page.callout(verdict_of(matrix, results), passed=all(result.passed for result in results) and not matrix.failed)
@@ -50,8 +50,8 @@ def write_page(matrix: Matrix, results: Sequence[LimitResult], candidate: str, p
     page.heading("The whole matrix")
     page.figure(
         draw_matrix(matrix),
-        f"Rows: the {matrix.each} that the network was trained without. Columns: the {matrix.each} it was measured on. "
-        "The frames mark unseen ones.",
+        f"Rows: the {matrix.each} that the network was trained without. Columns: the {matrix.each} that it was "
+        f"measured on. A frame marks the unseen {matrix.each}.",
         "transfer matrix, one panel for each number",
     )
     with page.fold("The numbers of the whole matrix"):

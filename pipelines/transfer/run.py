@@ -1,6 +1,7 @@
-"""Train one network without each domain, with the steps of the pipeline, and measure it on all domains.
+"""For each domain, train a network without this domain, and measure the network on all domains.
 
-The steps reuse finished work, so a second call with one more domain repeats only what that domain changes.
+This uses the steps of the pipeline, which reuse finished work. So a second call with one more domain repeats only the
+work that the new domain changes.
 """
 
 import shutil
@@ -47,7 +48,7 @@ def transfer(config: RunConfig, folder: Path, progress: Callable[[str], None]) -
     Args:
         config: The parameters. `transfer` says what a domain is; `split.robustness` is replaced by each domain.
         folder: Folder for the files of this call.
-        progress: Called with what is done next, such as "without wall (2 of 3)".
+        progress: Function that is called with the next piece of work, such as "without wall (2 of 3)".
 
     Raises:
         InputError: The data have fewer than two domains, or a step refuses its input for every left-out domain.
@@ -62,8 +63,8 @@ def transfer(config: RunConfig, folder: Path, progress: Callable[[str], None]) -
     domains = tuple(sorted(read_manifest(folder / MANIFEST).table[each].unique()))
     if len(domains) < 2:
         raise InputError(
-            f"the data have only one {each}, {domains[0]}, and no tiles without it; add another {each}, or set "
-            f"transfer.each to {'surface' if each == 'source' else 'source'}"
+            f"the data have only one {each}, {domains[0]}, so no network can be trained without it; add another "
+            f"{each}, or set transfer.each to {'surface' if each == 'source' else 'source'}"
         )
 
     cells: list[Cell] = []

@@ -1,9 +1,9 @@
-"""Keep a cache folder of data set versions within its size limit. Versions in use are never removed.
+"""Keep a cache folder of data set versions within its size limit. A data set version in use is never removed.
 
-If there is too little room, the version that was used longest ago is removed first. Next to the folder `DIGEST/` is the
-file `.DIGEST.use`. A process that uses the data set version holds a shared lock on this file. The system releases the
-lock when the process ends, even if it is killed. The file's time is the time of the last use. A process that removes a
-data set version holds an exclusive lock. These locks are `fcntl.flock`, because filelock has exclusive locks only.
+If there is too little room, the data set version that was used longest ago is removed first. Next to the folder
+`DIGEST/` is the file `.DIGEST.use`, and its time is the time of the last use. A process that uses the data set version
+holds a shared lock on this file. The system releases the lock when the process ends, even if it is killed. A process
+that removes a data set version holds an exclusive lock. We use `fcntl.flock`, because filelock has no shared locks.
 """
 
 import fcntl
@@ -22,7 +22,7 @@ _held: dict[Path, IO[str]] = {}
 
 
 def use(version: Path) -> None:
-    """Mark a data set version as in use until this process and its forks end. The version may not exist yet."""
+    """Mark a data set version as in use until this process and its forks end. Its folder may not exist yet."""
     file = open(_mark(version), "a")  # noqa: SIM115 - stays open on purpose
     fcntl.flock(file, fcntl.LOCK_SH)
     os.utime(_mark(version))
@@ -30,7 +30,7 @@ def use(version: Path) -> None:
 
 
 def make_room(version: Path, needed: int, limit: int) -> None:
-    """Remove unused data set versions until `version` fits. The version that was used longest ago is removed first.
+    """Remove unused data set versions until `version` fits. What was used longest ago is removed first.
 
     Args:
         version: Folder, inside the cache, of the data set version that will be fetched. It is never removed.
@@ -47,7 +47,7 @@ def make_room(version: Path, needed: int, limit: int) -> None:
             f"cache {cache}; raise cache_size"
         )
 
-    # Only one process at a time makes room. So no process counts a data set version that another process is removing.
+    # Only one process at a time makes room. So no process counts the size of a folder that another process is removing.
     with FileLock(cache / ".room.lock"):
         sizes = {}
         for folder in filter(_is_version, cache.iterdir()):

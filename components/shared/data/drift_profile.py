@@ -18,7 +18,7 @@ from components.shared.errors import InputError
 from components.shared.hashing import bytes_digest, digest
 
 COLUMNS = (*FEATURES, "p_crack", "confidence")
-SLICE_PREFIX = "slice."  # the file's columns with slices have names that start with this prefix
+SLICE_PREFIX = "slice."  # in the file, the names of the columns with slices start with this prefix
 _FEATURE_VERSION_KEY = b"crack.feature_version"
 _MODEL_KEY = b"crack.model_sha256"
 
@@ -29,9 +29,11 @@ class Profile:
 
     Attributes:
         groups: str (n,), group (photo) of each image.
-        features: float64 (n, COLUMNS): the image features, the network's P(crack), and the probability of its answer.
+        features: float64 (n, COLUMNS): the image features, the network's P(crack), and its confidence, which is the
+            probability of its answer.
         embeddings: float32 (n, d), the network's embeddings.
-        slices: str (n, any). Each column, such as "surface", holds a value for each image, or "" if it is not known.
+        slices: str (n, any). Each column, such as "surface", has a value for each image, or "" if the value is not
+            known.
         model: sha256 of the network's model.safetensors.
     """
 
@@ -44,7 +46,7 @@ class Profile:
     def sample_digest(self) -> str:
         """Return a digest of the described images and of the network's embeddings.
 
-        It leaves out the image features: they follow from the images, but their last bits differ between processors.
+        The digest does not contain the image features, because their last bits differ between processors.
         """
         embeddings = bytes_digest(np.ascontiguousarray(self.embeddings).data)
         return digest(VERSION, self.groups.tolist(), self.slices.to_dict("list"), embeddings, self.model)

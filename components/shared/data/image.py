@@ -1,6 +1,6 @@
 """Decode image files to arrays. No other module opens an image file.
 
-Pillow tries only the formats in FORMATS, so everything is decoded in this process. Without this list, Pillow starts
+Pillow tries only the formats in FORMATS. So no other program is started. Without this list, Pillow would start
 Ghostscript for a file with EPS content, even if its name ends in .jpg.
 """
 
@@ -38,7 +38,7 @@ THUMBNAIL_JPEG_QUALITY = 80
 EXIF_ORIENTATION = 274
 UPRIGHT = 1
 TIFF_BITS_PER_SAMPLE, TIFF_PHOTOMETRIC, TIFF_PLANAR_CONFIGURATION = 258, 262, 284
-TIFF_NO_DATA = 42113  # a text with the value of pixels without data, written by GDAL
+TIFF_NO_DATA = 42113  # GDAL's tag: the value of pixels without data, as text
 TIFF_WHITE_IS_ZERO = 0
 TIFF_SEPARATE_PLANES = 2
 # Major brands of HEIF files that hold a sequence of images (ISO/IEC 23008-12, annex B).
@@ -52,8 +52,8 @@ class Header(NamedTuple):
         format: One of FORMATS. A photo with several views (MPO) counts as JPEG.
         width: Width in pixels, before the EXIF orientation is applied.
         height: Height in pixels, before the EXIF orientation is applied.
-        frames: Number of frames of an animation, or of pages of a document; 1 for a photo. Further views of an MPO
-            file, further images of a HEIF file, and overviews and masks of a TIFF file do not count.
+        frames: Number of frames of an animation, or number of pages of a document. It is 1 for a photo. Other views in
+            an MPO file, other images in a HEIF file, and overviews and masks in a TIFF file do not count.
     """
 
     format: str
@@ -74,7 +74,7 @@ def read_header(data: bytes) -> Header:
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:
-    """Decode an image file in one of the FORMATS. If a file holds several images, decode the first image.
+    """Decode an image file in one of the FORMATS. If a file contains several images, decode the first image.
 
     In a HEIF file, the first image is the one that the file names as its primary image.
 
@@ -82,9 +82,9 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     values are scaled by the number of bits that the image really uses (see `_to_eight_bits`).
 
     OpenCV decodes JPEG and PNG files. It is fast, but it fills missing parts with grey and reports no error. So we
-    check the end of a JPEG and the checksums of a PNG ourselves. Pillow, which is strict, decodes all other files, and
-    files that OpenCV refuses. Damage in the middle of a JPEG raises no error. libjpeg only prints a warning, which the
-    ingest step catches.
+    check the end of a JPEG and the checksums of a PNG ourselves. Pillow is strict. It decodes all other files, and the
+    files that OpenCV refuses. If a JPEG is damaged in the middle, no error is raised. libjpeg only prints a warning,
+    which the ingest step catches.
 
     Args:
         data: Content of the file. A JPEG can be followed by other data, such as the video of a motion photo.
@@ -93,8 +93,8 @@ def decode(data: bytes) -> NDArray[np.uint8]:
         uint8 (H, W, 3), RGB.
 
     Raises:
-        ImageError: The file is not an image in one of the FORMATS, is not whole, has more than MAX_PIXELS, or has
-            pixels with an unknown scale.
+        ImageError: The file is not an image in one of the FORMATS, is not whole, has more than MAX_PIXELS, or does not
+            define which value is white.
     """
     if data.startswith(PNG):
         check_png(data)
@@ -111,7 +111,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
 
 
 def jpeg_tables(data: bytes) -> dict[int, list[int]] | None:
-    """Return the quantisation tables of a JPEG file, which decide its quality; None for another format."""
+    """Return the quantisation tables of a JPEG file, which decide its quality. Return None for another format."""
     with _opened(data) as image:
         return getattr(image, "quantization", None)
 
@@ -119,7 +119,7 @@ def jpeg_tables(data: bytes) -> dict[int, list[int]] | None:
 def decode_mask(data: bytes) -> NDArray[np.bool_]:
     """Decode a mask. A pixel is true if it is brighter than half of the brightest pixel, so 0/1 and 0/255 both work.
 
-    A transparent pixel is false, because some programs draw masks on a transparent ground.
+    A transparent pixel is false, because some programs draw a mask on a transparent background.
 
     Returns:
         bool (H, W); all false for a black image.
@@ -137,7 +137,7 @@ def empty_pixels(data: bytes) -> NDArray[np.bool_] | None:
     """Find the pixels that show nothing: transparent pixels, and pixels that a TIFF file marks as without data.
 
     Returns:
-        bool (H, W), upright; None if the file has neither transparency nor such a mark.
+        bool (H, W), upright. None if the file has no transparency and does not mark pixels as without data.
 
     Raises:
         ImageError: The file is not an image in one of the FORMATS, is not whole, or has more than MAX_PIXELS.
@@ -170,7 +170,7 @@ def orientation(data: bytes) -> int:
 
 
 def turn_upright(stored: NDArray, orientation: int) -> NDArray:
-    """Turn stored pixels as an EXIF orientation says.
+    """Turn or mirror stored pixels, as an EXIF orientation says, so that the image is upright.
 
     Args:
         stored: (H, W) or (H, W, channels).
@@ -190,7 +190,7 @@ def thumbnail(image: NDArray[np.uint8], longest: int) -> bytes:
 
     Args:
         image: uint8 (H, W, 3), RGB.
-        longest: The thumbnail's longer side in pixels. The proportion is unchanged.
+        longest: The thumbnail's longer side in pixels. The ratio of width to height stays the same.
     """
     height, width = image.shape[:2]
     scale = longest / max(height, width)
@@ -203,7 +203,7 @@ def thumbnail(image: NDArray[np.uint8], longest: int) -> bytes:
 def _decode_with_opencv(data: bytes) -> NDArray[np.uint8] | None:
     """Decode with OpenCV, which applies the EXIF orientation. Return None if OpenCV refuses the data.
 
-    OpenCV 5.0 reads 16-bit colours of TIFF files correctly only as BGR. As RGB, the values are random.
+    We ask OpenCV for BGR and convert it. If OpenCV 5.0 is asked for RGB, the 16-bit colours of TIFF files are random.
     """
     try:
         bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
@@ -241,13 +241,13 @@ def _decode_with_pillow(data: bytes) -> NDArray[np.uint8]:
 
 
 def _load(opened: "Image") -> None:
-    """Decode the pixels. Raise ImageError if there are more or fewer of them than the header says."""
+    """Decode the pixels. Raise ImageError if the image has another size than the header says."""
     width, height = opened.size
     opened.load()
     if opened.size != (width, height):
         raise ImageError(
             f"not a whole image: its header says {width}x{height} pixels, but it holds "
-            f"{opened.size[0]}x{opened.size[1]}"
+            f"{opened.size[0]}x{opened.size[1]} pixels"
         )
 
 
@@ -262,7 +262,7 @@ def _decode_sixteen_bit_colours(opened: "Image", data: bytes) -> NDArray[np.uint
 
 
 def _to_eight_bits(values: NDArray) -> NDArray[np.uint8]:
-    """Scale uint16 values to 8 bits. The largest value that the used bits can hold becomes white (255).
+    """Scale uint16 values to 8 bits. The largest value that is possible with the used bits becomes white (255).
 
     Cameras and scanners store 10, 12 or 14 bits in 16-bit files. The number of used bits is the smallest number in
     USED_BITS that can hold the image's largest value. uint8 values are returned unchanged.
@@ -306,14 +306,14 @@ def _opened(data: bytes) -> Iterator["Image"]:
 
 @cache
 def _register_heif() -> None:
-    """Let Pillow open HEIF files. libheif decodes only the photo itself, without its thumbnails, in one thread."""
+    """Let Pillow open HEIF files. libheif decodes in one thread, and only the photo itself without its thumbnails."""
     from pi_heif import register_heif_opener
 
     register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
 
 
 def _frames(image: "Image", data: bytes) -> int:
-    """Count the frames as `Header` describes."""
+    """Count the frames of an image. The docstring of `Header` says what counts as a frame."""
     if image.format == "MPO":
         return 1
     if image.format == "TIFF":
@@ -330,5 +330,5 @@ def _bits_per_sample(image: "Image", data: bytes) -> int:
 
 
 def _tiff_tag(image: "Image", tag: int) -> Any:
-    """Return the value of a tag; None if the image is not a TIFF or does not have the tag."""
+    """Return the value of a TIFF tag. Return None if the image is not a TIFF or does not have the tag."""
     return image.tag_v2.get(tag) if image.format == "TIFF" else None  # type: ignore[attr-defined]

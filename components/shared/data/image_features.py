@@ -1,10 +1,10 @@
 """Compute the features of a drift profile: nine numbers that describe an image without a network.
 
-To add a feature, add its name to FEATURES and its value and meaning to `describe_image`, and raise VERSION.
+To add a feature, add its name to FEATURES, add its value and its meaning to `describe_image`, and raise VERSION.
 
-Light and exposure multiply the grey values by a factor, which differs from photo to photo. On a logarithmic scale, this
-factor becomes an added constant, so a difference has the same size for dark and bright photos. The features of the
-material are measured relative to the brightness. So different exposures do not hide a change of material.
+The light and the exposure multiply all grey values of a photo by a factor. On a logarithmic scale, this factor becomes
+a constant that is added. So a difference has the same size in dark and in bright photos. The features of the material
+are measured relative to the brightness. So different exposures do not hide a change of material.
 """
 
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ FEATURES = (
 )
 # A pixel counts as an edge if its gradient per pixel is above this value, with grey values from 0 to 1.
 EDGE_GRADIENT = 0.1
-# Added to a value before its logarithm; a quarter of a grey level.
+# This number is added to a value before its logarithm is taken. It is a quarter of a grey level.
 LOG_OFFSET = 1e-3
 VARIANCE_LOG_OFFSET = 1e-8
 # Immerkaer's kernel does not respond to brightness that is constant, linear or quadratic along an axis.
@@ -52,7 +52,7 @@ def describe_image(image: np.ndarray) -> dict[str, float]:
         Logarithms are natural, and LOG_OFFSET is added to a value before its logarithm:
         brightness: logarithm of the mean grey value.
         contrast: logarithm of the grey values' standard deviation.
-        sharpness: logarithm of the variance of the Laplacian (VARIANCE_LOG_OFFSET is added instead).
+        sharpness: logarithm of the variance of the Laplacian (with VARIANCE_LOG_OFFSET instead of LOG_OFFSET).
         saturation: logarithm of the mean difference of the largest and smallest colour channel, minus brightness.
         warmth: logarithm of mean red, minus the logarithm of mean blue.
         entropy: entropy of the grey values' histogram of 256 bins, bits, 0 to 8.
@@ -69,7 +69,7 @@ def describe_image(image: np.ndarray) -> dict[str, float]:
 
     slope_x = cv2.Sobel(grey, cv2.CV_32F, 1, 0, scale=1 / 8)
     slope_y = cv2.Sobel(grey, cv2.CV_32F, 0, 1, scale=1 / 8)
-    # The last bit of cv2.magnitude's result depends on where the memory lies. A second profile must be the same.
+    # We do not use cv2.magnitude: the last bit of its result can differ between two calls. A profile must not differ.
     gradient = np.sqrt(slope_x**2 + slope_y**2)
     edges = gradient > EDGE_GRADIENT
 

@@ -45,7 +45,7 @@ def is_hidden(path: str) -> bool:
 
 
 def is_mask_folder(name: str) -> bool:
-    """Return true if a folder with this name holds masks instead of images."""
+    """Return true if a folder with this name contains masks instead of images."""
     return name.casefold() in MASK_FOLDERS
 
 
@@ -56,7 +56,7 @@ def passed_over(paths: Iterable[str]) -> str:
         paths: All files below the searched folder, relative to it, with slashes. Images and system files do not count.
 
     Returns:
-        Part of a sentence without a full stop; "" if there is no such file.
+        Part of a sentence without a full stop. It is "" if the search skips no file.
     """
     kinds: Counter[str] = Counter()
     for path in paths:

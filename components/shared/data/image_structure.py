@@ -1,11 +1,11 @@
-"""Check image files before a decoder reads them: their size in pixels, their checksums, and that no end is missing."""
+"""Check image files before a decoder reads them: the number of pixels, the checksums, and the end of the file."""
 
 import re
 import zlib
 from collections.abc import Iterator
 from io import BytesIO
 
-# Pillow's own limit, which we use for every decoder. A small file can hold more pixels than the memory can.
+# Pillow's own limit, which we use for every decoder. The pixels of a small file can need more memory than there is.
 MAX_PIXELS = 178_956_970
 JPEG, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 # Start-of-frame markers. The three omitted markers have another meaning (JPEG standard T.81, table B.1).
@@ -14,10 +14,10 @@ JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 JPEG_NEXT_SEGMENT = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 PNG = b"\x89PNG\r\n\x1a\n"
 TIFF_SUBFILE_TYPE = 254
-# Subfile types of a TIFF directory that holds an overview or a transparency mask.
+# A TIFF directory with one of these subfile types contains an overview or a transparency mask.
 TIFF_OVERVIEW, TIFF_MASK = 1, 4
 HEIF_FILE_TYPE = b"ftyp"
-# The box with the width and height of a coded image (section 6.5.3). The file can show only a part of this image.
+# The box with the width and height of a coded image (section 6.5.3). A HEIF file can show only a part of such an image.
 HEIF_SIZE = re.compile(rb"ispe\0{4}(....)(....)", re.DOTALL)
 
 
@@ -49,8 +49,8 @@ def without_trailing_data(jpeg: bytes) -> bytes:
     """Return the JPEG without the data that follows it, such as the video of a motion photo.
 
     Raises:
-        ImageError: The end of the JPEG is missing. Interrupted downloads leave zeros, which Pillow would decode as
-            image data.
+        ImageError: The end of the JPEG is missing. An interrupted download can leave zeros there, and Pillow would
+            decode the zeros as image data.
     """
     if jpeg.endswith(JPEG_END):
         return jpeg
@@ -83,7 +83,7 @@ def _jpeg_segments(jpeg: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def size_in_header(data: bytes) -> tuple[int, int] | None:
-    """Return the width and height of a PNG or JPEG file; None for other formats, or if the header has no size."""
+    """Return the width and height of a PNG or JPEG file. Return None for other formats and headers without a size."""
     if data.startswith(PNG):
         return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
     if data.startswith(JPEG):

@@ -1,7 +1,7 @@
-"""Read and write manifests and splits, the data contract between steps.
+"""Read and write manifests and splits, the two tables that steps pass to each other.
 
 A manifest has one row for each tile of a data set version. A splits table assigns each tile to a split. Both are
-parquet files. The file's metadata holds the digest of the content, and readers verify it.
+parquet files. The metadata of a file contains the digest of the content, and readers verify this digest.
 """
 
 from dataclasses import dataclass
@@ -72,7 +72,7 @@ def make_manifest(table: pd.DataFrame, digest: str | None = None) -> Manifest:
         digest: The `content_digest` of the table, if the caller knows it. The readers of the manifest verify it.
 
     Raises:
-        InputError: A value breaks the contract. The message names the row and the value.
+        InputError: A value is not allowed in its column. The message names the row and the value.
     """
     table = _typed(table, MANIFEST_SCHEMA)
     _check_manifest(table)
@@ -83,7 +83,7 @@ def make_splits(table: pd.DataFrame) -> Splits:
     """Order and check a table (sample_id, split), and compute its digest.
 
     Raises:
-        InputError: A value breaks the contract. The message names the row and the value.
+        InputError: A value is not allowed in its column. The message names the row and the value.
     """
     table = _typed(table, SPLITS_SCHEMA)
     _refuse(table, table["sample_id"].duplicated(), "sample_id", "is in the table twice")
@@ -94,8 +94,8 @@ def make_splits(table: pd.DataFrame) -> Splits:
 def content_digest(table: pd.DataFrame) -> str:
     """Return the sha256 (64 hex characters) of the content of a manifest or a splits table.
 
-    It is the `table_digest` of the rows ordered by sample_id, so the given order of the rows has no effect. For a
-    manifest, only the columns `CONTENT` are used. For a splits table, both columns are used.
+    The digest is the `table_digest` of the rows, ordered by sample_id. For a manifest, only the columns `CONTENT` are
+    used. For a splits table, both columns are used.
     """
     schema = pa.schema([MANIFEST_SCHEMA.field(name) for name in CONTENT])
     if "split" in table.columns:
@@ -211,7 +211,7 @@ def _check_manifest(table: pd.DataFrame) -> None:
 
 
 def _refuse(table: pd.DataFrame, bad: pd.Series, column: str, why: str) -> None:
-    """Raise `InputError` about the first bad row, if there is a bad row."""
+    """If `bad` is true for any row, raise `InputError`. The message names the first such row and says `why`."""
     count = int(bad.sum())
     if count == 0:
         return

@@ -1,9 +1,9 @@
-"""Score how much an image differs from the training images of a model. The model's answer may be wrong for such images.
+"""Score how much an image differs from the training images of a model. If it differs a lot, the answer may be wrong.
 
-We measure two distances from the training images, because each finds images that the other misses. One is the distance
-between the network's embeddings. The other is the distance between the image features, which do not depend on the
-network. Each distance is divided by a limit that only 1 % of ordinary images exceed. The score is the larger of the two
-results. So a score above 1 is rare for images that are like the training images.
+We measure two distances from the training images. The first distance is between the network's embeddings. The second
+distance is between the image features, which do not depend on the network. Each distance finds some images that the
+other distance misses. We divide each distance by a limit that only 1 % of ordinary images exceed. The score is the
+larger result. So a score above 1 is rare for images that are like the training images.
 
 Source of the distance between embeddings: Sun et al. 2022, "Out-of-Distribution Detection with Deep Nearest
 Neighbors".
@@ -22,7 +22,8 @@ from components.shared.errors import InputError
 
 NEIGHBOURS = 10
 QUANTILE = 0.99
-# Relative. Without this value, a feature that is constant in training would make every other image look strange.
+# If a feature is constant in training, its variance is 0, and every other image would look strange. So we add this
+# number times (1 + variance) to each variance.
 SMALLEST_VARIANCE = 1e-6
 
 
@@ -31,8 +32,8 @@ def embedding_limit(reference: np.ndarray, held_out: np.ndarray) -> float:
 
     Args:
         reference: float (n, d), embeddings of training images.
-        held_out: float (m, d), embeddings of similar images that the network was not trained on. Training images would
-            give a limit that is too small, because training moves their embeddings closer together.
+        held_out: float (m, d), embeddings of similar images that the network was not trained on. With training images,
+            the limit would be too small, because training moves their embeddings closer together.
     """
     return float(np.quantile(_distance_to_neighbours(reference, held_out), QUANTILE))
 
@@ -64,7 +65,7 @@ class Novelty:
         return cls(profile, limit)
 
     def scores(self, features: pd.DataFrame, embeddings: np.ndarray) -> np.ndarray:
-        """Return the score of each image, float64 (n,), from 0. Above 1, the image is unlike the training images.
+        """Return the score of each image, float64 (n,), 0 or more. Above 1, an image is unlike the training images.
 
         Args:
             features: float (n, FEATURES), from `describe_images`.
@@ -82,7 +83,7 @@ class Novelty:
 def _distance_to_neighbours(reference: np.ndarray, images: np.ndarray) -> np.ndarray:
     """Return the mean distance of each image to its NEIGHBOURS nearest reference images, float64 (m,).
 
-    Before that, all embeddings are scaled to length 1. `reference` is float (n, d), and `images` is float (m, d).
+    All embeddings are first scaled to length 1. `reference` is float (n, d), and `images` is float (m, d).
     """
     similarity = _unit(images) @ _unit(reference).T
     count = min(NEIGHBOURS, len(reference))
@@ -93,8 +94,8 @@ def _distance_to_neighbours(reference: np.ndarray, images: np.ndarray) -> np.nda
 def _spread_distance(reference: np.ndarray, images: np.ndarray) -> np.ndarray:
     """Return the Mahalanobis distance of each image from the mean of the reference, float64 (m,).
 
-    The distance is measured in standard deviations of the reference images, separately in each direction. `reference`
-    is float (n, features), and `images` is float (m, features).
+    In each direction, the unit of the distance is the standard deviation of the reference images in this direction.
+    `reference` is float (n, features), and `images` is float (m, features).
     """
     deviations = reference - reference.mean(axis=0)
     covariance = deviations.T @ deviations / len(reference)

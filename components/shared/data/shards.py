@@ -1,8 +1,9 @@
 """Store image files in a few large tar files instead of many small objects.
 
-A shard is a plain tar: `ID.jpg`, followed by `ID.mask.png` if the image has a mask. The manifest holds each member's
-offset and size, so one read at an offset reads an image. A shard's name is the sha256 of its content. So the same
-images in the same order give the same shards, and the versions of a growing data set share shards.
+A shard is a plain tar file. It contains `ID.jpg` for each image, followed by `ID.mask.png` if the image has a mask. The
+manifest contains the offset and the size of each image, so one read is enough for an image. A shard's name is the
+sha256 of its content. So the same images in the same order give the same shards, and the versions of a growing data set
+share shards.
 """
 
 import hashlib
@@ -23,7 +24,15 @@ BLOCK_BYTES = 512
 
 @dataclass(frozen=True)
 class Member:
-    """The content of a shard for one image: the bytes of the image and its mask, and their suffixes (".jpg")."""
+    """An image that is packed into a shard, and its mask.
+
+    Attributes:
+        sample_id: The image's id.
+        image: The bytes of the image file.
+        suffix: The suffix of the image file, such as ".jpg".
+        mask: The bytes of the mask file. None if the image has no mask.
+        mask_suffix: The suffix of the mask file. It is empty if the image has no mask.
+    """
 
     sample_id: str
     image: bytes
@@ -34,7 +43,10 @@ class Member:
 
 @dataclass(frozen=True)
 class Place:
-    """The place of an image and its mask: shard name, offsets and sizes in bytes. The mask's fields can be None."""
+    """The place of an image and its mask: the name of the shard, and the offsets and sizes in bytes.
+
+    If the image has no mask, the fields of the mask are None.
+    """
 
     sample_id: str
     shard: str
@@ -53,10 +65,10 @@ def write_shards(
     """Pack images into tar files that are named after their sha256. Equal members in equal order give equal files.
 
     Args:
-        members: Images in the order of packing. They are read one by one, so they need not fit into memory.
-        folder: Folder to fill; it is created.
+        members: Images in the order of packing. They are read one by one, so they need not fit into memory together.
+        folder: Folder to fill. It is created if it does not exist.
         limit: A shard is closed when it reaches this size in bytes.
-        written: Called with each finished shard before the next one is started.
+        written: Function that is called with the path of each finished shard, before the next shard is started.
 
     Returns:
         One `Place` for each member, in order.
@@ -110,7 +122,7 @@ def _append_member(file: _HashedFile, member: Member) -> Place:
 
 
 def _append_file(file: _HashedFile, name: str, data: bytes) -> int:
-    """Write one tar member with constant times and owners; return the offset of its content."""
+    """Write one file into the tar, with constant times and owners. Return the offset of its content."""
     header = tarfile.TarInfo(name)
     header.size = len(data)
     file.write(header.tobuf(tarfile.USTAR_FORMAT))
@@ -123,11 +135,11 @@ def _append_file(file: _HashedFile, name: str, data: bytes) -> int:
 
 
 class ShardReader:
-    """A reader of a fetched data set version. It reads members by offset.
+    """A reader of a fetched data set version. It reads images and masks by their offsets.
 
-    The operating system caches what was read, once for all processes of a machine. A memory map would also count all
-    of it as memory of every process that maps it, so that a step's memory would grow with the data set. A reader can be
-    pickled and used after a fork.
+    We do not map the shards into memory. The system would count mapped data as memory of every process that reads it,
+    so a step's memory would grow with the data set. The system caches the data that was read anyway, once for all
+    processes. A reader can be pickled and used after a fork.
     """
 
     def __init__(self, folder: str | Path):

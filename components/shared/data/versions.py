@@ -1,11 +1,12 @@
 """Write data set versions to the store, and fetch them into the cache that the steps on a machine share.
 
-In the store, a data set version is the folder `datasets/DIGEST/`. Its images are in shards, `shards/SHA256.tar`. Its
-file dataset.json is written last and makes the version visible. This file lists the shards, and the other files with
-their sha256. They are in the folder `datasets/DIGEST/files/NAME/`. NAME is the digest of their names and contents.
+In the store, a data set version is the folder `datasets/DIGEST/`. Its images are in shards, `shards/SHA256.tar`. The
+file dataset.json is written last and makes the data set version visible. It lists the shards, and the other files with
+their sha256. The other files are in the folder `datasets/DIGEST/files/NAME/`. NAME is the digest of their names and
+contents.
 
-Two concurrent writers of the same data set version can pack the images into different shards. Their files are kept in
-separate folders, so a reader never mixes the two.
+Two concurrent writers of the same data set version can pack the images into different shards. Then their files are in
+separate folders, so a reader never mixes the files of two writers.
 """
 
 import errno
@@ -44,9 +45,9 @@ class Version:
     """A data set version in the store: the content of its dataset.json.
 
     Attributes:
-        digest: The version's name, which is the digest of its manifest.
-        files: Name of each of its files -> its sha256.
-        shards: Name of each shard -> its size in bytes.
+        digest: The name of the data set version, which is the digest of its manifest.
+        files: Name of each file -> sha256 of the file.
+        shards: Name of each shard -> size in bytes.
     """
 
     digest: str
@@ -54,7 +55,7 @@ class Version:
     shards: dict[str, int]
 
     def key(self, name: str) -> str:
-        """Return the key of the object that holds the file `name` of this data set version."""
+        """Return the key of the object that contains the file `name` of this data set version."""
         return f"datasets/{self.digest}/files/{digest(self.files)}/{name}"
 
     def read(self, store: Store, name: str) -> bytes:
@@ -62,7 +63,7 @@ class Version:
 
         Raises:
             MissingObjectError: The version was written without this file, or the store has lost it.
-            DamagedObjectError: The file is not the one that was written.
+            DamagedObjectError: The content of the file is not the content that was written.
         """
         if name not in self.files:
             raise MissingObjectError(f"the data set version {self.digest} has no {name}; run ingest again")
@@ -72,7 +73,9 @@ class Version:
 def put_images(
     store: Store, members: Iterable[Member], folder: str | Path, limit: int = SHARD_BYTES
 ) -> tuple[list[Place], dict[str, int]]:
-    """Pack images into shards. Upload each shard while the next shards are packed. `commit` then makes them visible.
+    """Pack images into shards, and upload each shard while the next shards are packed.
+
+    The images become visible when `commit` is called.
 
     Args:
         store: Storage root.
@@ -81,7 +84,7 @@ def put_images(
         limit: A shard is closed when it reaches this size in bytes.
 
     Returns:
-        One `Place` for each image, in order; and a dict: name of each shard -> its size in bytes.
+        One `Place` for each image, in order, and a dict: name of each shard -> size in bytes.
     """
     uploads: dict[str, Future[int]] = {}
 
@@ -110,17 +113,17 @@ def put_images(
 def commit(store: Store, name: str, folder: str | Path, shards: Mapping[str, int]) -> Version:
     """Upload the files of a folder as a data set version.
 
-    The version exists as soon as its last object, dataset.json, exists. If another writer was faster, the existing
-    version is not changed. Its images can be in different shards.
+    The data set version exists as soon as dataset.json exists, which is written last. If another writer was faster, the
+    existing data set version is not changed. Its images can be in different shards.
 
     Args:
         store: Storage root.
         name: Digest of the manifest.
         folder: Local folder with manifest.parquet and the other files. Subfolders are ignored.
-        shards: Name of each of its shards -> its size in bytes. The shards must already be in the store.
+        shards: Name of each shard -> size in bytes. The shards must already be in the store.
 
     Returns:
-        The version that is now in the store. It was made by this writer or by another writer.
+        The data set version that is now in the store. This writer or another writer has written it.
     """
     existing = whole_version(store, name)
     if existing:
@@ -140,7 +143,7 @@ def _put_version(store: Store, version: Version) -> None:
 
 
 def read_version(store: Store, name: str) -> Version | None:
-    """Read a data set version; None if the store has no version with this digest.
+    """Read a data set version. Return None if the store has no version with this digest.
 
     Raises:
         DamagedObjectError: dataset.json is damaged, or another release of this project wrote it.
@@ -152,7 +155,7 @@ def read_version(store: Store, name: str) -> Version | None:
 
 
 def whole_version(store: Store, name: str) -> Version | None:
-    """Read a data set version; None if the store does not have it, or if one of its shards is missing.
+    """Read a data set version. Return None if the store does not have it, or if one of its shards is missing.
 
     If dataset.json is damaged, it is written again from the other files of the version.
 
@@ -174,7 +177,7 @@ def whole_version(store: Store, name: str) -> Version | None:
 
 
 def _from_its_files(store: Store, name: str) -> Version | None:
-    """Compute the content of dataset.json from the version's other files. Return None if these are incomplete."""
+    """Compute the content of dataset.json from the version's other files. Return None if a file is lost or damaged."""
     folder = f"datasets/{name}/files/"
     contents: defaultdict[str, dict[str, bytes]] = defaultdict(dict)
     for key, _ in store.list(folder):
@@ -202,7 +205,7 @@ def read_images(store: Store, rows: pd.DataFrame) -> list[bytes]:
 
     Raises:
         MissingObjectError: The store has lost a shard.
-        DamagedObjectError: The bytes of a tile are not those that were stored.
+        DamagedObjectError: The bytes of a tile are not the bytes that were stored.
     """
     images = []
     for row in rows.itertuples():
@@ -211,7 +214,7 @@ def read_images(store: Store, rows: pd.DataFrame) -> list[bytes]:
 
 
 def shard_key(name: str) -> str:
-    """Return the key of the object that holds a shard."""
+    """Return the key of the object that contains a shard."""
     return f"shards/{name}"
 
 
@@ -228,7 +231,7 @@ def _shard_sizes(store: Store, names: Iterable[str]) -> dict[str, int]:
 
 
 def fetch_for_step(config: StepConfig, manifest: Manifest) -> Path:
-    """Download a data set version from a step's store into its cache; see `fetch`."""
+    """Download a data set version from a step's store into the step's cache. See `fetch`."""
     return fetch(Store(config.store), manifest, config.cache, config.cache_size)
 
 
@@ -247,15 +250,16 @@ def fetch(store: Store, manifest: Manifest, cache: str | Path, limit: int | None
         Folder for `ShardReader`. The sha256 of every shard was verified when the shard was downloaded.
 
     Raises:
-        InputError: The store does not have the data set version, or one of its shards is damaged. Or the version is
-            larger than the limit, or the disk is full.
+        InputError: The store does not have the data set version, one of its shards is damaged, it is larger than the
+            limit, or the disk is full.
     """
     cache = Path(cache)
     cache.mkdir(parents=True, exist_ok=True)
     target = cache / manifest.digest
 
     with FileLock(cache / f".{manifest.digest}.lock"):
-        # Mark the version as in use before the check, so that no other process removes shards that the check found.
+        # We mark the data set version as in use before we look for its shards. So no other process can remove shards
+        # that we have found.
         use(target)
         missing = _missing_shards(manifest, target / "shards")
         if missing:
@@ -307,7 +311,7 @@ def _download(store: Store, shards: list[str], folder: Path, needed: int) -> Non
     except (OSError, InputError) as error:
         for name in shards:
             (folder / name).unlink(missing_ok=True)
-        with suppress(OSError):  # a folder that holds other shards is not removed
+        with suppress(OSError):  # if the folder contains other shards, it stays
             folder.rmdir()
             folder.parent.rmdir()
 

@@ -1,4 +1,4 @@
-"""Choose the device and the precision of a network, and make the process keep freed memory for reuse."""
+"""Choose the device and the precision of a network. On a CPU, make the process keep freed memory and use it again."""
 
 import ctypes
 from typing import Literal
@@ -12,7 +12,7 @@ _M_MMAP_MAX = -4
 
 
 def pick_device(require_gpu: bool = False) -> str:
-    """Return "cuda" if PyTorch sees a GPU, else "cpu". On a CPU, also make this process keep freed memory for reuse.
+    """Return "cuda" if PyTorch sees a GPU, else "cpu". On a CPU, also make this process keep freed memory.
 
     Raises:
         InputError: A GPU is required, and PyTorch sees none.
@@ -35,9 +35,9 @@ def pick_device(require_gpu: bool = False) -> str:
 def _keep_freed_memory() -> None:
     """Keep freed memory in this process, so that the next tensor can use it.
 
-    By default, glibc returns large blocks to the system at once and requests them again page by page. That causes tens
-    of thousands of page faults per batch. On a CPU, these page faults took 4 to 16 % of the time of a training and 15 %
-    of the time of a prediction.
+    By default, glibc returns large blocks to the system at once, and later requests memory again page by page. This
+    causes tens of thousands of page faults per batch. On a CPU, the page faults took 4 to 16 % of the time of a
+    training and 15 % of the time of a prediction.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
@@ -62,7 +62,7 @@ def count_devices(wanted: int | Literal["auto"]) -> int:
 
 
 def pick_precision(wanted: Precision, device: str) -> Literal["bf16", "fp32"]:
-    """Return the precision. "auto" gives "bf16" if the device computes in bfloat16 in hardware, else "fp32"."""
+    """Return the precision. "auto" gives "bf16" if the device has hardware for bfloat16, else "fp32"."""
     import torch
 
     if wanted != "auto":

@@ -1,4 +1,4 @@
-"""Build a timm classifier that takes raw tiles and normalises them itself, so that no caller does this wrongly."""
+"""Build a timm classifier that takes raw tiles. It normalises them itself, so no caller can normalise them wrongly."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -22,15 +22,16 @@ HEAD_DEVIATION = 0.01
 
 
 class ModelInfo(Config):
-    """The description of a network: all that is needed to build it again, except its trained weights.
+    """The description of a network: everything that is needed to build the network again, except its trained weights.
 
-    These are the contents of `model.json`.
+    The file `model.json` contains these fields.
 
     Attributes:
         architecture: Name in timm, such as "resnet50".
         classes: Names of the two logits, in their order.
         weights: "none", "hub" (timm's default for the architecture), a file's path or s3://BUCKET/KEY.
-        weights_sha256: sha256 of the weights' file; empty for "none", and for "hub" until the weights are loaded.
+        weights_sha256: sha256 of the weights file. It is empty for "none". For "hub", it is empty until the weights are
+            loaded.
         input_size: Height and width in pixels.
         mean: Mean per RGB channel, on the scale 0 to 1, that the pretrained weights expect.
         std: Standard deviation per RGB channel, on the same scale.
@@ -59,7 +60,7 @@ class ModelInfo(Config):
 
 
 class Network(nn.Module):
-    """A timm backbone together with the normalisation that it needs.
+    """A timm classifier (`backbone`), together with the normalisation that it needs.
 
     `forward` takes RGB images (N, 3, H, W) in 0 to 255, uint8 or floating, with H = W = `input_size`. It returns
     logits (N, 2) for no_crack and crack.
@@ -90,7 +91,7 @@ class Network(nn.Module):
         return find_heads(self.backbone)
 
     def logits_and_embeddings(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return logits (N, 2) and embeddings (N, D), from one pass. The first head receives the embeddings."""
+        """Return logits (N, 2) and embeddings (N, D). The embeddings are the input of the first head."""
         received: list[torch.Tensor] = []
 
         def note(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
@@ -102,7 +103,7 @@ class Network(nn.Module):
 
 
 def describe(architecture: str, weights: str, input_size: int, seed: int, **training: Any) -> ModelInfo:
-    """Return the description of a network, with the normalisation of its weights. This opens no connection.
+    """Return the description of a network, with the normalisation that its weights expect. No connection is opened.
 
     Args:
         architecture: Name in timm.
@@ -148,7 +149,7 @@ def build_network(info: ModelInfo, load_weights: bool = True) -> Network:
             afterwards.
 
     Raises:
-        InputError: The weights cannot be fetched, do not fit, or their sha256 is not the one in the description.
+        InputError: The weights cannot be fetched, do not fit, or have another sha256 than the description says.
     """
     options: dict = {"num_classes": len(info.classes), "drop_rate": info.dropout}
     if info.stochastic_depth:
@@ -183,7 +184,7 @@ def _start_small(backbone: Any, classes: int) -> None:
     """Give the layers that compute the logits small random weights."""
     for head in find_heads(backbone):
         for layer in head.modules():
-            # A layer that computes the logits has one row of weights per class. A head can also hold layers before it.
+            # A layer that computes the logits has one row of weights per class. A head can also contain other layers.
             if isinstance(layer, nn.Linear | nn.Conv2d) and len(layer.weight) == classes:
                 nn.init.normal_(layer.weight, std=HEAD_DEVIATION)
                 if layer.bias is not None:
@@ -218,7 +219,7 @@ def find_heads(backbone: Any) -> list[nn.Module]:
 
 
 def _sibling_hint(architecture: str) -> str:
-    """Return a hint that names the same architecture from the other framework (TensorFlow or PyTorch).
+    """Return a hint that names the variant of the architecture from the other framework (TensorFlow or PyTorch).
 
     Both variants have tensors with the same names and shapes. The hint is "" if timm has only one variant.
     """

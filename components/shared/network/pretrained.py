@@ -1,8 +1,8 @@
 """Read pretrained weights from a file, check them, and load them into a network of timm.
 
-If the head is new, timm accepts a file in which tensors are missing. These tensors keep their random values, and timm
-raises no error. The checks here find files that are damaged, files of another architecture, and weights that expect
-another normalisation.
+If the head is new, timm raises no error even if tensors outside the head are missing in the file. The missing tensors
+keep their random values. So we check the file ourselves. The checks find files that are damaged, files of another
+architecture, and weights that expect another normalisation.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from torch import nn
 from components.shared.errors import InputError
 
 Tensors = dict[str, torch.Tensor]
-# Takes the options that name the source of the weights, and returns a backbone with these weights.
+# A function that takes timm's options for the source of the weights. It returns a backbone with these weights.
 Create = Callable[[dict], Any]
 
 NAMES_SHOWN = 3
@@ -35,8 +35,8 @@ NORMALISATIONS = {
     "mean 0.5 and std 0.5": (torch.full((3,), 0.5), torch.full((3,), 0.5)),
     "mean 0 and std 1": (torch.zeros(3), torch.ones(3)),
 }
-# A limit for the natural logarithm of a ratio of variances. The logarithms of any two normalisations differ by at least
-# 1.4.
+# Limits for the result of `_misfit`, which is the natural logarithm of a ratio of variances. The results for any two
+# normalisations differ by at least 1.4.
 FITS_BELOW = 0.6
 MISFITS_ABOVE = 0.9
 
@@ -45,8 +45,8 @@ def read_weights(path: Path) -> Tensors:
     """Read a weights file (safetensors, a state dict of PyTorch, or npz) and return a dict: name -> tensor.
 
     Raises:
-        InputError: The file is not a weights file, it is damaged, or a tensor is not finite or is constant. The message
-            gives the cause only; the caller adds the name of the file.
+        InputError: The file is not a weights file, it is damaged, or a tensor is constant or not finite. The message
+            gives only the cause. The caller adds the name of the file.
     """
     with path.open("rb") as file:
         start = file.read(64).lstrip().lower()
@@ -115,10 +115,10 @@ def _check_values(tensors: Tensors) -> None:
 
 
 def create_pretrained(create: Create, path: Path, find_heads: Callable[[Any], list[nn.Module]]) -> Any:
-    """Create a backbone with the weights of a file, except for its head, which is new.
+    """Create a backbone with the weights of a file. Only the head is new.
 
     Args:
-        create: Creates the backbone from timm's options for the source of the weights; {} gives random weights.
+        create: Function that creates the backbone from timm's options for the weights. {} gives random weights.
         path: The weights file.
         find_heads: Returns the head modules of a backbone.
 
@@ -132,7 +132,7 @@ def create_pretrained(create: Create, path: Path, find_heads: Callable[[Any], li
     expected = _without_head(random.state_dict(), head_prefixes)
     found = _without_head(tensors, head_prefixes)
 
-    # In a file with other names, timm converts the names. We then cannot know which tensors are not used.
+    # If the file uses other names, timm converts them. Then we cannot know which tensors are not used.
     has_all_names = all(name in found for name in expected)
     unused = [name for name in found if name not in expected and "aux" not in name.lower()]
     if has_all_names and _count(found, unused) > LARGEST_UNUSED_SHARE * _count(found, list(found)):
@@ -166,8 +166,9 @@ def _source(path: Path, tensors: Tensors) -> dict:
 def _not_loaded(backbone: Any, create: Create, path: Path, tensors: Tensors) -> list[str]:
     """Return the parameters and BatchNorm statistics that did not come from the file.
 
-    timm converts names and shapes when it loads a file, so names alone cannot show this. We load the same weights a
-    second time, with 1 added to each value. A parameter that is then unchanged did not come from the file.
+    timm converts names and shapes when it loads a file. So names alone do not show which parameters came from the file.
+    We load the same weights a second time, with 1 added to each value. If a parameter is the same both times, it did
+    not come from the file.
     """
     shifted = {name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     with tempfile.TemporaryDirectory() as scratch:
@@ -219,11 +220,11 @@ class _FirstBatchNormReachedError(Exception):
 
 
 def better_normalisation(backbone: Any, size: int, mean: torch.Tensor, std: torch.Tensor) -> str | None:
-    """Return the normalisation that the pretrained weights expect, if it clearly differs from the given normalisation.
+    """Return the normalisation that the pretrained weights expect, if it is clearly not the given normalisation.
 
-    The first BatchNorm stores the variance of its inputs in training, which is proportional to 1 / std^2. We compare it
-    with the variance on random images that have the statistics of natural images. Without a BatchNorm, the expected
-    normalisation cannot be found.
+    The first BatchNorm of a network stores the variance of its inputs in training. This variance is proportional to
+    1 / std^2. We compare it with the variance of the same inputs on random images that resemble natural images. If the
+    network has no BatchNorm, we cannot find the expected normalisation.
 
     Args:
         backbone: The backbone with the pretrained weights; it is not changed.
@@ -244,7 +245,7 @@ def better_normalisation(backbone: Any, size: int, mean: torch.Tensor, std: torc
 
 
 def _misfit(backbone: Any, images: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> float:
-    """Return ln(variance on the images / stored variance), as the median over channels; 0 if it cannot be measured."""
+    """Return the median of ln(variance on the images / stored variance) over the channels, or 0 without BatchNorm."""
     ratios: list[torch.Tensor] = []
 
     def compare(module: nn.BatchNorm2d, inputs: tuple[torch.Tensor, ...]) -> None:
@@ -270,7 +271,7 @@ def _misfit(backbone: Any, images: torch.Tensor, mean: torch.Tensor, std: torch.
 def draw_natural_images(count: int, size: int) -> torch.Tensor:
     """Draw images (count, 3, size, size) from 0 to 1.
 
-    They have ImageNet's mean and standard deviation, and a spectrum that falls as 1 / f.
+    The images have ImageNet's mean and standard deviation, and a spectrum that falls as 1 / f.
 
     Source: Field 1987, Relations between the statistics of natural images and the response properties of cortical
     cells.
@@ -284,8 +285,8 @@ def draw_natural_images(count: int, size: int) -> torch.Tensor:
     fields = torch.fft.irfft2(torch.fft.rfft2(noise) / frequency, s=(size, size))
     fields = (fields - fields.mean((0, 2, 3), keepdim=True)) / fields.std((0, 2, 3), keepdim=True)
 
-    # The channels of natural images are strongly correlated. So we add a shared field and a weaker field for each
-    # channel.
+    # The channels of natural images are strongly correlated. So each channel is the sum of a field that all channels
+    # share and a weaker field of its own.
     channels = 0.95 * fields[:, :1] + 0.3 * fields[:, 1:]
     mean, std = NORMALISATIONS["ImageNet's mean and std"]
     return (channels * std.view(1, 3, 1, 1) + mean.view(1, 3, 1, 1)).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""Resize images. Every image is resized here before it reaches the network."""
+"""Resize images. Every image that a network classifies is resized by this module."""
 
 import cv2
 import numpy as np
@@ -13,14 +13,14 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
     """Scale an image to a square.
 
     An image that shrinks strongly is averaged over areas. All other images are interpolated bilinearly, which takes a
-    fifth of the time. If an image shrinks only a little (256 to 224 px), bilinear interpolation also reads every pixel.
+    fifth of the time. If an image shrinks only a little (256 to 224 px), bilinear interpolation still uses every pixel.
 
     Args:
         image: (H, W, C) uint8.
         size: Height and width of the result, pixels.
 
     Returns:
-        The resized image, (size, size, C) uint8; the given array if it already has this size.
+        The resized image, (size, size, C) uint8. If the image already has this size, the same array is returned.
     """
     height, width = image.shape[:2]
     if (height, width) == (size, size):

@@ -21,7 +21,7 @@ CHECKSUMS = "model.sha256"
 
 
 def save_network(network: Network, folder: str | Path) -> None:
-    """Write a network to a folder; create the folder if it does not exist. The same weights give the same bytes."""
+    """Write a network to a folder. Create the folder if it does not exist. The same weights give the same bytes."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -84,6 +84,6 @@ def weights_digest(folder: str | Path) -> str:
 
 
 def _checksums(folder: Path) -> bytes:
-    """Return the contents that `model.sha256` must have, computed from the other two files."""
+    """Compute the checksums of the other two files. Return the content that `model.sha256` must have."""
     lines = [f"{file_digest(folder / name)}  {name}\n" for name in (INFO, WEIGHTS)]
     return "".join(lines).encode()

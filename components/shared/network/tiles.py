@@ -16,13 +16,13 @@ from components.shared.data.shards import ShardReader
 from components.shared.network.resize import resize
 from components.shared.processors import count_processors
 
-# Takes an image (H, W, 3) uint8 and a seed, and returns an image of the same shape.
+# A function that takes an image (H, W, 3) uint8 and a seed. It returns an image of the same shape.
 Augmentation = Callable[[np.ndarray, int], np.ndarray]
 
 MAX_WORKERS = 16
 # Number of decoded batches that wait in /dev/shm for each worker. A pod's /dev/shm is small.
 PREFETCHED_BATCHES = 2
-# With fewer batches than this, it takes longer to start worker processes than to decode without them.
+# With fewer batches, starting worker processes takes longer than decoding without them.
 FEWEST_BATCHES_FOR_WORKERS = 4
 
 
@@ -79,7 +79,7 @@ def loader(dataset: TileDataset, batches: int | Sampler, workers: int | None = N
         dataset: The tiles to read.
         batches: A sampler of whole batches, such as `TrainingBatches`, or the batch size. With a batch size, every tile
             appears once, in order.
-        workers: Decoding processes. With None, the number is this device's share of the processors minus 1, at most
+        workers: Number of decoding processes. None: this device's share of the processors minus 1, at most
             `MAX_WORKERS`. Only the processors that the container may use are counted.
         devices: Number of devices that share the processors.
     """
@@ -111,7 +111,7 @@ def _default_workers(devices: int) -> int:
 
 
 def _stack(items: list[tuple[torch.Tensor, int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Stack tiles with the channels last in memory, as they were decoded, so that no pixel is moved twice."""
+    """Stack tiles into a batch. The channels stay last in memory, as in a decoded tile, so no pixel moves twice."""
     tiles = torch.stack([tile.permute(1, 2, 0) for tile, _ in items])
     labels = torch.tensor([label for _, label in items])
     return tiles.permute(0, 3, 1, 2), labels
@@ -124,7 +124,7 @@ def _ignore_sigterm(_: int) -> None:
 
 @atexit.register
 def _end_workers() -> None:
-    """Kill the workers at exit. multiprocessing would send SIGTERM, which they ignore, and wait without end."""
+    """Kill the workers at exit. multiprocessing would send SIGTERM, which the workers ignore, and then wait forever."""
     # PyTorch's own handler would raise an error because a worker was killed.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for child in active_children():

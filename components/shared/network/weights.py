@@ -1,7 +1,8 @@
-"""Find and fetch a network's first weights: from timm's hub, a file or an object in S3; "none" means random weights.
+"""Find and fetch the weights that a network starts from. The sources are timm's hub, a file, or an object in S3.
 
-An object in S3 has its checksum next to it in `KEY.sha256`; `crack-pipeline mirror-weights` writes both. The sha256 of
-a hub file is known only after the download. Until then, the repository's name identifies the file.
+The source "none" means random weights. An object in S3 has its checksum next to it in `KEY.sha256`, and `crack-pipeline
+mirror-weights` writes both. The sha256 of a hub file is known only after the download. Until then, the repository's
+name identifies the file.
 """
 
 import re
@@ -32,14 +33,14 @@ class HubPlace(NamedTuple):
 
 
 class S3Place(NamedTuple):
-    """The place of weights in S3; `store` is s3://BUCKET."""
+    """The place of weights in S3: s3://BUCKET and the key."""
 
     store: str
     key: str
 
 
 def check_weights(architecture: str, weights: str) -> None:
-    """Refuse a source of weights that cannot exist. This opens no connection.
+    """Raise an error if a source of weights cannot exist. No connection is opened.
 
     Raises:
         InputError: The file does not exist, or timm publishes no weights for the architecture.
@@ -58,7 +59,7 @@ def check_weights(architecture: str, weights: str) -> None:
 
 
 def known_digest(weights: str) -> str:
-    """Return the sha256 of a source if it can be known without a download; "" for "hub" and "none".
+    """Return the sha256 of a source if it is known without a download. Return "" for "hub" and "none".
 
     Raises:
         InputError: An object in S3 has no checksum next to it, or the store cannot be read.
@@ -130,7 +131,7 @@ def hub_place(architecture: str) -> HubPlace:
 
 
 def from_hub(architecture: str) -> Path:
-    """Return the path of the hub's file in the local cache; download the file if it is not there.
+    """Return the path of a hub file in the local cache. If the file is not in the cache, download it.
 
     Raises:
         InputError: The hub cannot be reached or refuses the file.
@@ -156,7 +157,7 @@ def from_hub(architecture: str) -> Path:
 
 
 def mirror(architecture: str, store: Store) -> str:
-    """Copy an architecture's weights and their checksum from the hub to the store; return the object's URI.
+    """Copy an architecture's weights and their checksum from the hub to the store, and return the object's URI.
 
     Raises:
         InputError: The hub or the store cannot be reached.

@@ -64,7 +64,7 @@ def deleted_objects(
 
 
 def _entries(store: Store, prefix: str) -> Iterator[tuple[dict[str, Any], bool]]:
-    """Yield each version under a prefix, and whether it has content. The others mark a deletion."""
+    """Yield each version under a prefix, and true if it has content. A version without content marks a deletion."""
     position: dict[str, str] = {}
     while True:
         page = _page(store, prefix, position)
@@ -86,10 +86,10 @@ def _page(store: Store, prefix: str, position: dict[str, str]) -> dict[str, Any]
 
 
 def remove_versions(store: Store, objects: Iterable[DeletedObject]) -> None:
-    """Remove all versions of deleted objects for ever.
+    """Remove all versions of deleted objects. Nobody can restore them afterwards.
 
     Raises:
-        InputError: The bucket refuses it, for example because Object Lock protects a version.
+        InputError: The bucket refuses to remove a version, for example because Object Lock protects it.
     """
     versions = []
     for one in objects:

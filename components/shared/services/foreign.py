@@ -1,7 +1,7 @@
-"""Read objects that other programs uploaded. We have no digest from the time of the upload to compare them with.
+"""Read objects that other programs uploaded. We did not record a digest at the upload, so we cannot compare with it.
 
-The entity tag of an object is usually the MD5 of its content. It is not the MD5 if the object was uploaded in parts, or
-is encrypted with its own key. Such an object is read until two reads return the same content.
+So we compare with the entity tag. It is usually the MD5 of the content, but not if the object was uploaded in parts or
+is encrypted with a key of its own. Such an object is read until two reads return the same content.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from components.shared.services.s3_client import ATTEMPTS
 from components.shared.services.store import DamagedObjectError, Store, StoredObject
 
 MD5 = re.compile("[0-9a-f]{32}")
-# If an answer has one of these fields, the object is encrypted with its own key, and its entity tag is not its MD5.
+# If an answer has one of these fields, the object is encrypted with a key of its own. Its entity tag is not the MD5.
 OWN_KEYS = ("SSECustomerAlgorithm", "SSEKMSKeyId")
 
 
@@ -35,7 +35,7 @@ class ForeignObjects:
 
         Raises:
             MissingObjectError: The object does not exist any more.
-            DamagedObjectError: No two reads return the same content, or the size differs from the listing.
+            DamagedObjectError: Every read returned other content, or the size differs from the listing.
         """
         last = None
         for _ in range(ATTEMPTS):
@@ -64,8 +64,8 @@ class ForeignObjects:
         """Log how many objects could not be compared with a checksum.
 
         Raises:
-            DamagedObjectError: The MD5 of an object differs from its entity tag, although the entity tags of other
-                objects on this server are their MD5.
+            DamagedObjectError: The MD5 of an object differs from its entity tag, although this server uses the MD5 as
+                entity tag for other objects.
         """
         with self._lock:
             contradicted, without_md5 = sorted(self._contradicted), sorted(self._without_md5)
@@ -73,8 +73,8 @@ class ForeignObjects:
         if contradicted and confirmed:
             raise DamagedObjectError(
                 f"{self._store.uri}/{contradicted[0]} was read twice, and both times its MD5 differed from its entity "
-                f"tag. The MD5 of {confirmed} other objects is right, so the store has damaged this object; upload it "
-                "again, or remove it"
+                f"tag. For {confirmed} other objects, MD5 and entity tag are equal, so the store has damaged this "
+                "object; upload it again, or remove it"
             )
 
         unchecked = [*contradicted, *without_md5]
@@ -90,7 +90,7 @@ class ForeignObjects:
 
 
 def _md5(answer: Mapping[str, Any], one: StoredObject) -> str:
-    """Return the MD5 that the server gives for an object; empty if it gives none."""
+    """Return the MD5 of an object according to the server. Return "" if the server does not give it."""
     tag = str(answer.get("ETag", "")).strip('"') or one.tag
     has_own_key = any(answer.get(name) for name in OWN_KEYS)
     return "" if has_own_key or not MD5.fullmatch(tag) else tag
@@ -101,7 +101,7 @@ def read_agreed(store: Store, key: str) -> bytes:
 
     Raises:
         MissingObjectError: The object does not exist.
-        DamagedObjectError: No two reads return the same content.
+        DamagedObjectError: Every read returned other content.
     """
     last = store.get_bytes(key)
     for _ in range(ATTEMPTS):

@@ -1,4 +1,4 @@
-"""Call KFP's REST API to submit, schedule and retrain.
+"""Call KFP's REST API to start, schedule and watch runs.
 
 We use the generated client (`kfp_server_api`) and not `kfp.Client`, which is built on it. `kfp.Client` waits for an
 answer without a time limit, searches pipelines without a namespace, ignores proxies, prints, and writes to the home
@@ -30,7 +30,7 @@ Found = TypeVar("Found")
 
 
 class KfpError(InputError):
-    """The error if KFP does not answer or refuses a request. The message says what happened and what to do.
+    """KFP does not answer or refuses a request. The message says what happened and what to do.
 
     Attributes:
         transient: True if the same request may succeed later, or may have succeeded although its answer was lost.
@@ -42,14 +42,14 @@ class KfpError(InputError):
 
 
 class NotFoundError(KfpError):
-    """The error if KFP does not have the requested object."""
+    """KFP does not have the requested object."""
 
 
 class KfpApi:
     """The calls of KFP's API that we need, with retries, time limits, and error messages that say what to do."""
 
     def __init__(self, endpoint: Endpoint, timeout: tuple[float, float] = TIMEOUT, backoff: float = 1.0) -> None:
-        """Prepare the client; no request is made yet.
+        """Prepare the client. No request is made yet.
 
         Args:
             endpoint: The address, the namespace and the token.
@@ -68,7 +68,7 @@ class KfpApi:
         self._recurring = api.RecurringRunServiceApi(self._client)
 
     def check(self) -> str:
-        """Check that KFP answers, is new enough, and has a namespace for us; return its version, or "unknown".
+        """Check that KFP answers, is new enough, and has a namespace for us. Return its version, or "unknown".
 
         Raises:
             KfpError: KFP does not answer, the server is not KFP or is too old, or it serves many users and
@@ -83,7 +83,7 @@ class KfpApi:
 
         version = self._version()
         numbers = re.match(r"v?(\d+)\.(\d+)", version)
-        # KFP 2.17 added this field, so it shows the age even if KFP does not report its version.
+        # KFP 2.17 added the field pipeline_store. So we recognise older servers even if they do not report a version.
         too_old = "pipeline_store" not in health
         if numbers:
             too_old = (int(numbers[1]), int(numbers[2])) < OLDEST_SERVER
@@ -111,7 +111,7 @@ class KfpApi:
         return next(self._pages("list experiments", list_them, "experiments", **query), None)
 
     def experiment(self, name: str) -> Any:
-        """Return the experiment of this name; create it if it does not exist."""
+        """Return the experiment of this name. Create the experiment if it does not exist."""
         body = api.V2beta1Experiment(display_name=name, namespace=self.namespace or None)
         create = self._experiments.experiment_service_create_experiment
         return self._ensure(
@@ -119,7 +119,7 @@ class KfpApi:
         )
 
     def pipeline(self, name: str, description: str) -> Any:
-        """Return the pipeline of this name; create it if it does not exist.
+        """Return the pipeline of this name. Create the pipeline if it does not exist.
 
         The pipeline is created without a version. A version uploaded together with the pipeline would get the name of
         the pipeline (kubeflow/pipelines#13753).
@@ -133,7 +133,7 @@ class KfpApi:
         )
 
     def version(self, pipeline_id: str, name: str, file: Path, description: str) -> tuple[Any, bool]:
-        """Return the pipeline's version of this name, and True if this call uploaded it from the file."""
+        """Return the pipeline's version of this name, and true if this call uploaded the version from the file."""
         before = self._find_version(pipeline_id, name)
         if before:
             return before, False
@@ -166,8 +166,8 @@ class KfpApi:
     def create_run(self, body: Any) -> Any:
         """Create a run and return it. No other run of its experiment may have the same name.
 
-        If the answer is lost, we search for the name a minute later, before we try again. This
-        creates two runs only if the server is still processing the first request at that time.
+        If the answer is lost, we wait, search for a run with this name, and create one only if there is none. Two runs
+        are created only if the server is still processing the first request when we search.
         """
         return self._ensure(
             lambda: self.find_run(body.experiment_id, body.display_name),
@@ -183,7 +183,7 @@ class KfpApi:
         self._call("stop the run", self._runs.run_service_terminate_run, run_id)
 
     def workflow(self, run_id: str) -> dict[str, Any]:
-        """Return the Argo workflow of a run, as KFP last saw it. Only KFP's old API shows it.
+        """Return the Argo workflow of a run, as KFP last saw it. Only KFP's old API gives the workflow.
 
         Raises:
             KfpError: KFP does not show the workflow.
@@ -224,7 +224,7 @@ class KfpApi:
             switch = self._recurring.recurring_run_service_enable_recurring_run
         else:
             switch = self._recurring.recurring_run_service_disable_recurring_run
-        # Switching twice has the same result, so `find` does not need to search before an attempt.
+        # Switching twice has the same result as switching once, so we need no search before an attempt.
         self._ensure(lambda: None, lambda: self._call("switch a schedule", switch, recurring_run_id) or True)
 
     def link(self, path: str) -> str:
@@ -250,7 +250,7 @@ class KfpApi:
         return str(health.get("tag_name") or health.get("apiServerTagName") or "unknown")
 
     def _get(self, path: str, doing: str = "read its health", kind: str = "object") -> Any:
-        """Request a path for which the generated client has no method; return the answer."""
+        """Request a path for which the generated client has no method, and return the answer."""
         options = {"response_type": kind, "auth_settings": ["Bearer"], "_return_http_data_only": True}
         return self._call(doing, self._client.call_api, path, "GET", **options)
 
@@ -264,7 +264,10 @@ class KfpApi:
                 return
 
     def _ensure(self, find: Callable[[], Found | None], create: Callable[[], Found]) -> Found:
-        """Return what `find` finds, or create it. We search before every attempt, because an answer can be lost."""
+        """Return what `find` finds. If it finds nothing, call `create`.
+
+        We search before every attempt. An answer can be lost, and then the object exists although `create` failed.
+        """
         wait = self._backoff
         for remaining in reversed(range(ATTEMPTS_TO_CREATE)):
             found = find()
@@ -310,7 +313,9 @@ class KfpApi:
                 f"token's account may edit pipelines there. KFP's answer: {answer}"
             )
         if error.status == 404:
-            return NotFoundError(f"{place} found nothing there; check the path in KFP_ENDPOINT. KFP's answer: {answer}")
+            return NotFoundError(
+                f"{place} answers 404 (not found); check the path in KFP_ENDPOINT. KFP's answer: {answer}"
+            )
         transient = error.status in (*BUSY, CONFLICT)
         return KfpError(f"{place} answers {error.status}: {answer}", transient)
 

@@ -15,9 +15,9 @@ from requests.utils import get_environ_proxies, select_proxy
 
 from components.shared.errors import InputError
 
-# Kubeflow mounts a token for KFP here. It belongs to the service account of the pod.
+# Kubeflow mounts a token for KFP here. The token belongs to the service account of the pod.
 VOLUME_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
-# Kubernetes mounts the name of a pod's namespace here, next to the token of its service account.
+# Kubernetes writes the name of a pod's namespace to this file.
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 BUSY = (429, 500, 502, 503, 504)  # HTTP statuses after which the same request may succeed
 
@@ -29,10 +29,10 @@ class Endpoint:
     Attributes:
         url: Base address of the API, such as https://kubeflow.example.com/pipeline.
         ui: Base address of KFP's pages, for links.
-        namespace: The profile's namespace if KFP serves many users; empty if it serves one user.
-        token: Function that returns the token; "" if there is none. It is called before every request, because a
-            token file is renewed from time to time.
-        ca: File with the certificate authorities to trust; None means the default authorities.
+        namespace: The namespace of the user's profile, if KFP serves many users. It is empty if KFP serves one user.
+        token: Function that returns the token, or "" if there is none. We call it before every request, because a token
+            file is renewed from time to time.
+        ca: File with the certificate authorities that we trust. None means the default authorities.
     """
 
     url: str
@@ -43,9 +43,10 @@ class Endpoint:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Endpoint":
-        """Read KFP_ENDPOINT, KFP_UI_ENDPOINT, KFP_NAMESPACE, KFP_TOKEN or KFP_TOKEN_FILE, and KFP_CA_CERT.
+        """Return the endpoint that the environment variables KFP_… describe.
 
-        These values differ between machines, and the token is a secret, so parameter files do not contain them.
+        The variables are KFP_ENDPOINT, KFP_UI_ENDPOINT, KFP_NAMESPACE, KFP_TOKEN or KFP_TOKEN_FILE, and KFP_CA_CERT.
+        Parameter files do not contain these values, because they differ between machines, and the token is a secret.
 
         Raises:
             InputError: KFP_ENDPOINT is not an address, or a variable is set to a file that does not exist.
@@ -68,11 +69,11 @@ class Endpoint:
 
     @classmethod
     def of_pod(cls, url: str, namespace: str = "", token: Path = VOLUME_TOKEN) -> "Endpoint":
-        """Return the endpoint for a step's pod, with the token of its service account if there is one.
+        """Return the endpoint for a step's pod. If the pod's service account has a token, the token is used.
 
         Args:
             url: Address of the API inside the cluster.
-            namespace: The profile's namespace; "" means the namespace of the pod.
+            namespace: The namespace of the user's profile. "" means the namespace of the pod.
             token: File of the token for KFP.
         """
         url = url.rstrip("/")
@@ -91,7 +92,7 @@ class Endpoint:
             total=5,
             backoff_factor=backoff / 2,
             status_forcelist=BUSY,
-            allowed_methods=("GET", "DELETE"),  # KfpApi repeats POST, after a search for the result
+            allowed_methods=("GET", "DELETE"),  # KfpApi itself repeats POST, after it has searched for the result
             raise_on_status=False,
         )
 
@@ -121,7 +122,7 @@ def _token_source(environment: Mapping[str, str]) -> Callable[[], str]:
 
 
 def _token_file(path: Path) -> Callable[[], str]:
-    """Return a function that reads the token from a file. If the file does not exist now, it returns ""."""
+    """Return a function that reads the token from a file. If the file does not exist now, the function returns ""."""
     if not path.is_file():
         return lambda: ""
     return lambda: _read(path)
@@ -132,9 +133,10 @@ def _read(path: Path) -> str:
 
 
 def token_claims(token: str) -> dict[str, Any]:
-    """Return what a JSON Web Token (RFC 7519) says about itself; {} if the token is of another kind.
+    """Return the claims in a JSON Web Token (RFC 7519). Return {} if the token is of another kind.
 
-    A service account's token says, for example, `exp: 1764547200`, `kubernetes.io: {namespace: …, serviceaccount: …}`.
+    A service account's token has, for example, the claims `exp: 1764547200` and `kubernetes.io: {namespace: …,
+    serviceaccount: …}`.
     """
     try:
         payload = token.split(".")[1]
@@ -145,7 +147,7 @@ def token_claims(token: str) -> dict[str, Any]:
 
 
 def _namespace_of_token(token: str) -> str:
-    """Return the namespace in a service account's token; "" if the token is of another kind."""
+    """Return the namespace in a service account's token. Return "" if the token is of another kind."""
     try:
         return str(token_claims(token)["kubernetes.io"]["namespace"])
     except (KeyError, TypeError):

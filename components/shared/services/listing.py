@@ -1,7 +1,7 @@
 """List the objects of a bucket completely.
 
-SeaweedFS can give a wrong continuation token, after which a listing ends early (seaweedfs#8287, #10652). To notice
-this, we request one more page that starts after the last key, without a token.
+SeaweedFS can give a wrong continuation token. Then a listing ends early (seaweedfs#8287, #10652). To notice this, we
+request one more page without a token, which starts after the last key.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ class StoredObject:
     Attributes:
         key: Key of the object.
         size: Size in bytes.
-        tag: Entity tag. It changes with the content. It is empty if the server gives none.
+        tag: Entity tag. It changes if the content changes. It is empty if the server does not give a tag.
         changed: Time when the object was written.
     """
 
@@ -46,11 +46,11 @@ def list_objects(connection: Connection, bucket: str, prefix: str) -> Sequence[S
         following = _key_after(connection, bucket, prefix, found)
         if not following:
             return [found[key] for key in sorted(found)]
-        # Another writer may have added this key in the meantime. The next listing then contains it.
+        # Another writer may have added the key in the meantime. Then the next listing contains the key.
         log.warning("s3://%s/%s follows the last object of a listing; listing again", bucket, following)
     raise InputError(
-        f"the listing of s3://{bucket}/{prefix} is not complete: the server stopped before {following}. It gives a "
-        "wrong continuation token (in SeaweedFS: issues 8287 and 10652); update the server or use another one"
+        f"the listing of s3://{bucket}/{prefix} is not complete: the server stopped before {following}. The server "
+        "gives a wrong continuation token (in SeaweedFS: issues 8287 and 10652); update the server or use another one"
     )
 
 
@@ -69,7 +69,7 @@ def _all_pages(connection: Connection, bucket: str, prefix: str) -> dict[str, St
 
 
 def _key_after(connection: Connection, bucket: str, prefix: str, found: dict[str, StoredObject]) -> str:
-    """Return the first key that the bucket has after the last key of a listing; "" if the listing is complete."""
+    """Return the first key that the bucket has after the end of a listing. Return "" if the listing is complete."""
     if not found:
         return ""
     last = next(reversed(found))
@@ -84,7 +84,7 @@ def list_page(connection: Connection, bucket: str, prefix: str, **position: str)
     Args:
         connection: The connection to the bucket.
         bucket: The bucket.
-        prefix: Only keys that start with it are listed.
+        prefix: Only keys that start with this prefix are listed.
         position: Where the page starts: boto3's argument ContinuationToken or StartAfter.
     """
 

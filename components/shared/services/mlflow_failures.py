@@ -15,7 +15,7 @@ from components.shared.events import log
 
 # If a server does not answer, MLflow's client tries again for minutes by default.
 SHORT_WAIT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-# A server on a busy node can need longer than SHORT_WAIT. A step waits longer, because no person waits for the step.
+# A server on a busy node can need longer than SHORT_WAIT. No person waits for a step, so a step can wait longer.
 STEP_PATIENCE_SECONDS = 180.0
 SECONDS_BETWEEN_TRIES = 5.0
 SQLITE_IS_LOCKED = "database is locked"
@@ -57,12 +57,12 @@ def explained(tracking_uri: str) -> Iterator[None]:
 
 
 def require_active(experiment: Experiment, tracking_uri: str) -> None:
-    """Raise InputError if an experiment was deleted. MLflow finds it by name, but accepts no new runs in it."""
+    """Raise InputError if an experiment was deleted. MLflow still finds the experiment, but refuses new runs in it."""
     if experiment.lifecycle_stage == "deleted":
         raise InputError(
             f"the MLflow experiment {experiment.name!r} was deleted; restore it with `MLFLOW_TRACKING_URI="
             f"{without_password(tracking_uri)} mlflow experiments restore --experiment-id {experiment.experiment_id}`, "
-            "or name another one with the parameter `experiment`"
+            "or name another experiment with the parameter `experiment`"
         )
 
 
@@ -80,7 +80,7 @@ def _explanation(error: MlflowException, tracking_uri: str) -> InputError:
 
 
 def _first_cause(error: BaseException) -> BaseException:
-    """Return the operating system's error that caused the errors of requests and urllib3."""
+    """Return the first error in the chain of causes, such as the system error behind an error of requests."""
     while inner := error.__cause__ or error.__context__:
         error = inner
     return error

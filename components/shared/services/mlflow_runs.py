@@ -1,4 +1,4 @@
-"""Read and write MLflow: one run per pipeline job, and a child run per candidate. Steps find the runs by their tags.
+"""Read and write MLflow. A pipeline job has one run, and each candidate has a child run. Tags identify the runs.
 
 The server and its credentials come from MLflow's own environment variables.
 """
@@ -24,9 +24,9 @@ from components.shared.services import mlflow_failures
 JOB = "crack.job"
 CANDIDATE = "crack.candidate"
 # Tags of registered model versions: the digest of the data set version, the gate's verdict, the result of the infra
-# check ("passed", or the problem), the digest of all files, and the digest of the parts that decide the model's
-# answers. If one model is registered twice, the two versions have different files, because MLflow writes ids and times
-# into them.
+# check ("passed", or the problem), the digest of all files (DIGEST), and the digest of the parts that decide the
+# model's answers (CONTENT). MLflow writes ids and times into some files. So if a model is registered twice, DIGEST
+# differs, but CONTENT does not.
 DATASET = "crack.dataset"
 VERDICT = "crack.verdict"
 CHECKED = "crack.infra_check"
@@ -49,8 +49,8 @@ def client() -> MlflowClient:
     """Return the client of the server named by MLFLOW_TRACKING_URI.
 
     Raises:
-        InputError: The variable is not set (MLflow would then write to the working directory without a message), or the
-            server does not answer. A command waits seconds for an answer, and a step waits minutes.
+        InputError: The variable is not set, or the server does not answer. Without the variable, MLflow would write to
+            the working directory. A command waits seconds for an answer, and a step waits minutes.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
@@ -74,7 +74,7 @@ def _explained() -> Iterator[None]:
 
 
 def every(search: Callable[..., Any], *arguments: Any) -> Iterator[Any]:
-    """Yield all results of one of the client's searches, page by page."""
+    """Yield all results of a search of the client. The results are requested page by page."""
     token = None
     while True:
         page = search(*arguments, page_token=token)
@@ -86,16 +86,16 @@ def every(search: Callable[..., Any], *arguments: Any) -> Iterator[Any]:
 
 @_explained()
 def job_run(experiment: str, job: str) -> str:
-    """Return the id of the pipeline job's run; make the run if it does not exist."""
+    """Return the id of the pipeline job's run. Create the run if it does not exist."""
     return _find_or_create(experiment, {JOB: job, CANDIDATE: ""}, f"crack-training {job[:8]}")
 
 
 @_explained()
 def candidate_run(experiment: str, job: str, candidate: str) -> str:
-    """Return the id of a candidate's run under its job's run; make the run if it does not exist.
+    """Return the id of a candidate's run, a child of the job's run. Create the run if it does not exist.
 
-    The platform may make a run for a step and name it in MLFLOW_RUN_ID. That run then becomes the run of the candidate,
-    and keeps the parent that the platform set.
+    The platform may create a run for a step and write its id to MLFLOW_RUN_ID. Then this run becomes the run of the
+    candidate, and keeps the parent that the platform set.
     """
     given = os.environ.get("MLFLOW_RUN_ID")
     tags = {JOB: job, CANDIDATE: candidate}
@@ -126,14 +126,14 @@ def _find_or_create(experiment: str, tags: dict[str, str], name: str) -> str:
 
 
 def _runs(place: str, tags: dict[str, str]) -> list[Run]:
-    """Return the runs of an experiment with these tags of job and candidate, the oldest first."""
+    """Return the runs of an experiment that have this job and this candidate in their tags, the oldest first."""
     query = f"tags.`{JOB}` = '{tags[JOB]}' and tags.`{CANDIDATE}` = '{tags[CANDIDATE]}'"
     runs = client().search_runs([place], query, max_results=10)
     return sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))
 
 
 def experiment_id(name: str) -> str:
-    """Return the id of an experiment; make the experiment if it does not exist.
+    """Return the id of an experiment. Create the experiment if it does not exist.
 
     Raises:
         InputError: The experiment was deleted.
@@ -155,7 +155,7 @@ def experiment_id(name: str) -> str:
 
 @_explained()
 def end_job(experiment: str, job: str, status: str) -> None:
-    """End every MLflow run of a pipeline job that is still running, with the status "FINISHED" or "FAILED"."""
+    """End every MLflow run of a pipeline job that is still running. `status` is a final status, such as "FAILED"."""
     query = f"tags.`{JOB}` = '{job}' and attributes.status = 'RUNNING'"
     for run in client().search_runs([experiment_id(experiment)], query):
         client().set_terminated(run.info.run_id, status)
@@ -180,7 +180,7 @@ def log_entries(
     tags: Sequence[RunTag] = (),
     synchronous: bool = True,
 ) -> None:
-    """Log any number of entries; logging the same entries again is allowed.
+    """Log any number of entries. The caller may log the same entries again.
 
     Args:
         run_id: The run.
@@ -197,7 +197,7 @@ def log_entries(
 
 
 def log_params(run_id: str, values: Mapping[str, Any]) -> None:
-    """Log nested parameters, flattened."""
+    """Log nested parameters as MLflow's flat parameters (see `flatten`)."""
     log_entries(run_id, params=[Param(key, value) for key, value in flatten(values).items()])
 
 
@@ -234,7 +234,7 @@ def log_history(run_id: str, history: list[dict[str, float]], synchronous: bool 
 def log_dossier(
     experiment: str, job: str, candidate: str, dossier: Path, values: Mapping[str, float], tags: Mapping[str, str]
 ) -> None:
-    """Store a candidate's dossier, its headline numbers and its verdict in its MLflow run."""
+    """Store a candidate's dossier, its most important numbers and its verdict in the candidate's MLflow run."""
     run_id = candidate_run(experiment, job, candidate)
     log_values(run_id, values)
     set_tags(run_id, tags)
@@ -252,7 +252,7 @@ def log_report(experiment: str, job: str, documents: Mapping[str, str], outcome:
 
 @_explained()
 def version_by_alias(name: str, alias: str) -> str | None:
-    """Return the number of the model version that has an alias, or None if no version has it."""
+    """Return the number of the model version that has an alias. Return None if no version has this alias."""
     try:
         return str(client().get_model_version_by_alias(name, alias).version)
     except MlflowException as error:
@@ -272,10 +272,11 @@ def version_by_content(name: str, content: str) -> str | None:
 
 @_explained()
 def put(write: Callable[..., Any], *row: str) -> None:
-    """Set an alias or a tag of a registered model, even if another process sets the same one at this moment.
+    """Set an alias or a tag of a registered model. Another process may set the same alias or tag at this moment.
 
-    MLflow checks whether the row exists, and then inserts or updates it. If two processes insert at the same time, the
-    server refuses one of the two inserts. The row then exists, so the second attempt is an update.
+    MLflow has a row in its database for each of them. It checks whether the row exists, and then inserts or updates the
+    row. If two processes insert at the same time, the server refuses one insert. Then the row exists, so our second
+    attempt is an update.
 
     Args:
         write: The method of the client.

@@ -1,4 +1,4 @@
-"""Small JSON objects in the store, each with the sha256 of its own content, and validated when they are read."""
+"""Write and read small JSON objects in the store. Each contains a sha256 of its content, which readers verify."""
 
 import json
 from dataclasses import asdict, is_dataclass
@@ -36,11 +36,11 @@ def read_record(store: Store, key: str, kind: type[Record], way_out: str) -> Rec
         store: Storage root.
         key: The object.
         kind: A dataclass with the record's fields, or a type of dict.
-        way_out: What the user should do if the object is damaged.
+        way_out: The end of the error message if the object is damaged: what the user can do, or what happens next.
 
     Raises:
         MissingObjectError: The object does not exist.
-        DamagedObjectError: The object is not a record of this kind, or its content does not fit its digest.
+        DamagedObjectError: The object is not a record of this kind, or its content does not match its digest.
     """
     problem = ""
     for _ in range(ATTEMPTS):
@@ -69,5 +69,5 @@ def _opened(data: bytes, kind: type[Record]) -> Record:
 
     expected = sealed.pop(SEAL)
     if digest(sealed) != expected:
-        raise _UnsealedError(f"its content has another {SEAL} than it says")
+        raise _UnsealedError(f"its content does not match its {SEAL}")
     return TypeAdapter(kind).validate_json(json.dumps(sealed), strict=True)

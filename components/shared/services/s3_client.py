@@ -1,4 +1,4 @@
-"""Connect to a bucket with the settings in the environment, and repeat requests that may succeed the next time.
+"""Connect to a bucket with the settings in the environment. Repeat failed requests that may succeed the next time.
 
 All settings are AWS_* environment variables; docs/storage.md lists them. A local run has its own storage for the bucket
 LOCAL_BUCKET. All other buckets are reached with the user's own AWS_* variables. The local run passes these variables to
@@ -23,7 +23,7 @@ from components.shared.services.s3_failures import (
     no_credentials,
 )
 
-# Threads that share one client.
+# Number of threads that share one client.
 THREADS = 8
 # Number of attempts of one request, including the first attempt.
 ATTEMPTS = 4
@@ -31,7 +31,7 @@ ATTEMPTS = 4
 OUTSIDE = "OUTSIDE_"
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
-# Settings with few values: the first value is the default.
+# Settings that have only a few possible values. The first value is the default.
 CHOICES = {
     "AWS_S3_ADDRESSING_STYLE": ("path", "virtual", "auto"),
     # By default, boto3 adds checksum trailers, and some S3-compatible servers store the trailers as content.
@@ -43,13 +43,13 @@ CREDENTIALS = {
     "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY",
     "aws_session_token": "AWS_SESSION_TOKEN",
 }
-# botocore's names for the settings that point to other sources of credentials.
+# Settings that name other sources of credentials: botocore's name -> environment variable.
 CREDENTIAL_SOURCES = {
     "profile": "AWS_PROFILE",
     "credentials_file": "AWS_SHARED_CREDENTIALS_FILE",
     "config_file": "AWS_CONFIG_FILE",
 }
-# The server says that a request or one of its parts did not arrive as it was sent.
+# With these error codes, the server says that a request or a part of it was damaged on the way.
 ARRIVED_DAMAGED = (
     "BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "IncompleteBody", "InvalidPart", "InvalidPartOrder",
     "NoSuchUpload", "EntityTooSmall", "MalformedXML",
@@ -69,9 +69,9 @@ class Connection:
     def ask(self, key: str, request: Callable[[Any], Answer]) -> Answer:
         """Send a request and return its result. Repeat the request if it fails in a way that may be temporary.
 
-        It is repeated if the answer is incomplete, unreadable or contradicts itself, or if the credentials have
-        expired. boto3 itself repeats only requests that fail before an answer begins. If the credentials have expired,
-        we make a new client. The new client reads renewed credentials, for example from a file.
+        The request is repeated if the answer is incomplete, cannot be read or contradicts itself. boto3 itself repeats
+        only requests that fail before an answer begins. The request is also repeated if the credentials have expired.
+        Then we make a new client, which reads renewed credentials, for example from a file.
 
         Args:
             key: The object that the request is about, for messages.
@@ -106,7 +106,10 @@ class Connection:
 
 
 def _may_succeed(error: BaseException) -> bool:
-    """Whether the same request can succeed in the next attempt. botocore raises ValueError for a malformed number."""
+    """Return whether the same request may succeed in the next attempt.
+
+    botocore raises ValueError if a number in the answer is damaged.
+    """
     from botocore import exceptions
     from botocore.parsers import ResponseParserError
 
@@ -184,7 +187,7 @@ def _first(settings: Mapping[str, str], names: tuple[str, ...]) -> str | None:
 
 
 def _outside_credentials(session: Any, settings: Mapping[str, str], uri: str) -> dict[str, str | None]:
-    """Return the credentials for a bucket outside the local run, or let the session find them in the user's files.
+    """Return the credentials for a bucket outside the local run. Return {} if the session finds them in user files.
 
     Without this, boto3 would use the credentials in the environment, which are for the local run's own storage.
     """
@@ -227,7 +230,7 @@ def _client_config(settings: Mapping[str, str]) -> Any:
 
 
 def _add_md5(params: dict[str, Any], **_: Any) -> None:
-    """Add the MD5 of the body to a request. Every S3 server checks it, and a bucket with Object Lock requires it."""
+    """Add the MD5 of the body to a request. Every S3 server checks the MD5, and Object Lock requires it."""
     other_checksum = params["context"].get("checksum", {}).get("request_algorithm", {})
     if other_checksum.get("in") == "trailer":
         return
@@ -246,7 +249,7 @@ def _add_md5(params: dict[str, Any], **_: Any) -> None:
 
 @cache
 def _loader() -> Any:
-    """Return botocore's loader of service descriptions. They are large, so a process reads them only once."""
+    """Return botocore's loader of service descriptions. The descriptions are large, so they are read only once."""
     from botocore.loaders import create_loader
 
     return create_loader()

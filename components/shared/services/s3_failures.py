@@ -19,20 +19,21 @@ BUCKET_IS_ELSEWHERE = (
 )  # fmt: skip
 # The answer to a HEAD request has no body, so its only code is the HTTP status.
 CODES_WITHOUT_A_BODY = ("400", "401", "403")
-# The failures of botocore's own sources of credentials: files, programs, web identity, a pod's or a machine's service.
+# The errors of botocore if a source of credentials fails. Sources are files, programs, web identity, and the services
+# of a pod or a machine.
 CREDENTIAL_ERRORS = (
     "NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "MetadataRetrievalError",
     "TokenRetrievalError", "SSOError", "ProfileNotFound", "InvalidConfigError", "InfiniteLoopConfigError",
     "ConfigParseError", "ConfigNotFound", "UnknownCredentialError",
 )  # fmt: skip
 LEAST_MINUTES_TOLD = 1
-# MLflow's error if one of several files of an artifact cannot be transferred.
+# MLflow's error message begins like this if one of several files of an artifact cannot be transferred.
 TRANSFER_FAILED = "The following failures occurred while"
 STS = ("AssumeRole", "AssumeRoleWithWebIdentity", "GetFederationToken", "GetSessionToken")
 
 
 class MissingObjectError(InputError):
-    """The error if no object has the key."""
+    """No object in the store has the key."""
 
 
 class DamagedObjectError(InputError):
@@ -63,7 +64,7 @@ def explained(client: Any, uri: str, key: str) -> Iterator[None]:
     except exceptions.ClientError as error:
         raise _explain(client, error, uri, key) from error
     except RecursionError as error:
-        # botocore would follow a redirection that names no region again and again, without end.
+        # If a redirection does not name a region, botocore follows it again and again.
         raise _elsewhere(client, uri, "PermanentRedirect") from error
     except (RetriesExceededError, *lost_connections()) as error:
         cause = getattr(error, "last_exception", error)
@@ -109,7 +110,7 @@ def s3_errors_explained() -> Iterator[None]:
 
 
 def lost_connections() -> tuple[type[Exception], ...]:
-    """Return the errors for a connection that is lost after an answer began. Some of them are errors of urllib3."""
+    """Return the errors that mean: the connection was lost after the answer had begun. Some are errors of urllib3."""
     from botocore import exceptions
     from urllib3.exceptions import HTTPError
 
@@ -117,16 +118,17 @@ def lost_connections() -> tuple[type[Exception], ...]:
 
 
 def no_credentials(uri: str, error: Exception) -> InputError:
-    """Return the error that says what to do if boto3 finds no credentials, or if a source of credentials is wrong."""
+    """Return an error for missing credentials, or for a wrong source of credentials. Its message says what to do."""
     cause = " ".join(str(error).split())
     return InputError(
         f"there are no credentials for the store {uri} ({cause}): set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
-        "correct what AWS_PROFILE, AWS_SHARED_CREDENTIALS_FILE, AWS_CONFIG_FILE or AWS_WEB_IDENTITY_TOKEN_FILE names"
+        "correct the profile or file that AWS_PROFILE, AWS_SHARED_CREDENTIALS_FILE, AWS_CONFIG_FILE or "
+        "AWS_WEB_IDENTITY_TOKEN_FILE names"
     )
 
 
 def code_of(error: Any) -> str:
-    """Return the code of a botocore ClientError. It is the HTTP status if the server gave no code."""
+    """Return the code of a botocore ClientError. If the server gave no code, it is the HTTP status."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
@@ -157,8 +159,8 @@ def _explain(client: Any, error: Any, uri: str, key: str) -> InputError:
         )
     if code in CLOCK_IS_WRONG:
         return InputError(
-            f"{refused}: the clocks of this machine and of the server differ too much{_difference(error)}; set this "
-            "machine's clock, or the server's"
+            f"{refused}: the clocks of this machine and of the server differ too much{_difference(error)}; correct the "
+            "clock that is wrong"
         )
     if code in BUCKET_IS_ELSEWHERE:
         return _elsewhere(client, uri, code, _region(error))
@@ -180,7 +182,7 @@ def _explain(client: Any, error: Any, uri: str, key: str) -> InputError:
 
 
 def _difference(error: Any) -> str:
-    """Return by how much the clocks differ, in words; empty if the server did not give its time."""
+    """Return how much the clocks differ, in words. Return "" if the server did not give its time."""
     try:
         server = parsedate_to_datetime(error.response["ResponseMetadata"]["HTTPHeaders"]["date"])
     except (KeyError, TypeError, ValueError):
@@ -193,7 +195,7 @@ def _difference(error: Any) -> str:
 
 
 def _region(error: Any) -> str:
-    """Return the region of the bucket according to the server; "" if the server does not give it."""
+    """Return the region of the bucket according to the server. Return "" if the server does not give the region."""
     headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     return headers.get("x-amz-bucket-region") or error.response.get("Error", {}).get("Region") or ""
 
@@ -203,12 +205,12 @@ def _elsewhere(client: Any, uri: str, code: str, region: str = "") -> InputError
     where = f"; it is in {region}" if region else ""
     return InputError(
         f"the bucket {bucket!r} of {uri} is not at {client.meta.endpoint_url} in the region "
-        f"{client.meta.region_name} ({code}){where}; set AWS_REGION and AWS_ENDPOINT_URL_S3 to those of the bucket"
+        f"{client.meta.region_name} ({code}){where}; set AWS_REGION and AWS_ENDPOINT_URL_S3 for this bucket"
     )
 
 
 def _code_of_a_listing(client: Any, bucket: str) -> str:
-    """Return the server's error code if it refuses to list a bucket. Return "" if it lists it or does not answer."""
+    """Try to list a bucket, and return the error code of the server. Return "" if there is no error code."""
     from botocore.exceptions import ClientError
 
     try:

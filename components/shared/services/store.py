@@ -1,10 +1,10 @@
 """Read and write objects in S3-compatible storage, by keys relative to one root.
 
-A server can confirm a write and then lose the object, or return other bytes than were written. So we check its answers:
+A server can confirm a write and then lose the object, or return other bytes than we wrote. So we check its answers:
 
-- A write has succeeded if the object can be read back. For a large object, only the size is compared.
+- After a write, we read the object back. For a large object, we compare only the size.
 - If the caller gives a digest, every read is compared with this digest, and a wrong read is repeated.
-- A listing is complete if the bucket has no key after the last key of the listing.
+- After a listing, we check that the bucket has no key after the last key of the listing.
 """
 
 import os
@@ -30,10 +30,11 @@ from components.shared.services.s3_failures import DamagedObjectError, MissingOb
 PARTS_AT_ONCE = 2
 # AWS recommends that larger objects are uploaded in parts.
 LARGEST_SINGLE_UPLOAD_BYTES = 100 * 2**20
-# Larger files are not read back, because that doubles the traffic. The server checks the MD5 of all data it receives.
+# Larger files are not read back, because this would double the traffic. The server checks the MD5 of all data that it
+# receives.
 LARGEST_READ_BACK_BYTES = 8 * 2**20
 WHOLE_DOWNLOAD_BUFFER_BYTES = 2**20
-# The S3 protocol's limit.
+# The S3 protocol allows at most this many keys in one request.
 KEYS_PER_DELETE = 1000
 RESTORE = "restore it from a backup of the store, and do not delete it, because other data sets and runs may need it"
 
@@ -71,11 +72,11 @@ class Store:
         return self._until_correct(key, digest, lambda: self.get_answer(key)[0], bytes_digest)
 
     def get_part(self, key: str, offset: int, size: int, digest: str | None = None) -> bytes:
-        """Return `size` bytes (at least one) of an object, beginning at `offset`; see `get_bytes`.
+        """Return `size` bytes of an object, beginning at `offset`. `size` is at least 1. See also `get_bytes`.
 
         Raises:
             MissingObjectError: The object does not exist.
-            DamagedObjectError: The bytes had another digest in every read, or the object ends before them.
+            DamagedObjectError: The bytes had another digest in every read, or the object is too short.
         """
 
         def read() -> bytes:
@@ -87,7 +88,7 @@ class Store:
         return data
 
     def get_answer(self, key: str, **options: str) -> tuple[bytes, Mapping[str, Any]]:
-        """Return the content of an object and the server's other data about it. The content is not checked.
+        """Return the content of an object, and the whole answer of the server. The content is not checked.
 
         Args:
             key: The object.
@@ -101,7 +102,7 @@ class Store:
         return self.connection.ask(key, read)
 
     def put_bytes(self, key: str, data: bytes) -> None:
-        """Write an object, and read it back. Readers see either the complete object or nothing."""
+        """Write an object, and read it back. Readers never see a part of the object."""
         digest = bytes_digest(data)
 
         def put(client: Any) -> None:
@@ -139,7 +140,7 @@ class Store:
     def _until_correct(
         self, key: str, digest: str | None, read: Callable[[], Content], digest_of: Callable[[Content], str]
     ) -> Content:
-        """Read until the content has the digest. Without a digest, return the first read."""
+        """Read until the content has the digest. Without a digest, return the content of the first read."""
         found = ""
         for _ in range(ATTEMPTS):
             content = read()
@@ -162,21 +163,22 @@ class Store:
             config = TransferConfig(max_concurrency=PARTS_AT_ONCE)
             client.download_fileobj(self.bucket, self.full_key(key), file, Config=config)
         except S3DownloadFailedError:
-            # boto3 asks for every part with If-Match, so that all parts are of one version of the object. SeaweedFS
-            # 3.97 refuses If-Match for some objects (seaweedfs#7274). One request for the whole object needs no
-            # If-Match, because one answer is always of one version.
+            # boto3 requests every part with If-Match, so that all parts belong to the same version of the object.
+            # SeaweedFS 3.97 refuses If-Match for some objects (seaweedfs#7274). A single request for the whole object
+            # needs no If-Match.
             file.seek(0)
             file.truncate()
             answer = client.get_object(Bucket=self.bucket, Key=self.full_key(key))
             shutil.copyfileobj(answer["Body"], file, WHOLE_DOWNLOAD_BUFFER_BYTES)
 
     def put_file(self, key: str, path: str | Path, part_bytes: int | None = None) -> None:
-        """Upload a file, and check that the store has it. Readers see all of the object or nothing.
+        """Upload a file, and check that the store has it. Readers never see a part of the object.
 
         Args:
             key: The object.
             path: The file.
-            part_bytes: Upload it in parts of this size. None uploads only files over 100 MiB in parts.
+            part_bytes: Size of the parts in which the file is uploaded. None: only files over 100 MiB are uploaded in
+                parts.
         """
         from boto3.s3.transfer import TransferConfig, create_transfer_manager
 
@@ -207,12 +209,12 @@ class Store:
             # If two writers replace each other's object, a random pause lets one of them go first.
             time.sleep(random.random())
         raise InputError(
-            f"the store confirmed {ATTEMPTS} times that {self.uri}/{key} is written, but it does not have what was "
-            "sent; check the storage server, its disks, and any proxy between it and this machine"
+            f"the store confirmed {ATTEMPTS} times that {self.uri}/{key} is written, but it does not have the content "
+            "that we sent; check the storage server, its disks, and any proxy between the server and this machine"
         )
 
     def _has(self, key: str, digest: str) -> bool:
-        """Whether an object can be read back with this sha256."""
+        """Return whether an object can be read back with this sha256."""
         try:
             self.get_bytes(key, digest)
         except (MissingObjectError, DamagedObjectError):
@@ -305,12 +307,12 @@ class Store:
 
         Args:
             prefix: Prefix of the objects' keys.
-            folder: Local folder; it is created.
+            folder: Local folder. It is created if it does not exist.
             digests: Name of each object, relative to the prefix -> its sha256.
 
         Raises:
             MissingObjectError: One of the objects does not exist.
-            DamagedObjectError: One of them had another digest in every read.
+            DamagedObjectError: One of the objects had another digest in every read.
         """
         calls = []
         for name, digest in digests.items():
@@ -324,5 +326,5 @@ class Store:
         return [done.result() for done in pending]
 
     def full_key(self, key: str) -> str:
-        """Return a key as the bucket has it, with the root."""
+        """Return the complete key in the bucket: the root and the key."""
         return f"{self._root}/{key}" if self._root else key

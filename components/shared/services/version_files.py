@@ -1,4 +1,4 @@
-"""Fetch the files of a registered model version, and check that they are the ones that were registered."""
+"""Fetch the files of a registered model version, and check that nobody has changed them since the registration."""
 
 import contextlib
 import tempfile
@@ -13,7 +13,7 @@ from components.shared.events import log
 from components.shared.hashing import folder_digest
 from components.shared.services import mlflow_failures, mlflow_runs
 
-READS = 2  # one wrong read does not prove that the files were changed
+READS = 2  # a single wrong read can be an error of the network
 
 
 @contextlib.contextmanager
@@ -30,7 +30,7 @@ def version_files(name: str, version: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def version_folder(name: str, version: str) -> Iterator[Path]:
-    """Fetch a registered model version as MLflow stores it, and check it against the digest of its registration.
+    """Fetch a registered model version as MLflow stores it. Compare it with the digest from its registration.
 
     The files are in a bucket, and their digest is in MLflow. So a person who can write to the bucket, but not to
     MLflow, cannot change the code or the weights of a version without being noticed.
@@ -39,13 +39,13 @@ def version_folder(name: str, version: str) -> Iterator[Path]:
         The folder of the model version. Its files exist until the `with` block ends.
 
     Raises:
-        InputError: The files cannot be read, or they are not the registered ones.
+        InputError: The files cannot be read, or they are not the registered files.
     """
     expected = mlflow_runs.client().get_model_version(name, version).tags.get(mlflow_runs.DIGEST)
     if expected is None:
         log.warning("%s version %s was registered without a digest, so its files are not checked", name, version)
 
-    # We give a folder, because MLflow would not remove a folder that it chooses itself.
+    # We choose the folder ourselves, because MLflow would not remove its own temporary folder.
     with tempfile.TemporaryDirectory() as scratch:
         for attempt in range(READS):
             folder = _download(name, version, Path(scratch) / str(attempt))
@@ -55,13 +55,13 @@ def version_folder(name: str, version: str) -> Iterator[Path]:
                 return
     raise InputError(
         f"the files of {name} version {version} are not the ones that were registered, so they are not used: their "
-        f"sha256 is {found}, not {expected}; restore them from a backup, or delete this version in MLflow and run the "
-        "pipeline again. If nobody changed them by mistake, find out who can write to the bucket of MLflow"
+        f"sha256 is {found}, not {expected}; restore the files from a backup, or delete this version in MLflow and run "
+        "the pipeline again. If nobody changed the files by mistake, find out who can write to the bucket of MLflow"
     )
 
 
 def version_digest(folder: Path) -> str:
-    """Return the digest of a model version's files, without the file that MLflow adds to what it downloads."""
+    """Return the digest of a model version's files. The file that MLflow adds to a download does not count."""
     return folder_digest(folder, without=(REGISTERED_MODEL_META_FILE_NAME,))
 
 

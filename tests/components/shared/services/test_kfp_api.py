@@ -186,7 +186,7 @@ def test_a_proxy_of_the_environment_is_used(kfp, monkeypatch):
     monkeypatch.setenv("KFP_ENDPOINT", "http://kfp.invalid/pipeline")
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(InputError, match="found nothing there"):  # this server has no path /pipeline
+    with pytest.raises(InputError, match=r"answers 404 \(not found\)"):  # this server has no path /pipeline
         KfpApi(Endpoint.from_environment(), backoff=0.01).check()
     assert kfp.asked("GET http://kfp.invalid/pipeline/apis/v2beta1/healthz") == 1
 
