@@ -96,21 +96,31 @@ def serve(listener: socket.socket, libraries: list[str]) -> None:
     """
     while True:
         while libraries and not select.select([listener], [], [], 0)[0]:
-            importlib.import_module(libraries.pop(0))
+            _load_next(libraries)
 
         connection, _ = listener.accept()
         message, files, _, _ = socket.recv_fds(connection, LARGEST_MESSAGE, 3)
-        gc.freeze()  # otherwise the collector would copy all of the libraries' memory into the fork
         step = FORKING.Process(target=_run_step, args=(json.loads(message), files))
         step.start()
         for file in files:
             os.close(file)
 
         while libraries and step.is_alive():
-            importlib.import_module(libraries.pop(0))
+            _load_next(libraries)
         step.join()
         connection.sendall(str(step.exitcode).encode())
         connection.close()
+
+
+def _load_next(libraries: list[str]) -> None:
+    """Load a library, and hide it from the garbage collector.
+
+    Nothing becomes garbage while a library loads. In a fork, the collector would copy all of the library's memory.
+    """
+    gc.disable()
+    importlib.import_module(libraries.pop(0))
+    gc.freeze()
+    gc.enable()
 
 
 def _run_step(request: dict, files: list[int]) -> None:

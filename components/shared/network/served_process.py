@@ -9,6 +9,7 @@ each line of standard input is a list of image files in base64, and each line of
 """
 
 import contextlib
+import gc
 import json
 import os
 import subprocess
@@ -126,6 +127,7 @@ def _serve(model_uri: str) -> None:
     def send(value: Any) -> None:
         print(json.dumps(value), file=answers, flush=True)
 
+    gc.disable()  # nothing becomes garbage while the libraries load, and looking for it would take seconds
     try:
         import mlflow
 
@@ -134,9 +136,12 @@ def _serve(model_uri: str) -> None:
         send(f"{error} ({type(error).__name__})")
         return
 
+    gc.freeze()
+    gc.enable()
     send(READY)
     for line in sys.stdin:
         send(_answers(model, json.loads(line)))
+    os._exit(0)  # Python would take seconds to unload the libraries
 
 
 def _answers(model: Any, images: list[str]) -> list[dict[str, Any]]:

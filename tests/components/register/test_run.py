@@ -140,13 +140,15 @@ def _calibrated_otherwise(given, threshold=0.3):
 
 def test_concurrent_registrations_make_one_version_for_each_model_and_the_newest_is_challenger(winner):
     given, config = winner
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
-        attempts = [processes.submit(register_winner, given, config, job="job-1") for _ in range(2)]
+    processes = get_context("forkserver")
+    processes.set_forkserver_preload(["components.register.run"])  # both processes load the libraries once
+    with ProcessPoolExecutor(2, mp_context=processes) as pool:
+        attempts = [pool.submit(register_winner, given, config, job="job-1") for _ in range(2)]
         first, second = (attempt.result() for attempt in attempts)
         assert first == second
 
         others = [
-            processes.submit(register_winner, _calibrated_otherwise(given, threshold), config, job=f"job-{threshold}")
+            pool.submit(register_winner, _calibrated_otherwise(given, threshold), config, job=f"job-{threshold}")
             for threshold in (0.2, 0.3)
         ]
         numbers = {first["version"], *(other.result()["version"] for other in others)}
