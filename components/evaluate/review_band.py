@@ -19,7 +19,6 @@ from scipy.optimize import brentq
 
 from components.evaluate.config import TriageConfig
 from components.shared.results.calibration import Calibration, ReviewBand
-from components.shared.results.intervals import group_codes
 from components.shared.results.sequential_test import Bets, evidence_above
 
 # Most of the wealth is bet boldly, because a good model hardly misses a crack. The cautious players are needed if there
@@ -53,8 +52,8 @@ class CrackedPhotos:
         """Select the cracked tiles. The arguments are (n,): 1 for crack, calibrated P(crack), and group ids."""
         cracked = labels == 1
         order = np.argsort(p_crack[cracked], kind="stable")
-        codes, photos = group_codes(groups[cracked][order])
-        return cls(p_crack[cracked][order], codes, np.bincount(codes, minlength=photos), counted)
+        photo, names = pd.factorize(groups[cracked][order])
+        return cls(p_crack[cracked][order], photo, np.bincount(photo, minlength=len(names)), counted)
 
     def evidence(self, missed_tiles: int, missed: float) -> float:
         """Return the evidence that at most the share `missed` of all cracks is below a lower end.
@@ -79,8 +78,8 @@ def cracks_that_count(labels: np.ndarray, groups: np.ndarray) -> int:
         labels: int (n,), of the training split: if photos chose this number for themselves, the risk could be larger.
         groups: (n,), the group id of each tile.
     """
-    codes, photos = group_codes(groups[labels == 1])
-    cracks = np.bincount(codes, minlength=photos)
+    photo, _ = pd.factorize(groups[labels == 1])
+    cracks = np.bincount(photo)
     for counted in np.unique(cracks):
         if np.minimum(cracks, counted).sum() >= COUNTED_FULLY * cracks.sum():
             return int(counted)
