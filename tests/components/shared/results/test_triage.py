@@ -18,9 +18,9 @@ def measured(review: float, missed: float) -> Measurements:
 def test_a_band_is_explained_with_its_promise_and_with_what_the_test_split_shows():
     text = triage_in_words(BAND, measured(0.069, 0.008))
     assert text == (
-        "A tile needs review if its P(crack) is at least 0.0312 and below 0.41 (6.9 % of the test tiles). Of all cracks, "
-        "at most 2 % are answered 'no crack' without a look, with 95 % confidence for new photos (from 312 validation "
-        "photos with cracks). On the test split, it was 0.8 % [0.1, 2]."
+        "A tile needs review if its P(crack) is at least 0.0312 and below 0.41 (6.9 % of the test tiles). Of all "
+        "cracks, at most 2 % are answered 'no crack' without a look, with 95 % confidence for new photos (from 312 "
+        "validation photos with cracks). On the test split, it was 0.8 % [0.1, 2]."
     )
 
 
