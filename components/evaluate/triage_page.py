@@ -60,12 +60,14 @@ def draw_triage(curves: dict[str, TriageCurve], rows: Measurements, band: Review
             axes.plot(review.value, missed.value, "x", markersize=9, markeredgewidth=2, color=line.get_color())
 
     val = curves["val"]
-    axes.plot(val.review, val.at_most, color="0.3", linestyle="--", label=f"not excluded ({band.confidence:.3g})")
+    axes.plot(
+        val.review, val.at_most, color="0.3", linestyle="--", label=f"not excluded, {band.confidence:.3g} confidence"
+    )
     axes.axhline(band.missed, color="black", linewidth=1, label=f"limit: {band.missed:.3g}")
 
     top = max(val.missed.max(), val.at_most.min(), band.missed)
     axes.set(xlabel="share of tiles that need review", ylabel="share of cracks missed", xlim=(-0.01, None))
-    axes.set_ylim(-0.02 * top, 1.3 * top)
+    axes.set_ylim(-0.02 * top, 1.4 * top)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     return figure
