@@ -26,6 +26,8 @@ from components.evaluate.config import ThresholdConfig, TriageConfig
 from components.evaluate.review_band import CrackedPhotos, choose_band, cracks_that_count
 
 DRAWS = 200
+# A high recall floor would move the threshold below the lower ends that are wrong, and hide them.
+THRESHOLD = ThresholdConfig(recall=0.5)
 NEW_PHOTOS = 20_000
 TRAINING_PHOTOS = 1_000
 # Level -> numbers of validation photos. The higher level shows what a team with fewer photos can reach.
@@ -78,7 +80,7 @@ def edge(level: float) -> Draw:
 
     def draw(count: int, rng: np.random.Generator) -> Answers:
         bad = rng.random(count) < level * 1.0001
-        p_crack = np.tile(np.repeat([0.9, 0.1], 20), (count, 1)) + rng.uniform(0, 0.05, (count, 40))
+        p_crack = np.tile(np.repeat([0.9, 0.5], 20), (count, 1)) + rng.uniform(0, 0.05, (count, 40))
         p_crack[bad, :20] = 0.2
         return Answers(np.tile(np.repeat([1, 0], 20), count), p_crack.ravel(), np.repeat(np.arange(count), 40))
 
@@ -131,7 +133,7 @@ def repeat(draw: Draw, count: int, config: TriageConfig, seed: int) -> Result:
     rows = []
     for _ in range(DRAWS):
         val = draw(count, rng)
-        threshold, _ = choose_threshold(val.labels, val.p_crack, ThresholdConfig())
+        threshold, _ = choose_threshold(val.labels, val.p_crack, THRESHOLD)
         band = choose_band(CrackedPhotos.of(val.labels, val.p_crack, val.photo, counted), threshold, config)
         tiles = np.searchsorted(cracked.p_crack, band.low)
         low, high = np.searchsorted(ranked, (band.low, band.high)) / len(ranked)
