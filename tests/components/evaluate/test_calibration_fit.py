@@ -9,7 +9,7 @@ from sklearn.metrics import f1_score, log_loss, recall_score
 from components.evaluate.calibration_fit import calibrate, choose_threshold, fit_temperature, operating_curve
 from components.evaluate.config import ThresholdConfig
 from components.shared.errors import InputError
-from components.shared.results.calibration import Calibration, read_calibration, write_calibration
+from components.shared.results.calibration import Calibration, ReviewBand, read_calibration, write_calibration
 
 
 def overconfident(images: int, factor: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -160,13 +160,25 @@ def test_best_f1_and_fixed() -> None:
 
 
 def test_a_written_calibration_is_read_unchanged_and_lowers_p_crack(tmp_path) -> None:
-    calibration = Calibration(2.0, 0.4, "stated")
+    calibration = Calibration(2.0, 0.4, "stated", ReviewBand(0.1, 0.4, 0.02, 0.95, 300, 171, 5))
     write_calibration(calibration, tmp_path / "calibration.json")
     assert read_calibration(tmp_path / "calibration.json") == calibration
+    assert calibration.needs_review(np.array([0.09, 0.1, 0.39, 0.4])).tolist() == [False, True, True, False]
     assert calibration.p_crack(np.array([0.0, -900]), np.array([2.0, 900])) == pytest.approx([0.7310585786, 1])
     (tmp_path / "calibration.json").write_text('{"temperature": 1}{')
     with pytest.raises(InputError, match=r"is not a calibration\.json"):
         read_calibration(tmp_path / "calibration.json")
+
+
+def test_a_calibration_that_was_written_before_there_were_review_bands_has_none(tmp_path) -> None:
+    (tmp_path / "calibration.json").write_text('{"temperature": 2.0, "threshold": 0.4, "rule": "stated"}')
+    calibration = read_calibration(tmp_path / "calibration.json")
+    assert calibration == Calibration(2.0, 0.4, "stated", band=None)
+    assert calibration.needs_review(np.array([0.1, 0.9])).tolist() == [None, None]
+    for broken in ('{"temperature": 2.0, "band": {"low": 0.1}}', '{"temperature": 2.0, "band": 3}', "[1]"):
+        (tmp_path / "calibration.json").write_text(broken)
+        with pytest.raises(InputError, match=r"is not a calibration\.json .* run the step evaluate again"):
+            read_calibration(tmp_path / "calibration.json")
 
 
 def test_validation_without_cracks_is_refused() -> None:

@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from components.evaluate.config import EvaluateConfig
+from components.evaluate.config import EvaluateConfig, ThresholdConfig, TriageConfig
 from components.evaluate.plots import precision_recall_curve, roc_curve
 from components.evaluate.run import evaluate_predictions
 from components.shared.errors import InputError
+from components.shared.results.calibration import read_calibration
 from components.shared.results.measurements import Measurements, read_measurements
 from components.shared.results.predictions import write_predictions
 from components.shared.results.slices import SEEN, UNSEEN, WHOLE, Slice
@@ -59,7 +60,7 @@ def table() -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def run(table: pd.DataFrame, folder: Path):
+def run(table: pd.DataFrame, folder: Path, config: EvaluateConfig = CONFIG):
     clean = int(((table.condition == "after") & (table.corruption == "clean")).sum())
     write_predictions(table, np.zeros((clean, 1)), folder)
 
@@ -69,7 +70,7 @@ def run(table: pd.DataFrame, folder: Path):
         folder / "calibration.json",
         folder / "page.html",
         folder / "summary.md",
-        CONFIG,
+        config,
     )
 
 
@@ -124,6 +125,47 @@ def test_served_answers_use_temperature_and_threshold(evaluated, table: pd.DataF
     assert found.find("recall_at_threshold", "val").value >= 0.95
     assert headline.metrics["test_recall_at_threshold"] == pytest.approx(recall)
     assert headline.metrics["threshold"] == calibration["threshold"]
+
+
+def test_too_few_photos_give_a_band_that_lets_no_tile_pass(evaluated, table: pd.DataFrame) -> None:
+    folder, headline, found = evaluated
+    calibration = json.loads((folder / "calibration.json").read_text())
+    band = calibration["band"]
+    assert (band["low"], band["high"], band["photos"], band["photos_needed"]) == (0, calibration["threshold"], 20, 171)
+
+    rows = table[(table.split == "test") & (table.condition == "after")]
+    p_crack = 1 / (1 + np.exp(-rows.logit_1 / calibration["temperature"]))
+    review = found.find("review_share")
+    assert review.value == pytest.approx((p_crack < band["high"]).mean())
+    assert review.low < review.value < review.high
+    assert found.find("missed_share").value == headline.metrics["test_missed_share"] == 0
+    for file in ("page.html", "summary.md"):
+        text = (folder / file).read_text()
+        assert "at least 171 validation photos with cracks are needed, but there are 20." in text
+
+
+def test_the_review_band_is_chosen_on_validation_and_measured_on_the_other_splits(table, tmp_path) -> None:
+    config = CONFIG.model_copy(update={"triage": TriageConfig(missed=0.4), "threshold": ThresholdConfig(recall=1)})
+    clean = table[table.corruption == "clean"]
+    run(clean, tmp_path, config)
+    calibration = read_calibration(tmp_path / "calibration.json")
+    found = read_measurements(tmp_path / "measurements.parquet")
+    assert 0 < calibration.band.low <= calibration.band.high == calibration.threshold
+
+    for split in ("val", "test", "robustness"):
+        rows = clean[(clean.split == split) & (clean.condition == "after")]
+        p_crack = calibration.p_crack(rows.logit_0.to_numpy(), rows.logit_1.to_numpy())
+        missed = found.find("missed_share", split)
+        assert missed.value == pytest.approx((p_crack[rows.label == 1] < calibration.band.low).mean())
+        assert missed.low <= missed.value <= missed.high
+        assert found.find("review_share", split).value == pytest.approx(calibration.needs_review(p_crack).mean())
+    assert found.find("missed_share", "val").value < 0.4
+
+    shuffled = clean.copy()
+    test = shuffled.split == "test"
+    shuffled.loc[test, "logit_1"] = shuffled.loc[test, "logit_1"].to_numpy()[::-1]
+    run(shuffled, tmp_path / "again", config)
+    assert read_calibration(tmp_path / "again" / "calibration.json") == calibration
 
 
 def test_corruptions_are_compared_with_the_same_clean_tiles(evaluated, table: pd.DataFrame) -> None:

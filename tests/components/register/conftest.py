@@ -12,12 +12,16 @@ from components.register.config import RegisterConfig
 from components.register.run import Winner
 from components.shared.network.network import build_network, describe
 from components.shared.network.saved_network import save_network
-from components.shared.results.calibration import Calibration, write_calibration
+from components.shared.results.calibration import Calibration, ReviewBand, write_calibration
 from components.shared.results.measurements import Measurement, write_measurements
 from components.shared.results.slices import Slice
 from components.shared.services import mlflow_runs
 from components.shared.services.store import Store
 from tests.tiny_version import commit_tiny_version
+
+BAND = ReviewBand(
+    low=0.1, high=0.4, missed=0.02, confidence=0.95, photos=300, photos_needed=171, counted=5
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -35,12 +39,14 @@ def make_winner(store: Store, tmp_path: Path) -> tuple[Winner, RegisterConfig]:
     _, manifest, splits = commit_tiny_version(store, tmp_path)
     save_network(build_network(describe("resnet10t", "none", 32, 1)), tmp_path / "model")
     (tmp_path / "dossier").mkdir()
-    write_calibration(Calibration(2.0, 0.4, "a test"), tmp_path / "dossier" / "calibration.json")
+    write_calibration(Calibration(2.0, 0.4, "a test", BAND), tmp_path / "dossier" / "calibration.json")
     rows = [{"passed": True, "why": "AUROC on test is 0.9, and must be at least 0.8."}]
     verdict = {"candidate": "cnn", "passed": True, "rows": rows, "champion": {"text": "There is no champion yet."}}
     (tmp_path / "dossier" / "verdict.json").write_text(json.dumps(verdict))
     measured = [
         Measurement("auroc", 0.9, low=0.85, high=0.93),
+        Measurement("review_share", 0.25, low=0.2, high=0.3),
+        Measurement("missed_share", 0.0125, low=0.002, high=0.03),
         Measurement("recall_at_threshold", 0.5, slice=Slice.of(surface="wall"), low=0.3, high=0.7, n=12),
         Measurement("recall_at_threshold", 0.96, slice=Slice.of(surface="deck"), n=30),
         Measurement("specificity_at_threshold", 0.9, slice=Slice.of(surface="wall")),

@@ -23,6 +23,7 @@ from components.shared.results.predictions import read_predictions, write_predic
 from components.shared.services import mlflow_runs
 from components.shared.services.store import Store
 from components.shared.services.version_files import version_files
+from tests.components.register.conftest import BAND
 from tests.tiny_version import tile
 
 
@@ -35,6 +36,8 @@ def test_the_registered_version_answers_as_the_saved_network_does(winner):
     expected = Calibration(2.0, 0.4).p_crack(*_logits(winner[0].model, tiles).T)
     np.testing.assert_allclose(answers["p_crack"], expected, atol=1e-6)
     assert answers["label"].tolist() == ["crack" if p >= 0.4 else "no_crack" for p in expected]
+    assert answers["needs_review"].tolist() == [0.1 <= p < 0.4 for p in expected]
+    assert model.metadata.signature.outputs.input_names() == list(answers.columns)
     assert model.metadata.signature.inputs.input_names() == ["image"]
     assert len(model.input_example) == 2
     with version_files("crack-classifier", "1") as kept:
@@ -53,7 +56,7 @@ def test_the_step_champion_gives_the_champions_production_answers(winner, tmp_pa
     scored, before = (read_predictions(folder).clean("test") for folder in (tmp_path / "champion", given.predictions))
     assert scored["sample_id"].tolist() == before["sample_id"].tolist()
     np.testing.assert_allclose(scored["logit_1"], before["logit_1"], atol=1e-5)
-    assert read_calibration(tmp_path / "champion" / "calibration.json") == Calibration(2.0, 0.4, "a test")
+    assert read_calibration(tmp_path / "champion" / "calibration.json") == Calibration(2.0, 0.4, "a test", BAND)
     change(Store(config.store), "calibration.json", b'{"temperature": 2.0, "threshold": 0.9, "rule": "a test"}')
     for use in (
         lambda: predict_champion(given.manifest, given.splits, again, str(tmp_path / "again")),
@@ -78,6 +81,10 @@ def test_the_version_shows_its_card(winner, monkeypatch):
         "# crack-classifier: cnn",
         "| AUROC | 0.9000 [0.850, 0.930] | - |",
         "a crack if the calibrated P(crack) is at least 0.400 (a test)",
+        "A tile needs review if its P(crack) is at least 0.1 and below 0.4 (25 % [20, 30] of the test tiles). Of all "
+        "cracks, at most 2 % are answered 'no crack' without a look, with 95 % confidence for new photos (from 300 "
+        "validation photos with cracks). On the test split, it was 1.25 % [0.2, 3].",
+        "| missed share | 0.0125 [0.002, 0.030] | - |",
         "mean over families: unseen +0.125. Worst: defocus +0.250, jpeg +0.000.",
         "serve --model models:/crack-classifier@champion",
         "| test | wall | 12 | 0 | 0.5000 [0.300, 0.700] | 0.9000 |",
@@ -90,7 +97,7 @@ def test_the_version_shows_its_card(winner, monkeypatch):
         assert expected in card, expected
     assert card.index("| wall |") < card.index("| deck |")  # the surface with the lowest recall is first
     assert "<h1>crack-classifier: cnn</h1>" in page
-    assert page.count("<table>") == 3
+    assert page.count("<table>") == 4
     monkeypatch.setattr(mlflow_runs, "LONGEST", 600)
     short = shortened(card)
     assert len(short) <= 600

@@ -62,7 +62,7 @@ def server(winner, tmp_path):
         version_folder("crack-classifier", "1") as folder,
         (tmp_path / "serve.log").open("wb") as log,
         subprocess.Popen(
-            [sys.executable, "-P", served_http.__file__, str(folder), "127.0.0.1", str(port)],
+            [sys.executable, "-P", served_http.__file__, str(folder), "127.0.0.1", str(port), "crack-classifier", "1"],
             cwd=elsewhere, env=environment, stdout=log, stderr=log,
         ) as process,
     ):  # fmt: skip
@@ -124,6 +124,8 @@ def test_every_form_of_request_gets_the_same_answer_and_a_wrong_one_gets_400(ser
         assert found["label"].tolist() == expected["label"].tolist(), name
         assert found["p_crack"].tolist() == pytest.approx(expected["p_crack"].tolist(), abs=1e-5), name
         assert found["threshold"].tolist() == [0.4, 0.4], name
+        assert found["needs_review"].tolist() == expected["needs_review"].tolist(), name
+        assert found[["model", "version"]].to_numpy().tolist() == [["crack-classifier", "1"]] * 2, name
     secret = tmp_path / "secret.png"
     secret.write_bytes(base64.b64decode(tiles[0]))
     for wrong in (str(secret), secret.as_uri(), f"{address}/ping", tiles[0][:80], "", None):

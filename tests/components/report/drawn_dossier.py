@@ -10,7 +10,7 @@ import pandas as pd
 
 from components.shared.data.image import thumbnail
 from components.shared.page import Page
-from components.shared.results.calibration import Calibration, write_calibration
+from components.shared.results.calibration import Calibration, ReviewBand, write_calibration
 from components.shared.results.measurements import Measurement, write_measurements
 
 TEST_TILES_OF_EACH_LABEL = 20
@@ -45,12 +45,14 @@ def dossier(
         Measurement("accuracy", 0.9625, low=0.93, high=0.98, n=60),
         Measurement("f1", 0.95),
         Measurement("auroc", auroc, note="one class only"),
+        Measurement("review_share", 0.25 if passed else math.nan, low=0.2, high=0.3),
         Measurement("accuracy", 0.8125, split="robustness"),
         Measurement("recall_at_threshold", 0.9625, low=0.91, high=0.99),
         Measurement("specificity_at_threshold", 0.85 if passed else math.nan),
     ]
     write_measurements(rows, folder / "measurements.parquet")
-    write_calibration(Calibration(threshold=0.4), folder / "calibration.json")
+    band = ReviewBand(0.05, 0.4, 0.02, 0.95, 300, 171, 5) if passed else None
+    write_calibration(Calibration(threshold=0.4, band=band), folder / "calibration.json")
     answers = pd.concat([_answers(1, missed, shown), _answers(0, alarms, shown)])
     answers.to_parquet(folder / "test_answers.parquet", index=False)
     for section in ("evaluation", "explanation", "drift"):

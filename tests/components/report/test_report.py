@@ -8,7 +8,7 @@ BOTH = {"cnn": False, "vit": True}
 def test_the_summary_holds_the_numbers_after_fine_tuning(report):
     _, summary = report(BOTH, "vit")
     cnn = summary["candidates"]["cnn"]
-    deployed = {"recall_at_threshold": 0.9625, "specificity_at_threshold": None}
+    deployed = {"recall_at_threshold": 0.9625, "specificity_at_threshold": None, "review_share": None}
     assert cnn["test"] == {"accuracy": 0.9625, "f1": 0.95, "auroc": None} | deployed
     assert cnn["robustness"]["accuracy"] == 0.8125
     assert cnn["passed"] is False
@@ -37,6 +37,18 @@ def test_errors_are_said_in_words_with_a_rate_if_it_was_measured(report):
     missed = "It misses 3 of 20 cracked test tiles, 3.8 % (95 % interval 1.0 to 9.0 %). "
     assert f"<strong>vit{threshold}{missed}It raises a false alarm on 2 of 20 tiles without a crack, 15.0 %." in text
     assert f"<strong>cnn{threshold}{missed}It raises a false alarm on 2 of 20 tiles without a crack." in text
+
+
+def test_the_first_facts_say_which_tiles_need_review_also_without_a_review_band(report):
+    page, summary = report(BOTH, "vit")
+    sentence = "A tile needs review if its P(crack) is at least 0.05 and below 0.4 (25 % [20, 30] of the test tiles)."
+    assert page.index(sentence) < page.index("Cracks that vit misses")
+    assert summary["candidates"]["vit"]["test"]["review_share"] == 0.25
+
+
+def test_a_network_without_a_review_band_is_said_to_have_none(report):
+    page, _ = report({"cnn": False}, None)
+    assert "The model does not say which tiles need review, because it was calibrated without a review band." in page
 
 
 def figures(page: str) -> list[str]:

@@ -12,7 +12,16 @@ from components.register.run import register_winner
 from components.shared.services import mlflow_runs
 from components.shared.services.store import Store
 from pipelines.cli.main import app
-from pipelines.registry.classify import Answer, classify, find_images, strangeness
+from pipelines.registry.classify import (
+    Answer,
+    classify,
+    find_images,
+    name_and_version,
+    strangeness,
+    summary,
+    write_page,
+    write_results,
+)
 from tests.components.register.conftest import winner  # noqa: F401 (a fixture)
 from tests.tiny_version import tile
 
@@ -54,8 +63,12 @@ def test_files_become_rows_and_a_bad_one_a_row_with_an_error(winner, images, tmp
     assert {row["threshold"] for row in answered} == {"0.4"}
     assert os.listdir(out.parent) == ["results.csv"]
     assert page.read_text().count("data:image/jpeg;base64,") == 5
+    assert all(row["needs_review"] == str(0.1 <= float(row["p_crack"]) < 0.4) for row in answered)
+    assert {(row["model"], row["version"]) for row in rows.values()} == {("crack-classifier", "1")}
     cracks = sum(row["label"] == "crack" for row in answered)
-    counts = f"{cracks} with a crack (P(crack) at least 0.4), 1 without an answer"
+    review = sum(row["needs_review"] == "True" for row in answered)
+    needs = f"{review} need{'s' if review == 1 else ''} review by a person"
+    counts = f"{cracks} with a crack (P(crack) at least 0.4), {needs}, 1 without an answer"
     assert f"6 files classified by models:/crack-classifier/1: {counts}" in done.output
     wrong = call(images, "--model", "models:/crack-classifier@nobody", "--out", tmp_path / "none.csv")
     assert wrong.exit_code == 2
@@ -133,6 +146,47 @@ def test_patterns_match_files(images):
         "1.png",
         "2.png",
     ]
+
+
+def answered(images: Path, *needs_review: bool | None) -> list[Answer]:
+    """One answer for each given value, with a falling P(crack)."""
+    answers = []
+    for number, needed in enumerate(needs_review):
+        answers.append(Answer(str(images / f"{number}.png"), 0.6 - 0.1 * number, "crack", 0.5, 0.3, needed, "m", "2"))
+    return answers
+
+
+def test_the_page_shows_the_images_that_need_review_before_the_others(images, tmp_path):
+    answers = answered(images, False, True, False, True)
+    write_page(answers, "models:/m/2", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    shown = ["Needs review by a person", "1.png", "3.png", "Other answers", "0.png", "2.png"]
+    positions = [page.index(text, page.index("Needs review")) for text in shown]
+    assert positions == sorted(positions)
+    assert summary(answers, "m").endswith("2 need review by a person, 0 without an answer")
+    assert "1 needs review by a person" in summary(answers[:2], "m")
+    assert "0 need review by a person" in summary(answers[:1], "m")
+
+
+def test_answers_of_a_version_without_a_review_band_leave_the_column_empty(images, tmp_path):
+    answers = write_results(iter(answered(images, None, None)), tmp_path / "results.csv")
+    with (tmp_path / "results.csv").open(newline="") as file:
+        assert [row["needs_review"] for row in csv.DictReader(file)] == ["", ""]
+    assert "review" not in summary(answers, "m")
+    write_page(answers, "models:/m/2", tmp_path / "page.html")
+    assert "Needs review" not in (tmp_path / "page.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("models:/crack-classifier/12", ("crack-classifier", "12")),
+        ("models:/m-0123456789", ("models:/m-0123456789", "")),
+        ("/models/crack", ("/models/crack", "")),
+    ],
+)
+def test_a_uri_that_is_not_a_registered_version_has_no_version(uri, expected):
+    assert name_and_version(uri) == expected
 
 
 @pytest.mark.parametrize(("strange", "known", "warned"), [(2, 3, True), (1, 4, False), (4, 0, False), (30, 70, True)])
