@@ -5,8 +5,8 @@ import torch
 from components.explain.cam_choice import CURVE_STEPS, MAX_LAYERS, SENSIBLE_GRID_SIDES, choose_cam
 from components.explain.config import ExplainConfig
 from components.explain.faithfulness import perturbation_curves
-from components.explain.grad_cam import CAM_METHODS, grad_cam
-from components.explain.grad_cam_families import find_target
+from components.shared.network.grad_cam import CAM_METHODS, grad_cam
+from components.shared.network.grad_cam_families import find_target
 from components.shared.errors import InputError
 from tests.components.explain.test_grad_cam import network_of
 
