@@ -153,9 +153,10 @@ def _cards(name: str, cards: list[dict[str, Any]], width: str, on_paper: int) ->
 
 
 def _add_failed(page: Page, photos: list[InspectedPhoto]) -> None:
-    failed = [
-        [str(photo.path), photo.error or f"same content as {photo.same_as}"] for photo in photos if not photo.record
-    ]
+    failed = []
+    for photo in photos:
+        if photo.record is None:
+            failed.append([str(photo.path), photo.error or f"same content as {photo.same_as}"])
     if failed:
         page.heading("Files without a result of their own")
         page.table(["file", "reason"], failed)
@@ -169,12 +170,13 @@ def _add_explanation(page: Page, model: Model, config: InspectConfig) -> None:
     page.heading("How to read this page")
     page.text(
         f"Model `{model.name}` version {model.version} answered overlapping tiles (overlap at least "
-        f"{config.overlap:.0%}). Side of its training tiles: {training_tile}. The crack map is the weighted mean of the "
-        "tiles at each position; the weight of a tile falls linearly from its centre to the centres of the tiles next "
-        f"to it. A finding is a connected region with P(crack) at least {model.calibration.threshold:.3g}, the model's "
-        "threshold. Its length follows the middle line of this region, so it is as coarse as the tiles. **No width is "
-        "measured**, because tiles do not show where the edges of a crack are. Grad-CAM shows what the network used, "
-        "which need not be the crack. A photo without a finding is not proven to be free of cracks."
+        f"{config.overlap:.0%}). Side of its training tiles: {training_tile}. The crack map is the weighted mean of "
+        "the tiles at each position; the weight of a tile falls linearly from its centre to the centres of the tiles "
+        "next to it. A finding is a connected region with P(crack) at least "
+        f"{model.calibration.threshold:.3g}, the model's threshold. Its length follows the middle line of this region, "
+        "so it is as coarse as the tiles. **No width is measured**, because tiles do not show where the edges of a "
+        "crack are. Grad-CAM shows what the network used, which need not be the crack. A photo without a finding is "
+        "not proven to be free of cracks."
     )
 
 

@@ -37,7 +37,9 @@ def draw_map(places: list[Place]) -> str:
     height = round(high * scale + 3 * MARGIN)
 
     points = []
-    for place, x, y in zip(places, east, north, strict=True):
+    # Cracks are drawn last, so that no other point hides them.
+    order = sorted(zip(places, east, north, strict=True), key=lambda item: -list(COLOURS).index(item[0].triage))
+    for place, x, y in order:
         points.append(
             {
                 "x": round(MARGIN + (x - min(east)) * scale, 1),
@@ -47,8 +49,6 @@ def draw_map(places: list[Place]) -> str:
                 "anchor": place.anchor,
             }
         )
-    # Cracks are drawn last, so that no other point hides them.
-    points.sort(key=lambda point: list(COLOURS.values()).index(point["colour"]), reverse=True)
 
     length = _round_length(WIDTH / 4 / scale)
     bar = {"x": MARGIN, "y": height - MARGIN / 2, "length": round(length * scale, 1), "text": _spoken_length(length)}

@@ -27,4 +27,4 @@ def loaded_model(model_uri: str, workdir: Path | None) -> Model:
                 f"{model_uri} is not a registered model version; give one such as models:/crack-classifier/1"
             )
         with checked_files(version) as folder:
-            return read_model(*match.groups(), Path(folder) / "artifacts")
+            return read_model(match[1], match[2], Path(folder) / "artifacts")
