@@ -90,7 +90,7 @@ def test_a_damaged_file_is_an_error(tmp_path):
     (tmp_path / "short.tif").write_bytes(b"II*\0\x08")
     with (
         open_photo(tmp_path / "bad.tif") as photo,
-        pytest.raises(ImageError, match="part [0-9]+ of the TIFF file is damaged"),
+        pytest.raises(ImageError, match=r"part [0-9]+ of the TIFF file is damaged"),
     ):
         photo.rows(0, 300)
     with pytest.raises(ImageError), open_photo(tmp_path / "short.tif"):
