@@ -26,7 +26,7 @@ def evaluate(
 
     Returns:
         measurements: Table with one row for each metric, split, slice, and condition (before or after fine-tuning).
-        calibration: calibration.json with the temperature, the threshold and the rule that chose the threshold.
+        calibration: calibration.json with the temperature, the threshold and its rule, and the review band.
         metrics: The most important numbers after fine-tuning.
         classification: Confusion matrix at P(crack) >= 0.5 and ROC curve, both on the test split.
         page: The evaluation page with its figures.

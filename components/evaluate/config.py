@@ -22,6 +22,20 @@ class ThresholdConfig(Config):
     value: float = Field(default=0.5, gt=0, lt=1, description="threshold for the rule fixed, as a calibrated P(crack)")
 
 
+class TriageConfig(Config):
+    """Which tiles a person must look at."""
+
+    missed: float = Field(
+        default=0.02,
+        gt=0,
+        lt=1,
+        description="of all cracks, at most this share is answered 'no crack' without a look by a person",
+    )
+    confidence: float = Field(
+        default=0.95, ge=0.5, lt=1, description="how sure this must be for new photos, judged by the validation photos"
+    )
+
+
 class EvaluateConfig(StepConfig):
     """The parameters for the evaluation of one candidate."""
 
@@ -35,6 +49,7 @@ class EvaluateConfig(StepConfig):
     )
     bootstrap_seed: int = Field(default=0, ge=0, description="seed of the resampling")
     threshold: ThresholdConfig = ThresholdConfig()
+    triage: TriageConfig = TriageConfig()
     seen_corruptions: tuple[str, ...] = Field(
         default=(), description="corruption families that training uses as augmentation; they are reported separately"
     )

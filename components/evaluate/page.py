@@ -14,6 +14,7 @@ from components.evaluate.plots import (
     draw_operating_curve,
     draw_reliability,
 )
+from components.evaluate.triage_page import show_triage
 from components.shared.markdown import markdown_table
 from components.shared.page import Page
 from components.shared.results.calibration import Calibration
@@ -21,6 +22,7 @@ from components.shared.results.measurements import Measurements, footnote, shown
 from components.shared.results.metrics import METRICS, classification_report, confusion_matrix
 from components.shared.results.predictions import VIEWS, Predictions
 from components.shared.results.slices import SEEN, UNSEEN, WHOLE, Slice
+from components.shared.results.triage import triage_in_words
 
 HEADLINE = ("accuracy", "precision", "recall", "f1", "auroc")
 METRICS_BY_SLICE = ("accuracy", "auroc", "recall_at_threshold")
@@ -57,7 +59,9 @@ METRICS_IN_WORDS = (
     "the area under the curve of precision by recall.\n"
     "- *Brier*, *NLL* and *ECE* measure the errors of P(crack) itself. 0 is best. Brier is the mean squared error, NLL "
     "is the mean negative logarithm of the probability given to the true class, and ECE is the mean difference between "
-    "P(crack) and the share of cracks."
+    "P(crack) and the share of cracks.\n"
+    "- *Review share* is the share of the tiles that a person must look at. *Missed share* is the share of the cracks "
+    "that are answered 'no crack' without a look."
 )
 
 
@@ -112,6 +116,7 @@ def write_page(
     )
 
     _show_threshold(page, predictions, calibration, config)
+    show_triage(page, predictions, rows, calibration)
     _show_corruptions(page, rows, config, Path(predictions_folder) / VIEWS)
 
     page.heading("By source and surface, after fine-tuning")
@@ -120,12 +125,12 @@ def write_page(
 
 
 def summary_markdown(rows: Measurements, calibration: Calibration) -> str:
-    """Return the most important numbers, the temperature and the threshold as Markdown."""
+    """Return the most important numbers, the temperature, the threshold and the review band as Markdown."""
     table = markdown_table(["metric", *COLUMN_TITLES], _metric_rows(rows, HEADLINE))
     note = footnote(row for row in rows.where(slice=WHOLE) if row.name in HEADLINE)
     point = f"Temperature {calibration.temperature:.3g}, threshold {calibration.threshold:.3g} ({calibration.rule})."
-    paragraphs = [table, note, point] if note else [table, point]
-    return "\n\n".join(paragraphs) + "\n"
+    paragraphs = [table, note, point, triage_in_words(calibration.band, rows)]
+    return "\n\n".join(filter(None, paragraphs)) + "\n"
 
 
 def _metric_rows(rows: Measurements, names: Iterable[str]) -> list[list[str]]:

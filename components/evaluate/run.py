@@ -6,13 +6,15 @@ The end of a metric's name shows what it measures:
 - `_at_threshold` measures the deployed model's answer: crack if the calibrated P(crack) >= the operating threshold.
 - `_calibrated` measures the calibrated P(crack).
 
-Temperature and threshold are fitted on the validation split. So on the validation split, the metrics whose names end
-in `_at_threshold` or `_calibrated` are too good.
+`review_share` and `missed_share` measure the review band: the tiles that need review, and the cracks below the band.
+
+Temperature, threshold and review band are chosen on the validation split. So on the validation split, the metrics whose
+names end in `_at_threshold` or `_calibrated`, and the missed share, are too good.
 """
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -21,7 +23,9 @@ from components.evaluate.calibration_fit import calibrate
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.page import summary_markdown, write_page
 from components.evaluate.plots import roc_curve
+from components.evaluate.review_band import fit_band
 from components.evaluate.robustness import measure_corruptions
+from components.evaluate.triage_measures import measure_triage
 from components.shared.data.manifest import SPLITS
 from components.shared.errors import InputError
 from components.shared.events import metric
@@ -31,10 +35,14 @@ from components.shared.results.measurements import Estimate, Measurement, Measur
 from components.shared.results.metrics import confusion_matrix
 from components.shared.results.predictions import Predictions, read_predictions
 from components.shared.results.slices import WHOLE, Slice
+from components.shared.results.triage import MISSED_SHARE, REVIEW_SHARE
 
 AT_THRESHOLD = ("accuracy", "precision", "recall", "specificity", "f1")
 CALIBRATED = ("brier", "nll", "ece")
-HEADLINE = ("accuracy", "precision", "recall", "f1", "auroc", "recall_at_threshold", "ece_calibrated")
+HEADLINE = (
+    "accuracy", "precision", "recall", "f1", "auroc", "recall_at_threshold", "ece_calibrated",
+    REVIEW_SHARE, MISSED_SHARE,
+)  # fmt: skip
 SHOWN_WHILE_RUNNING = ("test_accuracy", "test_f1", "test_auroc", "robustness_accuracy")
 
 
@@ -75,9 +83,20 @@ def evaluate_predictions(
             "raise split.test"
         )
 
-    calibration = calibrate(predictions.clean("val"), config.threshold)
+    val = predictions.clean("val")
+    calibration = calibrate(val, config.threshold)
+    band = fit_band(predictions.clean("train"), val, calibration, config.triage)
+    calibration = replace(calibration, band=band)
+
     cost = Measurement("inference_gigaflops", predictions.gigaflops, n=1, note="operations on one image")
-    rows = Measurements([*measure(predictions, calibration, config), *measure_corruptions(predictions, config), cost])
+    rows = Measurements(
+        [
+            *measure(predictions, calibration, config),
+            *measure_triage(predictions, calibration, config),
+            *measure_corruptions(predictions, config),
+            cost,
+        ]
+    )
 
     write_calibration(calibration, calibration_path)
     write_measurements(rows, measurements_path)

@@ -5,6 +5,7 @@ The card follows Mitchell et al., "Model Cards for Model Reporting" (2019). Ever
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +18,7 @@ from components.shared.results.calibration import read_calibration
 from components.shared.results.dossier import CALIBRATION, measurements_of, read_verdict
 from components.shared.results.measurements import Measurements, footnote, shown_row, spoken
 from components.shared.results.slices import SEEN, UNSEEN, WHOLE
+from components.shared.results.triage import MISSED_SHARE, REVIEW_SHARE, triage_in_words
 
 HEADLINE = ("accuracy", "recall_at_threshold", "precision_at_threshold", "specificity_at_threshold", "f1", "auroc")
 USE = (
@@ -35,9 +37,9 @@ USAGE = (
     "models:/{name}@champion` answers over HTTP. Both first check that the files of the version are the registered "
     "ones, which `mlflow models serve` does not do. The input is one string column `image`: base64 of a PNG, JPEG or "
     "other image file. The model never opens a path. The output is `p_crack` (calibrated, 0 to 1), `label` (`crack` or "
-    "`no_crack`), the `threshold` between the two labels, and `novelty`: above 1, the image is unlike the training "
-    "images, and the answer means little. The model resizes, normalises and calibrates by itself. It runs on a CPU and "
-    "does not need the code of the project."
+    "`no_crack`), the `threshold` between the two labels, `novelty`: above 1, the image is unlike the training images, "
+    "and the answer means little, and `needs_review`: whether a person must look at the tile. The model resizes, "
+    "normalises and calibrates by itself. It runs on a CPU and does not need the code of the project."
 )
 WORST_FAMILIES = 3  # number of corruption families that the card names
 METHODS = {"grad_cam": "Grad-CAM", "shap": "KernelSHAP"}
@@ -78,6 +80,9 @@ def model_card(
         _results(rows),
         footnote(uncorrupted),
         _sentences(rows),
+        "## Which tiles need a person",
+        triage_in_words(calibration.band, rows),
+        _triage_table(rows),
         "## Where it is weaker",
         _slices(rows, table),
         LIMITS,
@@ -107,12 +112,24 @@ def _tile_size(info: ModelInfo) -> str:
 
 
 def _results(rows: Measurements) -> str:
+    return markdown_table(["", "test", "robustness"], _held_out(rows, HEADLINE))
+
+
+def _held_out(rows: Measurements, names: Iterable[str]) -> list[list[str]]:
+    """Return one line for each measurement: its name, and its values on the test and robustness splits."""
     lines = []
-    for name in HEADLINE:
+    for name in names:
         test = shown_row(rows.find(name, "test"))
         robustness = shown_row(rows.find(name, "robustness"))
         lines.append([spoken(name), test, robustness])
-    return markdown_table(["", "test", "robustness"], lines)
+    return lines
+
+
+def _triage_table(rows: Measurements) -> str:
+    """Return the review share and the missed share of the splits; "" if they were not measured."""
+    if rows.find(REVIEW_SHARE) is None:
+        return ""
+    return markdown_table(["", "test", "robustness"], _held_out(rows, (REVIEW_SHARE, MISSED_SHARE)))
 
 
 def _sentences(rows: Measurements) -> str:

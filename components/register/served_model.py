@@ -30,7 +30,7 @@ TILES_AT_ONCE = 32  # the memory of a request does not grow with the number of i
 
 
 class CrackClassifier(PythonModel):
-    """The whole classifier: preprocessing, network, calibration, threshold, and the score of strange images."""
+    """The whole classifier: preprocessing, network, calibration, threshold, review band and novelty score."""
 
     def load_context(self, context: Any) -> None:
         """Load the saved-model folder, its calibration and its reference profile on the CPU."""
@@ -48,8 +48,9 @@ class CrackClassifier(PythonModel):
             params: Not used.
 
         Returns:
-            One row per image: p_crack (0 to 1, calibrated), label ("crack" or "no_crack"), threshold (0 to 1) and
-            novelty (from 0; above 1, the image is unlike the training images, and the answer means little).
+            One row per image: p_crack (0 to 1, calibrated), label ("crack" or "no_crack"), threshold (0 to 1), novelty
+            (from 0; above 1, the image is unlike the training images, and the answer means little) and needs_review
+            (whether a person must look at the image; None if the model has no review band).
 
         Raises:
             MlflowException: There is no row, or a row is not base64 of a complete image file. A server then answers
@@ -79,6 +80,7 @@ class CrackClassifier(PythonModel):
                 "label": np.take(CLASSES, p_crack >= self.calibration.threshold),
                 "threshold": self.calibration.threshold,
                 "novelty": self.novelty.scores(features, embeddings.numpy()),
+                "needs_review": self.calibration.needs_review(p_crack),
             }
         )
 

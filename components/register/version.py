@@ -35,6 +35,7 @@ SIGNATURE = ModelSignature(
             ColSpec("string", "label"),
             ColSpec("double", "threshold"),
             ColSpec("double", "novelty"),
+            ColSpec("boolean", "needs_review", required=False),  # null if the model has no review band
         ]
     ),
 )

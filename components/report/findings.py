@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from components.shared.results.calibration import read_calibration
+from components.shared.results.calibration import Calibration, read_calibration
 from components.shared.results.dossier import CALIBRATION, measurements_of, read_test_answers, read_verdict
 from components.shared.results.measurements import Measurement, Measurements
 from components.shared.results.slices import WHOLE
@@ -63,7 +63,8 @@ class Candidate:
         verdict: The content of verdict.json.
         measurements: All measured numbers.
         test_answers: The answers to all test tiles, as `read_test_answers` returns them.
-        threshold: The candidate calls a tile a crack if the calibrated P(crack) is at least this number.
+        calibration: The candidate's threshold, among others. It calls a tile a crack if the calibrated P(crack) is at
+            least the threshold.
     """
 
     name: str
@@ -71,7 +72,7 @@ class Candidate:
     verdict: dict[str, Any]
     measurements: Measurements
     test_answers: pd.DataFrame
-    threshold: float
+    calibration: Calibration
 
     def measured(self, name: str, split: str) -> Measurement | None:
         """Return the measurement `name` on the whole split after fine-tuning. Return None if it was not measured."""
@@ -156,7 +157,7 @@ def _read_candidate(folder: str | Path) -> Candidate:
         verdict=verdict,
         measurements=measurements_of(folder),
         test_answers=read_test_answers(folder),
-        threshold=read_calibration(folder / CALIBRATION).threshold,
+        calibration=read_calibration(folder / CALIBRATION),
     )
 
 

@@ -14,6 +14,7 @@ from components.shared.data.manifest import CLASSES
 from components.shared.page import Badge, Page, data_uri, main_of, templates
 from components.shared.results.dossier import DRIFT, EVALUATION, EXPLANATION, PROMOTION, TRAINING
 from components.shared.results.measurements import Measurement, footnote, shown_row, spoken
+from components.shared.results.triage import triage_in_words
 
 TEMPLATES = Path(__file__).parent / "templates"
 PERCENT = "\N{NO-BREAK SPACE}%"
@@ -43,6 +44,7 @@ WORDS = {
     "fine-tuning": "A network that was trained on other images is trained further on tiles of concrete.",
     "P(crack)": "The probability, 0 to 1, that a tile shows a crack, as a network estimates it.",
     "threshold": "The smallest P(crack) at which a network calls a tile a crack.",
+    "needs review": "A person must look at the tile, because the network is not sure enough that it has no crack.",
     "accuracy": "The share of right answers.",
     "precision": "The share of cracked tiles among the tiles that the network calls a crack.",
     "recall": "The share of the cracked tiles that the network calls a crack.",
@@ -126,7 +128,8 @@ def _first_screen(page: Page, findings: Findings) -> None:
     why_this_one = findings.choice["reasoning"]
     if findings.choice["winner"] is None:
         why_this_one = f"{best.name} is shown here, because it has the highest AUROC on test of all refused candidates."
-    sentences = (_errors_in_words(best), why_this_one, best.verdict["champion"]["text"])
+    triage = triage_in_words(best.calibration.band, best.measurements)
+    sentences = (_errors_in_words(best), triage, why_this_one, best.verdict["champion"]["text"])
     page.text(_bullets(sentences))
     page.text(findings.run.note)
 
@@ -142,12 +145,13 @@ def _bullets(sentences: Iterable[str]) -> str:
 
 def _errors_in_words(candidate: Candidate) -> str:
     """Return sentences on the candidate's missed cracks and false alarms, as Markdown."""
+    threshold = candidate.calibration.threshold
     missed = candidate.missed_cracks
     alarms = candidate.false_alarms
     miss_rate = _error_rate(candidate.measured("recall_at_threshold", "test"))
     alarm_rate = _error_rate(candidate.measured("specificity_at_threshold", "test"))
     return (
-        f"**{candidate.name}** calls a tile a crack if the probability P(crack) is at least {candidate.threshold:.3g}. "
+        f"**{candidate.name}** calls a tile a crack if the probability P(crack) is at least {threshold:.3g}. "
         f"It misses {missed.wrong:,} of {missed.asked:,} cracked test tiles{miss_rate}. "
         f"It raises a false alarm on {alarms.wrong:,} of {alarms.asked:,} tiles without a crack{alarm_rate}."
     )

@@ -19,7 +19,12 @@ def predict(
     paths: Annotated[
         list[str], typer.Argument(help="Image files, folders, or patterns such as 'photos/*.jpg' in quotes.")
     ],
-    out: Annotated[Path, typer.Option(help="CSV file to write: path, p_crack, label, threshold, novelty, error.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="CSV file to write: path, p_crack, label, threshold, novelty, needs_review, model, version, error."
+        ),
+    ],
     model: Annotated[str, typer.Option(help="URI of the model in MLflow.")] = f"models:/{MODEL}@champion",
     html: Annotated[Path | None, typer.Option(help="HTML page with thumbnails to write; default: no page.")] = None,
     batch_size: Annotated[int, typer.Option(help="Number of images in a batch.", min=1)] = 32,
@@ -30,6 +35,9 @@ def predict(
 
     A novelty above 1 means that the image is unlike the images that the model was trained on. If many images
     are, the command prints a warning.
+
+    needs_review says whether a person must look at an image. It is empty if the model was registered without a review
+    band.
 
     Exit status: 0 every file has its row; 1 something failed; 2 an input was wrong; 130 interrupted. Output files are
     written completely or not at all.

@@ -22,13 +22,14 @@ def serve(
 ) -> None:
     """Serve a registered model over HTTP, after a check that its files are the registered ones.
 
-    POST to /invocations, as for `mlflow models serve`. Ctrl-C ends the server.
+    POST to /invocations, as for `mlflow models serve`. Each answer has p_crack, label, threshold, novelty,
+    needs_review, model and version. Ctrl-C ends the server.
     """
     with reporting_errors(debug):
         from components.shared.network import served_http
         from pipelines.local.embedded_stack import guarded, require_free
         from pipelines.registry.access import reached
-        from pipelines.registry.classify import checked_files, version_meant
+        from pipelines.registry.classify import checked_files, name_and_version, version_meant
 
         require_free(port)
         environment = dict(os.environ)  # without the keys of the workdir's storage, which the model does not need
@@ -36,7 +37,8 @@ def serve(
             version = version_meant(model)
             with checked_files(version) as folder:
                 # With -I, the working directory cannot add modules that the model itself does not contain.
-                command = [sys.executable, "-I", served_http.__file__, folder, host, str(port)]
+                served = [folder, host, str(port), *name_and_version(version)]
+                command = [sys.executable, "-I", served_http.__file__, *served]
                 with guarded(command, Path("/dev/stderr"), environment) as server:
                     print(f"serving {version} at http://{host}:{port}/invocations", flush=True)
                     status = server.wait()

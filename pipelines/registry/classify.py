@@ -6,7 +6,7 @@ import csv
 import glob
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from components.shared.network.served_process import ModelLoadError, ModelProces
 from components.shared.services import mlflow_runs
 from components.shared.services.version_files import version_folder
 
-MAX_THUMBNAILS = 300  # largest number of thumbnails on the page
+MAX_THUMBNAILS = 300  # largest number of thumbnails in a section of the page
+OF_ALL = "Answers, the most certain cracks first"
 THUMBNAIL_PIXELS = 112
 # 3 % of the images that are like the training images have a novelty above 1. But the images of one photo resemble each
 # other, so many of them can be above 1 at once (tests/simulate/simulate_novelty.py).
@@ -40,6 +41,9 @@ class Answer:
         label: "crack" or "no_crack".
         threshold: The label is "crack" if P(crack) is at least this threshold, 0 to 1.
         novelty: How unlike the training images the image is, from 0. Above 1, the answer means little.
+        needs_review: Whether a person must look at the image. None if the model has no review band.
+        model: Name of the registered model, or the URI of another model.
+        version: Number of the model version; empty if the model is not a registered version.
         error: The reason why the file has no answer; empty if it has an answer.
     """
 
@@ -48,7 +52,14 @@ class Answer:
     label: str = ""
     threshold: float | None = None
     novelty: float | None = None
+    needs_review: bool | None = None
+    model: str = ""
+    version: str = ""
     error: str = ""
+
+
+# Versions of other releases may answer with fewer or more fields.
+ANSWERED = ("p_crack", "label", "threshold", "novelty", "needs_review", "error")
 
 
 def find_images(paths: list[str]) -> list[Path]:
@@ -108,6 +119,12 @@ def version_meant(model_uri: str) -> str:
     return f"models:/{name}/{version}"
 
 
+def name_and_version(model_uri: str) -> tuple[str, str]:
+    """Return the name and the number of the model version that a URI names; for any other URI, the URI and ""."""
+    match = re.fullmatch("models:/([^/@]+)/([0-9]+)", model_uri)
+    return (match[1], match[2]) if match else (model_uri, "")
+
+
 @contextlib.contextmanager
 def checked_files(model_uri: str) -> Iterator[str]:
     """Fetch a registered model version and check its files, before anything of it is loaded.
@@ -121,14 +138,14 @@ def checked_files(model_uri: str) -> Iterator[str]:
     Raises:
         InputError: The version does not exist, or its files are not the registered ones.
     """
-    match = re.fullmatch("models:/([^/@]+)/([0-9]+)", model_uri)
-    if not match:
+    name, version = name_and_version(model_uri)
+    if not version:
         log.warning("%s is not a registered model version, so its files are not checked", model_uri)
         yield model_uri
         return
 
     try:
-        with version_folder(*match.groups()) as folder:
+        with version_folder(name, version) as folder:
             yield str(folder)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
@@ -150,10 +167,12 @@ def classify(model_uri: str, files: list[Path], batch_size: int, progress: Calla
         RuntimeError: The model's process ended. If memory ran out, use a smaller `batch_size`.
     """
     remaining = iter(files)
+    name, version = name_and_version(model_uri)
     try:
         with checked_files(model_uri) as files_of_model, ModelProcess(files_of_model, model_uri) as model:
             while batch := list(islice(remaining, batch_size)):
-                yield from _answers(model, batch)
+                for answer in _answers(model, batch):
+                    yield replace(answer, model=name, version=version)
                 progress(len(batch))
     except ModelLoadError as error:
         raise InputError(f"{error}; {WHERE_VERSIONS_ARE}") from error
@@ -176,7 +195,8 @@ def _answers(model: ModelProcess, files: list[Path]) -> Iterator[Answer]:
         if file in errors:
             yield Answer(str(file), error=errors[file])
         else:
-            yield Answer(str(file), **answers[file])
+            known = {name: value for name, value in answers[file].items() if name in ANSWERED}
+            yield Answer(str(file), **known)
 
 
 def write_results(answers: Iterator[Answer], path: Path) -> list[Answer]:
@@ -192,13 +212,20 @@ def write_results(answers: Iterator[Answer], path: Path) -> list[Answer]:
 
 
 def summary(answers: list[Answer], model_uri: str) -> str:
-    """Return the numbers of cracks and of failed files as one sentence without a full stop."""
+    """Return the numbers of cracks, of files that need review, and of failed files: a sentence without a full stop."""
     cracks = sum(answer.label == "crack" for answer in answers)
     failed = sum(bool(answer.error) for answer in answers)
     thresholds = [answer.threshold for answer in answers if answer.threshold is not None]
     bound = f" (P(crack) at least {thresholds[0]:.3g})" if thresholds else ""
-    counts = f"{cracks:,} with a crack{bound}, {failed:,} without an answer"
+    counts = f"{cracks:,} with a crack{bound}, {_reviews(answers)}{failed:,} without an answer"
     return f"{len(answers):,} files classified by {model_uri}: {counts}"
+
+
+def _reviews(answers: list[Answer]) -> str:
+    """Return how many files need review, followed by a comma; "" if the model has no review band."""
+    known = [answer.needs_review for answer in answers if answer.needs_review is not None]
+    need = sum(known)
+    return f"{need:,} {'needs' if need == 1 else 'need'} review by a person, " if known else ""
 
 
 def strangeness(answers: list[Answer]) -> str:
@@ -214,7 +241,10 @@ def strangeness(answers: list[Answer]) -> str:
 
 
 def write_page(answers: list[Answer], model_uri: str, path: Path) -> None:
-    """Write a page with the failed files, and with a thumbnail of each answered file, the most certain cracks first."""
+    """Write a page with the failed files, and with a thumbnail of each answered file, the most certain cracks first.
+
+    The files that need review have a section of their own, before the others.
+    """
     from components.shared.page import Page
 
     page = Page("Crack or no crack")
@@ -230,17 +260,42 @@ def write_page(answers: list[Answer], model_uri: str, path: Path) -> None:
 
     answered = [answer for answer in answers if answer.p_crack is not None]
     answered.sort(key=lambda answer: -(answer.p_crack or 0))
-    if answered:
-        page.heading("Answers, the most certain cracks first")
-        if len(answered) > MAX_THUMBNAILS:
-            page.text(f"This page shows the first {MAX_THUMBNAILS} answers. The table of results has all answers.")
-        rows = []
-        for answer in answered[:MAX_THUMBNAILS]:
-            label = answer.label.replace("_", " ")
-            novelty = "" if answer.novelty is None else f"{answer.novelty:.2f}"
-            rows.append([_thumbnail(answer.path, label), answer.path, f"{answer.p_crack:.3f}", label, novelty])
-        page.table(["image", "file", "P(crack)", "answer", "novelty"], rows)
+    review = [answer for answer in answered if answer.needs_review]
+    others = [answer for answer in answered if not answer.needs_review]
+    _show(page, "Needs review by a person, the most certain cracks first", review)
+    _show(page, "Other answers, the most certain cracks first" if review else OF_ALL, others)
     page.write(path)
+
+
+def _show(page: Any, heading: str, answers: list[Answer]) -> None:
+    """Append a section with a thumbnail of each answered file. Without answers, append nothing."""
+    if not answers:
+        return
+
+    page.heading(heading)
+    if len(answers) > MAX_THUMBNAILS:
+        page.text(
+            f"This page shows the first {MAX_THUMBNAILS} of {len(answers):,} answers. The table of results has all."
+        )
+    rows = []
+    for answer in answers[:MAX_THUMBNAILS]:
+        label = answer.label.replace("_", " ")
+        novelty = "" if answer.novelty is None else f"{answer.novelty:.2f}"
+        rows.append(
+            [
+                _thumbnail(answer.path, label),
+                answer.path,
+                f"{answer.p_crack:.3f}",
+                label,
+                _spoken_review(answer.needs_review),
+                novelty,
+            ]
+        )
+    page.table(["image", "file", "P(crack)", "answer", "needs review", "novelty"], rows)
+
+
+def _spoken_review(needs_review: bool | None) -> str:
+    return {True: "yes", False: "no", None: ""}[needs_review]
 
 
 def _thumbnail(path: str, label: str) -> Any:

@@ -1,6 +1,7 @@
-"""Serve a model over HTTP: `python served_http.py MODEL_FOLDER HOST PORT`.
+"""Serve a model over HTTP: `python served_http.py MODEL_FOLDER HOST PORT MODEL VERSION`.
 
-MLflow's scoring server answers requests to `/invocations` in MLflow's own formats. Before MLflow reads a request, a
+MLflow's scoring server answers requests to `/invocations` in MLflow's own formats. Each answer also names the model and
+its version. Before MLflow reads a request, a
 guard checks it. The guard refuses requests that could need too much memory, and requests that only a mistake or an
 attack can explain. The answer to a refused request is a status from 400 to 499 and one sentence.
 
@@ -148,12 +149,32 @@ def _once(body: bytes) -> Receive:
     return receive
 
 
-def main(folder: str, host: str, port: str) -> None:
+class NamedModel:
+    """A model as MLflow's application uses it. Each of its answers names the model and its version."""
+
+    def __init__(self, model: Any, name: str, version: str):
+        self.metadata = model.metadata
+        self._model = model
+        self._names = {"model": name, "version": version}
+
+    def predict(self, data: Any, params: dict | None = None) -> Any:
+        """Return the model's answers, a pandas.DataFrame with one row per image.
+
+        `needs_review` is None in all rows if the model was registered without a review band.
+        """
+        answers = self._model.predict(data, params=params)
+        if "needs_review" not in answers:
+            answers["needs_review"] = None
+        return answers.assign(**self._names)
+
+
+def main(folder: str, host: str, port: str, name: str, version: str) -> None:
     """Load the model from its folder, and answer requests until the process is ended."""
     import uvicorn
     from mlflow.pyfunc import load_model, scoring_server
 
-    app = Guard(scoring_server.init(load_model(folder)))
+    model: Any = NamedModel(load_model(folder), name, version)  # MLflow uses only its metadata and its `predict`
+    app = Guard(scoring_server.init(model))
     uvicorn.run(app, host=host, port=int(port), limit_concurrency=MAX_CONNECTIONS, log_level="warning")
 
 

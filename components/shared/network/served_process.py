@@ -84,7 +84,8 @@ class ModelProcess:
 
         Returns:
             One dict per image: {"p_crack": 0 to 1, "label": "crack" or "no_crack", "threshold": 0 to 1, "novelty": from
-            0}, or {"error": cause} if the model refuses the image.
+            0, "needs_review": true or false}, or {"error": cause} if the model refuses the image. "needs_review" is
+            None or missing if the model was registered without a review band.
 
         Raises:
             RuntimeError: The process ended. The message gives its signal or exit status.

@@ -50,7 +50,9 @@ class Bets:
         return Bets(self.bad, self.good, self.most_bad, self.most_good)
 
 
-def evidence_above(bets: Bets, limit: float) -> np.ndarray:
+def evidence_above(
+    bets: Bets, limit: float, fractions: np.ndarray = FRACTIONS, starts: np.ndarray | None = None
+) -> np.ndarray:
     """Return the evidence that the share is above a limit, after each draw.
 
     If the share is not above the limit, the evidence is unlikely to become large. The probability that it reaches
@@ -59,14 +61,16 @@ def evidence_above(bets: Bets, limit: float) -> np.ndarray:
     Args:
         bets: The draws.
         limit: A share, above 0 and below 1.
+        fractions: float (players,), the fraction of the wealth that each player bets, from 0 to below 1.
+        starts: float (players,), what each player starts with; the sum is 1. By default, all start with the same.
 
     Returns:
-        float64 (n,), at least 0: the mean wealth of the players, who start with 1.
+        float64 (n,), at least 0: the wealth of all players together, who start with 1.
     """
     # The mean of `gain` is at most 0 if the share is at most the limit, and a gain is never below -1.
     gain = (bets.good / limit - (bets.good + bets.bad)) / bets.most_bad
-    wealth = np.cumsum(np.log1p(np.outer(gain, FRACTIONS)), axis=0)
-    return np.exp(np.minimum(wealth, MAX_LOG_WEALTH)).mean(axis=1)
+    wealth = np.cumsum(np.log1p(np.outer(gain, fractions)), axis=0)
+    return np.average(np.exp(np.minimum(wealth, MAX_LOG_WEALTH)), axis=1, weights=starts)
 
 
 def evidence_below(bets: Bets, limit: float) -> np.ndarray:

@@ -1,0 +1,216 @@
+"""Choose the review band: the range of P(crack) in which a person must look at a tile.
+
+Below the band, a tile is answered "no crack" and nobody looks at it. The lower end is chosen on the validation split,
+so that at most a given share of all cracks is below it. This is risk control: Learn-then-Test with a fixed sequence of
+tests, and bets over photos as the test. docs/statistics.md, "Triage", derives it.
+
+Sources: Angelopoulos, Bates, Candès, Jordan & Lei, "Learn then Test", 2021 (arXiv:2110.01052); Bates, Angelopoulos,
+Lei, Malik & Jordan, "Distribution-free, risk-controlling prediction sets", JACM 2021 (monotone losses); Waudby-Smith &
+Ramdas, "Estimating means of bounded random variables by betting", JRSS B 2024.
+"""
+
+import bisect
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import brentq
+
+from components.evaluate.config import TriageConfig
+from components.shared.results.calibration import Calibration, ReviewBand
+from components.shared.results.intervals import group_codes
+from components.shared.results.sequential_test import Bets, evidence_above
+
+# Most of the wealth is bet boldly, because a good model hardly misses a crack. The cautious players are needed if there
+# are thousands of photos, of which a few are missed as a whole.
+FRACTIONS = np.array([0.2, 0.5, 0.95])
+STARTS = np.array([0.1, 0.2, 0.7])
+# This share of the cracks must count fully, so that a few huge photos do not decide how many photos are needed.
+COUNTED_FULLY = 0.9
+SMALLEST_LEVEL, LARGEST_LEVEL = 1e-6, 1 - 1e-6
+
+
+@dataclass(frozen=True)
+class CrackedPhotos:
+    """The cracked tiles of the photos with cracks.
+
+    Attributes:
+        p_crack: float64 (tiles,), calibrated, in rising order.
+        photo: int (tiles,), the number of each tile's photo, from 0.
+        cracks: int (photos,), number of cracked tiles of each photo, at least 1.
+        counted: A photo with more cracked tiles than this counts like a photo with this many. At least 1, and chosen
+            on other photos.
+    """
+
+    p_crack: np.ndarray
+    photo: np.ndarray
+    cracks: np.ndarray
+    counted: int
+
+    @classmethod
+    def of(cls, labels: np.ndarray, p_crack: np.ndarray, groups: np.ndarray, counted: int) -> "CrackedPhotos":
+        """Select the cracked tiles. The arguments are (n,): 1 for crack, calibrated P(crack), and group ids."""
+        cracked = labels == 1
+        order = np.argsort(p_crack[cracked], kind="stable")
+        codes, photos = group_codes(groups[cracked][order])
+        return cls(p_crack[cracked][order], codes, np.bincount(codes, minlength=photos), counted)
+
+    def evidence(self, missed_tiles: int, missed: float) -> float:
+        """Return the evidence that at most the share `missed` of all cracks is below a lower end.
+
+        If the share is larger, the evidence reaches 1 / risk with a probability of at most `risk`.
+
+        Args:
+            missed_tiles: The number of cracked tiles of these photos that are below the lower end.
+            missed: A share, above 0 and below 1.
+        """
+        lost = np.bincount(self.photo[:missed_tiles], minlength=len(self.cracks))
+        weight = np.minimum(1, self.counted / self.cracks)
+        bets = Bets(weight * (self.cracks - lost), weight * lost, self.counted, self.counted)
+        together = evidence_above(bets, 1 - missed, FRACTIONS, STARTS)
+        return float(together[-1]) if len(together) else 1.0
+
+
+def cracks_that_count(labels: np.ndarray, groups: np.ndarray) -> int:
+    """Return the number of cracked tiles up to which a photo counts fully: the least that counts 90 % of the cracks.
+
+    Args:
+        labels: int (n,), of the training split: if photos chose this number for themselves, the risk could be larger.
+        groups: (n,), the group id of each tile.
+    """
+    codes, photos = group_codes(groups[labels == 1])
+    cracks = np.bincount(codes, minlength=photos)
+    for counted in np.unique(cracks):
+        if np.minimum(cracks, counted).sum() >= COUNTED_FULLY * cracks.sum():
+            return int(counted)
+    return 1
+
+
+def choose_band(photos: CrackedPhotos, threshold: float, config: TriageConfig) -> ReviewBand:
+    """Choose the band. Its upper end is the operating threshold.
+
+    The lower ends are tested from 0 upwards, until a test fails. A higher lower end misses more cracks, so its test has
+    less evidence, and a bisection finds the end of this sequence.
+
+    Args:
+        photos: The validation photos with cracks.
+        threshold: The operating threshold, as a calibrated P(crack).
+        config: The largest share of missed cracks, and the confidence.
+    """
+    needed = 1 / (1 - config.confidence)
+    failures = bisect.bisect_left(
+        range(len(photos.p_crack)), True, key=lambda tiles: photos.evidence(tiles, config.missed) < needed
+    )
+    low = 0.0
+    if failures:
+        # The first so many cracks, less one, may be missed. Equal values of P(crack) are never divided.
+        low = min(float(photos.p_crack[failures - 1]), threshold)
+
+    return ReviewBand(
+        low=low,
+        high=threshold,
+        missed=config.missed,
+        confidence=config.confidence,
+        photos=len(photos.cracks),
+        photos_needed=photos_needed(photos, config),
+        counted=photos.counted,
+    )
+
+
+def photos_needed(photos: CrackedPhotos, config: TriageConfig) -> int:
+    """Return how many photos with cracks give a band, if they have as many cracks as these and none is missed.
+
+    Without photos, every photo is taken to have as many cracks as can count.
+    """
+    cracks = np.minimum(photos.cracks, photos.counted) if len(photos.cracks) else np.array([photos.counted])
+    gain = cracks * config.missed / (1 - config.missed) / photos.counted
+    growth = np.log1p(np.outer(gain, FRACTIONS)).mean(axis=0)
+
+    def missing(count: float) -> float:
+        return float(np.logaddexp.reduce(np.log(STARTS) + count * growth) + math.log(1 - config.confidence))
+
+    fewest = -math.log(1 - config.confidence) / growth.max()
+    return math.ceil(brentq(missing, 0, fewest - math.log(STARTS.min()) / growth.min()) - 1e-9)
+
+
+def fit_band(train: pd.DataFrame, val: pd.DataFrame, calibration: Calibration, config: TriageConfig) -> ReviewBand:
+    """Choose the review band of a calibrated model.
+
+    Args:
+        train: The answers on the training split. Only label and group_id are used.
+        val: The answers on the validation split after fine-tuning, without corruptions.
+        calibration: The temperature and the threshold.
+        config: The largest share of missed cracks, and the confidence.
+    """
+    counted = cracks_that_count(train["label"].to_numpy(), train["group_id"].to_numpy())
+    return choose_band(cracked_photos(val, calibration, counted), calibration.threshold, config)
+
+
+def cracked_photos(table: pd.DataFrame, calibration: Calibration, counted: int) -> CrackedPhotos:
+    """Return the photos with cracks of a split, with the calibrated P(crack) of their cracked tiles."""
+    p_crack = calibration.p_crack(table["logit_0"].to_numpy(), table["logit_1"].to_numpy())
+    return CrackedPhotos.of(table["label"].to_numpy(), p_crack, table["group_id"].to_numpy(), counted)
+
+
+@dataclass(frozen=True)
+class TriageCurve:
+    """Which share of the tiles needs review, and which share of the cracks is missed, at each lower end of the band.
+
+    All arrays are float64 (points,).
+
+    Attributes:
+        low: The lower ends, calibrated P(crack) in rising order, from 0 to the operating threshold.
+        review: Share of the tiles that need review.
+        missed: Share of the cracks that are below the lower end.
+        at_most: The largest share of missed cracks that the photos cannot exclude.
+    """
+
+    low: np.ndarray
+    review: np.ndarray
+    missed: np.ndarray
+    at_most: np.ndarray
+
+
+def triage_curve(
+    p_crack: np.ndarray, photos: CrackedPhotos, threshold: float, confidence: float, points: int = 60
+) -> TriageCurve:
+    """Measure coverage and risk at lower ends that are spread evenly over the tiles below the threshold.
+
+    Args:
+        p_crack: float (n,), calibrated, of all tiles of the split.
+        photos: Its cracked tiles.
+        threshold: The operating threshold.
+        confidence: The confidence of `at_most`.
+        points: Largest number of lower ends.
+    """
+    ranked = np.sort(p_crack)
+    below = ranked[ranked < threshold]
+    picked = np.unique(np.linspace(0, len(below), points).astype(int))
+    low = np.append(0.0, np.append(below, threshold)[picked])
+
+    tiles = np.searchsorted(photos.p_crack, low)
+    passed = np.searchsorted(ranked, low)
+    return TriageCurve(
+        low=low,
+        review=(len(below) - passed) / max(len(ranked), 1),
+        missed=tiles / max(len(photos.p_crack), 1),
+        at_most=np.array([_not_excluded(photos, int(count), confidence) for count in tiles]),
+    )
+
+
+def _not_excluded(photos: CrackedPhotos, missed_tiles: int, confidence: float) -> float:
+    """Return the smallest share of missed cracks for which the evidence suffices; 1 if there is none below 1."""
+    log_needed = -math.log(1 - confidence)
+
+    def surplus(missed: float) -> float:
+        evidence = photos.evidence(missed_tiles, missed)
+        return math.log(evidence) - log_needed if evidence > 0 else -math.inf
+
+    if surplus(LARGEST_LEVEL) < 0:
+        return 1.0
+    low, high = SMALLEST_LEVEL, LARGEST_LEVEL
+    while high - low > 1e-4:
+        middle = (low + high) / 2
+        low, high = (low, middle) if surplus(middle) >= 0 else (middle, high)
+    return high

@@ -1,0 +1,55 @@
+"""Measure how many tiles need review, and how many cracks are missed without a look, on every held-out split."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from components.evaluate.config import EvaluateConfig
+from components.shared.results.calibration import Calibration, ReviewBand
+from components.shared.results.estimates import estimate_metrics
+from components.shared.results.measurements import Estimate, Measurement
+from components.shared.results.predictions import Predictions
+from components.shared.results.triage import MISSED_SHARE, REVIEW_SHARE
+
+HELD_OUT = ("val", "test", "robustness")
+NOTHING_PASSES = "no tile is answered 'no crack' without a look, so no crack can be missed"
+
+
+def measure_triage(predictions: Predictions, calibration: Calibration, config: EvaluateConfig) -> list[Measurement]:
+    """Return the review share and the missed share of each held-out split, with intervals over photos.
+
+    The band was chosen on the validation split, so the missed share on that split is too good.
+    """
+    assert calibration.band
+    rows = []
+    for split in HELD_OUT:
+        table = predictions.clean(split)
+        if len(table):
+            p_crack = calibration.p_crack(table["logit_0"].to_numpy(), table["logit_1"].to_numpy())
+            review = _review_share(table, p_crack, calibration.band, config)
+            missed = _missed_share(table, p_crack, calibration.band, config)
+            rows.append(Measurement.of(REVIEW_SHARE, review, len(table), split))
+            rows.append(Measurement.of(MISSED_SHARE, missed, len(table), split))
+    return rows
+
+
+def _review_share(table: pd.DataFrame, p_crack: np.ndarray, band: ReviewBand, config: EvaluateConfig) -> Estimate:
+    """Return the share of the tiles that need review: the accuracy of the answer "it needs review" to every tile."""
+    needs_review = band.contains(p_crack).astype(np.float64)
+    asked = np.ones(len(table), np.int64)
+    groups = table["group_id"].to_numpy()
+    return estimate_metrics(asked, needs_review, groups, 0.5, config.resamples, config.bootstrap_seed)["accuracy"]
+
+
+def _missed_share(table: pd.DataFrame, p_crack: np.ndarray, band: ReviewBand, config: EvaluateConfig) -> Estimate:
+    """Return the share of the cracks that are below the band: what is missing from the recall at its lower end."""
+    if not band.is_certified:
+        return Estimate(0.0, note=NOTHING_PASSES)
+
+    labels = table["label"].to_numpy()
+    groups = table["group_id"].to_numpy()
+    found = estimate_metrics(labels, p_crack, groups, band.low, config.resamples, config.bootstrap_seed)["recall"]
+    if found.low is None or found.high is None:
+        return replace(found, value=1 - found.value)
+    return replace(found, value=1 - found.value, low=1 - found.high, high=1 - found.low)
