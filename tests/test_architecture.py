@@ -16,6 +16,7 @@ OWN = ("components", "pipelines")
 # A folder's name stands for every module in it that has no line of its own.
 FLOORS = [
     {
+        "components.shared.atomic_file",
         "components.shared.errors",
         "components.shared.config",
         "components.shared.markdown",
@@ -30,12 +31,12 @@ FLOORS = [
     {"components.shared.step", "components.shared.reuse", "components.shared.data"},
     {"components.shared.network", "components.shared.results"},
     {"components.container_images", "components.step_process"},
-    {f"components.{step}" for step in STEPS},
+    {f"components.{step}" for step in STEPS} | {"components.inspect"},
     {"pipelines.config"},
     {"pipelines.graphs"},
     {"pipelines.local", "pipelines.model_cleanup", "pipelines.store_cleanup", "pipelines.public_datasets"},
     {"pipelines.registry"},
-    {"pipelines.sites", "pipelines.transfer"},
+    {"pipelines.sites", "pipelines.transfer", "pipelines.drawn_photos"},
     {"pipelines.cluster"},
     {"pipelines.cli"},
 ]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from skimage.segmentation import slic
 
-from components.explain.grad_cam_families import patch_grid
+from components.shared.network.grad_cam_families import patch_grid
 from components.shared.config import Precision
 from components.shared.errors import InputError
 from components.shared.network.device import pick_precision

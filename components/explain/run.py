@@ -10,7 +10,7 @@ import torch
 from components.explain.cam_choice import CamChoice, choose_cam
 from components.explain.config import ExplainConfig
 from components.explain.faithfulness import blurred
-from components.explain.grad_cam import Cam, grad_cam
+from components.shared.network.grad_cam import Cam, grad_cam
 from components.explain.image_choice import choose_measured, choose_shown, decide
 from components.explain.maps import explain_signed
 from components.explain.measures import Sample, measure

@@ -12,6 +12,7 @@ import pandas as pd
 
 from components.shared.data.manifest import CLASSES, SPLITS, read_manifest, read_splits
 from components.shared.markdown import markdown_table
+from components.shared.network.network import ModelInfo
 from components.shared.network.saved_network import read_info
 from components.shared.results.calibration import read_calibration
 from components.shared.results.dossier import CALIBRATION, measurements_of, read_verdict
@@ -91,7 +92,7 @@ def model_card(
         f"Data set version `{info.dataset_digest[:12]}` with {len(table)} tiles in {table['group_id'].nunique()} "
         "groups. A group is a photo or a set of near duplicates. No group is in two splits.",
         _composition(table),
-        f"The network is {info.architecture} at {info.input_size} px. It started from {weights} and was trained with "
+        f"The network is {info.architecture} at {info.input_size} px. {_tile_size(info)} It started from {weights} and was trained with "
         f"tuning {info.tuning} and seed {info.seed}. The splits are `{info.split_digest[:12]}`. The answers were "
         f"calibrated on the validation split with temperature {calibration.temperature:.3g}. Pipeline job: `{job}`. "
         "The MLflow run of this model version has all parameters, curves and pages.",
@@ -100,6 +101,14 @@ def model_card(
         _gate(verdict["rows"]),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _tile_size(info: ModelInfo) -> str:
+    """Return a sentence about the size of a training tile."""
+    if not info.tile_pixels:
+        return "The size of its training tiles was not recorded."
+    on_concrete = "" if info.tile_mm is None else f", which is {info.tile_mm:g} mm of concrete"
+    return f"A training tile had {info.tile_pixels} px a side (median){on_concrete}."
 
 
 def _results(rows: Measurements) -> str:

@@ -139,6 +139,13 @@ class TrainConfig(StepConfig):
         "[]: no augmentation",
     )
 
+    tile_mm: float | None = Field(
+        default=None,
+        gt=0,
+        description="side of a training tile on the concrete in millimetres, if all tiles show about the same size; "
+        "`crack-pipeline inspect` then cuts photos of a known scale into tiles of this size",
+    )
+
     precision: Precision = Field(
         default="auto",
         description="auto: the faster of bf16 and fp32 on this type of machine; it is measured once and then stored",

@@ -30,6 +30,7 @@ def describe_network(config: TrainConfig, seed: int) -> ModelInfo:
         dropout=config.dropout,
         stochastic_depth=config.stochastic_depth,
         tuning=config.tuning,
+        tile_mm=config.tile_mm,
     )
 
 

@@ -6,6 +6,9 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from components.shared.data.manifest import read_manifest, read_splits, rows_of
 from components.shared.data.versions import fetch_for_step
 from components.shared.errors import InputError
@@ -62,6 +65,7 @@ def train_candidate(
             "dataset_digest": manifest.digest,
             "split_digest": splits.digest,
             "weights_sha256": known_digest(config.weights),
+            "tile_pixels": _tile_pixels(train_rows),
         }
     )
     key = run_key("train", config.identity(), info.model_dump(mode="json"), seed)
@@ -83,6 +87,11 @@ def train_candidate(
 
     _delete_checkpoints(store, key)
     return _headline(record)
+
+
+def _tile_pixels(rows: pd.DataFrame) -> int:
+    """Return the median side of the tiles in pixels. The side of a tile that is not square is that of its area."""
+    return round(np.sqrt(rows["width"] * rows["height"]).median())
 
 
 def _delete_checkpoints(store: Store, key: str) -> None:

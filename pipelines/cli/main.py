@@ -11,6 +11,7 @@ from pipelines.cli import (
     doctor,
     drift,
     gc,
+    inspect,
     leaks,
     local,
     predict,
@@ -26,7 +27,7 @@ from pipelines.cli import (
 # The panels of `--help` in their order. Each panel has the commands of these modules.
 PANELS = {
     "On this machine": (local, transfer, data, leaks, weights),
-    "Models": (predict, serve, drift, sites, registry, gc),
+    "Models": (predict, inspect, serve, drift, sites, registry, gc),
     "On a cluster": (doctor, submit, runs, cluster),
 }
 

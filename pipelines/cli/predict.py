@@ -45,8 +45,8 @@ def predict(
     with reporting_errors(debug):
         from rich.progress import Progress
 
+        from components.shared.atomic_file import atomic_file
         from pipelines.registry.access import reached
-        from pipelines.registry.atomic_file import atomic_file
         from pipelines.registry.classify import (
             classify,
             find_images,

@@ -56,9 +56,9 @@ def accept_site(
     with reporting_errors(debug):
         from rich.progress import Progress
 
+        from components.shared.atomic_file import atomic_file
         from components.shared.errors import InputError
         from pipelines.registry.access import reached
-        from pipelines.registry.atomic_file import atomic_file
         from pipelines.registry.classify import version_meant
         from pipelines.registry.promotions import Registry
         from pipelines.sites.plan import Claim, Limits

@@ -17,10 +17,10 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from components.shared.atomic_file import atomic_file
 from components.shared.errors import InputError
 from components.shared.hashing import file_digest
 from components.shared.services import mlflow_runs
-from pipelines.registry.atomic_file import atomic_file
 from pipelines.registry.promotions import Registry
 
 FORMAT = 1

@@ -243,15 +243,9 @@ def strangeness(answers: list[Answer]) -> str:
 
 
 def write_page(answers: list[Answer], model_uri: str, path: Path) -> None:
-<<<<<<< HEAD
     """Write a page with the files that have no answer, and with thumbnails of the answered files.
 
-    The most certain cracks come first.
-=======
-    """Write a page with the failed files, and with a thumbnail of each answered file, the most certain cracks first.
-
-    The files that need review have a section of their own, before the others.
->>>>>>> triage
+    The most certain cracks come first. The files that need review have a section of their own, before the others.
     """
     from components.shared.page import Page
 

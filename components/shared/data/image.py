@@ -68,7 +68,7 @@ def read_header(data: bytes) -> Header:
     Raises:
         ImageError: The file is not an image in one of the FORMATS, or has more than MAX_PIXELS.
     """
-    with _opened(data) as image:
+    with open_image(data) as image:
         image_format = "JPEG" if image.format == "MPO" else str(image.format)
         return Header(image_format, image.width, image.height, _frames(image, data))
 
@@ -112,7 +112,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
 
 def jpeg_tables(data: bytes) -> dict[int, list[int]] | None:
     """Return the quantisation tables of a JPEG file, which decide its quality. Return None for another format."""
-    with _opened(data) as image:
+    with open_image(data) as image:
         return getattr(image, "quantization", None)
 
 
@@ -146,7 +146,7 @@ def empty_pixels(data: bytes) -> NDArray[np.bool_] | None:
 
     if data.startswith(JPEG):  # it cannot be transparent
         return None
-    with _opened(data) as opened:
+    with open_image(data) as opened:
         without_data = _tiff_tag(opened, TIFF_NO_DATA)
         if without_data is None and not opened.has_transparency_data:
             return None
@@ -164,7 +164,7 @@ def orientation(data: bytes) -> int:
     Raises:
         ImageError: The file is not an image in one of the FORMATS, or has more than MAX_PIXELS.
     """
-    with _opened(data) as image:
+    with open_image(data) as image:
         value = image.getexif().get(EXIF_ORIENTATION, UPRIGHT)
     return value if value in range(2, 9) else UPRIGHT
 
@@ -217,7 +217,7 @@ def _decode_with_opencv(data: bytes) -> NDArray[np.uint8] | None:
 def _decode_with_pillow(data: bytes) -> NDArray[np.uint8]:
     from PIL import ImageOps
 
-    with _opened(data) as opened:
+    with open_image(data) as opened:
         if opened.mode.startswith("RGB") and _bits_per_sample(opened, data) == 16:
             return _decode_sixteen_bit_colours(opened, data)
 
@@ -277,7 +277,7 @@ def _to_eight_bits(values: NDArray) -> NDArray[np.uint8]:
 
 
 @contextmanager
-def _opened(data: bytes) -> Iterator["Image"]:
+def open_image(data: bytes) -> Iterator["Image"]:
     """Open an image file with Pillow. Any error in the block becomes an ImageError.
 
     Pillow's decoders raise OSError, ValueError, SyntaxError, TypeError, struct.error and others.

@@ -41,6 +41,9 @@ class ModelInfo(Config):
         seed: Seed of the random weights: the weights of the head, or all weights if `weights` is "none".
         dataset_digest: Digest of the data set version that the network was trained on.
         split_digest: Digest of the splits that the network was trained on.
+        tile_pixels: Median side of the training tiles, pixels, before they were scaled to `input_size`. 0 if unknown:
+            networks that were trained earlier did not record it.
+        tile_mm: Side of a training tile on the concrete, millimetres; None if unknown.
     """
 
     format_version: Literal[1] = 1
@@ -57,6 +60,13 @@ class ModelInfo(Config):
     seed: int = 0
     dataset_digest: str = ""
     split_digest: str = ""
+    tile_pixels: int = Field(default=0, ge=0)
+    tile_mm: float | None = Field(default=None, gt=0)
+
+    @property
+    def tile_side(self) -> int:
+        """Return the side of a training tile in pixels, or the network's input size if it was not recorded."""
+        return self.tile_pixels or self.input_size
 
 
 class Network(nn.Module):
@@ -110,7 +120,7 @@ def describe(architecture: str, weights: str, input_size: int, seed: int, **trai
         weights: "none", "hub", a file's path or s3://BUCKET/KEY.
         input_size: Height and width in pixels.
         seed: Seed of the weights that are not loaded.
-        training: Further fields of `ModelInfo`: dropout, stochastic_depth, tuning.
+        training: Further fields of `ModelInfo`: dropout, stochastic_depth, tuning, tile_mm.
 
     Raises:
         InputError: timm has no such architecture, or the weights file does not exist.

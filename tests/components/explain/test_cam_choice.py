@@ -5,10 +5,10 @@ import torch
 from components.explain.cam_choice import CURVE_STEPS, MAX_LAYERS, SENSIBLE_GRID_SIDES, choose_cam
 from components.explain.config import ExplainConfig
 from components.explain.faithfulness import perturbation_curves
-from components.explain.grad_cam import CAM_METHODS, grad_cam
-from components.explain.grad_cam_families import find_target
 from components.shared.errors import InputError
-from tests.components.explain.test_grad_cam import network_of
+from components.shared.network.grad_cam import CAM_METHODS, grad_cam
+from components.shared.network.grad_cam_families import find_target
+from tests.components.shared.network.test_grad_cam import network_of
 
 CONFIG = ExplainConfig(precision="fp32", resamples=200, batch_size=8)
 NO_TILES = torch.empty((0, 3, 64, 64), dtype=torch.uint8)

@@ -7,9 +7,9 @@ import torch
 from pytorch_grad_cam import GradCAM, HiResCAM, LayerCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-from components.explain.grad_cam_families import Target
 from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
+from components.shared.network.grad_cam_families import Target
 from components.shared.network.network import Network
 
 # The methods weight the activations of a layer differently. Grad-CAM uses the mean gradient of each channel. HiResCAM

@@ -4,9 +4,9 @@ import pytest
 import timm
 import torch
 
-from components.explain.grad_cam import CAM_METHODS, Cam, grad_cam
-from components.explain.grad_cam_families import find_target, find_targets
 from components.shared.errors import InputError
+from components.shared.network.grad_cam import CAM_METHODS, Cam, grad_cam
+from components.shared.network.grad_cam_families import find_target, find_targets
 from components.shared.network.network import Network, build_network, describe
 
 FAMILIES = [

@@ -1,0 +1,197 @@
+"""The page of an inspection: findings by certainty, a contact sheet, and a map of the photos. It needs no network."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from components.inspect.config import InspectConfig
+from components.inspect.findings import CRACK, NEEDS_REVIEW, NO_CRACK, Finding
+from components.inspect.position_map import TEMPLATES, Place, draw_map
+from components.inspect.record import OVERLAYS, InspectedPhoto, PhotoRecord
+from components.inspect.summary import notices, records_of, summary
+from components.inspect.tables import length_mm, photo_triage
+from components.inspect.tile_answers import Model
+from components.shared.atomic_file import atomic_file
+from components.shared.data.image import ImageError, decode, thumbnail
+from components.shared.page import Page, data_uri, templates
+
+PAGE = "inspection.html"
+MOST_FINDINGS, MOST_PHOTOS = 300, 1000  # on the page; the tables have all
+CLOSE_UP_WIDTH, THUMBNAIL = 480, 400  # pixels
+SPOKEN = {CRACK: "crack", NEEDS_REVIEW: "needs review", NO_CRACK: "no crack"}
+
+
+def write_inspection_page(photos: list[InspectedPhoto], model: Model, config: InspectConfig, folder: Path) -> None:
+    """Write the page into the folder of the results. It embeds small copies of the drawings and links to large ones."""
+    records = records_of(photos)
+    page = Page("Inspection of photos")
+    is_clean = all(not record.findings for record in records)
+    page.callout(f"{summary(photos)}.", passed=is_clean)
+    page.text("\n".join(f"- {_plain(notice)}." for notice in notices(photos)))
+    page.contents()
+
+    _add_findings(page, photos, folder)
+    _add_map(page, photos)
+    _add_photos(page, photos, folder)
+    _add_failed(page, photos)
+    _add_explanation(page, model, config)
+    with atomic_file(folder / PAGE) as file:
+        page.write(file)
+
+
+def _add_findings(page: Page, photos: list[InspectedPhoto], folder: Path) -> None:
+    found = list(_findings(photos))
+    found.sort(key=lambda item: (item[3].triage != CRACK, -item[3].p_max))
+    page.heading("Findings, the most certain first")
+    if not found:
+        page.text("The model found nothing above its threshold.")
+        return
+    if len(found) > MOST_FINDINGS:
+        page.text(f"The page shows the first {MOST_FINDINGS} of {len(found):,} findings; `findings.csv` has all.")
+    page.text(
+        "Left: the finding and its surroundings; the white square is its surest tile. Right: this tile, with the "
+        "parts that speak for a crack (Grad-CAM)."
+    )
+    cards = [_finding_card(*item, folder) for item in found[:MOST_FINDINGS]]
+    page.html(_cards("findings", cards, width="26rem", on_paper=2))
+
+
+def _findings(photos: list[InspectedPhoto]) -> Iterator[tuple[InspectedPhoto, PhotoRecord, int, Finding]]:
+    for photo in photos:
+        if photo.record is not None:
+            for number, finding in enumerate(photo.record.findings, start=1):
+                yield photo, photo.record, number, finding
+
+
+def _finding_card(
+    photo: InspectedPhoto, record: PhotoRecord, number: int, finding: Finding, folder: Path
+) -> dict[str, Any]:
+    close_up = record.close_ups[number - 1] if number <= len(record.close_ups) else None
+    x, y = (round(value) for value in finding.peak)
+    lines = [f"P(crack) {finding.p_max:.3f}, mean {finding.p_mean:.3f} · {_spoken_length(finding, record)}"]
+    if finding.novelty is not None and finding.novelty > 1:
+        lines.append(f"unlike the training tiles (novelty {finding.novelty:.1f})")
+    lines.append(f"tile at {x}, {y} px")
+    return {
+        "kind": finding.triage,
+        "anchor": f"{_anchor(record)}-{number}",
+        "title": f"{photo.path.name}, finding {number}: {SPOKEN[finding.triage]}",
+        "lines": lines,
+        "file": f"{OVERLAYS}/{quote(record.overlay)}",
+        "uri": _embedded(folder / OVERLAYS / close_up, CLOSE_UP_WIDTH) if close_up else "",
+        "alt": f"close-up of finding {number} of {photo.path.name}",
+    }
+
+
+def _spoken_length(finding: Finding, record: PhotoRecord) -> str:
+    if finding.length is None:
+        return "length not measurable"
+    millimetres = length_mm(finding, record)
+    if millimetres is None:
+        return f"about {finding.length:,.0f} px long"
+    return f"about {millimetres:,.0f} mm long" if millimetres < 1000 else f"about {millimetres / 1000:,.2f} m long"
+
+
+def _add_map(page: Page, photos: list[InspectedPhoto]) -> None:
+    places = []
+    for photo in photos:
+        record = photo.record
+        if record is None or record.facts.latitude is None or record.facts.longitude is None:
+            continue
+        title = f"{photo.path.name}: {SPOKEN[photo_triage(record)]}"
+        places.append(
+            Place(record.facts.longitude, record.facts.latitude, photo_triage(record), title, _anchor(record))
+        )
+    if places:
+        page.heading("Map of the photos")
+        page.html(draw_map(places))
+
+
+def _add_photos(page: Page, photos: list[InspectedPhoto], folder: Path) -> None:
+    inspected = [photo for photo in photos if photo.record is not None]
+    if not inspected:
+        return
+    page.heading("Photos with their crack maps")
+    if len(inspected) > MOST_PHOTOS:
+        page.text(f"The page shows the first {MOST_PHOTOS} of {len(inspected):,} photos; `photos.csv` has all.")
+    cards = [_photo_card(photo, photo.record, folder) for photo in inspected[:MOST_PHOTOS] if photo.record]
+    page.html(_cards("photos", cards, width="19rem", on_paper=3))
+
+
+def _photo_card(photo: InspectedPhoto, record: PhotoRecord, folder: Path) -> dict[str, Any]:
+    facts = record.facts
+    counts = [f"{record.tiles_crack:,} of {record.tiles:,} tiles are cracks"]
+    if record.tiles_review:
+        counts.append(f"{record.tiles_review:,} need review")
+    if record.tiles_novel:
+        counts.append(f"{record.tiles_novel:,} are unlike the training tiles")
+    if record.tiles_empty:
+        counts.append(f"{record.tiles_empty:,} have no data")
+
+    scale = f"{record.tile_side} px a tile"
+    if record.mm_per_pixel is not None:
+        scale += f", {record.mm_per_pixel:.3g} mm a pixel ({record.scale_source})"
+    from_camera = " · ".join(filter(None, (facts.taken.replace("T", " "), facts.camera)))
+    return {
+        "kind": photo_triage(record),
+        "anchor": _anchor(record),
+        "title": f"{photo.path.name}: {len(record.findings):,} findings" if record.findings else photo.path.name,
+        "lines": [", ".join(counts), scale, *filter(None, (from_camera, record.note))],
+        "file": f"{OVERLAYS}/{quote(record.overlay)}",
+        "uri": _embedded(folder / OVERLAYS / record.overlay, THUMBNAIL),
+        "alt": f"{photo.path.name} with its crack map",
+    }
+
+
+def _cards(name: str, cards: list[dict[str, Any]], width: str, on_paper: int) -> str:
+    """Return cards with a filter by their kinds."""
+    kinds = [card["kind"] for card in cards]
+    options = {kind: f"{spoken} ({kinds.count(kind)})" for kind, spoken in SPOKEN.items() if kind in kinds}
+    template = templates(TEMPLATES).get_template("cards.html")
+    return template.render(name=name, cards=cards, options=options, width=width, columns_on_paper=on_paper)
+
+
+def _add_failed(page: Page, photos: list[InspectedPhoto]) -> None:
+    failed = []
+    for photo in photos:
+        if photo.record is None:
+            failed.append([str(photo.path), photo.error or f"same content as {photo.same_as}"])
+    if failed:
+        page.heading("Files without a result of their own")
+        page.table(["file", "reason"], failed)
+
+
+def _add_explanation(page: Page, model: Model, config: InspectConfig) -> None:
+    info = model.network.info
+    training_tile = f"{info.tile_pixels} px" if info.tile_pixels else f"unknown, so {info.input_size} px is used"
+    if info.tile_mm is not None:
+        training_tile += f", {info.tile_mm:g} mm of concrete"
+    page.heading("How to read this page")
+    page.text(
+        f"Model `{model.name}` version {model.version} answered overlapping tiles (overlap at least "
+        f"{config.overlap:.0%}). Side of its training tiles: {training_tile}. The crack map is the weighted mean of "
+        "the tiles at each position; the weight of a tile falls linearly from its centre to the centres of the tiles "
+        "next to it. A finding is a connected region with P(crack) at least "
+        f"{model.calibration.threshold:.3g}, the model's threshold. Its length follows the middle line of this region, "
+        "so it is as coarse as the tiles. **No width is measured**, because tiles do not show where the edges of a "
+        "crack are. Grad-CAM shows what the network used, which need not be the crack. A photo without a finding is "
+        "not proven to be free of cracks."
+    )
+
+
+def _anchor(record: PhotoRecord) -> str:
+    return f"photo-{record.sha256[:12]}"
+
+
+def _embedded(file: Path, longest: int) -> str:
+    """Return a small copy of a drawing as a data URI; "" if somebody removed the file."""
+    try:
+        return data_uri(thumbnail(decode(file.read_bytes()), longest))
+    except (OSError, ImageError):
+        return ""
+
+
+def _plain(text: str) -> str:
+    """Return a text in which Markdown finds no marks. File names often have underscores."""
+    return "".join(f"\\{sign}" if sign in "\\_*[]<>#" else sign for sign in text)

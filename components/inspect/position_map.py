@@ -1,0 +1,65 @@
+"""Draw the positions of photos as an SVG, without a map from the network."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.inspect.findings import CRACK, NEEDS_REVIEW, NO_CRACK
+from components.shared.page import templates
+
+TEMPLATES = Path(__file__).parent / "templates"
+WIDTH, LARGEST_HEIGHT, MARGIN = 900, 600, 40  # SVG units
+METRES_PER_DEGREE = 111_320  # of latitude
+SMALLEST_EXTENT = 1.0  # metres
+COLOURS = {CRACK: "#c62828", NEEDS_REVIEW: "#e09c14", NO_CRACK: "#7d8a96"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A photo on the map: degrees, its triage, its name, and the anchor of its card."""
+
+    longitude: float
+    latitude: float
+    triage: str
+    title: str
+    anchor: str
+
+
+def draw_map(places: list[Place]) -> str:
+    """Return an SVG of at least one place. Distances are right near its middle (equirectangular projection)."""
+    middle = sum(place.latitude for place in places) / len(places)
+    east = [place.longitude * METRES_PER_DEGREE * math.cos(math.radians(middle)) for place in places]
+    north = [place.latitude * METRES_PER_DEGREE for place in places]
+
+    wide = max(max(east) - min(east), SMALLEST_EXTENT)
+    high = max(max(north) - min(north), SMALLEST_EXTENT)
+    scale = min((WIDTH - 2 * MARGIN) / wide, (LARGEST_HEIGHT - 2 * MARGIN) / high)
+    height = round(high * scale + 3 * MARGIN)
+
+    points = []
+    # Cracks are drawn last, so that no other point hides them.
+    order = sorted(zip(places, east, north, strict=True), key=lambda item: -list(COLOURS).index(item[0].triage))
+    for place, x, y in order:
+        points.append(
+            {
+                "x": round(MARGIN + (x - min(east)) * scale, 1),
+                "y": round(MARGIN + (max(north) - y) * scale, 1),
+                "colour": COLOURS[place.triage],
+                "title": place.title,
+                "anchor": place.anchor,
+            }
+        )
+
+    length = _round_length(WIDTH / 4 / scale)
+    bar = {"x": MARGIN, "y": height - MARGIN / 2, "length": round(length * scale, 1), "text": _spoken_length(length)}
+    return templates(TEMPLATES).get_template("map.html").render(width=WIDTH, height=height, points=points, bar=bar)
+
+
+def _round_length(largest: float) -> float:
+    """Return the largest of 1, 2 and 5 times a power of ten that is not above `largest` (metres)."""
+    power = 10 ** math.floor(math.log10(largest))
+    return max(factor * power for factor in (1, 2, 5) if factor * power <= largest)
+
+
+def _spoken_length(metres: float) -> str:
+    return f"{metres / 1000:g} km" if metres >= 1000 else f"{metres:g} m"

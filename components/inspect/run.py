@@ -1,0 +1,112 @@
+"""Inspect photos: cut them into tiles, answer the tiles, join the answers to findings, and write the results.
+
+The results of a photo are written as soon as it is finished. So an inspection that was killed continues with the next
+photo, and the tables are built from the records of all photos.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from components.inspect.config import InspectConfig
+from components.inspect.overlays import write_jpeg
+from components.inspect.page import write_inspection_page
+from components.inspect.photo_inspection import inspect_photo
+from components.inspect.record import (
+    OVERLAYS,
+    RECORDS,
+    TILES,
+    VERSION,
+    InspectedPhoto,
+    PhotoRecord,
+    file_stem,
+    read_record,
+    write_record,
+)
+from components.inspect.tables import write_tables
+from components.inspect.tile_answers import Model
+from components.shared.atomic_file import atomic_file
+from components.shared.data.image_structure import ImageError
+from components.shared.errors import InputError
+from components.shared.hashing import digest, file_digest
+
+
+def inspect_photos(
+    paths: list[Path], model: Model, config: InspectConfig, folder: Path, progress: Callable[[str], None]
+) -> list[InspectedPhoto]:
+    """Inspect photos, and return the result of each one, in order. Photos that are finished are not inspected again.
+
+    Args:
+        paths: Image files.
+        model: A registered model version.
+        config: Scale, overlap and number of close-ups.
+        folder: Folder to write: a record, a table of tiles, an overlay and close-ups of each photo.
+        progress: Called after each photo, with its path.
+
+    Raises:
+        OSError: A result cannot be written.
+        InputError: A folder cannot be written to.
+    """
+    inspected: list[InspectedPhoto] = []
+    first_paths: dict[str, Path] = {}
+    for path in paths:
+        inspected.append(_inspect_once(path, model, config, folder, first_paths))
+        progress(str(path))
+    return inspected
+
+
+def _inspect_once(
+    path: Path, model: Model, config: InspectConfig, folder: Path, first_paths: dict[str, Path]
+) -> InspectedPhoto:
+    """Inspect a photo, unless its content was inspected before. `first_paths` has the digests of the photos so far."""
+    try:
+        sha256 = file_digest(path)
+    except OSError as error:
+        return InspectedPhoto(path, error=str(error))
+
+    if sha256 in first_paths:
+        return InspectedPhoto(path, same_as=str(first_paths[sha256]))
+    first_paths[sha256] = path
+
+    identity = digest(VERSION, sha256, model.digest, model.name, model.version, config.identity())
+    record_file = folder / RECORDS / f"{file_stem(path, sha256)}.json"
+    record = read_record(record_file, identity)
+    if record is not None and _has_files(record, folder):
+        return InspectedPhoto(path, record)
+
+    try:
+        inspection = inspect_photo(path, sha256, identity, model, config)
+    except (ImageError, OSError) as error:
+        return InspectedPhoto(path, error=str(error))
+
+    # The record is written last: a photo with a record is finished.
+    for name, pixels in inspection.drawings.items():
+        write_jpeg(pixels, folder / OVERLAYS / name)
+    with atomic_file(folder / TILES / f"{file_stem(path, sha256)}.csv") as file:
+        inspection.tiles.to_csv(file, index=False, float_format="%.6g")
+    write_record(inspection.record, record_file)
+    return InspectedPhoto(path, inspection.record)
+
+
+def _has_files(record: PhotoRecord, folder: Path) -> bool:
+    names = (record.overlay, *record.close_ups)
+    return all((folder / OVERLAYS / name).is_file() for name in names)
+
+
+def prepare_folder(folder: Path) -> None:
+    """Create the folder of the results, so that an error in its path is reported before a model is loaded.
+
+    Raises:
+        InputError: The folder cannot be created or written to.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; give a folder for the results")
+    for name in (RECORDS, TILES, OVERLAYS):
+        with atomic_file(folder / name / ".writable"):
+            pass
+        (folder / name / ".writable").unlink()
+
+
+def write_results(photos: list[InspectedPhoto], model: Model, config: InspectConfig, folder: Path) -> None:
+    """Write the tables, the map and the page about all photos."""
+    write_tables(photos, folder)
+    write_inspection_page(photos, model, config, folder)

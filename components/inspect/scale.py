@@ -1,0 +1,70 @@
+"""Find out how much concrete a pixel of a photo shows."""
+
+import math
+from dataclasses import dataclass
+
+from components.inspect.georeference import Georeference
+from components.inspect.photo_facts import PhotoFacts
+
+FILM_DIAGONAL = math.hypot(36, 24)  # millimetres
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The scale of a photo.
+
+    Attributes:
+        mm_per_pixel: Millimetres of concrete in a pixel; None if unknown. Then all lengths are in pixels.
+        source: Where the scale comes from, in words.
+    """
+
+    mm_per_pixel: float | None = None
+    source: str = UNKNOWN
+
+    def tile_side(self, pixels: int, millimetres: float | None) -> int:
+        """Return the side of the tiles to cut from the photo, in pixels.
+
+        Args:
+            pixels: Side of a training tile, pixels.
+            millimetres: Side of a training tile on the concrete. None if unknown; then tiles have `pixels`.
+        """
+        if self.mm_per_pixel is None or millimetres is None:
+            return pixels
+        return round(millimetres / self.mm_per_pixel)
+
+
+def find_scale(
+    given: float | None,
+    distance: float | None,
+    facts: PhotoFacts,
+    georeference: Georeference | None,
+    width: int,
+    height: int,
+) -> Scale:
+    """Return the scale that the caller gives, or that of the map projection, or that of lens and distance.
+
+    Args:
+        given: Millimetres per pixel.
+        distance: Metres between the camera and the concrete, which should be parallel to the sensor.
+        facts: Focal length and sensor.
+        georeference: Of an orthomosaic.
+        width: Of the photo, pixels.
+        height: Of the photo, pixels.
+
+    Source: A pinhole camera: concrete / distance = sensor / focal length. The focal length on 35 mm film compares
+        diagonals (CIPA DCG-001).
+    """
+    if given is not None:
+        return Scale(given, "given")
+    if georeference is not None and (on_map := georeference.mm_per_pixel()) is not None:
+        return Scale(on_map, "georeference")
+    if distance is None:
+        return Scale()
+
+    if facts.pixel_pitch is not None and facts.focal_length is not None:
+        return Scale(1000 * distance * facts.pixel_pitch / facts.focal_length, "focal length, sensor and distance")
+    if facts.focal_length_35mm is not None:
+        film_pitch = FILM_DIAGONAL / math.hypot(width, height)
+        return Scale(1000 * distance * film_pitch / facts.focal_length_35mm, "focal length on 35 mm film and distance")
+    return Scale()

@@ -1,0 +1,81 @@
+"""Say in sentences what an inspection found, and what its reader must know."""
+
+from collections import Counter
+
+from components.inspect.findings import CRACK, NEEDS_REVIEW
+from components.inspect.record import InspectedPhoto, PhotoRecord
+
+# 3 % of the tiles that are like the training tiles have a novelty above 1. The tiles of a photo resemble each other.
+USUAL_SHARE_OF_NOVEL = 0.25
+
+
+def records_of(photos: list[InspectedPhoto]) -> list[PhotoRecord]:
+    """Return the records of the photos that have one."""
+    return [photo.record for photo in photos if photo.record is not None]
+
+
+def summary(photos: list[InspectedPhoto]) -> str:
+    """Return the counts of photos and findings as one sentence without a full stop."""
+    records = records_of(photos)
+    found = Counter(finding.triage for record in records for finding in record.findings)
+    with_crack = sum(any(finding.triage == CRACK for finding in record.findings) for record in records)
+    failed = sum(bool(photo.error) for photo in photos)
+    named = f" by {records[0].model} version {records[0].version}" if records else ""
+    review = f" and {found[NEEDS_REVIEW]:,} to review" if found[NEEDS_REVIEW] else ""
+    return (
+        f"{len(records):,} photos inspected{named}: {found[CRACK]:,} cracks in {with_crack:,} photos{review}; "
+        f"{failed:,} photos could not be inspected"
+    )
+
+
+def notices(photos: list[InspectedPhoto]) -> list[str]:
+    """Return what the reader must know, one sentence each."""
+    records = records_of(photos)
+    found = [_unit_notice(records), _position_notice(records), _novelty_notice(records), _triage_notice(records)]
+    doubles = [photo for photo in photos if photo.same_as]
+    if doubles:
+        found.append(
+            f"{len(doubles):,} files have the same content as another file and were inspected once: "
+            f"{doubles[0].path} is {doubles[0].same_as}{' …' if len(doubles) > 1 else ''}"
+        )
+    noted = [photo for photo in photos if photo.record is not None and photo.record.note]
+    found += [f"{photo.path}: {photo.record.note}" for photo in noted if photo.record]
+    failed = [photo for photo in photos if photo.error]
+    if failed:
+        found.append(f"first photo that could not be inspected: {failed[0].path}: {failed[0].error}")
+    return [notice for notice in found if notice]
+
+
+def _unit_notice(records: list[PhotoRecord]) -> str:
+    unknown = sum(record.mm_per_pixel is None for record in records)
+    if not unknown:
+        return ""
+    return (
+        f"the scale of {unknown:,} of {len(records):,} photos is unknown, so their lengths are in pixels (px); give "
+        "--scale, or --distance if the photos have a focal length"
+    )
+
+
+def _position_notice(records: list[PhotoRecord]) -> str:
+    without = sum(record.facts.latitude is None and not record.has_georeference for record in records)
+    return f"{without:,} of {len(records):,} photos have no GPS position" if without else ""
+
+
+def _novelty_notice(records: list[PhotoRecord]) -> str:
+    strange = []
+    for record in records:
+        answered = record.tiles - record.tiles_empty
+        if record.tiles_novel > USUAL_SHARE_OF_NOVEL * answered:
+            strange.append(record)
+    if not strange:
+        return ""
+    return (
+        f"warning: in {len(strange):,} of {len(records):,} photos, many tiles are unlike the tiles that the model was "
+        "trained on (novelty above 1), so the answers there mean little; check the scale and the distance"
+    )
+
+
+def _triage_notice(records: list[PhotoRecord]) -> str:
+    if records and records[0].low is None:
+        return "the model was registered without a review band, so nothing is marked as needs review"
+    return ""

@@ -1,0 +1,185 @@
+"""Write the results of an inspection as tables (CSV) and as a map (GeoJSON). docs/inspection.md has the columns."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from components.inspect.findings import CRACK, NEEDS_REVIEW, NO_CRACK, Finding
+from components.inspect.record import OVERLAYS, InspectedPhoto, PhotoRecord
+from components.shared.atomic_file import atomic_file
+
+FINDING_COLUMNS = (
+    "photo", "finding", "triage", "p_crack_max", "p_crack_mean", "novelty", "length_px", "length_mm",
+    "left_px", "top_px", "right_px", "bottom_px", "polygon_px", "latitude", "longitude", "position_of", "taken",
+    "close_up", "model", "version",
+)  # fmt: skip
+PHOTO_COLUMNS = (
+    "photo", "triage", "findings", "p_crack_max", "tiles", "tiles_crack", "tiles_needs_review", "tiles_no_data",
+    "tiles_novel", "width_px", "height_px", "tile_px", "mm_per_px", "scale_from", "taken", "latitude", "longitude",
+    "altitude_m", "camera", "orientation", "gimbal_yaw_deg", "overlay", "note", "same_as", "error", "sha256", "model",
+    "version",
+)  # fmt: skip
+DEGREE_DIGITS = 8  # a millimetre
+
+
+def write_tables(photos: list[InspectedPhoto], folder: Path) -> None:
+    """Write findings.csv, photos.csv and findings.geojson into a folder, each completely or not at all."""
+    _write_csv(folder / "photos.csv", PHOTO_COLUMNS, map(_photo_row, photos))
+    _write_csv(folder / "findings.csv", FINDING_COLUMNS, _finding_rows(photos))
+    with atomic_file(folder / "findings.geojson") as file:
+        file.write_text(json.dumps(geojson(photos), ensure_ascii=False), encoding="utf-8")
+
+
+def photo_triage(record: PhotoRecord) -> str:
+    """Return the triage of a photo: that of its most serious finding."""
+    found = {finding.triage for finding in record.findings}
+    return next((triage for triage in (CRACK, NEEDS_REVIEW) if triage in found), NO_CRACK)
+
+
+def length_mm(finding: Finding, record: PhotoRecord) -> float | None:
+    """Return the length of a finding in millimetres; None if the length or the scale is unknown."""
+    if finding.length is None or record.mm_per_pixel is None:
+        return None
+    return finding.length * record.mm_per_pixel
+
+
+def geojson(photos: list[InspectedPhoto]) -> dict[str, Any]:
+    """Return the findings as a FeatureCollection of RFC 7946: longitude and latitude on WGS 84.
+
+    The geometry of a finding is its outline where the photo is georeferenced, and the position of the photo where the
+    camera wrote it. It is null where neither is known.
+    """
+    features = []
+    for photo in photos:
+        for number, finding in enumerate(photo.record.findings if photo.record else (), start=1):
+            assert photo.record is not None
+            properties = _finding_row(photo, photo.record, number, finding)
+            for name in ("polygon_px", "latitude", "longitude"):
+                del properties[name]
+            geometry = _geometry(photo.record, number)
+            features.append({"type": "Feature", "geometry": geometry, "properties": properties})
+    return {"type": "FeatureCollection", "features": features}
+
+
+def _geometry(record: PhotoRecord, number: int) -> dict[str, Any] | None:
+    if record.positions:
+        ring = [[round(x, DEGREE_DIGITS), round(y, DEGREE_DIGITS)] for x, y in record.positions[number - 1]]
+        if _is_clockwise(ring):
+            ring.reverse()
+        return {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
+
+    facts = record.facts
+    if facts.longitude is None or facts.latitude is None:
+        return None
+    position = [round(facts.longitude, DEGREE_DIGITS), round(facts.latitude, DEGREE_DIGITS)]
+    if facts.altitude is not None:
+        position.append(round(facts.altitude, 2))
+    return {"type": "Point", "coordinates": position}
+
+
+def _is_clockwise(ring: list[list[float]]) -> bool:
+    """Return whether a ring is clockwise. RFC 7946 demands that the outer ring is counter-clockwise."""
+    following = [*ring[1:], ring[0]]
+    area = 0.0
+    for (x, y), (next_x, next_y) in zip(ring, following, strict=True):
+        # Relative to the first corner, because the differences are small compared with the degrees.
+        area += (x - ring[0][0]) * (next_y - ring[0][1]) - (next_x - ring[0][0]) * (y - ring[0][1])
+    return area < 0
+
+
+def _finding_rows(photos: list[InspectedPhoto]) -> Iterator[dict[str, Any]]:
+    for photo in photos:
+        if photo.record is not None:
+            for number, finding in enumerate(photo.record.findings, start=1):
+                yield _finding_row(photo, photo.record, number, finding)
+
+
+def _finding_row(photo: InspectedPhoto, record: PhotoRecord, number: int, finding: Finding) -> dict[str, Any]:
+    left, top, right, bottom = finding.box()
+    latitude, longitude, position_of = _position(record, number)
+    millimetres = length_mm(finding, record)
+    close_up = record.close_ups[number - 1] if number <= len(record.close_ups) else None
+    return {
+        "photo": str(photo.path),
+        "finding": number,
+        "triage": finding.triage,
+        "p_crack_max": round(finding.p_max, 6),
+        "p_crack_mean": round(finding.p_mean, 6),
+        "novelty": None if finding.novelty is None else round(finding.novelty, 4),
+        "length_px": None if finding.length is None else round(finding.length, 1),
+        "length_mm": None if millimetres is None else round(millimetres, 1),
+        "left_px": left,
+        "top_px": top,
+        "right_px": right,
+        "bottom_px": bottom,
+        "polygon_px": _well_known_text(finding),
+        "latitude": latitude,
+        "longitude": longitude,
+        "position_of": position_of,
+        "taken": record.facts.taken,
+        "close_up": f"{OVERLAYS}/{close_up}" if close_up else None,
+        "model": record.model,
+        "version": record.version,
+    }
+
+
+def _position(record: PhotoRecord, number: int) -> tuple[float | None, float | None, str]:
+    """Return latitude, longitude, and what is there: the finding's outline (its middle) or the photo."""
+    if record.positions:
+        ring = record.positions[number - 1]
+        longitude, latitude = (sum(values) / len(ring) for values in zip(*ring, strict=True))
+        return round(latitude, DEGREE_DIGITS), round(longitude, DEGREE_DIGITS), "finding"
+    if record.facts.latitude is None:
+        return None, None, ""
+    return record.facts.latitude, record.facts.longitude, "photo"
+
+
+def _well_known_text(finding: Finding) -> str:
+    """Return the outline in the form of OGC's well-known text, with x to the right and y downwards."""
+    ring = (*finding.polygon, finding.polygon[0])
+    return f"POLYGON (({', '.join(f'{x:g} {y:g}' for x, y in ring)}))"
+
+
+def _photo_row(photo: InspectedPhoto) -> dict[str, Any]:
+    row: dict[str, Any] = {"photo": str(photo.path), "same_as": photo.same_as, "error": photo.error}
+    record = photo.record
+    if record is None:
+        return row
+
+    facts = record.facts
+    return row | {
+        "triage": photo_triage(record),
+        "findings": len(record.findings),
+        "p_crack_max": None if record.p_max is None else round(record.p_max, 6),
+        "tiles": record.tiles,
+        "tiles_crack": record.tiles_crack,
+        "tiles_needs_review": record.tiles_review,
+        "tiles_no_data": record.tiles_empty,
+        "tiles_novel": record.tiles_novel,
+        "width_px": record.width,
+        "height_px": record.height,
+        "tile_px": record.tile_side,
+        "mm_per_px": None if record.mm_per_pixel is None else round(record.mm_per_pixel, 6),
+        "scale_from": record.scale_source,
+        "taken": facts.taken,
+        "latitude": facts.latitude,
+        "longitude": facts.longitude,
+        "altitude_m": facts.altitude,
+        "camera": facts.camera,
+        "orientation": facts.orientation,
+        "gimbal_yaw_deg": facts.gimbal_yaw,
+        "overlay": f"{OVERLAYS}/{record.overlay}",
+        "note": record.note,
+        "sha256": record.sha256,
+        "model": record.model,
+        "version": record.version,
+    }
+
+
+def _write_csv(path: Path, columns: tuple[str, ...], rows: Iterator[dict[str, Any]]) -> None:
+    with atomic_file(path) as file, file.open("w", newline="", encoding="utf-8") as table:
+        writer = csv.DictWriter(table, columns)
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,181 @@
+"""Read rows of a TIFF, BigTIFF or GeoTIFF file by its strips or tiles.
+
+Only the strips or tiles that hold the asked rows are in memory. They are kept until later rows are asked, so reading a
+photo from top to bottom decodes each strip or tile once.
+"""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tifffile import PHOTOMETRIC, TiffFile, TiffPage, memmap
+
+from components.shared.data.image_structure import MAX_PIXELS, ImageError
+
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+NO_DATA, ORIENTATION, UPRIGHT = 42113, 274, 1
+ALPHA = (1, 2)  # kinds of an extra sample: premultiplied or plain transparency
+# Rows of strips or tiles that are larger than this would need too much memory.
+MAX_SEGMENT_PIXELS = 100_000_000
+
+
+class Rows(NamedTuple):
+    """Some rows of a photo, over its whole width.
+
+    Attributes:
+        pixels: uint8 (rows, width, 3) RGB.
+        empty: bool (rows, width), pixels that the file marks as without data; None if it marks none.
+    """
+
+    pixels: np.ndarray
+    empty: np.ndarray | None
+
+
+def is_tiff(path: Path) -> bool:
+    """Return whether a file starts like a TIFF or BigTIFF file."""
+    with path.open("rb") as file:
+        return file.read(4) in TIFF_STARTS
+
+
+@contextlib.contextmanager
+def open_tiff(path: Path) -> Iterator["TiffRows | None"]:
+    """Open a TIFF file for reading by rows. Yield None if only the ordinary decoder can read it.
+
+    Raises:
+        ImageError: The file is damaged. Or it is too large for the ordinary decoder.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(TiffFile(path))
+            page = file.pages.first
+            obstacle = _obstacle(page)
+        except Exception as error:  # tifffile raises many kinds of errors for damaged files
+            raise ImageError(f"not a readable TIFF file: {error}") from error
+
+        if obstacle and page.imagewidth * page.imagelength > MAX_PIXELS:
+            raise ImageError(
+                f"{page.imagewidth}x{page.imagelength} pixels can only be read by parts, but {obstacle}; save it with "
+                "8 bits per channel, in tiles, uncompressed or with DEFLATE compression"
+            )
+        yield None if obstacle else TiffRows(path, file, page)
+
+
+def _obstacle(page: Any) -> str:
+    """Return why a TIFF page cannot be read by rows, or "" if it can be."""
+    if page.dtype != np.uint8 or page.bitspersample != 8:
+        return f"it has {page.bitspersample} bits per channel"
+    if page.photometric not in (PHOTOMETRIC.RGB, PHOTOMETRIC.MINISBLACK) or page.samplesperpixel not in (1, 2, 3, 4):
+        return f"its colours are {page.photometric.name} with {page.samplesperpixel} channels"
+    if page.planarconfig != 1 and page.samplesperpixel > 1:
+        return "its channels are stored apart"
+    if page.tags.valueof(ORIENTATION, UPRIGHT) != UPRIGHT:
+        return "it is stored turned"
+    if page.is_memmappable:
+        return ""
+
+    segment_rows = page.tilelength if page.is_tiled else page.rowsperstrip
+    if min(segment_rows, page.imagelength) * page.imagewidth > MAX_SEGMENT_PIXELS:
+        return f"its strips or tiles are {segment_rows} pixels high"
+    # A page with an unknown compression refuses even a missing strip.
+    try:
+        page.decode(None, 0)
+    except ValueError as error:
+        return f"its compression is {page.compression.name} ({error})"
+    return ""
+
+
+class TiffRows:
+    """An open TIFF file. It has what `photo_reader.Photo` describes."""
+
+    def __init__(self, path: Path, file: TiffFile, page: TiffPage | Any):
+        """Prepare to read a page that has no `_obstacle`."""
+        self.width, self.height = int(page.imagewidth), int(page.imagelength)
+        self._file = file
+        self._page = page
+        self._mapped = memmap(path, page=0, mode="r") if page.is_memmappable else None
+        self._segments: dict[int, np.ndarray] = {}  # row of strips or tiles -> its pixels, (rows, width, samples)
+        self._no_data = _number(page.tags.valueof(NO_DATA))
+
+    def rows(self, top: int, bottom: int) -> Rows:
+        """Return the rows from `top` up to, but without, `bottom`.
+
+        Raises:
+            ImageError: A strip or tile is damaged.
+        """
+        stored = self._stored(top, bottom)
+        colours, alpha = _colours_and_alpha(stored, self._page)
+        empty = None
+        if self._no_data is not None:
+            empty = (colours == self._no_data).all(axis=2)
+        if alpha is not None:
+            transparent = alpha == 0
+            empty = transparent if empty is None else empty | transparent
+        if colours.shape[2] == 1:
+            colours = np.repeat(colours, 3, axis=2)
+        return Rows(np.ascontiguousarray(colours), empty)
+
+    def _stored(self, top: int, bottom: int) -> np.ndarray:
+        """Return rows as they are stored, uint8 (rows, width, samples)."""
+        samples = self._page.samplesperpixel
+        if self._mapped is not None:
+            mapped = self._mapped.reshape(self.height, self.width, samples)
+            return np.array(mapped[top:bottom])
+
+        height = self._segment_height()
+        first, last = top // height, (bottom - 1) // height
+        self._segments = {row: pixels for row, pixels in self._segments.items() if row >= first}
+        for row in range(first, last + 1):
+            if row not in self._segments:
+                self._segments[row] = self._read(row)
+        joined = np.concatenate([self._segments[row] for row in range(first, last + 1)])
+        return joined[top - first * height : bottom - first * height]
+
+    def _segment_height(self) -> int:
+        page = self._page
+        return int(min(page.tilelength if page.is_tiled else page.rowsperstrip, self.height))
+
+    def _read(self, row: int) -> np.ndarray:
+        """Decode a row of strips or tiles. A missing strip or tile has the value of no data, or 0."""
+        page, height = self._page, self._segment_height()
+        across = math.ceil(self.width / page.tilewidth) if page.is_tiled else 1
+        shape = (min(height, self.height - row * height), self.width, page.samplesperpixel)
+        pixels = np.full(shape, np.uint8(self._no_data or 0))
+
+        for index in range(row * across, (row + 1) * across):
+            segment, left = self._decode(index)
+            if segment is not None:
+                part = segment[: shape[0], : self.width - left]
+                pixels[: part.shape[0], left : left + part.shape[1]] = part
+        return pixels
+
+    def _decode(self, index: int) -> tuple[np.ndarray | None, int]:
+        """Return a strip or tile, uint8 (rows, columns, samples), and its left edge in the photo."""
+        page = self._page
+        try:
+            self._file.filehandle.seek(page.dataoffsets[index])
+            count = page.databytecounts[index]
+            data = self._file.filehandle.read(count) if count else None
+            segment, place, _ = page.decode(data, index)
+        except Exception as error:  # the decompressors raise their own errors
+            raise ImageError(f"not a whole image: part {index} of the TIFF file is damaged ({error})") from error
+        return (None if segment is None else segment[0]), place[3]
+
+
+def _colours_and_alpha(stored: np.ndarray, page: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """Split stored samples into grey or RGB, (rows, width, 1 or 3), and transparency, (rows, width) or None."""
+    colours = 3 if page.photometric == PHOTOMETRIC.RGB else 1
+    has_alpha = any(kind in ALPHA for kind in page.extrasamples)
+    alpha = stored[..., colours] if has_alpha and stored.shape[2] > colours else None
+    return stored[..., :colours], alpha
+
+
+def _number(text: Any) -> float | None:
+    """Return the value of pixels without data, which GDAL writes as a text. Return None if there is none."""
+    try:
+        value = float(str(text).strip(" \0"))
+    except ValueError:
+        return None
+    return value if value in range(256) else None

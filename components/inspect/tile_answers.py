@@ -1,0 +1,117 @@
+"""Answer tiles with a registered model version: P(crack) and novelty, as its served model gives them."""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from components.shared.data.drift_profile import read_profile
+from components.shared.data.image_features import describe_images
+from components.shared.data.novelty import Novelty
+from components.shared.hashing import digest, file_digest
+from components.shared.network.device import pick_device
+from components.shared.network.network import Network
+from components.shared.network.resize import resize
+from components.shared.network.saved_network import load_network, weights_digest
+from components.shared.results.calibration import Calibration, read_calibration
+from components.shared.results.dossier import CALIBRATION, PROFILE
+
+BATCH_SIZE = {"cpu": 16, "cuda": 256}  # 16 tiles fit into the caches of a CPU
+SCORED_AT_ONCE = 1024  # tiles whose novelty is computed together, because each call prepares the training sample
+
+
+@dataclass(frozen=True)
+class Model:
+    """A registered model version that answers tiles.
+
+    Attributes:
+        name: The registered model's name.
+        version: The number of the version.
+        network: In eval mode.
+        calibration: Temperature, threshold and review band.
+        novelty: Scores of strange tiles.
+        digest: Changes with everything that decides an answer.
+    """
+
+    name: str
+    version: str
+    network: Network
+    calibration: Calibration
+    novelty: Novelty
+    digest: str
+
+    @property
+    def low(self) -> float | None:
+        """Return the P(crack) from which on a tile needs review; None if the version has no review band."""
+        band = getattr(self.calibration, "band", None)
+        return None if band is None else band.low
+
+
+def read_model(name: str, version: str, artifacts: Path) -> Model:
+    """Load a model version on the GPU, if there is one, or on the CPU.
+
+    Args:
+        name: The registered model's name.
+        version: The number of the version.
+        artifacts: The folder that `version_files` yields.
+
+    Raises:
+        InputError: A file is missing or damaged, or this code cannot read it.
+    """
+    network = load_network(artifacts / "model", pick_device()).to(memory_format=torch.channels_last)
+    calibration, profile, novelty = (artifacts / name for name in (CALIBRATION, PROFILE, "novelty.json"))
+    return Model(
+        name=name,
+        version=version,
+        network=network,
+        calibration=read_calibration(calibration),
+        novelty=Novelty.read(read_profile(profile), novelty),
+        digest=digest(weights_digest(artifacts / "model"), *map(file_digest, (calibration, profile, novelty))),
+    )
+
+
+def answer_tiles(
+    model: Model, tiles: Iterable[np.ndarray], batch_size: int | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield (P(crack), novelty) of the tiles in their order, some tiles at a time, each float64 (n,).
+
+    The features of the tiles for the novelty are computed while the network runs.
+
+    Args:
+        model: A registered model version.
+        tiles: uint8 (H, W, 3) RGB. The network's input size can differ; the tile is then scaled.
+        batch_size: Tiles in a forward pass. None chooses by the device.
+    """
+    batch_size = batch_size or BATCH_SIZE[model.network.mean.device.type]
+    batches_at_once = max(1, SCORED_AT_ONCE // batch_size)
+    remaining = iter(tiles)
+    with ThreadPoolExecutor(1) as helper:
+        while True:
+            answered = []
+            for _ in range(batches_at_once):
+                if batch := list(islice(remaining, batch_size)):
+                    answered.append(_answer(model.network, batch, helper))
+            if not answered:
+                return
+
+            logits, embeddings, features = zip(*answered, strict=True)
+            both = np.concatenate(logits)
+            scores = model.novelty.scores(pd.concat(features, ignore_index=True), np.concatenate(embeddings))
+            yield model.calibration.p_crack(both[:, 0], both[:, 1]), scores
+
+
+def _answer(
+    network: Network, batch: list[np.ndarray], helper: ThreadPoolExecutor
+) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
+    """Return the logits (n, 2), the embeddings (n, d) and the features of a batch of tiles."""
+    features = helper.submit(describe_images, batch)
+    inputs = torch.from_numpy(np.stack([resize(tile, network.input_size) for tile in batch]))
+    with torch.inference_mode():
+        # The pixels already are in the order of channels_last.
+        logits, embeddings = network.logits_and_embeddings(inputs.to(network.mean.device).permute(0, 3, 1, 2))
+    return logits.cpu().numpy(), embeddings.cpu().numpy(), features.result()

@@ -1,0 +1,109 @@
+"""Cut a photo into overlapping tiles, and find the tiles that show nothing."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from components.inspect.photo_reader import Photo
+from components.shared.data.image_structure import ImageError
+
+# A tile with a larger share of pixels without data shows too little to be answered.
+MAX_EMPTY = 0.5
+# A tile at the border of the data: the edge of a black border looks like a crack.
+MAX_EMPTY_AT_BORDER = 0.1
+SMALLEST_TILE = 16  # pixels
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """The tiles of a photo: squares at equal distances, the last ones at the photo's right and lower edge.
+
+    Attributes:
+        side: Side of a tile, pixels.
+        lefts: Left edge of each column of tiles, pixels.
+        tops: Upper edge of each row of tiles, pixels.
+    """
+
+    side: int
+    lefts: tuple[int, ...]
+    tops: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Return the number of rows and columns."""
+        return len(self.tops), len(self.lefts)
+
+
+@dataclass(frozen=True)
+class CutTile:
+    """A tile of a photo.
+
+    Attributes:
+        row, column: Its place in the grid.
+        pixels: uint8 (side, side, 3) RGB.
+        empty: Share of its pixels that show nothing, 0 to 1: without data, or exactly black.
+    """
+
+    row: int
+    column: int
+    pixels: np.ndarray
+    empty: float
+
+
+def make_grid(width: int, height: int, side: int, overlap: float) -> TileGrid:
+    """Return the tiles that cover a photo.
+
+    Args:
+        width: Of the photo, pixels.
+        height: Of the photo, pixels.
+        side: Of a tile, pixels.
+        overlap: Smallest overlap of neighbouring tiles, as a share of `side`, from 0 to below 1.
+
+    Raises:
+        ImageError: The photo is smaller than a tile, or the tile is too small to show anything.
+    """
+    if side < SMALLEST_TILE:
+        raise ImageError(f"a tile would have {side} px at this scale, less than {SMALLEST_TILE}; check the scale")
+    if min(width, height) < side:
+        raise ImageError(
+            f"smaller than a tile: the photo has {width}x{height} px, and a tile {side}x{side} px; use a larger photo, "
+            "or give its scale"
+        )
+    return TileGrid(side, _starts(width, side, overlap), _starts(height, side, overlap))
+
+
+def _starts(length: int, side: int, overlap: float) -> tuple[int, ...]:
+    """Return the first pixel of each tile along one axis."""
+    largest_step = side * (1 - overlap)
+    count = 1 + math.ceil((length - side) / largest_step)
+    return tuple(np.linspace(0, length - side, count).round().astype(int).tolist())
+
+
+def cut_tiles(photo: Photo, grid: TileGrid) -> Iterator[CutTile]:
+    """Yield the tiles, row by row. Only the rows of the photo that a row of tiles needs are in memory."""
+    for row, top in enumerate(grid.tops):
+        pixels, empty = photo.rows(top, top + grid.side)
+        shows_nothing = pixels.max(axis=2) == 0
+        if empty is not None:
+            shows_nothing |= empty
+
+        for column, left in enumerate(grid.lefts):
+            columns = slice(left, left + grid.side)
+            yield CutTile(row, column, pixels[:, columns], float(shows_nothing[:, columns].mean()))
+
+
+def without_data(empty: np.ndarray) -> np.ndarray:
+    """Return which tiles show too little to be answered, bool (rows, columns).
+
+    These are the tiles that are more than half empty, and their neighbours with more than a tenth of empty pixels:
+    they show the border of an orthomosaic. Single black pixels elsewhere, such as the inside of a crack, do not count.
+
+    Args:
+        empty: Share of empty pixels of each tile, float (rows, columns), 0 to 1.
+    """
+    mostly_empty = empty > MAX_EMPTY
+    beside = ndimage.binary_dilation(mostly_empty, structure=np.ones((3, 3)))
+    return mostly_empty | (beside & (empty > MAX_EMPTY_AT_BORDER))

@@ -1,0 +1,75 @@
+"""The command that inspects whole photos."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from components.shared.errors import InputError
+from pipelines.cli.options import MODEL, Debug, Reached, reporting_errors
+
+if TYPE_CHECKING:
+    from components.inspect.record import InspectedPhoto
+
+commands = typer.Typer()
+
+
+@commands.command()
+def inspect(
+    photos: Annotated[list[str], typer.Argument(help="Photos, folders, or patterns such as 'photos/*.jpg' in quotes.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results; a second call with it skips finished photos.")],
+    model: Annotated[str, typer.Option(help="URI of the model in MLflow.")] = f"models:/{MODEL}@champion",
+    scale: Annotated[float | None, typer.Option(help="Millimetres of concrete in a pixel.")] = None,
+    distance: Annotated[
+        float | None, typer.Option(help="Metres from the camera to the concrete; with EXIF it gives the scale.")
+    ] = None,
+    overlap: Annotated[float, typer.Option(help="Overlap of neighbouring tiles, 0 to 0.9.")] = 0.5,
+    workdir: Reached = None,
+    debug: Debug = False,
+) -> None:
+    """Find cracks in whole photos with a registered model.
+
+    The photos are cut into overlapping tiles. Each tile is answered, and positions with a high P(crack) are joined to
+    findings. FOLDER then has inspection.html, findings.csv, findings.geojson, photos.csv, overlays and tables of tiles.
+    Without a scale, all lengths are in pixels.
+
+    Exit status: 0 every photo has its row in photos.csv; 1 something failed; 2 an input was wrong; 130 interrupted. A
+    photo that cannot be inspected is a row with an error. A call that was killed continues with the next photo.
+    """
+    with reporting_errors(debug):
+        from rich.progress import Progress
+
+        from pipelines.registry.classify import find_images
+
+        for name, value, example in (("--scale", scale, "0.3"), ("--distance", distance, "2.5")):
+            if value is not None and not (0 < value < math.inf):
+                raise InputError(f"{name} is {value:g}, but it must be above 0; give a number such as {example}")
+        if not 0 <= overlap <= 0.9:
+            raise InputError(f"--overlap is {overlap:g}, but it must be from 0 to 0.9; give a number such as 0.5")
+        files = find_images(photos)
+
+        # Imported late, because torch takes seconds.
+        from components.inspect.config import InspectConfig
+        from components.inspect.run import inspect_photos, prepare_folder, write_results
+        from pipelines.registry.inspection_model import loaded_model
+
+        config = InspectConfig(scale=scale, distance=distance, overlap=overlap)
+        prepare_folder(out)
+        loaded = loaded_model(model, workdir)
+        console = Console(stderr=True)
+        with Progress(console=console, disable=not console.is_terminal) as bar:
+            task = bar.add_task("inspecting", total=len(files))
+            inspected = inspect_photos(files, loaded, config, out, lambda _: bar.advance(task))
+        write_results(inspected, loaded, config, out)
+        _print_summary(inspected, out)
+
+
+def _print_summary(photos: list["InspectedPhoto"], out: Path) -> None:
+    """Print the counts, and what the reader must know, in one line each."""
+    from components.inspect.summary import notices, summary
+
+    print(f"{summary(photos)}; open {out / 'inspection.html'}")
+    for notice in notices(photos):
+        print(notice)
