@@ -34,7 +34,8 @@ class Answer:
 
     Attributes:
         tile: The tile's sample_id.
-        old: The label that the tile had in the newest data set version when the answer was imported.
+        old: The label that the tile had in the newest data set version when the answer was imported; "unknown" if no
+            data set version had it.
         new: One of ANSWERS. It equals `old` if the person confirmed the label.
     """
 
