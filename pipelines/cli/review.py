@@ -57,26 +57,50 @@ def queue(
         _say(f"{len(table)} tiles of {table['photo'].nunique()} photos: open {out / PAGE}")
 
 
+@review.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="Folder that `review queue` wrote.")],
+    to: Annotated[str, typer.Option(help="label-studio, cvat, coco or yolo.")],
+    with_labels: Annotated[
+        bool, typer.Option("--with-labels", help="Write the labels of now as answers. They influence people.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Write a queue for another annotation program, into its folder. `review import` reads what people answer there."""
+    with reporting_errors(debug):
+        from pipelines.review.export import export_queue
+
+        _say(str(export_queue(folder, to, with_labels)))
+
+
 @review.command("import")
 def import_file(
-    file: Annotated[Path, typer.Argument(help="File with answers, such as the one that the page saved.")],
+    file: Annotated[Path, typer.Argument(help="File or folder with answers.")],
     by: By,
     why: Annotated[str, typer.Option(help="The reason; it stays in the list.")] = "",
     keep_unknown: Annotated[
         bool, typer.Option("--keep-unknown", help="Keep answers about tiles that no data set version has yet.")
+    ] = False,
+    unmarked_no_crack: Annotated[
+        bool,
+        typer.Option("--unmarked-no-crack", help="A tile without any mark shows no crack. Default: nobody answered."),
     ] = False,
     params: Params = LOCAL_PARAMS,
     workdir: OfStore = None,
     override: Override = None,
     debug: Debug = False,
 ) -> None:
-    """Add a person's answers to the list of corrections. The next run applies them to the data."""
+    """Add a person's answers to the list of corrections. The next run applies them to the data.
+
+    FILE is the CSV that the page saved, or Label Studio's JSON or CSV, CVAT's XML 1.1, COCO's JSON, or the folder of a
+    YOLO data set.
+    """
     with reporting_errors(debug):
         from components.shared.data.corrections import SHOWN_ID
         from pipelines.review.import_answers import import_answers, summary
 
         with _store(params, override, workdir) as store:
-            imported = import_answers(store, file, by, why, keep_unknown)
+            imported = import_answers(store, file, by, why, keep_unknown, unmarked_no_crack)
         for line in summary(imported):
             _say(line)
         if imported.entry is None:

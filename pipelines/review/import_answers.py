@@ -48,7 +48,7 @@ class Imported(NamedTuple):
 
 
 def import_answers(
-    store: Store, path: Path, by: str, why: str = "", keep_unknown: bool = False, unmarked: str | None = None
+    store: Store, path: Path, by: str, why: str = "", keep_unknown: bool = False, unmarked_shows_no_crack: bool = False
 ) -> Imported:
     """Add the answers of a file to the list of corrections. The next ingestion applies those that stand.
 
@@ -58,14 +58,14 @@ def import_answers(
         by: Name of the person who answered.
         why: The reason; may be empty.
         keep_unknown: Keep answers about tiles that no data set version has. They count if such a tile is ingested.
-        unmarked: What a tile without any mark shows; see `read_answers`.
+        unmarked_shows_no_crack: See `read_answers`.
 
     Raises:
         InputError: The name is empty, the file cannot be read or has no answers, the store has no data set version, or
             it has no data set version with some of the tiles. Nothing is added.
     """
     person = checked_name(by)
-    given = read_answers(path, unmarked)
+    given = read_answers(path, unmarked_shows_no_crack)
     answers = {tile: answer for tile, answer in given.answers.items() if answer in ANSWERS}
     if not answers:
         unsure = sum(answer == UNSURE for answer in given.answers.values())

@@ -117,5 +117,5 @@ def _page_tile(row: dict[str, object], jpeg: bytes) -> PageTile:
     for name, value in row.items():
         if name.startswith(P_CRACK):
             said.append(f"{name.removeprefix(P_CRACK)} {value:.2f}")
-    facts = f"{row['reason']}. P(crack): {', '.join(said)}. {row['split']}, {row['path']}"
+    facts = f"Reason: {row['reason']}. P(crack): {', '.join(said)}. Split {row['split']}, {row['path']}"
     return PageTile(str(row["tile"]), jpeg, str(row["label"]), facts)

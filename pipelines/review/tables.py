@@ -2,7 +2,6 @@
 
 from collections import Counter
 
-from rich.markup import escape
 from rich.table import Table
 
 from components.shared.data.corrections import SHOWN_ID, Entry, standing_answers
@@ -23,7 +22,7 @@ def entries_table(entries: list[Entry]) -> Table:
         if entry.id in rolled_back:
             state = f"rolled back by {rolled_back[entry.id].by}"
         row = [entry.id[:SHOWN_ID], entry.at[:16].replace("T", " "), entry.by, what, entry.why, state]
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     return table
 
 
@@ -33,7 +32,7 @@ def disputes_table(entries: list[Entry]) -> Table:
     for title in ("tile", "by", "answer", "import"):
         table.add_column(title)
     for one in standing_answers(entries).disputed.itertuples():
-        table.add_row(*map(escape, [one.tile, one.by, one.answer, one.entry[:SHOWN_ID]]))
+        table.add_row(one.tile, one.by, one.answer, one.entry[:SHOWN_ID])
     return table
 
 
