@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 FOLDS = 5
-PENALTY = 0.01  # of the squared weights, compared with the mean log loss
+PENALTY = 0.1  # of the squared weights, compared with the mean log loss
 SMALLEST_DEVIATION = 1e-6
 MAX_MARGIN = 30.0
 

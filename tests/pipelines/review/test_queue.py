@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from components.shared.data.corrections import Answer, Entry, add_entry, standing_answers
 from components.shared.data.image import decode
 from components.shared.errors import InputError
-from pipelines.review.cross_validation import cross_validated
+from pipelines.review.cross_validation import PENALTY, cross_validated
 from pipelines.review.queue import make_queue, read_queue
 from pipelines.review.ranking import DISAGREE, DISPUTED, DOUBTED, NEAR, Answers, rank
 from pipelines.review.run_artifacts import latest_run, read_run
@@ -83,7 +83,7 @@ def test_cross_validation_agrees_with_scikit_learn() -> None:
     ours = cross_validated(features, labels, photos)
 
     # The mean log loss with penalty/2 |w|^2 is scikit-learn's C = 1 / (penalty * tiles of the other folds).
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=1 / (0.01 * 160), max_iter=1000))
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=1 / (PENALTY * 160), max_iter=1000))
     theirs = cross_val_predict(model, features, labels, groups=photos, cv=GroupKFold(5), method="predict_proba")[:, 1]
     assert np.abs(ours - theirs).max() < 1e-3
 
