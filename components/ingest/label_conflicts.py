@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from components.ingest.sources.file_table import CRACK, NO_CRACK
-from components.shared.data.manifest import CLASSES
+from components.shared.data.manifest import CLASSES, CRACK, NO_CRACK
 
 QUARANTINE_COLUMNS = ["source", "path", "reason"]
 # A tile without a crack can have a few marked pixels: the end of a crack that belongs to the next tile of the photo.

@@ -1,4 +1,4 @@
-"""The command that lists and checks public data sets."""
+"""The command that lists and checks public data sets, and draws photos for a trial."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,10 +21,19 @@ def datasets(
     check: Annotated[
         Path | None, typer.Option(help="Folder of an unpacked data set: report its name and which files are missing.")
     ] = None,
+    draw_photos: Annotated[
+        tuple[int, Path] | None,
+        typer.Option(metavar="N FOLDER", help="Draw N photos with cracks and their masks into a new folder."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the drawn photos.")] = 1,
     debug: Debug = False,
 ) -> None:
-    """List the public data sets and the known layouts of folders, or check a downloaded data set."""
+    """List the public data sets and the known layouts of folders, check a downloaded data set, or draw photos."""
     with reporting_errors(debug):
+        if draw_photos is not None:
+            _draw(*draw_photos, seed, check)
+            return
+
         from components.ingest.sources.layouts import EXPECTED, find_layout
         from pipelines.public_datasets import PUBLIC, differences
 
@@ -50,6 +59,15 @@ def datasets(
             console.print(f"{part}: {found:,} files; the published data set has {expected:,}")
         outcome = "incomplete or changed" if wrong else "complete"
         console.print(f"{layout.root}: {layout.name}, {outcome}")
+
+
+def _draw(number: int, folder: Path, seed: int, check: Path | None) -> None:
+    from pipelines.drawn_photos import write_drawn_photos
+
+    if check is not None:
+        raise InputError("--check and --draw-photos exclude each other; give one of them")
+    write_drawn_photos(number, folder, seed)
+    Console().print(f"{folder}: {number} photos, and the masks of their cracks in {folder / 'masks'}")
 
 
 def _facts(dataset: "PublicDataset") -> Table:

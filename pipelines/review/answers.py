@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from components.ingest.sources.class_names import class_of_label, simple_name
+from components.shared.data.class_names import class_of_label, simple_name
 from components.shared.data.corrections import BAD_IMAGE
 from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from components.ingest.sources.class_names import class_of_label
+from components.shared.data.class_names import class_of_label
 from components.shared.errors import InputError
 from pipelines.registry.atomic_file import atomic_file
 from pipelines.sites.verdict import UNKNOWN

@@ -12,7 +12,6 @@ FILE_TYPES = {
     "photo": "str",  # the photo that the tile was cut from; missing if it is not known
     "mask": "str",  # path of the tile's mask, relative to the source's folder; missing without a mask
 }
-NO_CRACK, CRACK = 0, 1
 
 
 def as_files(table: pd.DataFrame) -> pd.DataFrame:

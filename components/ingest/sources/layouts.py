@@ -14,7 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.ingest.sources.class_names import (
+from components.ingest.sources.file_table import folder_of
+from components.ingest.sources.folder_listing import contents, entries, files_below, subfolders
+from components.shared.data.class_names import (
     CRACK_NAMES,
     NEGATIVE_NAMES,
     NO_CRACK_NAMES,
@@ -22,10 +24,8 @@ from components.ingest.sources.class_names import (
     class_of_folder,
     simple_name,
 )
-from components.ingest.sources.file_table import CRACK, NO_CRACK, folder_of
-from components.ingest.sources.folder_listing import contents, entries, files_below, subfolders
 from components.shared.data.image_kinds import is_image, is_mask_folder, passed_over
-from components.shared.data.manifest import CLASSES
+from components.shared.data.manifest import CLASSES, CRACK, NO_CRACK
 from components.shared.errors import InputError
 
 # The folders that people expect, for messages.

@@ -19,7 +19,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from components.ingest.sources.file_table import CRACK, folder_of, name_of
+from components.ingest.sources.file_table import folder_of, name_of
+from components.shared.data.manifest import CRACK
 from components.shared.errors import InputError
 
 NAME_OF_MASK = re.compile(r"(.+)[-_. ](?:masks?|labels?|gt|seg|segmentation|annotation)", re.IGNORECASE)

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from components.ingest.sources.file_table import CRACK, as_files, folder_of, name_of, with_photos
+from components.ingest.sources.file_table import as_files, folder_of, name_of, with_photos
 from components.ingest.sources.folder_listing import files_below, files_in, subfolders
 from components.ingest.sources.layouts import ClassFolder, Layout
 from components.ingest.sources.masks import Candidate, Masks, masks_beside_images, match_masks
 from components.shared.data.image_kinds import is_image, passed_over
-from components.shared.data.manifest import CLASSES
+from components.shared.data.manifest import CLASSES, CRACK
 
 SDNET2018_NAME = re.compile(r"(\d+)-\d+(?:_\d+)?\.")
 # Roboflow makes changed copies of IMG_1.jpg. It names them IMG_1_jpg.rf.HASH.jpg, each with a different hash.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from components.ingest.sources.class_names import simple_name
+from components.shared.data.class_names import simple_name
 from components.shared.errors import InputError
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}

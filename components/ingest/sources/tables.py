@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from components.ingest.sources.class_names import class_of_label
 from components.ingest.sources.file_table import FILE_TYPES, as_files
 from components.ingest.sources.source_listing import Listing, warn_of_missing_masks
 from components.ingest.sources.table_columns import Reading, name_columns, read_csv
+from components.shared.data.class_names import class_of_label
 from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
 

@@ -17,6 +17,7 @@ from components.shared.errors import InputError
 from components.shared.hashing import bytes_digest
 
 CLASSES = ("no_crack", "crack")
+NO_CRACK, CRACK = range(len(CLASSES))
 SPLITS = ("train", "val", "test", "robustness")
 
 MANIFEST_SCHEMA = pa.schema(

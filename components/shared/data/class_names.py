@@ -1,6 +1,6 @@
 """Recognise a class from the name of a folder or from a label in a table, in many spellings."""
 
-from components.ingest.sources.file_table import CRACK, NO_CRACK
+from components.shared.data.manifest import CRACK, NO_CRACK
 
 CRACK_NAMES = frozenset({"crack", "cracks", "cracked", "withcrack", "withcracks"})
 NO_CRACK_NAMES = frozenset(

@@ -1,0 +1,160 @@
+"""Read values of annotation files, and say what is wrong with them."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.shared.data.annotations.shapes import Bitmap, Shape, corners
+from components.shared.data.class_names import class_of_folder
+from components.shared.data.manifest import CLASSES
+from components.shared.errors import InputError
+
+MAX_SIDE = 2**20  # pixels; a larger image is a mistake in the file
+
+
+def read_text(path: Path) -> str:
+    """Read a file of annotations as UTF-8. Raise `InputError` if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; check the path") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8: {error.reason} at byte {error.start}; save it as UTF-8") from error
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file. Raise `InputError` if it is not whole."""
+    try:
+        return json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} is not valid JSON: {error}; export it again") from error
+
+
+def classes_of(names: Iterable[str], path: Path) -> dict[str, str]:
+    """Return crack or no_crack for each class name of a file.
+
+    Raises:
+        InputError: Some names are the names of neither class. The message lists all of them.
+    """
+    classes = {}
+    unknown = []
+    for name in sorted(set(names)):
+        label = class_of_folder(name)
+        if label is None:
+            unknown.append(repr(name))
+        else:
+            classes[name] = CLASSES[label]
+    if unknown:
+        raise InputError(
+            f"{path}: unknown class {', '.join(unknown)}; we know {' and '.join(CLASSES)}, and names such as Cracked "
+            "and Non-cracked. Rename the class, or delete what was drawn with it"
+        )
+    return classes
+
+
+def numbers(values: Any, where: str) -> NDArray[np.float64]:
+    """Return a list of numbers, or of numbers as text, as floats. Raise `InputError` if one is not a finite number."""
+    try:
+        array = np.array(values, np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{where}: {_shown(values)} are not numbers; correct them") from error
+    if not np.isfinite(array).all():
+        raise InputError(f"{where}: {_shown(values)} are not all finite numbers; correct them")
+    return array
+
+
+def number(value: Any, where: str) -> float:
+    """Return one finite number. Raise `InputError` if the value is something else."""
+    array = numbers(value, where)
+    if array.ndim:
+        raise InputError(f"{where}: {_shown(value)} is not a number; correct it")
+    return float(array)
+
+
+def side(value: Any, where: str) -> int:
+    """Return a width or a height in pixels. Raise `InputError` if it is not a positive whole number."""
+    pixels = number(value, where)
+    if not 1 <= pixels <= MAX_SIDE or pixels != math.floor(pixels):
+        raise InputError(f"{where}: {_shown(value)} is not a width or a height in pixels; correct it")
+    return int(pixels)
+
+
+def text(value: Any, where: str) -> str:
+    """Return a text that is not empty. Raise `InputError` if the value is something else."""
+    if not isinstance(value, str) or not value:
+        raise InputError(f"{where}: {_shown(value)} is not a name; correct it")
+    return value
+
+
+def key_of(value: Any, where: str) -> int | str:
+    """Return an id, which is a number or a text. Raise `InputError` if the value is something else."""
+    if not isinstance(value, int | str):
+        raise InputError(f"{where}: {_shown(value)} is not an id; export the file again")
+    return value
+
+
+def record(value: Any, where: str) -> dict[str, Any]:
+    """Return an object of a JSON file. Raise `InputError` if the value is something else."""
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: {_shown(value)} is not an object with fields; export the file again")
+    return value
+
+
+def records(value: Any, where: str) -> list[dict[str, Any]]:
+    """Return a list of objects of a JSON file. Raise `InputError` if the value is something else."""
+    if not isinstance(value, list):
+        raise InputError(f"{where}: {_shown(value)} is not a list; export the file again")
+    return [record(one, f"{where} {position}") for position, one in enumerate(value, start=1)]
+
+
+def polygon(points: NDArray[np.float64], where: str) -> NDArray[np.float64]:
+    """Return the corners of a polygon, float (n, 2). Raise `InputError` if there are fewer than three."""
+    if points.ndim == 1 and points.size % 2 == 0:
+        points = points.reshape(-1, 2)
+    if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3:
+        raise InputError(f"{where}: a polygon needs three corners or more, each with x and y; correct or delete it")
+    return points
+
+
+def box(label: str, left: float, top: float, right: float, bottom: float, where: str) -> Shape:
+    """Return a box. Raise `InputError` if it has no area."""
+    if right <= left or bottom <= top:
+        raise InputError(f"{where}: the box from {left:g}, {top:g} to {right:g}, {bottom:g} has no area; delete it")
+    return Shape(label, corners(left, top, right, bottom), is_box=True)
+
+
+def bitmap(
+    label: str, counts: Sequence[int] | NDArray, rectangle: tuple[int, int, int, int], by_columns: bool, where: str
+) -> Shape:
+    """Return a shape from run lengths.
+
+    Args:
+        label: crack or no_crack.
+        counts: Lengths of runs that are outside and inside by turns.
+        rectangle: left, top, width and height, pixels.
+        by_columns: True if the runs go down the columns.
+        where: The place in the file, for messages.
+
+    Raises:
+        InputError: The runs are negative, or do not fill the rectangle.
+    """
+    left, top, width, height = rectangle
+    runs = np.asarray(counts, np.int64)
+    if width < 1 or height < 1 or (runs < 0).any() or runs.sum() != width * height:
+        raise InputError(
+            f"{where}: the runs of its mask have {runs.sum()} pixels, but the mask is {width}x{height}; draw it again"
+        )
+    outline = corners(left, top, left + width, top + height)
+    return Shape(label, outline, bitmap=Bitmap(runs, left, top, width, height, by_columns))
+
+
+def _shown(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:60]}…"
