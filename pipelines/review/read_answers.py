@@ -2,8 +2,8 @@
 
 import json
 from pathlib import Path
-from xml.etree import ElementTree
 
+from components.shared.data.annotations.safe_xml import parse_xml
 from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
 from pipelines.review.answers import Given, read_csv
@@ -30,19 +30,14 @@ def read_answers(path: Path, unmarked_shows_no_crack: bool = False) -> Given:
     text = _text_of(path)
     start = text.lstrip()[0]
     if start == "<":
-        return answers_of(_read_xml(path, text), unmarked)
+        return answers_of(_read_xml(path), unmarked)
     if start in "[{":
         return answers_of(_read_json(path, text), unmarked)
     return read_csv(path, text)
 
 
-def _read_xml(path: Path, text: str) -> list[Marks]:
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise InputError(f"{path} declares a document type, which CVAT does not write; export it again from CVAT")
-    try:
-        root = ElementTree.fromstring(text)
-    except ElementTree.ParseError as error:
-        raise InputError(f"{path} is not whole XML: {error}; export it again") from error
+def _read_xml(path: Path) -> list[Marks]:
+    root = parse_xml(path)
     if root.tag != "annotations":
         raise InputError(f'{path} is not a file of "CVAT for images 1.1"; export the task in this format')
     return cvat.read(path, root)

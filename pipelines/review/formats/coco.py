@@ -1,4 +1,4 @@
-"""COCO: one image for each tile, and one box around the whole tile for each answer.
+"""COCO: one image for each tile, and one box around the whole tile for each answer. Other shapes are read, too.
 
 Format: https://cocodataset.org/#format-data. It has no classes of whole images, so the box stands for one.
 """
@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from components.shared.data.annotations.coco import read_coco
 from components.shared.errors import InputError
 from pipelines.review.answers import WORDS, tile_of
 from pipelines.review.formats.exported import ExportedTile
@@ -42,8 +43,10 @@ def read(path: Path, content: dict[str, Any]) -> list[Marks]:
     """Read parsed JSON.
 
     Raises:
-        InputError: An image names no tile, a field is missing, or an annotation belongs to no image or category.
+        InputError: An image names no tile, a field is missing, or an annotation belongs to no image or category, or its
+            shape cannot be used.
     """
+    shapes = []
     try:
         categories = {one["id"]: str(one["name"]) for one in content["categories"]}
         images = {one["id"]: one for one in content["images"]}
@@ -52,10 +55,21 @@ def read(path: Path, content: dict[str, Any]) -> list[Marks]:
             where = f"{path}, image {image['file_name']!r}"
             marks[key] = Marks(tile_of([image["file_name"]], where), where)
         for one in content["annotations"]:
-            image = images[one["image_id"]]
-            _, _, width, height = one["bbox"]
-            if width * height >= WHOLE_TILE * image["width"] * image["height"]:
+            if _is_whole(one, images[one["image_id"]]):
                 marks[one["image_id"]].words.append(categories[one["category_id"]])
+            else:
+                shapes.append(one)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is not a whole COCO file ({error!r}); export it again") from error
+
+    for one, drawn in zip(marks.values(), read_coco(path, {**content, "annotations": shapes}), strict=True):
+        one.drawn = drawn
     return list(marks.values())
+
+
+def _is_whole(annotation: dict[str, Any], image: dict[str, Any]) -> bool:
+    """Return true if an annotation is a box around the whole image."""
+    if annotation.get("segmentation"):
+        return False
+    _, _, width, height = annotation["bbox"]
+    return width * height >= WHOLE_TILE * image["width"] * image["height"]

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
+from components.shared.data.annotations.cvat import read_cvat
 from pipelines.review.answers import WORDS, tile_of
 from pipelines.review.formats.exported import ExportedTile
 from pipelines.review.formats.marks import Marks
@@ -35,12 +36,19 @@ def read(path: Path, root: Element) -> list[Marks]:
     """Read a parsed file.
 
     Raises:
-        InputError: An image names no tile.
+        InputError: An image names no tile, or a shape cannot be used.
     """
     found = []
-    for image in root.iter("image"):
+    for image in root.findall("image"):
         name = image.get("name", "")
         where = f"{path}, image {name!r}"
-        words = [tag.get("label", "") for tag in image.findall("tag")]
-        found.append(Marks(tile_of([name], where), where, words))
+        marks = Marks(tile_of([name], where), where)
+        for tag in image.findall("tag"):
+            marks.words.append(tag.get("label", ""))
+            image.remove(tag)
+        found.append(marks)
+
+    # Only the shapes are left. Their classes are those of cracks, while a tag can also be a word such as unsure.
+    for marks, drawn in zip(found, read_cvat(path, root), strict=True):
+        marks.drawn = drawn
     return found

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from components.shared.errors import InputError
 from pipelines.review.answers import WORDS, tile_of
 from pipelines.review.formats.exported import ExportedTile
 from pipelines.review.formats.marks import Marks
@@ -47,24 +48,34 @@ def read(path: Path, content: list[dict[str, Any]]) -> list[Marks]:
     """Read parsed JSON.
 
     Raises:
-        InputError: A task names no tile.
+        InputError: A task names no tile, or has something else than choices.
     """
     found = []
     for number, task in enumerate(content, start=1):
         where = f"{path}, task {task.get('id', number)}"
         data = task["data"] if isinstance(task.get("data"), dict) else task
         names = [value for value in data.values() if isinstance(value, str)]
-        words = _choices(task.get("annotations")) if "annotations" in task else _short_choices(task.get(QUESTION))
+        annotated = "annotations" in task
+        words = _choices(task["annotations"], where) if annotated else _short_choices(task.get(QUESTION))
         found.append(Marks(tile_of([str(data.get("tile") or ""), *names], where), where, words))
     return found
 
 
-def _choices(annotations: Any) -> list[str]:
-    """Return the chosen words of a task. An annotation that the person skipped has none."""
+def _choices(annotations: Any, where: str) -> list[str]:
+    """Return the chosen words of a task. An annotation that the person skipped has none.
+
+    Raises:
+        InputError: Something else than a choice was made, such as a polygon.
+    """
     words: list[str] = []
     for annotation in annotations or []:
         if not annotation.get("was_cancelled"):
             for result in annotation.get("result") or []:
+                if result.get("type", "choices") != "choices":
+                    raise InputError(
+                        f"{where} has a mark of the type {result['type']!r}, but only choices are read; export the "
+                        "project as COCO, which has the shapes"
+                    )
                 words += result.get("value", {}).get("choices") or []
     return words
 

@@ -8,9 +8,13 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
+
+from components.shared.data.annotations.fields import box, polygon
+from components.shared.data.annotations.shapes import ImageAnnotation, Shape
 from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
-from pipelines.review.answers import WORDS, tile_of, word_of
+from pipelines.review.answers import WORDS, checked_word, tile_of, word_of
 from pipelines.review.formats.exported import ExportedTile
 from pipelines.review.formats.marks import WHOLE_TILE, Marks
 
@@ -76,6 +80,7 @@ def _read_label_file(path: Path, names: dict[int, str]) -> Marks:
     marks = Marks(tile_of([path.name], str(path)), str(path))
     lines = path.read_text(encoding="utf-8").split("\n")
     written = [line.split() for line in lines if line.strip()]
+    shapes: list[Shape] = []
     if not written:
         marks.words.append(CLASSES[0])
     for number, fields in enumerate(written, start=1):
@@ -88,7 +93,19 @@ def _read_label_file(path: Path, names: dict[int, str]) -> Marks:
             ) from error
         if len(edges) == 4 and edges[2] * edges[3] >= WHOLE_TILE:
             marks.words.append(name)
+        else:
+            shapes.append(_shape(checked_word(name, f"{path}, line {number}"), edges, f"{path}, line {number}"))
+    if shapes:
+        marks.drawn = ImageAnnotation(marks.tile, None, None, shapes=tuple(shapes))
     return marks
+
+
+def _shape(word: str, edges: list[float], where: str) -> Shape:
+    """Return a box, given as middle, width and height, or a polygon, given as corners. All are shares of the tile."""
+    if len(edges) == 4:
+        x, y, width, height = edges
+        return box(word, x - width / 2, y - height / 2, x + width / 2, y + height / 2, where)
+    return Shape(word, polygon(np.array(edges), where))
 
 
 def folder_of(path: Path) -> Path:

@@ -127,7 +127,7 @@ def cvat(tile: str, *labels: str) -> str:
         ("a.json", "[]", "is JSON, but neither"),
         ("a.json", '[{"data": {"image": "IMG_1.jpg"}}]', "task 1: 'IMG_1.jpg' does not name a tile"),
         ("a.json", '{"images": [{"id": 1}], "annotations": [], "categories": []}', "is not a whole COCO file"),
-        ("a.xml", "<annotations>", "is not whole XML"),
+        ("a.xml", "<annotations>", "is not valid XML"),
         ("a.xml", "<annotation/>", 'is not a file of "CVAT for images 1.1"'),
         ("a.xml", '<!DOCTYPE a [<!ENTITY b "c">]><annotations/>', "declares a document type"),
         ("a.xml", cvat(TILE, "rust"), "the answer is 'rust'"),
@@ -150,6 +150,79 @@ def test_a_file_that_is_not_text_or_not_there_gives_one_message(tmp_path) -> Non
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty has neither a folder labels nor folders that are named like an answer"):
         read_answers(tmp_path / "empty")
+
+
+SIZE = 200  # pixels; 0.5 % of the tile are 200 pixels
+# Each shape as a box x, y, width, height; its class; the answer to the tile.
+SHAPES = [
+    ((10, 10, 20, 20), "crack", "crack"),
+    ((10, 10, 20, 10), "crack", "crack"),  # exactly 0.5 %
+    ((10, 10, 19, 10), "crack", None),
+    ((10, 10, 50, 50), "no_crack", "no_crack"),
+]
+
+
+def as_coco(folder: Path, box: tuple[int, ...], label: str) -> Path:
+    left, top, width, height = box
+    right, bottom = left + width, top + height
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": box, "segmentation": []}
+    other = {**annotation, "segmentation": [[left, top, right, top, right, bottom, left, bottom]]}
+    content = {
+        "images": [{"id": 1, "file_name": f"{TILE}.png", "width": SIZE, "height": SIZE}],
+        "categories": [{"id": 1, "name": label}, {"id": 2, "name": "bad image"}],
+        "annotations": [annotation, *([other] if width > 19 < height else [])],
+    }
+    (folder / "coco.json").write_text(json.dumps(content))
+    return folder / "coco.json"
+
+
+def as_cvat(folder: Path, box: tuple[int, ...], label: str) -> Path:
+    left, top, width, height = box
+    drawn = f'<box label="{label}" xtl="{left}" ytl="{top}" xbr="{left + width}" ybr="{top + height}"/>'
+    image = f'<image name="{TILE}.png" width="{SIZE}" height="{SIZE}">{drawn}</image>'
+    (folder / "cvat.xml").write_text(f"<annotations>{image}</annotations>")
+    return folder / "cvat.xml"
+
+
+def as_yolo(folder: Path, box: tuple[int, ...], label: str) -> Path:
+    left, top, width, height = box
+    (folder / "labels").mkdir()
+    (folder / "classes.txt").write_text(label)
+    middle = f"{(left + width / 2) / SIZE} {(top + height / 2) / SIZE}"
+    (folder / "labels" / f"{TILE}.txt").write_text(f"0 {middle} {width / SIZE} {height / SIZE}")
+    return folder
+
+
+@pytest.mark.parametrize("write", [as_coco, as_cvat, as_yolo])
+@pytest.mark.parametrize(("box", "label", "answer"), SHAPES)
+def test_shapes_become_the_label_of_their_tile(tmp_path, write, box, label: str, answer: str | None) -> None:
+    given = read_answers(write(tmp_path, box, label))
+    if answer is None:
+        assert given.answers == {}
+        assert "0.4" in given.left_out[0]
+        assert given.left_out[0].endswith("less than 0.5%, so neither label is right")
+    else:
+        assert given.answers == {TILE: answer}
+
+
+def test_a_shape_that_contradicts_its_tag_is_refused(tmp_path) -> None:
+    path = as_cvat(tmp_path, (10, 10, 20, 20), "crack")
+    for tag, refused in (("no_crack", True), ("bad image", False), ("crack", False)):
+        drawn = path.read_text().replace("<box", f'<tag label="{tag}"/><box')
+        (tmp_path / "tagged.xml").write_text(drawn)
+        if refused:
+            with pytest.raises(InputError, match="has two answers, no_crack and crack"):
+                read_answers(tmp_path / "tagged.xml")
+        else:
+            assert read_answers(tmp_path / "tagged.xml").answers == {TILE: tag}
+
+
+def test_a_shape_of_label_studio_is_not_dropped_silently(tmp_path) -> None:
+    result = [{"type": "polygonlabels", "value": {"points": [[1, 1], [2, 1], [2, 2]], "polygonlabels": ["crack"]}}]
+    tasks = [{"id": 7, "data": {"tile": TILE}, "annotations": [{"result": result}]}]
+    (tmp_path / "tasks.json").write_text(json.dumps(tasks))
+    with pytest.raises(InputError, match=r"task 7 has a mark of the type 'polygonlabels', but only choices are read"):
+        read_answers(tmp_path / "tasks.json")
 
 
 def test_an_unknown_program_is_refused(tmp_path) -> None:
