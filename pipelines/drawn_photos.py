@@ -6,9 +6,9 @@ from pathlib import Path
 from PIL import ExifTags, Image
 
 from components.ingest.sources.synthetic_photo import draw_photo
+from components.shared.atomic_file import atomic_file
 from components.shared.errors import InputError
 from components.shared.events import progress
-from pipelines.registry.atomic_file import atomic_file
 
 MOST_PHOTOS = 999
 JPEG_QUALITY = 95

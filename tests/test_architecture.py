@@ -36,7 +36,7 @@ FLOORS = [
     {"pipelines.graphs"},
     {"pipelines.local", "pipelines.model_cleanup", "pipelines.store_cleanup", "pipelines.public_datasets"},
     {"pipelines.registry"},
-    {"pipelines.sites", "pipelines.transfer", "pipelines.drawn_photos"},
+    {"pipelines.review", "pipelines.sites", "pipelines.transfer", "pipelines.drawn_photos"},
     {"pipelines.cluster"},
     {"pipelines.cli"},
 ]

@@ -62,6 +62,7 @@ def select(
     thumbnails: Callable[[NDArray[np.int64]], NDArray[np.uint8]],
     correlation: float,
     earlier: EarlierGroups | None = None,
+    given: pd.Series | None = None,
 ) -> Selection:
     """Keep each image once, put images with both labels in quarantine, and find the groups.
 
@@ -71,8 +72,11 @@ def select(
         correlation: Lowest correlation of near duplicates.
         earlier: The groups of earlier versions. Images that are in these groups stay in them. All images of version 0
             were compared with each other when that version was made, so they are not compared again.
+        given: The sample_ids of all images of the sources, if `images` lacks some that are in quarantine already. Such
+            an image keeps its group, in case it returns. None: those of `images`.
     """
     earlier = earlier or EarlierGroups()
+    given = images["sample_id"] if given is None else given
     contents = distinct_contents(images)
     index_of_row = contents.kept.index.to_numpy()
     kept = contents.kept.reset_index(drop=True)
@@ -117,7 +121,7 @@ def select(
         conflicts=pd.concat(conflicts, ignore_index=True),
         conflict_pairs=conflict_pairs(contents.both_labels, index_of_row[contradicting], labels[contradicting[:, 0]]),
         between_groups=quarantine(kept.iloc[list(reasons)], reasons.values()),
-        quarantined=_quarantined(earlier, images["sample_id"], chosen["sample_id"]),
+        quarantined=_quarantined(earlier, given, chosen["sample_id"]),
         near_pairs=np.searchsorted(chosen_rows, chosen_pairs),
     )
 

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from components.ingest.corrected_labels import Corrected
+from components.ingest.corrections_page import corrections_content, show_corrections
 from components.ingest.grouping import Selection
 from components.ingest.label_conflicts import QUARANTINE_COLUMNS
 from components.ingest.shortcuts import audit_shortcuts
@@ -34,17 +36,20 @@ PREDICTORS = {
 }
 
 
-def report_content(sources: list[Source], selection: Selection, refused: pd.DataFrame, digest: str) -> dict[str, Any]:
+def report_content(
+    sources: list[Source], selection: Selection, corrected: Corrected, refused: pd.DataFrame, digest: str
+) -> dict[str, Any]:
     """Return the content of report.json.
 
     Args:
         sources: The sources.
         selection: The data set's images and the files that are not part of it.
+        corrected: What people's answers changed.
         refused: Table (source, path, reason) of the refused files.
         digest: The data set version's digest.
     """
     images = selection.images
-    quarantine = pd.concat([refused, selection.conflicts, selection.between_groups])
+    quarantine = pd.concat([refused, selection.conflicts, selection.between_groups, corrected.bad])
     return {
         "digest": digest,
         "files": sum(len(source.files) for source in sources),
@@ -60,6 +65,7 @@ def report_content(sources: list[Source], selection: Selection, refused: pd.Data
         "refused": len(refused),
         "conflicts": len(selection.conflicts),
         "between_groups": len(selection.between_groups),
+        **corrections_content(corrected, images["sample_id"], quarantine),
         "sources": [_source_report(source, selection, refused) for source in sources],
         "shortcuts": audit_shortcuts(images),
         "quarantine": quarantine.to_dict("records"),
@@ -118,6 +124,7 @@ def write_page(
     page = Page("Data set")
     _show_counts(page, report)
     _show_images_by_stratum(page, selection.images)
+    show_corrections(page, report)
     _show_shortcuts(page, report["shortcuts"])
     _show_samples(page, selection.images, read)
     _show_near_duplicates(page, selection, read)
@@ -137,6 +144,7 @@ def _show_counts(page: Page, report: dict[str, Any]) -> None:
         ["refused", report["refused"]],
         ["in quarantine: both labels, or a mask that contradicts the label", report["conflicts"]],
         ["in quarantine: between two groups of earlier data set versions", report["between_groups"]],
+        ["in quarantine: bad images, as people said", report["bad_images"]],
     ]
     page.table(["files", "number"], rows, "Use of the files")
 

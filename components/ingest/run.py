@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from components.ingest.config import IngestConfig
+from components.ingest.corrected_labels import apply_corrections
 from components.ingest.earlier_versions import NEAR_DUPLICATES, PHOTOS, QUARANTINED, read_earlier_versions
 from components.ingest.examination import examine
 from components.ingest.findings_index import FindingsIndex
@@ -35,6 +36,7 @@ from components.ingest.source_records import (
 from components.ingest.sources.open_sources import Source, open_sources
 from components.ingest.sources.uri import SourceUri, parse_sources
 from components.ingest.thumbnails import Thumbnails, blank
+from components.shared.data.corrections import Standing, read_entries, standing_answers
 from components.shared.data.manifest import CLASSES, content_digest, make_manifest, read_manifest, write_manifest
 from components.shared.data.versions import MANIFEST, Version, commit
 from components.shared.errors import InputError
@@ -99,6 +101,16 @@ def _say(report: dict[str, Any]) -> None:
             f"masks that were turned: {report['masks_turned']}; they were drawn on the stored pixels of photos that "
             "have an EXIF orientation"
         )
+    if report["corrected"] or report["bad_images"]:
+        inform(
+            f"people's corrections: {report['corrected']} tiles have another label than in their source, and "
+            f"{report['bad_images']} are left out as bad images; the data set report lists them"
+        )
+    if report["disputed"]:
+        warn(
+            f"people disagree about {report['disputed']} tiles, so these keep the label of their source; the data set "
+            "report lists them"
+        )
 
 
 def _fetch_manifest(store: Store, version: Version, path: Path) -> None:
@@ -126,19 +138,23 @@ def _full_disk_explained(scratch: Path, results: Path) -> Iterator[None]:
 
 
 def _find_or_make(store: Store, uris: list[SourceUri], config: IngestConfig, scratch: Path, reports: Path) -> Version:
-    """Find the data set version of the sources, or make it if they have changed. Put its reports in `reports`."""
+    """Find the data set version of the sources, or make it if they or people's corrections have changed.
+
+    Its reports are put in `reports`.
+    """
     folders = source_folders(uris, config)
     records = read_records(store, folders)
+    standing = standing_answers(read_entries(store))
 
-    state = archives_state(uris, folders, config)
+    state = archives_state(uris, folders, config, standing.digest)
     version = unchanged_version(store, records, state)
     if version is None or not fetch_reports(store, records, reports):
         sources = open_sources(uris, config, scratch)
-        state = state or files_state(sources, folders, config)
+        state = state or files_state(sources, folders, config, standing.digest)
         version = unchanged_version(store, records, state)
         if version is None or not fetch_reports(store, records, reports):
             indexes = [FindingsIndex(store, folder, scratch) for folder in folders]
-            version = _make(store, sources, indexes, records, config, scratch, reports)
+            version = _make(store, sources, indexes, records, standing, config, scratch, reports)
             write_records(store, folders, sources, state, version, reports)
     return version
 
@@ -148,6 +164,7 @@ def _make(
     sources: list[Source],
     indexes: list[FindingsIndex],
     records: list[Record | None],
+    standing: Standing,
     config: IngestConfig,
     scratch: Path,
     reports: Path,
@@ -159,6 +176,7 @@ def _make(
         sources: The sources.
         indexes: The index of each source.
         records: The record of each source.
+        standing: People's answers about tiles.
         config: Parameters.
         scratch: Local folder for temporary files.
         reports: Local folder for the reports; it is created.
@@ -171,8 +189,11 @@ def _make(
 
     earlier = read_earlier_versions(store, recorded_versions(store, records))
     accepted = files[files["reason"].isna()]
-    selection = select(accepted, thumbnails.read, config.near_duplicate, earlier.groups)
-    _warn_about("in quarantine", pd.concat([selection.conflicts, selection.between_groups]))
+    corrected = apply_corrections(accepted, standing)
+    selection = select(
+        corrected.images, thumbnails.read, config.near_duplicate, earlier.groups, given=accepted["sample_id"]
+    )
+    _warn_about("in quarantine", pd.concat([selection.conflicts, selection.between_groups, corrected.bad]))
     _check_enough(selection, config)
 
     images = with_known_places(selection.images, earlier.places)
@@ -186,7 +207,7 @@ def _make(
         packing = pool.submit(pack, store, sources, new, scratch / "shards")
         indexing = pool.submit(_keep_findings, sources, indexes, files, thumbnails)
 
-        report = report_content(sources, selection, refused, digest)
+        report = report_content(sources, selection, corrected, refused, digest)
         reports.mkdir()
         (reports / REPORT).write_text(json.dumps(report, indent=1), encoding="utf-8")
         shown = selection.conflict_pairs[:MAX_CONFLICT_PAIRS_SHOWN]

@@ -44,7 +44,7 @@ class Record:
 
     Attributes:
         source: Name of the source.
-        state: State of all sources of the ingestion, from `archives_state` or `files_state`.
+        state: State of all sources and of people's corrections, from `archives_state` or `files_state`.
         version: Digest of the data set version.
         reports: Folder of the reports, a key in the store.
         files: By name, the sha256 of each report.
@@ -65,21 +65,31 @@ def source_folders(uris: list[SourceUri], config: IngestConfig) -> list[str]:
     return [f"sources/{digest(FORMAT, absolute(uri), parameters)}" for uri in uris]
 
 
-def archives_state(uris: list[SourceUri], folders: list[str], config: IngestConfig) -> str:
-    """Return the state of sources without downloading or unpacking them. Return "" if a source is not an archive."""
+def archives_state(uris: list[SourceUri], folders: list[str], config: IngestConfig, corrections: str) -> str:
+    """Return the state of sources without downloading or unpacking them. Return "" if a source is not an archive.
+
+    Args:
+        uris: The sources.
+        folders: The folder of each source.
+        config: Parameters.
+        corrections: Digest of people's corrections.
+    """
     tags = [archive_tag(uri) for uri in uris]
-    return digest(folders, config.identity(), tags) if all(tags) else ""
+    return digest(folders, config.identity(), tags, corrections) if all(tags) else ""
 
 
-def files_state(sources: list[Source], folders: list[str], config: IngestConfig) -> str:
-    """Return the state of sources: a digest of the names and tags of their files. Return "" if a file has no tag."""
+def files_state(sources: list[Source], folders: list[str], config: IngestConfig, corrections: str) -> str:
+    """Return the state of sources: a digest of the names and tags of their files. Return "" if a file has no tag.
+
+    The arguments are those of `archives_state`.
+    """
     contents = []
     for source in sources:
         if (source.files["tag"] == "").any():
             return ""
         table = pa.Table.from_pandas(source.files, preserve_index=False)
         contents.append([source.name, table_digest(table)])
-    return digest(folders, config.identity(), contents)
+    return digest(folders, config.identity(), contents, corrections)
 
 
 def read_records(store: Store, folders: list[str]) -> list[Record | None]:

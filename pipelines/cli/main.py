@@ -16,6 +16,7 @@ from pipelines.cli import (
     local,
     predict,
     registry,
+    review,
     runs,
     serve,
     sites,
@@ -26,7 +27,7 @@ from pipelines.cli import (
 
 # The panels of `--help` in their order. Each panel has the commands of these modules.
 PANELS = {
-    "On this machine": (local, transfer, data, leaks, weights),
+    "On this machine": (local, transfer, data, review, leaks, weights),
     "Models": (predict, inspect, serve, drift, sites, registry, gc),
     "On a cluster": (doctor, submit, runs, cluster),
 }

@@ -17,14 +17,18 @@ from components.shared.errors import InputError
 SHAPES = ("box", "polygon", "polyline", "mask")
 
 
-def read_cvat(path: Path) -> list[ImageAnnotation]:
+def read_cvat(path: Path, root: Element | None = None) -> list[ImageAnnotation]:
     """Read a file of CVAT for images. Every image of the file gives one annotation, also without shapes.
+
+    Args:
+        path: The file.
+        root: Its content, if the caller has parsed the file.
 
     Raises:
         InputError: The file is not CVAT's for images, names an unknown class, or has a shape that we cannot read. The
             message names the image.
     """
-    root = parse_xml(path)
+    root = parse_xml(path) if root is None else root
     images = root.findall("image")
     if root.tag != "annotations" or (not images and root.find("track") is not None):
         raise InputError(f"{path} is not a file of CVAT for images 1.1; export the task in the format CVAT for images")

@@ -1,0 +1,120 @@
+"""Apply the answers that people gave about tiles. The answer of a person counts more than the label in the source."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from components.ingest.label_conflicts import QUARANTINE_COLUMNS, contradicted_by_mask, quarantine
+from components.ingest.text_lookup import look_up
+from components.shared.data.corrections import BAD_IMAGE, SHOWN_ID, Standing
+from components.shared.data.image import UPRIGHT
+from components.shared.data.manifest import CLASSES
+
+WITHOUT_MASK = {"mask": None, "mask_id": None, "mask_suffix": "", "mask_turn": UPRIGHT, "marked": 0.0}
+PERSON = ["by", "at", "why", "entry"]
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """The files of an ingestion after people's answers were applied.
+
+    Attributes:
+        images: The given images with the labels that people gave, without the bad images.
+        bad: Table (source, path, reason): the bad images, for the quarantine.
+        changed: The files that an answer changed: the columns sample_id, source, path, was, answer, by, at, why and
+            entry. `was` is the label in the source. The last change is first.
+        confirmed: Number of files whose label people confirmed.
+        disputed: The files about which people disagree: the columns sample_id, source, path, label and answers. No
+            answer is applied to them. `answers` is a text such as "crack (Ada), no_crack (Ben)".
+        masks_dropped: Number of masks that are not used, because they contradict a label that a person gave.
+    """
+
+    images: pd.DataFrame
+    bad: pd.DataFrame
+    changed: pd.DataFrame
+    confirmed: int
+    disputed: pd.DataFrame
+    masks_dropped: int
+
+
+def apply_corrections(images: pd.DataFrame, standing: Standing) -> Corrected:
+    """Give tiles the labels that people gave them, and put the bad images into quarantine.
+
+    Nothing else of a tile changes. So it keeps its group, and the step split leaves the group in its split.
+
+    Args:
+        images: All accepted images: sample_id, source, path, label, the columns of a mask, and any other columns.
+        standing: The answers that stand.
+    """
+    found = look_up(images["sample_id"], standing.agreed, "tile")
+    was = images["label"].map(dict(enumerate(CLASSES)))
+    answered = found["answer"].notna()
+    differs = answered & (found["answer"] != was)
+
+    changed = images[["sample_id", "source", "path"]].assign(was=was, answer=found["answer"])
+    changed = changed.join(found[PERSON])[differs].sort_values(["at", "path"], ascending=[False, True])
+    is_bad = answered & (found["answer"] == BAD_IMAGE)
+
+    relabelled = differs & ~is_bad
+    labels = found["answer"].map({name: label for label, name in enumerate(CLASSES)})
+    corrected = images.assign(label=labels.where(relabelled, images["label"]).astype("int64"))[~is_bad]
+    corrected, masks_dropped = _without_refuted_masks(corrected, relabelled[~is_bad])
+    return Corrected(
+        images=corrected,
+        bad=_quarantine_bad(changed[changed["answer"] == BAD_IMAGE]),
+        changed=changed.reset_index(drop=True),
+        confirmed=int((answered & ~differs).sum()),
+        disputed=_disputed(images.assign(label=was), standing.disputed),
+        masks_dropped=masks_dropped,
+    )
+
+
+def _without_refuted_masks(images: pd.DataFrame, relabelled: pd.Series) -> tuple[pd.DataFrame, int]:
+    """Remove the masks that contradict a label that a person gave. The mask is part of the mistake.
+
+    Without this rule, the label conflict check would put each such tile into quarantine.
+    """
+    refuted = contradicted_by_mask(images) & relabelled
+    if not refuted.any():
+        return images, 0
+    images = images.copy()
+    for column, value in WITHOUT_MASK.items():
+        images.loc[refuted, column] = value
+    return images, int(refuted.sum())
+
+
+def _quarantine_bad(bad: pd.DataFrame) -> pd.DataFrame:
+    reasons = []
+    for by, at, why, entry in bad[PERSON].itertuples(index=False):
+        because = f": {why}" if why else ""
+        reasons.append(f"a bad image, in the words of {by} on {at[:10]} (import {entry[:SHOWN_ID]}){because}")
+    return quarantine(bad, reasons)[QUARANTINE_COLUMNS]
+
+
+def _disputed(images: pd.DataFrame, disputed: pd.DataFrame) -> pd.DataFrame:
+    said = disputed["answer"] + " (" + disputed["by"] + ")"
+    answers = said.groupby(disputed["tile"]).agg(", ".join)
+    table = images[["sample_id", "source", "path", "label"]]
+    return table.assign(answers=table["sample_id"].map(answers)).dropna(subset="answers").reset_index(drop=True)
+
+
+def outcomes(changed: pd.DataFrame, chosen: pd.Series, quarantined: pd.DataFrame) -> list[str]:
+    """Return where each changed file is now.
+
+    Args:
+        changed: `Corrected.changed`.
+        chosen: sample_ids of the data set version's images.
+        quarantined: Table (source, path, reason) of all files in quarantine.
+    """
+    chosen_ids = set(chosen)
+    names = zip(quarantined["source"], quarantined["path"], strict=True)
+    reason_of = dict(zip(names, quarantined["reason"], strict=True))
+
+    results = []
+    for sample_id, source, path in changed[["sample_id", "source", "path"]].itertuples(index=False):
+        reason = reason_of.get((source, path))
+        if reason is not None:
+            results.append(f"in quarantine: {reason}")
+        else:
+            results.append("in the data set version" if sample_id in chosen_ids else "a copy of another file")
+    return results

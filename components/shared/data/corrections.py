@@ -1,0 +1,149 @@
+"""The answers that people gave about tiles: a list in the store to which entries are only ever added.
+
+An entry is one import of answers, or the rollback of one import. It is the object `corrections/ID.json`, where ID is
+the digest of its content. No entry is changed or deleted. Concurrent imports write different objects, so none is lost.
+
+A tile is known by its sample_id, the sha256 of the bytes of its file. So an answer stays with its tile if the file is
+renamed or copied.
+"""
+
+import datetime
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+
+import pandas as pd
+
+from components.shared.data.manifest import CLASSES
+from components.shared.errors import InputError
+from components.shared.hashing import digest
+from components.shared.services.records import read_record, write_record
+from components.shared.services.s3_client import THREADS
+from components.shared.services.store import Store
+
+BAD_IMAGE = "bad image"
+ANSWERS = (*CLASSES, BAD_IMAGE)
+FOLDER = "corrections"
+SHOWN_ID = 12  # characters of an entry's ID that people see and give
+IF_DAMAGED = "restore it from a backup of the store, because without it some tiles would get their old labels back"
+COLUMNS = ["tile", "answer", "by", "at", "why", "entry"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a person answered about one tile.
+
+    Attributes:
+        tile: The tile's sample_id.
+        old: The label that the tile had in the newest data set version when the answer was imported; "unknown" if no
+            data set version had it.
+        new: One of ANSWERS. It equals `old` if the person confirmed the label.
+    """
+
+    tile: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of the list.
+
+    Attributes:
+        by: Name of the person who answered, or who rolled an import back.
+        at: When the entry was added: UTC, ISO 8601, with microseconds.
+        why: The reason; may be empty for an import.
+        answers: The answers; empty for a rollback.
+        rolls_back: ID of the entry that this entry makes void; "" for an import.
+    """
+
+    by: str
+    at: str
+    why: str
+    answers: list[Answer] = field(default_factory=list)
+    rolls_back: str = ""
+
+    @property
+    def id(self) -> str:
+        """The sha256 of the entry's content, 64 hex characters."""
+        return digest(asdict(self))
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The answers that stand: those of imports that nobody rolled back, and of each person only the last about a tile.
+
+    Attributes:
+        agreed: Table with the columns COLUMNS, one row for each tile: all people who answered gave this answer. `by`
+            joins their names, and the other columns are those of the last answer.
+        disputed: The same columns, one row for each answer, for the tiles about which people disagree.
+        digest: Digest of the whole list. It changes with every new entry.
+    """
+
+    agreed: pd.DataFrame
+    disputed: pd.DataFrame
+    digest: str
+
+
+def now() -> str:
+    """Return the time as `Entry.at` gives it."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
+
+
+def add_entry(store: Store, entry: Entry) -> None:
+    """Add an entry to the list."""
+    write_record(store, f"{FOLDER}/{entry.id}.json", entry)
+
+
+def read_entries(store: Store) -> list[Entry]:
+    """Return all entries, the oldest first.
+
+    Raises:
+        DamagedObjectError: An entry is not what was written.
+    """
+    keys = [key for key, _ in store.list(f"{FOLDER}/")]
+    with ThreadPoolExecutor(THREADS) as pool:
+        entries = list(pool.map(lambda key: read_record(store, key, Entry, IF_DAMAGED), keys))
+    return sorted(entries, key=lambda entry: (entry.at, entry.id))
+
+
+def find_import(entries: list[Entry], name: str) -> Entry:
+    """Return the import whose ID begins with `name`.
+
+    Raises:
+        InputError: No import or several imports have such an ID, or the import is rolled back already.
+    """
+    found = [entry for entry in entries if name and entry.id.startswith(name) and not entry.rolls_back]
+    if len(found) != 1:
+        raise InputError(
+            f'{len(found)} imports have an ID that begins with "{name}"; give an ID that `crack-pipeline review list` '
+            "shows"
+        )
+    for entry in entries:
+        if entry.rolls_back == found[0].id:
+            raise InputError(f"{name} is rolled back already, by {entry.by} at {entry.at}; nothing was changed")
+    return found[0]
+
+
+def standing_answers(entries: list[Entry]) -> Standing:
+    """Find the answers that stand, and the tiles about which people disagree.
+
+    Args:
+        entries: All entries, the oldest first.
+    """
+    void = {entry.rolls_back for entry in entries}
+    rows = []
+    for entry in entries:
+        if entry.id not in void:
+            for answer in entry.answers:
+                rows.append([answer.tile, answer.new, entry.by, entry.at, entry.why, entry.id])
+    answers = pd.DataFrame(rows, columns=COLUMNS).astype("str").drop_duplicates(["tile", "by"], keep="last")
+
+    by_tile = answers.groupby("tile")
+    disagree = by_tile["answer"].transform("nunique") > 1
+    names = by_tile["by"].transform(lambda people: ", ".join(sorted(people)))
+    agreed = answers.assign(by=names.astype("str"))[~disagree].drop_duplicates("tile", keep="last")
+    return Standing(
+        agreed=agreed.sort_values("tile", ignore_index=True),
+        disputed=answers[disagree].sort_values(["tile", "at"], ignore_index=True),
+        digest=digest([entry.id for entry in entries]),
+    )

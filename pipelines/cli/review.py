@@ -1,0 +1,168 @@
+"""The commands that let people look at tiles again, and that keep their answers."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.cli.options import LOCAL_PARAMS, Debug, Override, Params, reporting_errors
+
+if TYPE_CHECKING:
+    from components.shared.services.store import Store
+
+commands = typer.Typer()
+review = typer.Typer(no_args_is_help=True)
+commands.add_typer(review, name="review", help="Let people correct the labels of tiles, and keep their answers.")
+
+OfStore = Annotated[
+    Path | None,
+    typer.Option("--workdir", help="Workdir of local runs. Default: the S3 storage that AWS_* variables name."),
+]
+By = Annotated[str, typer.Option(help="Name of the person; it stays in the list.")]
+
+
+@review.command()
+def queue(
+    out: Annotated[Path, typer.Option(help="Folder to create: tiles/, queue.csv and review.html.")],
+    size: Annotated[int, typer.Option(help="Largest number of tiles.", min=1)] = 200,
+    run: Annotated[
+        Path | None, typer.Option("--from", help="Folder with a run's artifacts. Default: the latest run in --workdir.")
+    ] = None,
+    per_photo: Annotated[
+        int | None, typer.Option(help="Largest number of tiles of one photo. Default: twice the even share.", min=1)
+    ] = None,
+    params: Params = LOCAL_PARAMS,
+    workdir: OfStore = None,
+    override: Override = None,
+    debug: Debug = False,
+) -> None:
+    """Choose the tiles that are most worth a person's time, and write them with a page to answer on.
+
+    The page works offline and on a phone. It saves a file for `crack-pipeline review import`.
+    """
+    with reporting_errors(debug):
+        from components.shared.errors import InputError
+        from pipelines.review.queue import PAGE, make_queue
+        from pipelines.review.run_artifacts import latest_run, read_run
+
+        if run is None and workdir is None:
+            raise InputError("no run is given; give the --workdir of local runs, or a run's artifacts with --from")
+        found = read_run(run or latest_run(workdir or Path()))
+        with _store(params, override, workdir) as store:
+            table = make_queue(store, found, out, size, per_photo)
+        _say(f"{len(table)} tiles of {table['photo'].nunique()} photos: open {out / PAGE}")
+
+
+@review.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="Folder that `review queue` wrote.")],
+    to: Annotated[str, typer.Option(help="label-studio, cvat, coco or yolo.")],
+    with_labels: Annotated[
+        bool, typer.Option("--with-labels", help="Write the labels of now as answers. They influence people.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Write a queue for another annotation program, into its folder. `review import` reads what people answer there."""
+    with reporting_errors(debug):
+        from pipelines.review.export import export_queue
+
+        _say(str(export_queue(folder, to, with_labels)))
+
+
+@review.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(help="File or folder with answers.")],
+    by: By,
+    why: Annotated[str, typer.Option(help="The reason; it stays in the list.")] = "",
+    keep_unknown: Annotated[
+        bool, typer.Option("--keep-unknown", help="Keep answers about tiles that no data set version has yet.")
+    ] = False,
+    unmarked_no_crack: Annotated[
+        bool,
+        typer.Option("--unmarked-no-crack", help="A tile without any mark shows no crack. Default: nobody answered."),
+    ] = False,
+    params: Params = LOCAL_PARAMS,
+    workdir: OfStore = None,
+    override: Override = None,
+    debug: Debug = False,
+) -> None:
+    """Add a person's answers to the list of corrections. The next run applies them to the data.
+
+    FILE is the CSV that the page saved, or Label Studio's JSON or CSV, CVAT's XML 1.1, COCO's JSON, or the folder of a
+    YOLO data set.
+    """
+    with reporting_errors(debug):
+        from components.shared.data.corrections import SHOWN_ID
+        from pipelines.review.import_answers import import_answers, summary
+
+        with _store(params, override, workdir) as store:
+            imported = import_answers(store, file, by, why, keep_unknown, unmarked_no_crack)
+        for line in summary(imported):
+            _say(line)
+        if imported.entry is None:
+            _say("nothing was imported")
+        else:
+            _say(f"import {imported.entry.id[:SHOWN_ID]}; the next run applies it")
+
+
+@review.command("list")
+def list_imports(
+    params: Params = LOCAL_PARAMS, workdir: OfStore = None, override: Override = None, debug: Debug = False
+) -> None:
+    """Show every import and rollback, the oldest first, and the tiles about which people disagree."""
+    with reporting_errors(debug):
+        from components.shared.data.corrections import read_entries
+        from pipelines.review.tables import disputes_table, entries_table
+
+        with _store(params, override, workdir) as store:
+            entries = read_entries(store)
+        if not entries:
+            _say("nobody has imported answers yet")
+            return
+        _say(entries_table(entries))
+        disputes = disputes_table(entries)
+        if disputes.row_count:
+            _say(disputes)
+
+
+@review.command()
+def rollback(
+    entry: Annotated[str, typer.Argument(metavar="ID", help="ID of the import, as `review list` shows it.")],
+    by: By,
+    why: Annotated[str, typer.Option(help="The reason; it stays in the list.")],
+    params: Params = LOCAL_PARAMS,
+    workdir: OfStore = None,
+    override: Override = None,
+    debug: Debug = False,
+) -> None:
+    """Make an import void. It stays in the list; the next run no longer applies it."""
+    with reporting_errors(debug):
+        from components.shared.data.corrections import SHOWN_ID
+        from pipelines.review.import_answers import roll_back
+
+        with _store(params, override, workdir) as store:
+            void = roll_back(store, entry, by, why)
+        _say(f"import {void.id[:SHOWN_ID]} of {void.by} ({len(void.answers)} answers) is void from the next run on")
+
+
+@contextlib.contextmanager
+def _store(params: Path, override: list[str] | None, workdir: Path | None) -> Iterator["Store"]:
+    """Yield the store that the parameter file names. With a workdir, serve its S3 storage in the meantime."""
+    from components.shared.services.store import Store
+    from pipelines.config.parameter_file import load_run_config
+    from pipelines.registry.access import reached
+
+    config = load_run_config(params, override or [])
+    with contextlib.ExitStack() as stack:
+        if workdir is not None:
+            stack.enter_context(reached(workdir, artifacts=True))
+        yield Store(config.store)
+
+
+def _say(what: str | Table) -> None:
+    # markup=False, because names and reasons may contain brackets
+    Console(markup=False, highlight=False).print(what, soft_wrap=isinstance(what, str))

@@ -1,0 +1,124 @@
+"""The answers in a file that people or their tools wrote: which tile, and what it shows."""
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from components.shared.data.class_names import class_of_label, simple_name
+from components.shared.data.corrections import BAD_IMAGE
+from components.shared.data.manifest import CLASSES
+from components.shared.errors import InputError
+from pipelines.review.queue import TILE_ID
+
+UNSURE = "unsure"
+WORDS = (*CLASSES, BAD_IMAGE, UNSURE)
+DELIMITERS = ",;\t"
+SHOWN = 3
+
+
+@dataclass
+class Given:
+    """The answers of a file.
+
+    Attributes:
+        answers: sample_id -> crack, no_crack, bad image or unsure.
+        unanswered: Tiles that are in the file without an answer.
+        left_out: What no answer could be read from, each with its reason.
+    """
+
+    answers: dict[str, str] = field(default_factory=dict)
+    unanswered: set[str] = field(default_factory=set)
+    left_out: list[str] = field(default_factory=list)
+
+    def add(self, tile: str, answer: str | None, where: str) -> None:
+        """Add what a file says about a tile.
+
+        Args:
+            tile: The sample_id.
+            answer: One of WORDS; None if the file has the tile without an answer.
+            where: The place in the file, for the message.
+
+        Raises:
+            InputError: The file gives the tile two different answers.
+        """
+        if answer is None:
+            self.unanswered.add(tile)
+            return
+        known = self.answers.setdefault(tile, answer)
+        if known != answer:
+            raise InputError(
+                f"{where}: the tile {tile} has two answers, {known} and {answer}; keep one of them in the file"
+            )
+
+
+def word_of(text: str) -> str | None:
+    """Return the answer that a person's word means; None if it is none of the known words, in any spelling."""
+    simple = simple_name(text)
+    for word in (BAD_IMAGE, UNSURE):
+        if simple == simple_name(word):
+            return word
+    label = class_of_label(text)
+    return None if label is None else CLASSES[label]
+
+
+def checked_word(text: str, where: str) -> str:
+    """Return the answer that a word means.
+
+    Raises:
+        InputError: It is none of the known words. The message begins with `where`.
+    """
+    word = word_of(text)
+    if word is None:
+        raise InputError(f"{where}: the answer is {text!r}; write {', '.join(WORDS[:-1])} or {WORDS[-1]}")
+    return word
+
+
+def tile_of(names: Iterable[str], where: str) -> str:
+    """Return the tile that a file name or path names: the sample_id in it.
+
+    Args:
+        names: Where the name can be; the first one with a sample_id counts.
+        where: The place in the file, for the message.
+
+    Raises:
+        InputError: None of them has a sample_id.
+    """
+    names = [name for name in names if name]
+    for name in names:
+        found = TILE_ID.findall(name)
+        if found:
+            return found[-1]
+    raise InputError(
+        f"{where}: {names[0] if names else ''!r} does not name a tile; a tile's name has its sample_id, 64 hexadecimal "
+        "characters, as in the folder tiles of `review queue`"
+    )
+
+
+def read_csv(path: Path, text: str) -> Given:
+    """Read answers from CSV with the columns tile and answer; other columns are ignored.
+
+    The separator is a comma, a semicolon or a tab. The column tile has sample_ids, or file names with a sample_id.
+
+    Raises:
+        InputError: A column is missing, a word is unknown, a row names no tile, or a tile has two different answers.
+    """
+    first_line = text.partition("\n")[0]
+    delimiter = max(DELIMITERS, key=first_line.count)
+    reader = csv.DictReader(text.splitlines(), delimiter=delimiter)
+    columns = [name.strip() for name in reader.fieldnames or []]
+    missing = [name for name in ("tile", "answer") if name not in columns]
+    if missing:
+        raise InputError(
+            f"{path} lacks the column {' and the column '.join(missing)}; it has {', '.join(columns)}. Give the CSV "
+            "that the review page saved, or queue.csv with a further column answer"
+        )
+
+    given = Given()
+    reader.fieldnames = columns
+    for number, row in enumerate(reader, start=2):
+        where = f"{path}, line {number}"
+        tile = tile_of([row["tile"] or ""], where)
+        answer = (row["answer"] or "").strip()
+        given.add(tile, checked_word(answer, where) if answer else None, where)
+    return given

@@ -1,0 +1,28 @@
+"""Write a queue for another annotation program."""
+
+from pathlib import Path
+
+from components.shared.errors import InputError
+from pipelines.review.formats import coco, cvat, label_studio, yolo
+from pipelines.review.formats.exported import exported_tiles
+
+WRITERS = {"label-studio": label_studio.write, "cvat": cvat.write, "coco": coco.write, "yolo": yolo.write}
+
+
+def export_queue(folder: Path, program: str, with_labels: bool = False) -> Path:
+    """Write a queue in the format of another program, into the folder of the queue.
+
+    Args:
+        folder: The folder that `review queue` wrote.
+        program: label-studio, cvat, coco or yolo.
+        with_labels: True writes the labels of now as answers. They would influence a person who answers.
+
+    Returns:
+        The file or folder that was written. `review import` reads it when people have answered.
+
+    Raises:
+        InputError: The program is unknown, or the folder is not the folder of a queue.
+    """
+    if program not in WRITERS:
+        raise InputError(f"--to is {program!r}; give {', '.join(WRITERS)}")
+    return WRITERS[program](exported_tiles(folder, with_labels), folder)

@@ -1,0 +1,53 @@
+"""The tiles of a queue, as the writers of all formats need them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.shared.data.image import ImageError, read_header
+from components.shared.errors import InputError
+from pipelines.review.queue import read_queue
+
+
+@dataclass(frozen=True)
+class ExportedTile:
+    """A tile of a queue.
+
+    Attributes:
+        tile: The sample_id.
+        file: The image, relative to the folder of the queue.
+        width: Pixels.
+        height: Pixels.
+        label: The answer to write; "" for none.
+    """
+
+    tile: str
+    file: str
+    width: int
+    height: int
+    label: str
+
+    @property
+    def name(self) -> str:
+        """The image's name without its folder, as programs show it after an upload."""
+        return Path(self.file).name
+
+
+def exported_tiles(folder: Path, with_labels: bool) -> list[ExportedTile]:
+    """Read the tiles of a queue.
+
+    Args:
+        folder: The folder that `review queue` wrote.
+        with_labels: True gives each tile its label of now as the answer.
+
+    Raises:
+        InputError: The folder is not the folder of a queue, or it has lost an image.
+    """
+    tiles = []
+    for row in read_queue(folder).to_dict("records"):
+        try:
+            header = read_header((folder / row["file"]).read_bytes())
+        except (OSError, ImageError) as error:
+            raise InputError(f"{folder / row['file']} cannot be read ({error}); make the queue again") from error
+        label = row["label"] if with_labels else ""
+        tiles.append(ExportedTile(row["tile"], row["file"], header.width, header.height, label))
+    return tiles

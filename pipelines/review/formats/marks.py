@@ -1,0 +1,68 @@
+"""What an annotation program says about one tile, and the answer that this means."""
+
+from dataclasses import dataclass, field
+
+from components.shared.data.annotations.shapes import (
+    SMALLEST_CRACK_SHARE,
+    ImageAnnotation,
+    crack_mask,
+    label_of_share,
+)
+from components.shared.data.manifest import CLASSES
+from pipelines.review.answers import Given, checked_word
+
+WHOLE_TILE = 0.999  # a box that covers this share of a tile is about the tile, not about a place in it
+# Shapes whose coordinates are shares of the tile are drawn on a tile of this size, because only their share counts.
+SIDE = 1024
+
+
+@dataclass
+class Marks:
+    """The marks on one tile.
+
+    Attributes:
+        tile: The sample_id.
+        where: The place in the file, for messages.
+        words: Classes of the whole tile, as a person or program wrote them.
+        drawn: The shapes that were drawn on the tile; None or without shapes if there are none.
+    """
+
+    tile: str
+    where: str
+    words: list[str] = field(default_factory=list)
+    drawn: ImageAnnotation | None = None
+
+
+def answers_of(tiles: list[Marks], unmarked: str | None) -> Given:
+    """Return the answers that the marks mean.
+
+    A class of the whole tile is the answer. Shapes become an answer by the rule for tiles: `label_of_share` of the
+    crack pixels. If this rule leaves a tile out, the result names the tile. A tile without any mark has the answer
+    `unmarked`; None means that nobody answered.
+
+    Raises:
+        InputError: A class is unknown, or a tile has two different answers.
+    """
+    given = Given()
+    for marks in tiles:
+        words = [checked_word(word, marks.where) for word in marks.words]
+        for word in words:
+            given.add(marks.tile, word, marks.where)
+        if marks.drawn is not None and marks.drawn.shapes:
+            _add_drawn(given, marks, marks.drawn, words)
+        elif not words:
+            given.add(marks.tile, unmarked, marks.where)
+    return given
+
+
+def _add_drawn(given: Given, marks: Marks, drawn: ImageAnnotation, words: list[str]) -> None:
+    """Add the answer that the shapes mean. If the tile has a class too, the shapes can only contradict it."""
+    share = float(crack_mask(drawn, drawn.width or SIDE, drawn.height or SIDE).mean())
+    label = label_of_share(share)
+    if label is None and not words:
+        given.left_out.append(
+            f"{marks.where}: {share:.2%} of the pixels are marked as crack, which is more than none and less than "
+            f"{SMALLEST_CRACK_SHARE:.1%}, so neither label is right"
+        )
+    elif label is not None and (not words or (share > 0 and words[0] in CLASSES)):
+        given.add(marks.tile, CLASSES[label], marks.where)

@@ -1,0 +1,190 @@
+"""Turn a file with answers into an entry of the store's list of corrections."""
+
+import re
+from collections.abc import Iterable
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow.parquet as pq
+
+from components.shared.data.corrections import (
+    ANSWERS,
+    BAD_IMAGE,
+    Answer,
+    Entry,
+    Standing,
+    add_entry,
+    find_import,
+    now,
+    read_entries,
+    standing_answers,
+)
+from components.shared.data.manifest import CLASSES
+from components.shared.data.versions import COMMIT, MANIFEST, read_version
+from components.shared.errors import InputError
+from components.shared.services.store import Store
+from pipelines.review.answers import UNSURE, Given
+from pipelines.review.read_answers import read_answers
+
+LONGEST_NAME = 80
+UNKNOWN = "unknown"  # the old label of a tile that no data set version has
+
+
+class Imported(NamedTuple):
+    """The result of an import.
+
+    Attributes:
+        entry: The new entry; None if all answers stood already.
+        given: What the file says.
+        standing: The answers that stand now.
+        repeated: Number of answers that this person had given before.
+    """
+
+    entry: Entry | None
+    given: Given
+    standing: Standing
+    repeated: int
+
+
+def import_answers(
+    store: Store, path: Path, by: str, why: str = "", keep_unknown: bool = False, unmarked_shows_no_crack: bool = False
+) -> Imported:
+    """Add the answers of a file to the list of corrections. The next ingestion applies those that stand.
+
+    Args:
+        store: Storage root.
+        path: The file, in one of the formats of `read_answers`.
+        by: Name of the person who answered.
+        why: The reason; may be empty.
+        keep_unknown: Keep answers about tiles that no data set version has. They count if such a tile is ingested.
+        unmarked_shows_no_crack: See `read_answers`.
+
+    Raises:
+        InputError: The name is empty, the file cannot be read or has no answers, the store has no data set version, or
+            it has no data set version with some of the tiles. Nothing is added.
+    """
+    person = checked_name(by)
+    given = read_answers(path, unmarked_shows_no_crack)
+    answers = {tile: answer for tile, answer in given.answers.items() if answer in ANSWERS}
+    if not answers:
+        unsure = sum(answer == UNSURE for answer in given.answers.values())
+        raise InputError(
+            f"{path} has no answer to import: {len(given.unanswered)} tiles without an answer, {unsure} unsure, and "
+            f"{len(given.left_out)} left out{_first_of(given.left_out)}"
+        )
+
+    labels = labels_of(store, answers)
+    unknown = sorted(answers.keys() - labels.keys())
+    if unknown and not keep_unknown:
+        raise InputError(
+            f"no data set version of {store.uri} has {len(unknown)} of the {len(answers)} tiles in {path}, such as "
+            f"{unknown[0]}; give the store that the queue was made from, remove these tiles from the file, or keep "
+            "their answers for a later ingestion with --keep-unknown. Nothing was imported"
+        )
+
+    entries = read_entries(store)
+    own = _own_answers(entries, person)
+    new = [
+        Answer(tile, labels.get(tile, UNKNOWN), answers[tile])
+        for tile in sorted(answers)
+        if own.get(tile) != answers[tile]
+    ]
+    entry = Entry(person, now(), why.strip(), new) if new else None
+    if entry:
+        add_entry(store, entry)
+        entries = [*entries, entry]
+    return Imported(entry, given, standing_answers(entries), len(answers) - len(new))
+
+
+def roll_back(store: Store, name: str, by: str, why: str) -> Entry:
+    """Make an import void by adding an entry that says so; return the import.
+
+    Args:
+        store: Storage root.
+        name: ID of the import, or its first characters.
+        by: Name of the person who decides.
+        why: The reason.
+
+    Raises:
+        InputError: The name or the reason is empty, there is no such import, or it is rolled back already.
+    """
+    person = checked_name(by)
+    if not why.strip():
+        raise InputError("--why is empty; give the reason, which stays in the list")
+    void = find_import(read_entries(store), name)
+    add_entry(store, Entry(person, now(), why.strip(), rolls_back=void.id))
+    return void
+
+
+def checked_name(by: str) -> str:
+    """Return the name of a person without surplus spaces.
+
+    Raises:
+        InputError: It is empty, too long, or has characters that cannot be printed.
+    """
+    name = re.sub(r"\s+", " ", by).strip()
+    if not name or len(name) > LONGEST_NAME or not name.isprintable():
+        raise InputError(f"--by is {by!r}; give the name of the person who answered, 1 to {LONGEST_NAME} characters")
+    return name
+
+
+def labels_of(store: Store, tiles: Iterable[str]) -> dict[str, str]:
+    """Return the label of each tile in the newest data set version that has it. Tiles that none has are missing.
+
+    Raises:
+        InputError: The store has no data set version.
+    """
+    commits = [one for one in store.objects("datasets/") if one.key.endswith(f"/{COMMIT}")]
+    if not commits:
+        raise InputError(
+            f"{store.uri} has no data set version, so it has no tiles; give the --workdir or the --params of the runs "
+            "that the queue was made from"
+        )
+
+    remaining, labels = set(tiles), {}
+    for commit in sorted(commits, key=lambda one: one.changed, reverse=True):
+        version = read_version(store, commit.key.split("/")[1])
+        if version and remaining:
+            table = pq.read_table(BytesIO(version.read(store, MANIFEST)), columns=["sample_id", "label"]).to_pydict()
+            for tile, label in zip(table["sample_id"], table["label"], strict=True):
+                if tile in remaining:
+                    labels[tile] = CLASSES[label]
+            remaining -= labels.keys()
+    return labels
+
+
+def summary(imported: Imported) -> list[str]:
+    """Return what an import did, in sentences for people."""
+    lines = []
+    if imported.entry:
+        answers = imported.entry.answers
+        bad = sum(answer.new == BAD_IMAGE for answer in answers)
+        changed = sum(answer.new != answer.old for answer in answers) - bad
+        lines.append(
+            f"{len(answers)} answers of {imported.entry.by}: {changed} change the label, {bad} are bad images, and "
+            f"{len(answers) - changed - bad} confirm the label"
+        )
+    if imported.repeated:
+        lines.append(f"{imported.repeated} answers were in the list already")
+
+    given = imported.given
+    unsure = sum(answer == UNSURE for answer in given.answers.values())
+    if unsure or given.unanswered:
+        lines.append(f"not imported: {unsure} unsure, {len(given.unanswered)} without an answer")
+    if given.left_out:
+        lines.append(f"left out: {len(given.left_out)}{_first_of(given.left_out)}")
+    disputed = imported.standing.disputed["tile"].nunique()
+    if disputed:
+        lines.append(f"people disagree about {disputed} tiles, so none of their answers is applied there")
+    return lines
+
+
+def _own_answers(entries: list[Entry], person: str) -> dict[str, str]:
+    """Return the answers of one person that stand, by tile."""
+    standing = standing_answers([entry for entry in entries if entry.by == person or entry.rolls_back])
+    return dict(zip(standing.agreed["tile"], standing.agreed["answer"], strict=True))
+
+
+def _first_of(reasons: list[str]) -> str:
+    return f" (the first: {reasons[0]})" if reasons else ""

@@ -1,0 +1,47 @@
+"""Write the page on which a person answers what tiles show. It needs no network and no server.
+
+The label of a tile is hidden until the person answers, and so is everything that hints at it: P(crack), the reason, and
+the path, which often contains the name of the class. People who see an answer first move towards it (anchoring: Tversky
+& Kahneman, Science 185, 1974).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.shared.page import Page, data_uri, templates
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class PageTile:
+    """A tile on the page.
+
+    Attributes:
+        tile: Its sample_id.
+        jpeg: The image.
+        label: Its label, which the page hides at first.
+        facts: What else the page hides at first: the reason, P(crack) and the path.
+    """
+
+    tile: str
+    jpeg: bytes
+    label: str
+    facts: str
+
+
+def write_page(queue_id: str, tiles: list[PageTile], path: Path) -> None:
+    """Write the page.
+
+    Args:
+        queue_id: Name of the queue. The browser keeps the answers under this name.
+        tiles: The tiles, in the order in which they are shown.
+        path: File to write.
+    """
+    content = []
+    for one in tiles:
+        content.append({"tile": one.tile, "image": data_uri(one.jpeg), "label": one.label, "facts": one.facts})
+    page = Page(f"Review of {len(tiles)} tiles")
+    template = templates(TEMPLATES).get_template("review.html")
+    page.html(template.render(queue={"id": queue_id, "tiles": content}))
+    page.write(path)

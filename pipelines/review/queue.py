@@ -1,0 +1,121 @@
+"""Write the tiles that people should look at into a folder: as images, as a table, and as a page to answer on."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from components.shared.data.corrections import read_entries, standing_answers
+from components.shared.data.image import decode
+from components.shared.data.manifest import CLASSES
+from components.shared.data.versions import read_images
+from components.shared.errors import InputError
+from components.shared.hashing import digest
+from components.shared.services.store import Store
+from pipelines.review.page import PageTile, write_page
+from pipelines.review.ranking import join_answers, rank
+from pipelines.review.run_artifacts import RunArtifacts
+
+TABLE, TILES, PAGE = "queue.csv", "tiles", "review.html"
+COLUMNS = ["rank", "tile", "file", "label", "reason", "split", "photo", "path"]
+P_CRACK = "p_crack_"  # start of the columns with a candidate's P(crack); the candidate's name follows
+# A tile's name in a queue is its sample_id, so the name leads back to the tile whatever a program puts around it.
+TILE_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+QUEUE_ID = 12  # characters
+PAGE_JPEG = [
+    cv2.IMWRITE_JPEG_QUALITY, 95,
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+]  # fmt: skip
+
+
+def make_queue(store: Store, run: RunArtifacts, folder: Path, size: int, per_photo: int | None = None) -> pd.DataFrame:
+    """Choose the tiles that people should look at, and write the folder of the queue.
+
+    The folder has `tiles/SAMPLE_ID.png` for each tile, `queue.csv` and `review.html`. It appears when it is complete.
+
+    Args:
+        store: Storage root; it has the tiles, and the answers that people gave before.
+        run: The run whose candidates say which tiles are worth a look.
+        folder: Folder to create.
+        size: Largest number of tiles.
+        per_photo: Largest number of tiles of one photo; see `rank`.
+
+    Returns:
+        The content of queue.csv: the columns COLUMNS, and P(crack) of each candidate.
+
+    Raises:
+        InputError: The folder exists and is not empty, no tile is left to review, or the store lacks the tiles.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} exists already and is not an empty folder; give a new folder with --out")
+
+    answers = join_answers(run.candidates)
+    chosen = rank(answers, standing_answers(read_entries(store)), size, per_photo)
+    if chosen.empty:
+        raise InputError(f"people have answered all {len(answers.tiles)} tiles of this run; there is nothing to review")
+
+    rows = chosen["row"].to_numpy()
+    queue = answers.tiles.iloc[rows].reset_index(drop=True).rename(columns={"sample_id": "tile", "group_id": "photo"})
+    manifest = run.manifest.table.set_index("sample_id", drop=False).loc[queue["tile"]]
+    queue = queue.assign(
+        rank=np.arange(1, len(queue) + 1),
+        file=TILES + "/" + queue["tile"] + ".png",
+        label=queue["label"].map(dict(enumerate(CLASSES))),
+        reason=chosen["reason"].to_numpy(),
+        path=manifest["path"].to_numpy(),
+    )[COLUMNS]
+    for number, candidate in enumerate(run.candidates):
+        queue[P_CRACK + candidate.name] = answers.p_crack[rows, number].round(4)
+
+    _write_folder(store, queue, manifest, folder)
+    return queue
+
+
+def read_queue(folder: Path) -> pd.DataFrame:
+    """Read the queue.csv of a folder; all columns are text.
+
+    Raises:
+        InputError: The folder is not the folder of a queue.
+    """
+    try:
+        queue = pd.read_csv(folder / TABLE, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder} has no {TABLE} ({error}); give a folder that `review queue` wrote") from error
+    missing = [name for name in COLUMNS if name not in queue.columns]
+    if missing:
+        raise InputError(
+            f"{folder / TABLE} lacks the columns {', '.join(missing)}; give a folder that `review queue` wrote"
+        )
+    return queue
+
+
+def _write_folder(store: Store, queue: pd.DataFrame, manifest: pd.DataFrame, folder: Path) -> None:
+    """Write the folder under another name, and then rename it."""
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        (unfinished / TILES).mkdir(parents=True)
+        shown = []
+        for row, content in zip(queue.to_dict("records"), read_images(store, manifest), strict=True):
+            bgr = cv2.cvtColor(decode(content), cv2.COLOR_RGB2BGR)
+            (unfinished / row["file"]).write_bytes(cv2.imencode(".png", bgr)[1].tobytes())
+            shown.append(_page_tile(row, cv2.imencode(".jpg", bgr, PAGE_JPEG)[1].tobytes()))
+        queue.to_csv(unfinished / TABLE, index=False)
+        write_page(digest(queue["tile"].tolist())[:QUEUE_ID], shown, unfinished / PAGE)
+        unfinished.replace(folder)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written: {error.strerror}; give another folder with --out") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _page_tile(row: dict[str, object], jpeg: bytes) -> PageTile:
+    said = []
+    for name, value in row.items():
+        if name.startswith(P_CRACK):
+            said.append(f"{name.removeprefix(P_CRACK)} {value:.2f}")
+    facts = f"Reason: {row['reason']}. P(crack): {', '.join(said)}. Split {row['split']}, {row['path']}"
+    return PageTile(str(row["tile"]), jpeg, str(row["label"]), facts)

@@ -1,0 +1,149 @@
+"""Rank tiles by what a person's look at them is expected to be worth.
+
+A tile gets into the queue for one of four reasons, and the queue takes the next tile of each reason in turn:
+
+- people disagree about it;
+- its label is doubted, in the sense of confident learning (Northcutt, Jiang & Chuang, JAIR 70, 2021). The probability
+  of the other class is at least that class's threshold: its mean over the tiles that have this class as their label. If
+  both classes reach their thresholds, the larger probability decides. The tiles with the lowest self-confidence, which
+  is the probability of their own label, are first;
+- the candidates disagree, those with the largest difference in P(crack) first;
+- it is near the threshold, on the scale of log odds, averaged over the candidates.
+
+The candidates never saw the tiles of the splits val, test and robustness. For training tiles, P(crack) comes from
+`cross_validation.py`, and its threshold is 0.5.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from components.shared.data.corrections import Standing
+from pipelines.review.cross_validation import cross_validated
+from pipelines.review.run_artifacts import Candidate
+
+DISPUTED, DOUBTED, DISAGREE, NEAR = (
+    "people disagree",
+    "the label is doubted",
+    "the candidates disagree",
+    "near the threshold",
+)
+PHOTO_SHARE = 2  # a photo gets at most this many times its even share of the queue
+SUREST = 1e-6
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the candidates say about N tiles.
+
+    Attributes:
+        tiles: Table (sample_id, group_id, split, label), N rows. Tiles that one of the candidates was not asked about
+            are not in it.
+        p_crack: float64 (N, candidates).
+        threshold: float64 (N, candidates).
+    """
+
+    tiles: pd.DataFrame
+    p_crack: np.ndarray
+    threshold: np.ndarray
+
+
+def join_answers(candidates: list[Candidate]) -> Answers:
+    """Join the candidates' answers. For training tiles, use cross-validated answers."""
+    tables = []
+    for number, candidate in enumerate(candidates):
+        table = candidate.tiles.assign(threshold=candidate.threshold)
+        trained = (table["split"] == "train").to_numpy()
+        if trained.any():
+            part = table[trained]
+            table.loc[trained, "p_crack"] = cross_validated(
+                candidate.embeddings[trained], part["label"].to_numpy(), part["group_id"]
+            )
+            table.loc[trained, "threshold"] = 0.5
+        tables.append(table.set_index("sample_id")[["p_crack", "threshold"]].add_suffix(f"_{number}"))
+
+    facts = candidates[0].tiles.set_index("sample_id")[["group_id", "split", "label"]]
+    joined = facts.join(tables, how="inner").dropna().sort_index()
+    numbers = range(len(candidates))
+    return Answers(
+        tiles=joined[["group_id", "split", "label"]].reset_index(),
+        p_crack=joined[[f"p_crack_{number}" for number in numbers]].to_numpy(np.float64),
+        threshold=joined[[f"threshold_{number}" for number in numbers]].to_numpy(np.float64),
+    )
+
+
+def rank(answers: Answers, standing: Standing, size: int, per_photo: int | None = None) -> pd.DataFrame:
+    """Choose the tiles for people, the most useful first. Tiles that people answered and agree about are left out.
+
+    Args:
+        answers: What the candidates say.
+        standing: People's answers so far.
+        size: Largest number of tiles.
+        per_photo: Largest number of tiles of one photo. None: twice the even share, and at least two.
+
+    Returns:
+        Table (row, reason): row numbers of `answers.tiles`. `reason` joins all reasons of the tile. Nearness to the
+        threshold is named only if the tile was chosen for it.
+    """
+    tiles = answers.tiles
+    photos = tiles["group_id"].tolist()
+    if per_photo is None:
+        per_photo = max(2, PHOTO_SHARE * -(-size // max(1, len(set(photos)))))
+
+    disputed = np.flatnonzero(tiles["sample_id"].isin(standing.disputed["tile"]))
+    waiting = {DISPUTED: disputed, DOUBTED: _doubted(answers), DISAGREE: _disagreeing(answers), NEAR: _near(answers)}
+    members = {reason: set(rows.tolist()) for reason, rows in waiting.items() if reason != NEAR}
+    queues = {reason: iter(rows.tolist()) for reason, rows in waiting.items()}
+
+    taken = set(np.flatnonzero(tiles["sample_id"].isin(standing.agreed["tile"])).tolist())
+    of_photo: Counter[str] = Counter()
+    chosen: list[tuple[int, str]] = []
+    while queues and len(chosen) < size:
+        for reason in list(queues):
+            row = next((one for one in queues[reason] if one not in taken and of_photo[photos[one]] < per_photo), None)
+            if row is None:
+                del queues[reason]
+            elif len(chosen) < size:
+                taken.add(row)
+                of_photo[photos[row]] += 1
+                others = [name for name, rows in members.items() if name != reason and row in rows]
+                chosen.append((row, "; ".join([reason, *others])))
+    return pd.DataFrame(chosen, columns=["row", "reason"])
+
+
+def _doubted(answers: Answers) -> np.ndarray:
+    """Return the rows of tiles whose label is probably wrong, the most certain first: int64 (n,)."""
+    p_crack = answers.p_crack.mean(axis=1)
+    p_class = np.column_stack([1 - p_crack, p_crack])
+    labels = answers.tiles["label"].to_numpy()
+    if len(np.unique(labels)) < 2:
+        return np.array([], np.int64)
+
+    class_threshold = np.array([p_class[labels == label, label].mean() for label in (0, 1)])
+    rows = np.arange(len(labels))
+    own, other = p_class[rows, labels], p_class[rows, 1 - labels]
+    other_is_likely = other >= class_threshold[1 - labels]
+    own_is_likely = own >= class_threshold[labels]
+    doubted = np.flatnonzero(other_is_likely & (~own_is_likely | (other > own)))
+    return doubted[np.argsort(own[doubted], kind="stable")]
+
+
+def _disagreeing(answers: Answers) -> np.ndarray:
+    """Return the rows of tiles that the candidates answer differently, the largest difference first: int64 (n,)."""
+    calls = answers.p_crack >= answers.threshold
+    differ = np.flatnonzero(calls.any(axis=1) & ~calls.all(axis=1))
+    spread = np.ptp(answers.p_crack[differ], axis=1)
+    return differ[np.argsort(-spread, kind="stable")]
+
+
+def _near(answers: Answers) -> np.ndarray:
+    """Return all rows, those near the threshold first: int64 (N,)."""
+    distance = np.abs(_log_odds(answers.p_crack) - _log_odds(answers.threshold)).mean(axis=1)
+    return np.argsort(distance, kind="stable")
+
+
+def _log_odds(probability: np.ndarray) -> np.ndarray:
+    clipped = np.clip(probability, SUREST, 1 - SUREST)
+    return np.log(clipped / (1 - clipped))

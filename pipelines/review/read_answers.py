@@ -1,0 +1,65 @@
+"""Read a file with answers, in whichever format it is."""
+
+import json
+from pathlib import Path
+
+from components.shared.data.annotations.safe_xml import parse_xml
+from components.shared.data.manifest import CLASSES
+from components.shared.errors import InputError
+from pipelines.review.answers import Given, read_csv
+from pipelines.review.formats import coco, cvat, label_studio, yolo
+from pipelines.review.formats.marks import Marks, answers_of
+
+FORMATS = "CSV, Label Studio's JSON, CVAT's XML, COCO's JSON, or the folder of a YOLO data set"
+
+
+def read_answers(path: Path, unmarked_shows_no_crack: bool = False) -> Given:
+    """Read a file with answers. Its content decides how it is read.
+
+    Args:
+        path: A file or folder in one of the FORMATS.
+        unmarked_shows_no_crack: What a tile shows that an annotation file has without any mark. False: nobody answered.
+
+    Raises:
+        InputError: The file does not exist, is empty, or cannot be read as any of the formats.
+    """
+    unmarked = CLASSES[0] if unmarked_shows_no_crack else None
+    if path.is_dir():
+        return answers_of(yolo.read(path), unmarked)
+
+    text = _text_of(path)
+    start = text.lstrip()[0]
+    if start == "<":
+        return answers_of(_read_xml(path), unmarked)
+    if start in "[{":
+        return answers_of(_read_json(path, text), unmarked)
+    return read_csv(path, text)
+
+
+def _read_xml(path: Path) -> list[Marks]:
+    root = parse_xml(path)
+    if root.tag != "annotations":
+        raise InputError(f'{path} is not a file of "CVAT for images 1.1"; export the task in this format')
+    return cvat.read(path, root)
+
+
+def _read_json(path: Path, text: str) -> list[Marks]:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not whole JSON: {error}; export it again") from error
+    if coco.is_coco(content):
+        return coco.read(path, content)
+    if label_studio.is_label_studio(content):
+        return label_studio.read(path, content)
+    raise InputError(f"{path} is JSON, but neither tasks of Label Studio nor COCO; give {FORMATS}")
+
+
+def _text_of(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}; give {FORMATS}") from error
+    if not text.strip():
+        raise InputError(f"{path} is empty; give the file with the answers")
+    return text

@@ -1,0 +1,98 @@
+"""Read from the artifacts of a run what the candidates answered to the tiles."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from components.shared.data.manifest import Manifest, read_manifest
+from components.shared.errors import InputError
+from components.shared.results.calibration import Calibration, read_calibration
+from components.shared.results.dossier import CALIBRATION, read_verdict
+from components.shared.results.predictions import Predictions, read_predictions
+
+MANIFEST = "ingest/manifest"
+RUN_AGAIN = "give the artifacts of a run that ended, or run the pipeline again"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A candidate's answers to the uncorrupted tiles, after fine-tuning.
+
+    Attributes:
+        name: Its name in the parameter file.
+        threshold: A tile is called a crack if its P(crack) is at least this.
+        tiles: Table (sample_id, group_id, split, label, p_crack), one row for each tile; p_crack is calibrated.
+        embeddings: float32 (tiles, features), in the order of `tiles`.
+    """
+
+    name: str
+    threshold: float
+    tiles: pd.DataFrame
+    embeddings: np.ndarray
+
+
+@dataclass(frozen=True)
+class RunArtifacts:
+    """A run's data set version and the answers of its candidates."""
+
+    manifest: Manifest
+    candidates: list[Candidate]
+
+
+def latest_run(workdir: Path) -> Path:
+    """Return the folder with the artifacts of the latest run in a workdir.
+
+    Raises:
+        InputError: The workdir has no run that ended with a report.
+    """
+    report = workdir / "report.html"
+    if not report.exists():
+        raise InputError(f"workdir {workdir} has no report.html, so no run has ended here; {RUN_AGAIN}")
+    return report.resolve().parent / "artifacts"
+
+
+def read_run(folder: Path) -> RunArtifacts:
+    """Read the artifacts of a run.
+
+    Args:
+        folder: A folder with the subfolders ingest, predict, gate and so on, or a folder around it.
+
+    Raises:
+        InputError: The folder does not have the artifacts of a run, or of more than one run.
+    """
+    found: list[Path] = []
+    for pattern in (MANIFEST, f"*/{MANIFEST}", f"artifacts/*/{MANIFEST}"):
+        found += folder.glob(pattern)
+    if len(found) != 1:
+        raise InputError(
+            f"{folder} has the manifests of {len(found)} runs, such as JOB/{MANIFEST}; it must have one; {RUN_AGAIN}"
+        )
+    job = found[0].parents[1]
+
+    candidates = []
+    for predict in sorted(job.glob("predict*/predictions")):
+        # KFP numbers the tasks of the candidates in the same order: predict, predict-2 and gate, gate-2.
+        number = predict.parent.name.removeprefix("predict")
+        candidates.append(_read_candidate(predict, job / f"gate{number}" / "dossier"))
+    if not candidates:
+        raise InputError(f"{job} has no predictions; {RUN_AGAIN}")
+    return RunArtifacts(read_manifest(found[0]), candidates)
+
+
+def _read_candidate(predictions_folder: Path, dossier: Path) -> Candidate:
+    if not dossier.is_dir():
+        raise InputError(f"{dossier} does not exist, so the candidate's threshold is unknown; {RUN_AGAIN}")
+    name = read_verdict(dossier)["candidate"]
+    predictions = read_predictions(predictions_folder)
+    return as_candidate(name, predictions, read_calibration(dossier / CALIBRATION))
+
+
+def as_candidate(name: str, predictions: Predictions, calibration: Calibration) -> Candidate:
+    """Return a candidate with its calibrated answers to the uncorrupted tiles."""
+    table = predictions.table
+    rows = table[(table["corruption"] == "clean") & (table["condition"] == "after")]
+    p_crack = calibration.p_crack(rows["logit_0"].to_numpy(), rows["logit_1"].to_numpy())
+    tiles = rows[["sample_id", "group_id", "split", "label"]].assign(p_crack=p_crack).reset_index(drop=True)
+    return Candidate(name, calibration.threshold, tiles, predictions.embeddings)
