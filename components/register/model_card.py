@@ -93,9 +93,9 @@ def model_card(
         "groups. A group is a photo or a set of near duplicates. No group is in two splits.",
         _composition(table),
         f"The network is {info.architecture} at {info.input_size} px. {_tile_size(info)} It started from {weights} and "
-        f"was trained with tuning {info.tuning} and seed {info.seed}. The splits are `{info.split_digest[:12]}`. The answers were "
-        f"calibrated on the validation split with temperature {calibration.temperature:.3g}. Pipeline job: `{job}`. "
-        "The MLflow run of this model version has all parameters, curves and pages.",
+        f"was trained with tuning {info.tuning} and seed {info.seed}. The splits are `{info.split_digest[:12]}`. "
+        f"The answers were calibrated on the validation split with temperature {calibration.temperature:.3g}. "
+        f"Pipeline job: `{job}`. The MLflow run of this model version has all parameters, curves and pages.",
         "## Why it passed the gate",
         verdict["champion"]["text"],
         _gate(verdict["rows"]),
