@@ -1,5 +1,6 @@
 """Explain a candidate: choose images, draw their maps, measure the maps, and write the page."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -75,7 +76,7 @@ def explain_model(
         )
     decided = decide(table, deployed)
 
-    inputs = [version.digest, read_splits(splits).digest, weights_digest(model), vars(deployed)]
+    inputs = [version.digest, read_splits(splits).digest, weights_digest(model), asdict(deployed)]
     key = run_key("explain", *inputs, config.identity(), config.candidate, seed)
 
     def produce(folder: Path) -> None:
