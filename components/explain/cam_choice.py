@@ -13,11 +13,11 @@ import torch
 from components.explain.baselines import random_maps
 from components.explain.config import ExplainConfig
 from components.explain.faithfulness import perturbation_curves
-from components.shared.network.grad_cam import CAM_METHODS, Cam, grad_cam
-from components.shared.network.grad_cam_families import Target, find_target, find_targets
 from components.explain.intervals import MeanInterval, mean_interval
 from components.explain.kernel_shap import margin_of
 from components.shared.errors import InputError
+from components.shared.network.grad_cam import CAM_METHODS, Cam, grad_cam
+from components.shared.network.grad_cam_families import Target, find_target, find_targets
 from components.shared.network.network import Network
 
 MAX_LAYERS = 3

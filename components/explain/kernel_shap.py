@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from skimage.segmentation import slic
 
-from components.shared.network.grad_cam_families import patch_grid
 from components.shared.config import Precision
 from components.shared.errors import InputError
 from components.shared.network.device import pick_precision
+from components.shared.network.grad_cam_families import patch_grid
 from components.shared.network.network import Network
 
 Margin = Callable[[torch.Tensor], torch.Tensor]

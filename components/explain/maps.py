@@ -7,8 +7,8 @@ from torch import nn
 from components.explain.baselines import edge_maps, random_maps
 from components.explain.config import ExplainConfig
 from components.explain.faithfulness import blurred
-from components.shared.network.grad_cam import Cam, grad_cam
 from components.explain.kernel_shap import find_regions, kernel_shap, margin_of
+from components.shared.network.grad_cam import Cam, grad_cam
 from components.shared.network.network import Network, build_network
 
 GRAD_CAM, SHAP = "grad_cam", "shap"

@@ -9,12 +9,12 @@ from scipy.stats import rankdata
 
 from components.explain.config import ExplainConfig
 from components.explain.faithfulness import blurred, perturbation_curves, road
-from components.shared.network.grad_cam import Cam
-from components.shared.network.grad_cam_families import find_target
 from components.explain.intervals import mean_interval
 from components.explain.kernel_shap import Margin, margin_of, mean_colour
 from components.explain.localisation import best_iou, energy_inside, energy_ratio, pointing_game
 from components.explain.maps import BASELINES, GRAD_CAM, METHODS, SHAP, draw_maps, explain_signed, random_network
+from components.shared.network.grad_cam import Cam
+from components.shared.network.grad_cam_families import find_target
 from components.shared.network.network import Network
 from components.shared.results.intervals import Scale
 from components.shared.results.measurements import Measurement

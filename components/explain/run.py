@@ -10,7 +10,6 @@ import torch
 from components.explain.cam_choice import CamChoice, choose_cam
 from components.explain.config import ExplainConfig
 from components.explain.faithfulness import blurred
-from components.shared.network.grad_cam import Cam, grad_cam
 from components.explain.image_choice import choose_measured, choose_shown, decide
 from components.explain.maps import explain_signed
 from components.explain.measures import Sample, measure
@@ -25,6 +24,7 @@ from components.shared.data.versions import fetch_for_step
 from components.shared.errors import InputError
 from components.shared.events import warn
 from components.shared.network.device import pick_device
+from components.shared.network.grad_cam import Cam, grad_cam
 from components.shared.network.network import Network
 from components.shared.network.saved_network import load_network, weights_digest
 from components.shared.network.tiles import decode_tile

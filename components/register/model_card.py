@@ -92,10 +92,10 @@ def model_card(
         f"Data set version `{info.dataset_digest[:12]}` with {len(table)} tiles in {table['group_id'].nunique()} "
         "groups. A group is a photo or a set of near duplicates. No group is in two splits.",
         _composition(table),
-        f"The network is {info.architecture} at {info.input_size} px. {_tile_size(info)} It started from {weights} and was trained with "
-        f"tuning {info.tuning} and seed {info.seed}. The splits are `{info.split_digest[:12]}`. The answers were "
-        f"calibrated on the validation split with temperature {calibration.temperature:.3g}. Pipeline job: `{job}`. "
-        "The MLflow run of this model version has all parameters, curves and pages.",
+        f"The network is {info.architecture} at {info.input_size} px. {_tile_size(info)} It started from {weights} and "
+        f"was trained with tuning {info.tuning} and seed {info.seed}. The splits are "
+        f"`{info.split_digest[:12]}`. The answers were calibrated on the validation split with temperature "
+        f"{calibration.temperature:.3g}. Pipeline job: `{job}`. The MLflow run of this model version has all parameters, curves and pages.",
         "## Why it passed the gate",
         verdict["champion"]["text"],
         _gate(verdict["rows"]),
