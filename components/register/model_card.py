@@ -95,7 +95,8 @@ def model_card(
         f"The network is {info.architecture} at {info.input_size} px. {_tile_size(info)} It started from {weights} and "
         f"was trained with tuning {info.tuning} and seed {info.seed}. The splits are "
         f"`{info.split_digest[:12]}`. The answers were calibrated on the validation split with temperature "
-        f"{calibration.temperature:.3g}. Pipeline job: `{job}`. The MLflow run of this model version has all parameters, curves and pages.",
+        f"{calibration.temperature:.3g}. Pipeline job: `{job}`. The MLflow run of this model version has "
+        "all parameters, curves and pages.",
         "## Why it passed the gate",
         verdict["champion"]["text"],
         _gate(verdict["rows"]),
