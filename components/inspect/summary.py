@@ -23,9 +23,13 @@ def summary(photos: list[InspectedPhoto]) -> str:
     named = f" by {records[0].model} version {records[0].version}" if records else ""
     review = f" and {found[NEEDS_REVIEW]:,} to review" if found[NEEDS_REVIEW] else ""
     return (
-        f"{len(records):,} photos inspected{named}: {found[CRACK]:,} cracks in {with_crack:,} photos{review}; "
-        f"{failed:,} photos could not be inspected"
+        f"{_counted(len(records), 'photo')} inspected{named}: {_counted(found[CRACK], 'crack')} in "
+        f"{_counted(with_crack, 'photo')}{review}; {_counted(failed, 'photo')} could not be inspected"
     )
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
 def notices(photos: list[InspectedPhoto]) -> list[str]:
@@ -76,6 +80,11 @@ def _novelty_notice(records: list[PhotoRecord]) -> str:
 
 
 def _triage_notice(records: list[PhotoRecord]) -> str:
-    if records and records[0].low is None:
+    if not records or records[0].low is not None:
+        return ""
+    if records[0].tiles_review is None:
         return "the model was registered without a review band, so nothing is marked as needs review"
-    return ""
+    return (
+        "the model was validated on too few photos for a review band, so every tile that is not a crack needs review; "
+        "the findings are the cracks alone"
+    )
