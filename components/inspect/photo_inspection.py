@@ -104,7 +104,7 @@ def inspect_photo(path: Path, sha256: str, identity: str, model: Model, config: 
         tile_side=grid.side,
         tiles=len(tiles),
         tiles_crack=int(counts.get(CRACK, 0)),
-        tiles_review=None if model.low is None else int(counts.get(NEEDS_REVIEW, 0)),
+        tiles_review=None if calibration.band is None else int(counts.get(NEEDS_REVIEW, 0)),
         tiles_novel=int((tiles["novelty"] > NOVEL).sum()),
         tiles_empty=int(counts.get(NO_DATA, 0)),
         p_max=None if tiles["p_crack"].isna().all() else float(tiles["p_crack"].max()),
@@ -146,9 +146,9 @@ def _answer(photo: Photo, grid: TileGrid, model: Model, batch_size: int | None) 
 def _table(answers: TileAnswers, grid: TileGrid, model: Model) -> pd.DataFrame:
     """Return one row for each tile, row by row of the grid."""
     p_crack = answers.p_crack.ravel()
-    low = model.calibration.threshold if model.low is None else model.low
+    needs_review = model.calibration.needs_review(p_crack).astype(bool)  # None becomes false
     triage = np.select(
-        [answers.is_empty.ravel(), p_crack >= model.calibration.threshold, p_crack >= low],
+        [answers.is_empty.ravel(), p_crack >= model.calibration.threshold, needs_review],
         [NO_DATA, CRACK, NEEDS_REVIEW],
         NO_CRACK,
     )

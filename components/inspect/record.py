@@ -29,7 +29,8 @@ class PhotoRecord:
         model: Name of the registered model.
         version: Number of the model version.
         threshold: A position is a crack from this P(crack) on, 0 to 1.
-        low: A position needs review from this P(crack) on; None if the model has no review band.
+        low: A position needs review from this P(crack) on; None if the model has no certified review
+            band.
         width: Pixels, upright.
         height: Pixels, upright.
         facts: What the camera wrote.

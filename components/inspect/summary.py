@@ -76,6 +76,11 @@ def _novelty_notice(records: list[PhotoRecord]) -> str:
 
 
 def _triage_notice(records: list[PhotoRecord]) -> str:
-    if records and records[0].low is None:
+    if not records or records[0].low is not None:
+        return ""
+    if records[0].tiles_review is None:
         return "the model was registered without a review band, so nothing is marked as needs review"
-    return ""
+    return (
+        "the model was validated on too few photos for a review band, so every tile that is not a crack needs review; "
+        "the findings are the cracks alone"
+    )

@@ -47,9 +47,13 @@ class Model:
 
     @property
     def low(self) -> float | None:
-        """Return the P(crack) from which on a tile needs review; None if the version has no review band."""
-        band = getattr(self.calibration, "band", None)
-        return None if band is None else band.low
+        """Return the P(crack) from which on a region needs review. None if the version has no certified review band.
+
+        With a band that is not certified, every tile below the threshold needs review. Such a region would be the whole
+        photo, which shows nobody where to look.
+        """
+        band = self.calibration.band
+        return band.low if band is not None and band.is_certified else None
 
 
 def read_model(name: str, version: str, artifacts: Path) -> Model:

@@ -1,12 +1,11 @@
 """Load a registered model version for the inspection of photos."""
 
-import re
 from pathlib import Path
 
 from components.inspect.tile_answers import Model, read_model
 from components.shared.errors import InputError
 from pipelines.registry.access import reached
-from pipelines.registry.classify import checked_files, version_meant
+from pipelines.registry.classify import checked_files, name_and_version, version_meant
 
 
 def loaded_model(model_uri: str, workdir: Path | None) -> Model:
@@ -20,11 +19,11 @@ def loaded_model(model_uri: str, workdir: Path | None) -> Model:
         InputError: It is not a registered version, or its files are not the registered ones.
     """
     with reached(workdir, artifacts=True):
-        version = version_meant(model_uri)
-        match = re.fullmatch("models:/([^/@]+)/([0-9]+)", version)
-        if match is None:
+        uri = version_meant(model_uri)
+        name, version = name_and_version(uri)
+        if not version:
             raise InputError(
                 f"{model_uri} is not a registered model version; give one such as models:/crack-classifier/1"
             )
-        with checked_files(version) as folder:
-            return read_model(match[1], match[2], Path(folder) / "artifacts")
+        with checked_files(uri) as folder:
+            return read_model(name, version, Path(folder) / "artifacts")
