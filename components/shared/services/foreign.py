@@ -71,9 +71,10 @@ class ForeignObjects:
             contradicted, without_md5 = sorted(self._contradicted), sorted(self._without_md5)
             confirmed = self._confirmed
         if contradicted and confirmed:
+            others = "1 other object" if confirmed == 1 else f"{confirmed:,} other objects"
             raise DamagedObjectError(
                 f"{self._store.uri}/{contradicted[0]} was read twice, and both times its MD5 differed from its entity "
-                f"tag. For {confirmed} other objects, MD5 and entity tag are equal, so the store has damaged this "
+                f"tag. For {others}, MD5 and entity tag are equal, so the store has damaged this "
                 "object; upload it again, or remove it"
             )
 

@@ -129,10 +129,10 @@ def test_ingestion_killed_at_any_write_leaves_whole_versions_only_and_can_be_rep
 def test_file_that_changes_during_ingestion_is_named_and_leaves_no_version(
     tiles: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
 ) -> None:
-    def late(*arguments: Any) -> Selection:
+    def late(*arguments: Any, **options: Any) -> Selection:
         path = tiles / "crack" / "p0_1.jpg"
         path.unlink() if gone else path.write_bytes(b"another")
-        return select(*arguments)
+        return select(*arguments, **options)
 
     monkeypatch.setattr("components.ingest.run.select", late)
 

@@ -92,9 +92,7 @@ def test_each_photo_is_a_row_and_a_crack_is_a_finding(model, tmp_path):
 
     (feature,) = json.loads((out / "findings.geojson").read_text())["features"]
     assert feature["geometry"] is None
-    assert "2 photos inspected by crack-classifier version 1: 1 crack in 1 photo; 5 photos could" in summary(
-        inspected
-    )
+    assert "2 photos inspected by crack-classifier version 1: 1 crack in 1 photo; 5 photos could" in summary(inspected)
     said = " ".join(notices(inspected))
     assert "the scale of 2 of 2 photos is unknown, so their lengths are in pixels" in said
     assert "2 of 2 photos have no GPS position" in said

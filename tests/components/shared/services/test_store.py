@@ -292,7 +292,7 @@ def test_a_good_object_that_is_read_badly_once_is_read_again(
 
 REFUSALS = {
     "ExpiredToken": (400, r"refuses access to .*/x \(ExpiredToken\): the credentials have expired; get new ones"),
-    "RequestTimeTooSkewed": (403, r"\(RequestTimeTooSkewed\): the clocks of .* differ too much; set this machine's"),
+    "RequestTimeTooSkewed": (403, r"\(RequestTimeTooSkewed\): the clocks of .* differ too much; correct the clock"),
     "PermanentRedirect": (
         301,
         r"the bucket 'crack' of .* is not at http.* \((301|Perm.*)\);( it is in eu-west-1;)? set AWS_REGION and",
