@@ -154,11 +154,12 @@ def _store(params: Path, override: list[str] | None, workdir: Path | None) -> It
     """Yield the store that the parameter file names. With a workdir, serve its S3 storage in the meantime."""
     from components.shared.services.store import Store
     from pipelines.config.parameter_file import load_run_config
-    from pipelines.registry.access import reached
 
     config = load_run_config(params, override or [])
     with contextlib.ExitStack() as stack:
         if workdir is not None:
+            from pipelines.registry.access import reached  # imported late, because it loads MLflow
+
             stack.enter_context(reached(workdir, artifacts=True))
         yield Store(config.store)
 
