@@ -131,6 +131,9 @@ bench-evaluate: $(READY) ## Measure how long the intervals of all metrics take
 bench-explain: $(READY) ## Compare KernelSHAP in batches with one call of the network per coalition
 	@$(BIN)/python -W ignore tests/bench/bench_explain.py
 
+bench-inspect: $(READY) ## Measure photos per minute and memory of an inspection; compare with a plain loop and the network alone
+	@$(BIN)/python -m tests.bench.bench_inspect
+
 simulate: $(READY) ## Simulate how often verdicts are wrong and how often intervals contain the truth (takes minutes)
 	@for script in tests/simulate/simulate_*.py; do $(BIN)/python "$$script" || exit 1; done
 

@@ -17,9 +17,11 @@ from components.shared.results.calibration import Calibration, write_calibration
 ARCHITECTURE = "test_resnet"
 
 
-def dark_tile_model(folder: Path, side: int = 32, tile_mm: float | None = None, threshold: float = 0.4) -> Model:
+def dark_tile_model(
+    folder: Path, side: int = 32, tile_mm: float | None = None, threshold: float = 0.4, architecture: str = ARCHITECTURE
+) -> Model:
     """Write the artifacts of version 1 of crack-classifier into a folder, and load them."""
-    info = describe(ARCHITECTURE, "none", side, seed=1, tile_mm=tile_mm)
+    info = describe(architecture, "none", side, seed=1, tile_mm=tile_mm)
     network = build_network(info.model_copy(update={"tile_pixels": side})).eval()
     tiles = plain_tiles(side)
     embeddings = learn_darkness(network, tiles)

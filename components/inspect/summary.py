@@ -4,6 +4,7 @@ from collections import Counter
 
 from components.inspect.findings import CRACK, NEEDS_REVIEW
 from components.inspect.record import InspectedPhoto, PhotoRecord
+from components.inspect.tile_answers import Model
 
 # 3 % of the tiles that are like the training tiles have a novelty above 1. The tiles of a photo resemble each other.
 USUAL_SHARE_OF_NOVEL = 0.25
@@ -20,18 +21,31 @@ def summary(photos: list[InspectedPhoto]) -> str:
     found = Counter(finding.triage for record in records for finding in record.findings)
     with_crack = sum(any(finding.triage == CRACK for finding in record.findings) for record in records)
     failed = sum(bool(photo.error) for photo in photos)
+    reused = sum(photo.is_reused for photo in photos)
     named = f" by {records[0].model} version {records[0].version}" if records else ""
     review = f" and {found[NEEDS_REVIEW]:,} to review" if found[NEEDS_REVIEW] else ""
+    earlier = f" ({reused:,} of them in an earlier call)" if reused else ""
+    not_inspected = f"; {_count(failed, 'photo')} could not be inspected" if failed else ""
     return (
-        f"{len(records):,} photos inspected{named}: {found[CRACK]:,} cracks in {with_crack:,} photos{review}; "
-        f"{failed:,} photos could not be inspected"
+        f"{_count(len(records), 'photo')} inspected{named}{earlier}: {_count(found[CRACK], 'crack')} in "
+        f"{_count(with_crack, 'photo')}{review}{not_inspected}"
     )
 
 
-def notices(photos: list[InspectedPhoto]) -> list[str]:
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
+def notices(photos: list[InspectedPhoto], model: Model) -> list[str]:
     """Return what the reader must know, one sentence each."""
     records = records_of(photos)
-    found = [_unit_notice(records), _position_notice(records), _novelty_notice(records), _triage_notice(records)]
+    found = [
+        _tile_notice(records, model),
+        _unit_notice(records),
+        _position_notice(records),
+        _novelty_notice(records),
+        _triage_notice(records),
+    ]
     doubles = [photo for photo in photos if photo.same_as]
     if doubles:
         found.append(
@@ -39,11 +53,28 @@ def notices(photos: list[InspectedPhoto]) -> list[str]:
             f"{doubles[0].path} is {doubles[0].same_as}{' …' if len(doubles) > 1 else ''}"
         )
     noted = [photo for photo in photos if photo.record is not None and photo.record.note]
-    found += [f"{photo.path}: {photo.record.note}" for photo in noted if photo.record]
+    if noted and noted[0].record:
+        others = f" (and {len(noted) - 1:,} other photos have a note in photos.csv)" if len(noted) > 1 else ""
+        found.append(f"{noted[0].path}: {noted[0].record.note}{others}")
     failed = [photo for photo in photos if photo.error]
     if failed:
         found.append(f"first photo that could not be inspected: {failed[0].path}: {failed[0].error}")
     return [notice for notice in found if notice]
+
+
+def _tile_notice(records: list[PhotoRecord], model: Model) -> str:
+    info = model.network.info
+    if info.tile_pixels is None:
+        return (
+            "the model was registered before versions stored the size of their training tiles, so the photos are cut "
+            f"into tiles of its input size, {info.input_size} px; train a new version to get tiles of the right size"
+        )
+    if info.tile_mm is None and any(record.mm_per_pixel is not None for record in records):
+        return (
+            f"the model does not know how much concrete its training tiles show, so tiles have {info.tile_pixels} px "
+            "at any scale; the scale only turns lengths into millimetres"
+        )
+    return ""
 
 
 def _unit_notice(records: list[PhotoRecord]) -> str:

@@ -92,10 +92,8 @@ def test_each_photo_is_a_row_and_a_crack_is_a_finding(model, tmp_path):
 
     (feature,) = json.loads((out / "findings.geojson").read_text())["features"]
     assert feature["geometry"] is None
-    assert "2 photos inspected by crack-classifier version 1: 1 cracks in 1 photos; 5 photos could" in summary(
-        inspected
-    )
-    said = " ".join(notices(inspected))
+    assert "2 photos inspected by crack-classifier version 1: 1 crack in 1 photo; 5 photos could" in summary(inspected)
+    said = " ".join(notices(inspected, model))
     assert "the scale of 2 of 2 photos is unknown, so their lengths are in pixels" in said
     assert "2 of 2 photos have no GPS position" in said
     assert "registered without a review band" in said
@@ -173,12 +171,9 @@ def test_an_inspection_that_was_killed_continues_with_the_next_photo(model, tmp_
     assert len(again) == len(inspected) == 5
 
 
-def test_a_georeferenced_raster_has_positions_of_its_findings_and_its_border_is_not_a_tile(
-    model, tmp_path, monkeypatch
-):
+def test_a_georeferenced_raster_has_positions_of_its_findings_and_its_border_is_not_a_tile(model, tmp_path):
     pixels = cracked(400, 300)
     pixels[:, 320:] = 0  # the border of an orthomosaic
-    monkeypatch.setattr(np, "full", np.full)
     file = tmp_path / "mosaic.tif"
     tags = [
         (33550, "d", 3, (0.002, 0.002, 0.0)),
