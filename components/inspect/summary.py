@@ -8,6 +8,8 @@ from components.inspect.tile_answers import Model
 
 # 3 % of the tiles that are like the training tiles have a novelty above 1. The tiles of a photo resemble each other.
 USUAL_SHARE_OF_NOVEL = 0.25
+# Where more tiles are cracks, a finding does not show where a crack is.
+USUAL_SHARE_OF_CRACKS = 0.5
 
 
 def records_of(photos: list[InspectedPhoto]) -> list[PhotoRecord]:
@@ -103,6 +105,19 @@ def _novelty_notice(records: list[PhotoRecord]) -> str:
     return (
         f"warning: in {len(strange):,} of {len(records):,} photos, many tiles are unlike the tiles that the model was "
         "trained on (novelty above 1), so the answers there mean little; check the scale and the distance"
+    )
+
+
+def _cover_notice(records: list[PhotoRecord]) -> str:
+    covered = []
+    for record in records:
+        if record.tiles_crack > USUAL_SHARE_OF_CRACKS * (record.tiles - record.tiles_empty):
+            covered.append(record)
+    if not covered:
+        return ""
+    return (
+        f"warning: in {len(covered):,} of {len(records):,} photos, more than half of the tiles are called cracks, so "
+        "the findings there do not show where a crack is; check the scale, and try the model on labelled tiles"
     )
 
 

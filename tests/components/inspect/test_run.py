@@ -264,3 +264,9 @@ def test_without_a_certified_band_a_photo_without_a_crack_needs_review(tmp_path)
     assert (row["triage"], row["findings"]) == ("needs_review", "0")
     assert row["tiles_needs_review"] == row["tiles"]
     assert "validated on too few photos for a review band" in " ".join(notices(inspected, model))
+
+
+def test_a_photo_whose_tiles_are_mostly_cracks_is_a_warning(model, tmp_path):
+    Image.fromarray(np.full((60, 80, 3), 30, np.uint8)).save(tmp_path / "dark.png")
+    inspected = inspect([tmp_path / "dark.png"], model, tmp_path / "out")
+    assert "in 1 of 1 photos, more than half of the tiles are called cracks" in " ".join(notices(inspected, model))
