@@ -128,11 +128,11 @@ bench-train: $(READY) ## Compare the training speed with the device's limit and 
 bench-evaluate: $(READY) ## Measure how long the intervals of all metrics take
 	@OMP_NUM_THREADS=1 $(BIN)/python tests/bench/bench_metrics.py
 
-bench-inspect: $(READY) ## Compare the inspection of photos with a loop over tiles and with the network's own speed
-	@$(BIN)/python tests/bench/bench_inspect.py
-
 bench-explain: $(READY) ## Compare KernelSHAP in batches with one call of the network per coalition
 	@$(BIN)/python -W ignore tests/bench/bench_explain.py
+
+bench-inspect: $(READY) ## Measure photos per minute and memory of an inspection; compare with a plain loop and the network alone
+	@$(BIN)/python -m tests.bench.bench_inspect
 
 simulate: $(READY) ## Simulate how often verdicts are wrong and how often intervals contain the truth (takes minutes)
 	@for script in tests/simulate/simulate_*.py; do $(BIN)/python "$$script" || exit 1; done

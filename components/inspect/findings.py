@@ -17,10 +17,11 @@ from components.inspect.crack_map import CrackMap
 from components.inspect.tile_grid import TileGrid
 
 CRACK, NO_CRACK, NEEDS_REVIEW = "crack", "no_crack", "needs_review"
+NO_DATA = "no_data"  # of tiles and photos that show nothing
 NEIGHBOURS = np.ones((3, 3), int)  # cells that touch at a corner are connected
 # The skeleton of a region follows one crack if the region is narrow: its mean width is at most this many tiles.
 WIDEST_BAND = 1.5
-POLYGON_TOLERANCE = 0.5  # cells
+POLYGON_TOLERANCE = 0.4  # cells; the outline of a single cell keeps its four corners
 
 
 @dataclass(frozen=True)

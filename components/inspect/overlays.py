@@ -40,7 +40,7 @@ def draw_overlay(photo: Photo, crack_map: CrackMap, findings: list[Finding], thr
     drawn = np.rint(blended).astype(np.uint8)
 
     scale = np.array([width / photo.width, height / photo.height])
-    thickness = max(1, max(width, height) // 600)
+    thickness = max(2, max(width, height) // 600)
     for number, finding in reversed(list(enumerate(findings, start=1))):
         corners = np.rint(np.array(finding.polygon) * scale).astype(np.int32)
         colour = COLOURS[finding.triage]

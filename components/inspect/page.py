@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from components.inspect.config import InspectConfig
-from components.inspect.findings import CRACK, NEEDS_REVIEW, NO_CRACK, Finding
+from components.inspect.findings import CRACK, NEEDS_REVIEW, NO_CRACK, NO_DATA, Finding
 from components.inspect.position_map import TEMPLATES, Place, draw_map
 from components.inspect.record import OVERLAYS, InspectedPhoto, PhotoRecord
 from components.inspect.summary import notices, records_of, summary
@@ -19,16 +19,16 @@ from components.shared.page import Page, data_uri, templates
 PAGE = "inspection.html"
 MOST_FINDINGS, MOST_PHOTOS = 300, 1000  # on the page; the tables have all
 CLOSE_UP_WIDTH, THUMBNAIL = 480, 400  # pixels
-SPOKEN = {CRACK: "crack", NEEDS_REVIEW: "needs review", NO_CRACK: "no crack"}
+SPOKEN = {CRACK: "crack", NEEDS_REVIEW: "needs review", NO_CRACK: "no crack", NO_DATA: "no data"}
 
 
 def write_inspection_page(photos: list[InspectedPhoto], model: Model, config: InspectConfig, folder: Path) -> None:
     """Write the page into the folder of the results. It embeds small copies of the drawings and links to large ones."""
     records = records_of(photos)
     page = Page("Inspection of photos")
-    is_clean = all(not record.findings for record in records)
-    page.callout(f"{summary(photos)}.", passed=is_clean)
-    page.text("\n".join(f"- {_plain(notice)}." for notice in notices(photos)))
+    is_clean = bool(records) and all(photo_triage(record) == NO_CRACK for record in records)
+    page.callout(f"{summary(photos)}.", passed=is_clean and not any(photo.error for photo in photos))
+    page.text("\n".join(f"- {_plain(notice)}." for notice in notices(photos, model)))
     page.contents()
 
     _add_findings(page, photos, folder)
@@ -69,7 +69,7 @@ def _finding_card(
 ) -> dict[str, Any]:
     close_up = record.close_ups[number - 1] if number <= len(record.close_ups) else None
     x, y = (round(value) for value in finding.peak)
-    lines = [f"P(crack) {finding.p_max:.3f}, mean {finding.p_mean:.3f} · {_spoken_length(finding, record)}"]
+    lines = [f"Largest P(crack) {finding.p_max:.3f}, mean {finding.p_mean:.3f} · {_spoken_length(finding, record)}"]
     if finding.novelty is not None and finding.novelty > 1:
         lines.append(f"unlike the training tiles (novelty {finding.novelty:.1f})")
     lines.append(f"tile at {x}, {y} px")

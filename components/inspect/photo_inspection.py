@@ -9,7 +9,7 @@ import pandas as pd
 
 from components.inspect.config import InspectConfig
 from components.inspect.crack_map import blend
-from components.inspect.findings import CRACK, NEEDS_REVIEW, NO_CRACK, find_regions
+from components.inspect.findings import CRACK, NEEDS_REVIEW, NO_CRACK, NO_DATA, find_regions
 from components.inspect.georeference import read_georeference
 from components.inspect.overlays import draw_close_ups, draw_overlay
 from components.inspect.photo_facts import read_facts
@@ -20,7 +20,6 @@ from components.inspect.tile_answers import Model, answer_tiles
 from components.inspect.tile_grid import MAX_EMPTY, CutTile, TileGrid, cut_tiles, make_grid, without_data
 
 NOVEL = 1.0  # tiles with a larger novelty are unlike the training tiles
-NO_DATA = "no_data"  # the triage of a tile that shows nothing
 
 
 @dataclass(frozen=True)

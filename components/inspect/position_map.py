@@ -4,14 +4,14 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.inspect.findings import CRACK, NEEDS_REVIEW, NO_CRACK
+from components.inspect.findings import CRACK, NEEDS_REVIEW, NO_CRACK, NO_DATA
 from components.shared.page import templates
 
 TEMPLATES = Path(__file__).parent / "templates"
 WIDTH, LARGEST_HEIGHT, MARGIN = 900, 600, 40  # SVG units
 METRES_PER_DEGREE = 111_320  # of latitude
 SMALLEST_EXTENT = 1.0  # metres
-COLOURS = {CRACK: "#c62828", NEEDS_REVIEW: "#e09c14", NO_CRACK: "#7d8a96"}
+COLOURS = {CRACK: "#c62828", NEEDS_REVIEW: "#e09c14", NO_CRACK: "#7d8a96", NO_DATA: "#c9d1d8"}
 
 
 @dataclass(frozen=True)

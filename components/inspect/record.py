@@ -86,12 +86,14 @@ class InspectedPhoto:
         record: The result; None if there is none.
         error: Why there is no result; "" if there is one.
         same_as: The path that was given before with the same content; "" if there is none.
+        is_reused: Whether an earlier call finished the photo.
     """
 
     path: Path
     record: PhotoRecord | None = None
     error: str = ""
     same_as: str = ""
+    is_reused: bool = False
 
 
 def file_stem(photo: Path, sha256: str) -> str:

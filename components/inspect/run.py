@@ -10,7 +10,7 @@ from pathlib import Path
 from components.inspect.config import InspectConfig
 from components.inspect.overlays import write_jpeg
 from components.inspect.page import write_inspection_page
-from components.inspect.photo_inspection import inspect_photo
+from components.inspect.photo_inspection import Inspection, inspect_photo
 from components.inspect.record import (
     OVERLAYS,
     RECORDS,
@@ -71,20 +71,28 @@ def _inspect_once(
     record_file = folder / RECORDS / f"{file_stem(path, sha256)}.json"
     record = read_record(record_file, identity)
     if record is not None and _has_files(record, folder):
-        return InspectedPhoto(path, record)
+        return InspectedPhoto(path, record, is_reused=True)
 
     try:
         inspection = inspect_photo(path, sha256, identity, model, config)
     except (ImageError, OSError) as error:
         return InspectedPhoto(path, error=str(error))
 
-    # The record is written last: a photo with a record is finished.
+    _write(inspection, file_stem(path, sha256), record_file, folder)
+    return InspectedPhoto(path, inspection.record)
+
+
+def _write(inspection: Inspection, stem: str, record_file: Path, folder: Path) -> None:
+    """Write the results of a photo in place of those of other settings. The record is last: with it, all is there."""
+    record_file.unlink(missing_ok=True)
+    for close_up in (folder / OVERLAYS).glob(f"{stem}_finding_*.jpg"):
+        close_up.unlink()
+
     for name, pixels in inspection.drawings.items():
         write_jpeg(pixels, folder / OVERLAYS / name)
-    with atomic_file(folder / TILES / f"{file_stem(path, sha256)}.csv") as file:
+    with atomic_file(folder / TILES / f"{stem}.csv") as file:
         inspection.tiles.to_csv(file, index=False, float_format="%.6g")
     write_record(inspection.record, record_file)
-    return InspectedPhoto(path, inspection.record)
 
 
 def _has_files(record: PhotoRecord, folder: Path) -> bool:

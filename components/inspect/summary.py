@@ -4,9 +4,12 @@ from collections import Counter
 
 from components.inspect.findings import CRACK, NEEDS_REVIEW
 from components.inspect.record import InspectedPhoto, PhotoRecord
+from components.inspect.tile_answers import Model
 
 # 3 % of the tiles that are like the training tiles have a novelty above 1. The tiles of a photo resemble each other.
 USUAL_SHARE_OF_NOVEL = 0.25
+# Where more tiles are cracks, a finding does not show where a crack is.
+USUAL_SHARE_OF_CRACKS = 0.5
 
 
 def records_of(photos: list[InspectedPhoto]) -> list[PhotoRecord]:
@@ -20,22 +23,31 @@ def summary(photos: list[InspectedPhoto]) -> str:
     found = Counter(finding.triage for record in records for finding in record.findings)
     with_crack = sum(any(finding.triage == CRACK for finding in record.findings) for record in records)
     failed = sum(bool(photo.error) for photo in photos)
+    reused = sum(photo.is_reused for photo in photos)
     named = f" by {records[0].model} version {records[0].version}" if records else ""
     review = f" and {found[NEEDS_REVIEW]:,} to review" if found[NEEDS_REVIEW] else ""
+    earlier = f" ({reused:,} of them in an earlier call)" if reused else ""
+    not_inspected = f"; {_count(failed, 'photo')} could not be inspected" if failed else ""
     return (
-        f"{_counted(len(records), 'photo')} inspected{named}: {_counted(found[CRACK], 'crack')} in "
-        f"{_counted(with_crack, 'photo')}{review}; {_counted(failed, 'photo')} could not be inspected"
+        f"{_count(len(records), 'photo')} inspected{named}{earlier}: {_count(found[CRACK], 'crack')} in "
+        f"{_count(with_crack, 'photo')}{review}{not_inspected}"
     )
 
 
-def _counted(number: int, word: str) -> str:
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
-def notices(photos: list[InspectedPhoto]) -> list[str]:
+def notices(photos: list[InspectedPhoto], model: Model) -> list[str]:
     """Return what the reader must know, one sentence each."""
     records = records_of(photos)
-    found = [_unit_notice(records), _position_notice(records), _novelty_notice(records), _triage_notice(records)]
+    found = [
+        _tile_notice(records, model),
+        _unit_notice(records),
+        _position_notice(records),
+        _novelty_notice(records),
+        _triage_notice(records),
+    ]
     doubles = [photo for photo in photos if photo.same_as]
     if doubles:
         found.append(
@@ -43,11 +55,28 @@ def notices(photos: list[InspectedPhoto]) -> list[str]:
             f"{doubles[0].path} is {doubles[0].same_as}{' …' if len(doubles) > 1 else ''}"
         )
     noted = [photo for photo in photos if photo.record is not None and photo.record.note]
-    found += [f"{photo.path}: {photo.record.note}" for photo in noted if photo.record]
+    if noted and noted[0].record:
+        others = f" (and {len(noted) - 1:,} other photos have a note in photos.csv)" if len(noted) > 1 else ""
+        found.append(f"{noted[0].path}: {noted[0].record.note}{others}")
     failed = [photo for photo in photos if photo.error]
     if failed:
         found.append(f"first photo that could not be inspected: {failed[0].path}: {failed[0].error}")
     return [notice for notice in found if notice]
+
+
+def _tile_notice(records: list[PhotoRecord], model: Model) -> str:
+    info = model.network.info
+    if info.tile_pixels is None:
+        return (
+            "the model was registered before versions stored the size of their training tiles, so the photos are cut "
+            f"into tiles of its input size, {info.input_size} px; train a new version to get tiles of the right size"
+        )
+    if info.tile_mm is None and any(record.mm_per_pixel is not None for record in records):
+        return (
+            f"the model does not know how much concrete its training tiles show, so tiles have {info.tile_pixels} px "
+            "at any scale; the scale only turns lengths into millimetres"
+        )
+    return ""
 
 
 def _unit_notice(records: list[PhotoRecord]) -> str:
@@ -76,6 +105,19 @@ def _novelty_notice(records: list[PhotoRecord]) -> str:
     return (
         f"warning: in {len(strange):,} of {len(records):,} photos, many tiles are unlike the tiles that the model was "
         "trained on (novelty above 1), so the answers there mean little; check the scale and the distance"
+    )
+
+
+def _cover_notice(records: list[PhotoRecord]) -> str:
+    covered = []
+    for record in records:
+        if record.tiles_crack > USUAL_SHARE_OF_CRACKS * (record.tiles - record.tiles_empty):
+            covered.append(record)
+    if not covered:
+        return ""
+    return (
+        f"warning: in {len(covered):,} of {len(records):,} photos, more than half of the tiles are called cracks, so "
+        "the findings there do not show where a crack is; check the scale, and try the model on labelled tiles"
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from components.inspect.findings import CRACK, NEEDS_REVIEW, NO_CRACK, Finding
+from components.inspect.findings import CRACK, NEEDS_REVIEW, NO_CRACK, NO_DATA, Finding
 from components.inspect.record import OVERLAYS, InspectedPhoto, PhotoRecord
 from components.shared.atomic_file import atomic_file
 
@@ -33,9 +33,13 @@ def write_tables(photos: list[InspectedPhoto], folder: Path) -> None:
 
 
 def photo_triage(record: PhotoRecord) -> str:
-    """Return the triage of a photo: that of its most serious finding."""
+    """Return the triage of a photo: that of its most serious finding or tile."""
     found = {finding.triage for finding in record.findings}
-    return next((triage for triage in (CRACK, NEEDS_REVIEW) if triage in found), NO_CRACK)
+    if CRACK in found:
+        return CRACK
+    if NEEDS_REVIEW in found or record.tiles_review:
+        return NEEDS_REVIEW
+    return NO_DATA if record.tiles_empty == record.tiles else NO_CRACK
 
 
 def length_mm(finding: Finding, record: PhotoRecord) -> float | None:

@@ -8,10 +8,12 @@ import typer
 from rich.console import Console
 
 from components.shared.errors import InputError
+from components.shared.events import warn
 from pipelines.cli.options import MODEL, Debug, Reached, reporting_errors
 
 if TYPE_CHECKING:
     from components.inspect.record import InspectedPhoto
+    from components.inspect.tile_answers import Model
 
 commands = typer.Typer()
 
@@ -48,7 +50,7 @@ def inspect(
                 raise InputError(f"{name} is {value:g}, but it must be above 0; give a number such as {example}")
         if not 0 <= overlap <= 0.9:
             raise InputError(f"--overlap is {overlap:g}, but it must be from 0 to 0.9; give a number such as 0.5")
-        files = find_images(photos)
+        files = _photos_among(find_images(photos), out)
 
         # Imported late, because torch takes seconds.
         from components.inspect.config import InspectConfig
@@ -63,13 +65,29 @@ def inspect(
             task = bar.add_task("inspecting", total=len(files))
             inspected = inspect_photos(files, loaded, config, out, lambda _: bar.advance(task))
         write_results(inspected, loaded, config, out)
-        _print_summary(inspected, out)
+        _print_summary(inspected, loaded, out)
 
 
-def _print_summary(photos: list["InspectedPhoto"], out: Path) -> None:
+def _photos_among(files: list[Path], out: Path) -> list[Path]:
+    """Leave out our own results, and masks: the files in a folder `masks` beside a photo of the same name."""
+    results = out.resolve()
+    names = {(file.parent, file.stem) for file in files}
+    own = [file for file in files if file.resolve().is_relative_to(results)]
+    masks = [file for file in files if file.parent.name == "masks" and (file.parent.parent, file.stem) in names]
+    if masks:
+        warn(f"{len(masks):,} masks of photos are not inspected, for example {masks[0]}")
+
+    left_out = {*own, *masks}
+    photos = [file for file in files if file not in left_out]
+    if not photos:
+        raise InputError(f"there are only results of an inspection and masks; give photos outside of {out}")
+    return photos
+
+
+def _print_summary(photos: list["InspectedPhoto"], model: "Model", out: Path) -> None:
     """Print the counts, and what the reader must know, in one line each."""
     from components.inspect.summary import notices, summary
 
     print(f"{summary(photos)}; open {out / 'inspection.html'}")
-    for notice in notices(photos):
+    for notice in notices(photos, model):
         print(notice)

@@ -1,15 +1,13 @@
-"""Speed and memory of an inspection, compared with a plain loop over tiles and with the network alone.
+"""Photos per minute and peak memory of an inspection, beside a plain loop over tiles and the network's ceiling.
 
-Three ways answer the tiles of the same photos, with the same network and threads:
+The network is a ResNet-18 at 128 px with random weights. The photos have 12 megapixels and are drawn. All three ways
+answer the same tiles on the same threads:
 
-- the inspection itself: reading, tiles, novelty, map, findings and drawings,
-- a plain loop: each tile is cut, scaled and answered alone, and nothing else is done,
-- the ceiling: the network on one fixed tensor, in batches of the same size.
+- an inspection: decoding, tiles, answers with novelty, findings, overlays, close-ups and tables,
+- a plain loop: each tile is cut, sent through the network, and described for its novelty, one after the other,
+- the ceiling: the network on one fixed batch, which is in memory, as often as there are tiles.
 
-Targets: at least 1.5 times as fast as the loop, and at least 0.85 of the ceiling. Prints photos per minute, tiles per
-second and the peak memory of the process.
-
-Usage: python tests/bench/bench_inspect.py [PHOTOS] [WIDTH] [HEIGHT]
+Usage: python -m tests.bench.bench_inspect [photos]
 """
 
 import resource
@@ -19,76 +17,81 @@ import time
 from pathlib import Path
 
 import cv2
+import numpy as np
 import torch
 
 from components.ingest.sources.synthetic_photo import draw_photo
 from components.inspect.config import InspectConfig
 from components.inspect.photo_reader import open_photo
-from components.inspect.run import inspect_photos, prepare_folder
+from components.inspect.run import inspect_photos, prepare_folder, write_results
 from components.inspect.tile_answers import BATCH_SIZE, Model
-from components.inspect.tile_grid import cut_tiles, make_grid
-from components.shared.network.resize import resize
+from components.inspect.tile_grid import CutTile, cut_tiles, make_grid
+from components.shared.data.image_features import describe_images
 from tests.inspection_model import dark_tile_model
 
-ARCHITECTURE, SIDE = "resnet18", 128  # of make run
+WIDTH, HEIGHT, SIDE = 4000, 3000, 128
 
 
 def main() -> None:
-    """Print the figures of the three ways."""
-    photos, width, height = (list(map(int, sys.argv[1:])) + [4, 3000, 2000][len(sys.argv) - 1 :])[:3]
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        model = dark_tile_model(folder / "model", SIDE, architecture=ARCHITECTURE)
-        files = []
-        for number in range(1, photos + 1):
-            files.append(folder / f"{number}.jpg")
-            cv2.imwrite(str(files[-1]), draw_photo(number, 1, width, height).image[..., ::-1])
-        compare(model, files, folder / "out")
+    """Print the three speeds and their ratios."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 2
+    with tempfile.TemporaryDirectory() as folder:
+        photos = [_drawn(Path(folder) / f"{number}.jpg", number) for number in range(1, count + 1)]
+        model = dark_tile_model(Path(folder) / "model", SIDE, architecture="resnet18")
+        out = Path(folder) / "out"
+        prepare_folder(out)
 
-
-def compare(model: Model, files: list[Path], out: Path) -> None:
-    """Print tiles per second of each way."""
-    prepare_folder(out)
-    start = time.perf_counter()
-    inspected = inspect_photos(files, model, InspectConfig(), out, lambda _: None)
-    seconds = time.perf_counter() - start
-    tiles = sum(photo.record.tiles for photo in inspected if photo.record)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-
-    ours, loop, ceiling = tiles / seconds, loop_speed(model, files[0]), ceiling_speed(model)
-    print(f"{len(files)} photos, {tiles} tiles, {torch.get_num_threads()} threads, {model.network.mean.device}")
-    print(f"inspection: {60 * len(files) / seconds:.1f} photos a minute, {ours:.1f} tiles a second, peak {peak:.2f} GB")
-    print(f"plain loop: {loop:.1f} tiles a second; the inspection is {ours / loop:.2f} times as fast (target 1.5)")
-    print(f"ceiling: {ceiling:.1f} tiles a second; the inspection reaches {ours / ceiling:.2f} of it (target 0.85)")
-
-
-def loop_speed(model: Model, file: Path, tiles: int = 200) -> float:
-    """Tiles per second if each tile is answered alone."""
-    with open_photo(file) as photo, torch.inference_mode():
         start = time.perf_counter()
-        grid = make_grid(photo.width, photo.height, SIDE, 0.5)
-        done = 0
-        for tile in cut_tiles(photo, grid):
-            image = torch.from_numpy(resize(tile.pixels, model.network.input_size).copy()).permute(2, 0, 1)[None]
-            logits = model.network(image.to(model.network.mean.device)).cpu().numpy()
-            model.calibration.p_crack(logits[:, 0], logits[:, 1])
-            done += 1
-            if done == tiles:
-                break
-        return done / (time.perf_counter() - start)
+        inspected = inspect_photos(photos, model, InspectConfig(), out, lambda _: None)
+        write_results(inspected, model, InspectConfig(), out)
+        spent = time.perf_counter() - start
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+        tiles = sum(photo.record.tiles for photo in inspected if photo.record)
+        plain = _plain_loop(model, photos[0]) * count
+        ceiling = _ceiling(model, tiles)
+    print(f"{count} photos of {WIDTH}x{HEIGHT} px, {tiles:,} tiles, {torch.get_num_threads()} threads")
+    print(f"inspection: {spent / count:.1f} s a photo, {60 * count / spent:.1f} photos a minute, peak {peak:.2f} GiB")
+    print(f"plain loop: {plain / count:.1f} s a photo; an inspection is {plain / spent:.2f} times as fast")
+    print(f"ceiling: {ceiling / count:.1f} s a photo; an inspection reaches {ceiling / spent:.2f} of it")
 
 
-def ceiling_speed(model: Model, repetitions: int = 12) -> float:
-    """Tiles per second of the network on a fixed tensor."""
+def _drawn(path: Path, number: int) -> Path:
+    image = draw_photo(number, seed=1, width=WIDTH, height=HEIGHT).image
+    cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    return path
+
+
+def _plain_loop(model: Model, path: Path) -> float:
+    """Return the seconds of one photo."""
+    start = time.perf_counter()
+    with open_photo(path) as photo:
+        for tile in cut_tiles(photo, make_grid(photo.width, photo.height, SIDE, InspectConfig().overlap)):
+            _answer_alone(model, tile)
+    return time.perf_counter() - start
+
+
+def _answer_alone(model: Model, tile: CutTile) -> None:
+    inputs = torch.from_numpy(np.ascontiguousarray(tile.pixels)).permute(2, 0, 1)[None]
+    with torch.inference_mode():
+        model.network.logits_and_embeddings(inputs.to(model.network.mean.device))
+    describe_images([tile.pixels])
+
+
+def _ceiling(model: Model, tiles: int) -> float:
+    """Return the seconds that the network alone needs for this number of tiles."""
     device = model.network.mean.device
     size = BATCH_SIZE[device.type]
-    batch = torch.zeros(size, 3, SIDE, SIDE, dtype=torch.uint8, device=device).to(memory_format=torch.channels_last)
+    batch = torch.zeros(size, SIDE, SIDE, 3, dtype=torch.uint8, device=device).permute(0, 3, 1, 2)
+    repeats = -(-tiles // size)
     with torch.inference_mode():
-        model.network(batch).cpu()
+        model.network.logits_and_embeddings(batch)
         start = time.perf_counter()
-        for _ in range(repetitions):
-            model.network(batch).cpu()
-        return size * repetitions / (time.perf_counter() - start)
+        for _ in range(repeats):
+            model.network.logits_and_embeddings(batch)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+    return (time.perf_counter() - start) * tiles / (repeats * size)
 
 
 if __name__ == "__main__":

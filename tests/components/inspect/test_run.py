@@ -2,9 +2,11 @@
 
 import csv
 import json
+import resource
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -23,6 +25,7 @@ from components.inspect.summary import notices, summary
 from components.inspect.tile_answers import Model
 from components.inspect.tile_grid import cut_tiles, make_grid
 from components.shared.errors import InputError
+from components.shared.results.calibration import ReviewBand
 from tests.components.inspect.test_georeference import geotiff
 from tests.inspection_model import dark_tile_model
 
@@ -93,7 +96,7 @@ def test_each_photo_is_a_row_and_a_crack_is_a_finding(model, tmp_path):
     (feature,) = json.loads((out / "findings.geojson").read_text())["features"]
     assert feature["geometry"] is None
     assert "2 photos inspected by crack-classifier version 1: 1 crack in 1 photo; 5 photos could" in summary(inspected)
-    said = " ".join(notices(inspected))
+    said = " ".join(notices(inspected, model))
     assert "the scale of 2 of 2 photos is unknown, so their lengths are in pixels" in said
     assert "2 of 2 photos have no GPS position" in said
     assert "registered without a review band" in said
@@ -171,9 +174,7 @@ def test_an_inspection_that_was_killed_continues_with_the_next_photo(model, tmp_
     assert len(again) == len(inspected) == 5
 
 
-def test_a_georeferenced_raster_has_positions_of_its_findings_and_its_border_is_not_a_tile(
-    model, tmp_path, monkeypatch
-):
+def test_a_georeferenced_raster_has_positions_of_its_findings_and_its_border_is_not_a_tile(model, tmp_path):
     pixels = cracked(400, 300)
     pixels[:, 320:] = 0  # the border of an orthomosaic
     file = tmp_path / "mosaic.tif"
@@ -215,3 +216,57 @@ def test_a_result_that_cannot_be_written_stops_the_inspection(model, tmp_path):
     (tmp_path / "out" / "overlays").write_text("")  # a folder cannot be created here
     with pytest.raises(InputError, match="cannot be written"):
         prepare_folder(tmp_path / "out")
+
+
+def test_a_disk_that_fills_leaves_no_half_photo_and_a_later_call_goes_on(model, tmp_path):
+    Image.fromarray(cracked()).save(tmp_path / "a.png")
+    out = tmp_path / "out"
+    prepare_folder(out)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, limits[1]))  # no file can be larger, as on a full disk
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            inspect_photos([tmp_path / "a.png"], model, InspectConfig(), out, lambda _: None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not [file for file in out.rglob("*") if file.is_file()]
+
+    (photo,) = inspect([tmp_path / "a.png"], model, out)
+    assert photo.record is not None
+    assert not photo.is_reused
+
+
+def test_other_settings_leave_no_close_ups_of_the_settings_before(model, tmp_path):
+    Image.fromarray(cracked()).save(tmp_path / "a.png")
+    out = tmp_path / "out"
+    inspect([tmp_path / "a.png"], model, out)
+    assert len(list((out / "overlays").glob("a-*_finding_*.jpg"))) == 1
+    (photo,) = inspect([tmp_path / "a.png"], model, out, close_ups=0)
+    assert not photo.is_reused
+    assert not list((out / "overlays").glob("a-*_finding_*.jpg"))
+
+
+def test_a_photo_that_shows_nothing_is_not_called_free_of_cracks(model, tmp_path):
+    Image.fromarray(np.zeros((60, 80, 3), np.uint8)).save(tmp_path / "black.png")
+    out = tmp_path / "out"
+    inspect([tmp_path / "black.png"], model, out)
+    (row,) = rows(out / "photos.csv")
+    assert (row["triage"], row["p_crack_max"], row["findings"]) == ("no_data", "", "0")
+
+
+def test_without_a_certified_band_a_photo_without_a_crack_needs_review(tmp_path):
+    model = dark_tile_model(tmp_path / "model", SIDE)
+    band = ReviewBand(low=0.0, high=0.4, missed=0.02, confidence=0.95, photos=9, photos_needed=171, counted=0)
+    model = replace(model, calibration=replace(model.calibration, band=band))
+    Image.fromarray(concrete(80, 60)).save(tmp_path / "a.png")
+    inspected = inspect([tmp_path / "a.png"], model, tmp_path / "out")
+    (row,) = rows(tmp_path / "out" / "photos.csv")
+    assert (row["triage"], row["findings"]) == ("needs_review", "0")
+    assert row["tiles_needs_review"] == row["tiles"]
+    assert "validated on too few photos for a review band" in " ".join(notices(inspected, model))
+
+
+def test_a_photo_whose_tiles_are_mostly_cracks_is_a_warning(model, tmp_path):
+    Image.fromarray(concrete(80, 60) // 4).save(tmp_path / "dark.png")
+    inspected = inspect([tmp_path / "dark.png"], model, tmp_path / "out")
+    assert "in 1 of 1 photos, more than half of the tiles are called cracks" in " ".join(notices(inspected, model))

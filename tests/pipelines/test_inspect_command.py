@@ -1,0 +1,81 @@
+"""The command inspect, with a registered version."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from components.register.run import register_winner
+from components.shared.services import mlflow_runs
+from pipelines.cli.main import app
+from tests.components.inspect.test_run import concrete
+from tests.components.register.conftest import winner  # noqa: F401 (a fixture)
+
+
+def call(*arguments: object):
+    return CliRunner().invoke(app, ["inspect", *map(str, arguments)])
+
+
+def photo_rows(out: Path) -> list[dict[str, str]]:
+    with (out / "photos.csv").open(newline="", encoding="utf-8") as table:
+        return list(csv.DictReader(table))
+
+
+def test_photos_become_results_and_a_second_call_skips_them(winner, tmp_path, caplog):  # noqa: F811
+    register_winner(*winner, job="job-1")
+    mlflow_runs.client().set_registered_model_alias("crack-classifier", "champion", "1")
+    photos = tmp_path / "photos"
+    (photos / "masks").mkdir(parents=True)
+    Image.fromarray(concrete(120, 90)).save(photos / "pier.png")
+    Image.fromarray(concrete(120, 90)).save(photos / "masks" / "pier.png")
+    (photos / "bad.jpg").write_text("not an image")
+
+    out = photos / "results"
+    done = call(photos, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert "1 masks of photos are not inspected" in caplog.text
+    assert "1 photo inspected by crack-classifier version 1:" in done.output
+    assert "1 photo could not be inspected" in done.output
+    # This version is like those that were registered before tile sizes were stored.
+    assert "tiles of its input size, 32 px" in done.output
+    bad, pier = photo_rows(out)
+    assert bad["error"] == "not an image"
+    assert (pier["tile_px"], pier["version"]) == ("32", "1")
+    assert (out / "inspection.html").is_file()
+    assert (out / "findings.geojson").is_file()
+
+    again = call(photos, "--out", out, "--scale", "0.5")
+    assert "earlier call" not in again.output
+    again = call(photos, "--out", out, "--scale", "0.5")
+    assert "1 photo inspected by crack-classifier version 1 (1 of them in an earlier call)" in again.output
+    assert len(photo_rows(out)) == 2
+
+    missing = call(photos, "--out", out, "--model", "models:/crack-classifier/7")
+    assert missing.exit_code == 2
+    assert "7" in missing.output
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--scale", "0"), "--scale is 0, but it must be above 0; give a number such as 0.3"),
+        (("--scale", "nan"), "--scale is nan"),
+        (("--distance", "-2"), "--distance is -2, but it must be above 0"),
+        (("--overlap", "1"), "--overlap is 1, but it must be from 0 to 0.9"),
+    ],
+)
+def test_an_impossible_setting_is_named_before_anything_is_loaded(tmp_path, options, message):
+    Image.fromarray(concrete(60, 60)).save(tmp_path / "a.png")
+    done = call(tmp_path, "--out", tmp_path / "out", *options)
+    assert done.exit_code == 2
+    assert message in " ".join(done.output.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_results_alone_has_no_photos(tmp_path):
+    Image.fromarray(concrete(60, 60)).save(tmp_path / "a.png")
+    done = call(tmp_path, "--out", tmp_path)
+    assert done.exit_code == 2
+    assert "give photos outside of" in " ".join(done.output.split())
