@@ -46,6 +46,7 @@ def notices(photos: list[InspectedPhoto], model: Model) -> list[str]:
         _unit_notice(records),
         _position_notice(records),
         _novelty_notice(records),
+        _cover_notice(records),
         _triage_notice(records),
     ]
     doubles = [photo for photo in photos if photo.same_as]
