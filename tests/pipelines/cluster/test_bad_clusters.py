@@ -226,7 +226,7 @@ def test_a_quota_is_compared_with_one_step_and_with_what_is_used(cluster, view, 
 def test_a_storage_class_is_only_missed_if_something_needs_a_default(cluster, view):
     cluster.objects[CLASSES][0].metadata.annotations = {}
     cluster.objects[CLAIMS] = [a_claim("bound", "Bound"), a_claim("named", "Pending", "standard")]
-    with pytest.raises(WarnedError, match=r"no default storage class \(it has standard\); .* kubectl annotate"):
+    with pytest.raises(WarnedError, match=r"no default storage class \(its classes: standard\); .* kubectl annotate"):
         check_volumes(view)
 
 

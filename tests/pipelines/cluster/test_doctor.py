@@ -94,7 +94,7 @@ def test_what_the_cluster_does_not_have_is_named_with_what_to_do(view, look, mes
     [
         (
             {"accelerator": "nvidia.com/mig-1g.10gb"},
-            "none of the 2 nodes offers 1 .*they offer nvidia.com/gpu",
+            "none of the 2 nodes offers 1 .*the nodes offer nvidia.com/gpu",
         ),
         ({"accelerators": 4}, "none of the 2 nodes offers 4 nvidia.com/gpu"),
         ({"node_selector": {"gpu": "h100"}}, "none of the 0 nodes with gpu=h100"),
