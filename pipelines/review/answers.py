@@ -1,6 +1,7 @@
 """The answers in a file that people or their tools wrote: which tile, and what it shows."""
 
 import csv
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,7 +106,7 @@ def read_csv(path: Path, text: str) -> Given:
     """
     first_line = text.partition("\n")[0]
     delimiter = max(DELIMITERS, key=first_line.count)
-    reader = csv.DictReader(text.splitlines(), delimiter=delimiter)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
     columns = [name.strip() for name in reader.fieldnames or []]
     missing = [name for name in ("tile", "answer") if name not in columns]
     if missing:
@@ -116,8 +117,8 @@ def read_csv(path: Path, text: str) -> Given:
 
     given = Given()
     reader.fieldnames = columns
-    for number, row in enumerate(reader, start=2):
-        where = f"{path}, line {number}"
+    for row in reader:
+        where = f"{path}, line {reader.line_num}"
         tile = tile_of([row["tile"] or ""], where)
         answer = (row["answer"] or "").strip()
         given.add(tile, checked_word(answer, where) if answer else None, where)

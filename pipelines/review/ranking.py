@@ -10,8 +10,8 @@ A tile gets into the queue for one of four reasons, and the queue takes the next
 - the candidates disagree, those with the largest difference in P(crack) first;
 - it is near the threshold, on the scale of log odds, averaged over the candidates.
 
-The candidates never saw the tiles of the splits val, test and robustness. For training tiles, P(crack) comes from
-`cross_validation.py`, and its threshold is 0.5.
+The candidates were not trained on the tiles of the splits val, test and robustness. For training tiles, P(crack) comes
+from `cross_validation.py`, and its threshold is 0.5.
 """
 
 from collections import Counter

@@ -13,6 +13,7 @@ import pytest
 from components.shared.data.corrections import Entry, read_entries, standing_answers
 from components.shared.errors import InputError
 from components.shared.services.store import Store
+from pipelines.review.answers import read_csv
 from pipelines.review.import_answers import import_answers, roll_back, summary
 from pipelines.review.queue import make_queue
 from pipelines.review.run_artifacts import read_run
@@ -163,3 +164,9 @@ def test_a_queue_needs_a_run(tmp_path) -> None:
 def test_stores_do_not_share_answers(run, oracle, s3) -> None:
     import_answers(run.store, oracle, "Ada")
     assert read_entries(Store(f"{s3}-other")) == []
+
+
+def test_a_message_names_the_line_of_the_file_also_after_an_empty_line_or_a_name_with_a_break(tmp_path) -> None:
+    text = f'tile,answer,path\n\n{FOREIGN},crack,"pier\u2028 1.jpg"\n{FOREIGN},maybe,pier 2.jpg\n'
+    with pytest.raises(InputError, match=r"a.csv, line 4.*maybe"):
+        read_csv(tmp_path / "a.csv", text)
