@@ -128,14 +128,14 @@ def _first_screen(page: Page, findings: Findings) -> None:
     why_this_one = findings.choice["reasoning"]
     if findings.choice["winner"] is None:
         why_this_one = f"{best.name} is shown here, because it has the highest AUROC on test of all refused candidates."
-    triage = triage_in_words(best.calibration.band, best.measurements)
-    sentences = (_errors_in_words(best), triage, why_this_one, best.verdict["champion"]["text"])
+    sentences = (_errors_in_words(best), why_this_one, best.verdict["champion"]["text"])
     page.text(_bullets(sentences))
     page.text(findings.run.note)
 
     style = (TEMPLATES / "wrong_answers.css").read_text(encoding="utf-8")
     page.html(f"<style>\n{style}</style>")
     _wrong_answers(page, best, level=2)
+    page.text(triage_in_words(best.calibration.band, best.measurements))
 
 
 def _bullets(sentences: Iterable[str]) -> str:

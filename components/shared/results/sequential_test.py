@@ -70,7 +70,9 @@ def evidence_above(
     # The mean of `gain` is at most 0 if the share is at most the limit, and a gain is never below -1.
     gain = (bets.good / limit - (bets.good + bets.bad)) / bets.most_bad
     wealth = np.cumsum(np.log1p(np.outer(gain, fractions)), axis=0)
-    return np.average(np.exp(np.minimum(wealth, MAX_LOG_WEALTH)), axis=1, weights=starts)
+    if starts is None:
+        starts = np.full(len(fractions), 1 / len(fractions))
+    return np.exp(np.minimum(wealth, MAX_LOG_WEALTH)) @ starts
 
 
 def evidence_below(bets: Bets, limit: float) -> np.ndarray:
