@@ -10,7 +10,7 @@ from components.shared.config import PhotoPattern, StepConfig
 class IngestConfig(StepConfig):
     """The rules for accepting images, and the settings for reading the names of files and folders in a source."""
 
-    layout: Literal["auto", "ccic", "sdnet2018", "folders", "roboflow"] = Field(
+    layout: Literal["auto", "ccic", "sdnet2018", "folders", "roboflow", "photos"] = Field(
         default="auto", description="how the source's folders are named; auto detects it"
     )
     group_pattern: PhotoPattern | None = Field(

@@ -131,7 +131,7 @@ def _examine_file(config: IngestConfig, file: File) -> Found:
     mask, mask_suffix = None, ""
     try:
         data = Path(file.path).read_bytes()
-        suffix = _check_header(data, config)
+        suffix = check_header(data, config)
         image = decode(data)
         height, width = image.shape[:2]
         _check_no_empty_pixels(data)
@@ -179,7 +179,7 @@ def _grey_levels(grey: cv2.typing.MatLike) -> tuple[float, float, float]:
     return mean, deviation, float(median - darkest)
 
 
-def _check_header(data: bytes, config: IngestConfig) -> str:
+def check_header(data: bytes, config: IngestConfig) -> str:
     """Check the header before anything is decoded. Returns the suffix of the file's kind.
 
     Raises:
@@ -223,7 +223,7 @@ def _check_mask(path: Path, photo: bytes, image: NDArray[np.uint8], config: Inge
     """
     data = path.read_bytes()
     try:
-        suffix = _check_header(data, config)
+        suffix = check_header(data, config)
         found = check_mask(path, data, photo, image)
     except MaskFitError:
         raise

@@ -182,7 +182,7 @@ def _make(
         reports: Local folder for the reports; it is created.
     """
     files, thumbnails = _examine(sources, indexes, config)
-    refused = files.loc[files["reason"].notna(), QUARANTINE_COLUMNS]
+    refused = pd.concat([*map(_refused_photos, sources), files.loc[files["reason"].notna(), QUARANTINE_COLUMNS]])
     for source in sources:
         _check_refused(source, refused, config)
     _warn_about("refused", refused)
@@ -291,6 +291,12 @@ def _write_relations(selection: Selection, folder: Path) -> None:
     photos = images[["sample_id"]].assign(photo=images["source"] + ":" + images["photo"]).dropna()
     photos.astype("str").to_parquet(folder / PHOTOS, compression="zstd", index=False)
     selection.quarantined.to_parquet(folder / QUARANTINED, compression="zstd", index=False)
+
+
+def _refused_photos(source: Source) -> pd.DataFrame:
+    """Return the photos that were refused before they were cut into tiles, with the columns of the quarantine."""
+    rows = [(source.name, photo, reason) for photo, reason in source.refused]
+    return pd.DataFrame(rows, columns=QUARANTINE_COLUMNS).astype("str")
 
 
 def _check_refused(source: Source, refused: pd.DataFrame, config: IngestConfig) -> None:

@@ -5,6 +5,7 @@
   `Decks/Non-cracked`, `Pavements/…`, `Walls/…`, and without the outer folders.
 - folders: `crack/`, `no_crack/`.
 - roboflow: `train/`, `valid/` and `test/`, each with the folders of the classes.
+- photos: whole photos with masks of their cracks or one file of annotations, which `photo_tiles.py` cuts into tiles.
 
 Upper and lower case make no difference. `class_names.py` lists the names of each class, such as `Non-cracked` and
 `uncracked`. The class folders can be inside other folders, if only one of these folders has a layout.
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from components.ingest.sources.file_table import folder_of
 from components.ingest.sources.folder_listing import contents, entries, files_below, subfolders
+from components.ingest.sources.photo_layout import is_photo_folder
 from components.shared.data.class_names import (
     CRACK_NAMES,
     NEGATIVE_NAMES,
@@ -34,7 +36,9 @@ EXPECTED = {
     "sdnet2018": "D/CD, D/UD, P/CP, P/UP, W/CW, W/UW, or Decks/Cracked, Decks/Non-cracked, Pavements/…, Walls/…",
     "folders": "crack, no_crack",
     "roboflow": "train, valid, test, each with the folders of the classes",
+    "photos": "photos, and a folder masks or one file of annotations (COCO .json, CVAT .xml)",
 }
+PHOTOS = "photos"
 UNKNOWN_SURFACE = "unknown"
 SURFACE_OF_FOLDER = {
     "d": "deck", "deck": "deck", "decks": "deck", "bridgedeck": "deck", "bridgedecks": "deck",
@@ -79,7 +83,7 @@ class Layout:
     Attributes:
         name: A key of `EXPECTED`.
         root: The folder that has the class folders.
-        folders: The class folders, in the order of their paths.
+        folders: The class folders, in the order of their paths. The layout photos has none.
         masks: The folders of masks, relative to the root.
     """
 
@@ -101,23 +105,39 @@ def find_layout(folder: Path, name: str = "auto") -> Layout:
             shows what we expected and what we found.
     """
     names = list(EXPECTED) if name == "auto" else [name]
-    roots = [folder]
-    for _ in range(MAX_OUTER_FOLDERS):
-        found = []
-        for root in roots:
-            found += _layouts_of(root, names)
-        if len(found) > 1:
-            raise _several(folder, found)
-        if found:
-            _check_classes(found[0])
-            return found[0]
-        roots = _inner_folders(roots)
+    layout = _search(folder, [each for each in names if each != PHOTOS], _layouts_of)
+    if layout is not None:
+        _check_classes(layout)
+        return layout
+    # A folder of masks can lie beside class folders, too. So photos are looked for last.
+    layout = _search(folder, [PHOTOS] if PHOTOS in names else [], _photos_of)
+    if layout is not None:
+        return layout
 
     expected = "; ".join(f"{each}: {EXPECTED[each]}" for each in names)
     raise InputError(
         f"{folder} has none of the known layouts. Expected folders ({expected}). Found: {contents(folder)}. Check "
         "the path, rename the folders, or list the images in a CSV or Parquet table"
     )
+
+
+def _search(folder: Path, names: list[str], layouts_of: Callable[[Path, list[str]], list[Layout]]) -> Layout | None:
+    """Return the only layout of the folder. If it has none, look in its inner folders, level by level."""
+    roots = [folder]
+    for _ in range(MAX_OUTER_FOLDERS if names else 0):
+        found = []
+        for root in roots:
+            found += layouts_of(root, names)
+        if len(found) > 1:
+            raise _several(folder, found)
+        if found:
+            return found[0]
+        roots = _inner_folders(roots)
+    return None
+
+
+def _photos_of(root: Path, names: list[str]) -> list[Layout]:
+    return [Layout(PHOTOS, root, [], list(filter(is_mask_folder, entries(root))))] if is_photo_folder(root) else []
 
 
 def _layouts_of(root: Path, names: list[str]) -> list[Layout]:
@@ -216,7 +236,7 @@ def _several(folder: Path, found: list[Layout]) -> InputError:
     described = []
     for layout in found:
         paths = ", ".join(each.path for each in layout.folders)
-        described.append(f"{layout.name} in {layout.root} ({paths})")
+        described.append(f"{layout.name} in {layout.root} ({paths})" if paths else f"{layout.name} in {layout.root}")
     advice = "choose a layout with the option ?layout=NAME or the parameter ingest.layout"
     if len({layout.root for layout in found}) > 1:
         advice = "name these folders as separate sources, with a comma between them"

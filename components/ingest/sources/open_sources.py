@@ -14,8 +14,11 @@ from components.ingest.config import IngestConfig
 from components.ingest.sources.archives import is_archive, unpack
 from components.ingest.sources.download import Objects, download
 from components.ingest.sources.file_table import FILE_TYPES, as_files, with_photos
+from components.ingest.sources.folder_listing import files_below
 from components.ingest.sources.foreign_files import describe_foreign, is_workbook
-from components.ingest.sources.layouts import find_layout
+from components.ingest.sources.layouts import PHOTOS, find_layout
+from components.ingest.sources.photo_marks import find_marks
+from components.ingest.sources.photo_tiles import DEFAULT_TILE_PIXELS, TagOf, cut_tiles, list_tiles
 from components.ingest.sources.source_listing import Listing, list_images
 from components.ingest.sources.tables import TABLE_SUFFIXES, read_table
 from components.ingest.sources.uri import KINDS, SourceUri
@@ -48,6 +51,7 @@ class Source:
         understood: Sentences for the user that say how we read the source.
         warnings: Sentences about files that are not used, and about masks that do not fit.
         masks_without_image: Number of masks that belong to no image, or that fit several images.
+        refused: Photos that were refused before they were cut into tiles, each with the reason.
     """
 
     name: str
@@ -58,6 +62,7 @@ class Source:
     understood: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     masks_without_image: int = 0
+    refused: list[tuple[str, str]] = field(default_factory=list)
 
 
 def open_sources(uris: list[SourceUri], config: IngestConfig, scratch: Path) -> list[Source]:
@@ -106,24 +111,61 @@ def _open(uri: SourceUri, config: IngestConfig, scratch: Path) -> Source:
         source = _open_archive(uri, config, scratch)
     else:
         path = Path(uri.location).expanduser()
-        source = _open_folder(path, uri, config) if path.is_dir() else _open_table(path, uri, config)
+        source = _open_folder(path, uri, config, scratch) if path.is_dir() else _open_table(path, uri, config)
     return replace(source, name=uri.options.get("source", source.name))
 
 
-def _open_folder(folder: Path, uri: SourceUri, config: IngestConfig, name: str = "") -> Source:
+def _open_folder(folder: Path, uri: SourceUri, config: IngestConfig, scratch: Path, name: str = "") -> Source:
     """Open a local folder.
 
     A source with the layout of a public data set is named after the layout. All other sources are called `name`, or
     like the folder if `name` is "".
     """
     layout = find_layout(folder, uri.options.get("layout", config.layout))
+    if layout.name == PHOTOS:
+        return _open_photos(layout.root, uri, config, scratch, _size_and_time, name)
+    _refuse_tile(uri, layout.name)
     listing = list_images(layout, uri.options.get("group_pattern", config.group_pattern))
     own_name = name or layout.root.resolve().name
     is_public = layout.name in ("ccic", "sdnet2018")
     return _on_this_machine(layout.name if is_public else own_name, layout.name, layout.root, listing)
 
 
+def _open_photos(
+    root: Path, uri: SourceUri, config: IngestConfig, scratch: Path, tag_of: TagOf, name: str = ""
+) -> Source:
+    """Open a folder of whole photos. Their tiles are cut into a temporary folder when they are needed."""
+    marks = find_marks(root)
+    tile = int(uri.options.get("tile", DEFAULT_TILE_PIXELS))
+    tiles = list_tiles(marks, tile, config, tag_of)
+    files = tiles.files
+    pattern = uri.options.get("group_pattern", config.group_pattern)
+    if pattern is not None:
+        files = with_photos(files, pattern)
+
+    folder = scratch / "tiles"
+    return Source(
+        name=name or root.resolve().name,
+        layout=PHOTOS,
+        folder=folder,
+        files=files,
+        bring=lambda rows: cut_tiles(marks, tile, rows, folder),
+        understood=tiles.understood,
+        warnings=tiles.warnings,
+        masks_without_image=len(marks.without_photo),
+        refused=tiles.refused,
+    )
+
+
+def _refuse_tile(uri: SourceUri, layout: str) -> None:
+    if "tile" in uri.options:
+        raise InputError(
+            f"data is {uri.text!r}: the option tile is only for the layout photos, and this is {layout}; remove it"
+        )
+
+
 def _open_table(path: Path, uri: SourceUri, config: IngestConfig) -> Source:
+    _refuse_tile(uri, "a table")
     listing = read_table(path)
     pattern = uri.options.get("group_pattern", config.group_pattern)
     if pattern is not None:
@@ -135,7 +177,11 @@ def _open_objects(uri: SourceUri, config: IngestConfig, scratch: Path) -> Source
     with _errors_name(uri):
         folder = scratch / "content"
         objects = Objects(uri.location, folder)
-        source = _open_folder(folder, uri, config, _last_name(uri.location))
+        layout = find_layout(folder, uri.options.get("layout", config.layout))
+        if layout.name == PHOTOS:
+            objects.bring(f"{layout.root}/{path}" for path in files_below(layout.root, ""))
+            return _open_photos(layout.root, uri, config, scratch, objects.tag, _last_name(uri.location))
+        source = _open_folder(folder, uri, config, scratch, _last_name(uri.location))
 
     root = source.folder
     return replace(
@@ -156,7 +202,7 @@ def _open_archive(uri: SourceUri, config: IngestConfig, scratch: Path) -> Source
             archive.unlink()
         else:
             _unpack(Path(uri.location).expanduser(), content, config.max_unpacked, uri.text)
-        source = _open_folder(content, uri, config, _last_name(uri.location))
+        source = _open_folder(content, uri, config, scratch, _last_name(uri.location))
     return replace(source, files=source.files.assign(tag=pd.array([tag] * len(source.files), "str")))
 
 

@@ -8,9 +8,10 @@
 | table of files | `/data/tiles.csv`, `/data/tiles.parquet`: columns path, label, and optionally group, surface, mask |
 | drawn tiles | `synthetic://?images=600&seed=1&size=128` |
 
-The options `layout`, `group_pattern` and `source` (a name for the source) follow a `?` and are joined by `&`. In
-options and after `file://`, write commas, spaces and the characters `% & # ?` as %2C, %20 and so on. If the whole
-data URI is the path of an existing file or folder, it is one source, and special characters in it have no meaning.
+The options `layout`, `group_pattern`, `source` (a name for the source) and `tile` (edge of the tiles that we cut from
+photos, in pixels) follow a `?` and are joined by `&`. In options and after `file://`, write commas, spaces and the
+characters `% & # ?` as %2C, %20 and so on. If the whole data URI is the path of an existing file or folder, it is one
+source, and special characters in it have no meaning.
 """
 
 import re
@@ -24,7 +25,8 @@ from components.ingest.sources.layouts import EXPECTED
 from components.shared.config import PhotoPattern
 from components.shared.errors import InputError
 
-OPTIONS = ("layout", "group_pattern", "source")
+OPTIONS = ("layout", "group_pattern", "source", "tile")
+TILE_SIZES = range(32, 2049)
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 KINDS = "a folder, a zip or tar archive, a .csv or .parquet table, s3://, https:// or synthetic://?images=600&seed=1"
 
@@ -160,6 +162,12 @@ def _check_options(text: str, options: dict[str, str]) -> None:
         except ValidationError as error:
             problem = error.errors()[0]["ctx"]["error"]
             raise InputError(f"data is {text!r}: its group_pattern {problem}") from error
+    tile = options.get("tile", str(TILE_SIZES.start))
+    if not (tile.isascii() and tile.isdigit() and len(tile) < 9 and int(tile) in TILE_SIZES):
+        raise InputError(
+            f"data is {text!r}: its option tile is {tile!r}; give a whole number of pixels from {TILE_SIZES.start} to "
+            f"{TILE_SIZES.stop - 1}"
+        )
     if "source" in options and not options["source"].strip():
         raise InputError(f"data is {text!r}: its option source is empty; give the source a name")
 

@@ -1,0 +1,216 @@
+"""Cut tiles from whole photos, and label each tile by the share of its pixels that people marked as crack.
+
+The photos are read one by one. First, every photo is decoded and its tiles are listed with their labels. Later, only
+the tiles that are needed are cut and written to a temporary folder. Tiles do not overlap, and start at the left upper
+corner of the photo. A tile is named after its photo and its left upper corner: `pier1/IMG_1.jpg@512,256.png`.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from components.ingest.config import IngestConfig
+from components.ingest.examination import check_header
+from components.ingest.jpeg_warnings import Messages, listening
+from components.ingest.sources.file_table import FILE_TYPES, as_files
+from components.ingest.sources.photo_marks import Marks
+from components.shared.data.annotations.shapes import SMALLEST_CRACK_SHARE, label_of_share
+from components.shared.data.image import ImageError, decode, empty_pixels
+from components.shared.data.manifest import CLASSES, CRACK, plain
+from components.shared.errors import InputError
+from components.shared.events import progress
+
+DEFAULT_TILE_PIXELS = 256
+UNKNOWN_SURFACE = "unknown"
+REASONS_IN_MESSAGE = 3
+TagOf = Callable[[str], str]
+
+
+@dataclass
+class PhotoTiles:
+    """The tiles of a folder of photos.
+
+    Attributes:
+        files: Table with the columns of `file_table.FILE_TYPES`, ordered by path, and the column `tag`.
+        refused: The photos that are not used, each with the reason.
+        understood: Sentences for the user that say how we read the photos.
+        warnings: Sentences about photos, masks and annotations that are not used.
+    """
+
+    files: pd.DataFrame
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    understood: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def list_tiles(marks: Marks, tile: int, config: IngestConfig, tag_of: TagOf) -> PhotoTiles:
+    """Decode every marked photo, and list its tiles.
+
+    Args:
+        marks: The photos and what is marked on them.
+        tile: Edge of a tile in pixels.
+        config: The rules for accepting images. `max_pixels` and `max_refused` count for photos.
+        tag_of: Returns the tag of a file, given its path on this machine.
+
+    Raises:
+        InputError: No photo is marked, or too many photos are refused.
+    """
+    marked = [photo for photo in marks.photos if marks.file_of(photo) is not None]
+    if not marked:
+        raise InputError(
+            f"{marks.root} has {len(marks.photos)} photos, and no mask or annotation belongs to one of them; give the "
+            "masks the names of the photos"
+        )
+
+    rows: list[tuple] = []
+    refused: list[tuple[str, str]] = []
+    labels: Counter[int | None] = Counter()
+    outside: list[str] = []
+    with listening() as messages:
+        for number, photo in enumerate(marked):
+            progress(number, len(marked), "reading photos")
+            try:
+                own, in_between, reaching_out = _tiles_of(marks, photo, tile, config, messages)
+            except (ImageError, OSError) as error:
+                refused.append((photo, str(error)))
+                continue
+            tag = f"{tag_of(f'{marks.root}/{photo}')} {tag_of(f'{marks.root}/{marks.file_of(photo)}')}"
+            rows += [(*row, tag) for row in own]
+            labels.update(row[1] for row in own)
+            labels[None] += in_between
+            outside += [photo] * bool(reaching_out)
+
+    _check_refused(marks, marked, refused, config)
+    table = pd.DataFrame(rows, columns=[*FILE_TYPES, "tag"], dtype=object)
+    return PhotoTiles(
+        files=as_files(table).astype({"tag": "str"}),
+        refused=refused,
+        understood=[_understood(marks, marked, tile, labels)],
+        warnings=list(_warnings(marks, outside)),
+    )
+
+
+def cut_tiles(marks: Marks, tile: int, files: pd.DataFrame, folder: Path) -> None:
+    """Cut tiles and their masks from the photos, and write them as PNG files. Tiles that were cut before are skipped.
+
+    Args:
+        marks: The photos and what is marked on them.
+        tile: Edge of a tile in pixels.
+        files: Rows of `PhotoTiles.files`.
+        folder: Where to write the files.
+
+    Raises:
+        InputError: A photo was changed or removed since it was listed.
+    """
+    wanted: dict[str, list[tuple[str, str | None]]] = {}
+    for path, mask in zip(plain(files["path"]), plain(files["mask"]), strict=True):
+        if not (folder / path).exists():
+            wanted.setdefault(_photo_of(path), []).append((path, mask))
+
+    for number, (photo, tiles) in enumerate(wanted.items()):
+        progress(number, len(wanted), "cutting photos into tiles")
+        try:
+            _cut(marks, photo, tile, tiles, folder)
+        except (ImageError, FileNotFoundError) as error:
+            raise InputError(f"{marks.root / photo} was changed during the ingestion: {error}; run it again") from error
+
+
+def _tiles_of(
+    marks: Marks, photo: str, tile: int, config: IngestConfig, messages: Messages
+) -> tuple[list[tuple], int, int]:
+    """Return the rows of a photo's tiles, the number of tiles left out, and the number of shapes that reach out of it.
+
+    Raises:
+        ImageError: The photo, its mask or its annotation cannot be used.
+    """
+    data = (marks.root / photo).read_bytes()
+    check_header(data, config)
+    before = messages.size()
+    image = decode(data)
+    damage = messages.damage_since(before)
+    if damage:
+        raise ImageError(f"not a whole image: {damage}")
+    height, width = image.shape[:2]
+    if min(width, height) < tile:
+        raise ImageError(
+            f"too small: {width}x{height} pixels, and a tile has {tile}x{tile}; choose smaller tiles with ?tile="
+        )
+
+    cracks = marks.cracks(photo, data, image)
+    empty = empty_pixels(data)
+    rows, left_out = [], 0
+    for left, top in _corners(width, height, tile):
+        area = np.s_[top : top + tile, left : left + tile]
+        label = label_of_share(float(cracks[area].mean()))
+        if label is None or (empty is not None and empty[area].any()):
+            left_out += 1
+            continue
+        path = f"{photo}@{left},{top}.png"
+        mask = f"masks/{path}" if label == CRACK and marks.is_exact(photo) else None
+        rows.append((path, label, UNKNOWN_SURFACE, photo, mask))
+    return rows, left_out, marks.shapes_outside(photo, width, height)
+
+
+def _corners(width: int, height: int, tile: int) -> Iterator[tuple[int, int]]:
+    for top in range(0, height - tile + 1, tile):
+        for left in range(0, width - tile + 1, tile):
+            yield left, top
+
+
+def _cut(marks: Marks, photo: str, tile: int, tiles: list[tuple[str, str | None]], folder: Path) -> None:
+    data = (marks.root / photo).read_bytes()
+    image = decode(data)
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    cracks = marks.cracks(photo, data, image)
+    for path, mask in tiles:
+        left, top = map(int, path.rpartition("@")[2].removesuffix(".png").split(","))
+        area = np.s_[top : top + tile, left : left + tile]
+        _write(folder / path, bgr[area])
+        if mask is not None:
+            _write(folder / mask, cracks[area].astype(np.uint8) * 255)
+
+
+def _photo_of(path: str) -> str:
+    return path.rpartition("@")[0]
+
+
+def _write(path: Path, pixels: NDArray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+
+
+def _check_refused(marks: Marks, marked: list[str], refused: list[tuple[str, str]], config: IngestConfig) -> None:
+    if len(refused) > config.max_refused * len(marked):
+        reasons = "; ".join(f"{photo}: {reason}" for photo, reason in refused[:REASONS_IN_MESSAGE])
+        raise InputError(
+            f"{len(refused)} of the {len(marked)} photos in {marks.root} are refused, more than ingest.max_refused "
+            f"{config.max_refused:g} allows ({reasons}); fix or remove these photos, or raise ingest.max_refused"
+        )
+
+
+def _understood(marks: Marks, marked: list[str], tile: int, labels: Counter[int | None]) -> str:
+    by_class = ", ".join(f"{labels[label]} {name}" for label, name in enumerate(CLASSES))
+    truth = marks.annotation_file or "masks"
+    return (
+        f"the layout is photos; {len(marked)} photos with {truth} are cut into tiles of {tile} pixels: {by_class}; "
+        f"{labels[None]} tiles are left out, because less than {SMALLEST_CRACK_SHARE:.1%} of their pixels are crack, "
+        "or some pixels are transparent"
+    )
+
+
+def _warnings(marks: Marks, outside: list[str]) -> Iterator[str]:
+    unmarked = [photo for photo in marks.photos if marks.file_of(photo) is None]
+    kind = "annotation" if marks.annotation_file else "mask"
+    if unmarked:
+        yield f"photos without {kind}, which are not used: {len(unmarked)}, such as {unmarked[0]}"
+    if marks.without_photo:
+        number, first = len(marks.without_photo), marks.without_photo[0]
+        yield f"{kind}s that belong to no photo, or fit several: {number}, such as {first}"
+    if outside:
+        yield f"photos with shapes that reach out of the photo and are cut there: {len(outside)}, such as {outside[0]}"
