@@ -123,7 +123,7 @@ def test_coco_and_what_does_not_fit(tmp_path: Path) -> None:
 
 def test_a_photo_that_cannot_be_used_is_refused_with_a_reason(tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    for name in ("good", "other size", "small", "broken", "better", "best"):
+    for name in ("good", "other size", "small", "broken", "no mask", "better", "best"):
         write_photo(folder / f"{name}.png", seed=len(name))
         write_mask(folder / f"masks/{name}.png")
     write_mask(folder / "masks/other size.png", width=100, height=70)
@@ -131,14 +131,17 @@ def test_a_photo_that_cannot_be_used_is_refused_with_a_reason(tmp_path: Path) ->
     write_mask(folder / "masks/small.png", width=300, height=50)
     (folder / "broken.png").write_bytes((folder / "broken.png").read_bytes()[:5000])
 
+    (folder / "masks/no mask.png").write_bytes(b"text")
+
     source = opened(folder, tmp_path / "scratch")
     refused = dict(source.refused)
-    assert sorted(refused) == ["broken.png", "other size.png", "small.png"]
+    assert sorted(refused) == ["broken.png", "no mask.png", "other size.png", "small.png"]
+    assert refused["no mask.png"] == "its mask no mask.png: not an image"
     assert "its mask other size.png is 100x70 pixels, but the image is 200x140" in refused["other size.png"]
     assert "too small: 300x50 pixels, and a tile has 64x64" in refused["small.png"]
     assert set(source.files["photo"]) == {"good.png", "better.png", "best.png"}
 
-    with pytest.raises(InputError, match=r"3 of the 6 photos in .* are refused, more than ingest.max_refused 0.1"):
+    with pytest.raises(InputError, match=r"4 of the 7 photos in .* are refused, more than ingest.max_refused 0.1"):
         opened(folder, tmp_path / "scratch2", max_refused=0.1)
 
 
