@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import cv2
@@ -51,7 +52,7 @@ def write_coco(path: Path, *images: tuple[str, list], width: int = WIDTH, height
     path.write_text(json.dumps(document))
 
 
-def opened(folder: Path, scratch: Path, options: str = f"?tile={TILE}", **config: object) -> Source:
+def opened(folder: Path | str, scratch: Path, options: str = f"?tile={TILE}", **config: object) -> Source:
     parsed = IngestConfig.model_validate({"store": "s3://unused/store", "max_refused": 0.6, **config})
     scratch.mkdir(exist_ok=True)
     [source] = open_sources(parse_sources(f"{folder}{options}"), parsed, scratch)
@@ -237,3 +238,24 @@ def _record(cut: list[str], path: Path, pixels: np.ndarray, imencode) -> None:
     cut.append(path.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(imencode(".png", pixels)[1].tobytes())
+
+
+@pytest.mark.parametrize("kind", ["objects", "zip"])
+def test_photos_can_come_from_a_store_or_an_archive(tmp_path: Path, store: Store, kind: str) -> None:
+    folder = tmp_path / "data"
+    write_photo(folder / "pier/1.png", seed=1)
+    write_mask(folder / "masks/pier/1.png")
+    local = opened(folder, tmp_path / "local")
+    if kind == "zip":
+        address = shutil.make_archive(str(tmp_path / "packed"), "zip", folder)
+    else:
+        store.put_folder("incoming", folder)
+        address = f"{store.uri}/incoming"
+
+    source = opened(address, tmp_path / "scratch")
+    assert source.files.drop(columns="tag").equals(local.files.drop(columns="tag"))
+    assert (source.files["tag"] != "").all()
+    for one in (source, local):
+        one.bring(one.files)
+    for path in local.files["path"]:
+        assert (source.folder / path).read_bytes() == (local.folder / path).read_bytes()
