@@ -14,7 +14,6 @@ from components.ingest.config import IngestConfig
 from components.ingest.sources.archives import is_archive, unpack
 from components.ingest.sources.download import Objects, download
 from components.ingest.sources.file_table import FILE_TYPES, as_files, with_photos
-from components.ingest.sources.folder_listing import files_below
 from components.ingest.sources.foreign_files import describe_foreign, is_workbook
 from components.ingest.sources.layouts import PHOTOS, find_layout
 from components.ingest.sources.photo_marks import find_marks
@@ -179,7 +178,7 @@ def _open_objects(uri: SourceUri, config: IngestConfig, scratch: Path) -> Source
         objects = Objects(uri.location, folder)
         layout = find_layout(folder, uri.options.get("layout", config.layout))
         if layout.name == PHOTOS:
-            objects.bring(f"{layout.root}/{path}" for path in files_below(layout.root, ""))
+            objects.bring(str(path) for path in layout.root.rglob("*") if path.is_file())
             return _open_photos(layout.root, uri, config, scratch, objects.tag, _last_name(uri.location))
         source = _open_folder(folder, uri, config, scratch, _last_name(uri.location))
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from components.ingest.mask_check import check_mask, turned_mask
+from components.ingest.mask_check import MaskFitError, check_mask, turned_mask
 from components.ingest.sources.file_table import folder_of, name_of
 from components.ingest.sources.folder_listing import files_below, subfolders
 from components.ingest.sources.masks import Candidate, masks_beside_images, match_masks, stem
@@ -71,8 +71,13 @@ class Marks:
 
         path = self.root / self.masks[photo]
         mask = path.read_bytes()
-        turn = check_mask(path, mask, data, image).turn
-        return decode_mask(mask if turn == UPRIGHT else turned_mask(mask, turn))
+        try:
+            turn = check_mask(path, mask, data, image).turn
+            return decode_mask(mask if turn == UPRIGHT else turned_mask(mask, turn))
+        except MaskFitError:
+            raise
+        except ImageError as error:
+            raise ImageError(f"its mask {path.name}: {error}") from error
 
     def shapes_outside(self, photo: str, width: int, height: int) -> int:
         """Return how many shapes of a photo reach out of it. The size is that of the photo in pixels."""

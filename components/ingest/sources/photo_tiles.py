@@ -77,8 +77,11 @@ def list_tiles(marks: Marks, tile: int, config: IngestConfig, tag_of: TagOf) -> 
             progress(number, len(marked), "reading photos")
             try:
                 own, in_between, reaching_out = _tiles_of(marks, photo, tile, config, messages)
-            except (ImageError, OSError) as error:
+            except ImageError as error:
                 refused.append((photo, str(error)))
+                continue
+            except OSError as error:
+                refused.append((photo, f"{error.filename} cannot be read: {error.strerror}"))
                 continue
             tag = f"{tag_of(f'{marks.root}/{photo}')} {tag_of(f'{marks.root}/{marks.file_of(photo)}')}"
             rows += [(*row, tag) for row in own]

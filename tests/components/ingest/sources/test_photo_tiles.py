@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import cv2
@@ -51,7 +52,7 @@ def write_coco(path: Path, *images: tuple[str, list], width: int = WIDTH, height
     path.write_text(json.dumps(document))
 
 
-def opened(folder: Path, scratch: Path, options: str = f"?tile={TILE}", **config: object) -> Source:
+def opened(folder: Path | str, scratch: Path, options: str = f"?tile={TILE}", **config: object) -> Source:
     parsed = IngestConfig.model_validate({"store": "s3://unused/store", "max_refused": 0.6, **config})
     scratch.mkdir(exist_ok=True)
     [source] = open_sources(parse_sources(f"{folder}{options}"), parsed, scratch)
@@ -123,7 +124,7 @@ def test_coco_and_what_does_not_fit(tmp_path: Path) -> None:
 
 def test_a_photo_that_cannot_be_used_is_refused_with_a_reason(tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    for name in ("good", "other size", "small", "broken", "better", "best"):
+    for name in ("good", "other size", "small", "broken", "no mask", "better", "best"):
         write_photo(folder / f"{name}.png", seed=len(name))
         write_mask(folder / f"masks/{name}.png")
     write_mask(folder / "masks/other size.png", width=100, height=70)
@@ -131,14 +132,17 @@ def test_a_photo_that_cannot_be_used_is_refused_with_a_reason(tmp_path: Path) ->
     write_mask(folder / "masks/small.png", width=300, height=50)
     (folder / "broken.png").write_bytes((folder / "broken.png").read_bytes()[:5000])
 
+    (folder / "masks/no mask.png").write_bytes(b"text")
+
     source = opened(folder, tmp_path / "scratch")
     refused = dict(source.refused)
-    assert sorted(refused) == ["broken.png", "other size.png", "small.png"]
+    assert sorted(refused) == ["broken.png", "no mask.png", "other size.png", "small.png"]
+    assert refused["no mask.png"] == "its mask no mask.png: not an image"
     assert "its mask other size.png is 100x70 pixels, but the image is 200x140" in refused["other size.png"]
     assert "too small: 300x50 pixels, and a tile has 64x64" in refused["small.png"]
     assert set(source.files["photo"]) == {"good.png", "better.png", "best.png"}
 
-    with pytest.raises(InputError, match=r"3 of the 6 photos in .* are refused, more than ingest.max_refused 0.1"):
+    with pytest.raises(InputError, match=r"4 of the 7 photos in .* are refused, more than ingest.max_refused 0.1"):
         opened(folder, tmp_path / "scratch2", max_refused=0.1)
 
 
@@ -234,3 +238,24 @@ def _record(cut: list[str], path: Path, pixels: np.ndarray, imencode) -> None:
     cut.append(path.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(imencode(".png", pixels)[1].tobytes())
+
+
+@pytest.mark.parametrize("kind", ["objects", "zip"])
+def test_photos_can_come_from_a_store_or_an_archive(tmp_path: Path, store: Store, kind: str) -> None:
+    folder = tmp_path / "data"
+    write_photo(folder / "pier/1.png", seed=1)
+    write_mask(folder / "masks/pier/1.png")
+    local = opened(folder, tmp_path / "local")
+    if kind == "zip":
+        address = shutil.make_archive(str(tmp_path / "packed"), "zip", folder)
+    else:
+        store.put_folder("incoming", folder)
+        address = f"{store.uri}/incoming"
+
+    source = opened(address, tmp_path / "scratch")
+    assert source.files.drop(columns="tag").equals(local.files.drop(columns="tag"))
+    assert (source.files["tag"] != "").all()
+    for one in (source, local):
+        one.bring(one.files)
+    for path in local.files["path"]:
+        assert (source.folder / path).read_bytes() == (local.folder / path).read_bytes()
