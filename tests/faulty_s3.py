@@ -92,6 +92,19 @@ def once(fault: str, method: str, part_of_path: str = "") -> Choose:
     return lambda asked, path, _: pending.pop() if pending and asked == method and part_of_path in path else ""
 
 
+def once_for_each(faults: tuple[str, ...], part_of_path: str) -> Choose:
+    """Choose a fault for the first GET of each path that contains the text, one fault after another."""
+    seen: set[str] = set()
+
+    def choose(method: str, path: str, _: str) -> str:
+        if method != "GET" or part_of_path not in path or path in seen:
+            return ""
+        seen.add(path)
+        return faults[len(seen) % len(faults)]
+
+    return choose
+
+
 class _Handler(BaseHTTPRequestHandler):
     server_state: FaultyS3
     protocol_version = "HTTP/1.1"

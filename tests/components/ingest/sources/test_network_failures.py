@@ -19,7 +19,7 @@ from components.shared.data.manifest import Manifest, read_manifest
 from components.shared.data.versions import fetch
 from components.shared.errors import InputError
 from components.shared.services.store import Store
-from tests.faulty_s3 import FaultyS3, at_random
+from tests.faulty_s3 import FaultyS3, once_for_each
 
 
 class Proxy:
@@ -135,12 +135,12 @@ def test_no_tile_of_a_source_is_altered_on_the_way(
     tiles: Path, store: Store, tmp_path: Path, s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Store(f"{store.uri}/raw").put_folder("walls", tiles)
-    with FaultyS3(
-        s3_environment["AWS_ENDPOINT_URL_S3"], at_random(0.05, ("wrong", "short"), seed=1)
-    ).serving() as server:
+    faults = once_for_each(("wrong", "short", ""), ".jpg")
+    with FaultyS3(s3_environment["AWS_ENDPOINT_URL_S3"], faults).serving() as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.address)
         monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=lambda _: None))
         manifest = ingest(f"{store.uri}/raw/walls", store, tmp_path)
-    assert sum(server.happened.values()) >= 1
+    assert server.happened["wrong"] >= 5
+    assert server.happened["short"] >= 5
     contents = {hashlib.sha256(path.read_bytes()).hexdigest() for path in tiles.rglob("*.jpg")}
     assert set(manifest.table["sample_id"]) == contents
