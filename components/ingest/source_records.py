@@ -79,16 +79,18 @@ def archives_state(uris: list[SourceUri], folders: list[str], config: IngestConf
 
 
 def files_state(sources: list[Source], folders: list[str], config: IngestConfig, corrections: str) -> str:
-    """Return the state of sources: a digest of the names and tags of their files. Return "" if a file has no tag.
+    """Return the state of sources: a digest of all that the reports show of them. Return "" if a file has no tag.
 
-    The arguments are those of `archives_state`.
+    The state covers the names and tags of the used files. It also covers what we say about the other files, because the
+    reports name them. The arguments are those of `archives_state`.
     """
     contents = []
     for source in sources:
         if (source.files["tag"] == "").any():
             return ""
         table = pa.Table.from_pandas(source.files, preserve_index=False)
-        contents.append([source.name, table_digest(table)])
+        said = [source.refused, source.understood, source.warnings, source.masks_without_image]
+        contents.append([source.name, table_digest(table), *said])
     return digest(folders, config.identity(), contents, corrections)
 
 

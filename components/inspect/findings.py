@@ -4,7 +4,7 @@ A finding is a connected region of the crack map. It is a *crack* if P(crack) is
 whole region. Where the model has a review band, a region of the band that touches no crack *needs review*.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,14 +160,15 @@ def _outline(region: _Region, crack_map: CrackMap, grid: TileGrid) -> tuple[tupl
     x = np.clip(x, 0, grid.lefts[-1] + grid.side)
     y = np.clip(y, 0, grid.tops[-1] + grid.side)
     corners = np.column_stack([x, y]).round(1)
-    if _signed_area(corners) > 0:  # y grows downwards, so this is clockwise on the screen
+    if signed_area(corners) > 0:  # y grows downwards, so this is clockwise on the screen
         corners = corners[::-1]
     return tuple((float(x), float(y)) for x, y in corners)
 
 
-def _signed_area(corners: np.ndarray) -> float:
+def signed_area(corners: Sequence[Sequence[float]] | np.ndarray) -> float:
     """Return the area of a polygon, (n, 2) x and y; above 0 if it is counter-clockwise with y upwards."""
-    x, y = corners.T
+    # From the first corner, because the differences of positions in degrees are small compared with the degrees.
+    x, y = (np.asarray(corners) - corners[0]).T
     return float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y) / 2)
 
 

@@ -1,6 +1,5 @@
 """The page of an inspection: findings by certainty, a contact sheet, and a map of the photos. It needs no network."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -8,12 +7,13 @@ from urllib.parse import quote
 from components.inspect.config import InspectConfig
 from components.inspect.findings import CRACK, NEEDS_REVIEW, NO_CRACK, NO_DATA, Finding
 from components.inspect.position_map import TEMPLATES, Place, draw_map
-from components.inspect.record import OVERLAYS, InspectedPhoto, PhotoRecord
+from components.inspect.record import OVERLAYS, InspectedPhoto, PhotoRecord, numbered_findings
 from components.inspect.summary import notices, records_of, summary
 from components.inspect.tables import length_mm, photo_triage
 from components.inspect.tile_answers import Model
 from components.shared.atomic_file import atomic_file
 from components.shared.data.image import ImageError, decode, thumbnail
+from components.shared.data.novelty import STRANGE
 from components.shared.page import Page, data_uri, templates
 
 PAGE = "inspection.html"
@@ -41,8 +41,7 @@ def write_inspection_page(photos: list[InspectedPhoto], model: Model, config: In
 
 
 def _add_findings(page: Page, photos: list[InspectedPhoto], folder: Path) -> None:
-    found = list(_findings(photos))
-    found.sort(key=lambda item: (item[3].triage != CRACK, -item[3].p_max))
+    found = sorted(numbered_findings(photos), key=lambda item: (item[3].triage != CRACK, -item[3].p_max))
     page.heading("Findings, the most certain first")
     if not found:
         page.text("The model found nothing above its threshold.")
@@ -57,20 +56,13 @@ def _add_findings(page: Page, photos: list[InspectedPhoto], folder: Path) -> Non
     page.html(_cards("findings", cards, width="26rem", on_paper=2))
 
 
-def _findings(photos: list[InspectedPhoto]) -> Iterator[tuple[InspectedPhoto, PhotoRecord, int, Finding]]:
-    for photo in photos:
-        if photo.record is not None:
-            for number, finding in enumerate(photo.record.findings, start=1):
-                yield photo, photo.record, number, finding
-
-
 def _finding_card(
     photo: InspectedPhoto, record: PhotoRecord, number: int, finding: Finding, folder: Path
 ) -> dict[str, Any]:
     close_up = record.close_ups[number - 1] if number <= len(record.close_ups) else None
     x, y = (round(value) for value in finding.peak)
     lines = [f"Largest P(crack) {finding.p_max:.3f}, mean {finding.p_mean:.3f} · {_spoken_length(finding, record)}"]
-    if finding.novelty is not None and finding.novelty > 1:
+    if finding.novelty is not None and finding.novelty > STRANGE:
         lines.append(f"unlike the training tiles (novelty {finding.novelty:.1f})")
     lines.append(f"tile at {x}, {y} px")
     return {

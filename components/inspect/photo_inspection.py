@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,8 +19,7 @@ from components.inspect.record import PhotoRecord, file_stem
 from components.inspect.scale import find_scale
 from components.inspect.tile_answers import Model, answer_tiles
 from components.inspect.tile_grid import MAX_EMPTY, CutTile, TileGrid, cut_tiles, make_grid, without_data
-
-NOVEL = 1.0  # tiles with a larger novelty are unlike the training tiles
+from components.shared.data.novelty import STRANGE
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,6 @@ def inspect_photo(path: Path, sha256: str, identity: str, model: Model, config: 
     drawings |= {f"{stem}_finding_{number}.jpg": drawn for number, drawn in enumerate(close_ups, start=1)}
 
     tiles = _table(answers, grid, model)
-    counts = tiles["triage"].value_counts()
     overlay, *names_of_close_ups = drawings
     positions = []
     if georeference is not None:
@@ -101,12 +100,7 @@ def inspect_photo(path: Path, sha256: str, identity: str, model: Model, config: 
         mm_per_pixel=scale.mm_per_pixel,
         scale_source=scale.source,
         tile_side=grid.side,
-        tiles=len(tiles),
-        tiles_crack=int(counts.get(CRACK, 0)),
-        tiles_review=None if calibration.band is None else int(counts.get(NEEDS_REVIEW, 0)),
-        tiles_novel=int((tiles["novelty"] > NOVEL).sum()),
-        tiles_empty=int(counts.get(NO_DATA, 0)),
-        p_max=None if tiles["p_crack"].isna().all() else float(tiles["p_crack"].max()),
+        **_counts(tiles, has_band=calibration.band is not None),
         findings=tuple(findings),
         has_georeference=georeference is not None,
         positions=tuple(positions),
@@ -140,6 +134,19 @@ def _answer(photo: Photo, grid: TileGrid, model: Model, batch_size: int | None) 
     p_crack[is_empty] = np.nan
     novelty[is_empty] = np.nan
     return TileAnswers(p_crack, novelty, is_empty)
+
+
+def _counts(tiles: pd.DataFrame, has_band: bool) -> dict[str, Any]:
+    """Return the fields of the record that count tiles, and the largest P(crack)."""
+    number = tiles["triage"].value_counts()
+    return {
+        "tiles": len(tiles),
+        "tiles_crack": int(number.get(CRACK, 0)),
+        "tiles_review": int(number.get(NEEDS_REVIEW, 0)) if has_band else None,
+        "tiles_novel": int((tiles["novelty"] > STRANGE).sum()),
+        "tiles_empty": int(number.get(NO_DATA, 0)),
+        "p_max": None if tiles["p_crack"].isna().all() else float(tiles["p_crack"].max()),
+    }
 
 
 def _table(answers: TileAnswers, grid: TileGrid, model: Model) -> pd.DataFrame:

@@ -6,6 +6,7 @@ the model version and of the settings, so it is not used after any of these has 
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,14 @@ class InspectedPhoto:
     error: str = ""
     same_as: str = ""
     is_reused: bool = False
+
+
+def numbered_findings(photos: list[InspectedPhoto]) -> Iterator[tuple[InspectedPhoto, PhotoRecord, int, Finding]]:
+    """Yield each finding with its photo, the record of the photo, and its number in the photo, from 1."""
+    for photo in photos:
+        if photo.record is not None:
+            for number, finding in enumerate(photo.record.findings, start=1):
+                yield photo, photo.record, number, finding
 
 
 def file_stem(photo: Path, sha256: str) -> str:

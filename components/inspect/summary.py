@@ -5,9 +5,8 @@ from collections import Counter
 from components.inspect.findings import CRACK, NEEDS_REVIEW
 from components.inspect.record import InspectedPhoto, PhotoRecord
 from components.inspect.tile_answers import Model
+from components.shared.data.novelty import USUAL_SHARE_OF_STRANGE
 
-# 3 % of the tiles that are like the training tiles have a novelty above 1. The tiles of a photo resemble each other.
-USUAL_SHARE_OF_NOVEL = 0.25
 # Where more tiles are cracks, a finding does not show where a crack is.
 USUAL_SHARE_OF_CRACKS = 0.5
 
@@ -96,30 +95,27 @@ def _position_notice(records: list[PhotoRecord]) -> str:
 
 
 def _novelty_notice(records: list[PhotoRecord]) -> str:
-    strange = []
-    for record in records:
-        answered = record.tiles - record.tiles_empty
-        if record.tiles_novel > USUAL_SHARE_OF_NOVEL * answered:
-            strange.append(record)
+    strange = sum(record.tiles_novel > USUAL_SHARE_OF_STRANGE * _answered(record) for record in records)
     if not strange:
         return ""
     return (
-        f"warning: in {len(strange):,} of {len(records):,} photos, many tiles are unlike the tiles that the model was "
+        f"warning: in {strange:,} of {len(records):,} photos, many tiles are unlike the tiles that the model was "
         "trained on (novelty above 1), so the answers there mean little; check the scale and the distance"
     )
 
 
 def _cover_notice(records: list[PhotoRecord]) -> str:
-    covered = []
-    for record in records:
-        if record.tiles_crack > USUAL_SHARE_OF_CRACKS * (record.tiles - record.tiles_empty):
-            covered.append(record)
+    covered = sum(record.tiles_crack > USUAL_SHARE_OF_CRACKS * _answered(record) for record in records)
     if not covered:
         return ""
     return (
-        f"warning: in {len(covered):,} of {len(records):,} photos, more than half of the tiles are called cracks, so "
+        f"warning: in {covered:,} of {len(records):,} photos, more than half of the tiles are called cracks, so "
         "the findings there do not show where a crack is; check the scale, and try the model on labelled tiles"
     )
+
+
+def _answered(record: PhotoRecord) -> int:
+    return record.tiles - record.tiles_empty
 
 
 def _triage_notice(records: list[PhotoRecord]) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from components.inspect.findings import CRACK, NEEDS_REVIEW, NO_CRACK, NO_DATA, Finding
-from components.inspect.record import OVERLAYS, InspectedPhoto, PhotoRecord
+from components.inspect.findings import CRACK, NEEDS_REVIEW, NO_CRACK, NO_DATA, Finding, signed_area
+from components.inspect.record import OVERLAYS, InspectedPhoto, PhotoRecord, numbered_findings
 from components.shared.atomic_file import atomic_file
 
 FINDING_COLUMNS = (
@@ -27,7 +27,8 @@ DEGREE_DIGITS = 8  # a millimetre
 def write_tables(photos: list[InspectedPhoto], folder: Path) -> None:
     """Write findings.csv, photos.csv and findings.geojson into a folder, each completely or not at all."""
     _write_csv(folder / "photos.csv", PHOTO_COLUMNS, map(_photo_row, photos))
-    _write_csv(folder / "findings.csv", FINDING_COLUMNS, _finding_rows(photos))
+    rows = (_finding_row(*numbered) for numbered in numbered_findings(photos))
+    _write_csv(folder / "findings.csv", FINDING_COLUMNS, rows)
     with atomic_file(folder / "findings.geojson") as file:
         file.write_text(json.dumps(geojson(photos), ensure_ascii=False), encoding="utf-8")
 
@@ -56,21 +57,18 @@ def geojson(photos: list[InspectedPhoto]) -> dict[str, Any]:
     camera wrote it. It is null where neither is known.
     """
     features = []
-    for photo in photos:
-        for number, finding in enumerate(photo.record.findings if photo.record else (), start=1):
-            assert photo.record is not None
-            properties = _finding_row(photo, photo.record, number, finding)
-            for name in ("polygon_px", "latitude", "longitude"):
-                del properties[name]
-            geometry = _geometry(photo.record, number)
-            features.append({"type": "Feature", "geometry": geometry, "properties": properties})
+    for photo, record, number, finding in numbered_findings(photos):
+        properties = _finding_row(photo, record, number, finding)
+        for name in ("polygon_px", "latitude", "longitude"):
+            del properties[name]
+        features.append({"type": "Feature", "geometry": _geometry(record, number), "properties": properties})
     return {"type": "FeatureCollection", "features": features}
 
 
 def _geometry(record: PhotoRecord, number: int) -> dict[str, Any] | None:
     if record.positions:
         ring = [[round(x, DEGREE_DIGITS), round(y, DEGREE_DIGITS)] for x, y in record.positions[number - 1]]
-        if _is_clockwise(ring):
+        if signed_area(ring) < 0:  # RFC 7946 demands that the outer ring is counter-clockwise
             ring.reverse()
         return {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
 
@@ -81,23 +79,6 @@ def _geometry(record: PhotoRecord, number: int) -> dict[str, Any] | None:
     if facts.altitude is not None:
         position.append(round(facts.altitude, 2))
     return {"type": "Point", "coordinates": position}
-
-
-def _is_clockwise(ring: list[list[float]]) -> bool:
-    """Return whether a ring is clockwise. RFC 7946 demands that the outer ring is counter-clockwise."""
-    following = [*ring[1:], ring[0]]
-    area = 0.0
-    for (x, y), (next_x, next_y) in zip(ring, following, strict=True):
-        # Relative to the first corner, because the differences are small compared with the degrees.
-        area += (x - ring[0][0]) * (next_y - ring[0][1]) - (next_x - ring[0][0]) * (y - ring[0][1])
-    return area < 0
-
-
-def _finding_rows(photos: list[InspectedPhoto]) -> Iterator[dict[str, Any]]:
-    for photo in photos:
-        if photo.record is not None:
-            for number, finding in enumerate(photo.record.findings, start=1):
-                yield _finding_row(photo, photo.record, number, finding)
 
 
 def _finding_row(photo: InspectedPhoto, record: PhotoRecord, number: int, finding: Finding) -> dict[str, Any]:

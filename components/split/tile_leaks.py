@@ -9,7 +9,7 @@ import pandas as pd
 
 from components.shared.data.image import decode, thumbnail
 from components.shared.data.manifest import Manifest, Splits, make_splits, read_manifest
-from components.shared.data.versions import COMMIT, MANIFEST, read_images, read_version
+from components.shared.data.versions import MANIFEST, read_images, read_version, version_names
 from components.shared.errors import InputError
 from components.shared.hashing import digest
 from components.shared.page import CellImage, Page
@@ -113,14 +113,10 @@ def check_version(
 
 def _newest_version(store: Store) -> str:
     """Return the digest of the data set version that was written last."""
-    commits = []
-    for found in store.objects("datasets/"):
-        if found.key.endswith(f"/{COMMIT}"):
-            commits.append(found)
-    if not commits:
+    names = version_names(store)
+    if not names:
         raise InputError(f"the store {store.uri} has no data set version; start a run, which ingests the data")
-    newest = max(commits, key=lambda found: found.changed)
-    return newest.key.split("/")[1]
+    return names[0]
 
 
 def write_comparison(

@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 
 from components.shared.data.image import ImageError, decode, thumbnail
 from components.shared.data.image_kinds import SUFFIXES, is_image, passed_over
+from components.shared.data.novelty import STRANGE, USUAL_SHARE_OF_STRANGE
 from components.shared.errors import InputError
 from components.shared.events import log, warn
 from components.shared.network.served_process import ModelLoadError, ModelProcess
@@ -24,9 +25,6 @@ from components.shared.services.version_files import version_folder
 MAX_THUMBNAILS = 300  # largest number of thumbnails in a section of the page
 OF_ALL = "Answers, the most certain cracks first"
 THUMBNAIL_PIXELS = 112
-# Even if images are like the training images, 3 % of them have a novelty above 1. The images of one photo resemble each
-# other, so many of them can be above 1 at once. So we warn only above this share (tests/simulate/simulate_novelty.py).
-USUAL_SHARE_OF_STRANGE = 0.25
 FEWEST_TO_WARN = 5
 WHERE_VERSIONS_ARE = "`crack-pipeline status` shows the versions and aliases"
 
@@ -233,7 +231,7 @@ def _reviews(answers: list[Answer]) -> str:
 def strangeness(answers: list[Answer]) -> str:
     """Return a warning if many of the images are unlike the training images. Otherwise return ""."""
     scores = [answer.novelty for answer in answers if answer.novelty is not None]
-    strange = sum(score > 1 for score in scores)
+    strange = sum(score > STRANGE for score in scores)
     if len(scores) < FEWEST_TO_WARN or strange <= USUAL_SHARE_OF_STRANGE * len(scores):
         return ""
     return (

@@ -21,7 +21,7 @@ from components.shared.data.corrections import (
     standing_answers,
 )
 from components.shared.data.manifest import CLASSES
-from components.shared.data.versions import COMMIT, MANIFEST, read_version
+from components.shared.data.versions import MANIFEST, read_version, version_names
 from components.shared.errors import InputError
 from components.shared.services.store import Store
 from pipelines.review.answers import UNSURE, Given
@@ -135,17 +135,17 @@ def labels_of(store: Store, tiles: Iterable[str]) -> dict[str, str]:
     Raises:
         InputError: The store has no data set version.
     """
-    commits = [one for one in store.objects("datasets/") if one.key.endswith(f"/{COMMIT}")]
-    if not commits:
+    names = version_names(store)
+    if not names:
         raise InputError(
             f"{store.uri} has no data set version, so it has no tiles; give the --workdir or the --params of the runs "
             "that the queue was made from"
         )
 
     remaining, labels = set(tiles), {}
-    for commit in sorted(commits, key=lambda one: one.changed, reverse=True):
-        version = read_version(store, commit.key.split("/")[1])
-        if version and remaining:
+    for name in names:
+        version = read_version(store, name) if remaining else None
+        if version:
             table = pq.read_table(BytesIO(version.read(store, MANIFEST)), columns=["sample_id", "label"]).to_pydict()
             for tile, label in zip(table["sample_id"], table["label"], strict=True):
                 if tile in remaining:

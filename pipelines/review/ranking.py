@@ -114,20 +114,38 @@ def rank(answers: Answers, standing: Standing, size: int, per_photo: int | None 
 
 
 def _doubted(answers: Answers) -> np.ndarray:
-    """Return the rows of tiles whose label is probably wrong, the most certain first: int64 (n,)."""
+    """Return the rows of tiles whose label is probably wrong, the most certain first: int64 (n,).
+
+    Training tiles have their own class thresholds, because another classifier answered them.
+    """
     p_crack = answers.p_crack.mean(axis=1)
     p_class = np.column_stack([1 - p_crack, p_crack])
     labels = answers.tiles["label"].to_numpy()
+    trained = (answers.tiles["split"] == "train").to_numpy()
+
+    doubted = []
+    for rows in (np.flatnonzero(trained), np.flatnonzero(~trained)):
+        doubted.append(rows[_confidently_wrong(p_class[rows], labels[rows])])
+    joined = np.concatenate(doubted)
+    return joined[np.argsort(p_class[joined, labels[joined]], kind="stable")]
+
+
+def _confidently_wrong(p_class: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return which labels are probably wrong, bool (n,).
+
+    Args:
+        p_class: float (n, 2), the probabilities of the two classes.
+        labels: int (n,).
+    """
     if len(np.unique(labels)) < 2:
-        return np.array([], np.int64)
+        return np.zeros(len(labels), bool)
 
     class_threshold = np.array([p_class[labels == label, label].mean() for label in (0, 1)])
     rows = np.arange(len(labels))
     own, other = p_class[rows, labels], p_class[rows, 1 - labels]
     other_is_likely = other >= class_threshold[1 - labels]
     own_is_likely = own >= class_threshold[labels]
-    doubted = np.flatnonzero(other_is_likely & (~own_is_likely | (other > own)))
-    return doubted[np.argsort(own[doubted], kind="stable")]
+    return other_is_likely & (~own_is_likely | (other > own))
 
 
 def _disagreeing(answers: Answers) -> np.ndarray:

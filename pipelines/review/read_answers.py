@@ -1,8 +1,9 @@
 """Read a file with answers, in whichever format it is."""
 
-import json
 from pathlib import Path
 
+from components.shared.data.annotations.coco import is_coco
+from components.shared.data.annotations.fields import parse_json, read_text
 from components.shared.data.annotations.safe_xml import parse_xml
 from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
@@ -44,11 +45,8 @@ def _read_xml(path: Path) -> list[Marks]:
 
 
 def _read_json(path: Path, text: str) -> list[Marks]:
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not whole JSON: {error}; export it again") from error
-    if coco.is_coco(content):
+    content = parse_json(path, text)
+    if is_coco(content):
         return coco.read(path, content)
     if label_studio.is_label_studio(content):
         return label_studio.read(path, content)
@@ -56,10 +54,7 @@ def _read_json(path: Path, text: str) -> list[Marks]:
 
 
 def _text_of(path: Path) -> str:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}; give {FORMATS}") from error
+    text = read_text(path)
     if not text.strip():
         raise InputError(f"{path} is empty; give the file with the answers")
     return text

@@ -91,8 +91,7 @@ def _read_candidate(predictions_folder: Path, dossier: Path) -> Candidate:
 
 def as_candidate(name: str, predictions: Predictions, calibration: Calibration) -> Candidate:
     """Return a candidate with its calibrated answers to the uncorrupted tiles."""
-    table = predictions.table
-    rows = table[(table["corruption"] == "clean") & (table["condition"] == "after")]
+    rows = predictions.embedded()
     p_crack = calibration.p_crack(rows["logit_0"].to_numpy(), rows["logit_1"].to_numpy())
     tiles = rows[["sample_id", "group_id", "split", "label"]].assign(p_crack=p_crack).reset_index(drop=True)
     return Candidate(name, calibration.threshold, tiles, predictions.embeddings)

@@ -15,7 +15,7 @@ from components.ingest.sources.archives import is_archive, unpack
 from components.ingest.sources.download import Objects, download
 from components.ingest.sources.file_table import FILE_TYPES, as_files, with_photos
 from components.ingest.sources.foreign_files import describe_foreign, is_workbook
-from components.ingest.sources.layouts import PHOTOS, find_layout
+from components.ingest.sources.layouts import PHOTOS, Layout, find_layout
 from components.ingest.sources.photo_marks import find_marks
 from components.ingest.sources.photo_tiles import DEFAULT_TILE_PIXELS, TagOf, cut_tiles, list_tiles
 from components.ingest.sources.source_listing import Listing, list_images
@@ -115,14 +115,19 @@ def _open(uri: SourceUri, config: IngestConfig, scratch: Path) -> Source:
 
 
 def _open_folder(folder: Path, uri: SourceUri, config: IngestConfig, scratch: Path, name: str = "") -> Source:
-    """Open a local folder.
-
-    A source with the layout of a public data set is named after the layout. All other sources are called `name`, or
-    like the folder if `name` is "".
-    """
-    layout = find_layout(folder, uri.options.get("layout", config.layout))
+    """Open a local folder. The source is called `name`, or like the folder if `name` is ""."""
+    layout = _layout_of(folder, uri, config)
     if layout.name == PHOTOS:
         return _open_photos(layout.root, uri, config, scratch, _size_and_time, name)
+    return _open_class_folders(layout, uri, config, name)
+
+
+def _layout_of(folder: Path, uri: SourceUri, config: IngestConfig) -> Layout:
+    return find_layout(folder, uri.options.get("layout", config.layout))
+
+
+def _open_class_folders(layout: Layout, uri: SourceUri, config: IngestConfig, name: str) -> Source:
+    """Open a folder with class folders. A source with the layout of a public data set is named after the layout."""
     _refuse_tile(uri, layout.name)
     listing = list_images(layout, uri.options.get("group_pattern", config.group_pattern))
     own_name = name or layout.root.resolve().name
@@ -176,11 +181,11 @@ def _open_objects(uri: SourceUri, config: IngestConfig, scratch: Path) -> Source
     with _errors_name(uri):
         folder = scratch / "content"
         objects = Objects(uri.location, folder)
-        layout = find_layout(folder, uri.options.get("layout", config.layout))
+        layout = _layout_of(folder, uri, config)
         if layout.name == PHOTOS:
             objects.bring(str(path) for path in layout.root.rglob("*") if path.is_file())
             return _open_photos(layout.root, uri, config, scratch, objects.tag, _last_name(uri.location))
-        source = _open_folder(folder, uri, config, scratch, _last_name(uri.location))
+        source = _open_class_folders(layout, uri, config, _last_name(uri.location))
 
     root = source.folder
     return replace(

@@ -19,6 +19,7 @@ from components.ingest.config import IngestConfig
 from components.ingest.examination import check_header
 from components.ingest.jpeg_warnings import Messages, listening
 from components.ingest.sources.file_table import FILE_TYPES, as_files
+from components.ingest.sources.layouts import UNKNOWN_SURFACE
 from components.ingest.sources.photo_marks import Marks
 from components.shared.data.annotations.shapes import SMALLEST_CRACK_SHARE, label_of_share
 from components.shared.data.image import ImageError, decode, empty_pixels
@@ -27,7 +28,6 @@ from components.shared.errors import InputError
 from components.shared.events import progress
 
 DEFAULT_TILE_PIXELS = 256
-UNKNOWN_SURFACE = "unknown"
 REASONS_IN_MESSAGE = 3
 TagOf = Callable[[str], str]
 

@@ -20,6 +20,10 @@ from components.shared.data.drift_profile import Profile
 from components.shared.data.image_features import FEATURES
 from components.shared.errors import InputError
 
+STRANGE = 1.0  # an image with a larger score is unlike the training images
+# Even if images are like the training images, 3 % of them are strange. The images of one photo resemble each other, so
+# many of them can be strange at once. So we warn only above this share (tests/simulate/simulate_novelty.py).
+USUAL_SHARE_OF_STRANGE = 0.25
 NEIGHBOURS = 10
 QUANTILE = 0.99
 # If a feature is constant in training, its variance is 0, and every other image would look strange. So we add this

@@ -213,6 +213,13 @@ def read_images(store: Store, rows: pd.DataFrame) -> list[bytes]:
     return images
 
 
+def version_names(store: Store) -> list[str]:
+    """Return the names (digests) of all data set versions in the store, the one that was written last first."""
+    commits = [found for found in store.objects("datasets/") if found.key.endswith(f"/{COMMIT}")]
+    commits.sort(key=lambda found: found.changed, reverse=True)
+    return [found.key.split("/")[1] for found in commits]
+
+
 def shard_key(name: str) -> str:
     """Return the key of the object that contains a shard."""
     return f"shards/{name}"

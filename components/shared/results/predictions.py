@@ -72,9 +72,13 @@ class Predictions:
         table = self.table
         return table[_is_clean(table, condition) & (table["split"] == split)]
 
+    def embedded(self) -> pd.DataFrame:
+        """Return the clean rows of all splits after fine-tuning, in the order of `embeddings`."""
+        return self.table[_is_clean(self.table, "after")]
+
     def embeddings_of(self, split: str) -> np.ndarray:
         """Return the embeddings of one split, float32 (rows, features), in the order of the rows of `clean(split)`."""
-        splits = self.table.loc[_is_clean(self.table, "after"), "split"].to_numpy()
+        splits = self.embedded()["split"].to_numpy()
         return self.embeddings[splits == split]
 
 

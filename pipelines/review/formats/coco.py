@@ -34,11 +34,6 @@ def write(tiles: list[ExportedTile], folder: Path) -> Path:
     return folder / FILE
 
 
-def is_coco(content: Any) -> bool:
-    """Return true if parsed JSON is a COCO file."""
-    return isinstance(content, dict) and {"images", "categories", "annotations"} <= content.keys()
-
-
 def read(path: Path, content: dict[str, Any]) -> list[Marks]:
     """Read parsed JSON.
 

@@ -66,6 +66,18 @@ def test_same_data_again_writes_nothing(tiles: Path, store: Store, tmp_path: Pat
     assert store.list() == before
 
 
+def test_a_mask_of_no_image_that_is_added_is_reported_although_the_data_stay_the_same(
+    tiles: Path, store: Store, tmp_path: Path
+) -> None:
+    first, _, report = ingest(tiles, store, tmp_path)
+    assert report["sources"][0]["warnings"] == []
+    (tiles / "masks").mkdir()
+    cv2.imwrite(str(tiles / "masks" / "nobody.png"), np.zeros((64, 64), np.uint8))
+    again, _, _ = ingest(tiles, store, tmp_path)
+    assert again.digest == first.digest
+    assert "nobody.png" in (tmp_path / "page.html").read_text()
+
+
 def test_renamed_files_are_the_same_data(tiles: Path, store: Store, tmp_path: Path) -> None:
     first, _, _ = ingest(tiles, store, tmp_path)
     (tiles / "crack" / "p0_1.jpg").rename(tiles / "crack" / "zzz.jpg")

@@ -122,7 +122,7 @@ def cvat(tile: str, *labels: str) -> str:
         ("a.csv", f"tile,answer\n{TILE},maybe\n", "line 2: the answer is 'maybe'; write no_crack, crack, bad image or"),
         ("a.csv", "tile,answer\nIMG_1.jpg,crack\n", "line 2: 'IMG_1.jpg' does not name a tile"),
         ("a.csv", f"tile,answer\n{TILE},crack\n{TILE},n\n", "line 3: the tile a+ has two answers, crack and no_crack"),
-        ("a.json", "{", "is not whole JSON"),
+        ("a.json", "{", "is not valid JSON"),
         ("a.json", '{"x": 1}', "is JSON, but neither tasks of Label Studio nor COCO"),
         ("a.json", "[]", "is JSON, but neither"),
         ("a.json", '[{"data": {"image": "IMG_1.jpg"}}]', "task 1: 'IMG_1.jpg' does not name a tile"),
@@ -143,7 +143,7 @@ def test_a_file_that_cannot_be_used_gives_one_message(tmp_path, name: str, conte
 
 def test_a_file_that_is_not_text_or_not_there_gives_one_message(tmp_path) -> None:
     (tmp_path / "tile.png").write_bytes(b"\x89PNG\r\n\x1a\n\xff")
-    with pytest.raises(InputError, match=r"tile\.png cannot be read: 'utf-8' codec"):
+    with pytest.raises(InputError, match=r"tile\.png is not UTF-8"):
         read_answers(tmp_path / "tile.png")
     with pytest.raises(InputError, match="No such file"):
         read_answers(tmp_path / "nowhere.csv")

@@ -29,6 +29,11 @@ _FIRST_CHARACTER = 48
 _VALUE_BITS, _VALUE, _SIGN, _MORE = 5, 0x1F, 0x10, 0x20
 
 
+def is_coco(content: Any) -> bool:
+    """Return true if parsed JSON is a COCO file."""
+    return isinstance(content, dict) and {"images", "categories", "annotations"} <= content.keys()
+
+
 def read_coco(path: Path, content: Any) -> list[ImageAnnotation]:
     """Read a COCO file whose JSON was parsed. Every image of the file gives one annotation, also without shapes.
 

@@ -27,13 +27,11 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path} is not UTF-8: {error.reason} at byte {error.start}; save it as UTF-8") from error
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file. Raise `InputError` if it is not whole."""
+def parse_json(path: Path, content: str) -> Any:
+    """Parse the content of a JSON file. Raise `InputError` if it is not whole."""
     try:
-        return json.loads(read_text(path))
+        return json.loads(content)
     except (ValueError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"{path} is not valid JSON: {error}; export it again") from error
 
 

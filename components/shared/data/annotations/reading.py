@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from components.shared.data.annotations.coco import read_coco
+from components.shared.data.annotations.coco import is_coco, read_coco
 from components.shared.data.annotations.cvat import read_cvat
-from components.shared.data.annotations.fields import read_json
+from components.shared.data.annotations.fields import parse_json, read_text
 from components.shared.data.annotations.shapes import ImageAnnotation
 from components.shared.errors import InputError
 
@@ -28,7 +28,7 @@ def read_annotations(path: Path) -> list[ImageAnnotation]:
     if suffix == ".xml":
         return read_cvat(path)
     if suffix == ".json":
-        content = read_json(path)
-        if isinstance(content, dict) and {"images", "annotations", "categories"} <= content.keys():
+        content = parse_json(path, read_text(path))
+        if is_coco(content):
             return read_coco(path, content)
     raise InputError(f"{path} is not a file of annotations that we know; give {KINDS}")

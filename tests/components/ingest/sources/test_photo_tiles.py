@@ -234,6 +234,25 @@ def test_an_ingestion_groups_tiles_by_photo_and_cuts_known_photos_only_once(
     assert (both["group_id"] == both["group_id_then"]).all()
 
 
+def test_an_unusable_photo_that_is_added_is_named_although_the_data_stay_the_same(tmp_path: Path, store: Store) -> None:
+    folder = tmp_path / "data"
+    for number in range(4):
+        write_photo(folder / f"{number}.png", seed=number)
+        write_mask(folder / f"masks/{number}.png", cracked=number > 0)
+    config = IngestConfig(store=store.uri, min_images=5, max_refused=0.3)
+    first = ingest_dataset(f"{folder}?tile={TILE}", tmp_path / "manifest", tmp_path / "page.html", config)
+
+    write_photo(folder / "bad.png", seed=7)
+    write_mask(folder / "masks/bad.png", width=100, height=70)
+    write_photo(folder / "unmarked.png", seed=8)
+    second = ingest_dataset(f"{folder}?tile={TILE}", tmp_path / "manifest", tmp_path / "page.html", config)
+    assert second.digest == first.digest
+    assert (first.counts["refused"], second.counts["refused"]) == (0, 1)
+    page = (tmp_path / "page.html").read_text()
+    assert "its mask bad.png is 100x70 pixels" in page
+    assert "photos without mask, which are not used: 1, such as unmarked.png" in page
+
+
 def _record(cut: list[str], path: Path, pixels: np.ndarray, imencode) -> None:
     cut.append(path.name)
     path.parent.mkdir(parents=True, exist_ok=True)
