@@ -15,8 +15,10 @@ from skimage.morphology import skeletonize
 
 from components.inspect.crack_map import CrackMap
 from components.inspect.tile_grid import TileGrid
+from components.shared.data.manifest import CLASSES
 
-CRACK, NO_CRACK, NEEDS_REVIEW = "crack", "no_crack", "needs_review"
+NO_CRACK, CRACK = CLASSES
+NEEDS_REVIEW = "needs_review"
 NO_DATA = "no_data"  # of tiles and photos that show nothing
 NEIGHBOURS = np.ones((3, 3), int)  # cells that touch at a corner are connected
 # The skeleton of a region follows one crack if the region is narrow: its mean width is at most this many tiles.

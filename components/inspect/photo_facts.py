@@ -8,17 +8,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from PIL.ExifTags import GPS, Base
+
+from components.shared.data.image import UPRIGHT
 from components.shared.data.image_metadata import Metadata, read_metadata
 from components.shared.data.image_structure import ImageError
 
-# Tags of EXIF 2.32.
-MAKE, MODEL, DATE_TIME, ORIENTATION = 271, 272, 306, 274
-DATE_TIME_ORIGINAL, OFFSET_TIME_ORIGINAL = 36867, 36881
-FOCAL_LENGTH, FOCAL_LENGTH_35MM, PIXEL_X_DIMENSION = 37386, 41989, 40962
-FOCAL_PLANE_X_RESOLUTION, FOCAL_PLANE_RESOLUTION_UNIT = 41486, 41488
-LATITUDE_REF, LATITUDE, LONGITUDE_REF, LONGITUDE, ALTITUDE_REF, ALTITUDE = 1, 2, 3, 4, 5, 6
-
-UPRIGHT = 1
 BELOW_SEA_LEVEL = 1
 # Writers of 0, 0 had no satellites: the point is in the Atlantic Ocean.
 NO_FIX = 1e-9
@@ -74,7 +69,7 @@ def facts_of(metadata: Metadata) -> PhotoFacts:
     """Return the facts in a photo's metadata."""
     exif, gps = metadata.exif, metadata.gps
     latitude, longitude = _position(gps, metadata.xmp)
-    orientation = int(_number(exif.get(ORIENTATION)) or UPRIGHT)
+    orientation = int(_number(exif.get(Base.Orientation)) or UPRIGHT)
     return PhotoFacts(
         taken=_time(exif),
         latitude=latitude,
@@ -83,32 +78,32 @@ def facts_of(metadata: Metadata) -> PhotoFacts:
         camera=_camera(exif),
         orientation=orientation if orientation in range(1, 9) else UPRIGHT,
         gimbal_yaw=_gimbal_yaw(metadata.xmp),
-        focal_length=_positive(exif.get(FOCAL_LENGTH)),
-        focal_length_35mm=_positive(exif.get(FOCAL_LENGTH_35MM)),
+        focal_length=_positive(exif.get(Base.FocalLength)),
+        focal_length_35mm=_positive(exif.get(Base.FocalLengthIn35mmFilm)),
         pixel_pitch=_pixel_pitch(exif, metadata.width),
     )
 
 
 def _time(exif: Mapping[int, Any]) -> str:
     """Return the time of the photo, or of the file if the photo's own is missing."""
-    text = _text(exif.get(DATE_TIME_ORIGINAL)) or _text(exif.get(DATE_TIME))
+    text = _text(exif.get(Base.DateTimeOriginal)) or _text(exif.get(Base.DateTime))
     try:
         taken = datetime.strptime(text[:19], "%Y:%m:%d %H:%M:%S").isoformat()
     except ValueError:
         return ""
-    offset = _text(exif.get(OFFSET_TIME_ORIGINAL))
+    offset = _text(exif.get(Base.OffsetTimeOriginal))
     return taken + offset if re.fullmatch(r"[-+]\d\d:\d\d", offset) else taken
 
 
 def _camera(exif: Mapping[int, Any]) -> str:
-    make, model = _text(exif.get(MAKE)), _text(exif.get(MODEL))
+    make, model = _text(exif.get(Base.Make)), _text(exif.get(Base.Model))
     return model if model.lower().startswith(make.lower()) else f"{make} {model}".strip()
 
 
 def _position(gps: Mapping[int, Any], xmp: bytes) -> tuple[float | None, float | None]:
     """Return latitude and longitude, or two times None if the camera had no position."""
-    latitude = coordinate(gps.get(LATITUDE), gps.get(LATITUDE_REF), 90)
-    longitude = coordinate(gps.get(LONGITUDE), gps.get(LONGITUDE_REF), 180)
+    latitude = coordinate(gps.get(GPS.GPSLatitude), gps.get(GPS.GPSLatitudeRef), 90)
+    longitude = coordinate(gps.get(GPS.GPSLongitude), gps.get(GPS.GPSLongitudeRef), 180)
     if latitude is None or longitude is None:
         texts = {name: value.decode("utf-8", "replace") for name, value in XMP_POSITION.findall(xmp)}
         latitude = coordinate(texts.get(b"Latitude"), None, 90)
@@ -149,10 +144,10 @@ def coordinate(value: Any, reference: Any, largest: float) -> float | None:
 
 
 def _altitude(gps: Mapping[int, Any]) -> float | None:
-    altitude = _number(gps.get(ALTITUDE))
+    altitude = _number(gps.get(GPS.GPSAltitude))
     if altitude is None:
         return None
-    reference = gps.get(ALTITUDE_REF)
+    reference = gps.get(GPS.GPSAltitudeRef)
     if isinstance(reference, bytes):
         reference = int.from_bytes(reference[:1])
     return -abs(altitude) if reference == BELOW_SEA_LEVEL else altitude
@@ -165,11 +160,11 @@ def _gimbal_yaw(xmp: bytes) -> float | None:
 
 def _pixel_pitch(exif: Mapping[int, Any], width: int) -> float | None:
     """Return the distance of two pixels on the sensor. A photo that was scaled later has larger pixels."""
-    millimetres = {2: 25.4, 3: 10.0, 4: 1.0}.get(exif.get(FOCAL_PLANE_RESOLUTION_UNIT, 2))
-    resolution = _positive(exif.get(FOCAL_PLANE_X_RESOLUTION))
+    millimetres = {2: 25.4, 3: 10.0, 4: 1.0}.get(exif.get(Base.FocalPlaneResolutionUnit, 2))
+    resolution = _positive(exif.get(Base.FocalPlaneXResolution))
     if millimetres is None or resolution is None:
         return None
-    taken_width = _positive(exif.get(PIXEL_X_DIMENSION)) or width
+    taken_width = _positive(exif.get(Base.ExifImageWidth)) or width
     return millimetres / resolution * taken_width / width
 
 

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from tifffile import PHOTOMETRIC, TiffFile, TiffPage, memmap
 
+from components.shared.data.image import EXIF_ORIENTATION, TIFF_NO_DATA, UPRIGHT
 from components.shared.data.image_structure import MAX_PIXELS, ImageError
 
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-NO_DATA, ORIENTATION, UPRIGHT = 42113, 274, 1
 ALPHA = (1, 2)  # kinds of an extra sample: premultiplied or plain transparency
 # Rows of strips or tiles that are larger than this would need too much memory.
 MAX_SEGMENT_PIXELS = 100_000_000
@@ -71,7 +71,7 @@ def _obstacle(page: Any) -> str:
         return f"its colours are {page.photometric.name} with {page.samplesperpixel} channels"
     if page.planarconfig != 1 and page.samplesperpixel > 1:
         return "its channels are stored apart"
-    if page.tags.valueof(ORIENTATION, UPRIGHT) != UPRIGHT:
+    if page.tags.valueof(EXIF_ORIENTATION, UPRIGHT) != UPRIGHT:
         return "it is stored turned"
     if page.is_memmappable:
         return ""
@@ -97,7 +97,7 @@ class TiffRows:
         self._page = page
         self._mapped = memmap(path, page=0, mode="r") if page.is_memmappable else None
         self._segments: dict[int, np.ndarray] = {}  # row of strips or tiles -> its pixels, (rows, width, samples)
-        self._no_data = _number(page.tags.valueof(NO_DATA))
+        self._no_data = _number(page.tags.valueof(TIFF_NO_DATA))
 
     def rows(self, top: int, bottom: int) -> Rows:
         """Return the rows from `top` up to, but without, `bottom`.

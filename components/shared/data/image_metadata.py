@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from PIL.ExifTags import IFD
+
 from components.shared.data.image import open_image
 
-EXIF_DIRECTORY, GPS_DIRECTORY = 0x8769, 0x8825
 TIFF_XMP = 700
 LONGEST_FILE = 1_000_000_000  # bytes; a larger file is an orthomosaic, which has no EXIF
 
@@ -40,8 +41,8 @@ def read_metadata(path: Path) -> Metadata:
 
     with open_image(path.read_bytes()) as image:
         tags = image.getexif()
-        exif = {**dict(tags), **tags.get_ifd(EXIF_DIRECTORY)}
-        return Metadata(image.width, exif, dict(tags.get_ifd(GPS_DIRECTORY)), _xmp(image, exif))
+        exif = {**dict(tags), **tags.get_ifd(IFD.Exif)}
+        return Metadata(image.width, exif, dict(tags.get_ifd(IFD.GPSInfo)), _xmp(image, exif))
 
 
 def _xmp(image: Any, exif: dict[int, Any]) -> bytes:

@@ -270,3 +270,12 @@ def test_a_photo_whose_tiles_are_mostly_cracks_is_a_warning(model, tmp_path):
     Image.fromarray(concrete(80, 60) // 4).save(tmp_path / "dark.png")
     inspected = inspect([tmp_path / "dark.png"], model, tmp_path / "out")
     assert "in 1 of 1 photos, more than half of the tiles are called cracks" in " ".join(notices(inspected, model))
+
+
+def test_a_model_that_does_not_know_its_tiles_says_so_and_uses_its_input_size(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(model.network, "info", model.network.info.model_copy(update={"tile_pixels": None}))
+    Image.fromarray(concrete(80, 60)).save(tmp_path / "a.png")
+    inspected = inspect([tmp_path / "a.png"], model, tmp_path / "out")
+    [row] = rows(tmp_path / "out" / "photos.csv")
+    assert row["tile_px"] == str(SIDE)
+    assert f"cut into tiles of its input size, {SIDE} px" in " ".join(notices(inspected, model))
