@@ -48,10 +48,10 @@ clean: ## Remove build output and caches; keep the workdir and .venv
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 ### Code
-# There are two test processes, each with one thread. A process runs whole files, in order, so the long local runs start
-# first.
+# There are three test processes, each with one thread, for two processors, because a test often waits for a server. A
+# process runs whole files, in order, so the long local runs start first.
 test: check ## Run all checks and tests: lint, types, architecture, unit, component, compile, local end to end
-	OMP_NUM_THREADS=1 $(BIN)/pytest --quiet --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/local tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest --quiet --numprocesses 3 --dist loadfile --no-loadscope-reorder tests/local tests
 
 check: lint type ## Run the linter and the type checker
 

@@ -127,7 +127,7 @@ def compile_version(name: str, config: RunConfig, revision: str, folder: Path) -
     file = folder / f"{name}.yaml"
     compile_pipeline(name, config, file)
     content = file.read_bytes()
-    spec = next(yaml.safe_load_all(content))
+    spec = next(yaml.load_all(content, yaml.CSafeLoader))  # ten times as fast as the loader in Python
 
     parameters = {}
     for key, value in spec["root"].get("inputDefinitions", {}).get("parameters", {}).items():

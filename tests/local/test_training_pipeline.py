@@ -20,7 +20,9 @@ SMALL = [
     "candidates.cnn.train.architecture=resnet10t",
     *(f"candidates.{name}.train.{key}" for name in ("cnn", "vit") for key in ("input_size=64", "steps=24")),
     "candidates.cnn.train.learning_rate=3e-3",
-    "explain.measured=8",
+    "explain.measured=4",
+    "explain.shown=4",
+    "explain.chosen_on=2",
     "drift.evidently=false",
     "evaluate.resamples=200",
     "gate.limits=[{name: accuracy, split: test, limit: 0.01}]",  # low, because this test is not about the accuracy

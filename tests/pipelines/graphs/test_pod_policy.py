@@ -54,7 +54,7 @@ class Executor(NamedTuple):
 
 def read(path: Path) -> dict[str, Executor]:
     """Every executor of a compiled pipeline, by the name of its task in the UI."""
-    spec, platform = yaml.safe_load_all(path.read_text())
+    spec, platform = yaml.load_all(path.read_text(), yaml.CSafeLoader)
     pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     containers = spec["deploymentSpec"]["executors"]
     found = {}
@@ -244,7 +244,7 @@ def test_the_cache_is_writable_wherever_it_lies(tmp_path, settings, claims, fold
 
 def test_a_run_has_a_deadline_and_is_cleared_away(tmp_path):
     compile_pipeline("crack-training", load_run_config(PROD, ["cluster.run_deadline=3600"]), tmp_path / "p.yaml")
-    _, platform = yaml.safe_load_all((tmp_path / "p.yaml").read_text())
+    _, platform = yaml.load_all((tmp_path / "p.yaml").read_text(), yaml.CSafeLoader)
     limits = platform["platforms"]["kubernetes"]["pipelineConfig"]
     assert limits["activeDeadlineSeconds"] == 3600
     assert limits["resourceTtlOnCompletion"] == 7 * 24 * 3600
