@@ -25,6 +25,7 @@ FLOORS = [
         "components.shared.processors",
         "components.shared.revision",
         "components.shared.scratch",
+        "components.shared.signatures",
     },
     {"components.shared.events", "components.shared.hashing"},
     {"components.shared.services"},

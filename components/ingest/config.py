@@ -29,3 +29,8 @@ class IngestConfig(StepConfig):
         description="two tiles are near duplicates if their grey thumbnails correlate at least this much; mirrored and "
         "rotated tiles count too",
     )
+    correction_keys: dict[str, str] = Field(
+        default={},
+        description="name of a person -> Ed25519 public key, the line between BEGIN and END of its PEM file; if any is "
+        "given, only corrections that these people signed are applied",
+    )

@@ -1,14 +1,24 @@
 """Apply the answers that people gave about tiles. The answer of a person counts more than the label in the source."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
 from components.ingest.label_conflicts import QUARANTINE_COLUMNS, contradicted_by_mask, quarantine
 from components.ingest.text_lookup import look_up
-from components.shared.data.corrections import BAD_IMAGE, SHOWN_ID, Standing
+from components.shared.data.corrections import (
+    BAD_IMAGE,
+    SHOWN_ID,
+    Standing,
+    read_entries,
+    separate_unsigned,
+    standing_answers,
+)
 from components.shared.data.image import UPRIGHT
 from components.shared.data.manifest import CLASSES
+from components.shared.events import warn
+from components.shared.services.store import Store
 
 WITHOUT_MASK = {"mask": None, "mask_id": None, "mask_suffix": "", "mask_turn": UPRIGHT, "marked": 0.0}
 PERSON = ["by", "at", "why", "entry"]
@@ -35,6 +45,22 @@ class Corrected:
     confirmed: int
     disputed: pd.DataFrame
     masks_dropped: int
+
+
+def read_standing(store: Store, keys: Mapping[str, str]) -> Standing:
+    """Read the answers that stand. Warn of each entry that does not count because its person did not sign it.
+
+    Args:
+        store: Storage root.
+        keys: See `separate_unsigned`.
+    """
+    entries, unsigned = separate_unsigned(read_entries(store), keys)
+    for entry in unsigned:
+        warn(
+            f"correction {entry.id[:SHOWN_ID]} of {entry.by} is not applied, because it is not signed with a key of "
+            f"ingest.correction_keys; sign with `crack-pipeline review import --key`, or add {entry.by}'s public key"
+        )
+    return standing_answers(entries)
 
 
 def apply_corrections(images: pd.DataFrame, standing: Standing) -> Corrected:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from components.ingest.config import IngestConfig
-from components.ingest.corrected_labels import apply_corrections
+from components.ingest.corrected_labels import apply_corrections, read_standing
 from components.ingest.earlier_versions import NEAR_DUPLICATES, PHOTOS, QUARANTINED, read_earlier_versions
 from components.ingest.examination import examine
 from components.ingest.findings_index import FindingsIndex
@@ -36,7 +36,7 @@ from components.ingest.source_records import (
 from components.ingest.sources.open_sources import Source, open_sources
 from components.ingest.sources.uri import SourceUri, parse_sources
 from components.ingest.thumbnails import Thumbnails, blank
-from components.shared.data.corrections import Standing, read_entries, standing_answers
+from components.shared.data.corrections import Standing
 from components.shared.data.manifest import CLASSES, content_digest, make_manifest, read_manifest, write_manifest
 from components.shared.data.versions import MANIFEST, Version, commit
 from components.shared.errors import InputError
@@ -144,7 +144,7 @@ def _find_or_make(store: Store, uris: list[SourceUri], config: IngestConfig, scr
     """
     folders = source_folders(uris, config)
     records = read_records(store, folders)
-    standing = standing_answers(read_entries(store))
+    standing = read_standing(store, config.correction_keys)
 
     state = archives_state(uris, folders, config, standing.digest)
     version = unchanged_version(store, records, state)

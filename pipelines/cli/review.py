@@ -23,6 +23,7 @@ OfStore = Annotated[
     typer.Option("--workdir", help="Workdir of local runs. Default: the S3 storage that AWS_* variables name."),
 ]
 By = Annotated[str, typer.Option(help="Name of the person; it stays in the list.")]
+Key = Annotated[Path | None, typer.Option(help="PEM file of the person's Ed25519 private key, which signs the entry.")]
 
 
 @review.command()
@@ -85,6 +86,7 @@ def import_file(
         bool,
         typer.Option("--unmarked-no-crack", help="A tile without any mark shows no crack. Default: nobody answered."),
     ] = False,
+    key: Key = None,
     params: Params = LOCAL_PARAMS,
     workdir: OfStore = None,
     override: Override = None,
@@ -97,10 +99,12 @@ def import_file(
     """
     with reporting_errors(debug):
         from components.shared.data.corrections import SHOWN_ID
+        from components.shared.signatures import read_private_key
         from pipelines.review.import_answers import import_answers, summary
 
+        signer = read_private_key(key) if key else None
         with _store(params, override, workdir) as store:
-            imported = import_answers(store, file, by, why, keep_unknown, unmarked_no_crack)
+            imported = import_answers(store, file, by, why, keep_unknown, unmarked_no_crack, signer)
         for line in summary(imported):
             _say(line)
         if imported.entry is None:
@@ -134,6 +138,7 @@ def rollback(
     entry: Annotated[str, typer.Argument(metavar="ID", help="ID of the import, as `review list` shows it.")],
     by: By,
     why: Annotated[str, typer.Option(help="The reason; it stays in the list.")],
+    key: Key = None,
     params: Params = LOCAL_PARAMS,
     workdir: OfStore = None,
     override: Override = None,
@@ -142,10 +147,12 @@ def rollback(
     """Make an import void. It stays in the list; the next run no longer applies it."""
     with reporting_errors(debug):
         from components.shared.data.corrections import SHOWN_ID
+        from components.shared.signatures import read_private_key
         from pipelines.review.import_answers import roll_back
 
+        signer = read_private_key(key) if key else None
         with _store(params, override, workdir) as store:
-            void = roll_back(store, entry, by, why)
+            void = roll_back(store, entry, by, why, signer)
         _say(f"import {void.id[:SHOWN_ID]} of {void.by} ({len(void.answers)} answers) is void from the next run on")
 
 

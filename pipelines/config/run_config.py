@@ -25,6 +25,7 @@ from components.report.config import ReportConfig
 from components.retrain.config import RetrainConfig
 from components.select.config import SelectConfig
 from components.shared.config import Config, StepConfig
+from components.shared.signatures import public_key_from
 from components.split.config import SplitConfig
 from components.train.config import TrainConfig
 from pipelines.config.cluster_config import CandidateResources, ClusterConfig
@@ -97,6 +98,13 @@ class RunConfig(Config):
                     f'candidate name "{name}" must have 1 to 20 characters of a-z, 0-9 and _, and start with a letter'
                 )
         return candidates
+
+    @field_validator("ingest")
+    @classmethod
+    def _correction_keys_are_keys(cls, ingest: IngestConfig) -> IngestConfig:
+        for line in ingest.correction_keys.values():
+            public_key_from(line)
+        return ingest
 
     def step_json(self, section: str, candidate: str = "") -> str:
         """Return the configuration of a step as JSON. It is an input of the step's component.

@@ -29,6 +29,7 @@ from components.shared.markdown import markdown_row
 from components.shared.services import mlflow_runs
 from components.shared.services.mlflow_runs import CHAMPION, CHECKED, DIGEST, VERDICT, every, put
 from components.shared.services.version_files import version_digest, version_folder
+from components.shared.signatures import read_public_key
 from pipelines.registry import signing
 
 ENTRY_PREFIX = "crack.promotion."  # start of the names of the tags that contain the history
@@ -156,7 +157,7 @@ class Registry:
     def _require_files(self, number: str, signed_by: Path | None = None) -> None:
         """Raise InputError if a version's files are not the registered files, or if the signature does not fit."""
         version = self.version(number)
-        key = signing.read_public_key(signed_by) if signed_by else None
+        key = read_public_key(signed_by) if signed_by else None
         if key is None and DIGEST not in version.tags:
             log.warning("%s version %s was registered without a digest; its files are not checked", self.name, number)
             return

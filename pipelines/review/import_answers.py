@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow.parquet as pq
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from components.shared.data.corrections import (
     ANSWERS,
@@ -18,12 +19,14 @@ from components.shared.data.corrections import (
     find_import,
     now,
     read_entries,
+    signed,
     standing_answers,
 )
 from components.shared.data.manifest import CLASSES
 from components.shared.data.versions import MANIFEST, read_version, version_names
 from components.shared.errors import InputError
 from components.shared.services.store import Store
+from components.shared.signatures import is_signed
 from pipelines.review.answers import UNSURE, Given
 from pipelines.review.read_answers import read_answers
 
@@ -48,7 +51,13 @@ class Imported(NamedTuple):
 
 
 def import_answers(
-    store: Store, path: Path, by: str, why: str = "", keep_unknown: bool = False, unmarked_shows_no_crack: bool = False
+    store: Store,
+    path: Path,
+    by: str,
+    why: str = "",
+    keep_unknown: bool = False,
+    unmarked_shows_no_crack: bool = False,
+    key: Ed25519PrivateKey | None = None,
 ) -> Imported:
     """Add the answers of a file to the list of corrections. The next ingestion applies those that stand.
 
@@ -59,6 +68,7 @@ def import_answers(
         why: The reason; may be empty.
         keep_unknown: Keep answers about tiles that no data set version has. They count if such a tile is ingested.
         unmarked_shows_no_crack: See `read_answers`.
+        key: The person's private key, which signs the entry. None: the entry is not signed.
 
     Raises:
         InputError: The name is empty, the file cannot be read or has no answers, the store has no data set version, or
@@ -84,20 +94,20 @@ def import_answers(
         )
 
     entries = read_entries(store)
-    own = _own_answers(entries, person)
+    own = _own_answers(entries, person, key)
     new = [
         Answer(tile, labels.get(tile, UNKNOWN), answers[tile])
         for tile in sorted(answers)
         if own.get(tile) != answers[tile]
     ]
-    entry = Entry(person, now(), why.strip(), new) if new else None
-    if entry:
-        add_entry(store, entry)
+    entry = None
+    if new:
+        entry = _add(store, Entry(person, now(), why.strip(), new), key)
         entries = [*entries, entry]
     return Imported(entry, given, standing_answers(entries), len(answers) - len(new))
 
 
-def roll_back(store: Store, name: str, by: str, why: str) -> Entry:
+def roll_back(store: Store, name: str, by: str, why: str, key: Ed25519PrivateKey | None = None) -> Entry:
     """Make an import void by adding an entry that says so; return the import.
 
     Args:
@@ -105,6 +115,7 @@ def roll_back(store: Store, name: str, by: str, why: str) -> Entry:
         name: ID of the import, or its first characters.
         by: Name of the person who decides.
         why: The reason.
+        key: The person's private key, which signs the entry. None: the entry is not signed.
 
     Raises:
         InputError: The name or the reason is empty, there is no such import, or it is rolled back already.
@@ -113,8 +124,15 @@ def roll_back(store: Store, name: str, by: str, why: str) -> Entry:
     if not why.strip():
         raise InputError("--why is empty; give the reason, which stays in the list")
     void = find_import(read_entries(store), name)
-    add_entry(store, Entry(person, now(), why.strip(), rolls_back=void.id))
+    _add(store, Entry(person, now(), why.strip(), rolls_back=void.id), key)
     return void
+
+
+def _add(store: Store, entry: Entry, key: Ed25519PrivateKey | None) -> Entry:
+    if key is not None:
+        entry = signed(entry, key)
+    add_entry(store, entry)
+    return entry
 
 
 def checked_name(by: str) -> str:
@@ -180,9 +198,13 @@ def summary(imported: Imported) -> list[str]:
     return lines
 
 
-def _own_answers(entries: list[Entry], person: str) -> dict[str, str]:
-    """Return the answers of one person that stand, by tile."""
-    standing = standing_answers([entry for entry in entries if entry.by == person or entry.rolls_back])
+def _own_answers(entries: list[Entry], person: str, key: Ed25519PrivateKey | None) -> dict[str, str]:
+    """Return the answers of one person that stand, by tile. With a key, only those that were signed with it."""
+    own = [entry for entry in entries if entry.by == person and not entry.rolls_back]
+    if key is not None:
+        own = [entry for entry in own if is_signed(entry.signed_text, entry.signature, key.public_key())]
+    rollbacks = [entry for entry in entries if entry.rolls_back]
+    standing = standing_answers([*own, *rollbacks])
     return dict(zip(standing.agreed["tile"], standing.agreed["answer"], strict=True))
 
 

@@ -5,13 +5,18 @@ the digest of its content. No entry is changed or deleted. Concurrent imports wr
 
 A tile is known by its sample_id, the sha256 of the bytes of its file. So an answer stays with its tile if the file is
 renamed or copied.
+
+A person can sign an entry with a private key. If the parameter `ingest.correction_keys` names the public keys of
+people, ingestion applies only what these people signed. So nobody who can only write to the store can change labels.
 """
 
 import datetime
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import pandas as pd
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
@@ -19,6 +24,7 @@ from components.shared.hashing import digest
 from components.shared.services.records import read_record, write_record
 from components.shared.services.s3_client import THREADS
 from components.shared.services.store import Store
+from components.shared.signatures import is_signed, public_key_from, sign
 
 BAD_IMAGE = "bad image"
 ANSWERS = (*CLASSES, BAD_IMAGE)
@@ -54,6 +60,7 @@ class Entry:
         why: The reason; may be empty for an import.
         answers: The answers; empty for a rollback.
         rolls_back: ID of the entry that this entry makes void; "" for an import.
+        signature: Signature of the entry's ID, in base64; "" if the person did not sign.
     """
 
     by: str
@@ -61,11 +68,19 @@ class Entry:
     why: str
     answers: list[Answer] = field(default_factory=list)
     rolls_back: str = ""
+    signature: str = ""
 
     @property
     def id(self) -> str:
-        """The sha256 of the entry's content, 64 hex characters."""
-        return digest(asdict(self))
+        """The sha256 of the entry's content without its signature, 64 hex characters."""
+        content = asdict(self)
+        del content["signature"]
+        return digest(content)
+
+    @property
+    def signed_text(self) -> str:
+        """The text that the signature covers."""
+        return f"crack-pipeline correction {self.id}"
 
 
 @dataclass(frozen=True)
@@ -92,6 +107,35 @@ def now() -> str:
 def add_entry(store: Store, entry: Entry) -> None:
     """Add an entry to the list."""
     write_record(store, f"{FOLDER}/{entry.id}.json", entry)
+
+
+def signed(entry: Entry, key: Ed25519PrivateKey) -> Entry:
+    """Return the entry with a signature."""
+    return replace(entry, signature=sign(entry.signed_text, key))
+
+
+def separate_unsigned(entries: list[Entry], keys: Mapping[str, str]) -> tuple[list[Entry], list[Entry]]:
+    """Separate the entries that count from those that their person did not sign.
+
+    Args:
+        entries: Entries of the list.
+        keys: Name of a person -> public key, as `public_key_from` reads it. If it is empty, all entries count.
+
+    Returns:
+        The entries that count, and the others, both in the given order.
+    """
+    if not keys:
+        return entries, []
+
+    by_person = {name: public_key_from(line) for name, line in keys.items()}
+    counted, unsigned = [], []
+    for entry in entries:
+        key = by_person.get(entry.by)
+        if key is not None and is_signed(entry.signed_text, entry.signature, key):
+            counted.append(entry)
+        else:
+            unsigned.append(entry)
+    return counted, unsigned
 
 
 def read_entries(store: Store) -> list[Entry]:
