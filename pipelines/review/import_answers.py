@@ -25,6 +25,7 @@ from components.shared.data.versions import MANIFEST, read_version, version_name
 from components.shared.errors import InputError
 from components.shared.services.store import Store
 from pipelines.review.answers import UNSURE, Given
+from pipelines.review.labelled_tiles import Labelled, new_tiles, write_labelled
 from pipelines.review.read_answers import read_answers
 
 LONGEST_NAME = 80
@@ -39,18 +40,29 @@ class Imported(NamedTuple):
         given: What the file says.
         standing: The answers that stand now.
         repeated: Number of answers that this person had given before.
+        labelled: The table of labelled tiles of inspected photos; None if no queue was given.
     """
 
     entry: Entry | None
     given: Given
     standing: Standing
     repeated: int
+    labelled: Labelled | None = None
 
 
 def import_answers(
-    store: Store, path: Path, by: str, why: str = "", keep_unknown: bool = False, unmarked_shows_no_crack: bool = False
+    store: Store,
+    path: Path,
+    by: str,
+    why: str = "",
+    keep_unknown: bool = False,
+    unmarked_shows_no_crack: bool = False,
+    queue: Path | None = None,
 ) -> Imported:
     """Add the answers of a file to the list of corrections. The next ingestion applies those that stand.
+
+    Answers about tiles of inspected photos, which no data set version has, become a table in the folder of the queue.
+    Ingestion reads it as a source.
 
     Args:
         store: Storage root.
@@ -59,6 +71,7 @@ def import_answers(
         why: The reason; may be empty.
         keep_unknown: Keep answers about tiles that no data set version has. They count if such a tile is ingested.
         unmarked_shows_no_crack: See `read_answers`.
+        queue: The folder of the queue; needed if the file has answers about tiles of inspected photos.
 
     Raises:
         InputError: The name is empty, the file cannot be read or has no answers, the store has no data set version, or
@@ -75,12 +88,14 @@ def import_answers(
         )
 
     labels = labels_of(store, answers)
-    unknown = sorted(answers.keys() - labels.keys())
+    inspected = set() if queue is None else set(new_tiles(queue)["tile"])
+    unknown = sorted(answers.keys() - labels.keys() - inspected)
     if unknown and not keep_unknown:
         raise InputError(
             f"no data set version of {store.uri} has {len(unknown)} of the {len(answers)} tiles in {path}, such as "
-            f"{unknown[0]}; give the store that the queue was made from, remove these tiles from the file, or keep "
-            "their answers for a later ingestion with --keep-unknown. Nothing was imported"
+            f"{unknown[0]}; give the store that the queue was made from, give the folder of the queue with --queue if "
+            "they are tiles of inspected photos, remove these tiles from the file, or keep their answers for a later "
+            "ingestion with --keep-unknown. Nothing was imported"
         )
 
     entries = read_entries(store)
@@ -94,7 +109,9 @@ def import_answers(
     if entry:
         add_entry(store, entry)
         entries = [*entries, entry]
-    return Imported(entry, given, standing_answers(entries), len(answers) - len(new))
+    standing = standing_answers(entries)
+    labelled = None if queue is None else write_labelled(queue, standing)
+    return Imported(entry, given, standing, len(answers) - len(new), labelled)
 
 
 def roll_back(store: Store, name: str, by: str, why: str) -> Entry:
@@ -161,12 +178,22 @@ def summary(imported: Imported) -> list[str]:
         answers = imported.entry.answers
         bad = sum(answer.new == BAD_IMAGE for answer in answers)
         changed = sum(answer.new != answer.old for answer in answers) - bad
+        first = sum(answer.old == UNKNOWN and answer.new != BAD_IMAGE for answer in answers)
         lines.append(
-            f"{len(answers)} answers of {imported.entry.by}: {changed} change the label, {bad} are bad images, and "
-            f"{len(answers) - changed - bad} confirm the label"
+            f"{len(answers)} answers of {imported.entry.by}: {changed - first} change the label, {bad} are bad images, "
+            f"and {len(answers) - changed - bad} confirm the label"
         )
+        if first:
+            lines.append(f"{first} answers are about tiles that no data set version has")
     if imported.repeated:
         lines.append(f"{imported.repeated} answers were in the list already")
+
+    labelled = imported.labelled
+    if labelled and labelled.tiles:
+        lines.append(
+            f"{labelled.path} has {labelled.tiles} tiles of inspected photos with their labels; to train with them, add "
+            f"this table to your data: DATA='…,{labelled.path}?source=inspected'"
+        )
 
     given = imported.given
     unsure = sum(answer == UNSURE for answer in given.answers.values())
