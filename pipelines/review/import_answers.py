@@ -191,8 +191,8 @@ def summary(imported: Imported) -> list[str]:
     labelled = imported.labelled
     if labelled and labelled.tiles:
         lines.append(
-            f"{labelled.path} has {labelled.tiles} tiles of inspected photos with their labels; to train with them, add "
-            f"this table to your data: DATA='…,{labelled.path}?source=inspected'"
+            f"{labelled.path} has {labelled.tiles} tiles of inspected photos with their labels; to train with them, "
+            f"add this table to your data: DATA='…,{labelled.path}?source=inspected'"
         )
 
     given = imported.given

@@ -30,7 +30,7 @@ class Labelled(NamedTuple):
 
 
 def new_tiles(folder: Path) -> pd.DataFrame:
-    """Return the rows of a queue that are tiles of inspected photos. No data set version has them, so they have no label.
+    """Return the rows of a queue that are tiles of inspected photos. They have no label.
 
     Raises:
         InputError: The folder is not the folder of a queue.

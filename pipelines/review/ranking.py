@@ -94,8 +94,8 @@ def rank(
         inspected: Table (tile, photo) of tiles of inspected photos, the most useful first.
 
     Returns:
-        Table (row, reason): row numbers of `answers.tiles`, and after them of `inspected`. `reason` joins all reasons of the tile. Nearness to the
-        threshold is named only if the tile was chosen for it.
+        Table (row, reason): row numbers of `answers.tiles`, and after them of `inspected`. `reason` joins all reasons
+        of the tile. Nearness to the threshold is named only if the tile was chosen for it.
     """
     tiles = pd.concat([answers.tiles["sample_id"], inspected["tile"]], ignore_index=True)
     photos = [*answers.tiles["group_id"], *inspected["photo"]]

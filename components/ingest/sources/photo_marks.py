@@ -152,7 +152,7 @@ def find_marks(root: Path, meanings: Mapping[str, str] = NO_MEANINGS) -> Marks:
         raise InputError(f"{error}. Or say what a class means: ?classes=Spalling:no_crack;Fissure:crack") from error
 
     found = _matched_masks(photos, masks)
-    files = {photo: (mask,) for photo, mask in found.of_image.items()}
+    files: dict[str, tuple[str, ...]] = {photo: (mask,) for photo, mask in found.of_image.items()}
     return Marks(root, photos, MASKS, files, without_photo=[*found.without_image, *found.ambiguous], unused=unused)
 
 

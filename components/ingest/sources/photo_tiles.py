@@ -65,7 +65,7 @@ def list_tiles(marks: Marks, tile: int, config: IngestConfig, tag_of: TagOf) -> 
     if not marked:
         raise InputError(
             f"{marks.root} has {len(marks.photos)} photos, and no mask or annotation belongs to one of them"
-            f"{_such_as(marks.without_photo)}; give the masks, or the images in the annotations, the names of the photos"
+            f"{_such_as(marks.without_photo)}; give masks and annotated images the names of the photos"
         )
 
     rows: list[tuple] = []
@@ -202,9 +202,9 @@ def _check_refused(marks: Marks, marked: list[str], refused: list[tuple[str, str
 def _understood(marks: Marks, marked: list[str], tile: int, labels: Counter[int | None]) -> str:
     by_class = ", ".join(f"{labels[label]} {name}" for label, name in enumerate(CLASSES))
     return (
-        f"the layout is photos; {len(marked)} photos with {marks.form} are cut into tiles of {tile} pixels: {by_class}; "
-        f"{labels[None]} tiles are left out, because less than {SMALLEST_CRACK_SHARE:.1%} of their pixels are crack, "
-        "or some pixels are transparent"
+        f"the layout is photos; {len(marked)} photos with {marks.form} are cut into tiles of {tile} pixels: "
+        f"{by_class}; {labels[None]} tiles are left out, because less than {SMALLEST_CRACK_SHARE:.1%} of their pixels "
+        "are crack, or some pixels are transparent"
     )
 
 

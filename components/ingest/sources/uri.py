@@ -186,8 +186,8 @@ def class_meanings(text: str, options: dict[str, str]) -> dict[str, str]:
         name, _, meaning = pair.rpartition(":")
         if not name or meaning not in CLASSES or name in meanings:
             raise InputError(
-                f"data is {text!r}: its option classes has {pair!r}; write each class once, with its meaning {CLASSES[0]} "
-                f"or {CLASSES[1]}, as in classes=Rust:no_crack;Fissure:crack"
+                f"data is {text!r}: its option classes has {pair!r}; write each class once, with its meaning "
+                f"{CLASSES[0]} or {CLASSES[1]}, as in classes=Rust:no_crack;Fissure:crack"
             )
         meanings[name] = meaning
     return meanings

@@ -142,8 +142,8 @@ def _one_of(marks: list[PersonsMarks]) -> PersonsMarks:
     if len(marks) == 1 or len(truths) == 1:
         return (truths or marks)[0]
     problem = (
-        f"it has {len(marks)} annotations, and {len(truths)} of them are set as ground truth; set one of them as ground "
-        "truth in Label Studio, or delete the others"
+        f"it has {len(marks)} annotations, and {len(truths)} of them are set as ground truth; set one of them as "
+        "ground truth in Label Studio, or delete the others"
     )
     return replace(marks[0], choices=(), drawn=ImageAnnotation("", None, None, problem=problem))
 
