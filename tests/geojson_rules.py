@@ -1,6 +1,7 @@
 """The rules of RFC 7946 that a file of findings must keep, written from the RFC."""
 
 import json
+from itertools import pairwise
 from typing import Any
 
 
@@ -53,7 +54,7 @@ def _check_ring(ring: list[list[float]], is_exterior: bool) -> None:
     assert ring[0] == ring[-1]
     first_x, first_y = ring[0][:2]
     area = 0.0
-    for (x0, y0, *_), (x1, y1, *_) in zip(ring, ring[1:], strict=False):
+    for (x0, y0, *_), (x1, y1, *_) in pairwise(ring):
         area += (x0 - first_x) * (y1 - first_y) - (x1 - first_x) * (y0 - first_y)
     assert area > 0 if is_exterior else area < 0  # the right-hand rule, section 3.1.6
 

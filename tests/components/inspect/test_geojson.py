@@ -39,18 +39,21 @@ def test_findings_are_polygons_points_or_unlocated(tmp_path: Path) -> None:
     assert geometries[3]["coordinates"] == [180, -90, 12.3]
 
 
+def collection(geometry: str, properties: str = "{}") -> str:
+    feature = f'{{"type": "Feature", "properties": {properties}, "geometry": {geometry}}}'
+    return f'{{"type": "FeatureCollection", "features": [{feature}]}}'
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
-        '{"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {}, "geometry": {"type": "Point", '
-        '"coordinates": [200, 0]}}]}',
-        '{"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {}, "geometry": {"type": "Polygon",'
-        ' "coordinates": [[[0, 0], [0, 1], [1, 1], [0, 0]]]}}]}',
-        '{"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {}, "geometry": {"type": "Polygon",'
-        ' "coordinates": [[[0, 0], [1, 1], [0, 1]]]}}]}',
-        '{"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {"p": NaN}, "geometry": null}]}',
+        collection('{"type": "Point", "coordinates": [200, 0]}'),
+        collection('{"type": "Polygon", "coordinates": [[[0, 0], [0, 1], [1, 1], [0, 0]]]}'),
+        collection('{"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [0, 1]]]}'),
+        collection("null", '{"p": NaN}'),
     ],
 )
 def test_the_rules_find_what_is_wrong(wrong: str) -> None:
+    assert check_geojson(collection("null"))
     with pytest.raises(AssertionError):
         check_geojson(wrong)

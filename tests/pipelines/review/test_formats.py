@@ -282,7 +282,7 @@ def test_polygons_and_masks_become_the_label_of_their_tile(tmp_path, write) -> N
 def test_people_who_drew_on_one_tile_in_label_studio_are_not_joined(tmp_path) -> None:
     polygon = {"type": "polygonlabels", "value": {"points": POINTS, "polygonlabels": ["crack"]}}
     choice = {"type": "choices", "value": {"choices": ["no_crack"]}}
-    with pytest.raises(InputError, match="task 7, annotation ben: the tile a+ has two answers, crack and no_crack"):
+    with pytest.raises(InputError, match=r"task 7, annotation ben: the tile a+ has two answers, crack and no_crack"):
         read_answers(as_task(tmp_path, ada=[polygon], ben=[choice]))
     given = read_answers(as_task(tmp_path, ada=[polygon], ben=[]))
     assert (given.answers, given.unanswered) == ({TILE: "crack"}, set())
