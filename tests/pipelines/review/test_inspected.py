@@ -97,7 +97,7 @@ def test_a_folder_that_is_not_an_inspection_is_refused(inspection: Path, tmp_pat
 
 
 def test_findings_take_turns_with_the_other_reasons_and_no_photo_fills_the_queue() -> None:
-    found = answers([0, 0, 1, 1], [[0.45], [0.1], [0.9], [0.8]])
+    found = answers([0, 0, 1, 1], [[0.45], [0.05], [0.9], [0.8]])
     inspected = pd.DataFrame({"tile": [f"{9 + number:064x}" for number in range(4)], "photo": ["x", "x", "x", "y"]})
     chosen = rank(found, standing_answers([]), size=8, per_photo=2, inspected=inspected)
     assert chosen["row"].tolist() == [4, 0, 5, 3, 7, 2, 1]
