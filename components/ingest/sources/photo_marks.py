@@ -145,8 +145,9 @@ def find_marks(root: Path, meanings: Mapping[str, str] = NO_MEANINGS) -> Marks:
             return _with_labels(root, photos, labels, meanings, unused)
         for name, one in recognised.items():
             marks = Marks(root, photos, f"{name} ({one.format})", unused=unused)
+            names = PhotoNames(photos)
             for annotation in one.read(meanings):
-                _add(marks, annotation, PhotoNames(photos), (name,))
+                _add(marks, annotation, names, (name,))
             return marks
     except UnknownClassError as error:
         raise InputError(f"{error}. Or say what a class means: ?classes=Spalling:no_crack;Fissure:crack") from error
