@@ -117,11 +117,11 @@ def write_record(record: PhotoRecord, path: Path) -> None:
         file.write_text(json.dumps({"record": VERSION, **asdict(record)}, ensure_ascii=False), encoding="utf-8")
 
 
-def read_record(path: Path, identity: str) -> PhotoRecord | None:
-    """Return a record; None if there is none with this identity."""
+def read_record(path: Path, identity: str | None = None) -> PhotoRecord | None:
+    """Return a record; None if there is none with this identity. Without an identity, return any record."""
     try:
         stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if stored.pop("record") != VERSION or stored["identity"] != identity:
+        if stored.pop("record") != VERSION or identity not in (None, stored["identity"]):
             return None
         facts = PhotoFacts(**stored.pop("facts"))
         findings = tuple(Finding.from_json(finding) for finding in stored.pop("findings"))

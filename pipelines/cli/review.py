@@ -36,6 +36,10 @@ def queue(
     per_photo: Annotated[
         int | None, typer.Option(help="Largest number of tiles of one photo. Default: twice the even share.", min=1)
     ] = None,
+    inspection: Annotated[
+        Path | None,
+        typer.Option(help="Folder that `inspect` wrote: also take the tiles around its findings that need review."),
+    ] = None,
     params: Params = LOCAL_PARAMS,
     workdir: OfStore = None,
     override: Override = None,
@@ -47,14 +51,20 @@ def queue(
     """
     with reporting_errors(debug):
         from components.shared.errors import InputError
+        from components.shared.events import warn
+        from pipelines.review.inspected import cut_inspected
         from pipelines.review.queue import PAGE, make_queue
         from pipelines.review.run_artifacts import latest_run, read_run
 
         if run is None and workdir is None:
             raise InputError("no run is given; give the --workdir of local runs, or a run's artifacts with --from")
         found = read_run(run or latest_run(workdir or Path()))
+        inspected = None if inspection is None else cut_inspected(inspection)
+        if inspected is not None and inspected.missing:
+            missing = inspected.missing
+            warn(f"the findings of {len(missing)} inspected photos are not in the queue, such as of {missing[0]}")
         with _store(params, override, workdir) as store:
-            table = make_queue(store, found, out, size, per_photo)
+            table = make_queue(store, found, out, size, per_photo, inspected)
         _say(f"{len(table)} tiles of {table['photo'].nunique()} photos: open {out / PAGE}")
 
 
@@ -86,6 +96,12 @@ def import_file(
         bool,
         typer.Option("--unmarked-no-crack", help="A tile without any mark shows no crack. Default: nobody answered."),
     ] = False,
+    queue: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the queue. Answers about tiles of inspected photos become the table labelled.csv there."
+        ),
+    ] = None,
     key: Key = None,
     params: Params = LOCAL_PARAMS,
     workdir: OfStore = None,
@@ -104,7 +120,7 @@ def import_file(
 
         signer = read_private_key(key) if key else None
         with _store(params, override, workdir) as store:
-            imported = import_answers(store, file, by, why, keep_unknown, unmarked_no_crack, signer)
+            imported = import_answers(store, file, by, why, keep_unknown, unmarked_no_crack, queue, signer)
         for line in summary(imported):
             _say(line)
         if imported.entry is None:

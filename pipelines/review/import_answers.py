@@ -28,6 +28,7 @@ from components.shared.errors import InputError
 from components.shared.services.store import Store
 from components.shared.signatures import is_signed
 from pipelines.review.answers import UNSURE, Given
+from pipelines.review.labelled_tiles import Labelled, new_tiles, write_labelled
 from pipelines.review.read_answers import read_answers
 
 LONGEST_NAME = 80
@@ -42,12 +43,14 @@ class Imported(NamedTuple):
         given: What the file says.
         standing: The answers that stand now.
         repeated: Number of answers that this person had given before.
+        labelled: The table of labelled tiles of inspected photos; None if no queue was given.
     """
 
     entry: Entry | None
     given: Given
     standing: Standing
     repeated: int
+    labelled: Labelled | None = None
 
 
 def import_answers(
@@ -57,9 +60,13 @@ def import_answers(
     why: str = "",
     keep_unknown: bool = False,
     unmarked_shows_no_crack: bool = False,
+    queue: Path | None = None,
     key: Ed25519PrivateKey | None = None,
 ) -> Imported:
     """Add the answers of a file to the list of corrections. The next ingestion applies those that stand.
+
+    Answers about tiles of inspected photos, which no data set version has, become a table in the folder of the queue.
+    Ingestion reads it as a source.
 
     Args:
         store: Storage root.
@@ -68,6 +75,7 @@ def import_answers(
         why: The reason; may be empty.
         keep_unknown: Keep answers about tiles that no data set version has. They count if such a tile is ingested.
         unmarked_shows_no_crack: See `read_answers`.
+        queue: The folder of the queue; needed if the file has answers about tiles of inspected photos.
         key: The person's private key, which signs the entry. None: the entry is not signed.
 
     Raises:
@@ -85,12 +93,14 @@ def import_answers(
         )
 
     labels = labels_of(store, answers)
-    unknown = sorted(answers.keys() - labels.keys())
+    inspected = set() if queue is None else set(new_tiles(queue)["tile"])
+    unknown = sorted(answers.keys() - labels.keys() - inspected)
     if unknown and not keep_unknown:
         raise InputError(
             f"no data set version of {store.uri} has {len(unknown)} of the {len(answers)} tiles in {path}, such as "
-            f"{unknown[0]}; give the store that the queue was made from, remove these tiles from the file, or keep "
-            "their answers for a later ingestion with --keep-unknown. Nothing was imported"
+            f"{unknown[0]}; give the store that the queue was made from, give the folder of the queue with --queue if "
+            "they are tiles of inspected photos, remove these tiles from the file, or keep their answers for a later "
+            "ingestion with --keep-unknown. Nothing was imported"
         )
 
     entries = read_entries(store)
@@ -104,7 +114,9 @@ def import_answers(
     if new:
         entry = _add(store, Entry(person, now(), why.strip(), new), key)
         entries = [*entries, entry]
-    return Imported(entry, given, standing_answers(entries), len(answers) - len(new))
+    standing = standing_answers(entries)
+    labelled = None if queue is None else write_labelled(queue, standing)
+    return Imported(entry, given, standing, len(answers) - len(new), labelled)
 
 
 def roll_back(store: Store, name: str, by: str, why: str, key: Ed25519PrivateKey | None = None) -> Entry:
@@ -179,12 +191,22 @@ def summary(imported: Imported) -> list[str]:
         answers = imported.entry.answers
         bad = sum(answer.new == BAD_IMAGE for answer in answers)
         changed = sum(answer.new != answer.old for answer in answers) - bad
+        first = sum(answer.old == UNKNOWN and answer.new != BAD_IMAGE for answer in answers)
         lines.append(
-            f"{len(answers)} answers of {imported.entry.by}: {changed} change the label, {bad} are bad images, and "
-            f"{len(answers) - changed - bad} confirm the label"
+            f"{len(answers)} answers of {imported.entry.by}: {changed - first} change the label, {bad} are bad images, "
+            f"and {len(answers) - changed - bad} confirm the label"
         )
+        if first:
+            lines.append(f"{first} answers are about tiles that no data set version has")
     if imported.repeated:
         lines.append(f"{imported.repeated} answers were in the list already")
+
+    labelled = imported.labelled
+    if labelled and labelled.tiles:
+        lines.append(
+            f"{labelled.path} has {labelled.tiles} tiles of inspected photos with their labels; to train with them, "
+            f"add this table to your data: DATA='…,{labelled.path}?source=inspected'"
+        )
 
     given = imported.given
     unsure = sum(answer == UNSURE for answer in given.answers.values())

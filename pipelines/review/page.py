@@ -20,7 +20,7 @@ class PageTile:
     Attributes:
         tile: Its sample_id.
         jpeg: The image.
-        label: Its label, which the page hides at first.
+        label: Its label, which the page hides at first; "" if it has none.
         facts: What else the page hides at first: the reason, P(crack) and the path.
     """
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from components.shared.data.annotations.coco import is_coco
 from components.shared.data.annotations.fields import parse_json, read_text
+from components.shared.data.annotations.label_studio import is_label_studio
 from components.shared.data.annotations.safe_xml import parse_xml
 from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
@@ -48,7 +49,7 @@ def _read_json(path: Path, text: str) -> list[Marks]:
     content = parse_json(path, text)
     if is_coco(content):
         return coco.read(path, content)
-    if label_studio.is_label_studio(content):
+    if is_label_studio(content):
         return label_studio.read(path, content)
     raise InputError(f"{path} is JSON, but neither tasks of Label Studio nor COCO; give {FORMATS}")
 

@@ -20,7 +20,7 @@ from components.ingest.sources.photo_marks import find_marks
 from components.ingest.sources.photo_tiles import DEFAULT_TILE_PIXELS, TagOf, cut_tiles, list_tiles
 from components.ingest.sources.source_listing import Listing, list_images
 from components.ingest.sources.tables import TABLE_SUFFIXES, read_table
-from components.ingest.sources.uri import KINDS, SourceUri
+from components.ingest.sources.uri import KINDS, SourceUri, class_meanings
 from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
 from components.shared.events import progress
@@ -128,7 +128,7 @@ def _layout_of(folder: Path, uri: SourceUri, config: IngestConfig) -> Layout:
 
 def _open_class_folders(layout: Layout, uri: SourceUri, config: IngestConfig, name: str) -> Source:
     """Open a folder with class folders. A source with the layout of a public data set is named after the layout."""
-    _refuse_tile(uri, layout.name)
+    _refuse_photo_options(uri, layout.name)
     listing = list_images(layout, uri.options.get("group_pattern", config.group_pattern))
     own_name = name or layout.root.resolve().name
     is_public = layout.name in ("ccic", "sdnet2018")
@@ -139,7 +139,7 @@ def _open_photos(
     root: Path, uri: SourceUri, config: IngestConfig, scratch: Path, tag_of: TagOf, name: str = ""
 ) -> Source:
     """Open a folder of whole photos. Their tiles are cut into a temporary folder when they are needed."""
-    marks = find_marks(root)
+    marks = find_marks(root, class_meanings(uri.text, uri.options))
     tile = int(uri.options.get("tile", DEFAULT_TILE_PIXELS))
     tiles = list_tiles(marks, tile, config, tag_of)
     files = tiles.files
@@ -161,15 +161,17 @@ def _open_photos(
     )
 
 
-def _refuse_tile(uri: SourceUri, layout: str) -> None:
-    if "tile" in uri.options:
-        raise InputError(
-            f"data is {uri.text!r}: the option tile is only for the layout photos, and this is {layout}; remove it"
-        )
+def _refuse_photo_options(uri: SourceUri, layout: str) -> None:
+    for option in ("tile", "classes"):
+        if option in uri.options:
+            raise InputError(
+                f"data is {uri.text!r}: the option {option} is only for the layout photos, and this is {layout}; "
+                "remove it"
+            )
 
 
 def _open_table(path: Path, uri: SourceUri, config: IngestConfig) -> Source:
-    _refuse_tile(uri, "a table")
+    _refuse_photo_options(uri, "a table")
     listing = read_table(path)
     pattern = uri.options.get("group_pattern", config.group_pattern)
     if pattern is not None:

@@ -21,7 +21,7 @@ class Marks:
     """The marks on one tile.
 
     Attributes:
-        tile: The sample_id.
+        tile: The sample_id. If several people marked a tile, each of them has their own marks.
         where: The place in the file, for messages.
         words: Classes of the whole tile, as a person or program wrote them.
         drawn: The shapes that were drawn on the tile; None or without shapes if there are none.
@@ -52,6 +52,7 @@ def answers_of(tiles: list[Marks], unmarked: str | None) -> Given:
             _add_drawn(given, marks, marks.drawn, words)
         elif not words:
             given.add(marks.tile, unmarked, marks.where)
+    given.unanswered -= given.answers.keys()
     return given
 
 

@@ -46,7 +46,8 @@ function draw() {
   if (shown || answer !== undefined) {
     const label = document.createElement("strong");
     label.textContent = tile.label;
-    element("label").append("The label is ", label, `. ${tile.facts}`);
+    const said = tile.label ? ["The label is ", label, ". "] : ["This tile has no label yet. "];
+    element("label").append(...said, tile.facts);
   }
   element("back").disabled = position === 0;
   element("next").disabled = position === tiles.length - 1;

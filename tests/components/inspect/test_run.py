@@ -27,6 +27,7 @@ from components.inspect.tile_grid import cut_tiles, make_grid
 from components.shared.errors import InputError
 from components.shared.results.calibration import ReviewBand
 from tests.components.inspect.test_georeference import geotiff
+from tests.geojson_rules import check_geojson
 from tests.inspection_model import dark_tile_model
 
 SIDE = 32
@@ -197,7 +198,7 @@ def test_a_georeferenced_raster_has_positions_of_its_findings_and_its_border_is_
     assert float(finding["length_mm"]) == pytest.approx(2 * float(finding["length_px"]), abs=1)
     assert float(finding["right_px"]) < 320
 
-    features = json.loads((out / "findings.geojson").read_text())["features"]
+    features = check_geojson((out / "findings.geojson").read_text())["features"]
     geometry = features[0]["geometry"]
     assert geometry["type"] == "Polygon"
     ring = np.array(geometry["coordinates"][0])
