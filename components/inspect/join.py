@@ -27,8 +27,8 @@ def join_shares(plan_path: str, config: InspectConfig, page_path: str, summary_p
         plan_path: The plan.
         config: The store and the settings of the inspection.
         page_path: File to write: the page.
-        summary_path: File to write: JSON with `results` (s3:// prefix), `photos`, `inspected`, `failed`, `findings`, and
-            the `version` of the model.
+        summary_path: File to write: JSON with `results` (s3:// prefix), `photos`, `inspected`, `failed`, `findings`,
+            and the `version` of the model.
 
     Raises:
         InputError: A photo has no result, or its files in the store are damaged.
@@ -58,8 +58,8 @@ def _fetch_photos(plan: Plan, store: Store, folder: Path) -> list[InspectedPhoto
         result = stored_result(store, plan.results, photo)
         if result is None:
             raise InputError(
-                f"{plan.photos_uri}/{photo.key} has no result in {store.uri}/{plan.results}; start the inspection again, "
-                "which skips the finished photos"
+                f"{plan.photos_uri}/{photo.key} has no result in {store.uri}/{plan.results}; start the inspection "
+                "again, which skips the finished photos"
             )
         first_name = first_names.setdefault(result.sha256, photo.key) if result.sha256 else photo.key
         photos.append(_inspected(result, first_name, plan, store, folder))

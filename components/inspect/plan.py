@@ -54,8 +54,8 @@ def plan_inspection(uri: str, config: InspectConfig, path: str) -> None:
         path: File to write, JSON.
 
     Raises:
-        InputError: `uri` is not such a prefix, there is no champion, or there is no photo. If `uri` contains {date} or {yesterday}, a day without photos is
-            an error only if there are no other days either.
+        InputError: `uri` is not such a prefix, there is no champion, or there is no photo. If `uri` contains {date}
+            or {yesterday}, a day without photos is an error only if there are no other days either.
     """
     if not uri.startswith(SCHEME):
         raise InputError(f"photos is {uri!r}; write it as s3://BUCKET/PREFIX, and upload the photos there")
@@ -71,8 +71,8 @@ def plan_inspection(uri: str, config: InspectConfig, path: str) -> None:
     photos = _photos_under(filled_in, config.store)
     if not photos and not has_other_days(uri):
         raise InputError(
-            f"there is no photo under {filled_in}; the name of a photo must end in {', '.join(SUFFIXES)}, and the photo "
-            "may be in a subfolder; check the path"
+            f"there is no photo under {filled_in}; the name of a photo must end in {', '.join(SUFFIXES)}, and the "
+            "photo may be in a subfolder; check the path"
         )
 
     settings = digest(VERSION, config.identity())[:12]
