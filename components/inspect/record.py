@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from components.inspect.config import VERSION
 from components.inspect.findings import Finding
 from components.inspect.photo_facts import PhotoFacts
 from components.shared.atomic_file import atomic_file
 
-VERSION = 1  # of what a record contains and of how it is computed; older records are not used
 RECORDS, TILES, OVERLAYS = "photos", "tiles", "overlays"  # folders of the results
 LONGEST_NAME = 50  # characters of a photo's name in the names of our files
 
@@ -120,11 +120,22 @@ def write_record(record: PhotoRecord, path: Path) -> None:
 def read_record(path: Path, identity: str | None = None) -> PhotoRecord | None:
     """Return a record; None if there is none with this identity. Without an identity, return any record."""
     try:
-        stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if stored.pop("record") != VERSION or identity not in (None, stored["identity"]):
-            return None
-        facts = PhotoFacts(**stored.pop("facts"))
-        findings = tuple(Finding.from_json(finding) for finding in stored.pop("findings"))
-        return PhotoRecord(**stored, facts=facts, findings=findings)
+        record = load_record(path)
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    return record if identity in (None, record.identity) else None
+
+
+def load_record(path: Path) -> PhotoRecord:
+    """Return a record.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError, KeyError, TypeError: The file is not a record of this `VERSION`.
+    """
+    stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if stored.pop("record") != VERSION:
+        raise ValueError(f"{path} is a record of another release; it must have the version {VERSION}")
+    facts = PhotoFacts(**stored.pop("facts"))
+    findings = tuple(Finding.from_json(finding) for finding in stored.pop("findings"))
+    return PhotoRecord(**stored, facts=facts, findings=findings)

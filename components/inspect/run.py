@@ -7,7 +7,7 @@ photo, and the tables are built from the records of all photos.
 from collections.abc import Callable
 from pathlib import Path
 
-from components.inspect.config import InspectConfig
+from components.inspect.config import VERSION, InspectConfig
 from components.inspect.overlays import write_jpeg
 from components.inspect.page import write_inspection_page
 from components.inspect.photo_inspection import Inspection, inspect_photo
@@ -15,7 +15,6 @@ from components.inspect.record import (
     OVERLAYS,
     RECORDS,
     TILES,
-    VERSION,
     InspectedPhoto,
     PhotoRecord,
     file_stem,

@@ -21,6 +21,7 @@ PHOTO_COLUMNS = (
     "altitude_m", "camera", "orientation", "gimbal_yaw_deg", "overlay", "note", "same_as", "error", "sha256", "model",
     "version",
 )  # fmt: skip
+TABLES = ("photos.csv", "findings.csv", "findings.geojson")
 DEGREE_DIGITS = 8  # a millimetre
 
 

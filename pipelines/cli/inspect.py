@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from components.shared.data.image_kinds import masks_among
 from components.shared.errors import InputError
 from components.shared.events import warn
 from pipelines.cli.options import MODEL, Debug, Reached, reporting_errors
@@ -71,9 +72,8 @@ def inspect(
 def _photos_among(files: list[Path], out: Path) -> list[Path]:
     """Leave out our own results, and masks: the files in a folder `masks` beside a photo of the same name."""
     results = out.resolve()
-    names = {(file.parent, file.stem) for file in files}
     own = [file for file in files if file.resolve().is_relative_to(results)]
-    masks = [file for file in files if file.parent.name == "masks" and (file.parent.parent, file.stem) in names]
+    masks = masks_among(files)
     if masks:
         warn(f"{len(masks):,} masks of photos are not inspected, for example {masks[0]}")
 

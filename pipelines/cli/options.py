@@ -34,7 +34,7 @@ Environment = Annotated[
     typer.Argument(metavar="ENV", help="Name of a parameter file: pipelines/params/ENV.yaml.", show_default=False),
 ]
 File = Annotated[Path | None, typer.Option("--params", help="Parameter file (YAML), instead of ENV.")]
-Pipeline = Annotated[str, typer.Option(help="crack-training or crack-drift-check.")]
+Pipeline = Annotated[str, typer.Option(help="crack-training, crack-drift-check or crack-inspection.")]
 Revision = Annotated[str, typer.Option(help="Name of the version of the code, instead of the git commit.")]
 AllowTags = Annotated[
     bool, typer.Option("--allow-tags", help="Accept container images without digests, for development.")

@@ -18,6 +18,7 @@ from components.explain.config import ExplainConfig
 from components.gate.config import GateConfig
 from components.ingest.config import IngestConfig
 from components.ingest.sources.uri import parse_sources
+from components.inspect.config import InspectConfig
 from components.notify.config import NotifyConfig
 from components.predict.config import PredictConfig
 from components.register.config import RegisterConfig
@@ -62,6 +63,12 @@ class RunConfig(Config):
         description="run-time parameter of crack-drift-check: folder or s3:// with images; {date} and {yesterday} "
         "become dates in UTC",
     )
+    photos: str = Field(
+        default="s3://crack/incoming/{yesterday}",
+        min_length=1,
+        description="run-time parameter of crack-inspection: s3:// with whole photos; {date} and {yesterday} become "
+        "dates in UTC",
+    )
     candidates: dict[str, Candidate] = Field(min_length=1, max_length=MAX_CANDIDATES)
     ingest: IngestConfig = IngestConfig()
     split: SplitConfig = SplitConfig()
@@ -71,6 +78,7 @@ class RunConfig(Config):
     drift: DriftConfig = DriftConfig()
     collect: CollectConfig = CollectConfig()
     retrain: RetrainConfig = RetrainConfig()
+    inspect: InspectConfig = InspectConfig()
     gate: GateConfig = GateConfig()
     select: SelectConfig = SelectConfig()
     registration: RegisterConfig = RegisterConfig()

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 MODULES = {
     "crack-training": "pipelines.graphs.training",
     "crack-drift-check": "pipelines.graphs.drift_check",
+    "crack-inspection": "pipelines.graphs.inspection",
 }
 # Name of a type in KFP -> function that reads a value from text. For a value of another type, the function raises
 # ValueError or returns None.
