@@ -1,5 +1,6 @@
 """Acts: a run that registers a version, a refused, a failed and a stopped run, a schedule, a drift check."""
 
+import json
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.cluster.proof import MODEL, Ended, FailedError, Proof
 
 RUN_SECONDS = 1200
 IMAGES = 10
+EXPERIMENT = "crack-training"
 INCOMING = "s3://crack/proof/incoming"
 
 
@@ -19,10 +21,30 @@ def register(proof: Proof) -> str:
     """A run registers version 1, and the command and MLflow report it as a success."""
     done = proof.crack("submit", "kind", "--allow-tags", "--wait", "--interval", "5", seconds=RUN_SECONDS)
     done.must(0, f"registered {MODEL} version 1")
+    _must_notify(proof, "✅")
     states = _mlflow_states(proof)
     if set(states) != {"FINISHED"}:
         raise FailedError(f"MLflow's runs have the states {states}")
-    return f"{MODEL} version 1; {len(states)} runs in MLflow are FINISHED"
+    return f"{MODEL} version 1; {len(states)} runs in MLflow are FINISHED; notified; status: {_status_size(proof)}"
+
+
+def _must_notify(proof: Proof, mark: str) -> None:
+    """Check how the message about the newest run begins. Without a webhook, the step notify prints the message."""
+    proof.crack("runs", "logs", "kind", "latest", "notify").must(0, f"{mark} {EXPERIMENT}, job ")
+
+
+def _status_size(proof: Proof) -> str:
+    """Return the number of nodes and the size of the newest run's status, as Argo keeps it in Kubernetes.
+
+    Raises:
+        FailedError: The status is compressed, because it is larger than 1 MiB. KFP cannot read such a status.
+    """
+    newest = max(proof.objects("workflows"), key=lambda workflow: workflow["metadata"]["creationTimestamp"])
+    nodes = newest["status"].get("nodes")
+    if not nodes:
+        raise FailedError("Argo has compressed the run's status, so KFP shows old states of the steps")
+    mebibytes = len(json.dumps(nodes, separators=(",", ":"))) / 2**20
+    return f"{len(nodes)} nodes, {mebibytes:.2f} MiB"
 
 
 def _mlflow_states(proof: Proof) -> list[str]:
@@ -50,6 +72,7 @@ def refuse(proof: Proof) -> str:
 
     done = _submit(proof, proof.params("refused", stricter))
     done.must(1, "refused: no candidate passed the gate")
+    _must_notify(proof, "🚫")
     return "exit status 1, with the reasons"
 
 
@@ -57,6 +80,7 @@ def fail(proof: Proof) -> str:
     """A run that cannot read its source ends with 1 and prints the step's own message."""
     place = "s3://crack/does-not-exist"
     _submit(proof, "kind", "-p", f"data_uri={place}").must(1, "ingest failed", place)
+    _must_notify(proof, "❌")
     return "exit status 1, with the cause"
 
 
@@ -67,6 +91,7 @@ def stop(proof: Proof) -> str:
     proof.crack("runs", "stop", "kind", "latest").must(0)
     done = proof.crack("runs", "follow", "kind", "latest", "--interval", "5", "--timeout", "300", seconds=330)
     done.must(1, "stopped")
+    _must_notify(proof, "⏹️")
     return "exit status 1, stopped"
 
 
@@ -100,7 +125,7 @@ def recurring_run(proof: Proof) -> str:
     proof.crack("schedule", "--params", file, "--allow-tags").must(0)
     api = KfpApi(Endpoint.from_environment(proof.environment))
     api.check()
-    experiment = api.experiment("crack-training")
+    experiment = api.experiment(EXPERIMENT)
     try:
         run = proof.wait_for(
             "a run that the schedule starts",

@@ -39,6 +39,12 @@ NOTE = MLFLOW_RUN_NOTE
 # Aliases of registered model versions.
 CHALLENGER = "challenger"
 CHAMPION = "champion"
+# MLflow's client would exchange files with the server's S3 directly, by links of the server. This S3 often answers only
+# inside the cluster, so all files go through the server.
+THROUGH_THE_SERVER = {
+    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+    "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
+}
 # MLflow's limits: the characters of a tag or description, the characters of a parameter, and the entries in one call.
 LONGEST = 5000
 LONGEST_PARAM = 6000
@@ -55,6 +61,8 @@ def client() -> MlflowClient:
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
         raise InputError("MLFLOW_TRACKING_URI is not set; set it to the MLflow server that stores runs and models")
+    for name, value in THROUGH_THE_SERVER.items():
+        os.environ.setdefault(name, value)
     return _client(uri)
 
 
