@@ -53,7 +53,7 @@ class Entry:
         at: When the entry was added: UTC, ISO 8601, with microseconds.
         why: The reason; may be empty for an import.
         answers: The answers; empty for a rollback.
-        rolls_back: ID of the entry that this entry makes void; "" for an import.
+        rolls_back: ID of the import that this entry rolls back; "" for an import.
     """
 
     by: str
@@ -70,7 +70,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Standing:
-    """The answers that stand: those of imports that nobody rolled back, and of each person only the last about a tile.
+    """The answers that count: of each person the last one about a tile, without the imports that were rolled back.
 
     Attributes:
         agreed: Table with the columns COLUMNS, one row for each tile: all people who answered gave this answer. `by`
@@ -125,15 +125,15 @@ def find_import(entries: list[Entry], name: str) -> Entry:
 
 
 def standing_answers(entries: list[Entry]) -> Standing:
-    """Find the answers that stand, and the tiles about which people disagree.
+    """Find the answers that count, and the tiles about which people disagree.
 
     Args:
         entries: All entries, the oldest first.
     """
-    void = {entry.rolls_back for entry in entries}
+    rolled_back = {entry.rolls_back for entry in entries}
     rows = []
     for entry in entries:
-        if entry.id not in void:
+        if entry.id not in rolled_back:
             for answer in entry.answers:
                 rows.append([answer.tile, answer.new, entry.by, entry.at, entry.why, entry.id])
     answers = pd.DataFrame(rows, columns=COLUMNS).astype("str").drop_duplicates(["tile", "by"], keep="last")

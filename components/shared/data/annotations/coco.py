@@ -35,7 +35,7 @@ def is_coco(content: Any) -> bool:
 
 
 def read_coco(path: Path, content: Any) -> list[ImageAnnotation]:
-    """Read a COCO file whose JSON was parsed. Every image of the file gives one annotation, also without shapes.
+    """Read a COCO file whose JSON was parsed. Every image gives one annotation, even if it has no shapes.
 
     Raises:
         InputError: The content is not COCO's, names an unknown class, or an annotation belongs to no image. The message
@@ -125,8 +125,8 @@ def _decompressed(encoded: str, where: str) -> NDArray[np.int64]:
     """Decode compressed run lengths.
 
     Each number is written in groups of five bits, the lowest first. A sixth bit says that another group follows, and
-    the highest bit of the last group is the sign. From the fourth number on, the difference to the number two before
-    is written instead.
+    the highest bit of the last group is the sign. From the fourth number on, the file has the difference from the
+    number two places before.
     """
     counts: list[int] = []
     value, shift = 0, 0

@@ -18,7 +18,7 @@ SHAPES = ("box", "polygon", "polyline", "mask")
 
 
 def read_cvat(path: Path, root: Element | None = None) -> list[ImageAnnotation]:
-    """Read a file of CVAT for images. Every image of the file gives one annotation, also without shapes.
+    """Read a file of CVAT for images. Every image gives one annotation, even if it has no shapes.
 
     Args:
         path: The file.
