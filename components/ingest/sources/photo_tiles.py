@@ -55,7 +55,7 @@ def list_tiles(marks: Marks, tile: int, config: IngestConfig, tag_of: TagOf) -> 
     Args:
         marks: The photos and what is marked on them.
         tile: Edge of a tile in pixels.
-        config: The rules for accepting images. `max_pixels` and `max_refused` count for photos.
+        config: The rules for accepting images. `max_pixels` and `max_refused` apply to photos.
         tag_of: Returns the tag of a file, given its path on this machine.
 
     Raises:
@@ -64,7 +64,7 @@ def list_tiles(marks: Marks, tile: int, config: IngestConfig, tag_of: TagOf) -> 
     marked = [photo for photo in marks.photos if marks.file_of(photo) is not None]
     if not marked:
         raise InputError(
-            f"{marks.root} has {len(marks.photos)} photos, and no mask or annotation belongs to one of them; give the "
+            f"{marks.root} has {len(marks.photos)} photos, and none of them has a mask or annotation; give the "
             "masks the names of the photos"
         )
 
@@ -127,7 +127,7 @@ def cut_tiles(marks: Marks, tile: int, files: pd.DataFrame, folder: Path) -> Non
 def _tiles_of(
     marks: Marks, photo: str, tile: int, config: IngestConfig, messages: Messages
 ) -> tuple[list[tuple], int, int]:
-    """Return the rows of a photo's tiles, the number of tiles left out, and the number of shapes that reach out of it.
+    """Return the rows of a photo's tiles, the number of tiles left out, and the number of shapes beyond its edge.
 
     Raises:
         ImageError: The photo, its mask or its annotation cannot be used.
@@ -202,8 +202,8 @@ def _understood(marks: Marks, marked: list[str], tile: int, labels: Counter[int 
     truth = marks.annotation_file or "masks"
     return (
         f"the layout is photos; {len(marked)} photos with {truth} are cut into tiles of {tile} pixels: {by_class}; "
-        f"{labels[None]} tiles are left out, because less than {SMALLEST_CRACK_SHARE:.1%} of their pixels are crack, "
-        "or some pixels are transparent"
+        f"{labels[None]} tiles are left out, because only a few of their pixels (less than "
+        f"{SMALLEST_CRACK_SHARE:.1%}) are crack, or some pixels are transparent"
     )
 
 
@@ -216,4 +216,4 @@ def _warnings(marks: Marks, outside: list[str]) -> Iterator[str]:
         number, first = len(marks.without_photo), marks.without_photo[0]
         yield f"{kind}s that belong to no photo, or fit several: {number}, such as {first}"
     if outside:
-        yield f"photos with shapes that reach out of the photo and are cut there: {len(outside)}, such as {outside[0]}"
+        yield f"photos with shapes that are cut off at the edge of the photo: {len(outside)}, such as {outside[0]}"
