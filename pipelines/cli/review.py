@@ -33,7 +33,7 @@ def queue(
         Path | None, typer.Option("--from", help="Folder with a run's artifacts. Default: the latest run in --workdir.")
     ] = None,
     per_photo: Annotated[
-        int | None, typer.Option(help="Largest number of tiles of one photo. Default: twice the even share.", min=1)
+        int | None, typer.Option(help="Most tiles of one photo. Default: 2 * size / photos, at least 2.", min=1)
     ] = None,
     params: Params = LOCAL_PARAMS,
     workdir: OfStore = None,
@@ -62,7 +62,7 @@ def export(
     folder: Annotated[Path, typer.Argument(help="Folder that `review queue` wrote.")],
     to: Annotated[str, typer.Option(help="label-studio, cvat, coco or yolo.")],
     with_labels: Annotated[
-        bool, typer.Option("--with-labels", help="Write the labels of now as answers. They influence people.")
+        bool, typer.Option("--with-labels", help="Write the current labels as answers. They influence people.")
     ] = False,
     debug: Debug = False,
 ) -> None:
@@ -139,14 +139,15 @@ def rollback(
     override: Override = None,
     debug: Debug = False,
 ) -> None:
-    """Make an import void. It stays in the list; the next run no longer applies it."""
+    """Roll back an import. It stays in the list, but the next run no longer applies it."""
     with reporting_errors(debug):
         from components.shared.data.corrections import SHOWN_ID
         from pipelines.review.import_answers import roll_back
 
         with _store(params, override, workdir) as store:
-            void = roll_back(store, entry, by, why)
-        _say(f"import {void.id[:SHOWN_ID]} of {void.by} ({len(void.answers)} answers) is void from the next run on")
+            undone = roll_back(store, entry, by, why)
+        name = f"{undone.id[:SHOWN_ID]} of {undone.by} ({len(undone.answers)} answers)"
+        _say(f"the next run no longer applies import {name}")
 
 
 @contextlib.contextmanager

@@ -35,9 +35,9 @@ class Imported(NamedTuple):
     """The result of an import.
 
     Attributes:
-        entry: The new entry; None if all answers stood already.
+        entry: The new entry; None if the list already had all answers.
         given: What the file says.
-        standing: The answers that stand now.
+        standing: The answers that count now.
         repeated: Number of answers that this person had given before.
     """
 
@@ -50,7 +50,7 @@ class Imported(NamedTuple):
 def import_answers(
     store: Store, path: Path, by: str, why: str = "", keep_unknown: bool = False, unmarked_shows_no_crack: bool = False
 ) -> Imported:
-    """Add the answers of a file to the list of corrections. The next ingestion applies those that stand.
+    """Add the answers of a file to the list of corrections. The next ingestion applies those that count.
 
     Args:
         store: Storage root.
@@ -98,7 +98,7 @@ def import_answers(
 
 
 def roll_back(store: Store, name: str, by: str, why: str) -> Entry:
-    """Make an import void by adding an entry that says so; return the import.
+    """Roll back an import by adding an entry to the list. Return the import.
 
     Args:
         store: Storage root.
@@ -112,9 +112,9 @@ def roll_back(store: Store, name: str, by: str, why: str) -> Entry:
     person = checked_name(by)
     if not why.strip():
         raise InputError("--why is empty; give the reason, which stays in the list")
-    void = find_import(read_entries(store), name)
-    add_entry(store, Entry(person, now(), why.strip(), rolls_back=void.id))
-    return void
+    undone = find_import(read_entries(store), name)
+    add_entry(store, Entry(person, now(), why.strip(), rolls_back=undone.id))
+    return undone
 
 
 def checked_name(by: str) -> str:
@@ -130,7 +130,7 @@ def checked_name(by: str) -> str:
 
 
 def labels_of(store: Store, tiles: Iterable[str]) -> dict[str, str]:
-    """Return the label of each tile in the newest data set version that has it. Tiles that none has are missing.
+    """Return the label of each tile in the newest data set version that has it. Other tiles are not in the result.
 
     Raises:
         InputError: The store has no data set version.
@@ -181,7 +181,7 @@ def summary(imported: Imported) -> list[str]:
 
 
 def _own_answers(entries: list[Entry], person: str) -> dict[str, str]:
-    """Return the answers of one person that stand, by tile."""
+    """Return the answers of one person that count, by tile."""
     standing = standing_answers([entry for entry in entries if entry.by == person or entry.rolls_back])
     return dict(zip(standing.agreed["tile"], standing.agreed["answer"], strict=True))
 

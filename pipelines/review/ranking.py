@@ -1,12 +1,12 @@
-"""Rank tiles by what a person's look at them is expected to be worth.
+"""Rank tiles by how useful a person's answer about them is expected to be.
 
 A tile gets into the queue for one of four reasons, and the queue takes the next tile of each reason in turn:
 
 - people disagree about it;
 - its label is doubted, in the sense of confident learning (Northcutt, Jiang & Chuang, JAIR 70, 2021). The probability
-  of the other class is at least that class's threshold: its mean over the tiles that have this class as their label. If
-  both classes reach their thresholds, the larger probability decides. The tiles with the lowest self-confidence, which
-  is the probability of their own label, are first;
+  of the other class is at least the threshold of that class. This threshold is the mean probability of the class over
+  the tiles that have it as their label. If both classes reach their thresholds, the larger probability decides. The
+  tiles with the lowest self-confidence, which is the probability of their own label, are first;
 - the candidates disagree, those with the largest difference in P(crack) first;
 - it is near the threshold, on the scale of log odds, averaged over the candidates.
 
@@ -30,7 +30,7 @@ DISPUTED, DOUBTED, DISAGREE, NEAR = (
     "the candidates disagree",
     "near the threshold",
 )
-PHOTO_SHARE = 2  # a photo gets at most this many times its even share of the queue
+PHOTO_SHARE = 2  # a photo gets at most this many times size / photos tiles of the queue
 SUREST = 1e-6
 
 
@@ -39,8 +39,8 @@ class Answers:
     """What the candidates say about N tiles.
 
     Attributes:
-        tiles: Table (sample_id, group_id, split, label), N rows. Tiles that one of the candidates was not asked about
-            are not in it.
+        tiles: Table (sample_id, group_id, split, label), N rows. It has only the tiles that all candidates
+            answered.
         p_crack: float64 (N, candidates).
         threshold: float64 (N, candidates).
     """
@@ -81,7 +81,7 @@ def rank(answers: Answers, standing: Standing, size: int, per_photo: int | None 
         answers: What the candidates say.
         standing: People's answers so far.
         size: Largest number of tiles.
-        per_photo: Largest number of tiles of one photo. None: twice the even share, and at least two.
+        per_photo: Largest number of tiles of one photo. None: 2 * size / photos, and at least two.
 
     Returns:
         Table (row, reason): row numbers of `answers.tiles`. `reason` joins all reasons of the tile. Nearness to the

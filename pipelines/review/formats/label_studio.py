@@ -48,7 +48,7 @@ def read(path: Path, content: list[dict[str, Any]]) -> list[Marks]:
     """Read parsed JSON.
 
     Raises:
-        InputError: A task names no tile, or has something else than choices.
+        InputError: A task names no tile, or has something other than choices.
     """
     found = []
     for number, task in enumerate(content, start=1):
@@ -65,7 +65,7 @@ def _choices(annotations: Any, where: str) -> list[str]:
     """Return the chosen words of a task. An annotation that the person skipped has none.
 
     Raises:
-        InputError: Something else than a choice was made, such as a polygon.
+        InputError: A person made something other than a choice, such as a polygon.
     """
     words: list[str] = []
     for annotation in annotations or []:

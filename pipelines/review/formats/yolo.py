@@ -89,7 +89,7 @@ def _read_label_file(path: Path, names: dict[int, str]) -> Marks:
             edges = [float(value) for value in fields[1:]]
         except (ValueError, KeyError) as error:
             raise InputError(
-                f"{path}, line {number}: {' '.join(fields)!r} is not a class of {folder_of(path)} and its box"
+                f"{path}, line {number}: {' '.join(fields)!r} is not a class of {folder_of(path)} and a shape"
             ) from error
         if len(edges) == 4 and edges[2] * edges[3] >= WHOLE_TILE:
             marks.words.append(name)
@@ -114,7 +114,7 @@ def folder_of(path: Path) -> Path:
 
 
 def _class_names(folder: Path) -> dict[int, str]:
-    """Read the names of the classes: from classes.txt, one in a line, or from the field names of data.yaml."""
+    """Read the names of the classes: from classes.txt, one per line, or from the field names of data.yaml."""
     for place in (folder / "classes.txt", folder / LABELS / "classes.txt"):
         if place.is_file():
             return dict(enumerate(place.read_text(encoding="utf-8").split("\n")))
