@@ -70,7 +70,7 @@ def apply_corrections(images: pd.DataFrame, standing: Standing) -> Corrected:
 
     Args:
         images: All accepted images: sample_id, source, path, label, the columns of a mask, and any other columns.
-        standing: The answers that stand.
+        standing: The answers that count.
     """
     found = look_up(images["sample_id"], standing.agreed, "tile")
     was = images["label"].map(dict(enumerate(CLASSES)))
@@ -96,7 +96,7 @@ def apply_corrections(images: pd.DataFrame, standing: Standing) -> Corrected:
 
 
 def _without_refuted_masks(images: pd.DataFrame, relabelled: pd.Series) -> tuple[pd.DataFrame, int]:
-    """Remove the masks that contradict a label that a person gave. The mask is part of the mistake.
+    """Remove the masks that contradict a label that a person gave. Such a mask has the same mistake as the label.
 
     Without this rule, the label conflict check would put each such tile into quarantine.
     """
@@ -113,7 +113,7 @@ def _quarantine_bad(bad: pd.DataFrame) -> pd.DataFrame:
     reasons = []
     for by, at, why, entry in bad[PERSON].itertuples(index=False):
         because = f": {why}" if why else ""
-        reasons.append(f"a bad image, in the words of {by} on {at[:10]} (import {entry[:SHOWN_ID]}){because}")
+        reasons.append(f"{by} called it a bad image on {at[:10]} (import {entry[:SHOWN_ID]}){because}")
     return quarantine(bad, reasons)[QUARANTINE_COLUMNS]
 
 

@@ -15,7 +15,7 @@ class InspectConfig(StepConfig):
     WITHOUT_EFFECT: ClassVar[frozenset[str]] = StepConfig.WITHOUT_EFFECT | {"batch_size", "shares"}
 
     scale: float | None = Field(
-        default=None, gt=0, allow_inf_nan=False, description="millimetres of concrete in a pixel; None: see distance"
+        default=None, gt=0, allow_inf_nan=False, description="millimetres of concrete per pixel; None: use distance"
     )
     distance: float | None = Field(
         default=None,

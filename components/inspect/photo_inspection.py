@@ -1,4 +1,4 @@
-"""Inspect one photo: answer its tiles, blend the answers to a crack map, and join them to findings."""
+"""Inspect one photo: answer its tiles, blend the answers into a crack map, and join them into findings."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -112,7 +112,7 @@ def inspect_photo(path: Path, sha256: str, identity: str, model: Model, config: 
 
 
 def _answer(photo: Photo, grid: TileGrid, model: Model, batch_size: int | None) -> TileAnswers:
-    """Let the model answer all tiles of a photo that have data."""
+    """Let the model answer the tiles with data of a photo."""
     empty = np.ones(grid.shape)
     asked: list[tuple[int, int]] = []
 

@@ -38,8 +38,8 @@ class PhotoRecord:
         mm_per_pixel: None if unknown.
         scale_source: Where the scale comes from, in words.
         tile_side: Side of a tile in the photo, pixels.
-        tiles: Number of tiles, with those without data.
-        tiles_crack: Number of tiles that are cracks.
+        tiles: Number of all tiles, also of those without data.
+        tiles_crack: Number of tiles in which the model sees a crack.
         tiles_review: Number of tiles that need review. None if the model has no review band.
         tiles_novel: Number of tiles with a novelty above 1.
         tiles_empty: Number of tiles without data.
@@ -80,7 +80,7 @@ class PhotoRecord:
 
 @dataclass(frozen=True)
 class InspectedPhoto:
-    """A photo that was given.
+    """A photo that the caller gave.
 
     Attributes:
         path: As the caller named it.
@@ -114,7 +114,7 @@ def file_stem(photo: Path, sha256: str) -> str:
 def write_record(record: PhotoRecord, path: Path) -> None:
     """Write a record completely, or write nothing."""
     with atomic_file(path) as file:
-        file.write_text(json.dumps({"record": VERSION, **asdict(record)}, ensure_ascii=False), encoding="utf-8")
+        file.write_text(json.dumps({"record": FORMAT, **asdict(record)}, ensure_ascii=False), encoding="utf-8")
 
 
 def read_record(path: Path, identity: str | None = None) -> PhotoRecord | None:

@@ -22,9 +22,9 @@ commands = typer.Typer()
 @commands.command()
 def inspect(
     photos: Annotated[list[str], typer.Argument(help="Photos, folders, or patterns such as 'photos/*.jpg' in quotes.")],
-    out: Annotated[Path, typer.Option(help="Folder for the results; a second call with it skips finished photos.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results; a second call skips finished photos.")],
     model: Annotated[str, typer.Option(help="URI of the model in MLflow.")] = f"models:/{MODEL}@champion",
-    scale: Annotated[float | None, typer.Option(help="Millimetres of concrete in a pixel.")] = None,
+    scale: Annotated[float | None, typer.Option(help="Millimetres of concrete per pixel.")] = None,
     distance: Annotated[
         float | None, typer.Option(help="Metres from the camera to the concrete; with EXIF it gives the scale.")
     ] = None,
@@ -34,12 +34,12 @@ def inspect(
 ) -> None:
     """Find cracks in whole photos with a registered model.
 
-    The photos are cut into overlapping tiles. Each tile is answered, and positions with a high P(crack) are joined to
-    findings. FOLDER then has inspection.html, findings.csv, findings.geojson, photos.csv, overlays and tables of tiles.
-    Without a scale, all lengths are in pixels.
+    The photos are cut into overlapping tiles. The model answers each tile, and positions with a high P(crack) are
+    joined into findings. The folder --out then has inspection.html, findings.csv, findings.geojson, photos.csv,
+    overlays and tables of tiles. Without a scale, all lengths are in pixels.
 
     Exit status: 0 every photo has its row in photos.csv; 1 something failed; 2 an input was wrong; 130 interrupted. A
-    photo that cannot be inspected is a row with an error. A call that was killed continues with the next photo.
+    photo that cannot be inspected is a row with an error. If a call is killed, the next call continues its work.
     """
     with reporting_errors(debug):
         from rich.progress import Progress

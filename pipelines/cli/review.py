@@ -34,7 +34,7 @@ def queue(
         Path | None, typer.Option("--from", help="Folder with a run's artifacts. Default: the latest run in --workdir.")
     ] = None,
     per_photo: Annotated[
-        int | None, typer.Option(help="Largest number of tiles of one photo. Default: twice the even share.", min=1)
+        int | None, typer.Option(help="Most tiles of one photo. Default: 2 * size / photos, at least 2.", min=1)
     ] = None,
     inspection: Annotated[
         Path | None,
@@ -73,7 +73,7 @@ def export(
     folder: Annotated[Path, typer.Argument(help="Folder that `review queue` wrote.")],
     to: Annotated[str, typer.Option(help="label-studio, cvat, coco or yolo.")],
     with_labels: Annotated[
-        bool, typer.Option("--with-labels", help="Write the labels of now as answers. They influence people.")
+        bool, typer.Option("--with-labels", help="Write the current labels as answers. They influence people.")
     ] = False,
     debug: Debug = False,
 ) -> None:
@@ -160,7 +160,7 @@ def rollback(
     override: Override = None,
     debug: Debug = False,
 ) -> None:
-    """Make an import void. It stays in the list; the next run no longer applies it."""
+    """Roll back an import. It stays in the list, but the next run no longer applies it."""
     with reporting_errors(debug):
         from components.shared.data.corrections import SHOWN_ID
         from components.shared.signatures import read_private_key

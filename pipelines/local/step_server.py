@@ -5,7 +5,7 @@ seconds to load, so on this machine twenty steps would spend minutes on it. This
 first steps run. KFP starts `pipelines.local.step_client` as each step's process; the client passes its arguments,
 environment and open files to the server, and waits for the exit status of the fork.
 
-A fork cannot use a GPU that its parent has touched. So machines with a GPU do without the server.
+A fork cannot use a GPU that its parent has touched. So machines with a GPU do not use the server.
 """
 
 import atexit

@@ -39,9 +39,9 @@ class Imported(NamedTuple):
     """The result of an import.
 
     Attributes:
-        entry: The new entry; None if all answers stood already.
+        entry: The new entry; None if the list already had all answers.
         given: What the file says.
-        standing: The answers that stand now.
+        standing: The answers that count now.
         repeated: Number of answers that this person had given before.
         labelled: The table of labelled tiles of inspected photos; None if no queue was given.
     """
@@ -63,7 +63,7 @@ def import_answers(
     queue: Path | None = None,
     key: Ed25519PrivateKey | None = None,
 ) -> Imported:
-    """Add the answers of a file to the list of corrections. The next ingestion applies those that stand.
+    """Add the answers of a file to the list of corrections. The next ingestion applies those that count.
 
     Answers about tiles of inspected photos, which no data set version has, become a table in the folder of the queue.
     Ingestion reads it as a source.
@@ -160,7 +160,7 @@ def checked_name(by: str) -> str:
 
 
 def labels_of(store: Store, tiles: Iterable[str]) -> dict[str, str]:
-    """Return the label of each tile in the newest data set version that has it. Tiles that none has are missing.
+    """Return the label of each tile in the newest data set version that has it. Other tiles are not in the result.
 
     Raises:
         InputError: The store has no data set version.

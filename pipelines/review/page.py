@@ -1,4 +1,4 @@
-"""Write the page on which a person answers what tiles show. It needs no network and no server.
+"""Write the page on which a person answers what tiles show. It works offline, without a server.
 
 The label of a tile is hidden until the person answers, and so is everything that hints at it: P(crack), the reason, and
 the path, which often contains the name of the class. People who see an answer first move towards it (anchoring: Tversky

@@ -25,7 +25,7 @@ TABLE, TILES, PAGE = "queue.csv", "tiles", "review.html"
 COLUMNS = ["rank", "tile", "file", "label", "reason", "split", "photo", "path"]
 INSPECTION = "inspection"
 P_CRACK = "p_crack_"  # start of the columns with a candidate's P(crack); the candidate's name follows
-# A tile's name in a queue is its sample_id, so the name leads back to the tile whatever a program puts around it.
+# In a queue, a tile's name is its sample_id. So we find the tile even if a program adds something to the name.
 TILE_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 QUEUE_ID = 12  # characters
 PAGE_JPEG = [

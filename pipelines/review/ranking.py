@@ -1,4 +1,4 @@
-"""Rank tiles by what a person's look at them is expected to be worth.
+"""Rank tiles by how useful a person's answer about them is expected to be.
 
 A tile gets into the queue for one of five reasons, and the queue takes the next tile of each reason in turn:
 
@@ -32,7 +32,7 @@ DISPUTED, DOUBTED, FINDING, DISAGREE, NEAR = (
     "the candidates disagree",
     "near the threshold",
 )
-PHOTO_SHARE = 2  # a photo gets at most this many times its even share of the queue
+PHOTO_SHARE = 2  # a photo gets at most this many times size / photos tiles of the queue
 SUREST = 1e-6
 NO_INSPECTION = pd.DataFrame({"tile": [], "photo": []}, dtype="str")
 
@@ -42,8 +42,8 @@ class Answers:
     """What the candidates say about N tiles.
 
     Attributes:
-        tiles: Table (sample_id, group_id, split, label), N rows. Tiles that one of the candidates was not asked about
-            are not in it.
+        tiles: Table (sample_id, group_id, split, label), N rows. It has only the tiles that all candidates
+            answered.
         p_crack: float64 (N, candidates).
         threshold: float64 (N, candidates).
     """

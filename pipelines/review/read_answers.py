@@ -20,7 +20,7 @@ def read_answers(path: Path, unmarked_shows_no_crack: bool = False) -> Given:
 
     Args:
         path: A file or folder in one of the FORMATS.
-        unmarked_shows_no_crack: What a tile shows that an annotation file has without any mark. False: nobody answered.
+        unmarked_shows_no_crack: If True, a tile without any mark shows no crack. If False, nobody has answered it.
 
     Raises:
         InputError: The file does not exist, is empty, or cannot be read as any of the formats.

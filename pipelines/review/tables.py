@@ -8,7 +8,7 @@ from components.shared.data.corrections import SHOWN_ID, Entry, standing_answers
 
 
 def entries_table(entries: list[Entry]) -> Table:
-    """Return a table of all entries: what they changed, and whether they stand."""
+    """Return a table of all entries: what they changed, and whether they were rolled back."""
     rolled_back = {entry.rolls_back: entry for entry in entries if entry.rolls_back}
     table = Table(title="Corrections", title_justify="left")
     for title in ("ID", "UTC", "by", "signed", "what", "why", "state"):
@@ -18,7 +18,7 @@ def entries_table(entries: list[Entry]) -> Table:
         if entry.rolls_back:
             what, state = f"rolls back {entry.rolls_back[:SHOWN_ID]}", ""
         else:
-            what, state = _answers(entry), "stands"
+            what, state = _answers(entry), "active"
         if entry.id in rolled_back:
             state = f"rolled back by {rolled_back[entry.id].by}"
         is_signed = "yes" if entry.signature else "no"

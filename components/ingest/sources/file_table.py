@@ -10,7 +10,7 @@ FILE_TYPES = {
     "label": "int64",  # 0 no_crack, 1 crack
     "surface": "str",  # deck, pavement, wall or unknown
     "photo": "str",  # the photo that the tile was cut from; missing if it is not known
-    "mask": "str",  # path of the tile's mask, relative to the source's folder; missing without a mask
+    "mask": "str",  # path of the tile's mask, relative to the source's folder; missing if it has none
 }
 
 

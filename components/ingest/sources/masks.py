@@ -1,6 +1,6 @@
 """Find the image that each mask belongs to, by folder and name.
 
-A mask lies either in a folder of masks, or beside its image under a name such as `IMG_1_mask.png`. The names of mask
+A mask is either in a folder of masks, or beside its image under a name such as `IMG_1_mask.png`. The names of mask
 and image are equal, apart from their suffixes and from an ending such as `_mask` or `-label`. An accented letter can be
 one character or two. A mask in the folder of masks can be in one of these places:
 

@@ -40,7 +40,7 @@ class Source:
     Attributes:
         name: The source's name, which is stored with every image. The user can set it with the option `source`. If the
             user did not, the layouts ccic, sdnet2018 and synthetic are used as the name, and all other sources are
-            named like their folder, archive, prefix or table.
+            named after their folder, archive, prefix or table.
         layout: The layout that was found; "table" for a table.
         folder: The folder of its files on this machine.
         files: Table with the columns of `file_table.FILE_TYPES`, ordered by path, and the column `tag`. A tag changes
@@ -115,7 +115,7 @@ def _open(uri: SourceUri, config: IngestConfig, scratch: Path) -> Source:
 
 
 def _open_folder(folder: Path, uri: SourceUri, config: IngestConfig, scratch: Path, name: str = "") -> Source:
-    """Open a local folder. The source is called `name`, or like the folder if `name` is ""."""
+    """Open a local folder. The source gets the name `name`, or the folder's name if `name` is ""."""
     layout = _layout_of(folder, uri, config)
     if layout.name == PHOTOS:
         return _open_photos(layout.root, uri, config, scratch, _size_and_time, name)

@@ -86,7 +86,7 @@ class Marks:
             raise ImageError(f"its mask {path.name}: {error}") from error
 
     def shapes_outside(self, photo: str, width: int, height: int) -> int:
-        """Return how many shapes of a photo reach out of it. The size is that of the photo in pixels."""
+        """Return how many shapes of a photo go beyond its edge. The size is that of the photo in pixels."""
         annotation = self.annotations.get(photo)
         if annotation is None:
             return 0

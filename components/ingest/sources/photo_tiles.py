@@ -55,7 +55,7 @@ def list_tiles(marks: Marks, tile: int, config: IngestConfig, tag_of: TagOf) -> 
     Args:
         marks: The photos and what is marked on them.
         tile: Edge of a tile in pixels.
-        config: The rules for accepting images. `max_pixels` and `max_refused` count for photos.
+        config: The rules for accepting images. `max_pixels` and `max_refused` apply to photos.
         tag_of: Returns the tag of a file, given its path on this machine.
 
     Raises:
@@ -129,7 +129,7 @@ def cut_tiles(marks: Marks, tile: int, files: pd.DataFrame, folder: Path) -> Non
 def _tiles_of(
     marks: Marks, photo: str, tile: int, config: IngestConfig, messages: Messages
 ) -> tuple[list[tuple], int, int]:
-    """Return the rows of a photo's tiles, the number of tiles left out, and the number of shapes that reach out of it.
+    """Return the rows of a photo's tiles, the number of tiles left out, and the number of shapes beyond its edge.
 
     Raises:
         ImageError: The photo, its mask or its annotation cannot be used.

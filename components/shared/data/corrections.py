@@ -85,7 +85,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Standing:
-    """The answers that stand: those of imports that nobody rolled back, and of each person only the last about a tile.
+    """The answers that count: of each person the last one about a tile, without the imports that were rolled back.
 
     Attributes:
         agreed: Table with the columns COLUMNS, one row for each tile: all people who answered gave this answer. `by`
@@ -169,15 +169,15 @@ def find_import(entries: list[Entry], name: str) -> Entry:
 
 
 def standing_answers(entries: list[Entry]) -> Standing:
-    """Find the answers that stand, and the tiles about which people disagree.
+    """Find the answers that count, and the tiles about which people disagree.
 
     Args:
         entries: All entries, the oldest first.
     """
-    void = {entry.rolls_back for entry in entries}
+    rolled_back = {entry.rolls_back for entry in entries}
     rows = []
     for entry in entries:
-        if entry.id not in void:
+        if entry.id not in rolled_back:
             for answer in entry.answers:
                 rows.append([answer.tile, answer.new, entry.by, entry.at, entry.why, entry.id])
     answers = pd.DataFrame(rows, columns=COLUMNS).astype("str").drop_duplicates(["tile", "by"], keep="last")

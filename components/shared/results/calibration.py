@@ -26,8 +26,8 @@ class ReviewBand:
         missed: Largest share of the cracks that may be missed, above 0 and below 1.
         confidence: Above 0 and below 1.
         photos: Number of validation photos with cracks.
-        photos_needed: This many photos with cracks would give a band if no crack of theirs had to be missed.
-        counted: A photo with more cracked tiles than this counts like a photo with this many.
+        photos_needed: Number of photos with cracks that are needed for a band, if none of their cracks is missed.
+        counted: The largest number of cracked tiles with which a photo counts.
     """
 
     low: float

@@ -4,7 +4,7 @@ const KEY = `crack-review-${queue.id}`;
 const element = (id) => document.getElementById(id);
 const buttons = [...document.querySelectorAll("[data-answer]")];
 
-// answers: tile -> answer. order: the answers in the order in which they were given, each with the one before it.
+// answers: tile -> answer. order: each answer in the order of answering, with the previous answer of its tile.
 let answers = {};
 let order = [];
 let position = 0;

@@ -270,7 +270,8 @@ def test_without_a_certified_band_a_photo_without_a_crack_needs_review(tmp_path)
 def test_a_photo_whose_tiles_are_mostly_cracks_is_a_warning(model, tmp_path):
     Image.fromarray(concrete(80, 60) // 4).save(tmp_path / "dark.png")
     inspected = inspect([tmp_path / "dark.png"], model, tmp_path / "out")
-    assert "in 1 of 1 photos, more than half of the tiles are called cracks" in " ".join(notices(inspected, model))
+    said = " ".join(notices(inspected, model))
+    assert "in 1 of 1 photos, the model sees a crack in more than half of the tiles" in said
 
 
 def test_a_model_that_does_not_know_its_tiles_says_so_and_uses_its_input_size(model, tmp_path, monkeypatch):

@@ -157,7 +157,7 @@ def test_the_commands_lead_from_the_queue_to_the_rollback(run, tmp_path) -> None
     name = imported.stdout.split("import ")[1].split(";")[0]
 
     rolled_back = crack_pipeline("rollback", name, "--by", "Ben", "--why", "wrong file", *place)
-    assert rolled_back.stdout == f"import {name} of Ada [red] (12 answers) is void from the next run on\n"
+    assert rolled_back.stdout == f"the next run no longer applies import {name} of Ada [red] (12 answers)\n"
     listed = crack_pipeline("list", *place).stdout
     assert "Ada [red]" in listed
     assert f"rolls back {name}" in listed

@@ -132,8 +132,8 @@ def _decompressed(encoded: str, where: str) -> NDArray[np.int64]:
     """Decode compressed run lengths.
 
     Each number is written in groups of five bits, the lowest first. A sixth bit says that another group follows, and
-    the highest bit of the last group is the sign. From the fourth number on, the difference to the number two before
-    is written instead.
+    the highest bit of the last group is the sign. From the fourth number on, the file has the difference from the
+    number two places before.
     """
     counts: list[int] = []
     value, shift = 0, 0

@@ -202,7 +202,7 @@ def bitmap(
 
     Args:
         label: crack or no_crack.
-        counts: Lengths of runs that are outside and inside by turns.
+        counts: Lengths of runs of pixels, in turn outside and inside the shape.
         rectangle: left, top, width and height, pixels.
         by_columns: True if the runs go down the columns.
         where: The place in the file, for messages.

@@ -21,7 +21,7 @@ class Bitmap:
     """A run-length encoded mask.
 
     Attributes:
-        counts: int64 (n,), lengths of runs that are outside and inside by turns. The first run is outside.
+        counts: int64 (n,), lengths of runs of pixels, in turn outside and inside the shape. The first run is outside.
         left, top, width, height: The rectangle of the image that the mask describes, pixels.
         by_columns: True if the runs go down the columns, false if they go along the rows.
     """
@@ -141,7 +141,7 @@ def label_of_share(share: float) -> int | None:
 
 
 def outside(shape: Shape, width: int, height: int) -> bool:
-    """Return true if a part of the shape is more than a pixel outside an image of this size. It is in pixels."""
+    """Return true if a part of the shape is more than a pixel outside an image of this size, in pixels."""
     lowest, highest = shape.polygon.min(0), shape.polygon.max(0)
     return bool((lowest < -1).any() or (highest > np.array([width, height]) + 1).any())
 
@@ -203,7 +203,7 @@ def _draw(mask: NDArray[np.uint8], shape: Shape) -> None:
 def _fill(mask: NDArray[np.uint8], polygon: NDArray[np.float64]) -> None:
     """Mark the pixels whose middle is inside a polygon, by the even-odd rule.
 
-    `cv2.fillPoly` rounds corners to rows, so it misses pixels of small polygons that are inside.
+    `cv2.fillPoly` rounds corners to rows, so it misses pixels that are inside small polygons.
     """
     size = np.array(mask.shape[::-1])
     left, top = np.clip(np.floor(polygon.min(0)), 0, size).astype(int)

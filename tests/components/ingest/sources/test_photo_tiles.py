@@ -118,7 +118,7 @@ def test_coco_and_what_does_not_fit(tmp_path: Path) -> None:
     assert source.warnings == [
         "photos without annotation, which are not used: 1, such as c.png",
         "annotations that belong to no photo, or fit several: 1, such as lost.png",
-        "photos with shapes that reach out of the photo and are cut there: 1, such as d.png",
+        "photos with shapes that are cut off at the edge of the photo: 1, such as d.png",
     ]
 
 
