@@ -6,7 +6,7 @@ from pydantic import Field
 
 from components.shared.config import StepConfig
 
-VERSION = 1  # of what the record of a photo contains and of how it is computed; older records are not used
+FORMAT = 1  # of what the record of a photo contains and of how it is computed; older records are not used
 
 
 class InspectConfig(StepConfig):

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from components.inspect.config import VERSION, InspectConfig
+from components.inspect.config import FORMAT, InspectConfig
 from components.shared.data.image_kinds import SUFFIXES, is_image, masks_among, passed_over
 from components.shared.errors import InputError
 from components.shared.events import inform, warn
@@ -75,7 +75,7 @@ def plan_inspection(uri: str, config: InspectConfig, path: str) -> None:
             "photo may be in a subfolder; check the path"
         )
 
-    settings = digest(VERSION, config.identity())[:12]
+    settings = digest(FORMAT, config.identity())[:12]
     place = f"{RESULTS}/{filled_in.removeprefix(SCHEME)}/{config.model_name}-{version}-{settings}"
     inform(f"{len(photos):,} photos under {filled_in} are inspected; the results are in {config.store}/{place}")
     write_plan(Plan(filled_in, version, place, photos), path)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from components.inspect.config import VERSION
+from components.inspect.config import FORMAT
 from components.inspect.findings import Finding
 from components.inspect.photo_facts import PhotoFacts
 from components.shared.atomic_file import atomic_file
@@ -131,11 +131,11 @@ def load_record(path: Path) -> PhotoRecord:
 
     Raises:
         OSError: The file cannot be read.
-        ValueError, KeyError, TypeError: The file is not a record of this `VERSION`.
+        ValueError, KeyError, TypeError: The file is not a record of this `FORMAT`.
     """
     stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if stored.pop("record") != VERSION:
-        raise ValueError(f"{path} is a record of another release; it must have the version {VERSION}")
+    if stored.pop("record") != FORMAT:
+        raise ValueError(f"{path} is a record of another release; its format must be {FORMAT}")
     facts = PhotoFacts(**stored.pop("facts"))
     findings = tuple(Finding.from_json(finding) for finding in stored.pop("findings"))
     return PhotoRecord(**stored, facts=facts, findings=findings)

@@ -7,12 +7,11 @@ with the first unfinished photo. The tables are built from the records of all ph
 from collections.abc import Callable
 from pathlib import Path
 
-from components.inspect.config import VERSION, InspectConfig
+from components.inspect.config import FORMAT, InspectConfig
 from components.inspect.overlays import write_jpeg
 from components.inspect.page import write_inspection_page
 from components.inspect.photo_inspection import Inspection, inspect_photo
 from components.inspect.record import (
-    FORMAT,
     OVERLAYS,
     RECORDS,
     TILES,

@@ -72,8 +72,8 @@ def _inspect(
 
         (inspected,) = inspect_photos([local], model, config, folder, lambda _: None)
         if inspected.record is None:
-            error = inspected.error.replace(str(local), photo.key)
-            store_failure(store, plan.results, photo, sha256, error)
+            reason = inspected.error.replace(str(local), photo.key)
+            store_failure(store, plan.results, photo, sha256, reason)
         else:
             store_result(store, plan.results, photo, local, sha256, inspected.record, folder)
 

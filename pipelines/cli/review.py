@@ -168,8 +168,9 @@ def rollback(
 
         signer = read_private_key(key) if key else None
         with _store(params, override, workdir) as store:
-            void = roll_back(store, entry, by, why, signer)
-        _say(f"import {void.id[:SHOWN_ID]} of {void.by} ({len(void.answers)} answers) is void from the next run on")
+            undone = roll_back(store, entry, by, why, signer)
+        name = f"{undone.id[:SHOWN_ID]} of {undone.by} ({len(undone.answers)} answers)"
+        _say(f"the next run no longer applies import {name}")
 
 
 @contextlib.contextmanager

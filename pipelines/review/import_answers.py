@@ -120,7 +120,7 @@ def import_answers(
 
 
 def roll_back(store: Store, name: str, by: str, why: str, key: Ed25519PrivateKey | None = None) -> Entry:
-    """Make an import void by adding an entry that says so; return the import.
+    """Roll an import back: add an entry that says so. Return the import.
 
     Args:
         store: Storage root.
@@ -135,9 +135,9 @@ def roll_back(store: Store, name: str, by: str, why: str, key: Ed25519PrivateKey
     person = checked_name(by)
     if not why.strip():
         raise InputError("--why is empty; give the reason, which stays in the list")
-    void = find_import(read_entries(store), name)
-    _add(store, Entry(person, now(), why.strip(), rolls_back=void.id), key)
-    return void
+    undone = find_import(read_entries(store), name)
+    _add(store, Entry(person, now(), why.strip(), rolls_back=undone.id), key)
+    return undone
 
 
 def _add(store: Store, entry: Entry, key: Ed25519PrivateKey | None) -> Entry:

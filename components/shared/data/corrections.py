@@ -59,7 +59,7 @@ class Entry:
         at: When the entry was added: UTC, ISO 8601, with microseconds.
         why: The reason; may be empty for an import.
         answers: The answers; empty for a rollback.
-        rolls_back: ID of the entry that this entry makes void; "" for an import.
+        rolls_back: ID of the entry that this entry rolls back; "" for an import.
         signature: Signature of the entry's ID, in base64; "" if the person did not sign.
     """
 
