@@ -61,7 +61,7 @@ def _fetch_photos(plan: Plan, store: Store, folder: Path) -> list[InspectedPhoto
                 f"{plan.photos_uri}/{photo.key} has no result in {store.uri}/{plan.results}; start the inspection "
                 "again, which skips the finished photos"
             )
-        first_name = first_names.setdefault(result.sha256, photo.key) if result.sha256 else photo.key
+        first_name = first_names.setdefault(result.photo_sha256, photo.key) if result.photo_sha256 else photo.key
         photos.append(_inspected(result, first_name, plan, store, folder))
         progress(done, len(plan.photos), "fetching results")
     return photos

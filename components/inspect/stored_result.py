@@ -23,14 +23,14 @@ class StoredResult:
 
     Attributes:
         photo: Key of the photo, relative to the prefix of the photos.
-        sha256: Digest of the photo's file; "" if the file could not be read.
+        photo_sha256: Digest of the photo's file; "" if the file could not be read.
         error: Why there is no result; "" if there is one.
         record: Name of the photo's record among `files`; "" if there is no result.
         files: Name of each file, relative to the prefix of the results -> its sha256.
     """
 
     photo: str
-    sha256: str
+    photo_sha256: str
     error: str
     record: str
     files: dict[str, str]
