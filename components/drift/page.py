@@ -15,13 +15,13 @@ from components.shared.page import Badge, Page
 from components.shared.results.measurements import spoken
 
 METHOD = (
-    "Drift means that the current images differ from the reference images. The current images are one side of the "
-    "comparison, and the reference images are the other side. Two tests decide whether there is drift. "
-    "One test compares all features together. The other test compares the network's embeddings, which are the numbers "
-    "that the network computes from an image just before its answer. Both tests first compute the mean of each photo. "
-    "Then they partly remove the correlations between the features (or between the numbers of the embedding). Then "
-    "they measure the energy distance. It is large if photos of different sides differ more than photos of the same "
-    "side. A single feature counts as drifted only if one of these two tests finds drift.\n\n"
+    "Drift means that the current images differ from the reference images. These are the two sides of the comparison. "
+    "Two tests decide whether there is drift. One test compares all features together. The other test compares the "
+    "network's embeddings, which are the numbers that the network computes from an image just before its answer.\n\n"
+    "Both tests first compute the mean of each photo. Then they partly remove the correlations between the features "
+    "(or between the numbers of the embedding). Then they measure the energy distance. It is large if photos of "
+    "different sides differ more than photos of the same side. A single feature counts as drifted only if one of these "
+    "two tests finds drift.\n\n"
     "- *Effect* is the size of the difference. For the two tests above (all features, embeddings), its unit is the "
     "standard deviation of the photos' means. For a single feature, the effect is the Wasserstein distance: how far "
     "the values of one side must move on average to equal the values of the other side. Its unit is the standard "
@@ -88,7 +88,7 @@ def write_page(
     add_comparison(page, config, shifts, sides)
     add_slices(page, slices, config.alpha)
 
-    page.heading("Errors by drift", 3)
+    page.heading("Errors by distance", 3)
     page.text(ERRORS)
     rows = []
     for part in errors:
