@@ -20,6 +20,8 @@ from components.shared.results.measurements import Measurement, shown_row, spoke
 TITLES = {GRAD_CAM: "Grad-CAM", SHAP: "SHAP", RANDOM: "random map", EDGES: "edge filter"}
 # A method is good if it is better than the edge filter in at least one of these measures, and worse in none.
 DECIDING_MEASURES = ("pointing_game", "insertion_auc", "deletion_auc", "road")
+# These measures hide pixels by a blur. They mean little if the network calls even a blurred tile a crack.
+MEASURED_WITH_BLUR = {"insertion_auc", "deletion_auc"}
 # Two SHAP maps from different random coalitions (sets of regions) agree if their rank correlation reaches this value.
 AGREEMENT = 0.8
 LOW_SCORE, HIGH_SCORE = 0.2, 0.8
@@ -184,9 +186,12 @@ def conclusion(found: Found, method: str, choice: CamChoice) -> tuple[str, bool]
         why = next(iter(found.values())).note
         return f"{TITLES[method]} **could not be measured**: {why}.", False
 
-    doubts = _doubts(found, method, choice)
+    doubts = _doubts(found, method, choice, gains)
     comparisons = [f"- {_comparison(found, method, measured, gain)}" for measured, gain in gains.items()]
     paragraphs = [f"{TITLES[method]} {_claim(gains, doubts)}", "\n".join(comparisons), *doubts]
+    blur = _blur_warning(found)
+    if blur and blur not in doubts:
+        paragraphs.append(blur)
     empty = found.get(f"{method}.empty")
     if empty is not None and empty.value > 0:
         paragraphs.append(f"On {empty.value:.0%} of the cracked tiles, the map is empty.")
@@ -237,7 +242,7 @@ def _comparison(found: Found, method: str, measured: str, gain: Gain) -> str:
     return f"{name[0].upper()}{name[1:]}: {of_method:.3f}, {relation} the edge filter ({of_edges:.3f}{remark})."
 
 
-def _doubts(found: Found, method: str, choice: CamChoice) -> list[str]:
+def _doubts(found: Found, method: str, choice: CamChoice, gains: dict[str, Gain]) -> list[str]:
     """Return one paragraph for each reason not to trust the maps of a method."""
     doubts = []
     if method == GRAD_CAM and choice.gain is not None and not choice.is_faithful:
@@ -250,13 +255,22 @@ def _doubts(found: Found, method: str, choice: CamChoice) -> list[str]:
             f"coalitions is only {agreement.value:.2f}, and it should be at least {AGREEMENT}."
         )
 
-    hidden = found.get(f"{SHAP}.hidden_p_crack")
-    if hidden is not None and hidden.value >= 0.5:
-        doubts.append(
-            f"The network calls even completely blurred tiles a crack (mean P(crack) {hidden.value:.2f}), so deletion "
-            "AUC, insertion AUC and SHAP mean little for this network."
-        )
+    better_without_blur = any(gain == "better" and name not in MEASURED_WITH_BLUR for name, gain in gains.items())
+    blur = _blur_warning(found)
+    if blur and (method == SHAP or not better_without_blur):
+        doubts.append(blur)
     return doubts
+
+
+def _blur_warning(found: Found) -> str:
+    """Return a warning if the network calls completely blurred tiles a crack. Return "" otherwise."""
+    hidden = found.get(f"{SHAP}.hidden_p_crack")
+    if hidden is None or hidden.value < 0.5:
+        return ""
+    return (
+        f"The network calls even completely blurred tiles a crack (mean P(crack) {hidden.value:.2f}), so deletion AUC, "
+        "insertion AUC and SHAP mean little for this network."
+    )
 
 
 def _add_measures(page: Page, found: Found) -> None:

@@ -104,6 +104,14 @@ def test_the_conclusion_counts_empty_maps():
     assert "On 25% of the cracked tiles, the map is empty." in conclusion(found, "shap", chosen())[0]
 
 
+def test_blurred_tiles_matter_only_for_the_measures_that_use_a_blur():
+    hidden = {"shap.hidden_p_crack": Measurement("", 0.8)}
+    text, good = conclusion(rows("grad_cam", insertion_auc=BETTER, road=BETTER) | hidden, "grad_cam", chosen())
+    assert "even completely blurred tiles a crack" in text
+    assert good
+    assert not conclusion(rows("grad_cam", insertion_auc=BETTER, road=SIMILAR) | hidden, "grad_cam", chosen())[1]
+
+
 @pytest.mark.parametrize(("p_crack", "told"), [(0.1, False), (0.8, True)])
 def test_the_page_warns_about_a_network_that_calls_hidden_images_cracks(p_crack, told):
     found = rows(insertion_auc=BETTER) | {"shap.hidden_p_crack": Measurement("", p_crack)}

@@ -135,7 +135,7 @@ def test_sanity_checks_are_also_made_for_baseline_maps(explained):
     assert found["shap.noise_stability"].n == CONFIG.shap.sensitivity
     row = page[page.index("<td") :].split("noise stability")[1].split("</tr>")[0]
     assert row.count("<td") == 4
-    assert "<li><em>noise stability</em>: rank correlation with the map of the noisy image" in page
+    assert "<li><em>noise stability</em>: rank correlation with the map of the same tile with a little noise" in page
 
 
 def test_a_random_network_has_no_head_of_zeros(dark_network, monkeypatch):
@@ -150,10 +150,10 @@ def test_a_small_split_is_explained_with_a_warning(dark_network, tmp_path, caplo
     tiles = make_tiles(tmp_path / "version")
     few = predict(dark_network, tiles).head(8)
     explain_network(dark_network, few, NO_VALIDATION, tiles, Calibration(), CONFIG, 1, tmp_path)
-    assert "explanations of dark: The robustness split has only 8 images" in caplog.text
+    assert "explanations of dark: The robustness split has only 8 tiles" in caplog.text
     page = (tmp_path / PAGE).read_text()
-    assert "of 8 images" in page
-    assert "With fewer than 30, all numbers are rough" in page
+    assert "of the 8 tiles" in page
+    assert "With fewer than 30 tiles, all numbers are imprecise" in page
     assert measured_in(tmp_path)["grad_cam.insertion_auc"].n == few["label"].sum()
 
 
@@ -172,7 +172,7 @@ def test_every_shown_image_has_its_panel(explained):
 def test_an_empty_map_is_named_and_not_drawn(explained):
     """In this network, nothing speaks for no crack. In an image without any structure, no region matters."""
     page = (explained / PAGE).read_text()
-    assert "image, nothing for no crack, no region matters to SHAP" in page
+    assert "tile, Grad-CAM for no crack is empty, SHAP is empty" in page
     plain = next(path for path in explained.glob("*_right_*_no_crack.png"))
     assert cv2.imread(str(plain)).shape == (64, 64, 3)
 
