@@ -6,9 +6,10 @@ import pytest
 from torch import nn
 
 from components.explain.cam_choice import CamChoice
+from components.explain.conclusion import conclusion
 from components.explain.config import ShapConfig
 from components.explain.intervals import MeanInterval
-from components.explain.page import _gallery, conclusion, shap_remark
+from components.explain.page import _gallery, shap_remark
 from components.explain.panels import Panel, draw_panel
 from components.shared.network.grad_cam import Cam
 from components.shared.network.grad_cam_families import Target
