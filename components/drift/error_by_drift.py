@@ -89,5 +89,5 @@ def error_measurement(distance: np.ndarray, wrong: np.ndarray) -> Measurement:
 
     ranks = pd.Series(distance).rank(pct=True).to_numpy()
     value = compute_metrics(wrong.astype(int), ranks)["auroc"]
-    note = "chance that a wrong answer is farther from the training images than a right answer"
+    note = "probability that a wrong answer is farther from the training images than a right answer"
     return Measurement(name, value, split="robustness", n=images, note=note)

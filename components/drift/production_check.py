@@ -30,7 +30,7 @@ from components.shared.services import mlflow_runs
 from components.shared.services.store import Store
 
 ADVICE = {
-    "steady": "The champion can stay in use: these images are like its training images.",
+    "steady": "The champion can stay in use: these images do not differ measurably from its training images.",
     "drift": "The images changed, but not enough for a retraining. Look at the tests that drifted, and at the result "
     "of the next check.",
     "retrain": "Label some of these images and train again. The champion was measured on other images, so its scores "
@@ -44,9 +44,9 @@ ASSUMPTION = (
     "other. In this case, set or correct collect.group_pattern"
 )
 STILL_ASKED_FOR = (
-    "**A retraining has been needed since {since} UTC**. No check since that time was steady. Perhaps a training was "
-    "already started for this drift, so look for it before you start another training. If `retrain.start` is true, "
-    "the pipeline starts a training by itself, and not again at every check."
+    "**A retraining has been needed since {since} UTC**. No check since that time was steady. Before you start a "
+    "training, look whether one was already started for this drift. If `retrain.start` is true, the pipeline itself "
+    "starts one training for this drift, and does not start another one at the next check."
 )
 PHOTOS_IN_TABLE = 10
 

@@ -16,9 +16,9 @@ from components.shared.services.store import DamagedObjectError, Store
 CHECKS_IN_TREND = 30
 TESTS_IN_FIGURE = 6
 FALSE_ALARMS = (
-    "{found} of {compared} checks found drift. Without any drift, at most {alpha:.0%} of checks find drift by chance. "
-    "For {compared} checks, this is about {expected:.1f}. So a single alarm among many checks may be chance. If the "
-    "next check finds the same drift, chance is unlikely."
+    "{found} of {compared} checks found drift. If nothing has changed, at most {alpha:.0%} of all checks still find "
+    "drift by chance. For {compared} checks, this is about {expected:.1f}. So a single alarm among many checks may be "
+    "due to chance. If the next check finds the same drift, chance is an unlikely reason."
 )
 
 
@@ -132,13 +132,13 @@ def add_trend(page: Page, verdicts: list[Verdict], alpha: float) -> None:
         page.text(FALSE_ALARMS.format(found=found, compared=len(compared), expected=expected, alpha=alpha))
         page.figure(
             _draw_effects(compared),
-            "The tests with the largest effects. Each line shows the effect divided by the effect that chance alone "
-            "can reach.",
+            "The tests with the largest effects. Each line shows the effect divided by its limit by chance: without "
+            "drift, this number is below 1 in 95 of 100 checks.",
             "lines of effects over the checks",
         )
     _add_slices(page, compared)
 
-    headers = ["checked (UTC)", "model version", "images", "number", "result", "tests that drifted"]
+    headers = ["checked (UTC)", "model version", "folder", "images", "result", "tests that drifted"]
     page.table(headers, list(map(_verdict_row, reversed(verdicts))))
 
 
@@ -169,7 +169,7 @@ def _add_slices(page: Page, verdicts: list[Verdict]) -> None:
         latest_tests = _names_or_dash(compared[-1].slices[name])
         rows.append([name, len(compared), len(drifted), last_found, latest_tests])
 
-    headers = ["slice", "checks", "found drift", "last found (UTC)", "in the latest of these checks"]
+    headers = ["slice", "checks", "found drift", "last found (UTC)", "tests that drifted in its latest check"]
     page.table(headers, rows, caption="In how many checks each slice was compared, and in how many it drifted")
 
 
@@ -204,7 +204,7 @@ def _draw_effects(verdicts: list[Verdict]) -> Figure:
     axis.axhline(1, color="grey", linestyle="--", linewidth=1)
     days = [minute(verdict.checked)[5:] for verdict in verdicts]
     axis.set_xticks(places, days, rotation=45, ha="right", fontsize=8)
-    axis.set_ylabel("effect / effect by chance")
+    axis.set_ylabel("effect / limit by chance")
     axis.set_ylim(bottom=0)
     axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return figure

@@ -162,7 +162,7 @@ def draw_confusions(samples: dict[str, Scored], threshold: float = 0.5) -> Figur
         axes.set_xticks([0, 1], classes)
         axes.set_yticks([0, 1], classes, rotation=90, va="center")
         axes.set_title(name, fontsize=10)
-        axes.set(xlabel="decision", ylabel="truth")
+        axes.set(xlabel="answer", ylabel="label")
     return figure
 
 

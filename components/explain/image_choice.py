@@ -5,7 +5,7 @@ import pandas as pd
 
 from components.shared.results.calibration import Calibration
 
-WRONG, NEAR, RIGHT = "confident wrong", "near the threshold", "confident right"
+WRONG, NEAR, RIGHT = "confidently wrong", "near the threshold", "confidently right"
 
 
 def decide(table: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:

@@ -1,8 +1,8 @@
-"""Measure whether the network uses a side issue of a tile: a property that has nothing to do with cracks.
+"""Measure whether the network uses an irrelevant property of a tile: a property that has nothing to do with cracks.
 
-There are four side issues: the border, the colour cast, the sharpness and the JPEG compression. We exchange one side
-issue at a time: the tile gets the side issue of a tile of the other class, and the rest of the tile stays the same. If
-the answer moves towards the other class, the network uses the side issue.
+There are four irrelevant properties: the border, the colour cast, the sharpness and the JPEG compression. We exchange
+one property at a time: the tile gets the property of a tile of the other class, and the rest of the tile stays the
+same. If the answer moves towards the other class, the network uses the property.
 
 An exchange also disturbs the tile, and the disturbance alone can change the answer. So we repeat the exchange with a
 tile of the same class, and subtract the second result from the first.
@@ -118,23 +118,23 @@ def _to_pixels(values: np.ndarray) -> Pixels:
 
 
 @dataclass(frozen=True)
-class SideIssue:
+class IrrelevantProperty:
     """A property of tiles that has nothing to do with cracks.
 
     Attributes:
-        exchange: Returns the first tile with the side issue of the second tile.
-        number: Returns a number that describes the side issue of a tile, such as the sharpness.
+        exchange: Returns the first tile with the property of the second tile.
+        number: Returns a number that describes the property of a tile, such as the sharpness.
     """
 
     exchange: Callable[[Tile, Tile], Pixels]
     number: Callable[[Tile], float]
 
 
-SIDE_ISSUES = {
-    "border": SideIssue(with_border, _border_grey),
-    "colour_cast": SideIssue(with_colour_cast, _warmth),
-    "sharpness": SideIssue(with_sharpness, _sharpness),
-    "jpeg_quality": SideIssue(with_compression, _compression),
+IRRELEVANT_PROPERTIES = {
+    "border": IrrelevantProperty(with_border, _border_grey),
+    "colour_cast": IrrelevantProperty(with_colour_cast, _warmth),
+    "sharpness": IrrelevantProperty(with_sharpness, _sharpness),
+    "jpeg_quality": IrrelevantProperty(with_compression, _compression),
 }
 
 
@@ -177,7 +177,7 @@ def measure_exchanges(
     batch_size: int,
     resamples: int,
 ) -> list[Measurement]:
-    """Give tiles the side issues of tiles of the other class. Measure how far P(crack) moves towards that class.
+    """Give tiles irrelevant properties of tiles of the other class. Measure how far P(crack) moves towards that class.
 
     Args:
         network: In eval mode.
@@ -188,13 +188,13 @@ def measure_exchanges(
         resamples: Bootstrap resamples of photos.
 
     Returns:
-        Three measurements on the robustness split for each side issue. The list is empty if there are no tiles.
+        Three measurements on the robustness split for each property. The list is empty if there are no tiles.
 
-        - `shortcut_pull_ISSUE`: mean change of P(crack) towards the other class. The change with the partner of the
+        - `shortcut_pull_PROPERTY`: mean change of P(crack) towards the other class. The change with the partner of the
           same class is subtracted.
-        - `shortcut_flips_ISSUE`: share of the answers that change. The share with the partner of the same class is
+        - `shortcut_flips_PROPERTY`: share of the answers that change. The share with the partner of the same class is
           subtracted.
-        - `shortcut_data_ISSUE`: how well the side issue alone predicts the label: an AUROC from 0.5 to 1.
+        - `shortcut_data_PROPERTY`: how well the property alone predicts the label: an AUROC from 0.5 to 1.
     """
     if chosen.empty:
         return []
@@ -210,9 +210,9 @@ def measure_exchanges(
     own = score([tile.pixels for tile in tiles])
     towards_other = np.where(labels == 1, -1.0, 1.0)
     measured = []
-    for name, issue in SIDE_ISSUES.items():
-        with_other = score([issue.exchange(tile, other) for tile, other in zip(tiles, others, strict=True)])
-        with_alike = score([issue.exchange(tile, other) for tile, other in zip(tiles, alike, strict=True)])
+    for name, irrelevant in IRRELEVANT_PROPERTIES.items():
+        with_other = score([irrelevant.exchange(tile, other) for tile, other in zip(tiles, others, strict=True)])
+        with_alike = score([irrelevant.exchange(tile, other) for tile, other in zip(tiles, alike, strict=True)])
 
         pull = towards_other * (with_other - with_alike)
         flips = _changed(own, with_other, calibration) - _changed(own, with_alike, calibration)
@@ -220,7 +220,7 @@ def measure_exchanges(
             estimate = Estimate(*mean_interval(values, groups, resamples, "difference"))
             measured.append(Measurement.of(f"shortcut_{kind}_{name}", estimate, len(tiles), split="robustness"))
 
-        alone = _predicts(labels, np.array([issue.number(tile) for tile in tiles]))
+        alone = _predicts(labels, np.array([irrelevant.number(tile) for tile in tiles]))
         measured.append(Measurement(f"shortcut_data_{name}", alone, split="robustness", n=len(tiles)))
     return measured
 

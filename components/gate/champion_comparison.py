@@ -322,25 +322,25 @@ def _verdict(difference: Difference, config: ChampionConfig, left_out: int) -> t
     advice = ""
     if difference.low > 0:
         verdict = "better"
-        outcome = "better than the champion"
+        outcome = "The candidate is better than the champion."
     elif difference.low >= -config.margin:
         verdict = "not worse"
-        outcome = f"not worse than the champion by more than {config.margin:g}"
+        outcome = f"The candidate is better than the champion, or at most {config.margin:g} worse."
     elif difference.high < 0:
         verdict = "worse"
-        outcome = "worse than the champion"
+        outcome = "The candidate is worse than the champion."
     else:
         verdict = "worse"
-        outcome = f"not shown to be within {config.margin:g} of the champion"
+        outcome = f"The test does not show that the candidate is at most {config.margin:g} worse than the champion."
         needed = difference.photos_needed(-config.margin)
         photos = f"About {needed:,} photos like these {difference.photos}" if needed else "More test photos"
-        advice = f" {photos} would show whether the candidate is within this margin."
+        advice = f" {photos} would show whether it is."
 
-    numbers = f"{difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
     metric = spoken(difference.metric)
     text = (
-        f"The candidate is {outcome}: its {metric} minus the champion's {metric} is {numbers} on {difference.n} test "
-        f"tiles of {difference.photos} photos.{advice}"
+        f"{outcome}{advice} On {difference.n} test tiles of {difference.photos} photos, the candidate's {metric} minus "
+        f"the champion's {metric} is {difference.value:+.4f}. The 95 % interval is [{difference.low:+.4f}, "
+        f"{difference.high:+.4f}]."
     )
 
     if left_out:

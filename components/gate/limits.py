@@ -25,7 +25,7 @@ OPERATORS = {
     "<=": Operator(operator.le, "at most"),
     "<": Operator(operator.lt, "below"),
 }
-ENDS = {"value": "", "low": "the lower end of the 95 % interval of ", "high": "the upper end of the 95 % interval of "}
+ENDS = {"low": "lower", "high": "upper"}
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,9 @@ def _why(
     if measured is None:
         return _missing(measurements, limit)
 
-    subject = f"{ENDS[limit.on]}{spoken(limit.name)} on {_place(limit)}"
+    subject = f"{spoken(limit.name)} on {_place(limit)}"
+    if limit.on != "value":
+        subject = f"for {subject}, the {ENDS[limit.on]} end of the 95 % interval"
     if compared is None:
         return f"{subject} could not be measured: {measured.note or 'it is not a number'}."
 
