@@ -34,6 +34,7 @@ from rich.console import Console
 from rich.table import Table
 
 from components.shared.data.annotations.shapes import label_of_share
+from components.shared.data.image import decode_mask
 from components.shared.data.manifest import CLASSES
 
 PROGRAM = str(Path(sys.executable).with_name("crack-pipeline"))
@@ -155,7 +156,7 @@ def mark_carelessly(right: Path, careless: Path) -> None:
 
 def read_mask(path: Path) -> np.ndarray:
     """Return a mask, bool (height, width)."""
-    return cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 127
+    return decode_mask(path.read_bytes())
 
 
 def crack_regions(mask: np.ndarray) -> tuple[np.ndarray, int]:
