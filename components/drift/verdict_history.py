@@ -16,9 +16,9 @@ from components.shared.services.store import DamagedObjectError, Store
 CHECKS_IN_TREND = 30
 TESTS_IN_FIGURE = 6
 FALSE_ALARMS = (
-    "{found} of {compared} checks found drift. Without any drift, at most {alpha:.0%} of checks find drift by chance. "
-    "For {compared} checks, this is about {expected:.1f}. So a single alarm among many checks may be chance. If the "
-    "next check finds the same drift, chance is unlikely."
+    "{found} of {compared} checks found drift. Even without any drift, up to {alpha:.0%} of the checks find drift. For "
+    "{compared} checks, this is about {expected:.1f}. So a single alarm among many checks may be a false alarm. If the "
+    "next check finds the same drift, a false alarm is unlikely."
 )
 
 
@@ -39,9 +39,8 @@ class Verdict:
         chances: Name of each test -> `Shift.chance`. It is empty if the check was skipped.
         drifted: Names of the tests that drifted.
         slices: Each slice that was compared -> names of the tests that drifted in this slice.
-        since: The time of the first check with the verdict "retrain". Only the checks of this model version after its
-            last "steady" check count. `since` is empty if none of these checks is "retrain", or if this check is
-            "steady" or "skipped".
+        since: Time of the first check with the verdict "retrain" after the last "steady" check of this model version.
+            It is empty if there is no such check, or if this check is "steady" or "skipped".
     """
 
     verdict: Literal["steady", "drift", "retrain", "skipped"]
@@ -76,7 +75,8 @@ def as_json(verdict: Verdict) -> str:
 def keep(store: Store, verdict: Verdict, job: str) -> None:
     """Store the result of a check in two places: with the results of earlier checks, and in the run's folder.
 
-    The notify step reads the result from the run's folder. A second call for the same job replaces the first result.
+    The notify step reads the result from the run's folder. A second call for the same job replaces the result of the
+    first call.
     """
     write_record(store, _key(verdict.model, job), verdict)
     write_record(store, f"runs/{job}/drift.json", verdict)
@@ -132,8 +132,8 @@ def add_trend(page: Page, verdicts: list[Verdict], alpha: float) -> None:
         page.text(FALSE_ALARMS.format(found=found, compared=len(compared), expected=expected, alpha=alpha))
         page.figure(
             _draw_effects(compared),
-            "The tests with the largest effects. Each line shows the effect divided by the effect that chance alone "
-            "can reach.",
+            "The tests with the largest effects. Each line shows the effect of a test, divided by the limit of random "
+            "effects.",
             "lines of effects over the checks",
         )
     _add_slices(page, compared)
@@ -183,7 +183,7 @@ def _names_or_dash(tests: list[str]) -> str:
 
 
 def _draw_effects(verdicts: list[Verdict]) -> Figure:
-    """Draw the ratio effect / chance in every check. The tests with the largest ratios get one line each."""
+    """Draw `effect / chance` of every check, one line for each of the tests with the largest ratios."""
     ratios = []
     for verdict in verdicts:
         ratio = {}
@@ -204,7 +204,7 @@ def _draw_effects(verdicts: list[Verdict]) -> Figure:
     axis.axhline(1, color="grey", linestyle="--", linewidth=1)
     days = [minute(verdict.checked)[5:] for verdict in verdicts]
     axis.set_xticks(places, days, rotation=45, ha="right", fontsize=8)
-    axis.set_ylabel("effect / effect by chance")
+    axis.set_ylabel("effect / limit of random effects")
     axis.set_ylim(bottom=0)
     axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return figure

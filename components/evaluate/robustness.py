@@ -16,7 +16,7 @@ METRICS_OF_A_VIEW = ("accuracy", "recall", "f1", "auroc")
 
 @dataclass(frozen=True)
 class Errors:
-    """The share of wrong decisions on corrupted tiles, and the same share on these tiles without corruption."""
+    """The error rate on corrupted tiles, and the error rate on the same tiles without corruption, both 0 to 1."""
 
     corrupted: float
     clean: float
@@ -32,9 +32,9 @@ def measure_corruptions(predictions: Predictions, config: EvaluateConfig) -> lis
 
     Returns:
         For each view, accuracy, recall, f1 and auroc with intervals. For each view and each mean, `error_increase` and
-        `relative_error`. `error_increase` is the error minus the error on the same tiles without corruption, as a
-        fraction of the tiles. `relative_error` is the ratio of these two errors. The list is empty if there are no
-        predictions for corrupted tiles.
+        `relative_error`. `error_increase` is the error rate minus the error rate on the same tiles without corruption.
+        `relative_error` is the ratio of these two error rates. The list is empty if there are no predictions for
+        corrupted tiles.
 
     Source: Hendrycks & Dietterich 2019, section 3.2, but with the network's own clean error in place of the error of a
         baseline network.

@@ -34,8 +34,8 @@ FAITHFULNESS: dict[str, Scale] = {
     "insertion_auc": "share",
     "road": "difference",
 }
-# `_sanity_checks` and `_shap_sensitivity` measure whether we can trust a map. The map must depend on the network, and
-# not on noise or on the settings of KernelSHAP.
+# `_sanity_checks` and `_shap_sensitivity` measure whether we can trust a map. A map must depend on the network. It must
+# not depend on noise or on the settings of KernelSHAP.
 CHECKS: dict[str, Scale] = {
     "noise_stability": "signed",
     "random_weights_similarity": "signed",
@@ -181,7 +181,7 @@ def _sanity_checks(
             rows.append(_row(f"{name}.{check}", correlation, sample.groups, config, f"{_CORRELATION} {note}"))
 
     empty = (maps[GRAD_CAM].max(axis=(1, 2)) == 0).astype(float)
-    note = "share of the cracks for which the map is empty"
+    note = "share of the cracked images for which the map is empty"
     rows.append(_row(f"{GRAD_CAM}.empty", empty, sample.groups, config, note))
     return rows
 
@@ -194,19 +194,19 @@ def _shap_sensitivity(
     blurred_images = blurred(sample.images, config.blur * network.input_size)
     margins = torch.cat(list(map(margin, blurred_images.split(config.batch_size))))
     p_crack = margins.sigmoid().double().cpu().numpy()
-    note = "P(crack) of the blurred image, in which all regions are hidden; if it is high, hiding a region means little"
+    note = "P(crack) if all regions are hidden by the blur; if it is high, hiding a single region means little"
     rows = [_row(f"{SHAP}.hidden_p_crack", p_crack, sample.groups, config, note)]
 
     images = sample.images[: config.shap.sensitivity]
     of_mean_colour = explain_signed(network, images, mean_colour(images), config, seed)
-    note = f"{_CORRELATION} regions hidden by the mean colour instead of a blur; 1 means that both give the same map"
+    note = f"{_CORRELATION} regions that the mean colour hides, not a blur; 1 means that both maps are the same"
     correlation = rank_correlation(signed, of_mean_colour)
     rows.append(_row(f"{SHAP}.baseline_similarity", correlation, sample.groups, config, note))
 
     half = config.shap.coalitions // 2
     fewer = config.model_copy(update={"shap": config.shap.model_copy(update={"coalitions": half})})
     of_fewer = explain_signed(network, images, blurred_images[: len(images)], fewer, seed + 1)
-    note = f"{_CORRELATION} {half} other coalitions instead of {config.shap.coalitions}; 1 means that there are enough"
+    note = f"{_CORRELATION} {half} other coalitions; 1 means that {config.shap.coalitions} coalitions are enough"
     correlation = rank_correlation(signed, of_fewer)
     rows.append(_row(f"{SHAP}.coalitions_similarity", correlation, sample.groups, config, note))
     return rows

@@ -1,11 +1,11 @@
-"""Measure whether the network uses a side issue of a tile: a property that has nothing to do with cracks.
+"""Measure whether the network uses an irrelevant property of a tile: a property that has nothing to do with cracks.
 
-There are four side issues: the border, the colour cast, the sharpness and the JPEG compression. We exchange one side
-issue at a time: the tile gets the side issue of a tile of the other class, and the rest of the tile stays the same. If
-the answer moves towards the other class, the network uses the side issue.
+There are four irrelevant properties: the border, the colour cast, the sharpness and the JPEG compression. We exchange
+one property at a time: the tile gets the property of a tile of the other class, and the rest of the tile stays the
+same. If the answer moves towards the other class, the network uses the property.
 
 An exchange also disturbs the tile, and the disturbance alone can change the answer. So we repeat the exchange with a
-tile of the same class, and subtract the second result from the first.
+tile of the same class, and subtract the effect of this second exchange.
 """
 
 from collections.abc import Callable, Sequence
@@ -79,7 +79,7 @@ def with_sharpness(tile: Tile, other: Tile) -> Pixels:
 
 
 def with_compression(tile: Tile, other: Tile) -> Pixels:
-    """Compress the tile again, as strongly as the other tile. If the other file is not a JPEG, change nothing."""
+    """Return the tile, compressed again as strongly as the other tile. If the other is not a JPEG, change nothing."""
     if other.tables is None:
         return tile.pixels
     buffer = BytesIO()
@@ -122,8 +122,8 @@ class SideIssue:
     """A property of tiles that has nothing to do with cracks.
 
     Attributes:
-        exchange: Returns the first tile with the side issue of the second tile.
-        number: Returns a number that describes the side issue of a tile, such as the sharpness.
+        exchange: Returns its first tile with the property of its second tile.
+        number: Returns a number that describes the property of a tile, such as the sharpness.
     """
 
     exchange: Callable[[Tile, Tile], Pixels]
@@ -139,18 +139,18 @@ SIDE_ISSUES = {
 
 
 def choose_exchanged(decided: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
-    """Draw tiles of both classes, and two partners for each tile: one of the other class and one of the same class.
+    """Choose tiles of both classes at random, and two partners for each tile.
 
-    Both partners come from other photos than the tile.
+    One partner has the other class, and one has the same class. The partners come from other photos than the tile.
 
     Args:
         decided: Rows from `decide`, of one split.
         count: Number of tiles wanted, half of them with a crack.
-        seed: Decides the draws.
+        seed: Seed of the random choice.
 
     Returns:
         Rows of `decided` with two more columns. They contain sample_ids: `other` is the partner of the other class, and
-        `alike` is the partner of the same class. A tile is not drawn if it does not have both partners.
+        `alike` is the partner of the same class. A tile without both partners is not chosen.
     """
     rng = np.random.default_rng([seed, 5])
     ids, labels, groups = (decided[name].to_numpy() for name in ("sample_id", "label", "group_id"))
@@ -177,7 +177,9 @@ def measure_exchanges(
     batch_size: int,
     resamples: int,
 ) -> list[Measurement]:
-    """Give tiles the side issues of tiles of the other class. Measure how far P(crack) moves towards that class.
+    """Give tiles the irrelevant properties of tiles of the other class.
+
+    Measure how far P(crack) moves towards that class.
 
     Args:
         network: In eval mode.
@@ -188,13 +190,13 @@ def measure_exchanges(
         resamples: Bootstrap resamples of photos.
 
     Returns:
-        Three measurements on the robustness split for each side issue. The list is empty if there are no tiles.
+        Three measurements on the robustness split for each property. The list is empty if there are no tiles.
 
         - `shortcut_pull_ISSUE`: mean change of P(crack) towards the other class. The change with the partner of the
           same class is subtracted.
         - `shortcut_flips_ISSUE`: share of the answers that change. The share with the partner of the same class is
           subtracted.
-        - `shortcut_data_ISSUE`: how well the side issue alone predicts the label: an AUROC from 0.5 to 1.
+        - `shortcut_data_ISSUE`: how well the property alone predicts the label: an AUROC from 0.5 to 1.
     """
     if chosen.empty:
         return []
@@ -246,7 +248,7 @@ def _changed(before: np.ndarray, after: np.ndarray, calibration: Calibration) ->
 
 
 def _predicts(labels: np.ndarray, numbers: np.ndarray) -> float:
-    """Return how well a number predicts the label: an AUROC from 0.5 to 1. It is 0.5 if all numbers are the same."""
+    """Return how well the numbers predict the labels: an AUROC from 0.5 to 1; 0.5 if all numbers are the same."""
     if np.ptp(numbers) < DIFFERENT_GREY:
         return 0.5
     auroc = compute_metrics(labels, pd.Series(numbers).rank(pct=True).to_numpy())["auroc"]
