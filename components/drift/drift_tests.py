@@ -35,8 +35,8 @@ class Shift:
         effect: Size of the difference in standard deviations, not negative. For "features_together" and "embedding",
             the size is the energy distance of the groups' means, in standard deviations of all groups. For a feature,
             the size is the Wasserstein distance, in standard deviations of the reference images.
-        chance: The limit of random effects: in 95 of 100 random shuffles of the groups, the effect is smaller than this
-            number. It has the unit of `effect`.
+        chance: The limit by chance: in 95 of 100 random shuffles of the groups, the effect is smaller than this number.
+            It has the unit of `effect`.
         change: Mean of the current images minus mean of the reference images, in standard deviations. It is NaN for
             "features_together" and "embedding".
         p: p-value, corrected for the number of tests in a set. One set has the tests "features_together" and
@@ -201,7 +201,7 @@ def undefined(why: str, images: int) -> list[Measurement]:
 
 
 def _size(shift: Shift) -> str:
-    chance = f"random effects reach {shift.chance:.3g}"
+    chance = f"limit by chance {shift.chance:.3g}"
     if np.isnan(shift.change):
         return chance
     return f"mean {shift.change:+.2f} standard deviations, {chance}"

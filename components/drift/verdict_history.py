@@ -132,8 +132,7 @@ def add_trend(page: Page, verdicts: list[Verdict], alpha: float) -> None:
         page.text(FALSE_ALARMS.format(found=found, compared=len(compared), expected=expected, alpha=alpha))
         page.figure(
             _draw_effects(compared),
-            "The tests with the largest effects. Each line shows the effect of a test, divided by the limit of random "
-            "effects.",
+            "The tests with the largest effects. Each line shows the effect of a test, divided by its limit by chance.",
             "lines of effects over the checks",
         )
     _add_slices(page, compared)
@@ -204,7 +203,7 @@ def _draw_effects(verdicts: list[Verdict]) -> Figure:
     axis.axhline(1, color="grey", linestyle="--", linewidth=1)
     days = [minute(verdict.checked)[5:] for verdict in verdicts]
     axis.set_xticks(places, days, rotation=45, ha="right", fontsize=8)
-    axis.set_ylabel("effect / limit of random effects")
+    axis.set_ylabel("effect / limit by chance")
     axis.set_ylim(bottom=0)
     axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return figure

@@ -94,7 +94,7 @@ def draw_curves(samples: dict[str, Scored]) -> Figure:
 
 
 def draw_reliability(samples: dict[str, Scored], bins: int = 10) -> Figure:
-    """Draw the share of cracks against the mean P(crack) in bins with equally many tiles, and a histogram of P(crack)."""
+    """Draw the share of cracks against the mean P(crack), in bins of equal size. Also draw a histogram of P(crack)."""
     figure = Figure(figsize=(9, 4), layout="constrained")
     reliability, histogram = figure.subplots(1, 2)
 

@@ -199,14 +199,14 @@ def _shap_sensitivity(
 
     images = sample.images[: config.shap.sensitivity]
     of_mean_colour = explain_signed(network, images, mean_colour(images), config, seed)
-    note = f"{_CORRELATION} regions that the mean colour hides, not a blur; 1 means that both maps are the same"
+    note = f"{_CORRELATION} regions hidden by the mean colour instead of a blur; 1 means that both give the same map"
     correlation = rank_correlation(signed, of_mean_colour)
     rows.append(_row(f"{SHAP}.baseline_similarity", correlation, sample.groups, config, note))
 
     half = config.shap.coalitions // 2
     fewer = config.model_copy(update={"shap": config.shap.model_copy(update={"coalitions": half})})
     of_fewer = explain_signed(network, images, blurred_images[: len(images)], fewer, seed + 1)
-    note = f"{_CORRELATION} {half} other coalitions; 1 means that {config.shap.coalitions} coalitions are enough"
+    note = f"{_CORRELATION} {half} other coalitions instead of {config.shap.coalitions}; 1 means that there are enough"
     correlation = rank_correlation(signed, of_fewer)
     rows.append(_row(f"{SHAP}.coalitions_similarity", correlation, sample.groups, config, note))
     return rows

@@ -1,4 +1,4 @@
-"""Apply the answers that people gave about tiles. The answer of a person counts more than the label in the source."""
+"""Apply the answers that people gave about tiles. A person's answer replaces the label in the source."""
 
 from dataclasses import dataclass
 
@@ -40,11 +40,11 @@ class Corrected:
 def apply_corrections(images: pd.DataFrame, standing: Standing) -> Corrected:
     """Give tiles the labels that people gave them, and put the bad images into quarantine.
 
-    Nothing else of a tile changes. So it keeps its group, and the step split leaves the group in its split.
+    Only the label changes. So a tile keeps its group, and the group keeps its split.
 
     Args:
         images: All accepted images: sample_id, source, path, label, the columns of a mask, and any other columns.
-        standing: The answers that stand.
+        standing: The valid answers.
     """
     found = look_up(images["sample_id"], standing.agreed, "tile")
     was = images["label"].map(dict(enumerate(CLASSES)))
@@ -70,9 +70,10 @@ def apply_corrections(images: pd.DataFrame, standing: Standing) -> Corrected:
 
 
 def _without_refuted_masks(images: pd.DataFrame, relabelled: pd.Series) -> tuple[pd.DataFrame, int]:
-    """Remove the masks that contradict a label that a person gave. The mask is part of the mistake.
+    """Remove the masks that contradict a label that a person gave.
 
-    Without this rule, the label conflict check would put each such tile into quarantine.
+    We assume that such a mask is as wrong as the old label was. Without this rule, the label conflict check would put
+    each of these tiles into quarantine.
     """
     refuted = contradicted_by_mask(images) & relabelled
     if not refuted.any():
@@ -87,7 +88,7 @@ def _quarantine_bad(bad: pd.DataFrame) -> pd.DataFrame:
     reasons = []
     for by, at, why, entry in bad[PERSON].itertuples(index=False):
         because = f": {why}" if why else ""
-        reasons.append(f"a bad image, in the words of {by} on {at[:10]} (import {entry[:SHOWN_ID]}){because}")
+        reasons.append(f"{by} called it a bad image on {at[:10]} (import {entry[:SHOWN_ID]}){because}")
     return quarantine(bad, reasons)[QUARANTINE_COLUMNS]
 
 

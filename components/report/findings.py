@@ -63,8 +63,8 @@ class Candidate:
         verdict: The content of verdict.json.
         measurements: All measured numbers.
         test_answers: The answers to all test tiles, as `read_test_answers` returns them.
-        calibration: The candidate's threshold, among others. It calls a tile a crack if the calibrated P(crack) is at
-            least the threshold.
+        calibration: The candidate's calibration and threshold. The candidate calls a tile a crack if the calibrated
+            P(crack) is at least the threshold.
     """
 
     name: str

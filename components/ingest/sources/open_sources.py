@@ -38,13 +38,13 @@ class Source:
     """A source whose files are listed.
 
     Attributes:
-        name: The source's name, which is stored with every image. The user can set it with the option `source`. If the
-            user did not, the layouts ccic, sdnet2018 and synthetic are used as the name, and all other sources are
-            named like their folder, archive, prefix or table.
+        name: The source's name, which is stored with every image. The user can set it with the option `source`. By
+            default, a source with the layout ccic, sdnet2018 or synthetic has the name of the layout. Any other source
+            has the name of its folder, archive, prefix or table.
         layout: The layout that was found; "table" for a table.
         folder: The folder of its files on this machine.
         files: Table with the columns of `file_table.FILE_TYPES`, ordered by path, and the column `tag`. A tag changes
-            if the file or its mask changes. It is empty if we cannot detect a change without reading the files.
+            if the file or its mask changes. A tag is empty if we cannot detect a change without reading the file.
         bring: A function that downloads files and their masks if they are not on this machine. Its argument holds
             rows of `files`.
         understood: Sentences for the user that say how we read the source.
@@ -164,7 +164,8 @@ def _open_photos(
 def _refuse_tile(uri: SourceUri, layout: str) -> None:
     if "tile" in uri.options:
         raise InputError(
-            f"data is {uri.text!r}: the option tile is only for the layout photos, and this is {layout}; remove it"
+            f"data is {uri.text!r}: the option tile is only for the layout photos, but the layout is {layout}; remove "
+            "the option"
         )
 
 

@@ -89,10 +89,12 @@ class Marks:
     def _annotated_cracks(self, annotation: ImageAnnotation, image: NDArray[np.uint8]) -> NDArray[np.bool_]:
         drawn = {shape.label for shape in annotation.shapes}
         if CLASSES[CRACK] in annotation.labels and CLASSES[CRACK] not in drawn:
-            raise ImageError("it is labelled crack as a whole, which does not say where the crack is; draw the crack")
+            raise ImageError(
+                "only the photo as a whole has the label crack, so the crack's place is unknown; draw the crack"
+            )
         labels = sorted(set(annotation.labels))
         if len(labels) > 1:
-            raise ImageError(f"it is labelled as a whole {' and '.join(labels)}; keep one label")
+            raise ImageError(f"the photo as a whole has the labels {' and '.join(labels)}; keep one label")
         try:
             return crack_mask(annotation, image.shape[1], image.shape[0])
         except InputError as error:
@@ -116,7 +118,9 @@ def find_marks(root: Path) -> Marks:
 
     files = annotation_files(root)
     if files and masks:
-        raise InputError(f"{root} has the masks {masks[0][0]}, … and the annotations {files[0]}; keep one of them")
+        raise InputError(
+            f"{root} has the masks {masks[0][0]}, … and the annotations {files[0]}; keep only masks or annotations"
+        )
     if len(files) > 1:
         raise InputError(f"{root} has several files of annotations: {', '.join(files)}; keep one of them")
     if files:

@@ -1,8 +1,9 @@
 """Cut tiles from whole photos, and label each tile by the share of its pixels that people marked as crack.
 
-The photos are read one by one. First, every photo is decoded and its tiles are listed with their labels. Later, only
-the tiles that are needed are cut and written to a temporary folder. Tiles do not overlap, and start at the left upper
-corner of the photo. A tile is named after its photo and its left upper corner: `pier1/IMG_1.jpg@512,256.png`.
+The photos are read one by one. `list_tiles` decodes every photo and lists its tiles with their labels. Later,
+`cut_tiles` cuts only the tiles that are needed, and writes them to a temporary folder. Tiles do not overlap, and start
+at the left upper corner of the photo. A tile is named after its photo and its left upper corner:
+`pier1/IMG_1.jpg@512,256.png`.
 """
 
 from collections import Counter
@@ -64,8 +65,8 @@ def list_tiles(marks: Marks, tile: int, config: IngestConfig, tag_of: TagOf) -> 
     marked = [photo for photo in marks.photos if marks.file_of(photo) is not None]
     if not marked:
         raise InputError(
-            f"{marks.root} has {len(marks.photos)} photos, and no mask or annotation belongs to one of them; give the "
-            "masks the names of the photos"
+            f"{marks.root} has {len(marks.photos)} photos, but no mask or annotation belongs to any of them; give "
+            "the masks the names of the photos"
         )
 
     rows: list[tuple] = []
@@ -127,7 +128,7 @@ def cut_tiles(marks: Marks, tile: int, files: pd.DataFrame, folder: Path) -> Non
 def _tiles_of(
     marks: Marks, photo: str, tile: int, config: IngestConfig, messages: Messages
 ) -> tuple[list[tuple], int, int]:
-    """Return the rows of a photo's tiles, the number of tiles left out, and the number of shapes that reach out of it.
+    """Return the rows of a photo's tiles, the number of skipped tiles, and the number of shapes that leave the photo.
 
     Raises:
         ImageError: The photo, its mask or its annotation cannot be used.

@@ -1,10 +1,10 @@
-"""The answers that people gave about tiles: a list in the store to which entries are only ever added.
+"""The answers that people gave about tiles: a list in the store. Entries are only added to it.
 
 An entry is one import of answers, or the rollback of one import. It is the object `corrections/ID.json`, where ID is
 the digest of its content. No entry is changed or deleted. Concurrent imports write different objects, so none is lost.
 
-A tile is known by its sample_id, the sha256 of the bytes of its file. So an answer stays with its tile if the file is
-renamed or copied.
+An answer names its tile by the sample_id, the sha256 of the bytes of the tile's file. So the answer stays with the tile
+if the file is renamed or copied.
 """
 
 import datetime
@@ -23,7 +23,7 @@ from components.shared.services.store import Store
 BAD_IMAGE = "bad image"
 ANSWERS = (*CLASSES, BAD_IMAGE)
 FOLDER = "corrections"
-SHOWN_ID = 12  # characters of an entry's ID that people see and give
+SHOWN_ID = 12  # number of characters of an entry's ID that people see and type
 IF_DAMAGED = "restore it from a backup of the store, because without it some tiles would get their old labels back"
 COLUMNS = ["tile", "answer", "by", "at", "why", "entry"]
 
@@ -70,11 +70,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Standing:
-    """The answers that stand: those of imports that nobody rolled back, and of each person only the last about a tile.
+    """The valid answers: those of imports that nobody rolled back, and only the last answer of each person about a
+    tile.
 
     Attributes:
-        agreed: Table with the columns COLUMNS, one row for each tile: all people who answered gave this answer. `by`
-            joins their names, and the other columns are those of the last answer.
+        agreed: Table with the columns COLUMNS, one row for each tile about which all people agree. `by` joins the names
+            of these people, and the other columns are those of the last answer.
         disputed: The same columns, one row for each answer, for the tiles about which people disagree.
         digest: Digest of the whole list. It changes with every new entry.
     """
@@ -125,7 +126,7 @@ def find_import(entries: list[Entry], name: str) -> Entry:
 
 
 def standing_answers(entries: list[Entry]) -> Standing:
-    """Find the answers that stand, and the tiles about which people disagree.
+    """Find the valid answers, and the tiles about which people disagree.
 
     Args:
         entries: All entries, the oldest first.

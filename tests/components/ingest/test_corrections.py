@@ -95,7 +95,7 @@ def test_a_bad_image_leaves_the_data_set_and_returns_to_its_group(review: Review
     assert labels(after) == {name: label for name, label in labels(before).items() if name != "p0_0"}
     [refused] = review.report()["quarantine"]
     assert refused["path"] == "no_crack/p0_0.jpg"
-    assert refused["reason"].startswith("a bad image, in the words of Ada on 20")
+    assert refused["reason"].startswith("Ada called it a bad image on 20")
     assert refused["reason"].endswith("lens flare")
     assert refused["reason"] in review.page()
 

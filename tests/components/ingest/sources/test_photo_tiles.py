@@ -183,14 +183,14 @@ def test_masks_and_annotations_exclude_each_other(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"several files of annotations: a\.json, b\.json; keep one"):
         opened(folder, tmp_path / "scratch")
     write_mask(folder / "masks/1.png")
-    with pytest.raises(InputError, match=r"has the masks masks/1\.png, … and the annotations a\.json; keep one"):
+    with pytest.raises(InputError, match=r"has the masks masks/1\.png, … and the annotations a\.json; keep only"):
         opened(folder, tmp_path / "scratch2")
 
 
 def test_the_option_tile_belongs_to_photos(tmp_path: Path) -> None:
     for name in ("crack", "no_crack"):
         write_photo(tmp_path / f"data/{name}/1.png", seed=1)
-    with pytest.raises(InputError, match="the option tile is only for the layout photos, and this is folders"):
+    with pytest.raises(InputError, match="the option tile is only for the layout photos, but the layout is folders"):
         opened(tmp_path / "data", tmp_path / "scratch")
 
 
