@@ -259,7 +259,7 @@ def _keep_findings(
 
 
 def _read_conflict_pairs(sources: list[Source], files: pd.DataFrame) -> list[ConflictPair]:
-    """Read pairs of files that show the same image with both labels. In `files`, the two rows of a pair are adjacent."""
+    """Read pairs of files that show the same image with both labels. A pair has two adjacent rows in `files`."""
     for source in sources:
         source.bring(files[files["source"] == source.name])
 

@@ -75,7 +75,7 @@ class Candidate:
     calibration: Calibration
 
     def measured(self, name: str, split: str) -> Measurement | None:
-        """Return the measurement `name` on the whole split after fine-tuning. Return None if it was not measured."""
+        """Return the measurement `name` after fine-tuning on all tiles of `split`. Return None if it was not measured."""
         return self.measurements.find(name, split)
 
     @cached_property

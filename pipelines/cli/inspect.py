@@ -33,12 +33,13 @@ def inspect(
 ) -> None:
     """Find cracks in whole photos with a registered model.
 
-    The photos are cut into overlapping tiles. Each tile is answered, and positions with a high P(crack) are joined to
-    findings. FOLDER then has inspection.html, findings.csv, findings.geojson, photos.csv, overlays and tables of tiles.
-    Without a scale, all lengths are in pixels.
+    The photos are cut into overlapping tiles, and the model classifies each tile. Neighbouring positions with a high
+    P(crack) form a finding. FOLDER then has inspection.html, findings.csv, findings.geojson, photos.csv, overlays and
+    tables of tiles. Without a scale, all lengths are in pixels.
 
     Exit status: 0 every photo has its row in photos.csv; 1 something failed; 2 an input was wrong; 130 interrupted. A
-    photo that cannot be inspected is a row with an error. A call that was killed continues with the next photo.
+    photo that cannot be inspected is a row with an error. If a call was killed, give the command again: it continues
+    with the next photo.
     """
     with reporting_errors(debug):
         from rich.progress import Progress

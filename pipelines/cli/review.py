@@ -1,4 +1,4 @@
-"""The commands that let people look at tiles again, and that keep their answers."""
+"""The commands with which people review tiles, and which store the answers of these people."""
 
 import contextlib
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ def queue(
     override: Override = None,
     debug: Debug = False,
 ) -> None:
-    """Choose the tiles that are most worth a person's time, and write them with a page to answer on.
+    """Choose the tiles whose review helps most, and write them to a folder, with a page on which people answer.
 
     The page works offline and on a phone. It saves a file for `crack-pipeline review import`.
     """
@@ -62,7 +62,7 @@ def export(
     folder: Annotated[Path, typer.Argument(help="Folder that `review queue` wrote.")],
     to: Annotated[str, typer.Option(help="label-studio, cvat, coco or yolo.")],
     with_labels: Annotated[
-        bool, typer.Option("--with-labels", help="Write the labels of now as answers. They influence people.")
+        bool, typer.Option("--with-labels", help="Write the current labels as answers. They may influence people.")
     ] = False,
     debug: Debug = False,
 ) -> None:
@@ -83,7 +83,7 @@ def import_file(
     ] = False,
     unmarked_no_crack: Annotated[
         bool,
-        typer.Option("--unmarked-no-crack", help="A tile without any mark shows no crack. Default: nobody answered."),
+        typer.Option("--unmarked-no-crack", help="Count a tile without any mark as no_crack. Default: as unanswered."),
     ] = False,
     params: Params = LOCAL_PARAMS,
     workdir: OfStore = None,
@@ -139,7 +139,7 @@ def rollback(
     override: Override = None,
     debug: Debug = False,
 ) -> None:
-    """Make an import void. It stays in the list; the next run no longer applies it."""
+    """Make an import void. It stays in the list, but the next run does not apply it."""
     with reporting_errors(debug):
         from components.shared.data.corrections import SHOWN_ID
         from pipelines.review.import_answers import roll_back

@@ -99,8 +99,8 @@ class Registry:
             by: Name of the person.
             why: Reason of the person.
             force: True promotes the version even if its verdict is not "passed". The history records this.
-            signed_by: PEM file of a public key. The version must have a signature that fits this key. None: the version
-                needs no signature.
+            signed_by: PEM file of a public key. The version must be signed with the private key that belongs to it.
+                None: the version needs no signature.
 
         Returns:
             The new entry of the history; None if the version is already the champion.
@@ -154,7 +154,7 @@ class Registry:
         put(self.client.set_model_version_tag, self.name, version, tag, signature)
 
     def _require_files(self, number: str, signed_by: Path | None = None) -> None:
-        """Raise InputError if a version's files are not the registered files, or if the signature does not fit."""
+        """Raise InputError if a version's files are not the registered files, or the signature is missing or wrong."""
         version = self.version(number)
         key = signing.read_public_key(signed_by) if signed_by else None
         if key is None and DIGEST not in version.tags:
@@ -183,10 +183,10 @@ class Registry:
         return entry
 
     def settle(self) -> bool:
-        """Move the alias to the model version that the history names. So an interrupted act is finished.
+        """Move the alias to the model version that the history names. This finishes an interrupted act.
 
-        If an earlier call has already moved the alias for the last entry, this call does not move it again. So if a
-        person has moved the alias by hand, it stays where the person put it.
+        If an earlier call has already moved the alias for the last entry, this call does not move it again. So an alias
+        that a person has moved by hand stays where it is.
 
         Returns:
             True if the alias was moved.

@@ -84,7 +84,7 @@ def require_signature(version: ModelVersion, digest: str, key: Ed25519PublicKey)
         key.verify(base64.b64decode(signature), _message(digest))
     except (InvalidSignature, ValueError) as error:
         raise InputError(
-            f"the signature of {name} does not fit its files, which were changed after they were signed; promote "
+            f"the signature of {name} does not match its files, which were changed after they were signed; promote "
             "another version, or find out who changed the files"
         ) from error
 

@@ -36,7 +36,7 @@ class SiteImages:
     Attributes:
         folder: Folder of the tiles. The paths of the tiles are relative to this folder.
         name: The site's name.
-        group_pattern: Regular expression for the path. Its first group matches the name of the tile's photo.
+        group_pattern: Regular expression for the path. Its first capturing group matches the name of the tile's photo.
     """
 
     folder: Path

@@ -112,7 +112,7 @@ def unlabelled(plan: Plan, labels: np.ndarray) -> list[int]:
 def _whole_bets(plan: Plan, drawn: np.ndarray) -> int:
     """Return the number of draws before the first bet that lacks a label.
 
-    Labels after this bet do not count yet. If they did, a person could change the verdict by skipping a difficult tile.
+    Labels after this bet do not count yet. Otherwise, a person could change the verdict by skipping a difficult tile.
     """
     missing = np.flatnonzero(drawn == UNKNOWN)
     if not len(missing):
@@ -139,8 +139,9 @@ def _decision(
     if recall.above >= enough and specificity.above >= enough:
         return "accept", "The labels show that both limits are reached."
 
-    # Two players bet against the two limits. If both limits are reached, neither player can expect to win. So their
-    # mean wealth is not expected to grow either, and we can compare it with the same number.
+    # One player bets that recall misses its limit, and another player bets the same about false alarms. If both limits
+    # are reached, neither player can expect to win. So the mean wealth of the two players is not expected to grow
+    # either, and we can compare it with the same number.
     against = (recall.below + specificity.below) / 2
     if len(against) and against.max() >= enough:
         missed = "recall" if recall.below[np.argmax(against)] > specificity.below[np.argmax(against)] else "specificity"

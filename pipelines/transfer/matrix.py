@@ -1,4 +1,4 @@
-"""The transfer matrix: the numbers of each network on each domain, and limits on the unseen domains."""
+"""The transfer matrix: the numbers of each network on each domain (source or surface), and limits on them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -110,7 +110,7 @@ def s3_errors_explained() -> Iterator[None]:
 
 
 def lost_connections() -> tuple[type[Exception], ...]:
-    """Return the errors that mean: the connection was lost after the answer had begun. Some are errors of urllib3."""
+    """Return the types of errors for a connection that was lost after the answer had begun. Some are urllib3's."""
     from botocore import exceptions
     from urllib3.exceptions import HTTPError
 
