@@ -23,7 +23,7 @@ class CollectConfig(StepConfig):
         "with all training images. By default, the slice is the first folder below `images`",
     )
     sample: int = Field(
-        default=2000, ge=30, description="largest number of images; if there are more, a random sample is drawn"
+        default=2000, ge=30, description="largest number of images; if there are more, a random sample is used"
     )
     batch_size: int = Field(default=128, ge=1)
     precision: Precision = "auto"

@@ -38,7 +38,7 @@ class ProductionImages:
 
         Raises:
             InputError: The folder does not exist or contains no image. A missing day is not an error if `uri` contains
-            {date} or {yesterday}, and there are other days.
+                {date} or {yesterday}, and there are other days.
         """
         self.uri = _fill_in_days(uri)
         self._objects: dict[str, StoredObject] = {}

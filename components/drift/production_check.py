@@ -46,7 +46,7 @@ ASSUMPTION = (
 STILL_ASKED_FOR = (
     "**A retraining has been needed since {since} UTC**. No check since that time was steady. Perhaps a training was "
     "already started for this drift, so look for it before you start another training. If `retrain.start` is true, "
-    "the pipeline starts a training by itself, and not again at every check."
+    "the pipeline starts a training by itself, but not again at every check."
 )
 PHOTOS_IN_TABLE = 10
 

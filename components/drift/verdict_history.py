@@ -120,7 +120,7 @@ def add_trend(page: Page, verdicts: list[Verdict], alpha: float) -> None:
     Args:
         page: The page.
         verdicts: The results, the oldest first and the result of this check last.
-        alpha: Chance of a false alarm in each check.
+        alpha: Probability of a false alarm in each check.
     """
     page.heading("Trend")
     page.text(f"This part shows the last {len(verdicts)} checks of this model (at most {CHECKS_IN_TREND}).")

@@ -25,10 +25,10 @@ class Errors:
 def measure_corruptions(predictions: Predictions, config: EvaluateConfig) -> list[Measurement]:
     """Measure every family and severity, and compare its error with the error on the same tiles without corruption.
 
-    A view is all tiles with one corruption family and one severity. The slice of a view names both. The mean over the
-    severities of a family has a slice that names only the family. SEEN is the mean over the families that training uses
-    as augmentation. UNSEEN is the mean over all other families, and WHOLE is the mean over all families. A tile is
-    called a crack if P(crack) >= 0.5.
+    A view is all tiles with one corruption family and one severity. The slice of a view names the family and the
+    severity. The mean over the severities of a family has a slice that names only the family. SEEN is the mean over the
+    families that training uses as augmentation. UNSEEN is the mean over all other families, and WHOLE is the mean over
+    all families. A tile is called a crack if P(crack) >= 0.5.
 
     Returns:
         For each view, accuracy, recall, f1 and auroc with intervals. For each view and each mean, `error_increase` and

@@ -36,7 +36,7 @@ class ExplainConfig(StepConfig):
 
     shown: int = Field(default=24, ge=1, le=500, description="number of images in the gallery; a rule chooses them")
     measured: int = Field(
-        default=24, ge=1, le=5000, description="number of cracked images for the measures, drawn at random"
+        default=24, ge=1, le=5000, description="number of cracked images for the measures, chosen at random"
     )
     chosen_on: int = Field(
         default=12, ge=1, description="number of cracked validation images that are used to choose Grad-CAM's layer"

@@ -69,7 +69,8 @@ def perturbation_curves(
         batch_size: Number of images in a forward pass.
 
     Source: Petsiuk et al. 2018, "RISE", section 4.3. There, deletion replaces pixels with grey, and insertion starts
-        from a blurred image. Here both use the blurred image, because grey patches on concrete look like cracks.
+        from a blurred image. Here, deletion and insertion both use the blurred image, because grey patches on concrete
+        look like cracks.
     """
     hidden = blurred(images, blur)
     ranks = torch.from_numpy(rank_pixels(maps)).to(images.device)

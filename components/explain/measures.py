@@ -1,4 +1,4 @@
-"""Measure how good the maps of both methods are. For comparison, also measure a random map and an edge filter."""
+"""Measure how good the maps of Grad-CAM and KernelSHAP are, compared with a random map and an edge filter."""
 
 from dataclasses import dataclass
 from itertools import product

@@ -192,10 +192,10 @@ def measure_exchanges(
     Returns:
         Three measurements on the robustness split for each property. The list is empty if there are no tiles.
 
-        - `shortcut_pull_ISSUE`: mean change of P(crack) towards the other class. The change with the partner of the
-          same class is subtracted.
-        - `shortcut_flips_ISSUE`: share of the answers that change. The share with the partner of the same class is
-          subtracted.
+        - `shortcut_pull_ISSUE`: mean change of P(crack) towards the other class. From this change, we subtract the
+          change with the partner of the same class.
+        - `shortcut_flips_ISSUE`: share of the answers that change. From this share, we subtract the share with
+          the partner of the same class.
         - `shortcut_data_ISSUE`: how well the property alone predicts the label: an AUROC from 0.5 to 1.
     """
     if chosen.empty:

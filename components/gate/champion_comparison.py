@@ -185,8 +185,7 @@ def compare(candidate: Deployed, champion: Deployed, version: str, config: Champ
 def mcnemar(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
     """Return the exact two-sided p-value of McNemar's test: do both classifiers make equally many errors?
 
-    The test uses only the images on which exactly one of the two classifiers is right. Without such images, the result
-    is 1.
+    The test uses only images on which exactly one of the classifiers is right. Without such images, the result is 1.
 
     Args:
         labels: int (n,), 1 for crack.

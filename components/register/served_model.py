@@ -49,7 +49,7 @@ class CrackClassifier(PythonModel):
 
         Returns:
             One row per image: p_crack (0 to 1, calibrated), label ("crack" or "no_crack"), threshold (0 to 1), novelty
-            (from 0; above 1, the image is unlike the training images, and the answer means little) and needs_review
+            (from 0; above 1, the image is unlike the training images, and the answer is not reliable) and needs_review
             (whether a person must look at the image; None if the model has no review band).
 
         Raises:

@@ -103,7 +103,7 @@ def reuse(store: Store, key: str, folder: Path, produce: Callable[[Path], None])
         store: The store that keeps the results.
         key: The key from `run_key`.
         folder: Folder for the files of the result; it is created.
-        produce: Computes the result and writes it into the folder that it is called with.
+        produce: Function that computes the result and writes it into the given folder.
 
     Returns:
         True if the result was fetched, False if `produce` computed it.
@@ -127,9 +127,7 @@ def reuse(store: Store, key: str, folder: Path, produce: Callable[[Path], None])
         write_record(store, f"{prefix}/{MARKER}", Finished(key, files))
     except InputError as error:
         # Hours of work must not be lost because, for example, credentials have expired in the meantime.
-        warn(
-            f"a result could not be stored, so later runs must compute it again; this run can use it: {error}"
-        )
+        warn(f"a result could not be stored, so later runs must compute it again; this run can use it: {error}")
     return False
 
 

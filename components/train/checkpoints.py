@@ -2,7 +2,7 @@
 
 Each checkpoint is one object, so the store never has an incomplete checkpoint. The object's name contains the number of
 finished steps and the sha256 of the content. The sha256 shows whether any bit has changed. A checkpoint contains only
-tensors and plain values. `torch.load` reads it with `weights_only`, so it executes no code.
+tensors and plain values. `torch.load` reads it with `weights_only`, so reading it executes no code.
 """
 
 import re

@@ -99,8 +99,8 @@ class Registry:
             by: Name of the person.
             why: Reason of the person.
             force: True promotes the version even if its verdict is not "passed". The history records this.
-            signed_by: PEM file of a public key. The version must be signed with the private key that belongs to it.
-                None: the version needs no signature.
+            signed_by: PEM file of a public key. The version must be signed with the matching private key. None: the
+                version needs no signature.
 
         Returns:
             The new entry of the history; None if the version is already the champion.
@@ -175,8 +175,8 @@ class Registry:
         if entries:
             last_key, _ = entries[-1]
             number = int(last_key.removeprefix(ENTRY_PREFIX).split(".")[0]) + 1
-        # If two people act at the same time, both get the same number. The random ending makes the two keys different.
-        # It also decides the order of the two acts.
+        # If two people act at the same time, their two entries get the same number. The random ending makes the two
+        # keys different, and decides the order of the two acts.
         key = f"{ENTRY_PREFIX}{number:06d}.{secrets.token_hex(4)}"
         self.client.set_registered_model_tag(self.name, key, json.dumps(asdict(entry), ensure_ascii=False))
         self.settle()

@@ -189,7 +189,7 @@ def _growth(drawn: np.ndarray, chance: np.ndarray, weight: np.ndarray, right: np
 
 
 def _largest(weights: np.ndarray, side: np.ndarray) -> float:
-    """Return the largest weight for which `side` is true. If `side` is never true, return the largest of all weights."""
+    """Return the largest weight for which `side` is true. If `side` is never true, return the largest weight of all."""
     return float(weights[side].max() if side.any() else weights.max())
 
 

@@ -124,7 +124,7 @@ def _weighted_mean(values: np.ndarray, weights: np.ndarray, photos: np.ndarray, 
     """Return a weighted mean with its 95 % interval by bootstrap over photos.
 
     If all values are equal (all 0 or all 1), every resample would give the same mean, and the interval would have no
-    width. So for the interval, we give the other value to one tile of average weight.
+    width. So for the interval, we change the value of one tile of average weight: 0 becomes 1, or 1 becomes 0.
     """
     codes, count = group_codes(photos)
     tops = np.bincount(codes, weights * values, count)

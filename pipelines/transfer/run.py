@@ -46,7 +46,8 @@ def transfer(config: RunConfig, folder: Path, progress: Callable[[str], None]) -
     """Leave out one domain (source or surface) at a time, and measure the network that is trained without it.
 
     Args:
-        config: The parameters. `transfer` says what a domain is; `split.robustness` is replaced by each domain.
+        config: The parameters. `transfer.each` says whether a domain is a source or a surface. Each domain in turn
+            replaces `split.robustness`.
         folder: Folder for the files of this call.
         progress: Function that is called with the next piece of work, such as "without wall (2 of 3)".
 

@@ -48,7 +48,7 @@ class Source:
         bring: A function that downloads files and their masks if they are not on this machine. Its argument holds
             rows of `files`.
         understood: Sentences for the user that say how we read the source.
-        warnings: Sentences about files that are not used, and about masks that do not fit.
+        warnings: Sentences about files that are not used, and about masks without an image.
         masks_without_image: Number of masks that belong to no image, or that fit several images.
         refused: Photos that were refused before they were cut into tiles, each with the reason.
     """

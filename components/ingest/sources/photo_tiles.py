@@ -203,7 +203,7 @@ def _understood(marks: Marks, marked: list[str], tile: int, labels: Counter[int 
     truth = marks.annotation_file or "masks"
     return (
         f"the layout is photos; {len(marked)} photos with {truth} are cut into tiles of {tile} pixels: {by_class}; "
-        f"{labels[None]} tiles are left out, because less than {SMALLEST_CRACK_SHARE:.1%} of their pixels are crack, "
+        f"{labels[None]} tiles are not used, because less than {SMALLEST_CRACK_SHARE:.1%} of their pixels are crack, "
         "or some pixels are transparent"
     )
 

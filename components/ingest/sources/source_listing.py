@@ -25,7 +25,7 @@ class Listing(NamedTuple):
     Attributes:
         files: Table with the columns of `file_table.FILE_TYPES`, ordered by path.
         understood: Sentences for the user that say how we read the source.
-        warnings: Sentences about files that are not used, and about masks that do not fit.
+        warnings: Sentences about files that are not used, and about masks without an image.
         masks_without_image: Number of masks that belong to no image, or that fit several images.
     """
 

@@ -117,9 +117,10 @@ def jpeg_tables(data: bytes) -> dict[int, list[int]] | None:
 
 
 def decode_mask(data: bytes) -> NDArray[np.bool_]:
-    """Decode a mask. A pixel is true if it is brighter than half of the brightest pixel, so 0/1 and 0/255 both work.
+    """Decode a mask. A pixel is true if it is brighter than half of the brightest pixel.
 
-    A transparent pixel is false, because some programs draw a mask on a transparent background.
+    So a mask can have the values 0 and 1, or 0 and 255. A transparent pixel is false, because some programs draw a mask
+    on a transparent background.
 
     Returns:
         bool (H, W); all false for a black image.

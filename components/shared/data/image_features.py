@@ -3,7 +3,7 @@
 To add a feature, add its name to FEATURES, add its value and its meaning to `describe_image`, and raise VERSION.
 
 The light and the exposure multiply all grey values of a photo by a factor. On a logarithmic scale, this factor is a
-constant that is added. So a difference between two features has the same size in dark and in bright photos. Roughness
+constant that is added. So a difference between two images has the same size in dark and in bright photos. Roughness
 and saturation, which describe the material, are measured relative to the brightness. So different exposures do not hide
 a change of material.
 """

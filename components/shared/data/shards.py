@@ -89,7 +89,7 @@ def write_shards(
                 member = next(remaining, None)
             file.write(bytes(2 * BLOCK_BYTES))
 
-        # The shard's name is the digest of all its bytes, so it is known only now.
+        # The shard's name is the digest of all its bytes, so the name is known only now.
         path = folder / f"{file.digest.hexdigest()}.tar"
         partial.rename(path)
         places += [replace(place, shard=path.name) for place in places_in_shard]

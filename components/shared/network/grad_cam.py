@@ -46,7 +46,7 @@ def grad_cam(network: Network, cam: Cam, images: torch.Tensor, crack: bool, batc
 
     Raises:
         InputError: A map is not finite, or the layer's gradient is zero for all images. With a zero gradient, the
-        answer does not depend on the layer.
+            answer does not depend on the layer.
 
     Source: Selvaraju et al. 2017, eq. 1 and 2 (Grad-CAM); Draelos and Carin 2020 (HiResCAM); Jiang et al. 2021
         (LayerCAM). All are in the pytorch-grad-cam library, which scales each map by its own minimum and maximum and

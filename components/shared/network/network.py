@@ -159,7 +159,8 @@ def build_network(info: ModelInfo, load_weights: bool = True) -> Network:
             afterwards.
 
     Raises:
-        InputError: The weights cannot be fetched, do not fit, or have another sha256 than the description says.
+        InputError: The weights cannot be fetched, are not for this architecture, or have another sha256 than the
+        description says.
     """
     options: dict = {"num_classes": len(info.classes), "drop_rate": info.dropout}
     if info.stochastic_depth:

@@ -29,7 +29,7 @@ class ReviewBand:
         photos: Number of validation photos with cracks.
         photos_needed: Number of photos with cracks that would be enough for a band if none of their cracks were below
             it.
-        counted: Cap on cracked tiles per photo. A photo with more cracked tiles counts like a photo with this number.
+        counted: Cap on cracked tiles per photo. A photo with more cracked tiles counts as if it had only this many.
     """
 
     low: float

@@ -223,7 +223,7 @@ def _code_of_a_listing(client: Any, bucket: str) -> str:
 
 
 def _has_bucket(client: Any, bucket: str) -> bool:
-    """Return whether a bucket exists. If the server does not let this user ask for the bucket, the bucket exists."""
+    """Return whether a bucket exists. If the server refuses the question, the bucket exists."""
     from botocore.exceptions import ClientError
 
     try:

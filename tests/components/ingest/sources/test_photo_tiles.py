@@ -100,7 +100,7 @@ def test_a_tile_with_a_trace_of_crack_is_left_out_and_counted(tmp_path: Path) ->
     assert "1.png@0,0.png" not in set(source.files["path"])
     assert source.files["label"].tolist() == [0] * 5
     [sentence] = source.understood
-    assert "tiles of 64 pixels: 5 no_crack, 0 crack; 1 tiles are left out" in sentence
+    assert "tiles of 64 pixels: 5 no_crack, 0 crack; 1 tiles are not used" in sentence
 
 
 def test_coco_and_what_does_not_fit(tmp_path: Path) -> None:
