@@ -46,8 +46,8 @@ class CamChoice:
         cam: Layer and method.
         tiles: Number of cracked validation tiles that decided the choice. It may be 0.
         tried: All layers and methods that were tried, the most faithful first. It is empty without tiles.
-        gain: Faithfulness of the chosen map minus the faithfulness of a random map with the same grid, with its 95 %
-            interval. None without tiles.
+        gain: Faithfulness of the chosen map minus the faithfulness of a random map with the same grid, and the 95 %
+            interval of this difference. None without tiles.
     """
 
     cam: Cam

@@ -31,8 +31,9 @@ class Limits:
     """The limits that a model version must reach at a site, and the risk of a wrong verdict.
 
     Attributes:
-        recall: The model must find a larger share of the cracks than this, 0 to 1.
-        false_alarms: Of the tiles without a crack, the model must call a smaller share a crack than this, 0 to 1.
+        recall: Limit for the share of the cracks that the model finds, 0 to 1. The share must be above this limit.
+        false_alarms: Limit for the share of the tiles without a crack that the model calls a crack, 0 to 1. The share
+            must be below this limit.
         risk: Highest probability of a wrong acceptance, and of a wrong refusal, 0 to 1.
     """
 

@@ -27,7 +27,7 @@ def estimate_metrics(
 ) -> dict[str, Estimate]:
     """Return every metric in METRICS with its 95 % interval by bootstrap over groups.
 
-    If a model makes no error, one answer is changed into a wrong one before the interval is computed; see
+    If a model makes no error, one answer is changed into a wrong answer before the interval is computed; see
     `_with_one_error`.
 
     Args:
