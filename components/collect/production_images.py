@@ -24,7 +24,7 @@ class ProductionImages:
     Attributes:
         uri: The folder or prefix, with dates in place of {date} and {yesterday}.
         names: Paths of the images, relative to `uri`, sorted. If there are more than `sample` images, a random sample
-            is taken. The list is empty if `uri` names a day without images.
+            is used. The list is empty if `uri` names a day without images.
     """
 
     def __init__(self, uri: str, sample: int):
@@ -35,8 +35,8 @@ class ProductionImages:
             sample: Largest number of images.
 
         Raises:
-            InputError: The folder does not exist or contains no image. If `uri` contains {date} or {yesterday}, this is
-                an error only if there are no other days either.
+            InputError: The folder does not exist or contains no image. A missing day is not an error if `uri` contains
+                {date} or {yesterday}, and there are other days.
         """
         self.uri = fill_in_days(uri)
         self._objects: dict[str, StoredObject] = {}
@@ -60,7 +60,7 @@ class ProductionImages:
         self.names = [found[index] for index in np.sort(chosen)]
 
     def read(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield (name, uint8 (H, W, 3) RGB) for every image that can be decoded. At the end, warn about the others."""
+        """Yield (name, uint8 (H, W, 3) RGB) for every readable image. At the end, warn about unreadable images."""
         refused = []
         with ThreadPoolExecutor(THREADS) as pool:
             for start in range(0, len(self.names), FILES_READ_AHEAD):

@@ -61,7 +61,8 @@ class Finding:
         reference: The training images that were compared.
         observed: The production images that were compared.
         count: Number of all production images.
-        alone: True if every image was counted as a separate photo, because no two images share a photo.
+        alone: True if every image counts as a separate photo, because the paths do not show that two images share a
+            photo.
         why: The reason why the two sides could not be compared. It is empty if they were compared.
         shifts: The result of `compare`. It is empty if the sides could not be compared.
         slices: The result of `compare_slices`. It is empty if the sides could not be compared.
@@ -187,9 +188,9 @@ def _kind(found: Finding, config: DriftConfig) -> Kind:
 
 
 def _new_in_slices(slices: dict[str, list[str]], before: list[Verdict]) -> list[str]:
-    """Return the slices with new drift: they drift in this check, but did not drift when they were compared last.
+    """Return the slices with new drift: they drift in this check, but did not drift in their last comparison.
 
-    So a camera whose images always differ is reported only once.
+    So if the images of a camera differ in every check, the camera is reported only once.
     """
     last_found: dict[str, list[str]] = {}
     for verdict in before:

@@ -39,9 +39,8 @@ class Verdict:
         chances: Name of each test -> `Shift.chance`. It is empty if the check was skipped.
         drifted: Names of the tests that drifted.
         slices: Each slice that was compared -> names of the tests that drifted in this slice.
-        since: The time of the first check with the verdict "retrain". Only the checks of this model version after its
-            last "steady" check count. `since` is empty if none of these checks is "retrain", or if this check is
-            "steady" or "skipped".
+        since: Time of the first check with the verdict "retrain" after the last "steady" check of this model version.
+            It is empty if there is no such check, or if this check is "steady" or "skipped".
     """
 
     verdict: Literal["steady", "drift", "retrain", "skipped"]
@@ -76,7 +75,8 @@ def as_json(verdict: Verdict) -> str:
 def keep(store: Store, verdict: Verdict, job: str) -> None:
     """Store the result of a check in two places: with the results of earlier checks, and in the run's folder.
 
-    The notify step reads the result from the run's folder. A second call for the same job replaces the first result.
+    The notify step reads the result from the run's folder. A second call for the same job replaces the result of the
+    first call.
     """
     write_record(store, _key(verdict.model, job), verdict)
     write_record(store, f"runs/{job}/drift.json", verdict)
@@ -120,7 +120,7 @@ def add_trend(page: Page, verdicts: list[Verdict], alpha: float) -> None:
     Args:
         page: The page.
         verdicts: The results, the oldest first and the result of this check last.
-        alpha: Chance of a false alarm in each check.
+        alpha: Probability of a false alarm in each check.
     """
     page.heading("Trend")
     page.text(f"This part shows the last {len(verdicts)} checks of this model (at most {CHECKS_IN_TREND}).")
@@ -183,7 +183,7 @@ def _names_or_dash(tests: list[str]) -> str:
 
 
 def _draw_effects(verdicts: list[Verdict]) -> Figure:
-    """Draw the ratio effect / chance in every check. The tests with the largest ratios get one line each."""
+    """Draw `effect / chance` of every check, one line for each of the tests with the largest ratios."""
     ratios = []
     for verdict in verdicts:
         ratio = {}

@@ -1,4 +1,4 @@
-"""Measure how good the maps of both methods are. For comparison, also measure a random map and an edge filter."""
+"""Measure how good the maps of Grad-CAM and KernelSHAP are, compared with a random map and an edge filter."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -34,8 +34,8 @@ FAITHFULNESS: dict[str, Scale] = {
     "insertion_auc": "share",
     "road": "difference",
 }
-# `_sanity_checks` and `_shap_sensitivity` measure whether we can trust a map. The map must depend on the network, and
-# not on noise or on the settings of KernelSHAP.
+# `_sanity_checks` and `_shap_sensitivity` measure whether we can trust a map. A map must depend on the network. It must
+# not depend on noise or on the settings of KernelSHAP.
 CHECKS: dict[str, Scale] = {
     "noise_stability": "signed",
     "random_weights_similarity": "signed",

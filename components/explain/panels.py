@@ -79,7 +79,7 @@ def _blend(image: np.ndarray, evidence: np.ndarray) -> np.ndarray:
 
 
 def _blend_signed(image: np.ndarray, signed: np.ndarray) -> np.ndarray:
-    """Draw red and blue over the grey image. On a coloured image, people could mistake its colours for the map."""
+    """Draw red and blue over the grey image. People could mistake the colours of a coloured image for the map."""
     share = signed / np.abs(signed).max()
     colours = 255 * colormaps["RdBu_r"](0.5 + share / 2)[..., :3]
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]

@@ -121,7 +121,7 @@ class Tiles:
 
 
 def fit_mask(mask: np.ndarray, size: int) -> np.ndarray:
-    """Scale a mask bool (H, W) to (size, size). Thin cracks do not get lost."""
+    """Scale a mask bool (H, W) to (size, size), and keep thin cracks."""
     if mask.shape == (size, size):
         return mask
     shrinks = mask.size > size * size

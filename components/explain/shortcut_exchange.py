@@ -5,7 +5,7 @@ one property at a time: the tile gets the property of a tile of the other class,
 same. If the answer moves towards the other class, the network uses the property.
 
 An exchange also disturbs the tile, and the disturbance alone can change the answer. So we repeat the exchange with a
-tile of the same class, and subtract the second result from the first.
+tile of the same class, and subtract the effect of this second exchange.
 """
 
 from collections.abc import Callable, Sequence
@@ -79,7 +79,7 @@ def with_sharpness(tile: Tile, other: Tile) -> Pixels:
 
 
 def with_compression(tile: Tile, other: Tile) -> Pixels:
-    """Compress the tile again, as strongly as the other tile. If the other file is not a JPEG, change nothing."""
+    """Return the tile, compressed again as strongly as the other tile. If the other is not a JPEG, change nothing."""
     if other.tables is None:
         return tile.pixels
     buffer = BytesIO()
@@ -139,18 +139,18 @@ IRRELEVANT_PROPERTIES = {
 
 
 def choose_exchanged(decided: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
-    """Draw tiles of both classes, and two partners for each tile: one of the other class and one of the same class.
+    """Choose tiles of both classes at random, and two partners for each tile.
 
-    Both partners come from other photos than the tile.
+    One partner has the other class, and one has the same class. The partners come from other photos than the tile.
 
     Args:
         decided: Rows from `decide`, of one split.
         count: Number of tiles wanted, half of them with a crack.
-        seed: Decides the draws.
+        seed: Seed of the random choice.
 
     Returns:
         Rows of `decided` with two more columns. They contain sample_ids: `other` is the partner of the other class, and
-        `alike` is the partner of the same class. A tile is not drawn if it does not have both partners.
+        `alike` is the partner of the same class. A tile without both partners is not chosen.
     """
     rng = np.random.default_rng([seed, 5])
     ids, labels, groups = (decided[name].to_numpy() for name in ("sample_id", "label", "group_id"))
@@ -246,7 +246,7 @@ def _changed(before: np.ndarray, after: np.ndarray, calibration: Calibration) ->
 
 
 def _predicts(labels: np.ndarray, numbers: np.ndarray) -> float:
-    """Return how well a number predicts the label: an AUROC from 0.5 to 1. It is 0.5 if all numbers are the same."""
+    """Return how well the numbers predict the labels: an AUROC from 0.5 to 1; 0.5 if all numbers are the same."""
     if np.ptp(numbers) < DIFFERENT_GREY:
         return 0.5
     auroc = compute_metrics(labels, pd.Series(numbers).rank(pct=True).to_numpy())["auroc"]

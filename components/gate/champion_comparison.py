@@ -20,11 +20,11 @@ from components.shared.results.metrics import LOSSES, MAX_NLL, METRICS, compute_
 from components.shared.results.predictions import Predictions
 from components.shared.results.slices import WHOLE, Slice
 
-# The smallest numbers of tiles and of photos for a reliable interval. Both models must have answers to the tiles.
+# A reliable interval needs at least this many tiles and photos for which both models have answers.
 MIN_IMAGES = 20
 MIN_GROUPS = 5
 
-# The largest possible difference between two models. For every metric that is not in this dict, it is 1.
+# The largest possible difference between two models. For a metric that is not in this dict, it is 1.
 MAX_DIFFERENCE = {"mcc": 2.0, "nll": MAX_NLL}
 
 
@@ -183,9 +183,9 @@ def compare(candidate: Deployed, champion: Deployed, version: str, config: Champ
 
 
 def mcnemar(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
-    """Return the exact two-sided p-value of McNemar's test. It tests whether both classifiers make equally many errors.
+    """Return the exact two-sided p-value of McNemar's test: do both classifiers make equally many errors?
 
-    Only images on which exactly one of the two classifiers is right count. Without such images, the result is 1.
+    The test uses only images on which exactly one of the classifiers is right. Without such images, the result is 1.
 
     Args:
         labels: int (n,), 1 for crack.

@@ -113,7 +113,7 @@ def _why(
 
 
 def _missing(measurements: Measurements, limit: Limit) -> str:
-    """Return sentences that say that a measurement is missing, with a similar name or the places that have it."""
+    """Say that a measurement is missing. Name a similar measurement, or the splits and slices that have it."""
     names = sorted({row.name for row in measurements})
     if limit.name not in names:
         near = get_close_matches(limit.name, names, n=1)

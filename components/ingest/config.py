@@ -15,7 +15,7 @@ class IngestConfig(StepConfig):
     )
     group_pattern: PhotoPattern | None = Field(
         default=None,
-        description="regular expression on the file name; its first group names the photo that a tile was cut from",
+        description="regular expression on the file name; its first capturing group matches the name of the photo",
     )
     min_size: int = Field(default=32, ge=8, description="smallest width and height, pixels")
     max_pixels: int = Field(default=50_000_000, ge=1, description="largest width times height, pixels")

@@ -1,4 +1,4 @@
-"""Apply the answers that people gave about tiles. The answer of a person counts more than the label in the source."""
+"""Apply the answers that people gave about tiles. A person's answer replaces the label in the source."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ def read_standing(store: Store, keys: Mapping[str, str]) -> Standing:
 def apply_corrections(images: pd.DataFrame, standing: Standing) -> Corrected:
     """Give tiles the labels that people gave them, and put the bad images into quarantine.
 
-    Nothing else of a tile changes. So it keeps its group, and the step split leaves the group in its split.
+    Only the label changes. So a tile keeps its group, and the group keeps its split.
 
     Args:
         images: All accepted images: sample_id, source, path, label, the columns of a mask, and any other columns.
@@ -98,7 +98,8 @@ def apply_corrections(images: pd.DataFrame, standing: Standing) -> Corrected:
 def _without_refuted_masks(images: pd.DataFrame, relabelled: pd.Series) -> tuple[pd.DataFrame, int]:
     """Remove the masks that contradict a label that a person gave. Such a mask has the same mistake as the label.
 
-    Without this rule, the label conflict check would put each such tile into quarantine.
+    We assume that such a mask is as wrong as the old label was. Without this rule, the label conflict check would put
+    each of these tiles into quarantine.
     """
     refuted = contradicted_by_mask(images) & relabelled
     if not refuted.any():

@@ -104,7 +104,7 @@ def _say(report: dict[str, Any]) -> None:
     if report["corrected"] or report["bad_images"]:
         inform(
             f"people's corrections: {report['corrected']} tiles have another label than in their source, and "
-            f"{report['bad_images']} are left out as bad images; the data set report lists them"
+            f"{report['bad_images']} are in quarantine as bad images; the data set report lists them"
         )
     if report["disputed"]:
         warn(
@@ -138,9 +138,9 @@ def _full_disk_explained(scratch: Path, results: Path) -> Iterator[None]:
 
 
 def _find_or_make(store: Store, uris: list[SourceUri], config: IngestConfig, scratch: Path, reports: Path) -> Version:
-    """Find the data set version of the sources, or make it if they or people's corrections have changed.
+    """Find the data set version of the sources, or make it if the sources or people's corrections have changed.
 
-    Its reports are put in `reports`.
+    The version's reports are put in `reports`.
     """
     folders = source_folders(uris, config)
     records = read_records(store, folders)
@@ -232,9 +232,8 @@ def _examine(
     """Examine the files that earlier ingestions have not examined yet.
 
     Returns:
-        Two values. The first is a table of the files of all sources, with the source's name and what was found in each
-        file. Its column `new` is true for files that were examined now. The second value holds the thumbnails, by the
-        index of this table.
+        A table of the files of all sources, and the thumbnails by the index of this table. The table has the name of
+        the source and what was found in each file. Its column `new` is true for files that were examined now.
     """
     files = pd.concat([source.files.assign(source=source.name) for source in sources], ignore_index=True)
     thumbnails = Thumbnails(len(files))
@@ -260,7 +259,7 @@ def _keep_findings(
 
 
 def _read_conflict_pairs(sources: list[Source], files: pd.DataFrame) -> list[ConflictPair]:
-    """Read pairs of files that show the same image with both labels. The two rows of a pair are adjacent in `files`."""
+    """Read pairs of files that show the same image with both labels. A pair has two adjacent rows in `files`."""
     for source in sources:
         source.bring(files[files["source"] == source.name])
 
@@ -280,8 +279,8 @@ def _read_conflict_pairs(sources: list[Source], files: pd.DataFrame) -> list[Con
 def _write_relations(selection: Selection, folder: Path) -> None:
     """Write three tables: the near duplicates, the photo of each image, and the images in quarantine.
 
-    Near duplicates must be in the same split, and so must images of one photo. The split step checks this with the
-    first two tables, so the check does not depend on our groups.
+    Near duplicates must be in the same split, and so must images of one photo. The split step checks both rules with
+    the tables of near duplicates and photos. So the check does not depend on our groups.
     """
     images = selection.images
     names = images["sample_id"].to_numpy()

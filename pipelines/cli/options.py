@@ -65,10 +65,10 @@ def chosen_file(environment: str | None, params: Path | None) -> Path:
 
 
 def code_revision(given: str) -> str:
-    """Return the version of the code: the given one, the one of this container image, or the git commit.
+    """Return the version of the code: the given version, the version of this container image, or the git commit.
 
     Raises:
-        InputError: There is none.
+        InputError: No version is given, this is not a container image, and there is no git commit.
     """
     from components.shared.revision import built_revision
     from pipelines.graphs.compile import ROOT, git_revision

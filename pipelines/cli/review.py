@@ -1,4 +1,4 @@
-"""The commands that let people look at tiles again, and that keep their answers."""
+"""The commands with which people review tiles, and which store the answers of these people."""
 
 import contextlib
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ def queue(
     override: Override = None,
     debug: Debug = False,
 ) -> None:
-    """Choose the tiles that are most worth a person's time, and write them with a page to answer on.
+    """Choose the tiles whose review helps most, and write them to a folder, with a page on which people answer.
 
     The page works offline and on a phone. It saves a file for `crack-pipeline review import`.
     """
@@ -94,7 +94,7 @@ def import_file(
     ] = False,
     unmarked_no_crack: Annotated[
         bool,
-        typer.Option("--unmarked-no-crack", help="A tile without any mark shows no crack. Default: nobody answered."),
+        typer.Option("--unmarked-no-crack", help="Count a tile without any mark as no_crack. Default: as unanswered."),
     ] = False,
     queue: Annotated[
         Path | None,

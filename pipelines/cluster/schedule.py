@@ -35,8 +35,8 @@ def place_schedule(
     """Schedule a version of a pipeline, and replace the recurring run of the same name.
 
     KFP cannot change a recurring run (kubeflow/pipelines#6001). So we create a new recurring run, and then delete the
-    old recurring run. If an error occurs in between, the next call deletes the old recurring run. If a person has
-    paused the old recurring run, the new recurring run is paused too.
+    old recurring run. If an error occurs after the creation, the next call deletes the old recurring run. If a person
+    has paused the old recurring run, the new recurring run is paused too.
 
     Args:
         api: The API of KFP, after `check_target`.

@@ -51,7 +51,7 @@ def require_signature(version: ModelVersion, digest: str, key: Ed25519PublicKey)
         )
     if not signatures.is_signed(_message(digest), signature, key):
         raise InputError(
-            f"the signature of {name} does not fit its files, which were changed after they were signed; promote "
+            f"the signature of {name} does not match its files, which were changed after they were signed; promote "
             "another version, or find out who changed the files"
         )
 

@@ -31,7 +31,7 @@ def with_photos(files: pd.DataFrame, pattern: str) -> pd.DataFrame:
 
     Args:
         files: Table with the columns of `FILE_TYPES`.
-        pattern: Regular expression on the file name. Its first group is the photo.
+        pattern: Regular expression on the file name. Its first capturing group matches the name of the photo.
 
     Raises:
         InputError: The pattern does not match a name, its group is empty for a name, or the search takes too long.

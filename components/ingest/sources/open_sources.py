@@ -44,11 +44,11 @@ class Source:
         layout: The layout that was found; "table" for a table.
         folder: The folder of its files on this machine.
         files: Table with the columns of `file_table.FILE_TYPES`, ordered by path, and the column `tag`. A tag changes
-            if the file or its mask changes. It is empty if we cannot detect a change without reading the files.
+            if the file or its mask changes. A tag is empty if we cannot detect a change without reading the file.
         bring: A function that downloads files and their masks if they are not on this machine. Its argument holds
             rows of `files`.
         understood: Sentences for the user that say how we read the source.
-        warnings: Sentences about files that are not used, and about masks that do not fit.
+        warnings: Sentences about files that are not used, and about masks without an image.
         masks_without_image: Number of masks that belong to no image, or that fit several images.
         refused: Photos that were refused before they were cut into tiles, each with the reason.
     """

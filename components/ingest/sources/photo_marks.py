@@ -102,10 +102,12 @@ class Marks:
             raise ImageError(annotation.problem)
         drawn = {shape.label for shape in annotation.shapes}
         if CLASSES[CRACK] in annotation.labels and CLASSES[CRACK] not in drawn:
-            raise ImageError("it is labelled crack as a whole, which does not say where the crack is; draw the crack")
+            raise ImageError(
+                "only the photo as a whole has the label crack, so the crack's place is unknown; draw the crack"
+            )
         labels = sorted(set(annotation.labels))
         if len(labels) > 1:
-            raise ImageError(f"it is labelled as a whole {' and '.join(labels)}; keep one label")
+            raise ImageError(f"the photo as a whole has the labels {' and '.join(labels)}; keep one label")
         try:
             return crack_mask(annotation, image.shape[1], image.shape[0])
         except InputError as error:

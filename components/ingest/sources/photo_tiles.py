@@ -1,8 +1,9 @@
 """Cut tiles from whole photos, and label each tile by the share of its pixels that people marked as crack.
 
-The photos are read one by one. First, every photo is decoded and its tiles are listed with their labels. Later, only
-the tiles that are needed are cut and written to a temporary folder. Tiles do not overlap, and start at the left upper
-corner of the photo. A tile is named after its photo and its left upper corner: `pier1/IMG_1.jpg@512,256.png`.
+The photos are read one by one. `list_tiles` decodes every photo and lists its tiles with their labels. Later,
+`cut_tiles` cuts only the tiles that are needed, and writes them to a temporary folder. Tiles do not overlap, and start
+at the left upper corner of the photo. A tile is named after its photo and its left upper corner:
+`pier1/IMG_1.jpg@512,256.png`.
 """
 
 from collections import Counter

@@ -6,7 +6,7 @@
 | archive, zip or tar | `/data/tiles.zip`, `https://host/tiles.tar.gz#sha256=0123…` (64 hex digits) |
 | objects | `s3://bucket/prefix` |
 | table of files | `/data/tiles.csv`, `/data/tiles.parquet`: columns path, label, and optionally group, surface, mask |
-| drawn tiles | `synthetic://?images=600&seed=1&size=128` |
+| synthetic tiles | `synthetic://?images=600&seed=1&size=128` |
 
 The options `layout`, `group_pattern`, `source` (a name for the source), `tile` (edge of the tiles that we cut from
 photos, in pixels) and `classes` (what the classes in annotations of photos mean, such as `Rust:no_crack;Fissure:crack`)
@@ -107,7 +107,7 @@ def _parse(text: str) -> SourceUri:
     if scheme and urlsplit(text).username is not None:
         shown = re.sub("//.*@", "//…@", text)
         raise InputError(
-            f"data is {shown!r}; it contains a user name or password, and everyone who sees the run can read it; "
+            f"data is {shown!r}; it contains a user name or password, which everyone who sees the run can read; "
             "remove it, or use s3://"
         )
     address, fragment = text, ""

@@ -1,4 +1,4 @@
-"""The answers that people gave about tiles: a list in the store to which entries are only ever added.
+"""The answers that people gave about tiles: a list in the store. Entries are only added to it.
 
 An entry is one import of answers, or the rollback of one import. It is the object `corrections/ID.json`, where ID is
 the digest of its content. No entry is changed or deleted. Concurrent imports write different objects, so none is lost.
@@ -29,7 +29,7 @@ from components.shared.signatures import is_signed, public_key_from, sign
 BAD_IMAGE = "bad image"
 ANSWERS = (*CLASSES, BAD_IMAGE)
 FOLDER = "corrections"
-SHOWN_ID = 12  # characters of an entry's ID that people see and give
+SHOWN_ID = 12  # number of characters of an entry's ID that people see and type
 IF_DAMAGED = "restore it from a backup of the store, because without it some tiles would get their old labels back"
 COLUMNS = ["tile", "answer", "by", "at", "why", "entry"]
 
@@ -88,8 +88,8 @@ class Standing:
     """The answers that count: of each person the last one about a tile, without the imports that were rolled back.
 
     Attributes:
-        agreed: Table with the columns COLUMNS, one row for each tile: all people who answered gave this answer. `by`
-            joins their names, and the other columns are those of the last answer.
+        agreed: Table with the columns COLUMNS, one row for each tile about which all people agree. `by` joins the names
+            of these people, and the other columns are those of the last answer.
         disputed: The same columns, one row for each answer, for the tiles about which people disagree.
         digest: Digest of the whole list. It changes with every new entry.
     """

@@ -1,4 +1,7 @@
-"""Say in plain words which tiles a person must look at, and what this promises. Pages and the model card show it."""
+"""Say in plain words which tiles a person must look at, and what the review band promises.
+
+Pages and the model card show this text.
+"""
 
 import math
 

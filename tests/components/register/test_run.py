@@ -62,7 +62,7 @@ def test_the_step_champion_gives_the_champions_production_answers(winner, tmp_pa
         lambda: predict_champion(given.manifest, given.splits, again, str(tmp_path / "again")),
         lambda: register_winner(*winner, job="job-2"),
     ):
-        with pytest.raises(InputError, match="the files of crack-classifier version 1 are not the ones that were reg"):
+        with pytest.raises(InputError, match="the files of crack-classifier version 1 are not the registered"):
             use()
 
 

@@ -100,7 +100,7 @@ def test_a_tile_with_a_trace_of_crack_is_left_out_and_counted(tmp_path: Path) ->
     assert "1.png@0,0.png" not in set(source.files["path"])
     assert source.files["label"].tolist() == [0] * 5
     [sentence] = source.understood
-    assert "tiles of 64 pixels: 5 no_crack, 0 crack; 1 tiles are left out" in sentence
+    assert "tiles of 64 pixels: 5 no_crack, 0 crack; 1 tiles are not used" in sentence
 
 
 def test_coco_and_what_does_not_fit(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_masks_and_annotations_exclude_each_other(tmp_path: Path) -> None:
 def test_the_option_tile_belongs_to_photos(tmp_path: Path) -> None:
     for name in ("crack", "no_crack"):
         write_photo(tmp_path / f"data/{name}/1.png", seed=1)
-    with pytest.raises(InputError, match="the option tile is only for the layout photos, and this is folders"):
+    with pytest.raises(InputError, match="the option tile is only for the layout photos, but the layout is folders"):
         opened(tmp_path / "data", tmp_path / "scratch")
 
 
