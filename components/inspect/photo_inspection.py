@@ -93,7 +93,12 @@ def inspect_photo(path: Path, sha256: str, identity: str, model: Model, config: 
 
         overlay = draw_overlay(photo, crack_map, findings, calibration.threshold)
         close_ups = draw_close_ups(photo, grid, findings[: config.close_ups], model.network)
-        seen = {"width": photo.width, "height": photo.height, "tile_side": grid.side, "findings": tuple(findings)}
+        seen: dict[str, Any] = {
+            "width": photo.width,
+            "height": photo.height,
+            "tile_side": grid.side,
+            "findings": tuple(findings),
+        }
 
     tiles = _table(answers, grid, model)
     drawings = _named(file_stem(path, sha256), overlay, close_ups)
