@@ -1,5 +1,6 @@
 """Run the real pipelines with small networks, as `make run` does, in about a minute, and then a drift check."""
 
+import datetime
 import json
 import os
 import re
@@ -10,9 +11,14 @@ from pathlib import Path
 import cv2
 import pandas as pd
 import pytest
+from rich.console import Console
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from components.ingest.sources.synthetic import draw_dataset
+from components.ingest.sources.synthetic_photo import draw_photo
+from pipelines.cli.options import local_settings
+from pipelines.config.parameter_file import load_run_config
+from pipelines.local.run import INSPECTION, INSPECTION_GRAPH, run_locally
 from tests.browser import DESK, PAPER, PHONE, in_first_screen, open_page, scroll_width
 
 CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
@@ -209,3 +215,31 @@ def test_dark_images_ask_the_champions_owner_to_retrain(first, tmp_path):
     assert (workdir / "report.html").exists()  # the check keeps the training's results
     tags = MlflowClient(f"sqlite:///{workdir}/mlflow.db").get_model_version("crack-classifier", "1").tags
     assert tags["crack.drift"] == "retrain"
+
+
+def test_the_graph_of_an_inspection_joins_the_shares_of_all_photos(first, tmp_path):
+    """Needs the champion of the test before."""
+    workdir, _, _ = first
+    config = load_run_config(
+        "pipelines/params/local.yaml",
+        ["photos=s3://crack/incoming/{date}", "inspect.shares=2"],
+        local_settings(workdir),
+    )
+    incoming = workdir / "s3" / "crack" / "incoming" / str(datetime.datetime.now(datetime.UTC).date())
+    incoming.mkdir(parents=True)
+    for number in range(3):
+        photo = draw_photo(number, seed=3, width=300, height=200).image
+        cv2.imwrite(str(incoming / f"pier {number}.jpg"), photo[..., ::-1])
+    (incoming / "torn.jpg").write_bytes(b"not an image")
+
+    done = run_locally(workdir, config.experiment, config.model_dump_json(), INSPECTION_GRAPH, Console(), INSPECTION)
+
+    assert (done.summary["photos"], done.summary["inspected"], done.summary["failed"]) == (4, 3, 1)
+    results = workdir / "s3" / done.summary["results"].removeprefix("s3://")
+    photos = pd.read_csv(results / "photos.csv", dtype=str, keep_default_na=False).set_index("photo")
+    assert photos["error"].astype(bool).to_dict() == {
+        "pier 0.jpg": False, "pier 1.jpg": False, "pier 2.jpg": False, "torn.jpg": True
+    }  # fmt: skip
+    page = (workdir / "inspection.html").read_text()
+    assert "pier 2.jpg" in page
+    assert (results / "inspection.html").read_text() == page

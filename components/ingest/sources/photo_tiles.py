@@ -204,8 +204,8 @@ def _understood(marks: Marks, marked: list[str], tile: int, labels: Counter[int 
     by_class = ", ".join(f"{labels[label]} {name}" for label, name in enumerate(CLASSES))
     return (
         f"the layout is photos; {len(marked)} photos with {marks.form} are cut into tiles of {tile} pixels: "
-        f"{by_class}; {labels[None]} tiles are left out, because less than {SMALLEST_CRACK_SHARE:.1%} of their pixels "
-        "are crack, or some pixels are transparent"
+        f"{by_class}; {labels[None]} tiles are not used, because only a few of their pixels (less than "
+        f"{SMALLEST_CRACK_SHARE:.1%}) are crack, or some pixels are transparent"
     )
 
 
@@ -215,7 +215,7 @@ def _warnings(marks: Marks, outside: list[str], crossing: list[str]) -> Iterator
     listed = {
         f"photos without {kind}, which are not used": unmarked,
         f"{kind}s that belong to no photo, or fit several": marks.without_photo,
-        "photos with shapes that reach out of the photo and are cut there": outside,
+        "photos with shapes that are cut off at the edge of the photo": outside,
         "photos with polygons that cross themselves, so that some places inside are outside": crossing,
         "files that are not annotations and are not used": marks.unused,
     }

@@ -197,7 +197,7 @@ def test_without_masks_only_faithfulness_is_measured(dark_network, tmp_path):
     assert np.isnan(found["grad_cam.pointing_game"].value)
     assert found["grad_cam.pointing_game"].note == "no crack of the sample has a mask"
     assert found["grad_cam.insertion_auc_over_edge_filter"].low > 0
-    assert "The network answered all images of the gallery correctly" in (tmp_path / PAGE).read_text()
+    assert "The network answered all tiles of the gallery correctly" in (tmp_path / PAGE).read_text()
 
 
 def test_without_cracks_the_page_says_that_nothing_was_measured(dark_network, tmp_path):
@@ -207,7 +207,7 @@ def test_without_cracks_the_page_says_that_nothing_was_measured(dark_network, tm
         dark_network, decided[decided["label"] == 0], NO_VALIDATION, tiles, Calibration(), CONFIG, 1, tmp_path
     )
     found = measured_in(tmp_path)
-    assert all(np.isnan(row.value) and "has no cracked image" in row.note for row in found.values())
+    assert all(np.isnan(row.value) and "has no cracked tile" in row.note for row in found.values())
     assert "could not be measured" in (tmp_path / PAGE).read_text()
 
 

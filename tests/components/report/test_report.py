@@ -111,7 +111,7 @@ def test_a_refused_run_gives_its_reasons_and_shows_the_best_candidate(report):
     first_screen = page[: page.index("<nav")]
     assert 'class="callout fail"' in first_screen
     assert "Recall on test is 0.61, but must be at least 0.9." in first_screen
-    assert "vit is shown here, because it has the highest AUROC on test of all refused candidates." in first_screen
+    assert "This page shows vit first, because it has the highest test AUROC of the refused candidates." in first_screen
     assert "Cracks that vit misses" in first_screen
     assert "Cracks that cnn misses" not in first_screen
 

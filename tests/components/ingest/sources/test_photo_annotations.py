@@ -85,7 +85,7 @@ def test_what_is_missing_crossing_or_outside_is_counted(tmp_path: Path) -> None:
     assert opened(folder).warnings == [
         "photos without annotation, which are not used: 1, such as open.png",
         "annotations that belong to no photo, or fit several: 1, such as labels/lost",
-        "photos with shapes that reach out of the photo and are cut there: 1, such as b.png",
+        "photos with shapes that are cut off at the edge of the photo: 1, such as b.png",
         "photos with polygons that cross themselves, so that some places inside are outside: 1, such as a.png",
         "files that are not annotations and are not used: 1, such as notes.json",
     ]

@@ -190,7 +190,7 @@ def test_masks_and_annotations_exclude_each_other(tmp_path: Path) -> None:
 def test_the_option_tile_belongs_to_photos(tmp_path: Path) -> None:
     for name in ("crack", "no_crack"):
         write_photo(tmp_path / f"data/{name}/1.png", seed=1)
-    with pytest.raises(InputError, match="the option tile is only for the layout photos, but the layout is folders"):
+    with pytest.raises(InputError, match="the option tile is only for the layout photos, and this is folders"):
         opened(tmp_path / "data", tmp_path / "scratch")
 
 
