@@ -3,6 +3,7 @@
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -124,22 +125,25 @@ def recurring_run(proof: Proof) -> str:
         parameters["schedule"] = {"crack-drift-check": schedule}
 
     file = proof.params("kind", every_minute)
-    proof.crack("schedule", "--params", file, "--allow-tags").must(0)
     api = KfpApi(Endpoint.from_environment(proof.environment))
     api.check()
     experiment = api.experiment(EXPERIMENT)
+    known = {run.run_id for run in api.runs(experiment.experiment_id)}
+    proof.crack("schedule", "--params", file, "--allow-tags").must(0)
+
+    def scheduled_run() -> Any:
+        newer = (run for run in api.runs(experiment.experiment_id) if run.run_id not in known)
+        return next((run for run in newer if run.recurring_run_id), None)
+
     try:
-        run = proof.wait_for(
-            "a run that the schedule starts",
-            240,
-            lambda: next((run for run in api.runs(experiment.experiment_id) if run.recurring_run_id), None),
-        )
+        run = proof.wait_for("a run that the schedule starts", 240, scheduled_run)
         proof.crack("schedule", "--params", file, "--remove").must(2, "has not ended")
         proof.crack("schedule", "--params", file, "--pause").must(0)
         api.stop_run(run.run_id)
         proof.wait_for("the end of the stopped run", 240, lambda: api.run(run.run_id).state in END_STATES)
     finally:
-        proof.crack("schedule", "--params", file, "--remove").must(0)
+        removed = proof.crack("schedule", "--params", file, "--remove")
+    removed.must(0)
     return f'it started "{run.display_name}", and was not removed before this run had ended'
 
 
