@@ -152,7 +152,8 @@ def test_a_schedule_that_left_the_file_is_reported(kfp, client, config, console,
 
 
 def test_removing_a_missing_schedule_is_reported(client, config, console):
-    with pytest.raises(InputError, match=f"nothing is scheduled under crack-drift-check prod or {NAME}"):
+    names = f"crack-drift-check prod or crack-inspection prod or {NAME}"
+    with pytest.raises(InputError, match=f"nothing is scheduled under {names}"):
         switch_all(client, config, "prod", None, "remove", console)
 
 
