@@ -49,9 +49,9 @@ clean: ## Remove build output and caches; keep the workdir and .venv
 
 ### Code
 # There are three test processes, each with one thread, for two processors, because a test often waits for a server. A
-# process runs whole files, in order, so the long local runs start first.
+# process runs whole files, in order. So the long local runs are not the last to start.
 test: check ## Run all checks and tests: lint, types, architecture, unit, component, compile, local end to end
-	OMP_NUM_THREADS=1 $(BIN)/pytest --quiet --numprocesses 3 --dist loadfile --no-loadscope-reorder tests/local tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest --quiet --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 check: lint type ## Run the linter and the type checker
 
