@@ -134,7 +134,7 @@ bench-explain: $(READY) ## Compare KernelSHAP in batches with one call of the ne
 bench-inspect: $(READY) ## Measure photos per minute and memory of an inspection; compare with a plain loop and the network alone
 	@$(BIN)/python -m tests.bench.bench_inspect
 
-study-review: $(READY) ## Inspect drawn photos before and after one review round (ten minutes)
+study-review: $(READY) ## Inspect drawn photos before and after one review round (minutes)
 	@$(BIN)/python tests/studies/study_review.py
 
 simulate: $(READY) ## Simulate how often verdicts are wrong and how often intervals contain the truth (takes minutes)

@@ -35,7 +35,6 @@ EVENTS = "events.jsonl"
 
 TRAINING_GRAPH = [sys.executable, "-m", "pipelines.local.graph_process", "crack-training"]
 DRIFT_CHECK_GRAPH = [sys.executable, "-m", "pipelines.local.graph_process", "crack-drift-check"]
-INSPECTION_GRAPH = [sys.executable, "-m", "pipelines.local.graph_process", "crack-inspection"]
 
 SECONDS_BETWEEN_LOOKS = 0.1
 
@@ -71,7 +70,6 @@ class Results:
 
 TRAINING = Results("report", "report.html", "summary.json")
 DRIFT_CHECK = Results("check", "drift.html", "drift.json")
-INSPECTION = Results("join", "inspection.html", "inspection.json")
 
 
 @dataclass(frozen=True)

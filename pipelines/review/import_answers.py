@@ -1,7 +1,7 @@
 """Turn a file with answers into an entry of the store's list of corrections."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -93,15 +93,9 @@ def import_answers(
         )
 
     labels = labels_of(store, answers)
-    inspected = set() if queue is None else set(new_tiles(queue)["tile"])
-    unknown = sorted(answers.keys() - labels.keys() - inspected)
-    if unknown and not keep_unknown:
-        raise InputError(
-            f"no data set version of {store.uri} has {len(unknown)} of the {len(answers)} tiles in {path}, such as "
-            f"{unknown[0]}; give the store that the queue was made from, give the folder of the queue with --queue if "
-            "they are tiles of inspected photos, remove these tiles from the file, or keep their answers for a later "
-            "ingestion with --keep-unknown. Nothing was imported"
-        )
+    if not keep_unknown:
+        inspected = set() if queue is None else set(new_tiles(queue)["tile"])
+        _require_known(answers, labels.keys() | inspected, store, path)
 
     entries = read_entries(store)
     own = _own_answers(entries, person, key)
@@ -117,6 +111,18 @@ def import_answers(
     standing = standing_answers(entries)
     labelled = None if queue is None else write_labelled(queue, standing)
     return Imported(entry, given, standing, len(answers) - len(new), labelled)
+
+
+def _require_known(answers: Collection[str], known: Collection[str], store: Store, path: Path) -> None:
+    """Raise InputError if a file has answers about tiles that are not known."""
+    unknown = sorted(set(answers) - set(known))
+    if unknown:
+        raise InputError(
+            f"no data set version of {store.uri} has {len(unknown)} of the {len(answers)} tiles in {path}, such as "
+            f"{unknown[0]}; give the store that the queue was made from, give the folder of the queue with --queue if "
+            "they are tiles of inspected photos, remove these tiles from the file, or keep their answers for a later "
+            "ingestion with --keep-unknown. Nothing was imported"
+        )
 
 
 def roll_back(store: Store, name: str, by: str, why: str, key: Ed25519PrivateKey | None = None) -> Entry:

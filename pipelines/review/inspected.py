@@ -14,10 +14,10 @@ from components.inspect.record import RECORDS, PhotoRecord, file_stem, read_reco
 from components.shared.data.image_structure import ImageError
 from components.shared.errors import InputError
 from components.shared.hashing import bytes_digest, file_digest
+from pipelines.review.ranking import log_odds
 
 PHOTOS = "photos.csv"
 COLUMNS = ["tile", "photo", "path", "p_crack", "distance"]
-SUREST = 1e-6
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def cut_inspected(folder: Path) -> InspectedTiles:
             tile = bytes_digest(png)
             images[tile] = png
             left, top = finding.peak
-            distance = abs(_log_odds(finding.p_max) - _log_odds(record.threshold))
+            distance = float(abs(log_odds(finding.p_max) - log_odds(record.threshold)))
             group = file_stem(photo, record.sha256)
             rows.append((tile, group, f"{photo}@{left},{top}", finding.p_max, distance))
 
@@ -114,8 +114,3 @@ def _cut(photo: Path, record: PhotoRecord, findings: list[Finding]) -> list[byte
     except ImageError as error:
         raise InputError(f"{photo}: {error}; inspect it again") from error
     return tiles
-
-
-def _log_odds(probability: float) -> float:
-    clipped = np.clip(probability, SUREST, 1 - SUREST)
-    return float(np.log(clipped / (1 - clipped)))

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import logit
 
 from components.shared.data.corrections import Standing
 from pipelines.review.cross_validation import cross_validated
@@ -174,10 +176,11 @@ def _disagreeing(answers: Answers) -> np.ndarray:
 
 def _near(answers: Answers) -> np.ndarray:
     """Return all rows, those near the threshold first: int64 (N,)."""
-    distance = np.abs(_log_odds(answers.p_crack) - _log_odds(answers.threshold)).mean(axis=1)
+    distance = np.abs(log_odds(answers.p_crack) - log_odds(answers.threshold)).mean(axis=1)
     return np.argsort(distance, kind="stable")
 
 
-def _log_odds(probability: np.ndarray) -> np.ndarray:
+def log_odds(probability: ArrayLike) -> NDArray[np.float64]:
+    """Return the log odds of probabilities, 0 to 1. They stay finite also at 0 and 1."""
     clipped = np.clip(probability, SUREST, 1 - SUREST)
-    return np.log(clipped / (1 - clipped))
+    return logit(clipped)

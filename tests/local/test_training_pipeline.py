@@ -18,7 +18,7 @@ from components.ingest.sources.synthetic import draw_dataset
 from components.ingest.sources.synthetic_photo import draw_photo
 from pipelines.cli.options import local_settings
 from pipelines.config.parameter_file import load_run_config
-from pipelines.local.run import INSPECTION, INSPECTION_GRAPH, run_locally
+from pipelines.local.run import Results, run_locally
 from tests.browser import DESK, PAPER, PHONE, in_first_screen, open_page, scroll_width
 
 CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
@@ -232,14 +232,16 @@ def test_the_graph_of_an_inspection_joins_the_shares_of_all_photos(first, tmp_pa
         cv2.imwrite(str(incoming / f"pier {number}.jpg"), photo[..., ::-1])
     (incoming / "torn.jpg").write_bytes(b"not an image")
 
-    done = run_locally(workdir, config.experiment, config.model_dump_json(), INSPECTION_GRAPH, Console(), INSPECTION)
+    graph = [sys.executable, "-m", "pipelines.local.graph_process", "crack-inspection"]
+    results = Results("join", "inspection.html", "inspection.json")
+    done = run_locally(workdir, config.experiment, config.model_dump_json(), graph, Console(), results)
 
     assert (done.summary["photos"], done.summary["inspected"], done.summary["failed"]) == (4, 3, 1)
-    results = workdir / "s3" / done.summary["results"].removeprefix("s3://")
-    photos = pd.read_csv(results / "photos.csv", dtype=str, keep_default_na=False).set_index("photo")
+    stored = workdir / "s3" / done.summary["results"].removeprefix("s3://")
+    photos = pd.read_csv(stored / "photos.csv", dtype=str, keep_default_na=False).set_index("photo")
     assert photos["error"].astype(bool).to_dict() == {
         "pier 0.jpg": False, "pier 1.jpg": False, "pier 2.jpg": False, "torn.jpg": True
     }  # fmt: skip
     page = (workdir / "inspection.html").read_text()
     assert "pier 2.jpg" in page
-    assert (results / "inspection.html").read_text() == page
+    assert (stored / "inspection.html").read_text() == page
