@@ -16,7 +16,7 @@ import numpy as np
 from components.inspect.tiff_rows import Rows, is_tiff, open_tiff
 from components.shared.data.image import decode, empty_pixels
 
-PREVIEW_BAND_PIXELS = 50_000_000  # pixels of a photo that are in memory at once while its preview is made
+PREVIEW_BAND_PIXELS = 8_000_000  # pixels of a photo that are in memory at once while its preview is made
 
 
 class Photo(Protocol):
