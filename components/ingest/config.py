@@ -29,3 +29,10 @@ class IngestConfig(StepConfig):
         description="two tiles are near duplicates if their grey thumbnails correlate at least this much; mirrored and "
         "rotated tiles count too",
     )
+    overlap: float | None = Field(
+        default=0.75,
+        gt=0,
+        le=1,
+        description="two tiles overlap if the fine structure of the area that both show correlates at least this much; "
+        "null does not look for overlaps",
+    )

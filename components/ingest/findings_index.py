@@ -2,7 +2,8 @@
 
 The results are the index of the source. The index consists of parts, and the store has them under `sources/KEY/index/`.
 Each ingestion adds one part for the files that it examined. A part has two objects with rows in the same order: a table
-of the findings, and the thumbnails. We compute one digest from the digests of the two objects, and both objects have it
+of the findings, and the thumbnails with the landmarks.
+We compute one digest from the digests of the two objects, and both objects have it
 as their name. The table is written last and makes the part visible.
 """
 

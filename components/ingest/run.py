@@ -15,11 +15,19 @@ import pandas as pd
 
 from components.ingest.config import IngestConfig
 from components.ingest.corrected_labels import apply_corrections
-from components.ingest.earlier_versions import NEAR_DUPLICATES, PHOTOS, QUARANTINED, read_earlier_versions
+from components.ingest.earlier_versions import (
+    NEAR_DUPLICATES,
+    OVERLAP_TYPES,
+    OVERLAPS,
+    PHOTOS,
+    QUARANTINED,
+    read_earlier_versions,
+)
 from components.ingest.examination import examine
 from components.ingest.findings_index import FindingsIndex
 from components.ingest.grouping import Selection, select
 from components.ingest.label_conflicts import QUARANTINE_COLUMNS
+from components.ingest.overlap_search import OverlapSearch
 from components.ingest.packing import ImageReader, SourceFiles, pack, with_known_places
 from components.ingest.page import ConflictPair, report_content, write_page
 from components.ingest.source_records import (
@@ -191,7 +199,12 @@ def _make(
     accepted = files[files["reason"].isna()]
     corrected = apply_corrections(accepted, standing)
     selection = select(
-        corrected.images, thumbnails.read, config.near_duplicate, earlier.groups, given=accepted["sample_id"]
+        corrected.images,
+        thumbnails.read,
+        config.near_duplicate,
+        earlier.groups,
+        given=accepted["sample_id"],
+        search=_overlap_search(store, sources, with_known_places(corrected.images, earlier.places), thumbnails, config),
     )
     _warn_about("in quarantine", pd.concat([selection.conflicts, selection.between_groups, corrected.bad]))
     _check_enough(selection, config)
@@ -224,6 +237,18 @@ def _make(
     known_shards = earlier.shards | new_shards
     used = {name: known_shards[name] for name in images["shard"].unique()}
     return commit(store, digest, folder, used)
+
+
+def _overlap_search(
+    store: Store, sources: list[Source], images: pd.DataFrame, thumbnails: Thumbnails, config: IngestConfig
+) -> OverlapSearch | None:
+    if config.overlap is None:
+        return None
+    # The files that the store does not have must be on this machine.
+    for source in sources:
+        source.bring(images[images["shard"].isna() & (images["source"] == source.name)])
+    reader = ImageReader(store, sources, images)
+    return OverlapSearch(thumbnails.read_landmarks, reader.read, config.overlap)
 
 
 def _examine(
@@ -278,15 +303,20 @@ def _read_conflict_pairs(sources: list[Source], files: pd.DataFrame) -> list[Con
 
 
 def _write_relations(selection: Selection, folder: Path) -> None:
-    """Write three tables: the near duplicates, the photo of each image, and the images in quarantine.
+    """Write four tables: the near duplicates, the overlaps, the photo of each image, and the images in quarantine.
 
-    Near duplicates must be in the same split, and so must images of one photo. The split step checks this with the
-    first two tables, so the check does not depend on our groups.
+    Near duplicates must be in the same split, and so must overlapping images and images of one photo. The split step
+    checks this with the first three tables, so the check does not depend on our groups.
     """
     images = selection.images
     names = images["sample_id"].to_numpy()
     pairs = pd.DataFrame(names[selection.near_pairs], columns=["first", "second"])
     pairs.astype("str").to_parquet(folder / NEAR_DUPLICATES, compression="zstd")
+
+    overlaps = selection.overlaps.assign(
+        first=names[selection.overlaps["first"]], second=names[selection.overlaps["second"]]
+    )
+    overlaps.astype(OVERLAP_TYPES).to_parquet(folder / OVERLAPS, compression="zstd", index=False)
 
     photos = images[["sample_id"]].assign(photo=images["source"] + ":" + images["photo"]).dropna()
     photos.astype("str").to_parquet(folder / PHOTOS, compression="zstd", index=False)
