@@ -27,6 +27,7 @@ from components.ingest.examination import examine
 from components.ingest.findings_index import FindingsIndex
 from components.ingest.grouping import Selection, select
 from components.ingest.label_conflicts import QUARANTINE_COLUMNS
+from components.ingest.messages import say
 from components.ingest.overlap_search import OverlapSearch
 from components.ingest.packing import ImageReader, SourceFiles, pack, with_known_places
 from components.ingest.page import ConflictPair, report_content, write_page
@@ -48,7 +49,7 @@ from components.shared.data.corrections import Standing, read_entries, standing_
 from components.shared.data.manifest import CLASSES, content_digest, make_manifest, read_manifest, write_manifest
 from components.shared.data.versions import MANIFEST, Version, commit
 from components.shared.errors import InputError
-from components.shared.events import inform, log, warn
+from components.shared.events import log, warn
 from components.shared.scratch import scratch_folder
 from components.shared.services.store import Store
 
@@ -92,33 +93,9 @@ def ingest_dataset(data_uri: str, manifest_path: str | Path, page_path: str | Pa
         shutil.copyfile(reports / PAGE, page_path)
 
         report = json.loads((reports / REPORT).read_bytes())
-        _say(report)
+        say(report)
         counts = {name: value for name, value in report.items() if isinstance(value, int)}
         return Ingested(version.digest, counts)
-
-
-def _say(report: dict[str, Any]) -> None:
-    """Print how each source was read, and which of its files are not used."""
-    for source in report["sources"]:
-        for sentence in source["understood"]:
-            inform(f"{source['source']}: {sentence}")
-        for sentence in source["warnings"]:
-            warn(f"{source['source']}: {sentence}")
-    if report["masks_turned"]:
-        inform(
-            f"masks that were turned: {report['masks_turned']}; they were drawn on the stored pixels of photos that "
-            "have an EXIF orientation"
-        )
-    if report["corrected"] or report["bad_images"]:
-        inform(
-            f"people's corrections: {report['corrected']} tiles have another label than in their source, and "
-            f"{report['bad_images']} are left out as bad images; the data set report lists them"
-        )
-    if report["disputed"]:
-        warn(
-            f"people disagree about {report['disputed']} tiles, so these keep the label of their source; the data set "
-            "report lists them"
-        )
 
 
 def _fetch_manifest(store: Store, version: Version, path: Path) -> None:

@@ -38,9 +38,9 @@ def write_page(
     page = Page("Splits")
     page.text(
         f"The data set has {len(images)} images (tiles) in {images['group_id'].nunique()} groups. A group is all tiles "
-        "of one photo, or near duplicates (tiles that show the same place almost identically). All tiles of a group "
-        "are in the same split, so no network is tested on photos from its training. Classes, sources and surfaces are "
-        "spread evenly over the splits.\n\n"
+        "of one photo, near duplicates (tiles that show the same place almost identically), and overlapping tiles. All "
+        "tiles of a group are in the same split, so no network is tested on photos from its training. Classes, sources "
+        "and surfaces are spread evenly over the splits.\n\n"
         "- *train*: a network learns from these tiles.\n"
         "- *val* (validation): these tiles decide which weights of a training are saved, and which threshold a network "
         "gets.\n - *test*: the errors of each network are counted on these tiles.\n"
