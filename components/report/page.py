@@ -13,6 +13,7 @@ from components.report.findings import Candidate, Findings, WrongAnswers, headli
 from components.shared.data.manifest import CLASSES
 from components.shared.page import Badge, Page, data_uri, main_of, templates
 from components.shared.results.dossier import DRIFT, EVALUATION, EXPLANATION, PROMOTION, TRAINING
+from components.shared.results.group_kind import interval_note
 from components.shared.results.measurements import Measurement, footnote, shown_row, spoken
 from components.shared.results.triage import triage_in_words
 
@@ -230,6 +231,7 @@ def _numbers(page: Page, findings: Findings) -> None:
 
     page.table(["candidate", *COLUMNS, "gate"], rows, "Candidates after fine-tuning, with 95 % intervals in brackets")
     page.text(footnote(shown))
+    page.text(interval_note(findings.best.test_answers["group_id"]))
 
     page.text("Each candidate makes these errors with its own threshold, which it would also use in production:")
     page.text(_bullets(map(_errors_in_words, findings.candidates)))
