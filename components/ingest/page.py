@@ -9,6 +9,7 @@ import pandas as pd
 
 from components.ingest.corrected_labels import Corrected
 from components.ingest.corrections_page import corrections_content, show_corrections
+from components.ingest.file_order import MAX_P, file_order_hints
 from components.ingest.grouping import Selection
 from components.ingest.label_conflicts import QUARANTINE_COLUMNS
 from components.ingest.mosaic import MOSAIC_COLUMNS, mosaic
@@ -69,6 +70,7 @@ def report_content(
         **corrections_content(corrected, images["sample_id"], quarantine),
         "sources": [_source_report(source, selection, refused) for source in sources],
         "shortcuts": audit_shortcuts(images),
+        "file_order": file_order_hints(images),
         "quarantine": quarantine.to_dict("records"),
         "copies": selection.copies.to_dict("records"),
     }
@@ -130,6 +132,7 @@ def write_page(
     _show_samples(page, selection.images, read)
     _show_near_duplicates(page, selection, read)
     show_overlaps(page, report, selection, read)
+    _show_file_order(page, report["file_order"])
     _show_quarantine(page, report["quarantine"], conflict_pairs, len(selection.conflict_pairs))
     page.write(path)
 
@@ -231,6 +234,23 @@ def _show_near_duplicates(page: Page, selection: Selection, read: Callable[[int]
         f"The largest sets, one in each row; they have {sizes} tiles",
         "Tiles that are near duplicates",
     )
+
+
+def _show_file_order(page: Page, hints: list[dict[str, Any]]) -> None:
+    if not hints:
+        return
+    page.heading("File numbers that may run photo by photo")
+    page.text(
+        "In these folders, a tile resembles the next file much more than a random file of the folder. The ratio compares "
+        f"the two distances (1: no difference), and p is the result of a permutation test (at most {MAX_P:g} here). So "
+        "the numbers may run photo by photo. We do not form groups from this. If you know where a photo begins, name the "
+        "photos with `ingest.group_pattern` or with the column `group` of a table. Otherwise, tiles of one photo can be "
+        "in several splits."
+    )
+    rows = [
+        [hint["source"], hint["folder"], hint["files"], f"{hint['ratio']:.2f}", f"{hint['p']:.3f}"] for hint in hints
+    ]
+    page.table(["source", "folder", "tested tiles", "ratio", "p"], rows, "Order of the files")
 
 
 def _clusters(pairs: np.ndarray) -> list[list[int]]:
