@@ -31,8 +31,7 @@ def file_order_hints(images: pd.DataFrame) -> list[dict[str, Any]]:
         images: Columns source, path, photo (missing if unknown), group_id, and MEASURES.
 
     Returns:
-        For each such folder: source, folder, files (number of tested tiles), ratio (mean distance of neighbours, divided
-        by the mean distance of random tiles) and p (p-value).
+        For each such folder: source, folder, files (number of tested tiles), and from `neighbour_test` ratio and p.
     """
     unknown = images[images["photo"].isna()].drop_duplicates(["source", "group_id"])
     folders = unknown["path"].str.rpartition("/")[0]
