@@ -241,11 +241,11 @@ def _show_file_order(page: Page, hints: list[dict[str, Any]]) -> None:
         return
     page.heading("File numbers that may run photo by photo")
     page.text(
-        "In these folders, a tile resembles the next file much more than a random file of the folder. The ratio compares "
-        f"the two distances (1: no difference), and p is the result of a permutation test (at most {MAX_P:g} here). So "
-        "the numbers may run photo by photo. We do not form groups from this. If you know where a photo begins, name the "
-        "photos with `ingest.group_pattern` or with the column `group` of a table. Otherwise, tiles of one photo can be "
-        "in several splits."
+        "In these folders, a tile resembles the next file much more than a random file of the folder. So the file "
+        "numbers may run photo by photo. The ratio compares the two distances (1: no difference), and p is the result "
+        f"of a permutation test (at most {MAX_P:g} here). We do not form groups from this. If you know where a photo "
+        "begins, name the photos with `ingest.group_pattern`, or in the column `group` of a table. Otherwise, tiles of "
+        "one photo can be in several splits."
     )
     rows = [
         [hint["source"], hint["folder"], hint["files"], f"{hint['ratio']:.2f}", f"{hint['p']:.3f}"] for hint in hints
