@@ -30,7 +30,7 @@ class IngestConfig(StepConfig):
         "rotated tiles count too",
     )
     overlap: float | None = Field(
-        default=0.75,
+        default=0.7,
         gt=0,
         le=1,
         description="two tiles overlap if the fine structure of the area that both show correlates at least this much; "

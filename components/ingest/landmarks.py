@@ -68,6 +68,8 @@ def find_landmarks(grey: NDArray[np.uint8]) -> NDArray:
     is_spot = (strength == strongest_nearby)[inner] & (strength[inner] >= FAINTEST_SPOT)
 
     y, x = np.nonzero(is_spot)
+    if len(y) == 0:
+        return landmarks
     clearest = np.argsort(-strength[inner][y, x], kind="stable")[:LANDMARKS]
     y, x = y[clearest] + PATCH_RADIUS, x[clearest] + PATCH_RADIUS
     found = landmarks[: len(clearest)]

@@ -13,6 +13,8 @@ MAX_SIDE = 512
 # Standard deviations of two blurs, in pixels. Only structures between these sizes are compared: finer ones change with
 # JPEG and a shift by half a pixel, and coarser ones are similar in all tiles with light from one side.
 FINE_BLUR, COARSE_BLUR = 1.2, 6.0
+# In grey levels. Where the contrast is lower, it is mostly noise, and it is not amplified further.
+LOWEST_CONTRAST = 2.0
 # How far the shift of a candidate can be wrong, as a share of the tile's shorter side.
 SHIFT_ERROR = 0.04
 # The shared area must be at least this share of the smaller tile.
@@ -35,7 +37,10 @@ NO_OVERLAP = Overlap(0.0, 0.0)
 
 
 def fine_structure(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return a tile's grey levels without its coarse structures and its finest ones.
+    """Return a tile's grey levels without its coarse and its finest structures, with the same contrast everywhere.
+
+    Without the equal contrast, two dark cracks of a similar shape would correlate, although the concrete around them
+    differs.
 
     Args:
         image: uint8 (H, W, 3), RGB.
@@ -48,7 +53,9 @@ def fine_structure(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     if scale < 1:
         grey = np.asarray(cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
     levels = grey.astype(np.float32)
-    return np.asarray(cv2.GaussianBlur(levels, (0, 0), FINE_BLUR) - cv2.GaussianBlur(levels, (0, 0), COARSE_BLUR))
+    structure = cv2.GaussianBlur(levels, (0, 0), FINE_BLUR) - cv2.GaussianBlur(levels, (0, 0), COARSE_BLUR)
+    variance = cv2.GaussianBlur(structure * structure, (0, 0), COARSE_BLUR)
+    return np.asarray(structure / np.sqrt(variance + LOWEST_CONTRAST**2), np.float32)
 
 
 def compare(first: NDArray[np.float32], second: NDArray[np.float32], turn: Turn, shift: NDArray[np.float64]) -> Overlap:

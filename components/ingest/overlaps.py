@@ -15,10 +15,10 @@ from components.ingest.landmarks import LANDMARKS, TURN_BITS, WORKING_SIDE
 
 CODE_BITS = 64 - TURN_BITS
 MAX_CODE_DISTANCE = 8
-# The codes are sorted three times, each time beginning with another band of their bits. Two codes are compared if a
+# The codes are sorted several times, each time beginning with another band of their bits. Two codes are compared if a
 # band is equal and they are at most PLACES_APART places apart. So the time grows in proportion to the number of tiles.
-BANDS, BITS_PER_BAND = 3, 20
-PLACES_APART = 12
+BANDS, BITS_PER_BAND = 5, 12
+PLACES_APART = 16
 # The codes are sorted in 2 ** PART_BITS parts, because this needs less memory.
 PART_BITS = 3
 MIN_MATCHES = 2

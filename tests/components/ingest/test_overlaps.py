@@ -49,7 +49,7 @@ def overlaps_of(tiles: list[np.ndarray]) -> set[tuple[int, int]]:
 def test_finds_overlaps_of_this_size_and_nothing_else(photos: list[np.ndarray], shared: float, least: float) -> None:
     rng = np.random.default_rng(7)
     tiles, places = [], []
-    for number in range(120):
+    for number in range(80):
         width = rng.uniform(shared, 1)
         shift = SIDE * np.array([1 - width, 1 - shared / width])
         photo = number % len(photos)
@@ -108,7 +108,7 @@ def groups(manifest: Manifest) -> dict[str, str]:
 
 
 def test_overlap_joins_two_photos_and_the_report_says_so(
-    photos: list[np.ndarray], store: Store, tmp_path: Path, capsys: pytest.CaptureFixture
+    photos: list[np.ndarray], store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = write_folder(tmp_path / "walls", photos)
     write(folder / "crack" / "2_8.png", cut(photos[0], 60.5, 10, turn=5))  # overlaps 0_0, but it is named photo 2
@@ -118,7 +118,7 @@ def test_overlap_joins_two_photos_and_the_report_says_so(
     assert set(groups(manifest).values()) == {"walls:0", "walls:1"}
     assert report["photos_joined"] == [["walls:0", "walls:2"]]
     assert "Photos that overlap" in (tmp_path / "page.html").read_text()
-    assert "the first is walls:0 and walls:2" in capsys.readouterr().out
+    assert "the first is walls:0 and walls:2" in caplog.text
 
     related = related_images(store, manifest.digest)
     in_test = manifest.table["path"] == "crack/2_8.png"
@@ -136,7 +136,7 @@ def test_new_tile_joins_the_group_that_it_overlaps(photos: list[np.ndarray], sto
     before = groups(ingest(folder, store, tmp_path)[0])
     assert len(set(before.values())) == 24
 
-    write(folder / "crack" / "new.png", cut(photos[1], 74, 10))
+    write(folder / "crack" / "new.png", cut(photos[1], 40, 10))
     write(folder / "crack" / "between.png", cut(photos[2], 85, 10))  # overlaps 2_0 and 2_1
     manifest, report = ingest(folder, store, tmp_path)
     after = groups(manifest)
@@ -145,14 +145,13 @@ def test_new_tile_joins_the_group_that_it_overlaps(photos: list[np.ndarray], sto
     assert [entry["path"] for entry in report["quarantine"]] == ["crack/between.png"]
     assert report["overlaps"] == 1
 
-    (folder / "crack" / "1_3.png").unlink(missing_ok=True)
-    write(folder / "crack" / "another.png", cut(photos[1], 90, 40, turn=3))  # overlaps new.png most
+    write(folder / "crack" / "another.png", cut(photos[1], 50, 60, turn=3))
     again = groups(ingest(folder, store, tmp_path)[0])
     assert again["new.png"] == again["another.png"] == before["1_0.png"]
 
 
 def test_a_source_that_overlaps_everywhere_is_named_before_training(
-    photos: list[np.ndarray], store: Store, tmp_path: Path, capsys: pytest.CaptureFixture
+    photos: list[np.ndarray], store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number, x in enumerate(range(0, 640, 40)):
         write(tmp_path / "walls" / ("crack", "no_crack")[number % 2] / f"{number}.png", cut(photos[0], x, 100))
@@ -160,7 +159,7 @@ def test_a_source_that_overlaps_everywhere_is_named_before_training(
 
     assert len(set(groups(manifest).values())) == 1
     assert len(report["joined_too_much"]) == 2
-    said = capsys.readouterr().out
+    said = caplog.text
     assert "8 of the 8 tiles of class crack are in one group" in said
     assert "raise ingest.overlap" in said
     assert "raise ingest.overlap" in (tmp_path / "page.html").read_text()
