@@ -94,7 +94,8 @@ def row(what: str, value: str, limit: str, good: bool) -> None:
 def measure_duplicates(real: Path, scratch: Path) -> None:
     """Which of the known near duplicates of CCIC are put in one group."""
     paths = scratch / "manifest", scratch / "page"
-    ingest_dataset(str(real), *paths, IngestConfig(store="s3://crack/duplicates"))
+    # A tile without a crack can overlap a tile with a crack. So groups of near duplicates are measured without overlaps.
+    ingest_dataset(str(real), *paths, IngestConfig(store="s3://crack/duplicates", overlap=None))
     table = read_manifest(paths[0]).table.set_index("path")
     known = defaultdict(list)
     for line in csv.DictReader((real / "near_duplicate_groups.csv").open()):
