@@ -23,6 +23,7 @@ PLACES_APART = 16
 PART_BITS = 3
 MIN_MATCHES = 2
 TILES_PER_READ = 4096
+CODES_PER_BLOCK = 1_000_000
 # In pixels of the tile that the landmarks were found in. Matches agree if their shifts are in one square of this side.
 SHIFT_TOLERANCE = 6
 ALL_TURNS = [Turn(bool(number & 4), bool(number & 2), bool(number & 1)) for number in range(8)]
@@ -98,21 +99,33 @@ def _matches_in_band(codes: NDArray[np.uint64], band: int, asked: NDArray[np.boo
         band: The band of bits that must be equal.
         asked: As in `overlap_candidates`.
     """
-    rotated = _rotated(codes.ravel(), band * BITS_PER_BAND)
     for part in range(2**PART_BITS):
-        here = np.flatnonzero(rotated >> np.uint64(CODE_BITS - PART_BITS) == part)
-        values = rotated[here]
+        here, values = _codes_in_part(codes.ravel(), band, part)
         order = np.argsort(values)
         here, values = here[order], values[order]
         prefixes = values >> np.uint64(CODE_BITS - BITS_PER_BAND)
 
         for apart in range(1, min(PLACES_APART + 1, len(here))):
-            similar = prefixes[:-apart] == prefixes[apart:]
-            similar &= values[:-apart] != 0
-            near = np.flatnonzero(similar)
+            near = np.flatnonzero(prefixes[:-apart] == prefixes[apart:])
             close = np.bitwise_count(values[near] ^ values[near + apart]) <= MAX_CODE_DISTANCE
             near = near[close]
             yield _between_tiles(np.stack([here[near], here[near + apart]], axis=1), asked)
+
+
+def _codes_in_part(codes: NDArray[np.uint64], band: int, part: int) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    """Return the codes that begin with the bits of a part, after they are rotated to a band.
+
+    Returns:
+        Two values: the place of each such code in `codes`, int64 (M,), and the rotated codes, uint64 (M,).
+    """
+    places, values = [], []
+    for start in range(0, len(codes), CODES_PER_BLOCK):
+        rotated = _rotated(codes[start : start + CODES_PER_BLOCK], band * BITS_PER_BAND)
+        in_part = rotated >> np.uint64(CODE_BITS - PART_BITS) == part
+        here = np.flatnonzero(in_part & (rotated != 0))
+        places.append(start + here)
+        values.append(rotated[here])
+    return np.concatenate(places), np.concatenate(values)
 
 
 def _rotated(codes: NDArray[np.uint64], bits: int) -> NDArray[np.uint64]:

@@ -94,7 +94,7 @@ def row(what: str, value: str, limit: str, good: bool) -> None:
 def measure_duplicates(real: Path, scratch: Path) -> None:
     """Which of the known near duplicates of CCIC are put in one group."""
     paths = scratch / "manifest", scratch / "page"
-    # A tile without a crack can overlap a tile with a crack. So groups of near duplicates are measured without overlaps.
+    # A tile without a crack can overlap a tile with a crack, so we look at near duplicates alone.
     ingest_dataset(str(real), *paths, IngestConfig(store="s3://crack/duplicates", overlap=None))
     table = read_manifest(paths[0]).table.set_index("path")
     known = defaultdict(list)
