@@ -118,7 +118,7 @@ def _codes_in_part(codes: NDArray[np.uint64], band: int, part: int) -> tuple[NDA
     Returns:
         Two values: the place of each such code in `codes`, int64 (M,), and the rotated codes, uint64 (M,).
     """
-    places, values = [], []
+    places, values = [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
     for start in range(0, len(codes), CODES_PER_BLOCK):
         rotated = _rotated(codes[start : start + CODES_PER_BLOCK], band * BITS_PER_BAND)
         in_part = rotated >> np.uint64(CODE_BITS - PART_BITS) == part
