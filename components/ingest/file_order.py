@@ -39,7 +39,7 @@ def file_order_hints(images: pd.DataFrame) -> list[dict[str, Any]]:
     for (source, folder), tiles in unknown.groupby([unknown["source"], folders]):
         if len(tiles) < MIN_FILES:
             continue
-        in_order = tiles.iloc[np.argsort(tiles["path"].map(_number_key), kind="stable")].head(MAX_FILES)
+        in_order = tiles.assign(key=tiles["path"].map(_number_key)).sort_values("key").head(MAX_FILES)
         ranks = in_order[MEASURES].rank().to_numpy() / len(in_order)
         ratio, p = neighbour_test(ranks)
         if p <= MAX_P and ratio <= MAX_RATIO:

@@ -88,7 +88,7 @@ def _spot_strength(grey: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArra
     small = small.astype(np.float32)
     fine = cv2.GaussianBlur(small, (0, 0), FINE_BLUR)
     coarse = cv2.GaussianBlur(small, (0, 0), COARSE_BLUR)
-    return np.asarray(fine, np.float32), np.abs(fine - coarse)
+    return np.asarray(fine, np.float32), np.asarray(np.abs(fine - coarse), np.float32)
 
 
 def _patches(

@@ -121,7 +121,7 @@ def _show_least_certain(page: Page, selection: Selection, read: Callable[[int], 
     paths = selection.images["path"].array
     rows = []
     for pair in selection.overlaps.nsmallest(PAIRS_SHOWN, "correlation").itertuples():
-        cells = []
+        cells: list[CellImage | str] = []
         for tile in (pair.first, pair.second):
             small = thumbnail(decode(read(tile)), PAIR_IMAGE_PIXELS)
             cells += [CellImage(small, paths[tile]), paths[tile]]

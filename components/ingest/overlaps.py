@@ -52,7 +52,7 @@ class Candidates(NamedTuple):
         keep = (photos[first] != photos[second]) | (photos[first] < 0)
         known = set(map(tuple, together.tolist()))
         keep &= np.fromiter((pair not in known for pair in map(tuple, self.pairs.tolist())), bool, len(self.pairs))
-        return Candidates(*(column[keep] for column in self))
+        return Candidates(self.pairs[keep], self.turns[keep], self.shifts[keep], self.matches[keep])
 
     def by_first_tile(self) -> Iterator[tuple[tuple[int, int], Turn, NDArray[np.float64]]]:
         """Yield each pair, turn and shift. The order makes pairs of the same tile follow each other."""
