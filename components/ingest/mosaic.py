@@ -1,4 +1,4 @@
-"""Draw rows of tiles as one picture."""
+"""Draw rows of tiles as one image."""
 
 import cv2
 import numpy as np

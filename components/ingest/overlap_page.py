@@ -1,4 +1,4 @@
-"""The part of the data set report about overlapping tiles: numbers, joined photos, and pictures of the groups."""
+"""The part of the data set report about overlapping tiles: numbers, joined photos, and images of the groups."""
 
 from collections.abc import Callable
 from typing import Any
@@ -85,7 +85,7 @@ def show_overlaps(page: Page, report: dict[str, Any], selection: Selection, read
     page.text(
         f"{report['overlapping_tiles']} tiles overlap another tile: both were cut from one photo, and a part of the "
         f"photo is in both. Mirrored and rotated tiles count too. {report['overlaps']} such pairs join tiles to groups "
-        "that nothing else joined. The correlation compares the area that both tiles show. If the pictures below show "
+        "that nothing else joined. The correlation compares the area that both tiles show. If the images below show "
         "different places, raise `ingest.overlap`."
     )
     _show_largest_groups(page, selection, read)
