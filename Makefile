@@ -48,10 +48,10 @@ clean: ## Remove build output and caches; keep the workdir and .venv
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 ### Code
-# There are two test processes, each with one thread. A process runs whole files, in order, so the long local runs start
-# first.
+# There are three test processes, each with one thread, for two processors, because a test often waits for a server. A
+# process runs whole files, in order. So the long local runs are not the last to start.
 test: check ## Run all checks and tests: lint, types, architecture, unit, component, compile, local end to end
-	OMP_NUM_THREADS=1 $(BIN)/pytest --quiet --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/local tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest --quiet --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 check: lint type ## Run the linter and the type checker
 
@@ -133,6 +133,9 @@ bench-explain: $(READY) ## Compare KernelSHAP in batches with one call of the ne
 
 bench-inspect: $(READY) ## Measure photos per minute and memory of an inspection; compare with a plain loop and the network alone
 	@$(BIN)/python -m tests.bench.bench_inspect
+
+study-review: $(READY) ## Inspect drawn photos before and after one review round (minutes)
+	@$(BIN)/python tests/studies/study_review.py
 
 simulate: $(READY) ## Simulate how often verdicts are wrong and how often intervals contain the truth (takes minutes)
 	@for script in tests/simulate/simulate_*.py; do $(BIN)/python "$$script" || exit 1; done

@@ -1,7 +1,8 @@
 """Find the container image that a step runs in.
 
 A component names a build target, "cpu" or "gpu". When a pipeline is compiled, `pipelines/graphs/pod_policy.py` replaces
-the target with its reference from `images/digests.json`, or from the file that IMAGE_DIGESTS names.
+the target with the reference of its container image. The reference is in `images/digests.json`, or in the file that
+IMAGE_DIGESTS names.
 """
 
 import json
@@ -14,8 +15,8 @@ from components.shared.errors import InputError
 
 Target = Literal["cpu", "gpu"]
 DIGESTS = Path(__file__).parent.parent / "images" / "digests.json"
-# The registry's name for container images that were never pushed. A pipeline compiles with this name, but no cluster
-# can pull from it.
+# The registry name that we use for container images that were never pushed. A pipeline with this name can be compiled,
+# but no cluster can pull such an image.
 UNPUBLISHED_REGISTRY = "unpublished.invalid"
 BY_DIGEST = r"[^@\s]+@sha256:[0-9a-f]{64}"
 HOW_TO_PUSH = "`make images-push REGISTRY=…` builds and pushes the container images and writes the file"
@@ -56,11 +57,11 @@ def image_reference(target: Target) -> str:
 
 
 def check_images(allow_tags: bool = False) -> None:
-    """Check that every container image is named by its digest. A run on a cluster needs these digests.
+    """Check that the reference of every container image contains a digest. A run on a cluster needs these digests.
 
     Args:
-        allow_tags: Accept tags and names of unpushed container images, for development. The container image behind a
-            tag may change between two runs.
+        allow_tags: Accept tags and names of unpushed container images, for development. Another container image may get
+            the same tag between two runs.
 
     Raises:
         InputError: There are no digests, or one is malformed. The message says how to get them.

@@ -39,9 +39,10 @@ def main() -> None:
 def _prepare(message: str) -> str:
     """Change KFP's message to the executor: the configuration becomes JSON, and outputs describe no storage.
 
-    KFP copies the configuration, and 500 bytes about the storage of each input artifact, six times into the run's
-    status. So the configuration comes as YAML (`pipelines/graphs/compact.py`), and the description is set to "", which
-    stops KFP from writing its own. Its launcher does not read it, and its pages then use their own credentials.
+    KFP copies the configuration six times into the run's status, and also 500 bytes that describe the storage of each
+    input artifact. To keep the status small, the configuration arrives here as YAML (see
+    `pipelines/graphs/compact.py`), and we set the description of the storage to "". KFP then does not write a
+    description of its own. KFP's launcher does not need the description. KFP's pages use their own credentials instead.
     """
     values = json.loads(message)
     parameters = values["inputs"].get("parameterValues", {})

@@ -1,4 +1,4 @@
-"""Write drawn photos as files that look like those of a camera, with the masks of their cracks."""
+"""Write synthetic photos as JPEG files like those of a camera, with the masks of their cracks."""
 
 import datetime
 from pathlib import Path
@@ -22,9 +22,9 @@ ALTITUDE_METRES = 12.0
 
 
 def write_drawn_photos(number: int, folder: Path, seed: int) -> None:
-    """Draw photos of 3000 x 2000 pixels and write `photo_001.jpg`, … and `masks/photo_001.png`, …
+    """Write synthetic photos of 3000 x 2000 pixels: `photo_001.jpg`, … and `masks/photo_001.png`, …
 
-    The photos have EXIF facts: time, position, altitude, and the camera "drawn". A mask is white on the cracks. The
+    The photos have EXIF metadata: time, position, altitude, and the camera "drawn". A mask is white on the cracks. The
     mask of a photo is written before the photo, so every photo in the folder has its mask.
 
     Args:

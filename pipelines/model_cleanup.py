@@ -1,6 +1,6 @@
 """Find and delete models in MLflow that nothing uses: failed versions, and the files of models without a version.
 
-A registration that was killed, or that ran at the same time as another one of the same model, leaves such files. We
+A registration leaves such files if it was killed, or if another registration of the same model ran at the same time. We
 look only at models that this project registered, because other projects may use the same MLflow server.
 """
 
@@ -64,7 +64,7 @@ def delete_models(client: MlflowClient, leftovers: Iterable[Leftover]) -> None:
 
 
 def _versions(client: MlflowClient) -> Iterator[ModelVersion]:
-    """Yield all versions of all models, with their aliases, which a search leaves empty."""
+    """Yield all versions of all models, with their aliases. A search alone does not return the aliases."""
     for model in every(client.search_registered_models):
         aliased = {int(number) for number in model.aliases.values()}
         for version in every(client.search_model_versions, f"name = '{model.name}'"):

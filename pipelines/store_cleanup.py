@@ -29,7 +29,7 @@ from components.shared.services.store import MissingObjectError, Store, StoredOb
 
 LATEST_OF_SOURCE = "latest.json"  # written by components/ingest/source_records.py
 ADVICE_IF_DAMAGED = "restore it from a backup of the store; until then nothing is deleted"
-# Readers find a version or a source history by one of these files. They are deleted first.
+# Readers find a version or a source history by one of these files. So these files are deleted first.
 VISIBLE_BY = (f"/{COMMIT}", f"/{LATEST_OF_SOURCE}")
 RUN_FOLDER = "run folder"
 FOLDERS = ("datasets/", "sources/", "runs/", "shards/")
@@ -188,7 +188,7 @@ def _versions_of_models_and_runs(client: MlflowClient, since: datetime.datetime,
 
 
 def running_runs(client: MlflowClient) -> list[Run]:
-    """Return the MLflow runs that have not ended. Runs whose process died are among them, but not the old ones."""
+    """Return the MLflow runs that have not ended. These include recent runs whose process died."""
     return [run for run in _without_end(client) if not _is_dead(run)]
 
 

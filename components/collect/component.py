@@ -15,9 +15,9 @@ def collect(
     observed: dsl.Output[dsl.Dataset],
     reference: dsl.Output[dsl.Dataset],
 ) -> NamedTuple("Collected", [("version", str), ("images", str)]):  # type: ignore[valid-type]
-    """Profile production images with the champion, and fetch the profile of the champion's training sample.
+    """Compute the drift profile of production images, and fetch the profile of the champion's training sample.
 
-    A drift profile holds the features, the answer and the embedding of each image.
+    A drift profile holds the features, the champion's answer and the embedding of each image.
 
     Args:
         images: Folder or s3://BUCKET/PREFIX of unlabelled images. The placeholders {date} and {yesterday} are replaced

@@ -12,18 +12,18 @@ class CollectConfig(StepConfig):
 
     group_pattern: PhotoPattern | None = Field(
         default=None,
-        description="regular expression for the path. The first group in the expression matches the name of the photo "
-        "that a tile was cut from. Without an expression, every image counts as a separate photo",
+        description="regular expression for the path. Its first capturing group matches the name of the photo that a "
+        "tile was cut from. Without an expression, every image counts as a separate photo",
     )
     slice_pattern: str = Field(
         default="^(?P<folder>[^/]+)/",
-        description="regular expression for the path. Each named group in the expression puts the image into a slice. "
-        "Every slice is also checked separately. The slices (?P<surface>…) and (?P<source>…) are compared with the "
+        description="regular expression for the path. Each named capturing group puts the image into a slice. Each "
+        "slice is also checked separately. The slices (?P<surface>…) and (?P<source>…) are compared with the "
         "training images of the same surface or source. Any other slice, such as (?P<camera>cam[0-9]+), is compared "
         "with all training images. By default, the slice is the first folder below `images`",
     )
     sample: int = Field(
-        default=2000, ge=30, description="largest number of images; if there are more, a random sample is drawn"
+        default=2000, ge=30, description="largest number of images; if there are more, a random sample is used"
     )
     batch_size: int = Field(default=128, ge=1)
     precision: Precision = "auto"
@@ -37,6 +37,6 @@ class CollectConfig(StepConfig):
             raise ValueError(f"{pattern!r} is not a regular expression: {error}; correct the pattern") from error
         if not named_groups:
             raise ValueError(
-                f"{pattern!r} has no named group: write the part of the path that names a surface as (?P<surface>…)"
+                f"{pattern!r} has no named capturing group; write (?P<surface>…) around the part that names a surface"
             )
         return pattern

@@ -1,7 +1,5 @@
 """Find production images in a folder or under a store's prefix, and read them one by one."""
 
-import datetime
-import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,12 +10,12 @@ from components.shared.data.image import ImageError, decode
 from components.shared.data.image_kinds import SUFFIXES, is_image, is_mask_folder, passed_over
 from components.shared.errors import InputError
 from components.shared.events import warn
+from components.shared.services.days import fill_in_days, has_other_days
 from components.shared.services.foreign import ForeignObjects
 from components.shared.services.store import THREADS, Store, StoredObject
 
 # Files that wait for decoding need memory, so we read only a few files in advance.
 FILES_READ_AHEAD = 16 * THREADS
-PATH_PART_WITH_A_DAY = r"[^/]*\{(?:date|yesterday)\}"
 
 
 class ProductionImages:
@@ -26,7 +24,7 @@ class ProductionImages:
     Attributes:
         uri: The folder or prefix, with dates in place of {date} and {yesterday}.
         names: Paths of the images, relative to `uri`, sorted. If there are more than `sample` images, a random sample
-            is taken. The list is empty if `uri` names a day without images.
+            is used. The list is empty if `uri` names a day without images.
     """
 
     def __init__(self, uri: str, sample: int):
@@ -37,10 +35,10 @@ class ProductionImages:
             sample: Largest number of images.
 
         Raises:
-            InputError: The folder does not exist or contains no image. If `uri` contains {date} or {yesterday}, this is
-                an error only if there are no other days either.
+            InputError: The folder does not exist or contains no image. A missing day is not an error if `uri` contains
+                {date} or {yesterday}, and there are other days.
         """
-        self.uri = _fill_in_days(uri)
+        self.uri = fill_in_days(uri)
         self._objects: dict[str, StoredObject] = {}
         self._reader: ForeignObjects | None = None
         if self.uri.startswith("s3://"):
@@ -53,7 +51,7 @@ class ProductionImages:
         skipped = passed_over(files)
         if skipped:
             warn(f"{self.uri}: {skipped}")
-        if not found and not _has_other_days(uri):
+        if not found and not has_other_days(uri):
             raise InputError(
                 f"there is no image under {self.uri}; the name of an image must end in {', '.join(SUFFIXES)}, and the "
                 "image may be in a subfolder; check the path"
@@ -62,7 +60,7 @@ class ProductionImages:
         self.names = [found[index] for index in np.sort(chosen)]
 
     def read(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield (name, uint8 (H, W, 3) RGB) for every image that can be decoded. At the end, warn about the others."""
+        """Yield (name, uint8 (H, W, 3) RGB) for every readable image. At the end, warn about unreadable images."""
         refused = []
         with ThreadPoolExecutor(THREADS) as pool:
             for start in range(0, len(self.names), FILES_READ_AHEAD):
@@ -92,24 +90,3 @@ class ProductionImages:
         if self._reader:
             return self._reader.read(self._objects[name])
         return (Path(self.uri).expanduser() / name).read_bytes()
-
-
-def _fill_in_days(uri: str) -> str:
-    today = datetime.datetime.now(datetime.UTC).date()
-    yesterday = today - datetime.timedelta(days=1)
-    return uri.replace("{date}", str(today)).replace("{yesterday}", str(yesterday))
-
-
-def _has_other_days(uri: str) -> bool:
-    """Return true if `uri` contains {date} or {yesterday}, and the folder that contains the days is not empty.
-
-    Then the path is correct, and a missing folder means a day without images.
-    """
-    parts = re.split(PATH_PART_WITH_A_DAY, uri, maxsplit=1)
-    if len(parts) == 1:
-        return False
-    folder_of_days = parts[0]
-    if folder_of_days.startswith("s3://"):
-        return Store(folder_of_days).holds()
-    folder = Path(folder_of_days).expanduser()
-    return folder.is_dir() and any(folder.iterdir())

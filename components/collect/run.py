@@ -1,4 +1,4 @@
-"""Profile production images with the champion."""
+"""Compute the drift profile of production images with the champion's network."""
 
 import re
 import shutil
@@ -142,9 +142,9 @@ def _photos_of(names: list[str], pattern: str | None) -> np.ndarray:
 
 
 def slices_of(name: str, pattern: str) -> dict[str, str]:
-    """Return the slices of an image as a dict: name of a group in the pattern -> text in the path that it matches.
+    """Return the slices of an image as a dict: name of a capturing group -> the text that it matched in the path.
 
-    The text is "" for a group that does not match.
+    The text is "" for a capturing group that does not match.
     """
     match = re.search(pattern, name)
     if match is None:
@@ -155,8 +155,8 @@ def slices_of(name: str, pattern: str) -> dict[str, str]:
 def photo_of(name: str, pattern: str | None) -> str:
     """Return the name of the photo that an image was cut from.
 
-    The name is the part of the path that matches the first group of the pattern. If there is no pattern or no match,
-    the name is the whole path.
+    The name is the part of the path that matches the pattern's first capturing group. If there is no pattern or no
+    match, the name is the whole path.
     """
     match = re.search(pattern, name) if pattern else None
     if match and match[1]:

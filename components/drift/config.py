@@ -18,7 +18,7 @@ class DriftConfig(StepConfig):
         description="how many times the groups (photos) are shuffled between the two sides at random",
     )
     alpha: float = Field(
-        default=0.05, gt=0, lt=0.5, description="chance that at least one of all tests gives a false alarm"
+        default=0.05, gt=0, lt=0.5, description="probability that any of the tests gives a false alarm"
     )
     min_effect: float = Field(
         default=0.2, ge=0, description="smallest difference, in standard deviations, that counts as drift"

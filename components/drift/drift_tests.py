@@ -1,4 +1,4 @@
-"""Test which features drifted, how much they changed, and whether chance alone explains the change.
+"""Test which features drifted, how much they changed, and whether the change could be random.
 
 The two sides of a comparison are the reference images and the current images.
 """
@@ -14,14 +14,14 @@ from components.drift.permutation import energy, permuted_sides, step_down, wass
 from components.shared.data.drift_profile import Profile
 from components.shared.results.measurements import Measurement
 
-# With fewer images on a side, we do not know the distribution of their features well enough.
+# If a side has fewer images, the distribution of their features is not known well enough.
 MIN_IMAGES_PER_SIDE = 30
-# With fewer groups on a side, the groups can be shuffled in so few ways that a small p-value is impossible.
+# If a side has fewer groups, there are so few ways to shuffle the groups that a small p-value is impossible.
 MIN_GROUPS_PER_SIDE = 4
 # The two tests that decide whether there is drift.
 TOGETHER = "features_together"
 EMBEDDING = "embedding"
-# If a feature has a smaller standard deviation, we use this value instead. Evidently does the same.
+# The smallest standard deviation that we divide by. The library Evidently uses the same value.
 MIN_STANDARD_DEVIATION = 1e-3
 CHANCE_QUANTILE = 0.95
 
@@ -35,14 +35,14 @@ class Shift:
         effect: Size of the difference in standard deviations, not negative. For "features_together" and "embedding",
             the size is the energy distance of the groups' means, in standard deviations of all groups. For a feature,
             the size is the Wasserstein distance, in standard deviations of the reference images.
-        chance: The effect that chance alone can reach. In 95 of 100 random shuffles of the groups, the effect is
-            smaller than this number. The unit is the unit of `effect`.
+        chance: The limit by chance: in 95 of 100 random shuffles of the groups, the effect is smaller than this number.
+            It has the unit of `effect`.
         change: Mean of the current images minus mean of the reference images, in standard deviations. It is NaN for
             "features_together" and "embedding".
-        p: p-value, corrected for the number of tests in a set. "features_together" and "embedding" are the first set.
-            The features are the second set.
-        drifted: True if p is at most `alpha` and the effect is at least `min_effect`. For a feature,
-            "features_together" or "embedding" must have drifted too.
+        p: p-value, corrected for the number of tests in a set. One set has the tests "features_together" and
+            "embedding". The other set has the tests of the single features.
+        drifted: True if p is at most `alpha` and the effect is at least `min_effect`. A feature counts as drifted only
+            if "features_together" or "embedding" drifted too.
     """
 
     name: str
@@ -80,15 +80,15 @@ def why_not(reference: np.ndarray, current: np.ndarray) -> str:
 
 
 def even_out(reference: np.ndarray, current: np.ndarray, seed: int, limit: int) -> KeptImages:
-    """Draw images at random so that the groups of both sides have similar sizes.
+    """Choose images at random so that the groups of both sides have similar sizes.
 
-    The tests shuffle groups between the two sides at random. The tests are fair only if large groups are not all on one
-    side. So we draw at most n images from each group, where n is the median size of the groups on the other side.
+    The tests shuffle groups between the two sides at random. They are fair only if both sides have groups of similar
+    sizes. So we keep at most n images of each group, where n is the median size of the groups on the other side.
 
     Args:
         reference: (n,) group of each reference image.
         current: (m,) group of each current image.
-        seed: Seed of the drawing.
+        seed: Seed of the random choice.
         limit: Largest number of images on a side.
     """
     rng = np.random.default_rng([seed, 4])
@@ -108,10 +108,10 @@ def even_out(reference: np.ndarray, current: np.ndarray, seed: int, limit: int) 
 def compare(reference: Profile, current: Profile, config: DriftConfig, seed: int) -> list[Shift]:
     """Test whether there is drift, then test which features drifted.
 
-    Two tests decide whether there is drift: one of all features together, and one of the embeddings. These tests find
-    a change that is spread over many features. Tests of single features often miss such a change, because there are
-    many of them, and their p-values must be corrected for that. A feature counts as drifted only if one of the two
-    tests finds drift. So the chance of any false alarm stays at `alpha`.
+    Two tests decide whether there is drift: a test of all features together, and a test of the embeddings. These two
+    tests find a change that is spread over many features. Tests of single features often miss such a change: there are
+    many such tests, so their p-values must be corrected. A feature counts as drifted only if one of the two deciding
+    tests finds drift. So the probability of any false alarm stays at `alpha`.
 
     Args:
         reference: Training images of the network.
@@ -201,7 +201,7 @@ def undefined(why: str, images: int) -> list[Measurement]:
 
 
 def _size(shift: Shift) -> str:
-    chance = f"chance alone reaches {shift.chance:.3g}"
+    chance = f"limit by chance {shift.chance:.3g}"
     if np.isnan(shift.change):
         return chance
     return f"mean {shift.change:+.2f} standard deviations, {chance}"

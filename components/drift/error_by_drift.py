@@ -70,10 +70,10 @@ def error_by_distance(distance: np.ndarray, wrong: np.ndarray) -> list[Bin]:
 
 
 def error_measurement(distance: np.ndarray, wrong: np.ndarray) -> Measurement:
-    """Return `drift.error_auroc`: the chance that a wrongly answered image is farther away than a rightly answered one.
+    """Return `drift.error_auroc`: a share of pairs of a wrong answer and a right answer.
 
-    The value 0.5 means that the distance says nothing about errors. The value is NaN if all answers are right or all
-    answers are wrong.
+    It is the share of pairs in which the wrongly answered image is farther from the reference. The value 0.5 means that
+    the distance says nothing about errors. The value is NaN if all answers are right or all answers are wrong.
 
     Args:
         distance: float (n,), from `drift_distance`.
@@ -89,5 +89,5 @@ def error_measurement(distance: np.ndarray, wrong: np.ndarray) -> Measurement:
 
     ranks = pd.Series(distance).rank(pct=True).to_numpy()
     value = compute_metrics(wrong.astype(int), ranks)["auroc"]
-    note = "chance that a wrong answer is farther from the training images than a right answer"
+    note = "probability that a wrong answer is farther from the training images than a right answer"
     return Measurement(name, value, split="robustness", n=images, note=note)

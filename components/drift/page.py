@@ -15,35 +15,36 @@ from components.shared.page import Badge, Page
 from components.shared.results.measurements import spoken
 
 METHOD = (
-    "Drift means that the current images differ from the reference images. The current images are one side of the "
-    "comparison, and the reference images are the other side. Two tests decide whether there is drift. "
-    "One test compares all features together. The other test compares the network's embeddings, which are the numbers "
-    "that the network computes from an image just before its answer. Both tests first compute the mean of each photo. "
-    "Then they partly remove the correlations between the numbers. Then they measure the energy distance. It is large "
-    "if photos of different sides differ more than photos of the same side. A single feature counts as drifted only if "
-    "one of these two tests finds drift.\n\n"
-    "- *Effect* is the size of the difference. For the first two tests, its unit is the standard deviation of all "
-    "photos' means. For a feature, the effect is the Wasserstein distance: how far the values of one side must move on "
-    "average to equal the values of the other side. Its unit is the standard deviation of the reference images.\n"
-    "- *Chance* is the effect that chance alone can reach. The groups (photos) are shuffled between the two sides many "
-    "times. In 95 of 100 shuffles, the effect is smaller than this number. Groups are shuffled, not images, because "
-    "tiles of one photo resemble each other.\n"
-    "- *Mean change* is the mean of the current images minus the mean of the reference images.\n"
+    "Drift means that the current images differ from the reference images. These are the two sides of the comparison. "
+    "Two tests decide whether there is drift. One test compares all features together. The other test compares the "
+    "network's embeddings, which are the numbers that the network computes from an image just before its answer.\n\n"
+    "Both tests first compute the mean of each photo. Then they partly remove the correlations between the features "
+    "(or between the numbers of the embedding). Then they measure the energy distance. It is large if photos of "
+    "different sides differ more than photos of the same side. A single feature counts as drifted only if one of these "
+    "two tests finds drift.\n\n"
+    "- *Effect* is the size of the difference. For the two tests above (all features, embeddings), its unit is the "
+    "standard deviation of the photos' means. For a single feature, the effect is the Wasserstein distance: how far "
+    "the values of one side must move on average to equal the values of the other side. Its unit is the standard "
+    "deviation of the reference images.\n"
+    "- *Limit by chance* shows how large the effect can be without drift. We shuffle the groups (photos) between the "
+    "two sides at random, many times. In 95 of 100 shuffles, the effect is smaller than this limit. We shuffle groups, "
+    "not images, because tiles of one photo resemble each other.\n"
+    "- *Mean change* is the mean of the current images minus the mean of the reference images, in standard deviations "
+    "of the reference images.\n"
     "- *p* is the share of the random shuffles with an effect at least as large as the measured effect. It is "
-    "corrected for the number of tests (method of Westfall and Young). The first two tests are corrected together, and "
-    "all features are corrected together. If there is no drift, the chance of any false alarm in this table is at most "
-    "{alpha:.0%}.\n\n"
+    "corrected for the number of tests (method of Westfall and Young). The two tests above are corrected together, and "
+    "all single features are corrected together. If there is no drift, the probability of any false alarm in this "
+    "table is at most {alpha:.0%}.\n\n"
     "A test finds drift if p ≤ {alpha:g} and the effect is at least {min_effect:g}."
 )
 SLICES = (
     "A slice is a part of the images, such as one surface or one camera. Each slice is compared with the same slice of "
     "the reference. If the reference does not have a slice, the slice is compared with the whole reference. The tests "
-    "are "
-    "the same as for all images, but the limit for p is divided by the number of slices that were compared. So if "
-    "there is no drift, the chance of any false alarm in this table is also at most {alpha:.0%}.\n\n"
+    "are the same as for all images, but the limit for p is divided by the number of slices that were compared. So if "
+    "there is no drift, the probability of any false alarm in this table is also at most {alpha:.0%}.\n\n"
     "A small slice can drift although all images together do not, because it is only a small part of all images. A "
     "slice that the reference does not have can differ in every check. An example is a camera that sees only one kind "
-    "of concrete. For such a slice, look for a change from check to check."
+    "of concrete. For such a slice, check whether the result changes from check to check."
 )
 ERRORS = (
     "The current images are sorted by their distance from the reference and divided into bins of equal size. For each "
@@ -87,7 +88,7 @@ def write_page(
     add_comparison(page, config, shifts, sides)
     add_slices(page, slices, config.alpha)
 
-    page.heading("Errors by drift", 3)
+    page.heading("Errors by distance", 3)
     page.text(ERRORS)
     rows = []
     for part in errors:
@@ -125,7 +126,7 @@ def add_comparison(page: Page, config: DriftConfig, shifts: list[Shift], sides: 
     page.text(f"The reference is the {sizes[0]}. The current images are the {sizes[1]}.")
 
     page.text(METHOD.format(alpha=config.alpha, min_effect=config.min_effect))
-    headers = ["test", "effect", "chance", "mean change (sd)", "p", "result"]
+    headers = ["test", "effect", "limit by chance", "mean change", "p", "result"]
     page.table(headers, list(map(_test_row, shifts)))
 
     reference, current = sides.values()

@@ -16,7 +16,7 @@ ROUNDING_TOLERANCE = 1e-12
 
 
 def permuted_sides(groups: np.ndarray, current: np.ndarray, permutations: int, seed: int) -> np.ndarray:
-    """Shuffle the groups between the two sides at random. In every shuffle, each side has its real number of groups.
+    """Shuffle the groups between the two sides at random. In every shuffle, each side keeps its number of groups.
 
     Args:
         groups: (n,) group id of each image. No group is on both sides.
@@ -62,8 +62,8 @@ def wasserstein(values: np.ndarray, sides: np.ndarray) -> np.ndarray:
 def step_down(statistics: np.ndarray) -> np.ndarray:
     """Return p-values that are corrected for the number of tests.
 
-    If there is no drift, the chance that any corrected p-value is 0.05 or less is at most 5 %. The correction looks at
-    the smallest p-value of all tests in each random shuffle. So it is smaller for tests that are related, such as
+    If there is no drift, the probability that any corrected p-value is 0.05 or less is at most 5 %. The correction uses
+    the smallest p-value of all tests in each random shuffle. So the correction is smaller for related tests, such as
     brightness and contrast, than for independent tests.
 
     Args:
@@ -79,7 +79,8 @@ def step_down(statistics: np.ndarray) -> np.ndarray:
     p_values = np.array([_p_of_every_shuffle(test) for test in statistics])
     order = np.argsort(p_values[:, 0])
 
-    # We start with the largest p-value. For each shuffle, `smallest` is the smallest p-value of all tests so far.
+    # We start with the test that has the largest p-value. For each shuffle, `smallest` is the smallest p-value of all
+    # tests so far.
     corrected = np.empty(tests)
     smallest = np.ones(shuffles)
     for test in order[::-1]:
@@ -91,22 +92,22 @@ def step_down(statistics: np.ndarray) -> np.ndarray:
 
 
 def _p_of_every_shuffle(statistics: np.ndarray) -> np.ndarray:
-    """Return the p-value of each shuffle: the share of all shuffles, with itself, that are at least as extreme."""
+    """Return the p-value of each shuffle: the share of all shuffles (itself included) that are at least as extreme."""
     rounded = statistics * (1 - ROUNDING_TOLERANCE)  # Values that differ only by rounding count as equal.
     return 1 - np.searchsorted(np.sort(statistics), rounded, side="left") / len(statistics)
 
 
 def energy(values: np.ndarray, groups: np.ndarray, sides: np.ndarray) -> np.ndarray:
-    """Return one distance between the two sides for each shuffle. It takes all columns into account.
+    """Return the distance between the two sides in all columns together, for each shuffle.
 
     The distance is the energy distance of the groups' means. It compares the mean distance between groups of different
-    sides with the mean distance between groups of the same side. It finds a change of the mean and a change of the
-    spread.
+    sides with the mean distance between groups of the same side. So it finds a change of the mean, and also a change of
+    the spread.
 
-    First, the correlations between columns are partly removed. The reason: in some directions, groups hardly differ,
-    and a change in such a direction, for example to another material, must get more weight. `CORRELATION_SHRINKAGE`
-    says how little we remove: 0 removes all correlation, and 1 removes none. Because a part stays, there may be more
-    columns than groups, and a change of nearly all columns together, for example to other light, still counts.
+    First, we partly remove the correlations between columns. In some directions, groups hardly differ. A change in such
+    a direction, for example to another material, must get more weight. `CORRELATION_SHRINKAGE` is the part of the
+    correlations that stays: 0 removes all, and 1 removes none. Because a part stays, there may be more columns than
+    groups. A change of nearly all columns together, for example to other light, still counts.
 
     Args:
         values: float (n, columns).
@@ -130,7 +131,7 @@ def energy(values: np.ndarray, groups: np.ndarray, sides: np.ndarray) -> np.ndar
     current_count = current.sum(axis=1)
     reference_count = count - current_count
 
-    # The next four values are sums of distances. Within a side, every pair is counted twice.
+    # The next four values are sums of distances between groups. Every pair of groups on the same side is counted twice.
     current_to_all = current @ apart.sum(axis=1)
     current_to_current = ((current @ apart) * current).sum(axis=1)
     across = current_to_all - current_to_current
@@ -146,7 +147,7 @@ def energy(values: np.ndarray, groups: np.ndarray, sides: np.ndarray) -> np.ndar
 
 
 def _group_means(values: np.ndarray, group_of_image: np.ndarray, count: int) -> np.ndarray:
-    """Return the mean of each group's images, float64 (groups, columns). Scale each column to mean 0 and variance 1."""
+    """Return the mean of each group's images, float64 (groups, columns), scaled to mean 0 and variance 1 per column."""
     means = np.zeros((count, values.shape[1]))
     np.add.at(means, group_of_image, values)
     means /= np.bincount(group_of_image)[:, None]

@@ -30,7 +30,7 @@ from components.shared.services import mlflow_runs
 from components.shared.services.store import Store
 
 ADVICE = {
-    "steady": "The champion can stay in use: these images are like its training images.",
+    "steady": "The champion can stay in use: these images do not differ measurably from its training images.",
     "drift": "The images changed, but not enough for a retraining. Look at the tests that drifted, and at the result "
     "of the next check.",
     "retrain": "Label some of these images and train again. The champion was measured on other images, so its scores "
@@ -44,9 +44,9 @@ ASSUMPTION = (
     "other. In this case, set or correct collect.group_pattern"
 )
 STILL_ASKED_FOR = (
-    "**A retraining has been needed since {since} UTC**. No check since that time was steady. Perhaps a training was "
-    "already started for this drift, so look for it before you start another training. If `retrain.start` is true, "
-    "the pipeline starts a training by itself, and not again at every check."
+    "**A retraining has been needed since {since} UTC**. No check since that time was steady. Before you start a "
+    "training, look whether one was already started for this drift. If `retrain.start` is true, the pipeline itself "
+    "starts one training for this drift, and does not start another one at the next check."
 )
 PHOTOS_IN_TABLE = 10
 
@@ -61,7 +61,8 @@ class Finding:
         reference: The training images that were compared.
         observed: The production images that were compared.
         count: Number of all production images.
-        alone: True if every image was counted as a separate photo, because no two images share a photo.
+        alone: True if every image counts as a separate photo, because the paths do not show that two images share a
+            photo.
         why: The reason why the two sides could not be compared. It is empty if they were compared.
         shifts: The result of `compare`. It is empty if the sides could not be compared.
         slices: The result of `compare_slices`. It is empty if the sides could not be compared.
@@ -187,9 +188,9 @@ def _kind(found: Finding, config: DriftConfig) -> Kind:
 
 
 def _new_in_slices(slices: dict[str, list[str]], before: list[Verdict]) -> list[str]:
-    """Return the slices with new drift: they drift in this check, but did not drift when they were compared last.
+    """Return the slices with new drift: they drift in this check, but did not drift in their last comparison.
 
-    So a camera whose images always differ is reported only once.
+    So if the images of a camera differ in every check, the camera is reported only once.
     """
     last_found: dict[str, list[str]] = {}
     for verdict in before:

@@ -35,7 +35,7 @@ def detect_drift(
     seed: int,
     out: dict[str, str],
 ) -> None:
-    """Compare the robustness split with a sample of the training split. The predict step has drawn this sample.
+    """Compare the robustness split with a sample of the training split. The predict step has chosen this sample.
 
     Args:
         model: The candidate's saved-model folder. The reference profile gets the sha256 of its weights.

@@ -50,10 +50,10 @@ class _Pair:
 def compare_slices(reference: Profile, current: Profile, config: DriftConfig, seed: int) -> list[SliceComparison]:
     """Compare every slice of the current images, such as a surface, with the same slice of the reference.
 
-    If the reference does not have the slice, for example the folder of a new camera, we compare it with the whole
-    reference. A slice is skipped if it contains all images of both sides. In each column, only the
-    MAX_SLICES_PER_COLUMN largest slices are compared. The chance of any false alarm in all slices together is at most
-    `alpha`.
+    If the reference does not have the slice, for example the folder of a new camera, we compare the slice with the
+    whole reference. A slice is skipped if it contains all images of both sides. In each column, only the
+    MAX_SLICES_PER_COLUMN largest slices are compared. The probability of any false alarm in all slices together is at
+    most `alpha`.
 
     Args:
         reference: Training images of the network.
@@ -111,7 +111,7 @@ def _compare(pair: _Pair, config: DriftConfig, seed: int) -> SliceComparison:
 
 
 def slice_measurements(slices: list[SliceComparison]) -> list[Measurement]:
-    """Return `drift.share` for every slice: the share of its tests that found drift. It is NaN without a comparison."""
+    """Return `drift.share` of every slice: the share of its tests that found drift; NaN if it was not compared."""
     rows = []
     for part in slices:
         share = float("nan")

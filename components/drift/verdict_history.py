@@ -16,9 +16,9 @@ from components.shared.services.store import DamagedObjectError, Store
 CHECKS_IN_TREND = 30
 TESTS_IN_FIGURE = 6
 FALSE_ALARMS = (
-    "{found} of {compared} checks found drift. Without any drift, at most {alpha:.0%} of checks find drift by chance. "
-    "For {compared} checks, this is about {expected:.1f}. So a single alarm among many checks may be chance. If the "
-    "next check finds the same drift, chance is unlikely."
+    "{found} of {compared} checks found drift. If nothing has changed, at most {alpha:.0%} of all checks still find "
+    "drift by chance. For {compared} checks, this is about {expected:.1f}. So a single alarm among many checks may be "
+    "due to chance. If the next check finds the same drift, chance is an unlikely reason."
 )
 
 
@@ -39,9 +39,8 @@ class Verdict:
         chances: Name of each test -> `Shift.chance`. It is empty if the check was skipped.
         drifted: Names of the tests that drifted.
         slices: Each slice that was compared -> names of the tests that drifted in this slice.
-        since: The time of the first check with the verdict "retrain". Only the checks of this model version after its
-            last "steady" check count. `since` is empty if none of these checks is "retrain", or if this check is
-            "steady" or "skipped".
+        since: Time of the first check with the verdict "retrain" after the last "steady" check of this model version.
+            It is empty if there is no such check, or if this check is "steady" or "skipped".
     """
 
     verdict: Literal["steady", "drift", "retrain", "skipped"]
@@ -76,7 +75,8 @@ def as_json(verdict: Verdict) -> str:
 def keep(store: Store, verdict: Verdict, job: str) -> None:
     """Store the result of a check in two places: with the results of earlier checks, and in the run's folder.
 
-    The notify step reads the result from the run's folder. A second call for the same job replaces the first result.
+    The notify step reads the result from the run's folder. A second call for the same job replaces the result of the
+    first call.
     """
     write_record(store, _key(verdict.model, job), verdict)
     write_record(store, f"runs/{job}/drift.json", verdict)
@@ -120,7 +120,7 @@ def add_trend(page: Page, verdicts: list[Verdict], alpha: float) -> None:
     Args:
         page: The page.
         verdicts: The results, the oldest first and the result of this check last.
-        alpha: Chance of a false alarm in each check.
+        alpha: Probability of a false alarm in each check.
     """
     page.heading("Trend")
     page.text(f"This part shows the last {len(verdicts)} checks of this model (at most {CHECKS_IN_TREND}).")
@@ -132,13 +132,13 @@ def add_trend(page: Page, verdicts: list[Verdict], alpha: float) -> None:
         page.text(FALSE_ALARMS.format(found=found, compared=len(compared), expected=expected, alpha=alpha))
         page.figure(
             _draw_effects(compared),
-            "The tests with the largest effects. Each line shows the effect divided by the effect that chance alone "
-            "can reach.",
+            "The tests with the largest effects. Each line shows the effect divided by its limit by chance: without "
+            "drift, this number is below 1 in 95 of 100 checks.",
             "lines of effects over the checks",
         )
     _add_slices(page, compared)
 
-    headers = ["checked (UTC)", "model version", "images", "number", "result", "tests that drifted"]
+    headers = ["checked (UTC)", "model version", "folder", "images", "result", "tests that drifted"]
     page.table(headers, list(map(_verdict_row, reversed(verdicts))))
 
 
@@ -169,7 +169,7 @@ def _add_slices(page: Page, verdicts: list[Verdict]) -> None:
         latest_tests = _names_or_dash(compared[-1].slices[name])
         rows.append([name, len(compared), len(drifted), last_found, latest_tests])
 
-    headers = ["slice", "checks", "found drift", "last found (UTC)", "in the latest of these checks"]
+    headers = ["slice", "checks", "found drift", "last found (UTC)", "tests that drifted in its latest check"]
     page.table(headers, rows, caption="In how many checks each slice was compared, and in how many it drifted")
 
 
@@ -183,7 +183,7 @@ def _names_or_dash(tests: list[str]) -> str:
 
 
 def _draw_effects(verdicts: list[Verdict]) -> Figure:
-    """Draw the ratio effect / chance in every check. The tests with the largest ratios get one line each."""
+    """Draw `effect / chance` of every check, one line for each of the tests with the largest ratios."""
     ratios = []
     for verdict in verdicts:
         ratio = {}
@@ -204,7 +204,7 @@ def _draw_effects(verdicts: list[Verdict]) -> Figure:
     axis.axhline(1, color="grey", linestyle="--", linewidth=1)
     days = [minute(verdict.checked)[5:] for verdict in verdicts]
     axis.set_xticks(places, days, rotation=45, ha="right", fontsize=8)
-    axis.set_ylabel("effect / effect by chance")
+    axis.set_ylabel("effect / limit by chance")
     axis.set_ylim(bottom=0)
     axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return figure

@@ -1,4 +1,4 @@
-"""Fit the temperature, and choose the operating threshold. Both use the validation split."""
+"""Fit the temperature and choose the operating threshold on the validation split."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ TEMPERATURE_RANGE = (0.05, 20.0)
 CURVE_LOG_ODDS = (-8.0, 8.0)
 CURVE_POINTS = 161
 
-# More resamples would not change the bands in the figure visibly.
+# With more resamples, the bands in the figure would look the same.
 MAX_CURVE_RESAMPLES = 400
 
 
@@ -53,8 +53,9 @@ def calibrate(val: pd.DataFrame, config: ThresholdConfig) -> Calibration:
 def fit_temperature(labels: np.ndarray, margin: np.ndarray) -> float:
     """Return the temperature with the lowest negative log-likelihood, within TEMPERATURE_RANGE.
 
-    As in Platt's method, the targets are slightly above 0 and slightly below 1. With the targets 0 and 1, the best
-    temperature on a validation split without errors would be 0, which means infinite confidence.
+    As in Platt's method, the target of a tile without a crack is slightly above 0, and the target of a crack is
+    slightly below 1. With the targets 0 and 1, the best temperature on a validation split without errors would be 0.
+    This would mean infinite confidence.
 
     Args:
         labels: int (n,), both classes present.
@@ -79,22 +80,23 @@ def choose_threshold(
 ) -> tuple[float, str]:
     """Choose the threshold by the configured rule. Return the threshold, and the rule in words.
 
-    All thresholds between two neighbouring values of P(crack) give the same decisions. We choose the threshold in the
-    middle of the two values, measured in log odds. If several thresholds are equally good, we choose the lowest one,
-    because it finds the most cracks.
+    All thresholds between two neighbouring values of P(crack) give the same decisions. So we choose the middle of the
+    two values, in log odds. If several thresholds are equally good, we choose the lowest threshold, because it finds
+    the most cracks.
 
     Args:
         labels: int (n,), with at least one crack.
         p_crack: float (n,), calibrated.
         config: The rule.
-        weights: float (n,), above 0. It says how often each tile counts. By default, each tile counts once.
+        weights: float (n,), above 0: how often each tile counts. By default, each tile counts once.
 
     Source: docs/statistics.md, "Operating threshold".
     """
     if config.rule == "fixed":
         return config.value, f"fixed at {config.value:g}"
 
-    # `hits[i]` and `alarms[i]` are the counts if all tiles with P(crack) >= scores[i] are called a crack.
+    # `hits[i]` counts the cracks with P(crack) >= scores[i]. `alarms[i]` counts the tiles without a crack that have
+    # P(crack) >= scores[i].
     scores, block = np.unique(p_crack, return_inverse=True)
     counts = np.ones(len(labels)) if weights is None else weights
     cracks = np.bincount(block, counts * labels)
@@ -119,14 +121,14 @@ def choose_threshold(
 
 
 def _middle(below: float, above: float) -> float:
-    """Return the threshold in the middle of two values of P(crack), in log odds. It is > `below` and <= `above`."""
+    """Return the middle of two values of P(crack), in log odds. The result is > `below` and <= `above`."""
     log_odds = logit(np.clip([below, above], SMALLEST_P, 1 - SMALLEST_P))
     return float(np.clip(expit(log_odds.mean()), np.nextafter(below, 1), above))
 
 
 @dataclass(frozen=True)
 class Band:
-    """A number at each threshold, and the range that contains 95 % of its resampled values.
+    """The value of a number at each threshold, and the range that contains 95 % of its values in the resamples.
 
     All fields are float64 (points,). Photos are resampled, not tiles.
     """
@@ -198,7 +200,7 @@ def operating_curve(
 
 
 def _band(tops: np.ndarray, bottoms: np.ndarray, draws: np.ndarray) -> Band:
-    """Return the sum of `tops` over the groups divided by the sum of `bottoms`, and its range in the resamples.
+    """Return a ratio (sum of `tops` over the groups / sum of `bottoms`), and its range in the resamples.
 
     `tops` and `bottoms` are (groups, points) or (groups, 1). `draws` is (resamples, groups).
     """

@@ -36,33 +36,39 @@ DECISIONS = (
     "confusion matrices use this answer.\n"
     "- The deployed model's answer: P(crack) is calibrated first, so that it agrees better with the share of cracks. "
     "For this, the network's outputs (logits) are divided by the temperature {temperature:.3g}. Then a tile is a crack "
-    "if the calibrated **P(crack) ≥ {threshold:.3g}** ({rule}). Rows named *at threshold* use this answer.\n\n"
+    "if the calibrated **P(crack) ≥ {threshold:.3g}**. The rule for this threshold is: {rule}. Rows named *at "
+    "threshold* use this answer.\n\n"
     "Temperature and threshold were fitted on the validation split. Numbers in brackets are 95 % intervals. They are "
-    "computed from {resamples} random draws of the photos with replacement (bootstrap)."
+    "computed from {resamples} random draws of the photos, with replacement (bootstrap). *Before* and *after* mean "
+    "before and after fine-tuning."
 )
 ON_VALIDATION = (
     "On the validation split, the model with this threshold misses {missed} of {cracks} cracks. It raises a false "
-    "alarm on {alarms} of {others} tiles without a crack. At each threshold, 95 % of the random draws of photos are "
-    "inside the coloured band."
+    "alarm on {alarms} of {others} tiles without a crack. At each threshold, the coloured band contains the values of "
+    "95 % of the random draws of photos."
 )
 CORRUPTED = (
-    "{tiles} tiles of the robustness split were made worse on purpose (corrupted). *Error increase* is the share of "
-    "wrong decisions on the corrupted tiles, minus the share on the same tiles without corruption. *Seen* means that "
-    "training uses the same corruption in a weaker form ({seen}). *Error, relative to clean* is the first share "
-    "divided by the second."
+    "We made {tiles} tiles of the robustness split worse on purpose, with blur, noise and other corruptions. The "
+    "error rate is the share of wrong answers.\n\n"
+    "- *Error increase* is the error rate on the corrupted tiles minus the error rate on the same tiles without "
+    "corruption.\n"
+    "- *Error ratio* is the error rate on the corrupted tiles divided by the error rate on the same tiles without "
+    "corruption.\n"
+    "- *Seen* means that the training uses a weaker form of the same corruption ({seen})."
 )
 METRICS_IN_WORDS = (
-    "- *Precision* is the share of real cracks among the tiles that are called a crack.\n"
-    "- *Recall* is the share of the cracks that are found. *Specificity* is the share of the tiles without a crack "
-    "that are not called a crack. *Balanced accuracy* is the mean of the two.\n"
-    "- *F1* is the harmonic mean of precision and recall. *MCC* is the correlation of answer and label, from -1 to 1.\n"
-    "- *AUROC* is the chance that a crack gets a higher P(crack) than a tile without a crack. *Average precision* is "
-    "the area under the curve of precision by recall.\n"
-    "- *Brier*, *NLL* and *ECE* measure the errors of P(crack) itself. 0 is best. Brier is the mean squared error, NLL "
-    "is the mean negative logarithm of the probability given to the true class, and ECE is the mean difference between "
-    "P(crack) and the share of cracks.\n"
-    "- *Review share* is the share of the tiles that a person must look at. *Missed share* is the share of the cracks "
-    "that are answered 'no crack' without a look."
+    "- *Precision*: of the tiles that are called a crack, the share that really has a crack.\n"
+    "- *Recall*: of the tiles with a crack, the share that is called a crack.\n"
+    "- *Specificity*: of the tiles without a crack, the share that is answered 'no crack'.\n"
+    "- *Balanced accuracy* is the mean of recall and specificity. *F1* is the harmonic mean of precision and recall. "
+    "*MCC* is the correlation of answer and label, from -1 to 1.\n"
+    "- *AUROC* is the probability that a cracked tile gets a higher P(crack) than a tile without a crack. *Average "
+    "precision* is the area under the precision-recall curve.\n"
+    "- *Brier*, *NLL* and *ECE* measure the errors of P(crack) itself. For all three, 0 is best. *Brier* is the mean "
+    "squared error of P(crack). *NLL* is the mean negative logarithm of the probability that the network gives to the "
+    "true class. *ECE* is the mean difference between P(crack) and the share of cracks.\n"
+    "- *Review share*: of all tiles, the share that a person must look at. *Missed share*: of the tiles with a crack, "
+    "the share that is answered 'no crack' and gets no review."
 )
 
 
@@ -98,7 +104,7 @@ def write_page(
     samples = _samples(predictions)
     page.heading("Errors by class")
     page.figure(draw_confusions(samples), "Confusion matrices at P(crack) ≥ 0.5", "confusion matrices")
-    page.table(["sample", "class", "precision", "recall", "F1", "tiles"], _class_rows(samples))
+    page.table(["split", "class", "precision", "recall", "F1", "tiles"], _class_rows(samples))
 
     page.heading("Ranking")
     page.figure(
@@ -111,9 +117,9 @@ def write_page(
     page.heading("Calibration")
     page.figure(
         draw_reliability(_calibrated(predictions, calibration)),
-        "The tiles are sorted by P(crack) and divided into ten bins of equal size. On the dotted line, P(crack) equals "
-        "the share of cracks. The figure shows the answers after fine-tuning, without calibration and with the "
-        f"temperature {calibration.temperature:.3g}",
+        "The tiles are sorted by P(crack) and divided into ten bins with equally many tiles. On the dotted line, "
+        "P(crack) equals the share of cracks. The figure shows the answers after fine-tuning, without calibration and "
+        f"with the temperature {calibration.temperature:.3g}",
         "reliability diagram and histogram of P(crack)",
     )
 
@@ -122,7 +128,7 @@ def write_page(
     _show_corruptions(page, rows, config, Path(predictions_folder) / VIEWS)
 
     page.heading("By source and surface, after fine-tuning")
-    page.table(["split", "slice", "tiles", *map(spoken, METRICS_BY_SLICE)], _slice_rows(rows))
+    page.table(["split", "part", "tiles", *map(spoken, METRICS_BY_SLICE)], _slice_rows(rows))
     page.write(path)
 
 
@@ -130,7 +136,10 @@ def summary_markdown(rows: Measurements, calibration: Calibration) -> str:
     """Return the most important numbers, the temperature, the threshold and the review band as Markdown."""
     table = markdown_table(["metric", *COLUMN_TITLES], _metric_rows(rows, HEADLINE))
     note = footnote(row for row in rows.where(slice=WHOLE) if row.name in HEADLINE)
-    point = f"Temperature {calibration.temperature:.3g}, threshold {calibration.threshold:.3g} ({calibration.rule})."
+    point = (
+        f"Temperature {calibration.temperature:.3g}, threshold {calibration.threshold:.3g}. Rule for the threshold: "
+        f"{calibration.rule}."
+    )
     paragraphs = [table, note, point, triage_in_words(calibration.band, rows)]
     return "\n\n".join(filter(None, paragraphs)) + "\n"
 
@@ -181,7 +190,7 @@ def _show_threshold(page: Page, predictions: Predictions, calibration: Calibrati
     if math.isfinite(curve.chosen_low):
         text += (
             f" In 95 % of these draws, the rule chooses a threshold between {curve.chosen_low:.3g} and "
-            f"{curve.chosen_high:.3g} (grey)."
+            f"{curve.chosen_high:.3g} (the grey area)."
         )
     page.text(text)
     page.figure(
@@ -196,7 +205,7 @@ def _show_corruptions(page: Page, rows: Measurements, config: EvaluateConfig, vi
     if overall is None:
         return
 
-    page.heading("Corrupted images, after fine-tuning")
+    page.heading("Corrupted tiles, after fine-tuning")
     seen = ", ".join(config.seen_corruptions).replace("_", " ") or "none of them"
     page.text(CORRUPTED.format(tiles=overall.n, seen=seen))
     if views.is_file():
@@ -219,7 +228,7 @@ def _show_corruptions(page: Page, rows: Measurements, config: EvaluateConfig, vi
         relative = rows.find("relative_error", "robustness", row.slice)
         ratio = f"{relative.value:.2f}" if relative and math.isfinite(relative.value) else "-"
         table.append([_family(row.slice), _seen(row.slice, config), f"{row.value:+.4f}", ratio])
-    page.table(["mean of", "seen", "error increase", "error, relative to clean"], table)
+    page.table(["mean of", "seen", "error increase", "error ratio"], table)
 
 
 def _family(part: Slice) -> str:

@@ -38,7 +38,7 @@ def roc_curve(labels: np.ndarray, p_crack: np.ndarray) -> tuple[np.ndarray, np.n
     """Return false-positive rate, true-positive rate and threshold, each float64 (points,), by falling threshold.
 
     There are at most MAX_ROC_POINTS points, always including the first and the last point of the full curve. At the
-    first point, no tile is called a crack, and its threshold is given as 1.
+    first point, no tile is called a crack. We give this point the threshold 1.
 
     Args:
         labels: int (n,), both classes present.
@@ -94,7 +94,7 @@ def draw_curves(samples: dict[str, Scored]) -> Figure:
 
 
 def draw_reliability(samples: dict[str, Scored], bins: int = 10) -> Figure:
-    """Draw the share of cracks by mean P(crack), in bins with equally many tiles. Also draw a histogram of P(crack)."""
+    """Draw the share of cracks against the mean P(crack), in bins of equal size. Also draw a histogram of P(crack)."""
     figure = Figure(figsize=(9, 4), layout="constrained")
     reliability, histogram = figure.subplots(1, 2)
 
@@ -162,7 +162,7 @@ def draw_confusions(samples: dict[str, Scored], threshold: float = 0.5) -> Figur
         axes.set_xticks([0, 1], classes)
         axes.set_yticks([0, 1], classes, rotation=90, va="center")
         axes.set_title(name, fontsize=10)
-        axes.set(xlabel="decision", ylabel="truth")
+        axes.set(xlabel="answer", ylabel="label")
     return figure
 
 

@@ -1,8 +1,8 @@
 """Choose the review band: the range of P(crack) in which a person must look at a tile.
 
 Below the band, a tile is answered "no crack" and nobody looks at it. The lower end is chosen on the validation split,
-so that at most a given share of all cracks is below it. This is risk control: Learn-then-Test with a fixed sequence of
-tests, and bets over photos as the test. docs/statistics.md, "Triage", derives it.
+so that at most a given share of all cracks is below it. The method is risk control: Learn-then-Test with a fixed
+sequence of tests. Each test bets on the photos. docs/statistics.md, "Triage", derives it.
 
 Sources: Angelopoulos, Bates, Candès, Jordan & Lei, "Learn then Test", 2021 (arXiv:2110.01052); Bates, Angelopoulos,
 Lei, Malik & Jordan, "Distribution-free, risk-controlling prediction sets", JACM 2021 (monotone losses); Waudby-Smith &
@@ -21,8 +21,8 @@ from components.evaluate.config import TriageConfig
 from components.shared.results.calibration import Calibration, ReviewBand
 from components.shared.results.sequential_test import Bets, evidence_above
 
-# Most of the wealth is bet boldly, because a good model hardly misses a crack. The cautious players are needed if there
-# are thousands of photos, of which a few are missed as a whole.
+# Most of the wealth is bet boldly, because a good model hardly misses a crack. The cautious players help if the model
+# misses all cracks in a few of thousands of photos.
 FRACTIONS = np.array([0.2, 0.5, 0.95])
 STARTS = np.array([0.1, 0.2, 0.7])
 # This share of the cracks must count fully, so that a few huge photos do not decide how many photos are needed.
@@ -38,8 +38,8 @@ class CrackedPhotos:
         p_crack: float64 (tiles,), calibrated, in rising order.
         photo: int (tiles,), the number of each tile's photo, from 0.
         cracks: int (photos,), number of cracked tiles of each photo, at least 1.
-        counted: A photo with more cracked tiles than this counts like a photo with this many. At least 1, and chosen
-            on other photos.
+        counted: The largest number of cracked tiles with which a photo counts, at least 1. It is chosen on other
+            photos.
     """
 
     p_crack: np.ndarray
@@ -49,7 +49,7 @@ class CrackedPhotos:
 
     @classmethod
     def of(cls, labels: np.ndarray, p_crack: np.ndarray, groups: np.ndarray, counted: int) -> "CrackedPhotos":
-        """Select the cracked tiles. The arguments are (n,): 1 for crack, calibrated P(crack), and group ids."""
+        """Select the cracked tiles. The arrays are (n,): labels (1 for crack), calibrated P(crack), and group ids."""
         cracked = labels == 1
         order = np.argsort(p_crack[cracked], kind="stable")
         photo, names = pd.factorize(groups[cracked][order])
@@ -58,7 +58,8 @@ class CrackedPhotos:
     def evidence(self, missed_tiles: int, missed: float) -> float:
         """Return the evidence that at most the share `missed` of all cracks is below a lower end.
 
-        If the share is larger, the evidence reaches 1 / risk with a probability of at most `risk`.
+        If the true share is larger than `missed`, the evidence reaches 20 with a probability of at most 1 / 20. The
+        same is true of every other number above 1.
 
         Args:
             missed_tiles: The number of cracked tiles of these photos that are below the lower end.
@@ -72,10 +73,10 @@ class CrackedPhotos:
 
 
 def cracks_that_count(labels: np.ndarray, groups: np.ndarray) -> int:
-    """Return the number of cracked tiles up to which a photo counts fully: the least that counts 90 % of the cracks.
+    """Return the largest number of cracked tiles with which a photo counts. With it, 90 % of the cracks must count.
 
     Args:
-        labels: int (n,), of the training split: if photos chose this number for themselves, the risk could be larger.
+        labels: int (n,), of the training split. If validation photos chose this number, their test would not be valid.
         groups: (n,), the group id of each tile.
     """
     photo, _ = pd.factorize(groups[labels == 1])
@@ -98,13 +99,13 @@ def choose_band(photos: CrackedPhotos, threshold: float, config: TriageConfig) -
         config: The largest share of missed cracks, and the confidence.
     """
     needed = 1 / (1 - config.confidence)
-    failures = bisect.bisect_left(
+    passed = bisect.bisect_left(
         range(len(photos.p_crack)), True, key=lambda tiles: photos.evidence(tiles, config.missed) < needed
     )
     low = 0.0
-    if failures:
-        # The first so many cracks, less one, may be missed. Equal values of P(crack) are never divided.
-        low = min(float(photos.p_crack[failures - 1]), threshold)
+    if passed:
+        # The tests with 0 to `passed` - 1 missed cracks passed. Tiles with the same P(crack) stay together.
+        low = min(float(photos.p_crack[passed - 1]), threshold)
 
     return ReviewBand(
         low=low,
@@ -118,9 +119,9 @@ def choose_band(photos: CrackedPhotos, threshold: float, config: TriageConfig) -
 
 
 def photos_needed(photos: CrackedPhotos, config: TriageConfig) -> int:
-    """Return how many photos with cracks give a band, if they have as many cracks as these and none is missed.
+    """Return how many photos with cracks are needed for a band, if the model misses none of their cracks.
 
-    Without photos, every photo is taken to have as many cracks as can count.
+    We assume that they have as many cracks as these photos. If there are no photos, we assume `counted` cracks in each.
     """
     cracks = np.minimum(photos.cracks, photos.counted) if len(photos.cracks) else np.array([photos.counted])
     gain = cracks * config.missed / (1 - config.missed) / photos.counted
@@ -174,7 +175,9 @@ class TriageCurve:
 def triage_curve(
     p_crack: np.ndarray, photos: CrackedPhotos, threshold: float, confidence: float, points: int = 60
 ) -> TriageCurve:
-    """Measure coverage and risk at lower ends that are spread evenly over the tiles below the threshold.
+    """Measure how many tiles need review and how many cracks are missed, at lower ends of the band.
+
+    The lower ends are spread evenly over the tiles below the threshold.
 
     Args:
         p_crack: float (n,), calibrated, of all tiles of the split.

@@ -16,7 +16,7 @@ METRICS_OF_A_VIEW = ("accuracy", "recall", "f1", "auroc")
 
 @dataclass(frozen=True)
 class Errors:
-    """The share of wrong decisions on corrupted tiles, and the same share on these tiles without corruption."""
+    """The error rate on corrupted tiles, and the error rate on the same tiles without corruption, both 0 to 1."""
 
     corrupted: float
     clean: float
@@ -25,16 +25,16 @@ class Errors:
 def measure_corruptions(predictions: Predictions, config: EvaluateConfig) -> list[Measurement]:
     """Measure every family and severity, and compare its error with the error on the same tiles without corruption.
 
-    A view is all tiles with one corruption family and one severity. The slice of a view names both. The mean over the
-    severities of a family has a slice that names only the family. SEEN is the mean over the families that training uses
-    as augmentation. UNSEEN is the mean over all other families, and WHOLE is the mean over all families. A tile is
-    called a crack if P(crack) >= 0.5.
+    A view is all tiles with one corruption family and one severity. The slice of a view names the family and the
+    severity. The mean over the severities of a family has a slice that names only the family. SEEN is the mean over the
+    families that training uses as augmentation. UNSEEN is the mean over all other families, and WHOLE is the mean over
+    all families. A tile is called a crack if P(crack) >= 0.5.
 
     Returns:
         For each view, accuracy, recall, f1 and auroc with intervals. For each view and each mean, `error_increase` and
-        `relative_error`. `error_increase` is the error minus the error on the same tiles without corruption, as a
-        fraction of the tiles. `relative_error` is the ratio of these two errors. The list is empty if there are no
-        predictions for corrupted tiles.
+        `relative_error`. `error_increase` is the error rate minus the error rate on the same tiles without corruption.
+        `relative_error` is the ratio of these two error rates. The list is empty if there are no predictions for
+        corrupted tiles.
 
     Source: Hendrycks & Dietterich 2019, section 3.2, but with the network's own clean error in place of the error of a
         baseline network.

@@ -6,10 +6,11 @@ The end of a metric's name shows what it measures:
 - `_at_threshold` measures the deployed model's answer: crack if the calibrated P(crack) >= the operating threshold.
 - `_calibrated` measures the calibrated P(crack).
 
-`review_share` and `missed_share` measure the review band: the tiles that need review, and the cracks below the band.
+`review_share` and `missed_share` measure the review band: the share of the tiles that need review, and the share of the
+cracks that are below the band.
 
-Temperature, threshold and review band are chosen on the validation split. So on the validation split, the metrics whose
-names end in `_at_threshold` or `_calibrated`, and the missed share, are too good.
+Temperature, threshold and review band are chosen on the validation split. So on the validation split, some metrics are
+too good: `missed_share`, and the metrics whose names end in `_at_threshold` or `_calibrated`.
 """
 
 import math

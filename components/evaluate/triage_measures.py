@@ -1,4 +1,4 @@
-"""Measure how many tiles need review, and how many cracks are missed without a look, on every held-out split."""
+"""Measure how many tiles need review, and how many cracks nobody looks at, on every held-out split."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from components.shared.results.predictions import Predictions
 from components.shared.results.triage import MISSED_SHARE, REVIEW_SHARE
 
 HELD_OUT = ("val", "test", "robustness")
-NOTHING_PASSES = "no tile is answered 'no crack' without a look, so no crack can be missed"
+NOTHING_PASSES = "a person looks at every tile below the threshold, so no crack can be missed"
 
 
 def measure_triage(predictions: Predictions, calibration: Calibration, config: EvaluateConfig) -> list[Measurement]:
@@ -35,7 +35,7 @@ def measure_triage(predictions: Predictions, calibration: Calibration, config: E
 
 
 def _review_share(table: pd.DataFrame, p_crack: np.ndarray, band: ReviewBand, config: EvaluateConfig) -> Estimate:
-    """Return the share of the tiles that need review: the accuracy of the answer "it needs review" to every tile."""
+    """Return the share of the tiles that need review, as the accuracy of always answering "needs review"."""
     needs_review = band.contains(p_crack).astype(np.float64)
     asked = np.ones(len(table), np.int64)
     groups = table["group_id"].to_numpy()
@@ -43,7 +43,7 @@ def _review_share(table: pd.DataFrame, p_crack: np.ndarray, band: ReviewBand, co
 
 
 def _missed_share(table: pd.DataFrame, p_crack: np.ndarray, band: ReviewBand, config: EvaluateConfig) -> Estimate:
-    """Return the share of the cracks that are below the band: what is missing from the recall at its lower end."""
+    """Return the share of the cracks that are below the band: 1 minus the recall at the lower end of the band."""
     if not band.is_certified:
         return Estimate(0.0, note=NOTHING_PASSES)
 

@@ -10,11 +10,11 @@ from components.shared.results.predictions import Predictions
 from components.shared.results.triage import MISSED_SHARE, REVIEW_SHARE, triage_in_words
 
 METHOD = (
-    "The band ends at the operating threshold, because a person sees every tile that is called a crack among the "
-    "results. Its lower end was chosen on the validation photos by risk control (Learn then Test). A photo with more "
-    "than {counted:,} cracked tiles counts like a photo with {counted:,}, so that one large photo does not decide. The "
-    "weights of the network were also chosen on these photos, so compare the promise with the test split, which was "
-    "not used to choose anything."
+    "The tiles that need review have a P(crack) in a range, the review band. The band ends at the operating threshold, "
+    "because a person sees all tiles above it anyway. The lower end of the band was chosen on the validation photos by "
+    "risk control (Learn then Test). A photo with more than {counted:,} cracked tiles counts like a photo with "
+    "{counted:,}, so that one large photo does not decide. The weights of the network were also chosen on the "
+    "validation photos. So check the limit of {missed:.3g} % on the test split, which was not used to choose anything."
 )
 
 
@@ -24,14 +24,14 @@ def show_triage(page: Page, predictions: Predictions, rows: Measurements, calibr
     assert band
     page.heading("Triage: which tiles need a person")
     page.text(triage_in_words(band, rows))
-    page.text(METHOD.format(counted=band.counted))
+    page.text(METHOD.format(counted=band.counted, missed=100 * band.missed))
 
     curves = {split: _curve(predictions, split, calibration, band) for split in ("val", "test")}
     page.figure(
         draw_triage(curves, rows, band),
-        "Each point of a curve belongs to one lower end of the band. The dashed line is the largest share of missed "
-        "cracks that the validation photos do not exclude. A lower end is allowed if this line is below the limit "
-        "there. Crosses mark the chosen band",
+        "Each point of a curve belongs to one lower end of the band. The dashed line is an upper bound of the share of "
+        f"missed cracks, with {100 * band.confidence:.3g} % confidence. A lower end is allowed if its point on the "
+        "dashed line is below the limit. Crosses mark the chosen band",
         "share of missed cracks against the share of tiles that need review",
     )
 
@@ -61,7 +61,7 @@ def draw_triage(curves: dict[str, TriageCurve], rows: Measurements, band: Review
 
     val = curves["val"]
     axes.plot(
-        val.review, val.at_most, color="0.3", linestyle="--", label=f"not excluded, {band.confidence:.3g} confidence"
+        val.review, val.at_most, color="0.3", linestyle="--", label=f"upper bound, {band.confidence:.3g} confidence"
     )
     axes.axhline(band.missed, color="black", linewidth=1, label=f"limit: {band.missed:.3g}")
 

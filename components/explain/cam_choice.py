@@ -21,8 +21,7 @@ from components.shared.network.grad_cam_families import Target, find_target, fin
 from components.shared.network.network import Network
 
 MAX_LAYERS = 3
-# The curves in measures.py have more steps. Here, few steps are enough, because we only need to know which map is the
-# most faithful.
+# The curves in measures.py have more steps. Few steps are enough to find out which map is the most faithful.
 CURVE_STEPS = 4
 # A map with fewer cells on a side cannot show where a crack is. A layer with more cells detects only edges.
 SENSIBLE_GRID_SIDES = range(4, 33)
@@ -47,8 +46,8 @@ class CamChoice:
         cam: Layer and method.
         tiles: Number of cracked validation tiles that decided the choice. It may be 0.
         tried: All layers and methods that were tried, the most faithful first. It is empty without tiles.
-        gain: Faithfulness of the chosen map minus the faithfulness of a random map with the same grid, with its 95 %
-            interval. None without tiles.
+        gain: Faithfulness of the chosen map minus the faithfulness of a random map with the same grid, and the 95 %
+            interval of this difference. None without tiles.
     """
 
     cam: Cam
@@ -110,7 +109,7 @@ def choose_cam(
 
 
 def _candidates(network: Network, default: Target) -> list[Cam]:
-    """Return the layers and methods to try. The default layer is first, so it wins if others are equally faithful."""
+    """Return the layers and methods to try. The default layer is first, so it wins if another is equally faithful."""
     layers = [default]
     for target in find_targets(network):
         is_sensible = min(target.grid) in SENSIBLE_GRID_SIDES

@@ -34,19 +34,19 @@ class ShapConfig(Config):
 class ExplainConfig(StepConfig):
     """The parameters for the explanations of one candidate."""
 
-    shown: int = Field(default=24, ge=1, le=500, description="number of images in the gallery, which a rule chooses")
+    shown: int = Field(default=24, ge=1, le=500, description="number of images in the gallery; a rule chooses them")
     measured: int = Field(
-        default=24, ge=1, le=5000, description="number of cracked images for the measures, drawn at random"
+        default=24, ge=1, le=5000, description="number of cracked images for the measures, chosen at random"
     )
     chosen_on: int = Field(
-        default=12, ge=1, description="number of cracked validation images on which the layer of Grad-CAM is chosen"
+        default=12, ge=1, description="number of cracked validation images that are used to choose Grad-CAM's layer"
     )
     exchanged: int = Field(
         default=64,
         ge=0,
         le=5000,
-        description="tiles whose border, colour cast, sharpness and JPEG quality are exchanged with the other class; "
-        "0: none",
+        description="number of tiles that get the border, colour cast, sharpness or JPEG quality of a tile with the "
+        "other label; 0: none",
     )
     curve_steps: int = Field(default=8, ge=2, le=200, description="steps of the deletion and insertion curves")
     blur: float = Field(

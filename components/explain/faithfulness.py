@@ -69,13 +69,15 @@ def perturbation_curves(
         batch_size: Number of images in a forward pass.
 
     Source: Petsiuk et al. 2018, "RISE", section 4.3. There, deletion replaces pixels with grey, and insertion starts
-        from a blurred image. Here both use the blurred image, because grey patches on concrete look like cracks.
+        from a blurred image. Here, deletion and insertion both use the blurred image, because grey patches on concrete
+        look like cracks.
     """
     hidden = blurred(images, blur)
     ranks = torch.from_numpy(rank_pixels(maps)).to(images.device)
     levels = torch.linspace(0, 1, steps + 1, device=images.device)
 
-    # One row for each image to score: the image's number, deletion (0) or insertion (1), and the number of steps.
+    # One row for each image to score: the number of the original image, deletion (0) or insertion (1), and the number
+    # of steps.
     image_numbers = torch.arange(len(images))
     rows = torch.cartesian_prod(image_numbers, torch.arange(2), torch.arange(steps + 1)).to(images.device)
 
@@ -94,20 +96,20 @@ def perturbation_curves(
 def road(
     score: Score, images: torch.Tensor, maps: np.ndarray, percentiles: tuple[float, ...], batch_size: int
 ) -> np.ndarray:
-    """Return ROAD, a measure that compares two drops of P, the probability of the explained class.
+    """Return ROAD. It measures how much the probability P of the explained class drops if pixels are removed.
 
-    The first drop comes from removing the most important pixels, and the second drop from removing the least important
-    pixels. ROAD is half of the first drop minus half of the second drop.
+    We remove the most important pixels from one image, and the least important pixels from another copy of it. ROAD is
+    half of the difference between the two drops of P.
 
     A removed pixel gets the weighted mean of its neighbours plus a little noise, even if the neighbours are removed
-    too. So the network cannot see the shape of the removed region.
+    too. The network then cannot see the shape of the removed region.
 
     Args:
         score: Function from images (n, 3, H, W), 0 to 255, to the probability (n,) of the explained class.
         images: uint8 (N, 3, H, W).
         maps: float (N, H, W).
-        percentiles: For each percentile, the pixels whose map value is above it are removed from one image. The same
-            number of pixels with the lowest map values is removed from another image.
+        percentiles: For each percentile, the pixels with a map value above it are removed from one copy of the image.
+            The same number of pixels with the lowest map values is removed from another copy.
         batch_size: Images in a forward pass.
 
     Returns:

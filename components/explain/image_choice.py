@@ -5,11 +5,11 @@ import pandas as pd
 
 from components.shared.results.calibration import Calibration
 
-WRONG, NEAR, RIGHT = "confident wrong", "near the threshold", "confident right"
+WRONG, NEAR, RIGHT = "confidently wrong", "near the threshold", "confidently right"
 
 
 def decide(table: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:
-    """Add the answers that the model gives in production. They use its calibration and its threshold.
+    """Add the answers that the model gives in production, with its calibration and its threshold.
 
     Args:
         table: Prediction rows with `logit_0`, `logit_1` and `label`.
@@ -26,12 +26,13 @@ def decide(table: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:
 
 
 def choose_shown(decided: pd.DataFrame, count: int) -> pd.DataFrame:
-    """Choose the images of the gallery. A third of them is confidently wrong, a third is near the threshold, and a
-    third is confidently right.
+    """Choose the images of the gallery.
 
-    Within a third, the images alternate between surfaces and classes. The most certain answers come first. Among the
-    images near the threshold, the answers nearest to the threshold come first. If there are not enough wrong images,
-    the gallery contains more right images.
+    It has three equal parts: certain wrong answers, answers near the threshold, and certain right answers.
+
+    Within each of these three parts, the images alternate between surfaces and classes. The most certain answers come
+    first. Among the answers near the threshold, the nearest come first. If there are not enough wrong answers, the
+    gallery shows more right answers.
 
     Args:
         decided: Rows from `decide`, of one split.
@@ -41,8 +42,8 @@ def choose_shown(decided: pd.DataFrame, count: int) -> pd.DataFrame:
         At most `count` of the rows, with one more column: `reason`, which is WRONG, NEAR or RIGHT.
     """
     third = count // 3
-    # The quarter of the images with the smallest margins is near the threshold. We do not use a fixed distance, because
-    # then all images of a small split could be near the threshold.
+    # "Near the threshold" means the quarter of the images with the smallest margins. With a fixed distance instead, all
+    # images of a small split could be near the threshold.
     quarter = max(1, len(decided) // 4)
     closest = decided.nsmallest(quarter, "margin").index
     near_rows = decided.loc[closest].sort_values("margin")
@@ -66,7 +67,7 @@ def _alternate(rows: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 def choose_measured(decided: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
-    """Draw cracked images at random, because a rule would bias the measures. The answers may be right or wrong.
+    """Choose cracked images at random, whether the network was right or wrong. A rule would bias the measures.
 
     The rows are in random order, so the first rows are a random sample too.
     """

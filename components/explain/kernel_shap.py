@@ -105,7 +105,7 @@ def kernel_shap(
     Args:
         margin: Function from images (n, 3, H, W) uint8 to the log odds of a crack (n,).
         images: uint8 (N, 3, H, W).
-        hidden: uint8 (N, 3, H, W). The pixels of a hidden region are replaced by the pixels of these images.
+        hidden: uint8 (N, 3, H, W). A hidden region shows the pixels of these images.
         regions: From `find_regions`.
         coalitions: Number of coalitions that are scored for each image.
         batch_size: Number of images in a forward pass.

@@ -11,8 +11,8 @@ import numpy as np
 def pointing_game(maps: np.ndarray, masks: np.ndarray, tolerance: float) -> np.ndarray:
     """Return the share of a map's highest pixels that are at most `tolerance` pixels away from the crack.
 
-    If one single pixel has the highest value, the share is 1 or 0. A map of regions, such as a KernelSHAP map, has many
-    pixels with the highest value, and all of them count the same.
+    If only one pixel has the highest value, the share is 1 or 0. A map of regions, such as a KernelSHAP map, has many
+    pixels with the highest value. Each of these pixels counts the same.
 
     Source: Zhang et al. 2018, "Top-down neural attention by excitation backprop", section 4.1.
     """

@@ -34,10 +34,11 @@ def draw_maps(
         network: In eval mode.
         cam: Layer and method of the Grad-CAM map.
         images: uint8 (N, 3, H, W), on the network's device.
-        shap_images: The first `shap_images` images get a KernelSHAP map, which takes more time than the other maps.
+        shap_images: Only the first `shap_images` images get a KernelSHAP map, because it takes more time than the other
+            maps.
         config: Regions, coalitions, blur.
         seed: Seed of the coalitions and the random maps.
-        draw: This number is added to the seed of the random maps. Another number gives other random maps.
+        draw: A number that is added to the seed of the random maps, to get other random maps.
 
     Returns:
         Name of the map -> float32 (N, H, W). The KernelSHAP map is (min(shap_images, N), H, W), and its values can be

@@ -1,4 +1,4 @@
-"""Measure how good the maps of both methods are. For comparison, also measure a random map and an edge filter."""
+"""Measure how good the maps of Grad-CAM and KernelSHAP are, compared with a random map and an edge filter."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -34,8 +34,8 @@ FAITHFULNESS: dict[str, Scale] = {
     "insertion_auc": "share",
     "road": "difference",
 }
-# `_sanity_checks` and `_shap_sensitivity` measure whether we can trust a map. The map must depend on the network, and
-# not on noise or on the settings of KernelSHAP.
+# `_sanity_checks` and `_shap_sensitivity` measure whether we can trust a map. A map must depend on the network. It must
+# not depend on noise or on the settings of KernelSHAP.
 CHECKS: dict[str, Scale] = {
     "noise_stability": "signed",
     "random_weights_similarity": "signed",
@@ -85,7 +85,7 @@ def measure(network: Network, cam: Cam, sample: Sample, config: ExplainConfig, s
         measured, the value is NaN, and the note gives the reason.
     """
     if len(sample.groups) == 0:
-        return _undefined((*LOCALISATION, *FAITHFULNESS), "the robustness split has no cracked image")
+        return _undefined((*LOCALISATION, *FAITHFULNESS), "the robustness split has no cracked tile")
 
     maps = draw_maps(network, cam, sample.images, len(sample.groups), config, seed)
     margin = margin_of(network, config.precision)
@@ -144,7 +144,7 @@ def _compared(values: dict[str, Values], sample: Sample, config: ExplainConfig) 
         sign = -1 if measured in LOWER_IS_BETTER else 1
         for method, baseline in product(METHODS, BASELINES):
             gain = sign * (values[method][measured] - values[baseline][measured])
-            note = f"difference on the same images, positive if {method} is better"
+            note = f"difference on the same tiles, above 0 if {method} is better"
             rows.append(_row(f"{method}.{measured}_over_{baseline}", gain, groups, config, note))
     return rows
 
@@ -169,11 +169,11 @@ def _sanity_checks(
 
     rows = []
     for check, others, note in (
-        ("noise_stability", of_noisy, "the noisy image; 1 means that the map does not change"),
+        ("noise_stability", of_noisy, "the same tile with a little noise; 1 means that the map does not change"),
         (
             "random_weights_similarity",
             of_random,
-            "a network with random weights; near 1 means that the map depends only on the image",
+            "a network with random weights; near 1 means that the map depends on the tile only, not on the network",
         ),
     ):
         for name, other in others.items():
@@ -181,7 +181,7 @@ def _sanity_checks(
             rows.append(_row(f"{name}.{check}", correlation, sample.groups, config, f"{_CORRELATION} {note}"))
 
     empty = (maps[GRAD_CAM].max(axis=(1, 2)) == 0).astype(float)
-    note = "share of the cracks for which the map is empty"
+    note = "share of the cracked tiles for which the map is empty"
     rows.append(_row(f"{GRAD_CAM}.empty", empty, sample.groups, config, note))
     return rows
 
@@ -194,19 +194,25 @@ def _shap_sensitivity(
     blurred_images = blurred(sample.images, config.blur * network.input_size)
     margins = torch.cat(list(map(margin, blurred_images.split(config.batch_size))))
     p_crack = margins.sigmoid().double().cpu().numpy()
-    note = "P(crack) of the blurred image, in which all regions are hidden; if it is high, hiding a region means little"
+    note = "mean P(crack) of completely blurred tiles; if it is high, it means little that a region is hidden"
     rows = [_row(f"{SHAP}.hidden_p_crack", p_crack, sample.groups, config, note)]
 
     images = sample.images[: config.shap.sensitivity]
     of_mean_colour = explain_signed(network, images, mean_colour(images), config, seed)
-    note = f"{_CORRELATION} regions hidden by the mean colour instead of a blur; 1 means that both give the same map"
+    note = (
+        "rank correlation with the map that one gets when regions are hidden with the mean colour, not with a blur; 1 "
+        "means the same order of regions"
+    )
     correlation = rank_correlation(signed, of_mean_colour)
     rows.append(_row(f"{SHAP}.baseline_similarity", correlation, sample.groups, config, note))
 
     half = config.shap.coalitions // 2
     fewer = config.model_copy(update={"shap": config.shap.model_copy(update={"coalitions": half})})
     of_fewer = explain_signed(network, images, blurred_images[: len(images)], fewer, seed + 1)
-    note = f"{_CORRELATION} {half} other coalitions instead of {config.shap.coalitions}; 1 means that there are enough"
+    note = (
+        f"rank correlation with a second map from {half} new coalitions; 1 means that {config.shap.coalitions} "
+        "coalitions are enough"
+    )
     correlation = rank_correlation(signed, of_fewer)
     rows.append(_row(f"{SHAP}.coalitions_similarity", correlation, sample.groups, config, note))
     return rows

@@ -3,77 +3,75 @@
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 
 from components.explain.cam_choice import CamChoice
+from components.explain.conclusion import AGREEMENT, TITLES, Found, conclusion
 from components.explain.config import ShapConfig
-from components.explain.maps import BASELINES, EDGES, GRAD_CAM, METHODS, RANDOM, SHAP
+from components.explain.maps import BASELINES, METHODS, SHAP
 from components.explain.measures import CHECKS, FAITHFULNESS, LOCALISATION, LOWER_IS_BETTER
 from components.explain.panels import NAMES, Panel
 from components.explain.shortcut_page import add_shortcuts
 from components.shared.page import Page
 from components.shared.results.measurements import Measurement, shown_row, spoken, with_interval
 
-TITLES = {GRAD_CAM: "Grad-CAM", SHAP: "SHAP", RANDOM: "random map", EDGES: "edge filter"}
-# A method is good if it is better than the edge filter in at least one of these measures, and worse in none.
-DECIDING_MEASURES = ("pointing_game", "insertion_auc", "deletion_auc", "road")
-# Two SHAP maps from different random coalitions (sets of regions) agree if their rank correlation reaches this value.
-AGREEMENT = 0.8
 LOW_SCORE, HIGH_SCORE = 0.2, 0.8
 INTRODUCTION = (
-    "An explanation is a map over a tile that shows which parts of the tile led to the network's answer. Two methods "
-    "compute such maps, Grad-CAM and KernelSHAP (SHAP). A map is useful only if it shows more than a plain edge "
-    "filter, which does not know the network.\n\n"
-    "The gallery shows panels of tiles from the robustness split. Each panel shows, from left to right:\n\n"
+    "An explanation is a map over a tile. It shows which parts of the tile led to the network's answer. Two methods "
+    "compute such maps: Grad-CAM and KernelSHAP (SHAP). For comparison, we also compute maps with a plain edge filter, "
+    "which does not use the network. An explanation is useful only if it is better than the map of the edge filter.\n\n"
+    "The gallery at the end of this page shows panels of tiles from the robustness split. Each panel shows, from left "
+    "to right:\n\n"
     "- The tile.\n"
     "- Grad-CAM's map for the network's answer. Bright parts speak for this answer. If the answer is wrong, the map "
-    "for the true class follows.\n"
-    "- KernelSHAP's map. Red regions speak for a crack, and blue regions speak for no crack.\n"
-    "- The mask, if there is one. It shows where a person has marked the crack. Its outline is green on every map.\n\n"
-    "A third of the answers in the gallery is confidently wrong, a third is near the threshold, and a third is "
-    "confidently right. Surfaces and classes alternate. *Score* is the calibrated P(crack), from 0 to 1. If the score "
-    "is not below the threshold, the answer is a crack."
+    "for the labelled class follows.\n"
+    "- SHAP's map. Red regions speak for a crack, and blue regions speak for no crack.\n"
+    "- The mask, if there is one. It shows where a person has marked the crack. A green line on every map shows the "
+    "outline of the mask.\n\n"
+    "About a third of the answers in the gallery are confidently wrong, a third are near the threshold, and a third "
+    "are confidently right. If there are not enough wrong answers, right answers take their place. *Score* is the "
+    "calibrated P(crack), from 0 to 1. The answer is a crack if the score is at least the threshold."
 )
 ADVICE = (
     "If the network found a crack, the bright and the red parts should be along the crack. On a false alarm, these "
     "parts show what the network took for a crack: a joint, a shadow, a stain, or a mark of the formwork. If the "
     "bright and red parts are on plain concrete or at the border of the tile, the answer does not depend on a crack, "
-    "even if the answer is right. To enlarge a panel, click it or select it with the Tab key."
+    "even if the answer is right. To enlarge a panel, click it or select it with the Tab key. In the filters, a low "
+    f"score is below {LOW_SCORE}, and a high score is above {HIGH_SCORE}."
 )
 CHOICE = (
-    "The map that is called Grad-CAM on this page is **{method} of the layer `{layer}`**. It was chosen on {tiles} "
-    "cracked images of the validation split, because it is the most faithful map of the layers and methods in the "
-    "table. A map is faithful if the answer depends on the pixels that the map marks. *Faithfulness* is the area under "
-    "the insertion curve minus the area under the deletion curve. The faithfulness of the chosen map minus the "
-    "faithfulness of a random map with the same grid is {gain}."
+    "On this page, Grad-CAM means **{method} of the layer `{layer}`**. The table shows all layers and methods that we "
+    "tried on {tiles} cracked tiles of the validation split. We chose the layer and the method with the most faithful "
+    "maps. A map is faithful if the answer depends on the pixels that the map marks. *Faithfulness* is insertion AUC "
+    "minus deletion AUC. We also computed random maps with the same grid. The faithfulness of the chosen maps minus "
+    "the faithfulness of the random maps is {gain}."
 )
 NOT_FAITHFUL = (
-    "\n\n**None of these maps is measurably more faithful than a random map.** So the Grad-CAM maps do not show why "
-    "the network gives its answers."
+    "\n\n**No Grad-CAM map is measurably more faithful than a random map.** So the Grad-CAM maps do not show why the "
+    "network gives its answers."
 )
 NOT_CHOSEN = (
-    "The map that is called Grad-CAM on this page is {method} of the layer `{layer}`. The layer was chosen only by the "
-    "size of its grid, because the validation split has no cracked image."
+    "On this page, Grad-CAM means {method} of the layer `{layer}`. The layer was chosen only by the size of its grid, "
+    "because the validation split has no cracked tile."
 )
 MEASURED = (
-    "The maps for the class crack were measured on {n} cracked images, drawn at random from the robustness split:\n\n"
-    "- *Pointing game* is the share of the map's highest pixels that are on the crack.\n"
+    "We measured the maps for the class crack on {n} cracked tiles, chosen at random from the robustness split:\n\n"
+    "- *Pointing game* is the share of a map's highest pixels that are on the crack or close to it.\n"
     "- *Energy inside* is the share of the map that is on the crack. *Energy ratio* is this share divided by the share "
-    "of the image that the crack covers.\n"
-    "- *Best IoU* is the overlap of the crack with the part of the map above a threshold (intersection over union). "
-    "The threshold with the largest overlap counts.\n"
-    "- *Deletion AUC* is the area under the curve of P(crack) while pixels are hidden, the most marked pixels first. "
-    "Lower is better. *Insertion AUC* is the area under this curve while pixels are shown. Higher is better.\n"
-    "- *ROAD* removes pixels and fills them from their neighbours. It is above 0 if P(crack) falls more without the "
-    "most marked pixels than without the least marked pixels. A random map has 0.\n\n"
-    "Brackets are 95 % intervals. They are computed from many random draws of the photos with replacement (bootstrap)."
+    "of the tile that the crack covers.\n"
+    "- *Best IoU* (intersection over union) is the overlap of the crack with the part of the map above a limit. We use "
+    "the limit with the largest overlap.\n"
+    "- *Deletion AUC*: we blur the pixels of a tile step by step, the most marked pixels first, and plot P(crack) at "
+    "each step. Deletion AUC is the area under this curve. Lower is better.\n"
+    "- *Insertion AUC*: we start with a blurred tile, and show its pixels step by step, the most marked pixels first. "
+    "Insertion AUC is the area under the curve of P(crack). Higher is better.\n"
+    "- *ROAD* removes pixels and fills the holes from the pixels around them. It is above 0 if P(crack) falls more "
+    "when the most marked pixels are removed than when the least marked pixels are removed. A random map has 0.\n\n"
+    "Brackets are 95 % intervals. They are computed from many random draws of the photos, with replacement (bootstrap)."
 )
 
-Gain = Literal["better", "worse", "not measurably different"]
-Found = dict[str, Measurement]  # name -> measurement
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, trim_blocks=True
 )
@@ -88,7 +86,7 @@ class Card:
         uri: The panel as a data URI.
         reason: The reason why the image was chosen.
         parts: The names of the panel's parts, from left to right.
-        answer: Surface, true class, answer and score.
+        answer: Surface, label, answer and score.
     """
 
     classes: list[str]
@@ -124,7 +122,7 @@ def write_page(
     page = Page(f"Explanations of {candidate}")
     page.text(INTRODUCTION)
     for method in METHODS:
-        page.callout(*conclusion(found, method))
+        page.callout(*conclusion(found, method, choice))
     if any(row.n for row in measured):
         _add_measures(page, found)
     _add_choice(page, choice)
@@ -133,7 +131,7 @@ def write_page(
     page.heading("Gallery")
     page.text(ADVICE)
     if rows["right"].all():
-        remark += " The network answered all images of the gallery correctly."
+        remark += " The network answered all tiles of the gallery correctly."
     page.text(remark)
     page.html(_gallery(rows, panels, candidate))
     page.write(path)
@@ -148,77 +146,12 @@ def shap_remark(shap: ShapConfig, measured: list[Measurement]) -> str:
         return text
 
     text += (
-        f" On {agreement.n} cracked images, the rank correlation with maps of {shap.coalitions // 2} other coalitions "
-        f"is {shown_row(agreement)} (1 means the same order of regions)"
+        f" For {agreement.n} cracked tiles, we computed a second map from {shap.coalitions // 2} new coalitions. The "
+        f"rank correlation of the two maps is {shown_row(agreement)} (1 means the same order of regions)."
     )
     if agreement.value >= AGREEMENT:
-        return f"{text}: there are enough coalitions."
-    return f"{text}: **there are too few coalitions to trust single regions**; raise explain.shap.coalitions."
-
-
-def conclusion(found: Found, method: str) -> tuple[str, bool]:
-    """Decide whether a method explains more than an edge filter.
-
-    Args:
-        found: Name -> measurement.
-        method: A name in METHODS.
-
-    Returns:
-        Sentences in Markdown, and whether the result is good. The result is good if the method is better in at least
-        one of DECIDING_MEASURES and worse in none. "Better" means that the whole interval of the difference is above 0,
-        and "worse" means that the whole interval is below 0.
-    """
-    gains: list[Gain] = []
-    details = []
-    for measured in DECIDING_MEASURES:
-        difference = found.get(f"{method}.{measured}_over_{EDGES}")
-        if difference is None:
-            continue
-        gain = _gain(difference)
-        of_method, of_edges = found[f"{method}.{measured}"].value, found[f"{EDGES}.{measured}"].value
-        gains.append(gain)
-        details.append(f"{spoken(measured)} {of_method:.3f}, edge filter {of_edges:.3f} ({gain})")
-
-    if not gains:
-        why = next(iter(found.values())).note
-        return f"{TITLES[method]} **could not be measured**: {why}.", False
-
-    better, worse = "better" in gains, "worse" in gains
-    if better and worse:
-        claim = "is **better than a plain edge filter in some measures and worse in others**, so do not rely on it"
-    elif better:
-        claim = "explains **more than a plain edge filter**"
-    elif worse:
-        claim = "explains **less than a plain edge filter**"
-    else:
-        claim = "does **not explain measurably more than a plain edge filter**"
-
-    numbers = "; ".join(details)
-    numbers = numbers[0].upper() + numbers[1:]
-    return f"{TITLES[method]} {claim}.\n\n{numbers}{_caveats(found, method)}.", better and not worse
-
-
-def _gain(difference: Measurement) -> Gain:
-    if difference.low is not None and difference.low > 0:
-        return "better"
-    if difference.high is not None and difference.high < 0:
-        return "worse"
-    return "not measurably different"
-
-
-def _caveats(found: Found, method: str) -> str:
-    text = ""
-    empty = found.get(f"{method}.empty")
-    if empty is not None and empty.value > 0:
-        text += f"; on {empty.value:.0%} of the cracks, the map is empty"
-
-    hidden = found.get(f"{SHAP}.hidden_p_crack")
-    if hidden is not None and hidden.value >= 0.5:
-        text += (
-            f". The network calls even completely blurred images a crack (mean P(crack) {hidden.value:.2f}), so "
-            "deletion, insertion and SHAP mean little for this network"
-        )
-    return text
+        return f"{text} So there are enough coalitions."
+    return f"{text} **So there are too few coalitions to trust single regions.** Raise explain.shap.coalitions."
 
 
 def _add_measures(page: Page, found: Found) -> None:
@@ -240,7 +173,7 @@ def _add_measures(page: Page, found: Found) -> None:
         gains = [f"{method}.{name}_over_{baseline}" for method, baseline in pairs]
         rows.append([spoken(name), *_shown(found, gains)])
     headers = [f"{TITLES[method]} vs {TITLES[baseline]}" for method, baseline in pairs]
-    page.table(["difference (positive: better)", *headers], rows)
+    page.table(["difference (above 0: better)", *headers], rows)
 
     _add_checks(page, found)
 
@@ -282,7 +215,7 @@ def _shown(found: Found, names: list[str]) -> list[str]:
 
 def _gallery(rows: pd.DataFrame, panels: list[Panel], candidate: str) -> str:
     filters = {
-        "verdict": ["right", "wrong"],
+        "answer": ["right", "wrong"],
         "surface": [f"surface-{name}" for name in sorted(rows["surface"].unique())],
         "score": ["score-low", "score-middle", "score-high"],
     }
@@ -290,13 +223,13 @@ def _gallery(rows: pd.DataFrame, panels: list[Panel], candidate: str) -> str:
     classes_of_cards = []
     for row, panel in zip(rows.itertuples(), panels, strict=True):
         verdict = "right" if row.right else "wrong"
-        truth, answer = NAMES[row.label], NAMES[row.decision]
+        label, answer = NAMES[row.label], NAMES[row.decision]
         card = Card(
             classes=[verdict, f"surface-{row.surface}", f"score-{_band(row.score)}"],
             uri=panel.uri(),
             reason=row.reason,
             parts=panel.caption,
-            answer=f"{row.surface}, truth {truth}, answer {answer}, score {row.score:.3f}",
+            answer=f"{row.surface}, label {label}, answer {answer}, score {row.score:.3f}",
         )
         cards.append(card)
         classes_of_cards.append(set(card.classes))

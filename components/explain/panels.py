@@ -50,20 +50,20 @@ def draw_panel(image: np.ndarray, maps: dict[int, np.ndarray], signed: np.ndarra
         mask: bool (H, H); its outline is drawn on the maps. None if there is no mask.
     """
     parts = [image]
-    captions = ["image"]
+    captions = ["tile"]
 
     for label, evidence in maps.items():
         if evidence.any():
             parts.append(_outlined(_blend(image, evidence), mask))
-            captions.append(f"for {NAMES[label]}")
+            captions.append(f"Grad-CAM for {NAMES[label]}")
         else:
-            captions.append(f"nothing for {NAMES[label]}")
+            captions.append(f"Grad-CAM for {NAMES[label]} is empty")
 
     if signed.any():
         parts.append(_outlined(_blend_signed(image, signed), mask))
         captions.append("SHAP")
     else:
-        captions.append("no region matters to SHAP")
+        captions.append("SHAP is empty")
 
     if mask is not None:
         parts.append(np.repeat(255 * mask.astype(np.uint8)[..., None], 3, axis=2))
@@ -79,7 +79,7 @@ def _blend(image: np.ndarray, evidence: np.ndarray) -> np.ndarray:
 
 
 def _blend_signed(image: np.ndarray, signed: np.ndarray) -> np.ndarray:
-    """Draw red and blue over the grey image. On a coloured image, people could mistake its colours for the map."""
+    """Draw red and blue over the grey image. People could mistake the colours of a coloured image for the map."""
     share = signed / np.abs(signed).max()
     colours = 255 * colormaps["RdBu_r"](0.5 + share / 2)[..., :3]
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]

@@ -121,7 +121,7 @@ class Tiles:
 
 
 def fit_mask(mask: np.ndarray, size: int) -> np.ndarray:
-    """Scale a mask bool (H, W) to (size, size). Thin cracks do not get lost."""
+    """Scale a mask bool (H, W) to (size, size), and keep thin cracks."""
     if mask.shape == (size, size):
         return mask
     shrinks = mask.size > size * size
@@ -167,17 +167,20 @@ def explain_network(
         sample = _read_sample(network, choose_measured(decided, config.measured, seed), tiles)
         measured = measure(network, choice.cam, sample, config, seed)
 
-        lines.stage("testing whether the network uses side issues of tiles")
+        lines.stage("testing whether the network uses irrelevant properties of tiles")
         chosen = choose_exchanged(decided, config.exchanged, seed)
         shortcuts = measure_exchanges(network, calibration, chosen, tiles.file, config.batch_size, config.resamples)
         write_measurements([*measured, *shortcuts], folder / MEASUREMENTS)
 
         lines.stage("writing the page")
-        remark = f"The gallery shows {len(shown)} of {len(decided)} images. {shap_remark(config.shap, measured)}"
+        remark = (
+            f"The gallery shows {len(shown)} of the {len(decided)} tiles of the robustness split. "
+            f"{shap_remark(config.shap, measured)}"
+        )
         if len(decided) < FEW_IMAGES:
             small = (
-                f"The robustness split has only {len(decided)} images. With fewer than {FEW_IMAGES}, all numbers are "
-                "rough."
+                f"The robustness split has only {len(decided)} tiles. With fewer than {FEW_IMAGES} tiles, all numbers "
+                "are imprecise."
             )
             remark += f" {small}"
             warn(f"explanations of {config.candidate}: {small} Add photos, or raise split.robustness.")

@@ -1,11 +1,11 @@
-"""Measure whether the network uses a side issue of a tile: a property that has nothing to do with cracks.
+"""Measure whether the network uses an irrelevant property of a tile: a property that has nothing to do with cracks.
 
-There are four side issues: the border, the colour cast, the sharpness and the JPEG compression. We exchange one side
-issue at a time: the tile gets the side issue of a tile of the other class, and the rest of the tile stays the same. If
-the answer moves towards the other class, the network uses the side issue.
+There are four irrelevant properties: the border, the colour cast, the sharpness and the JPEG compression. We exchange
+one property at a time: the tile gets the property of a tile of the other class, and the rest of the tile stays the
+same. If the answer moves towards the other class, the network uses the property.
 
 An exchange also disturbs the tile, and the disturbance alone can change the answer. So we repeat the exchange with a
-tile of the same class, and subtract the second result from the first.
+tile of the same class, and subtract the effect of this second exchange.
 """
 
 from collections.abc import Callable, Sequence
@@ -79,7 +79,7 @@ def with_sharpness(tile: Tile, other: Tile) -> Pixels:
 
 
 def with_compression(tile: Tile, other: Tile) -> Pixels:
-    """Compress the tile again, as strongly as the other tile. If the other file is not a JPEG, change nothing."""
+    """Return the tile, compressed again as strongly as the other tile. If the other is not a JPEG, change nothing."""
     if other.tables is None:
         return tile.pixels
     buffer = BytesIO()
@@ -118,39 +118,39 @@ def _to_pixels(values: np.ndarray) -> Pixels:
 
 
 @dataclass(frozen=True)
-class SideIssue:
+class IrrelevantProperty:
     """A property of tiles that has nothing to do with cracks.
 
     Attributes:
-        exchange: Returns the first tile with the side issue of the second tile.
-        number: Returns a number that describes the side issue of a tile, such as the sharpness.
+        exchange: Returns the first tile with the property of the second tile.
+        number: Returns a number that describes the property of a tile, such as the sharpness.
     """
 
     exchange: Callable[[Tile, Tile], Pixels]
     number: Callable[[Tile], float]
 
 
-SIDE_ISSUES = {
-    "border": SideIssue(with_border, _border_grey),
-    "colour_cast": SideIssue(with_colour_cast, _warmth),
-    "sharpness": SideIssue(with_sharpness, _sharpness),
-    "jpeg_quality": SideIssue(with_compression, _compression),
+IRRELEVANT_PROPERTIES = {
+    "border": IrrelevantProperty(with_border, _border_grey),
+    "colour_cast": IrrelevantProperty(with_colour_cast, _warmth),
+    "sharpness": IrrelevantProperty(with_sharpness, _sharpness),
+    "jpeg_quality": IrrelevantProperty(with_compression, _compression),
 }
 
 
 def choose_exchanged(decided: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
-    """Draw tiles of both classes, and two partners for each tile: one of the other class and one of the same class.
+    """Choose tiles of both classes at random, and two partners for each tile.
 
-    Both partners come from other photos than the tile.
+    One partner has the other class, and one has the same class. The partners come from other photos than the tile.
 
     Args:
         decided: Rows from `decide`, of one split.
         count: Number of tiles wanted, half of them with a crack.
-        seed: Decides the draws.
+        seed: Seed of the random choice.
 
     Returns:
         Rows of `decided` with two more columns. They contain sample_ids: `other` is the partner of the other class, and
-        `alike` is the partner of the same class. A tile is not drawn if it does not have both partners.
+        `alike` is the partner of the same class. A tile without both partners is not chosen.
     """
     rng = np.random.default_rng([seed, 5])
     ids, labels, groups = (decided[name].to_numpy() for name in ("sample_id", "label", "group_id"))
@@ -177,7 +177,7 @@ def measure_exchanges(
     batch_size: int,
     resamples: int,
 ) -> list[Measurement]:
-    """Give tiles the side issues of tiles of the other class. Measure how far P(crack) moves towards that class.
+    """Give tiles irrelevant properties of tiles of the other class. Measure how far P(crack) moves towards that class.
 
     Args:
         network: In eval mode.
@@ -188,13 +188,13 @@ def measure_exchanges(
         resamples: Bootstrap resamples of photos.
 
     Returns:
-        Three measurements on the robustness split for each side issue. The list is empty if there are no tiles.
+        Three measurements on the robustness split for each property. The list is empty if there are no tiles.
 
-        - `shortcut_pull_ISSUE`: mean change of P(crack) towards the other class. The change with the partner of the
+        - `shortcut_pull_PROPERTY`: mean change of P(crack) towards the other class. The change with the partner of the
           same class is subtracted.
-        - `shortcut_flips_ISSUE`: share of the answers that change. The share with the partner of the same class is
+        - `shortcut_flips_PROPERTY`: share of the answers that change. The share with the partner of the same class is
           subtracted.
-        - `shortcut_data_ISSUE`: how well the side issue alone predicts the label: an AUROC from 0.5 to 1.
+        - `shortcut_data_PROPERTY`: how well the property alone predicts the label: an AUROC from 0.5 to 1.
     """
     if chosen.empty:
         return []
@@ -210,9 +210,9 @@ def measure_exchanges(
     own = score([tile.pixels for tile in tiles])
     towards_other = np.where(labels == 1, -1.0, 1.0)
     measured = []
-    for name, issue in SIDE_ISSUES.items():
-        with_other = score([issue.exchange(tile, other) for tile, other in zip(tiles, others, strict=True)])
-        with_alike = score([issue.exchange(tile, other) for tile, other in zip(tiles, alike, strict=True)])
+    for name, irrelevant in IRRELEVANT_PROPERTIES.items():
+        with_other = score([irrelevant.exchange(tile, other) for tile, other in zip(tiles, others, strict=True)])
+        with_alike = score([irrelevant.exchange(tile, other) for tile, other in zip(tiles, alike, strict=True)])
 
         pull = towards_other * (with_other - with_alike)
         flips = _changed(own, with_other, calibration) - _changed(own, with_alike, calibration)
@@ -220,7 +220,7 @@ def measure_exchanges(
             estimate = Estimate(*mean_interval(values, groups, resamples, "difference"))
             measured.append(Measurement.of(f"shortcut_{kind}_{name}", estimate, len(tiles), split="robustness"))
 
-        alone = _predicts(labels, np.array([issue.number(tile) for tile in tiles]))
+        alone = _predicts(labels, np.array([irrelevant.number(tile) for tile in tiles]))
         measured.append(Measurement(f"shortcut_data_{name}", alone, split="robustness", n=len(tiles)))
     return measured
 
@@ -246,7 +246,7 @@ def _changed(before: np.ndarray, after: np.ndarray, calibration: Calibration) ->
 
 
 def _predicts(labels: np.ndarray, numbers: np.ndarray) -> float:
-    """Return how well a number predicts the label: an AUROC from 0.5 to 1. It is 0.5 if all numbers are the same."""
+    """Return how well the numbers predict the labels: an AUROC from 0.5 to 1; 0.5 if all numbers are the same."""
     if np.ptp(numbers) < DIFFERENT_GREY:
         return 0.5
     auroc = compute_metrics(labels, pd.Series(numbers).rank(pct=True).to_numpy())["auroc"]

@@ -1,18 +1,23 @@
-"""Show on the page of explanations whether the network uses side issues of tiles as shortcuts."""
+"""Show on the page of explanations whether the network uses irrelevant properties of tiles as shortcuts."""
 
-from components.explain.shortcut_exchange import SIDE_ISSUES
+from components.explain.shortcut_exchange import IRRELEVANT_PROPERTIES
 from components.shared.page import Page
 from components.shared.results.measurements import Measurement, shown_row, spoken
 
 SMALLEST_PULL = 0.02  # of P(crack); a smaller pull hardly changes an answer
 ABOUT = (
-    "A side issue is a property of a tile that has nothing to do with cracks. We took {n} tiles of the robustness "
-    "split. Each tile got, one at a time, the side issues of a tile of the other class from another photo. *Pull* is "
-    "the mean change of P(crack) towards the other class. *Changed answers* is the share of answers that change. From "
-    "both numbers, we subtract the effect of the same exchange with a tile of the same class. So 0 means that the "
-    "network does not use the side issue. *AUROC alone* says how well the side issue alone predicts the label of these "
-    "tiles. If it is 0.5, the side issue cannot serve as a shortcut. Brackets are 95 % intervals by bootstrap over "
-    "photos."
+    "An irrelevant property of a tile has nothing to do with cracks. If a network uses it for its answers, it is a "
+    "shortcut, and the answers may be wrong on other photos. We tested four properties on {n} tiles of the robustness "
+    "split, one property at a time:\n\n"
+    "- We gave each tile the property of a tile that has the other label and comes from another photo. *Pull* is the "
+    "mean change of P(crack) towards the other label. *Changed answers* is the share of the tiles whose answer "
+    "changes.\n"
+    "- As a control, we gave each tile the property of a tile that has the same label and comes from another photo. We "
+    "subtracted the effect of the control from both numbers. So 0 means that the network does not use the property.\n"
+    "- *AUROC of the property* shows how well the property alone predicts the labels of these tiles. If it is 0.5, the "
+    "property cannot be a shortcut.\n\n"
+    "A property counts as a shortcut if the whole 95 % interval (in brackets) of its pull is above {smallest}. The "
+    "intervals are computed by bootstrap over photos."
 )
 
 
@@ -29,20 +34,26 @@ def add_shortcuts(page: Page, measured: list[Measurement]) -> None:
         return
 
     found = {row.name: row for row in measured}
-    used = [name for name in SIDE_ISSUES if _is_used(found[f"shortcut_pull_{name}"])]
+    used = [name for name in IRRELEVANT_PROPERTIES if _is_used(found[f"shortcut_pull_{name}"])]
     if used:
-        names = ", ".join(map(spoken, used))
-        page.callout(f"**The network uses a side issue as a shortcut: {names}.**", passed=False)
+        page.callout(f"**The network uses an irrelevant property as a shortcut: {_names(used)}.**", passed=False)
     else:
-        page.callout("No side issue pulls P(crack) towards the other class by more than 0.02.", passed=True)
+        tested = _names(list(IRRELEVANT_PROPERTIES))
+        page.callout(
+            f"**No shortcut was found.** We tested four irrelevant properties of tiles: {tested}.", passed=True
+        )
 
-    page.text(ABOUT.format(n=measured[0].n))
+    page.text(ABOUT.format(n=measured[0].n, smallest=SMALLEST_PULL))
     rows = []
-    for name in SIDE_ISSUES:
+    for name in IRRELEVANT_PROPERTIES:
         numbers = [found[f"shortcut_{kind}_{name}"] for kind in ("pull", "flips", "data")]
-        rows.append([spoken(name).replace("jpeg", "JPEG"), *map(shown_row, numbers)])
-    page.table(["side issue", "pull", "changed answers", "AUROC alone"], rows)
+        rows.append([_names([name]), *map(shown_row, numbers)])
+    page.table(["irrelevant property", "pull", "changed answers", "AUROC of the property"], rows)
 
 
 def _is_used(pull: Measurement) -> bool:
     return pull.low is not None and pull.low > SMALLEST_PULL
+
+
+def _names(properties: list[str]) -> str:
+    return ", ".join(spoken(name).replace("jpeg", "JPEG") for name in properties)

@@ -20,11 +20,11 @@ from components.shared.results.metrics import LOSSES, MAX_NLL, METRICS, compute_
 from components.shared.results.predictions import Predictions
 from components.shared.results.slices import WHOLE, Slice
 
-# The smallest numbers of tiles and of photos for a reliable interval. Both models must have answers to the tiles.
+# A reliable interval needs at least this many tiles and photos for which both models have answers.
 MIN_IMAGES = 20
 MIN_GROUPS = 5
 
-# The largest possible difference between two models. For every metric that is not in this dict, it is 1.
+# The largest possible difference between two models. For a metric that is not in this dict, it is 1.
 MAX_DIFFERENCE = {"mcc": 2.0, "nll": MAX_NLL}
 
 
@@ -183,9 +183,9 @@ def compare(candidate: Deployed, champion: Deployed, version: str, config: Champ
 
 
 def mcnemar(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
-    """Return the exact two-sided p-value of McNemar's test. It tests whether both classifiers make equally many errors.
+    """Return the exact two-sided p-value of McNemar's test: do both classifiers make equally many errors?
 
-    Only images on which exactly one of the two classifiers is right count. Without such images, the result is 1.
+    The test uses only images on which exactly one of the classifiers is right. Without such images, the result is 1.
 
     Args:
         labels: int (n,), 1 for crack.
@@ -322,25 +322,25 @@ def _verdict(difference: Difference, config: ChampionConfig, left_out: int) -> t
     advice = ""
     if difference.low > 0:
         verdict = "better"
-        outcome = "better than the champion"
+        outcome = "The candidate is better than the champion."
     elif difference.low >= -config.margin:
         verdict = "not worse"
-        outcome = f"not worse than the champion by more than {config.margin:g}"
+        outcome = f"The candidate is better than the champion, or at most {config.margin:g} worse."
     elif difference.high < 0:
         verdict = "worse"
-        outcome = "worse than the champion"
+        outcome = "The candidate is worse than the champion."
     else:
         verdict = "worse"
-        outcome = f"not shown to be within {config.margin:g} of the champion"
+        outcome = f"The test does not show that the candidate is at most {config.margin:g} worse than the champion."
         needed = difference.photos_needed(-config.margin)
         photos = f"About {needed:,} photos like these {difference.photos}" if needed else "More test photos"
-        advice = f" {photos} would show whether the candidate is within this margin."
+        advice = f" {photos} would show whether it is."
 
-    numbers = f"{difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
     metric = spoken(difference.metric)
     text = (
-        f"The candidate is {outcome}: its {metric} minus the champion's {metric} is {numbers} on {difference.n} test "
-        f"tiles of {difference.photos} photos.{advice}"
+        f"{outcome}{advice} On {difference.n} test tiles of {difference.photos} photos, the candidate's {metric} minus "
+        f"the champion's {metric} is {difference.value:+.4f}. The 95 % interval is [{difference.low:+.4f}, "
+        f"{difference.high:+.4f}]."
     )
 
     if left_out:

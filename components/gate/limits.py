@@ -25,7 +25,7 @@ OPERATORS = {
     "<=": Operator(operator.le, "at most"),
     "<": Operator(operator.lt, "below"),
 }
-ENDS = {"value": "", "low": "the lower end of the 95 % interval of ", "high": "the upper end of the 95 % interval of "}
+ENDS = {"low": "lower", "high": "upper"}
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,9 @@ def _why(
     if measured is None:
         return _missing(measurements, limit)
 
-    subject = f"{ENDS[limit.on]}{spoken(limit.name)} on {_place(limit)}"
+    subject = f"{spoken(limit.name)} on {_place(limit)}"
+    if limit.on != "value":
+        subject = f"for {subject}, the {ENDS[limit.on]} end of the 95 % interval"
     if compared is None:
         return f"{subject} could not be measured: {measured.note or 'it is not a number'}."
 
@@ -111,7 +113,7 @@ def _why(
 
 
 def _missing(measurements: Measurements, limit: Limit) -> str:
-    """Return sentences that say that a measurement is missing, with a similar name or the places that have it."""
+    """Say that a measurement is missing. Name a similar measurement, or the splits and slices that have it."""
     names = sorted({row.name for row in measurements})
     if limit.name not in names:
         near = get_close_matches(limit.name, names, n=1)

@@ -1,4 +1,4 @@
-"""Draw the page "Should it be promoted?".
+"""Write the page "Should CANDIDATE be promoted?".
 
 It shows the limits, the comparison with the champion, and the tiles on which both models disagree.
 """
@@ -25,12 +25,13 @@ ReadTiles = Callable[[list[str]], pd.DataFrame]
 AS_DEPLOYED = (
     "Both models are compared as they work in production, with the calibrated probability of a crack, P(crack). The "
     "champion calls a tile a crack if P(crack) is at least {champion:.3f}, and the candidate calls a tile a crack if "
-    "P(crack) is at least {candidate:.3f}. Both models answered the same {tiles} test tiles of {photos} photos. "
-    "{excluded} more tiles are excluded, because the champion was trained on them or their photos. *Difference* is "
-    "candidate minus champion. Brackets are 95 % intervals. They are computed from many random draws of the photos "
-    "with replacement (bootstrap), with the same photos for both models. If the interval does not contain 0, the last "
-    "column says whether the candidate is better or worse."
+    "P(crack) is at least {candidate:.3f}. Both models answered the same {tiles} test tiles of {photos} photos."
+    "{excluded}\n\n"
+    "*Difference* is candidate minus champion. Brackets are 95 % intervals. They are computed from many random draws "
+    "of the photos, with replacement (bootstrap). Each draw takes the same photos for both models. If the interval "
+    "does not contain 0, the last column says whether the candidate is better or worse."
 )
+EXCLUDED = " {left_out} more tiles are not compared, because the champion was trained on them or their photos."
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ DISAGREEMENTS = (
 
 
 def promotion_page(verdict: dict, comparison: Comparison, read_tiles: ReadTiles, shown: int) -> Page:
-    """Return the page "Should it be promoted?".
+    """Return the page "Should CANDIDATE be promoted?".
 
     Args:
         verdict: The content of verdict.json.
@@ -72,7 +73,7 @@ def promotion_page(verdict: dict, comparison: Comparison, read_tiles: ReadTiles,
 
     page.heading("The gate's limits")
     limits = [_limit_row(row) for row in verdict["rows"]]
-    page.table(["measurement", "split, slice", "result", "measured", "limit", "why"], limits)
+    page.table(["measurement", "split", "result", "measured", "limit", "why"], limits)
 
     if comparison.differences and comparison.pairs is not None:
         _show_differences(page, comparison, comparison.pairs, verdict["champion"]["version"])
@@ -106,7 +107,7 @@ def _show_differences(page: Page, comparison: Comparison, pairs: pd.DataFrame, v
             candidate=comparison.candidate_threshold,
             tiles=len(pairs),
             photos=pairs["group_id"].nunique(),
-            excluded=comparison.left_out,
+            excluded=EXCLUDED.format(left_out=comparison.left_out) if comparison.left_out else "",
         )
     )
 
@@ -122,7 +123,7 @@ def _show_differences(page: Page, comparison: Comparison, pairs: pd.DataFrame, v
     page.table(["metric", *columns], whole)
     if parts:
         page.heading("By source and surface", 3)
-        page.table(["slice", "metric", "tiles", *columns], parts)
+        page.table(["part", "metric", "tiles", *columns], parts)
 
 
 def _difference_cells(difference: Difference) -> list:
@@ -142,7 +143,7 @@ def _difference_cells(difference: Difference) -> list:
 def _show_disagreements(page: Page, pairs: pd.DataFrame, read_tiles: ReadTiles, shown: int) -> None:
     candidate_right = pairs["crack"] == pairs["label"]
     champion_right = pairs["crack_champion"] == pairs["label"]
-    page.heading("Tiles on which both models disagree")
+    page.heading("Tiles on which the two models disagree")
     counts = pd.crosstab(candidate_right, champion_right).reindex(
         index=[True, False], columns=[True, False], fill_value=0
     )
@@ -164,7 +165,7 @@ def _show_disagreements(page: Page, pairs: pd.DataFrame, read_tiles: ReadTiles, 
         page.heading(f"{kind.heading}: {len(rows_of_kind)}", 3)
         _show_tiles(page, rows_of_kind, read_tiles, shown)
 
-    page.text(f"The file `{PAIRS}` next to this page lists every tile with both answers.")
+    page.text(f"The file `{PAIRS}` in the dossier lists every tile with both answers.")
 
 
 def _show_tiles(page: Page, rows: pd.DataFrame, read_tiles: ReadTiles, shown: int) -> None:

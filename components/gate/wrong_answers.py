@@ -12,9 +12,9 @@ LONGEST_SIDE_PIXELS = 192
 def with_images(answers: pd.DataFrame, manifest: pd.DataFrame, store: Store, shown: int) -> pd.DataFrame:
     """Add two columns to a candidate's answers: the tile's path, and a small image of wrong answers.
 
-    Only the wrong answers that the report shows get an image. We choose missed cracks and false alarms separately.
-    First, we take the most certain wrong answer of each group. Then, we take the second most certain wrong answer of
-    each group, and so on. So one difficult photo cannot fill the page.
+    Only the wrong answers that the report shows get an image. We choose missed cracks and false alarms separately. We
+    take the most certain wrong answer of each group, then the second most certain wrong answer of each group, and so
+    on. So one difficult photo cannot fill the page.
 
     Args:
         answers: From `Deployed.answers`.

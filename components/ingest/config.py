@@ -15,7 +15,7 @@ class IngestConfig(StepConfig):
     )
     group_pattern: PhotoPattern | None = Field(
         default=None,
-        description="regular expression on the file name; its first group names the photo that a tile was cut from",
+        description="regular expression on the file name; its first capturing group matches the name of the photo",
     )
     min_size: int = Field(default=32, ge=8, description="smallest width and height, pixels")
     max_pixels: int = Field(default=50_000_000, ge=1, description="largest width times height, pixels")
@@ -35,4 +35,9 @@ class IngestConfig(StepConfig):
         le=1,
         description="two tiles overlap if the fine structure of the area that both show correlates at least this much; "
         "null does not look for overlaps",
+    )
+    correction_keys: dict[str, str] = Field(
+        default={},
+        description="name of a person -> Ed25519 public key, the line between BEGIN and END of its PEM file; if any is "
+        "given, only corrections that these people signed are applied",
     )

@@ -1,14 +1,24 @@
-"""Apply the answers that people gave about tiles. The answer of a person counts more than the label in the source."""
+"""Apply the answers that people gave about tiles. A person's answer replaces the label in the source."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
 from components.ingest.label_conflicts import QUARANTINE_COLUMNS, contradicted_by_mask, quarantine
 from components.ingest.text_lookup import look_up
-from components.shared.data.corrections import BAD_IMAGE, SHOWN_ID, Standing
+from components.shared.data.corrections import (
+    BAD_IMAGE,
+    SHOWN_ID,
+    Standing,
+    read_entries,
+    separate_unsigned,
+    standing_answers,
+)
 from components.shared.data.image import UPRIGHT
 from components.shared.data.manifest import CLASSES
+from components.shared.events import warn
+from components.shared.services.store import Store
 
 WITHOUT_MASK = {"mask": None, "mask_id": None, "mask_suffix": "", "mask_turn": UPRIGHT, "marked": 0.0}
 PERSON = ["by", "at", "why", "entry"]
@@ -37,14 +47,30 @@ class Corrected:
     masks_dropped: int
 
 
+def read_standing(store: Store, keys: Mapping[str, str]) -> Standing:
+    """Read the answers that stand. Warn of each entry that does not count because its person did not sign it.
+
+    Args:
+        store: Storage root.
+        keys: See `separate_unsigned`.
+    """
+    entries, unsigned = separate_unsigned(read_entries(store), keys)
+    for entry in unsigned:
+        warn(
+            f"correction {entry.id[:SHOWN_ID]} of {entry.by} is not applied, because it is not signed with a key of "
+            f"ingest.correction_keys; sign with `crack-pipeline review import --key`, or add {entry.by}'s public key"
+        )
+    return standing_answers(entries)
+
+
 def apply_corrections(images: pd.DataFrame, standing: Standing) -> Corrected:
     """Give tiles the labels that people gave them, and put the bad images into quarantine.
 
-    Nothing else of a tile changes. So it keeps its group, and the step split leaves the group in its split.
+    Only the label changes. So a tile keeps its group, and the group keeps its split.
 
     Args:
         images: All accepted images: sample_id, source, path, label, the columns of a mask, and any other columns.
-        standing: The answers that stand.
+        standing: The answers that count.
     """
     found = look_up(images["sample_id"], standing.agreed, "tile")
     was = images["label"].map(dict(enumerate(CLASSES)))
@@ -70,9 +96,10 @@ def apply_corrections(images: pd.DataFrame, standing: Standing) -> Corrected:
 
 
 def _without_refuted_masks(images: pd.DataFrame, relabelled: pd.Series) -> tuple[pd.DataFrame, int]:
-    """Remove the masks that contradict a label that a person gave. The mask is part of the mistake.
+    """Remove the masks that contradict a label that a person gave. Such a mask has the same mistake as the label.
 
-    Without this rule, the label conflict check would put each such tile into quarantine.
+    We assume that such a mask is as wrong as the old label was. Without this rule, the label conflict check would put
+    each of these tiles into quarantine.
     """
     refuted = contradicted_by_mask(images) & relabelled
     if not refuted.any():
@@ -87,7 +114,7 @@ def _quarantine_bad(bad: pd.DataFrame) -> pd.DataFrame:
     reasons = []
     for by, at, why, entry in bad[PERSON].itertuples(index=False):
         because = f": {why}" if why else ""
-        reasons.append(f"a bad image, in the words of {by} on {at[:10]} (import {entry[:SHOWN_ID]}){because}")
+        reasons.append(f"{by} called it a bad image on {at[:10]} (import {entry[:SHOWN_ID]}){because}")
     return quarantine(bad, reasons)[QUARANTINE_COLUMNS]
 
 

@@ -40,7 +40,7 @@ def show_corrections(page: Page, report: dict[str, Any]) -> None:
     page.text(
         f"People looked at tiles again. {report['corrected']} tiles have another label than in their source, "
         f"{report['bad_images']} are left out as bad images, and {report['confirmed']} labels were confirmed. "
-        "`crack-pipeline review list` shows the imports, and `crack-pipeline review rollback` makes one void. A "
+        "`crack-pipeline review list` shows the imports, and `crack-pipeline review rollback` undoes one. A "
         "corrected tile keeps its group, so it stays in its split."
     )
     if report["masks_dropped"]:

@@ -103,7 +103,8 @@ def examine(files: pd.DataFrame, folder: Path, sketches: NDArray, config: Ingest
                     found.append(result)
                 progress(len(found), len(queue), "reading and checking")
 
-        # Such a warning may belong to a file of another thread. So examine these files again, in one thread.
+        # A warning of libjpeg may belong to a file of another thread. So examine the files with a warning again, in one
+        # thread.
         for index in suspects:
             found[index] = _examine_alone(config, messages, queue[index])
     return pd.DataFrame(found, files.index, list(FOUND_TYPES)).astype(FOUND_TYPES)
@@ -185,7 +186,7 @@ def _grey_levels(grey: cv2.typing.MatLike) -> tuple[float, float, float]:
 
 
 def check_header(data: bytes, config: IngestConfig) -> str:
-    """Check the header before anything is decoded. Returns the suffix of the file's kind.
+    """Check the header before anything is decoded. Return the suffix of the file's kind.
 
     Raises:
         ImageError: We do not accept an image with this header. The message says why.
@@ -211,12 +212,12 @@ def check_header(data: bytes, config: IngestConfig) -> str:
 
 
 def _check_no_empty_pixels(data: bytes) -> None:
-    """Raise ImageError if some pixels show nothing. They would be black, and black areas have edges like cracks."""
+    """Raise ImageError if some pixels show nothing. They would become black areas, whose edges look like cracks."""
     empty = empty_pixels(data)
     if empty is not None and empty.any():
         raise ImageError(
-            f"{int(empty.sum())} of its {empty.size} pixels are transparent or marked as without data; cut out a part "
-            "without such pixels"
+            f"{int(empty.sum())} of its {empty.size} pixels are transparent or marked as without data; crop the image "
+            "so that it has no such pixels"
         )
 
 

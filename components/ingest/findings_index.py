@@ -1,10 +1,9 @@
 """Store the results of examining the files of a source, so that no file is examined twice.
 
-The results are the index of the source. The index consists of parts, and the store has them under `sources/KEY/index/`.
+We call these results the index of the source. The index consists of parts, which are stored under `sources/KEY/index/`.
 Each ingestion adds one part for the files that it examined. A part has two objects with rows in the same order: a table
-of the findings, and the thumbnails with the landmarks.
-We compute one digest from the digests of the two objects, and both objects have it
-as their name. The table is written last and makes the part visible.
+of the findings, and the thumbnails with the landmarks. Both objects have the same name, a digest that is computed from
+the digests of the two objects. The table is written last and makes the part visible.
 """
 
 import tempfile
@@ -91,7 +90,7 @@ class FindingsIndex:
         """Return a part's table, and download its thumbnails.
 
         Raises:
-            DamagedObjectError: The objects are damaged. We read them several times, and never got what was written.
+            DamagedObjectError: The objects are damaged: several reads never returned what was written.
         """
         for _ in range(ATTEMPTS):
             table = self._store.get_bytes(part + TABLE)

@@ -294,8 +294,8 @@ def _name_sets(
     Args:
         kept: Images, ordered by sample_id; group_id is missing for new images.
         connected: Sets of row numbers.
-        group_of_root: By the root of a set, the old group of the set; only sets that have an old group.
-        row_of_photo: By photo, the row number of one of its images.
+        group_of_root: Root row of a set -> its old group. Sets without an old group are missing.
+        row_of_photo: Photo -> the row number of one of its images.
     """
     group_of_root = dict(group_of_root)
     for name in sorted(row_of_photo):

@@ -1,16 +1,17 @@
 """Check the mask of an image: its size, its orientation, and how much of the image it marks.
 
 A phone stores a photo as the sensor sees it, with an EXIF orientation that says how to turn it upright. Some programs
-draw masks on the upright photo, and others on the stored pixels. We must turn a mask with its photo only if it was
-drawn on the stored pixels. These rules decide, in this order:
+draw masks on the upright photo, and others on the stored pixels. A mask must be turned only if it was drawn on the
+stored pixels. These rules decide, in this order:
 
-1. If the photo's EXIF orientation does not turn it, or the mask has an EXIF orientation of its own, the mask needs no
-   turn.
+1. If the photo is stored upright, or the mask has an EXIF orientation of its own, the mask needs no turn.
 2. If width and height of the upright photo differ from those of the stored pixels, the mask's size decides.
-3. If both have the same size, we compare the mask as it is with the turned mask. A crack is darker or brighter than the
-   concrete around it. So the right mask is the one whose pixels differ clearly more from the pixels around them.
+3. If the upright photo and the stored pixels have the same size, we compare the mask as it is with the turned mask. A
+   crack is darker or brighter than the concrete around it. So the right mask is the mask whose pixels differ clearly
+   more from the pixels around them.
 
-The image is refused if no rule decides, or if the mask has neither of the two sizes.
+The image is refused if no rule decides. It is also refused if the mask has neither the size of the upright photo nor
+the size of the stored pixels.
 """
 
 import hashlib
@@ -48,7 +49,7 @@ class MaskFound(NamedTuple):
 
 
 def check_mask(path: Path, data: bytes, photo: bytes, image: NDArray[np.uint8]) -> MaskFound:
-    """Decode a mask and find out if it must be turned.
+    """Decode a mask and find out whether it must be turned.
 
     Args:
         path: The mask's file, for messages.
@@ -93,8 +94,8 @@ def _turn(path: Path, mask: NDArray[np.bool_], data: bytes, photo: bytes, image:
     advantage = _difference(grey, mask) - _difference(grey, turn_upright(mask, turn))
     if abs(advantage) < CLEAR_DIFFERENCE:
         raise MaskFitError(
-            f"its EXIF orientation is {turn}, and it is not clear if its mask {path.name} was drawn on the upright "
-            "photo or on the stored pixels; save both upright, without an EXIF orientation"
+            f"its EXIF orientation is {turn}, and it is not clear whether its mask {path.name} was drawn on the "
+            "upright photo or on the stored pixels; save photo and mask upright, without an EXIF orientation"
         )
     return UPRIGHT if advantage > 0 else turn
 

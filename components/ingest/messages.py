@@ -35,7 +35,7 @@ def say(report: dict[str, Any]) -> None:
     if report["corrected"] or report["bad_images"]:
         inform(
             f"people's corrections: {report['corrected']} tiles have another label than in their source, and "
-            f"{report['bad_images']} are left out as bad images; the data set report lists them"
+            f"{report['bad_images']} are in quarantine as bad images; the data set report lists them"
         )
     if report["disputed"]:
         warn(

@@ -48,8 +48,8 @@ def pack(
         folder: Local folder for shards that are not uploaded yet.
 
     Returns:
-        Two values. The first is the table of the places of the images, with the index of `images`. The second is the
-        size of each shard in bytes, by name.
+        The table of the places of the images, with the index of `images`; and a dict, name of each shard -> its size in
+        bytes.
 
     Raises:
         InputError: A file was changed or removed after it was examined.

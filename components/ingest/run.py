@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from components.ingest.config import IngestConfig
-from components.ingest.corrected_labels import apply_corrections
+from components.ingest.corrected_labels import apply_corrections, read_standing
 from components.ingest.earlier_versions import (
     NEAR_DUPLICATES,
     OVERLAP_TYPES,
@@ -44,7 +44,7 @@ from components.ingest.source_records import (
 from components.ingest.sources.open_sources import Source, open_sources
 from components.ingest.sources.uri import SourceUri, parse_sources
 from components.ingest.thumbnails import Thumbnails, blank
-from components.shared.data.corrections import Standing, read_entries, standing_answers
+from components.shared.data.corrections import Standing
 from components.shared.data.manifest import CLASSES, content_digest, make_manifest, read_manifest, write_manifest
 from components.shared.data.versions import MANIFEST, Version, commit
 from components.shared.errors import InputError
@@ -122,13 +122,13 @@ def _full_disk_explained(scratch: Path, results: Path) -> Iterator[None]:
 
 
 def _find_or_make(store: Store, uris: list[SourceUri], config: IngestConfig, scratch: Path, reports: Path) -> Version:
-    """Find the data set version of the sources, or make it if they or people's corrections have changed.
+    """Find the data set version of the sources, or make it if the sources or people's corrections have changed.
 
-    Its reports are put in `reports`.
+    The version's reports are put in `reports`.
     """
     folders = source_folders(uris, config)
     records = read_records(store, folders)
-    standing = standing_answers(read_entries(store))
+    standing = read_standing(store, config.correction_keys)
 
     state = archives_state(uris, folders, config, standing.digest)
     version = unchanged_version(store, records, state)
@@ -233,9 +233,8 @@ def _examine(
     """Examine the files that earlier ingestions have not examined yet.
 
     Returns:
-        Two values. The first is a table of the files of all sources, with the source's name and what was found in each
-        file. Its column `new` is true for files that were examined now. The second value holds the thumbnails, by the
-        index of this table.
+        A table of the files of all sources, and the thumbnails by the index of this table. The table has the name of
+        the source and what was found in each file. Its column `new` is true for files that were examined now.
     """
     files = pd.concat([source.files.assign(source=source.name) for source in sources], ignore_index=True)
     thumbnails = Thumbnails(len(files))
@@ -261,7 +260,7 @@ def _keep_findings(
 
 
 def _read_conflict_pairs(sources: list[Source], files: pd.DataFrame) -> list[ConflictPair]:
-    """Read pairs of files that show the same image with both labels. The two rows of a pair are adjacent in `files`."""
+    """Read pairs of files that show the same image with both labels. A pair has two adjacent rows in `files`."""
     for source in sources:
         source.bring(files[files["source"] == source.name])
 
@@ -282,7 +281,7 @@ def _write_relations(selection: Selection, folder: Path) -> None:
     """Write four tables: the near duplicates, the overlaps, the photo of each image, and the images in quarantine.
 
     Near duplicates must be in the same split, and so must overlapping images and images of one photo. The split step
-    checks this with the first three tables, so the check does not depend on our groups.
+    checks these rules with the first three tables. So the check does not depend on our groups.
     """
     images = selection.images
     names = images["sample_id"].to_numpy()

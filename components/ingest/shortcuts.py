@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from components.shared.results.metrics import compute_metrics
 
-# An image is scored by the labels of other images with the same value.
+# For these properties, an image is scored by the labels of other images with the same value.
 SHARED_VALUES = ("photo", "surface", "source")
 # The number itself is the score. If smaller numbers predict a crack, the score is reversed.
 MEASUREMENTS = ("brightness", "contrast", "darkest", "file_size")
@@ -23,16 +23,17 @@ def audit_shortcuts(images: pd.DataFrame) -> dict[str, dict[str, float | None]]:
     A measurement (mean and standard deviation of the grey levels, their median minus their minimum, file size) is used
     as a score. If smaller values predict a crack, the score is reversed.
 
-    For a shared value (photo, surface, source), we divide the data into two halves by content hash. An image's score is
-    the share of cracks among the images of the other half with the same value. So its own label never enters its score.
+    For a property that many images share (photo, surface or source), we divide the data into two halves by content
+    hash. An image's score is the share of cracks among the images of the other half with the same value. So the label
+    of an image never affects the image's own score.
 
     Args:
         images: The data set's images: columns sample_id, label, source, surface, photo, and `MEASUREMENTS`.
 
     Returns:
-        By source ("all" is first), then by predictor: the AUROC from 0 to 1. 0.5 means that the predictor is useless.
-        It is None if it cannot be measured: there is only one class, all images have the same value, or no two images
-        share a value.
+        Source ("all" is first) -> predictor -> AUROC from 0 to 1. The AUROC 0.5 means that the predictor is useless.
+        The AUROC is None if it cannot be measured: there is only one class, all images have the same value, or no two
+        images share a value.
     """
     table = images[["label", "source", "surface", *MEASUREMENTS]].assign(
         half=images["sample_id"].str[-1].isin(ODD_HEX_DIGITS).astype(int),

@@ -9,7 +9,7 @@ In the store, the folder `sources/KEY/` belongs to one source under one configur
   give the same version.
 - `index/`: what was found in each file (`findings_index.py`).
 
-If somebody deletes these objects, the next ingestion starts without a record. It can then form other groups.
+If somebody deletes these objects, the next ingestion starts without a record. It may then form other groups.
 """
 
 import datetime
@@ -79,10 +79,12 @@ def archives_state(uris: list[SourceUri], folders: list[str], config: IngestConf
 
 
 def files_state(sources: list[Source], folders: list[str], config: IngestConfig, corrections: str) -> str:
-    """Return the state of sources: a digest of all that the reports show of them. Return "" if a file has no tag.
+    """Return the state of sources: a digest of everything that the reports say about them.
 
-    The state covers the names and tags of the used files. It also covers what we say about the other files, because the
-    reports name them. The arguments are those of `archives_state`.
+    Return "" if a file has no tag.
+
+    The digest covers the names and tags of the used files. It also covers our sentences about the unused files, because
+    the reports contain these sentences. The arguments are those of `archives_state`.
     """
     contents = []
     for source in sources:
@@ -120,7 +122,7 @@ def unchanged_version(store: Store, records: list[Record | None], state: str) ->
 def recorded_versions(store: Store, records: list[Record | None]) -> list[Version]:
     """Return the latest data set version of each source, in the order of the sources, without repetition.
 
-    Versions that have lost a shard are omitted.
+    Versions with a missing shard are omitted.
     """
     versions: dict[str, Version] = {}
     for record in records:
@@ -174,7 +176,7 @@ def write_records(
 
 
 def _old_reports(store: Store, folder: str, current: str) -> list[str]:
-    """Return the keys of old reports. Reports of the last day are not included: another ingestion may read them."""
+    """Return the keys of old reports, except reports of the last day, because another ingestion may read these."""
     yesterday = datetime.datetime.now(datetime.UTC) - REPORTS_STAY_READABLE
     stored = store.objects(f"{folder}/reports/")
     return [one.key for one in stored if one.changed < yesterday and not one.key.startswith(f"{current}/")]

@@ -6,14 +6,16 @@ from pydantic import Field
 
 from components.shared.config import StepConfig
 
+FORMAT = 1  # of what the record of a photo contains and of how it is computed; older records are not used
+
 
 class InspectConfig(StepConfig):
     """The parameters of the inspection of whole photos."""
 
-    WITHOUT_EFFECT: ClassVar[frozenset[str]] = StepConfig.WITHOUT_EFFECT | {"batch_size"}
+    WITHOUT_EFFECT: ClassVar[frozenset[str]] = StepConfig.WITHOUT_EFFECT | {"batch_size", "shares"}
 
     scale: float | None = Field(
-        default=None, gt=0, allow_inf_nan=False, description="millimetres of concrete in a pixel; None: see distance"
+        default=None, gt=0, allow_inf_nan=False, description="millimetres of concrete per pixel; None: use distance"
     )
     distance: float | None = Field(
         default=None,
@@ -29,4 +31,7 @@ class InspectConfig(StepConfig):
     )
     batch_size: int | None = Field(
         default=None, ge=1, description="tiles in a forward pass; None: 16 on a CPU, 256 on a GPU"
+    )
+    shares: int = Field(
+        default=4, ge=1, le=20, description="on a cluster: number of pods that inspect photos at the same time"
     )

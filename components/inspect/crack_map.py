@@ -1,4 +1,4 @@
-"""Blend the answers of overlapping tiles to a map of P(crack).
+"""Blend the answers of overlapping tiles into a map of P(crack).
 
 The weight of a tile falls linearly, from 1 at the tile's centre to 0 at the centres of the tiles next to it. So the map
 is the bilinear interpolation between the centres of the tiles, and at each centre it has exactly the tile's P(crack).
@@ -21,7 +21,7 @@ class Axis:
 
     Attributes:
         centres: Centre of each cell in the photo, pixels, float (cells,).
-        step: Distance of two centres, pixels.
+        step: Distance between two neighbouring centres, pixels.
         weights: Weight of each tile at each cell, float (cells, tiles). Each row has the sum 1.
         at_tiles: Index of the cell at the centre of each tile, int (tiles,).
     """

@@ -1,7 +1,8 @@
-"""Join the positions with a high P(crack) to findings.
+"""Join the positions with a high P(crack) into findings.
 
 A finding is a connected region of the crack map. It is a *crack* if P(crack) is at least the model's threshold in the
-whole region. Where the model has a review band, a region of the band that touches no crack *needs review*.
+whole region. If the model has a certified review band, a region with P(crack) in this band *needs review*, unless it
+touches a crack.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,8 +22,8 @@ NO_CRACK, CRACK = CLASSES
 NEEDS_REVIEW = "needs_review"
 NO_DATA = "no_data"  # of tiles and photos that show nothing
 NEIGHBOURS = np.ones((3, 3), int)  # cells that touch at a corner are connected
-# The skeleton of a region follows one crack if the region is narrow: its mean width is at most this many tiles.
-WIDEST_BAND = 1.5
+# If the mean width of a region is at most this many tiles, its skeleton follows one crack.
+MAX_MEAN_WIDTH = 1.5
 POLYGON_TOLERANCE = 0.4  # cells; the outline of a single cell keeps its four corners
 
 
@@ -32,13 +33,13 @@ class Finding:
 
     Attributes:
         triage: CRACK or NEEDS_REVIEW.
-        p_max: Largest P(crack) of a tile whose centre is in the region, 0 to 1. A region without such a centre has the
-            largest value of the map.
+        p_max: Largest P(crack) of a tile whose centre is in the region, 0 to 1. If there is no such tile, the largest
+            value of the map in the region.
         p_mean: Mean of the map in the region, 0 to 1.
-        polygon: Corners (x, y) of the outline, in the order of RFC 7946 when north is up: counter-clockwise. The first
-            corner is not repeated.
-        length: Length of the region's skeleton. None if the region is not a narrow band longer than a tile; then the
-            map does not show where the crack runs.
+        polygon: Corners (x, y) of the outline, counter-clockwise in the photo, as RFC 7946 demands. The first corner is
+            not repeated.
+        length: Length of the region's skeleton. None if the region is wide, or not longer than a tile; then the map
+            does not show where the crack runs.
         peak: Left and upper edge of the tile with the largest P(crack).
         tiles: Number of tiles whose centre is in the region.
         novelty: Novelty of the tile at the peak; above 1, the answer means little.
@@ -69,7 +70,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class _Region:
-    """Connected cells of a crack map: bool (rows, columns), and the row and column where this part begins."""
+    """Connected cells of a crack map: bool (rows, columns), and the row and column of the map where they begin."""
 
     cells: np.ndarray
     top: int
@@ -169,26 +170,26 @@ def _outline(region: _Region, crack_map: CrackMap, grid: TileGrid) -> tuple[tupl
 
 def signed_area(corners: Sequence[Sequence[float]] | np.ndarray) -> float:
     """Return the area of a polygon, (n, 2) x and y; above 0 if it is counter-clockwise with y upwards."""
-    # From the first corner, because the differences of positions in degrees are small compared with the degrees.
+    # Relative to the first corner: positions in degrees differ little, so products of them would lose digits.
     x, y = (np.asarray(corners) - corners[0]).T
     return float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y) / 2)
 
 
 def _length(region: np.ndarray, crack_map: CrackMap, side: int) -> float | None:
-    """Return the length of the region's skeleton in pixels; None if the region is not a narrow, long band."""
+    """Return the length of the region's skeleton in pixels; None if the region is wide or short."""
     dy, dx = crack_map.vertical.step, crack_map.horizontal.step
     skeleton = skeletonize(region)
     length = _skeleton_length(skeleton, dy, dx)
     if length < side:
         return None
     mean_width = region.sum() * dy * dx / length
-    return float(length) if mean_width <= WIDEST_BAND * side else None
+    return float(length) if mean_width <= MAX_MEAN_WIDTH * side else None
 
 
 def _skeleton_length(skeleton: np.ndarray, dy: float, dx: float) -> float:
     """Return the length of all lines between neighbouring cells of a skeleton.
 
-    A diagonal is left out where two cells beside it already connect its ends, so that a corner does not count twice.
+    A diagonal is left out if cells beside it already connect its ends. So a corner does not count twice.
     """
     down = skeleton[:-1] & skeleton[1:]
     right = skeleton[:, :-1] & skeleton[:, 1:]

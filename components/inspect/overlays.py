@@ -67,7 +67,7 @@ def _write_number(drawing: np.ndarray, number: int, corner: np.ndarray, colour: 
 
 
 def draw_close_ups(photo: Photo, grid: TileGrid, findings: list[Finding], network: Network) -> list[np.ndarray]:
-    """Draw a close-up of each finding: its surroundings with its outline, and its surest tile with Grad-CAM.
+    """Draw a close-up of each finding: its surroundings, and Grad-CAM of its tile with the largest P(crack).
 
     Grad-CAM uses the deepest layer whose map is fine enough. If the map is empty, the tile is drawn as it is.
 
@@ -93,7 +93,7 @@ def draw_close_ups(photo: Photo, grid: TileGrid, findings: list[Finding], networ
 
 
 def _surroundings(photo: Photo, side: int, finding: Finding) -> np.ndarray:
-    """Draw the part of the photo around the surest tile, with the outlines of the tile and of the finding."""
+    """Draw the part of the photo around a finding's peak, with the outlines of the tile and of the finding."""
     extent = min(CLOSE_UP_TILES * side, photo.width, photo.height)
     left = int(np.clip(finding.peak[0] + side / 2 - extent / 2, 0, photo.width - extent))
     top = int(np.clip(finding.peak[1] + side / 2 - extent / 2, 0, photo.height - extent))

@@ -1,4 +1,4 @@
-"""The page of an inspection: findings by certainty, a contact sheet, and a map of the photos. It needs no network."""
+"""The page of an inspection: findings by certainty, a contact sheet, and a map of the photos. It works offline."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from components.shared.page import Page, data_uri, templates
 PAGE = "inspection.html"
 MOST_FINDINGS, MOST_PHOTOS = 300, 1000  # on the page; the tables have all
 CLOSE_UP_WIDTH, THUMBNAIL = 480, 400  # pixels
-SPOKEN = {CRACK: "crack", NEEDS_REVIEW: "needs review", NO_CRACK: "no crack", NO_DATA: "no data"}
+TRIAGE_TEXTS = {CRACK: "crack", NEEDS_REVIEW: "needs review", NO_CRACK: "no crack", NO_DATA: "no data"}
 
 
 def write_inspection_page(photos: list[InspectedPhoto], model: Model, config: InspectConfig, folder: Path) -> None:
@@ -49,8 +49,8 @@ def _add_findings(page: Page, photos: list[InspectedPhoto], folder: Path) -> Non
     if len(found) > MOST_FINDINGS:
         page.text(f"The page shows the first {MOST_FINDINGS} of {len(found):,} findings; `findings.csv` has all.")
     page.text(
-        "Left: the finding and its surroundings; the white square is its surest tile. Right: this tile, with the "
-        "parts that speak for a crack (Grad-CAM)."
+        "Left: the finding and its surroundings. The white square is its tile with the largest P(crack). Right: this "
+        "tile. The colours show the parts that raise P(crack) (Grad-CAM)."
     )
     cards = [_finding_card(*item, folder) for item in found[:MOST_FINDINGS]]
     page.html(_cards("findings", cards, width="26rem", on_paper=2))
@@ -61,14 +61,14 @@ def _finding_card(
 ) -> dict[str, Any]:
     close_up = record.close_ups[number - 1] if number <= len(record.close_ups) else None
     x, y = (round(value) for value in finding.peak)
-    lines = [f"Largest P(crack) {finding.p_max:.3f}, mean {finding.p_mean:.3f} · {_spoken_length(finding, record)}"]
+    lines = [f"Largest P(crack) {finding.p_max:.3f}, mean {finding.p_mean:.3f} · {_length_text(finding, record)}"]
     if finding.novelty is not None and finding.novelty > STRANGE:
         lines.append(f"unlike the training tiles (novelty {finding.novelty:.1f})")
     lines.append(f"tile at {x}, {y} px")
     return {
         "kind": finding.triage,
         "anchor": f"{_anchor(record)}-{number}",
-        "title": f"{photo.path.name}, finding {number}: {SPOKEN[finding.triage]}",
+        "title": f"{photo.path.name}, finding {number}: {TRIAGE_TEXTS[finding.triage]}",
         "lines": lines,
         "file": f"{OVERLAYS}/{quote(record.overlay)}",
         "uri": _embedded(folder / OVERLAYS / close_up, CLOSE_UP_WIDTH) if close_up else "",
@@ -76,7 +76,7 @@ def _finding_card(
     }
 
 
-def _spoken_length(finding: Finding, record: PhotoRecord) -> str:
+def _length_text(finding: Finding, record: PhotoRecord) -> str:
     if finding.length is None:
         return "length not measurable"
     millimetres = length_mm(finding, record)
@@ -91,7 +91,7 @@ def _add_map(page: Page, photos: list[InspectedPhoto]) -> None:
         record = photo.record
         if record is None or record.facts.latitude is None or record.facts.longitude is None:
             continue
-        title = f"{photo.path.name}: {SPOKEN[photo_triage(record)]}"
+        title = f"{photo.path.name}: {TRIAGE_TEXTS[photo_triage(record)]}"
         places.append(
             Place(record.facts.longitude, record.facts.latitude, photo_triage(record), title, _anchor(record))
         )
@@ -113,7 +113,7 @@ def _add_photos(page: Page, photos: list[InspectedPhoto], folder: Path) -> None:
 
 def _photo_card(photo: InspectedPhoto, record: PhotoRecord, folder: Path) -> dict[str, Any]:
     facts = record.facts
-    counts = [f"{record.tiles_crack:,} of {record.tiles:,} tiles are cracks"]
+    counts = [f"{record.tiles_crack:,} of {record.tiles:,} tiles show a crack"]
     if record.tiles_review:
         counts.append(f"{record.tiles_review:,} need review")
     if record.tiles_novel:
@@ -121,9 +121,9 @@ def _photo_card(photo: InspectedPhoto, record: PhotoRecord, folder: Path) -> dic
     if record.tiles_empty:
         counts.append(f"{record.tiles_empty:,} have no data")
 
-    scale = f"{record.tile_side} px a tile"
+    scale = f"tiles of {record.tile_side} px"
     if record.mm_per_pixel is not None:
-        scale += f", {record.mm_per_pixel:.3g} mm a pixel ({record.scale_source})"
+        scale += f", {record.mm_per_pixel:.3g} mm per pixel ({record.scale_source})"
     from_camera = " · ".join(filter(None, (facts.taken.replace("T", " "), facts.camera)))
     return {
         "kind": photo_triage(record),
@@ -139,7 +139,7 @@ def _photo_card(photo: InspectedPhoto, record: PhotoRecord, folder: Path) -> dic
 def _cards(name: str, cards: list[dict[str, Any]], width: str, on_paper: int) -> str:
     """Return cards with a filter by their kinds."""
     kinds = [card["kind"] for card in cards]
-    options = {kind: f"{spoken} ({kinds.count(kind)})" for kind, spoken in SPOKEN.items() if kind in kinds}
+    options = {kind: f"{text} ({kinds.count(kind)})" for kind, text in TRIAGE_TEXTS.items() if kind in kinds}
     template = templates(TEMPLATES).get_template("cards.html")
     return template.render(name=name, cards=cards, options=options, width=width, columns_on_paper=on_paper)
 
@@ -185,5 +185,5 @@ def _embedded(file: Path, longest: int) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return a text in which Markdown finds no marks. File names often have underscores."""
+    """Escape the characters that format text in Markdown. File names often have underscores."""
     return "".join(f"\\{sign}" if sign in "\\_*[]<>#" else sign for sign in text)

@@ -15,7 +15,7 @@ from components.shared.data.image_metadata import Metadata, read_metadata
 from components.shared.data.image_structure import ImageError
 
 BELOW_SEA_LEVEL = 1
-# Writers of 0, 0 had no satellites: the point is in the Atlantic Ocean.
+# Without a satellite fix, a camera writes 0, 0, which is in the Atlantic Ocean.
 NO_FIX = 1e-9
 # A coordinate of XMP: "47,23.55N" or "47,23,33N" (XMP specification, part 2).
 XMP_COORDINATE = re.compile(r"\s*(\d+),(\d+(?:\.\d+)?)(?:,(\d+(?:\.\d+)?))?\s*([NSEW])\s*", re.IGNORECASE)
@@ -38,7 +38,7 @@ class PhotoFacts:
         gimbal_yaw: Direction of the camera, degrees clockwise from north, -180 to 180. Only DJI drones write it.
         focal_length: Millimetres.
         focal_length_35mm: Focal length with the same diagonal angle of view on film of 36 x 24 mm, millimetres.
-        pixel_pitch: Distance of two pixels on the sensor in the photo's own size, millimetres.
+        pixel_pitch: Distance between two pixels on the sensor, millimetres. It is larger if the photo was scaled down.
     """
 
     taken: str = ""
@@ -85,7 +85,7 @@ def facts_of(metadata: Metadata) -> PhotoFacts:
 
 
 def _time(exif: Mapping[int, Any]) -> str:
-    """Return the time of the photo, or of the file if the photo's own is missing."""
+    """Return when the photo was taken. If this is missing, return when the file was last changed."""
     text = _text(exif.get(Base.DateTimeOriginal)) or _text(exif.get(Base.DateTime))
     try:
         taken = datetime.strptime(text[:19], "%Y:%m:%d %H:%M:%S").isoformat()
@@ -101,7 +101,7 @@ def _camera(exif: Mapping[int, Any]) -> str:
 
 
 def _position(gps: Mapping[int, Any], xmp: bytes) -> tuple[float | None, float | None]:
-    """Return latitude and longitude, or two times None if the camera had no position."""
+    """Return latitude and longitude, or (None, None) if the camera had no position."""
     latitude = coordinate(gps.get(GPS.GPSLatitude), gps.get(GPS.GPSLatitudeRef), 90)
     longitude = coordinate(gps.get(GPS.GPSLongitude), gps.get(GPS.GPSLongitudeRef), 180)
     if latitude is None or longitude is None:
@@ -118,8 +118,8 @@ def coordinate(value: Any, reference: Any, largest: float) -> float | None:
     """Return a latitude or longitude in degrees, or None if it is missing or impossible.
 
     Args:
-        value: Degrees, minutes and seconds; or degrees alone; or a text: a number with a decimal point or comma, or the
-            form of XMP, such as "47,23.55N".
+        value: Degrees, minutes and seconds, or degrees alone. Or a text: a number with a decimal point or comma, or a
+            coordinate of XMP such as "47,23.55N".
         reference: "N", "S", "E" or "W". S and W make the value negative. A negative value stays negative.
         largest: Largest absolute value, degrees.
     """
@@ -159,7 +159,7 @@ def _gimbal_yaw(xmp: bytes) -> float | None:
 
 
 def _pixel_pitch(exif: Mapping[int, Any], width: int) -> float | None:
-    """Return the distance of two pixels on the sensor. A photo that was scaled later has larger pixels."""
+    """Return the distance between two pixels on the sensor. A photo that was scaled later has larger pixels."""
     millimetres = {2: 25.4, 3: 10.0, 4: 1.0}.get(exif.get(Base.FocalPlaneResolutionUnit, 2))
     resolution = _positive(exif.get(Base.FocalPlaneXResolution))
     if millimetres is None or resolution is None:
@@ -174,7 +174,7 @@ def _positive(value: Any) -> float | None:
 
 
 def _number(value: Any) -> float | None:
-    """Return a finite number, also of a rational; None for 0/0 and for anything else."""
+    """Return a number or a rational as a finite float. Return None for 0/0 and for anything else."""
     if isinstance(value, tuple) and len(value) == 2:  # tifffile gives rationals as pairs
         value = value[0] / value[1] if value[1] else math.nan
     try:

@@ -1,4 +1,4 @@
-"""Inspect one photo: answer its tiles, blend the answers to a crack map, and join them to findings."""
+"""Inspect one photo: answer its tiles, blend the answers into a crack map, and join them into findings."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ import pandas as pd
 
 from components.inspect.config import InspectConfig
 from components.inspect.crack_map import blend
-from components.inspect.findings import CRACK, NEEDS_REVIEW, NO_CRACK, NO_DATA, find_regions
-from components.inspect.georeference import read_georeference
+from components.inspect.findings import CRACK, NEEDS_REVIEW, NO_CRACK, NO_DATA, Finding, find_regions
+from components.inspect.georeference import Georeference, read_georeference
 from components.inspect.overlays import draw_close_ups, draw_overlay
-from components.inspect.photo_facts import read_facts
+from components.inspect.photo_facts import PhotoFacts, read_facts
 from components.inspect.photo_reader import Photo, open_photo
 from components.inspect.record import PhotoRecord, file_stem
-from components.inspect.scale import find_scale
+from components.inspect.scale import Scale, find_scale
 from components.inspect.tile_answers import Model, answer_tiles
 from components.inspect.tile_grid import MAX_EMPTY, CutTile, TileGrid, cut_tiles, make_grid, without_data
 from components.shared.data.novelty import STRANGE
@@ -35,6 +35,23 @@ class TileAnswers:
     p_crack: np.ndarray
     novelty: np.ndarray
     is_empty: np.ndarray
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how a photo was taken.
+
+    Attributes:
+        facts: What the camera wrote.
+        georeference: Where the pixels of a raster are; None if it is unknown.
+        scale: Millimetres of concrete in a pixel, and where they come from.
+        note: Something about the georeference that the reader must know; "" if there is nothing.
+    """
+
+    facts: PhotoFacts
+    georeference: Georeference | None
+    scale: Scale
+    note: str
 
 
 @dataclass(frozen=True)
@@ -66,53 +83,87 @@ def inspect_photo(path: Path, sha256: str, identity: str, model: Model, config: 
         ImageError: The photo cannot be inspected.
         OSError: The file cannot be read.
     """
-    facts = read_facts(path)
-    georeference, note = read_georeference(path)
-    calibration, info = model.calibration, model.network.info
+    calibration = model.calibration
     with open_photo(path) as photo:
-        width, height = photo.width, photo.height
-        scale = find_scale(config.scale, config.distance, facts, georeference, width, height)
-        grid = make_grid(width, height, scale.tile_side(info.tile_side, info.tile_mm), config.overlap)
+        place = _find_place(path, photo, config)
+        grid = _grid(photo, place.scale, model, config)
         answers = _answer(photo, grid, model, config.batch_size)
         crack_map = blend(grid, answers.p_crack)
         findings = find_regions(crack_map, grid, answers.p_crack, answers.novelty, calibration.threshold, model.low)
 
-        stem = file_stem(path, sha256)
-        drawings = {f"{stem}.jpg": draw_overlay(photo, crack_map, findings, calibration.threshold)}
+        overlay = draw_overlay(photo, crack_map, findings, calibration.threshold)
         close_ups = draw_close_ups(photo, grid, findings[: config.close_ups], model.network)
-    drawings |= {f"{stem}_finding_{number}.jpg": drawn for number, drawn in enumerate(close_ups, start=1)}
+        seen: dict[str, Any] = {
+            "width": photo.width,
+            "height": photo.height,
+            "tile_side": grid.side,
+            "findings": tuple(findings),
+        }
 
     tiles = _table(answers, grid, model)
-    overlay, *names_of_close_ups = drawings
-    positions = []
-    if georeference is not None:
-        positions = [tuple(georeference.positions(finding.polygon)) for finding in findings]
+    drawings = _named(file_stem(path, sha256), overlay, close_ups)
+    overlay_name, *close_up_names = drawings
     record = PhotoRecord(
         identity=identity,
         sha256=sha256,
-        model=model.name,
-        version=model.version,
-        threshold=calibration.threshold,
-        low=model.low,
-        width=width,
-        height=height,
-        facts=facts,
-        mm_per_pixel=scale.mm_per_pixel,
-        scale_source=scale.source,
-        tile_side=grid.side,
+        **_facts_of_model(model),
+        **seen,
+        **_facts_of_place(place, findings),
         **_counts(tiles, has_band=calibration.band is not None),
-        findings=tuple(findings),
-        has_georeference=georeference is not None,
-        positions=tuple(positions),
-        note=note,
-        overlay=overlay,
-        close_ups=tuple(names_of_close_ups),
+        overlay=overlay_name,
+        close_ups=tuple(close_up_names),
     )
     return Inspection(record, tiles, drawings)
 
 
+def _find_place(path: Path, photo: Photo, config: InspectConfig) -> Place:
+    facts = read_facts(path)
+    georeference, note = read_georeference(path)
+    scale = find_scale(config.scale, config.distance, facts, georeference, photo.width, photo.height)
+    return Place(facts, georeference, scale, note)
+
+
+def _grid(photo: Photo, scale: Scale, model: Model, config: InspectConfig) -> TileGrid:
+    info = model.network.info
+    side = scale.tile_side(info.tile_side, info.tile_mm)
+    return make_grid(photo.width, photo.height, side, config.overlap)
+
+
+def _named(stem: str, overlay: np.ndarray, close_ups: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """Return name -> drawing, the overlay first."""
+    drawings = {f"{stem}.jpg": overlay}
+    for number, drawn in enumerate(close_ups, start=1):
+        drawings[f"{stem}_finding_{number}.jpg"] = drawn
+    return drawings
+
+
+def _facts_of_model(model: Model) -> dict[str, Any]:
+    """Return the fields of the record about the model version."""
+    return {
+        "model": model.name,
+        "version": model.version,
+        "threshold": model.calibration.threshold,
+        "low": model.low,
+    }
+
+
+def _facts_of_place(place: Place, findings: list[Finding]) -> dict[str, Any]:
+    """Return the fields of the record about the camera, the scale and the position on the Earth."""
+    positions = []
+    if place.georeference is not None:
+        positions = [tuple(place.georeference.positions(finding.polygon)) for finding in findings]
+    return {
+        "facts": place.facts,
+        "mm_per_pixel": place.scale.mm_per_pixel,
+        "scale_source": place.scale.source,
+        "has_georeference": place.georeference is not None,
+        "positions": tuple(positions),
+        "note": place.note,
+    }
+
+
 def _answer(photo: Photo, grid: TileGrid, model: Model, batch_size: int | None) -> TileAnswers:
-    """Let the model answer all tiles of a photo that have data."""
+    """Let the model answer the tiles with data of a photo."""
     empty = np.ones(grid.shape)
     asked: list[tuple[int, int]] = []
 

@@ -26,7 +26,7 @@ class Photo(Protocol):
     height: int
 
     def rows(self, top: int, bottom: int) -> Rows:
-        """Return the rows from `top` up to, but without, `bottom`."""
+        """Return the rows from `top` to `bottom` - 1."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Draw the positions of photos as an SVG, without a map from the network."""
+"""Draw the positions of photos as an SVG that works offline."""
 
 import math
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ COLOURS = {CRACK: "#c62828", NEEDS_REVIEW: "#e09c14", NO_CRACK: "#7d8a96", NO_DA
 
 @dataclass(frozen=True)
 class Place:
-    """A photo on the map: degrees, its triage, its name, and the anchor of its card."""
+    """A photo on the map: its position in degrees, its triage, its title, and the anchor of its card."""
 
     longitude: float
     latitude: float
@@ -51,7 +51,7 @@ def draw_map(places: list[Place]) -> str:
         )
 
     length = _round_length(WIDTH / 4 / scale)
-    bar = {"x": MARGIN, "y": height - MARGIN / 2, "length": round(length * scale, 1), "text": _spoken_length(length)}
+    bar = {"x": MARGIN, "y": height - MARGIN / 2, "length": round(length * scale, 1), "text": _length_text(length)}
     return templates(TEMPLATES).get_template("map.html").render(width=WIDTH, height=height, points=points, bar=bar)
 
 
@@ -61,5 +61,5 @@ def _round_length(largest: float) -> float:
     return max(factor * power for factor in (1, 2, 5) if factor * power <= largest)
 
 
-def _spoken_length(metres: float) -> str:
+def _length_text(metres: float) -> str:
     return f"{metres / 1000:g} km" if metres >= 1000 else f"{metres:g} m"

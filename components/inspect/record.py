@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from components.inspect.config import FORMAT
 from components.inspect.findings import Finding
 from components.inspect.photo_facts import PhotoFacts
 from components.shared.atomic_file import atomic_file
 
-VERSION = 1  # of what a record contains and of how it is computed; older records are not used
 RECORDS, TILES, OVERLAYS = "photos", "tiles", "overlays"  # folders of the results
 LONGEST_NAME = 50  # characters of a photo's name in the names of our files
 
@@ -38,8 +38,8 @@ class PhotoRecord:
         mm_per_pixel: None if unknown.
         scale_source: Where the scale comes from, in words.
         tile_side: Side of a tile in the photo, pixels.
-        tiles: Number of tiles, with those without data.
-        tiles_crack: Number of tiles that are cracks.
+        tiles: Number of all tiles, also of those without data.
+        tiles_crack: Number of tiles in which the model sees a crack.
         tiles_review: Number of tiles that need review. None if the model has no review band.
         tiles_novel: Number of tiles with a novelty above 1.
         tiles_empty: Number of tiles without data.
@@ -80,7 +80,7 @@ class PhotoRecord:
 
 @dataclass(frozen=True)
 class InspectedPhoto:
-    """A photo that was given.
+    """A photo that the caller gave.
 
     Attributes:
         path: As the caller named it.
@@ -114,17 +114,28 @@ def file_stem(photo: Path, sha256: str) -> str:
 def write_record(record: PhotoRecord, path: Path) -> None:
     """Write a record completely, or write nothing."""
     with atomic_file(path) as file:
-        file.write_text(json.dumps({"record": VERSION, **asdict(record)}, ensure_ascii=False), encoding="utf-8")
+        file.write_text(json.dumps({"record": FORMAT, **asdict(record)}, ensure_ascii=False), encoding="utf-8")
 
 
-def read_record(path: Path, identity: str) -> PhotoRecord | None:
-    """Return a record; None if there is none with this identity."""
+def read_record(path: Path, identity: str | None = None) -> PhotoRecord | None:
+    """Return a record; None if there is none with this identity. Without an identity, return any record."""
     try:
-        stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if stored.pop("record") != VERSION or stored["identity"] != identity:
-            return None
-        facts = PhotoFacts(**stored.pop("facts"))
-        findings = tuple(Finding.from_json(finding) for finding in stored.pop("findings"))
-        return PhotoRecord(**stored, facts=facts, findings=findings)
+        record = load_record(path)
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    return record if identity in (None, record.identity) else None
+
+
+def load_record(path: Path) -> PhotoRecord:
+    """Return a record.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError, KeyError, TypeError: The file is not a record of this `FORMAT`.
+    """
+    stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if stored.pop("record") != FORMAT:
+        raise ValueError(f"{path} is a record of another release; its format must be {FORMAT}")
+    facts = PhotoFacts(**stored.pop("facts"))
+    findings = tuple(Finding.from_json(finding) for finding in stored.pop("findings"))
+    return PhotoRecord(**stored, facts=facts, findings=findings)

@@ -1,13 +1,13 @@
-"""Inspect photos: cut them into tiles, answer the tiles, join the answers to findings, and write the results.
+"""Inspect photos: cut them into tiles, answer the tiles, join the answers into findings, and write the results.
 
-The results of a photo are written as soon as it is finished. So an inspection that was killed continues with the next
-photo, and the tables are built from the records of all photos.
+The results of a photo are written as soon as it is finished. So if an inspection is killed, the next call continues
+with the first unfinished photo. The tables are built from the records of all photos.
 """
 
 from collections.abc import Callable
 from pathlib import Path
 
-from components.inspect.config import InspectConfig
+from components.inspect.config import FORMAT, InspectConfig
 from components.inspect.overlays import write_jpeg
 from components.inspect.page import write_inspection_page
 from components.inspect.photo_inspection import Inspection, inspect_photo
@@ -15,7 +15,6 @@ from components.inspect.record import (
     OVERLAYS,
     RECORDS,
     TILES,
-    VERSION,
     InspectedPhoto,
     PhotoRecord,
     file_stem,
@@ -57,7 +56,10 @@ def inspect_photos(
 def _inspect_once(
     path: Path, model: Model, config: InspectConfig, folder: Path, first_paths: dict[str, Path]
 ) -> InspectedPhoto:
-    """Inspect a photo, unless its content was inspected before. `first_paths` has the digests of the photos so far."""
+    """Inspect a photo, unless its content was inspected before.
+
+    `first_paths` has the path of each photo so far, by digest. This photo is added to it.
+    """
     try:
         sha256 = file_digest(path)
     except OSError as error:
@@ -67,7 +69,7 @@ def _inspect_once(
         return InspectedPhoto(path, same_as=str(first_paths[sha256]))
     first_paths[sha256] = path
 
-    identity = digest(VERSION, sha256, model.digest, model.name, model.version, config.identity())
+    identity = digest(FORMAT, sha256, model.digest, model.name, model.version, config.identity())
     record_file = folder / RECORDS / f"{file_stem(path, sha256)}.json"
     record = read_record(record_file, identity)
     if record is not None and _has_files(record, folder):
@@ -83,7 +85,10 @@ def _inspect_once(
 
 
 def _write(inspection: Inspection, stem: str, record_file: Path, folder: Path) -> None:
-    """Write the results of a photo in place of those of other settings. The record is last: with it, all is there."""
+    """Write the results of a photo, and replace those of other settings.
+
+    The record is written last, so a photo with a record is complete.
+    """
     record_file.unlink(missing_ok=True)
     for close_up in (folder / OVERLAYS).glob(f"{stem}_finding_*.jpg"):
         close_up.unlink()

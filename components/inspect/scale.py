@@ -15,7 +15,7 @@ class Scale:
     """The scale of a photo.
 
     Attributes:
-        mm_per_pixel: Millimetres of concrete in a pixel; None if unknown. Then all lengths are in pixels.
+        mm_per_pixel: Millimetres of concrete per pixel; None if unknown. Then all lengths are in pixels.
         source: Where the scale comes from, in words.
     """
 
@@ -27,7 +27,7 @@ class Scale:
 
         Args:
             pixels: Side of a training tile, pixels.
-            millimetres: Side of a training tile on the concrete. None if unknown; then tiles have `pixels`.
+            millimetres: Side of a training tile on the concrete. None if unknown; then the result is `pixels`.
         """
         if self.mm_per_pixel is None or millimetres is None:
             return pixels
@@ -42,18 +42,18 @@ def find_scale(
     width: int,
     height: int,
 ) -> Scale:
-    """Return the scale that the caller gives, or that of the map projection, or that of lens and distance.
+    """Return the first scale that is known: the given one, that of the map projection, that of lens and distance.
 
     Args:
         given: Millimetres per pixel.
         distance: Metres between the camera and the concrete, which should be parallel to the sensor.
         facts: Focal length and sensor.
-        georeference: Of an orthomosaic.
-        width: Of the photo, pixels.
-        height: Of the photo, pixels.
+        georeference: Georeference of an orthomosaic.
+        width: Width of the photo, pixels.
+        height: Height of the photo, pixels.
 
-    Source: A pinhole camera: concrete / distance = sensor / focal length. The focal length on 35 mm film compares
-        diagonals (CIPA DCG-001).
+    Source: A pinhole camera: concrete / distance = sensor / focal length. The 35 mm equivalent focal length is
+        computed from the diagonal of the sensor (CIPA DCG-001).
     """
     if given is not None:
         return Scale(given, "given")
@@ -66,5 +66,5 @@ def find_scale(
         return Scale(1000 * distance * facts.pixel_pitch / facts.focal_length, "focal length, sensor and distance")
     if facts.focal_length_35mm is not None:
         film_pitch = FILM_DIAGONAL / math.hypot(width, height)
-        return Scale(1000 * distance * film_pitch / facts.focal_length_35mm, "focal length on 35 mm film and distance")
+        return Scale(1000 * distance * film_pitch / facts.focal_length_35mm, "35 mm focal length and distance")
     return Scale()

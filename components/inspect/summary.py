@@ -7,7 +7,7 @@ from components.inspect.record import InspectedPhoto, PhotoRecord
 from components.inspect.tile_answers import Model
 from components.shared.data.novelty import USUAL_SHARE_OF_STRANGE
 
-# Where more tiles are cracks, a finding does not show where a crack is.
+# If the model sees a crack in more tiles than this, a finding does not show where the crack is.
 USUAL_SHARE_OF_CRACKS = 0.5
 
 
@@ -51,8 +51,8 @@ def notices(photos: list[InspectedPhoto], model: Model) -> list[str]:
     doubles = [photo for photo in photos if photo.same_as]
     if doubles:
         found.append(
-            f"{len(doubles):,} files have the same content as another file and were inspected once: "
-            f"{doubles[0].path} is {doubles[0].same_as}{' …' if len(doubles) > 1 else ''}"
+            f"files that were not inspected, because another file has the same content: {len(doubles):,}, such as "
+            f"{doubles[0].path} (the same as {doubles[0].same_as})"
         )
     noted = [photo for photo in photos if photo.record is not None and photo.record.note]
     if noted and noted[0].record:
@@ -109,8 +109,8 @@ def _cover_notice(records: list[PhotoRecord]) -> str:
     if not covered:
         return ""
     return (
-        f"warning: in {covered:,} of {len(records):,} photos, more than half of the tiles are called cracks, so "
-        "the findings there do not show where a crack is; check the scale, and try the model on labelled tiles"
+        f"warning: in {covered:,} of {len(records):,} photos, the model sees a crack in more than half of the "
+        "tiles, so the findings there do not show where it is; check the scale, and try the model on labelled tiles"
     )
 
 
@@ -124,6 +124,6 @@ def _triage_notice(records: list[PhotoRecord]) -> str:
     if records[0].tiles_review is None:
         return "the model was registered without a review band, so nothing is marked as needs review"
     return (
-        "the model was validated on too few photos for a review band, so every tile that is not a crack needs review; "
-        "the findings are the cracks alone"
+        "the model was validated on too few photos for a review band, so every tile without a crack needs review; only "
+        "cracks are listed as findings"
     )

@@ -21,6 +21,7 @@ PHOTO_COLUMNS = (
     "altitude_m", "camera", "orientation", "gimbal_yaw_deg", "overlay", "note", "same_as", "error", "sha256", "model",
     "version",
 )  # fmt: skip
+TABLES = ("photos.csv", "findings.csv", "findings.geojson")
 DEGREE_DIGITS = 8  # a millimetre
 
 
@@ -53,8 +54,8 @@ def length_mm(finding: Finding, record: PhotoRecord) -> float | None:
 def geojson(photos: list[InspectedPhoto]) -> dict[str, Any]:
     """Return the findings as a FeatureCollection of RFC 7946: longitude and latitude on WGS 84.
 
-    The geometry of a finding is its outline where the photo is georeferenced, and the position of the photo where the
-    camera wrote it. It is null where neither is known.
+    If the photo is georeferenced, the geometry of a finding is its outline. Otherwise it is the position that the
+    camera wrote, or null if there is none.
     """
     features = []
     for photo, record, number, finding in numbered_findings(photos):
@@ -111,7 +112,7 @@ def _finding_row(photo: InspectedPhoto, record: PhotoRecord, number: int, findin
 
 
 def _position(record: PhotoRecord, number: int) -> tuple[float | None, float | None, str]:
-    """Return latitude, longitude, and what is there: the finding's outline (its middle) or the photo."""
+    """Return latitude, longitude, and what is there: the finding (the middle of its outline) or the photo."""
     if record.positions:
         ring = record.positions[number - 1]
         longitude, latitude = (sum(values) / len(ring) for values in zip(*ring, strict=True))

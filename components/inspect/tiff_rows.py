@@ -1,7 +1,7 @@
 """Read rows of a TIFF, BigTIFF or GeoTIFF file by its strips or tiles.
 
-Only the strips or tiles that hold the asked rows are in memory. They are kept until later rows are asked, so reading a
-photo from top to bottom decodes each strip or tile once.
+Only the strips or tiles of the requested rows are in memory. They stay there until a caller requests later rows. So if
+a caller reads a photo from top to bottom, each strip or tile is decoded once.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ def open_tiff(path: Path) -> Iterator["TiffRows | None"]:
     """Open a TIFF file for reading by rows. Yield None if only the ordinary decoder can read it.
 
     Raises:
-        ImageError: The file is damaged. Or it is too large for the ordinary decoder.
+        ImageError: The file is damaged. Or it cannot be read by rows, and is too large for the ordinary decoder.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -70,16 +70,16 @@ def _obstacle(page: Any) -> str:
     if page.photometric not in (PHOTOMETRIC.RGB, PHOTOMETRIC.MINISBLACK) or page.samplesperpixel not in (1, 2, 3, 4):
         return f"its colours are {page.photometric.name} with {page.samplesperpixel} channels"
     if page.planarconfig != 1 and page.samplesperpixel > 1:
-        return "its channels are stored apart"
+        return "its channels are stored separately"
     if page.tags.valueof(EXIF_ORIENTATION, UPRIGHT) != UPRIGHT:
-        return "it is stored turned"
+        return "it is stored rotated or mirrored"
     if page.is_memmappable:
         return ""
 
     segment_rows = page.tilelength if page.is_tiled else page.rowsperstrip
     if min(segment_rows, page.imagelength) * page.imagewidth > MAX_SEGMENT_PIXELS:
         return f"its strips or tiles are {segment_rows} pixels high"
-    # A page with an unknown compression refuses even a missing strip.
+    # If tifffile does not know the compression, it raises an error even without data to decode.
     try:
         page.decode(None, 0)
     except ValueError as error:
@@ -100,7 +100,7 @@ class TiffRows:
         self._no_data = _number(page.tags.valueof(TIFF_NO_DATA))
 
     def rows(self, top: int, bottom: int) -> Rows:
-        """Return the rows from `top` up to, but without, `bottom`.
+        """Return the rows from `top` to `bottom` - 1.
 
         Raises:
             ImageError: A strip or tile is damaged.
@@ -138,7 +138,7 @@ class TiffRows:
         return int(min(page.tilelength if page.is_tiled else page.rowsperstrip, self.height))
 
     def _read(self, row: int) -> np.ndarray:
-        """Decode a row of strips or tiles. A missing strip or tile has the value of no data, or 0."""
+        """Decode a row of strips or tiles. A missing strip or tile gets the file's value for no data, or 0."""
         page, height = self._page, self._segment_height()
         across = math.ceil(self.width / page.tilewidth) if page.is_tiled else 1
         shape = (min(height, self.height - row * height), self.width, page.samplesperpixel)

@@ -1,4 +1,4 @@
-"""Answer tiles with a registered model version: P(crack) and novelty, as its served model gives them."""
+"""Answer tiles with a registered model version: the same P(crack) and novelty as from its served model."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,8 +34,8 @@ class Model:
         version: The number of the version.
         network: In eval mode.
         calibration: Temperature, threshold and review band.
-        novelty: Scores of strange tiles.
-        digest: Changes with everything that decides an answer.
+        novelty: Scores how much a tile differs from the training tiles.
+        digest: Digest of everything that decides an answer.
     """
 
     name: str
@@ -47,10 +47,10 @@ class Model:
 
     @property
     def low(self) -> float | None:
-        """Return the P(crack) from which on a region needs review. None if the version has no certified review band.
+        """Return the smallest P(crack) of a region that needs review. None if the version has no certified review band.
 
-        With a band that is not certified, every tile below the threshold needs review. Such a region would be the whole
-        photo, which shows nobody where to look.
+        If the band is not certified, every tile below the threshold needs review. A region of such tiles would cover
+        the whole photo, so it would not help people to find a crack.
         """
         band = self.calibration.band
         return band.low if band is not None and band.is_certified else None

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from scipy import ndimage
 
@@ -12,9 +13,10 @@ from components.shared.data.image_structure import ImageError
 
 # A tile with a larger share of pixels without data shows too little to be answered.
 MAX_EMPTY = 0.5
-# A tile at the border of the data: the edge of a black border looks like a crack.
+# At the border of the data, the limit is lower, because the edge of a black border looks like a crack.
 MAX_EMPTY_AT_BORDER = 0.1
 SMALLEST_TILE = 16  # pixels
+BLACK = (0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class CutTile:
     Attributes:
         row, column: Its place in the grid.
         pixels: uint8 (side, side, 3) RGB.
-        empty: Share of its pixels that show nothing, 0 to 1: without data, or exactly black.
+        empty: Share of its pixels that have no data or are exactly black, 0 to 1.
     """
 
     row: int
@@ -57,9 +59,9 @@ def make_grid(width: int, height: int, side: int, overlap: float) -> TileGrid:
     """Return the tiles that cover a photo.
 
     Args:
-        width: Of the photo, pixels.
-        height: Of the photo, pixels.
-        side: Of a tile, pixels.
+        width: Width of the photo, pixels.
+        height: Height of the photo, pixels.
+        side: Side of a tile, pixels.
         overlap: Smallest overlap of neighbouring tiles, as a share of `side`, from 0 to below 1.
 
     Raises:
@@ -86,7 +88,7 @@ def cut_tiles(photo: Photo, grid: TileGrid) -> Iterator[CutTile]:
     """Yield the tiles, row by row. Only the rows of the photo that a row of tiles needs are in memory."""
     for row, top in enumerate(grid.tops):
         pixels, empty = photo.rows(top, top + grid.side)
-        shows_nothing = pixels.max(axis=2) == 0
+        shows_nothing = cv2.inRange(pixels, BLACK, BLACK) > 0
         if empty is not None:
             shows_nothing |= empty
 
@@ -98,8 +100,9 @@ def cut_tiles(photo: Photo, grid: TileGrid) -> Iterator[CutTile]:
 def without_data(empty: np.ndarray) -> np.ndarray:
     """Return which tiles show too little to be answered, bool (rows, columns).
 
-    These are the tiles that are more than half empty, and their neighbours with more than a tenth of empty pixels:
-    they show the border of an orthomosaic. Single black pixels elsewhere, such as the inside of a crack, do not count.
+    These are the tiles that are more than half empty. A neighbour of such a tile shows the border of an orthomosaic,
+    so it is one of them if it is more than a tenth empty. Single black pixels elsewhere, such as the inside of a
+    crack, do not count.
 
     Args:
         empty: Share of empty pixels of each tile, float (rows, columns), 0 to 1.

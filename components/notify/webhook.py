@@ -77,7 +77,7 @@ def report_undelivered(job: str, store: str) -> None:
     try:
         write_record(Store(store), f"runs/{job}/notification.json", {"undelivered": reason})
     except Exception as error:  # the run's result does not depend on this
-        log.warning("the report that the message was not delivered could not be stored: %s", error)
+        log.warning("could not record in the store that the message was not delivered: %s", error)
 
 
 def _post(address: str, message: str, timeout: float) -> None:

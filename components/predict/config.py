@@ -37,12 +37,12 @@ class PredictConfig(StepConfig):
 
     batch_size: int = Field(default=128, ge=1)
     train_sample: int = Field(
-        default=500, ge=30, description="number of tiles of the training split that are the reference for drift"
+        default=500, ge=30, description="number of training tiles with which drift checks compare other images"
     )
     corruptions: CorruptionConfig = CorruptionConfig()
     precision: Precision = Field(
         default="auto",
-        description="precision of answers before fine-tuning and of answers to corrupted tiles; others are in fp32",
+        description="precision before fine-tuning and for corrupted tiles; all other answers are computed in fp32",
     )
     workers: int | None = Field(
         default=None, ge=0, description="decoding processes; None: one less than the processors, at most 16"

@@ -93,7 +93,7 @@ def _jpeg(image: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray
 
 
 def _oblique_view(image: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
-    """Move one side of the image farther away. The side is random, and reflection fills the empty area."""
+    """Move a random side of the image farther away, and fill the empty area by reflection."""
     inset = (0.08, 0.14, 0.2, 0.27, 0.35)[level]
     quarter_turns = int(rng.integers(4))
 
@@ -109,7 +109,7 @@ def _oblique_view(image: np.ndarray, level: int, rng: np.random.Generator) -> np
 
 
 def _shadow(image: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
-    """Darken the part on one side of a random line near the centre, with a soft edge."""
+    """Darken one side of a random line near the centre, with a soft edge."""
     darkness = (0.25, 0.4, 0.55, 0.68, 0.8)[level]
     angle = rng.uniform(0, 2 * np.pi)
     offset = rng.uniform(-0.2, 0.2)

@@ -29,7 +29,7 @@ def predict_splits(
 ) -> None:
     """Compute a candidate's answers to the held-out splits and to a sample of the training split.
 
-    The answers are computed before and after fine-tuning. After fine-tuning, the network also answers the corrupted
+    The answers are computed before and after fine-tuning. After fine-tuning, the network also classifies the corrupted
     robustness tiles. Its answers to uncorrupted tiles are always computed in float32, because the registered model
     version must give the same answers.
 
@@ -91,7 +91,7 @@ def gigaflops(network: Network) -> float:
 
 
 def exact(config: PredictConfig) -> PredictConfig:
-    """Return the configuration with precision fp32. With it, P(crack) differs by at most 1e-5 between CPUs."""
+    """Return the configuration with precision fp32, in which P(crack) differs by at most 1e-5 between CPUs."""
     return config.model_copy(update={"precision": "fp32"})
 
 

@@ -59,7 +59,7 @@ def draw_views(rows: pd.DataFrame, tiles: Path, config: CorruptionConfig) -> byt
     The image has a row for each family of corruption and a column for each severity. The first column is clean.
 
     Args:
-        rows: Rows of the robustness split, not empty. If there are cracked tiles among them, one of these is drawn.
+        rows: Rows of the robustness split, not empty. If there are cracked tiles, one of them is shown.
         tiles: Folder of the fetched data set version.
         config: Families and severities.
     """

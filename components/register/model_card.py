@@ -28,19 +28,23 @@ USE = (
     "structures, or to measure the width or the danger of a crack. It does not replace an engineer's inspection."
 )
 LIMITS = (
-    "All numbers hold for photos like those in the table of sources and surfaces. With other surfaces, cameras, "
-    "distances or light, the model must be measured again. `crack-pipeline drift-check` reports whether new images are "
-    "like the training images. Some labels may be wrong, because the labels were not corrected. A tile without a crack "
-    "does not mean that the tiles next to it have none."
+    "All numbers hold for photos like those in the table of sources and surfaces. For other surfaces, cameras, "
+    "distances or light, measure the model again. `crack-pipeline drift-check` reports whether new images are "
+    "like the training images. Some labels may be wrong, because nobody has corrected them. If a tile has no crack, "
+    "the tiles next to it may still have one."
 )
 USAGE = (
-    "`crack-pipeline predict photos/ --out answers.csv` classifies files. `crack-pipeline serve --model "
-    "models:/{name}@champion` answers over HTTP. Both first check that the files of the version are the registered "
-    "ones, which `mlflow models serve` does not do. The input is one string column `image`: base64 of a PNG, JPEG or "
-    "other image file. The model never opens a path. The output is `p_crack` (calibrated, 0 to 1), `label` (`crack` or "
-    "`no_crack`), the `threshold` between the two labels, `novelty`: above 1, the image is unlike the training images, "
-    "and the answer means little, and `needs_review`: whether a person must look at the tile. The model resizes, "
-    "normalises and calibrates by itself. It runs on a CPU and does not need the code of the project."
+    "`crack-pipeline predict tiles/ --out answers.csv` classifies tiles. `crack-pipeline serve --model "
+    "models:/{name}@champion` answers over HTTP. Both commands first check that the files of the version are still the "
+    "registered ones. `mlflow models serve` does not check this.\n\n"
+    "The input has one string column, `image`: a PNG, JPEG or other image file in base64. The model never opens a "
+    "path. The output has these columns:\n\n"
+    "- `p_crack`: the calibrated probability of a crack, from 0 to 1.\n"
+    "- `label`: `crack` or `no_crack`.\n"
+    "- `threshold`: the smallest `p_crack` that gets the label `crack`.\n"
+    "- `novelty`: if it is above 1, the image is unlike the training images, and the answer means little.\n"
+    "- `needs_review`: whether a person must look at the tile.\n\n"
+    "The model itself resizes, normalises and calibrates. It runs on a CPU and does not need the code of the project."
 )
 WORST_FAMILIES = 3  # number of corruption families that the card names
 METHODS = {"grad_cam": "Grad-CAM", "shap": "KernelSHAP"}
@@ -77,7 +81,8 @@ def model_card(
         "## How good it is",
         "The numbers were measured on photos that the model has not seen. Brackets are 95 % intervals by bootstrap "
         "over photos. *At threshold* means that a tile is called a crack if the calibrated P(crack) is at least "
-        f"{calibration.threshold:.3f} ({calibration.rule}). Accuracy and F1 use P(crack) ≥ 0.5.",
+        f"{calibration.threshold:.3f}. The rule for this threshold is: {calibration.rule}. Accuracy and F1 use "
+        "P(crack) ≥ 0.5 without calibration.",
         _results(rows),
         footnote(uncorrupted),
         interval_note(table.loc[table["split"] == "test", "group_id"]),
@@ -92,7 +97,8 @@ def model_card(
         USAGE.format(name=name),
         "## What it was trained on",
         f"Data set version `{info.dataset_digest[:12]}` with {len(table)} tiles in {table['group_id'].nunique()} "
-        "groups. A group is a photo, or a set of near duplicates and overlapping tiles. No group is in two splits.",
+        "groups. A group contains all tiles of one photo, near duplicates and overlapping tiles. No group is in two "
+        "splits.",
         _composition(table),
         f"The network is {info.architecture} at {info.input_size} px. {_tile_size(info)} It started from {weights} and "
         f"was trained with tuning {info.tuning} and seed {info.seed}. The splits are `{info.split_digest[:12]}`. "
@@ -146,16 +152,18 @@ def _sentences(rows: Measurements) -> str:
             increases.append(f"{name} {mean.value:+.3f}")
     if increases:
         sentences.append(
-            "- Increase of the share of wrong answers on corrupted tiles (blur, noise and others), mean over families: "
-            f"{', '.join(increases)}.{_worst(rows)}"
+            "- Increase of the share of wrong answers on tiles with blur, noise and other corruptions (mean over "
+            f"kinds of corruption): {', '.join(increases)}. Seen means that the training used a weaker form of the "
+            f"corruption.{_worst(rows)}"
         )
 
     for method, spoken_method in METHODS.items():
         row = rows.find(f"{method}.insertion_auc_over_edge_filter", "robustness")
         if row and math.isfinite(row.value):
             sentences.append(
-                f"- Insertion AUC of {spoken_method} minus insertion AUC of an edge filter: {shown_row(row)}. "
-                "A positive number means that the explanations show more than the edges in the image."
+                f"- Insertion AUC of {spoken_method} minus insertion AUC of an edge filter: {shown_row(row)}. If the "
+                "whole interval is above 0, the answer depends more on the parts that the explanation marks than on "
+                "the edges in the tile."
             )
 
     share = rows.find("drift.share", "robustness")
@@ -179,7 +187,7 @@ def _worst(rows: Measurements) -> str:
 
     worst = sorted(increase, key=lambda family: -increase[family])[:WORST_FAMILIES]
     named = [f"{family} {increase[family]:+.3f}" for family in worst]
-    return f" Worst: {', '.join(named)}."
+    return f" Largest increases: {', '.join(named)}."
 
 
 def _slices(rows: Measurements, table: pd.DataFrame) -> str:

@@ -191,7 +191,7 @@ def _measured(winner: Winner, images: pd.Series) -> np.ndarray:
 def _make_challenger(name: str, version: str, job: str) -> None:
     """Give the alias `challenger` to a model version.
 
-    If this job registered `version`, the newest checked version gets the alias. It can be the version of another
+    If this job registered `version`, the newest checked version gets the alias. The newest version may be from another
     pipeline that registers at the same time. If an earlier job registered `version`, then `version` itself gets the
     alias, because it has just won a newer run.
     """

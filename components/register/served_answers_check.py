@@ -14,7 +14,7 @@ def check_version(folder: str, images: pd.Series, measured: np.ndarray, toleranc
         images: Image files in base64. The index is sample_id.
         measured: Calibrated P(crack) of the stored predictions, float64 (images,), 0 to 1.
         tolerance: Largest allowed difference in P(crack).
-        name: What messages call the model; empty means the folder.
+        name: Name of the model in messages; if empty, messages name the folder.
 
     Raises:
         RuntimeError: The model cannot be loaded, it refuses an image, or an answer differs by more than the tolerance.

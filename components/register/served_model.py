@@ -1,6 +1,6 @@
 """The registered model as MLflow loads it. It receives image files as base64 and returns P(crack).
 
-The model is logged in MLflow's way "models from code": MLflow runs this file and unpickles nothing. Every module of
+The model is logged as "models from code" (MLflow's term): MLflow runs this file and unpickles nothing. Every module of
 this project that this file imports is copied into the model's code folder. So a serving host does not need this
 project.
 """
@@ -25,8 +25,8 @@ from components.shared.network.resize import resize
 from components.shared.network.saved_network import load_network
 from components.shared.results.calibration import read_calibration
 
-MAX_PIXELS = 50_000_000  # of an image in a request; decoded, it needs three bytes for each
-TILES_AT_ONCE = 32  # the memory of a request does not grow with the number of its images
+MAX_PIXELS = 50_000_000  # limit for one image in a request; a decoded image needs three bytes per pixel
+TILES_AT_ONCE = 32  # a request is classified in batches of this size, to limit its memory
 
 
 class CrackClassifier(PythonModel):
@@ -49,7 +49,7 @@ class CrackClassifier(PythonModel):
 
         Returns:
             One row per image: p_crack (0 to 1, calibrated), label ("crack" or "no_crack"), threshold (0 to 1), novelty
-            (from 0; above 1, the image is unlike the training images, and the answer means little) and needs_review
+            (from 0; above 1, the image is unlike the training images, and the answer is not reliable) and needs_review
             (whether a person must look at the image; None if the model has no review band).
 
         Raises:

@@ -63,8 +63,8 @@ class Candidate:
         verdict: The content of verdict.json.
         measurements: All measured numbers.
         test_answers: The answers to all test tiles, as `read_test_answers` returns them.
-        calibration: The candidate's threshold, among others. It calls a tile a crack if the calibrated P(crack) is at
-            least the threshold.
+        calibration: The candidate's calibration and threshold. The candidate calls a tile a crack if the calibrated
+            P(crack) is at least the threshold.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Candidate:
     calibration: Calibration
 
     def measured(self, name: str, split: str) -> Measurement | None:
-        """Return the measurement `name` on the whole split after fine-tuning. Return None if it was not measured."""
+        """Return the measurement `name` on all tiles of `split`, after fine-tuning; None if it was not measured."""
         return self.measurements.find(name, split)
 
     @cached_property
@@ -89,7 +89,7 @@ class Candidate:
         return self._wrong_answers(label=0)
 
     def reasons_for_refusal(self) -> list[str]:
-        """Return one sentence for each limit that the candidate does not reach: the reason why it is not reached."""
+        """For each limit that the candidate does not reach, return one sentence with the reason."""
         return [row["why"] for row in self.verdict["rows"] if not row["passed"]]
 
     def _wrong_answers(self, label: int) -> WrongAnswers:
@@ -166,7 +166,7 @@ def headline(findings: Findings) -> str:
     record = findings.registration
     winner = findings.choice["winner"]
     if record["registered"]:
-        return f"{winner} registered as {record['name']} version {record['version']}, {record['alias']}"
+        return f"{winner} was registered as {record['name']} version {record['version']} ({record['alias']})"
     if winner is None:
         return "No candidate passed; nothing was registered"
     return f"{winner} was selected but not registered"

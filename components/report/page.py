@@ -37,27 +37,32 @@ SECTIONS = {
 WORDS = {
     "photo": "A whole image as the camera took it.",
     "tile": "A small square cut from a photo. The networks classify tiles.",
-    "group": "Tiles that resemble each other: all tiles of one photo, or near duplicates. A group is never divided.",
+    "label": "What people have said about a tile: crack or no crack.",
+    "near duplicates": "Tiles that show the same place almost identically.",
+    "group": "Tiles that must stay in the same split: all tiles of one photo, and near duplicates.",
+    "source": "A place that tiles come from, such as a folder. The data of a run can have several sources.",
+    "surface": "The kind of structure that a tile shows: deck, pavement, wall or unknown.",
     "training split": "The tiles that a network learns from.",
     "validation split": "The tiles that decide which weights are saved, and which threshold the network gets.",
-    "test split": "The tiles of photos that a network has never seen. Its errors are counted on these tiles.",
-    "robustness split": "More test tiles. The networks also answer them after blur, noise, shadow and other changes.",
+    "test split": "Tiles of photos that no network has seen in its training. The errors are counted on these tiles.",
+    "robustness split": "More test tiles. The networks classify them unchanged, and again with blur or noise.",
     "fine-tuning": "A network that was trained on other images is trained further on tiles of concrete.",
     "P(crack)": "The probability, 0 to 1, that a tile shows a crack, as a network estimates it.",
+    "calibrated P(crack)": "P(crack), corrected: about 30 % of the tiles with the value 0.3 should have a crack.",
     "threshold": "The smallest P(crack) at which a network calls a tile a crack.",
     "needs review": "A person must look at the tile, because the network is not sure enough that it has no crack.",
     "accuracy": "The share of right answers.",
-    "precision": "The share of cracked tiles among the tiles that the network calls a crack.",
-    "recall": "The share of the cracked tiles that the network calls a crack.",
-    "specificity": "The share of the tiles without a crack that the network does not call a crack.",
+    "precision": "Of the tiles that the network calls a crack, the share that really has a crack.",
+    "recall": "Of the tiles with a crack, the share that the network calls a crack.",
+    "specificity": "Of the tiles without a crack, the share that the network answers with 'no crack'.",
     "F1": "A mean of precision and recall (the harmonic mean).",
-    "AUROC": "The chance that a cracked tile gets a higher P(crack) than a tile without a crack. Guessing gives 0.5.",
-    "95 % interval": "The range in which the number would probably be with other photos of the same kind.",
-    "gate": "The step that checks each network against the limits in the parameter file. One missed limit refuses it.",
+    "AUROC": "The probability that a tile with a crack gets a higher P(crack) than a tile without. Guessing gives 0.5.",
+    "95 % interval": "With other photos of the same kind, the number would be different, but probably in this range.",
+    "gate": "The step that refuses a network if it misses a limit of the parameter file.",
     "candidate": "A network that was trained in this run.",
     "challenger": "The best candidate that passed the gate. It is registered and waits for a person's decision.",
     "champion": "The model version that a person promoted. It is in use.",
-    "drift": "Images differ from the images that a network was trained on.",
+    "drift": "A difference between new images and the images that a network was trained on.",
 }
 
 
@@ -128,7 +133,9 @@ def _first_screen(page: Page, findings: Findings) -> None:
 
     why_this_one = findings.choice["reasoning"]
     if findings.choice["winner"] is None:
-        why_this_one = f"{best.name} is shown here, because it has the highest AUROC on test of all refused candidates."
+        why_this_one = (
+            f"This page shows {best.name} first, because it has the highest test AUROC of the refused candidates."
+        )
     sentences = (_errors_in_words(best), why_this_one, best.verdict["champion"]["text"])
     page.text(_bullets(sentences))
     page.text(findings.run.note)
@@ -229,11 +236,15 @@ def _numbers(page: Page, findings: Findings) -> None:
         badge = Badge(passed, "passed" if passed else "refused")
         rows.append([candidate.name, *map(shown_row, numbers), badge])
 
-    page.table(["candidate", *COLUMNS, "gate"], rows, "Candidates after fine-tuning, with 95 % intervals in brackets")
+    page.table(
+        ["candidate", *COLUMNS, "gate"],
+        rows,
+        "Candidates after fine-tuning, on tiles without corruption. Brackets are 95 % intervals",
+    )
     page.text(footnote(shown))
     page.text(interval_note(findings.best.test_answers["group_id"]))
 
-    page.text("Each candidate makes these errors with its own threshold, which it would also use in production:")
+    page.text("Each candidate uses its own threshold, as in production. It makes these errors:")
     page.text(_bullets(map(_errors_in_words, findings.candidates)))
 
     reasons = []

@@ -9,7 +9,7 @@ class RetrainConfig(StepConfig):
     """Settings that say whether a drift check may start the training pipeline, and how to reach KFP."""
 
     start: bool = Field(
-        default=False, description="true: start crack-training if the result of the drift check is retrain"
+        default=False, description='true: start crack-training if the drift check has the result "retrain"'
     )
     again_after_days: int = Field(
         default=30,

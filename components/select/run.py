@@ -110,7 +110,12 @@ def _subject(config: SelectConfig) -> str:
 
 def _rule(config: SelectConfig) -> str:
     metric = spoken(config.metric)
-    rule = f"Of the candidates that passed the gate, the candidate with the highest {_subject(config)} wins."
+    rule = f"Only candidates that passed the gate can win. The one with the highest {config.split} {metric} wins."
+    if config.on == "low":
+        rule = (
+            "Only candidates that passed the gate can win. The candidate wins whose 95 % interval of "
+            f"{config.split} {metric} has the highest lower end."
+        )
     if config.tie:
         rule += f" Differences up to {config.tie:g} are a tie."
     return (
@@ -121,30 +126,49 @@ def _rule(config: SelectConfig) -> str:
 
 def _reasoning(winner: str | None, scores: dict[str, Score], passed: dict[str, bool], config: SelectConfig) -> str:
     refused = ", ".join(name for name in passed if not passed[name])
-    refusals = f" Refused by the gate: {refused}." if refused else ""
+    refusals = f" The gate refused {refused}." if refused else ""
     if winner is None:
         return f"No candidate passed the gate.{refusals}"
 
-    others = dict(scores)
-    won = others.pop(winner)
-    comparison = ""
-    if others:
-        shown = ", ".join(f"{name} {_shown(score)}" for name, score in others.items())
-        comparison = f", compared with {shown}"
-    elif refused:
-        comparison = ", the only candidate that passed"
+    metric = f"{config.split} {spoken(config.metric)}"
+    chosen = f"{winner} was chosen by {metric}."
+    subject = "The lower end of its 95 % interval" if config.on == "low" else "It"
+    if refused and len(scores) == 1:
+        chosen = f"{winner} was chosen, because no other candidate passed the gate."
+        subject = f"The lower end of the 95 % interval of its {metric}" if config.on == "low" else f"Its {metric}"
+    numbers = f" {subject} is {_shown(scores[winner], config)}."
+    for name, score in scores.items():
+        if name != winner:
+            numbers += f" For {name}, it is {_shown(score, config)}."
+    return f"{chosen}{numbers}{_tie_in_words(winner, scores, config)}{refusals}"
 
-    tie = ""
+
+def _tie_in_words(winner: str, scores: dict[str, Score], config: SelectConfig) -> str:
+    """Return a sentence that says what decided a tie. Return "" if there was no tie."""
+    won = scores[winner]
     tied = _tied(scores, config.tie)
-    tied.pop(winner)
-    if tied and won.gigaflops < min(score.gigaflops for score in tied.values()):
-        tie = f" The difference is a tie (at most {config.tie:g}), so the cheaper network won."
+    del tied[winner]
+    if not tied:
+        return ""
 
-    return f"{winner} was chosen: {_subject(config)} {_shown(won)}{comparison}.{tie}{refusals}"
+    as_cheap = [score for score in tied.values() if score.gigaflops == won.gigaflops]
+    if not as_cheap:
+        decided = "so the cheaper network won"
+    elif won.value > max(score.value for score in as_cheap):
+        decided = f"and no tied network is cheaper, so the higher {spoken(config.metric)} won"
+    else:
+        decided = (
+            f"and no tied network is cheaper or has a higher {spoken(config.metric)}, so the first candidate in the "
+            "parameter file won"
+        )
+    return f" The difference is a tie (at most {config.tie:g}), {decided}."
 
 
-def _shown(found: Score) -> str:
-    text = f"{found.score:.4f} (value {found.value:.4f}"
+def _shown(found: Score, config: SelectConfig) -> str:
+    details = []
+    if config.on == "low":
+        details.append(f"{spoken(config.metric)} {found.value:.4f}")
     if math.isfinite(found.gigaflops):
-        text += f", {found.gigaflops:.3g} gigaflops per image"
-    return f"{text})"
+        details.append(f"{found.gigaflops:.3g} gigaflops per tile")
+    remark = f" ({', '.join(details)})" if details else ""
+    return f"{found.score:.4f}{remark}"

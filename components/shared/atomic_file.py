@@ -1,11 +1,14 @@
 """Write a file completely, or write no file."""
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from components.shared.errors import InputError
+
+DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
@@ -13,7 +16,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary file to write to. It is moved to `path` when the `with` block ends without an error.
 
     Raises:
-        InputError: `path` is a folder, or its folder cannot be written to.
+        InputError: `path` is a folder, its folder cannot be written to, or the disk is full.
     """
     if path.is_dir():
         raise InputError(f"{path} is a folder; give a file")
@@ -28,5 +31,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
     try:
         yield unfinished
         unfinished.replace(path)
+    except OSError as error:
+        if error.errno not in DISK_IS_FULL:
+            raise
+        # The error of a full disk does not name the file.
+        raise InputError(f"{path} cannot be written: {error.strerror}; free space there, and try again") from error
     finally:
         unfinished.unlink(missing_ok=True)

@@ -13,10 +13,10 @@ class Config(BaseModel):
 
 
 def check_photo_pattern(pattern: str) -> str:
-    """Return the pattern unchanged if it is a regular expression with a group.
+    """Return the pattern unchanged if it is a regular expression with a capturing group.
 
     Raises:
-        ValueError: The pattern is not a regular expression, or it has no group.
+        ValueError: The pattern is not a regular expression, or it has no capturing group.
     """
     try:
         groups = re.compile(pattern).groups
@@ -25,12 +25,12 @@ def check_photo_pattern(pattern: str) -> str:
 
     if groups == 0:
         raise ValueError(
-            f"{pattern!r} has no group: write parentheses around the part that matches the name of the photo"
+            f"{pattern!r} has no capturing group; write parentheses around the part that matches the name of the photo"
         )
     return pattern
 
 
-# A regular expression whose first group names the photo that a tile was cut from.
+# A regular expression. Its first capturing group matches the name of the photo that a tile was cut from.
 PhotoPattern = Annotated[str, AfterValidator(check_photo_pattern)]
 # Precision of a network's forward pass; "auto" uses bf16 if the device supports it.
 Precision = Literal["auto", "bf16", "fp32"]

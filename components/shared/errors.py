@@ -2,4 +2,4 @@
 
 
 class InputError(ValueError):
-    """An error in the user's input. The message gives the problem, the value and the way out. The exit status is 2."""
+    """An error in the user's input. The message gives the problem, the value and a solution. The exit status is 2."""

@@ -29,7 +29,7 @@ def emit(event: str, **fields: Any) -> None:
 
 
 def progress(done: int, total: int, note: str = "") -> None:
-    """Report that the running step finished `done` of `total` units of work."""
+    """Report that the running step has finished `done` of `total` units of work."""
     emit("progress", done=done, total=total, note=note)
 
 
@@ -45,7 +45,7 @@ def warn(message: str) -> None:
 
 
 def inform(message: str) -> None:
-    """Tell the user what a step understood of its input. A local run repeats it at its end."""
+    """Tell the user how a step understood its input. A local run repeats the message at its end."""
     log.info("%s", message)
     emit("information", message=message)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 
 def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table as Markdown, without a line break at its end."""
+    """Return a table as Markdown, without a line break at the end."""
     rule = ["---"] * len(headers)
     return "\n".join(markdown_row(cells) for cells in (headers, rule, *rows))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUPS = Path("/proc/self/cgroup")
-# Folders below CGROUPS with the CPU limits: "" in version 2 of cgroups, the other two in version 1.
+# Folders below CGROUPS with the CPU limits: "" in version 2 of cgroups, "cpu" and "cpu,cpuacct" in version 1.
 CONTROLLERS = ("", "cpu", "cpu,cpuacct")
 # Libraries read these variables when they are loaded: OpenMP (PyTorch, pyarrow), MKL, OpenBLAS, OpenCV, numexpr.
 THREAD_VARIABLES = (

@@ -96,13 +96,14 @@ def _version(package: str) -> str:
 def reuse(store: Store, key: str, folder: Path, produce: Callable[[Path], None]) -> bool:
     """Fetch the result `key` from the store. If the store does not have it, compute and store it.
 
-    If they cannot be stored, a warning says so. The caller has them in the folder, and only later runs lack them.
+    If the result cannot be stored, we only warn. The caller still has the result in the folder, but later runs must
+    compute it again.
 
     Args:
         store: The store that keeps the results.
         key: The key from `run_key`.
         folder: Folder for the files of the result; it is created.
-        produce: Computes the result and writes it into the folder that it is called with.
+        produce: Function that computes the result and writes it into the given folder.
 
     Returns:
         True if the result was fetched, False if `produce` computed it.
@@ -126,7 +127,7 @@ def reuse(store: Store, key: str, folder: Path, produce: Callable[[Path], None])
         write_record(store, f"{prefix}/{MARKER}", Finished(key, files))
     except InputError as error:
         # Hours of work must not be lost because, for example, credentials have expired in the meantime.
-        warn(f"the results could not be kept for later runs, which must repeat this work; this run uses them: {error}")
+        warn(f"a result could not be stored, so later runs must compute it again; this run can use it: {error}")
     return False
 
 

@@ -1,4 +1,4 @@
-"""Read the commit of a checkout of this code, or the one that a container image was built from."""
+"""Read the commit of a checkout of this code, or the commit that a container image was built from."""
 
 import subprocess
 from pathlib import Path
@@ -32,5 +32,5 @@ def built_revision(root: Path) -> str:
         return ""
     digits, _, dirty = file.read_text(encoding="utf-8").strip().partition("-")
     if len(digits) != COMMIT_DIGITS:
-        return ""  # it was built from a folder without git
+        return ""  # the container image was built from a folder without git
     return f"{digits[:12]}-dirty" if dirty else digits[:12]

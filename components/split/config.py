@@ -8,7 +8,7 @@ from components.shared.config import Config, StepConfig
 
 
 class HeldOut(Config):
-    """A domain (one surface or one source) that no model is trained on."""
+    """One surface or one source that is held out: no model is trained on it."""
 
     surface: str | None = Field(default=None, description="deck, pavement, wall or unknown")
     source: str | None = Field(default=None, description="name of a source, as the data set report lists it")
@@ -16,11 +16,11 @@ class HeldOut(Config):
     @model_validator(mode="after")
     def _one_of_them(self) -> "HeldOut":
         if (self.surface is None) == (self.source is None):
-            raise ValueError("a held-out domain has either a surface or a source; give exactly one of them")
+            raise ValueError("robustness holds out either a surface or a source; give exactly one of them")
         return self
 
     def column_and_value(self) -> tuple[str, str]:
-        """Return the domain as a column of the manifest and a value: ("surface", "wall") or ("source", "bridges")."""
+        """Return a column of the manifest and the held-out value: ("surface", "wall") or ("source", "bridges")."""
         return ("surface", self.surface) if self.surface is not None else ("source", self.source or "")
 
 
@@ -34,8 +34,8 @@ class SplitConfig(StepConfig):
     test: float = Field(default=0.1, gt=0, lt=1, description="share of the images")
     robustness: float | HeldOut = Field(
         default=0.1,
-        description="share of the images, or a held-out domain such as {surface: wall}; with a domain, the other "
-        "splits share all images outside the domain",
+        description="share of the images; or a surface or source that is held out, such as {surface: wall}: the other "
+        "splits then share all other images",
     )
     min_images: int = Field(default=5, ge=1, description="smallest number of images of each class in each split")
     leak_sample: int = Field(
@@ -63,8 +63,8 @@ class SplitConfig(StepConfig):
     def shares(self) -> dict[str, float]:
         """Return the share of each split. The shares sum to 1.
 
-        If a domain is held out, there is no share for robustness, and the shares are shares of the images outside the
-        domain.
+        If a surface or source is held out, robustness has no share. The other shares then refer to the images outside
+        the held-out surface or source.
         """
         shares = {"val": self.val, "test": self.test}
         if isinstance(self.robustness, float):

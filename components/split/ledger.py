@@ -24,7 +24,8 @@ from components.shared.hashing import bytes_digest
 from components.shared.services.s3_client import ATTEMPTS, THREADS
 from components.shared.services.store import MissingObjectError, Store
 
-# A page that contradicts another page is deleted at once. So an older page is final: we call its groups settled.
+# A page that contradicts another page is deleted at once. So a page older than this is final, and we call its groups
+# settled.
 SETTLED_AGE = datetime.timedelta(hours=1)
 DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{64})\.parquet$")
 Assignment = dict[str, str]  # group_id -> split
@@ -62,7 +63,8 @@ class Ledger:
         for other in self._read_pages():
             if _contradict(page, other):
                 self._store.delete([name])
-                # If both runs delete their pages, both try again. Because the pause is random, one run writes first.
+                # If both runs delete their pages, both runs try again. The pauses are random, so one of the runs writes
+                # first.
                 time.sleep(random.random())
                 return False
         return True

@@ -1,4 +1,4 @@
-"""Write a page that shows how many images are in each split, and the result of the leak check."""
+"""Write a page that shows how many tiles are in each split, and the result of the leak check."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from components.split.config import HeldOut, SplitConfig
 from components.split.tile_comparison import Comparison
 from components.split.tile_leaks import show_comparison
 
-EXPLAINED_DIFFERENCE = 0.02  # share of the images
+EXPLAINED_DIFFERENCE = 0.02  # share of the tiles
 
 
 def write_page(
@@ -23,12 +23,12 @@ def write_page(
     comparison: Comparison | None,
     path: str | Path,
 ) -> None:
-    """Write an HTML page with the number of images in each split, and the result of the leak check.
+    """Write an HTML page with the number of tiles in each split, and the result of the leak check.
 
     Args:
         manifest: The data set version.
-        splits: The splits of its images.
-        config: The wanted shares, or the held-out domain.
+        splits: The splits of its tiles.
+        config: The wanted shares, or the held-out source or surface.
         earlier: Number of groups that earlier runs assigned to a split.
         store: The store that contains the tiles.
         comparison: The most similar tiles of different splits. None if no tiles were compared.
@@ -36,19 +36,25 @@ def write_page(
     """
     images = manifest.table.merge(splits.table, on="sample_id")
     page = Page("Splits")
+    except_held_out = ""
+    if isinstance(config.robustness, HeldOut):
+        column, value = config.robustness.column_and_value()
+        except_held_out = f", except that all tiles of the {column} {value} are in the split robustness"
     page.text(
-        f"The data set has {len(images)} images (tiles) in {images['group_id'].nunique()} groups. A group is all tiles "
-        "of one photo, near duplicates (tiles that show the same place almost identically), and overlapping tiles. All "
+        f"The data set has {len(images)} tiles in {images['group_id'].nunique()} groups. A group contains all tiles of "
+        "one photo, near duplicates (tiles that show the same place almost identically), and overlapping tiles. All "
         "tiles of a group are in the same split, so no network is tested on photos from its training. Classes, sources "
-        "and surfaces are spread evenly over the splits.\n\n"
+        f"and surfaces are spread evenly over the splits{except_held_out}.\n\n"
         "- *train*: a network learns from these tiles.\n"
         "- *val* (validation): these tiles decide which weights of a training are saved, and which threshold a network "
-        "gets.\n - *test*: the errors of each network are counted on these tiles.\n"
-        "- *robustness*: more test tiles, which the networks also see with blur, noise and other changes."
+        "gets.\n"
+        "- *test*: the errors of each network are counted on these tiles.\n"
+        "- *robustness*: more test tiles. The networks classify them as they are, and again with blur, noise and other "
+        "changes."
     )
 
     if earlier:
-        page.text(f"{earlier} of the groups have the splits that an earlier run gave them.")
+        page.text(f"{earlier} of the groups were in an earlier run. They stay in the splits that they had there.")
     _show_shares(page, images, config, earlier)
     _show_strata(page, images)
     page.heading("Leak check")
@@ -75,12 +81,12 @@ def _show_shares(page: Page, images: pd.DataFrame, config: SplitConfig, earlier:
             and_earlier = ", and groups of earlier runs stay in their splits" if earlier else ""
             largest = int(group_sizes.max())
             notes.append(
-                f"{split} has {share:.1%} of the images instead of {wanted[split]:.1%}, because groups are not divided"
+                f"{split} has {share:.1%} of the tiles instead of {wanted[split]:.1%}, because groups are not divided"
                 f"{and_earlier}. The largest of the {len(group_sizes)} groups, {group_sizes.idxmax()}, has {largest} "
-                f"images ({largest / len(images):.1%})."
+                f"tiles ({largest / len(images):.1%})."
             )
 
-    page.table(["split", "images", "share", "wanted", "groups", *CLASSES], rows, "Composition")
+    page.table(["split", "tiles", "share", "wanted share", "groups", *CLASSES], rows, "Composition")
     for note in notes:
         page.text(note)
 
@@ -92,11 +98,11 @@ def _show_strata(page: Page, images: pd.DataFrame) -> None:
     rows = []
     for (source, surface, label), by_split in counts.iterrows():
         rows.append([source, surface, CLASSES[label], *by_split])
-    page.table(["source", "surface", "class", *SPLITS], rows, "Images by source, surface and class")
+    page.table(["source", "surface", "class", *SPLITS], rows, "Tiles by source, surface and class")
 
 
 def _wanted_shares(images: pd.DataFrame, config: SplitConfig) -> dict[str, float]:
-    """Return the wanted share of each split. For a held-out domain, return the share that it really has."""
+    """Return the wanted share of each split. For a held-out source or surface, return the share that it really has."""
     shares = config.shares()
     if not isinstance(config.robustness, HeldOut):
         return shares

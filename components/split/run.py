@@ -37,13 +37,13 @@ def assign_splits(
         manifest_path: The data set version's manifest.
         splits_path: File to write: the splits.
         page_path: File to write: the page, HTML.
-        config: The shares, or the domain that is held out for robustness.
+        config: The shares, or the surface or source that is held out for robustness.
         seed: Decides between equally good assignments. The same seed, manifest and ledger give the same splits. If a
             group is already in the store's ledger, it keeps its split.
 
     Raises:
         InputError: A class has fewer groups than there are splits, a split would have too few images, or tiles in
-            different splits are near duplicates. In the last case, the page shows these tiles.
+            different splits are near duplicates. The page then shows these near duplicates.
     """
     manifest = read_manifest(manifest_path)
     store = Store(config.store)
@@ -85,17 +85,17 @@ def _compare_sample(
 def choose_splits(table: pd.DataFrame, config: SplitConfig, seed: int, earlier: Assignment) -> Assignment:
     """Choose a split for each group.
 
-    A group that an earlier run assigned stays in its split. A new group of a held-out domain is put into the split
-    `robustness`. All other groups are assigned by the shares.
+    A group that an earlier run assigned stays in its split. A new group of the held-out surface or source is put into
+    the split `robustness`. All other groups are assigned by the shares.
 
     Args:
         table: Manifest rows.
-        config: The shares, or the held-out domain.
+        config: The shares, or the held-out surface or source.
         seed: Decides the order of groups of the same size.
         earlier: group_id -> split of the groups that earlier runs assigned.
 
     Raises:
-        InputError: A class has too few groups, or there is no image of the held-out domain.
+        InputError: A class has too few groups, or there is no image of the held-out surface or source.
     """
     if not isinstance(config.robustness, HeldOut):
         _check_groups(table, SPLITS, "")

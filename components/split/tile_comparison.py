@@ -1,9 +1,10 @@
 """Compare the tiles of different splits by their pixels, and find near duplicates that the grouping missed.
 
 Ingestion groups near duplicates by a perceptual hash and by the correlation of thumbnails. This module uses another
-measure, because the same measure would repeat the errors of the grouping: the correlation of the fine structure of two
-tiles. The fine structure of a tile is a small thumbnail minus a blurred copy of the thumbnail. So two tiles without
-details do not correlate only because the light falls from the same side.
+measure: the correlation of the fine structure of two tiles. The same measure as in ingestion would repeat the errors of
+the grouping. The fine structure of a tile is a small thumbnail minus a blurred copy of the thumbnail. So two tiles
+without details are not similar only because the light falls from the same side.
+
 Every tile is compared with every tile of the other splits, in all eight rotations and mirror images. We do not use an
 approximate search, because it could miss a pair.
 """

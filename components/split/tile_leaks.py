@@ -135,8 +135,8 @@ def show_comparison(page: Page, store: Store, manifest: Manifest, comparison: Co
     compared, tiles = comparison.compared, comparison.tiles
     page.text(
         "A leak is a pair of near duplicates in two splits. With a leak, a network may be tested on a tile that it has "
-        f"seen in its training. The check took {compared} of {tiles} tiles. It compared each of these tiles with those "
-        "in the other splits, also mirrored and rotated. The comparison uses the fine structure of a tile, without "
+        f"seen in its training. The check took {compared} of {tiles} tiles. It compared each of them with all that are "
+        "in other splits, also mirrored and rotated. The comparison uses the fine structure of a tile, without "
         "slow changes of brightness. Two tiles are a leak if the correlation of their fine structure is at least "
         f"{limit:g} (1 means identical). The check finds near duplicates. It does not find tiles that only overlap."
     )

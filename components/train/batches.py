@@ -21,7 +21,8 @@ class TrainingBatches(Sampler):
         steps: Number of batches in the whole training.
         seed: Seed of the permutations and of the augmentation.
         start: Number of steps that are already done.
-        balanced: If true, both classes are drawn equally often. A tile of the rarer class then appears more often.
+        balanced: If true, a batch has equally many tiles of both classes. A tile of the rarer class then appears more
+            often.
         share: The number of this device, which starts at 0, and the number of devices. If there are n devices, each
             device gets every n-th tile of each batch.
     """

@@ -1,8 +1,8 @@
 """Write and read checkpoints of an unfinished training: `runs/<run key>/checkpoints/` in the store.
 
-Each checkpoint is one object in the store. So the store never has a part of a checkpoint. The object's name contains
-the number of finished steps and the sha256 of the content. The sha256 shows whether any bit has changed. A checkpoint
-contains only tensors and plain values. `torch.load` reads it with `weights_only`, so it executes no code.
+Each checkpoint is one object, so the store never has an incomplete checkpoint. The object's name contains the number of
+finished steps and the sha256 of the content. The sha256 shows whether any bit has changed. A checkpoint contains only
+tensors and plain values. `torch.load` reads it with `weights_only`, so reading it executes no code.
 """
 
 import re
@@ -91,7 +91,7 @@ class Checkpoints:
                     return read_checkpoint(path, name)
                 except InputError as error:
                     warn(
-                        f"{error}. The training resumes from the previous checkpoint. If there is none, it starts again"
+                        f"{error}. The training resumes from the previous checkpoint, or starts again if there is none"
                     )
         return None
 

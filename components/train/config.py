@@ -117,7 +117,7 @@ class TrainConfig(StepConfig):
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     class_balance: Literal["none", "weights", "sampling"] = Field(
         default="none",
-        description="weights: the rare class counts more in the loss; sampling: both classes are drawn equally often",
+        description="weights: the rare class counts more in the loss; sampling: both classes appear equally often",
     )
     ema: float = Field(
         default=0.0,

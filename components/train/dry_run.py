@@ -38,8 +38,9 @@ def dry_run(info: ModelInfo, config: TrainConfig) -> None:
     """Build the augmentation and the network in the same way as the training, and run each on one tile.
 
     Raises:
-        InputError: A transform cannot be used on tiles, the weights cannot be fetched or do not fit, or timm cannot
-            build, freeze or run the network with these settings. Or `compile` is true, but there is no C compiler.
+        InputError: A transform cannot be used on tiles, the weights cannot be fetched or are not for this architecture,
+        or timm cannot build, freeze or run the network with these settings. Or `compile` is true, but there is no C
+        compiler.
     """
     check_augmentation(config)
     if config.compile and not has_compiler():

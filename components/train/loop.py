@@ -211,8 +211,8 @@ class Loop:
                 loss = self.loss(self.module(part), part_labels)
                 self.fabric.backward(loss / share)
             losses += loss.detach()
-        # We sum the loss over the devices at every step. All devices resume from the first device's checkpoint, so it
-        # must contain the sum.
+        # We sum the loss over the devices at every step. All devices resume from the first device's checkpoint, so that
+        # checkpoint must contain the sum.
         self.loss_sum += self._summed_over_devices(losses)
 
         if self.config.clip_norm:

@@ -31,7 +31,7 @@ class FastColorJitter(ColorJitter):
     Here b, c and s are the factors of brightness, contrast and saturation, and m is the image's mean brightness. M
     scales the two colour axes of YIQ by s and rotates them by the hue, which is a fraction of the colour circle.
     ColorJitter makes the four changes one after the other in a random order, and it rotates the hue in HSV. So the
-    results of the two classes differ a little.
+    results of ColorJitter and FastColorJitter differ a little.
     """
 
     def apply(

@@ -49,7 +49,7 @@ def _summary(record: TrainingRecord, task: Task) -> str:
         f"The training took {record.training_seconds:.0f} s on {record.devices} {record.device} in {record.precision}, "
         f"at {record.images_per_second:.0f} tiles/s. For {record.data_wait_share:.0%} of the time, the device waited "
         "for tiles.",
-        f"The weights after step {record.best_step} were saved, because they have the lowest loss on the "
+        f"The weights after step {record.best_step} were saved, because they had the lowest loss on the "
         f"{len(task.val)} validation tiles.",
     ]
     if steps_done < record.steps:

@@ -100,8 +100,8 @@ def measure_precision(
 def seconds_per_step(config: TrainConfig, info: ModelInfo, device: str) -> dict[str, float]:
     """Return a dict: precision -> shortest time, in seconds, of a few training steps on random tiles.
 
-    The two precisions take turns. So another program on the machine slows both down, not only one. If a GPU's memory is
-    too small, fewer tiles are used.
+    Steps in the two precisions take turns. So another program on the machine slows down both precisions, not only one
+    of them. If a GPU's memory is too small, fewer tiles are used.
 
     Raises:
         torch.OutOfMemoryError: Not even one tile fits into the memory.
@@ -146,7 +146,10 @@ def _time_steps(config: TrainConfig, info: ModelInfo, device: str, tiles: int) -
 
 
 def _tiles(config: TrainConfig, device: str) -> int:
-    """Return the number of tiles in a measured step: a device's share of a batch. On a CPU, the number is limited."""
+    """Return the number of tiles in each training step of the measurement.
+
+    It is a device's share of a batch. On a CPU, it is limited, so that the measurement does not take too long.
+    """
     share = max(1, config.batch_size // count_devices(config.devices))
     return share if device == "cuda" else min(share, MOST_TILES_ON_A_CPU)
 

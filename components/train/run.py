@@ -90,7 +90,7 @@ def train_candidate(
 
 
 def _tile_pixels(rows: pd.DataFrame) -> int:
-    """Return the median side of the tiles in pixels. The side of a tile that is not square is that of its area."""
+    """Return the median side of the tiles in pixels. The side of a tile is the square root of its area."""
     return round(np.sqrt(rows["width"] * rows["height"]).median())
 
 
@@ -109,7 +109,8 @@ def _precision(config: TrainConfig, info: ModelInfo, device: str, store: Store) 
     if known is not None:
         return known
 
-    # If a setting is wrong, the dry run raises an error with a clear message. The measurement would fail without one.
+    # If a setting is wrong, the dry run raises an error with a clear message. The measurement would fail with an
+    # unclear message.
     dry_run(info, config)
     return measure_precision(config, info, device, store)
 

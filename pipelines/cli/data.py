@@ -1,4 +1,4 @@
-"""The command that lists and checks public data sets, and draws photos for a trial."""
+"""The command that lists and checks public data sets, and writes synthetic photos for a trial."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,12 +23,12 @@ def datasets(
     ] = None,
     draw_photos: Annotated[
         tuple[int, Path] | None,
-        typer.Option(metavar="N FOLDER", help="Draw N photos with cracks and their masks into a new folder."),
+        typer.Option(metavar="N FOLDER", help="Write N synthetic photos with cracks, and masks, to a new folder."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the drawn photos.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the synthetic photos.")] = 1,
     debug: Debug = False,
 ) -> None:
-    """List the public data sets and the known layouts of folders, check a downloaded data set, or draw photos."""
+    """List public data sets and known layouts of folders, check a downloaded data set, or write synthetic photos."""
     with reporting_errors(debug):
         if draw_photos is not None:
             _draw(*draw_photos, seed, check)

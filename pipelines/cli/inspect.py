@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from components.shared.data.image_kinds import masks_among
 from components.shared.errors import InputError
 from components.shared.events import warn
 from pipelines.cli.options import MODEL, Debug, Reached, reporting_errors
@@ -21,9 +22,9 @@ commands = typer.Typer()
 @commands.command()
 def inspect(
     photos: Annotated[list[str], typer.Argument(help="Photos, folders, or patterns such as 'photos/*.jpg' in quotes.")],
-    out: Annotated[Path, typer.Option(help="Folder for the results; a second call with it skips finished photos.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results; a second call skips finished photos.")],
     model: Annotated[str, typer.Option(help="URI of the model in MLflow.")] = f"models:/{MODEL}@champion",
-    scale: Annotated[float | None, typer.Option(help="Millimetres of concrete in a pixel.")] = None,
+    scale: Annotated[float | None, typer.Option(help="Millimetres of concrete per pixel.")] = None,
     distance: Annotated[
         float | None, typer.Option(help="Metres from the camera to the concrete; with EXIF it gives the scale.")
     ] = None,
@@ -33,12 +34,12 @@ def inspect(
 ) -> None:
     """Find cracks in whole photos with a registered model.
 
-    The photos are cut into overlapping tiles. Each tile is answered, and positions with a high P(crack) are joined to
-    findings. FOLDER then has inspection.html, findings.csv, findings.geojson, photos.csv, overlays and tables of tiles.
-    Without a scale, all lengths are in pixels.
+    The photos are cut into overlapping tiles. The model answers each tile, and positions with a high P(crack) are
+    joined into findings. The folder --out then has inspection.html, findings.csv, findings.geojson, photos.csv,
+    overlays and tables of tiles. Without a scale, all lengths are in pixels.
 
     Exit status: 0 every photo has its row in photos.csv; 1 something failed; 2 an input was wrong; 130 interrupted. A
-    photo that cannot be inspected is a row with an error. A call that was killed continues with the next photo.
+    photo that cannot be inspected is a row with an error. If a call is killed, the next call continues its work.
     """
     with reporting_errors(debug):
         from rich.progress import Progress
@@ -71,9 +72,8 @@ def inspect(
 def _photos_among(files: list[Path], out: Path) -> list[Path]:
     """Leave out our own results, and masks: the files in a folder `masks` beside a photo of the same name."""
     results = out.resolve()
-    names = {(file.parent, file.stem) for file in files}
     own = [file for file in files if file.resolve().is_relative_to(results)]
-    masks = [file for file in files if file.parent.name == "masks" and (file.parent.parent, file.stem) in names]
+    masks = masks_among(files)
     if masks:
         warn(f"{len(masks):,} masks of photos are not inspected, for example {masks[0]}")
 

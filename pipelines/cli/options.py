@@ -34,7 +34,7 @@ Environment = Annotated[
     typer.Argument(metavar="ENV", help="Name of a parameter file: pipelines/params/ENV.yaml.", show_default=False),
 ]
 File = Annotated[Path | None, typer.Option("--params", help="Parameter file (YAML), instead of ENV.")]
-Pipeline = Annotated[str, typer.Option(help="crack-training or crack-drift-check.")]
+Pipeline = Annotated[str, typer.Option(help="crack-training, crack-drift-check or crack-inspection.")]
 Revision = Annotated[str, typer.Option(help="Name of the version of the code, instead of the git commit.")]
 AllowTags = Annotated[
     bool, typer.Option("--allow-tags", help="Accept container images without digests, for development.")
@@ -65,10 +65,10 @@ def chosen_file(environment: str | None, params: Path | None) -> Path:
 
 
 def code_revision(given: str) -> str:
-    """Return the version of the code: the given one, the one of this container image, or the git commit.
+    """Return the version of the code: the given version, the version of this container image, or the git commit.
 
     Raises:
-        InputError: There is none.
+        InputError: No version is given, this is not a container image, and there is no git commit.
     """
     from components.shared.revision import built_revision
     from pipelines.graphs.compile import ROOT, git_revision

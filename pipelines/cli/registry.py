@@ -36,7 +36,7 @@ def promote(
     name: Name = MODEL,
     debug: Debug = False,
 ) -> None:
-    """Make a model version the champion, if its files are still the ones that were registered."""
+    """Make a model version the champion, if its files are still the registered files."""
     with reporting_errors(debug):
         from pipelines.registry.access import reached
         from pipelines.registry.promotions import Registry

@@ -1,4 +1,4 @@
-"""The commands that let people look at tiles again, and that keep their answers."""
+"""The commands with which people review tiles, and which store the answers of these people."""
 
 import contextlib
 from collections.abc import Iterator
@@ -23,6 +23,7 @@ OfStore = Annotated[
     typer.Option("--workdir", help="Workdir of local runs. Default: the S3 storage that AWS_* variables name."),
 ]
 By = Annotated[str, typer.Option(help="Name of the person; it stays in the list.")]
+Key = Annotated[Path | None, typer.Option(help="PEM file of the person's Ed25519 private key, which signs the entry.")]
 
 
 @review.command()
@@ -33,27 +34,37 @@ def queue(
         Path | None, typer.Option("--from", help="Folder with a run's artifacts. Default: the latest run in --workdir.")
     ] = None,
     per_photo: Annotated[
-        int | None, typer.Option(help="Largest number of tiles of one photo. Default: twice the even share.", min=1)
+        int | None, typer.Option(help="Most tiles of one photo. Default: 2 * size / photos, at least 2.", min=1)
+    ] = None,
+    inspection: Annotated[
+        Path | None,
+        typer.Option(help="Folder that `inspect` wrote: also take the tiles around its findings that need review."),
     ] = None,
     params: Params = LOCAL_PARAMS,
     workdir: OfStore = None,
     override: Override = None,
     debug: Debug = False,
 ) -> None:
-    """Choose the tiles that are most worth a person's time, and write them with a page to answer on.
+    """Choose the tiles whose review helps most, and write them to a folder, with a page on which people answer.
 
     The page works offline and on a phone. It saves a file for `crack-pipeline review import`.
     """
     with reporting_errors(debug):
         from components.shared.errors import InputError
+        from components.shared.events import warn
+        from pipelines.review.inspected import cut_inspected
         from pipelines.review.queue import PAGE, make_queue
         from pipelines.review.run_artifacts import latest_run, read_run
 
         if run is None and workdir is None:
             raise InputError("no run is given; give the --workdir of local runs, or a run's artifacts with --from")
         found = read_run(run or latest_run(workdir or Path()))
+        inspected = None if inspection is None else cut_inspected(inspection)
+        if inspected is not None and inspected.missing:
+            missing = inspected.missing
+            warn(f"the findings of {len(missing)} inspected photos are not in the queue, such as of {missing[0]}")
         with _store(params, override, workdir) as store:
-            table = make_queue(store, found, out, size, per_photo)
+            table = make_queue(store, found, out, size, per_photo, inspected)
         _say(f"{len(table)} tiles of {table['photo'].nunique()} photos: open {out / PAGE}")
 
 
@@ -62,7 +73,7 @@ def export(
     folder: Annotated[Path, typer.Argument(help="Folder that `review queue` wrote.")],
     to: Annotated[str, typer.Option(help="label-studio, cvat, coco or yolo.")],
     with_labels: Annotated[
-        bool, typer.Option("--with-labels", help="Write the labels of now as answers. They influence people.")
+        bool, typer.Option("--with-labels", help="Write the current labels as answers. They influence people.")
     ] = False,
     debug: Debug = False,
 ) -> None:
@@ -83,8 +94,15 @@ def import_file(
     ] = False,
     unmarked_no_crack: Annotated[
         bool,
-        typer.Option("--unmarked-no-crack", help="A tile without any mark shows no crack. Default: nobody answered."),
+        typer.Option("--unmarked-no-crack", help="Count a tile without any mark as no_crack. Default: as unanswered."),
     ] = False,
+    queue: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the queue. Answers about tiles of inspected photos become the table labelled.csv there."
+        ),
+    ] = None,
+    key: Key = None,
     params: Params = LOCAL_PARAMS,
     workdir: OfStore = None,
     override: Override = None,
@@ -97,10 +115,12 @@ def import_file(
     """
     with reporting_errors(debug):
         from components.shared.data.corrections import SHOWN_ID
+        from components.shared.signatures import read_private_key
         from pipelines.review.import_answers import import_answers, summary
 
+        signer = read_private_key(key) if key else None
         with _store(params, override, workdir) as store:
-            imported = import_answers(store, file, by, why, keep_unknown, unmarked_no_crack)
+            imported = import_answers(store, file, by, why, keep_unknown, unmarked_no_crack, queue, signer)
         for line in summary(imported):
             _say(line)
         if imported.entry is None:
@@ -134,19 +154,23 @@ def rollback(
     entry: Annotated[str, typer.Argument(metavar="ID", help="ID of the import, as `review list` shows it.")],
     by: By,
     why: Annotated[str, typer.Option(help="The reason; it stays in the list.")],
+    key: Key = None,
     params: Params = LOCAL_PARAMS,
     workdir: OfStore = None,
     override: Override = None,
     debug: Debug = False,
 ) -> None:
-    """Make an import void. It stays in the list; the next run no longer applies it."""
+    """Roll back an import. It stays in the list, but the next run no longer applies it."""
     with reporting_errors(debug):
         from components.shared.data.corrections import SHOWN_ID
+        from components.shared.signatures import read_private_key
         from pipelines.review.import_answers import roll_back
 
+        signer = read_private_key(key) if key else None
         with _store(params, override, workdir) as store:
-            void = roll_back(store, entry, by, why)
-        _say(f"import {void.id[:SHOWN_ID]} of {void.by} ({len(void.answers)} answers) is void from the next run on")
+            undone = roll_back(store, entry, by, why, signer)
+        name = f"{undone.id[:SHOWN_ID]} of {undone.by} ({len(undone.answers)} answers)"
+        _say(f"the next run no longer applies import {name}")
 
 
 @contextlib.contextmanager

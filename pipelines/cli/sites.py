@@ -24,8 +24,8 @@ def accept_site(
     group_pattern: Annotated[
         str,
         typer.Option(
-            help="Regular expression on a tile's path below IMAGES; its first group names the photo. '(.*)' if every "
-            "file is a photo of its own."
+            help="Regular expression on a tile's path below IMAGES; its first capturing group is the photo's name. "
+            "'(.*)' if every file is a photo of its own."
         ),
     ],
     site: Annotated[str | None, typer.Option(help="Name of the site; default: the name of the folder.")] = None,
@@ -48,7 +48,7 @@ def accept_site(
     """Decide from a few labels whether a model version is good enough at a new site: accept, refuse, or label more.
 
     The first call writes the tiles to label into the label file. Fill in crack or no_crack, and give the command again.
-    The stated risk holds no matter how often you do this. MLflow stores the verdict with the model version.
+    You may repeat this as often as you like: the risk stays the same. MLflow stores the verdict with the model version.
 
     Exit status: 0 accepted; 1 refused, or something failed; 2 an input was wrong; 3 more labels are needed; 130
     interrupted.

@@ -1,4 +1,4 @@
-"""The command that trains without each domain and measures on it."""
+"""The command that leaves out one source or surface at a time, and measures a network on it."""
 
 import sys
 from pathlib import Path
@@ -21,7 +21,7 @@ def transfer(
     override: Override = None,
     debug: Debug = False,
 ) -> None:
-    """Train one network without each source or surface, and show how well it does on the one it has not seen.
+    """Leave out one source or surface at a time: train a network without it, and measure the network on it.
 
     The section `transfer` of the parameter file says what is left out, which candidate is trained, and which limits
     must be reached. No model version is registered. Finished work is reused.

@@ -140,7 +140,11 @@ def _secret_checks(config: RunConfig, view: ClusterView) -> Iterator[tuple[str, 
 def _needs(config: RunConfig) -> dict[str, Resources]:
     """Return a dict: name of each step -> resources that its pod requests."""
     cluster = config.cluster
-    needs: dict[str, Resources] = {"champion": cluster.champion, "collect": cluster.collect}
+    needs: dict[str, Resources] = {
+        "champion": cluster.champion,
+        "collect": cluster.collect,
+        "inspect": cluster.inspect,
+    }
     for step in get_args(CpuStep):
         needs[step] = cluster.steps.get(step, Resources())
     for name, candidate in config.candidates.items():
@@ -151,7 +155,7 @@ def _needs(config: RunConfig) -> dict[str, Resources]:
 
 def _accelerators(config: RunConfig) -> list[GpuResources]:
     """Return one request for each combination of accelerator and node selector: the request for most accelerators."""
-    needs = [config.cluster.champion, config.cluster.collect]
+    needs = [config.cluster.champion, config.cluster.collect, config.cluster.inspect]
     for candidate in config.candidates.values():
         needs += [candidate.resources.train, candidate.resources.predict, candidate.resources.explain]
 

@@ -324,8 +324,8 @@ def _reason_of_waiting(pod: Any) -> str:
 def refuse_missing_account(namespace: str, name: str) -> None:
     """Raise an error if the service account does not exist. KFP would accept the run, but no pod would start.
 
-    No error is raised if the cluster cannot be read, or if the namespace does not exist. In the second case, the
-    cluster is not the cluster of KFP.
+    No error is raised if the cluster cannot be read, or if the namespace does not exist. A missing namespace means that
+    KUBECONFIG does not name the cluster of KFP.
 
     Raises:
         MissingError: The namespace exists, but the service account does not.

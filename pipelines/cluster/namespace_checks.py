@@ -104,8 +104,8 @@ def check_quotas(view: ClusterView, needs: Mapping[str, Resources]) -> str:
         raise InputError(f"the quota is smaller than one step, so its pod never starts: {'; '.join(never)}; {advice}")
     if not_now:
         raise WarnedError(
-            f"these steps have to wait until other pods of the namespace end: {'; '.join(not_now)}. If those pods "
-            f"stay, {advice}"
+            f"these steps have to wait: {'; '.join(not_now)}. They start when other pods of the namespace end. If "
+            f"those pods stay, {advice}"
         )
     return f"every step fits in {len(quotas)} quotas" if quotas else "there is no quota"
 

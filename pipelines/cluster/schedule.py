@@ -12,6 +12,7 @@ from rich.table import Table
 
 from components.shared.errors import InputError
 from components.shared.services.kfp_api import KfpApi
+from pipelines.cluster.follow import END_STATES
 from pipelines.cluster.submit import check_target, publish
 from pipelines.config.cron import cron_for_kfp, next_time
 from pipelines.config.run_config import RunConfig
@@ -35,8 +36,8 @@ def place_schedule(
     """Schedule a version of a pipeline, and replace the recurring run of the same name.
 
     KFP cannot change a recurring run (kubeflow/pipelines#6001). So we create a new recurring run, and then delete the
-    old recurring run. If an error occurs in between, the next call deletes the old recurring run. If a person has
-    paused the old recurring run, the new recurring run is paused too.
+    old recurring run. If an error occurs after the creation, the next call deletes the old recurring run. If a person
+    has paused the old recurring run, the new recurring run is paused too.
 
     Args:
         api: The API of KFP, after `check_target`.
@@ -66,6 +67,10 @@ def place_schedule(
     )
 
     current = _first_like(before, wanted)
+    superseded = [run for run in before if run is not current]
+    for run in superseded:
+        _require_ended(api, run)
+
     if current:
         done = "unchanged"
     else:
@@ -74,9 +79,8 @@ def place_schedule(
             wanted, find=lambda: _first_like(_named(api, published.experiment_id, [name]), wanted)
         )
 
-    for run in before:
-        if run.recurring_run_id != current.recurring_run_id:
-            api.delete_recurring_run(run.recurring_run_id)
+    for run in superseded:
+        api.delete_recurring_run(run.recurring_run_id)
 
     when = "paused; --resume starts it again" if paused else f"next at {_next(current)}"
     link = api.link(f"recurringrun/details/{current.recurring_run_id}")
@@ -92,7 +96,7 @@ def place_all(
 
     Raises:
         InputError: The parameter file has no schedule, or none for this pipeline. Or KFP or its namespace cannot be
-            used.
+            used. Or a schedule that would be replaced has a run that has not ended.
     """
     chosen: dict[str, ScheduleConfig] = {}
     for name, schedule in config.schedule.items():
@@ -128,7 +132,7 @@ def switch_all(
     """List, pause, resume or remove the schedules of an environment, or only the schedule of one pipeline.
 
     Raises:
-        InputError: Nothing is scheduled, or KFP cannot be used.
+        InputError: Nothing is scheduled, KFP cannot be used, or a schedule to remove has a run that has not ended.
     """
     names = sorted(schedule_name(name, environment) for name in MODULES if pipeline in (None, name))
     api.check()
@@ -142,12 +146,32 @@ def switch_all(
         raise InputError(
             f'nothing is scheduled under {missing} in experiment "{config.experiment}"; --list shows what is scheduled'
         )
+    if action == "remove":
+        for run in runs:
+            _require_ended(api, run)
     for run in runs:
         if action == "remove":
             api.delete_recurring_run(run.recurring_run_id)
         else:
             api.switch_recurring_run(run.recurring_run_id, on=action == "resume")
         console.print(f'schedule "{run.display_name}": {action.rstrip("e")}ed')
+
+
+def _require_ended(api: KfpApi, recurring: Any) -> None:
+    """Raise InputError if the newest run of a recurring run has not ended. Only one of its runs goes on at a time.
+
+    KFP deletes the workflows of a recurring run together with the recurring run. A workflow that has not ended would
+    lose its pods, and nobody would get a message.
+    """
+    for run in api.runs(recurring.experiment_id):
+        if run.recurring_run_id == recurring.recurring_run_id:
+            if run.state not in END_STATES:
+                raise InputError(
+                    f'the schedule "{recurring.display_name}" cannot be changed or removed now, because its run '
+                    f'"{run.display_name}" has not ended, and KFP would delete this run too. Wait for its end, or stop '
+                    f"it first: crack-pipeline runs stop ENV {run.run_id}"
+                )
+            return
 
 
 def _find(api: KfpApi, config: RunConfig, names: Collection[str]) -> list[Any]:

@@ -53,7 +53,8 @@ def check_kfp(api: KfpApi) -> str:
 def check_store(uri: str) -> str:
     """Write, read and delete objects under the storage root: a small object, a large object, and a difficult name.
 
-    The large object is uploaded twice, whole and in parts, because some servers handle only one of the ways correctly.
+    The large object is uploaded twice, whole and in parts, because some servers handle only one of these uploads
+    correctly.
     """
     from components.shared.services.store import Store
 

@@ -80,7 +80,8 @@ def submit(
         given: Run-time parameters that differ from their defaults.
         console: Shows the links.
         name: First part of the run's name. The time and a random part follow, so that every name is unique.
-        again: True allows a run even if the last hour has a run with the same version and run-time parameters.
+        again: True allows a run even if the same version was submitted with the same run-time parameters within the
+            last hour.
 
     Raises:
         InputError: KFP or its namespace cannot be used, a run-time parameter is wrong, or the same run was submitted
@@ -108,7 +109,10 @@ def submit(
 
 
 def _refuse_repetition(api: KfpApi, published: Published, arguments: dict[str, Any]) -> None:
-    """Raise InputError if the last hour has a run with the same version and parameters that did not fail or stop."""
+    """Raise InputError if the same version was submitted with the same parameters within the last hour.
+
+    A run that failed or was stopped does not count.
+    """
     now = datetime.datetime.now(datetime.UTC)
     for run in api.runs(published.experiment_id):
         age = now - run.created_at

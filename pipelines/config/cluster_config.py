@@ -8,9 +8,9 @@ from components.shared.config import Config
 
 CpuStep = Literal[
     "ingest", "split", "evaluate", "drift", "gate", "select", "register", "refuse", "report", "notify",
-    "check", "retrain",
+    "check", "retrain", "plan", "join",
 ]  # fmt: skip
-GpuStep = Literal["champion", "train", "predict", "explain", "collect"]
+GpuStep = Literal["champion", "train", "predict", "explain", "collect", "inspect"]
 Cores = Annotated[str, Field(pattern=r"^([0-9]*[.])?[0-9]+m?$", description="cores, such as 2 or 500m")]
 Bytes = Annotated[str, Field(pattern=r"^[1-9][0-9]*([EPTGMK]i|[EPTGM])?$", description="bytes, such as 8Gi")]
 
@@ -62,10 +62,11 @@ class ClusterConfig(Config):
     )
     champion: GpuResources = GpuResources(timeout=4 * 3600)
     collect: GpuResources = GpuResources(timeout=4 * 3600)
+    inspect: GpuResources = Field(default=GpuResources(), description="one of the pods that inspect photos")
     cache_claim: str = Field(default="", description="PersistentVolumeClaim for `cache`; empty: use the pod's own disk")
     retries: int = Field(default=2, ge=0, description="retries of a step of `retried`, after 30 s, 60 s, …")
     retried: list[CpuStep | GpuStep] = Field(
-        default=["ingest", "train", "collect"],
+        default=["ingest", "train", "collect", "inspect"],
         description="steps that are retried: the long steps. Argo's settings decide after which failures, "
         "see manifests/README.md",
     )

@@ -18,6 +18,7 @@ from components.explain.config import ExplainConfig
 from components.gate.config import GateConfig
 from components.ingest.config import IngestConfig
 from components.ingest.sources.uri import parse_sources
+from components.inspect.config import InspectConfig
 from components.notify.config import NotifyConfig
 from components.predict.config import PredictConfig
 from components.register.config import RegisterConfig
@@ -25,6 +26,7 @@ from components.report.config import ReportConfig
 from components.retrain.config import RetrainConfig
 from components.select.config import SelectConfig
 from components.shared.config import Config, StepConfig
+from components.shared.signatures import public_key_from
 from components.split.config import SplitConfig
 from components.train.config import TrainConfig
 from pipelines.config.cluster_config import CandidateResources, ClusterConfig
@@ -61,6 +63,12 @@ class RunConfig(Config):
         description="run-time parameter of crack-drift-check: folder or s3:// with images; {date} and {yesterday} "
         "become dates in UTC",
     )
+    photos: str = Field(
+        default="s3://crack/incoming/{yesterday}",
+        min_length=1,
+        description="run-time parameter of crack-inspection: s3:// with whole photos; {date} and {yesterday} become "
+        "dates in UTC",
+    )
     candidates: dict[str, Candidate] = Field(min_length=1, max_length=MAX_CANDIDATES)
     ingest: IngestConfig = IngestConfig()
     split: SplitConfig = SplitConfig()
@@ -70,6 +78,7 @@ class RunConfig(Config):
     drift: DriftConfig = DriftConfig()
     collect: CollectConfig = CollectConfig()
     retrain: RetrainConfig = RetrainConfig()
+    inspect: InspectConfig = InspectConfig()
     gate: GateConfig = GateConfig()
     select: SelectConfig = SelectConfig()
     registration: RegisterConfig = RegisterConfig()
@@ -97,6 +106,13 @@ class RunConfig(Config):
                     f'candidate name "{name}" must have 1 to 20 characters of a-z, 0-9 and _, and start with a letter'
                 )
         return candidates
+
+    @field_validator("ingest")
+    @classmethod
+    def _correction_keys_are_keys(cls, ingest: IngestConfig) -> IngestConfig:
+        for line in ingest.correction_keys.values():
+            public_key_from(line)
+        return ingest
 
     def step_json(self, section: str, candidate: str = "") -> str:
         """Return the configuration of a step as JSON. It is an input of the step's component.

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 from components.shared.config import Config
 from pipelines.config.cron import cron_for_kfp
 
-PipelineName = Literal["crack-training", "crack-drift-check"]
+PipelineName = Literal["crack-training", "crack-drift-check", "crack-inspection"]
 
 
 class ScheduleConfig(Config):

@@ -1,4 +1,7 @@
-"""Settings of `crack-pipeline transfer`, which leaves out one domain after the other."""
+"""Settings of `crack-pipeline transfer`, which leaves out one source or surface at a time.
+
+A domain is one source or one surface.
+"""
 
 from typing import Literal
 
@@ -10,16 +13,18 @@ Metric = Literal["balanced_accuracy", "auroc", "precision", "recall", "f1"]
 
 
 class TransferLimit(Config):
-    """A limit on a metric. Either its mean over the unseen domains or its lowest value must be at least the limit."""
+    """A limit on a metric: the mean over the left-out domains, or the lowest value, must be at least the limit."""
 
-    over: Literal["mean", "worst"] = Field(description="mean of the unseen domains, or the lowest of them")
+    over: Literal["mean", "worst"] = Field(
+        description="mean: the mean over the left-out domains; worst: the lowest value"
+    )
     name: Metric
     limit: float = Field(ge=0, le=1)
 
 
 class TransferConfig(Config):
-    """The kind of domain, the candidate whose network is trained once without each domain, and the limits."""
+    """What is left out, the candidate whose network is trained once without each domain, and the limits."""
 
-    each: Literal["source", "surface"] = Field(default="source", description="what counts as a domain")
+    each: Literal["source", "surface"] = Field(default="source", description="what is left out, one at a time")
     candidate: str | None = Field(default=None, description="the candidate that is trained; default: the first one")
-    limits: tuple[TransferLimit, ...] = Field(default=(), description="limits on unseen domains; all of them must hold")
+    limits: tuple[TransferLimit, ...] = Field(default=(), description="limits on left-out domains; all must hold")

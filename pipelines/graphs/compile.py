@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 MODULES = {
     "crack-training": "pipelines.graphs.training",
     "crack-drift-check": "pipelines.graphs.drift_check",
+    "crack-inspection": "pipelines.graphs.inspection",
 }
 # Name of a type in KFP -> function that reads a value from text. For a value of another type, the function raises
 # ValueError or returns None.
@@ -127,7 +128,7 @@ def compile_version(name: str, config: RunConfig, revision: str, folder: Path) -
     file = folder / f"{name}.yaml"
     compile_pipeline(name, config, file)
     content = file.read_bytes()
-    spec = next(yaml.safe_load_all(content))
+    spec = next(yaml.load_all(content, yaml.CSafeLoader))  # ten times as fast as the loader in Python
 
     parameters = {}
     for key, value in spec["root"].get("inputDefinitions", {}).get("parameters", {}).items():

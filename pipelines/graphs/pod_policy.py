@@ -18,7 +18,9 @@ from pipelines.config.run_config import RunConfig
 S3_KEYS = ("AWS_ENDPOINT_URL_S3", "AWS_REGION")
 MLFLOW_KEYS = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 NOTIFY_KEYS = ("NOTIFY_WEBHOOK_URL",)
-MLFLOW_STEPS = frozenset({"champion", "train", "gate", "register", "report", "notify", "collect", "check"})
+MLFLOW_STEPS = frozenset(
+    {"champion", "train", "gate", "register", "report", "notify", "collect", "check", "plan", "inspect", "join"}
+)
 NEVER_RETRIED = frozenset({"notify"})  # notify repeats failed attempts itself, and a retry could send a second message
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"

@@ -1,4 +1,4 @@
-"""Start the S3 server of local runs, and prepare their MLflow store. One folder, the workdir, contains both.
+"""Start the S3 server of local runs, and prepare their MLflow store. The workdir contains the files of both.
 
 On a cluster, S3 and MLflow are services. Here, the S3 server listens on the loopback interface only. Its access keys
 are new at every start and are never written to a file. The server ends when the process that started it ends.

@@ -1,8 +1,8 @@
 """Run a command, and end its process group when standard input closes: `python -m pipelines.local.guard COMMAND…`.
 
-The process that starts the guard keeps the other end of a pipe to the guard's standard input. The kernel closes this
-pipe when the process ends, even after SIGKILL. So a command that runs under a guard never runs longer than the process
-that started the guard.
+The guard's standard input is a pipe. The process that started the guard keeps the other end of the pipe. The kernel
+closes the pipe when that process ends, even after SIGKILL. So a command under a guard never runs longer than the
+process that started the guard.
 """
 
 import os

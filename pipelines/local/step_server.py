@@ -1,11 +1,11 @@
 """Load the large libraries once, and start each step of a local run as a fork: `python -m pipelines.local.step_server`.
 
 On a cluster, each step is a container that loads its own libraries. PyTorch, MLflow and Lightning take ten to twenty
-seconds to load, so on this machine twenty steps would spend minutes on it. This server loads the libraries while the
-first steps run. KFP starts `pipelines.local.step_client` as each step's process; the client passes its arguments,
+seconds to load, so on this machine twenty steps would spend minutes on loading. This server loads the libraries while
+the first steps run. KFP starts `pipelines.local.step_client` as each step's process; the client passes its arguments,
 environment and open files to the server, and waits for the exit status of the fork.
 
-A fork cannot use a GPU that its parent has touched. So machines with a GPU do without the server.
+A fork cannot use a GPU that its parent has touched. So machines with a GPU do not use the server.
 """
 
 import atexit
@@ -28,7 +28,7 @@ GPU_DEVICES = (Path("/dev/nvidiactl"), Path("/dev/kfd"))
 ADDRESS = "CRACK_STEP_SERVER"  # the variable that tells the client the path of the server's socket
 STEP_PROCESS = "components.step_process"
 STEP_CLIENT = "pipelines.local.step_client"
-# In the order in which the steps need them.
+# The large libraries, in the order in which the steps need them.
 LIBRARIES = (
     "pandas",
     "pyarrow.parquet",

@@ -38,8 +38,8 @@ class Answer:
         p_crack: Calibrated P(crack), 0 to 1.
         label: "crack" or "no_crack".
         threshold: The label is "crack" if P(crack) is at least this threshold, 0 to 1.
-        novelty: A number, 0 or more, that says how unlike the training images the image is. Above 1, the answer means
-            little.
+        novelty: How much the image differs from the training images: a number, 0 or more. Above 1, the answer is not
+            reliable.
         needs_review: Whether a person must look at the image. None if the model has no review band.
         model: Name of the registered model, or the URI of another model.
         version: Number of the model version; empty if the model is not a registered version.
@@ -236,14 +236,15 @@ def strangeness(answers: list[Answer]) -> str:
         return ""
     return (
         f"{strange:,} of {len(scores):,} images are unlike the images that the model was trained on (novelty above 1), "
-        "so the model's answers for these images mean little; run `crack-pipeline drift-check` with them"
+        "so the model's answers for these images are not reliable; run `crack-pipeline drift-check` with them"
     )
 
 
 def write_page(answers: list[Answer], model_uri: str, path: Path) -> None:
     """Write a page with the files that have no answer, and with thumbnails of the answered files.
 
-    The most certain cracks come first. The files that need review have a section of their own, before the others.
+    The most certain cracks come first. The files that need review have a section of their own, before the section of
+    the other files.
     """
     from components.shared.page import Page
 

@@ -16,7 +16,7 @@ def loaded_model(model_uri: str, workdir: Path | None) -> Model:
         workdir: Folder of local runs. None means the MLflow server that MLFLOW_TRACKING_URI names.
 
     Raises:
-        InputError: It is not a registered version, or its files are not the registered ones.
+        InputError: The URI does not name a registered version, or the version's files are not the registered files.
     """
     with reached(workdir, artifacts=True):
         uri = version_meant(model_uri)

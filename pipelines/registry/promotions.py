@@ -29,6 +29,7 @@ from components.shared.markdown import markdown_row
 from components.shared.services import mlflow_runs
 from components.shared.services.mlflow_runs import CHAMPION, CHECKED, DIGEST, VERDICT, every, put
 from components.shared.services.version_files import version_digest, version_folder
+from components.shared.signatures import read_public_key
 from pipelines.registry import signing
 
 ENTRY_PREFIX = "crack.promotion."  # start of the names of the tags that contain the history
@@ -99,8 +100,8 @@ class Registry:
             by: Name of the person.
             why: Reason of the person.
             force: True promotes the version even if its verdict is not "passed". The history records this.
-            signed_by: PEM file of a public key. The version must have a signature that fits this key. None: the version
-                needs no signature.
+            signed_by: PEM file of a public key. The version must be signed with the matching private key. None: the
+                version needs no signature.
 
         Returns:
             The new entry of the history; None if the version is already the champion.
@@ -154,9 +155,9 @@ class Registry:
         put(self.client.set_model_version_tag, self.name, version, tag, signature)
 
     def _require_files(self, number: str, signed_by: Path | None = None) -> None:
-        """Raise InputError if a version's files are not the registered files, or if the signature does not fit."""
+        """Raise InputError if a version's files are not the registered files, or the signature is missing or wrong."""
         version = self.version(number)
-        key = signing.read_public_key(signed_by) if signed_by else None
+        key = read_public_key(signed_by) if signed_by else None
         if key is None and DIGEST not in version.tags:
             log.warning("%s version %s was registered without a digest; its files are not checked", self.name, number)
             return
@@ -175,18 +176,18 @@ class Registry:
         if entries:
             last_key, _ = entries[-1]
             number = int(last_key.removeprefix(ENTRY_PREFIX).split(".")[0]) + 1
-        # If two people act at the same time, both get the same number. The random ending makes the two keys different.
-        # It also decides the order of the two acts.
+        # If two people act at the same time, their two entries get the same number. The random ending makes the two
+        # keys different, and decides the order of the two acts.
         key = f"{ENTRY_PREFIX}{number:06d}.{secrets.token_hex(4)}"
         self.client.set_registered_model_tag(self.name, key, json.dumps(asdict(entry), ensure_ascii=False))
         self.settle()
         return entry
 
     def settle(self) -> bool:
-        """Move the alias to the model version that the history names. So an interrupted act is finished.
+        """Move the alias to the model version that the history names. This finishes an interrupted act.
 
-        If an earlier call has already moved the alias for the last entry, this call does not move it again. So if a
-        person has moved the alias by hand, it stays where the person put it.
+        If an earlier call has already moved the alias for the last entry, this call does not move it again. So an alias
+        that a person has moved by hand stays where it is.
 
         Returns:
             True if the alias was moved.

@@ -1,4 +1,4 @@
-"""The answers in a file that people or their tools wrote: which tile, and what it shows."""
+"""Read from a file which tiles people or programs answered, and what these tiles show."""
 
 import csv
 import io
@@ -25,7 +25,7 @@ class Given:
     Attributes:
         answers: sample_id -> crack, no_crack, bad image or unsure.
         unanswered: Tiles that are in the file without an answer.
-        left_out: What no answer could be read from, each with its reason.
+        left_out: Places in the file from which no answer could be read, each with its reason.
     """
 
     answers: dict[str, str] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Given:
 
 
 def word_of(text: str) -> str | None:
-    """Return the answer that a person's word means; None if it is none of the known words, in any spelling."""
+    """Return the answer that a word means, in any of its known spellings. Return None for an unknown word."""
     simple = simple_name(text)
     for word in (BAD_IMAGE, UNSURE):
         if simple == simple_name(word):
@@ -112,7 +112,7 @@ def read_csv(path: Path, text: str) -> Given:
     if missing:
         raise InputError(
             f"{path} lacks the column {' and the column '.join(missing)}; it has {', '.join(columns)}. Give the CSV "
-            "that the review page saved, or queue.csv with a further column answer"
+            "that the review page saved, or queue.csv with an added column answer"
         )
 
     given = Given()

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 FOLDS = 5
-PENALTY = 0.1  # of the squared weights, compared with the mean log loss
+PENALTY = 0.1  # factor of the squared weights; the other part of the loss is the mean log loss
 
 
 def cross_validated(embeddings: np.ndarray, labels: np.ndarray, photos: pd.Series) -> np.ndarray:

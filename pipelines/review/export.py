@@ -15,7 +15,7 @@ def export_queue(folder: Path, program: str, with_labels: bool = False) -> Path:
     Args:
         folder: The folder that `review queue` wrote.
         program: label-studio, cvat, coco or yolo.
-        with_labels: True writes the labels of now as answers. They would influence a person who answers.
+        with_labels: True writes the current labels as answers. They would influence a person who answers.
 
     Returns:
         The file or folder that was written. `review import` reads it when people have answered.

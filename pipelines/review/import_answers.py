@@ -1,12 +1,13 @@
 """Turn a file with answers into an entry of the store's list of corrections."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow.parquet as pq
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from components.shared.data.corrections import (
     ANSWERS,
@@ -18,13 +19,16 @@ from components.shared.data.corrections import (
     find_import,
     now,
     read_entries,
+    signed,
     standing_answers,
 )
 from components.shared.data.manifest import CLASSES
 from components.shared.data.versions import MANIFEST, read_version, version_names
 from components.shared.errors import InputError
 from components.shared.services.store import Store
+from components.shared.signatures import is_signed
 from pipelines.review.answers import UNSURE, Given
+from pipelines.review.labelled_tiles import Labelled, new_tiles, write_labelled
 from pipelines.review.read_answers import read_answers
 
 LONGEST_NAME = 80
@@ -35,22 +39,34 @@ class Imported(NamedTuple):
     """The result of an import.
 
     Attributes:
-        entry: The new entry; None if all answers stood already.
+        entry: The new entry; None if the list already had all answers.
         given: What the file says.
-        standing: The answers that stand now.
+        standing: The answers that count now.
         repeated: Number of answers that this person had given before.
+        labelled: The table of labelled tiles of inspected photos; None if no queue was given.
     """
 
     entry: Entry | None
     given: Given
     standing: Standing
     repeated: int
+    labelled: Labelled | None = None
 
 
 def import_answers(
-    store: Store, path: Path, by: str, why: str = "", keep_unknown: bool = False, unmarked_shows_no_crack: bool = False
+    store: Store,
+    path: Path,
+    by: str,
+    why: str = "",
+    keep_unknown: bool = False,
+    unmarked_shows_no_crack: bool = False,
+    queue: Path | None = None,
+    key: Ed25519PrivateKey | None = None,
 ) -> Imported:
-    """Add the answers of a file to the list of corrections. The next ingestion applies those that stand.
+    """Add the answers of a file to the list of corrections. The next ingestion applies those that count.
+
+    Answers about tiles of inspected photos, which no data set version has, become a table in the folder of the queue.
+    Ingestion reads it as a source.
 
     Args:
         store: Storage root.
@@ -59,6 +75,8 @@ def import_answers(
         why: The reason; may be empty.
         keep_unknown: Keep answers about tiles that no data set version has. They count if such a tile is ingested.
         unmarked_shows_no_crack: See `read_answers`.
+        queue: The folder of the queue; needed if the file has answers about tiles of inspected photos.
+        key: The person's private key, which signs the entry. None: the entry is not signed.
 
     Raises:
         InputError: The name is empty, the file cannot be read or has no answers, the store has no data set version, or
@@ -75,36 +93,47 @@ def import_answers(
         )
 
     labels = labels_of(store, answers)
-    unknown = sorted(answers.keys() - labels.keys())
-    if unknown and not keep_unknown:
-        raise InputError(
-            f"no data set version of {store.uri} has {len(unknown)} of the {len(answers)} tiles in {path}, such as "
-            f"{unknown[0]}; give the store that the queue was made from, remove these tiles from the file, or keep "
-            "their answers for a later ingestion with --keep-unknown. Nothing was imported"
-        )
+    if not keep_unknown:
+        inspected = set() if queue is None else set(new_tiles(queue)["tile"])
+        _require_known(answers, labels.keys() | inspected, store, path)
 
     entries = read_entries(store)
-    own = _own_answers(entries, person)
+    own = _own_answers(entries, person, key)
     new = [
         Answer(tile, labels.get(tile, UNKNOWN), answers[tile])
         for tile in sorted(answers)
         if own.get(tile) != answers[tile]
     ]
-    entry = Entry(person, now(), why.strip(), new) if new else None
-    if entry:
-        add_entry(store, entry)
+    entry = None
+    if new:
+        entry = _add(store, Entry(person, now(), why.strip(), new), key)
         entries = [*entries, entry]
-    return Imported(entry, given, standing_answers(entries), len(answers) - len(new))
+    standing = standing_answers(entries)
+    labelled = None if queue is None else write_labelled(queue, standing)
+    return Imported(entry, given, standing, len(answers) - len(new), labelled)
 
 
-def roll_back(store: Store, name: str, by: str, why: str) -> Entry:
-    """Make an import void by adding an entry that says so; return the import.
+def _require_known(answers: Collection[str], known: Collection[str], store: Store, path: Path) -> None:
+    """Raise InputError if a file has answers about tiles that are not known."""
+    unknown = sorted(set(answers) - set(known))
+    if unknown:
+        raise InputError(
+            f"no data set version of {store.uri} has {len(unknown)} of the {len(answers)} tiles in {path}, such as "
+            f"{unknown[0]}; give the store that the queue was made from, give the folder of the queue with --queue if "
+            "they are tiles of inspected photos, remove these tiles from the file, or keep their answers for a later "
+            "ingestion with --keep-unknown. Nothing was imported"
+        )
+
+
+def roll_back(store: Store, name: str, by: str, why: str, key: Ed25519PrivateKey | None = None) -> Entry:
+    """Roll an import back: add an entry that says so. Return the import.
 
     Args:
         store: Storage root.
         name: ID of the import, or its first characters.
         by: Name of the person who decides.
         why: The reason.
+        key: The person's private key, which signs the entry. None: the entry is not signed.
 
     Raises:
         InputError: The name or the reason is empty, there is no such import, or it is rolled back already.
@@ -112,9 +141,16 @@ def roll_back(store: Store, name: str, by: str, why: str) -> Entry:
     person = checked_name(by)
     if not why.strip():
         raise InputError("--why is empty; give the reason, which stays in the list")
-    void = find_import(read_entries(store), name)
-    add_entry(store, Entry(person, now(), why.strip(), rolls_back=void.id))
-    return void
+    undone = find_import(read_entries(store), name)
+    _add(store, Entry(person, now(), why.strip(), rolls_back=undone.id), key)
+    return undone
+
+
+def _add(store: Store, entry: Entry, key: Ed25519PrivateKey | None) -> Entry:
+    if key is not None:
+        entry = signed(entry, key)
+    add_entry(store, entry)
+    return entry
 
 
 def checked_name(by: str) -> str:
@@ -130,7 +166,7 @@ def checked_name(by: str) -> str:
 
 
 def labels_of(store: Store, tiles: Iterable[str]) -> dict[str, str]:
-    """Return the label of each tile in the newest data set version that has it. Tiles that none has are missing.
+    """Return the label of each tile in the newest data set version that has it. Other tiles are not in the result.
 
     Raises:
         InputError: The store has no data set version.
@@ -161,12 +197,22 @@ def summary(imported: Imported) -> list[str]:
         answers = imported.entry.answers
         bad = sum(answer.new == BAD_IMAGE for answer in answers)
         changed = sum(answer.new != answer.old for answer in answers) - bad
+        first = sum(answer.old == UNKNOWN and answer.new != BAD_IMAGE for answer in answers)
         lines.append(
-            f"{len(answers)} answers of {imported.entry.by}: {changed} change the label, {bad} are bad images, and "
-            f"{len(answers) - changed - bad} confirm the label"
+            f"{len(answers)} answers of {imported.entry.by}: {changed - first} change the label, {bad} are bad images, "
+            f"and {len(answers) - changed - bad} confirm the label"
         )
+        if first:
+            lines.append(f"{first} answers are about tiles that no data set version has")
     if imported.repeated:
         lines.append(f"{imported.repeated} answers were in the list already")
+
+    labelled = imported.labelled
+    if labelled and labelled.tiles:
+        lines.append(
+            f"{labelled.path} has {labelled.tiles} tiles of inspected photos with their labels; to train with them, "
+            f"add this table to your data: DATA='…,{labelled.path}?source=inspected'"
+        )
 
     given = imported.given
     unsure = sum(answer == UNSURE for answer in given.answers.values())
@@ -180,9 +226,13 @@ def summary(imported: Imported) -> list[str]:
     return lines
 
 
-def _own_answers(entries: list[Entry], person: str) -> dict[str, str]:
-    """Return the answers of one person that stand, by tile."""
-    standing = standing_answers([entry for entry in entries if entry.by == person or entry.rolls_back])
+def _own_answers(entries: list[Entry], person: str, key: Ed25519PrivateKey | None) -> dict[str, str]:
+    """Return the answers of one person that stand, by tile. With a key, only those that were signed with it."""
+    own = [entry for entry in entries if entry.by == person and not entry.rolls_back]
+    if key is not None:
+        own = [entry for entry in own if is_signed(entry.signed_text, entry.signature, key.public_key())]
+    rollbacks = [entry for entry in entries if entry.rolls_back]
+    standing = standing_answers([*own, *rollbacks])
     return dict(zip(standing.agreed["tile"], standing.agreed["answer"], strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Write the page on which a person answers what tiles show. It needs no network and no server.
+"""Write the page on which a person answers what tiles show. It works offline, without a server.
 
 The label of a tile is hidden until the person answers, and so is everything that hints at it: P(crack), the reason, and
 the path, which often contains the name of the class. People who see an answer first move towards it (anchoring: Tversky
@@ -20,7 +20,7 @@ class PageTile:
     Attributes:
         tile: Its sample_id.
         jpeg: The image.
-        label: Its label, which the page hides at first.
+        label: Its label, which the page hides at first; "" if it has none.
         facts: What else the page hides at first: the reason, P(crack) and the path.
     """
 

@@ -16,14 +16,16 @@ from components.shared.data.versions import read_images
 from components.shared.errors import InputError
 from components.shared.hashing import digest
 from components.shared.services.store import Store
+from pipelines.review.inspected import InspectedTiles
 from pipelines.review.page import PageTile, write_page
-from pipelines.review.ranking import join_answers, rank
+from pipelines.review.ranking import NO_INSPECTION, Answers, join_answers, rank
 from pipelines.review.run_artifacts import RunArtifacts
 
 TABLE, TILES, PAGE = "queue.csv", "tiles", "review.html"
 COLUMNS = ["rank", "tile", "file", "label", "reason", "split", "photo", "path"]
+INSPECTION = "inspection"
 P_CRACK = "p_crack_"  # start of the columns with a candidate's P(crack); the candidate's name follows
-# A tile's name in a queue is its sample_id, so the name leads back to the tile whatever a program puts around it.
+# In a queue, a tile's name is its sample_id. So we find the tile even if a program adds something to the name.
 TILE_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 QUEUE_ID = 12  # characters
 PAGE_JPEG = [
@@ -32,7 +34,14 @@ PAGE_JPEG = [
 ]  # fmt: skip
 
 
-def make_queue(store: Store, run: RunArtifacts, folder: Path, size: int, per_photo: int | None = None) -> pd.DataFrame:
+def make_queue(
+    store: Store,
+    run: RunArtifacts,
+    folder: Path,
+    size: int,
+    per_photo: int | None = None,
+    inspected: InspectedTiles | None = None,
+) -> pd.DataFrame:
     """Choose the tiles that people should look at, and write the folder of the queue.
 
     The folder has `tiles/SAMPLE_ID.png` for each tile, `queue.csv` and `review.html`. It appears when it is complete.
@@ -43,9 +52,11 @@ def make_queue(store: Store, run: RunArtifacts, folder: Path, size: int, per_pho
         folder: Folder to create.
         size: Largest number of tiles.
         per_photo: Largest number of tiles of one photo; see `rank`.
+        inspected: Tiles of inspected photos that can be in the queue, too.
 
     Returns:
-        The content of queue.csv: the columns COLUMNS, and P(crack) of each candidate.
+        The content of queue.csv: the columns COLUMNS, P(crack) of each candidate, and with an inspection, P(crack) of
+        the inspection. Tiles of inspected photos have neither a label nor a split.
 
     Raises:
         InputError: The folder exists and is not empty, no tile is left to review, or the store lacks the tiles.
@@ -54,24 +65,24 @@ def make_queue(store: Store, run: RunArtifacts, folder: Path, size: int, per_pho
         raise InputError(f"{folder} exists already and is not an empty folder; give a new folder with --out")
 
     answers = join_answers(run.candidates)
-    chosen = rank(answers, standing_answers(read_entries(store)), size, per_photo)
+    known = run.manifest.table.set_index("sample_id", drop=False)
+    new = None if inspected is None else inspected.tiles[~inspected.tiles["tile"].isin(known.index)]
+    standing = standing_answers(read_entries(store))
+    chosen = rank(answers, standing, size, per_photo, NO_INSPECTION if new is None else new)
     if chosen.empty:
         raise InputError(f"people have answered all {len(answers.tiles)} tiles of this run; there is nothing to review")
 
-    rows = chosen["row"].to_numpy()
-    queue = answers.tiles.iloc[rows].reset_index(drop=True).rename(columns={"sample_id": "tile", "group_id": "photo"})
-    manifest = run.manifest.table.set_index("sample_id", drop=False).loc[queue["tile"]]
+    facts = _facts(answers, run, new)
+    queue = facts.iloc[chosen["row"]].reset_index(drop=True)
     queue = queue.assign(
         rank=np.arange(1, len(queue) + 1),
         file=TILES + "/" + queue["tile"] + ".png",
-        label=queue["label"].map(dict(enumerate(CLASSES))),
         reason=chosen["reason"].to_numpy(),
-        path=manifest["path"].to_numpy(),
-    )[COLUMNS]
-    for number, candidate in enumerate(run.candidates):
-        queue[P_CRACK + candidate.name] = answers.p_crack[rows, number].round(4)
+    )[[*COLUMNS, *(name for name in facts.columns if name.startswith(P_CRACK))]]
 
-    _write_folder(store, queue, manifest, folder)
+    manifest = known.loc[queue["tile"][queue["tile"].isin(known.index)]]
+    contents = dict(zip(manifest.index, read_images(store, manifest), strict=True))
+    _write_folder(queue, contents | ({} if inspected is None else inspected.images), folder)
     return queue
 
 
@@ -93,15 +104,33 @@ def read_queue(folder: Path) -> pd.DataFrame:
     return queue
 
 
-def _write_folder(store: Store, queue: pd.DataFrame, manifest: pd.DataFrame, folder: Path) -> None:
-    """Write the folder under another name, and then rename it."""
+def _facts(answers: Answers, run: RunArtifacts, new: pd.DataFrame | None) -> pd.DataFrame:
+    """Return what the queue says about each tile: first about those of the run, then about those of an inspection."""
+    tiles = answers.tiles.rename(columns={"sample_id": "tile", "group_id": "photo"})
+    paths = run.manifest.table.set_index("sample_id")["path"]
+    tiles = tiles.assign(label=tiles["label"].map(dict(enumerate(CLASSES))), path=tiles["tile"].map(paths))
+    for number, candidate in enumerate(run.candidates):
+        tiles[P_CRACK + candidate.name] = answers.p_crack[:, number].round(4)
+    if new is None:
+        return tiles
+
+    inspected = new[["tile", "photo", "path"]].assign(label="", split="")
+    inspected[P_CRACK + INSPECTION] = new["p_crack"].round(4)
+    return pd.concat([tiles, inspected], ignore_index=True)
+
+
+def _write_folder(queue: pd.DataFrame, contents: dict[str, bytes], folder: Path) -> None:
+    """Write the folder under another name, and then rename it. `contents` has the file of each tile."""
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         (unfinished / TILES).mkdir(parents=True)
         shown = []
-        for row, content in zip(queue.to_dict("records"), read_images(store, manifest), strict=True):
+        for row in queue.to_dict("records"):
+            content = contents[row["tile"]]
             bgr = cv2.cvtColor(decode(content), cv2.COLOR_RGB2BGR)
-            (unfinished / row["file"]).write_bytes(cv2.imencode(".png", bgr)[1].tobytes())
+            # A tile without a label is ingested from this file, so it must have its content.
+            png = cv2.imencode(".png", bgr)[1].tobytes() if row["label"] else content
+            (unfinished / row["file"]).write_bytes(png)
             shown.append(_page_tile(row, cv2.imencode(".jpg", bgr, PAGE_JPEG)[1].tobytes()))
         queue.to_csv(unfinished / TABLE, index=False)
         write_page(digest(queue["tile"].tolist())[:QUEUE_ID], shown, unfinished / PAGE)
@@ -115,7 +144,8 @@ def _write_folder(store: Store, queue: pd.DataFrame, manifest: pd.DataFrame, fol
 def _page_tile(row: dict[str, object], jpeg: bytes) -> PageTile:
     said = []
     for name, value in row.items():
-        if name.startswith(P_CRACK):
+        if name.startswith(P_CRACK) and not pd.isna(value):
             said.append(f"{name.removeprefix(P_CRACK)} {value:.2f}")
-    facts = f"Reason: {row['reason']}. P(crack): {', '.join(said)}. Split {row['split']}, {row['path']}"
+    where = f"Split {row['split']}, {row['path']}" if row["split"] else str(row["path"])
+    facts = f"Reason: {row['reason']}. P(crack): {', '.join(said)}. {where}"
     return PageTile(str(row["tile"]), jpeg, str(row["label"]), facts)

@@ -1,12 +1,13 @@
-"""Rank tiles by what a person's look at them is expected to be worth.
+"""Rank tiles by how useful a person's answer about them is expected to be.
 
-A tile gets into the queue for one of four reasons, and the queue takes the next tile of each reason in turn:
+A tile gets into the queue for one of five reasons, and the queue takes the next tile of each reason in turn:
 
 - people disagree about it;
 - its label is doubted, in the sense of confident learning (Northcutt, Jiang & Chuang, JAIR 70, 2021). The probability
   of the other class is at least that class's threshold: its mean over the tiles that have this class as their label. If
   both classes reach their thresholds, the larger probability decides. The tiles with the lowest self-confidence, which
   is the probability of their own label, are first;
+- it shows a finding that needs review, in a photo that was inspected, those with P(crack) near the threshold first;
 - the candidates disagree, those with the largest difference in P(crack) first;
 - it is near the threshold, on the scale of log odds, averaged over the candidates.
 
@@ -19,19 +20,23 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import logit
 
 from components.shared.data.corrections import Standing
 from pipelines.review.cross_validation import cross_validated
 from pipelines.review.run_artifacts import Candidate
 
-DISPUTED, DOUBTED, DISAGREE, NEAR = (
+DISPUTED, DOUBTED, FINDING, DISAGREE, NEAR = (
     "people disagree",
     "the label is doubted",
+    "a finding needs review",
     "the candidates disagree",
     "near the threshold",
 )
-PHOTO_SHARE = 2  # a photo gets at most this many times its even share of the queue
+PHOTO_SHARE = 2  # a photo gets at most this many times size / photos tiles of the queue
 SUREST = 1e-6
+NO_INSPECTION = pd.DataFrame({"tile": [], "photo": []}, dtype="str")
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,8 @@ class Answers:
     """What the candidates say about N tiles.
 
     Attributes:
-        tiles: Table (sample_id, group_id, split, label), N rows. Tiles that one of the candidates was not asked about
-            are not in it.
+        tiles: Table (sample_id, group_id, split, label), N rows. It has only the tiles that all candidates
+            answered.
         p_crack: float64 (N, candidates).
         threshold: float64 (N, candidates).
     """
@@ -74,7 +79,13 @@ def join_answers(candidates: list[Candidate]) -> Answers:
     )
 
 
-def rank(answers: Answers, standing: Standing, size: int, per_photo: int | None = None) -> pd.DataFrame:
+def rank(
+    answers: Answers,
+    standing: Standing,
+    size: int,
+    per_photo: int | None = None,
+    inspected: pd.DataFrame = NO_INSPECTION,
+) -> pd.DataFrame:
     """Choose the tiles for people, the most useful first. Tiles that people answered and agree about are left out.
 
     Args:
@@ -82,22 +93,29 @@ def rank(answers: Answers, standing: Standing, size: int, per_photo: int | None 
         standing: People's answers so far.
         size: Largest number of tiles.
         per_photo: Largest number of tiles of one photo. None: twice the even share, and at least two.
+        inspected: Table (tile, photo) of tiles of inspected photos, the most useful first.
 
     Returns:
-        Table (row, reason): row numbers of `answers.tiles`. `reason` joins all reasons of the tile. Nearness to the
-        threshold is named only if the tile was chosen for it.
+        Table (row, reason): row numbers of `answers.tiles`, and after them of `inspected`. `reason` joins all reasons
+        of the tile. Nearness to the threshold is named only if the tile was chosen for it.
     """
-    tiles = answers.tiles
-    photos = tiles["group_id"].tolist()
+    tiles = pd.concat([answers.tiles["sample_id"], inspected["tile"]], ignore_index=True)
+    photos = [*answers.tiles["group_id"], *inspected["photo"]]
+    findings = np.arange(len(answers.tiles), len(tiles))
     if per_photo is None:
         per_photo = max(2, PHOTO_SHARE * -(-size // max(1, len(set(photos)))))
 
-    disputed = np.flatnonzero(tiles["sample_id"].isin(standing.disputed["tile"]))
-    waiting = {DISPUTED: disputed, DOUBTED: _doubted(answers), DISAGREE: _disagreeing(answers), NEAR: _near(answers)}
+    waiting = {
+        DISPUTED: np.flatnonzero(tiles.isin(standing.disputed["tile"])),
+        DOUBTED: _doubted(answers),
+        FINDING: findings,
+        DISAGREE: _disagreeing(answers),
+        NEAR: _near(answers),
+    }
     members = {reason: set(rows.tolist()) for reason, rows in waiting.items() if reason != NEAR}
     queues = {reason: iter(rows.tolist()) for reason, rows in waiting.items()}
 
-    taken = set(np.flatnonzero(tiles["sample_id"].isin(standing.agreed["tile"])).tolist())
+    taken = set(np.flatnonzero(tiles.isin(standing.agreed["tile"])).tolist())
     of_photo: Counter[str] = Counter()
     chosen: list[tuple[int, str]] = []
     while queues and len(chosen) < size:
@@ -158,10 +176,11 @@ def _disagreeing(answers: Answers) -> np.ndarray:
 
 def _near(answers: Answers) -> np.ndarray:
     """Return all rows, those near the threshold first: int64 (N,)."""
-    distance = np.abs(_log_odds(answers.p_crack) - _log_odds(answers.threshold)).mean(axis=1)
+    distance = np.abs(log_odds(answers.p_crack) - log_odds(answers.threshold)).mean(axis=1)
     return np.argsort(distance, kind="stable")
 
 
-def _log_odds(probability: np.ndarray) -> np.ndarray:
+def log_odds(probability: ArrayLike) -> NDArray[np.float64]:
+    """Return the log odds of probabilities, 0 to 1. They stay finite also at 0 and 1."""
     clipped = np.clip(probability, SUREST, 1 - SUREST)
-    return np.log(clipped / (1 - clipped))
+    return logit(clipped)

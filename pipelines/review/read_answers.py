@@ -4,6 +4,7 @@ from pathlib import Path
 
 from components.shared.data.annotations.coco import is_coco
 from components.shared.data.annotations.fields import parse_json, read_text
+from components.shared.data.annotations.label_studio import is_label_studio
 from components.shared.data.annotations.safe_xml import parse_xml
 from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
@@ -19,7 +20,7 @@ def read_answers(path: Path, unmarked_shows_no_crack: bool = False) -> Given:
 
     Args:
         path: A file or folder in one of the FORMATS.
-        unmarked_shows_no_crack: What a tile shows that an annotation file has without any mark. False: nobody answered.
+        unmarked_shows_no_crack: If True, a tile without any mark shows no crack. If False, nobody has answered it.
 
     Raises:
         InputError: The file does not exist, is empty, or cannot be read as any of the formats.
@@ -48,7 +49,7 @@ def _read_json(path: Path, text: str) -> list[Marks]:
     content = parse_json(path, text)
     if is_coco(content):
         return coco.read(path, content)
-    if label_studio.is_label_studio(content):
+    if is_label_studio(content):
         return label_studio.read(path, content)
     raise InputError(f"{path} is JSON, but neither tasks of Label Studio nor COCO; give {FORMATS}")
 

@@ -1,4 +1,4 @@
-"""Read from the artifacts of a run what the candidates answered to the tiles."""
+"""Read the candidates' answers from the artifacts of a run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +60,7 @@ def read_run(folder: Path) -> RunArtifacts:
         folder: A folder with the subfolders ingest, predict, gate and so on, or a folder around it.
 
     Raises:
-        InputError: The folder does not have the artifacts of a run, or of more than one run.
+        InputError: The folder has the artifacts of no run, or of several runs.
     """
     found: list[Path] = []
     for pattern in (MANIFEST, f"*/{MANIFEST}", f"artifacts/*/{MANIFEST}"):

@@ -8,20 +8,21 @@ from components.shared.data.corrections import SHOWN_ID, Entry, standing_answers
 
 
 def entries_table(entries: list[Entry]) -> Table:
-    """Return a table of all entries: what they changed, and whether they stand."""
+    """Return a table of all entries: what they changed, and whether they were rolled back."""
     rolled_back = {entry.rolls_back: entry for entry in entries if entry.rolls_back}
     table = Table(title="Corrections", title_justify="left")
-    for title in ("ID", "UTC", "by", "what", "why", "state"):
+    for title in ("ID", "UTC", "by", "signed", "what", "why", "state"):
         table.add_column(title, no_wrap=title == "ID")
 
     for entry in entries:
         if entry.rolls_back:
             what, state = f"rolls back {entry.rolls_back[:SHOWN_ID]}", ""
         else:
-            what, state = _answers(entry), "stands"
+            what, state = _answers(entry), "active"
         if entry.id in rolled_back:
             state = f"rolled back by {rolled_back[entry.id].by}"
-        row = [entry.id[:SHOWN_ID], entry.at[:16].replace("T", " "), entry.by, what, entry.why, state]
+        is_signed = "yes" if entry.signature else "no"
+        row = [entry.id[:SHOWN_ID], entry.at[:16].replace("T", " "), entry.by, is_signed, what, entry.why, state]
         table.add_row(*row)
     return table
 

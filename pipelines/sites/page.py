@@ -38,8 +38,9 @@ METHOD = (
     "draw corrects for this. The test is a game. A player starts with a wealth of 1. At each draw, the player bets a "
     'fraction of the wealth on a claim, such as "the recall is above its limit". The *evidence* for the claim is the '
     "player's wealth. If the claim is wrong, the probability that the evidence ever reaches {enough:g} is at most "
-    "{risk:.0%}, no matter how often somebody looks at it. In the same way, the probability that an end in brackets is "
-    'ever wrong is at most {risk:.0%}. The section "Accepting a site" in docs/statistics.md explains why.'
+    "{risk:.0%}, no matter how often somebody looks at it. The numbers in brackets are intervals. The probability that "
+    'an end of an interval is ever wrong is also at most {risk:.0%}. The section "Accepting a site" in '
+    "docs/statistics.md explains why."
 )
 
 

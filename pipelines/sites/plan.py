@@ -1,4 +1,4 @@
-"""Draw the tiles of a site that a person labels, and the order of labelling. No tile needs a label for this.
+"""Choose at random which tiles of a site a person labels, and in which order. No labels are needed for this choice.
 
 The tiles are divided into three strata, which are drawn with different probabilities. Each draw has a weight that
 corrects for this. A bet is the unit of the test in sequential_test.py. It is one draw, or all draws from one photo.
@@ -31,8 +31,9 @@ class Limits:
     """The limits that a model version must reach at a site, and the risk of a wrong verdict.
 
     Attributes:
-        recall: The model must find a larger share of the cracks than this, 0 to 1.
-        false_alarms: The model must call a smaller share of the tiles without a crack a crack than this, 0 to 1.
+        recall: Limit for the share of the cracks that the model finds, 0 to 1. The share must be above this limit.
+        false_alarms: Limit for the share of the tiles without a crack that the model calls a crack, 0 to 1. The share
+            must be below this limit.
         risk: Highest probability of a wrong acceptance, and of a wrong refusal, 0 to 1.
     """
 
@@ -88,7 +89,7 @@ class Plan:
 
 
 def make_plan(tiles: pd.DataFrame, claim: Claim, limits: Limits, seed: int) -> Plan:
-    """Draw the tiles of a site at random. If the label of a tile says more about the limits, it is drawn more often.
+    """Draw tiles of a site at random. Tiles whose labels say more about the limits are drawn more often.
 
     Args:
         tiles: One row for each tile: path, digest, photo, p_crack (calibrated) and called.
@@ -189,7 +190,7 @@ def _growth(drawn: np.ndarray, chance: np.ndarray, weight: np.ndarray, right: np
 
 
 def _largest(weights: np.ndarray, side: np.ndarray) -> float:
-    """Return the largest weight for which `side` is true. If `side` is never true, return the largest weight."""
+    """Return the largest weight for which `side` is true. If `side` is never true, return the largest weight of all."""
     return float(weights[side].max() if side.any() else weights.max())
 
 
@@ -197,7 +198,7 @@ def _draw_tiles(chance: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarra
     """Draw tiles with replacement. Return the weight of each tile, and the draws.
 
     Args:
-        chance: float64 (n,), the chance of each tile in a draw. The chances sum to 1.
+        chance: float64 (n,), the probability of each tile in a draw. The probabilities sum to 1.
         rng: Decides the draws.
     """
     count = min(MAX_DRAWS, DRAWS_PER_TILE * len(chance))

@@ -36,7 +36,7 @@ class SiteImages:
     Attributes:
         folder: Folder of the tiles. The paths of the tiles are relative to this folder.
         name: The site's name.
-        group_pattern: Regular expression for the path. Its first group matches the name of the tile's photo.
+        group_pattern: Regular expression for the path. Its first capturing group matches the name of the tile's photo.
     """
 
     folder: Path
@@ -226,11 +226,11 @@ def _check_same(plan: Plan, files: dict[str, Path], images: SiteImages, claim: C
     if changed:
         raise InputError(
             f"{len(changed)} files in {images.folder} were added, removed or changed after the tiles of the site "
-            f"{images.name} were drawn, such as {changed[0]}; restore the files, or begin again under another name "
+            f"{images.name} were chosen, such as {changed[0]}; restore the files, or begin again under another name "
             "with --site"
         )
     if plan.claim != claim:
         raise InputError(
-            f"the tiles of the site {images.name} were drawn with --claim {plan.claim}; give this claim, or begin "
+            f"the tiles of the site {images.name} were chosen with --claim {plan.claim}; give this claim, or begin "
             "again under another name with --site"
         )

@@ -14,7 +14,7 @@ from components.shared.results.intervals import Scale, draw_groups, group_codes,
 from components.shared.results.measurements import Estimate
 from components.shared.results.metrics import SMALLEST_P
 
-FEWEST_OF_A_CLASS = 10  # in each half
+FEWEST_OF_A_CLASS = 10  # labelled tiles in each half
 RESAMPLES = 2000
 
 
@@ -26,8 +26,8 @@ class SiteThreshold:
         slope, shift: The site's P(crack) is expit(slope * logit(P(crack) of the model) + shift).
         threshold: A tile is called a crack if the model's P(crack) is at least this number.
         fitted, measured: Number of tiles in each half.
-        rows: Name of a number -> two estimates on the second half: with the model's own threshold and calibration, and
-            with those of the site.
+        rows: Name of a number -> two estimates on the half that is used for measuring: with the model's own threshold
+            and calibration, and with the site's threshold and calibration.
     """
 
     slope: float
@@ -43,7 +43,7 @@ def fit_and_measure(labelled: pd.DataFrame, recall: float) -> SiteThreshold | st
 
     Args:
         labelled: One row for each labelled tile: photo, p_crack, called, label (0, 1) and weight (how often it counts).
-        recall: Recall that the threshold must reach on the first half.
+        recall: Recall that the threshold must reach on the half that is used for fitting.
 
     Returns:
         The calibration and threshold, or the reason why there is none.
@@ -124,7 +124,7 @@ def _weighted_mean(values: np.ndarray, weights: np.ndarray, photos: np.ndarray, 
     """Return a weighted mean with its 95 % interval by bootstrap over photos.
 
     If all values are equal (all 0 or all 1), every resample would give the same mean, and the interval would have no
-    width. So for the interval, we give the other value to one tile of average weight.
+    width. So for the interval, we change the value of one tile of average weight: 0 becomes 1, or 1 becomes 0.
     """
     codes, count = group_codes(photos)
     tops = np.bincount(codes, weights * values, count)

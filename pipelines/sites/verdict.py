@@ -112,7 +112,7 @@ def unlabelled(plan: Plan, labels: np.ndarray) -> list[int]:
 def _whole_bets(plan: Plan, drawn: np.ndarray) -> int:
     """Return the number of draws before the first bet that lacks a label.
 
-    Labels after this bet do not count yet. If they did, a person could change the verdict by skipping a difficult tile.
+    Labels after this bet do not count yet. Otherwise, a person could change the verdict by skipping a difficult tile.
     """
     missing = np.flatnonzero(drawn == UNKNOWN)
     if not len(missing):
@@ -139,8 +139,9 @@ def _decision(
     if recall.above >= enough and specificity.above >= enough:
         return "accept", "The labels show that both limits are reached."
 
-    # Two players bet against the two limits. If both limits are reached, neither player can expect to win. So their
-    # mean wealth is not expected to grow either, and we can compare it with the same number.
+    # One player bets that recall misses its limit, and another player bets that the false-alarm rate misses its limit.
+    # If both limits are reached, neither player can expect to win. So the mean wealth of the two players is not
+    # expected to grow either, and we can compare it with the same number.
     against = (recall.below + specificity.below) / 2
     if len(against) and against.max() >= enough:
         missed = "recall" if recall.below[np.argmax(against)] > specificity.below[np.argmax(against)] else "specificity"
@@ -173,7 +174,7 @@ def _what_is_missing(plan: Plan, labels: np.ndarray, recall: Judged, specificity
         return "No tile has a label yet."
     if not unlabelled(plan, labels):
         return (
-            "All drawn tiles have a label, but these labels are too few to decide. Add images of this site, and give "
+            "All chosen tiles have a label, but these labels are too few to decide. Add images of this site, and give "
             "the site a new name with --site."
         )
 

@@ -1,4 +1,4 @@
-"""The transfer matrix: the numbers of each network on each domain, and limits on the unseen domains."""
+"""The transfer matrix: the numbers of each network on each domain (source or surface), and limits on them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ class Matrix:
         return None
 
     def unseen(self, name: str) -> dict[str, float]:
-        """Return a dict: unseen domain -> the number with this name. Domains with an undefined number are left out."""
+        """Return a dict: unseen domain -> the number with this name. Domains with an undefined number are missing."""
         numbers = {}
         for cell in self.cells:
             if cell.unseen and not np.isnan(cell.numbers[name].value):

@@ -16,7 +16,7 @@ LIGHT_TEXT_BELOW = 0.55
 ABOUT = (
     "Each network was trained without one {each}, the unseen {each}. The network was measured on all tiles of the "
     "unseen {each}, and on the test tiles of every other {each}. Its threshold was chosen on its own validation split, "
-    "so the unseen {each} had no influence on the threshold. Brackets are 95 % intervals by bootstrap over photos."
+    "so the unseen {each} had no influence on it. Brackets are 95 % intervals by bootstrap over photos."
 )
 
 
@@ -29,7 +29,7 @@ def write_page(matrix: Matrix, results: Sequence[LimitResult], candidate: str, p
         candidate: Name of the candidate that was trained.
         path: File to write: the page.
     """
-    page = Page(f"{candidate} on domains that it has not seen")
+    page = Page(f"{candidate} on {matrix.each}s that it has not seen")
     page.callout(verdict_of(matrix, results), passed=all(result.passed for result in results) and not matrix.failed)
     page.text(ABOUT.format(each=matrix.each))
     if results:
@@ -68,22 +68,27 @@ def verdict_of(matrix: Matrix, results: Sequence[LimitResult]) -> str:
     sentences = []
     missed = [result for result in results if not result.passed]
     if missed:
-        sentences.append(f"**{len(missed)} of {len(results)} limits on unseen domains are missed.**")
+        sentences.append(f"**{len(missed)} of {len(results)} limits on unseen {matrix.each}s are missed.**")
     elif results:
-        sentences.append("**All limits on unseen domains are reached.**")
+        sentences.append(f"**All limits on unseen {matrix.each}s are reached.**")
     if auroc:
         worst = min(auroc, key=lambda domain: auroc[domain])
         mean = np.mean(list(auroc.values()))
-        sentences.append(f"On unseen domains, AUROC is {mean:.3f} on average, and {auroc[worst]:.3f} on {worst}.")
+        sentences.append(
+            f"On unseen {matrix.each}s, AUROC is {mean:.3f} on average. It is lowest on {worst}: {auroc[worst]:.3f}."
+        )
     if matrix.failed:
-        sentences.append(f"Without {', '.join(matrix.failed)} no network could be trained.")
+        sentences.append(f"No network could be trained without {', '.join(matrix.failed)}.")
     return " ".join(sentences)
 
 
 def _better_than_everything_cracked(matrix: Matrix) -> str:
     unseen = [cell for cell in matrix.cells if cell.unseen]
     better = [cell for cell in unseen if cell.numbers["f1"].value > everything_cracked(cell.crack_share)["f1"]]
-    return f"On {len(better)} of {len(unseen)} unseen domains, F1 is higher than the F1 of calling every tile a crack."
+    return (
+        f"On {len(better)} of {len(unseen)} unseen {matrix.each}s, the network has a higher F1 than a rule that calls "
+        "every tile a crack."
+    )
 
 
 def _limit_row(result: LimitResult) -> list:
@@ -97,7 +102,7 @@ def _rows_beside_everything_cracked(cell: Cell) -> list[list]:
     beside = everything_cracked(cell.crack_share)
     shown = [with_interval(beside[name]) for name in SHOWN]
     counts = [cell.domain, f"{cell.tiles} ({cell.photos})"]
-    return [[*counts, "the network", *_numbers(cell)], ["", "", "everything cracked", *shown]]
+    return [[*counts, "the network", *_numbers(cell)], ["", "", "every tile a crack", *shown]]
 
 
 def _numbers(cell: Cell) -> list[str]:

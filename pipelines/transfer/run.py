@@ -1,4 +1,4 @@
-"""For each domain, train a network without this domain, and measure the network on all domains.
+"""Leave out one domain (source or surface) at a time: train a network without it, and measure it on all domains.
 
 This uses the steps of the pipeline, which reuse finished work. So a second call with one more domain repeats only the
 work that the new domain changes.
@@ -43,10 +43,11 @@ def chosen_candidate(config: RunConfig) -> str:
 
 
 def transfer(config: RunConfig, folder: Path, progress: Callable[[str], None]) -> Matrix:
-    """Leave out one domain after the other, and measure the network that is trained without it.
+    """Leave out one domain (source or surface) at a time, and measure the network that is trained without it.
 
     Args:
-        config: The parameters. `transfer` says what a domain is; `split.robustness` is replaced by each domain.
+        config: The parameters. `transfer.each` says whether a domain is a source or a surface. Each domain in turn
+            replaces `split.robustness`.
         folder: Folder for the files of this call.
         progress: Function that is called with the next piece of work, such as "without wall (2 of 3)".
 
@@ -83,7 +84,7 @@ def transfer(config: RunConfig, folder: Path, progress: Callable[[str], None]) -
 
 
 def _leave_out(domain: str, config: RunConfig, candidate: str, folder: Path, manifest: Path) -> list[Cell]:
-    """Split, train, predict and measure without one domain."""
+    """Train a network without one domain, and measure the network on all domains."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     each = config.transfer.each

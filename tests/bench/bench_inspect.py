@@ -1,23 +1,35 @@
-"""Photos per minute and peak memory of an inspection, beside a plain loop over tiles and the network's ceiling.
+"""Speed and memory of an inspection, compared with a plain loop over tiles and with the network alone.
 
-The network is a ResNet-18 at 128 px with random weights. The photos have 12 megapixels and are drawn. All three ways
-answer the same tiles on the same threads:
+The network is a ResNet-18 at 128 px with random weights. A drawn photo is inspected in three ways, on the same threads:
 
 - an inspection: decoding, tiles, answers with novelty, findings, overlays, close-ups and tables,
 - a plain loop: each tile is cut, sent through the network, and described for its novelty, one after the other,
 - the ceiling: the network on one fixed batch, which is in memory, as often as there are tiles.
 
-Usage: python -m tests.bench.bench_inspect [photos]
+The three take turns, so another program on the machine slows all of them down. The ratios are the medians of the
+rounds, once of the time and once of the processor time, which other programs hardly change.
+
+Then a process of its own inspects one photo of 100 megapixels in each form, and tells its peak memory: a GeoTIFF in
+tiles, a TIFF in strips, and a JPEG. There the network is tiny, because the network does not change the peak.
+
+    make bench-inspect, or: python -m tests.bench.bench_inspect [--width 4000] [--height 3000] [--rounds 3]
 """
 
+import argparse
+import os
 import resource
+import statistics
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
+import tifffile
 import torch
 
 from components.ingest.sources.synthetic_photo import draw_photo
@@ -29,46 +41,88 @@ from components.inspect.tile_grid import CutTile, cut_tiles, make_grid
 from components.shared.data.image_features import describe_images
 from tests.inspection_model import dark_tile_model
 
-WIDTH, HEIGHT, SIDE = 4000, 3000, 128
+SIDE = 128
+LARGE_WIDTH, LARGE_HEIGHT = 12_544, 8_192  # 103 megapixels, whole parts of PART pixels
+PART = 256
+UTM_31 = [
+    (33550, "d", 3, (0.002, 0.002, 0.0)),
+    (33922, "d", 6, (0.0, 0.0, 0.0, 448251.8, 5411932.7, 0.0)),
+    (34735, "H", 8, (1, 1, 0, 1, 3072, 0, 1, 32631)),
+]
+LARGE_FORMS = ("tiled.tif", "strips.tif", "whole.jpg")
+
+
+class Spent(NamedTuple):
+    """Seconds, and seconds of the processors."""
+
+    wall: float
+    processor: float
 
 
 def main() -> None:
-    """Print the three speeds and their ratios."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 2
+    """Print the speeds, their ratios, and the peaks of memory."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--width", type=int, default=4000)
+    parser.add_argument("--height", type=int, default=3000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--large", type=Path, help="inspect this file and print the peak; for the bench itself")
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        photos = [_drawn(Path(folder) / f"{number}.jpg", number) for number in range(1, count + 1)]
-        model = dark_tile_model(Path(folder) / "model", SIDE, architecture="resnet18")
-        out = Path(folder) / "out"
-        prepare_folder(out)
-
-        start = time.perf_counter()
-        inspected = inspect_photos(photos, model, InspectConfig(), out, lambda _: None)
-        write_results(inspected, model, InspectConfig(), out)
-        spent = time.perf_counter() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-        tiles = sum(photo.record.tiles for photo in inspected if photo.record)
-        plain = _plain_loop(model, photos[0]) * count
-        ceiling = _ceiling(model, tiles)
-    print(f"{count} photos of {WIDTH}x{HEIGHT} px, {tiles:,} tiles, {torch.get_num_threads()} threads")
-    print(f"inspection: {spent / count:.1f} s a photo, {60 * count / spent:.1f} photos a minute, peak {peak:.2f} GiB")
-    print(f"plain loop: {plain / count:.1f} s a photo; an inspection is {plain / spent:.2f} times as fast")
-    print(f"ceiling: {ceiling / count:.1f} s a photo; an inspection reaches {ceiling / spent:.2f} of it")
+        if given.large:
+            print_peak(given.large, Path(folder))
+            return
+        compare_speed(Path(folder), given.width, given.height, given.rounds)
+        for name in LARGE_FORMS:
+            print_large(Path(folder) / name)
 
 
-def _drawn(path: Path, number: int) -> Path:
-    image = draw_photo(number, seed=1, width=WIDTH, height=HEIGHT).image
-    cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    return path
+def compare_speed(folder: Path, width: int, height: int, rounds: int) -> None:
+    """Print the time of the three ways, and their ratios."""
+    image = draw_photo(1, seed=1, width=width, height=height).image
+    photo = folder / "photo.jpg"
+    cv2.imwrite(str(photo), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    model = dark_tile_model(folder / "model", SIDE, architecture="resnet18")
+    tiles = int(np.prod(make_grid(width, height, SIDE, InspectConfig().overlap).shape))
+
+    _network_alone(model, 1)  # the first call prepares the network
+    measured = []
+    for number in range(rounds):
+        out = folder / f"out_{number}"
+        inspection = _spent(lambda out=out: _inspect(photo, model, out))
+        plain = _spent(lambda: _plain_loop(model, photo))
+        ceiling = _spent(lambda: _network_alone(model, tiles))
+        measured.append((inspection, plain, ceiling))
+
+    print(f"a photo of {width}x{height} px, {tiles:,} tiles, {torch.get_num_threads()} threads, {rounds} rounds")
+    print(f"load {os.getloadavg()[0]:.0f} on {os.cpu_count()} processors")
+    for name, position in (("time", 0), ("processor time", 1)):
+        times = [[way[position] for way in ways] for ways in measured]
+        inspection, plain, ceiling = map(statistics.median, zip(*times, strict=True))
+        faster = statistics.median(plain / inspection for inspection, plain, _ in times)
+        reached = statistics.median(ceiling / inspection for inspection, _, ceiling in times)
+        print(f"{name}: inspection {inspection:.1f} s, plain loop {plain:.1f} s, network alone {ceiling:.1f} s")
+        print(f"{name}: {faster:.2f} times as fast as the plain loop; {reached:.2f} of the ceiling")
 
 
-def _plain_loop(model: Model, path: Path) -> float:
-    """Return the seconds of one photo."""
-    start = time.perf_counter()
+def _spent(work: Callable[[], None]) -> Spent:
+    wall, processor = time.perf_counter(), time.process_time()
+    work()
+    return Spent(time.perf_counter() - wall, time.process_time() - processor)
+
+
+def _inspect(photo: Path, model: Model, out: Path, config: InspectConfig | None = None) -> None:
+    config = config or InspectConfig()
+    prepare_folder(out)
+    inspected = inspect_photos([photo], model, config, out, lambda _: None)
+    if inspected[0].error:
+        raise SystemExit(f"{photo} was not inspected: {inspected[0].error}")
+    write_results(inspected, model, config, out)
+
+
+def _plain_loop(model: Model, path: Path) -> None:
     with open_photo(path) as photo:
         for tile in cut_tiles(photo, make_grid(photo.width, photo.height, SIDE, InspectConfig().overlap)):
             _answer_alone(model, tile)
-    return time.perf_counter() - start
 
 
 def _answer_alone(model: Model, tile: CutTile) -> None:
@@ -78,20 +132,57 @@ def _answer_alone(model: Model, tile: CutTile) -> None:
     describe_images([tile.pixels])
 
 
-def _ceiling(model: Model, tiles: int) -> float:
-    """Return the seconds that the network alone needs for this number of tiles."""
+def _network_alone(model: Model, tiles: int) -> None:
+    """Let the network answer at least this number of tiles; the last batch is whole."""
     device = model.network.mean.device
     size = BATCH_SIZE[device.type]
     batch = torch.zeros(size, SIDE, SIDE, 3, dtype=torch.uint8, device=device).permute(0, 3, 1, 2)
-    repeats = -(-tiles // size)
     with torch.inference_mode():
-        model.network.logits_and_embeddings(batch)
-        start = time.perf_counter()
-        for _ in range(repeats):
+        for _ in range(-(-tiles // size)):
             model.network.logits_and_embeddings(batch)
         if device.type == "cuda":
             torch.cuda.synchronize()
-    return (time.perf_counter() - start) * tiles / (repeats * size)
+
+
+def print_large(path: Path) -> None:
+    """Write a large photo by parts, and let a process of its own inspect it."""
+    write_large(path)
+    command = [sys.executable, "-m", "tests.bench.bench_inspect", "--large", str(path)]
+    subprocess.run(command, check=True)
+    path.unlink()
+
+
+def write_large(path: Path) -> None:
+    """Write a photo of LARGE_WIDTH x LARGE_HEIGHT pixels. Only a JPEG is in memory as a whole."""
+    shape = (LARGE_HEIGHT, LARGE_WIDTH, 3)
+    if path.name == "tiled.tif":
+        options = {"tile": (PART, PART), "compression": "zlib", "extratags": UTM_31}
+        tifffile.imwrite(path, _parts(PART, PART), shape=shape, dtype=np.uint8, photometric="rgb", **options)
+    elif path.name == "strips.tif":
+        strips = _parts(PART, LARGE_WIDTH)
+        tifffile.imwrite(path, strips, shape=shape, dtype=np.uint8, photometric="rgb", rowsperstrip=PART)
+    else:
+        cv2.imwrite(str(path), np.concatenate(list(_parts(PART, LARGE_WIDTH))))
+
+
+def _parts(height: int, width: int) -> Iterator[np.ndarray]:
+    """Yield the parts of a large photo, row by row: concrete with a dark line in every part."""
+    noise = np.random.default_rng(1).normal(180, 8, (height, width, 3)).clip(0, 255).astype(np.uint8)
+    part = cv2.line(noise, (0, height // 2), (PART - 1, height // 2), (50, 50, 50), 20)
+    for _ in range((LARGE_HEIGHT // height) * (LARGE_WIDTH // width)):
+        yield part
+
+
+def print_peak(path: Path, folder: Path) -> None:
+    """Inspect a photo in this process, and print the peak of its memory."""
+    model = dark_tile_model(folder / "model", SIDE)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    spent = _spent(lambda: _inspect(path, model, folder / "out", InspectConfig(overlap=0.0)))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(
+        f"{path.name}, {LARGE_WIDTH}x{LARGE_HEIGHT} px: peak {peak / 2**20:.2f} GiB, of which {before / 2**20:.2f} GiB "
+        f"are libraries and model; {spent.processor:.0f} s of processor time"
+    )
 
 
 if __name__ == "__main__":

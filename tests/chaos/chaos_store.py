@@ -212,7 +212,7 @@ def run_reuse(scene: Scene) -> None:
     with warnings_of() as messages, scene.faults():
         reuse(Store(scene.uri), "key", scene.folder / "first", produce)
     check(scene.folder / "first")
-    kept = not any("could not be kept" in message for message in messages)
+    kept = not any("could not be stored" in message for message in messages)
     require(reuse(Store(scene.uri), "key", scene.folder / "second", produce) or not kept, "the work was not kept")
     check(scene.folder / "second")
 

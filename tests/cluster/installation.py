@@ -214,7 +214,9 @@ def remove(proof: Proof) -> str:
         proof.kubectl("delete", "namespace", proof.namespace, "--timeout=5m", seconds=320)
         return f"namespace {proof.namespace} is deleted"
     overlay = proof.folder / "overlay"
-    proof.kubectl("delete", "--kustomize", str(overlay), "--ignore-not-found", "--timeout=5m", seconds=320)
+    # "foreground": wait for the pods too, so that a second proof does not meet them
+    patience = ("--ignore-not-found", "--cascade=foreground", "--timeout=5m")
+    proof.kubectl("delete", "--kustomize", str(overlay), *patience, seconds=320)
     proof.kubectl("delete", *proof.made, "--ignore-not-found")
-    proof.kubectl("delete", "pvc", "data-postgres-0", f"data-{_storage(proof)}-0", "--ignore-not-found", "--wait=false")
+    proof.kubectl("delete", "pvc", "data-postgres-0", f"data-{_storage(proof)}-0", *patience, seconds=320)
     return "our objects in kubeflow are deleted; the runs stay in KFP"

@@ -125,6 +125,29 @@ def test_a_command_that_ends_in_another_way_is_shown():
         Ended(0, "one\n").must(0, "champion")
 
 
+def test_another_message_of_the_step_notify_is_a_failure(proof, monkeypatch):
+    log = "❌ crack-training, job 1: failed\nStep ingest: no objects\n"
+    monkeypatch.setattr(Proof, "crack", lambda *_, **__: Ended(0, log))
+    runs._must_notify(proof, "❌")
+    with pytest.raises(FailedError, match="✅ crack-training, job"):
+        runs._must_notify(proof, "✅")
+
+
+def test_the_newest_run_s_status_is_measured(proof, monkeypatch):
+    def workflow(created, **status):
+        return {"metadata": {"creationTimestamp": created}, "status": status}
+
+    older = workflow("2026-12-01T02:00:00Z", nodes={"a": {}})
+    newer = workflow("2026-12-01T03:00:00Z", nodes={"a": {"name": "x" * 2**20}, "b": {}})
+    items = [newer, older]
+    monkeypatch.setattr(Proof, "kubectl", lambda *_, **__: json.dumps({"items": items}))
+    assert runs._status_size(proof) == "2 nodes, 1.00 MiB"
+
+    items.append(workflow("2026-12-01T04:00:00Z", compressedNodes="H4sI"))
+    with pytest.raises(FailedError, match="compressed"):
+        runs._status_size(proof)
+
+
 def test_the_last_step_is_read_from_a_training_s_log(proof, monkeypatch):
     log = (
         "x INFO training resnet18 on 10 tiles\nx INFO step 8, train_loss 0.6\nx INFO wrote a checkpoint after step 12\n"

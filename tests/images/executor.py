@@ -16,7 +16,7 @@ class Compiled:
     """A compiled pipeline and the artifacts of its tasks."""
 
     def __init__(self, path: Path, artifacts: Path):
-        self.spec = next(yaml.safe_load_all(path.read_text()))
+        self.spec = next(yaml.load_all(path.read_text(), yaml.CSafeLoader))
         self.artifacts = artifacts
         graphs = [self.spec["root"], *self.spec["components"].values()]
         self.tasks = {key: task for graph in graphs for key, task in graph.get("dag", {}).get("tasks", {}).items()}

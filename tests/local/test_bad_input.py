@@ -22,20 +22,13 @@ def tiles(label: int, count: int) -> dict[str, bytes]:
     return {f"{('Negative', 'Positive')[label]}/{number}.png": tile(label, number) for number in range(count)}
 
 
-@pytest.mark.parametrize(
-    ("files", "message"),
-    [
-        (tiles(1, 30) | {"Negative/readme.txt": b"none"}, "no_crack"),
-        (tiles(0, 22) | tiles(1, 22), "min_images"),
-    ],
-    ids=["one class", "too few for a split"],
-)
-def test_wrong_data_stops_the_run_with_one_message(tmp_path, files, message):
+def test_wrong_data_stops_the_run_with_one_message(tmp_path):
+    files = tiles(0, 22) | tiles(1, 22)
     workdir = tmp_path / "workdir"
     run = crack_pipeline("run-local", workdir, "--data", str(folder_of(tmp_path, files)))
     assert run.returncode == 2, run.stdout + run.stderr
-    assert message in run.stderr
-    assert run.stderr.startswith("error: ")
+    assert run.stderr.startswith('error: step "split": too few images: the split val would have 2 images of class ')
+    assert "lower split.min_images" in run.stderr
     assert "Traceback" not in run.stdout + run.stderr
     versions = list((workdir / "s3").glob("crack/store/datasets/*/*"))
     assert all((path.parent / "dataset.json").exists() for path in versions)

@@ -1,12 +1,14 @@
 """A local run with a toy graph: its results and its errors, and that all processes have ended after it."""
 
 import contextlib
+import functools
 import http.client
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -15,13 +17,24 @@ from mlflow.tracking import MlflowClient
 
 from components.ingest.sources.uri import absolute_sources
 from components.shared.errors import InputError
-from pipelines.local.embedded_stack import free_port, locked, prepare_mlflow, tracking_uri
+from pipelines.local.embedded_stack import DATABASE, free_port, locked, prepare_mlflow, tracking_uri
+from tests.local.toy_run import GRAPH
 
-TOY = Path(__file__).parent / "toy_graph.py"
+TOY_RUN = Path(__file__).parent / "toy_run.py"
+
+
+@functools.cache
+def mlflow_store() -> bytes:
+    """An empty MLflow store. To create one takes seconds, and test_embedded_stack.py tests that runs create theirs."""
+    with tempfile.TemporaryDirectory() as folder:
+        prepare_mlflow(Path(folder), "toy")
+        return (Path(folder) / DATABASE).read_bytes()
 
 
 def start(workdir: Path, behaviour: str, environment: dict[str, str] | None = None) -> subprocess.Popen:
-    command = [sys.executable, str(TOY), "run", str(workdir), behaviour]
+    workdir.mkdir(exist_ok=True)
+    (workdir / DATABASE).write_bytes(mlflow_store())
+    command = [sys.executable, str(TOY_RUN), str(workdir), behaviour]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, env=os.environ | (environment or {}), **pipes)
 
@@ -165,7 +178,7 @@ def test_a_full_disk_is_named_as_such(tmp_path: Path) -> None:
 def test_a_killed_graph_or_guard_names_the_step_the_cause_and_what_to_do(tmp_path: Path, killed: str) -> None:
     process = start(tmp_path, "hang")
     wait_until(lambda: any("hanging" in file.read_text() for file in tmp_path.glob("runs/*/events.jsonl")))
-    graph = pid_of([sys.executable, str(TOY), str(next((tmp_path / "runs").iterdir()))])
+    graph = pid_of([*GRAPH, str(next((tmp_path / "runs").iterdir()))])
     guard = int(Path(f"/proc/{graph}/stat").read_text().split()[3])
 
     os.kill(graph if killed == "graph" else guard, signal.SIGKILL)

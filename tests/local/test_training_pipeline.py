@@ -1,5 +1,6 @@
 """Run the real pipelines with small networks, as `make run` does, in about a minute, and then a drift check."""
 
+import datetime
 import json
 import os
 import re
@@ -10,9 +11,14 @@ from pathlib import Path
 import cv2
 import pandas as pd
 import pytest
+from rich.console import Console
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from components.ingest.sources.synthetic import draw_dataset
+from components.ingest.sources.synthetic_photo import draw_photo
+from pipelines.cli.options import local_settings
+from pipelines.config.parameter_file import load_run_config
+from pipelines.local.run import Results, run_locally
 from tests.browser import DESK, PAPER, PHONE, in_first_screen, open_page, scroll_width
 
 CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
@@ -20,7 +26,9 @@ SMALL = [
     "candidates.cnn.train.architecture=resnet10t",
     *(f"candidates.{name}.train.{key}" for name in ("cnn", "vit") for key in ("input_size=64", "steps=24")),
     "candidates.cnn.train.learning_rate=3e-3",
-    "explain.measured=8",
+    "explain.measured=4",
+    "explain.shown=4",
+    "explain.chosen_on=2",
     "drift.evidently=false",
     "evaluate.resamples=200",
     "gate.limits=[{name: accuracy, split: test, limit: 0.01}]",  # low, because this test is not about the accuracy
@@ -207,3 +215,33 @@ def test_dark_images_ask_the_champions_owner_to_retrain(first, tmp_path):
     assert (workdir / "report.html").exists()  # the check keeps the training's results
     tags = MlflowClient(f"sqlite:///{workdir}/mlflow.db").get_model_version("crack-classifier", "1").tags
     assert tags["crack.drift"] == "retrain"
+
+
+def test_the_graph_of_an_inspection_joins_the_shares_of_all_photos(first, tmp_path):
+    """Needs the champion of the test before."""
+    workdir, _, _ = first
+    config = load_run_config(
+        "pipelines/params/local.yaml",
+        ["photos=s3://crack/incoming/{date}", "inspect.shares=2"],
+        local_settings(workdir),
+    )
+    incoming = workdir / "s3" / "crack" / "incoming" / str(datetime.datetime.now(datetime.UTC).date())
+    incoming.mkdir(parents=True)
+    for number in range(3):
+        photo = draw_photo(number, seed=3, width=300, height=200).image
+        cv2.imwrite(str(incoming / f"pier {number}.jpg"), photo[..., ::-1])
+    (incoming / "torn.jpg").write_bytes(b"not an image")
+
+    graph = [sys.executable, "-m", "pipelines.local.graph_process", "crack-inspection"]
+    results = Results("join", "inspection.html", "inspection.json")
+    done = run_locally(workdir, config.experiment, config.model_dump_json(), graph, Console(), results)
+
+    assert (done.summary["photos"], done.summary["inspected"], done.summary["failed"]) == (4, 3, 1)
+    stored = workdir / "s3" / done.summary["results"].removeprefix("s3://")
+    photos = pd.read_csv(stored / "photos.csv", dtype=str, keep_default_na=False).set_index("photo")
+    assert photos["error"].astype(bool).to_dict() == {
+        "pier 0.jpg": False, "pier 1.jpg": False, "pier 2.jpg": False, "torn.jpg": True
+    }  # fmt: skip
+    page = (workdir / "inspection.html").read_text()
+    assert "pier 2.jpg" in page
+    assert (stored / "inspection.html").read_text() == page

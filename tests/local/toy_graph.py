@@ -1,16 +1,16 @@
-"""A graph shaped like the training pipeline. Its step can succeed, refuse, hang, crash or be killed."""
+"""A graph shaped like the training pipeline. Its step can succeed, refuse, hang, crash or be killed.
+
+`toy_run.py` starts it: `toy_graph.py RUN_FOLDER`.
+"""
 
 import json
-import signal
 import sys
 from pathlib import Path
 
 from kfp import dsl
-from rich.console import Console
 
-from pipelines.cli.options import reporting_errors
 from pipelines.local.graph_process import run_graph
-from pipelines.local.run import PARAMS, run_locally
+from pipelines.local.run import PARAMS
 
 
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
@@ -91,18 +91,10 @@ def toy(behaviour: str):
 
 
 def main() -> None:
-    if sys.argv[1] == "run":
-        workdir, behaviour = Path(sys.argv[2]), sys.argv[3]
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest may run in the background or under nohup,
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whose children ignore these two
-        with reporting_errors(debug=False):
-            graph = [sys.executable, __file__]
-            run_locally(workdir, "toy", json.dumps({"behaviour": behaviour}), graph, Console())
-    else:
-        folder = Path(sys.argv[1])
-        if "broken" in (folder / PARAMS).read_text():
-            sys.exit("the graph itself is broken")
-        run_graph(toy, folder, json.loads((folder / PARAMS).read_text()))
+    folder = Path(sys.argv[1])
+    if "broken" in (folder / PARAMS).read_text():
+        sys.exit("the graph itself is broken")
+    run_graph(toy, folder, json.loads((folder / PARAMS).read_text()))
 
 
 if __name__ == "__main__":

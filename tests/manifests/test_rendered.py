@@ -67,7 +67,7 @@ def render(kubectl: str, folder: Path) -> str:
 
 @pytest.fixture
 def objects(rendered: Path) -> list[dict[str, Any]]:
-    return list(yaml.safe_load_all(rendered.read_text()))
+    return list(yaml.load_all(rendered.read_text(), yaml.CSafeLoader))
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def namespace(request: pytest.FixtureRequest) -> str:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_object_fits_the_schema_of_the_api(rendered, version):
     unknown = set()
-    for item in yaml.safe_load_all(rendered.read_text()):
+    for item in yaml.load_all(rendered.read_text(), yaml.CSafeLoader):
         try:
             kubernetes_validate.validate(item, version, strict=True)
         except kubernetes_validate.SchemaNotFoundError:

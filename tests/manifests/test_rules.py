@@ -91,10 +91,19 @@ def test_every_pod_is_restricted(objects):
             assert ({"startupProbe", "readinessProbe", "livenessProbe"} <= set(container)) == is_server, name
 
 
-def test_mlflow_has_time_to_start_on_a_busy_node_and_no_job_runners(objects):
+def test_every_server_has_time_to_start_and_to_answer_on_a_busy_node(objects):
+    for name, pod in pods(objects).items():
+        for container in pod["spec"]["containers"]:
+            probes = [
+                container[kind] for kind in ("startupProbe", "readinessProbe", "livenessProbe") if kind in container
+            ]
+            assert all(probe.get("timeoutSeconds", 1) >= 10 for probe in probes), name
+            for start in probes[:1]:
+                assert start["periodSeconds"] * start["failureThreshold"] >= 15 * 60, name
+
+
+def test_mlflow_s_workers_have_time_to_answer_and_there_are_no_job_runners(objects):
     (container,) = pods(objects)["mlflow"]["spec"]["containers"]
-    probe = container["startupProbe"]
-    assert probe["periodSeconds"] * probe["failureThreshold"] >= 15 * 60
     (options,) = [item for item in container["args"] if item.startswith("--uvicorn-opts=")]
     assert int(options.rpartition("=")[2]) >= 60  # seconds in which a worker has to answer
     variables = {item["name"]: item["value"] for item in container["env"]}

@@ -112,7 +112,7 @@ class KfpServer:
 
     def upload_pipeline_version(self, name: str, pipelineid: str, file: bytes, description: str = "") -> dict:
         self._get(self.pipelines, "pipeline_id", pipelineid)
-        spec, *platform = list(yaml.safe_load_all(file))
+        spec, *platform = list(yaml.load_all(file, yaml.CSafeLoader))
         if "root" not in spec:
             raise ApiError(400, "not a pipeline")
         record = {"pipeline_id": pipelineid, "display_name": name, "name": name, "description": description}

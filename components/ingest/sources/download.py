@@ -83,7 +83,7 @@ def _fetch(address: str, path: Path) -> str:
 
 
 class Objects:
-    """A local folder with a file for each object under `s3://BUCKET/PREFIX/`. Files are empty before `bring`."""
+    """A local folder with a file for each object under `s3://BUCKET/PREFIX/`. `bring` fills the empty files."""
 
     def __init__(self, uri: str, folder: Path):
         """List the objects and create the folder.

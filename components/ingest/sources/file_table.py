@@ -10,7 +10,7 @@ FILE_TYPES = {
     "label": "int64",  # 0 no_crack, 1 crack
     "surface": "str",  # deck, pavement, wall or unknown
     "photo": "str",  # the photo that the tile was cut from; missing if it is not known
-    "mask": "str",  # path of the tile's mask, relative to the source's folder; missing without a mask
+    "mask": "str",  # path of the tile's mask, relative to the source's folder; missing if it has none
 }
 
 
@@ -31,7 +31,7 @@ def with_photos(files: pd.DataFrame, pattern: str) -> pd.DataFrame:
 
     Args:
         files: Table with the columns of `FILE_TYPES`.
-        pattern: Regular expression on the file name. Its first group is the photo.
+        pattern: Regular expression on the file name. Its first capturing group matches the name of the photo.
 
     Raises:
         InputError: The pattern does not match a name, its group is empty for a name, or the search takes too long.

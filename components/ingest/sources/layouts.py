@@ -5,7 +5,7 @@
   `Decks/Non-cracked`, `Pavements/…`, `Walls/…`, and without the outer folders.
 - folders: `crack/`, `no_crack/`.
 - roboflow: `train/`, `valid/` and `test/`, each with the folders of the classes.
-- photos: whole photos with masks of their cracks or one file of annotations, which `photo_tiles.py` cuts into tiles.
+- photos: whole photos with masks of their cracks or annotations, which `photo_tiles.py` cuts into tiles.
 
 Upper and lower case make no difference. `class_names.py` lists the names of each class, such as `Non-cracked` and
 `uncracked`. The class folders can be inside other folders, if only one of these folders has a layout.
@@ -36,7 +36,7 @@ EXPECTED = {
     "sdnet2018": "D/CD, D/UD, P/CP, P/UP, W/CW, W/UW, or Decks/Cracked, Decks/Non-cracked, Pavements/…, Walls/…",
     "folders": "crack, no_crack",
     "roboflow": "train, valid, test, each with the folders of the classes",
-    "photos": "photos, and a folder masks or one file of annotations (COCO .json, CVAT .xml)",
+    "photos": "photos, and masks or annotations (COCO, Label Studio, CVAT, YOLO, CSV)",
 }
 PHOTOS = "photos"
 UNKNOWN_SURFACE = "unknown"

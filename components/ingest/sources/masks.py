@@ -1,6 +1,6 @@
 """Find the image that each mask belongs to, by folder and name.
 
-A mask lies either in a folder of masks, or beside its image under a name such as `IMG_1_mask.png`. The names of mask
+A mask is either in a folder of masks, or beside its image under a name such as `IMG_1_mask.png`. The names of mask
 and image are equal, apart from their suffixes and from an ending such as `_mask` or `-label`. An accented letter can be
 one character or two. A mask in the folder of masks can be in one of these places:
 
@@ -9,7 +9,7 @@ one character or two. A mask in the folder of masks can be in one of these place
 - in a folder with the whole path of the image's folder: `masks/crack/pier1/IMG_1.png`;
 - directly in the folder of masks, if only one image has this name: `masks/IMG_1.png`.
 
-A mask marks a crack. So if it fits a cracked image and an uncracked image, it belongs to the cracked image.
+A mask marks a crack. So if a mask fits a cracked image and an uncracked image, the mask belongs to the cracked image.
 """
 
 import os
@@ -91,7 +91,7 @@ def masks_beside_images(paths: Sequence[str]) -> list[str]:
 
 
 def stem(path: str) -> str:
-    """Return a file's name without its suffix. An accented letter is one character."""
+    """Return a file's name without its suffix, with each accented letter as one character."""
     return _composed(os.path.splitext(name_of(path))[0])
 
 

@@ -22,10 +22,10 @@ json.dump([match and match[1] for match in matches], sys.stdout)
 
 
 def first_groups(pattern: str, names: Sequence[str], seconds: float = SECONDS_ALLOWED) -> list[str | None]:
-    """Return the text that the first group of a pattern matches in each name.
+    """Return the text that the first capturing group of a pattern matches in each name.
 
     Args:
-        pattern: Regular expression with a group.
+        pattern: Regular expression with a capturing group.
         names: N names.
         seconds: Time limit. One second is added for every `NAMES_PER_FURTHER_SECOND` names.
 

@@ -20,7 +20,7 @@ from components.ingest.sources.photo_marks import find_marks
 from components.ingest.sources.photo_tiles import DEFAULT_TILE_PIXELS, TagOf, cut_tiles, list_tiles
 from components.ingest.sources.source_listing import Listing, list_images
 from components.ingest.sources.tables import TABLE_SUFFIXES, read_table
-from components.ingest.sources.uri import KINDS, SourceUri
+from components.ingest.sources.uri import KINDS, SourceUri, class_meanings
 from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
 from components.shared.events import progress
@@ -40,15 +40,15 @@ class Source:
     Attributes:
         name: The source's name, which is stored with every image. The user can set it with the option `source`. If the
             user did not, the layouts ccic, sdnet2018 and synthetic are used as the name, and all other sources are
-            named like their folder, archive, prefix or table.
+            named after their folder, archive, prefix or table.
         layout: The layout that was found; "table" for a table.
         folder: The folder of its files on this machine.
         files: Table with the columns of `file_table.FILE_TYPES`, ordered by path, and the column `tag`. A tag changes
-            if the file or its mask changes. It is empty if we cannot detect a change without reading the files.
+            if the file or its mask changes. A tag is empty if we cannot detect a change without reading the file.
         bring: A function that downloads files and their masks if they are not on this machine. Its argument holds
             rows of `files`.
         understood: Sentences for the user that say how we read the source.
-        warnings: Sentences about files that are not used, and about masks that do not fit.
+        warnings: Sentences about files that are not used, and about masks without an image.
         masks_without_image: Number of masks that belong to no image, or that fit several images.
         refused: Photos that were refused before they were cut into tiles, each with the reason.
     """
@@ -115,7 +115,7 @@ def _open(uri: SourceUri, config: IngestConfig, scratch: Path) -> Source:
 
 
 def _open_folder(folder: Path, uri: SourceUri, config: IngestConfig, scratch: Path, name: str = "") -> Source:
-    """Open a local folder. The source is called `name`, or like the folder if `name` is ""."""
+    """Open a local folder. The source gets the name `name`, or the folder's name if `name` is ""."""
     layout = _layout_of(folder, uri, config)
     if layout.name == PHOTOS:
         return _open_photos(layout.root, uri, config, scratch, _size_and_time, name)
@@ -128,7 +128,7 @@ def _layout_of(folder: Path, uri: SourceUri, config: IngestConfig) -> Layout:
 
 def _open_class_folders(layout: Layout, uri: SourceUri, config: IngestConfig, name: str) -> Source:
     """Open a folder with class folders. A source with the layout of a public data set is named after the layout."""
-    _refuse_tile(uri, layout.name)
+    _refuse_photo_options(uri, layout.name)
     listing = list_images(layout, uri.options.get("group_pattern", config.group_pattern))
     own_name = name or layout.root.resolve().name
     is_public = layout.name in ("ccic", "sdnet2018")
@@ -139,7 +139,7 @@ def _open_photos(
     root: Path, uri: SourceUri, config: IngestConfig, scratch: Path, tag_of: TagOf, name: str = ""
 ) -> Source:
     """Open a folder of whole photos. Their tiles are cut into a temporary folder when they are needed."""
-    marks = find_marks(root)
+    marks = find_marks(root, class_meanings(uri.text, uri.options))
     tile = int(uri.options.get("tile", DEFAULT_TILE_PIXELS))
     tiles = list_tiles(marks, tile, config, tag_of)
     files = tiles.files
@@ -161,15 +161,17 @@ def _open_photos(
     )
 
 
-def _refuse_tile(uri: SourceUri, layout: str) -> None:
-    if "tile" in uri.options:
-        raise InputError(
-            f"data is {uri.text!r}: the option tile is only for the layout photos, and this is {layout}; remove it"
-        )
+def _refuse_photo_options(uri: SourceUri, layout: str) -> None:
+    for option in ("tile", "classes"):
+        if option in uri.options:
+            raise InputError(
+                f"data is {uri.text!r}: the option {option} is only for the layout photos, and this is {layout}; "
+                "remove it"
+            )
 
 
 def _open_table(path: Path, uri: SourceUri, config: IngestConfig) -> Source:
-    _refuse_tile(uri, "a table")
+    _refuse_photo_options(uri, "a table")
     listing = read_table(path)
     pattern = uri.options.get("group_pattern", config.group_pattern)
     if pattern is not None:

@@ -1,32 +1,80 @@
-"""Recognise the layout `photos`: whole photos with masks of their cracks, or with one file of annotations."""
+"""Recognise the layout `photos`: whole photos with masks of their cracks, or with annotations."""
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
+from components.ingest.sources.file_table import folder_of, name_of
 from components.ingest.sources.folder_listing import files_below, files_in, subfolders
-from components.ingest.sources.masks import masks_beside_images
+from components.ingest.sources.masks import masks_beside_images, stem
+from components.shared.data.annotations.reading import SUFFIXES
+from components.shared.data.annotations.yolo import NAMES_FILES
 from components.shared.data.image_kinds import is_image, is_mask_folder
+from components.shared.errors import InputError
 
-ANNOTATION_SUFFIXES = (".json", ".xml")
+LABELS = "labels"  # YOLO's folder of label files
+LABEL_LINE = re.compile(rb"\s*\d+(\s+[-+.\deE]+){4,}\s*")
+LONGEST_LINE = 2**20  # bytes
 
 
 def photos_below(root: Path) -> list[str]:
     """Return the images of a folder and its subfolders, in order, without those in a folder of masks."""
-    found = list(files_in(root, ""))
-    for name in subfolders(root):
-        if not is_mask_folder(name):
-            found += files_below(root, name)
-    return sorted(filter(is_image, found))
+    return sorted(filter(is_image, _files_below(root)))
 
 
 def annotation_files(root: Path) -> list[str]:
-    """Return the files in a folder that can be annotations, in order."""
-    return [name for name in files_in(root, "") if name.lower().endswith(ANNOTATION_SUFFIXES)]
+    """Return the files in a folder that can be annotations of all photos, in order."""
+    names = [name for name in files_in(root, "") if name.lower().endswith(SUFFIXES)]
+    return [name for name in names if not name.startswith(".")]
+
+
+def label_files(root: Path, photos: list[str]) -> list[str]:
+    """Return YOLO's label files, in order: those in a folder `labels`, and those beside a photo of the same name."""
+    known = {(folder_of(photo), stem(photo)) for photo in photos}
+    found = []
+    for path in _files_below(root):
+        if not path.lower().endswith(".txt") or name_of(path).lower() in NAMES_FILES:
+            continue
+        in_labels = LABELS in folder_of(path).lower().split("/")
+        beside = (folder_of(path), stem(path)) in known and _begins_as_labels(root / path)
+        if in_labels or beside:
+            found.append(path)
+    return sorted(found)
+
+
+def names_file(root: Path) -> str | None:
+    """Return YOLO's file of class names; None if there is none.
+
+    Raises:
+        InputError: There are several.
+    """
+    found = sorted(path for path in _files_below(root) if name_of(path).lower() in NAMES_FILES)
+    if len(found) > 1:
+        raise InputError(f"{root} has several files with the names of classes: {', '.join(found)}; keep one of them")
+    return found[0] if found else None
 
 
 def is_photo_folder(root: Path) -> bool:
-    """Return true if a folder has images, and masks or a file of annotations for them."""
+    """Return true if a folder has images, and masks or annotations for them."""
     images = photos_below(root)
     if not images:
         return False
-    has_masks = any(map(is_mask_folder, subfolders(root)))
-    return has_masks or bool(annotation_files(root)) or bool(masks_beside_images(images))
+    has_masks = any(map(is_mask_folder, subfolders(root))) or bool(masks_beside_images(images))
+    return has_masks or bool(annotation_files(root)) or bool(label_files(root, images))
+
+
+def _files_below(root: Path) -> Iterator[str]:
+    yield from files_in(root, "")
+    for name in subfolders(root):
+        if not is_mask_folder(name):
+            yield from files_below(root, name)
+
+
+def _begins_as_labels(path: Path) -> bool:
+    """Return true if the first line of a file is that of a label file, or if the file is empty."""
+    try:
+        with open(path, "rb") as file:
+            line = file.readline(LONGEST_LINE)
+    except OSError:  # reading it later gives the message
+        return True
+    return not line.strip() or LABEL_LINE.fullmatch(line) is not None

@@ -1,24 +1,34 @@
-"""Find out what people marked on photos: by a mask for each photo, or by one file of annotations."""
+"""Find out what people marked on photos: by a mask for each photo, or by annotations in one of the known formats."""
 
-import unicodedata
-from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from components.ingest.mask_check import MaskFitError, check_mask, turned_mask
-from components.ingest.sources.file_table import folder_of, name_of
+from components.ingest.sources.file_table import folder_of
 from components.ingest.sources.folder_listing import files_below, subfolders
-from components.ingest.sources.masks import Candidate, masks_beside_images, match_masks, stem
-from components.ingest.sources.photo_layout import annotation_files, photos_below
-from components.shared.data.annotations.reading import read_annotations
-from components.shared.data.annotations.shapes import ImageAnnotation, crack_mask, in_pixels, outside
+from components.ingest.sources.masks import Candidate, Masks, masks_beside_images, match_masks
+from components.ingest.sources.photo_layout import LABELS, annotation_files, label_files, names_file, photos_below
+from components.ingest.sources.photo_names import PhotoNames
+from components.shared.data.annotations.fields import NO_MEANINGS, UnknownClassError
+from components.shared.data.annotations.reading import Recognised, not_known, recognise
+from components.shared.data.annotations.shapes import (
+    ImageAnnotation,
+    crack_mask,
+    crosses_itself,
+    in_pixels,
+    outside,
+)
+from components.shared.data.annotations.yolo import read_class_names, read_yolo
 from components.shared.data.image import UPRIGHT, ImageError, decode_mask
 from components.shared.data.image_kinds import is_image, is_mask_folder
 from components.shared.data.manifest import CLASSES, CRACK
 from components.shared.errors import InputError
+
+MASKS = "masks"
 
 
 @dataclass(frozen=True)
@@ -28,24 +38,20 @@ class Marks:
     Attributes:
         root: The folder.
         photos: The photos, in order. Paths here and below are relative to the root.
-        masks: The mask of each photo that has one.
+        form: What says where the cracks are, for messages: MASKS, or the annotations and their format.
+        files: The files that say what is marked on each photo that somebody has marked.
         annotations: The annotation of each photo that has one; empty if there are masks.
-        annotation_file: The file of the annotations; "" if there are masks.
         without_photo: The masks and annotations that belong to no photo, or that fit several photos.
+        unused: Files that could be annotations, but have another content.
     """
 
     root: Path
     photos: list[str]
-    masks: dict[str, str] = field(default_factory=dict)
+    form: str = MASKS
+    files: dict[str, tuple[str, ...]] = field(default_factory=dict)
     annotations: dict[str, ImageAnnotation] = field(default_factory=dict)
-    annotation_file: str = ""
     without_photo: list[str] = field(default_factory=list)
-
-    def file_of(self, photo: str) -> str | None:
-        """Return the file that says what is marked on a photo; None if nobody has marked it."""
-        if self.annotation_file:
-            return self.annotation_file if photo in self.annotations else None
-        return self.masks.get(photo)
+    unused: list[str] = field(default_factory=list)
 
     def is_exact(self, photo: str) -> bool:
         """Return true if what is marked is the crack itself, and not a box around it."""
@@ -56,8 +62,8 @@ class Marks:
         """Return the mask of the cracks of a photo.
 
         Args:
-            photo: A photo for which `file_of` returns a file.
-            data: The content of its file.
+            photo: One of the photos in `files`.
+            data: The content of the photo.
             image: uint8 (H, W, 3), the photo, upright.
 
         Returns:
@@ -66,10 +72,10 @@ class Marks:
         Raises:
             ImageError: The mask or annotation cannot be used. The message says why.
         """
-        if self.annotation_file:
+        if self.form != MASKS:
             return self._annotated_cracks(self.annotations[photo], image)
 
-        path = self.root / self.masks[photo]
+        path = self.root / self.files[photo][0]
         mask = path.read_bytes()
         try:
             turn = check_mask(path, mask, data, image).turn
@@ -80,84 +86,136 @@ class Marks:
             raise ImageError(f"its mask {path.name}: {error}") from error
 
     def shapes_outside(self, photo: str, width: int, height: int) -> int:
-        """Return how many shapes of a photo reach out of it. The size is that of the photo in pixels."""
+        """Return how many shapes of a photo go beyond its edge. The size is that of the photo in pixels."""
         annotation = self.annotations.get(photo)
         if annotation is None:
             return 0
         return sum(outside(shape, width, height) for shape in in_pixels(annotation, width, height).shapes)
 
+    def crossing_shapes(self, photo: str) -> int:
+        """Return how many polygons of a photo cross themselves."""
+        annotation = self.annotations.get(photo)
+        return 0 if annotation is None else sum(map(crosses_itself, annotation.shapes))
+
     def _annotated_cracks(self, annotation: ImageAnnotation, image: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        if annotation.problem:
+            raise ImageError(annotation.problem)
         drawn = {shape.label for shape in annotation.shapes}
         if CLASSES[CRACK] in annotation.labels and CLASSES[CRACK] not in drawn:
-            raise ImageError("it is labelled crack as a whole, which does not say where the crack is; draw the crack")
+            raise ImageError(
+                "only the photo as a whole has the label crack, so the crack's place is unknown; draw the crack"
+            )
         labels = sorted(set(annotation.labels))
         if len(labels) > 1:
-            raise ImageError(f"it is labelled as a whole {' and '.join(labels)}; keep one label")
+            raise ImageError(f"the photo as a whole has the labels {' and '.join(labels)}; keep one label")
         try:
             return crack_mask(annotation, image.shape[1], image.shape[0])
         except InputError as error:
             raise ImageError(str(error)) from error
 
 
-def find_marks(root: Path) -> Marks:
+def find_marks(root: Path, meanings: Mapping[str, str] = NO_MEANINGS) -> Marks:
     """Find the photos of a folder, and their masks or annotations.
 
+    Args:
+        root: The folder.
+        meanings: What class names in annotations mean, if they are not the names of classes: name -> crack or no_crack.
+
     Raises:
-        InputError: There are masks and annotations, several files of annotations, or two masks or annotations for one
-            photo. Or the annotations cannot be read.
+        InputError: There are marks in several forms, or two masks or annotations for one photo. Or the annotations
+            cannot be read.
     """
     images = photos_below(root)
     beside = masks_beside_images(images)
     photos = [path for path in images if path not in set(beside)]
+    masks = _masks(root, beside)
+    labels = label_files(root, photos)
+    recognised, unused = _recognised(root)
+
+    forms = [f"the file {name} ({one.format})" for name, one in recognised.items()]
+    if labels:
+        forms.append(f"{len(labels)} label files of YOLO, such as {labels[0]}")
+    if masks:
+        forms.append(f"{len(masks)} masks, such as {masks[0][0]}")
+    if len(forms) > 1:
+        raise InputError(f"{root} says in several forms where the cracks are: {'; '.join(forms)}; keep one of them")
+    if unused and not forms:
+        raise _nothing_known(root / unused[0])
+
+    try:
+        if labels:
+            return _with_labels(root, photos, labels, meanings, unused)
+        for name, one in recognised.items():
+            marks = Marks(root, photos, f"{name} ({one.format})", unused=unused)
+            names = PhotoNames(photos)
+            for annotation in one.read(meanings):
+                _add(marks, annotation, names, (name,))
+            return marks
+    except UnknownClassError as error:
+        raise InputError(f"{error}. Or say what a class means: ?classes=Spalling:no_crack;Fissure:crack") from error
+
+    found = _matched_masks(photos, masks)
+    files: dict[str, tuple[str, ...]] = {photo: (mask,) for photo, mask in found.of_image.items()}
+    return Marks(root, photos, MASKS, files, without_photo=[*found.without_image, *found.ambiguous], unused=unused)
+
+
+def _masks(root: Path, beside: list[str]) -> list[tuple[str, str]]:
+    """Return the path of each mask, and its folder below the folder of masks."""
     masks = [(path, folder_of(path)) for path in beside]
     for folder in filter(is_mask_folder, subfolders(root)):
         for path in sorted(filter(is_image, files_below(root, folder))):
             masks.append((path, folder_of(path)[len(folder) :].strip("/")))
+    return masks
 
-    files = annotation_files(root)
-    if files and masks:
-        raise InputError(f"{root} has the masks {masks[0][0]}, … and the annotations {files[0]}; keep one of them")
-    if len(files) > 1:
-        raise InputError(f"{root} has several files of annotations: {', '.join(files)}; keep one of them")
-    if files:
-        return _with_annotations(root, photos, files[0])
 
+def _matched_masks(photos: list[str], masks: list[tuple[str, str]]) -> Masks:
     candidates = [Candidate(path, folder_of(path).partition("/")[2], CRACK) for path in photos]
-    found = match_masks(candidates, masks)
-    return Marks(root, photos, found.of_image, without_photo=[*found.without_image, *found.ambiguous])
+    return match_masks(candidates, masks)
 
 
-def _with_annotations(root: Path, photos: list[str], file: str) -> Marks:
-    by_name: dict[str, list[str]] = defaultdict(list)
-    for photo in photos:
-        for name in {photo, name_of(photo), _without_suffix(photo), stem(photo)}:
-            by_name[_composed(name)].append(photo)
-
-    marks = Marks(root, photos, annotation_file=file)
-    for annotation in read_annotations(root / file):
-        found = _photo_of(annotation.name, by_name)
+def _recognised(root: Path) -> tuple[dict[str, Recognised], list[str]]:
+    """Return the files of annotations with their formats, and the files that have another content."""
+    recognised = {}
+    unused = []
+    for name in annotation_files(root):
+        found = recognise(root / name)
         if found is None:
-            marks.without_photo.append(annotation.name)
-        elif found in marks.annotations:
-            raise InputError(f"{root / file} has two annotations for the photo {found}; keep one of them")
+            unused.append(name)
         else:
-            marks.annotations[found] = annotation
+            recognised[name] = found
+    return recognised, unused
+
+
+def _with_labels(
+    root: Path, photos: list[str], labels: list[str], meanings: Mapping[str, str], unused: list[str]
+) -> Marks:
+    """Read YOLO's label files. A photo's marks depend on its label file and on the file of class names."""
+    listed = names_file(root)
+    names = read_class_names(root / listed) if listed else {}
+    marks = Marks(root, photos, f"{len(labels)} label files (YOLO)", unused=unused)
+    known = PhotoNames(photos)
+    for path in labels:
+        annotation = read_yolo(root / path, path[: -len(".txt")], names, meanings)
+        _add(marks, annotation, known, (path, listed) if listed else (path,))
     return marks
 
 
-def _photo_of(name: str, by_name: dict[str, list[str]]) -> str | None:
-    """Return the photo with this path, or the only photo with this name; None if there is no such photo."""
-    path = name.replace("\\", "/").removeprefix("./")
-    for wanted in (path, name_of(path), _without_suffix(name_of(path))):
-        photos = by_name.get(_composed(wanted), [])
-        if len(photos) == 1:
-            return photos[0]
-    return None
+def _add(marks: Marks, annotation: ImageAnnotation, names: PhotoNames, files: tuple[str, ...]) -> None:
+    photo = names.find(annotation.name)
+    if photo is None:
+        marks.without_photo.append(annotation.name)
+    elif photo in marks.annotations:
+        raise InputError(
+            f"{marks.root} has two annotations for the photo {photo}, {marks.annotations[photo].name} and "
+            f"{annotation.name} in {files[0]}; keep one of them"
+        )
+    else:
+        marks.annotations[photo] = annotation
+        marks.files[photo] = files
 
 
-def _without_suffix(path: str) -> str:
-    return str(PurePosixPath(path).with_suffix("")) if is_image(path) else path
-
-
-def _composed(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
+def _nothing_known(path: Path) -> InputError:
+    problem = f"{not_known(path)}, or a .txt file for each photo (YOLO), in a folder {LABELS} or beside the photos"
+    if path.suffix.lower() == ".csv":
+        problem += f". If it is a table of tiles with the columns path and label, give {path} itself as the data"
+    return InputError(problem)

@@ -1,8 +1,9 @@
 """Cut tiles from whole photos, and label each tile by the share of its pixels that people marked as crack.
 
-The photos are read one by one. First, every photo is decoded and its tiles are listed with their labels. Later, only
-the tiles that are needed are cut and written to a temporary folder. Tiles do not overlap, and start at the left upper
-corner of the photo. A tile is named after its photo and its left upper corner: `pier1/IMG_1.jpg@512,256.png`.
+The photos are read one by one. `list_tiles` decodes every photo and lists its tiles with their labels. Later,
+`cut_tiles` cuts only the tiles that are needed, and writes them to a temporary folder. Tiles do not overlap, and start
+at the left upper corner of the photo. A tile is named after its photo and its left upper corner:
+`pier1/IMG_1.jpg@512,256.png`.
 """
 
 from collections import Counter
@@ -20,7 +21,7 @@ from components.ingest.examination import check_header
 from components.ingest.jpeg_warnings import Messages, listening
 from components.ingest.sources.file_table import FILE_TYPES, as_files
 from components.ingest.sources.layouts import UNKNOWN_SURFACE
-from components.ingest.sources.photo_marks import Marks
+from components.ingest.sources.photo_marks import MASKS, Marks
 from components.shared.data.annotations.shapes import SMALLEST_CRACK_SHARE, label_of_share
 from components.shared.data.image import ImageError, decode, empty_pixels
 from components.shared.data.manifest import CLASSES, CRACK, plain
@@ -55,23 +56,24 @@ def list_tiles(marks: Marks, tile: int, config: IngestConfig, tag_of: TagOf) -> 
     Args:
         marks: The photos and what is marked on them.
         tile: Edge of a tile in pixels.
-        config: The rules for accepting images. `max_pixels` and `max_refused` count for photos.
+        config: The rules for accepting images. `max_pixels` and `max_refused` apply to photos.
         tag_of: Returns the tag of a file, given its path on this machine.
 
     Raises:
         InputError: No photo is marked, or too many photos are refused.
     """
-    marked = [photo for photo in marks.photos if marks.file_of(photo) is not None]
+    marked = [photo for photo in marks.photos if photo in marks.files]
     if not marked:
         raise InputError(
-            f"{marks.root} has {len(marks.photos)} photos, and no mask or annotation belongs to one of them; give the "
-            "masks the names of the photos"
+            f"{marks.root} has {len(marks.photos)} photos, and no mask or annotation belongs to one of them"
+            f"{_such_as(marks.without_photo)}; give masks and annotated images the names of the photos"
         )
 
     rows: list[tuple] = []
     refused: list[tuple[str, str]] = []
     labels: Counter[int | None] = Counter()
     outside: list[str] = []
+    crossing: list[str] = []
     with listening() as messages:
         for number, photo in enumerate(marked):
             progress(number, len(marked), "reading photos")
@@ -83,11 +85,12 @@ def list_tiles(marks: Marks, tile: int, config: IngestConfig, tag_of: TagOf) -> 
             except OSError as error:
                 refused.append((photo, f"{error.filename} cannot be read: {error.strerror}"))
                 continue
-            tag = f"{tag_of(f'{marks.root}/{photo}')} {tag_of(f'{marks.root}/{marks.file_of(photo)}')}"
+            tag = " ".join(tag_of(f"{marks.root}/{path}") for path in (photo, *marks.files[photo]))
             rows += [(*row, tag) for row in own]
             labels.update(row[1] for row in own)
             labels[None] += in_between
             outside += [photo] * bool(reaching_out)
+            crossing += [photo] * bool(marks.crossing_shapes(photo))
 
     _check_refused(marks, marked, refused, config)
     table = pd.DataFrame(rows, columns=[*FILE_TYPES, "tag"], dtype=object)
@@ -95,7 +98,7 @@ def list_tiles(marks: Marks, tile: int, config: IngestConfig, tag_of: TagOf) -> 
         files=as_files(table).astype({"tag": "str"}),
         refused=refused,
         understood=[_understood(marks, marked, tile, labels)],
-        warnings=list(_warnings(marks, outside)),
+        warnings=list(_warnings(marks, outside, crossing)),
     )
 
 
@@ -127,7 +130,7 @@ def cut_tiles(marks: Marks, tile: int, files: pd.DataFrame, folder: Path) -> Non
 def _tiles_of(
     marks: Marks, photo: str, tile: int, config: IngestConfig, messages: Messages
 ) -> tuple[list[tuple], int, int]:
-    """Return the rows of a photo's tiles, the number of tiles left out, and the number of shapes that reach out of it.
+    """Return the rows of a photo's tiles, the number of tiles left out, and the number of shapes beyond its edge.
 
     Raises:
         ImageError: The photo, its mask or its annotation cannot be used.
@@ -199,21 +202,27 @@ def _check_refused(marks: Marks, marked: list[str], refused: list[tuple[str, str
 
 def _understood(marks: Marks, marked: list[str], tile: int, labels: Counter[int | None]) -> str:
     by_class = ", ".join(f"{labels[label]} {name}" for label, name in enumerate(CLASSES))
-    truth = marks.annotation_file or "masks"
     return (
-        f"the layout is photos; {len(marked)} photos with {truth} are cut into tiles of {tile} pixels: {by_class}; "
-        f"{labels[None]} tiles are left out, because less than {SMALLEST_CRACK_SHARE:.1%} of their pixels are crack, "
-        "or some pixels are transparent"
+        f"the layout is photos; {len(marked)} photos with {marks.form} are cut into tiles of {tile} pixels: "
+        f"{by_class}; {labels[None]} tiles are not used, because only a few of their pixels (less than "
+        f"{SMALLEST_CRACK_SHARE:.1%}) are crack, or some pixels are transparent"
     )
 
 
-def _warnings(marks: Marks, outside: list[str]) -> Iterator[str]:
-    unmarked = [photo for photo in marks.photos if marks.file_of(photo) is None]
-    kind = "annotation" if marks.annotation_file else "mask"
-    if unmarked:
-        yield f"photos without {kind}, which are not used: {len(unmarked)}, such as {unmarked[0]}"
-    if marks.without_photo:
-        number, first = len(marks.without_photo), marks.without_photo[0]
-        yield f"{kind}s that belong to no photo, or fit several: {number}, such as {first}"
-    if outside:
-        yield f"photos with shapes that reach out of the photo and are cut there: {len(outside)}, such as {outside[0]}"
+def _warnings(marks: Marks, outside: list[str], crossing: list[str]) -> Iterator[str]:
+    unmarked = [photo for photo in marks.photos if photo not in marks.files]
+    kind = "mask" if marks.form == MASKS else "annotation"
+    listed = {
+        f"photos without {kind}, which are not used": unmarked,
+        f"{kind}s that belong to no photo, or fit several": marks.without_photo,
+        "photos with shapes that are cut off at the edge of the photo": outside,
+        "photos with polygons that cross themselves, so that some places inside are outside": crossing,
+        "files that are not annotations and are not used": marks.unused,
+    }
+    for what, names in listed.items():
+        if names:
+            yield f"{what}: {len(names)}, such as {names[0]}"
+
+
+def _such_as(names: list[str]) -> str:
+    return f" ({len(names)} belong to none, such as {names[0]})" if names else ""

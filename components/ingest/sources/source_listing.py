@@ -25,7 +25,7 @@ class Listing(NamedTuple):
     Attributes:
         files: Table with the columns of `file_table.FILE_TYPES`, ordered by path.
         understood: Sentences for the user that say how we read the source.
-        warnings: Sentences about files that are not used, and about masks that do not fit.
+        warnings: Sentences about files that are not used, and about masks without an image.
         masks_without_image: Number of masks that belong to no image, or that fit several images.
     """
 
@@ -44,8 +44,8 @@ def list_images(layout: Layout, group_pattern: str | None = None) -> Listing:
 
     Args:
         layout: The layout of the source.
-        group_pattern: Regular expression on the file name. Its first group is the photo. If it is given, it replaces
-            these rules for names.
+        group_pattern: Regular expression on the file name. Its first capturing group matches the name of the photo. If
+            a pattern is given, it replaces these rules for names.
 
     Raises:
         InputError: The pattern does not match every name, a name is not UTF-8, a folder cannot be listed, or an image
@@ -83,7 +83,7 @@ def list_images(layout: Layout, group_pattern: str | None = None) -> Listing:
 def _match_masks(
     layout: Layout, rows: Sequence[tuple[str, ClassFolder]], beside: list[str], skipped: list[str]
 ) -> Masks:
-    """Find the image of each mask. The other files of the mask folders are added to `skipped`."""
+    """Find the image of each mask. Files of the mask folders that are not masks are added to `skipped`."""
     masks = [(path, folder_of(path)) for path in beside]
     for folder_of_masks in layout.masks:
         for path in sorted(files_below(layout.root, folder_of_masks)):
@@ -144,7 +144,7 @@ def warn_of_missing_masks(files: pd.DataFrame) -> Iterator[str]:
 
 
 def cracks_without_mask(files: pd.DataFrame) -> list[str]:
-    """Return the paths of images of class crack without a mask. If none of them has a mask, return an empty list."""
+    """Return the paths of images of class crack without a mask. If no crack image has a mask, return an empty list."""
     cracks = files[files["label"] == CRACK]
     without = cracks["path"][cracks["mask"].isna()].tolist()
     return without if len(without) < len(cracks) else []

@@ -125,7 +125,7 @@ def _shadow(rng: np.random.Generator, scene: Scene, canvas: Canvas, tint: np.nda
 
     darkness = rng.uniform(0.15, 0.5)
     softness = rng.uniform(0.5, 6)
-    lit = np.exp(np.minimum(-distance / softness, 80))  # a larger number would be too large for the darkness to matter
+    lit = np.exp(np.minimum(-distance / softness, 80))  # exp(80) is large enough for full light, and does not overflow
     return (1 - darkness / (1 + lit)).astype(np.float32)
 
 

@@ -1,8 +1,9 @@
 """Draw whole photos of concrete with cracks, and the mask of the cracks.
 
-A photo is one continuous surface. Its texture, marks and cracks are those of the drawn tiles (`synthetic.py`) and as
-large. So a network that was trained on drawn tiles recognises cracks in tiles that are cut from a drawn photo. A photo
-has up to four long cracks, some of them hairline cracks. Joints, formwork lines and shadows cross the whole photo.
+A photo is one continuous surface. Its texture, marks and cracks have the same kinds and sizes as in the synthetic tiles
+(`synthetic.py`). So a network that was trained on synthetic tiles recognises cracks in tiles that are cut from a
+synthetic photo. A photo has up to four long cracks, some of them hairline cracks. Joints, formwork lines and shadows
+cross the whole photo.
 """
 
 from dataclasses import dataclass
@@ -30,12 +31,12 @@ LONG_MARKS_PER_PHOTO = 1.5
 SHORT_MARKS_PER_TILE = 0.25
 SHORT_MARK_TILES = 3  # a short mark is drawn in a window of 3 x 3 tiles
 ROWS_PER_BAND = 256
-_STREAM = 2**16  # keeps the random numbers of photos apart from those of tiles
+_STREAM = 2**16  # photos and tiles with the same seed get different random numbers
 
 
 @dataclass(frozen=True)
 class Photo:
-    """One drawn photo.
+    """One synthetic photo.
 
     Attributes:
         name: File name without its ending, such as photo_001.
@@ -56,7 +57,7 @@ def draw_photo(number: int, seed: int, width: int = 3000, height: int = 2000, ti
         seed: Any integer from 0.
         width: Pixels.
         height: Pixels.
-        tile: Edge of a tile in pixels. Textures, marks and cracks are as large as in a drawn tile of this size.
+        tile: Edge of a tile in pixels. Textures, marks and cracks are as large as in a synthetic tile of this size.
     """
     rng = np.random.default_rng([seed, number, _STREAM])
     scene = draw_scene(rng, SURFACES[number % len(SURFACES)])
@@ -140,7 +141,7 @@ def _crack_coverage(rng: np.random.Generator, canvas: Canvas) -> np.ndarray:
 def _exposed(
     rng: np.random.Generator, scene: Scene, canvas: Canvas, brightness: np.ndarray, tint: np.ndarray
 ) -> np.ndarray:
-    """Expose the photo band by band, so that colours as floats never need the memory of a whole photo."""
+    """Expose the photo band by band, so that memory never holds the float colours of the whole photo."""
     margin = int(np.ceil(4 * scene.blur * canvas.unit))
     image = np.empty((canvas.height, canvas.width, 3), np.uint8)
     for top in range(0, canvas.height, ROWS_PER_BAND):

@@ -1,7 +1,7 @@
 """Draw concrete without cracks and marks: the common properties of a photo, and its texture.
 
-Brightness is a float32 array (height, width), and 1.0 is the photo's mean. Lengths are in pixels of a tile of 128 x 128
-pixels and grow with the tile.
+Brightness is a float32 array (height, width), and 1.0 is the photo's mean. Lengths are given for a tile of 128 x 128
+pixels, and are scaled with the size of the tile.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Canvas:
 
     @property
     def unit(self) -> float:
-        """The length of a pixel of a tile of 128 x 128, in pixels."""
+        """The length on this canvas, in pixels, of one pixel of a 128 x 128 tile."""
         return self.tile / 128
 
     @property
@@ -108,7 +108,7 @@ def draw_scene(rng: np.random.Generator, surface: str) -> Scene:
 
 
 def draw_surface(rng: np.random.Generator, scene: Scene, canvas: Canvas) -> np.ndarray:
-    """Draw bare concrete, float32 (height, width): lit relief, blotches, aggregate, pores and the fall of light."""
+    """Draw bare concrete, float32 (height, width): lit relief, blotches, aggregate, pores and uneven light."""
     relief = 0.6 * noise(rng, canvas, 1) + 0.8 * noise(rng, canvas, 2) + noise(rng, canvas, 5)
     slope_y, slope_x = np.gradient(blurred(relief, 0.7 * canvas.unit))
     lit = slope_x * np.cos(scene.light) + slope_y * np.sin(scene.light)

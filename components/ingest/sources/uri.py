@@ -6,10 +6,11 @@
 | archive, zip or tar | `/data/tiles.zip`, `https://host/tiles.tar.gz#sha256=0123…` (64 hex digits) |
 | objects | `s3://bucket/prefix` |
 | table of files | `/data/tiles.csv`, `/data/tiles.parquet`: columns path, label, and optionally group, surface, mask |
-| drawn tiles | `synthetic://?images=600&seed=1&size=128` |
+| synthetic tiles | `synthetic://?images=600&seed=1&size=128` |
 
-The options `layout`, `group_pattern`, `source` (a name for the source) and `tile` (edge of the tiles that we cut from
-photos, in pixels) follow a `?` and are joined by `&`. In options and after `file://`, write commas, spaces and the
+The options `layout`, `group_pattern`, `source` (a name for the source), `tile` (edge of the tiles that we cut from
+photos, in pixels) and `classes` (what the classes in annotations of photos mean, such as `Rust:no_crack;Fissure:crack`)
+follow a `?` and are joined by `&`. In options and after `file://`, write commas, spaces and the
 characters `% & # ?` as %2C, %20 and so on. If the whole data URI is the path of an existing file or folder, it is one
 source, and special characters in it have no meaning.
 """
@@ -23,9 +24,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from components.ingest.sources.layouts import EXPECTED
 from components.shared.config import PhotoPattern
+from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
 
-OPTIONS = ("layout", "group_pattern", "source", "tile")
+OPTIONS = ("layout", "group_pattern", "source", "tile", "classes")
 TILE_SIZES = range(32, 2049)
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 KINDS = "a folder, a zip or tar archive, a .csv or .parquet table, s3://, https:// or synthetic://?images=600&seed=1"
@@ -105,7 +107,7 @@ def _parse(text: str) -> SourceUri:
     if scheme and urlsplit(text).username is not None:
         shown = re.sub("//.*@", "//…@", text)
         raise InputError(
-            f"data is {shown!r}; it contains a user name or password, and everyone who sees the run can read it; "
+            f"data is {shown!r}; it contains a user name or password, which everyone who sees the run can read; "
             "remove it, or use s3://"
         )
     address, fragment = text, ""
@@ -168,8 +170,27 @@ def _check_options(text: str, options: dict[str, str]) -> None:
             f"data is {text!r}: its option tile is {tile!r}; give a whole number of pixels from {TILE_SIZES.start} to "
             f"{TILE_SIZES.stop - 1}"
         )
+    class_meanings(text, options)
     if "source" in options and not options["source"].strip():
         raise InputError(f"data is {text!r}: its option source is empty; give the source a name")
+
+
+def class_meanings(text: str, options: dict[str, str]) -> dict[str, str]:
+    """Return what class names mean, by the option `classes`: name -> crack or no_crack.
+
+    Raises:
+        InputError: The option is not in its form. `text` is the source as the user wrote it.
+    """
+    meanings: dict[str, str] = {}
+    for pair in options.get("classes", "").split(";") if "classes" in options else []:
+        name, _, meaning = pair.rpartition(":")
+        if not name or meaning not in CLASSES or name in meanings:
+            raise InputError(
+                f"data is {text!r}: its option classes has {pair!r}; write each class once, with its meaning "
+                f"{CLASSES[0]} or {CLASSES[1]}, as in classes=Rust:no_crack;Fissure:crack"
+            )
+        meanings[name] = meaning
+    return meanings
 
 
 def _checksum(text: str, scheme: str, fragment: str) -> str:

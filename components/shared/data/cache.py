@@ -1,7 +1,7 @@
 """Keep a cache folder of data set versions within its size limit. A data set version in use is never removed.
 
-If there is too little room, the data set version that was used longest ago is removed first. Next to the folder
-`DIGEST/` is the file `.DIGEST.use`, and its time is the time of the last use. A process that uses the data set version
+If there is too little room, the least recently used data set version is removed first. Next to the folder `DIGEST/` is
+the file `.DIGEST.use`. The time of this file is the time of the last use. A process that uses the data set version
 holds a shared lock on this file. The system releases the lock when the process ends, even if it is killed. A process
 that removes a data set version holds an exclusive lock. We use `fcntl.flock`, because filelock has no shared locks.
 """
@@ -30,7 +30,7 @@ def use(version: Path) -> None:
 
 
 def make_room(version: Path, needed: int, limit: int) -> None:
-    """Remove unused data set versions until `version` fits. What was used longest ago is removed first.
+    """Remove unused data set versions until `version` fits. The least recently used version is removed first.
 
     Args:
         version: Folder, inside the cache, of the data set version that will be fetched. It is never removed.
@@ -47,7 +47,7 @@ def make_room(version: Path, needed: int, limit: int) -> None:
             f"cache {cache}; raise cache_size"
         )
 
-    # Only one process at a time makes room. So no process counts the size of a folder that another process is removing.
+    # Only one process at a time makes room. Otherwise, a process could count a folder that another process is removing.
     with FileLock(cache / ".room.lock"):
         sizes = {}
         for folder in filter(_is_version, cache.iterdir()):

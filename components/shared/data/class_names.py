@@ -31,7 +31,7 @@ def class_of_folder(name: str) -> int | None:
 def class_of_label(text: str) -> int | None:
     """Return the label, 0 or 1, that a table's cell means. Return None if the meaning is not clear.
 
-    Besides the names of classes, a cell can be a number (1, 1.0 and 1,0) or a word such as yes or TRUE.
+    A cell can be the name of a class, a number (such as 1, 1.0 or 1,0) or a word such as yes or TRUE.
     """
     number = text.strip().replace(",", ".")
     whole, point, fraction = number.partition(".")

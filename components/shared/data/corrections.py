@@ -1,17 +1,22 @@
-"""The answers that people gave about tiles: a list in the store to which entries are only ever added.
+"""The answers that people gave about tiles: a list in the store. Entries are only added to it.
 
 An entry is one import of answers, or the rollback of one import. It is the object `corrections/ID.json`, where ID is
 the digest of its content. No entry is changed or deleted. Concurrent imports write different objects, so none is lost.
 
 A tile is known by its sample_id, the sha256 of the bytes of its file. So an answer stays with its tile if the file is
 renamed or copied.
+
+A person can sign an entry with a private key. If the parameter `ingest.correction_keys` names the public keys of
+people, ingestion applies only what these people signed. So nobody who can only write to the store can change labels.
 """
 
 import datetime
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import pandas as pd
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
@@ -19,11 +24,12 @@ from components.shared.hashing import digest
 from components.shared.services.records import read_record, write_record
 from components.shared.services.s3_client import THREADS
 from components.shared.services.store import Store
+from components.shared.signatures import is_signed, public_key_from, sign
 
 BAD_IMAGE = "bad image"
 ANSWERS = (*CLASSES, BAD_IMAGE)
 FOLDER = "corrections"
-SHOWN_ID = 12  # characters of an entry's ID that people see and give
+SHOWN_ID = 12  # number of characters of an entry's ID that people see and type
 IF_DAMAGED = "restore it from a backup of the store, because without it some tiles would get their old labels back"
 COLUMNS = ["tile", "answer", "by", "at", "why", "entry"]
 
@@ -53,7 +59,8 @@ class Entry:
         at: When the entry was added: UTC, ISO 8601, with microseconds.
         why: The reason; may be empty for an import.
         answers: The answers; empty for a rollback.
-        rolls_back: ID of the entry that this entry makes void; "" for an import.
+        rolls_back: ID of the entry that this entry rolls back; "" for an import.
+        signature: Signature of the entry's ID, in base64; "" if the person did not sign.
     """
 
     by: str
@@ -61,20 +68,28 @@ class Entry:
     why: str
     answers: list[Answer] = field(default_factory=list)
     rolls_back: str = ""
+    signature: str = ""
 
     @property
     def id(self) -> str:
-        """The sha256 of the entry's content, 64 hex characters."""
-        return digest(asdict(self))
+        """The sha256 of the entry's content without its signature, 64 hex characters."""
+        content = asdict(self)
+        del content["signature"]
+        return digest(content)
+
+    @property
+    def signed_text(self) -> str:
+        """The text that the signature covers."""
+        return f"crack-pipeline correction {self.id}"
 
 
 @dataclass(frozen=True)
 class Standing:
-    """The answers that stand: those of imports that nobody rolled back, and of each person only the last about a tile.
+    """The answers that count: of each person the last one about a tile, without the imports that were rolled back.
 
     Attributes:
-        agreed: Table with the columns COLUMNS, one row for each tile: all people who answered gave this answer. `by`
-            joins their names, and the other columns are those of the last answer.
+        agreed: Table with the columns COLUMNS, one row for each tile about which all people agree. `by` joins the names
+            of these people, and the other columns are those of the last answer.
         disputed: The same columns, one row for each answer, for the tiles about which people disagree.
         digest: Digest of the whole list. It changes with every new entry.
     """
@@ -92,6 +107,35 @@ def now() -> str:
 def add_entry(store: Store, entry: Entry) -> None:
     """Add an entry to the list."""
     write_record(store, f"{FOLDER}/{entry.id}.json", entry)
+
+
+def signed(entry: Entry, key: Ed25519PrivateKey) -> Entry:
+    """Return the entry with a signature."""
+    return replace(entry, signature=sign(entry.signed_text, key))
+
+
+def separate_unsigned(entries: list[Entry], keys: Mapping[str, str]) -> tuple[list[Entry], list[Entry]]:
+    """Separate the entries that count from those that their person did not sign.
+
+    Args:
+        entries: Entries of the list.
+        keys: Name of a person -> public key, as `public_key_from` reads it. If it is empty, all entries count.
+
+    Returns:
+        The entries that count, and the others, both in the given order.
+    """
+    if not keys:
+        return entries, []
+
+    by_person = {name: public_key_from(line) for name, line in keys.items()}
+    counted, unsigned = [], []
+    for entry in entries:
+        key = by_person.get(entry.by)
+        if key is not None and is_signed(entry.signed_text, entry.signature, key):
+            counted.append(entry)
+        else:
+            unsigned.append(entry)
+    return counted, unsigned
 
 
 def read_entries(store: Store) -> list[Entry]:
@@ -125,15 +169,15 @@ def find_import(entries: list[Entry], name: str) -> Entry:
 
 
 def standing_answers(entries: list[Entry]) -> Standing:
-    """Find the answers that stand, and the tiles about which people disagree.
+    """Find the answers that count, and the tiles about which people disagree.
 
     Args:
         entries: All entries, the oldest first.
     """
-    void = {entry.rolls_back for entry in entries}
+    rolled_back = {entry.rolls_back for entry in entries}
     rows = []
     for entry in entries:
-        if entry.id not in void:
+        if entry.id not in rolled_back:
             for answer in entry.answers:
                 rows.append([answer.tile, answer.new, entry.by, entry.at, entry.why, entry.id])
     answers = pd.DataFrame(rows, columns=COLUMNS).astype("str").drop_duplicates(["tile", "by"], keep="last")

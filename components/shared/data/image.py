@@ -1,7 +1,7 @@
 """Decode image files to arrays. No other module opens an image file.
 
-Pillow tries only the formats in FORMATS. So no other program is started. Without this list, Pillow would start
-Ghostscript for a file with EPS content, even if its name ends in .jpg.
+Pillow tries only the formats in FORMATS. Without this list, Pillow would start the program Ghostscript for a file with
+EPS content, even if the file's name ends in .jpg.
 """
 
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ from components.shared.data.image_structure import (
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# A file with 16 bits per value can use fewer bits; see `_to_eight_bits`.
+# The numbers of bits that an image in a 16-bit file may really use; see `_to_eight_bits`.
 USED_BITS = (8, 10, 12, 14, 16)
 THUMBNAIL_JPEG_QUALITY = 80
 
@@ -81,10 +81,10 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     EXIF orientation is applied. Grey, palette and CMYK images become RGB, and an alpha channel is dropped. 16-bit
     values are scaled by the number of bits that the image really uses (see `_to_eight_bits`).
 
-    OpenCV decodes JPEG and PNG files. It is fast, but it fills missing parts with grey and reports no error. So we
-    check the end of a JPEG and the checksums of a PNG ourselves. Pillow is strict. It decodes all other files, and the
-    files that OpenCV refuses. If a JPEG is damaged in the middle, no error is raised. libjpeg only prints a warning,
-    which the ingest step catches.
+    OpenCV decodes JPEG and PNG files. OpenCV is fast, but it fills missing parts with grey and reports no error. So we
+    check the end of a JPEG and the checksums of a PNG ourselves. Pillow decodes all other files, and the files that
+    OpenCV refuses. Pillow reports missing parts. If a JPEG is damaged in the middle, no error is raised. libjpeg only
+    prints a warning, which the ingest step catches.
 
     Args:
         data: Content of the file. A JPEG can be followed by other data, such as the video of a motion photo.
@@ -117,9 +117,10 @@ def jpeg_tables(data: bytes) -> dict[int, list[int]] | None:
 
 
 def decode_mask(data: bytes) -> NDArray[np.bool_]:
-    """Decode a mask. A pixel is true if it is brighter than half of the brightest pixel, so 0/1 and 0/255 both work.
+    """Decode a mask. A pixel is true if it is brighter than half of the brightest pixel.
 
-    A transparent pixel is false, because some programs draw a mask on a transparent background.
+    So a mask can have the values 0 and 1, or 0 and 255. A transparent pixel is false, because some programs draw a mask
+    on a transparent background.
 
     Returns:
         bool (H, W); all false for a black image.
@@ -144,7 +145,7 @@ def empty_pixels(data: bytes) -> NDArray[np.bool_] | None:
     """
     from PIL import ImageOps
 
-    if data.startswith(JPEG):  # it cannot be transparent
+    if data.startswith(JPEG):  # a JPEG cannot be transparent
         return None
     with open_image(data) as opened:
         without_data = _tiff_tag(opened, TIFF_NO_DATA)
@@ -186,7 +187,7 @@ def turn_upright(stored: NDArray, orientation: int) -> NDArray:
 
 
 def thumbnail(image: NDArray[np.uint8], longest: int) -> bytes:
-    """Return a small JPEG file of an image.
+    """Return a thumbnail of an image as a JPEG file.
 
     Args:
         image: uint8 (H, W, 3), RGB.
@@ -306,7 +307,7 @@ def open_image(data: bytes) -> Iterator["Image"]:
 
 @cache
 def _register_heif() -> None:
-    """Let Pillow open HEIF files. libheif decodes in one thread, and only the photo itself without its thumbnails."""
+    """Let Pillow open HEIF files. libheif then decodes in one thread, and decodes the photo without its thumbnails."""
     from pi_heif import register_heif_opener
 
     register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)

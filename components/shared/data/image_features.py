@@ -2,9 +2,10 @@
 
 To add a feature, add its name to FEATURES, add its value and its meaning to `describe_image`, and raise VERSION.
 
-The light and the exposure multiply all grey values of a photo by a factor. On a logarithmic scale, this factor becomes
-a constant that is added. So a difference has the same size in dark and in bright photos. The features of the material
-are measured relative to the brightness. So different exposures do not hide a change of material.
+The light and the exposure multiply all grey values of a photo by a factor. On a logarithmic scale, this factor is a
+constant that is added. So a difference between two images has the same size in dark and in bright photos. Roughness
+and saturation, which describe the material, are measured relative to the brightness. So different exposures do not hide
+a change of material.
 """
 
 from collections.abc import Iterable
@@ -65,11 +66,14 @@ def describe_image(image: np.ndarray) -> dict[str, float]:
     colour = image.astype(np.float32) / 255
     grey = cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY)
     light = grey.mean()
-    colourfulness = colour.max(axis=2) - colour.min(axis=2)
+    # NumPy's max over the last axis takes fifteen times as long, longer than all other features together.
+    red, green, blue = cv2.split(colour)
+    colourfulness = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
 
     slope_x = cv2.Sobel(grey, cv2.CV_32F, 1, 0, scale=1 / 8)
     slope_y = cv2.Sobel(grey, cv2.CV_32F, 0, 1, scale=1 / 8)
-    # We do not use cv2.magnitude: the last bit of its result can differ between two calls. A profile must not differ.
+    # We do not use cv2.magnitude, because the last bit of its result can differ between two calls. The same image must
+    # always give the same profile.
     gradient = np.sqrt(slope_x**2 + slope_y**2)
     edges = gradient > EDGE_GRADIENT
 

@@ -6,8 +6,9 @@ we read the format from the content.
 """
 
 from collections import Counter
-from collections.abc import Iterable
-from pathlib import PurePosixPath
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath, PurePosixPath
+from typing import TypeVar
 
 # Pillow's name of each format -> the suffixes of its files. A stored file gets the first suffix. JPEG includes photos
 # with several views (MPO).
@@ -33,6 +34,8 @@ HIDDEN_FOLDERS = ("@eadir", "__macosx", "$recycle.bin")
 KINDS_IN_MESSAGE = 5
 MASK_FOLDERS = ("mask", "masks")
 
+AnyPath = TypeVar("AnyPath", bound=PurePath)
+
 
 def is_image(path: str) -> bool:
     """Return true if a file has the name of an image and is not hidden. The path uses slashes."""
@@ -47,6 +50,12 @@ def is_hidden(path: str) -> bool:
 def is_mask_folder(name: str) -> bool:
     """Return true if a folder with this name contains masks instead of images."""
     return name.casefold() in MASK_FOLDERS
+
+
+def masks_among(files: Sequence[AnyPath]) -> list[AnyPath]:
+    """Return the files in a folder `masks` beside a photo of the same name."""
+    photos = {(file.parent, file.stem) for file in files}
+    return [file for file in files if file.parent.name == "masks" and (file.parent.parent, file.stem) in photos]
 
 
 def passed_over(paths: Iterable[str]) -> str:

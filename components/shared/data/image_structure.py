@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Iterator
 from io import BytesIO
 
-# Pillow's own limit, which we use for every decoder. The pixels of a small file can need more memory than there is.
+# Pillow's own limit, which we use for every decoder. A small file can have so many pixels that the memory is too small.
 MAX_PIXELS = 178_956_970
 JPEG, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 # Start-of-frame markers. The three omitted markers have another meaning (JPEG standard T.81, table B.1).

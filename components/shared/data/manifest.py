@@ -70,7 +70,7 @@ def make_manifest(table: pd.DataFrame, digest: str | None = None) -> Manifest:
 
     Args:
         table: One row for each tile.
-        digest: The `content_digest` of the table, if the caller knows it. The readers of the manifest verify it.
+        digest: The table's `content_digest`, if the caller knows it. Readers of the manifest verify the digest.
 
     Raises:
         InputError: A value is not allowed in its column. The message names the row and the value.
@@ -190,7 +190,7 @@ def _to_pandas(arrow: pa.Table) -> pd.DataFrame:
     table = arrow.to_pandas(ignore_metadata=True)
     for field in arrow.schema:
         if field.nullable and pa.types.is_integer(field.type):
-            # By default, pandas turns integers with missing values into floats.
+            # Without this, pandas would turn integers with missing values into floats.
             integers = arrow.column(field.name).to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
             table[field.name] = integers
     return table
@@ -212,7 +212,7 @@ def _check_manifest(table: pd.DataFrame) -> None:
 
 
 def _refuse(table: pd.DataFrame, bad: pd.Series, column: str, why: str) -> None:
-    """If `bad` is true for any row, raise `InputError`. The message names the first such row and says `why`."""
+    """Raise `InputError` if `bad` is true for any row. The message names the first bad row and says `why`."""
     count = int(bad.sum())
     if count == 0:
         return

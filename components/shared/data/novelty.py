@@ -1,9 +1,9 @@
-"""Score how much an image differs from the training images of a model. If it differs a lot, the answer may be wrong.
+"""Score how much an image differs from a model's training images. If it differs a lot, the answer may be wrong.
 
-We measure two distances from the training images. The first distance is between the network's embeddings. The second
-distance is between the image features, which do not depend on the network. Each distance finds some images that the
-other distance misses. We divide each distance by a limit that only 1 % of ordinary images exceed. The score is the
-larger result. So a score above 1 is rare for images that are like the training images.
+We measure the distance from the training images twice: with the network's embeddings, and with the image features,
+which do not depend on the network. The embeddings find some images that the features miss, and the features find
+others. We divide each distance by a limit that only 1 % of ordinary images exceed. The score is the larger of the two
+quotients. So a score above 1 is rare for images that are like the training images.
 
 Source of the distance between embeddings: Sun et al. 2022, "Out-of-Distribution Detection with Deep Nearest
 Neighbors".
@@ -21,8 +21,9 @@ from components.shared.data.image_features import FEATURES
 from components.shared.errors import InputError
 
 STRANGE = 1.0  # an image with a larger score is unlike the training images
-# Even if images are like the training images, 3 % of them are strange. The images of one photo resemble each other, so
-# many of them can be strange at once. So we warn only above this share (tests/simulate/simulate_novelty.py).
+# Even if images are like the training images, 3 % of them have a score above STRANGE. The images of one photo resemble
+# each other, so many of them can have such a score at once. So we warn only if the share of these images is above this
+# limit (tests/simulate/simulate_novelty.py).
 USUAL_SHARE_OF_STRANGE = 0.25
 NEIGHBOURS = 10
 QUANTILE = 0.99

@@ -89,7 +89,7 @@ def write_shards(
                 member = next(remaining, None)
             file.write(bytes(2 * BLOCK_BYTES))
 
-        # The shard's name is the digest of all its bytes, so it is known only now.
+        # The shard's name is the digest of all its bytes, so the name is known only now.
         path = folder / f"{file.digest.hexdigest()}.tar"
         partial.rename(path)
         places += [replace(place, shard=path.name) for place in places_in_shard]
@@ -138,7 +138,7 @@ class ShardReader:
     """A reader of a fetched data set version. It reads images and masks by their offsets.
 
     We do not map the shards into memory. The system would count mapped data as memory of every process that reads it,
-    so a step's memory would grow with the data set. The system caches the data that was read anyway, once for all
+    so a step's memory would grow with the data set. The system also caches data that is read normally, once for all
     processes. A reader can be pickled and used after a fork.
     """
 

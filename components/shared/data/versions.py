@@ -1,12 +1,12 @@
 """Write data set versions to the store, and fetch them into the cache that the steps on a machine share.
 
 In the store, a data set version is the folder `datasets/DIGEST/`. Its images are in shards, `shards/SHA256.tar`. The
-file dataset.json is written last and makes the data set version visible. It lists the shards, and the other files with
-their sha256. The other files are in the folder `datasets/DIGEST/files/NAME/`. NAME is the digest of their names and
-contents.
+file dataset.json is written last and makes the data set version visible. It lists the shards, and all other files of
+the version with their sha256. These files are in the folder `datasets/DIGEST/files/NAME/`. NAME is the digest of their
+names and contents.
 
-Two concurrent writers of the same data set version can pack the images into different shards. Then their files are in
-separate folders, so a reader never mixes the files of two writers.
+Two concurrent writers of the same data set version can pack the images into different shards. Each writer then has its
+own folder of files, so a reader never mixes the files of two writers.
 """
 
 import errno
@@ -114,7 +114,7 @@ def commit(store: Store, name: str, folder: str | Path, shards: Mapping[str, int
     """Upload the files of a folder as a data set version.
 
     The data set version exists as soon as dataset.json exists, which is written last. If another writer was faster, the
-    existing data set version is not changed. Its images can be in different shards.
+    existing data set version is not changed. The images of the existing version can be in different shards.
 
     Args:
         store: Storage root.
@@ -123,7 +123,7 @@ def commit(store: Store, name: str, folder: str | Path, shards: Mapping[str, int
         shards: Name of each shard -> size in bytes. The shards must already be in the store.
 
     Returns:
-        The data set version that is now in the store. This writer or another writer has written it.
+        The data set version that is now in the store, written by this writer or by another writer.
     """
     existing = whole_version(store, name)
     if existing:
@@ -214,7 +214,7 @@ def read_images(store: Store, rows: pd.DataFrame) -> list[bytes]:
 
 
 def version_names(store: Store) -> list[str]:
-    """Return the names (digests) of all data set versions in the store, the one that was written last first."""
+    """Return the names (digests) of all data set versions in the store, the newest first."""
     commits = [found for found in store.objects("datasets/") if found.key.endswith(f"/{COMMIT}")]
     commits.sort(key=lambda found: found.changed, reverse=True)
     return [found.key.split("/")[1] for found in commits]
@@ -265,8 +265,8 @@ def fetch(store: Store, manifest: Manifest, cache: str | Path, limit: int | None
     target = cache / manifest.digest
 
     with FileLock(cache / f".{manifest.digest}.lock"):
-        # We mark the data set version as in use before we look for its shards. So no other process can remove shards
-        # that we have found.
+        # We mark the data set version as in use before we look for its shards. Otherwise, another process could remove
+        # shards that we have found.
         use(target)
         missing = _missing_shards(manifest, target / "shards")
         if missing:

@@ -1,4 +1,4 @@
-"""Choose the device and the precision of a network. On a CPU, make the process keep freed memory and use it again."""
+"""Choose the device and the precision of a network. On a CPU, let the process keep freed memory and use it again."""
 
 import ctypes
 from typing import Literal

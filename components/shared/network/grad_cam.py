@@ -31,7 +31,7 @@ class Cam:
 
 
 def grad_cam(network: Network, cam: Cam, images: torch.Tensor, crack: bool, batch_size: int) -> np.ndarray:
-    """Return a map for each image. It shows which parts of the image speak for a class.
+    """Return a map for each image, which shows the parts of the image that speak for a class.
 
     Args:
         network: In eval mode.
@@ -45,8 +45,8 @@ def grad_cam(network: Network, cam: Cam, images: torch.Tensor, crack: bool, batc
         speaks for the class.
 
     Raises:
-        InputError: A map is not finite, or the layer's gradient is zero for all images. In the second case, the answer
-            does not depend on the layer.
+        InputError: A map is not finite, or the layer's gradient is zero for all images. With a zero gradient, the
+            answer does not depend on the layer.
 
     Source: Selvaraju et al. 2017, eq. 1 and 2 (Grad-CAM); Draelos and Carin 2020 (HiResCAM); Jiang et al. 2021
         (LayerCAM). All are in the pytorch-grad-cam library, which scales each map by its own minimum and maximum and
@@ -71,6 +71,6 @@ def grad_cam(network: Network, cam: Cam, images: torch.Tensor, crack: bool, batc
     if not np.isfinite(maps).all():
         raise InputError(f"{explained} has NaN or infinite values, because the training diverged; lower learning_rate")
 
-    # The highest value in the library's map is below 1 if the gradients are small. So we scale the map again.
+    # If the gradients are small, the highest value in the library's map is below 1. So we scale the map again.
     peaks = maps.max(axis=(1, 2), keepdims=True)
     return maps / np.where(peaks > 0, peaks, 1)

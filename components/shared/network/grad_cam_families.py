@@ -72,7 +72,7 @@ def _patch_tokens(network: Network, shape: tuple[int, ...], channels: int) -> Re
         return None
     rows, columns = grid
     prefix = shape[1] - rows * columns
-    # Some networks add the class token after this layer. Then all tokens here are patch tokens.
+    # Some networks add the class token only after this layer. Then all tokens of this layer are patch tokens.
     if prefix not in (0, getattr(network.backbone, "num_prefix_tokens", 0)):
         return None
     return Reading(lambda tokens: tokens[:, prefix:].unflatten(1, grid).permute(0, 3, 1, 2), grid)
@@ -82,7 +82,7 @@ FAMILIES = (_channels_first, _channels_last, _patch_tokens)
 
 
 def patch_grid(network: Network) -> Grid | None:
-    """Return how many rows and columns of patches a network makes of an image. Return None if it makes no patches."""
+    """Return the number of rows and columns of patches into which a network divides an image; None without patches."""
     backbone: Any = network.backbone
     patch_reader = getattr(backbone, "patch_embed", getattr(backbone, "stem", None))
     grid = getattr(patch_reader, "grid_size", None)
@@ -96,8 +96,8 @@ def find_targets(network: Network) -> list[Target]:
     """Find all layers that Grad-CAM can read, the deepest first.
 
     For a CNN, these layers are its stages. For a patch transformer, they are the first normalisation of each block. We
-    use no later layer of a block: there, the patches of the last block have no gradient, because only the class token
-    is still used.
+    use no later layer of a block. In the last block, the network uses only the class token after this layer, so the
+    patches have no gradient there.
 
     Raises:
         InputError: The network has no layer that Grad-CAM can read.

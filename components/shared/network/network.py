@@ -1,4 +1,4 @@
-"""Build a timm classifier that takes raw tiles. It normalises them itself, so no caller can normalise them wrongly."""
+"""Build a timm classifier that takes raw tiles and normalises them. So no caller can normalise them wrongly."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -97,7 +97,7 @@ class Network(nn.Module):
 
     @property
     def heads(self) -> list[nn.Module]:
-        """Return the heads: the layers from pooled features to logits. A network with several heads averages logits."""
+        """Return the heads: the layers from pooled features to logits. With several heads, the logits are averaged."""
         return find_heads(self.backbone)
 
     def logits_and_embeddings(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -159,7 +159,8 @@ def build_network(info: ModelInfo, load_weights: bool = True) -> Network:
             afterwards.
 
     Raises:
-        InputError: The weights cannot be fetched, do not fit, or have another sha256 than the description says.
+        InputError: The weights cannot be fetched, are not for this architecture, or have another sha256 than the
+        description says.
     """
     options: dict = {"num_classes": len(info.classes), "drop_rate": info.dropout}
     if info.stochastic_depth:
@@ -194,7 +195,7 @@ def _start_small(backbone: Any, classes: int) -> None:
     """Give the layers that compute the logits small random weights."""
     for head in find_heads(backbone):
         for layer in head.modules():
-            # A layer that computes the logits has one row of weights per class. A head can also contain other layers.
+            # A layer that computes the logits has one row of weights per class. The head may contain other layers too.
             if isinstance(layer, nn.Linear | nn.Conv2d) and len(layer.weight) == classes:
                 nn.init.normal_(layer.weight, std=HEAD_DEVIATION)
                 if layer.bias is not None:
@@ -223,7 +224,7 @@ def _create_pretrained(info: ModelInfo, options: dict, path: Path) -> Any:
 
 
 def find_heads(backbone: Any) -> list[nn.Module]:
-    """Return the heads: the layers from pooled features to logits. A network with several heads averages logits."""
+    """Return the heads: the layers from pooled features to logits. With several heads, the logits are averaged."""
     found = backbone.get_classifier()
     return list(found) if isinstance(found, tuple | nn.ModuleList) else [found]
 

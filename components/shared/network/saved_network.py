@@ -84,6 +84,6 @@ def weights_digest(folder: str | Path) -> str:
 
 
 def _checksums(folder: Path) -> bytes:
-    """Compute the checksums of the other two files. Return the content that `model.sha256` must have."""
+    """Return the content that `model.sha256` must have: the checksums of `model.json` and `model.safetensors`."""
     lines = [f"{file_digest(folder / name)}  {name}\n" for name in (INFO, WEIGHTS)]
     return "".join(lines).encode()

@@ -1,9 +1,9 @@
 """Serve a model over HTTP: `python served_http.py MODEL_FOLDER HOST PORT MODEL VERSION`.
 
 MLflow's scoring server answers requests to `/invocations` in MLflow's own formats. Each answer also names the model and
-its version. Before MLflow reads a request, a
-guard checks it. The guard refuses requests that could need too much memory, and requests that only a mistake or an
-attack can explain. The answer to a refused request is a status from 400 to 499 and one sentence.
+its version. A guard checks each request before MLflow reads it. The guard refuses requests that could need too much
+memory, and requests that only a mistake or an attack can explain. The answer to a refused request is a status from 400
+to 499 and one sentence.
 
 A registered model version contains its own code, under the same package names as this project. So this file does
 not import the project, and runs as a script (see served_process.py).
@@ -100,7 +100,7 @@ def _sentence(body: bytes) -> str:
 
 
 async def _read(scope: Message, receive: Receive) -> bytes:
-    """Return the body of a request. Raises RefusedError."""
+    """Return the body of a request, or raise RefusedError."""
     headers = dict(scope["headers"])
     kind = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
     if kind not in CONTENT_TYPES:

@@ -33,7 +33,7 @@ class ModelProcess:
 
         Args:
             model_uri: The model's folder, or its URI as MLflow writes it, such as `models:/crack-classifier@champion`.
-            name: What messages call the model; empty means the URI.
+            name: Name of the model in messages; if empty, messages name the URI.
         """
         self.uri = model_uri
         self.name = name or model_uri
@@ -44,7 +44,8 @@ class ModelProcess:
         Raises:
             ModelLoadError: The process cannot load the model.
         """
-        # MLflow leaves its downloads in the folder for temporary files. This one is deleted with the block.
+        # MLflow leaves its downloads in the folder for temporary files. So we use a folder that is deleted at the end
+        # of the block.
         self._folder = tempfile.TemporaryDirectory()
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         self._process = subprocess.Popen(
@@ -128,7 +129,7 @@ def _serve(model_uri: str) -> None:
     def send(value: Any) -> None:
         print(json.dumps(value), file=answers, flush=True)
 
-    gc.disable()  # nothing becomes garbage while the libraries load, and looking for it would take seconds
+    gc.disable()  # while the libraries load, there is no garbage, and the search for it would take seconds
     try:
         import mlflow
 

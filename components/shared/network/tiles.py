@@ -111,14 +111,17 @@ def _default_workers(devices: int) -> int:
 
 
 def _stack(items: list[tuple[torch.Tensor, int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Stack tiles into a batch. The channels stay last in memory, as in a decoded tile, so no pixel moves twice."""
+    """Stack tiles into a batch. The channels stay last in memory, as in a decoded tile."""
     tiles = torch.stack([tile.permute(1, 2, 0) for tile, _ in items])
     labels = torch.tensor([label for _, label in items])
     return tiles.permute(0, 3, 1, 2), labels
 
 
 def _ignore_sigterm(_: int) -> None:
-    """Ignore a SIGTERM to the process group. The training writes a checkpoint and then ends its workers."""
+    """Make a worker ignore a SIGTERM to the process group.
+
+    The training process first writes a checkpoint, and then ends its workers.
+    """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 

@@ -1,8 +1,8 @@
 """Find and fetch the weights that a network starts from. The sources are timm's hub, a file, or an object in S3.
 
-The source "none" means random weights. An object in S3 has its checksum next to it in `KEY.sha256`, and `crack-pipeline
-mirror-weights` writes both. The sha256 of a hub file is known only after the download. Until then, the repository's
-name identifies the file.
+The source "none" means random weights. An object in S3 has its checksum next to it in `KEY.sha256`. `crack-pipeline
+mirror-weights` writes the object and the checksum. The sha256 of a hub file is known only after the download. Until
+then, the repository's name identifies the file.
 """
 
 import re

@@ -16,9 +16,10 @@ MAX_MARGIN = 700
 class ReviewBand:
     """The range of P(crack) in which a person must look at a tile. docs/statistics.md, "Triage", derives it.
 
-    Below `low`, a tile is answered "no crack" and nobody looks. From `high` on, it is answered "crack". Of all cracks,
-    at most the share `missed` is answered "no crack" without a look. Among many calibrations, each on other validation
-    photos, this holds for at least the share `confidence`.
+    A tile with P(crack) below `low` gets the answer "no crack", and no person looks at it. A tile with P(crack) of at
+    least `high` gets the answer "crack". Of all cracks, at most the share `missed` gets the answer "no crack" although
+    no person looked. If the calibration were repeated many times with other validation photos, this promise would hold
+    in at least the share `confidence` of the repetitions.
 
     Attributes:
         low: Calibrated P(crack), 0 to 1. 0 means that the photos were too few: every tile below `high` needs review.
@@ -26,8 +27,8 @@ class ReviewBand:
         missed: Largest share of the cracks that may be missed, above 0 and below 1.
         confidence: Above 0 and below 1.
         photos: Number of validation photos with cracks.
-        photos_needed: This many photos with cracks would give a band if no crack of theirs had to be missed.
-        counted: A photo with more cracked tiles than this counts like a photo with this many.
+        photos_needed: Number of photos with cracks that are needed for a band, if none of their cracks is missed.
+        counted: The largest number of cracked tiles with which a photo counts.
     """
 
     low: float

@@ -27,7 +27,7 @@ def estimate_metrics(
 ) -> dict[str, Estimate]:
     """Return every metric in METRICS with its 95 % interval by bootstrap over groups.
 
-    If a model makes no error, one answer is changed into a wrong one before the interval is computed; see
+    If a model makes no error, one answer is changed into a wrong answer before the interval is computed; see
     `_with_one_error`.
 
     Args:
@@ -46,7 +46,8 @@ def estimate_metrics(
     faultless = [name for name, found in estimates.items() if found.low == found.value == 1 and name not in LOSSES]
     if faultless:
         decided, ranked = _with_one_error(labels, p_crack)
-        # The added error must not affect the shape of the interval, because we chose its group and did not observe it.
+        # The added error must not affect the shape of the interval, because we chose its group, and did not observe the
+        # error.
         shapeless = replace(drawn, twice=drawn.twice[:0])
         by_decision = _estimate_all(labels, decided, shapeless, threshold)
         by_rank = _estimate_all(labels, ranked, shapeless, threshold)
@@ -65,7 +66,7 @@ def estimate_metrics(
 def few_errors(errors: float, images: int, groups: int) -> bool:
     """Return whether there are fewer errors than images in an average group.
 
-    If so, an interval may be too narrow: in simulations it covers the true value in 84 to 93 % of the draws, not 95 %.
+    If so, an interval may be too narrow: it covers the true value in 84 to 93 % of our simulations, not in 95 %.
     """
     return errors * groups < images
 
@@ -120,9 +121,9 @@ def _with_one_error(labels: np.ndarray, p_crack: np.ndarray) -> tuple[np.ndarray
     """Return two versions of P(crack), float64 (n,), in which the least certain answer of each class is wrong.
 
     A resample cannot contain an error that the sample does not contain. So the bootstrap would give a model without
-    errors the interval [1, 1]. In truth, such a model may make a few errors on other images, so we add one. This keeps
-    the order of models: the interval of a model with errors never has a higher lower end than the interval of a model
-    without errors.
+    errors the interval [1, 1]. In truth, such a model may make a few errors on other images, so we add one error. The
+    order of models stays correct: the interval of a model with errors never has a higher lower end than the interval of
+    a model without errors.
 
     The first array is for metrics of decisions: the least certain answer of each class is reversed. The second array is
     for metrics of the ranking: the lowest P(crack) of a crack and the highest P(crack) of an image without a crack are

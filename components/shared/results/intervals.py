@@ -99,9 +99,10 @@ def interval(
         twice: float (groups,), the number in each resample of `one_twice`; may be empty.
         groups: Number of groups, at least 2.
         scale: The range of the number: "share" 0 to 1, "signed" -1 to 1, "loss" 0 or more, "difference" any number.
-        losses: Only for a difference between two models: the sum of both models' losses, such as of 1 - AUROC. If both
-            models make few errors, these errors come from few photos, and other photos could move the difference
-            further. So the smaller the losses are, the longer the interval is on the side of the long tail.
+        losses: Only for a difference between two models: the sum of the losses of both models. A loss is, for example,
+            1 - AUROC. If both models make few errors, these errors come from few photos, and other photos could move
+            the difference further. So the smaller the losses are, the longer the interval is on the side of the long
+            tail.
 
     Source: t interval with the bootstrap's standard error on the transformed scale (Efron & Tibshirani 1993, 12.6);
         degrees of freedom from the kurtosis (Satterthwaite 1946); skewness by Edgeworth's expansion (Johnson 1978;

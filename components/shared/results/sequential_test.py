@@ -62,7 +62,8 @@ def evidence_above(
         bets: The draws.
         limit: A share, above 0 and below 1.
         fractions: float (players,), the fraction of the wealth that each player bets, from 0 to below 1.
-        starts: float (players,), what each player starts with; the sum is 1. By default, all start with the same.
+        starts: float (players,), the wealth with which each player starts; the sum is 1. By default, all players start
+            with the same wealth.
 
     Returns:
         float64 (n,), at least 0: the wealth of all players together, who start with 1.
@@ -83,8 +84,8 @@ def evidence_below(bets: Bets, limit: float) -> np.ndarray:
 def ends(bets: Bets, risk: float) -> tuple[np.ndarray, np.ndarray]:
     """Return an interval for the share after each draw: its lower ends and its upper ends, each float64 (n,).
 
-    The probability that the share is below any of the lower ends is at most `risk`. The same holds for the upper ends.
-    Every end is a value of `GRID`, or 0 or 1.
+    The probability that the share is below any of the lower ends is at most `risk`. The probability that the share is
+    above any of the upper ends is at most `risk` too. Every end is a value of `GRID`, or 0 or 1.
     """
     return _lower_ends(bets, risk), 1 - _lower_ends(bets.swapped(), risk)
 

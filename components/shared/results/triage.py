@@ -1,4 +1,7 @@
-"""Say in plain words which tiles a person must look at, and what this promises. Pages and the model card show it."""
+"""Say in plain words which tiles a person must look at, and what the review band promises.
+
+Pages and the model card show this text.
+"""
 
 import math
 
@@ -22,21 +25,21 @@ def triage_in_words(band: ReviewBand | None, rows: Measurements) -> str:
     review = _percent(rows.find(REVIEW_SHARE))
     if not band.is_certified:
         return (
-            f"Every tile with P(crack) below {band.high:.3g} needs review{_on_test(review)}. To skip some of these "
-            f"tiles and miss at most {_number(band.missed)} % of all cracks with {_number(band.confidence)} % "
-            f"confidence, at least {band.photos_needed:,} validation photos with cracks are needed, but there are "
-            f"{band.photos:,}."
+            f"Every tile with P(crack) below {band.high:.3g} needs review{_on_test(review)}. People could skip some of "
+            f"these tiles if the validation split had at least {band.photos_needed:,} photos with cracks, but it has "
+            f"{band.photos:,}. With enough photos, the pipeline chooses the tiles that people skip so that at most "
+            f"{_number(band.missed)} % of all cracks are missed (with {_number(band.confidence)} % confidence)."
         )
 
-    which = "No tile needs review: every tile below the threshold is answered 'no crack' without a look"
+    which = "No tile needs review: every tile below the threshold is answered 'no crack'"
     if band.low < band.high:
         which = f"A tile needs review if its P(crack) is at least {band.low:.3g} and below {band.high:.3g}"
     missed = _percent(rows.find(MISSED_SHARE))
-    measured = f" On the test split, it was {missed}." if missed else ""
+    measured = f" On the test split, this share is {missed}." if missed else ""
     return (
-        f"{which}{_on_test(review)}. Of all cracks, at most {_number(band.missed)} % are answered 'no crack' without a "
-        f"look, with {_number(band.confidence)} % confidence for new photos (from {band.photos:,} validation photos "
-        f"with cracks).{measured}"
+        f"{which}{_on_test(review)}. Of all cracks in new photos of the same kind, at most {_number(band.missed)} % "
+        f"are answered 'no crack' and get no review. This holds with {_number(band.confidence)} % confidence. It was "
+        f"computed from {band.photos:,} validation photos with cracks.{measured}"
     )
 
 

@@ -1,7 +1,8 @@
-"""Read objects that other programs uploaded. We did not record a digest at the upload, so we cannot compare with it.
+"""Read objects that other programs uploaded. We recorded no digest when these objects were uploaded.
 
-So we compare with the entity tag. It is usually the MD5 of the content, but not if the object was uploaded in parts or
-is encrypted with a key of its own. Such an object is read until two reads return the same content.
+So we compare the content with the entity tag of the object, which is usually the MD5 of the content. The entity tag is
+not the MD5 if the object was uploaded in parts, or is encrypted with a key of its own. In this case, we read the object
+until two reads return the same content.
 """
 
 import hashlib
@@ -15,7 +16,8 @@ from components.shared.services.s3_client import ATTEMPTS
 from components.shared.services.store import DamagedObjectError, Store, StoredObject
 
 MD5 = re.compile("[0-9a-f]{32}")
-# If an answer has one of these fields, the object is encrypted with a key of its own. Its entity tag is not the MD5.
+# If an answer has one of these fields, the object is encrypted with a key of its own, and its entity tag is not the
+# MD5.
 OWN_KEYS = ("SSECustomerAlgorithm", "SSEKMSKeyId")
 
 

@@ -1,8 +1,8 @@
 """Call KFP's REST API to start, schedule and watch runs.
 
-We use the generated client (`kfp_server_api`) and not `kfp.Client`, which is built on it. `kfp.Client` waits for an
-answer without a time limit, searches pipelines without a namespace, ignores proxies, prints, and writes to the home
-folder.
+We use the generated client (`kfp_server_api`), and not `kfp.Client`, which calls the generated client. `kfp.Client`
+waits for an answer without a time limit, searches pipelines without a namespace, ignores proxies, prints, and writes to
+the home folder.
 """
 
 import contextlib

@@ -100,5 +100,5 @@ def list_page(connection: Connection, bucket: str, prefix: str, **position: str)
 
 def _stored_object(entry: Mapping[str, Any], prefix: str) -> StoredObject:
     if not set(FACTS) <= set(entry) or not entry["Key"].startswith(prefix):
-        raise UnsoundAnswerError(f"a listing of {prefix!r} has the entry {dict(entry)}")
+        raise UnsoundAnswerError(f"a listing of {prefix!r} has the malformed entry {dict(entry)}")
     return StoredObject(entry["Key"], entry["Size"], entry.get("ETag", "").strip('"'), entry["LastModified"])

@@ -25,8 +25,8 @@ JOB = "crack.job"
 CANDIDATE = "crack.candidate"
 # Tags of registered model versions: the digest of the data set version, the gate's verdict, the result of the infra
 # check ("passed", or the problem), the digest of all files (DIGEST), and the digest of the parts that decide the
-# model's answers (CONTENT). MLflow writes ids and times into some files. So if a model is registered twice, DIGEST
-# differs, but CONTENT does not.
+# model's answers (CONTENT). MLflow writes ids and times into some files. So if a model is registered twice, the two
+# versions have different values of DIGEST, but the same CONTENT.
 DATASET = "crack.dataset"
 VERDICT = "crack.verdict"
 CHECKED = "crack.infra_check"
@@ -39,6 +39,12 @@ NOTE = MLFLOW_RUN_NOTE
 # Aliases of registered model versions.
 CHALLENGER = "challenger"
 CHAMPION = "champion"
+# MLflow's client would exchange files with the server's S3 directly, by links of the server. This S3 often answers only
+# inside the cluster, so all files go through the server.
+THROUGH_THE_SERVER = {
+    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+    "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
+}
 # MLflow's limits: the characters of a tag or description, the characters of a parameter, and the entries in one call.
 LONGEST = 5000
 LONGEST_PARAM = 6000
@@ -55,6 +61,8 @@ def client() -> MlflowClient:
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
         raise InputError("MLFLOW_TRACKING_URI is not set; set it to the MLflow server that stores runs and models")
+    for name, value in THROUGH_THE_SERVER.items():
+        os.environ.setdefault(name, value)
     return _client(uri)
 
 
@@ -120,7 +128,7 @@ def _find_or_create(experiment: str, tags: dict[str, str], name: str) -> str:
     created = client().create_run(place, tags={**tags, MLFLOW_RUN_NAME: name}).info.run_id
     oldest = _runs(place, tags)[0].info.run_id
     if oldest != created:
-        # Two steps made a run at the same time. All steps use the older one.
+        # Two steps made a run at the same time. All steps use the older run.
         client().delete_run(created)
     return oldest
 
@@ -274,9 +282,9 @@ def version_by_content(name: str, content: str) -> str | None:
 def put(write: Callable[..., Any], *row: str) -> None:
     """Set an alias or a tag of a registered model. Another process may set the same alias or tag at this moment.
 
-    MLflow has a row in its database for each of them. It checks whether the row exists, and then inserts or updates the
-    row. If two processes insert at the same time, the server refuses one insert. Then the row exists, so our second
-    attempt is an update.
+    MLflow has a row in its database for each alias and each tag. It checks whether the row exists, and then inserts or
+    updates the row. If two processes insert at the same time, the server refuses one insert. At the second attempt, the
+    row exists, so MLflow updates it.
 
     Args:
         write: The method of the client.

@@ -22,9 +22,11 @@ def write_record(store: Store, key: str, record: Any) -> None:
     Args:
         store: Storage root.
         key: The object.
-        record: A dataclass, or a dict of JSON values.
+        record: A dataclass, or a dict of JSON values, without the field `SEAL`.
     """
     content = asdict(record) if is_dataclass(record) and not isinstance(record, type) else dict(record)
+    if SEAL in content:
+        raise ValueError(f"the record {key} has a field {SEAL}, which is the name of its digest; rename the field")
     sealed = {**content, SEAL: digest(content)}
     store.put_bytes(key, json.dumps(sealed, indent=1).encode())
 

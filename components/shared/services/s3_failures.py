@@ -110,7 +110,7 @@ def s3_errors_explained() -> Iterator[None]:
 
 
 def lost_connections() -> tuple[type[Exception], ...]:
-    """Return the errors that mean: the connection was lost after the answer had begun. Some are errors of urllib3."""
+    """Return the types of errors for a connection that was lost after the answer had begun. Some are urllib3's."""
     from botocore import exceptions
     from urllib3.exceptions import HTTPError
 
@@ -223,7 +223,7 @@ def _code_of_a_listing(client: Any, bucket: str) -> str:
 
 
 def _has_bucket(client: Any, bucket: str) -> bool:
-    """Return whether a bucket exists. If the server does not let this user ask for the bucket, the bucket exists."""
+    """Return whether a bucket exists. If the server refuses the question, the bucket exists."""
     from botocore.exceptions import ClientError
 
     try:

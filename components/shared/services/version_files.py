@@ -54,7 +54,7 @@ def version_folder(name: str, version: str) -> Iterator[Path]:
                 yield folder
                 return
     raise InputError(
-        f"the files of {name} version {version} are not the ones that were registered, so they are not used: their "
+        f"the files of {name} version {version} are not the registered files, so they are not used: their "
         f"sha256 is {found}, not {expected}; restore the files from a backup, or delete this version in MLflow and run "
         "the pipeline again. If nobody changed the files by mistake, find out who can write to the bucket of MLflow"
     )

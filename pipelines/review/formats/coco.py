@@ -1,6 +1,6 @@
 """COCO: one image for each tile, and one box around the whole tile for each answer. Other shapes are read, too.
 
-Format: https://cocodataset.org/#format-data. It has no classes of whole images, so the box stands for one.
+Format: https://cocodataset.org/#format-data. COCO has no classes of whole images, so the box replaces one.
 """
 
 import json

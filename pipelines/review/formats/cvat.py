@@ -48,7 +48,7 @@ def read(path: Path, root: Element) -> list[Marks]:
             image.remove(tag)
         found.append(marks)
 
-    # Only the shapes are left. Their classes are those of cracks, while a tag can also be a word such as unsure.
+    # Only the shapes are left. Their class must be crack or no_crack, but a tag can be any answer, such as unsure.
     for marks, drawn in zip(found, read_cvat(path, root), strict=True):
         marks.drawn = drawn
     return found

@@ -37,7 +37,7 @@ def exported_tiles(folder: Path, with_labels: bool) -> list[ExportedTile]:
 
     Args:
         folder: The folder that `review queue` wrote.
-        with_labels: True gives each tile its label of now as the answer.
+        with_labels: True gives each tile its current label as the answer.
 
     Raises:
         InputError: The folder is not the folder of a queue, or it has lost an image.

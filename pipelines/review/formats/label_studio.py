@@ -1,13 +1,16 @@
-"""Label Studio: tasks in JSON. Its JSON export, also in the short form JSON-MIN, is read.
+"""Label Studio: tasks in JSON. Its JSON export is read; of the short form JSON-MIN, only choices.
 
 Format: https://labelstud.io/guide/task_format and https://labelstud.io/guide/export. Label Studio's CSV export has the
 columns tile and answer, so it is read like the CSV of the review page.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from components.shared.data.annotations.fields import NO_MEANINGS, classes_of
+from components.shared.data.annotations.label_studio import SHAPES, marks_of
 from components.shared.errors import InputError
 from pipelines.review.answers import WORDS, tile_of
 from pipelines.review.formats.exported import ExportedTile
@@ -39,49 +42,43 @@ def write(tiles: list[ExportedTile], folder: Path) -> Path:
     return folder / FILE
 
 
-def is_label_studio(content: Any) -> bool:
-    """Return true if parsed JSON is a list of Label Studio's tasks."""
-    return isinstance(content, list) and all(isinstance(one, dict) for one in content) and bool(content)
-
-
 def read(path: Path, content: list[dict[str, Any]]) -> list[Marks]:
-    """Read parsed JSON.
+    """Read parsed JSON. Each person who annotated a tile gives marks.
 
     Raises:
-        InputError: A task names no tile, or has something else than choices.
+        InputError: A task names no tile, or has a mark that we cannot use.
     """
     found = []
     for number, task in enumerate(content, start=1):
         where = f"{path}, task {task.get('id', number)}"
         data = task["data"] if isinstance(task.get("data"), dict) else task
         names = [value for value in data.values() if isinstance(value, str)]
-        annotated = "annotations" in task
-        words = _choices(task["annotations"], where) if annotated else _short_choices(task.get(QUESTION))
-        found.append(Marks(tile_of([str(data.get("tile") or ""), *names], where), where, words))
+        tile = tile_of([str(data.get("tile") or ""), *names], where)
+        people = _people(path, task, tile, where) if "data" in task else [_short(task, tile, where)]
+        found += people or [Marks(tile, where)]
     return found
 
 
-def _choices(annotations: Any, where: str) -> list[str]:
-    """Return the chosen words of a task. An annotation that the person skipped has none.
+def _people(path: Path, task: dict[str, Any], tile: str, where: str) -> list[Marks]:
+    found = []
+    for one in marks_of(task, where):
+        classes = classes_of([shape.label for shape in one.drawn.shapes], path, NO_MEANINGS)
+        shapes = tuple(replace(shape, label=classes[shape.label]) for shape in one.drawn.shapes)
+        found.append(Marks(tile, one.where, list(one.choices), replace(one.drawn, shapes=shapes)))
+    return found
+
+
+def _short(task: dict[str, Any], tile: str, where: str) -> Marks:
+    """Return the marks of a task in the form JSON-MIN: one word, or an object with several.
 
     Raises:
-        InputError: Something else than a choice was made, such as a polygon.
+        InputError: The task has shapes.
     """
-    words: list[str] = []
-    for annotation in annotations or []:
-        if not annotation.get("was_cancelled"):
-            for result in annotation.get("result") or []:
-                if result.get("type", "choices") != "choices":
-                    raise InputError(
-                        f"{where} has a mark of the type {result['type']!r}, but only choices are read; export the "
-                        "project as COCO, which has the shapes"
-                    )
-                words += result.get("value", {}).get("choices") or []
-    return words
+    for values in task.values():
+        if isinstance(values, list) and any(isinstance(one, dict) and one.keys() & set(SHAPES) for one in values):
+            raise InputError(f"{where} has shapes in the short form JSON-MIN; export the project as JSON")
 
-
-def _short_choices(answer: Any) -> list[str]:
-    """Return the chosen words of a task in the form JSON-MIN: one word, or an object with several."""
+    answer = task.get(QUESTION)
     if isinstance(answer, dict):
-        return list(answer.get("choices") or [])
-    return [answer] if isinstance(answer, str) and answer else []
+        return Marks(tile, where, list(answer.get("choices") or []))
+    return Marks(tile, where, [answer] if isinstance(answer, str) and answer else [])

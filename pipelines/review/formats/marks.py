@@ -12,7 +12,7 @@ from components.shared.data.manifest import CLASSES
 from pipelines.review.answers import Given, checked_word
 
 WHOLE_TILE = 0.999  # a box that covers this share of a tile is about the tile, not about a place in it
-# Shapes whose coordinates are shares of the tile are drawn on a tile of this size, because only their share counts.
+# If coordinates are fractions of the tile, shapes are drawn on a tile of this size. Only the share of crack matters.
 SIDE = 1024
 
 
@@ -21,10 +21,10 @@ class Marks:
     """The marks on one tile.
 
     Attributes:
-        tile: The sample_id.
+        tile: The sample_id. If several people marked a tile, each of them has their own marks.
         where: The place in the file, for messages.
         words: Classes of the whole tile, as a person or program wrote them.
-        drawn: The shapes that were drawn on the tile; None or without shapes if there are none.
+        drawn: The annotation with the shapes on the tile. If there are no shapes, it is None or has none.
     """
 
     tile: str
@@ -52,6 +52,7 @@ def answers_of(tiles: list[Marks], unmarked: str | None) -> Given:
             _add_drawn(given, marks, marks.drawn, words)
         elif not words:
             given.add(marks.tile, unmarked, marks.where)
+    given.unanswered -= given.answers.keys()
     return given
 
 

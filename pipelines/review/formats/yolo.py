@@ -4,22 +4,19 @@ Format: https://docs.ultralytics.com/datasets/detect/ and https://docs.ultralyti
 the whole tile is a box around the tile. A label file without lines means that the tile shows no crack.
 """
 
-import re
 import shutil
 from pathlib import Path
 
-import numpy as np
-
-from components.shared.data.annotations.fields import box, polygon
-from components.shared.data.annotations.shapes import ImageAnnotation, Shape
+from components.shared.data.annotations.fields import NO_MEANINGS, classes_of
+from components.shared.data.annotations.shapes import ImageAnnotation
+from components.shared.data.annotations.yolo import NAMES_FILES, read_class_names, read_label_file
 from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
-from pipelines.review.answers import WORDS, checked_word, tile_of, word_of
+from pipelines.review.answers import WORDS, tile_of, word_of
 from pipelines.review.formats.exported import ExportedTile
 from pipelines.review.formats.marks import WHOLE_TILE, Marks
 
 FOLDER, IMAGES, LABELS, NAMES = "yolo", "images", "labels", "data.yaml"
-CLASS_FILES = (NAMES, "classes.txt")
 WHOLE = "0.5 0.5 1 1"  # middle, width and height, as shares of the tile
 
 
@@ -64,7 +61,7 @@ def _read_boxes(folder: Path) -> list[Marks]:
     names = _class_names(folder)
     found = []
     for path in sorted((folder / LABELS).rglob("*.txt")):
-        if path.name not in CLASS_FILES:
+        if path.name not in NAMES_FILES:
             found.append(_read_label_file(path, names))
 
     labelled = {marks.tile for marks in found}
@@ -78,50 +75,37 @@ def _read_boxes(folder: Path) -> list[Marks]:
 
 def _read_label_file(path: Path, names: dict[int, str]) -> Marks:
     marks = Marks(tile_of([path.name], str(path)), str(path))
-    lines = path.read_text(encoding="utf-8").split("\n")
-    written = [line.split() for line in lines if line.strip()]
-    shapes: list[Shape] = []
-    if not written:
+    lines = read_label_file(path, names)
+    if not lines:
         marks.words.append(CLASSES[0])
-    for number, fields in enumerate(written, start=1):
-        try:
-            name = names[int(fields[0])]
-            edges = [float(value) for value in fields[1:]]
-        except (ValueError, KeyError) as error:
-            raise InputError(
-                f"{path}, line {number}: {' '.join(fields)!r} is not a class of {folder_of(path)} and its box"
-            ) from error
-        if len(edges) == 4 and edges[2] * edges[3] >= WHOLE_TILE:
-            marks.words.append(name)
+
+    drawn = []
+    for line in lines:
+        is_box = len(line.values) == 4
+        if is_box and line.values[2] * line.values[3] >= WHOLE_TILE:
+            marks.words.append(line.name)
         else:
-            shapes.append(_shape(checked_word(name, f"{path}, line {number}"), edges, f"{path}, line {number}"))
-    if shapes:
-        marks.drawn = ImageAnnotation(marks.tile, None, None, shapes=tuple(shapes))
+            drawn.append(line)
+    if drawn:
+        classes = classes_of([line.name for line in drawn], path, NO_MEANINGS)
+        shapes = tuple(line.shape(classes[line.name]) for line in drawn)
+        marks.drawn = ImageAnnotation(marks.tile, None, None, shapes=shapes)
     return marks
 
 
-def _shape(word: str, edges: list[float], where: str) -> Shape:
-    """Return a box, given as middle, width and height, or a polygon, given as corners. All are shares of the tile."""
-    if len(edges) == 4:
-        x, y, width, height = edges
-        return box(word, x - width / 2, y - height / 2, x + width / 2, y + height / 2, where)
-    return Shape(word, polygon(np.array(edges), where))
-
-
-def folder_of(path: Path) -> Path:
-    """Return the folder of the data set that a label file belongs to."""
-    return next(parent for parent in path.parents if parent.name == LABELS).parent
-
-
 def _class_names(folder: Path) -> dict[int, str]:
-    """Read the names of the classes: from classes.txt, one in a line, or from the field names of data.yaml."""
-    for place in (folder / "classes.txt", folder / LABELS / "classes.txt"):
-        if place.is_file():
-            return dict(enumerate(place.read_text(encoding="utf-8").split("\n")))
-    try:
-        text = (folder / NAMES).read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{folder} has neither {NAMES} nor classes.txt, so its classes have no names") from error
-    return {
-        int(number): name.strip().strip("'\"") for number, name in re.findall(r"^\s+(\d+):(.*)$", text, re.MULTILINE)
-    }
+    """Read the names of the classes from the only file that has them.
+
+    Raises:
+        InputError: There is no such file, or there are several.
+    """
+    found = []
+    for place in (folder, folder / LABELS):
+        found += [place / name for name in NAMES_FILES if (place / name).is_file()]
+    if len(found) != 1:
+        shown = f": {', '.join(map(str, found))}" if found else ""
+        raise InputError(
+            f"{folder} has {len(found)} files with the names of the classes{shown}; it needs one of "
+            f"{', '.join(NAMES_FILES)}"
+        )
+    return read_class_names(found[0])

@@ -4,7 +4,7 @@ const KEY = `crack-review-${queue.id}`;
 const element = (id) => document.getElementById(id);
 const buttons = [...document.querySelectorAll("[data-answer]")];
 
-// answers: tile -> answer. order: the answers in the order in which they were given, each with the one before it.
+// answers: tile -> answer. order: each answer in the order of answering, with the previous answer of its tile.
 let answers = {};
 let order = [];
 let position = 0;
@@ -46,7 +46,8 @@ function draw() {
   if (shown || answer !== undefined) {
     const label = document.createElement("strong");
     label.textContent = tile.label;
-    element("label").append("The label is ", label, `. ${tile.facts}`);
+    const said = tile.label ? ["The label is ", label, ". "] : ["This tile has no label yet. "];
+    element("label").append(...said, tile.facts);
   }
   element("back").disabled = position === 0;
   element("next").disabled = position === tiles.length - 1;

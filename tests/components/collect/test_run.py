@@ -171,7 +171,7 @@ def test_the_slices_of_an_image_are_parts_of_its_path(champion, incoming, tmp_pa
 
 
 def test_a_pattern_without_a_named_group_is_refused():
-    with pytest.raises(ValueError, match=r"no named group: write the part of the path .* as \(\?P<surface>"):
+    with pytest.raises(ValueError, match=r"no named capturing group; write \(\?P<surface>"):
         CollectConfig(slice_pattern="^([a-z]+)/")
 
 

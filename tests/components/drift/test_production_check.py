@@ -165,5 +165,5 @@ def test_the_trend_shows_each_earlier_check_once(check):
     assert "the last 3 checks of this model (at most 30)" in page
     trend = page.split('id="trend"')[1]
     assert trend.count("<img") == 1
-    assert "at most 5% of checks find drift by chance. For 2 checks, this is about 0.1." in trend
+    assert "at most 5% of all checks still find drift by chance. For 2 checks, this is about 0.1." in trend
     assert [trend.count(f"s3://incoming/{day}") for day in ("monday", "tuesday", "wednesday")] == [1, 1, 1]

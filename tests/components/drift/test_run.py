@@ -67,7 +67,7 @@ def test_similar_photos_do_not_drift(tmp_path, store):
     assert rows["drift.brightness"].n == 80
     assert "No drift" in pages["page"]
     assert pages["page"].count(" to ") >= 8  # one row per bin of ten images in the table of errors
-    assert "Errors by drift" in pages["page"]
+    assert "Errors by distance" in pages["page"]
     assert "drift" in pages["evidently"].lower()
     assert "<script" in pages["evidently"]
     assert (

@@ -141,7 +141,7 @@ def test_too_few_photos_give_a_band_that_lets_no_tile_pass(evaluated, table: pd.
     assert found.find("missed_share").value == headline.metrics["test_missed_share"] == 0
     for file in ("page.html", "summary.md"):
         text = (folder / file).read_text()
-        assert "at least 171 validation photos with cracks are needed, but there are 20." in text
+        assert "at least 171 photos with cracks, but it has 20." in text
 
 
 def test_the_review_band_is_chosen_on_validation_and_measured_on_the_other_splits(table, tmp_path) -> None:

@@ -105,7 +105,7 @@ def test_a_network_that_looks_at_the_crack_beats_the_edge_filter(explained):
     assert found["grad_cam.empty"].value == 0
     assert all(row.split == "robustness" for row in found.values())
     assert {row.n for row in found.values() if not row.name.startswith("shortcut")} == {12, CONFIG.shap.sensitivity}
-    assert "Grad-CAM explains <strong>more than a plain edge filter" in (explained / PAGE).read_text()
+    assert "Grad-CAM is <strong>measurably better than a plain edge filter" in (explained / PAGE).read_text()
 
 
 def test_shap_is_measured_like_grad_cam_and_with_other_settings(explained):
@@ -121,7 +121,7 @@ def test_shap_is_measured_like_grad_cam_and_with_other_settings(explained):
     assert found["shap.hidden_p_crack"].n == 12
     assert 0 < found["shap.coalitions_similarity"].value <= 1
     assert found["shap.pointing_game"].high <= 1
-    assert "SHAP explains <strong>more than a plain edge filter" in (explained / PAGE).read_text()
+    assert "SHAP is measurably better than a plain edge filter" in (explained / PAGE).read_text()
 
 
 def test_sanity_checks_are_also_made_for_baseline_maps(explained):
@@ -135,7 +135,7 @@ def test_sanity_checks_are_also_made_for_baseline_maps(explained):
     assert found["shap.noise_stability"].n == CONFIG.shap.sensitivity
     row = page[page.index("<td") :].split("noise stability")[1].split("</tr>")[0]
     assert row.count("<td") == 4
-    assert "<li><em>noise stability</em>: rank correlation with the map of the noisy image" in page
+    assert "<li><em>noise stability</em>: rank correlation with the map of the same tile with a little noise" in page
 
 
 def test_a_random_network_has_no_head_of_zeros(dark_network, monkeypatch):
@@ -150,10 +150,10 @@ def test_a_small_split_is_explained_with_a_warning(dark_network, tmp_path, caplo
     tiles = make_tiles(tmp_path / "version")
     few = predict(dark_network, tiles).head(8)
     explain_network(dark_network, few, NO_VALIDATION, tiles, Calibration(), CONFIG, 1, tmp_path)
-    assert "explanations of dark: The robustness split has only 8 images" in caplog.text
+    assert "explanations of dark: The robustness split has only 8 tiles" in caplog.text
     page = (tmp_path / PAGE).read_text()
-    assert "of 8 images" in page
-    assert "With fewer than 30, all numbers are rough" in page
+    assert "of the 8 tiles" in page
+    assert "With fewer than 30 tiles, all numbers are imprecise" in page
     assert measured_in(tmp_path)["grad_cam.insertion_auc"].n == few["label"].sum()
 
 
@@ -172,7 +172,7 @@ def test_every_shown_image_has_its_panel(explained):
 def test_an_empty_map_is_named_and_not_drawn(explained):
     """In this network, nothing speaks for no crack. In an image without any structure, no region matters."""
     page = (explained / PAGE).read_text()
-    assert "image, nothing for no crack, no region matters to SHAP" in page
+    assert "tile, Grad-CAM for no crack is empty, SHAP is empty" in page
     plain = next(path for path in explained.glob("*_right_*_no_crack.png"))
     assert cv2.imread(str(plain)).shape == (64, 64, 3)
 
@@ -197,7 +197,7 @@ def test_without_masks_only_faithfulness_is_measured(dark_network, tmp_path):
     assert np.isnan(found["grad_cam.pointing_game"].value)
     assert found["grad_cam.pointing_game"].note == "no crack of the sample has a mask"
     assert found["grad_cam.insertion_auc_over_edge_filter"].low > 0
-    assert "The network answered all images of the gallery correctly" in (tmp_path / PAGE).read_text()
+    assert "The network answered all tiles of the gallery correctly" in (tmp_path / PAGE).read_text()
 
 
 def test_without_cracks_the_page_says_that_nothing_was_measured(dark_network, tmp_path):
@@ -207,7 +207,7 @@ def test_without_cracks_the_page_says_that_nothing_was_measured(dark_network, tm
         dark_network, decided[decided["label"] == 0], NO_VALIDATION, tiles, Calibration(), CONFIG, 1, tmp_path
     )
     found = measured_in(tmp_path)
-    assert all(np.isnan(row.value) and "has no cracked image" in row.note for row in found.values())
+    assert all(np.isnan(row.value) and "has no cracked tile" in row.note for row in found.values())
     assert "could not be measured" in (tmp_path / PAGE).read_text()
 
 
@@ -279,7 +279,7 @@ def test_the_page_shows_which_layer_was_chosen_and_on_which_images(dark_network,
     decided = predict(dark_network, tiles)
     explain_network(dark_network, decided.head(20), decided.tail(20), tiles, Calibration(), CONFIG, 1, tmp_path)
     page = (tmp_path / PAGE).read_text()
-    assert "It was chosen on 12 cracked images of the validation split" in page
+    assert "tried on 12 cracked tiles of the validation split" in page
     assert '<td class="short">HiResCAM</td>' in page
     assert "measurably more faithful" not in page
     assert "no layer gives a Grad-CAM map" not in caplog.text
@@ -291,5 +291,5 @@ def test_the_page_and_a_warning_say_if_no_layer_is_faithful(dark_network, tmp_pa
     decided = predict(dark_network, tiles)
     bright = decided[decided["label"] == 0].assign(label=1)
     explain_network(dark_network, decided, bright, tiles, Calibration(), CONFIG, 1, tmp_path)
-    assert "None of these maps is measurably more faithful than a random map" in (tmp_path / PAGE).read_text()
+    assert "No Grad-CAM map is measurably more faithful than a random map" in (tmp_path / PAGE).read_text()
     assert "no layer gives a Grad-CAM map that is measurably more faithful than a random map" in caplog.text

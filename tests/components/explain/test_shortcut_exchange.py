@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from components.explain.shortcut_exchange import (
-    SIDE_ISSUES,
+    IRRELEVANT_PROPERTIES,
     Tile,
     choose_exchanged,
     measure_exchanges,
@@ -77,7 +77,7 @@ def test_a_network_that_looks_at_the_border_is_found_and_one_that_looks_at_the_c
     assert found["shortcut_pull_border"].low > 0.5
     assert found["shortcut_flips_border"].value > 0.9
     assert found["shortcut_data_border"].value == 1
-    for name in set(SIDE_ISSUES) - {"border"}:
+    for name in set(IRRELEVANT_PROPERTIES) - {"border"}:
         assert abs(found[f"shortcut_pull_{name}"].value) < 0.1
 
     honest, found = measured(looking_at(border=False), rows, files)
@@ -89,8 +89,8 @@ def test_a_network_that_looks_at_the_border_is_found_and_one_that_looks_at_the_c
         page = Page(name)
         add_shortcuts(page, numbers)
         page.write(tmp_path / f"{name}.html")
-    assert "uses a side issue as a shortcut: border" in (tmp_path / "cheating.html").read_text()
-    assert "No side issue pulls P(crack)" in (tmp_path / "honest.html").read_text()
+    assert "uses an irrelevant property as a shortcut: border" in (tmp_path / "cheating.html").read_text()
+    assert "No shortcut was found." in (tmp_path / "honest.html").read_text()
 
 
 def test_partners_are_of_the_right_class_and_from_other_photos(site):
@@ -107,7 +107,7 @@ def test_partners_are_of_the_right_class_and_from_other_photos(site):
     assert measure_exchanges(looking_at(True), Calibration(), one_photo, {}.__getitem__, 16, 200) == []
 
 
-def test_each_exchange_changes_its_side_issue_only():
+def test_each_exchange_changes_its_property_only():
     rng = np.random.default_rng(0)
     tile = Tile(rng.integers(90, 160, (SIZE, SIZE, 3)).astype(np.uint8), None)
     red = cv2.GaussianBlur(tile.pixels, (0, 0), 3) + np.array([40, 0, -40])
@@ -119,11 +119,13 @@ def test_each_exchange_changes_its_side_issue_only():
     assert (bordered[:5] == other.pixels[:5]).all()
 
     warm = Tile(with_colour_cast(tile, other), None)
-    assert SIDE_ISSUES["colour_cast"].number(warm) == pytest.approx(SIDE_ISSUES["colour_cast"].number(other), abs=0.02)
+    assert IRRELEVANT_PROPERTIES["colour_cast"].number(warm) == pytest.approx(
+        IRRELEVANT_PROPERTIES["colour_cast"].number(other), abs=0.02
+    )
     assert warm.pixels.mean() == pytest.approx(tile.pixels.mean(), abs=1)
 
     soft = Tile(with_sharpness(tile, other), None)
-    assert SIDE_ISSUES["sharpness"].number(soft) < 0.4 * SIDE_ISSUES["sharpness"].number(tile)
+    assert IRRELEVANT_PROPERTIES["sharpness"].number(soft) < 0.4 * IRRELEVANT_PROPERTIES["sharpness"].number(tile)
     assert soft.pixels.mean() == pytest.approx(tile.pixels.mean(), abs=1)
 
     assert with_compression(tile, other) is tile.pixels  # not a JPEG file

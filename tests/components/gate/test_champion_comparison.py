@@ -132,14 +132,13 @@ def test_the_text_tells_too_few_photos_from_a_worse_model() -> None:
     champion = scored(2.0, seed=1, images=40)
     better = compare(scored(3.0, 2, 40), champion, "3", ChampionConfig())
     assert better.verdict == "worse"
-    assert "is not shown to be within 0.01 of the champion: its AUROC minus the champion's AUROC is" in better.text
-    assert re.search(
-        r"About [\d,]+ photos like these 10 would show whether the candidate is within this margin\.", better.text
-    )
+    assert "The test does not show that the candidate is at most 0.01 worse than the champion." in better.text
+    assert "the candidate's AUROC minus the champion's AUROC is" in better.text
+    assert re.search(r"About [\d,]+ photos like these 10 would show whether it is\.", better.text)
 
     worse = compare(scored(0.0, 2, 40), champion, "3", ChampionConfig())
     assert worse.verdict == "worse"
-    assert "is worse than the champion: its AUROC minus the champion's AUROC is -" in worse.text
+    assert "the candidate's AUROC minus the champion's AUROC is -" in worse.text
 
 
 def copied(deployed: Deployed, times: int) -> Deployed:
@@ -174,7 +173,7 @@ def test_the_text_says_that_an_interval_from_very_few_errors_may_be_too_narrow()
     usual = scored(3.0, 1, group=20)
     found = compare(usual, usual, "3", ChampionConfig())
     assert warning not in found.text
-    assert "on 400 test tiles of 20 photos" in found.text
+    assert "On 400 test tiles of 20 photos" in found.text
 
 
 def test_too_few_tiles_with_answers_of_both_are_not_compared_and_the_limit_fails() -> None:

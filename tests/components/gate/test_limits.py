@@ -27,7 +27,7 @@ MEASURED = Measurements(
         (
             Limit(name="accuracy", limit=0.9, on="low"),
             True,
-            "The lower end of the 95 % interval of accuracy on test is 0.91",
+            "For accuracy on test, the lower end of the 95 % interval is 0.91",
         ),
         (Limit(name="accuracy", limit=0.92, on="low"), False, "is 0.91, but must be at least 0.92"),
         (Limit(name="accuracy", op="<=", limit=0.97, on="high"), False, "is 0.98, but must be at most 0.97"),

@@ -1,4 +1,4 @@
-"""Test the page "Should it be promoted?" in the dossier."""
+"""Test the page "Should CANDIDATE be promoted?" in the dossier."""
 
 import json
 import re
@@ -116,7 +116,7 @@ def test_the_page_of_a_first_model_shows_only_the_limits(evidence, s3: str, tmp_
     assert "The candidate passed the gate." in page
     assert "There is no champion yet, so the candidate is compared with the limits only." in page
     assert "≥ 0.8" in page
-    assert "Tiles on which both models disagree" not in page
+    assert "Tiles on which the two models disagree" not in page
     assert not (tmp_path / "dossier" / "champion_pairs.parquet").exists()
 
 

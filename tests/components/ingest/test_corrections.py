@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from components.ingest.config import IngestConfig
 from components.ingest.run import ingest_dataset
-from components.shared.data.corrections import Answer, Entry, add_entry, now
+from components.shared.data.corrections import Answer, Entry, add_entry, now, signed
 from components.shared.data.manifest import Manifest, read_manifest, read_splits
 from components.shared.hashing import file_digest
 from components.shared.services.store import Store
@@ -28,8 +31,9 @@ class Review:
     def __init__(self, source: Path, store: Store, folder: Path):
         self.source, self.store, self.folder = source, store, folder
 
-    def ingest(self) -> Manifest:
-        config = IngestConfig.model_validate({"store": self.store.uri, "min_images": 4, "max_refused": 0.4})
+    def ingest(self, **settings: object) -> Manifest:
+        given = {"store": self.store.uri, "min_images": 4, "max_refused": 0.4, **settings}
+        config = IngestConfig.model_validate(given)
         ingest_dataset(f"{self.source}{PATTERN}", self.folder / "manifest", self.folder / "page.html", config)
         return read_manifest(self.folder / "manifest")
 
@@ -58,6 +62,12 @@ class Review:
 @pytest.fixture
 def review(tiles: Path, store: Store, tmp_path: Path) -> Review:
     return Review(tiles, store, tmp_path)
+
+
+def key_of(person: Ed25519PrivateKey) -> str:
+    """The public key as a parameter file gives it."""
+    pem = person.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return pem.decode().splitlines()[1]
 
 
 def labels(manifest: Manifest) -> dict[str, int]:
@@ -95,7 +105,7 @@ def test_a_bad_image_leaves_the_data_set_and_returns_to_its_group(review: Review
     assert labels(after) == {name: label for name, label in labels(before).items() if name != "p0_0"}
     [refused] = review.report()["quarantine"]
     assert refused["path"] == "no_crack/p0_0.jpg"
-    assert refused["reason"].startswith("a bad image, in the words of Ada on 20")
+    assert refused["reason"].startswith("Ada called it a bad image on 20")
     assert refused["reason"].endswith("lens flare")
     assert refused["reason"] in review.page()
 
@@ -170,3 +180,24 @@ def test_nothing_is_applied_where_people_disagree(review: Review) -> None:
     assert review.ingest().digest == before.digest
     assert review.report()["disputes"][0]["answers"] == "crack (Ada), no_crack (Ben)"
     assert "crack (Ada), no_crack (Ben)" in review.page()
+
+
+def test_with_public_keys_only_signed_answers_count(review: Review, caplog: pytest.LogCaptureFixture) -> None:
+    ada, eve = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    keys_of_people = {"correction_keys": {"Ada": key_of(ada)}}
+    before = labels(review.ingest(**keys_of_people))
+
+    unsigned = review.answer("Ada", p0_0="crack")
+    forged = signed(replace(unsigned, at=now()), eve)
+    add_entry(review.store, forged)
+    altered = replace(signed(replace(unsigned, at=now()), ada), why="something else")
+    add_entry(review.store, altered)
+    stranger = signed(replace(unsigned, at=now(), by="Eve"), eve)
+    add_entry(review.store, stranger)
+    assert labels(review.ingest(**keys_of_people)) == before
+    for entry in (unsigned, forged, altered, stranger):
+        assert f"correction {entry.id[:12]} of {entry.by} is not applied, because it is not signed" in caplog.text
+
+    add_entry(review.store, signed(replace(unsigned, at=now()), ada))
+    assert labels(review.ingest(**keys_of_people)) == before | {"p0_0": 1}
+    assert labels(review.ingest()) == before | {"p0_0": 1}

@@ -137,7 +137,7 @@ shown = st.tuples(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(shown, min_size=1, max_size=14))
 def test_no_group_changes_and_no_near_duplicates_are_separated_whatever_two_versions_say(
     shown: list[tuple[int, str | None, str]],

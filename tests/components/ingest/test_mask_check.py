@@ -69,7 +69,7 @@ def test_a_mask_whose_orientation_is_not_clear_is_refused() -> None:
     data = photo(stored, 3)
     nowhere = np.zeros_like(mask)
     nowhere[60:70, 10:20] = True
-    with pytest.raises(MaskFitError, match=r"its EXIF orientation is 3, and it is not clear if its mask IMG_1.png was"):
+    with pytest.raises(MaskFitError, match=r"its EXIF orientation is 3, and it is not clear whether its mask IMG_1"):
         check_mask(PATH, png(nowhere), data, decode(data))
 
 

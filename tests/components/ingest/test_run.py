@@ -335,7 +335,7 @@ def test_too_few_good_images_of_a_class_stop_the_run(tiles: Path, store: Store, 
 
 
 def test_pattern_without_a_group_is_refused_by_the_config() -> None:
-    with pytest.raises(ValueError, match="has no group"):
+    with pytest.raises(ValueError, match="has no capturing group"):
         IngestConfig(group_pattern="DSC")
     with pytest.raises(ValueError, match="not a regular expression"):
         IngestConfig(group_pattern="(")

@@ -27,6 +27,7 @@ from components.inspect.tile_grid import cut_tiles, make_grid
 from components.shared.errors import InputError
 from components.shared.results.calibration import ReviewBand
 from tests.components.inspect.test_georeference import geotiff
+from tests.geojson_rules import check_geojson
 from tests.inspection_model import dark_tile_model
 
 SIDE = 32
@@ -197,7 +198,7 @@ def test_a_georeferenced_raster_has_positions_of_its_findings_and_its_border_is_
     assert float(finding["length_mm"]) == pytest.approx(2 * float(finding["length_px"]), abs=1)
     assert float(finding["right_px"]) < 320
 
-    features = json.loads((out / "findings.geojson").read_text())["features"]
+    features = check_geojson((out / "findings.geojson").read_text())["features"]
     geometry = features[0]["geometry"]
     assert geometry["type"] == "Polygon"
     ring = np.array(geometry["coordinates"][0])
@@ -269,7 +270,8 @@ def test_without_a_certified_band_a_photo_without_a_crack_needs_review(tmp_path)
 def test_a_photo_whose_tiles_are_mostly_cracks_is_a_warning(model, tmp_path):
     Image.fromarray(concrete(80, 60) // 4).save(tmp_path / "dark.png")
     inspected = inspect([tmp_path / "dark.png"], model, tmp_path / "out")
-    assert "in 1 of 1 photos, more than half of the tiles are called cracks" in " ".join(notices(inspected, model))
+    said = " ".join(notices(inspected, model))
+    assert "in 1 of 1 photos, the model sees a crack in more than half of the tiles" in said
 
 
 def test_a_model_that_does_not_know_its_tiles_says_so_and_uses_its_input_size(model, tmp_path, monkeypatch):

@@ -62,7 +62,7 @@ def test_the_step_champion_gives_the_champions_production_answers(winner, tmp_pa
         lambda: predict_champion(given.manifest, given.splits, again, str(tmp_path / "again")),
         lambda: register_winner(*winner, job="job-2"),
     ):
-        with pytest.raises(InputError, match="the files of crack-classifier version 1 are not the ones that were reg"):
+        with pytest.raises(InputError, match="the files of crack-classifier version 1 are not the registered"):
             use()
 
 
@@ -80,12 +80,14 @@ def test_the_version_shows_its_card(winner, monkeypatch):
     for expected in (
         "# crack-classifier: cnn",
         "| AUROC | 0.9000 [0.850, 0.930] | - |",
-        "a crack if the calibrated P(crack) is at least 0.400 (a test)",
+        "a crack if the calibrated P(crack) is at least 0.400. The rule for this threshold is: a test.",
         "A tile needs review if its P(crack) is at least 0.1 and below 0.4 (25 % [20, 30] of the test tiles). Of all "
-        "cracks, at most 2 % are answered 'no crack' without a look, with 95 % confidence for new photos (from 300 "
-        "validation photos with cracks). On the test split, it was 1.25 % [0.2, 3].",
+        "cracks in new photos of the same kind, at most 2 % are answered 'no crack' and get no review. This holds with "
+        "95 % confidence. It was computed from 300 validation photos with cracks. On the test split, this share "
+        "is 1.25 % [0.2, 3].",
         "| missed share | 0.0125 [0.002, 0.030] | - |",
-        "mean over families: unseen +0.125. Worst: defocus +0.250, jpeg +0.000.",
+        "(mean over kinds of corruption): unseen +0.125. Seen means that the training used a weaker form of the "
+        "corruption. Largest increases: defocus +0.250, jpeg +0.000.",
         "serve --model models:/crack-classifier@champion",
         "| test | wall | 12 | 0 | 0.5000 [0.300, 0.700] | 0.9000 |",
         "| tiny | unknown | crack | 12 | 4 | 4 | 4 |",

@@ -20,7 +20,7 @@ def test_the_summary_holds_the_numbers_after_fine_tuning(report):
 
 def test_the_page_starts_with_the_outcome_and_the_wrong_answers_and_then_shows_every_part(report):
     page, summary = report(BOTH, "vit")
-    assert summary["outcome"] == "vit registered as crack-classifier version 3, challenger"
+    assert summary["outcome"] == "vit was registered as crack-classifier version 3 (challenger)"
     shown = [summary["outcome"], "crack-pipeline promote 3", "Because of this.", "No champion yet."]
     shown += ["after the &lt;spring&gt; inspection", "Cracks that vit misses", "False alarms of vit", "<nav"]
     shown += ["0.9625 [0.930, 0.980]", "✗ refused", "<strong>cnn</strong>: Recall on test is 0.61"]
@@ -111,7 +111,7 @@ def test_a_refused_run_gives_its_reasons_and_shows_the_best_candidate(report):
     first_screen = page[: page.index("<nav")]
     assert 'class="callout fail"' in first_screen
     assert "Recall on test is 0.61, but must be at least 0.9." in first_screen
-    assert "vit is shown here, because it has the highest AUROC on test of all refused candidates." in first_screen
+    assert "This page shows vit first, because it has the highest test AUROC of the refused candidates." in first_screen
     assert "Cracks that vit misses" in first_screen
     assert "Cracks that cnn misses" not in first_screen
 

@@ -69,3 +69,23 @@ def test_the_reasoning_names_a_tie_that_the_cost_decides(tmp_path: Path, s3: str
     choose(folders, tmp_path / "choice.json", SelectConfig(store=s3, tie=0.02), "job")
     reasoning = json.loads((tmp_path / "choice.json").read_text())["reasoning"]
     assert ("The difference is a tie (at most 0.02), so the cheaper network won." in reasoning) == tied
+    assert "is 0.8500 (AUROC 0.9500, 33.7 gigaflops per tile)." in reasoning
+
+
+@pytest.mark.parametrize(
+    ("value", "decided"),
+    [
+        (0.97, "and no tied network is cheaper, so the higher AUROC won."),
+        (0.91, "so the first candidate in the parameter file won."),
+    ],
+)
+def test_the_reasoning_says_what_decides_a_tie_of_equally_cheap_networks(
+    tmp_path: Path, s3: str, value: float, decided: str
+) -> None:
+    folders = [dossier(tmp_path, "a", True, value, 0.84), dossier(tmp_path, "b", True, 0.91, 0.85)]
+    assert choose(folders, tmp_path / "choice.json", SelectConfig(store=s3, tie=0.02), "job") == "a"
+    reasoning = json.loads((tmp_path / "choice.json").read_text())["reasoning"]
+    assert reasoning.startswith("a was chosen by test AUROC. The lower end of its 95 % interval is 0.84")
+    assert "For b, it is 0.8500" in reasoning
+    assert "The difference is a tie (at most 0.02)" in reasoning
+    assert decided in reasoning

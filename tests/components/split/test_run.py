@@ -233,7 +233,10 @@ def test_no_image_moves_when_the_data_set_grows(s3: str, tmp_path: Path, paramet
         shares = before["split"].value_counts(normalize=True)
         assert np.abs(shares - pd.Series(SHARES)).max() <= 0.02
 
-    assert "have the splits that an earlier run gave them" in (tmp_path / "page.html").read_text()
+    assert (
+        "of the groups were in an earlier run. They stay in the splits that they had there."
+        in (tmp_path / "page.html").read_text()
+    )
     other = assign(first.drop(columns="split"), tmp_path, s3, seed=4, **parameters)  # another seed has another ledger
     both = other.merge(first, on="sample_id", suffixes=("", "_first"))
     assert (both["split"] != both["split_first"]).any()

@@ -11,10 +11,10 @@ def test_the_resources_hold_the_version_that_submit_uploads(compiled, small, tmp
     options = ["--params", str(small), "--output", str(file), "--namespace", "team", "--revision", "0123456789ab"]
     done = CliRunner().invoke(app, ["manifest", *options, "--allow-tags"])
     assert (done.exit_code, done.output) == (0, f"{file}: crack-training version {version}\n")
-    pipeline, pinned = yaml.safe_load_all(file.read_text())
+    pipeline, pinned = yaml.load_all(file.read_text(), yaml.CSafeLoader)
     assert (pipeline["kind"], pinned["kind"]) == ("Pipeline", "PipelineVersion")
     assert {resource["metadata"]["namespace"] for resource in (pipeline, pinned)} == {"team"}
     assert pinned["metadata"]["name"] == f"crack-training-{version}"
     assert pinned["spec"]["pipelineName"] == pipeline["metadata"]["name"] == "crack-training"
-    spec, platform = yaml.safe_load_all(compiled.file.read_text())
+    spec, platform = yaml.load_all(compiled.file.read_text(), yaml.CSafeLoader)
     assert (pinned["spec"]["pipelineSpec"], pinned["spec"]["platformSpec"]) == (spec, platform)

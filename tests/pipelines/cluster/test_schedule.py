@@ -77,6 +77,36 @@ def test_a_failure_half_way_leaves_a_schedule_and_the_next_call_completes_it(kfp
     assert [run["trigger"]["cron_schedule"]["cron"] for run in kfp.recurring_runs] == ["0 0 3 * * 6"]
 
 
+def test_a_schedule_whose_run_has_not_ended_is_kept(kfp, client, config, console, place):
+    """KFP deletes the runs of a schedule that have not ended together with the schedule."""
+    place()
+    (schedule,) = kfp.recurring_runs
+    ended, going = (
+        {
+            "run_id": state.lower(),
+            "display_name": f"nightly {state}",
+            "experiment_id": schedule["experiment_id"],
+            "recurring_run_id": schedule["recurring_run_id"],
+            "state": state,
+            "created_at": "2026-12-01T02:00:00Z",
+        }
+        for state in ("FAILED", "RUNNING")
+    )
+    kfp.runs += [going, ended]  # the newest first, as KFP lists them
+
+    problem = 'its run "nightly RUNNING" has not ended, and KFP would delete this run too.* runs stop ENV running'
+    with pytest.raises(InputError, match=problem):
+        place(cron="0 3 * * 6")
+    with pytest.raises(InputError, match=problem):
+        switch_all(client, config, "prod", None, "remove", console)
+    assert kfp.recurring_runs == [schedule]
+    assert "unchanged" in place()
+
+    going["state"] = "SUCCEEDED"
+    assert "changed" in place(cron="0 3 * * 6")
+    assert len(kfp.recurring_runs) == 1
+
+
 @pytest.mark.parametrize("kind", ["lost", "reset"])
 def test_a_lost_answer_does_not_double_it(kfp, place, kind):
     kfp.fail("POST .*/recurringruns", kind)
@@ -122,7 +152,8 @@ def test_a_schedule_that_left_the_file_is_reported(kfp, client, config, console,
 
 
 def test_removing_a_missing_schedule_is_reported(client, config, console):
-    with pytest.raises(InputError, match=f"nothing is scheduled under crack-drift-check prod or {NAME}"):
+    names = f"crack-drift-check prod or crack-inspection prod or {NAME}"
+    with pytest.raises(InputError, match=f"nothing is scheduled under {names}"):
         switch_all(client, config, "prod", None, "remove", console)
 
 

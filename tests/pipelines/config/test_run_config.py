@@ -76,6 +76,10 @@ def test_overrides_reach_any_depth_and_a_step_reads_back_what_it_was_given(tmp_p
         ("", "expected a mapping.*; got an empty document"),
         (SMALLEST.replace("steps: 5", "steps: 5e-5"), r"line 3: .*steps: .*; got 5e-5$"),
         (SMALLEST + "run_note: 1.50\n", r"run_note: .*string; got 1\.50$"),
+        (
+            SMALLEST + "ingest: {correction_keys: {Ada: ada.pub}}\n",
+            "ingest: 'ada.pub' is not an Ed25519 public key; give the line between BEGIN and END .*openssl",
+        ),
         ("a: [\n", "p.yaml"),
     ],
 )
@@ -173,12 +177,12 @@ def alias_bomb(opening: str, separator: str, closing: str) -> str:
     ],
     ids=lambda value: None if len(value) < 40 else value[:40],
 )
-def test_hostile_yaml_gives_one_message_in_a_second(tmp_path, text, message):
+def test_hostile_yaml_gives_one_message_soon(tmp_path, text, message):
     path = write(tmp_path, text)
     started = time.process_time()
     with pytest.raises(InputError, match=message) as caught:
         load_run_config(path)
-    assert time.process_time() - started < 1
+    assert time.process_time() - started < 10  # seconds; without limits, a bomb takes more than a minute
     assert str(caught.value).startswith(str(path))
     assert len(str(caught.value).splitlines()) == 1
 

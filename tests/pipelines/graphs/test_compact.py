@@ -35,7 +35,7 @@ def compiled(folder: Path, count: int = 2) -> tuple[dict, dict]:
     setting = "{train: {architecture: resnet50, steps: 1, require_gpu: true}}"
     more = [f"candidates.candidate_{number}={setting}" for number in range(count - 2)]
     compile_pipeline("crack-training", load_run_config(PROD, more), folder / "p.yaml")
-    spec, platform = yaml.safe_load_all((folder / "p.yaml").read_text())
+    spec, platform = yaml.load_all((folder / "p.yaml").read_text(), yaml.CSafeLoader)
     return spec, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
 
 

@@ -15,7 +15,7 @@ PROD = Path(__file__).parents[3] / "pipelines" / "params" / "prod.yaml"
 def test_a_training_is_started_only_where_the_parameter_allows_it(tmp_path, start):
     config = load_run_config(PROD, [f"retrain.start={str(start).lower()}"])
     compile_pipeline("crack-drift-check", config, tmp_path / "p.yaml")
-    spec, platform = yaml.safe_load_all((tmp_path / "p.yaml").read_text())
+    spec, platform = yaml.load_all((tmp_path / "p.yaml").read_text(), yaml.CSafeLoader)
     assert set(spec["root"]["inputDefinitions"]["parameters"]) == {"images", "seed"}
     executors = {name.removeprefix("exec-") for name in spec["deploymentSpec"]["executors"]}
     assert executors == {"collect", "check", "notify"} | ({"retrain"} if start else set())
@@ -37,7 +37,7 @@ def test_a_training_is_started_only_where_the_parameter_allows_it(tmp_path, star
 def test_what_is_told_of_the_images_is_where_they_were_found(tmp_path):
     """If the text still contained {yesterday}, the verdicts of all days would seem to be about the same folder."""
     compile_pipeline("crack-drift-check", load_run_config(PROD), tmp_path / "p.yaml")
-    spec = next(yaml.safe_load_all((tmp_path / "p.yaml").read_text()))
+    spec = next(yaml.load_all((tmp_path / "p.yaml").read_text(), yaml.CSafeLoader))
     tasks = next(c["dag"]["tasks"] for c in spec["components"].values() if "check" in c.get("dag", {}).get("tasks", {}))
     given = tasks["check"]["inputs"]["parameters"]["images"]
     assert given["taskOutputParameter"] == {"outputParameterKey": "images", "producerTask": "collect"}

@@ -22,8 +22,10 @@ PROD = ROOT / "pipelines" / "params" / "prod.yaml"
 DIGESTS = {
     target: f"registry.example/crack-{target}@sha256:{digit * 64}" for target, digit in (("cpu", "1"), ("gpu", "2"))
 }
-GPU_STEPS = {"champion", "train", "predict", "explain", "collect"}
-GPU_IMAGE = GPU_STEPS | {"register"}  # loads the network to describe it, on a CPU
+GPU_STEPS = {"champion", "train", "predict", "explain", "collect", "inspect"}
+MLFLOW_STEPS = {"champion", "train", "gate", "register", "report", "notify", "collect", "check"}
+MLFLOW_STEPS |= {"plan", "inspect", "join"}
+GPU_IMAGE = GPU_STEPS | {"register", "join"}  # loads the network to describe it, on a CPU
 OVERRIDES = (
     "candidates.resnet50.resources.train={accelerator: nvidia.com/mig-3g.40gb, memory: 48Gi, timeout: 7000}",
     "candidates.vit_b16.resources.train={accelerators: 2, node_selector: {gpu: a100}}",
@@ -54,7 +56,7 @@ class Executor(NamedTuple):
 
 def read(path: Path) -> dict[str, Executor]:
     """Every executor of a compiled pipeline, by the name of its task in the UI."""
-    spec, platform = yaml.safe_load_all(path.read_text())
+    spec, platform = yaml.load_all(path.read_text(), yaml.CSafeLoader)
     pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     containers = spec["deploymentSpec"]["executors"]
     found = {}
@@ -98,7 +100,16 @@ def drift_check(tmp_path_factory):
     return read(output)
 
 
-@pytest.fixture(params=["plain", "tuned", "drift_check"])
+@pytest.fixture(scope="module")
+def inspection(tmp_path_factory):
+    """The inspection of whole photos."""
+    output = tmp_path_factory.mktemp("inspection") / "p.yaml"
+    result = compile_here(output, arguments=("--pipeline", "crack-inspection"))
+    assert result.exit_code == 0, result.stderr
+    return read(output)
+
+
+@pytest.fixture(params=["plain", "tuned", "drift_check", "inspection"])
 def executors(request):
     return request.getfixturevalue(request.param)
 
@@ -149,7 +160,7 @@ def test_every_step_runs_as_a_numbered_user_that_is_not_root(executors):
 def test_a_step_has_its_own_secrets_and_no_others(executors):
     for name, executor in executors.items():
         expected = {"crack-s3"}
-        if executor.step in {"champion", "train", "gate", "register", "report", "notify", "collect", "check"}:
+        if executor.step in MLFLOW_STEPS:
             expected.add("crack-mlflow")
         if executor.step == "notify":
             expected.add("crack-notify")
@@ -162,7 +173,7 @@ def test_a_step_has_its_own_secrets_and_no_others(executors):
 
 def test_the_long_steps_are_retried_with_growing_pauses(executors):
     for name, executor in executors.items():
-        if executor.step in ("ingest", "train", "collect"):
+        if executor.step in ("ingest", "train", "collect", "inspect"):
             policy = executor.task["retryPolicy"]
             assert (policy["maxRetryCount"], policy["backoffDuration"], policy["backoffFactor"]) == (2, "30s", 2.0), (
                 name
@@ -244,7 +255,7 @@ def test_the_cache_is_writable_wherever_it_lies(tmp_path, settings, claims, fold
 
 def test_a_run_has_a_deadline_and_is_cleared_away(tmp_path):
     compile_pipeline("crack-training", load_run_config(PROD, ["cluster.run_deadline=3600"]), tmp_path / "p.yaml")
-    _, platform = yaml.safe_load_all((tmp_path / "p.yaml").read_text())
+    _, platform = yaml.load_all((tmp_path / "p.yaml").read_text(), yaml.CSafeLoader)
     limits = platform["platforms"]["kubernetes"]["pipelineConfig"]
     assert limits["activeDeadlineSeconds"] == 3600
     assert limits["resourceTtlOnCompletion"] == 7 * 24 * 3600

@@ -19,7 +19,7 @@ PARAMS = ROOT / "pipelines" / "params"
 def compiled(path: Path, output: Path) -> dict:
     """The pipeline's document. test_pod_policy.py reads the platform's."""
     compile_pipeline("crack-training", load_run_config(path), output)
-    return next(yaml.safe_load_all(output.read_text()))
+    return next(yaml.load_all(output.read_text(), yaml.CSafeLoader))
 
 
 @pytest.fixture(scope="module", params=["local", "dev", "paper", "paper_as_run", "prod"])

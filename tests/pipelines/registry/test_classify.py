@@ -106,7 +106,7 @@ def _check_a_signature_and_changed_code(config, images, tmp_path):
     again = ["promote", "1", "--by", "Eve", "--why", "mine"]
     for command in (again, [*demand, keys["ada.pub"]], ["predict", images, "--out", tmp_path / "none.csv"]):
         done = run(*command)
-        assert (done.exit_code, "are not the ones that were registered" in done.output) == (2, True), done.output
+        assert (done.exit_code, "are not the registered files" in done.output) == (2, True), done.output
     assert not ran.exists()
 
 

@@ -193,7 +193,20 @@ def as_yolo(folder: Path, box: tuple[int, ...], label: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("write", [as_coco, as_cvat, as_yolo])
+def as_label_studio(folder: Path, box: tuple[int, ...], label: str) -> Path:
+    x, y, width, height = (edge / SIZE * 100 for edge in box)
+    value = {"x": x, "y": y, "width": width, "height": height, "rectanglelabels": [label]}
+    return as_task(folder, {"type": "rectanglelabels", "value": value})
+
+
+def as_task(folder: Path, *results: dict, **people: list[dict]) -> Path:
+    annotations = [{"id": name, "result": own} for name, own in (people or {"1": list(results)}).items()]
+    tasks = [{"id": 7, "data": {"tile": TILE}, "annotations": annotations}]
+    (folder / "tasks.json").write_text(json.dumps(tasks))
+    return folder / "tasks.json"
+
+
+@pytest.mark.parametrize("write", [as_coco, as_cvat, as_yolo, as_label_studio])
 @pytest.mark.parametrize(("box", "label", "answer"), SHAPES)
 def test_shapes_become_the_label_of_their_tile(tmp_path, write, box, label: str, answer: str | None) -> None:
     given = read_answers(write(tmp_path, box, label))
@@ -217,12 +230,74 @@ def test_a_shape_that_contradicts_its_tag_is_refused(tmp_path) -> None:
             assert read_answers(tmp_path / "tagged.xml").answers == {TILE: tag}
 
 
-def test_a_shape_of_label_studio_is_not_dropped_silently(tmp_path) -> None:
-    result = [{"type": "polygonlabels", "value": {"points": [[1, 1], [2, 1], [2, 2]], "polygonlabels": ["crack"]}}]
-    tasks = [{"id": 7, "data": {"tile": TILE}, "annotations": [{"result": result}]}]
-    (tmp_path / "tasks.json").write_text(json.dumps(tasks))
-    with pytest.raises(InputError, match=r"task 7 has a mark of the type 'polygonlabels', but only choices are read"):
-        read_answers(tmp_path / "tasks.json")
+POINTS = [[5, 5], [20, 5], [20, 20], [5, 20]]  # per cent; 2.25 % of the tile
+PAINTED = f"{10 * SIZE + 10}, 400, {SIZE * SIZE - 10 * SIZE - 410}"  # 1 % of the tile
+
+
+def polygon_in_yolo(folder: Path) -> Path:
+    (folder / "labels").mkdir()
+    (folder / "data.yaml").write_text("names: [no_crack, crack]")
+    corners = " ".join(f"{value / 100}" for point in POINTS for value in point)
+    (folder / "labels" / f"{TILE}.txt").write_text(f"1 {corners}")
+    return folder
+
+
+def polygon_in_label_studio(folder: Path) -> Path:
+    return as_task(folder, {"type": "polygonlabels", "value": {"points": POINTS, "polygonlabels": ["crack"]}})
+
+
+def brush_in_label_studio(folder: Path) -> Path:
+    """Two pixels of 2 x 2, packed as one run of 8 painted values and one run of 8 others."""
+    bits = f"{16:032b}{7:05b}{'0010' * 4}" + "100111" + "11111111" + "100111" + "00000000"
+    bits += "0" * (-len(bits) % 8)
+    packed = [int(bits[place : place + 8], 2) for place in range(0, len(bits), 8)]
+    size = {"original_width": 2, "original_height": 2}
+    value = {"format": "rle", "rle": packed, "brushlabels": ["crack"]}
+    return as_task(folder, {"type": "brushlabels", **size, "value": value})
+
+
+def mask_in_cvat(folder: Path) -> Path:
+    drawn = f'<mask label="crack" rle="{PAINTED}" left="0" top="0" width="{SIZE}" height="{SIZE}"/>'
+    image = f'<image name="{TILE}.png" width="{SIZE}" height="{SIZE}">{drawn}</image>'
+    (folder / "cvat.xml").write_text(f"<annotations>{image}</annotations>")
+    return folder / "cvat.xml"
+
+
+def mask_in_coco(folder: Path) -> Path:
+    path = as_coco(folder, (1, 1, 1, 1), "crack")
+    content = json.loads(path.read_text())
+    runs = [int(run) for run in PAINTED.split(",")]
+    content["annotations"][0]["segmentation"] = {"size": [SIZE, SIZE], "counts": runs}
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    "write", [polygon_in_yolo, polygon_in_label_studio, brush_in_label_studio, mask_in_cvat, mask_in_coco]
+)
+def test_polygons_and_masks_become_the_label_of_their_tile(tmp_path, write) -> None:
+    assert read_answers(write(tmp_path)).answers == {TILE: "crack"}
+
+
+def test_people_who_drew_on_one_tile_in_label_studio_are_not_joined(tmp_path) -> None:
+    polygon = {"type": "polygonlabels", "value": {"points": POINTS, "polygonlabels": ["crack"]}}
+    choice = {"type": "choices", "value": {"choices": ["no_crack"]}}
+    with pytest.raises(InputError, match=r"task 7, annotation ben: the tile a+ has two answers, crack and no_crack"):
+        read_answers(as_task(tmp_path, ada=[polygon], ben=[choice]))
+    given = read_answers(as_task(tmp_path, ada=[polygon], ben=[]))
+    assert (given.answers, given.unanswered) == ({TILE: "crack"}, set())
+
+
+def test_a_mark_that_is_not_an_area_or_a_known_class_is_refused(tmp_path) -> None:
+    keypoint = {"type": "keypointlabels", "value": {"x": 1, "y": 1, "keypointlabels": ["crack"]}}
+    with pytest.raises(InputError, match=r"task 7, annotation 1 has a mark of the type 'keypointlabels'"):
+        read_answers(as_task(tmp_path, keypoint))
+    short = {"tile": TILE, "label": [{"x": 1, "y": 1, "rectanglelabels": ["crack"]}]}
+    (tmp_path / "short.json").write_text(json.dumps([short]))
+    with pytest.raises(InputError, match="task 1 has shapes in the short form JSON-MIN; export the project as JSON"):
+        read_answers(tmp_path / "short.json")
+    with pytest.raises(InputError, match="unknown class 'bad image'"):
+        read_answers(as_yolo(tmp_path, (10, 10, 20, 20), "bad image"))
 
 
 def test_an_unknown_program_is_refused(tmp_path) -> None:

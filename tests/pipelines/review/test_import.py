@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from components.shared.data.corrections import Entry, read_entries, standing_answers
 from components.shared.errors import InputError
 from components.shared.services.store import Store
+from components.shared.signatures import is_signed
 from pipelines.review.answers import read_csv
 from pipelines.review.import_answers import import_answers, roll_back, summary
 from pipelines.review.queue import make_queue
@@ -56,6 +58,17 @@ def test_the_same_file_adds_nothing_the_second_time(run, oracle) -> None:
     assert len(read_entries(run.store)) == 1
     other = import_answers(run.store, oracle, "Ben")
     assert len(other.entry.answers) == 40
+
+
+def test_an_import_can_be_signed_also_after_it_was_made_without_a_key(run, oracle) -> None:
+    key = Ed25519PrivateKey.generate()
+    import_answers(run.store, oracle, "Ada")
+    entry = import_answers(run.store, oracle, "Ada", key=key).entry
+    assert len(entry.answers) == 40
+    assert is_signed(entry.signed_text, entry.signature, key.public_key())
+    assert import_answers(run.store, oracle, "Ada", key=key).entry is None
+    roll_back(run.store, entry.id, "Ada", "test", key)
+    assert all(is_signed(one.signed_text, one.signature, key.public_key()) for one in read_entries(run.store)[1:])
 
 
 def test_people_who_disagree_are_named(run, tmp_path) -> None:
@@ -144,7 +157,7 @@ def test_the_commands_lead_from_the_queue_to_the_rollback(run, tmp_path) -> None
     name = imported.stdout.split("import ")[1].split(";")[0]
 
     rolled_back = crack_pipeline("rollback", name, "--by", "Ben", "--why", "wrong file", *place)
-    assert rolled_back.stdout == f"import {name} of Ada [red] (12 answers) is void from the next run on\n"
+    assert rolled_back.stdout == f"the next run no longer applies import {name} of Ada [red] (12 answers)\n"
     listed = crack_pipeline("list", *place).stdout
     assert "Ada [red]" in listed
     assert f"rolls back {name}" in listed

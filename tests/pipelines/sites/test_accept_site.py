@@ -104,7 +104,7 @@ def _check_wrong_inputs(site, labels, tmp_path):
     assert "the 60 tiles in" in one_photo.output
     assert "are from 1 photo, such as p; a verdict about a site needs at least 5 photos" in one_photo.output
 
-    assert "were drawn with --claim images" in call(site, labels, "--claim", "photos").output
+    assert "were chosen with --claim images" in call(site, labels, "--claim", "photos").output
     (site / "p0-60.png").write_bytes(tile(1, 2000))
     changed = call(site, labels)
     assert changed.exit_code == 2

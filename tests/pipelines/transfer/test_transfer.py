@@ -59,8 +59,8 @@ def test_the_matrix_has_seen_and_unseen_domains_and_the_worst_one_is_gated(matri
 
     write_page(matrix, [mean, worst], "cnn", tmp_path / "page.html")
     page = tmp_path.joinpath("page.html").read_text()
-    assert "1 of 2 limits on unseen domains are missed." in page
-    assert "everything cracked" in page
+    assert "1 of 2 limits on unseen surfaces are missed." in page
+    assert "every tile a crack" in page
     assert "there are too few photos outside the wall" in page
 
 

@@ -4,6 +4,7 @@ Format: https://cocodataset.org/#format-data. Only the code that writes compress
 https://github.com/cocodataset/cocoapi/blob/master/common/maskApi.c (`rleToString`).
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.shared.data.annotations.fields import (
+    NO_MEANINGS,
     bitmap,
     box,
     classes_of,
@@ -34,8 +36,13 @@ def is_coco(content: Any) -> bool:
     return isinstance(content, dict) and {"images", "categories", "annotations"} <= content.keys()
 
 
-def read_coco(path: Path, content: Any) -> list[ImageAnnotation]:
+def read_coco(path: Path, content: Any, meanings: Mapping[str, str] = NO_MEANINGS) -> list[ImageAnnotation]:
     """Read a COCO file whose JSON was parsed. Every image of the file gives one annotation, also without shapes.
+
+    Args:
+        path: The file.
+        content: Its parsed content.
+        meanings: See `classes_of`.
 
     Raises:
         InputError: The content is not COCO's, names an unknown class, or an annotation belongs to no image. The message
@@ -43,7 +50,7 @@ def read_coco(path: Path, content: Any) -> list[ImageAnnotation]:
     """
     document = record(content, str(path))
     images = _by_id(document, "images", path)
-    names = _class_names(document, path)
+    names = _class_names(document, path, meanings)
 
     shapes: dict[Any, list[Shape]] = {key: [] for key in images}
     for position, one in enumerate(records(document.get("annotations"), f"{path}: annotations"), start=1):
@@ -75,7 +82,7 @@ def _by_id(document: dict[str, Any], name: str, path: Path) -> dict[Any, dict[st
     return found
 
 
-def _class_names(document: dict[str, Any], path: Path) -> dict[Any, str]:
+def _class_names(document: dict[str, Any], path: Path, meanings: Mapping[str, str]) -> dict[Any, str]:
     """Return crack or no_crack for each category that is used."""
     used = set()
     for one in records(document.get("annotations"), f"{path}: annotations"):
@@ -85,7 +92,7 @@ def _class_names(document: dict[str, Any], path: Path) -> dict[Any, str]:
     for key, category in _by_id(document, "categories", path).items():
         if key in used:
             names[key] = text(category.get("name"), f"{path}: category {key}, name")
-    classes = classes_of(names.values(), path)
+    classes = classes_of(names.values(), path, meanings)
     return {key: classes[name] for key, name in names.items()}
 
 
@@ -125,8 +132,8 @@ def _decompressed(encoded: str, where: str) -> NDArray[np.int64]:
     """Decode compressed run lengths.
 
     Each number is written in groups of five bits, the lowest first. A sixth bit says that another group follows, and
-    the highest bit of the last group is the sign. From the fourth number on, the difference to the number two before
-    is written instead.
+    the highest bit of the last group is the sign. From the fourth number on, the file has the difference from the
+    number two places before.
     """
     counts: list[int] = []
     value, shift = 0, 0

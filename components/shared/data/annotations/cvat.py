@@ -1,15 +1,26 @@
 """Read the XML format 1.1 of CVAT for images: tags, boxes, polygons, polylines and masks.
 
 Format: https://docs.cvat.ai/docs/manual/advanced/xml_format/. A polyline needs an attribute `width`, in pixels. The
-runs of a mask go along the rows of its rectangle.
+runs of a mask go along the rows of its rectangle. A box is turned clockwise around its middle.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from components.shared.data.annotations.fields import bitmap, box, classes_of, number, numbers, polygon, side, text
+from components.shared.data.annotations.fields import (
+    NO_MEANINGS,
+    bitmap,
+    classes_of,
+    number,
+    numbers,
+    polygon,
+    rotated_box,
+    side,
+    text,
+)
 from components.shared.data.annotations.safe_xml import parse_xml
 from components.shared.data.annotations.shapes import ImageAnnotation, Shape
 from components.shared.errors import InputError
@@ -17,12 +28,15 @@ from components.shared.errors import InputError
 SHAPES = ("box", "polygon", "polyline", "mask")
 
 
-def read_cvat(path: Path, root: Element | None = None) -> list[ImageAnnotation]:
+def read_cvat(
+    path: Path, root: Element | None = None, meanings: Mapping[str, str] = NO_MEANINGS
+) -> list[ImageAnnotation]:
     """Read a file of CVAT for images. Every image of the file gives one annotation, also without shapes.
 
     Args:
         path: The file.
         root: Its content, if the caller has parsed the file.
+        meanings: See `classes_of`.
 
     Raises:
         InputError: The file is not CVAT's for images, names an unknown class, or has a shape that we cannot read. The
@@ -37,7 +51,7 @@ def read_cvat(path: Path, root: Element | None = None) -> list[ImageAnnotation]:
     for image in images:
         for child in image:
             names.append(text(child.get("label"), f"{path}: image {image.get('name')!r}, {child.tag}, label"))
-    classes = classes_of(names, path)
+    classes = classes_of(names, path, meanings)
     return [_annotation(image, classes, f"{path}: image {image.get('name')!r}") for image in images]
 
 
@@ -57,9 +71,9 @@ def _annotation(image: Element, classes: dict[str, str], where: str) -> ImageAnn
 def _shape(element: Element, label: str, where: str) -> Shape:
     if element.tag == "box":
         left, top, right, bottom = (number(element.get(name), where) for name in ("xtl", "ytl", "xbr", "ybr"))
-        if number(element.get("rotation", "0"), where):
-            raise InputError(f"{where} is a rotated box; draw it as a polygon")
-        return box(label, left, top, right, bottom, where)
+        middle = ((left + right) / 2, (top + bottom) / 2)
+        degrees = number(element.get("rotation", "0"), where)
+        return rotated_box(label, (left, top, right, bottom), degrees, middle, where)
     if element.tag == "polygon":
         return Shape(label, polygon(_points(element, where), where))
     if element.tag == "polyline":

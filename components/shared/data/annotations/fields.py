@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,24 @@ from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
 
 MAX_SIDE = 2**20  # pixels; a larger image is a mistake in the file
+MAX_BYTES = 2**30  # of a file; parsed, it needs several times as much memory
+# Shapes in fractions of an image can reach out of it. Farther away, the numbers are not fractions.
+FARTHEST_FRACTION = 1.0
+_LIST_OF_OTHERS = re.compile(r"\s*\[\s*[^\s{\]]")
+NO_MEANINGS: Mapping[str, str] = {}
+_SHOWN = 60  # characters of a value in a message
+
+
+class UnknownClassError(InputError):
+    """A file of annotations has a class that is neither crack nor no_crack."""
 
 
 def read_text(path: Path) -> str:
-    """Read a file of annotations as UTF-8. Raise `InputError` if it cannot be read."""
+    """Read a file of annotations as UTF-8. Raise `InputError` if it cannot be read or is too large."""
     try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise InputError(f"{path} has {size:,} bytes, more than {MAX_BYTES:,}; split it into several folders")
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}; check the path") from error
@@ -28,29 +42,38 @@ def read_text(path: Path) -> str:
 
 
 def parse_json(path: Path, content: str) -> Any:
-    """Parse the content of a JSON file. Raise `InputError` if it is not whole."""
+    """Parse the content of a JSON file: an object, or a list of objects. Raise `InputError` if it is something else."""
+    if _LIST_OF_OTHERS.match(content):  # found before parsing, because nested lists can fill the memory
+        raise InputError(f"{path} is not a list of objects, but begins with {_shown_text(content)}; export it again")
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON: {error}; export it again") from error
 
 
-def classes_of(names: Iterable[str], path: Path) -> dict[str, str]:
+def classes_of(names: Iterable[str], path: Path, meanings: Mapping[str, str]) -> dict[str, str]:
     """Return crack or no_crack for each class name of a file.
 
+    Args:
+        names: The class names, as the file writes them.
+        path: The file, for the message.
+        meanings: What other class names mean: name -> crack or no_crack.
+
     Raises:
-        InputError: Some names are the names of neither class. The message lists all of them.
+        UnknownClassError: Some names are the names of neither class. The message lists all of them.
     """
     classes = {}
     unknown = []
     for name in sorted(set(names)):
         label = class_of_folder(name)
-        if label is None:
-            unknown.append(repr(name))
-        else:
+        if name in meanings:
+            classes[name] = meanings[name]
+        elif label is not None:
             classes[name] = CLASSES[label]
+        else:
+            unknown.append(repr(name))
     if unknown:
-        raise InputError(
+        raise UnknownClassError(
             f"{path}: unknown class {', '.join(unknown)}; we know {' and '.join(CLASSES)}, and names such as Cracked "
             "and Non-cracked. Rename the class, or delete what was drawn with it"
         )
@@ -121,11 +144,55 @@ def polygon(points: NDArray[np.float64], where: str) -> NDArray[np.float64]:
     return points
 
 
+def fractions(values: NDArray[np.float64], where: str, whole: float = 1.0) -> NDArray[np.float64]:
+    """Return coordinates as fractions of an image.
+
+    Args:
+        values: Coordinates.
+        where: The place in the file, for messages.
+        whole: What the file writes for the width or height of the image: 1 for fractions, 100 for per cent.
+
+    Raises:
+        InputError: A coordinate is more than the size of the image outside of the image.
+    """
+    found = values / whole
+    if (found < -FARTHEST_FRACTION).any() or (found > 1 + FARTHEST_FRACTION).any():
+        farthest = values.flat[np.abs(found - 0.5).argmax()]
+        raise InputError(
+            f"{where}: {farthest:g} is far outside the image, which goes from 0 to {whole:g}; these are not pixels. "
+            "Export it again"
+        )
+    return found
+
+
 def box(label: str, left: float, top: float, right: float, bottom: float, where: str) -> Shape:
     """Return a box. Raise `InputError` if it has no area."""
     if right <= left or bottom <= top:
         raise InputError(f"{where}: the box from {left:g}, {top:g} to {right:g}, {bottom:g} has no area; delete it")
     return Shape(label, corners(left, top, right, bottom), is_box=True)
+
+
+def rotated_box(
+    label: str, edges: tuple[float, float, float, float], degrees: float, pivot: tuple[float, float], where: str
+) -> Shape:
+    """Return a box that is turned on the image.
+
+    Args:
+        label: The class.
+        edges: left, top, right and bottom before it is turned, pixels.
+        degrees: Angle, clockwise.
+        pivot: x and y of the point that stays in its place, pixels.
+        where: The place in the file, for messages.
+
+    Raises:
+        InputError: It has no area.
+    """
+    upright = box(label, *edges, where)
+    if degrees % 360 == 0:
+        return upright
+    angle = math.radians(degrees)
+    turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+    return Shape(label, (upright.polygon - pivot) @ turn + pivot, is_box=True)
 
 
 def bitmap(
@@ -135,7 +202,7 @@ def bitmap(
 
     Args:
         label: crack or no_crack.
-        counts: Lengths of runs that are outside and inside by turns.
+        counts: Lengths of runs of pixels, in turn outside and inside the shape.
         rectangle: left, top, width and height, pixels.
         by_columns: True if the runs go down the columns.
         where: The place in the file, for messages.
@@ -154,5 +221,8 @@ def bitmap(
 
 
 def _shown(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 60 else f"{shown[:60]}…"
+    return _shown_text(repr(value))
+
+
+def _shown_text(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

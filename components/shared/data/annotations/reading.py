@@ -1,34 +1,78 @@
-"""Read a file or folder of annotations in any format that we know."""
+"""Read a file of annotations in any format that we know, except YOLO, which has a file for each image."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from components.shared.data.annotations.coco import is_coco, read_coco
 from components.shared.data.annotations.cvat import read_cvat
-from components.shared.data.annotations.fields import parse_json, read_text
+from components.shared.data.annotations.fields import NO_MEANINGS, parse_json, read_text
+from components.shared.data.annotations.label_studio import is_label_studio, read_label_studio
+from components.shared.data.annotations.safe_xml import parse_xml
 from components.shared.data.annotations.shapes import ImageAnnotation
+from components.shared.data.annotations.table import delimiter_of, read_table
 from components.shared.errors import InputError
 
-KINDS = "COCO (.json), CVAT for images 1.1 (.xml)"
+SUFFIXES = (".json", ".xml", ".csv")
+KINDS = "COCO (.json), Label Studio (.json), CVAT for images 1.1 (.xml), a table of shapes (.csv)"
 
 
-def read_annotations(path: Path) -> list[ImageAnnotation]:
+class Recognised(NamedTuple):
+    """A file of annotations: its format, and the function that reads it. The function takes `classes_of`'s meanings."""
+
+    format: str
+    read: Callable[[Mapping[str, str]], list[ImageAnnotation]]
+
+
+def recognise(path: Path) -> Recognised | None:
+    """Recognise the format of a file from its content. Return None if it is not a file of annotations that we know.
+
+    Raises:
+        InputError: The file cannot be read, is empty or damaged, or can be read in two ways.
+    """
+    content = read_text(path)
+    if not content.strip():
+        raise InputError(f"{path} is empty; export it again, or remove it")
+
+    suffix = path.suffix.lower()
+    if suffix == ".xml":
+        root = parse_xml(path)
+        if root.tag == "annotations":
+            return Recognised("CVAT", lambda meanings: read_cvat(path, root, meanings))
+    if suffix == ".json":
+        parsed = parse_json(path, content)
+        if is_coco(parsed):
+            return Recognised("COCO", lambda meanings: read_coco(path, parsed, meanings))
+        if is_label_studio(parsed):
+            return Recognised("Label Studio", lambda meanings: read_label_studio(path, parsed, meanings))
+    if suffix == ".csv":
+        delimiter = delimiter_of(content, path)
+        if delimiter is not None:
+            return Recognised("CSV", lambda meanings: read_table(path, content, delimiter, meanings))
+    return None
+
+
+def read_annotations(path: Path, meanings: Mapping[str, str] = NO_MEANINGS) -> list[ImageAnnotation]:
     """Read annotations. The format is recognised from the content.
 
     Args:
-        path: A JSON file of COCO, or an XML file of CVAT.
+        path: A file in one of the KINDS.
+        meanings: What other class names than those of cracks mean: name -> crack or no_crack.
 
     Returns:
-        One annotation for each image that the file names, in the order of the file.
+        One annotation for each image that a person has annotated, in the order of the file.
 
     Raises:
-        InputError: The format is not known, the file is damaged, or a class, a shape or a number in it cannot be used.
-            The message names the file and the image or annotation.
+        UnknownClassError: The file has an unknown class.
+        InputError: The format is not known, the file is damaged, or a shape or a number in it cannot be used. The
+            message names the file and the image or annotation.
     """
-    suffix = path.suffix.lower()
-    if suffix == ".xml":
-        return read_cvat(path)
-    if suffix == ".json":
-        content = parse_json(path, read_text(path))
-        if is_coco(content):
-            return read_coco(path, content)
-    raise InputError(f"{path} is not a file of annotations that we know; give {KINDS}")
+    recognised = recognise(path)
+    if recognised is None:
+        raise not_known(path)
+    return recognised.read(meanings)
+
+
+def not_known(path: Path) -> InputError:
+    """Return the error for a file that is not a file of annotations."""
+    return InputError(f"{path} is not a file of annotations that we know; give {KINDS}")

@@ -1,4 +1,7 @@
-"""Parse XML that may be malicious: a document type and entities are refused, because they can expand without limit."""
+"""Parse XML that may be malicious.
+
+A document type and entities are refused, because they can expand without limit, and so is deep nesting.
+"""
 
 from pathlib import Path
 from xml.etree.ElementTree import Element, TreeBuilder
@@ -6,17 +9,34 @@ from xml.parsers import expat
 
 from components.shared.errors import InputError
 
+DEEPEST = 32  # elements inside each other
+
 
 def parse_xml(path: Path) -> Element:
     """Parse an XML file.
 
     Raises:
-        InputError: The file cannot be read, is not whole, or declares a document type, which entities need.
+        InputError: The file cannot be read, is not whole, is nested too deeply, or declares a document type, which
+            entities need.
     """
     builder = TreeBuilder()
     parser = expat.ParserCreate()
-    parser.StartElementHandler = builder.start
-    parser.EndElementHandler = builder.end
+    open_elements = 0
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal open_elements
+        open_elements += 1
+        if open_elements > DEEPEST:
+            raise InputError(f"{path} has more than {DEEPEST} elements inside each other; export it again")
+        builder.start(tag, attributes)
+
+    def end(tag: str) -> None:
+        nonlocal open_elements
+        open_elements -= 1
+        builder.end(tag)
+
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
     parser.CharacterDataHandler = builder.data
 
     def refuse(*arguments: object) -> None:

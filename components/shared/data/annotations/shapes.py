@@ -21,7 +21,7 @@ class Bitmap:
     """A run-length encoded mask.
 
     Attributes:
-        counts: int64 (n,), lengths of runs that are outside and inside by turns. The first run is outside.
+        counts: int64 (n,), lengths of runs of pixels, in turn outside and inside the shape. The first run is outside.
         left, top, width, height: The rectangle of the image that the mask describes, pixels.
         by_columns: True if the runs go down the columns, false if they go along the rows.
     """
@@ -50,7 +50,7 @@ class Shape:
         label: crack or no_crack.
         polygon: float (n, 2), x and y of the corners in pixels, from the outer corner of the first pixel; the four
             corners of a box or of the rectangle of a bitmap; the points of a line.
-        is_box: True for an upright box, whose pixels are not all crack.
+        is_box: True for a box, whose pixels are not all crack. It can be turned.
         line_width: Width of a line in pixels; None for an area.
         bitmap: The mask, for a shape that was painted.
     """
@@ -69,9 +69,11 @@ class ImageAnnotation:
     Attributes:
         name: The image as the file names it, such as pier 1/IMG_1.jpg. The format YOLO gives no suffix.
         width, height: Pixels. Both are None if the format does not store them. The coordinates of all shapes are then
-            fractions of the image, 0 to 1.
+            fractions of the image, 0 to 1, unless `is_in_pixels` is true.
         labels: Classes of the whole image, crack or no_crack, in the order of the file.
         shapes: What people drew. Without shapes and labels, a person has seen the image and found nothing in it.
+        is_in_pixels: True if the coordinates are in pixels although the file does not store the size of the image.
+        problem: Why the annotation cannot be used, with the way out; "" if it can be used.
     """
 
     name: str
@@ -79,6 +81,8 @@ class ImageAnnotation:
     height: int | None
     labels: tuple[str, ...] = ()
     shapes: tuple[Shape, ...] = ()
+    is_in_pixels: bool = False
+    problem: str = ""
 
 
 def in_pixels(annotation: ImageAnnotation, width: int, height: int) -> ImageAnnotation:
@@ -94,6 +98,8 @@ def in_pixels(annotation: ImageAnnotation, width: int, height: int) -> ImageAnno
                 f"the image is {width}x{height}; annotate the image itself"
             )
         return annotation
+    if annotation.is_in_pixels:
+        return replace(annotation, width=width, height=height)
     size = np.array([width, height])
     shapes = tuple(replace(shape, polygon=shape.polygon * size) for shape in annotation.shapes)
     return replace(annotation, width=width, height=height, shapes=shapes)
@@ -103,7 +109,8 @@ def crack_mask(annotation: ImageAnnotation, width: int, height: int) -> NDArray[
     """Return the mask of all shapes with the label crack.
 
     A polygon marks the pixels inside and those under its outline, so a hairline crack that is thinner than a pixel is
-    not lost. A box marks the pixels whose middle is inside. Parts outside the image are ignored.
+    not lost. If it crosses itself, the even-odd rule decides what is inside. An upright box marks the pixels whose
+    middle is inside. Parts outside the image are ignored.
 
     Args:
         annotation: The annotation.
@@ -134,9 +141,25 @@ def label_of_share(share: float) -> int | None:
 
 
 def outside(shape: Shape, width: int, height: int) -> bool:
-    """Return true if a part of the shape is more than a pixel outside an image of this size. It is in pixels."""
+    """Return true if a part of the shape is more than a pixel outside an image of this size, in pixels."""
     lowest, highest = shape.polygon.min(0), shape.polygon.max(0)
     return bool((lowest < -1).any() or (highest > np.array([width, height]) + 1).any())
+
+
+def crosses_itself(shape: Shape) -> bool:
+    """Return true if two edges of a polygon cross. Edges that only touch do not count."""
+    if shape.is_box or shape.bitmap is not None or shape.line_width is not None:
+        return False
+
+    first, second = shape.polygon, np.roll(shape.polygon, -1, axis=0)
+    for number in range(len(first) - 2):
+        others = slice(number + 2, None)
+        a, b, c, d = first[number], second[number], first[others], second[others]
+        sides_of_others = _side(a, b, c) * _side(a, b, d)
+        own_sides = _side(c, d, a) * _side(c, d, b)
+        if ((sides_of_others < 0) & (own_sides < 0)).any():
+            return True
+    return False
 
 
 def corners(left: float, top: float, right: float, bottom: float) -> NDArray[np.float64]:
@@ -144,11 +167,21 @@ def corners(left: float, top: float, right: float, bottom: float) -> NDArray[np.
     return np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.float64)
 
 
+def _side(start: NDArray, end: NDArray, point: NDArray) -> NDArray:
+    """Return on which side of a line points are: above 0, below 0, or 0 on the line. All are (..., 2), x and y."""
+    along, towards = end - start, point - start
+    return np.sign(along[..., 0] * towards[..., 1] - along[..., 1] * towards[..., 0])
+
+
+def _is_upright(polygon: NDArray[np.float64]) -> bool:
+    return all(len(np.unique(axis)) == 2 for axis in polygon.T)
+
+
 def _draw(mask: NDArray[np.uint8], shape: Shape) -> None:
     if shape.bitmap is not None:
         _draw_bitmap(mask, shape.bitmap)
         return
-    if shape.is_box:
+    if shape.is_box and _is_upright(shape.polygon):
         left, top = np.maximum(np.rint(shape.polygon.min(0)), 0).astype(int)
         right, bottom = np.maximum(np.rint(shape.polygon.max(0)), 0).astype(int)
         mask[top:bottom, left:right] = 1
@@ -170,7 +203,7 @@ def _draw(mask: NDArray[np.uint8], shape: Shape) -> None:
 def _fill(mask: NDArray[np.uint8], polygon: NDArray[np.float64]) -> None:
     """Mark the pixels whose middle is inside a polygon, by the even-odd rule.
 
-    `cv2.fillPoly` rounds corners to rows, so it misses pixels of small polygons that are inside.
+    `cv2.fillPoly` rounds corners to rows, so it misses pixels that are inside small polygons.
     """
     size = np.array(mask.shape[::-1])
     left, top = np.clip(np.floor(polygon.min(0)), 0, size).astype(int)

@@ -100,7 +100,7 @@ def test_a_tile_with_a_trace_of_crack_is_left_out_and_counted(tmp_path: Path) ->
     assert "1.png@0,0.png" not in set(source.files["path"])
     assert source.files["label"].tolist() == [0] * 5
     [sentence] = source.understood
-    assert "tiles of 64 pixels: 5 no_crack, 0 crack; 1 tiles are left out" in sentence
+    assert "tiles of 64 pixels: 5 no_crack, 0 crack; 1 tiles are not used" in sentence
 
 
 def test_coco_and_what_does_not_fit(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_coco_and_what_does_not_fit(tmp_path: Path) -> None:
     assert source.warnings == [
         "photos without annotation, which are not used: 1, such as c.png",
         "annotations that belong to no photo, or fit several: 1, such as lost.png",
-        "photos with shapes that reach out of the photo and are cut there: 1, such as d.png",
+        "photos with shapes that are cut off at the edge of the photo: 1, such as d.png",
     ]
 
 
@@ -180,10 +180,10 @@ def test_masks_and_annotations_exclude_each_other(tmp_path: Path) -> None:
     write_photo(folder / "1.png", seed=1)
     write_coco(folder / "a.json", ("1.png", []))
     write_coco(folder / "b.json", ("1.png", []))
-    with pytest.raises(InputError, match=r"several files of annotations: a\.json, b\.json; keep one"):
+    with pytest.raises(InputError, match=r"the file a\.json \(COCO\); the file b\.json \(COCO\); keep one"):
         opened(folder, tmp_path / "scratch")
     write_mask(folder / "masks/1.png")
-    with pytest.raises(InputError, match=r"has the masks masks/1\.png, … and the annotations a\.json; keep one"):
+    with pytest.raises(InputError, match=r"b\.json \(COCO\); 1 masks, such as masks/1\.png; keep one"):
         opened(folder, tmp_path / "scratch2")
 
 

@@ -1,4 +1,4 @@
-"""Drawn photos: reproducible, without seams, and with cracks like those of the drawn tiles."""
+"""Synthetic photos: reproducible, without seams, and with cracks like those of the synthetic tiles."""
 
 import cv2
 import numpy as np

@@ -14,7 +14,7 @@ from components.shared.errors import InputError
         ("", "data is ''"),
         ("tiles?layuot=ccic", "unknown option 'layuot=ccic'; use one of layout, group_pattern, source"),
         ("tiles?layout=cick", "unknown layout 'cick'; use one of auto, ccic, sdnet2018, folders"),
-        ("tiles?group_pattern=DSC", "its group_pattern 'DSC' has no group"),
+        ("tiles?group_pattern=DSC", "its group_pattern 'DSC' has no capturing group"),
         ("tiles?group_pattern=(", "not a regular expression"),
         ("tiles?source=", "its option source is empty"),
         ("https://host/a.zip", "add the archive's checksum (64 hex digits): https://host/a.zip#sha256="),

@@ -91,7 +91,7 @@ def test_pixels_that_show_nothing_are_found_and_refused_by_ingest(tmp_path: Path
         np.testing.assert_array_equal(empty_pixels(data), clear, name)
     found = examine(pd.DataFrame({"path": list(files), "mask": None}), tmp_path, blank(len(files)), IngestConfig())
     assert set(found["reason"]) == {
-        "800 of its 4800 pixels are transparent or marked as without data; cut out a part without such pixels"
+        "800 of its 4800 pixels are transparent or marked as without data; crop the image so that it has no such pixels"
     }
 
     opaque = encode(photo().convert("RGBA"), "PNG")

@@ -57,7 +57,7 @@ def tables(draw: st.DrawFn) -> pd.DataFrame:
     )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(tables(), st.randoms(use_true_random=False))
 def test_order_and_packing_do_not_change_what_is_read(table: pd.DataFrame, random) -> None:
     manifest = make_manifest(table)
@@ -76,7 +76,7 @@ def test_order_and_packing_do_not_change_what_is_read(table: pd.DataFrame, rando
         assert again.table[name].astype(object).tolist() == given_rows[name].tolist()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(tables(), st.data())
 def test_any_other_content_is_another_version(table: pd.DataFrame, data: st.DataObject) -> None:
     before = make_manifest(table).digest
@@ -102,7 +102,7 @@ def test_any_other_content_is_another_version(table: pd.DataFrame, data: st.Data
                 read_manifest(Path(folder, "m"))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(st.binary(max_size=400), st.integers(0, 2**32))
 def test_no_bytes_crash_the_reader(noise: bytes, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -19,15 +19,16 @@ def test_a_band_is_explained_with_its_promise_and_with_what_the_test_split_shows
     text = triage_in_words(BAND, measured(0.069, 0.008))
     assert text == (
         "A tile needs review if its P(crack) is at least 0.0312 and below 0.41 (6.9 % of the test tiles). Of all "
-        "cracks, at most 2 % are answered 'no crack' without a look, with 95 % confidence for new photos (from 312 "
-        "validation photos with cracks). On the test split, it was 0.8 % [0.1, 2]."
+        "cracks in new photos of the same kind, at most 2 % are answered 'no crack' and get no review. This holds with "
+        "95 % confidence. It was computed from 312 validation photos with cracks. On the test split, this share "
+        "is 0.8 % [0.1, 2]."
     )
 
 
 def test_too_few_photos_are_said_with_the_number_that_is_needed():
     text = triage_in_words(replace(BAND, low=0.0, photos=19), measured(0.8, 0.0))
     assert text.startswith("Every tile with P(crack) below 0.41 needs review (80 % of the test tiles).")
-    assert text.endswith("at least 171 validation photos with cracks are needed, but there are 19.")
+    assert "if the validation split had at least 171 photos with cracks, but it has 19." in text
 
 
 def test_a_model_that_needs_nobody_and_one_without_a_band_are_said_to_be_so():

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
 from mlflow.tracking import MlflowClient
 
 from components.shared import events
@@ -54,6 +55,43 @@ class Empty(BaseHTTPRequestHandler):
         self.wfile.write(b"{}")
 
     def log_message(self, *_: object) -> None: ...
+
+
+class BesideUnreachableS3(Empty):
+    """An MLflow server that has an artifact, and offers links to an S3 that this machine cannot reach."""
+
+    def do_GET(self) -> None:
+        answer = b"{}"
+        if self.path.endswith("/server-info"):
+            answer = b'{"multipart_downloads_enabled": true, "multipart_uploads_enabled": true}'
+        elif "/presigned/" in self.path:
+            answer = b'{"url": "http://127.0.0.1:9/bucket/a.txt", "headers": {}, "file_size": 5}'
+        elif self.path.endswith("/artifacts/1/a.txt"):
+            answer = b"bytes"
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+
+def test_an_artifact_comes_through_the_server_if_its_s3_cannot_be_reached(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in mlflow_runs.THROUGH_THE_SERVER:
+        monkeypatch.setenv(name, "")  # restored after the test
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BesideUnreachableS3)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    try:
+        mlflow_runs.client()
+        repository = MlflowArtifactsRepository("mlflow-artifacts:/1", tracking_uri=address)
+        assert Path(repository.download_artifacts("a.txt", str(tmp_path))).read_bytes() == b"bytes"
+    finally:
+        server.shutdown()
 
 
 def test_a_step_waits_for_a_server_that_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ def test_the_mask_lies_at_its_place(tmp_path):
         ('<box xtl="1" ytl="1" xbr="2" ybr="2"/>', "image 'a.jpg', box, label: None is not a name"),
         ('<box label="crack" xtl="1" ytl="1" xbr="1" ybr="2"/>', "the box from 1, 1 to 1, 2 has no area"),
         ('<box label="crack" xtl="1" ytl="1" ybr="2"/>', "box crack: None are not all finite numbers"),
-        ('<box label="crack" xtl="1" ytl="1" xbr="2" ybr="2" rotation="9"/>', "box crack is a rotated box"),
+        ('<box label="crack" xtl="1" ytl="1" xbr="2" ybr="2" rotation="x"/>', "box crack: 'x' are not numbers"),
         ('<polygon label="crack" points="1,1;2,2"/>', "polygon crack: a polygon needs three corners or more"),
         (
             '<polygon label="crack" points="1,1;2;3,3"/>',
@@ -98,7 +98,12 @@ def test_entities_are_refused(tmp_path, declared):
 
 def test_a_video_and_another_xml_file_are_refused(tmp_path):
     path = tmp_path / "annotations.xml"
-    for content in ("<annotations><track/></annotations>", "<html/>"):
+    for content, message in (
+        ("<annotations><track/></annotations>", "is not a file of CVAT for images"),
+        ("<html/>", "is not a file of annotations that we know; give COCO"),
+        ("<a>" * 100_000, "has more than 32 elements inside each other"),
+        (" ", "is empty"),
+    ):
         path.write_text(content)
-        with pytest.raises(InputError, match="is not a file of CVAT for images"):
+        with pytest.raises(InputError, match=message):
             read_annotations(path)

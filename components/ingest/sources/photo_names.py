@@ -1,0 +1,67 @@
+"""Find the photo that an annotation names.
+
+Programs change the names of photos. They add folders, drop the suffix, put images and labels into folders with these
+names, or write an accented letter as two characters. Label Studio puts eight hexadecimal digits and a hyphen before the
+name of an uploaded file, writes spaces as underscores, and drops characters such as `+`.
+"""
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from components.shared.data.image_kinds import is_image
+
+FOLDERS = ("images", "labels")  # of YOLO; they do not tell photos apart
+UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")
+
+
+class PhotoNames:
+    """The names of the photos of a folder."""
+
+    def __init__(self, photos: list[str]):
+        """Take the paths of the photos, relative to the folder."""
+        self._photos: dict[str, set[str]] = defaultdict(set)
+        self._uploads: dict[str, set[str]] = defaultdict(set)
+        for photo in photos:
+            for name in _tails(photo):
+                self._photos[name].add(photo)
+                self._photos[_without_suffix(name)].add(photo)
+            name = PurePosixPath(photo).name
+            for upload in {_uploaded(name), _uploaded(_without_suffix(name))}:
+                self._uploads[upload].add(photo)
+
+    def find(self, name: str) -> str | None:
+        """Return the photo with the longest part of this path that names only one photo; None if there is none."""
+        for tail in _tails(name.replace("\\", "/").removeprefix("./")):
+            for wanted in (tail, _without_suffix(tail)):
+                if len(self._photos.get(wanted, ())) == 1:
+                    return next(iter(self._photos[wanted]))
+
+        file = PurePosixPath(name.replace("\\", "/")).name
+        own, prefixes = UPLOAD_PREFIX.subn("", file, count=1)
+        if not prefixes:
+            return None
+        for wanted in (_uploaded(own), _uploaded(_without_suffix(own))):
+            if len(self._uploads.get(wanted, ())) == 1:
+                return next(iter(self._uploads[wanted]))
+        return None
+
+
+def _tails(path: str) -> Iterator[str]:
+    """Yield a path, and then the path without its first folder, and so on, each also without the FOLDERS."""
+    parts = unicodedata.normalize("NFC", path).split("/")
+    for start in range(len(parts)):
+        own = parts[start:]
+        yield "/".join(own)
+        yield "/".join([part for part in own[:-1] if part.lower() not in FOLDERS] + own[-1:])
+
+
+def _without_suffix(path: str) -> str:
+    return str(PurePosixPath(path).with_suffix("")) if is_image(path) else path
+
+
+def _uploaded(name: str) -> str:
+    """Return the name that an uploaded file gets: that of Django's `get_valid_filename`."""
+    return re.sub(r"[^-\w.]", "", unicodedata.normalize("NFC", name).strip().replace(" ", "_"))

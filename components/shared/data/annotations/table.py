@@ -1,0 +1,135 @@
+"""Read a CSV table of boxes and polygons, one row for each shape.
+
+Columns: `photo`; `class`; and either `left`, `top`, `right` and `bottom` of a box, or `polygon`: the corners as
+`x y, x y, …`, also as well-known text, `POLYGON ((x y, …))`. All are in pixels of the photo. The optional columns
+`photo_width` and `photo_height` are checked. A row with a photo only says that a person has found nothing in it.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from components.shared.data.annotations.fields import (
+    NO_MEANINGS,
+    box,
+    classes_of,
+    number,
+    numbers,
+    polygon,
+    side,
+    text,
+)
+from components.shared.data.annotations.shapes import ImageAnnotation, Shape
+from components.shared.errors import InputError
+
+BOX = ("left", "top", "right", "bottom")
+SIZE = ("photo_width", "photo_height")
+COLUMNS = ("photo", "class", *BOX, "polygon", *SIZE)
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_WELL_KNOWN = re.compile(r"\s*POLYGON\s*\(\s*\(([^()]*)\)\s*\)\s*", re.IGNORECASE)
+
+
+def delimiter_of(content: str, path: Path) -> str | None:
+    """Return the delimiter of a table of shapes; None if it is not such a table.
+
+    Raises:
+        InputError: The first line has the columns with each of two delimiters.
+    """
+    header = content.lstrip().partition("\n")[0].strip()
+    fitting = []
+    for delimiter in DELIMITERS:
+        columns = {name.strip().lower() for name in next(csv.reader([header], delimiter=delimiter), [])}
+        if columns >= {"photo", "class"} and (columns >= set(BOX) or "polygon" in columns):
+            fitting.append(delimiter)
+    if len(fitting) > 1:
+        readings = " or ".join(DELIMITERS[one] for one in fitting)
+        raise InputError(f"{path}: the first line {header!r} can be read with {readings}; keep one of them")
+    return fitting[0] if fitting else None
+
+
+def read_table(
+    path: Path, content: str, delimiter: str, meanings: Mapping[str, str] = NO_MEANINGS
+) -> list[ImageAnnotation]:
+    """Read a table of shapes. Every photo of the table gives one annotation.
+
+    Args:
+        path: The file, for messages.
+        content: Its text.
+        delimiter: What separates the columns. If it is not a comma, numbers can have a decimal comma.
+        meanings: See `classes_of`.
+
+    Raises:
+        InputError: A column is unknown, or a row cannot be used. The message names the line.
+    """
+    rows = _rows(path, content, delimiter)
+    classes = classes_of([row["class"] for _, row in rows if row["class"]], path, meanings)
+    shapes: dict[str, list[Shape]] = {}
+    sizes: dict[str, tuple[int, int] | None] = {}
+    for where, row in rows:
+        photo = text(row["photo"], f"{where}, photo")
+        size = _size(row, where)
+        if sizes.setdefault(photo, size) != size:
+            raise InputError(f"{where}: {photo} has another size than in the rows before; correct it")
+        shapes.setdefault(photo, []).extend(_shapes(row, classes, where))
+
+    annotations = []
+    for photo, own in shapes.items():
+        width, height = sizes[photo] or (None, None)
+        annotations.append(ImageAnnotation(photo, width, height, shapes=tuple(own), is_in_pixels=True))
+    return annotations
+
+
+def _rows(path: Path, content: str, delimiter: str) -> list[tuple[str, dict[str, str]]]:
+    """Return the place and the cells of each row; a cell that the table does not have is empty."""
+    reader = csv.reader(io.StringIO(content.lstrip(), newline=""), delimiter=delimiter, strict=True)
+    header = [name.strip().lower() for name in next(reader)]
+    wrong = [name for name in header if name not in COLUMNS or header.count(name) > 1]
+    if wrong:
+        raise InputError(
+            f"{path} has the columns {', '.join(wrong)}; a table of shapes has {', '.join(COLUMNS)}, each once"
+        )
+
+    rows = []
+    try:
+        for cells in reader:
+            where = f"{path}, line {reader.line_num}"
+            if len(cells) > len(header):
+                raise InputError(f"{where} has {len(cells)} cells, but the first line {len(header)}; quote its polygon")
+            row = dict.fromkeys(COLUMNS, "") | dict(zip(header, map(str.strip, cells), strict=False))
+            if delimiter != ",":
+                row |= {name: row[name].replace(",", ".") for name in BOX}
+            if any(row.values()):
+                rows.append((where, row))
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num} is not valid CSV: {error}; save it again") from error
+    return rows
+
+
+def _size(row: dict[str, str], where: str) -> tuple[int, int] | None:
+    if not any(row[name] for name in SIZE):
+        return None
+    width, height = (side(row[name], f"{where}, {name}") for name in SIZE)
+    return width, height
+
+
+def _shapes(row: dict[str, str], classes: dict[str, str], where: str) -> list[Shape]:
+    has_box, has_polygon = any(row[name] for name in BOX), bool(row["polygon"])
+    if has_box and has_polygon:
+        raise InputError(f"{where} has a box and a polygon; write each of them on a line")
+    if not (has_box or has_polygon or row["class"]):
+        return []
+    if not row["class"] or not (has_box or has_polygon):
+        raise InputError(f"{where} has only one of a class and a shape; write both, or only the photo")
+
+    label = classes[row["class"]]
+    if has_box:
+        left, top, right, bottom = (number(row[name], f"{where}, {name}") for name in BOX)
+        return [box(label, left, top, right, bottom, where)]
+    well_known = _WELL_KNOWN.fullmatch(row["polygon"])
+    pairs = [pair.split() for pair in (well_known[1] if well_known else row["polygon"]).split(",")]
+    corners = numbers(pairs, f"{where}, polygon")
+    if well_known and len(corners) > 3 and (corners[0] == corners[-1]).all():
+        corners = corners[:-1]
+    return [Shape(label, polygon(corners, where))]

@@ -1,0 +1,31 @@
+"""Places whose path contains a day: `s3://crack/incoming/{yesterday}`."""
+
+import datetime
+import re
+from pathlib import Path
+
+from components.shared.services.store import Store
+
+PATH_PART_WITH_A_DAY = r"[^/]*\{(?:date|yesterday)\}"
+
+
+def fill_in_days(uri: str) -> str:
+    """Replace {date} and {yesterday} by dates in UTC, such as 2026-01-31."""
+    today = datetime.datetime.now(datetime.UTC).date()
+    yesterday = today - datetime.timedelta(days=1)
+    return uri.replace("{date}", str(today)).replace("{yesterday}", str(yesterday))
+
+
+def has_other_days(uri: str) -> bool:
+    """Return true if `uri` contains {date} or {yesterday}, and the folder that contains the days is not empty.
+
+    Then the path is correct, and a missing folder means a day without images.
+    """
+    parts = re.split(PATH_PART_WITH_A_DAY, uri, maxsplit=1)
+    if len(parts) == 1:
+        return False
+    folder_of_days = parts[0]
+    if folder_of_days.startswith("s3://"):
+        return Store(folder_of_days).holds()
+    folder = Path(folder_of_days).expanduser()
+    return folder.is_dir() and any(folder.iterdir())

@@ -1,0 +1,116 @@
+"""The tiles around findings that need review, cut from the photos of an inspection."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from components.inspect.findings import NEEDS_REVIEW, Finding
+from components.inspect.photo_reader import open_photo
+from components.inspect.record import RECORDS, PhotoRecord, file_stem, read_record
+from components.shared.data.image_structure import ImageError
+from components.shared.errors import InputError
+from components.shared.hashing import bytes_digest, file_digest
+from pipelines.review.ranking import log_odds
+
+PHOTOS = "photos.csv"
+COLUMNS = ["tile", "photo", "path", "p_crack", "distance"]
+
+
+@dataclass(frozen=True)
+class InspectedTiles:
+    """Tiles of photos that no data set version has.
+
+    Attributes:
+        tiles: Table with the columns COLUMNS: the sha256 of the tile's PNG file; the name of the photo's group; the
+            photo with the left upper corner of the tile; P(crack); how far P(crack) is from the threshold, in log odds.
+            The tiles nearest to the threshold are first.
+        images: tile -> the PNG file.
+        missing: Photos with such findings that cannot be read or have changed since the inspection, with the reason.
+    """
+
+    tiles: pd.DataFrame
+    images: dict[str, bytes]
+    missing: list[str]
+
+
+def cut_inspected(folder: Path) -> InspectedTiles:
+    """Cut one tile for each finding that needs review: the tile with its largest P(crack).
+
+    Args:
+        folder: The folder that `crack-pipeline inspect` wrote.
+
+    Raises:
+        InputError: The folder is not the folder of an inspection, no finding needs review, or all photos of these
+            findings are missing.
+    """
+    rows = []
+    images: dict[str, bytes] = {}
+    missing: list[str] = []
+    for photo, record in _records(folder):
+        unsure = [finding for finding in record.findings if finding.triage == NEEDS_REVIEW]
+        if not unsure:
+            continue
+        problem = _problem(photo, record)
+        if problem:
+            missing.append(f"{photo}: {problem}")
+            continue
+        for finding, png in zip(unsure, _cut(photo, record, unsure), strict=True):
+            tile = bytes_digest(png)
+            images[tile] = png
+            left, top = finding.peak
+            distance = float(abs(log_odds(finding.p_max) - log_odds(record.threshold)))
+            group = file_stem(photo, record.sha256)
+            rows.append((tile, group, f"{photo}@{left},{top}", finding.p_max, distance))
+
+    if not rows:
+        reason = f"photos that cannot be read: {missing[0]}" if missing else "no finding needs review"
+        raise InputError(f"the inspection {folder} gives no tile for the queue: {reason}; leave --inspection out")
+    table = pd.DataFrame(rows, columns=COLUMNS).sort_values(["distance", "tile"]).drop_duplicates("tile")
+    return InspectedTiles(table.reset_index(drop=True), images, missing)
+
+
+def _records(folder: Path) -> Iterator[tuple[Path, PhotoRecord]]:
+    """Yield each photo of an inspection, as it was named then, with its record."""
+    try:
+        photos = pd.read_csv(folder / PHOTOS, dtype=str, keep_default_na=False)[["photo", "sha256"]]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{folder} has no table {PHOTOS} ({error}); give a folder that `crack-pipeline inspect` wrote"
+        ) from error
+
+    for name, sha256 in photos.itertuples(index=False):
+        if sha256:
+            path = folder / RECORDS / f"{file_stem(Path(name), sha256)}.json"
+            record = read_record(path)
+            if record is None:
+                raise InputError(f"{path} is missing or damaged; inspect the photos again")
+            yield Path(name), record
+
+
+def _problem(photo: Path, record: PhotoRecord) -> str:
+    """Return why a photo cannot be cut; "" if it can."""
+    try:
+        is_same = file_digest(photo) == record.sha256
+    except OSError as error:
+        return f"{error.strerror}; call the command from the folder from which the photos were inspected"
+    return "" if is_same else "it has changed since the inspection; inspect it again"
+
+
+def _cut(photo: Path, record: PhotoRecord, findings: list[Finding]) -> list[bytes]:
+    """Return the PNG file of the tile at the peak of each finding."""
+    side = record.tile_side
+    tiles = []
+    try:
+        with open_photo(photo) as opened:
+            for finding in findings:
+                left, top = finding.peak
+                pixels = opened.rows(top, top + side).pixels[:, left : left + side]
+                bgr = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2BGR)
+                tiles.append(cv2.imencode(".png", bgr)[1].tobytes())
+    except ImageError as error:
+        raise InputError(f"{photo}: {error}; inspect it again") from error
+    return tiles
