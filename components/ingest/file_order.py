@@ -4,6 +4,7 @@ Tiles of one photo have similar light. So if the numbers run photo by photo, a t
 of the files more than a random tile. This is only a hint for a person. We never form groups from it.
 """
 
+import posixpath
 import re
 from typing import Any
 
@@ -34,7 +35,7 @@ def file_order_hints(images: pd.DataFrame) -> list[dict[str, Any]]:
         For each such folder: source, folder, files (number of tested tiles), and from `neighbour_test` ratio and p.
     """
     unknown = images[images["photo"].isna()].drop_duplicates(["source", "group_id"])
-    folders = unknown["path"].str.rpartition("/")[0]
+    folders = unknown["path"].map(posixpath.dirname)
     hints = []
     for (source, folder), tiles in unknown.groupby([unknown["source"], folders]):
         if len(tiles) < MIN_FILES:
