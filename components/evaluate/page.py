@@ -18,6 +18,7 @@ from components.evaluate.triage_page import show_triage
 from components.shared.markdown import markdown_table
 from components.shared.page import Page
 from components.shared.results.calibration import Calibration
+from components.shared.results.group_kind import interval_note
 from components.shared.results.measurements import Measurements, footnote, shown_row, spoken, with_interval
 from components.shared.results.metrics import METRICS, classification_report, confusion_matrix
 from components.shared.results.predictions import VIEWS, Predictions
@@ -91,6 +92,7 @@ def write_page(
     """
     page = Page(f"Evaluation of {config.candidate}")
     page.text(DECISIONS.format(resamples=config.resamples, **vars(calibration)))
+    page.text(interval_note(predictions.clean("test")["group_id"]))
     page.text(footnote(row for row in rows if row.slice.get("corruption") is None))
 
     page.heading("All metrics")

@@ -29,6 +29,13 @@ class IngestConfig(StepConfig):
         description="two tiles are near duplicates if their grey thumbnails correlate at least this much; mirrored and "
         "rotated tiles count too",
     )
+    overlap: float | None = Field(
+        default=0.7,
+        gt=0,
+        le=1,
+        description="two tiles overlap if the fine structure of the area that both show correlates at least this much; "
+        "null does not look for overlaps",
+    )
     correction_keys: dict[str, str] = Field(
         default={},
         description="name of a person -> Ed25519 public key, the line between BEGIN and END of its PEM file; if any is "

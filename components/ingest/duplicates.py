@@ -56,8 +56,8 @@ def perceptual_hash(thumbnail: NDArray[np.uint8]) -> str:
     return np.packbits(signs).tobytes().hex()
 
 
-def turn_images(images: NDArray[np.uint8], turn: Turn) -> NDArray[np.uint8]:
-    """Turn square images. The images and the result are uint8 (N, edge, edge)."""
+def turn_images(images: NDArray, turn: Turn) -> NDArray:
+    """Turn images, (N, height, width). If the turn transposes, the result is (N, width, height)."""
     if turn.transposed:
         images = images.swapaxes(1, 2)
     if turn.rows_reversed:

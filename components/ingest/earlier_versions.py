@@ -28,8 +28,10 @@ PLACE_TYPES = {
 }
 GROUP_TYPES = {"sample_id": TEXT, "group_id": TEXT, "version": INTEGER}
 PAIR_TYPES = {"first": TEXT, "second": TEXT}
+OVERLAP_TYPES = PAIR_TYPES | {"correlation": "float64", "shared": "float64"}
 
 # Files of a data set version.
+OVERLAPS = "overlaps.parquet"  # pairs of sample_ids: columns first, second, correlation, shared
 NEAR_DUPLICATES = "near_duplicates.parquet"  # pairs of sample_ids: columns first, second
 PHOTOS = "photos.parquet"  # the photos of images, where we know them: columns sample_id, photo
 # The images of earlier versions that are in quarantine: columns sample_id, group_id, contested. `contested` is the
@@ -51,12 +53,15 @@ class EarlierGroups:
             compared with each other. An image in quarantine is in no data set version, so its `version` is the length
             of the list.
         pairs: Table (first, second): the sample_ids of two near duplicates.
+        overlaps: Table (first, second, correlation, shared): the sample_ids of two overlapping tiles; see
+            `overlap_check.Overlap`.
         contested: By sample_id, the reason why an image must stay in quarantine permanently.
     """
 
     groups: pd.DataFrame = field(default_factory=lambda: _empty(GROUP_TYPES))
     pairs: pd.DataFrame = field(default_factory=lambda: _empty(PAIR_TYPES))
     contested: dict[str, str] = field(default_factory=dict)
+    overlaps: pd.DataFrame = field(default_factory=lambda: _empty(OVERLAP_TYPES))
 
 
 @dataclass(frozen=True)
@@ -79,13 +84,15 @@ def read_earlier_versions(store: Store, versions: Sequence[Version]) -> EarlierV
     if not versions:
         return EarlierVersions(EarlierGroups(), _empty(PLACE_TYPES), {})
 
-    manifests, pairs, quarantined = [], [], []
+    manifests, pairs, quarantined, overlaps = [], [], [], []
     shards: dict[str, int] = {}
     for number, version in enumerate(versions):
         manifest = _read(store, version, "manifest.parquet", [*PLACE_TYPES, "group_id"])
         manifests.append(manifest.assign(version=number))
         pairs.append(_read(store, version, NEAR_DUPLICATES, list(PAIR_TYPES)))
         quarantined.append(_read(store, version, QUARANTINED, ["sample_id", "group_id", "contested"]))
+        if OVERLAPS in version.files:  # early releases did not look for overlaps
+            overlaps.append(_read(store, version, OVERLAPS, list(OVERLAP_TYPES)))
         shards |= version.shards
     kept = pd.concat(manifests, ignore_index=True)
     outside = pd.concat(quarantined, ignore_index=True).assign(version=len(versions))
@@ -98,6 +105,7 @@ def read_earlier_versions(store: Store, versions: Sequence[Version]) -> EarlierV
         groups=every_mention[list(GROUP_TYPES)].drop_duplicates("sample_id"),
         pairs=pd.concat(pairs).drop_duplicates(),
         contested=contested,
+        overlaps=pd.concat([_empty(OVERLAP_TYPES), *overlaps]).drop_duplicates(["first", "second"]),
     )
     places = kept[list(PLACE_TYPES)].drop_duplicates("sample_id")
     return EarlierVersions(groups, places, shards)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from components.ingest.config import IngestConfig
 from components.ingest.duplicates import perceptual_hash
 from components.ingest.jpeg_warnings import Messages, listening
+from components.ingest.landmarks import find_landmarks
 from components.ingest.mask_check import MaskFitError, MaskFound, check_mask
 from components.ingest.thumbnails import THUMBNAIL_SIDE
 from components.shared.data.image import UPRIGHT, ImageError, decode, empty_pixels, read_header
@@ -26,11 +27,12 @@ FILES_PER_BATCH = 64
 
 
 class File(NamedTuple):
-    """A file to examine: its path, its mask's path (None without a mask), and the array to put its thumbnail in."""
+    """A file to examine: its path, its mask's path (None without a mask), and where to put its sketch."""
 
     path: str
     mask: str | None
     thumbnail: NDArray[np.uint8]
+    landmarks: NDArray
 
 
 class Found(NamedTuple):
@@ -70,22 +72,23 @@ TEXT_COLUMNS = ("reason", "sample_id", "suffix", "mask_id", "mask_suffix", "phas
 FOUND_TYPES = {name: "str" if name in TEXT_COLUMNS else kind.__name__ for name, kind in Found.__annotations__.items()}
 
 
-def examine(files: pd.DataFrame, folder: Path, thumbnails: NDArray[np.uint8], config: IngestConfig) -> pd.DataFrame:
+def examine(files: pd.DataFrame, folder: Path, sketches: NDArray, config: IngestConfig) -> pd.DataFrame:
     """Read, decode and hash every file once, on all processors.
 
     Args:
         files: Table with the columns path and mask (missing without a mask).
         folder: The folder that path and mask are relative to.
-        thumbnails: uint8 (N, 32, 32), grey, in the order of the files. The thumbnails of accepted images are filled in.
+        sketches: `SKETCH` (N,), in the order of the files. Those of accepted images are filled in.
         config: Parameters.
 
     Returns:
         The findings: a table with the columns of `FOUND_TYPES` and the index of `files`.
     """
     queue = []
-    for path, mask, thumbnail in zip(plain(files["path"]), plain(files["mask"]), thumbnails, strict=True):
+    columns = plain(files["path"]), plain(files["mask"]), sketches["thumbnail"], sketches["landmarks"]
+    for path, mask, thumbnail, landmarks in zip(*columns, strict=True):
         mask_path = None if mask is None else f"{folder}/{mask}"
-        queue.append(File(f"{folder}/{path}", mask_path, thumbnail))
+        queue.append(File(f"{folder}/{path}", mask_path, thumbnail, landmarks))
     batches = [queue[start : start + FILES_PER_BATCH] for start in range(0, len(queue), FILES_PER_BATCH)]
 
     found: list[Found] = []
@@ -145,6 +148,8 @@ def _examine_file(config: IngestConfig, file: File) -> Found:
 
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     cv2.resize(grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), dst=file.thumbnail, interpolation=cv2.INTER_AREA)
+    if config.overlap is not None:
+        file.landmarks[:] = find_landmarks(grey)
     brightness, contrast, darkest = _grey_levels(grey)
     return Found(
         reason=None,

@@ -2,8 +2,8 @@
 
 We call these results the index of the source. The index consists of parts, which are stored under `sources/KEY/index/`.
 Each ingestion adds one part for the files that it examined. A part has two objects with rows in the same order: a table
-of the findings, and the thumbnails. Both objects have the same name, a digest that is computed from the digests of the
-two objects. The table is written last and makes the part visible.
+of the findings, and the thumbnails with the landmarks. Both objects have the same name, a digest that is computed from
+the digests of the two objects. The table is written last and makes the part visible.
 """
 
 import tempfile

@@ -20,6 +20,7 @@ from components.ingest.label_conflicts import (
     quarantine_near_duplicates,
     quarantine_same_bytes,
 )
+from components.ingest.overlap_search import OverlapSearch, find_overlaps, renumbered, row_pairs
 from components.ingest.text_lookup import among, look_up, positions
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class Selection:
             their earlier group. contested is the reason why an image must stay in quarantine permanently. It is missing
             if the image can return.
         near_pairs: int64 (M, 2). Each row holds the row numbers in `images` of two near duplicates.
+        overlaps: Table (first, second, correlation, shared): the row numbers in `images` of two overlapping tiles, and
+            the values of `overlap_check.Overlap`.
     """
 
     images: pd.DataFrame
@@ -55,6 +58,7 @@ class Selection:
     between_groups: pd.DataFrame
     quarantined: pd.DataFrame
     near_pairs: NDArray[np.int64]
+    overlaps: pd.DataFrame
 
 
 def select(
@@ -63,6 +67,7 @@ def select(
     correlation: float,
     earlier: EarlierGroups | None = None,
     given: pd.Series | None = None,
+    search: OverlapSearch | None = None,
 ) -> Selection:
     """Keep each image once, put images with both labels in quarantine, and find the groups.
 
@@ -74,6 +79,7 @@ def select(
             were compared with each other when that version was made, so they are not compared again.
         given: The sample_ids of all images of the sources, if `images` lacks some that are in quarantine already. Such
             an image keeps its group, in case it returns. None: those of `images`.
+        search: How to find overlapping tiles. None does not look for them.
     """
     earlier = earlier or EarlierGroups()
     given = images["sample_id"] if given is None else given
@@ -101,8 +107,11 @@ def select(
     put_in_quarantine(_contested(kept, earlier))
     put_in_quarantine(_in_photos_of_other_groups(kept, contents.photos[(old & usable)[contents.photos.index]]))
     put_in_quarantine(_like_other_groups(kept, pairs[usable[pairs].all(axis=1)]))
-    usable_pairs = pairs[usable[pairs].all(axis=1)]
-    new_groups, between_old_groups = _join(kept, usable, contents.photos, usable_pairs)
+    overlaps = find_overlaps(kept, usable, contents.photos, pairs, earlier, search, index_of_row)
+    put_in_quarantine(_like_other_groups(kept, row_pairs(overlaps)))
+    related = np.concatenate([pairs, row_pairs(overlaps)])
+    related = related[usable[related].all(axis=1)]
+    new_groups, between_old_groups = _join(kept, usable, contents.photos, related)
     put_in_quarantine(between_old_groups)
 
     chosen_rows = np.flatnonzero(usable)
@@ -123,6 +132,7 @@ def select(
         between_groups=quarantine(kept.iloc[list(reasons)], reasons.values()),
         quarantined=_quarantined(earlier, given, chosen["sample_id"]),
         near_pairs=np.searchsorted(chosen_rows, chosen_pairs),
+        overlaps=renumbered(overlaps[usable[row_pairs(overlaps)].all(axis=1)], chosen_rows),
     )
 
 
@@ -197,7 +207,7 @@ def _in_photos_of_other_groups(kept: pd.DataFrame, photos: pd.DataFrame) -> dict
 
 
 def _like_other_groups(kept: pd.DataFrame, pairs: NDArray[np.int64]) -> dict[int, str]:
-    """Find the images of earlier versions that are near duplicates of images of another group.
+    """Find the images of earlier versions that are near duplicates of images of another group, or overlap them.
 
     In each pair, one image stays in the data set: the image whose version comes first in the list.
 
@@ -222,13 +232,13 @@ def _join(
     """Give new images a group. Never join two groups of earlier versions.
 
     We look at two kinds of images only: new images, and old images that are connected with a new image. Two images are
-    connected if they share a photo or are near duplicates.
+    connected if they share a photo, are near duplicates, or overlap.
 
     Args:
         kept: Images; group_id is missing for new images.
         usable: bool (N,), true for images that are not in quarantine.
         photos: As in `Contents`.
-        pairs: int64 (M, 2), row numbers of usable near duplicates.
+        pairs: int64 (M, 2), row numbers of usable near duplicates and overlapping images.
 
     Returns:
         Two dictionaries by row number. The first holds the group of each new image. The second holds the quarantine

@@ -4,14 +4,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import pandas as pd
 
 from components.ingest.corrected_labels import Corrected
 from components.ingest.corrections_page import corrections_content, show_corrections
+from components.ingest.file_order import MAX_P, file_order_hints
 from components.ingest.grouping import Selection
 from components.ingest.label_conflicts import QUARANTINE_COLUMNS
+from components.ingest.mosaic import MOSAIC_COLUMNS, mosaic
+from components.ingest.overlap_page import overlap_content, show_overlaps
 from components.ingest.shortcuts import audit_shortcuts
 from components.ingest.sources.open_sources import Source
 from components.ingest.sources.source_listing import cracks_without_mask
@@ -19,7 +21,6 @@ from components.shared.data.image import UPRIGHT, decode, thumbnail
 from components.shared.data.manifest import CLASSES
 from components.shared.page import CellImage, Page
 
-MOSAIC_TILE_PIXELS, MOSAIC_COLUMNS, MOSAIC_MARGIN_PIXELS = 96, 10, 2
 SAMPLE_ROWS = 2
 CLUSTERS_SHOWN = 4
 CONFLICT_IMAGE_PIXELS = 160
@@ -58,6 +59,7 @@ def report_content(
         "groups": int(images["group_id"].nunique()),
         "exact_copies": len(selection.copies),
         "near_duplicate_pairs": len(selection.near_pairs),
+        **overlap_content(selection),
         "masks": int(images["mask_id"].notna().sum()),
         "masks_turned": int((images["mask_turn"] != UPRIGHT).sum()),
         "masks_without_image": sum(source.masks_without_image for source in sources),
@@ -68,6 +70,7 @@ def report_content(
         **corrections_content(corrected, images["sample_id"], quarantine),
         "sources": [_source_report(source, selection, refused) for source in sources],
         "shortcuts": audit_shortcuts(images),
+        "file_order": file_order_hints(images),
         "quarantine": quarantine.to_dict("records"),
         "copies": selection.copies.to_dict("records"),
     }
@@ -128,6 +131,8 @@ def write_page(
     _show_shortcuts(page, report["shortcuts"])
     _show_samples(page, selection.images, read)
     _show_near_duplicates(page, selection, read)
+    show_overlaps(page, report, selection, read)
+    _show_file_order(page, report["file_order"])
     _show_quarantine(page, report["quarantine"], conflict_pairs, len(selection.conflict_pairs))
     page.write(path)
 
@@ -135,8 +140,8 @@ def write_page(
 def _show_counts(page: Page, report: dict[str, Any]) -> None:
     page.text(
         f"Data set version `{report['digest'][:12]}`: {report['images']} images from {report['files']} files, in "
-        f"{report['groups']} groups. A group holds the tiles of one photo, or near duplicates. All tiles of a group go "
-        "to the same split."
+        f"{report['groups']} groups. A group holds the tiles of one photo, near duplicates, or overlapping tiles. All "
+        "tiles of a group go to the same split."
     )
     rows = [
         ["in the data set version", report["images"]],
@@ -204,7 +209,7 @@ def _show_samples(page: Page, images: pd.DataFrame, read: Callable[[int], bytes]
         indices = np.flatnonzero(images["label"] == label)[: SAMPLE_ROWS * MOSAIC_COLUMNS]
         contents = list(map(read, indices.tolist()))
         rows = [contents[start : start + MOSAIC_COLUMNS] for start in range(0, len(contents), MOSAIC_COLUMNS)]
-        page.image(_mosaic(rows), f"{name}: a random sample", f"Tiles of class {name}")
+        page.image(mosaic(rows), f"{name}: a random sample", f"Tiles of class {name}")
 
 
 def _show_near_duplicates(page: Page, selection: Selection, read: Callable[[int], bytes]) -> None:
@@ -225,10 +230,27 @@ def _show_near_duplicates(page: Page, selection: Selection, read: Callable[[int]
     for cluster in shown:
         rows.append(list(map(read, cluster[:MOSAIC_COLUMNS])))
     page.image(
-        _mosaic(rows),
+        mosaic(rows),
         f"The largest sets, one in each row; they have {sizes} tiles",
         "Tiles that are near duplicates",
     )
+
+
+def _show_file_order(page: Page, hints: list[dict[str, Any]]) -> None:
+    if not hints:
+        return
+    page.heading("File numbers that may run photo by photo")
+    page.text(
+        "In these folders, a tile resembles the next file much more than a random file of the folder. So the file "
+        "numbers may run photo by photo. The ratio compares the two distances (1: no difference), and p is the result "
+        f"of a permutation test (at most {MAX_P:g} here). We do not form groups from this. If you know where a photo "
+        "begins, name the photos with `ingest.group_pattern`, or in the column `group` of a table. Otherwise, tiles of "
+        "one photo can be in several splits."
+    )
+    rows = [
+        [hint["source"], hint["folder"], hint["files"], f"{hint['ratio']:.2f}", f"{hint['p']:.3f}"] for hint in hints
+    ]
+    page.table(["source", "folder", "tested tiles", "ratio", "p"], rows, "Order of the files")
 
 
 def _clusters(pairs: np.ndarray) -> list[list[int]]:
@@ -268,18 +290,3 @@ def _show_quarantine(
 
 def _small(content: bytes) -> bytes:
     return thumbnail(decode(content), CONFLICT_IMAGE_PIXELS)
-
-
-def _mosaic(rows: list[list[bytes]]) -> bytes:
-    """Return a JPEG that shows each row of images side by side."""
-    columns = max(map(len, rows))
-    canvas = np.full((len(rows) * MOSAIC_TILE_PIXELS, columns * MOSAIC_TILE_PIXELS, 3), 255, np.uint8)
-    side = MOSAIC_TILE_PIXELS - 2 * MOSAIC_MARGIN_PIXELS
-
-    for row, contents in enumerate(rows):
-        for column, content in enumerate(contents):
-            top = row * MOSAIC_TILE_PIXELS + MOSAIC_MARGIN_PIXELS
-            left = column * MOSAIC_TILE_PIXELS + MOSAIC_MARGIN_PIXELS
-            tile = cv2.resize(decode(content), (side, side), interpolation=cv2.INTER_AREA)
-            canvas[top : top + side, left : left + side] = tile
-    return thumbnail(canvas, max(canvas.shape))

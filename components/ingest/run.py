@@ -8,18 +8,26 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from components.ingest.config import IngestConfig
 from components.ingest.corrected_labels import apply_corrections, read_standing
-from components.ingest.earlier_versions import NEAR_DUPLICATES, PHOTOS, QUARANTINED, read_earlier_versions
+from components.ingest.earlier_versions import (
+    NEAR_DUPLICATES,
+    OVERLAP_TYPES,
+    OVERLAPS,
+    PHOTOS,
+    QUARANTINED,
+    read_earlier_versions,
+)
 from components.ingest.examination import examine
 from components.ingest.findings_index import FindingsIndex
 from components.ingest.grouping import Selection, select
 from components.ingest.label_conflicts import QUARANTINE_COLUMNS
+from components.ingest.messages import say
+from components.ingest.overlap_search import OverlapSearch
 from components.ingest.packing import ImageReader, SourceFiles, pack, with_known_places
 from components.ingest.page import ConflictPair, report_content, write_page
 from components.ingest.source_records import (
@@ -40,7 +48,7 @@ from components.shared.data.corrections import Standing
 from components.shared.data.manifest import CLASSES, content_digest, make_manifest, read_manifest, write_manifest
 from components.shared.data.versions import MANIFEST, Version, commit
 from components.shared.errors import InputError
-from components.shared.events import inform, log, warn
+from components.shared.events import log, warn
 from components.shared.scratch import scratch_folder
 from components.shared.services.store import Store
 
@@ -84,33 +92,9 @@ def ingest_dataset(data_uri: str, manifest_path: str | Path, page_path: str | Pa
         shutil.copyfile(reports / PAGE, page_path)
 
         report = json.loads((reports / REPORT).read_bytes())
-        _say(report)
+        say(report)
         counts = {name: value for name, value in report.items() if isinstance(value, int)}
         return Ingested(version.digest, counts)
-
-
-def _say(report: dict[str, Any]) -> None:
-    """Print how each source was read, and which of its files are not used."""
-    for source in report["sources"]:
-        for sentence in source["understood"]:
-            inform(f"{source['source']}: {sentence}")
-        for sentence in source["warnings"]:
-            warn(f"{source['source']}: {sentence}")
-    if report["masks_turned"]:
-        inform(
-            f"masks that were turned: {report['masks_turned']}; they were drawn on the stored pixels of photos that "
-            "have an EXIF orientation"
-        )
-    if report["corrected"] or report["bad_images"]:
-        inform(
-            f"people's corrections: {report['corrected']} tiles have another label than in their source, and "
-            f"{report['bad_images']} are in quarantine as bad images; the data set report lists them"
-        )
-    if report["disputed"]:
-        warn(
-            f"people disagree about {report['disputed']} tiles, so these keep the label of their source; the data set "
-            "report lists them"
-        )
 
 
 def _fetch_manifest(store: Store, version: Version, path: Path) -> None:
@@ -191,7 +175,12 @@ def _make(
     accepted = files[files["reason"].isna()]
     corrected = apply_corrections(accepted, standing)
     selection = select(
-        corrected.images, thumbnails.read, config.near_duplicate, earlier.groups, given=accepted["sample_id"]
+        corrected.images,
+        thumbnails.read,
+        config.near_duplicate,
+        earlier.groups,
+        given=accepted["sample_id"],
+        search=_overlap_search(store, sources, with_known_places(corrected.images, earlier.places), thumbnails, config),
     )
     _warn_about("in quarantine", pd.concat([selection.conflicts, selection.between_groups, corrected.bad]))
     _check_enough(selection, config)
@@ -224,6 +213,18 @@ def _make(
     known_shards = earlier.shards | new_shards
     used = {name: known_shards[name] for name in images["shard"].unique()}
     return commit(store, digest, folder, used)
+
+
+def _overlap_search(
+    store: Store, sources: list[Source], images: pd.DataFrame, thumbnails: Thumbnails, config: IngestConfig
+) -> OverlapSearch | None:
+    if config.overlap is None:
+        return None
+    # The files that the store does not have must be on this machine.
+    for source in sources:
+        source.bring(images[images["shard"].isna() & (images["source"] == source.name)])
+    reader = ImageReader(store, sources, images)
+    return OverlapSearch(thumbnails.read_landmarks, reader.read, config.overlap)
 
 
 def _examine(
@@ -277,15 +278,20 @@ def _read_conflict_pairs(sources: list[Source], files: pd.DataFrame) -> list[Con
 
 
 def _write_relations(selection: Selection, folder: Path) -> None:
-    """Write three tables: the near duplicates, the photo of each image, and the images in quarantine.
+    """Write four tables: the near duplicates, the overlaps, the photo of each image, and the images in quarantine.
 
-    Near duplicates must be in the same split, and so must images of one photo. The split step checks both rules with
-    the tables of near duplicates and photos. So the check does not depend on our groups.
+    Near duplicates must be in the same split, and so must overlapping images and images of one photo. The split step
+    checks these rules with the first three tables. So the check does not depend on our groups.
     """
     images = selection.images
     names = images["sample_id"].to_numpy()
     pairs = pd.DataFrame(names[selection.near_pairs], columns=["first", "second"])
     pairs.astype("str").to_parquet(folder / NEAR_DUPLICATES, compression="zstd")
+
+    overlaps = selection.overlaps.assign(
+        first=names[selection.overlaps["first"]], second=names[selection.overlaps["second"]]
+    )
+    overlaps.astype(OVERLAP_TYPES).to_parquet(folder / OVERLAPS, compression="zstd", index=False)
 
     photos = images[["sample_id"]].assign(photo=images["source"] + ":" + images["photo"]).dropna()
     photos.astype("str").to_parquet(folder / PHOTOS, compression="zstd", index=False)

@@ -16,6 +16,7 @@ from components.shared.network.network import ModelInfo
 from components.shared.network.saved_network import read_info
 from components.shared.results.calibration import read_calibration
 from components.shared.results.dossier import CALIBRATION, measurements_of, read_verdict
+from components.shared.results.group_kind import interval_note
 from components.shared.results.measurements import Measurements, footnote, shown_row, spoken
 from components.shared.results.slices import SEEN, UNSEEN, WHOLE
 from components.shared.results.triage import MISSED_SHARE, REVIEW_SHARE, triage_in_words
@@ -84,6 +85,7 @@ def model_card(
         "P(crack) ≥ 0.5 without calibration.",
         _results(rows),
         footnote(uncorrupted),
+        interval_note(table.loc[table["split"] == "test", "group_id"]),
         _sentences(rows),
         "## Which tiles need a person",
         triage_in_words(calibration.band, rows),
@@ -95,7 +97,8 @@ def model_card(
         USAGE.format(name=name),
         "## What it was trained on",
         f"Data set version `{info.dataset_digest[:12]}` with {len(table)} tiles in {table['group_id'].nunique()} "
-        "groups. A group contains all tiles of one photo, and near duplicates. No group is in two splits.",
+        "groups. A group contains all tiles of one photo, near duplicates and overlapping tiles. No group is in two "
+        "splits.",
         _composition(table),
         f"The network is {info.architecture} at {info.input_size} px. {_tile_size(info)} It started from {weights} and "
         f"was trained with tuning {info.tuning} and seed {info.seed}. The splits are `{info.split_digest[:12]}`. "

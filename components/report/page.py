@@ -13,6 +13,7 @@ from components.report.findings import Candidate, Findings, WrongAnswers, headli
 from components.shared.data.manifest import CLASSES
 from components.shared.page import Badge, Page, data_uri, main_of, templates
 from components.shared.results.dossier import DRIFT, EVALUATION, EXPLANATION, PROMOTION, TRAINING
+from components.shared.results.group_kind import interval_note
 from components.shared.results.measurements import Measurement, footnote, shown_row, spoken
 from components.shared.results.triage import triage_in_words
 
@@ -241,6 +242,7 @@ def _numbers(page: Page, findings: Findings) -> None:
         "Candidates after fine-tuning, on tiles without corruption. Brackets are 95 % intervals",
     )
     page.text(footnote(shown))
+    page.text(interval_note(findings.best.test_answers["group_id"]))
 
     page.text("Each candidate uses its own threshold, as in production. It makes these errors:")
     page.text(_bullets(map(_errors_in_words, findings.candidates)))

@@ -42,9 +42,9 @@ def write_page(
         except_held_out = f", except that all tiles of the {column} {value} are in the split robustness"
     page.text(
         f"The data set has {len(images)} tiles in {images['group_id'].nunique()} groups. A group contains all tiles of "
-        "one photo, and near duplicates (tiles that show the same place almost identically). All tiles of a group are "
-        "in the same split, so no network is tested on photos from its training. Classes, sources and surfaces are "
-        f"spread evenly over the splits{except_held_out}.\n\n"
+        "one photo, near duplicates (tiles that show the same place almost identically), and overlapping tiles. All "
+        "tiles of a group are in the same split, so no network is tested on photos from its training. Classes, sources "
+        f"and surfaces are spread evenly over the splits{except_held_out}.\n\n"
         "- *train*: a network learns from these tiles.\n"
         "- *val* (validation): these tiles decide which weights of a training are saved, and which threshold a network "
         "gets.\n"

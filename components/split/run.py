@@ -174,7 +174,8 @@ def _check_groups(table: pd.DataFrame, splits: tuple[str, ...], where: str) -> N
             raise InputError(
                 f"the class {name} has {photos}{where}{listed}. Each of the {len(splits)} splits needs at least one "
                 "photo of the class, so the data cannot be split without leaks. Add photos of this class, or add a "
-                "source"
+                "source. If the data set report shows that ingestion joined tiles of different places, raise "
+                "ingest.overlap or ingest.near_duplicate"
             )
 
 

@@ -1,0 +1,44 @@
+"""Print what a person must know about an ingestion."""
+
+from typing import Any
+
+from components.shared.events import inform, warn
+
+
+def say(report: dict[str, Any]) -> None:
+    """Print how each source was read, and which of its files are not used."""
+    for source in report["sources"]:
+        for sentence in source["understood"]:
+            inform(f"{source['source']}: {sentence}")
+        for sentence in source["warnings"]:
+            warn(f"{source['source']}: {sentence}")
+    if report["masks_turned"]:
+        inform(
+            f"masks that were turned: {report['masks_turned']}; they were drawn on the stored pixels of photos that "
+            "have an EXIF orientation"
+        )
+    for hint in report["file_order"]:
+        warn(
+            f"{hint['source']}: the file numbers in the folder {hint['folder'] or '.'} may run photo by photo, because "
+            f"neighbours resemble each other (ratio {hint['ratio']:.2f}, p = {hint['p']:.3f}). Without the names of "
+            "the photos, tiles of one photo can be in several splits; name the photos with ingest.group_pattern or in "
+            "the column group of a table"
+        )
+    for sentence in report["joined_too_much"]:
+        warn(sentence)
+    if report["photos_joined"]:
+        first, second = report["photos_joined"][0]
+        warn(
+            f"photos that overlap: {len(report['photos_joined'])} pairs; the first is {first} and {second}. Their "
+            "tiles are in one group; the data set report shows them"
+        )
+    if report["corrected"] or report["bad_images"]:
+        inform(
+            f"people's corrections: {report['corrected']} tiles have another label than in their source, and "
+            f"{report['bad_images']} are in quarantine as bad images; the data set report lists them"
+        )
+    if report["disputed"]:
+        warn(
+            f"people disagree about {report['disputed']} tiles, so these keep the label of their source; the data set "
+            "report lists them"
+        )
