@@ -14,7 +14,7 @@ class NotifyConfig(StepConfig):
     link: str = Field(
         default="", description="address of the run's page in KFP; {job} in it is replaced by the job's id"
     )
-    timeout: float = Field(default=10.0, gt=0, le=60, description="seconds after which an attempt is given up")
+    timeout: float = Field(default=10.0, gt=0, le=60, description="seconds after which an attempt is stopped")
     attempts: int = Field(default=3, ge=1, le=10, description="largest number of attempts to deliver the message")
     backoff: float = Field(
         default=1.0,

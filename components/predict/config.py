@@ -31,7 +31,7 @@ class CorruptionConfig(Config):
 
 
 class PredictConfig(StepConfig):
-    """The sample, views, batch and precision of a prediction."""
+    """The parameters of the predict step and of the champion step."""
 
     WITHOUT_EFFECT = StepConfig.WITHOUT_EFFECT | {"workers"}
 
@@ -45,5 +45,7 @@ class PredictConfig(StepConfig):
         description="precision before fine-tuning and for corrupted tiles; all other answers are computed in fp32",
     )
     workers: int | None = Field(
-        default=None, ge=0, description="decoding processes; None: one less than the processors, at most 16"
+        default=None,
+        ge=0,
+        description="number of processes that decode tiles; None: number of processors minus 1, at most 16",
     )

@@ -2,8 +2,8 @@
 
 All ten families occur in inspections of structures. Severity 1 is barely visible. At severity 5, a person also finds it
 hard to see a crack. Lengths are fractions of the image's smaller side, so a severity means the same for tiles of 128
-and 256 px. The random generator is seeded by the image, the family and the severity. So a corrupted view is the same on
-every machine and in every run.
+and 256 px. The seed of the random generator depends on the image, the family and the severity. So a corrupted view is
+the same on every machine and in every run.
 
 To add a family: write a function here, add it to `FAMILIES`, and add its name to `Family` in config.py.
 

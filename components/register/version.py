@@ -65,7 +65,7 @@ class Winner:
 
 
 def content_of(winner: Winner) -> str:
-    """Return a digest of everything that decides a version's answers, and of its data set version and splits."""
+    """Return a digest of everything that decides a model version's answers, and of its training data and splits."""
     code = {path.relative_to(ROOT).as_posix(): file_digest(path) for path in _served_code()}
     dossier = Path(winner.dossier)
     return digest(

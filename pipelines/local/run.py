@@ -188,9 +188,9 @@ def _plain_lines(log: Path) -> list[str]:
 
 
 def _failed_task(lines: list[str]) -> str:
-    """Return the name in KFP of the failed task. Return "" if there is none.
+    """Return the failed task as words for a message, such as `step "train-cnn"`. Return "" if there is none.
 
-    We need this name if a step failed before it reported its start.
+    KFP's log names the task. We need it if a step failed before it reported its start.
     """
     for line in lines:
         match = FAILED_TASK.search(line)
