@@ -21,7 +21,8 @@ from components.shared.network.grad_cam_families import Target, find_target, fin
 from components.shared.network.network import Network
 
 MAX_LAYERS = 3
-# The curves in measures.py have more steps. Few steps are enough to find out which map is the most faithful.
+# Steps of the insertion and deletion curves. Few steps are enough to find out which map is the most faithful. The
+# curves in measures.py have more steps.
 CURVE_STEPS = 4
 # A map with fewer cells on a side cannot show where a crack is. A layer with more cells detects only edges.
 SENSIBLE_GRID_SIDES = range(4, 33)
@@ -58,7 +59,7 @@ class CamChoice:
 
     @property
     def is_faithful(self) -> bool:
-        """Return whether the map is more faithful than a random map: the whole interval of the gain is above 0."""
+        """Return whether the map is more faithful than a random map: the whole 95 % interval of `gain` is above 0."""
         return self.gain is not None and self.gain.low is not None and self.gain.low > 0
 
 
@@ -112,7 +113,7 @@ def choose_cam(
 
 
 def _candidates(network: Network, default: Target) -> list[Cam]:
-    """Return the layers and methods to try. The default layer is first, so it wins if another is equally faithful."""
+    """Return the layers and methods to try. The default layer is first, so it wins if two layers are equal."""
     layers = [default]
     for target in find_targets(network):
         is_sensible = min(target.grid) in SENSIBLE_GRID_SIDES

@@ -23,14 +23,14 @@ def conclusion(found: Found, method: str, choice: CamChoice) -> tuple[str, bool]
     """Decide whether the maps of a method are better than those of an edge filter, and whether people can trust them.
 
     Args:
-        found: Name -> measurement.
+        found: Name of a measurement -> the measurement.
         method: A name in METHODS.
         choice: The layer and the method of the Grad-CAM maps.
 
     Returns:
-        Text in Markdown, and whether the result is good. The result is good if the method is better than
-        the edge filter in at least one of DECIDING_MEASURES and worse in none, and if there is no reason to doubt its
-        maps. "Better" means that the whole 95 % interval of the difference is above 0, and "worse" means that the whole
+        Text in Markdown, and whether the result is good. The result is good if the method is better than the edge
+        filter in at least one of DECIDING_MEASURES and worse in none, and if there is no reason to doubt its maps.
+        "Better" means that the whole 95 % interval of the difference is above 0, and "worse" means that the whole
         interval is below 0.
     """
     gains: dict[str, Gain] = {}

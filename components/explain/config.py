@@ -65,7 +65,7 @@ class ExplainConfig(StepConfig):
         default=0.05,
         ge=0,
         le=0.5,
-        description="largest distance from the crack that counts as a hit, as a share of the image's height",
+        description="pointing game: largest distance of a hit from the crack, as a share of the image's height",
     )
     noise: float = Field(
         default=4.0,

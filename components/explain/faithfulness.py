@@ -99,7 +99,7 @@ def road(
     """Return ROAD. It measures how much the probability P of the explained class drops if pixels are removed.
 
     We remove the most important pixels from one copy of an image, and the least important pixels from a second copy.
-    ROAD is half of the first copy's drop of P minus the second copy's drop of P.
+    ROAD is (drop of P on the first copy - drop of P on the second copy) / 2.
 
     A removed pixel gets the weighted mean of its neighbours plus a little noise, even if the neighbours are removed
     too. The network then cannot see the shape of the removed region.

@@ -67,9 +67,10 @@ def _alternate(rows: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 def choose_measured(decided: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
-    """Choose cracked images at random. The choice does not depend on the network's answers, so it causes no bias.
+    """Choose cracked images at random.
 
-    The rows are in random order, so the first n rows are a random sample too.
+    The choice does not depend on the network's answers, because this would bias the measures. The rows are in random
+    order, so the first n rows are a random sample too.
     """
     cracked = decided[decided["label"] == 1]
     chosen = np.random.default_rng([seed, 2]).permutation(len(cracked))[:count]

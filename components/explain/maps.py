@@ -28,7 +28,7 @@ def draw_maps(
     seed: int,
     draw: int = 0,
 ) -> dict[str, np.ndarray]:
-    """Draw the maps that explain the class crack: for each image, one map by each method and by each baseline.
+    """Draw the maps that explain the class crack: for each image, one map from each method and each baseline.
 
     Args:
         network: In eval mode.

@@ -83,9 +83,9 @@ class Card:
     """One panel of the gallery.
 
     Attributes:
-        classes: CSS class names. Each is a filter option; the option shows the panels with its class.
+        classes: CSS class names, one for each filter option that shows this panel.
         uri: The panel as a data URI.
-        reason: The reason why the image was chosen.
+        reason: The reason why the image was chosen, such as "confidently wrong".
         parts: The names of the panel's parts, from left to right.
         answer: Surface, label, answer and score.
     """

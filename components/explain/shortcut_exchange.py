@@ -79,7 +79,7 @@ def with_sharpness(tile: Tile, other: Tile) -> Pixels:
 
 
 def with_compression(tile: Tile, other: Tile) -> Pixels:
-    """Return the tile, compressed again as strongly as the other tile. If the other is not a JPEG, change nothing."""
+    """Return the tile, compressed again as strongly as the other tile. If that is not a JPEG, return it unchanged."""
     if other.tables is None:
         return tile.pixels
     buffer = BytesIO()

@@ -9,7 +9,7 @@ from components.shared.config import StepConfig
 
 
 class NotifyConfig(StepConfig):
-    """The link in the message, and the attempts to deliver the message."""
+    """Settings of the link in the message, and of the attempts to deliver the message."""
 
     link: str = Field(
         default="", description="address of the run's page in KFP; {job} in it is replaced by the job's id"

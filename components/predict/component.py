@@ -56,8 +56,8 @@ def champion(
         job: The pipeline job's id.
 
     Returns:
-        predictions: Folder with predictions.parquet and embeddings.npy. The artifact's metadata
-            holds the champion's version.
+        predictions: Folder with predictions.parquet and embeddings.npy. The artifact's metadata holds the champion's
+            version.
     """
     from components.predict.champion import predict_champion
     from components.predict.config import PredictConfig

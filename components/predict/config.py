@@ -24,7 +24,9 @@ class CorruptionConfig(Config):
     """The robustness suite: which corruptions the robustness tiles get."""
 
     families: tuple[Family, ...] = Field(default=get_args(Family), description="kinds of corruption")
-    severities: tuple[Literal[1, 2, 3, 4, 5], ...] = Field(default=(1, 2, 3, 4, 5), description="1 weak to 5 strong")
+    severities: tuple[Literal[1, 2, 3, 4, 5], ...] = Field(
+        default=(1, 2, 3, 4, 5), description="from 1 (weak) to 5 (strong)"
+    )
     max_images: int = Field(
         default=500, ge=0, description="number of robustness tiles that get all corruptions; 0: no corruptions"
     )

@@ -24,7 +24,7 @@ Corruption = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
 SHADOW_EDGE_WIDTH = 0.02  # fraction of the image's side
 STAIN_SIZE = 0.08  # fraction of the image's smaller side
 STAIN_EDGE_WIDTH = 0.1  # standard deviations of the random field
-# Share of the stain's darkness for each channel. Rust and moss darken red least.
+# The share of the stain's darkness that each colour channel gets. Rust and moss darken red least.
 STAIN_RGB = np.array([0.75, 0.9, 1.0])
 
 

@@ -22,7 +22,9 @@ TEXT_INDENT = 4
 
 
 def corrupted_views(rows: pd.DataFrame, config: CorruptionConfig) -> pd.DataFrame:
-    """Return a row for every tile, family and severity. The columns `corruption` and `severity` name the view.
+    """Return one row for each combination of tile, family and severity.
+
+    The columns `corruption` (the family) and `severity` name the view.
 
     Args:
         rows: Rows of the robustness split. If there are more than `max_images` rows, the rows with the lowest sample
@@ -37,8 +39,8 @@ def corrupted_views(rows: pd.DataFrame, config: CorruptionConfig) -> pd.DataFram
 class ViewDataset(TileDataset):
     """A data set of tiles. The columns `corruption` and `severity` of a tile's row name the view of the tile.
 
-    A tile is corrupted at its full size, and then it is scaled for the network. In production, too, the
-    image is first corrupted by the camera and then scaled.
+    A tile is corrupted at its full size, and then it is scaled for the network. In production, too, an image is first
+    corrupted by the camera and then scaled.
     """
 
     def __init__(self, rows: pd.DataFrame, folder: Path, size: int):

@@ -67,7 +67,7 @@ class CrackClassifier(PythonModel):
         return pd.concat(answers, ignore_index=True)
 
     def _answers(self, images: list[tuple[np.ndarray, pd.DataFrame]]) -> pd.DataFrame:
-        """Answer for images that are decoded and described."""
+        """Return the answers to images. Each image is given as a decoded tile and its features."""
         tiles = np.stack([tile for tile, _ in images])
         features = pd.concat([described for _, described in images], ignore_index=True)
         with torch.inference_mode():

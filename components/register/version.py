@@ -111,7 +111,7 @@ def _served_code() -> list[Path]:
 
 
 def _copy_served_code(folder: Path) -> Path:
-    """Copy the modules that the served model imports; return the top package."""
+    """Copy the modules that the served model imports. Return the folder of the package `components`."""
     for source in _served_code():
         target = folder / source.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Write the report. The outcome and the wrong answers come first. The other sections are closed until clicked."""
+"""Write the report. It begins with the outcome and the wrong answers. A click opens each of the other sections."""
 
 import datetime
 import json
@@ -44,7 +44,9 @@ WORDS = {
     "training split": "The tiles that a network learns from.",
     "validation split": "The tiles that decide which weights are saved, and which threshold the network gets.",
     "test split": "Tiles of photos that no candidate was trained on. The errors are counted on these tiles.",
-    "robustness split": "More test tiles. The networks classify them unchanged, and with blur, noise or bad light.",
+    "robustness split": (
+        "More test tiles. The networks classify them unchanged, and again with blur, noise, bad light and so on."
+    ),
     "fine-tuning": "A network that was trained on other images is trained further on tiles of concrete.",
     "P(crack)": "The probability, 0 to 1, that a tile shows a crack, as a network estimates it.",
     "calibrated P(crack)": "P(crack), corrected: about 30 % of the tiles with the value 0.3 should have a crack.",
@@ -55,7 +57,9 @@ WORDS = {
     "recall": "Of the tiles with a crack, the share that the network calls a crack.",
     "specificity": "Of the tiles without a crack, the share that the network answers with 'no crack'.",
     "F1": "The harmonic mean of precision and recall.",
-    "AUROC": "The probability that a cracked tile gets a higher P(crack) than a tile without a crack. Guessing: 0.5.",
+    "AUROC": (
+        "The probability that a cracked tile gets a higher P(crack) than a tile without a crack. Guessing gives 0.5."
+    ),
     "95 % interval": "With other photos of the same kind, the number would be different, but probably in this range.",
     "gate": "The step that refuses a network if it misses a limit of the parameter file.",
     "candidate": "A network that was trained in this run.",

@@ -206,7 +206,7 @@ def _apply(values: dict[str, Any], setting: Setting) -> None:
 
 
 def _refuse_given_keys(values: dict[str, Any], origin: _Origin) -> None:
-    """Raise InputError if a step's section contains a key that `step_json` fills in."""
+    """Raise InputError if a step's section contains a key that the run fills in."""
     for name, field in RunConfig.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, StepConfig):
             _refuse_given_keys_of(field.annotation, (name,), values.get(name), origin)
@@ -264,7 +264,7 @@ def _yaml_type(value: Any) -> str:
 
 
 def _known_keys(place: Place) -> list[str]:
-    """Return the keys of the section at a place, without the keys that `step_json` fills in."""
+    """Return the keys of the section at a place, without the keys that the run fills in."""
     kind: Any = RunConfig
     for part in place:
         inner = _config_inside(kind)

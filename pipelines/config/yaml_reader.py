@@ -34,7 +34,7 @@ TEXT_TAG = "tag:yaml.org,2002:str"
 
 
 class SyntaxInputError(InputError):
-    """This error means that the text is not YAML."""
+    """The text is not YAML."""
 
 
 @dataclass(frozen=True)

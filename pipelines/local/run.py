@@ -1,7 +1,8 @@
 """Run a graph on this machine: start the embedded stack and the graph's process, show progress, copy the results.
 
 The workdir contains `s3/` and `mlflow.db` (the embedded stack), `cache/`, and `runs/` with one folder for each run. The
-links `run.log`, `report.html` and `summary.json` lead to the files of the latest run.
+links `run.log`, `report.html` and `summary.json` lead to the files of the latest run. After a drift check, the links
+`drift.html` and `drift.json` lead to its results.
 """
 
 import contextlib
