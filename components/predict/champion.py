@@ -23,7 +23,7 @@ def predict_champion(manifest_path: str, splits_path: str, config: PredictConfig
     Args:
         manifest_path: The data set version's manifest.
         splits_path: Table (sample_id, split).
-        config: Batch, precision and the registered model's name.
+        config: Gives the batch size and the registered model's name.
         folder: Folder to write: the predictions, and calibration.json if there is a champion. The table is empty if
             there is no champion, or if the champion was trained on all test tiles or their photos.
 
@@ -51,7 +51,7 @@ def _answers(fetched: Path, version: str, manifest_path: str, splits_path: str, 
     trained_on = pd.read_parquet(fetched / "training_rows.parquet")
 
     rows = unknown_rows(test_rows, trained_on)
-    log.info("the champion, model version %s, has not seen %d of %d test tiles", version, len(rows), len(test_rows))
+    log.info("champion version %s was not trained on %d of the %d test tiles", version, len(rows), len(test_rows))
     if rows.empty:
         return empty_predictions()
 
@@ -68,7 +68,7 @@ def _answers(fetched: Path, version: str, manifest_path: str, splits_path: str, 
 
 
 def unknown_rows(rows: pd.DataFrame, learnt: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows whose tile and whose group are both missing in `learnt`. Their new index starts at 0.
+    """Return the rows whose tile and group are both missing in `learnt`, with a new index from 0.
 
     Args:
         rows: Table with sample_id and group_id.

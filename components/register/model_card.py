@@ -1,6 +1,7 @@
 """Write the model card of a registered model version: its use, quality, weak points, data and training.
 
-The card follows Mitchell et al., "Model Cards for Model Reporting" (2019). Every number is from the winner's dossier.
+The card follows Mitchell et al., "Model Cards for Model Reporting" (2019). Every measured number is from the winner's
+dossier.
 """
 
 import math
@@ -79,9 +80,9 @@ def model_card(
         "## What it is for",
         USE,
         "## How good it is",
-        "The numbers were measured on photos that the model has not seen. Brackets are 95 % intervals by bootstrap "
-        "over photos. *At threshold* means that a tile is called a crack if the calibrated P(crack) is at least "
-        f"{calibration.threshold:.3f}. The rule for this threshold is: {calibration.rule}. Accuracy and F1 use "
+        "The numbers were measured on photos that the model was not trained on. Brackets are 95 % intervals by "
+        "bootstrap over photos. *At threshold* means that a tile is called a crack if the calibrated P(crack) is at "
+        f"least {calibration.threshold:.3f}. The rule for this threshold is: {calibration.rule}. Accuracy and F1 use "
         "P(crack) ≥ 0.5 without calibration.",
         _results(rows),
         footnote(uncorrupted),
@@ -112,11 +113,11 @@ def model_card(
 
 
 def _tile_size(info: ModelInfo) -> str:
-    """Return a sentence about the size of a training tile."""
+    """Return a sentence about the size of the training tiles."""
     if not info.tile_pixels:
         return "The size of its training tiles was not recorded."
     on_concrete = "" if info.tile_mm is None else f", which is {info.tile_mm:g} mm of concrete"
-    return f"A training tile had {info.tile_pixels} px a side (median){on_concrete}."
+    return f"The median side of a training tile was {info.tile_pixels} px{on_concrete}."
 
 
 def _results(rows: Measurements) -> str:
@@ -141,7 +142,7 @@ def _triage_table(rows: Measurements) -> str:
 
 
 def _sentences(rows: Measurements) -> str:
-    """Return the results that are not in the table, as a list: calibration, corruptions, explanations, drift."""
+    """Return a list in Markdown of the results on calibration, corruptions, explanations and drift."""
     ece = rows.find("ece_calibrated")
     sentences = [f"- Calibration error on test after temperature scaling: {shown_row(ece)}."]
 
@@ -191,7 +192,7 @@ def _worst(rows: Measurements) -> str:
 
 
 def _slices(rows: Measurements, table: pd.DataFrame) -> str:
-    """Return a table of sources and surfaces, if there are several. The lowest recall is first."""
+    """Return a table of the sources and surfaces with the lowest recall first; "" if there is only one of each."""
     measured = []
     for row in rows.where(name="recall_at_threshold", condition="after"):
         if row.split in ("test", "robustness") and row.slice.columns in (("source",), ("surface",)):

@@ -51,7 +51,7 @@ def check_kfp(api: KfpApi) -> str:
 
 
 def check_store(uri: str) -> str:
-    """Write, read and delete objects under the storage root: a small object, a large object, and a difficult name.
+    """Write, read and delete objects in the store: small, large, and with special characters in the name.
 
     The large object is uploaded twice, whole and in parts, because some servers handle only one of these uploads
     correctly.

@@ -55,7 +55,7 @@ class RunConfig(Config):
     data_uri: str = Field(
         default="synthetic://?images=600&seed=1", description="run-time parameter: the labelled tiles"
     )
-    seed: int = Field(default=1, ge=0, lt=2**31, description="run-time parameter")
+    seed: int = Field(default=1, ge=0, lt=2**31, description="run-time parameter: the seed of all random numbers")
     run_note: str = Field(default="", description="run-time parameter: a sentence for the report")
     images: str = Field(
         default="s3://crack/incoming/{yesterday}",

@@ -88,7 +88,7 @@ def build_pipeline(name: str, config: RunConfig) -> "BaseComponent":
     if name not in MODULES:
         raise InputError(f'there is no pipeline "{name}"; choose one of {", ".join(MODULES)}')
 
-    # We import KFP here, because the import takes seconds, and some commands use only the names above.
+    # We import KFP here, because the import takes seconds, and some commands need only the names in MODULES.
     from kfp.dsl.python_component import PythonComponent
 
     from pipelines.graphs.compact import name_functions
@@ -117,7 +117,7 @@ def compile_pipeline(name: str, config: RunConfig, output: Path, **options: Any)
 
 
 def compile_version(name: str, config: RunConfig, revision: str, folder: Path) -> CompiledPipeline:
-    """Compile a pipeline to a folder.
+    """Compile a pipeline, and write its document to a folder.
 
     Args:
         name: Name of the pipeline, a key of `MODULES`.
@@ -153,7 +153,7 @@ def compile_version(name: str, config: RunConfig, revision: str, folder: Path) -
 def git_revision(root: Path = ROOT) -> str:
     """Return the first 12 digits of the checkout's commit. If a file differs from the commit, "-dirty" follows.
 
-    The file images/digests.json may differ, because the build writes it. The compiled document contains these digests.
+    The file images/digests.json may differ, because the build writes it. The compiled document contains the digests.
 
     Raises:
         InputError: The folder is not a git checkout, or git is not installed.

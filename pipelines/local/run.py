@@ -1,7 +1,8 @@
 """Run a graph on this machine: start the embedded stack and the graph's process, show progress, copy the results.
 
 The workdir contains `s3/` and `mlflow.db` (the embedded stack), `cache/`, and `runs/` with one folder for each run. The
-links `run.log`, `report.html` and `summary.json` lead to the files of the latest run.
+links `run.log`, `report.html` and `summary.json` lead to the files of the latest run. After a drift check, the links
+`drift.html` and `drift.json` lead to its results.
 """
 
 import contextlib
@@ -188,9 +189,9 @@ def _plain_lines(log: Path) -> list[str]:
 
 
 def _failed_task(lines: list[str]) -> str:
-    """Return the name in KFP of the failed task. Return "" if there is none.
+    """Return the failed task as words for a message, such as `step "train-cnn"`. Return "" if there is none.
 
-    We need this name if a step failed before it reported its start.
+    KFP's log names the task. We need it if a step failed before it reported its start.
     """
     for line in lines:
         match = FAILED_TASK.search(line)

@@ -63,5 +63,5 @@ def _explaining_refusals() -> Iterator[None]:
             raise
         raise InputError(
             f"the MLflow server does not allow this user to make the request: {error}; ask the administrator of the "
-            "server for the right"
+            "server for the permission"
         ) from error

@@ -31,7 +31,7 @@ WHERE_VERSIONS_ARE = "`crack-pipeline status` shows the versions and aliases"
 
 @dataclass(frozen=True)
 class Answer:
-    """A row of the results. A file that could not be read has only `path` and `error`.
+    """A row of the results. A file without an answer has only `path`, `model`, `version` and `error`.
 
     Attributes:
         path: Path of the image file.
@@ -212,7 +212,7 @@ def write_results(answers: Iterator[Answer], path: Path) -> list[Answer]:
 
 
 def summary(answers: list[Answer], model_uri: str) -> str:
-    """Return the numbers of cracks, of files that need review, and of failed files: a sentence without a full stop."""
+    """Return a sentence, without a full stop, with the numbers of cracks, of files to review and of failed files."""
     cracks = sum(answer.label == "crack" for answer in answers)
     failed = sum(bool(answer.error) for answer in answers)
     thresholds = [answer.threshold for answer in answers if answer.threshold is not None]
@@ -275,9 +275,7 @@ def _show(page: Any, heading: str, answers: list[Answer]) -> None:
 
     page.heading(heading)
     if len(answers) > MAX_THUMBNAILS:
-        page.text(
-            f"This page shows the first {MAX_THUMBNAILS} of {len(answers):,} answers. The table of results has all."
-        )
+        page.text(f"This page shows the first {MAX_THUMBNAILS} of {len(answers):,} answers. The CSV file contains all.")
     rows = []
     for answer in answers[:MAX_THUMBNAILS]:
         label = answer.label.replace("_", " ")

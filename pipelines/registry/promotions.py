@@ -45,8 +45,8 @@ class Entry:
 
     Attributes:
         action: "promote" or "rollback".
-        by: Name of the person.
-        why: Reason of the person.
+        by: Name of the person who changed the champion.
+        why: The person's reason.
         at: Time of the change, ISO 8601 in UTC.
         source: Model version of the previous champion. None if there was no champion.
         target: Model version of the new champion.
@@ -97,8 +97,8 @@ class Registry:
 
         Args:
             version: Number of the model version.
-            by: Name of the person.
-            why: Reason of the person.
+            by: Name of the person who promotes the version.
+            why: The person's reason.
             force: True promotes the version even if its verdict is not "passed". The history records this.
             signed_by: PEM file of a public key. The version must be signed with the matching private key. None: the
                 version needs no signature.
@@ -126,7 +126,7 @@ class Registry:
         return self._act("promote", by, why, version, verdict)
 
     def rollback(self, by: str, why: str) -> Entry:
-        """Make the previous champion the champion again. A second call goes back to the champion before it.
+        """Make the previous champion the champion again. A second call goes one champion further back.
 
         Raises:
             InputError: The model versions of all earlier champions were deleted, or the files of the previous champion
@@ -245,7 +245,7 @@ class Registry:
             return None
 
     def moved_by_hand(self) -> bool:
-        """Return true if the alias is at another model version than the history says."""
+        """Return whether the alias names a different model version than the last entry of the history."""
         history = self.history()
         return bool(history) and self.alias(CHAMPION) != history[-1].target
 
@@ -276,7 +276,7 @@ class Registry:
 
 
 def verdict_on(version: ModelVersion) -> str:
-    """Return the gate's verdict on a version. If only the infra check failed, return the problem that it found."""
+    """Return the gate's verdict on a version, or the result of the infra check if only this check was not passed."""
     verdict = version.tags.get(VERDICT, "unknown")
     checked = version.tags.get(CHECKED, "not checked")
     if verdict == "passed" and checked != "passed":

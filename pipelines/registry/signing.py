@@ -29,19 +29,19 @@ def sign(digest: str, private_key: Path) -> tuple[str, str]:
         The name and the value of the tag that contains the signature.
 
     Raises:
-        InputError: The file is not such a key, or its password is wrong or missing.
+        InputError: The file is not an Ed25519 private key, or its password is wrong or missing.
     """
     key = signatures.read_private_key(private_key)
     return _tag(key.public_key()), signatures.sign(_message(digest), key)
 
 
 def require_signature(version: ModelVersion, digest: str, key: Ed25519PublicKey) -> None:
-    """Raise InputError if a model version's files, as they are now, are not signed with a person's key.
+    """Raise InputError if a model version has no signature of a person, or if the signature does not match its files.
 
     Args:
         version: The model version with its tags.
         digest: The result of `version_digest` for the files as they are now.
-        key: The public key.
+        key: The person's public key.
     """
     name = f"{version.name} version {version.version}"
     signature = version.tags.get(_tag(key))
