@@ -1,6 +1,6 @@
-"""Write pages for people: one self-contained HTML document that can be read on a phone, on paper and in the dark.
+"""Write pages for people. A page is one HTML document that can be read on a phone, on paper and in the dark.
 
-A page loads no other file: it contains its styles, and its images are data URIs. The HTML is in `templates/`.
+A page loads no other file. It contains its styles, and its images are data URIs. The HTML is in `templates/`.
 """
 
 import base64
@@ -44,7 +44,7 @@ class Badge:
 
 @dataclass(frozen=True)
 class CellImage:
-    """A JPEG file in a table cell; `alt` says what it shows, for people who cannot see it."""
+    """An image in a table cell: the bytes of a JPEG file. `alt` says what it shows, for people who cannot see it."""
 
     jpeg: bytes
     alt: str = ""
@@ -100,11 +100,11 @@ class Page:
         self._body.append(_parts().end_of_fold())
 
     def contents(self) -> None:
-        """Put the table of contents here. It links to all headings of level 2 and 3, even to later ones."""
+        """Put the table of contents here. It links to all headings of level 2 and 3, also to those appended later."""
         self._contents_at = len(self._body)
 
     def callout(self, markdown: str, passed: bool) -> None:
-        """Append a box with what the reader must see first. It is green if `passed` is true, and red if it is false."""
+        """Append a box for the most important text. It is green if `passed` is true, and red if it is false."""
         body = Markup(_markdown().render(markdown))
         self._body.append(_parts().callout(body, _style(passed)))
 

@@ -107,6 +107,6 @@ def _remove(store: Store, versions: list[dict[str, str]]) -> None:
     answer = store.connection.ask(versions[0]["Key"], request)
     for error in answer.get("Errors", []):
         raise InputError(
-            f"the bucket {store.bucket} keeps a version of {error.get('Key', '')}: {error.get('Message', '')}; if "
-            "Object Lock protects it, wait until the protection ends"
+            f"the bucket {store.bucket} refuses to remove a version of {error.get('Key', '')}: "
+            f"{error.get('Message', '')}; if Object Lock protects the version, wait until the protection ends"
         )

@@ -1,8 +1,8 @@
 """Connect to a bucket with the settings in the environment. Repeat failed requests that may succeed the next time.
 
-All settings are AWS_* environment variables; docs/storage.md lists them. A local run has its own storage for the bucket
-LOCAL_BUCKET. All other buckets are reached with the user's own AWS_* variables. The local run passes these variables to
-the steps under the names OUTSIDE_AWS_*.
+All settings are AWS_* environment variables; docs/storage.md lists them. A local run has its own storage for one
+bucket, which the environment variable LOCAL_BUCKET names. All other buckets are reached with the user's own AWS_*
+variables. The local run passes these variables to the steps under the names OUTSIDE_AWS_*.
 """
 
 import base64
@@ -187,7 +187,7 @@ def _first(settings: Mapping[str, str], names: tuple[str, ...]) -> str | None:
 
 
 def _outside_credentials(session: Any, settings: Mapping[str, str], uri: str) -> dict[str, str | None]:
-    """Return the credentials for a bucket outside the local run. Return {} if the session finds them in user files.
+    """Return the credentials for a bucket outside the local run. Return {} if the session finds them in other places.
 
     Without this, boto3 would use the credentials in the environment, which are for the local run's own storage.
     """

@@ -26,7 +26,7 @@ from components.shared.services.listing import StoredObject, list_objects, list_
 from components.shared.services.s3_client import ATTEMPTS, THREADS, Connection
 from components.shared.services.s3_failures import DamagedObjectError, MissingObjectError
 
-# Each of the THREADS transfers this many parts of an object at the same time.
+# Each of the THREADS threads transfers this many parts of an object at the same time.
 PARTS_AT_ONCE = 2
 # AWS recommends that larger objects are uploaded in parts.
 LARGEST_SINGLE_UPLOAD_BYTES = 100 * 2**20
@@ -273,8 +273,8 @@ class Store:
                 return
             log.warning("%s/%s was deleted and is still there; deleting it again", self.uri, remaining[0])
         raise InputError(
-            f"the store confirmed {ATTEMPTS} times that {self.uri}/{remaining[0]} is deleted, but it still has it; "
-            "check the storage server"
+            f"the store confirmed {ATTEMPTS} times that {self.uri}/{remaining[0]} is deleted, but the object is still "
+            "there; check the storage server"
         )
 
     def _delete(self, keys: Sequence[str]) -> None:
