@@ -1,4 +1,4 @@
-"""Decode image files to arrays. No other module opens an image file.
+"""Decode image files to arrays. Only the inspect step also has code of its own, which reads large TIFF files by rows.
 
 Pillow tries only the formats in FORMATS. Without this list, Pillow would start the program Ghostscript for a file with
 EPS content, even if the file's name ends in .jpg.
@@ -117,10 +117,10 @@ def jpeg_tables(data: bytes) -> dict[int, list[int]] | None:
 
 
 def decode_mask(data: bytes) -> NDArray[np.bool_]:
-    """Decode a mask. A pixel is true if it is brighter than half of the brightest pixel.
+    """Decode a mask. A pixel is true if its grey value is above half of the largest grey value.
 
-    So a mask can have the values 0 and 1, or 0 and 255. A transparent pixel is false, because some programs draw a mask
-    on a transparent background.
+    So the values of a mask can be 0 and 1, or 0 and 255. A transparent pixel is false, because some programs draw a
+    mask on a transparent background.
 
     Returns:
         bool (H, W); all false for a black image.
@@ -171,7 +171,7 @@ def orientation(data: bytes) -> int:
 
 
 def turn_upright(stored: NDArray, orientation: int) -> NDArray:
-    """Turn or mirror stored pixels, as an EXIF orientation says, so that the image is upright.
+    """Turn or mirror stored pixels so that the image is upright. The EXIF orientation says how.
 
     Args:
         stored: (H, W) or (H, W, channels).

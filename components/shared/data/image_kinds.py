@@ -53,7 +53,10 @@ def is_mask_folder(name: str) -> bool:
 
 
 def masks_among(files: Sequence[AnyPath]) -> list[AnyPath]:
-    """Return the files in a folder `masks` beside a photo of the same name."""
+    """Return the masks: the files in a folder `masks` that have the name of a photo next to this folder.
+
+    The suffixes of mask and photo can differ.
+    """
     photos = {(file.parent, file.stem) for file in files}
     return [file for file in files if file.parent.name == "masks" and (file.parent.parent, file.stem) in photos]
 

@@ -84,7 +84,7 @@ class Measurements:
     def find(
         self, name: str, split: str = "test", slice: Slice = WHOLE, condition: str = "after"
     ) -> Measurement | None:
-        """Return one number; None if it was not measured."""
+        """Return one measured number; None if it was not measured."""
         return self._index.get((name, split, slice, condition))
 
     def where(

@@ -186,6 +186,8 @@ def _decision_metrics(tn: np.ndarray, fp: np.ndarray, fn: np.ndarray, tp: np.nda
 class _Ranked:
     """Weighted images in order of rising P(crack). Images with equal P(crack) form one block.
 
+    The weight of an image is the number of times that a resample draws its group.
+
     Attributes:
         p_crack: float64 (blocks,), rising.
         cracks: float64 (resamples, blocks), weight of the cracks in each block.

@@ -30,7 +30,7 @@ Found = TypeVar("Found")
 
 
 class KfpError(InputError):
-    """KFP does not answer or refuses a request. The message says what happened and what to do.
+    """KFP does not answer, or it refuses a request. The message says what happened and what to do.
 
     Attributes:
         transient: True if the same request may succeed later, or may have succeeded although its answer was lost.

@@ -83,7 +83,7 @@ def list_page(connection: Connection, bucket: str, prefix: str, **position: str)
 
     Args:
         connection: The connection to the bucket.
-        bucket: The bucket.
+        bucket: Name of the bucket.
         prefix: Only keys that start with this prefix are listed.
         position: Where the page starts: boto3's argument ContinuationToken or StartAfter.
     """

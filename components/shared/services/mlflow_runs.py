@@ -191,7 +191,7 @@ def log_entries(
     """Log any number of entries. The caller may log the same entries again.
 
     Args:
-        run_id: The run.
+        run_id: Id of the run.
         metrics: Metrics, each with its step and time.
         params: Parameters. The value of a parameter must not change.
         tags: Tags. The value of a tag may change.
@@ -224,8 +224,8 @@ def log_history(run_id: str, history: list[dict[str, float]], synchronous: bool 
     """Log metrics that have a value at each of many steps, such as the loss of every epoch.
 
     Args:
-        run_id: The run.
-        history: Each entry holds "step", "time" (seconds since 1970) and the metrics at that step.
+        run_id: Id of the run.
+        history: Each entry contains "step", "time" (seconds since 1970) and the metrics at this step.
         synchronous: False returns immediately and logs in a thread.
     """
     metrics = []
@@ -287,8 +287,8 @@ def put(write: Callable[..., Any], *row: str) -> None:
     row exists, so MLflow updates it.
 
     Args:
-        write: The method of the client.
-        row: The arguments of the method.
+        write: The method of MLflow's client that sets the alias or the tag.
+        row: The arguments of this method.
     """
     try:
         write(*row)

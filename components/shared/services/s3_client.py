@@ -181,7 +181,7 @@ def _settings(bucket: str) -> Mapping[str, str]:
 
 
 def _first(settings: Mapping[str, str], names: tuple[str, ...]) -> str | None:
-    """Return the first of these settings that has a value."""
+    """Return the value of the first of the named settings that has a value. Return None if none of them has one."""
     values = [settings[name] for name in names if settings.get(name)]
     return values[0] if values else None
 

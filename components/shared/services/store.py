@@ -62,7 +62,7 @@ class Store:
         """Return the content of an object.
 
         Args:
-            key: The object.
+            key: Key of the object.
             digest: The sha256 (64 hex characters) that the content must have. None: the content is not checked.
 
         Raises:
@@ -91,7 +91,7 @@ class Store:
         """Return the content of an object, and the whole answer of the server. The content is not checked.
 
         Args:
-            key: The object.
+            key: Key of the object.
             options: Further arguments of boto3's get_object.
         """
 
@@ -114,7 +114,7 @@ class Store:
         """Download an object to a file. The file appears only when it is complete.
 
         Args:
-            key: The object.
+            key: Key of the object.
             path: File to write; its folder is created.
             digest: The sha256 (64 hex characters) that the content must have. None: the content is not checked.
 
@@ -175,7 +175,7 @@ class Store:
         """Upload a file, and check that the store has it. Readers never see a part of the object.
 
         Args:
-            key: The object.
+            key: Key of the object.
             path: The file.
             part_bytes: Size of the parts in which the file is uploaded. None: only files over 100 MiB are uploaded in
                 parts.
