@@ -32,7 +32,7 @@ def calibrate(val: pd.DataFrame, config: ThresholdConfig) -> Calibration:
         config: The rule for the threshold.
 
     Raises:
-        InputError: The validation split has no tiles of one class.
+        InputError: One of the two classes has no tiles in the validation split.
     """
     labels = val["label"].to_numpy()
     if set(labels) != {0, 1}:

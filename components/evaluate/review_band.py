@@ -76,9 +76,10 @@ class CrackedPhotos:
 
 
 def cracks_that_count(labels: np.ndarray, groups: np.ndarray) -> int:
-    """Return the largest number of cracked tiles that count for one photo. A photo with more counts like this number.
+    """Return the largest number of cracked tiles that count for one photo.
 
-    It is the smallest number with which at least the share COUNTED_FULLY of all cracks counts.
+    A photo with more cracked tiles counts like a photo with this number. The result is the smallest number with which
+    at least the share COUNTED_FULLY of all cracks counts.
 
     Args:
         labels: int (n,), of the training split. We do not use the validation split, because the tests on it would not
@@ -97,7 +98,7 @@ def choose_band(photos: CrackedPhotos, threshold: float, config: TriageConfig) -
     """Choose the band. Its upper end is the operating threshold.
 
     The lower ends are tested from 0 upwards, until a test fails. With a higher lower end, more cracks are missed, so
-    its test has less evidence. So we can find the first test that fails by bisection.
+    there is less evidence. This order lets us find the first test that fails by bisection.
 
     Args:
         photos: The validation photos with cracks.

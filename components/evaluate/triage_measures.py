@@ -17,9 +17,10 @@ NOTHING_PASSES = "a person looks at every tile below the threshold, so no crack 
 
 
 def measure_triage(predictions: Predictions, calibration: Calibration, config: EvaluateConfig) -> list[Measurement]:
-    """Return the review share and the missed share of each split in HELD_OUT, with intervals over photos.
+    """Return, for each split in HELD_OUT, the share of tiles that need review and the share of missed cracks.
 
-    The band was chosen on the validation split, so the missed share on the validation split is too low.
+    Both have intervals, for which photos are resampled. The band was chosen on the validation split, so the share of
+    missed cracks on the validation split is too low.
     """
     assert calibration.band
     rows = []

@@ -1,7 +1,7 @@
 """Compare the candidate with the current champion, on the same tiles of this run's test split.
 
-The `champion` step computed the champion's answers for this test split. This step leaves out the tiles of photos that
-the champion was trained on, so the comparison excludes them too. Both models are compared as they are deployed:
+The `champion` step computed the champion's answers for this test split. It left out the tiles of all photos that the
+champion was trained on, so the comparison excludes these tiles too. Both models are compared as they are deployed:
 P(crack) is calibrated, and each model uses its own operating threshold. `docs/statistics.md` derives the comparison.
 """
 
@@ -20,7 +20,7 @@ from components.shared.results.metrics import LOSSES, MAX_NLL, METRICS, compute_
 from components.shared.results.predictions import Predictions
 from components.shared.results.slices import WHOLE, Slice
 
-# For a reliable interval, both models must have answered at least this many tiles and photos.
+# For a reliable interval, both models must have answered at least this many tiles, from at least this many photos.
 MIN_IMAGES = 20
 MIN_GROUPS = 5
 

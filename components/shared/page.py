@@ -116,7 +116,7 @@ class Page:
             rows: Rows of cells. A cell is text, a number (a float is shown with four significant digits), a `Badge`, a
                 `CellImage`, or None for an empty cell. A column that holds only numbers, with or without an
                 interval, is aligned to the right.
-            caption: A sentence about the table, if its heading does not say what it shows.
+            caption: A sentence that says what the table shows; empty if the heading says it already.
         """
         cells = [[_cell(value) for value in row] for row in rows]
         columns = list(zip(*cells, strict=True)) or [()] * len(headers)
@@ -180,7 +180,7 @@ def data_uri(image: bytes) -> str:
 
 
 def main_of(path: str | Path) -> str:
-    """Return the inside of a page's `<main>`, without its title. For other HTML, return the inside of `<body>`.
+    """Return the HTML inside a page's `<main>`, without the title. If there is no `<main>`, use `<body>`.
 
     Raises:
         ValueError: The file has neither `<main>` nor `<body>`.
@@ -193,7 +193,7 @@ def main_of(path: str | Path) -> str:
             inside = document[start.end() : end]
             return re.sub(r"\A\s*<h1\b.*?</h1>\s*", "", inside, flags=re.DOTALL).strip()
 
-    raise ValueError(f"{path} is not an HTML page: it has neither <main> nor <body>")
+    raise ValueError(f"{path} is not an HTML page: it has neither <main> nor <body>; repeat the step that wrote it")
 
 
 @cache

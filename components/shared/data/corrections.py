@@ -104,7 +104,7 @@ class Standing:
 
 
 def now() -> str:
-    """Return the time as `Entry.at` gives it."""
+    """Return the current time in the format of `Entry.at`."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
 
 
@@ -158,7 +158,7 @@ def find_import(entries: list[Entry], name: str) -> Entry:
     """Return the import whose ID begins with `name`.
 
     Raises:
-        InputError: No import or several imports have such an ID, or the import is rolled back already.
+        InputError: No import or several imports have such an ID, or the import was rolled back.
     """
     found = [entry for entry in entries if name and entry.id.startswith(name) and not entry.rolls_back]
     if len(found) != 1:

@@ -32,8 +32,8 @@ class Profile:
         features: float64 (n, COLUMNS): the image features, the network's P(crack), and the network's confidence, which
             is the larger of P(crack) and 1 - P(crack).
         embeddings: float32 (n, d), the network's embeddings.
-        slices: str (n, any). Each column, such as "surface", has a value for each image, or "" if the value is not
-            known.
+        slices: Table of str with n rows and any number of columns. Each column, such as "surface", has a value for each
+            image, or "" if the value is not known.
         model: sha256 of the network's model.safetensors.
     """
 
@@ -77,7 +77,7 @@ def make_profile(
         image_features: float (n, FEATURES), from `describe_images`.
         p_crack: float (n,), the network's P(crack).
         embeddings: float (n, d), the network's embeddings.
-        slices: (n, any), as in `Profile`.
+        slices: Table with n rows, as in `Profile`.
         model: sha256 of the network's model.safetensors.
     """
     confidence = np.maximum(p_crack, 1 - p_crack)

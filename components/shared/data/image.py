@@ -1,4 +1,4 @@
-"""Decode image files to arrays. Only the inspect step also has code of its own, which reads large TIFF files by rows.
+"""Decode image files to arrays. All steps use this module. Only the inspect step reads large TIFF files in another way.
 
 Pillow tries only the formats in FORMATS. Without this list, Pillow would start the program Ghostscript for a file with
 EPS content, even if the file's name ends in .jpg.
@@ -93,7 +93,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
         uint8 (H, W, 3), RGB.
 
     Raises:
-        ImageError: The file is not an image in one of the FORMATS, is not whole, has more than MAX_PIXELS, or does not
+        ImageError: The file is not an image in one of the FORMATS, is damaged, has more than MAX_PIXELS, or does not
             define which value is white.
     """
     if data.startswith(PNG):
@@ -141,7 +141,7 @@ def empty_pixels(data: bytes) -> NDArray[np.bool_] | None:
         bool (H, W), upright. None if the file has no transparency and does not mark pixels as without data.
 
     Raises:
-        ImageError: The file is not an image in one of the FORMATS, is not whole, or has more than MAX_PIXELS.
+        ImageError: The file is not an image in one of the FORMATS, is damaged, or has more than MAX_PIXELS.
     """
     from PIL import ImageOps
 

@@ -29,7 +29,7 @@ SUFFIXES = tuple(suffix for suffixes in KINDS.values() for suffix in suffixes)
 # Files that operating systems add to folders. We skip them and do not report them.
 SYSTEM_FILES = (".ds_store", "thumbs.db", "desktop.ini")
 RESOURCE_FORK = "._"
-# Folders that programs add: previews of a network storage, resource forks of macOS, the bin of Windows.
+# Folders that programs add: previews of a network storage, resource forks of macOS, the recycle bin of Windows.
 HIDDEN_FOLDERS = ("@eadir", "__macosx", "$recycle.bin")
 KINDS_IN_MESSAGE = 5
 MASK_FOLDERS = ("mask", "masks")

@@ -23,7 +23,7 @@ HEIF_SIZE = re.compile(rb"ispe\0{4}(....)(....)", re.DOTALL)
 
 
 class ImageError(ValueError):
-    """The bytes are not a complete image of a kind that we accept. The message gives the reason, but not the file."""
+    """The bytes are not an undamaged image that we accept. The message gives the reason, but not the file's name."""
 
 
 def check_size(width: int, height: int) -> None:

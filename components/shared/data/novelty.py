@@ -70,7 +70,7 @@ class Novelty:
         return cls(profile, limit)
 
     def scores(self, features: pd.DataFrame, embeddings: np.ndarray) -> np.ndarray:
-        """Return the score of each image, float64 (n,), 0 or more. Above 1, an image is unlike the training images.
+        """Return the score of each image, float64 (n,), 0 or more. A score above 1 means unlike the training images.
 
         Args:
             features: float (n, FEATURES), from `describe_images`.

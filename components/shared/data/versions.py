@@ -168,7 +168,7 @@ def whole_version(store: Store, name: str) -> Version | None:
         version = _from_its_files(store, name)
         if version is None:
             raise
-        log.warning("%s/%s was damaged and is made again", store.uri, _commit_key(name))
+        log.warning("%s/%s was damaged and is written again", store.uri, _commit_key(name))
         _put_version(store, version)
 
     if version and _shard_sizes(store, version.shards) == version.shards:

@@ -1,4 +1,4 @@
-"""Choose the device and the precision of a network. On a CPU, make the process keep freed memory for later tensors."""
+"""Choose the device and the precision of a network. On a CPU, keep freed memory in the process for later tensors."""
 
 import ctypes
 from typing import Literal
@@ -12,7 +12,9 @@ _M_MMAP_MAX = -4
 
 
 def pick_device(require_gpu: bool = False) -> str:
-    """Return "cuda" if PyTorch sees a GPU, else "cpu". On a CPU, also make this process keep freed memory.
+    """Return "cuda" if PyTorch sees a GPU, else "cpu".
+
+    On a CPU, also stop the C library from returning freed memory to the operating system.
 
     Raises:
         InputError: A GPU is required, and PyTorch sees none.
@@ -35,9 +37,9 @@ def pick_device(require_gpu: bool = False) -> str:
 def _keep_freed_memory() -> None:
     """Keep freed memory in this process, so that later tensors can use it.
 
-    By default, glibc returns large blocks to the system immediately, and requests memory again page by page for the
-    next tensors. This causes tens of thousands of page faults per batch. On a CPU, the page faults took 4 to 16 % of
-    the time of a training and 15 % of the time of a prediction.
+    By default, the C library glibc returns large freed blocks to the operating system immediately. The next tensors
+    then need new memory, page by page. This causes tens of thousands of page faults per batch. On a CPU, the page
+    faults took 4 to 16 % of the time of a training and 15 % of the time of a prediction.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):

@@ -31,7 +31,7 @@ class Cam:
 
 
 def grad_cam(network: Network, cam: Cam, images: torch.Tensor, crack: bool, batch_size: int) -> np.ndarray:
-    """Return a map for each image. It is high where the image speaks for a class.
+    """Return a map for each image. The map is high where the image speaks for a class.
 
     Args:
         network: The network, in eval mode.

@@ -127,7 +127,7 @@ def find_target(network: Network, preferred: str = "") -> Target:
     to show where a crack is. If no layer has a map that is fine enough, the deepest layer is used.
 
     Args:
-        network: The network.
+        network: The network whose layers are searched.
         preferred: Name of a layer. If Grad-CAM can read this layer, it is used, even if its map is not fine enough.
 
     Raises:

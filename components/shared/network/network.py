@@ -41,8 +41,8 @@ class ModelInfo(Config):
         seed: Seed of the random weights: the weights of the head, or all weights if `weights` is "none".
         dataset_digest: Digest of the data set version that the network was trained on.
         split_digest: Digest of the splits that the network was trained on.
-        tile_pixels: Median side of the training tiles, pixels, before they were scaled to `input_size`. None if
-            unknown: networks that were trained earlier did not record it.
+        tile_pixels: Median side of the training tiles, pixels, before they were scaled to `input_size`. It is None if
+            the network was trained before this was recorded.
         tile_mm: Side of a training tile on the concrete, millimetres; None if unknown.
     """
 

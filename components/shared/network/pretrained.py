@@ -25,7 +25,7 @@ Tensors = dict[str, torch.Tensor]
 Create = Callable[[dict], Any]
 
 NAMES_SHOWN = 3
-# If the network does not use more than this share of a file's numbers, the file belongs to a larger architecture.
+# If more than this share of the numbers in a file stays unused, the file belongs to a larger architecture.
 LARGEST_UNUSED_SHARE = 0.05
 _BATCH_NORM_STATISTICS = ("running_mean", "running_var")
 

@@ -131,7 +131,9 @@ def _require_object(body: bytes) -> None:
     except RecursionError as error:
         raise RefusedError(ERROR, "the JSON is nested too deeply; send a flat list of images") from error
     except ValueError as error:
-        raise RefusedError(ERROR, f"the request is not JSON: {error}") from error
+        raise RefusedError(
+            ERROR, f'the request is not JSON: {error}; send {{"inputs": {{"image": [base64, …]}}}}'
+        ) from error
     if not isinstance(value, dict):
         raise RefusedError(ERROR, 'the request is not a JSON object; send {"inputs": {"image": [base64, …]}}')
 

@@ -30,7 +30,7 @@ class ModelProcess:
     """A model that answers `ask` inside a `with` block. Its process ends with the block."""
 
     def __init__(self, model_uri: str, name: str = ""):
-        """Set what to load.
+        """Choose the model. The `with` statement starts the process, which loads the model.
 
         Args:
             model_uri: The model's folder, or its URI in MLflow, such as `models:/crack-classifier@champion`.

@@ -82,7 +82,9 @@ def evidence_below(bets: Bets, limit: float) -> np.ndarray:
 
 
 def ends(bets: Bets, risk: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return an interval for the tested share after each bet: the lower ends and the upper ends, each float64 (n,).
+    """Return a confidence interval for the tested share after each bet, as its lower ends and its upper ends.
+
+    Both arrays are float64 (n,).
 
     The probability that the share is below one or more of the lower ends is at most `risk`. The probability that the
     share is above one or more of the upper ends is at most `risk` too. An end is a value of `GRID`, 0 or 1.

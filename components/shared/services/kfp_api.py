@@ -317,7 +317,7 @@ class KfpApi:
                 f"{place} answers 404 (not found); check the path in KFP_ENDPOINT. KFP's answer: {answer}"
             )
         transient = error.status in (*BUSY, CONFLICT)
-        return KfpError(f"{place} answers {error.status}: {answer}", transient)
+        return KfpError(f"{place} answers {error.status}: {answer}; check the log of KFP's API server", transient)
 
 
 def _named(name: str) -> str:

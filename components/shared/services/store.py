@@ -88,7 +88,7 @@ class Store:
         return data
 
     def get_answer(self, key: str, **options: str) -> tuple[bytes, Mapping[str, Any]]:
-        """Return the content of an object, and the whole answer of the server. The content is not checked.
+        """Return the content of an object, and all fields of the server's response. The content is not checked.
 
         Args:
             key: Key of the object.

@@ -42,7 +42,7 @@ def read_coco(path: Path, content: Any, meanings: Mapping[str, str] = NO_MEANING
     Args:
         path: The file, for messages.
         content: The parsed content of the file.
-        meanings: What other class names mean: name -> crack or no_crack.
+        meanings: The meaning of further class names: name -> crack or no_crack.
 
     Raises:
         InputError: The content does not have COCO's format, a class is unknown, or an annotation belongs to no image.

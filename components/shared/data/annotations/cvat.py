@@ -31,12 +31,12 @@ SHAPES = ("box", "polygon", "polyline", "mask")
 def read_cvat(
     path: Path, root: Element | None = None, meanings: Mapping[str, str] = NO_MEANINGS
 ) -> list[ImageAnnotation]:
-    """Read a file of CVAT for images. Every image in the file gives one annotation, even if it has no shapes.
+    """Read an XML file in the format "CVAT for images". Every image in it gives one annotation, even without shapes.
 
     Args:
         path: The file.
         root: The parsed content of the file. None: this function parses the file.
-        meanings: What other class names mean: name -> crack or no_crack.
+        meanings: The meaning of further class names: name -> crack or no_crack.
 
     Raises:
         InputError: The file does not have this format, has an unknown class, or has a shape that we cannot read. The

@@ -66,7 +66,7 @@ def classes_of(names: Iterable[str], path: Path, meanings: Mapping[str, str]) ->
     Args:
         names: The class names, as the file writes them.
         path: The file, for the message.
-        meanings: What other class names mean: name -> crack or no_crack.
+        meanings: The meaning of further class names: name -> crack or no_crack.
 
     Raises:
         UnknownClassError: A name means neither crack nor no_crack. The message lists all such names.

@@ -72,7 +72,7 @@ def read_label_studio(path: Path, content: Any, meanings: Mapping[str, str] = NO
     Args:
         path: The file, for messages.
         content: The parsed content of the file.
-        meanings: What other class names mean: name -> crack or no_crack.
+        meanings: The meaning of further class names: name -> crack or no_crack.
 
     Raises:
         InputError: A task names no image, or has a mark or class that we cannot use. The message names the task.
@@ -97,7 +97,7 @@ def read_label_studio(path: Path, content: Any, meanings: Mapping[str, str] = NO
 
 
 def image_of(task: dict[str, Any], where: str) -> str:
-    """Return the image of a task: its path in the storage, or its name after an upload.
+    """Return the path of a task's image in the storage. If the image was uploaded, return its file name.
 
     Raises:
         InputError: The task names no image, or several.

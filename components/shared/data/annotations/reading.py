@@ -20,7 +20,7 @@ KINDS = "COCO (.json), Label Studio (.json), CVAT for images 1.1 (.xml), a table
 class Recognised(NamedTuple):
     """The format of a file of annotations, and the function that reads the file.
 
-    The argument of the function says what other class names mean: name -> crack or no_crack.
+    The argument of the function is the meaning of further class names: name -> crack or no_crack.
     """
 
     format: str
@@ -60,7 +60,7 @@ def read_annotations(path: Path, meanings: Mapping[str, str] = NO_MEANINGS) -> l
 
     Args:
         path: A file in one of the KINDS.
-        meanings: What other class names mean: name -> crack or no_crack.
+        meanings: The meaning of further class names: name -> crack or no_crack.
 
     Returns:
         One annotation for each image that a person has annotated, in the order of the file.

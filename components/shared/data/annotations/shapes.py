@@ -12,7 +12,7 @@ from components.shared.errors import InputError
 # If at least this share of a tile's pixels is crack, the tile has the label crack. A tile without crack pixels has the
 # label no_crack. A tile with a smaller share of crack pixels is left out, because neither label would be right.
 SMALLEST_CRACK_SHARE = 0.005
-_FRACTION_BITS = 4  # polygons are drawn to a sixteenth of a pixel
+_FRACTION_BITS = 4  # polygons are drawn with a precision of a sixteenth of a pixel
 _FARTHEST = 2.0**24  # pixels; keeps OpenCV's integers from overflowing
 
 
@@ -144,7 +144,10 @@ def label_of_share(share: float) -> int | None:
 
 
 def outside(shape: Shape, width: int, height: int) -> bool:
-    """Return true if a part of the shape is outside an image by more than one pixel. The size is in pixels."""
+    """Return true if a part of the shape is more than one pixel outside the image.
+
+    The shape, and the `width` and `height` of the image, are in pixels.
+    """
     lowest, highest = shape.polygon.min(0), shape.polygon.max(0)
     return bool((lowest < -1).any() or (highest > np.array([width, height]) + 1).any())
 
@@ -212,7 +215,7 @@ def _fill(mask: NDArray[np.uint8], polygon: NDArray[np.float64]) -> None:
     left, top = np.clip(np.floor(polygon.min(0)), 0, size).astype(int)
     right, bottom = np.clip(np.ceil(polygon.max(0)), 0, size).astype(int)
 
-    # Between two crossings of an outline, a row is inside.
+    # In a row of pixels, the part between the first and the second crossing of the outline is inside, and so on.
     crossings = np.zeros((bottom - top, right - left + 1), bool)
     for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
         first, last = np.clip(np.ceil(np.sort([y0, y1]) - 0.5), top, bottom).astype(int)

@@ -47,7 +47,7 @@ def delimiter_of(content: str, path: Path) -> str | None:
             fitting.append(delimiter)
     if len(fitting) > 1:
         readings = " or ".join(DELIMITERS[one] for one in fitting)
-        raise InputError(f"{path}: the first line {header!r} can be read with {readings}; keep one of them")
+        raise InputError(f"{path}: the first line {header!r} can be read with {readings}; use only one of them")
     return fitting[0] if fitting else None
 
 
@@ -60,7 +60,7 @@ def read_table(
         path: The file, for messages.
         content: The text of the file.
         delimiter: The character between two cells. If it is not a comma, numbers of a box can have a decimal comma.
-        meanings: What other class names mean: name -> crack or no_crack.
+        meanings: The meaning of further class names: name -> crack or no_crack.
 
     Raises:
         InputError: A column is unknown, or a row cannot be used. The message names the line.
@@ -90,7 +90,8 @@ def _rows(path: Path, content: str, delimiter: str) -> list[tuple[str, dict[str,
     wrong = [name for name in header if name not in COLUMNS or header.count(name) > 1]
     if wrong:
         raise InputError(
-            f"{path} has the columns {', '.join(wrong)}; a table of shapes has {', '.join(COLUMNS)}, each once"
+            f"{path} has the columns {', '.join(wrong)}, which are unknown or appear twice; a table of shapes can have "
+            f"{', '.join(COLUMNS)}, each once"
         )
 
     rows = []

@@ -96,7 +96,7 @@ def read_yolo(
         path: The label file.
         name: Name of the image.
         names: Number of a class -> its name.
-        meanings: What other class names mean: name -> crack or no_crack.
+        meanings: The meaning of further class names: name -> crack or no_crack.
 
     Raises:
         InputError: A line cannot be used, or has an unknown class.

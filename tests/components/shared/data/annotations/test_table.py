@@ -39,8 +39,8 @@ def test_a_german_spreadsheet(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["photo,class,polygon,x"], "has the columns x; a table of shapes has photo, class, left"),
-        (["photo,class,polygon,class"], "has the columns class, class; a table of shapes"),
+        (["photo,class,polygon,x"], "has the columns x, which are unknown or appear twice; a table"),
+        (["photo,class,polygon,class"], "has the columns class, class, which are unknown or"),
         (["path,label"], "is not a file of annotations that we know"),
         ([HEADER, "a.jpg,Riss,1,2,3,4,,,"], "unknown class 'Riss'"),
         ([HEADER, ",crack,1,2,3,4,,,"], "line 2, photo: '' is not a name"),
@@ -56,8 +56,8 @@ def test_a_german_spreadsheet(tmp_path: Path) -> None:
         ([HEADER, "a.jpg,crack,1,2,3,4,,40,30", "a.jpg,crack,1,2,3,4,,80,60"], "line 3: a.jpg has another size than"),
         ([HEADER, "a.jpg,crack,1,2,3,4,,40,"], "line 2, photo_height: '' are not numbers"),
         (["photo;photo,class;class,polygon;polygon"], "is not a file of annotations that we know"),
-        (["photo,class,polygon;photo;class;polygon", "a"], "has the columns photo,class,polygon; a table of shapes"),
-        (["x;photo;class;polygon;,photo,class,polygon,"], "can be read with commas or semicolons; keep one of them"),
+        (["photo,class,polygon;photo;class;polygon", "a"], "has the columns photo,class,polygon, which are unknown"),
+        (["x;photo;class;polygon;,photo,class,polygon,"], "can be read with commas or semicolons; use only one"),
     ],
 )
 def test_a_wrong_table_is_refused_with_the_place(tmp_path: Path, lines: list[str], message: str) -> None:
