@@ -242,7 +242,10 @@ def _seen(part: Slice, config: EvaluateConfig) -> str:
 
 
 def _samples(predictions: Predictions) -> dict[str, Scored]:
-    """Return the network's own answers for each split, before and after fine-tuning. Empty splits are left out."""
+    """Return the network's own answers on the test and robustness splits, before and after fine-tuning.
+
+    The result is a dict, such as "test, before" -> answers. A split without tiles is left out.
+    """
     samples = {}
     for split, condition in COLUMNS:
         table = predictions.clean(split, condition)
@@ -252,7 +255,7 @@ def _samples(predictions: Predictions) -> dict[str, Scored]:
 
 
 def _calibrated(predictions: Predictions, calibration: Calibration) -> dict[str, Scored]:
-    """Return the answers after fine-tuning for each split, both without calibration and with calibration."""
+    """Return the answers after fine-tuning on the test and robustness splits, without and with calibration."""
     samples = {}
     for split in ("test", "robustness"):
         table = predictions.clean(split)

@@ -1,6 +1,7 @@
 """Write a step's log and its progress events.
 
-A step writes events as JSON lines to the file named by CRACK_EVENTS. The local run draws its progress from that file.
+A step writes events as JSON lines to the file that the environment variable CRACK_EVENTS names. A local run reads this
+file to show the progress.
 """
 
 import json
@@ -15,9 +16,9 @@ _current_step = ""
 
 
 def emit(event: str, **fields: Any) -> None:
-    """Append one event to the file named by CRACK_EVENTS. If the variable is not set, do nothing.
+    """Append one event to the file that CRACK_EVENTS names. If the variable is not set, do nothing.
 
-    Each event is one line that is written in one call, so several steps can write to the same file.
+    Each event is one line, and each line is written in one call. So several steps can write to the same file.
     """
     path = os.environ.get("CRACK_EVENTS")
     if not path:
@@ -34,7 +35,7 @@ def progress(done: int, total: int, note: str = "") -> None:
 
 
 def metric(name: str, value: float) -> None:
-    """Report a number that people see while the step runs."""
+    """Report a number to the people who watch the step."""
     emit("metric", name=name, value=float(value))
 
 
@@ -56,7 +57,7 @@ def in_step() -> bool:
 
 
 def join_step(name: str) -> None:
-    """Use a step's name for logs and events from now on. A process that a step starts also calls this."""
+    """Write a step's name into all later events, and start the log. A process that a step starts also calls this."""
     global _current_step
     _current_step = name
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")

@@ -25,7 +25,7 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
     """Read the PEM file of a private key. If the key is encrypted, SIGNING_KEY_PASSWORD is its password.
 
     Raises:
-        InputError: The file is not such a key, or its password is wrong or missing.
+        InputError: The file is not an Ed25519 key, or the password is wrong or missing.
     """
     password = os.environ.get(PASSWORD)
     try:
@@ -39,7 +39,7 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
 
 
 def read_public_key(path: Path) -> Ed25519PublicKey:
-    """Read the PEM file of a public key. Raise InputError if the file does not contain such a key."""
+    """Read the PEM file of a public key. Raise InputError if the file does not contain an Ed25519 key."""
     try:
         key = load_pem_public_key(path.read_bytes())
     except (OSError, ValueError, UnsupportedAlgorithm) as error:
@@ -50,10 +50,10 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
 
 
 def public_key_from(line: str) -> Ed25519PublicKey:
-    """Return the public key that a parameter file gives: the line between BEGIN and END of its PEM file.
+    """Return a public key from the line between BEGIN and END of its PEM file. Parameter files contain this line.
 
     Raises:
-        ValueError: The line is not such a key.
+        ValueError: The line is not an Ed25519 public key.
     """
     try:
         key = load_der_public_key(base64.b64decode(line, validate=True))
@@ -73,7 +73,7 @@ def sign(text: str, key: Ed25519PrivateKey) -> str:
 
 
 def is_signed(text: str, signature: str, key: Ed25519PublicKey) -> bool:
-    """Return whether the signature, in base64, was made of this text with the private part of this key."""
+    """Return whether a signature, in base64, belongs to this text and to the private key of this public key."""
     try:
         key.verify(base64.b64decode(signature), text.encode())
     except (InvalidSignature, ValueError):

@@ -63,7 +63,7 @@ def _cause_key(name: str, job: str) -> str:
 
 
 def _delete_cause(name: str, job: str, store: str) -> None:
-    """Delete the cause that an earlier attempt of this step left, for example because its pod was preempted."""
+    """Delete the error that an earlier attempt of this step stored. KFP repeats steps that fail."""
     try:
         Store(store).delete([_cause_key(name, job)])
     except Exception as error:  # the step itself has succeeded

@@ -1,4 +1,4 @@
-"""Decode image files to arrays. No other module opens an image file.
+"""Decode image files to arrays. All steps use this module. Only the inspect step reads large TIFF files in another way.
 
 Pillow tries only the formats in FORMATS. Without this list, Pillow would start the program Ghostscript for a file with
 EPS content, even if the file's name ends in .jpg.
@@ -93,7 +93,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
         uint8 (H, W, 3), RGB.
 
     Raises:
-        ImageError: The file is not an image in one of the FORMATS, is not whole, has more than MAX_PIXELS, or does not
+        ImageError: The file is not an image in one of the FORMATS, is damaged, has more than MAX_PIXELS, or does not
             define which value is white.
     """
     if data.startswith(PNG):
@@ -117,10 +117,10 @@ def jpeg_tables(data: bytes) -> dict[int, list[int]] | None:
 
 
 def decode_mask(data: bytes) -> NDArray[np.bool_]:
-    """Decode a mask. A pixel is true if it is brighter than half of the brightest pixel.
+    """Decode a mask. A pixel is true if its grey value is above half of the largest grey value.
 
-    So a mask can have the values 0 and 1, or 0 and 255. A transparent pixel is false, because some programs draw a mask
-    on a transparent background.
+    So the values of a mask can be 0 and 1, or 0 and 255. A transparent pixel is false, because some programs draw a
+    mask on a transparent background.
 
     Returns:
         bool (H, W); all false for a black image.
@@ -141,7 +141,7 @@ def empty_pixels(data: bytes) -> NDArray[np.bool_] | None:
         bool (H, W), upright. None if the file has no transparency and does not mark pixels as without data.
 
     Raises:
-        ImageError: The file is not an image in one of the FORMATS, is not whole, or has more than MAX_PIXELS.
+        ImageError: The file is not an image in one of the FORMATS, is damaged, or has more than MAX_PIXELS.
     """
     from PIL import ImageOps
 
@@ -171,7 +171,7 @@ def orientation(data: bytes) -> int:
 
 
 def turn_upright(stored: NDArray, orientation: int) -> NDArray:
-    """Turn or mirror stored pixels, as an EXIF orientation says, so that the image is upright.
+    """Turn or mirror stored pixels so that the image is upright. The EXIF orientation says how.
 
     Args:
         stored: (H, W) or (H, W, channels).

@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Iterator
 from io import BytesIO
 
-# Pillow's own limit, which we use for every decoder. A small file can have so many pixels that the memory is too small.
+# Pillow's own limit, which we use for every decoder. A small file can contain more pixels than fit into the memory.
 MAX_PIXELS = 178_956_970
 JPEG, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 # Start-of-frame markers. The three omitted markers have another meaning (JPEG standard T.81, table B.1).
@@ -17,12 +17,13 @@ TIFF_SUBFILE_TYPE = 254
 # A TIFF directory with one of these subfile types contains an overview or a transparency mask.
 TIFF_OVERVIEW, TIFF_MASK = 1, 4
 HEIF_FILE_TYPE = b"ftyp"
-# The box with the width and height of a coded image (section 6.5.3). A HEIF file can show only a part of such an image.
+# The box with the width and height of a coded image (ISO/IEC 23008-12, section 6.5.3). A HEIF file can show only a part
+# of a coded image.
 HEIF_SIZE = re.compile(rb"ispe\0{4}(....)(....)", re.DOTALL)
 
 
 class ImageError(ValueError):
-    """The bytes are not a whole image that we accept. The message gives the reason, without the file's name."""
+    """The bytes are not an undamaged image that we accept. The message gives the reason, but not the file's name."""
 
 
 def check_size(width: int, height: int) -> None:
@@ -83,7 +84,7 @@ def _jpeg_segments(jpeg: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def size_in_header(data: bytes) -> tuple[int, int] | None:
-    """Return the width and height of a PNG or JPEG file. Return None for other formats and headers without a size."""
+    """Return the width and height of a PNG or JPEG file. Return None if the format or the header gives no size."""
     if data.startswith(PNG):
         return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
     if data.startswith(JPEG):

@@ -1,4 +1,4 @@
-"""Build a timm classifier that takes raw tiles and normalises them. So no caller can normalise them wrongly."""
+"""Build a classifier of timm that takes raw tiles. It normalises the tiles itself, so no caller can do this wrongly."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +22,7 @@ HEAD_DEVIATION = 0.01
 
 
 class ModelInfo(Config):
-    """The description of a network: everything that is needed to build the network again, except its trained weights.
+    """The description of a network. It is enough to build the network again, except for the trained weights.
 
     The file `model.json` contains these fields.
 
@@ -33,7 +33,7 @@ class ModelInfo(Config):
         weights_sha256: sha256 of the weights file. It is empty for "none". For "hub", it is empty until the weights are
             loaded.
         input_size: Height and width in pixels.
-        mean: Mean per RGB channel, on the scale 0 to 1, that the pretrained weights expect.
+        mean: Mean per RGB channel that the pretrained weights expect, on the scale 0 to 1.
         std: Standard deviation per RGB channel, on the same scale.
         dropout: Probability of dropout before the head.
         stochastic_depth: Probability that training skips the deepest block. Earlier blocks are skipped less often.
@@ -41,8 +41,8 @@ class ModelInfo(Config):
         seed: Seed of the random weights: the weights of the head, or all weights if `weights` is "none".
         dataset_digest: Digest of the data set version that the network was trained on.
         split_digest: Digest of the splits that the network was trained on.
-        tile_pixels: Median side of the training tiles, pixels, before they were scaled to `input_size`. None if
-            unknown: networks that were trained earlier did not record it.
+        tile_pixels: Median side of the training tiles, pixels, before they were scaled to `input_size`. It is None if
+            the network was trained before this was recorded.
         tile_mm: Side of a training tile on the concrete, millimetres; None if unknown.
     """
 
@@ -119,7 +119,7 @@ def describe(architecture: str, weights: str, input_size: int, seed: int, **trai
         architecture: Name in timm.
         weights: "none", "hub", a file's path or s3://BUCKET/KEY.
         input_size: Height and width in pixels.
-        seed: Seed of the weights that are not loaded.
+        seed: Seed of the random weights, which are the weights that are not loaded.
         training: Further fields of `ModelInfo`: dropout, stochastic_depth, tuning, tile_mm.
 
     Raises:
@@ -159,8 +159,7 @@ def build_network(info: ModelInfo, load_weights: bool = True) -> Network:
             afterwards.
 
     Raises:
-        InputError: The weights cannot be fetched, are not for this architecture, or have another sha256 than the
-        description says.
+        InputError: The weights cannot be fetched, are not for this architecture, or do not have the sha256 in `info`.
     """
     options: dict = {"num_classes": len(info.classes), "drop_rate": info.dropout}
     if info.stochastic_depth:

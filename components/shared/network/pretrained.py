@@ -21,11 +21,11 @@ from torch import nn
 from components.shared.errors import InputError
 
 Tensors = dict[str, torch.Tensor]
-# A function that takes timm's options for the source of the weights. It returns a backbone with these weights.
+# A function that takes timm's options for the source of the weights (a dict). It returns a backbone with these weights.
 Create = Callable[[dict], Any]
 
 NAMES_SHOWN = 3
-# If a larger share of a file is not used, the file belongs to a larger architecture.
+# If more than this share of the numbers in a file stays unused, the file belongs to a larger architecture.
 LARGEST_UNUSED_SHARE = 0.05
 _BATCH_NORM_STATISTICS = ("running_mean", "running_var")
 
@@ -120,7 +120,7 @@ def create_pretrained(create: Create, path: Path, find_heads: Callable[[Any], li
     Args:
         create: Function that creates the backbone from timm's options for the weights. {} gives random weights.
         path: The weights file.
-        find_heads: Returns the head modules of a backbone.
+        find_heads: Function that returns the head modules of a backbone.
 
     Raises:
         InputError: The file cannot be used for this architecture. The message gives the cause only.
@@ -144,7 +144,9 @@ def create_pretrained(create: Create, path: Path, find_heads: Callable[[Any], li
     except (OSError, RuntimeError, KeyError, ValueError, AttributeError, TypeError) as error:
         raise InputError(_difference(expected, found) or str(error).splitlines()[0]) from error
     if not_loaded:
-        raise InputError(_difference(expected, found) or f"the file lacks {_names(not_loaded)}")
+        raise InputError(
+            _difference(expected, found) or f"the file lacks {_names(not_loaded)}. Use weights of this architecture"
+        )
     return backbone
 
 
@@ -220,15 +222,15 @@ class _FirstBatchNormReachedError(Exception):
 
 
 def better_normalisation(backbone: Any, size: int, mean: torch.Tensor, std: torch.Tensor) -> str | None:
-    """Return the normalisation that the pretrained weights expect, if it is clearly not the given normalisation.
+    """Return the normalisation that the pretrained weights expect, if it clearly differs from the given normalisation.
 
-    The first BatchNorm of a network stores the variance of its inputs in training. This variance is proportional to
-    1 / std^2. We compare it with the variance of the same inputs on random images that resemble natural images. If the
-    network has no BatchNorm, we cannot find the expected normalisation.
+    The first BatchNorm of a network stores the variance that its inputs had during the pretraining. This variance is
+    proportional to 1 / std^2. We compare it with the variance of the same inputs on random images that resemble natural
+    images. If the network has no BatchNorm, we cannot find the expected normalisation.
 
     Args:
         backbone: The backbone with the pretrained weights; it is not changed.
-        size: Height and width of its images, pixels.
+        size: Height and width of the network's input images, pixels.
         mean: Given mean per channel, on the scale 0 to 1, float32 (3,).
         std: Given standard deviation per channel, on the same scale, float32 (3,).
 
@@ -269,7 +271,7 @@ def _misfit(backbone: Any, images: torch.Tensor, mean: torch.Tensor, std: torch.
 
 
 def draw_natural_images(count: int, size: int) -> torch.Tensor:
-    """Draw images (count, 3, size, size) from 0 to 1.
+    """Return random images, float32 (count, 3, size, size), with values from 0 to 1.
 
     The images have ImageNet's mean and standard deviation, and a spectrum that falls as 1 / f.
 

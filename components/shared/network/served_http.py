@@ -2,8 +2,8 @@
 
 MLflow's scoring server answers requests to `/invocations` in MLflow's own formats. Each answer also names the model and
 its version. A guard checks each request before MLflow reads it. The guard refuses requests that could need too much
-memory, and requests that only a mistake or an attack can explain. The answer to a refused request is a status from 400
-to 499 and one sentence.
+memory, and requests that are probably a mistake or an attack. The response to a refused request is a status from 400 to
+499 and one sentence.
 
 A registered model version contains its own code, under the same package names as this project. So this file does
 not import the project, and runs as a script (see served_process.py).
@@ -21,8 +21,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 MAX_BODY_BYTES = 32 * 2**20  # base64 of 24 MB of image files
-# Many clients read our answer only after they have sent their whole body. So we receive a body that is too large, and
-# drop it. We stop after this many bytes.
+# Many clients read our response only after they have sent their whole body. So we receive a body that is too large, but
+# do not keep it. We stop after this many bytes.
 MAX_DRAINED_BYTES = 2**30
 MAX_CONNECTIONS = 32
 REQUESTS_AT_ONCE = 2  # other requests wait, and their bodies are not read yet
@@ -33,7 +33,7 @@ ERROR = 400
 
 
 class RefusedError(Exception):
-    """The guard refuses the request. The arguments are the status and the sentence."""
+    """The guard refuses the request. The arguments are the HTTP status and a sentence for the client."""
 
 
 class Guard:
@@ -44,7 +44,7 @@ class Guard:
         self.turns = asyncio.Semaphore(REQUESTS_AT_ONCE)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Check one request, and send the response."""
         if scope["type"] != "http" or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
@@ -64,7 +64,7 @@ class Guard:
 
 
 class _Answer:
-    """The answer of MLflow's application. It is sent only when it is complete."""
+    """The response of MLflow's application. It is sent only when it is complete."""
 
     def __init__(self) -> None:
         self.status = 0
@@ -131,7 +131,9 @@ def _require_object(body: bytes) -> None:
     except RecursionError as error:
         raise RefusedError(ERROR, "the JSON is nested too deeply; send a flat list of images") from error
     except ValueError as error:
-        raise RefusedError(ERROR, f"the request is not JSON: {error}") from error
+        raise RefusedError(
+            ERROR, f'the request is not JSON: {error}; send {{"inputs": {{"image": [base64, …]}}}}'
+        ) from error
     if not isinstance(value, dict):
         raise RefusedError(ERROR, 'the request is not a JSON object; send {"inputs": {"image": [base64, …]}}')
 
@@ -150,7 +152,7 @@ def _once(body: bytes) -> Receive:
 
 
 class NamedModel:
-    """A model as MLflow's application uses it. Each of its answers names the model and its version."""
+    """A model for MLflow's application. Each of its answers names the model and its version."""
 
     def __init__(self, model: Any, name: str, version: str):
         self.metadata = model.metadata

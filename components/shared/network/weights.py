@@ -40,10 +40,11 @@ class S3Place(NamedTuple):
 
 
 def check_weights(architecture: str, weights: str) -> None:
-    """Raise an error if a source of weights cannot exist. No connection is opened.
+    """Raise an error if a source of weights is clearly wrong. No connection is opened.
 
     Raises:
-        InputError: The file does not exist, or timm publishes no weights for the architecture.
+        InputError: The file does not exist, the address of an S3 object is incomplete, or timm publishes no weights for
+            the architecture.
     """
     if weights == "none":
         return
@@ -93,7 +94,7 @@ def weights_file(architecture: str, weights: str, digest: str) -> Iterator[Path]
 
     Args:
         architecture: Name in timm.
-        weights: The source of the weights; not "none".
+        weights: The source of the weights: "hub", a file's path or s3://BUCKET/KEY.
         digest: The sha256 that the file must have; "" if it is not known.
 
     Raises:

@@ -1,7 +1,7 @@
 """List the objects of a bucket completely.
 
 SeaweedFS can give a wrong continuation token. Then a listing ends early (seaweedfs#8287, #10652). To notice this, we
-request one more page without a token, which starts after the last key.
+request one more page. It starts after the last key of the listing, and this request needs no token.
 """
 
 from collections.abc import Mapping, Sequence
@@ -83,7 +83,7 @@ def list_page(connection: Connection, bucket: str, prefix: str, **position: str)
 
     Args:
         connection: The connection to the bucket.
-        bucket: The bucket.
+        bucket: Name of the bucket.
         prefix: Only keys that start with this prefix are listed.
         position: Where the page starts: boto3's argument ContinuationToken or StartAfter.
     """

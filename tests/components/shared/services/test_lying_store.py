@@ -92,7 +92,7 @@ def test_what_is_wrong_in_every_read_or_write_is_named(store: Store, faulty: Fau
     for write in (lambda: through.put_bytes("new", DATA), lambda: through.put_file("new", tmp_path / "file")):
         with pytest.raises(InputError, match=r"confirmed 4 times that .*/new is written, but it does not have"):
             write()
-    with pytest.raises(InputError, match=r"confirmed 4 times that .*/x is deleted, but it still has it"):
+    with pytest.raises(InputError, match=r"confirmed 4 times that .*/x is deleted, but the object is still there"):
         through.delete(["x"])
     assert not (tmp_path / "x").exists()
 
