@@ -1,7 +1,9 @@
 """Find near duplicates: images that show the same place almost identically, upright, mirrored or rotated.
 
-Perceptual hashes give candidate pairs. A pair is confirmed if its grey thumbnails correlate. A turn is one of the eight
-ways to mirror an image or rotate it by a multiple of 90 degrees. The upright image is one of the eight.
+Perceptual hashes give candidate pairs. A pair is confirmed if the grey thumbnails of its two images correlate.
+
+In this file, a turn is one of the eight ways to mirror a square image or rotate it by a multiple of 90 degrees. One of
+the eight leaves the image upright.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +26,7 @@ PAIRS_PER_CHUNK = 4096
 
 
 class Turn(NamedTuple):
-    """One of the eight turns. Each field is a step. The steps that are true are done in the order of the fields."""
+    """One of the eight ways to mirror or rotate an image. The fields that are true are done in the order given here."""
 
     transposed: bool
     rows_reversed: bool
@@ -57,7 +59,7 @@ def perceptual_hash(thumbnail: NDArray[np.uint8]) -> str:
 
 
 def turn_images(images: NDArray[np.uint8], turn: Turn) -> NDArray[np.uint8]:
-    """Turn square images. The images and the result are uint8 (N, edge, edge)."""
+    """Mirror or rotate square images as `turn` says. The images and the result are uint8 (N, edge, edge)."""
     if turn.transposed:
         images = images.swapaxes(1, 2)
     if turn.rows_reversed:
@@ -68,7 +70,9 @@ def turn_images(images: NDArray[np.uint8], turn: Turn) -> NDArray[np.uint8]:
 
 
 def turn_hashes(hashes: NDArray[np.uint8], turn: Turn) -> NDArray[np.uint8]:
-    """Compute the hashes of the turned images from the hashes alone. The hashes and the result are uint8 (N, 8).
+    """Compute the hashes of mirrored or rotated images from the hashes of the upright images, without the images.
+
+    The hashes and the result are uint8 (N, 8).
 
     Transposing an image transposes its DCT. Reversing its rows or columns changes the sign of the coefficients with an
     odd vertical or horizontal frequency.
@@ -90,12 +94,12 @@ def near_duplicates(
     correlation: float,
     asked: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.int64]:
-    """Find the pairs of images that are near duplicates under any turn.
+    """Find the pairs of images that are near duplicates, also if one image is mirrored or rotated.
 
     The hashes of a candidate pair differ in at most `MAX_HASH_DISTANCE` bits. A multi-index of hash bands finds the
-    candidates in less than quadratic time. It finds all upright pairs, and all turned pairs that differ in at most 3
-    bits. A candidate pair is confirmed if its thumbnails correlate. An image without contrast never has near
-    duplicates.
+    candidate pairs in less than quadratic time. It finds all upright candidates. If one image is mirrored or rotated,
+    it surely finds the pair only if the hashes differ in at most 3 bits. A candidate pair is confirmed if its
+    thumbnails correlate. An image without contrast never has near duplicates.
 
     Args:
         hashes: N hashes from `perceptual_hash`.
@@ -141,7 +145,8 @@ def _candidates(index: Any, turned: NDArray[np.uint8], asked: NDArray[np.bool_])
     matches = np.diff(limits.astype(np.int64)).astype(np.int64)
     owner = np.repeat(np.flatnonzero(asked), matches)
 
-    # The inverse of a turn is a turn, so a pair is found twice if both of its images are asked for. Return it once.
+    # If both images of a pair are in `asked`, the pair is found twice: by a turn of the first image, and by the inverse
+    # turn of the second image. We return it once.
     keep = (owner < found) | ~asked[found]
     return np.stack([owner, found], axis=1)[keep]
 

@@ -1,4 +1,4 @@
-"""Read the groups of earlier data set versions. An image of a source then never changes its group or its split.
+"""Read the groups of earlier data set versions, so that an image of a source never changes its group or its split.
 
 An image in quarantine keeps its earlier group, and returns to that group if it is accepted again. Sources that were
 first ingested separately have several earlier versions. These versions may put the same image into different groups.
@@ -33,7 +33,7 @@ PAIR_TYPES = {"first": TEXT, "second": TEXT}
 NEAR_DUPLICATES = "near_duplicates.parquet"  # pairs of sample_ids: columns first, second
 PHOTOS = "photos.parquet"  # the photos of images, where we know them: columns sample_id, photo
 # The images of earlier versions that are in quarantine: columns sample_id, group_id, contested. `contested` is the
-# reason why an image is contested; it is missing for other images.
+# reason why an image must stay in quarantine permanently. It is missing for images that can return.
 QUARANTINED = "quarantined.parquet"
 
 
@@ -50,7 +50,7 @@ class EarlierGroups:
             set version in the list that has the image, counted from 0. All images of one data set version have been
             compared with each other. An image in quarantine is in no data set version, so its `version` is the length
             of the list.
-        pairs: Table (first, second): the sample_ids of two near duplicates.
+        pairs: Table (first, second): in each row, the sample_ids of two near duplicates.
         contested: By sample_id, the reason why an image must stay in quarantine permanently.
     """
 
@@ -65,7 +65,7 @@ class EarlierVersions:
 
     Attributes:
         groups: The groups of these versions.
-        places: Table with the columns of `PLACE_TYPES`: the place in the store of each image.
+        places: Table with the columns of `PLACE_TYPES`: where each image and its mask are in the store.
         shards: The size of each shard in bytes, by the shard's name.
     """
 
@@ -104,7 +104,7 @@ def read_earlier_versions(store: Store, versions: Sequence[Version]) -> EarlierV
 
 
 def _in_several_groups(mentions: pd.DataFrame) -> dict[str, str]:
-    """Find the images that versions put into different groups. Return the quarantine reason of each, by sample_id."""
+    """Find the images that versions put into different groups. Return their quarantine reasons, by sample_id."""
     different = mentions.drop_duplicates(["sample_id", "group_id"])
     several = different[different["sample_id"].duplicated(keep=False)]
     return {name: between_groups(groups) for name, groups in several.groupby("sample_id")["group_id"]}

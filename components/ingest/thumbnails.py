@@ -1,7 +1,7 @@
-"""Store small grey thumbnails of images, which confirm near duplicates.
+"""Hold small grey thumbnails of images. We compare them to confirm near duplicates.
 
-An ingestion reads only few of the thumbnails that earlier ingestions made. So these thumbnails stay on disk and are
-mapped into memory.
+An ingestion needs only a few thumbnails that earlier ingestions made. So those thumbnails stay on disk, and
+their files are mapped into memory.
 """
 
 from pathlib import Path

@@ -24,7 +24,7 @@ from components.ingest.sources.synthetic_surface import (
 
 MOST_CRACKS = 4
 HAIRLINE_SHARE = 0.35
-HAIRLINE_WIDTHS = (0.7, 1.3)  # of the widest place, in pixels of a tile of 128 x 128
+HAIRLINE_WIDTHS = (0.7, 1.3)  # range of a hairline crack's largest width, in pixels of a tile of 128 x 128
 CRACK_MEMORY = 0.97
 TILES_BETWEEN_BRANCHES = 3
 LONG_MARKS_PER_PHOTO = 1.5

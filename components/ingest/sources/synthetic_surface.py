@@ -66,7 +66,7 @@ class Scene:
         aggregate: Amplitude of the visible stones.
         pores: Mean number of air holes in a tile.
         light: Direction that the light comes from, radians.
-        gradient: Brightness lost from one edge of the tile to the other, a fraction.
+        gradient: Brightness lost from one edge of the tile or photo to the other, a fraction.
         blur: Standard deviation of the lens blur, pixels.
         noise: Standard deviation of the sensor noise, grey levels.
         depth: Darkness of a typical line (crack, joint or scratch), a fraction of the brightness.
@@ -133,8 +133,8 @@ def expose(
 
     Args:
         rng: The generator of the tile or photo.
-        scene: The scene.
-        canvas: The canvas.
+        scene: The scene, which has the colour, the blur and the noise.
+        canvas: The canvas of the brightness, or a larger canvas that contains it.
         brightness: float (height, width).
         tint: float32 (height, width, 3), a factor of the colour.
 

@@ -117,7 +117,7 @@ def _existing(path: str, where: str, folder: Path) -> str:
     """
     with_slashes = path.replace("\\", "/")
     files = _files(folder, path, with_slashes)
-    if not files:  # an accent can be written in two ways
+    if not files:  # an accented letter can be one character or two
         files = _files(folder, *(unicodedata.normalize(form, with_slashes) for form in ("NFC", "NFD")))
     if not files:
         raise InputError(f"{where}: there is no file {folder / path}; correct the row, or add the file")
