@@ -31,7 +31,7 @@ NamedImage = tuple[str, np.ndarray]  # path below the folder or prefix, and uint
 
 
 def collect_images(uri: str, config: CollectConfig, observed: str, reference: str) -> tuple[str, str]:
-    """Write the profiles of the production images and of the champion's training sample.
+    """Write the drift profiles of the production images and of the champion's training sample.
 
     On a day without images, the profile of the production images is empty. The check step then reports that it was
     skipped.
@@ -90,7 +90,7 @@ def _training_profile(files: Path, version: str) -> Profile:
 
 
 def _profile_images(images: ProductionImages, network: Network, weights: str, config: CollectConfig) -> Profile:
-    """Describe and classify all images, and return their profile. `weights` is the sha256 of the weights file."""
+    """Describe and classify all images. Return their drift profile. `weights` is the sha256 of the weights file."""
     names: list[str] = []
     features: list[dict[str, float]] = []
     logits: list[np.ndarray] = []

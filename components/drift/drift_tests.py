@@ -54,14 +54,14 @@ class Shift:
 
 
 class KeptImages(NamedTuple):
-    """The indices of the images that are compared, int64, the smallest index first."""
+    """The images of each side that are compared: their indices, int64, the smallest index first."""
 
     reference: np.ndarray
     current: np.ndarray
 
 
 def why_not(reference: np.ndarray, current: np.ndarray) -> str:
-    """Return the reason why two sides cannot be compared. Return "" if they can be compared.
+    """Return the reason why reference and current images cannot be compared. Return "" if they can be compared.
 
     Args:
         reference: (n,) group id of each reference image.

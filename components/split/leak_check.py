@@ -1,4 +1,4 @@
-"""Check that no photo is in two splits. This module does not use the code that assigns the splits."""
+"""Check that related images are in the same split. This module does not use the code that assigns the splits."""
 
 from collections.abc import Iterable, Mapping
 

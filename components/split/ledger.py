@@ -4,9 +4,9 @@ All data set versions of a store share a ledger if they are split with the same 
 change, so the ledger recognises a group in every data set version.
 
 The ledger consists of pages, which are the objects under `splits/KEY/`. KEY is a digest of the parameters and the seed.
-Each run of the split step adds one page, with the groups that are not yet in a page older than one hour. The name of a
-page ends with the sha256 of its content. Concurrent runs see each other's pages, because S3 listings are strongly
-consistent. If the pages are deleted, the next run starts with an empty ledger.
+Each run of the split step adds one page with its groups. Groups that are already in a page older than one hour are
+omitted. The name of a page ends with the sha256 of its content. Concurrent runs see each other's pages, because S3
+listings are strongly consistent. If the pages are deleted, the next run starts with an empty ledger.
 """
 
 import datetime
@@ -24,8 +24,8 @@ from components.shared.hashing import bytes_digest
 from components.shared.services.s3_client import ATTEMPTS, THREADS
 from components.shared.services.store import MissingObjectError, Store
 
-# A page that contradicts another page is deleted at once. So a page older than this is final, and we call its groups
-# settled.
+# A run that wrote a page deletes it at once if it contradicts another page. So a page older than this is final, and we
+# call its groups settled.
 SETTLED_AGE = datetime.timedelta(hours=1)
 DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{64})\.parquet$")
 Assignment = dict[str, str]  # group_id -> split

@@ -13,7 +13,7 @@ from components.train.config import TrainConfig
 def make_optimizer(network: Network, config: TrainConfig) -> torch.optim.Optimizer:
     """Return AdamW over the trainable parameters.
 
-    As in timm, weight decay does not apply to biases, normalisation layers and position embeddings.
+    As in timm, weight decay does not apply to biases, normalisation layers or position embeddings.
     """
     spared = ()
     if hasattr(network.backbone, "no_weight_decay"):

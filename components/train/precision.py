@@ -31,7 +31,7 @@ Measure = Callable[[TrainConfig, ModelInfo, str], dict[str, float]]
 
 @dataclass(frozen=True)
 class Choice:
-    """The result of a measurement.
+    """The faster precision, and how it was measured.
 
     Attributes:
         precision: The faster precision.
@@ -70,8 +70,8 @@ def measure_precision(
 ) -> Literal["bf16", "fp32"]:
     """Measure the time of a few training steps in bf16 and in fp32, and store which one is faster.
 
-    The run key contains the precision. A later run can reuse this training only if it has the same precision. So we
-    store the result, and later runs read it with `stored_precision`.
+    A later run can reuse this training only if it has the same precision, because the run key depends on the precision.
+    So we store the result, and later runs read it with `stored_precision`.
 
     Args:
         config: Batch size, devices, and which layers are trained.
@@ -100,8 +100,8 @@ def measure_precision(
 def seconds_per_step(config: TrainConfig, info: ModelInfo, device: str) -> dict[str, float]:
     """Return a dict: precision -> shortest time, in seconds, of a few training steps on random tiles.
 
-    Steps in the two precisions take turns. So another program on the machine slows down both precisions, not only one
-    of them. If a GPU's memory is too small, fewer tiles are used.
+    We do one step in each precision in turn. So another program on the machine slows down both precisions, and not only
+    one. If a GPU's memory is too small, fewer tiles are used.
 
     Raises:
         torch.OutOfMemoryError: Not even one tile fits into the memory.
@@ -165,7 +165,7 @@ def _name(config: TrainConfig, info: ModelInfo, device: str) -> str:
 
 
 def _circumstances(config: TrainConfig, info: ModelInfo, device: str) -> dict[str, str | int]:
-    """Return everything on which the faster precision can depend. The name of the stored result is a digest of it."""
+    """Return everything on which the faster precision can depend. The stored result is named after a digest of this."""
     return {
         "machine": torch.cuda.get_device_name() if device == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
