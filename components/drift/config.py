@@ -24,6 +24,6 @@ class DriftConfig(StepConfig):
         default=0.2, ge=0, description="smallest difference, in standard deviations, that counts as drift"
     )
     retrain_share: float = Field(
-        default=0.25, gt=0, le=1, description="a retraining is needed if at least this share of the tests drifted"
+        default=0.25, gt=0, le=1, description="a retraining is needed if at least this share of the tests found drift"
     )
     evidently: bool = Field(default=True, description="also write the report of the library Evidently")

@@ -73,7 +73,7 @@ def write_page(
     slices: list[SliceComparison],
     errors: list[Bin],
 ) -> None:
-    """Write the drift page of a candidate: result, tests, distributions, slices, and error rate by distance.
+    """Write the drift page of a candidate: result, tests, distributions, slices, and the error rate of similar images.
 
     Args:
         path: File to write: the page.
@@ -81,7 +81,7 @@ def write_page(
         shifts: The result of each test, from `compare`.
         sides: Title of each side -> its images. The reference is the first side.
         slices: The result of each slice, from `compare_slices`.
-        errors: The error rate by distance, from `error_by_distance`.
+        errors: The error rate of images at a similar distance from the reference, from `error_by_distance`.
     """
     page = Page(f"Drift of {config.candidate}")
     any_drift = any(shift.drifted for shift in shifts)
@@ -136,12 +136,12 @@ def add_comparison(page: Page, config: DriftConfig, shifts: list[Shift], sides: 
 
 
 def add_slices(page: Page, slices: list[SliceComparison], alpha: float) -> None:
-    """Append a table with the tests that drifted in each slice. Without slices, nothing is appended."""
+    """Append a table with the tests that found drift in each slice. Without slices, nothing is appended."""
     if not slices:
         return
     page.heading("Slice by slice", 3)
     page.text(SLICES.format(alpha=alpha))
-    page.table(["slice", "images", "groups", "tests that drifted"], list(map(_slice_row, slices)))
+    page.table(["slice", "images", "groups", "tests that found drift"], list(map(_slice_row, slices)))
 
 
 def write_skipped(path: str | Path, title: str, why: str) -> None:

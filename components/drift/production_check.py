@@ -31,8 +31,8 @@ from components.shared.services.store import Store
 
 ADVICE = {
     "steady": "The champion can stay in use: these images do not differ measurably from its training images.",
-    "drift": "The images changed, but not enough for a retraining. Look at the tests that drifted, and at the result "
-    "of the next check.",
+    "drift": "The images changed, but not enough for a retraining. Look at the tests that found drift, and at the "
+    "result of the next check.",
     "retrain": "Label some of these images and train again. The champion was measured on other images, so its scores "
     "do not hold for the images of this check.",
     "skipped": "These images were not tested. Collect more images. If you expected more images here, check the upload.",
@@ -55,7 +55,7 @@ Kind = Literal["steady", "drift", "retrain", "skipped"]
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of the comparison.
+    """The result of the comparison of production images with training images.
 
     Attributes:
         reference: The training images that were compared.
@@ -63,9 +63,9 @@ class Finding:
         count: Number of all production images.
         alone: True if every image counts as a separate photo, because the paths do not say which images are tiles of
             one photo.
-        why: The reason why the two sides could not be compared. It is empty if they were compared.
-        shifts: The result of `compare`. It is empty if the sides could not be compared.
-        slices: The result of `compare_slices`. It is empty if the sides could not be compared.
+        why: The reason why the images could not be compared. It is empty if they were compared.
+        shifts: The result of each test. It is empty if the images could not be compared.
+        slices: The result of each slice. It is empty if the images could not be compared.
     """
 
     reference: Profile
@@ -87,7 +87,7 @@ def check_drift(
     job: str,
     out: dict[str, str],
 ) -> str:
-    """Compare two profiles, write the pages, store the result, and tag the model version with the result.
+    """Compare the profiles of production and training images. Write the pages, store the result, and tag the version.
 
     Args:
         reference_path: Profile of the champion's training sample.
@@ -200,7 +200,7 @@ def _new_in_slices(slices: dict[str, list[str]], before: list[Verdict]) -> list[
 
 def _reason(found: Finding, new_slices: list[str], asked_since: str) -> str:
     drifted = _drifted(found.shifts)
-    reason = f"{len(drifted)} of {len(found.shifts)} tests drifted"
+    reason = f"{len(drifted)} of {len(found.shifts)} tests found drift"
     if drifted:
         reason += f": {', '.join(drifted)}"
     if new_slices:

@@ -107,7 +107,7 @@ def _report(
 
 
 class _Profiles:
-    """Computes the profiles of the splits for which a candidate has predictions."""
+    """Computes drift profiles of the splits for which a candidate has predictions."""
 
     def __init__(self, manifest: Manifest, predictions: Predictions, reader: ShardReader, weights: str):
         self.version = manifest.table.set_index("sample_id")

@@ -32,7 +32,7 @@ class Corrected:
         images: The given images with the labels that people gave, without the bad images.
         bad: Table (source, path, reason): the bad images, for the quarantine.
         changed: The files that an answer changed: the columns sample_id, source, path, was, answer, by, at, why and
-            entry. `was` is the label in the source. The last change is first.
+            entry. `was` is the label in the source. The latest change is first.
         confirmed: Number of files whose label people confirmed.
         disputed: The files about which people disagree: the columns sample_id, source, path, label and answers. No
             answer is applied to them. `answers` is a text such as "crack (Ada), no_crack (Ben)".

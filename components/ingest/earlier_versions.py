@@ -46,10 +46,10 @@ class EarlierGroups:
     """The groups of earlier data set versions.
 
     Attributes:
-        groups: Table (sample_id, group_id, version), one row for each image. `version` is the number of the first data
-            set version in the list that has the image, counted from 0. All images of one data set version have been
-            compared with each other. An image in quarantine is in no data set version, so its `version` is the length
-            of the list.
+        groups: Table (sample_id, group_id, version), one row for each image. `version` is the position of the first
+            data set version that has the image, in the list of versions that was read. The first position is 0. All
+            images of one data set version have been compared with each other. An image in quarantine is in no data set
+            version, so its `version` is the length of the list.
         pairs: Table (first, second): in each row, the sample_ids of two near duplicates.
         contested: By sample_id, the reason why an image must stay in quarantine permanently.
     """

@@ -169,8 +169,8 @@ def _in_photos_of_other_groups(kept: pd.DataFrame, photos: pd.DataFrame) -> dict
     """Find the images of earlier versions that are now in a photo of another group.
 
     This happens if the same file was also ingested with that photo, or if the source now assigns images to different
-    photos. A photo belongs to the group that most of its images have. If versions disagree about a photo, the first
-    version in the list decides.
+    photos. A photo belongs to the group that most of its images have. If versions disagree about a photo, the first of
+    them in the list of versions decides.
 
     Args:
         kept: Images.
@@ -200,7 +200,7 @@ def _in_photos_of_other_groups(kept: pd.DataFrame, photos: pd.DataFrame) -> dict
 def _like_other_groups(kept: pd.DataFrame, pairs: NDArray[np.int64]) -> dict[int, str]:
     """Find the images of earlier versions that are near duplicates of images of another group.
 
-    Of each such pair, only the image whose version comes first in the list stays in the data set.
+    Of each such pair, only the image of the earlier version in the list of versions stays in the data set.
 
     Returns:
         The quarantine reason of each image that cannot stay, by row number.

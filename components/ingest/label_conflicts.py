@@ -60,7 +60,8 @@ def contradicted_by_mask(images: pd.DataFrame) -> NDArray[np.bool_]:
     `MARKED_IN_A_TILE_WITHOUT_CRACK` of them.
 
     Args:
-        images: N rows, columns label, mask (missing without a mask), and marked (share of the pixels, 0 to 1).
+        images: N rows with the columns label, mask (a missing value if the image has no mask), and marked (the share of
+            the image's pixels that the mask marks, 0 to 1).
     """
     has_mask = images["mask"].notna()
     empty = (images["label"] == CRACK) & (images["marked"] == 0)

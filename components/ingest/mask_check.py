@@ -68,7 +68,7 @@ def check_mask(path: Path, data: bytes, photo: bytes, image: NDArray[np.uint8]) 
 
 
 def turned_mask(data: bytes, turn: int) -> bytes:
-    """Turn a mask as the EXIF orientation `turn` says. `data` is its file. The result is a PNG file."""
+    """Turn a mask as the EXIF orientation `turn` says. `data` is the content of its file. The result is a PNG."""
     upright = turn_upright(decode_mask(data), turn)
     return cv2.imencode(".png", upright.astype(np.uint8) * 255)[1].tobytes()
 

@@ -23,7 +23,7 @@ class Thumbnails:
         self._position_of_row = np.zeros(files, np.int64)
 
     def add(self, rows: NDArray[np.int64], array: NDArray[np.uint8], positions: NDArray[np.int64]) -> None:
-        """Add the thumbnails `array[positions]` for `rows`. The array is not copied."""
+        """Add a thumbnail for each of `rows`: `array[positions]`, in the order of the rows. The array is not copied."""
         self._array_of_row[rows] = len(self._arrays)
         self._position_of_row[rows] = positions
         self._arrays.append(array)

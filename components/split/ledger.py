@@ -49,8 +49,9 @@ class Ledger:
 
         Returns:
             True if the splits were stored. False if another run has put one of these groups into a different split in
-            the meantime. Then nothing is stored, and the caller must read the ledger and choose again. If two
-            concurrent runs contradict each other, the run that writes last gets False. The other run may get False too.
+            the meantime. Then nothing is stored, and the caller must read the ledger and choose splits again. If two
+            concurrent runs contradict each other, the run that writes last gets False. The other run may get False
+            too.
         """
         settled = _merged(self._read_pages(until=datetime.datetime.now(datetime.UTC) - SETTLED_AGE))
         page = {group: split for group, split in assignment.items() if group not in settled}
@@ -81,7 +82,7 @@ class Ledger:
         return name
 
     def _read_pages(self, until: datetime.datetime | None = None) -> list[Assignment]:
-        """Return all pages, or only the pages that were written before `until`."""
+        """Return the contents of all pages, or only of the pages that were written before `until`."""
         for _ in range(ATTEMPTS):
             keys = []
             for one in self._store.objects(f"{self._folder}/"):

@@ -37,13 +37,13 @@ def assign_splits(
         manifest_path: The data set version's manifest.
         splits_path: File to write: the splits.
         page_path: File to write: the page, HTML.
-        config: The shares, or the surface or source that is held out for robustness.
+        config: The wanted shares, or the surface or source that is held out; and the settings of the leak check.
         seed: Decides between equally good assignments. The same seed, manifest and ledger give the same splits. If a
             group is already in the store's ledger, it keeps its split.
 
     Raises:
         InputError: A class has fewer groups than there are splits, a split would have too few images, or tiles in
-            different splits are near duplicates. The page then shows these near duplicates.
+            different splits are near duplicates. In the last case, the page shows these near duplicates.
     """
     manifest = read_manifest(manifest_path)
     store = Store(config.store)

@@ -105,7 +105,7 @@ def fine_structure(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 def most_similar(
     structures: NDArray[np.float32], ends: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """For each tile, find the most similar tile in the splits before its own split, in all rotations and mirror images.
+    """For each tile, find the most similar tile in the splits before its own split, also mirrored and rotated.
 
     Args:
         structures: float32 (N, SIDE, SIDE), from `fine_structure`. All tiles of a split are next to each other.
@@ -143,7 +143,7 @@ def _turns(images: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
 
 
 def _chosen(tiles: pd.DataFrame, sample: int | None, seed: int) -> pd.DataFrame:
-    """Return all tiles, or a random sample of at most `sample` tiles and MAX_SAMPLE_BYTES.
+    """Return all tiles, or a random sample of at most `sample` tiles and at most MAX_SAMPLE_BYTES.
 
     The sample consists of blocks of tiles that are next to each other in a shard, so we need few requests to read them.
     Such blocks are still a random sample, because ingestion packs tiles in the order of the hash of their content.

@@ -75,7 +75,7 @@ def check_version(
     """Check all tiles of a data set version in the store, with the splits that an earlier run assigned.
 
     Args:
-        store: The store.
+        store: The store that contains the data set version.
         name: Digest of the data set version. None means the newest version.
         config: The configuration of the split step in the earlier run.
         seed: The seed of the earlier run.
@@ -164,7 +164,7 @@ def show_comparison(page: Page, store: Store, manifest: Manifest, comparison: Co
 
 
 def _rows(store: Store, manifest: Manifest, pairs: pd.DataFrame) -> list[list]:
-    """Return the rows of the table: both tiles as images, their files and splits, and the correlation."""
+    """Return table rows for pairs of tiles: both tiles as images, their files and splits, and their correlation."""
     places = manifest.table.set_index("sample_id", drop=False)
     images = read_images(store, places.loc[pairs["sample_id"]])
     other_images = read_images(store, places.loc[pairs["other_sample_id"]])

@@ -26,7 +26,7 @@ OWN_TRANSFORMS: dict[str, type[BasicTransform]] = {
 NOT_FOR_TILES = {"BasicTransform", "DualTransform", "ImageOnlyTransform", "Transform3D", "Lambda"}
 # In a parameter file, OpenCV's constants are written by name, such as BORDER_REFLECT_101.
 OPENCV_CONSTANT = re.compile(r"(BORDER|INTER)_[A-Z0-9_]+")
-# The check applies a transform once with each of these seeds. Some transforms change the size of a tile only sometimes.
+# The check applies a transform once with each of these seeds, because it may change the size of a tile only sometimes.
 TRIAL_SEEDS = range(3)
 
 

@@ -74,7 +74,7 @@ class _EndlessOrder:
     Args:
         pool: Indices of the tiles.
         seed: The seed of the training.
-        number: The number of the pool. Pools with different numbers get different permutations.
+        number: The number of the pool, from 0. Pools with different numbers get different permutations.
     """
 
     def __init__(self, pool: np.ndarray, seed: int, number: int):

@@ -127,7 +127,7 @@ def read_checkpoint(path: Path, name: str) -> dict[str, Any]:
 
 
 def _copied(value: Any) -> Any:
-    """Return a copy of nested values, with all tensors on the CPU."""
+    """Return a copy of nested dicts and lists of values, with all tensors on the CPU."""
     if isinstance(value, torch.Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):

@@ -127,7 +127,7 @@ def _forward_stop(*_: Any) -> None:
 
 
 def _original_error(error: ProcessRaisedException) -> Exception:
-    """Return the error that ended a child process. We rebuild it from the text of its traceback."""
+    """Return the error that ended a child process. `error` has only the text of its traceback, so we rebuild it."""
     last_traceback = str(error).rpartition(_TRACEBACK)[2].rstrip()
     # The frames of a traceback are indented. The line with the error is not indented.
     found = re.search(r"^([\w.]+)(?:: (.*))?\Z", last_traceback, re.MULTILINE | re.DOTALL)

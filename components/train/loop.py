@@ -224,7 +224,7 @@ class Loop:
             self.ema.update(self.network, step=self.step)
 
     def _seed_this_step(self) -> None:
-        """Seed dropout and stochastic depth by the training's seed, the step and the device."""
+        """Seed the random numbers of dropout and stochastic depth from the training's seed, the step and the device."""
         seed = np.random.SeedSequence([self.task.seed, self.step, self.fabric.global_rank])
         torch.manual_seed(int(seed.generate_state(1)[0]))
 

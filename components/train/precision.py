@@ -22,7 +22,7 @@ from components.train.optimizer import make_optimizer
 PRECISIONS = ("bf16", "fp32")
 MEASURED_STEPS = 3
 # On a CPU, a step with a whole batch can take many seconds. This number of tiles is enough to compare two precisions.
-MOST_TILES_ON_A_CPU = 16
+MAX_TILES_ON_A_CPU = 16
 PROCESSORS = Path("/proc/cpuinfo")
 
 # A function of configuration, network and device. It returns a dict: precision -> seconds per step.
@@ -35,7 +35,7 @@ class Choice:
 
     Attributes:
         precision: The faster precision.
-        seconds_per_step: Precision -> shortest time of a step.
+        seconds_per_step: Precision -> shortest measured time of a training step, in seconds.
         where: The circumstances of the measurement, such as the machine and the network.
     """
 
@@ -98,7 +98,7 @@ def measure_precision(
 
 
 def seconds_per_step(config: TrainConfig, info: ModelInfo, device: str) -> dict[str, float]:
-    """Return a dict: precision -> shortest time, in seconds, of a few training steps on random tiles.
+    """Measure training steps on random tiles. Return a dict: precision -> shortest time of a step, in seconds.
 
     We do one step in each precision in turn. So another program on the machine slows down both precisions, and not only
     one. If a GPU's memory is too small, fewer tiles are used.
@@ -148,10 +148,11 @@ def _time_steps(config: TrainConfig, info: ModelInfo, device: str, tiles: int) -
 def _tiles(config: TrainConfig, device: str) -> int:
     """Return the number of tiles in each training step of the measurement.
 
-    It is a device's share of a batch. On a CPU, it is limited, so that the measurement does not take too long.
+    The number is a device's share of a batch. On a CPU, it is at most `MAX_TILES_ON_A_CPU`, so that the measurement
+    does not take too long.
     """
     share = max(1, config.batch_size // count_devices(config.devices))
-    return share if device == "cuda" else min(share, MOST_TILES_ON_A_CPU)
+    return share if device == "cuda" else min(share, MAX_TILES_ON_A_CPU)
 
 
 def _now(device: str) -> float:

@@ -48,7 +48,7 @@ class TrainingRecord:
             `val_accuracy` and `learning_rate`. The keys `images_per_second` and `data_wait_share` are about the time
             since the previous validation. `training_seconds` and `wait_seconds` are about the time since the start.
         best_step: Number of the optimiser step after which the saved weights were copied.
-        images: Number of tiles in all steps. A tile that was used in several steps counts several times.
+        images: Number of tiles in all steps together. A tile that was used in several steps counts several times.
         training_seconds: Time of the training steps, without validations.
         wait_seconds: Part of training_seconds in which the device waited for tiles.
         resumed_at: The numbers of the steps after which the training was resumed from a checkpoint.

@@ -129,7 +129,10 @@ class Objects:
             ) from error
 
     def tag(self, path: str) -> str:
-        """Return the size and the entity tag of a file's object. Without such a tag, use the time of last change."""
+        """Return a text that changes if the object of a local file changes: its size, and its entity tag (ETag).
+
+        If the object has no ETag, the time of its last change is used instead.
+        """
         one = self._found[path]
         return f"{one.size}-{one.tag or one.changed.timestamp()}"
 

@@ -54,7 +54,7 @@ def match_masks(images: Sequence[Candidate], masks: Sequence[tuple[str, str]]) -
     """Find the image of each mask.
 
     Args:
-        images: The images.
+        images: The images that can have a mask.
         masks: The path of each mask, and its folder below the folder of masks.
 
     Raises:
@@ -107,7 +107,7 @@ def _names_of_image(mask: str) -> list[str]:
 
 
 def _add(found: Masks, mask: str, fitting: list[Candidate]) -> None:
-    """Give the mask to the only image that fits, or to the only image with a crack."""
+    """Give the mask to the only image that fits. If several images fit, give it to the only one with a crack."""
     if len(fitting) > 1:
         fitting = [image for image in fitting if image.label == CRACK] or fitting
     if len(fitting) > 1:

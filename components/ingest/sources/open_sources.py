@@ -274,7 +274,10 @@ def _last_name(location: str) -> str:
 
 
 def _open_synthetic(uri: SourceUri, folder: Path) -> Source:
-    """Draw synthetic tiles and write them as files. They have no tags, so each ingestion examines them again."""
+    """Draw synthetic tiles and write them as files.
+
+    The files are new, so no earlier ingestion can have examined them. Their tags (see `Source`) are empty.
+    """
     import cv2
 
     from components.ingest.sources.synthetic import draw_dataset

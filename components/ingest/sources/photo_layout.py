@@ -18,7 +18,7 @@ LONGEST_LINE = 2**20  # bytes
 
 
 def photos_below(root: Path) -> list[str]:
-    """Return the images of a folder and its subfolders, in order, without those in a folder of masks."""
+    """Return the images of a folder and its subfolders, in order, without the images in a folder of masks."""
     return sorted(filter(is_image, _files_below(root)))
 
 
@@ -46,7 +46,7 @@ def names_file(root: Path) -> str | None:
     """Return YOLO's file of class names; None if there is none.
 
     Raises:
-        InputError: There are several.
+        InputError: There are several such files.
     """
     found = sorted(path for path in _files_below(root) if name_of(path).lower() in NAMES_FILES)
     if len(found) > 1:

@@ -119,7 +119,7 @@ def find_marks(root: Path, meanings: Mapping[str, str] = NO_MEANINGS) -> Marks:
 
     Args:
         root: The folder.
-        meanings: The meaning of each class name in annotations that we do not know: name -> crack or no_crack.
+        meanings: What class names in annotations mean, if we do not know these names: name -> crack or no_crack.
 
     Raises:
         InputError: The cracks are marked in several forms, such as masks and annotations. Or one photo has two masks or
@@ -206,7 +206,7 @@ def _add(marks: Marks, annotation: ImageAnnotation, names: PhotoNames, files: tu
         marks.without_photo.append(annotation.name)
     elif photo in marks.annotations:
         raise InputError(
-            f"{marks.root} has two annotations for the photo {photo}, {marks.annotations[photo].name} and "
+            f"{marks.root}: the photo {photo} has two annotations: {marks.annotations[photo].name}, and "
             f"{annotation.name} in {files[0]}; keep one of them"
         )
     else:

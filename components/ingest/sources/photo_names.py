@@ -58,7 +58,7 @@ class PhotoNames:
 
 
 def _tails(path: str) -> Iterator[str]:
-    """Yield a path, and then the path without its first folder, and so on, each also without the FOLDERS."""
+    """Yield a path, then the path without its first folder, and so on. Yield each of them again without `FOLDERS`."""
     parts = unicodedata.normalize("NFC", path).split("/")
     for start in range(len(parts)):
         own = parts[start:]

@@ -1,8 +1,8 @@
 """Cut tiles from whole photos, and label each tile by the share of its pixels that people marked as crack.
 
 The photos are read one by one. `list_tiles` decodes every photo and lists its tiles with their labels. Later,
-`cut_tiles` cuts only the tiles that are needed, and writes them to a temporary folder. Tiles do not overlap, and start
-at the left upper corner of the photo. A tile is named after its photo and its left upper corner:
+`cut_tiles` cuts only the tiles that are needed, and writes them to a temporary folder. Tiles do not overlap, and the
+first tile is at the left upper corner of the photo. A tile is named after its photo and its own left upper corner:
 `pier1/IMG_1.jpg@512,256.png`.
 """
 
@@ -55,7 +55,7 @@ def list_tiles(marks: Marks, tile: int, config: IngestConfig, tag_of: TagOf) -> 
 
     Args:
         marks: The photos and what is marked on them.
-        tile: Edge of a tile in pixels.
+        tile: Side of a tile in pixels.
         config: The rules for accepting images. `max_pixels` and `max_refused` apply to photos.
         tag_of: Returns the tag of a file, given its path on this machine.
 
@@ -107,7 +107,7 @@ def cut_tiles(marks: Marks, tile: int, files: pd.DataFrame, folder: Path) -> Non
 
     Args:
         marks: The photos and what is marked on them.
-        tile: Edge of a tile in pixels.
+        tile: Side of a tile in pixels.
         files: Rows of `PhotoTiles.files`.
         folder: Where to write the files.
 
@@ -124,7 +124,9 @@ def cut_tiles(marks: Marks, tile: int, files: pd.DataFrame, folder: Path) -> Non
         try:
             _cut(marks, photo, tile, tiles, folder)
         except (ImageError, FileNotFoundError) as error:
-            raise InputError(f"{marks.root / photo} was changed during the ingestion: {error}; ingest again") from error
+            raise InputError(
+                f"{marks.root / photo} was changed during the ingestion: {error}; run the ingestion again"
+            ) from error
 
 
 def _tiles_of(

@@ -45,7 +45,7 @@ def list_images(layout: Layout, group_pattern: str | None = None) -> Listing:
     Args:
         layout: The layout of the source.
         group_pattern: Regular expression on the file name. Its first capturing group matches the name of the photo. If
-            a pattern is given, it replaces these rules for names.
+            a pattern is given, it is used instead of the rules above.
 
     Raises:
         InputError: The pattern does not match every name, a name is not UTF-8, a folder cannot be listed, or an image

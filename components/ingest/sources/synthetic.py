@@ -26,7 +26,7 @@ from components.ingest.sources.synthetic_surface import (
 
 TILES_PER_PHOTO = 5
 SMALLEST_CRACK_SHARE_OF_TILE = 0.006  # about 100 of 128 x 128 pixels
-MOST_MARKS_IN_A_TILE = 5
+MAX_MARKS_IN_A_TILE = 5
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def draw_dataset(images: int, seed: int, size: int = 128) -> Iterator[Tile]:
     Args:
         images: Number of tiles.
         seed: Any integer from 0.
-        size: Edge of a tile in pixels.
+        size: Side of a tile in pixels.
     """
     for first in range(0, images, TILES_PER_PHOTO):
         number = first // TILES_PER_PHOTO
@@ -77,7 +77,7 @@ def _draw_tile(
     canvas = Canvas(size, size, size)
     tint = np.ones((size, size, 3), np.float32)
     brightness = draw_surface(rng, scene, canvas)
-    number = min(rng.poisson(scene.marks), MOST_MARKS_IN_A_TILE)
+    number = min(rng.poisson(scene.marks), MAX_MARKS_IN_A_TILE)
     for name in choose_marks(rng, scene.surface, number):
         brightness = brightness * draw_mark(name, rng, scene, canvas, tint)
 

@@ -26,7 +26,7 @@ class Canvas:
 
     Attributes:
         height, width: Pixels.
-        tile: Edge of a tile in pixels. Textures, marks and cracks are as large as in a tile of this size.
+        tile: Side of a tile in pixels. Textures, marks and cracks are as large as in a tile of this size.
     """
 
     height: int
@@ -62,7 +62,7 @@ class Scene:
         surface: deck, pavement or wall.
         colour: Mean RGB, 0 to 255, with the colour cast of the camera.
         relief: Amplitude of the fine lit texture, a fraction of the mean brightness.
-        mottle: Amplitude of the slow blotches.
+        mottle: Amplitude of large, soft blotches.
         aggregate: Amplitude of the visible stones.
         pores: Mean number of air holes in a tile.
         light: Direction that the light comes from, radians.

@@ -26,7 +26,7 @@ BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-SEPARATOR_LINE = "sep="  # the first line of some tables of Excel, followed by the separator
+SEPARATOR_LINE = "sep="  # some tables of Excel begin with a line of this text and the separator
 
 
 class Reading(NamedTuple):

@@ -12,7 +12,7 @@ Options follow a `?` and are joined by `&`:
 
 - `layout` and `group_pattern`: as the parameters of ingestion with these names, but for this source only.
 - `source`: a name for the source.
-- `tile`: the edge of the tiles that we cut from photos, in pixels.
+- `tile`: the side of the tiles that we cut from photos, in pixels.
 - `classes`: what the classes in annotations of photos mean, such as `Rust:no_crack;Fissure:crack`.
 
 In options and after `file://`, write commas, spaces and the characters `% & # ?` as %2C, %20 and so on. If the whole
@@ -43,7 +43,7 @@ class SourceUri:
 
     Attributes:
         text: The source as the user wrote it, for messages.
-        scheme: s3, https, http or synthetic; "" for a path.
+        scheme: s3, https, http or synthetic; "" for a path on this machine.
         location: The path, or the URI without options and fragment.
         options: The options that the user gave: name -> value. `OPTIONS` lists the possible names.
         settings: The parameters of a synthetic source, such as images: name -> value.

@@ -126,7 +126,7 @@ def test_an_unknown_class_is_refused_until_somebody_says_what_it_means(tmp_path:
     assert cracks(opened(folder, "&classes=Riss:crack;Rost:no_crack")) == ["a.png@0,0.png"]
 
     write(folder / "shapes.csv", "photo,class,left,top,right,bottom\na.jpg,crack,5,5,60,60\n./a.png,crack,5,5,60,60\n")
-    with pytest.raises(InputError, match=r"two annotations for the photo a\.png, a\.jpg and \./a\.png in shapes\.csv"):
+    with pytest.raises(InputError, match=r"the photo a\.png has two annotations: a\.jpg, and \./a\.png in shapes\.csv"):
         opened(folder)
 
 
@@ -143,7 +143,7 @@ def test_classes_without_names_have_their_numbers(tmp_path: Path) -> None:
     ("files", "message"),
     [
         ({"a.txt": BOX, "x.json": '[{"data": {}}]'}, "the file x.json (Label Studio); 1 label files of YOLO, such"),
-        ({"a.txt": BOX, "labels/a.txt": BOX, "classes.txt": "crack"}, "two annotations for the photo a.png"),
+        ({"a.txt": BOX, "labels/a.txt": BOX, "classes.txt": "crack"}, "the photo a.png has two annotations"),
         ({"a.txt": BOX, "classes.txt": "crack", "data.yaml": "names: [crack]"}, "several files with the names"),
         ({"x.json": "{}"}, "x.json is not a file of annotations that we know; give COCO"),
         ({"x.csv": "path,label\n"}, "If it is a table of tiles with the columns path and label, give"),
