@@ -16,7 +16,10 @@ class HeldOut(Config):
     @model_validator(mode="after")
     def _one_of_them(self) -> "HeldOut":
         if (self.surface is None) == (self.source is None):
-            raise ValueError("robustness holds out either a surface or a source; give exactly one of them")
+            raise ValueError(
+                f"robustness has surface {self.surface} and source {self.source}, but it must have either a surface or "
+                "a source; give exactly one of them"
+            )
         return self
 
     def column_and_value(self) -> tuple[str, str]:

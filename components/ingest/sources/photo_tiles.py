@@ -147,7 +147,8 @@ def _tiles_of(
     height, width = image.shape[:2]
     if min(width, height) < tile:
         raise ImageError(
-            f"too small: {width}x{height} pixels, and a tile has {tile}x{tile}; choose smaller tiles with ?tile="
+            f"too small: {width}x{height} pixels, and a tile has {tile}x{tile}; choose smaller tiles with the "
+            "option ?tile=PIXELS"
         )
 
     cracks = marks.cracks(photo, data, image)

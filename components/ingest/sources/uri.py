@@ -96,7 +96,7 @@ def absolute(source: SourceUri) -> str:
         return source.text
     path = Path(source.location).expanduser()
     if not _exists(path):
-        raise InputError(f"data {source.location} does not exist; check the path, or name {KINDS}")
+        raise InputError(f"data {source.location} does not exist; check the path, or give {KINDS}")
 
     path = path.resolve()
     needs_quoting = re.search(r"[,\s?]", str(path))
