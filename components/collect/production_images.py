@@ -23,8 +23,8 @@ class ProductionImages:
 
     Attributes:
         uri: The folder or prefix, with dates in place of {date} and {yesterday}.
-        names: Paths of the images, relative to `uri`, sorted. If there are more than `sample` images, a random sample
-            is used. The list is empty if `uri` names a day without images.
+        names: Paths of the images, relative to `uri`, sorted. If there are too many images, this is a random sample of
+            them. The list is empty if `uri` names a day without images.
     """
 
     def __init__(self, uri: str, sample: int):
@@ -32,7 +32,7 @@ class ProductionImages:
 
         Args:
             uri: Folder or s3:// prefix. The placeholders {date} and {yesterday} are replaced by dates in UTC.
-            sample: Largest number of images.
+            sample: Largest number of images in `names`.
 
         Raises:
             InputError: The folder does not exist or contains no image. A missing day is not an error if `uri` contains

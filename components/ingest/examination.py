@@ -79,7 +79,7 @@ def examine(files: pd.DataFrame, folder: Path, sketches: NDArray, config: Ingest
         files: Table with the columns path and mask (missing without a mask).
         folder: The folder that path and mask are relative to.
         sketches: `SKETCH` (N,), in the order of the files. Those of accepted images are filled in.
-        config: Parameters.
+        config: The parameters of ingestion.
 
     Returns:
         The findings: a table with the columns of `FOUND_TYPES` and the index of `files`.
@@ -103,8 +103,8 @@ def examine(files: pd.DataFrame, folder: Path, sketches: NDArray, config: Ingest
                     found.append(result)
                 progress(len(found), len(queue), "reading and checking")
 
-        # A warning of libjpeg may belong to a file of another thread. So examine the files with a warning again, in one
-        # thread.
+        # While several threads decode, a warning of libjpeg may belong to a file of another thread. So we examine the
+        # files with a warning again, in one thread.
         for index in suspects:
             found[index] = _examine_alone(config, messages, queue[index])
     return pd.DataFrame(found, files.index, list(FOUND_TYPES)).astype(FOUND_TYPES)
@@ -186,7 +186,7 @@ def _grey_levels(grey: cv2.typing.MatLike) -> tuple[float, float, float]:
 
 
 def check_header(data: bytes, config: IngestConfig) -> str:
-    """Check the header before anything is decoded. Return the suffix of the file's kind.
+    """Check an image's header before the image is decoded. Return the suffix of the file's kind, such as ".jpg".
 
     Raises:
         ImageError: We do not accept an image with this header. The message says why.

@@ -27,7 +27,7 @@ CONFLICT_IMAGE_PIXELS = 160
 QUARANTINED_FILES_LISTED = 100  # report.json lists all of them
 AUROC_OF_AN_EASY_PREDICTOR = 0.9
 PREDICTORS = {
-    "photo": "the photo it was cut from",
+    "photo": "the photo that the tile was cut from",
     "surface": "surface",
     "source": "source",
     "brightness": "mean brightness",
@@ -43,8 +43,8 @@ def report_content(
     """Return the content of report.json.
 
     Args:
-        sources: The sources.
-        selection: The data set's images and the files that are not part of it.
+        sources: The sources that were ingested.
+        selection: The data set's images, and the files that are not part of the data set.
         corrected: What people's answers changed.
         refused: Table (source, path, reason) of the refused files.
         digest: The data set version's digest.
@@ -121,7 +121,7 @@ def write_page(
         report: From `report_content`.
         selection: The data set's images.
         read: Returns the content of an image, given its index.
-        conflict_pairs: The images with both labels that the page shows. The selection can have more of them.
+        conflict_pairs: The pairs of files with different labels that the page shows. The selection can have more pairs.
         path: File to write.
     """
     page = Page("Data set")
@@ -148,8 +148,8 @@ def _show_counts(page: Page, report: dict[str, Any]) -> None:
         ["exact copies of another file", report["exact_copies"]],
         ["refused", report["refused"]],
         ["in quarantine: both labels, or a mask that contradicts the label", report["conflicts"]],
-        ["in quarantine: between two groups of earlier data set versions", report["between_groups"]],
-        ["in quarantine: bad images, as people said", report["bad_images"]],
+        ["in quarantine: they belong to several groups of earlier data set versions", report["between_groups"]],
+        ["in quarantine: people called them bad images", report["bad_images"]],
     ]
     page.table(["files", "number"], rows, "Use of the files")
 
@@ -179,10 +179,10 @@ def _show_images_by_stratum(page: Page, images: pd.DataFrame) -> None:
 def _show_shortcuts(page: Page, shortcuts: dict[str, dict[str, float | None]]) -> None:
     page.heading("Shortcuts")
     page.text(
-        "This table shows how well the label can be predicted without looking for a crack. Each of these simple "
-        "predictors has an AUROC: 0.5 means useless, and 1 means perfect. If a predictor has a high AUROC, a network "
-        "can get a high score without recognising cracks. Photo, surface and source predict the label from the share "
-        "of cracks among other images with the same value."
+        "This table shows how well simple predictors predict the label without looking for a crack. An AUROC of 0.5 "
+        "means that a predictor is useless, and 1 means that it is perfect. If a predictor has a high AUROC, a network "
+        "can get a high score without recognising cracks. The predictors photo, surface and source use the share of "
+        "cracks among other images with the same photo, surface or source."
     )
     rows = []
     for name, description in PREDICTORS.items():
@@ -198,13 +198,13 @@ def _show_shortcuts(page: Page, shortcuts: dict[str, dict[str, float | None]]) -
         auroc = by_predictor[best]
         if auroc is not None and auroc >= AUROC_OF_AN_EASY_PREDICTOR:
             page.text(
-                f"In {source}, {PREDICTORS[best]} alone separates the classes with an AUROC of {auroc:.3f}. A "
-                "network's high score on these images therefore proves little."
+                f'Column {source}: the predictor "{PREDICTORS[best]}" alone separates the classes with an AUROC of '
+                f"{auroc:.3f}. So a high score of a network on these images proves little."
             )
 
 
 def _show_samples(page: Page, images: pd.DataFrame, read: Callable[[int], bytes]) -> None:
-    """Show the first images of each class. They are a random sample, because images are ordered by content hash."""
+    """Show the first images of each class. They are a random sample, because their order is that of content hashes."""
     for label, name in enumerate(CLASSES):
         indices = np.flatnonzero(images["label"] == label)[: SAMPLE_ROWS * MOSAIC_COLUMNS]
         contents = list(map(read, indices.tolist()))
@@ -220,9 +220,9 @@ def _show_near_duplicates(page: Page, selection: Selection, read: Callable[[int]
 
     page.heading("Near duplicates")
     page.text(
-        f"{tiles} tiles have near duplicates, in {len(clusters)} sets ({len(selection.near_pairs)} pairs). "
-        "Mirrored and rotated tiles count too. Each set stays in one group, so that no model is tested on images that "
-        "it was trained on."
+        f"{tiles} tiles have near duplicates. They form {len(clusters)} sets, with {len(selection.near_pairs)} pairs. "
+        "Mirrored and rotated tiles count too. All tiles of a set are in one group, so that no model is tested on "
+        "images that it was trained on."
     )
     shown = clusters[:CLUSTERS_SHOWN]
     sizes = ", ".join(str(len(cluster)) for cluster in shown)
@@ -254,7 +254,7 @@ def _show_file_order(page: Page, hints: list[dict[str, Any]]) -> None:
 
 
 def _clusters(pairs: np.ndarray) -> list[list[int]]:
-    """Return the sets of row numbers that pairs connect, directly or through other rows. The largest set is first."""
+    """Return sets of row numbers, the largest first. Pairs connect the rows of a set, also through other rows."""
     from scipy.cluster.hierarchy import DisjointSet
 
     connected = DisjointSet(np.unique(pairs).tolist())
@@ -267,7 +267,10 @@ def _clusters(pairs: np.ndarray) -> list[list[int]]:
 def _show_quarantine(
     page: Page, quarantine: list[dict[str, str]], conflict_pairs: Sequence[ConflictPair], all_pairs: int
 ) -> None:
-    """Show the files in quarantine and some pairs with both labels. `all_pairs` is the number of all such pairs."""
+    """Show the files in quarantine, and some pairs of files that show the same image with different labels.
+
+    `all_pairs` is the number of all such pairs. `conflict_pairs` has only the pairs to show.
+    """
     if not quarantine:
         return
     page.heading("Quarantine")

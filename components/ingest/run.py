@@ -68,15 +68,15 @@ class Ingested:
 def ingest_dataset(data_uri: str, manifest_path: str | Path, page_path: str | Path, config: IngestConfig) -> Ingested:
     """Make a data set version from sources and store it. If the store already has this version, use the stored one.
 
-    The version is named after the digest of its content. The object that we write last makes the version visible. So no
-    reader sees an incomplete version, and a killed ingestion can be repeated. Two ingestions of the same content at the
-    same time write the same version.
+    A version's name is the digest of its content. The object that we write last makes the version visible. So no reader
+    sees an incomplete version, and an ingestion that was killed can be repeated. If two ingestions of the same content
+    run at the same time, they write the same version.
 
     Args:
         data_uri: The sources, as `components/ingest/sources/uri.py` describes them.
         manifest_path: Where to write the manifest.
         page_path: Where to write the data set report, HTML.
-        config: Parameters.
+        config: The parameters of ingestion.
 
     Raises:
         InputError: A source is missing, has no known layout, has only one class, has too few accepted images, or has
@@ -98,7 +98,7 @@ def ingest_dataset(data_uri: str, manifest_path: str | Path, page_path: str | Pa
 
 
 def _fetch_manifest(store: Store, version: Version, path: Path) -> None:
-    """Fetch a version's manifest and check it. So a damaged manifest stops this step, and not a later one."""
+    """Fetch a version's manifest and check it, so that a damaged manifest stops this step and not a later step."""
     path.write_bytes(version.read(store, MANIFEST))
     if read_manifest(path).digest != version.digest:
         raise InputError(
@@ -157,11 +157,11 @@ def _make(
 
     Args:
         store: Storage root.
-        sources: The sources.
-        indexes: The index of each source.
-        records: The record of each source.
+        sources: The sources whose files form the version.
+        indexes: For each source, what earlier ingestions found in its files.
+        records: For each source, the record of its last ingestion; None if it was never ingested.
         standing: People's answers about tiles.
-        config: Parameters.
+        config: The parameters of ingestion.
         scratch: Local folder for temporary files.
         reports: Local folder for the reports; it is created.
     """
@@ -233,8 +233,8 @@ def _examine(
     """Examine the files that earlier ingestions have not examined yet.
 
     Returns:
-        A table of the files of all sources, and the thumbnails by the index of this table. The table has the name of
-        the source and what was found in each file. Its column `new` is true for files that were examined now.
+        A table of the files of all sources, and their thumbnails by the index of this table. For each file, the table
+        has the name of its source and what was found in it. The column `new` is true for files that were examined now.
     """
     files = pd.concat([source.files.assign(source=source.name) for source in sources], ignore_index=True)
     thumbnails = Thumbnails(len(files))
@@ -280,8 +280,9 @@ def _read_conflict_pairs(sources: list[Source], files: pd.DataFrame) -> list[Con
 def _write_relations(selection: Selection, folder: Path) -> None:
     """Write four tables: the near duplicates, the overlaps, the photo of each image, and the images in quarantine.
 
-    Near duplicates must be in the same split, and so must overlapping images and images of one photo. The split step
-    checks these rules with the first three tables. So the check does not depend on our groups.
+    Two near duplicates must be in the same split. So must two overlapping images, and two images of one photo. The
+    split step checks these rules with the first three tables. So its check does not depend on the groups that we form
+    here.
     """
     images = selection.images
     names = images["sample_id"].to_numpy()

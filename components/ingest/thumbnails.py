@@ -1,6 +1,6 @@
-"""Store small grey thumbnails and the landmarks of images, which help to find near duplicates and overlaps.
+"""Hold the small grey thumbnails and the landmarks of images. They help to find near duplicates and overlaps.
 
-An ingestion reads only few of the thumbnails that earlier ingestions made. So these stay on disk and are mapped
+An ingestion needs only a few of those that earlier ingestions made. So they stay on disk, and their files are mapped
 into memory.
 """
 
@@ -27,7 +27,7 @@ class Thumbnails:
         self._position_of_row = np.zeros(files, np.int64)
 
     def add(self, rows: NDArray[np.int64], array: NDArray, positions: NDArray[np.int64]) -> None:
-        """Add `array[positions]`, `SKETCH`, for `rows`. The array is not copied."""
+        """Add `array[positions]`, `SKETCH`, for `rows`, in the order of the rows. The array is not copied."""
         self._array_of_row[rows] = len(self._arrays)
         self._position_of_row[rows] = positions
         self._arrays.append(array)

@@ -1,4 +1,4 @@
-"""Check that no photo is in two splits. This module does not use the code that assigns the splits."""
+"""Check that related images are in the same split. This module does not use the code that assigns the splits."""
 
 from collections.abc import Iterable, Mapping
 
@@ -6,7 +6,7 @@ from components.shared.data.manifest import Manifest, Splits
 
 
 class LeakError(RuntimeError):
-    """Two splits share an image or related images. This is an error in our code, not in the data."""
+    """An image, or two related images, are in different splits. This is an error in our code, not in the data."""
 
 
 def check_leaks(

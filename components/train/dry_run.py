@@ -1,4 +1,4 @@
-"""Describe the network, and run it once on one tile. So wrong settings are found before data is fetched."""
+"""Describe the network, and run it once on one tile, so that wrong settings are found before data is fetched."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ LIMITED_BY_ARCHITECTURE = ("input_size", "tuning", "layer_decay", "dropout", "st
 
 
 def describe_network(config: TrainConfig, seed: int) -> ModelInfo:
-    """Return the description of the network that will be trained. No network connection is opened.
+    """Return the description of the network that will be trained. Nothing is downloaded.
 
     Raises:
         InputError: timm has no such architecture, or the weights file does not exist.
@@ -35,12 +35,12 @@ def describe_network(config: TrainConfig, seed: int) -> ModelInfo:
 
 
 def dry_run(info: ModelInfo, config: TrainConfig) -> None:
-    """Build the augmentation and the network in the same way as the training, and run each on one tile.
+    """Build the augmentation and the network in the same way as the training, and run both of them on one tile.
 
     Raises:
         InputError: A transform cannot be used on tiles, the weights cannot be fetched or are not for this architecture,
-        or timm cannot build, freeze or run the network with these settings. Or `compile` is true, but there is no C
-        compiler.
+            or the network cannot be built, frozen or run with these settings. Or `compile` is true, but there is no C
+            compiler.
     """
     check_augmentation(config)
     if config.compile and not has_compiler():

@@ -27,7 +27,7 @@ def as_files(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_photos(files: pd.DataFrame, pattern: str) -> pd.DataFrame:
-    """Return the table of files with each file's photo added. The pattern finds the photo in the file name.
+    """Return the table with the photo of each file. The pattern finds the name of the photo in the file name.
 
     Args:
         files: Table with the columns of `FILE_TYPES`.

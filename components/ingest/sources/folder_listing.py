@@ -34,7 +34,7 @@ def subfolders(folder: Path) -> list[str]:
 
 
 def files_in(root: Path, part: str) -> list[str]:
-    """Return the files of one folder, in order, without those of its subfolders.
+    """Return the files of one folder, in order, without the files of its subfolders.
 
     Args:
         root: The source's folder.
@@ -81,7 +81,7 @@ def files_below(root: Path, part: str) -> Iterator[str]:
 
 
 def contents(folder: Path) -> str:
-    """Describe the content of a folder for messages."""
+    """Return a text for messages that names the folders in a folder, and the kinds of its files."""
     folders = []
     kinds: Counter[str] = Counter()
     for path in sorted(folder.iterdir()):

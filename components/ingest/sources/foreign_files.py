@@ -35,7 +35,7 @@ WEB_PAGES = (b"<!doctype html", b"<html", b"<?xml")
 
 
 def describe_foreign(path: Path, name: str) -> str:
-    """Return which kind of file this is and what to do instead. Return "" if it is none of the kinds in `FOREIGN`.
+    """Return a sentence that says which kind of file this is and what to do instead. Return "" for an unknown kind.
 
     Args:
         path: The file.

@@ -5,10 +5,10 @@
   `Decks/Non-cracked`, `Pavements/…`, `Walls/…`, and without the outer folders.
 - folders: `crack/`, `no_crack/`.
 - roboflow: `train/`, `valid/` and `test/`, each with the folders of the classes.
-- photos: whole photos with masks of their cracks or annotations, which `photo_tiles.py` cuts into tiles.
+- photos: whole photos, with masks of their cracks or with annotations. `photo_tiles.py` cuts them into tiles.
 
-Upper and lower case make no difference. `class_names.py` lists the names of each class, such as `Non-cracked` and
-`uncracked`. The class folders can be inside other folders, if only one of these folders has a layout.
+Upper and lower case make no difference. `class_names.py` lists the names that we accept for each class, such as
+`Non-cracked` and `uncracked`. The class folders can be inside other folders, if only one of these folders has a layout.
 """
 
 from collections.abc import Callable
@@ -50,7 +50,7 @@ SDNET2018_FOLDERS = {
     "cp": (CRACK, "pavement"), "up": (NO_CRACK, "pavement"),
     "cw": (CRACK, "wall"), "uw": (NO_CRACK, "wall"),
 }  # fmt: skip
-# Copies of SDNET2018 use these names of classes, in folders of surfaces. A folder walls/crack is not SDNET2018.
+# Some copies of SDNET2018 have these class names in folders of surfaces. A folder walls/crack is not SDNET2018.
 SDNET2018_CLASSES = {"cracked": CRACK, "noncracked": NO_CRACK, "uncracked": NO_CRACK}
 SPLIT_FOLDERS = ("train", "training", "valid", "validation", "val", "test", "testing")
 MAX_OUTER_FOLDERS = 6
@@ -66,7 +66,8 @@ class ClassFolder:
         label: 0 no_crack, 1 crack.
         surface: deck, pavement, wall or unknown.
         published: The usual name of this folder in the layout, such as D/CD.
-        split: The data set's own split that has this folder, such as train; "" if the layout has no splits.
+        split: The split of the published data set that contains this folder, such as train; "" if the layout has no
+            splits.
     """
 
     path: str
@@ -81,8 +82,8 @@ class Layout:
     """The layout of a folder.
 
     Attributes:
-        name: A key of `EXPECTED`.
-        root: The folder that has the class folders.
+        name: ccic, sdnet2018, folders, roboflow or photos.
+        root: The folder that contains the class folders or the photos.
         folders: The class folders, in the order of their paths. The layout photos has none.
         masks: The folders of masks, relative to the root.
     """
@@ -109,7 +110,7 @@ def find_layout(folder: Path, name: str = "auto") -> Layout:
     if layout is not None:
         _check_classes(layout)
         return layout
-    # A folder of masks can lie beside class folders, too. So photos are looked for last.
+    # A source with class folders can also have a folder of masks. So we look for the layout photos last.
     layout = _search(folder, [PHOTOS] if PHOTOS in names else [], _photos_of)
     if layout is not None:
         return layout
@@ -122,7 +123,7 @@ def find_layout(folder: Path, name: str = "auto") -> Layout:
 
 
 def _search(folder: Path, names: list[str], layouts_of: Callable[[Path, list[str]], list[Layout]]) -> Layout | None:
-    """Return the only layout of the folder. If it has none, look in its inner folders, level by level."""
+    """Return the only layout of a folder; None if there is none. Look in its inner folders too, level by level."""
     roots = [folder]
     for _ in range(MAX_OUTER_FOLDERS if names else 0):
         found = []
@@ -240,7 +241,7 @@ def _several(folder: Path, found: list[Layout]) -> InputError:
     advice = "choose a layout with the option ?layout=NAME or the parameter ingest.layout"
     if len({layout.root for layout in found}) > 1:
         advice = "name these folders as separate sources, with a comma between them"
-    return InputError(f"{folder} has several layouts: {'; '.join(described)}. We use one layout only: {advice}")
+    return InputError(f"{folder} has several layouts: {'; '.join(described)}. A source must have one layout; {advice}")
 
 
 def _check_classes(layout: Layout) -> None:

@@ -2,12 +2,12 @@
 
 A mask is either in a folder of masks, or beside its image under a name such as `IMG_1_mask.png`. The names of mask
 and image are equal, apart from their suffixes and from an ending such as `_mask` or `-label`. An accented letter can be
-one character or two. A mask in the folder of masks can be in one of these places:
+written as one character or as two. A mask in the folder of masks can be in one of these places:
 
-- in a folder named like the image's folder below its class folder: `masks/pier1/IMG_1.png` belongs to
+- in a folder with the same path as the image's folder has below its class folder: `masks/pier1/IMG_1.png` belongs to
   `crack/pier1/IMG_1.jpg`;
-- in a folder with the whole path of the image's folder: `masks/crack/pier1/IMG_1.png`;
-- directly in the folder of masks, if only one image has this name: `masks/IMG_1.png`.
+- in a folder with the whole path of the image's folder: `masks/crack/pier1/IMG_1.png` belongs to the same image;
+- directly in the folder of masks, as `masks/IMG_1.png`, if only one image has this name.
 
 A mask marks a crack. So if a mask fits a cracked image and an uncracked image, the mask belongs to the cracked image.
 """
@@ -54,7 +54,7 @@ def match_masks(images: Sequence[Candidate], masks: Sequence[tuple[str, str]]) -
     """Find the image of each mask.
 
     Args:
-        images: The images.
+        images: The images that can have a mask.
         masks: The path of each mask, and its folder below the folder of masks.
 
     Raises:
@@ -107,7 +107,7 @@ def _names_of_image(mask: str) -> list[str]:
 
 
 def _add(found: Masks, mask: str, fitting: list[Candidate]) -> None:
-    """Give the mask to the only image that fits, or to the only image with a crack."""
+    """Give the mask to the only image that fits. If several images fit, give it to the only one with a crack."""
     if len(fitting) > 1:
         fitting = [image for image in fitting if image.label == CRACK] or fitting
     if len(fitting) > 1:

@@ -18,18 +18,18 @@ LONGEST_LINE = 2**20  # bytes
 
 
 def photos_below(root: Path) -> list[str]:
-    """Return the images of a folder and its subfolders, in order, without those in a folder of masks."""
+    """Return the images of a folder and its subfolders, in order, without the images in a folder of masks."""
     return sorted(filter(is_image, _files_below(root)))
 
 
 def annotation_files(root: Path) -> list[str]:
-    """Return the files in a folder that can be annotations of all photos, in order."""
+    """Return the files in a folder that can hold the annotations of all its photos, in order."""
     names = [name for name in files_in(root, "") if name.lower().endswith(SUFFIXES)]
     return [name for name in names if not name.startswith(".")]
 
 
 def label_files(root: Path, photos: list[str]) -> list[str]:
-    """Return YOLO's label files, in order: those in a folder `labels`, and those beside a photo of the same name."""
+    """Return YOLO's label files, in order. They are in a folder `labels`, or beside a photo with the same name."""
     known = {(folder_of(photo), stem(photo)) for photo in photos}
     found = []
     for path in _files_below(root):
@@ -46,7 +46,7 @@ def names_file(root: Path) -> str | None:
     """Return YOLO's file of class names; None if there is none.
 
     Raises:
-        InputError: There are several.
+        InputError: There are several such files.
     """
     found = sorted(path for path in _files_below(root) if name_of(path).lower() in NAMES_FILES)
     if len(found) > 1:
@@ -71,10 +71,10 @@ def _files_below(root: Path) -> Iterator[str]:
 
 
 def _begins_as_labels(path: Path) -> bool:
-    """Return true if the first line of a file is that of a label file, or if the file is empty."""
+    """Return true if a file is empty, or if its first line has the form of a line in YOLO's label files."""
     try:
         with open(path, "rb") as file:
             line = file.readline(LONGEST_LINE)
-    except OSError:  # reading it later gives the message
+    except OSError:  # the file is read again later, and the error is reported then
         return True
     return not line.strip() or LABEL_LINE.fullmatch(line) is not None

@@ -1,4 +1,4 @@
-"""Find out what people marked on photos: by a mask for each photo, or by annotations in one of the known formats."""
+"""Find out where people marked cracks on photos. They drew a mask for each photo, or annotations in a known format."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -38,11 +38,11 @@ class Marks:
     Attributes:
         root: The folder.
         photos: The photos, in order. Paths here and below are relative to the root.
-        form: What says where the cracks are, for messages: MASKS, or the annotations and their format.
-        files: The files that say what is marked on each photo that somebody has marked.
-        annotations: The annotation of each photo that has one; empty if there are masks.
+        form: How the cracks are marked, for messages: `MASKS`, or the annotation files and their format.
+        files: For each marked photo, the files that its marks come from: its mask, or the files of annotations.
+        annotations: The annotation of each photo that has one; empty if `form` is `MASKS`.
         without_photo: The masks and annotations that belong to no photo, or that fit several photos.
-        unused: Files that could be annotations, but have another content.
+        unused: Files that have the name of an annotation file, but another content.
     """
 
     root: Path
@@ -54,7 +54,7 @@ class Marks:
     unused: list[str] = field(default_factory=list)
 
     def is_exact(self, photo: str) -> bool:
-        """Return true if what is marked is the crack itself, and not a box around it."""
+        """Return true if the marks on a photo show the cracks themselves, and are not boxes around cracks."""
         annotation = self.annotations.get(photo)
         return annotation is None or not any(shape.is_box for shape in annotation.shapes)
 
@@ -86,7 +86,7 @@ class Marks:
             raise ImageError(f"its mask {path.name}: {error}") from error
 
     def shapes_outside(self, photo: str, width: int, height: int) -> int:
-        """Return how many shapes of a photo go beyond its edge. The size is that of the photo in pixels."""
+        """Return how many marked shapes go beyond the edge of a photo. `width` and `height` are its size, pixels."""
         annotation = self.annotations.get(photo)
         if annotation is None:
             return 0
@@ -119,11 +119,11 @@ def find_marks(root: Path, meanings: Mapping[str, str] = NO_MEANINGS) -> Marks:
 
     Args:
         root: The folder.
-        meanings: What class names in annotations mean, if they are not the names of classes: name -> crack or no_crack.
+        meanings: What class names in annotations mean, if we do not know these names: name -> crack or no_crack.
 
     Raises:
-        InputError: There are marks in several forms, or two masks or annotations for one photo. Or the annotations
-            cannot be read.
+        InputError: The cracks are marked in several forms, such as masks and annotations. Or one photo has two masks or
+            two annotations. Or the annotations cannot be read.
     """
     images = photos_below(root)
     beside = masks_beside_images(images)
@@ -206,7 +206,7 @@ def _add(marks: Marks, annotation: ImageAnnotation, names: PhotoNames, files: tu
         marks.without_photo.append(annotation.name)
     elif photo in marks.annotations:
         raise InputError(
-            f"{marks.root} has two annotations for the photo {photo}, {marks.annotations[photo].name} and "
+            f"{marks.root}: the photo {photo} has two annotations: {marks.annotations[photo].name}, and "
             f"{annotation.name} in {files[0]}; keep one of them"
         )
     else:

@@ -1,8 +1,8 @@
 """Cut tiles from whole photos, and label each tile by the share of its pixels that people marked as crack.
 
 The photos are read one by one. `list_tiles` decodes every photo and lists its tiles with their labels. Later,
-`cut_tiles` cuts only the tiles that are needed, and writes them to a temporary folder. Tiles do not overlap, and start
-at the left upper corner of the photo. A tile is named after its photo and its left upper corner:
+`cut_tiles` cuts only the tiles that are needed, and writes them to a temporary folder. Tiles do not overlap, and the
+first tile is at the left upper corner of the photo. A tile is named after its photo and its own left upper corner:
 `pier1/IMG_1.jpg@512,256.png`.
 """
 
@@ -55,7 +55,7 @@ def list_tiles(marks: Marks, tile: int, config: IngestConfig, tag_of: TagOf) -> 
 
     Args:
         marks: The photos and what is marked on them.
-        tile: Edge of a tile in pixels.
+        tile: Side of a tile in pixels.
         config: The rules for accepting images. `max_pixels` and `max_refused` apply to photos.
         tag_of: Returns the tag of a file, given its path on this machine.
 
@@ -65,8 +65,8 @@ def list_tiles(marks: Marks, tile: int, config: IngestConfig, tag_of: TagOf) -> 
     marked = [photo for photo in marks.photos if photo in marks.files]
     if not marked:
         raise InputError(
-            f"{marks.root} has {len(marks.photos)} photos, and no mask or annotation belongs to one of them"
-            f"{_such_as(marks.without_photo)}; give masks and annotated images the names of the photos"
+            f"{marks.root} has {len(marks.photos)} photos, but no mask or annotation has the name of one of them"
+            f"{_such_as(marks.without_photo)}; rename the masks, or correct the names of photos in the annotations"
         )
 
     rows: list[tuple] = []
@@ -107,7 +107,7 @@ def cut_tiles(marks: Marks, tile: int, files: pd.DataFrame, folder: Path) -> Non
 
     Args:
         marks: The photos and what is marked on them.
-        tile: Edge of a tile in pixels.
+        tile: Side of a tile in pixels.
         files: Rows of `PhotoTiles.files`.
         folder: Where to write the files.
 
@@ -124,13 +124,15 @@ def cut_tiles(marks: Marks, tile: int, files: pd.DataFrame, folder: Path) -> Non
         try:
             _cut(marks, photo, tile, tiles, folder)
         except (ImageError, FileNotFoundError) as error:
-            raise InputError(f"{marks.root / photo} was changed during the ingestion: {error}; run it again") from error
+            raise InputError(
+                f"{marks.root / photo} was changed during the ingestion: {error}; run the ingestion again"
+            ) from error
 
 
 def _tiles_of(
     marks: Marks, photo: str, tile: int, config: IngestConfig, messages: Messages
 ) -> tuple[list[tuple], int, int]:
-    """Return the rows of a photo's tiles, the number of tiles left out, and the number of shapes beyond its edge.
+    """Return the rows of a photo's tiles, the number of unused tiles, and the number of shapes that go beyond its edge.
 
     Raises:
         ImageError: The photo, its mask or its annotation cannot be used.
@@ -145,22 +147,23 @@ def _tiles_of(
     height, width = image.shape[:2]
     if min(width, height) < tile:
         raise ImageError(
-            f"too small: {width}x{height} pixels, and a tile has {tile}x{tile}; choose smaller tiles with ?tile="
+            f"too small: {width}x{height} pixels, and a tile has {tile}x{tile}; choose smaller tiles with the "
+            "option ?tile=PIXELS"
         )
 
     cracks = marks.cracks(photo, data, image)
     empty = empty_pixels(data)
-    rows, left_out = [], 0
+    rows, unused = [], 0
     for left, top in _corners(width, height, tile):
         area = np.s_[top : top + tile, left : left + tile]
         label = label_of_share(float(cracks[area].mean()))
         if label is None or (empty is not None and empty[area].any()):
-            left_out += 1
+            unused += 1
             continue
         path = f"{photo}@{left},{top}.png"
         mask = f"masks/{path}" if label == CRACK and marks.is_exact(photo) else None
         rows.append((path, label, UNKNOWN_SURFACE, photo, mask))
-    return rows, left_out, marks.shapes_outside(photo, width, height)
+    return rows, unused, marks.shapes_outside(photo, width, height)
 
 
 def _corners(width: int, height: int, tile: int) -> Iterator[tuple[int, int]]:
@@ -204,8 +207,8 @@ def _understood(marks: Marks, marked: list[str], tile: int, labels: Counter[int 
     by_class = ", ".join(f"{labels[label]} {name}" for label, name in enumerate(CLASSES))
     return (
         f"the layout is photos; {len(marked)} photos with {marks.form} are cut into tiles of {tile} pixels: "
-        f"{by_class}; {labels[None]} tiles are not used, because only a few of their pixels (less than "
-        f"{SMALLEST_CRACK_SHARE:.1%}) are crack, or some pixels are transparent"
+        f"{by_class}; {labels[None]} tiles are not used, because only a few of their "
+        f"pixels (less than {SMALLEST_CRACK_SHARE:.1%}) are crack, or because some pixels are transparent"
     )
 
 
@@ -214,9 +217,9 @@ def _warnings(marks: Marks, outside: list[str], crossing: list[str]) -> Iterator
     kind = "mask" if marks.form == MASKS else "annotation"
     listed = {
         f"photos without {kind}, which are not used": unmarked,
-        f"{kind}s that belong to no photo, or fit several": marks.without_photo,
+        f"{kind}s that belong to no photo, or that fit several photos": marks.without_photo,
         "photos with shapes that are cut off at the edge of the photo": outside,
-        "photos with polygons that cross themselves, so that some places inside are outside": crossing,
+        "photos with polygons that cross themselves, so that parts inside do not count as crack": crossing,
         "files that are not annotations and are not used": marks.unused,
     }
     for what, names in listed.items():
@@ -225,4 +228,4 @@ def _warnings(marks: Marks, outside: list[str], crossing: list[str]) -> Iterator
 
 
 def _such_as(names: list[str]) -> str:
-    return f" ({len(names)} belong to none, such as {names[0]})" if names else ""
+    return f" ({len(names)} have other names, such as {names[0]})" if names else ""

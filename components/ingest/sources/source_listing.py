@@ -38,14 +38,14 @@ class Listing(NamedTuple):
 def list_images(layout: Layout, group_pattern: str | None = None) -> Listing:
     """List the images of the class folders, ordered by path, without hidden files.
 
-    We find the photo of a tile in the tile's name. In SDNET2018, 7001-12.jpg is tile 12 of photo 7001 of its surface,
-    and a few names end in _2. IMG_1_jpg.rf.HASH.jpg is a copy of the photo IMG_1. For other names, the photo is
-    unknown.
+    The name of a tile says which photo it was cut from. In SDNET2018, 7001-12.jpg is tile 12 of photo 7001 of its
+    surface, and a few names end in _2. In data sets of Roboflow, IMG_1_jpg.rf.HASH.jpg is a copy of the photo IMG_1.
+    For other names, the photo is unknown.
 
     Args:
         layout: The layout of the source.
         group_pattern: Regular expression on the file name. Its first capturing group matches the name of the photo. If
-            a pattern is given, it replaces these rules for names.
+            a pattern is given, it is used instead of the rules above.
 
     Raises:
         InputError: The pattern does not match every name, a name is not UTF-8, a folder cannot be listed, or an image
@@ -83,7 +83,7 @@ def list_images(layout: Layout, group_pattern: str | None = None) -> Listing:
 def _match_masks(
     layout: Layout, rows: Sequence[tuple[str, ClassFolder]], beside: list[str], skipped: list[str]
 ) -> Masks:
-    """Find the image of each mask. Files of the mask folders that are not masks are added to `skipped`."""
+    """Find the image of each mask. Files in the folders of masks that are not images are added to `skipped`."""
     masks = [(path, folder_of(path)) for path in beside]
     for folder_of_masks in layout.masks:
         for path in sorted(files_below(layout.root, folder_of_masks)):
@@ -137,7 +137,7 @@ def _warnings_of_masks(files: pd.DataFrame, found: Masks) -> Iterator[str]:
 
 
 def warn_of_missing_masks(files: pd.DataFrame) -> Iterator[str]:
-    """Yield a warning if some images of class crack have a mask and others do not."""
+    """Yield a warning if some images of class crack have a mask and some do not."""
     missing = cracks_without_mask(files)
     if missing:
         yield f"images of class crack without a mask, although others have one: {len(missing)}, such as {missing[0]}"
@@ -167,7 +167,7 @@ def _not_used(layout: Layout, inside: list[str]) -> Iterator[str]:
     if images:
         yield f"images outside the class folders, which are not used: {len(images)}, such as {images[0]}"
     if folders:
-        yield f"folders that are not used, because their names are not those of classes: {', '.join(folders)}"
+        yield f"folders that are not used, because their names are not names of classes: {', '.join(folders)}"
     skipped = passed_over([*inside, *files])
     if skipped:
         yield skipped

@@ -26,11 +26,11 @@ BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-SEPARATOR_LINE = "sep="  # the first line of some tables of Excel, followed by the separator
+SEPARATOR_LINE = "sep="  # some tables of Excel begin with a line of this text and the separator
 
 
 class Reading(NamedTuple):
-    """A table whose columns have our names, and sentences for the user that say how we read it."""
+    """A table whose columns have our names, and sentences for the user that say how we read the table."""
 
     table: pd.DataFrame
     understood: list[str]
@@ -86,7 +86,7 @@ def name_columns(table: pd.DataFrame, where: str) -> Reading:
 
 
 def _decoded(data: bytes) -> tuple[str, str]:
-    """Return the text and the name of its encoding. Spreadsheets write UTF-8, UTF-16, or the code page of Windows."""
+    """Return the text and the name of its encoding. Spreadsheets write UTF-8, UTF-16 or Windows code page 1252."""
     for mark, encoding in BYTE_ORDER_MARKS.items():
         if data.startswith(mark):
             return data.decode(encoding), "UTF-8" if mark == codecs.BOM_UTF8 else "UTF-16"

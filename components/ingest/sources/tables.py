@@ -1,4 +1,4 @@
-"""Read a source that is a CSV or Parquet table. It has one row for each image, with paths relative to its folder."""
+"""Read a source that is a CSV or Parquet table: one row for each image, with paths relative to the table's folder."""
 
 import io
 import os
@@ -77,7 +77,7 @@ def _labels_understood(labels: Counter[tuple[str, int]]) -> list[str]:
 
 
 def _file(row: dict[str, Any], where: str, folder: Path) -> dict[str, Any]:
-    """Check a row and convert it to the columns of `FILE_TYPES`."""
+    """Check a row of the table, and convert it to the columns of `FILE_TYPES`."""
     cells: dict[str, str | None] = {}
     for name, value in row.items():
         cells[name] = None if value is None else str(value).strip() or None
@@ -113,11 +113,11 @@ def _existing(path: str, where: str, folder: Path) -> str:
     In a table that was made on Windows, the path can have backslashes instead of slashes.
 
     Raises:
-        InputError: There is no such file, or there is one with backslashes and another one with slashes.
+        InputError: There is no such file, or there are two: one with backslashes in its name, and one with slashes.
     """
     with_slashes = path.replace("\\", "/")
     files = _files(folder, path, with_slashes)
-    if not files:  # an accent can be written in two ways
+    if not files:  # an accented letter can be one character or two
         files = _files(folder, *(unicodedata.normalize(form, with_slashes) for form in ("NFC", "NFD")))
     if not files:
         raise InputError(f"{where}: there is no file {folder / path}; correct the row, or add the file")

@@ -8,11 +8,15 @@
 | table of files | `/data/tiles.csv`, `/data/tiles.parquet`: columns path, label, and optionally group, surface, mask |
 | synthetic tiles | `synthetic://?images=600&seed=1&size=128` |
 
-The options `layout`, `group_pattern`, `source` (a name for the source), `tile` (edge of the tiles that we cut from
-photos, in pixels) and `classes` (what the classes in annotations of photos mean, such as `Rust:no_crack;Fissure:crack`)
-follow a `?` and are joined by `&`. In options and after `file://`, write commas, spaces and the
-characters `% & # ?` as %2C, %20 and so on. If the whole data URI is the path of an existing file or folder, it is one
-source, and special characters in it have no meaning.
+Options follow a `?` and are joined by `&`:
+
+- `layout` and `group_pattern`: as the parameters of ingestion with these names, but for this source only.
+- `source`: a name for the source.
+- `tile`: the side of the tiles that we cut from photos, in pixels.
+- `classes`: what the classes in annotations of photos mean, such as `Rust:no_crack;Fissure:crack`.
+
+In options and after `file://`, write commas, spaces and the characters `% & # ?` as %2C, %20 and so on. If the whole
+data URI is the path of an existing file or folder, it is one source, and special characters in it have no meaning.
 """
 
 import re
@@ -39,9 +43,9 @@ class SourceUri:
 
     Attributes:
         text: The source as the user wrote it, for messages.
-        scheme: s3, https, http or synthetic; "" for a path.
+        scheme: s3, https, http or synthetic; "" for a path on this machine.
         location: The path, or the URI without options and fragment.
-        options: The options that the user gave: name, one of `OPTIONS` -> value.
+        options: The options that the user gave: name -> value. `OPTIONS` lists the possible names.
         settings: The parameters of a synthetic source, such as images: name -> value.
         sha256: The checksum of a web archive, 64 hex digits; "" for other sources.
     """
@@ -58,7 +62,8 @@ def parse_sources(data_uri: str) -> list[SourceUri]:
     """Parse a data URI.
 
     Raises:
-        InputError: The data URI is empty, or a source has an unknown kind, an unknown option, or no checksum.
+        InputError: The data URI is empty, or a source has an unknown kind or option, or an archive from the web has no
+            checksum.
     """
     if not data_uri.strip():
         raise InputError(f"data is {data_uri!r}, which contains no source; give {KINDS}")
@@ -91,7 +96,7 @@ def absolute(source: SourceUri) -> str:
         return source.text
     path = Path(source.location).expanduser()
     if not _exists(path):
-        raise InputError(f"data {source.location} does not exist; check the path, or name {KINDS}")
+        raise InputError(f"data {source.location} does not exist; check the path, or give {KINDS}")
 
     path = path.resolve()
     needs_quoting = re.search(r"[,\s?]", str(path))
@@ -176,10 +181,14 @@ def _check_options(text: str, options: dict[str, str]) -> None:
 
 
 def class_meanings(text: str, options: dict[str, str]) -> dict[str, str]:
-    """Return what class names mean, by the option `classes`: name -> crack or no_crack.
+    """Return the meanings of class names that the option `classes` gives: name -> crack or no_crack.
+
+    Args:
+        text: The source as the user wrote it, for messages.
+        options: The options of the source.
 
     Raises:
-        InputError: The option is not in its form. `text` is the source as the user wrote it.
+        InputError: The option does not have the form NAME:crack;NAME:no_crack.
     """
     meanings: dict[str, str] = {}
     for pair in options.get("classes", "").split(";") if "classes" in options else []:

@@ -79,7 +79,7 @@ def test_one_moved_feature_is_drift_and_many_moved_features_need_a_retraining(ch
     verdict, summary, page = check(profile("p", 100, 4, **MOVED))
     assert verdict == "retrain"
     assert {"features_together", *MOVED} <= set(summary["drifted"])
-    reason = f"{len(summary['drifted'])} of 13 tests drifted: {', '.join(summary['drifted'])}"
+    reason = f"{len(summary['drifted'])} of 13 tests found drift: {', '.join(summary['drifted'])}"
     assert summary["reason"].startswith(reason)
     assert "Label some of these images and train again" in page
     assert tags()["crack.drift"] == "retrain"

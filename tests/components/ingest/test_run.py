@@ -316,7 +316,7 @@ def test_synthetic_tiles_are_a_source(store: Store, tmp_path: Path) -> None:
         ("synthetic://600", "it must not contain 600;"),
         ("synthetic://?size=8", "size from 32 to 1024"),
         ("ftp://somewhere/x", "must be a folder, a zip"),
-        ("/not/there", "data /not/there does not exist; check the path, or name a folder"),
+        ("/not/there", "data /not/there does not exist; check the path, or give a folder"),
     ],
 )
 def test_data_that_cannot_be_opened_is_named(data_uri: str, message: str, store: Store, tmp_path: Path) -> None:

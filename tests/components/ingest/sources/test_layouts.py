@@ -225,7 +225,7 @@ def test_what_is_not_read_is_said(tmp_path: Path) -> None:
     assert set(found.files["path"]) == {"crack/1.jpg", "no_crack/2.jpg"}
     outside, folders, files = found.warnings
     assert outside == "images outside the class folders, which are not used: 1, such as 6.jpg"
-    assert folders == "folders that are not used, because their names are not those of classes: unsure"
+    assert folders == "folders that are not used, because their names are not names of classes: unsure"
     assert files.startswith("5 files were skipped (")
     for kind in ("1 hidden", "1 .txt", "1 .dng", "1 .md", "1 .json"):
         assert kind in files

@@ -117,7 +117,7 @@ def test_coco_and_what_does_not_fit(tmp_path: Path) -> None:
     assert (source.files[source.files["photo"] == "b.png"]["label"] == 0).all()
     assert source.warnings == [
         "photos without annotation, which are not used: 1, such as c.png",
-        "annotations that belong to no photo, or fit several: 1, such as lost.png",
+        "annotations that belong to no photo, or that fit several photos: 1, such as lost.png",
         "photos with shapes that are cut off at the edge of the photo: 1, such as d.png",
     ]
 
