@@ -22,6 +22,7 @@ from pipelines.local.embedded_stack import (
     guarded,
     wait_for_port,
 )
+from tests.mlflow_store import new_mlflow_store
 
 # Settings of the caller's shell that change what the code does or what a test reads from its output.
 PREFIXES_OF_SETTINGS = ("AWS_", "CRACK_", "KFP_", "LC_", "MLFLOW_", "NOTIFY_", "OUTSIDE_", "RCLONE_")
@@ -47,6 +48,11 @@ def pytest_collection_finish() -> None:
     """Let the collector start, but never search the loaded libraries."""
     gc.freeze()
     gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    """Let the interpreter free the libraries, because some complain at its end if it does not."""
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +102,7 @@ def mlflow_server(folder: Path, environment: dict[str, str], *options: str) -> I
     """Serve MLflow from a folder with further environment and options; yields its URI."""
     port, log = free_port(), folder / "log"
     command = [sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(port), "--workers", "1"]
-    stores = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
+    stores = ["--backend-store-uri", new_mlflow_store(folder)]
     stores += ["--default-artifact-root", MLFLOW_ARTIFACTS, "--no-serve-artifacts"]
     # MLflow's job workers take seconds to start, and no test uses them.
     server_environment = {**os.environ, **environment, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}

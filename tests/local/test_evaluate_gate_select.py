@@ -18,6 +18,7 @@ from components.shared.results.measurements import read_measurements
 from components.shared.results.slices import Slice
 from components.shared.services.records import read_record
 from components.shared.services.store import Store
+from tests.mlflow_store import new_mlflow_store
 
 SKILLS = {"good": 6.0, "bad": 0.2}
 
@@ -97,7 +98,7 @@ def draw_nothing(measurements: dsl.Output[dsl.Dataset], page: dsl.Output[dsl.HTM
 @pytest.fixture
 def outputs(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Run the pipeline; yields the folder that holds one folder per task."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", new_mlflow_store(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)

@@ -1,14 +1,12 @@
 """A local run with a toy graph: its results and its errors, and that all processes have ended after it."""
 
 import contextlib
-import functools
 import http.client
 import json
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -17,23 +15,15 @@ from mlflow.tracking import MlflowClient
 
 from components.ingest.sources.uri import absolute_sources
 from components.shared.errors import InputError
-from pipelines.local.embedded_stack import DATABASE, free_port, locked, prepare_mlflow, tracking_uri
+from pipelines.local.embedded_stack import free_port, locked, prepare_mlflow, tracking_uri
 from tests.local.toy_run import GRAPH
+from tests.mlflow_store import new_mlflow_store
 
 TOY_RUN = Path(__file__).parent / "toy_run.py"
 
 
-@functools.cache
-def mlflow_store() -> bytes:
-    """An empty MLflow store. To create one takes seconds, and test_embedded_stack.py tests that runs create theirs."""
-    with tempfile.TemporaryDirectory() as folder:
-        prepare_mlflow(Path(folder), "toy")
-        return (Path(folder) / DATABASE).read_bytes()
-
-
 def start(workdir: Path, behaviour: str, environment: dict[str, str] | None = None) -> subprocess.Popen:
-    workdir.mkdir(exist_ok=True)
-    (workdir / DATABASE).write_bytes(mlflow_store())
+    new_mlflow_store(workdir)
     command = [sys.executable, str(TOY_RUN), str(workdir), behaviour]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, env=os.environ | (environment or {}), **pipes)

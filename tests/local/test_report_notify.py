@@ -14,6 +14,7 @@ from components.notify.component import notify
 from components.notify.config import NotifyConfig
 from components.report.component import report
 from components.report.config import ReportConfig
+from tests.mlflow_store import new_mlflow_store
 
 
 @dsl.component(base_image="python:3.12", install_kfp_package=False)
@@ -110,7 +111,7 @@ def posted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict]]:
 def test_the_report_is_written_from_two_of_four_slots_and_kept_in_mlflow(
     root: Path, s3: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tracking = f"sqlite:///{root.parent}/mlflow.db"
+    tracking = new_mlflow_store(root.parent)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking)
     client = MlflowClient(tracking)
     experiment = client.create_experiment("crack-training", artifact_location=f"{s3}/mlflow")

@@ -17,12 +17,13 @@ from components.shared.services.store import Store
 from pipelines.cli.main import app
 from pipelines.local.embedded_stack import locked, prepare_mlflow, tracking_uri
 from pipelines.store_cleanup import delete, end_dead_runs, find_leftovers
+from tests.mlflow_store import new_mlflow_store
 
 
 @pytest.fixture(scope="module")
 def tracking(tmp_path_factory: pytest.TempPathFactory) -> str:
     """URI of an MLflow store where a registered version used data set "a", and a run used "d"."""
-    uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+    uri = new_mlflow_store(tmp_path_factory.mktemp("mlflow"))
     client = MlflowClient(uri)
     client.create_registered_model("crack-classifier")
     client.create_model_version("crack-classifier", "file:///nowhere", tags={DATASET: "a", CHECKED: "passed"})
@@ -157,6 +158,7 @@ def test_nothing_that_a_run_which_has_not_ended_may_use_is_deleted(filled, clien
 @pytest.fixture
 def workdir(tmp_path: Path) -> Path:
     """A workdir with two run folders, of which the links lead to the newer one, and an MLflow run that died."""
+    new_mlflow_store(tmp_path / "workdir")
     prepare_mlflow(tmp_path / "workdir", "crack-training")
     for name in ("2020-01-01T00-00-00", "2020-01-02T00-00-00"):
         folder = tmp_path / "workdir" / "runs" / name

@@ -19,6 +19,7 @@ from components.shared.network.network import Network, build_network, describe
 from components.shared.network.saved_network import save_network
 from components.shared.services import mlflow_runs
 from components.shared.services.store import Store
+from tests.mlflow_store import new_mlflow_store
 
 NAME = "crack-classifier"
 
@@ -42,7 +43,7 @@ def version(tmp_path: Path, network: Network, monkeypatch: pytest.MonkeyPatch) -
 
     Returns the folder of its artifacts.
     """
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", new_mlflow_store(tmp_path))
     artifacts = tmp_path / "registered" / "artifacts"
     save_network(network, artifacts / "model")
     digest = hashlib.sha256((artifacts / "model" / "model.safetensors").read_bytes()).hexdigest()

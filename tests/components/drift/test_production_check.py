@@ -14,6 +14,7 @@ from components.shared.data.image_features import FEATURES
 from components.shared.services import mlflow_runs
 from components.shared.services.records import read_record, write_record
 from components.shared.services.store import Store
+from tests.mlflow_store import new_mlflow_store
 
 NAME = "crack-classifier"
 MOVED = dict.fromkeys(("brightness", "contrast", "sharpness", "noise"), 3.0)
@@ -36,14 +37,14 @@ def check(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch):
 
     The function returns the result, the summary and the page.
     """
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", new_mlflow_store(tmp_path))
     mlflow_runs.client().create_registered_model(NAME)
     mlflow_runs.client().create_model_version(NAME, "file:///nowhere")
     write_profile(profile("t", 120, 1), tmp_path / "reference")
 
     def run(observed: Profile, job: str = "job-1", version: str = "1") -> tuple[str, dict, str]:
         write_profile(observed, tmp_path / "observed")
-        config = DriftConfig(store=store.uri, permutations=499, evidently=False)
+        config = DriftConfig(store=store.uri, permutations=199, evidently=False)
         out = {name: str(tmp_path / name) for name in ("page", "evidently", "summary")}
         paths = (str(tmp_path / "reference"), str(tmp_path / "observed"))
         verdict = check_drift(*paths, f"s3://incoming/{job}", version, config, 1, job, out)

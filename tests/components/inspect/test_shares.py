@@ -22,6 +22,7 @@ from components.shared.errors import InputError
 from components.shared.services import mlflow_runs
 from components.shared.services.store import Store
 from tests.inspection_model import dark_tile_model
+from tests.mlflow_store import new_mlflow_store
 
 NAME = "crack-classifier"
 
@@ -55,7 +56,7 @@ def registered(tmp_path_factory) -> Path:
 @pytest.fixture
 def champion(registered, tmp_path, monkeypatch) -> Path:
     """Version 1 is the champion. Yields the folder of its artifacts."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", new_mlflow_store(tmp_path))
     client = mlflow_runs.client()
     client.create_registered_model(NAME)
     for _ in range(2):
@@ -224,7 +225,7 @@ def test_a_prefix_without_photos_is_named(s3, champion, tmp_path, uri, message):
 
 
 def test_without_a_champion_nothing_is_listed(s3, tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", new_mlflow_store(tmp_path))
     with pytest.raises(InputError, match="crack-classifier has no champion to inspect photos with"):
         plan(s3, tmp_path, InspectConfig(store=s3))
 

@@ -4,6 +4,7 @@ from components.notify.config import NotifyConfig
 from components.notify.end_mlflow_runs import close_runs
 from components.notify.ended_run import Ending
 from components.shared.services import mlflow_runs
+from tests.mlflow_store import new_mlflow_store
 
 
 @pytest.mark.parametrize(
@@ -16,7 +17,7 @@ from components.shared.services import mlflow_runs
     ],
 )
 def test_all_runs_of_the_job_are_ended_and_no_other_runs(tmp_path, monkeypatch, ending, status):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", new_mlflow_store(tmp_path))
     ours = mlflow_runs.candidate_run("crack-training", "7", "cnn")
     other = mlflow_runs.job_run("crack-training", "8")
     close_runs(ending, "7", NotifyConfig())

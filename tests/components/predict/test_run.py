@@ -18,6 +18,7 @@ from components.shared.network.resize import resize
 from components.shared.network.saved_network import save_network
 from components.shared.network.tiles import TileDataset
 from components.shared.results.predictions import read_predictions
+from tests.mlflow_store import new_mlflow_store
 from tests.tiny_version import commit_tiny_version
 
 NONE = CorruptionConfig(max_images=0)
@@ -79,7 +80,7 @@ def test_finished_predictions_are_reused_until_parameters_change(step, tmp_path,
 
 
 def test_without_a_champion_the_table_is_empty(step, tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", new_mlflow_store(tmp_path))
     _, _, (_, manifest, splits, config) = step
     assert predict_champion(manifest, splits, config, str(tmp_path / "nobody")) == ""
     assert read_predictions(tmp_path / "nobody").table.empty

@@ -17,6 +17,7 @@ from components.shared.results.measurements import Measurement, write_measuremen
 from components.shared.results.slices import Slice
 from components.shared.services import mlflow_runs
 from components.shared.services.store import Store
+from tests.mlflow_store import new_mlflow_store
 from tests.tiny_version import commit_tiny_version
 
 BAND = ReviewBand(
@@ -26,7 +27,7 @@ BAND = ReviewBand(
 
 @pytest.fixture
 def winner(store, s3, tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", new_mlflow_store(tmp_path))
     monkeypatch.chdir(tmp_path)
     mlflow.set_tracking_uri(None)
     mlflow_runs.client().create_experiment("crack-training", artifact_location=f"{s3}/mlflow")

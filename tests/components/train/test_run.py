@@ -10,6 +10,7 @@ from components.shared.services.records import write_record
 from components.train.run import train_candidate
 from tests.components.train.conftest import recipe
 from tests.faulty_s3 import FaultyS3
+from tests.mlflow_store import new_mlflow_store
 from tests.tiny_version import commit_tiny_version
 
 
@@ -18,7 +19,7 @@ def mlflow_store(tmp_path_factory):
     """Return the folder of an MLflow store. Each test has a separate experiment in it."""
     folder = tmp_path_factory.mktemp("mlflow")
     with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        environment.setenv("MLFLOW_TRACKING_URI", new_mlflow_store(folder))
         yield folder
 
 

@@ -24,6 +24,7 @@ from pipelines.cluster.namespace_checks import (
 )
 from pipelines.cluster.token_check import check_token
 from pipelines.config.cluster_config import Resources
+from tests.mlflow_store import new_mlflow_store
 from tests.pipelines.kubernetes_objects import (
     CLAIMS,
     CLASSES,
@@ -97,7 +98,7 @@ def read_only_s3(monkeypatch):
 @pytest.fixture
 def full_mlflow(tmp_path, monkeypatch):
     """An MLflow store whose artifacts cannot be written: their folder is a file."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", new_mlflow_store(tmp_path))
     (tmp_path / "full").write_text("")
     MlflowClient().create_experiment("crack-training", artifact_location=f"file://{tmp_path}/full/artifacts")
 

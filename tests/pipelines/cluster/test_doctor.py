@@ -21,6 +21,7 @@ from pipelines.cluster.mlflow_check import check_mlflow
 from pipelines.cluster.service_checks import check_kfp, check_store, check_weights
 from pipelines.config.cluster_config import GpuResources, Resources
 from pipelines.graphs.pod_policy import S3_KEYS
+from tests.mlflow_store import new_mlflow_store
 from tests.pipelines.kubernetes_objects import TEAM
 from tests.pipelines.kubernetes_server import Cluster, serving_cluster
 
@@ -49,7 +50,7 @@ def test_everything_is_right_and_then_one_thing_is_wrong(
 ):
     kfp.version = "2.18.1"
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", new_mlflow_store(tmp_path))
     findings = {finding.subject: finding for finding in examine(config.model_copy(update={"store": s3}))}
     assert {finding.state for finding in findings.values()} == {"right"}, findings
     assert findings["Kubeflow Pipelines"].text == f"version 2.18.1 at {kfp.url}, namespace team"
@@ -188,7 +189,7 @@ def test_a_store_that_changes_a_large_object_is_found(s3, monkeypatch):
 @pytest.mark.parametrize("experiment_exists", [False, True])
 def test_a_database_that_does_not_keep_every_character_is_found(tmp_path, monkeypatch, experiment_exists):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", new_mlflow_store(tmp_path))
     client = MlflowClient()
     if experiment_exists:
         client.create_experiment("training")

@@ -19,6 +19,7 @@ from pipelines.cli.main import app
 from pipelines.registry.promotions import Registry
 from tests.components.register.conftest import winner  # noqa: F401 (a fixture)
 from tests.conftest import mlflow_server
+from tests.mlflow_store import new_mlflow_store
 from tests.tiny_version import tile
 
 NAME = "crack-classifier"
@@ -103,7 +104,7 @@ def _check_a_new_workdir(file, folder, before):
 
 
 def test_a_file_that_is_not_a_complete_export_is_refused_and_changes_nothing(tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", new_mlflow_store(tmp_path))
     (tmp_path / "text.tar").write_text("not a tar file, whatever its name says")
     with tarfile.open(tmp_path / "other.tar", "w") as other:
         other.add(tmp_path / "text.tar", "readme")

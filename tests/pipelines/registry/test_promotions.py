@@ -17,6 +17,7 @@ from components.shared.services.mlflow_runs import CHALLENGER, CHAMPION, CHECKED
 from pipelines.cli.main import app
 from pipelines.registry.promotions import Registry
 from tests.conftest import mlflow_server
+from tests.mlflow_store import new_mlflow_store
 
 
 @pytest.fixture
@@ -200,7 +201,7 @@ def test_a_server_with_accounts_accepts_only_the_right_one(s3_environment, tmp_p
 
 
 def test_what_to_do_next_in_a_workdir_says_where(tmp_path):
-    client, name = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db"), "crack-classifier"
+    client, name = MlflowClient(new_mlflow_store(tmp_path)), "crack-classifier"
     client.create_registered_model(name)
     run = client.create_run(client.create_experiment("crack-training", "s3://crack/mlflow"))
     passed = {VERDICT: "passed", CHECKED: "passed"}

@@ -16,6 +16,7 @@ from components.shared import events
 from components.shared.errors import InputError
 from components.shared.services import mlflow_failures, mlflow_runs
 from pipelines.local.embedded_stack import DATABASE, free_port, prepare_mlflow, tracking_uri
+from tests.mlflow_store import new_mlflow_store
 
 EXPERIMENT = "crack-training"
 
@@ -24,6 +25,7 @@ EXPERIMENT = "crack-training"
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A workdir with the MLflow store of a local run, which the environment names."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(tmp_path))
+    new_mlflow_store(tmp_path)
     prepare_mlflow(tmp_path, EXPERIMENT)
     return tmp_path
 
