@@ -1,4 +1,4 @@
-"""Commands that list, follow and stop runs on a cluster, print their logs, and show what they used."""
+"""Commands that list, follow and stop runs on a cluster, print their logs, and show how many resources they used."""
 
 import tempfile
 from pathlib import Path
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 commands = typer.Typer()
 runs = typer.Typer(
-    help="List, follow and stop runs on the cluster, read their logs, and show what they used.", no_args_is_help=True
+    help="List, follow and stop runs on the cluster, print their logs, and show how many resources they used.",
+    no_args_is_help=True,
 )
 commands.add_typer(runs, name="runs")
 
@@ -26,7 +27,7 @@ Run = Annotated[str, typer.Argument(metavar="RUN", help='The start of the run\'s
 @runs.command("list")
 def list_runs(
     environment: Environment,
-    limit: Annotated[int, typer.Option(help="Number of runs to list, from the newest.", min=1)] = 15,
+    limit: Annotated[int, typer.Option(help="Number of runs to list, beginning with the newest.", min=1)] = 15,
     debug: Debug = False,
 ) -> None:
     """List the newest runs of the experiment that the parameter file names."""
@@ -49,7 +50,8 @@ def follow(
     """Follow a run to its end, as `submit --wait` does.
 
     Exit status: 0 the run succeeded; 1 it failed, was stopped, or the gate refused every candidate; 2 an input was
-    wrong; 3 the time was up, or the state of the run could not be read.
+    wrong; 3 the run did not end within --timeout, or its state could not be read; 130 this command was interrupted (the
+    run continues).
     """
     with reporting_errors(debug, crash=3):
         from pipelines.cluster.follow import Follower
@@ -102,10 +104,11 @@ def logs(
 def cost(
     environment: Environment, run: Run = "latest", pipeline: Pipeline = "crack-training", debug: Debug = False
 ) -> None:
-    """Show what the pods of a run have used so far, by step, as Argo counts it.
+    """Show how many resources the pods of each step of a run have used so far, as Argo counts them.
 
-    Pod hours count from the creation of a pod, so waiting for a node is included. The other hours are the requested
-    resources while the containers ran; Argo adds them when a pod ends. None of these hours shows how busy a pod was.
+    Pod hours count from the creation of a pod, so waiting for a node is included. The other columns multiply the
+    requested resources by the hours that the containers ran. Argo reports them when a pod ends. No column shows how
+    busy a pod was.
     """
     with reporting_errors(debug):
         import datetime
@@ -126,7 +129,7 @@ def cost(
 
 
 def _connect(environment: str) -> "tuple[KfpApi, RunConfig]":
-    """Check KFP, and return its API and the parameters of the environment."""
+    """Check that KFP can be used, and return its API and the parameters of the environment."""
     from components.shared.services.kfp_api import KfpApi
     from components.shared.services.kfp_endpoint import Endpoint
     from pipelines.config.parameter_file import load_run_config
