@@ -65,7 +65,7 @@ def submit(
 
     Exit status: 0 the run was submitted, or with --wait it succeeded; 1 it failed, or the gate refused every candidate;
     2 it was not submitted; 3 it did not end within --timeout, or its state could not be read; 130 this command was
-    interrupted (the run continues, except with --stop-with-me).
+    interrupted (the run continues, unless you stop it with --stop-with-me or when the command asks).
     """
     with reporting_errors(debug, crash=2), tempfile.TemporaryDirectory() as folder:
         from components.container_images import check_images
