@@ -55,10 +55,10 @@ def blend(grid: TileGrid, p_crack: np.ndarray) -> CrackMap:
         p_crack: P(crack) of each tile, float (rows, columns), 0 to 1; NaN for a tile without data.
     """
     vertical, horizontal = _axis(grid.tops, grid.side), _axis(grid.lefts, grid.side)
-    answered = np.isfinite(p_crack)
+    classified = np.isfinite(p_crack)
 
-    weighted = vertical.weights @ np.where(answered, p_crack, 0) @ horizontal.weights.T
-    weight = vertical.weights @ answered.astype(float) @ horizontal.weights.T
+    weighted = vertical.weights @ np.where(classified, p_crack, 0) @ horizontal.weights.T
+    weight = vertical.weights @ classified.astype(float) @ horizontal.weights.T
     with np.errstate(invalid="ignore"):
         blended = np.where(weight > SMALLEST_WEIGHT, weighted / np.maximum(weight, SMALLEST_WEIGHT), np.nan)
     return CrackMap(blended, vertical, horizontal)

@@ -104,8 +104,8 @@ def join_into_findings(
 
     if low is not None and low < threshold:
         unsure, _ = ndimage.label(values >= low, NEIGHBOURS)
-        beside_cracks = np.unique(unsure[cracks > 0])
-        unsure[np.isin(unsure, beside_cracks)] = 0
+        touches_a_crack = np.unique(unsure[cracks > 0])
+        unsure[np.isin(unsure, touches_a_crack)] = 0
         regions += [(NEEDS_REVIEW, region) for region in _regions(unsure)]
 
     found = [_finding(triage, region, crack_map, grid, p_crack, novelty) for triage, region in regions]

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from components.inspect.config import InspectConfig
 from components.inspect.findings import CRACK, NEEDS_REVIEW, NO_CRACK, NO_DATA, Finding
-from components.inspect.position_map import TEMPLATES, Place, draw_map
+from components.inspect.position_map import TEMPLATES, MapPoint, draw_map
 from components.inspect.record import OVERLAYS, InspectedPhoto, PhotoRecord, numbered_findings
 from components.inspect.summary import notices, records_of, summary
 from components.inspect.tables import length_mm, photo_triage
@@ -99,7 +99,7 @@ def _add_map(page: Page, photos: list[InspectedPhoto]) -> None:
             continue
         title = f"{photo.path.name}: {TRIAGE_TEXTS[photo_triage(record)]}"
         places.append(
-            Place(record.facts.longitude, record.facts.latitude, photo_triage(record), title, _anchor(record))
+            MapPoint(record.facts.longitude, record.facts.latitude, photo_triage(record), title, _anchor(record))
         )
     if places:
         page.heading("Map of the photos")

@@ -87,7 +87,7 @@ def inspect_photo(path: Path, sha256: str, identity: str, model: Model, config: 
     with open_photo(path) as photo:
         place = _find_place(path, photo, config)
         grid = _grid(photo, place.scale, model, config)
-        answers = _answer(photo, grid, model, config.batch_size)
+        answers = _classify(photo, grid, model, config.batch_size)
         crack_map = blend(grid, answers.p_crack)
         findings = join_into_findings(
             crack_map, grid, answers.p_crack, answers.novelty, calibration.threshold, model.low
@@ -163,7 +163,7 @@ def _facts_of_place(place: Place, findings: list[Finding]) -> dict[str, Any]:
     }
 
 
-def _answer(photo: Photo, grid: TileGrid, model: Model, batch_size: int | None) -> TileAnswers:
+def _classify(photo: Photo, grid: TileGrid, model: Model, batch_size: int | None) -> TileAnswers:
     """Classify those tiles of a photo that have data."""
     empty = np.ones(grid.shape)
     classified: list[tuple[int, int]] = []

@@ -15,7 +15,7 @@ COLOURS = {CRACK: "#c62828", NEEDS_REVIEW: "#e09c14", NO_CRACK: "#7d8a96", NO_DA
 
 
 @dataclass(frozen=True)
-class Place:
+class MapPoint:
     """A photo on the map: its position in degrees, its triage, its title, and the HTML anchor of its card."""
 
     longitude: float
@@ -25,7 +25,7 @@ class Place:
     anchor: str
 
 
-def draw_map(places: list[Place]) -> str:
+def draw_map(places: list[MapPoint]) -> str:
     """Return an SVG that shows the places. `places` must not be empty.
 
     Distances are exact only near the middle of the map (equirectangular projection).

@@ -97,20 +97,20 @@ def classify_tiles(
     remaining = iter(tiles)
     with ThreadPoolExecutor(1) as helper:
         while True:
-            answered = []
+            outputs = []
             for _ in range(batches_at_once):
                 if batch := list(islice(remaining, batch_size)):
-                    answered.append(_answer(model.network, batch, helper))
-            if not answered:
+                    outputs.append(_outputs_of(model.network, batch, helper))
+            if not outputs:
                 return
 
-            logits, embeddings, features = zip(*answered, strict=True)
+            logits, embeddings, features = zip(*outputs, strict=True)
             class_logits = np.concatenate(logits)
             scores = model.novelty.scores(pd.concat(features, ignore_index=True), np.concatenate(embeddings))
             yield model.calibration.p_crack(class_logits[:, 0], class_logits[:, 1]), scores
 
 
-def _answer(
+def _outputs_of(
     network: Network, batch: list[np.ndarray], helper: ThreadPoolExecutor
 ) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
     """Return the logits (n, 2), the embeddings (n, d) and the features of a batch of tiles."""

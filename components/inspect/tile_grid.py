@@ -110,5 +110,5 @@ def without_data(empty: np.ndarray) -> np.ndarray:
         empty: Share of empty pixels of each tile, float (rows, columns), 0 to 1.
     """
     mostly_empty = empty > MAX_EMPTY
-    beside = ndimage.binary_dilation(mostly_empty, structure=np.ones((3, 3)))
-    return mostly_empty | (beside & (empty > MAX_EMPTY_AT_BORDER))
+    next_to_empty = ndimage.binary_dilation(mostly_empty, structure=np.ones((3, 3)))
+    return mostly_empty | (next_to_empty & (empty > MAX_EMPTY_AT_BORDER))

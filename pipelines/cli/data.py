@@ -87,7 +87,7 @@ def _layouts(expected: dict[str, str]) -> Table:
     table = Table(title="layouts that are recognised", title_justify="left", show_header=False)
     for name, folders in expected.items():
         table.add_row(name, folders)
-    table.add_row("masks", "a folder masks beside the folders of the classes; masks/pier1/IMG_1.png, or IMG_1_mask.png")
+    table.add_row("masks", "a folder masks next to the class folders, such as masks/pier1/IMG_1.png or IMG_1_mask.png")
     table.add_row("names", "upper and lower case are the same, and so are no_crack, Non-cracked, uncracked and so on")
     table.add_row("outer", "these folders can be inside another folder, but only one folder may have a known layout")
     return table

@@ -27,7 +27,7 @@ def accept_site(
         str,
         typer.Option(
             help="Regular expression on a tile's path below IMAGES; its first capturing group is the photo's name. "
-            "'(.*)' if every file is a whole photo."
+            "'(.*)' if every tile is from a different photo."
         ),
     ],
     site: Annotated[str | None, typer.Option(help="Name of the site; default: the name of the folder.")] = None,

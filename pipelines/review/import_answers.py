@@ -32,7 +32,7 @@ from pipelines.review.labelled_tiles import Labelled, new_tiles, write_labelled
 from pipelines.review.read_answers import read_answers
 
 LONGEST_NAME = 80
-UNKNOWN = "unknown"  # stands for the old label if no data set version has the tile
+UNKNOWN = "unknown"  # the old label in an answer, if no data set version has the tile
 
 
 class Imported(NamedTuple):

@@ -1,6 +1,6 @@
-"""Rank tiles by how useful a person's answer about them is expected to be.
+"""Choose the tiles for which a person's answer is expected to be most useful.
 
-A tile gets into the queue for one of five reasons, and the queue takes the next tile of each reason in turn:
+There are five reasons to put a tile into the queue, and the queue takes the next tile of each reason in turn:
 
 - People disagree about the tile.
 - The tile's label is doubted, in the sense of confident learning (Northcutt, Jiang & Chuang, JAIR 70, 2021). The

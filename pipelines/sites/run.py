@@ -183,7 +183,7 @@ def _photos(paths: list[str], images: SiteImages) -> list[str]:
     if unknown:
         raise InputError(
             f"--group-pattern {pattern!r} finds no photo in {len(unknown)} of {len(paths)} paths, such as "
-            f"{unknown[0]}; change the pattern. If every file is a whole photo, give '(.*)'"
+            f"{unknown[0]}; change the pattern. If every tile is from a different photo, give '(.*)'"
         )
     count = len(set(photos))
     if count < FEWEST_PHOTOS:

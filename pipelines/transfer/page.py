@@ -41,7 +41,7 @@ def write_page(matrix: Matrix, results: Sequence[LimitResult], candidate: str, p
     rows: list[list] = []
     for cell in matrix.cells:
         if cell.unseen:
-            rows += _rows_beside_everything_cracked(cell)
+            rows += _rows_with_everything_cracked(cell)
     page.table(header, rows)
     page.text(_better_than_everything_cracked(matrix))
 
@@ -100,7 +100,7 @@ def _limit_row(result: LimitResult) -> list:
     return [name, f"{result.limit.limit:g}", with_interval(result.value), Badge(result.passed)]
 
 
-def _rows_beside_everything_cracked(cell: Cell) -> list[list]:
+def _rows_with_everything_cracked(cell: Cell) -> list[list]:
     rule = everything_cracked(cell.crack_share)
     shown = [with_interval(rule[name]) for name in SHOWN]
     counts = [cell.domain, f"{cell.tiles} ({cell.photos})"]
