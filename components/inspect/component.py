@@ -15,7 +15,7 @@ def plan(photos: str, config: str, job: str, listed: dsl.Output[dsl.Artifact]):
     Args:
         photos: s3://BUCKET/PREFIX of photos. The placeholders {date} and {yesterday} are replaced by dates in UTC.
         config: InspectConfig as JSON.
-        job: The pipeline job's id.
+        job: The id of the pipeline job.
 
     Returns:
         listed: The plan as JSON: the photos, the champion's version, and the prefix of the results in the store.
@@ -36,10 +36,10 @@ def inspect(listed: dsl.Input[dsl.Artifact], share: int, config: str, job: str):
     Photos that were inspected without an error are skipped.
 
     Args:
-        listed: The plan.
+        listed: The plan that the component `plan` wrote.
         share: Number of the share. The first share has the number 1.
         config: InspectConfig as JSON.
-        job: The pipeline job's id.
+        job: The id of the pipeline job.
     """
     from components.inspect.config import InspectConfig
     from components.inspect.share import inspect_share
@@ -61,9 +61,9 @@ def join(
     """Join the results of all photos into tables, a map and a page, and write them to the store.
 
     Args:
-        listed: The plan.
+        listed: The plan that the component `plan` wrote.
         config: InspectConfig as JSON.
-        job: The pipeline job's id.
+        job: The id of the pipeline job.
 
     Returns:
         page: The page of the inspection.

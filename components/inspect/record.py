@@ -117,7 +117,10 @@ def write_record(record: PhotoRecord, path: Path) -> None:
 
 
 def read_record(path: Path, identity: str | None = None) -> PhotoRecord | None:
-    """Return the record in a file; None if it cannot be read, or has another identity. None allows every identity."""
+    """Return the record in a file, or None if it cannot be read or has another identity.
+
+    If `identity` is None, every identity is accepted.
+    """
     try:
         record = load_record(path)
     except (OSError, ValueError, KeyError, TypeError):
@@ -126,7 +129,7 @@ def read_record(path: Path, identity: str | None = None) -> PhotoRecord | None:
 
 
 def load_record(path: Path) -> PhotoRecord:
-    """Return a record.
+    """Return the record in a file.
 
     Raises:
         OSError: The file cannot be read.

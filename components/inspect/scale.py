@@ -42,7 +42,7 @@ def find_scale(
     width: int,
     height: int,
 ) -> Scale:
-    """Return the first known scale: the given one, else that of the map projection, else that of lens and distance.
+    """Return the first known scale: the given scale, the scale of the map projection, or that of lens and distance.
 
     Args:
         given: Scale that the user gave, millimetres of concrete per pixel; None if the user gave none.

@@ -33,7 +33,7 @@ class Model:
     Attributes:
         name: The registered model's name.
         version: The number of the version.
-        network: In eval mode.
+        network: The network, in eval mode.
         calibration: Temperature, threshold and review band.
         novelty: Scores how much a tile differs from the training tiles.
         digest: Digest of everything that decides the answers: weights, calibration, profile and limit of the novelty.

@@ -31,7 +31,7 @@ class PageTile:
 
 
 def write_page(queue_id: str, tiles: list[PageTile], path: Path) -> None:
-    """Write the page.
+    """Write the review page of a queue.
 
     Args:
         queue_id: Name of the queue. The browser keeps the answers under this name.

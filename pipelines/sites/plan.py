@@ -91,7 +91,7 @@ class Plan:
 
 
 def make_plan(tiles: pd.DataFrame, claim: Claim, limits: Limits, seed: int) -> Plan:
-    """Draw tiles of a site at random. If the labels of a stratum say more about the limits, it is drawn more often.
+    """Draw tiles of a site at random. A stratum whose labels say more about the limits is drawn more often.
 
     Args:
         tiles: One row for each tile: path, digest, photo, p_crack (calibrated) and called.
@@ -176,7 +176,9 @@ def _expected(tiles: pd.DataFrame, share: np.ndarray, limits: Limits) -> tuple[n
 
 
 def _growth(drawn: np.ndarray, chance: np.ndarray, weight: np.ndarray, right: np.ndarray, limit: float) -> float:
-    """Return the expected growth of log(evidence) per draw, if the player always bets the best fraction of the wealth.
+    """Return the expected growth of log(evidence) per draw.
+
+    The evidence is the wealth of a player, who always bets the same fraction of it. We take the best fraction.
 
     Args:
         drawn: float64 (3,), share of the draws of each stratum.

@@ -64,7 +64,7 @@ def write_page(matrix: Matrix, results: Sequence[LimitResult], candidate: str, p
 
 
 def verdict_of(matrix: Matrix, results: Sequence[LimitResult]) -> str:
-    """Return the result as one or two sentences of Markdown."""
+    """Return the result as one to three sentences of Markdown."""
     auroc = matrix.unseen("auroc")
     sentences = []
     missed = [result for result in results if not result.passed]
