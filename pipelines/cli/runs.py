@@ -20,13 +20,15 @@ runs = typer.Typer(
 )
 commands.add_typer(runs, name="runs")
 
-Environment = Annotated[str, typer.Argument(metavar="ENV", help="Name of a parameter file: pipelines/params/ENV.yaml.")]
+RequiredEnvironment = Annotated[
+    str, typer.Argument(metavar="ENV", help="Name of a parameter file: pipelines/params/ENV.yaml.")
+]
 Run = Annotated[str, typer.Argument(metavar="RUN", help='The start of the run\'s id, or "latest".')]
 
 
 @runs.command("list")
 def list_runs(
-    environment: Environment,
+    environment: RequiredEnvironment,
     limit: Annotated[int, typer.Option(help="Number of runs to list, beginning with the newest.", min=1)] = 15,
     debug: Debug = False,
 ) -> None:
@@ -40,7 +42,7 @@ def list_runs(
 
 @runs.command()
 def follow(
-    environment: Environment,
+    environment: RequiredEnvironment,
     run: Run = "latest",
     pipeline: Pipeline = "crack-training",
     timeout: Annotated[float | None, typer.Option(help="Seconds to wait; default: cluster.run_deadline.")] = None,
@@ -68,7 +70,7 @@ def follow(
 
 
 @runs.command()
-def stop(environment: Environment, run: Run, debug: Debug = False) -> None:
+def stop(environment: RequiredEnvironment, run: Run, debug: Debug = False) -> None:
     """Stop a run. Its pods receive SIGTERM, and a training first writes a checkpoint."""
     with reporting_errors(debug):
         from pipelines.cluster.runs import find_run
@@ -82,7 +84,7 @@ def stop(environment: Environment, run: Run, debug: Debug = False) -> None:
 
 @runs.command()
 def logs(
-    environment: Environment,
+    environment: RequiredEnvironment,
     run: Run,
     step: Annotated[str, typer.Argument(help='Name of the step, such as "train vit".')],
     pipeline: Pipeline = "crack-training",
@@ -102,7 +104,7 @@ def logs(
 
 @runs.command()
 def cost(
-    environment: Environment, run: Run = "latest", pipeline: Pipeline = "crack-training", debug: Debug = False
+    environment: RequiredEnvironment, run: Run = "latest", pipeline: Pipeline = "crack-training", debug: Debug = False
 ) -> None:
     """Show how many resources the pods of each step of a run have used so far, as Argo counts them.
 
