@@ -1,7 +1,7 @@
-"""Read rows of a TIFF, BigTIFF or GeoTIFF file by its strips or tiles.
+"""Read rows of a TIFF, BigTIFF or GeoTIFF file by its segments, which are strips or TIFF tiles.
 
-Only the strips or tiles of the requested rows are in memory. They stay there until a caller requests later rows. So if
-a caller reads a photo from top to bottom, each strip or tile is decoded once.
+Only the segments of the requested rows are in memory. They stay there until a caller requests later rows. So if a
+caller reads a photo from top to bottom, each segment is decoded once.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from components.shared.data.image_structure import MAX_PIXELS, ImageError
 
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 ALPHA = (1, 2)  # kinds of an extra sample: premultiplied or plain transparency
-# Rows of strips or tiles that are larger than this would need too much memory.
+# If one row of segments has more pixels than this, it would need too much memory.
 MAX_SEGMENT_PIXELS = 100_000_000
 
 
@@ -27,7 +27,8 @@ class Rows(NamedTuple):
 
     Attributes:
         pixels: uint8 (rows, width, 3) RGB.
-        empty: bool (rows, width), pixels that the file marks as without data; None if it marks none.
+        empty: bool (rows, width), true for pixels that have no data by the file's transparency or no-data value. None
+            if the file has neither.
     """
 
     pixels: np.ndarray
@@ -57,8 +58,9 @@ def open_tiff(path: Path) -> Iterator["TiffRows | None"]:
 
         if obstacle and page.imagewidth * page.imagelength > MAX_PIXELS:
             raise ImageError(
-                f"{page.imagewidth}x{page.imagelength} pixels can only be read by parts, but {obstacle}; save it with "
-                "8 bits per channel, in tiles, uncompressed or with DEFLATE compression"
+                f"{page.imagewidth}x{page.imagelength} pixels are too many to decode the file at once, and it cannot "
+                f"be read in parts, because {obstacle}; save it with 8 bits per channel and in TIFF tiles, "
+                "uncompressed or with DEFLATE compression"
             )
         yield None if obstacle else TiffRows(path, file, page)
 
@@ -88,22 +90,22 @@ def _obstacle(page: Any) -> str:
 
 
 class TiffRows:
-    """An open TIFF file. It has what `photo_reader.Photo` describes."""
+    """An open TIFF file. It implements the protocol `photo_reader.Photo`."""
 
     def __init__(self, path: Path, file: TiffFile, page: TiffPage | Any):
-        """Prepare to read a page that has no `_obstacle`."""
+        """Prepare to read a TIFF page by rows. `_obstacle(page)` must be ""."""
         self.width, self.height = int(page.imagewidth), int(page.imagelength)
         self._file = file
         self._page = page
         self._mapped = memmap(path, page=0, mode="r") if page.is_memmappable else None
-        self._segments: dict[int, np.ndarray] = {}  # row of strips or tiles -> its pixels, (rows, width, samples)
+        self._segments: dict[int, np.ndarray] = {}  # row of segments -> its pixels, (rows, width, samples)
         self._no_data = _number(page.tags.valueof(TIFF_NO_DATA))
 
     def rows(self, top: int, bottom: int) -> Rows:
         """Return the rows from `top` to `bottom` - 1.
 
         Raises:
-            ImageError: A strip or tile is damaged.
+            ImageError: A segment is damaged.
         """
         stored = self._stored(top, bottom)
         colours, alpha = _colours_and_alpha(stored, self._page)
@@ -138,7 +140,7 @@ class TiffRows:
         return int(min(page.tilelength if page.is_tiled else page.rowsperstrip, self.height))
 
     def _read(self, row: int) -> np.ndarray:
-        """Decode a row of strips or tiles. A missing strip or tile gets the file's value for no data, or 0."""
+        """Decode a row of segments. A missing segment gets the file's no-data value, or 0."""
         page, height = self._page, self._segment_height()
         across = math.ceil(self.width / page.tilewidth) if page.is_tiled else 1
         shape = (min(height, self.height - row * height), self.width, page.samplesperpixel)
@@ -152,7 +154,7 @@ class TiffRows:
         return pixels
 
     def _decode(self, index: int) -> tuple[np.ndarray | None, int]:
-        """Return a strip or tile, uint8 (rows, columns, samples), and its left edge in the photo."""
+        """Return a segment, uint8 (rows, columns, samples), and its left edge in the photo. A missing one is None."""
         page = self._page
         try:
             self._file.filehandle.seek(page.dataoffsets[index])
@@ -165,7 +167,10 @@ class TiffRows:
 
 
 def _colours_and_alpha(stored: np.ndarray, page: Any) -> tuple[np.ndarray, np.ndarray | None]:
-    """Split stored samples into grey or RGB, (rows, width, 1 or 3), and transparency, (rows, width) or None."""
+    """Split stored samples into colours (rows, width, 1 or 3) and transparency (rows, width).
+
+    The transparency is None if the file has none.
+    """
     colours = 3 if page.photometric == PHOTOMETRIC.RGB else 1
     has_alpha = any(kind in ALPHA for kind in page.extrasamples)
     alpha = stored[..., colours] if has_alpha and stored.shape[2] > colours else None
@@ -173,7 +178,7 @@ def _colours_and_alpha(stored: np.ndarray, page: Any) -> tuple[np.ndarray, np.nd
 
 
 def _number(text: Any) -> float | None:
-    """Return the value of pixels without data, which GDAL writes as a text. Return None if there is none."""
+    """Return the no-data value, which GDAL writes as a text. Return None if there is none from 0 to 255."""
     try:
         value = float(str(text).strip(" \0"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Define what the commands share: options, the choice of the parameter file, and errors as exit statuses."""
+"""What the commands share: their options, the choice of the parameter file, and the exit status for each error."""
 
 import contextlib
 import errno
@@ -35,13 +35,15 @@ Environment = Annotated[
 ]
 File = Annotated[Path | None, typer.Option("--params", help="Parameter file (YAML), instead of ENV.")]
 Pipeline = Annotated[str, typer.Option(help="crack-training, crack-drift-check or crack-inspection.")]
-Revision = Annotated[str, typer.Option(help="Name of the version of the code, instead of the git commit.")]
+Revision = Annotated[
+    str, typer.Option(help="Name of the version of the code. Default: that of the container image, or the git commit.")
+]
 AllowTags = Annotated[
     bool, typer.Option("--allow-tags", help="Accept container images without digests, for development.")
 ]
 
 # Options of the commands that use a model registry.
-Reached = Annotated[
+RegistryWorkdir = Annotated[
     Path | None,
     typer.Option("--workdir", help="Workdir of local runs. Default: use the registry of MLFLOW_TRACKING_URI."),
 ]
@@ -52,7 +54,7 @@ def chosen_file(environment: str | None, params: Path | None) -> Path:
     """Return the parameter file that the command's arguments name.
 
     Raises:
-        InputError: The arguments name no file or two files, or there is no such environment.
+        InputError: The arguments name no file or two files, or pipelines/params has no file for the environment.
     """
     known = sorted(file.stem for file in PARAMS.glob("*.yaml"))
     if (environment is None) == (params is None):

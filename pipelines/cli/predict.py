@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipelines.cli.options import MODEL, Debug, Reached, reporting_errors
+from pipelines.cli.options import MODEL, Debug, RegistryWorkdir, reporting_errors
 
 commands = typer.Typer()
 
@@ -28,13 +28,13 @@ def predict(
     model: Annotated[str, typer.Option(help="URI of the model in MLflow.")] = f"models:/{MODEL}@champion",
     html: Annotated[Path | None, typer.Option(help="HTML page with thumbnails to write; default: no page.")] = None,
     batch_size: Annotated[int, typer.Option(help="Number of images in a batch.", min=1)] = 32,
-    workdir: Reached = None,
+    workdir: RegistryWorkdir = None,
     debug: Debug = False,
 ) -> None:
     """Classify images with a registered model. A file that is not an image becomes a row with an error.
 
-    A novelty above 1 means that the image is unlike the images that the model was trained on. If many images
-    are, the command prints a warning.
+    A novelty above 1 means that the image is unlike the images that the model was trained on. If many images have such
+    a novelty, the command prints a warning.
 
     needs_review says whether a person must look at an image. It is empty if the model was registered without a review
     band.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import MODEL, Debug, Reached, reporting_errors
+from pipelines.cli.options import MODEL, Debug, RegistryWorkdir, reporting_errors
 
 commands = typer.Typer()
 
@@ -17,10 +17,10 @@ def serve(
     model: Annotated[str, typer.Option(help="URI of the model in MLflow.")] = f"models:/{MODEL}@champion",
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 means every network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 5001,
-    workdir: Reached = None,
+    workdir: RegistryWorkdir = None,
     debug: Debug = False,
 ) -> None:
-    """Serve a registered model over HTTP, after a check that its files are the registered ones.
+    """Serve a registered model over HTTP, after a check that its files are still the registered files.
 
     POST to /invocations, as for `mlflow models serve`. Each answer has p_crack, label, threshold, novelty,
     needs_review, model and version. Ctrl-C ends the server.

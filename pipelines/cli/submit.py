@@ -23,7 +23,7 @@ from pipelines.cli.options import (
 
 commands = typer.Typer()
 
-Given = Annotated[
+RunTimeParameter = Annotated[
     list[str] | None,
     typer.Option(
         "--parameter",
@@ -38,7 +38,7 @@ Given = Annotated[
 def submit(
     environment: Environment = None,
     params: File = None,
-    parameter: Given = None,
+    parameter: RunTimeParameter = None,
     override: Override = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the run ends, and show its progress.")] = False,
     timeout: Annotated[
@@ -50,7 +50,7 @@ def submit(
     ] = False,
     stop_with_me: Annotated[
         bool,
-        typer.Option("--stop-with-me", help="Stop the run if this command is interrupted while it waits; made for CI."),
+        typer.Option("--stop-with-me", help="With --wait: stop the run if this command is interrupted; made for CI."),
     ] = False,
     again: Annotated[
         bool, typer.Option("--again", help="Submit even if the same run was submitted within the last hour.")
@@ -64,8 +64,8 @@ def submit(
     """Run a pipeline on the cluster that KFP_ENDPOINT names.
 
     Exit status: 0 the run was submitted, or with --wait it succeeded; 1 it failed, or the gate refused every candidate;
-    2 it was not submitted; 3 it did not end within --timeout; 130 this command was interrupted (the run continues,
-    except with --stop-with-me).
+    2 it was not submitted; 3 it did not end within --timeout, or its state could not be read; 130 this command was
+    interrupted (the run continues, unless you stop it with --stop-with-me or when the command asks).
     """
     with reporting_errors(debug, crash=2), tempfile.TemporaryDirectory() as folder:
         from components.container_images import check_images
@@ -110,7 +110,7 @@ def schedule(
 ) -> None:
     """Set up the schedules of the parameter file, or show, pause, resume or remove them.
 
-    A second identical call changes nothing. A changed schedule replaces the old schedule without a gap.
+    A second call with the same parameters changes nothing. A changed schedule replaces the old schedule without a gap.
     """
     with reporting_errors(debug):
         from components.container_images import check_images

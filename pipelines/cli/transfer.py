@@ -1,4 +1,4 @@
-"""The command that leaves out one source or surface at a time, and measures a network on it."""
+"""The command that trains a network without one source or surface, and measures the network there, for each of them."""
 
 import sys
 from pathlib import Path
@@ -21,10 +21,10 @@ def transfer(
     override: Override = None,
     debug: Debug = False,
 ) -> None:
-    """Leave out one source or surface at a time: train a network without it, and measure the network on it.
+    """Leave out one source or surface at a time. Train a network without it, and measure the network on it.
 
-    The section `transfer` of the parameter file says what is left out, which candidate is trained, and which limits
-    must be reached. No model version is registered. Finished work is reused.
+    The section `transfer` of the parameter file says whether sources or surfaces are left out, which candidate is
+    trained, and which limits must be reached. No model version is registered. Finished work is reused.
 
     Exit status: 0 the limits are reached, or there are none; 1 a limit is missed, or something failed; 2 an input was
     wrong; 130 interrupted.
@@ -60,8 +60,9 @@ def transfer(
 
         results = check_limits(matrix, config.transfer.limits)
         write_page(matrix, results, candidate, folder / "transfer.html")
-        table = Table(title=f"{candidate} on the {matrix.each} that it has not seen", title_justify="left")
-        for title in (matrix.each, "tiles", *map(spoken, SHOWN)):
+        kind = matrix.domain_kind
+        table = Table(title=f"{candidate} on {kind}s that it was not trained on", title_justify="left")
+        for title in (kind, "tiles", *map(spoken, SHOWN)):
             table.add_column(title)
         for cell in matrix.cells:
             if cell.unseen:

@@ -46,7 +46,8 @@ def check(
 ) -> None:
     """Check that a file contains usable weights of an architecture. A training makes the same checks.
 
-    The command checks names and shapes, that all values are finite and not constant, and the expected normalisation.
+    The command checks the names and shapes of the tensors, that all values are finite and not constant, and that the
+    weights expect the normalisation that timm names for the architecture.
     """
     with reporting_errors(debug):
         from components.shared.network.network import build_network, describe

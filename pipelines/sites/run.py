@@ -36,7 +36,7 @@ class SiteImages:
     Attributes:
         folder: Folder of the tiles. The paths of the tiles are relative to this folder.
         name: The site's name.
-        group_pattern: Regular expression for the path. Its first capturing group matches the name of the tile's photo.
+        group_pattern: Regular expression for the path of a tile. Its first capturing group is the name of the photo.
     """
 
     folder: Path
@@ -62,16 +62,16 @@ def accept_site(
     page_path: Path,
     classify_files: Callable[[list[Path]], list[Any]],
 ) -> Acceptance:
-    """Decide whether a model version is good enough at a site. If there are too few labels, ask for more.
+    """Decide whether a model version is good enough at a site. If there are too few labels, ask for more labels.
 
     Args:
         images: The site.
         label_file: CSV with the columns path and label. It gets a row for each tile to label next.
         registry: The registered model.
         version: The model version.
-        claim: The claim that the verdict is about; see `Plan`. If the site has a plan, the claim must be the same.
+        claim: The claim that the verdict is about; see `Plan`. If the site has a plan, it must be the plan's claim.
         limits: The limits that must be reached, and the risk.
-        page_path: File to write: the page.
+        page_path: File to write, HTML.
         classify_files: Function that returns an `Answer` for each file. It is called only if the site has no plan yet.
 
     Raises:
@@ -157,8 +157,8 @@ def _classified(
     unreadable = [path for path, answer in zip(paths, answers, strict=True) if answer.error]
     if unreadable:
         raise InputError(
-            f"{len(unreadable)} of {len(paths)} files in {images.folder} are not whole images, such as "
-            f"{unreadable[0]}; remove or repair them"
+            f"{len(unreadable)} of {len(paths)} files in {images.folder} are not complete images, such as "
+            f"{unreadable[0]}; remove or repair these files"
         )
     return pd.DataFrame(
         {
@@ -183,7 +183,7 @@ def _photos(paths: list[str], images: SiteImages) -> list[str]:
     if unknown:
         raise InputError(
             f"--group-pattern {pattern!r} finds no photo in {len(unknown)} of {len(paths)} paths, such as "
-            f"{unknown[0]}; change the pattern. If every file is a photo of its own, give '(.*)'"
+            f"{unknown[0]}; change the pattern. If every tile is from a different photo, give '(.*)'"
         )
     count = len(set(photos))
     if count < FEWEST_PHOTOS:
@@ -208,11 +208,12 @@ def _check_version(registry: Registry, version: str, path_of: dict[str, str]) ->
 
         training = version_file(registry, version, TRAINING_ROWS, folder)
         known = set(pd.read_parquet(training)["sample_id"]) if training else set()
-        seen = [path for tile, path in path_of.items() if tile in known]
-        if seen:
+        trained = [path for tile, path in path_of.items() if tile in known]
+        if trained:
             raise InputError(
-                f"{registry.name} version {version} was trained on {len(seen)} of these {len(path_of)} tiles, such as "
-                f"{seen[0]}; remove these tiles, because the answers to them say nothing about a new site"
+                f"{registry.name} version {version} was trained on {len(trained)} of the {len(path_of)} tiles, such as "
+                f"{trained[0]}; remove the {len(trained)} tiles from the folder, because answers about training tiles "
+                "say nothing about a new site"
             )
 
 

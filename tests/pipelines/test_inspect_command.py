@@ -60,9 +60,9 @@ def test_photos_become_results_and_a_second_call_skips_them(winner, tmp_path, ca
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--scale", "0"), "--scale is 0, but it must be above 0; give a number such as 0.3"),
+        (("--scale", "0"), "--scale is 0; give a finite number above 0, such as 0.3"),
         (("--scale", "nan"), "--scale is nan"),
-        (("--distance", "-2"), "--distance is -2, but it must be above 0"),
+        (("--distance", "-2"), "--distance is -2; give a finite number above 0"),
         (("--overlap", "1"), "--overlap is 1, but it must be from 0 to 0.9"),
     ],
 )

@@ -37,10 +37,10 @@ def write(tiles: list[ExportedTile], folder: Path) -> Path:
 
 
 def read(folder: Path) -> list[Marks]:
-    """Read a folder.
+    """Read a folder with labels, or a folder with one subfolder for each class.
 
     Raises:
-        InputError: The folder is in neither form, or a file cannot be read.
+        InputError: The folder has neither labels nor such subfolders, or a file cannot be read.
     """
     if (folder / LABELS).is_dir():
         return _read_boxes(folder)
@@ -51,8 +51,8 @@ def read(folder: Path) -> list[Marks]:
             found.append(Marks(tile_of([path.name], str(path)), str(path), [path.parent.name]))
     if not found:
         raise InputError(
-            f"{folder} has neither a folder {LABELS} nor folders that are named like an answer ({', '.join(WORDS)}); "
-            "give the folder of a YOLO data set"
+            f"{folder} has neither a folder {LABELS} nor a folder that is named like an answer ({', '.join(WORDS)}) "
+            "and has files; give the folder of a YOLO data set"
         )
     return found
 
@@ -97,7 +97,7 @@ def _class_names(folder: Path) -> dict[int, str]:
     """Read the names of the classes from the only file that has them.
 
     Raises:
-        InputError: There is no such file, or there are several.
+        InputError: There is no file with the names, or there are several.
     """
     found = []
     for place in (folder, folder / LABELS):
@@ -105,7 +105,7 @@ def _class_names(folder: Path) -> dict[int, str]:
     if len(found) != 1:
         shown = f": {', '.join(map(str, found))}" if found else ""
         raise InputError(
-            f"{folder} has {len(found)} files with the names of the classes{shown}; it needs one of "
-            f"{', '.join(NAMES_FILES)}"
+            f"{folder} has {len(found)} files with the names of the classes{shown}; it must have exactly one of the "
+            f"files {', '.join(NAMES_FILES)}"
         )
     return read_class_names(found[0])

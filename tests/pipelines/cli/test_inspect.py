@@ -61,9 +61,9 @@ def test_a_registered_version_answers_a_photo_as_predict_answers_its_tile(winner
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--scale", "0"], "--scale is 0, but it must be above 0; give a number such as 0.3"),
-        (["--scale", "nan"], "--scale is nan, but it must be above 0"),
-        (["--distance", "-2"], "--distance is -2, but it must be above 0"),
+        (["--scale", "0"], "--scale is 0; give a finite number above 0, such as 0.3"),
+        (["--scale", "nan"], "--scale is nan; give a finite number above 0"),
+        (["--distance", "-2"], "--distance is -2; give a finite number above 0"),
         (["--overlap", "1"], "--overlap is 1, but it must be from 0 to 0.9"),
     ],
 )

@@ -113,5 +113,5 @@ def _check_wrong_inputs(site, labels, tmp_path):
 
     (site / "p0-60.png").write_bytes(tile(0, 0))
     trained_on = call(site, tmp_path / "y.csv", "--site", "seen")
-    assert "version 1 was trained on 1 of these 61 tiles, such as p0-60.png" in trained_on.output
+    assert "version 1 was trained on 1 of the 61 tiles, such as p0-60.png" in trained_on.output
     assert not os.path.exists(tmp_path / "y.csv")

@@ -79,5 +79,5 @@ def test_one_domain_cannot_be_left_out_and_a_candidate_must_exist(store, s3, tmp
     ):
         transfer(config, tmp_path, lambda stage: None)
 
-    with pytest.raises(InputError, match=r"transfer\.candidate is 'vit'; the candidates are cnn"):
+    with pytest.raises(InputError, match=r"transfer\.candidate is 'vit'; give one of the candidates cnn"):
         chosen_candidate(load_run_config(file, ["transfer.candidate=vit"]))
