@@ -31,11 +31,11 @@ class IngestConfig(StepConfig):
         "rotated tiles count too",
     )
     overlap: float | None = Field(
-        default=0.7,
+        default=0.6,
         gt=0,
         le=1,
-        description="two tiles overlap if the fine structure of the area that both show correlates at least this much; "
-        "null does not look for overlaps",
+        description="two tiles overlap if the fine structure correlates at least this much in each quarter of the area "
+        "that both show, and between its strong structures; null does not look for overlaps",
     )
     correction_keys: dict[str, str] = Field(
         default={},

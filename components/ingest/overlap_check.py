@@ -1,5 +1,6 @@
 """Check with the pixels whether two tiles are overlapping cuts of one photo."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import cv2
@@ -19,13 +20,16 @@ LOWEST_CONTRAST = 2.0
 SHIFT_ERROR = 0.04
 # The shared area must be at least this share of the smaller tile.
 MIN_SHARED = 0.12
+# This share of the pixels counts as weak structure.
+WEAK_SHARE = 0.7
 
 
 class Overlap(NamedTuple):
     """How well two tiles agree in the area that both show.
 
     Attributes:
-        correlation: Pearson correlation of the fine structure, -1 to 1. It is 0 if the tiles do not share enough area.
+        correlation: Pearson correlation of the fine structure, -1 to 1: the lowest value of the four quarters of the
+            shared area and of its weak structures. It is 0 if the tiles share too little, or a part has no structure.
         shared: The shared area, as a share of the smaller tile, 0 to 1.
     """
 
@@ -63,6 +67,10 @@ def compare(first: NDArray[np.float32], second: NDArray[np.float32], turn: Turn,
 
     The shift of a candidate is not exact. So we try all shifts nearby and take the best one.
 
+    Two cuts of one photo agree everywhere. Two cracks of a similar shape agree only where they are, so we correlate
+    each quarter of the area. Two pairs of parallel joints can agree in each quarter, so we also correlate the concrete
+    between strong structures.
+
     Args:
         first, second: float32 (H, W), from `fine_structure`.
         turn, shift: How the second tile lies, as in `overlaps.Candidates`.
@@ -88,6 +96,26 @@ def compare(first: NDArray[np.float32], second: NDArray[np.float32], turn: Turn,
     area = first[y0 - error : y1 + error, x0 - error : x1 + error]
     if template.std() == 0:
         return NO_OVERLAP
-    correlations = cv2.matchTemplate(area, template, cv2.TM_CCOEFF_NORMED)
-    best = float(np.nan_to_num(correlations, posinf=0, neginf=0).max())
-    return Overlap(best, shared)
+    correlations = np.nan_to_num(cv2.matchTemplate(area, template, cv2.TM_CCOEFF_NORMED), posinf=0, neginf=0)
+    y, x = np.unravel_index(correlations.argmax(), correlations.shape)
+    same_place = area[y : y + template.shape[0], x : x + template.shape[1]]
+    return Overlap(min(_correlation(one, other) for one, other in _parts(same_place, template)), shared)
+
+
+def _parts(first: NDArray[np.float32], second: NDArray[np.float32]) -> Iterator[tuple[NDArray, NDArray]]:
+    """Yield the parts of two areas, float32 (H, W), that must agree: the quarters and the weak structures."""
+    middle_row, middle_column = first.shape[0] // 2, first.shape[1] // 2
+    for rows in (slice(middle_row), slice(middle_row, None)):
+        for columns in (slice(middle_column), slice(middle_column, None)):
+            yield first[rows, columns].ravel(), second[rows, columns].ravel()
+
+    strength = np.maximum(np.abs(first), np.abs(second))
+    weak = strength <= np.quantile(strength, WEAK_SHARE)
+    yield first[weak], second[weak]
+
+
+def _correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """Return the Pearson correlation of two parts, or 0 if one of them has no structure."""
+    if first.std() == 0 or second.std() == 0:
+        return 0.0
+    return float(np.corrcoef(first, second)[0, 1])

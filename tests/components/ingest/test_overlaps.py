@@ -75,6 +75,13 @@ def test_neighbours_without_a_common_area_are_not_joined(photos: list[np.ndarray
     assert overlaps_of(tiles) == set()
 
 
+def test_similar_cracks_of_different_photos_are_not_joined() -> None:
+    """Small tiles of cracks: when only the whole area was compared, 16 pairs of these tiles counted as overlaps."""
+    drawn = [draw_photo(number, seed=4, width=128, height=128).image for number in range(600)]
+    tiles = [cv2.resize(photo, (64, 64), interpolation=cv2.INTER_AREA) for photo in drawn]
+    assert overlaps_of(tiles) == set()
+
+
 def test_tiles_without_structure_do_not_overlap() -> None:
     flat = [np.full((SIDE, SIDE, 3), level, np.uint8) for level in (90, 90, 140)]
     noise = np.random.default_rng(0).integers(0, 3, (SIDE, SIDE, 3), np.uint8)
