@@ -146,7 +146,7 @@ def _examine_file(config: IngestConfig, file: File) -> Found:
     except Exception as error:  # a decoder can raise any error; only this file is refused
         return Found(f"cannot be read: {type(error).__name__}: {error}")
 
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
     cv2.resize(grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), dst=file.thumbnail, interpolation=cv2.INTER_AREA)
     if config.overlap is not None:
         file.landmarks[:] = find_landmarks(grey)
