@@ -147,8 +147,8 @@ def _shifts(
 ) -> list[Shift]:
     """Return the results of a set of tests, with p-values that are corrected for the number of tests in the set.
 
-    `effects` is float (tests, shuffles), and the first shuffle is the real assignment. If `may_drift` is false, no
-    result has `drifted` set to true.
+    `effects` is float (tests, 1 + shuffles). Its first column is not shuffled. If `may_drift` is false, no result has
+    `drifted` set to true.
     """
     p_values = step_down(effects)
 

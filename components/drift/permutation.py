@@ -67,8 +67,8 @@ def step_down(statistics: np.ndarray) -> np.ndarray:
     brightness and contrast, than for independent tests.
 
     Args:
-        statistics: float (tests, shuffles), the statistic of each test in each shuffle. Every test uses the same
-            shuffles, and the first shuffle is the real assignment. A larger value is more extreme.
+        statistics: float (tests, 1 + shuffles), the statistic of each test. The first column is not shuffled.
+            The others are shuffled, in the same way for each test. A larger value is more extreme.
 
     Returns:
         float64 (tests,), corrected p-values in (0, 1].

@@ -41,8 +41,8 @@ class CrackedPhotos:
         p_crack: float64 (tiles,), calibrated, in rising order.
         photo: int (tiles,), the number of each tile's photo, from 0.
         cracks: int (photos,), number of cracked tiles of each photo, at least 1.
-        counted: A photo with more cracked tiles than this counts like a photo with this many cracked tiles. At least 1.
-            It is chosen on other photos.
+        counted: Largest number of cracked tiles that count for one photo, at least 1. If a photo has more, each tile
+            has less weight. The number was chosen on the photos of another split.
     """
 
     p_crack: np.ndarray
@@ -157,7 +157,7 @@ def fit_band(train: pd.DataFrame, val: pd.DataFrame, calibration: Calibration, c
 
 
 def cracked_photos(table: pd.DataFrame, calibration: Calibration, counted: int) -> CrackedPhotos:
-    """Return the photos with cracks of a split, with the calibrated P(crack) of their cracked tiles."""
+    """Return the photos of a split that have cracks, with the calibrated P(crack) of their cracked tiles."""
     p_crack = calibration.p_crack(table["logit_0"].to_numpy(), table["logit_1"].to_numpy())
     return CrackedPhotos.of(table["label"].to_numpy(), p_crack, table["group_id"].to_numpy(), counted)
 

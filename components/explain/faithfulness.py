@@ -101,8 +101,9 @@ def road(
     We remove the most important pixels from one copy of an image, and the least important pixels from a second copy.
     ROAD is (drop of P on the first copy - drop of P on the second copy) / 2.
 
-    A removed pixel gets the weighted mean of its neighbours plus a little noise, even if the neighbours are removed
-    too. The network then cannot see the shape of the removed region.
+    A removed pixel gets the weighted mean of its neighbours plus a little noise. Where neighbours are removed too, a
+    system of linear equations gives all their values at once. So the network cannot see the shape of the removed
+    region.
 
     Args:
         score: Function from images (n, 3, H, W), 0 to 255, to the probability (n,) of the explained class.

@@ -58,8 +58,8 @@ class Difference:
         low, high: The ends of the 95 % interval of candidate minus champion. NaN if the difference is NaN.
         n: Number of tiles.
         photos: Number of groups.
-        few_errors: True if the mean number of errors of the two models is smaller than the mean number of tiles per
-            photo.
+        few_errors: True if (errors of the candidate + errors of the champion) / 2 is less than n / photos. The interval
+            may then be too narrow.
     """
 
     metric: str

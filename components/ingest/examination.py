@@ -76,9 +76,10 @@ def examine(files: pd.DataFrame, folder: Path, sketches: NDArray, config: Ingest
     """Read, decode and hash every file once, on all processors.
 
     Args:
-        files: Table with the columns path and mask (missing without a mask).
+        files: Table with the columns path and mask. If a file has no mask, its value in this column is missing.
         folder: The folder that path and mask are relative to.
-        sketches: `SKETCH` (N,), in the order of the files. Those of accepted images are filled in.
+        sketches: Array to fill in, `SKETCH` (N,), one element for each file. Only elements of accepted images are
+            filled.
         config: The parameters of ingestion.
 
     Returns:

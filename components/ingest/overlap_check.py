@@ -28,8 +28,9 @@ class Overlap(NamedTuple):
     """How well two tiles agree in the area that both show.
 
     Attributes:
-        correlation: Pearson correlation of the fine structure, -1 to 1: the lowest value of the four quarters of the
-            shared area and of its weak structures. It is 0 if the tiles share too little, or a part has no structure.
+        correlation: Pearson correlation of the fine structure, -1 to 1. It is computed for each quarter of the shared
+            area, and for the weak structures of the area. This is the lowest of these five values. It is 0 if the tiles
+            share too little, or if one of the five parts has no structure.
         shared: The shared area, as a share of the smaller tile, 0 to 1.
     """
 

@@ -1,4 +1,7 @@
-"""Find the overlapping tiles of a data set: candidates from their landmarks, confirmed by their pixels."""
+"""Find the overlapping tiles of a data set.
+
+Landmarks give the pairs of tiles that could overlap. A comparison of their pixels decides.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,9 +33,10 @@ class OverlapSearch:
     """How to find overlaps.
 
     Attributes:
-        landmarks: Returns the landmarks of images, given their index values: `LANDMARK` (N, LANDMARKS).
-        read: Returns the content of an image file, given its index value.
-        correlation: Lowest correlation of an overlap.
+        landmarks: Function that takes the index values of N images and returns their landmarks, an array of dtype
+            `LANDMARK` and shape (N, LANDMARKS).
+        read: Function that takes the index value of an image and returns the content of its file.
+        correlation: Two tiles overlap if their `Overlap.correlation` is at least this number.
     """
 
     landmarks: Callable[[NDArray[np.int64]], NDArray]
@@ -160,7 +164,7 @@ def find_overlaps(
 
 
 def row_pairs(overlaps: pd.DataFrame) -> NDArray[np.int64]:
-    """Return the columns first and second of a table of overlaps, int64 (M, 2)."""
+    """Return the columns `first` and `second` of a table of overlaps, as int64 (M, 2)."""
     return overlaps[["first", "second"]].to_numpy(np.int64)
 
 

@@ -36,7 +36,8 @@ class Model:
         network: The network, in eval mode.
         calibration: Temperature, threshold and review band.
         novelty: Scores how much a tile differs from the training tiles.
-        digest: Digest of everything that decides the answers: weights, calibration, profile and limit of the novelty.
+        digest: Digest of everything that decides the answers: the weights, the calibration, the training tiles'
+            profile, and the limit of novelty.
     """
 
     name: str

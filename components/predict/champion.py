@@ -15,7 +15,9 @@ from components.shared.services.version_files import version_files
 
 
 def predict_champion(manifest_path: str, splits_path: str, config: PredictConfig, folder: str) -> str:
-    """Compute the champion's answers to the test split, without the tiles that the champion was trained on.
+    """Compute the champion's answers to the tiles of the test split that are new to the champion.
+
+    A tile is new if neither the tile nor another tile of its group was in the champion's training or validation split.
 
     The champion's calibration.json is copied to the same folder, so that the gate can apply the champion's temperature
     and threshold to these answers.
@@ -24,8 +26,8 @@ def predict_champion(manifest_path: str, splits_path: str, config: PredictConfig
         manifest_path: The data set version's manifest.
         splits_path: Table (sample_id, split).
         config: Gives the batch size and the registered model's name.
-        folder: Folder to write: the predictions, and calibration.json if there is a champion. The table is empty if
-            there is no champion, or if the champion was trained on all test tiles or their photos.
+        folder: Folder to write: the predictions, and calibration.json if there is a champion. The predictions are
+            empty if there is no champion, or if no test tile is new to it.
 
     Returns:
         The champion's model version, or "" if there is no champion.

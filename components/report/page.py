@@ -39,7 +39,7 @@ WORDS = {
     "tile": "A small square cut from a photo. The networks classify tiles.",
     "label": "What people have said about a tile: crack or no crack.",
     "near duplicates": "Tiles that show the same place almost identically.",
-    "group": "Tiles that must stay in the same split: all tiles of one photo, and near duplicates.",
+    "group": "Tiles that must stay in the same split: all tiles of one photo, near duplicates, and overlapping tiles.",
     "source": "A place that tiles come from, such as a folder. The data of a run can have several sources.",
     "surface": "The kind of structure that a tile shows: deck, pavement, wall or unknown.",
     "training split": "The tiles that a network learns from.",

@@ -17,8 +17,8 @@ def check_leaks(
     Args:
         manifest: The data set version.
         splits: The splits of its images.
-        related: Relation ("are near duplicates" or "are from one photo") -> pairs of sample_ids. Both images of a pair
-            must be in the same split, even if they belong to different groups.
+        related: Relation, such as "are near duplicates" -> pairs of sample_ids. Both images of a pair must be in the
+            same split, even if they belong to different groups.
 
     Raises:
         LeakError: There is a leak. The message names the first two images of the leak.

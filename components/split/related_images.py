@@ -15,8 +15,8 @@ from components.shared.services.store import MissingObjectError, Store
 def related_images(store: Store, digest: str) -> dict[str, list[tuple[str, str]]]:
     """Return a dict: relation -> pairs of sample_ids that must be in the same split.
 
-    The relations are near duplicates and images of one photo. The first image of a photo is paired with every image of
-    the photo. These pairs are enough to find every leak.
+    The relations are near duplicates, overlapping images, and images of one photo. The first image of a photo is paired
+    with every image of the photo. These pairs are enough to find every leak.
     """
     version = read_version(store, digest)
     near_duplicates = _table(store, version, "near_duplicates.parquet", ["first", "second"])

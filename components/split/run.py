@@ -37,7 +37,8 @@ def assign_splits(
         manifest_path: The data set version's manifest.
         splits_path: File to write: the splits.
         page_path: File to write: the page, HTML.
-        config: The wanted shares, or the surface or source that is held out; and the settings of the leak check.
+        config: The wanted shares of the splits, the surface or source that is held out, and the settings of the leak
+            check.
         seed: Decides between equally good assignments. The same seed, manifest and ledger give the same splits. If a
             group is already in the store's ledger, it keeps its split.
 

@@ -109,8 +109,8 @@ def cost(
     """Show how many resources the pods of each step of a run have used so far, as Argo counts them.
 
     Pod hours count from the creation of a pod, so waiting for a node is included. The other columns multiply the
-    requested resources by the hours that the containers ran. Argo reports them when a pod ends. No column shows how
-    busy a pod was.
+    requested resources by the hours that the containers ran. Argo reports these resources only when a pod ends. No
+    column shows how busy a pod was.
     """
     with reporting_errors(debug):
         import datetime

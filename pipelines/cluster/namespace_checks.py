@@ -111,7 +111,7 @@ def check_quotas(view: ClusterView, needs: Mapping[str, Resources]) -> str:
 
 
 def _shortages(need: Resources, hard: Mapping[str, str], used: Mapping[str, str]) -> Iterator[str]:
-    """Yield a text for each resource if the pod of a step needs more of it than the quota still allows."""
+    """Yield a text for each resource of which a step's pod needs more than the quota still allows."""
     from kubernetes.utils import parse_quantity
 
     for name, wanted in _counted(need):

@@ -40,7 +40,7 @@ def place_schedule(
     has paused the old recurring run, the new recurring run is paused too.
 
     Args:
-        api: The API of KFP, after `check_target`.
+        api: The API of KFP. Call `check_target` before.
         compiled: The version of the pipeline to run.
         config: The parameters of the version.
         schedule: The times and the run-time parameters.

@@ -226,8 +226,8 @@ def _check_same(plan: Plan, files: dict[str, Path], images: SiteImages, claim: C
             changed.append(path)
     if changed:
         raise InputError(
-            f"{len(changed)} files in {images.folder} were added, removed or changed after the tiles of the site "
-            f"{images.name} were chosen, such as {changed[0]}; restore the files, or begin again under another name "
+            f"after the tiles of the site {images.name} were chosen, {len(changed)} files in {images.folder} were "
+            f"added, removed or changed, such as {changed[0]}; restore the files, or begin again under another name "
             "with --site"
         )
     if plan.claim != claim:

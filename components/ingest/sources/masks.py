@@ -40,7 +40,7 @@ class Masks:
     """The masks that were found.
 
     Attributes:
-        of_image: The path of an image's mask, by the path of the image.
+        of_image: Path of an image -> path of its mask.
         without_image: The masks that belong to no image.
         ambiguous: The masks that fit several images, and therefore are not used.
     """

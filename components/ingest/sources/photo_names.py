@@ -58,7 +58,10 @@ class PhotoNames:
 
 
 def _tails(path: str) -> Iterator[str]:
-    """Yield a path, then the path without its first folder, and so on. Yield each of them again without `FOLDERS`."""
+    """Yield a path, then the path without its first folder, and so on.
+
+    After each of these, yield the same path without the folders that have a name in `FOLDERS`.
+    """
     parts = unicodedata.normalize("NFC", path).split("/")
     for start in range(len(parts)):
         own = parts[start:]

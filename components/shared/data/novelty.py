@@ -33,7 +33,7 @@ SMALLEST_VARIANCE = 1e-6
 
 
 def embedding_limit(reference: np.ndarray, held_out: np.ndarray) -> float:
-    """Return the distance between embeddings that 1 % of the held-out images exceed.
+    """Return a limit of novelty: 1 % of the held-out images are farther than this from the training images.
 
     Args:
         reference: float (n, d), embeddings of training images.

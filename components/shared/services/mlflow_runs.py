@@ -56,7 +56,7 @@ def client() -> MlflowClient:
 
     Raises:
         InputError: The variable is not set, or the server does not answer. Without the variable, MLflow would write to
-            the working directory. A command waits seconds for an answer, and a step waits minutes.
+            the working directory. A command gives up after seconds, and a step after minutes.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:

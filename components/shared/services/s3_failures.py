@@ -1,4 +1,4 @@
-"""Explain the failures of an S3 server, and of the servers that give credentials, to the user."""
+"""Explain to the user why a request to an S3 server, or to a server that gives credentials, failed."""
 
 import datetime
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Read the tiles of a queue with all facts that the writers of the formats need."""
+"""Read the tiles of a queue, with all facts that an export to an annotation program needs."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -57,7 +57,7 @@ def answers_of(tiles: list[Marks], unmarked: str | None) -> Given:
 
 
 def _add_drawn(given: Given, marks: Marks, drawn: ImageAnnotation, words: list[str]) -> None:
-    """Add the answer that the shapes mean.
+    """Turn the drawn shapes of a tile into an answer, and add it to `given`.
 
     If the tile also has a class, the shapes are only compared with it. A crack on a tile that is called no_crack raises
     `InputError`.

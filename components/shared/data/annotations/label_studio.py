@@ -110,8 +110,8 @@ def image_of(task: dict[str, Any], where: str) -> str:
             images[name] = path
     if len(images) > 1 and "image" not in images:
         raise InputError(
-            f"{where} has images in several fields, {', '.join(images)}; keep one of these fields, or name one of them "
-            "image"
+            f"{where} has images in several fields, {', '.join(images)}; keep only one of these fields, or give one "
+            "of them the name image"
         )
     if images:
         return images.get("image") or next(iter(images.values()))
