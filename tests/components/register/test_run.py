@@ -72,7 +72,7 @@ def change(store, name, content):
     store.put_bytes(key, content)
 
 
-def test_the_version_shows_its_card(winner, monkeypatch):
+def test_the_version_shows_its_card(winner, monkeypatch, unchecked):
     register_winner(*winner, job="job-7")
     with version_files("crack-classifier", "1") as kept:
         card, page = (kept / "model_card.md").read_text(), (kept / "model_card.html").read_text()
@@ -119,7 +119,7 @@ def _check_training_rows(training_rows, given):
     assert unknown_rows(same_photo, training_rows)["sample_id"].tolist() == rows["test"]["sample_id"].tolist()[1:]
 
 
-def test_an_interrupted_job_registers_once_and_the_same_model_is_registered_once(winner, monkeypatch):
+def test_an_interrupted_job_registers_once_and_the_same_model_is_registered_once(winner, monkeypatch, unchecked):
     client = mlflow_runs.client()
     with monkeypatch.context() as killed:
         killed.setattr(client, "create_model_version", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))

@@ -1,3 +1,5 @@
+"""The command inspect, with a registered version."""
+
 import csv
 import json
 from pathlib import Path
@@ -5,17 +7,23 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from components.register.run import register_winner
 from components.shared.services import mlflow_runs
 from pipelines.cli.main import app
-from tests.components.register.conftest import winner  # noqa: F401 (a fixture)
+from tests.components.inspect.test_run import concrete
 from tests.tiny_version import tile
 
 
 def call(*arguments: object):
     return CliRunner().invoke(app, ["inspect", *map(str, arguments)])
+
+
+def photo_rows(out: Path) -> list[dict[str, str]]:
+    with (out / "photos.csv").open(newline="", encoding="utf-8") as table:
+        return list(csv.DictReader(table))
 
 
 @pytest.fixture
@@ -30,7 +38,7 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_registered_version_answers_a_photo_as_predict_answers_its_tile(winner, photo, tmp_path):  # noqa: F811
+def test_a_registered_version_answers_a_photo_as_predict_answers_its_tile(winner, unchecked, photo, tmp_path):
     register_winner(*winner, job="job-1")
     mlflow_runs.client().set_registered_model_alias("crack-classifier", "champion", "1")
     out = tmp_path / "out"
@@ -40,9 +48,7 @@ def test_a_registered_version_answers_a_photo_as_predict_answers_its_tile(winner
     done = call(photo, one_tile, "--out", out, "--scale", "0.5")
     assert done.exit_code == 0, done.output
     assert "2 photos inspected by crack-classifier version 1" in done.output
-    with (out / "photos.csv").open(newline="") as file:
-        photos = list(csv.DictReader(file))
-    assert [(row["tile_px"], row["mm_per_px"]) for row in photos] == [("32", "0.5")] * 2
+    assert [(row["tile_px"], row["mm_per_px"]) for row in photo_rows(out)] == [("32", "0.5")] * 2
     assert json.loads((out / "findings.geojson").read_text())["type"] == "FeatureCollection"
 
     answers = tmp_path / "answers.csv"
@@ -56,6 +62,40 @@ def test_a_registered_version_answers_a_photo_as_predict_answers_its_tile(winner
     for name in ("p_crack", "novelty"):
         assert float(inspected[name]) == pytest.approx(float(answer[name]), rel=1e-3), name
     assert inspected["triage"] == answer["label"]
+
+
+def test_photos_become_results_and_a_second_call_skips_them(winner, unchecked, tmp_path, caplog):
+    register_winner(*winner, job="job-1")
+    mlflow_runs.client().set_registered_model_alias("crack-classifier", "champion", "1")
+    photos = tmp_path / "photos"
+    (photos / "masks").mkdir(parents=True)
+    Image.fromarray(concrete(120, 90)).save(photos / "pier.png")
+    Image.fromarray(concrete(120, 90)).save(photos / "masks" / "pier.png")
+    (photos / "bad.jpg").write_text("not an image")
+
+    out = photos / "results"
+    done = call(photos, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert "1 masks of photos are not inspected" in caplog.text
+    assert "1 photo inspected by crack-classifier version 1:" in done.output
+    assert "1 photo could not be inspected" in done.output
+    # This version is like those that were registered before tile sizes were stored.
+    assert "tiles of its input size, 32 px" in done.output
+    bad, pier = photo_rows(out)
+    assert bad["error"] == "not an image"
+    assert (pier["tile_px"], pier["version"]) == ("32", "1")
+    assert (out / "inspection.html").is_file()
+    assert (out / "findings.geojson").is_file()
+
+    again = call(photos, "--out", out, "--scale", "0.5")
+    assert "earlier call" not in again.output
+    again = call(photos, "--out", out, "--scale", "0.5")
+    assert "1 photo inspected by crack-classifier version 1 (1 of them in an earlier call)" in again.output
+    assert len(photo_rows(out)) == 2
+
+    missing = call(photos, "--out", out, "--model", "models:/crack-classifier/7")
+    assert missing.exit_code == 2
+    assert "7" in missing.output
 
 
 @pytest.mark.parametrize(
@@ -78,3 +118,10 @@ def test_a_path_without_photos_is_reported(tmp_path):
     done = call(tmp_path / "nowhere", "--out", tmp_path / "out")
     assert done.exit_code == 2
     assert "matches no file" in done.output
+
+
+def test_a_folder_of_results_alone_has_no_photos(tmp_path):
+    Image.fromarray(concrete(60, 60)).save(tmp_path / "a.png")
+    done = call(tmp_path, "--out", tmp_path)
+    assert done.exit_code == 2
+    assert "give photos outside of" in " ".join(done.output.split())

@@ -22,7 +22,6 @@ from pipelines.registry.classify import (
     write_page,
     write_results,
 )
-from tests.components.register.conftest import winner  # noqa: F401 (a fixture)
 from tests.tiny_version import tile
 
 
@@ -47,7 +46,7 @@ def run(*arguments: object):
     return CliRunner().invoke(app, list(map(str, arguments)))
 
 
-def test_files_become_rows_and_a_bad_one_a_row_with_an_error(winner, images, tmp_path, monkeypatch):  # noqa: F811
+def test_files_become_rows_and_a_bad_one_a_row_with_an_error(winner, unchecked, images, tmp_path, monkeypatch):
     register_winner(*winner, job="job-1")
     mlflow_runs.client().set_registered_model_alias("crack-classifier", "champion", "1")
     out, page = tmp_path / "out" / "results.csv", tmp_path / "page" / "page.html"
