@@ -202,12 +202,16 @@ def _images(body: bytearray, kind: str) -> list[list[str | None]]:
 
 
 def _csv_rows(body: bytearray) -> list[Any]:
-    """Return the rows of a CSV table, but at most MAX_IMAGES + 1 rows."""
+    """Return the column image of a CSV table, but at most MAX_IMAGES + 1 cells."""
     csv.field_size_limit(MAX_BODY_BYTES)
-    table = csv.DictReader(io.StringIO(body.decode()))
-    if "image" not in (table.fieldnames or []):
+    table = csv.reader(io.StringIO(body.decode()))
+    names = next(table, [])
+    if "image" not in names:
         raise RefusedError(ERROR, "the CSV table has no column image; send a table with the column image")
-    return list(islice(table, MAX_IMAGES + 1))
+
+    column = names.index("image")
+    rows = islice(filter(None, table), MAX_IMAGES + 1)  # without empty lines
+    return [row[column] if column < len(row) else None for row in rows]
 
 
 def _json_rows(body: bytearray) -> list[Any]:
