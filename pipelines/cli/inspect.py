@@ -10,7 +10,7 @@ from rich.console import Console
 from components.shared.data.image_kinds import masks_among
 from components.shared.errors import InputError
 from components.shared.events import warn
-from pipelines.cli.options import MODEL, Debug, RegistryWorkdir, reporting_errors
+from pipelines.cli.options import MODEL, Debug, RegistryWorkdir, RequireSignature, reporting_errors
 
 if TYPE_CHECKING:
     from components.inspect.record import InspectedPhoto
@@ -32,6 +32,7 @@ def inspect(
     overlap: Annotated[
         float, typer.Option(help="Smallest overlap of neighbouring tiles, as a share of a tile's side, 0 to 0.9.")
     ] = 0.5,
+    require_signature: RequireSignature = None,
     workdir: RegistryWorkdir = None,
     debug: Debug = False,
 ) -> None:
@@ -63,7 +64,7 @@ def inspect(
 
         config = InspectConfig(scale=scale, distance=distance, overlap=overlap)
         prepare_folder(out)
-        loaded = loaded_model(model, workdir)
+        loaded = loaded_model(model, workdir, require_signature)
         console = Console(stderr=True)
         with Progress(console=console, disable=not console.is_terminal) as bar:
             task = bar.add_task("inspecting", total=len(files))

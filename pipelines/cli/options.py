@@ -48,6 +48,13 @@ RegistryWorkdir = Annotated[
     typer.Option("--workdir", help="Workdir of local runs. Default: use the registry of MLFLOW_TRACKING_URI."),
 ]
 Name = Annotated[str, typer.Option("--name", help="Name of the registered model.")]
+RequireSignature = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="CRACK_REQUIRE_SIGNATURE",
+        help="PEM file of the public key that must verify the signature of the model version.",
+    ),
+]
 
 
 def chosen_file(environment: str | None, params: Path | None) -> Path:

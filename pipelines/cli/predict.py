@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipelines.cli.options import MODEL, Debug, RegistryWorkdir, reporting_errors
+from pipelines.cli.options import MODEL, Debug, RegistryWorkdir, RequireSignature, reporting_errors
 
 commands = typer.Typer()
 
@@ -28,6 +28,7 @@ def predict(
     model: Annotated[str, typer.Option(help="URI of the model in MLflow.")] = f"models:/{MODEL}@champion",
     html: Annotated[Path | None, typer.Option(help="HTML page with thumbnails to write; default: no page.")] = None,
     batch_size: Annotated[int, typer.Option(help="Number of images in a batch.", min=1)] = 32,
+    require_signature: RequireSignature = None,
     workdir: RegistryWorkdir = None,
     debug: Debug = False,
 ) -> None:
@@ -68,7 +69,8 @@ def predict(
 
             bar = stack.enter_context(Progress(console=console, disable=not console.is_terminal))
             task = bar.add_task("classifying", total=len(files))
-            answers = write_results(classify(version, files, batch_size, partial(bar.advance, task)), table)
+            answering = classify(version, files, batch_size, partial(bar.advance, task), require_signature)
+            answers = write_results(answering, table)
             if page:
                 write_page(answers, version, page)
 

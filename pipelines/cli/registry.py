@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.cli.options import MODEL, Debug, Name, RegistryWorkdir, reporting_errors
+from pipelines.cli.options import MODEL, Debug, Name, RegistryWorkdir, RequireSignature, reporting_errors
 
 commands = typer.Typer()
 backup = typer.Typer(no_args_is_help=True)
@@ -28,10 +28,7 @@ def promote(
             "--force", help="Promote even if the model version did not pass the gate; the history records this."
         ),
     ] = False,
-    require_signature: Annotated[
-        Path | None,
-        typer.Option(help="PEM file of the public key that must verify the signature of the model version."),
-    ] = None,
+    require_signature: RequireSignature = None,
     workdir: RegistryWorkdir = None,
     name: Name = MODEL,
     debug: Debug = False,
@@ -51,14 +48,21 @@ def promote(
 
 
 @commands.command()
-def rollback(by: By, why: Why, workdir: RegistryWorkdir = None, name: Name = MODEL, debug: Debug = False) -> None:
+def rollback(
+    by: By,
+    why: Why,
+    require_signature: RequireSignature = None,
+    workdir: RegistryWorkdir = None,
+    name: Name = MODEL,
+    debug: Debug = False,
+) -> None:
     """Make the previous champion the champion again. A second rollback goes back to the champion before it."""
     with reporting_errors(debug):
         from pipelines.registry.access import reached
         from pipelines.registry.promotions import Registry
 
         with reached(workdir, artifacts=True) as client:
-            _say(Registry(client, name).rollback(by, why).sentence(name))
+            _say(Registry(client, name).rollback(by, why, require_signature).sentence(name))
 
 
 @commands.command()
@@ -69,7 +73,7 @@ def sign(
     name: Name = MODEL,
     debug: Debug = False,
 ) -> None:
-    """Sign all files of a model version. `promote --require-signature` can then verify the signature."""
+    """Sign all files of a model version. Commands with --require-signature can then verify the signature."""
     with reporting_errors(debug):
         from pipelines.registry.access import reached
         from pipelines.registry.promotions import Registry

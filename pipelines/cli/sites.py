@@ -10,7 +10,7 @@ from typing import Annotated, cast, get_args
 import typer
 from rich.console import Console
 
-from pipelines.cli.options import MODEL, Debug, RegistryWorkdir, reporting_errors
+from pipelines.cli.options import MODEL, Debug, RegistryWorkdir, RequireSignature, reporting_errors
 
 commands = typer.Typer()
 
@@ -46,6 +46,7 @@ def accept_site(
     model: Annotated[str, typer.Option(help="URI of the model in MLflow.")] = f"models:/{MODEL}@champion",
     page: Annotated[Path, typer.Option(help="Page to write.")] = Path("site.html"),
     batch_size: Annotated[int, typer.Option(help="Number of images in a batch.", min=1)] = 32,
+    require_signature: RequireSignature = None,
     workdir: RegistryWorkdir = None,
     debug: Debug = False,
 ) -> None:
@@ -90,7 +91,7 @@ def accept_site(
 
             bar = stack.enter_context(Progress(console=Console(stderr=True), transient=True))
             task = bar.add_task("classifying", total=None)
-            classify_files = classifier(uri, batch_size, partial(bar.advance, task))
+            classify_files = classifier(uri, batch_size, partial(bar.advance, task), require_signature)
             registry = Registry(client, named[1])
             result = accept_site(
                 place, labels, registry, named[2], cast(Claim, claim), limits, unfinished, classify_files

@@ -20,7 +20,7 @@ from components.shared.errors import InputError
 from components.shared.events import log, warn
 from components.shared.network.served_process import ModelLoadError, ModelProcess
 from components.shared.services import mlflow_runs
-from components.shared.services.version_files import version_folder
+from pipelines.registry.signing import signed_folder
 
 MAX_THUMBNAILS = 300  # largest number of thumbnails in a section of the page
 OF_ALL = "Answers, the most certain cracks first"
@@ -125,27 +125,34 @@ def name_and_version(model_uri: str) -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def checked_files(model_uri: str) -> Iterator[str]:
+def checked_files(model_uri: str, signed_by: Path | None) -> Iterator[str]:
     """Fetch a registered model version and check its files, before the model is loaded.
 
     Args:
         model_uri: Model URI of MLflow.
+        signed_by: PEM file of the public key that must verify the version's signature. None: it needs no signature.
 
     Yields:
         The folder of a registered model version. Any other URI is yielded unchanged and is not checked, because only
         registered versions have a digest.
 
     Raises:
-        InputError: The version does not exist, or its files are not the registered files.
+        InputError: The version does not exist, or its files are not the registered files. Or a signature is required,
+            and it is missing or wrong, or the URI does not name a registered version.
     """
     name, version = name_and_version(model_uri)
+    if not version and signed_by:
+        raise InputError(
+            f"{model_uri} is not a registered model version, so it cannot have the signature that --require-signature "
+            "requires; give a version such as models:/crack-classifier/1"
+        )
     if not version:
         log.warning("%s is not a registered model version, so its files are not checked", model_uri)
         yield model_uri
         return
 
     try:
-        with version_folder(name, version) as folder:
+        with signed_folder(name, version, signed_by) as folder:
             yield str(folder)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
@@ -153,7 +160,13 @@ def checked_files(model_uri: str) -> Iterator[str]:
         raise InputError(f"{model_uri} cannot be loaded: {error.message}; {WHERE_VERSIONS_ARE}") from error
 
 
-def classify(model_uri: str, files: list[Path], batch_size: int, progress: Callable[[int], None]) -> Iterator[Answer]:
+def classify(
+    model_uri: str,
+    files: list[Path],
+    batch_size: int,
+    progress: Callable[[int], None],
+    signed_by: Path | None,
+) -> Iterator[Answer]:
     """Yield an answer for each file, in order, batch by batch. If a file is not an image, its answer has an error.
 
     Args:
@@ -161,15 +174,19 @@ def classify(model_uri: str, files: list[Path], batch_size: int, progress: Calla
         files: Image files.
         batch_size: Number of images sent to the model at once.
         progress: Function that is called with the number of files that were classified since the last call.
+        signed_by: PEM file of the public key that must verify the version's signature. None: it needs no signature.
 
     Raises:
-        InputError: The model cannot be loaded, or its files are not the registered files.
+        InputError: The model cannot be loaded, or its files are not the registered files, or they are not signed.
         RuntimeError: The model's process ended. If memory ran out, use a smaller `batch_size`.
     """
     remaining = iter(files)
     name, version = name_and_version(model_uri)
     try:
-        with checked_files(model_uri) as files_of_model, ModelProcess(files_of_model, model_uri) as model:
+        with (
+            checked_files(model_uri, signed_by) as files_of_model,
+            ModelProcess(files_of_model, model_uri) as model,
+        ):
             while batch := list(islice(remaining, batch_size)):
                 for answer in _answers(model, batch):
                     yield replace(answer, model=name, version=version)

@@ -135,9 +135,11 @@ def summary_of(acceptance: Acceptance, limits: Limits, claim: Claim) -> dict[str
     return summary
 
 
-def classifier(model_uri: str, batch_size: int, progress: Callable[[int], None]) -> Callable[[list[Path]], list[Any]]:
-    """Return a function that classifies files with a registered model."""
-    return lambda files: list(classify(model_uri, files, batch_size, progress))
+def classifier(
+    model_uri: str, batch_size: int, progress: Callable[[int], None], signed_by: Path | None
+) -> Callable[[list[Path]], list[Any]]:
+    """Return a function that classifies files with a registered model. For the arguments, see `classify`."""
+    return lambda files: list(classify(model_uri, files, batch_size, progress, signed_by))
 
 
 def _classified(

@@ -78,7 +78,7 @@ def _wait(address: str, process: subprocess.Popen, log: Path) -> None:
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            with urllib.request.urlopen(f"{address}/ping", timeout=5):
+            with urllib.request.urlopen(f"{address}/ready", timeout=5):
                 return
         except OSError:
             time.sleep(0.2)

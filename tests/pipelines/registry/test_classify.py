@@ -11,7 +11,9 @@ from typer.testing import CliRunner
 from components.register.run import register_winner
 from components.shared.services import mlflow_runs
 from components.shared.services.store import Store
+from components.shared.services.version_files import version_digest, version_folder
 from pipelines.cli.main import app
+from pipelines.local.embedded_stack import free_port
 from pipelines.registry.classify import (
     Answer,
     classify,
@@ -42,8 +44,8 @@ def call(*arguments: object):
     return run("predict", *arguments)
 
 
-def run(*arguments: object):
-    return CliRunner().invoke(app, list(map(str, arguments)))
+def run(*arguments: object, env: dict[str, str] | None = None):
+    return CliRunner().invoke(app, list(map(str, arguments)), env=env)
 
 
 def test_files_become_rows_and_a_bad_one_a_row_with_an_error(winner, unchecked, images, tmp_path, monkeypatch):
@@ -106,7 +108,39 @@ def _check_a_signature_and_changed_code(config, images, tmp_path):
     for command in (again, [*demand, keys["ada.pub"]], ["predict", images, "--out", tmp_path / "none.csv"]):
         done = run(*command)
         assert (done.exit_code, "are not the registered files" in done.output) == (2, True), done.output
+    _check_a_rewritten_digest(images, tmp_path, keys)
     assert not ran.exists()
+
+
+def _check_a_rewritten_digest(images, tmp_path, keys):
+    """Somebody changed files of version 1, and its digest in MLflow too. Only the signature shows it."""
+    client = mlflow_runs.client()
+    source = client.get_model_version("crack-classifier", "1").source
+    passed = {mlflow_runs.VERDICT: "passed", mlflow_runs.CHECKED: "passed"}
+    client.create_model_version("crack-classifier", source, tags=passed)
+    who = ["--by", "Eve", "--why", "mine"]
+    assert run("promote", "2", *who).exit_code == 0
+    client.delete_model_version_tag("crack-classifier", "1", mlflow_runs.DIGEST)
+    with version_folder("crack-classifier", "1") as folder:
+        client.set_model_version_tag("crack-classifier", "1", mlflow_runs.DIGEST, version_digest(folder))
+
+    model = ["--model", "models:/crack-classifier/1"]
+    predict = ["predict", images, "--out", tmp_path / "none.csv"]
+    commands = [
+        ["promote", "1", *who],
+        ["rollback", *who],
+        [*predict, *model],
+        ["inspect", images, "--out", tmp_path / "inspected", *model],
+        ["serve", "--port", free_port(), *model],
+    ]
+    for command in commands:
+        done = run(*command, "--require-signature", keys["ada.pub"])
+        assert (done.exit_code, "does not match its files" in done.output) == (2, True), done.output
+        done = run(*command, env={"CRACK_REQUIRE_SIGNATURE": str(keys["eve.pub"])})
+        assert (done.exit_code, "is not signed with this key" in done.output) == (2, True), done.output
+    unregistered = run(*predict, "--model", tmp_path, "--require-signature", keys["ada.pub"])
+    assert unregistered.exit_code == 2
+    assert "is not a registered model version, so it cannot have the signature" in unregistered.output
 
 
 def _check_a_model_killed_between_two_batches(images, monkeypatch):
@@ -114,7 +148,9 @@ def _check_a_model_killed_between_two_batches(images, monkeypatch):
     monkeypatch.setattr(
         subprocess, "Popen", lambda *args, **options: started.append(start(*args, **options)) or started[0]
     )
-    answers = classify("models:/crack-classifier/1", find_images([str(images)]), 2, lambda done: started[0].kill())
+    answers = classify(
+        "models:/crack-classifier/1", find_images([str(images)]), 2, lambda done: started[0].kill(), None
+    )
     with pytest.raises(RuntimeError, match=r"models:/crack-classifier/1 was ended by signal 9; .* a smaller batch"):
         list(answers)
     assert started[0].poll() == -9
