@@ -12,10 +12,10 @@ Upper and lower case make no difference. `class_names.py` lists the names that w
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from components.ingest.sources.file_table import folder_of
+from components.ingest.sources.file_table import folder_of, folders_around
 from components.ingest.sources.folder_listing import contents, entries, files_below, subfolders
 from components.ingest.sources.photo_layout import is_photo_folder
 from components.shared.data.class_names import (
@@ -26,7 +26,7 @@ from components.shared.data.class_names import (
     class_of_folder,
     simple_name,
 )
-from components.shared.data.image_kinds import is_image, is_mask_folder, passed_over
+from components.shared.data.image_kinds import in_mask_folder, is_image, is_mask_folder, passed_over
 from components.shared.data.manifest import CLASSES, CRACK, NO_CRACK
 from components.shared.errors import InputError
 
@@ -83,15 +83,25 @@ class Layout:
 
     Attributes:
         name: ccic, sdnet2018, folders, roboflow or photos.
-        root: The folder that contains the class folders or the photos.
+        root: The folder that contains the photos, or the class folders and the folders of masks outside of them.
         folders: The class folders, in the order of their paths. The layout photos has none.
-        masks: The folders of masks, relative to the root.
     """
 
     name: str
     root: Path
     folders: list[ClassFolder]
-    masks: list[str]
+
+    def outer_folders(self) -> list[str]:
+        """Return the folders around the class folders, in order, relative to the root. The first one is ""."""
+        return sorted({outer for folder in self.folders for outer in folders_around(folder.path)})
+
+    def mask_folders(self) -> list[str]:
+        """Return the folders of masks outside the class folders, relative to the root."""
+        found = []
+        for outer in self.outer_folders():
+            names = filter(is_mask_folder, entries(self.root / outer))
+            found += [f"{outer}/{name}".strip("/") for name in names]
+        return found
 
 
 def find_layout(folder: Path, name: str = "auto") -> Layout:
@@ -109,7 +119,7 @@ def find_layout(folder: Path, name: str = "auto") -> Layout:
     layout = _search(folder, [each for each in names if each != PHOTOS], _layouts_of)
     if layout is not None:
         _check_classes(layout)
-        return layout
+        return _with_masks_around(folder, layout)
     # A source with class folders can also have a folder of masks. So we look for the layout photos last.
     layout = _search(folder, [PHOTOS] if PHOTOS in names else [], _photos_of)
     if layout is not None:
@@ -138,18 +148,30 @@ def _search(folder: Path, names: list[str], layouts_of: Callable[[Path, list[str
 
 
 def _photos_of(root: Path, names: list[str]) -> list[Layout]:
-    return [Layout(PHOTOS, root, [], list(filter(is_mask_folder, entries(root))))] if is_photo_folder(root) else []
+    return [Layout(PHOTOS, root, [])] if is_photo_folder(root) else []
 
 
 def _layouts_of(root: Path, names: list[str]) -> list[Layout]:
     inner = subfolders(root)
-    masks = list(filter(is_mask_folder, entries(root)))
     layouts = []
     for name in names:
         folders = _RECOGNISERS[name](root, inner)
         if folders:
-            layouts.append(Layout(name, root, folders, masks))
+            layouts.append(Layout(name, root, folders))
     return layouts
+
+
+def _with_masks_around(source: Path, layout: Layout) -> Layout:
+    """Return the layout with the outermost folder that has a folder of masks as its root.
+
+    For example, the class folders are in `images`, and the masks are in `masks`, next to `images`.
+    """
+    for root in reversed([layout.root, *layout.root.parents]):
+        if root.is_relative_to(source) and any(map(is_mask_folder, entries(root))):
+            inner = layout.root.relative_to(root)
+            folders = [replace(each, path=(inner / each.path).as_posix()) for each in layout.folders]
+            return replace(layout, root=root, folders=folders)
+    return layout
 
 
 def _inner_folders(roots: list[Path]) -> list[Path]:
@@ -266,4 +288,4 @@ def _check_classes(layout: Layout) -> None:
 
 
 def _has_image(root: Path, part: str) -> bool:
-    return any(map(is_image, files_below(root, part)))
+    return any(is_image(path) and not in_mask_folder(path) for path in files_below(root, part))

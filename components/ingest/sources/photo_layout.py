@@ -9,7 +9,7 @@ from components.ingest.sources.folder_listing import files_below, files_in, subf
 from components.ingest.sources.masks import masks_beside_images, stem
 from components.shared.data.annotations.reading import SUFFIXES
 from components.shared.data.annotations.yolo import NAMES_FILES
-from components.shared.data.image_kinds import is_image, is_mask_folder
+from components.shared.data.image_kinds import in_mask_folder, is_image, is_mask_folder
 from components.shared.errors import InputError
 
 LABELS = "labels"  # YOLO's folder of label files
@@ -19,7 +19,12 @@ LONGEST_LINE = 2**20  # bytes
 
 def photos_below(root: Path) -> list[str]:
     """Return the images of a folder and its subfolders, in order, without the images in a folder of masks."""
-    return sorted(filter(is_image, _files_below(root)))
+    return sorted(path for path in _files_below(root) if is_image(path) and not in_mask_folder(path))
+
+
+def masks_below(root: Path) -> list[str]:
+    """Return the images that are in a folder of masks, in order."""
+    return sorted(path for path in _files_below(root) if is_image(path) and in_mask_folder(path))
 
 
 def annotation_files(root: Path) -> list[str]:
@@ -66,8 +71,7 @@ def is_photo_folder(root: Path) -> bool:
 def _files_below(root: Path) -> Iterator[str]:
     yield from files_in(root, "")
     for name in subfolders(root):
-        if not is_mask_folder(name):
-            yield from files_below(root, name)
+        yield from files_below(root, name)
 
 
 def _begins_as_labels(path: Path) -> bool:

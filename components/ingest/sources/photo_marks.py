@@ -9,9 +9,15 @@ from numpy.typing import NDArray
 
 from components.ingest.mask_check import MaskFitError, check_mask, turned_mask
 from components.ingest.sources.file_table import folder_of
-from components.ingest.sources.folder_listing import files_below, subfolders
-from components.ingest.sources.masks import Candidate, Masks, masks_beside_images, match_masks
-from components.ingest.sources.photo_layout import LABELS, annotation_files, label_files, names_file, photos_below
+from components.ingest.sources.masks import Candidate, masks_beside_images, match_masks
+from components.ingest.sources.photo_layout import (
+    LABELS,
+    annotation_files,
+    label_files,
+    masks_below,
+    names_file,
+    photos_below,
+)
 from components.ingest.sources.photo_names import PhotoNames
 from components.shared.data.annotations.fields import NO_MEANINGS, UnknownClassError
 from components.shared.data.annotations.reading import Recognised, not_known, recognise
@@ -24,7 +30,6 @@ from components.shared.data.annotations.shapes import (
 )
 from components.shared.data.annotations.yolo import read_class_names, read_yolo
 from components.shared.data.image import UPRIGHT, ImageError, decode_mask
-from components.shared.data.image_kinds import is_image, is_mask_folder
 from components.shared.data.manifest import CLASSES, CRACK
 from components.shared.errors import InputError
 
@@ -128,7 +133,7 @@ def find_marks(root: Path, meanings: Mapping[str, str] = NO_MEANINGS) -> Marks:
     images = photos_below(root)
     beside = masks_beside_images(images)
     photos = [path for path in images if path not in set(beside)]
-    masks = _masks(root, beside)
+    masks = [*beside, *masks_below(root)]
     labels = label_files(root, photos)
     recognised, unused = _recognised(root)
 
@@ -136,7 +141,7 @@ def find_marks(root: Path, meanings: Mapping[str, str] = NO_MEANINGS) -> Marks:
     if labels:
         forms.append(f"{len(labels)} label files of YOLO, such as {labels[0]}")
     if masks:
-        forms.append(f"{len(masks)} masks, such as {masks[0][0]}")
+        forms.append(f"{len(masks)} masks, such as {masks[0]}")
     if len(forms) > 1:
         raise InputError(f"{root} says in several forms where the cracks are: {'; '.join(forms)}; keep one of them")
     if unused and not forms:
@@ -154,23 +159,10 @@ def find_marks(root: Path, meanings: Mapping[str, str] = NO_MEANINGS) -> Marks:
     except UnknownClassError as error:
         raise InputError(f"{error}. Or say what a class means: ?classes=Spalling:no_crack;Fissure:crack") from error
 
-    found = _matched_masks(photos, masks)
+    candidates = [Candidate(path, folder_of(path).partition("/")[0], CRACK) for path in photos]
+    found = match_masks(candidates, masks)
     files: dict[str, tuple[str, ...]] = {photo: (mask,) for photo, mask in found.of_image.items()}
     return Marks(root, photos, MASKS, files, without_photo=[*found.without_image, *found.ambiguous], unused=unused)
-
-
-def _masks(root: Path, beside: list[str]) -> list[tuple[str, str]]:
-    """Return the path of each mask, and its folder below the folder of masks."""
-    masks = [(path, folder_of(path)) for path in beside]
-    for folder in filter(is_mask_folder, subfolders(root)):
-        for path in sorted(filter(is_image, files_below(root, folder))):
-            masks.append((path, folder_of(path)[len(folder) :].strip("/")))
-    return masks
-
-
-def _matched_masks(photos: list[str], masks: list[tuple[str, str]]) -> Masks:
-    candidates = [Candidate(path, folder_of(path).partition("/")[2], CRACK) for path in photos]
-    return match_masks(candidates, masks)
 
 
 def _recognised(root: Path) -> tuple[dict[str, Recognised], list[str]]:
