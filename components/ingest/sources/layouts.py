@@ -18,6 +18,7 @@ from pathlib import Path
 from components.ingest.sources.file_table import folder_of, folders_around
 from components.ingest.sources.folder_listing import contents, entries, files_below, subfolders
 from components.ingest.sources.photo_layout import is_photo_folder
+from components.ingest.sources.roboflow import is_split_folder
 from components.shared.data.class_names import (
     CRACK_NAMES,
     NEGATIVE_NAMES,
@@ -52,7 +53,6 @@ SDNET2018_FOLDERS = {
 }  # fmt: skip
 # Some copies of SDNET2018 have these class names in folders of surfaces. A folder walls/crack is not SDNET2018.
 SDNET2018_CLASSES = {"cracked": CRACK, "noncracked": NO_CRACK, "uncracked": NO_CRACK}
-SPLIT_FOLDERS = ("train", "training", "valid", "validation", "val", "test", "testing")
 MAX_OUTER_FOLDERS = 6
 MAX_FOLDERS_TO_SEARCH = 200
 
@@ -66,15 +66,12 @@ class ClassFolder:
         label: 0 no_crack, 1 crack.
         surface: deck, pavement, wall or unknown.
         published: The usual name of this folder in the layout, such as D/CD.
-        split: The split of the published data set that contains this folder, such as train; "" if the layout has no
-            splits.
     """
 
     path: str
     label: int
     surface: str
     published: str
-    split: str = ""
 
 
 @dataclass(frozen=True)
@@ -237,12 +234,12 @@ def _sdnet2018(root: Path, inner: list[str]) -> list[ClassFolder]:
 def _roboflow(root: Path, inner: list[str]) -> list[ClassFolder]:
     folders = []
     for split in inner:
-        if simple_name(split) in SPLIT_FOLDERS:
+        if is_split_folder(split):
             for name in subfolders(root / split):
                 label = class_of_folder(name)
                 if label is not None:
                     path = f"{split}/{name}"
-                    folders.append(ClassFolder(path, label, UNKNOWN_SURFACE, CLASSES[label], split))
+                    folders.append(ClassFolder(path, label, UNKNOWN_SURFACE, CLASSES[label]))
     return folders
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from components.ingest.sources.file_table import folder_of, name_of
 from components.ingest.sources.folder_listing import files_below, files_in, subfolders
 from components.ingest.sources.masks import masks_beside_images, stem
+from components.ingest.sources.roboflow import is_split_folder
 from components.shared.data.annotations.reading import SUFFIXES
 from components.shared.data.annotations.yolo import NAMES_FILES
 from components.shared.data.image_kinds import in_mask_folder, is_image, is_mask_folder
@@ -28,9 +29,12 @@ def masks_below(root: Path) -> list[str]:
 
 
 def annotation_files(root: Path) -> list[str]:
-    """Return the files in a folder that can hold the annotations of all its photos, in order."""
-    names = [name for name in files_in(root, "") if name.lower().endswith(SUFFIXES)]
-    return [name for name in names if not name.startswith(".")]
+    """Return the files that can hold the annotations of many photos, in order.
+
+    They are in the folder of the photos, or in the folders of its split, such as `train`.
+    """
+    names = [path for folder in _annotated_folders(root) for path in files_in(root, folder)]
+    return [path for path in names if path.lower().endswith(SUFFIXES) and not name_of(path).startswith(".")]
 
 
 def label_files(root: Path, photos: list[str]) -> list[str]:
@@ -64,8 +68,13 @@ def is_photo_folder(root: Path) -> bool:
     images = photos_below(root)
     if not images:
         return False
-    has_masks = any(map(is_mask_folder, subfolders(root))) or bool(masks_beside_images(images))
+    inner = [name for folder in _annotated_folders(root) for name in subfolders(root / folder)]
+    has_masks = any(map(is_mask_folder, inner)) or bool(masks_beside_images(images))
     return has_masks or bool(annotation_files(root)) or bool(label_files(root, images))
+
+
+def _annotated_folders(root: Path) -> list[str]:
+    return ["", *filter(is_split_folder, subfolders(root))]
 
 
 def _files_below(root: Path) -> Iterator[str]:

@@ -19,6 +19,7 @@ from components.ingest.sources.photo_layout import (
     photos_below,
 )
 from components.ingest.sources.photo_names import PhotoNames
+from components.ingest.sources.roboflow import CLASS_TABLE
 from components.shared.data.annotations.fields import NO_MEANINGS, UnknownClassError
 from components.shared.data.annotations.reading import Recognised, not_known, recognise
 from components.shared.data.annotations.shapes import (
@@ -137,7 +138,7 @@ def find_marks(root: Path, meanings: Mapping[str, str] = NO_MEANINGS) -> Marks:
     labels = label_files(root, photos)
     recognised, unused = _recognised(root)
 
-    forms = [f"the file {name} ({one.format})" for name, one in recognised.items()]
+    forms = _forms(recognised)
     if labels:
         forms.append(f"{len(labels)} label files of YOLO, such as {labels[0]}")
     if masks:
@@ -150,12 +151,8 @@ def find_marks(root: Path, meanings: Mapping[str, str] = NO_MEANINGS) -> Marks:
     try:
         if labels:
             return _with_labels(root, photos, labels, meanings, unused)
-        for name, one in recognised.items():
-            marks = Marks(root, photos, f"{name} ({one.format})", unused=unused)
-            names = PhotoNames(photos)
-            for annotation in one.read(meanings):
-                _add(marks, annotation, names, (name,))
-            return marks
+        if recognised:
+            return _with_annotations(root, photos, recognised, meanings, unused)
     except UnknownClassError as error:
         raise InputError(f"{error}. Or say what a class means: ?classes=Spalling:no_crack;Fissure:crack") from error
 
@@ -176,6 +173,30 @@ def _recognised(root: Path) -> tuple[dict[str, Recognised], list[str]]:
         else:
             recognised[name] = found
     return recognised, unused
+
+
+def _forms(recognised: dict[str, Recognised]) -> list[str]:
+    """Name the files of annotations. Files of one format, one in each folder of the split, are one form."""
+    folders = {folder_of(name) for name in recognised}
+    formats = {one.format for one in recognised.values()}
+    is_one_in_each = "" not in folders and len(folders) == len(recognised)
+    if len(recognised) > 1 and len(formats) == 1 and is_one_in_each:
+        return [f"the files {', '.join(recognised)} ({formats.pop()})"]
+    return [f"the file {name} ({one.format})" for name, one in recognised.items()]
+
+
+def _with_annotations(
+    root: Path, photos: list[str], recognised: dict[str, Recognised], meanings: Mapping[str, str], unused: list[str]
+) -> Marks:
+    """Read files of annotations. A file in a folder of the split, such as `train`, describes only photos in it."""
+    [form] = {one.format for one in recognised.values()}
+    marks = Marks(root, photos, f"{', '.join(recognised)} ({form})", unused=unused)
+    for file, one in recognised.items():
+        folder = folder_of(file)
+        names = PhotoNames([photo for photo in photos if not folder or photo.startswith(f"{folder}/")])
+        for annotation in one.read(meanings):
+            _add(marks, annotation, names, (file,))
+    return marks
 
 
 def _with_labels(
@@ -207,6 +228,11 @@ def _add(marks: Marks, annotation: ImageAnnotation, names: PhotoNames, files: tu
 
 
 def _nothing_known(path: Path) -> InputError:
+    if path.name == CLASS_TABLE:
+        return InputError(
+            f"{path} is Roboflow's table of classes, which we cannot read; export the data set from Roboflow as Folder "
+            "Structure instead, or write a table of all images with the columns path and label"
+        )
     problem = f"{not_known(path)}, or a .txt file for each photo (YOLO), in a folder {LABELS} or beside the photos"
     if path.suffix.lower() == ".csv":
         problem += f". If it is a table of tiles with the columns path and label, give {path} itself as the data"

@@ -11,12 +11,11 @@ from components.ingest.sources.file_table import as_files, name_of, with_photos
 from components.ingest.sources.folder_listing import files_below, files_in, subfolders
 from components.ingest.sources.layouts import ClassFolder, Layout
 from components.ingest.sources.masks import Candidate, Masks, masks_beside_images, match_masks
+from components.ingest.sources.roboflow import own_split, photo_of_copy
 from components.shared.data.image_kinds import in_mask_folder, is_image, passed_over
 from components.shared.data.manifest import CLASSES, CRACK
 
 SDNET2018_NAME = re.compile(r"(\d+)-\d+(?:_\d+)?\.")
-# Roboflow makes changed copies of IMG_1.jpg. It names them IMG_1_jpg.rf.HASH.jpg, each with a different hash.
-ROBOFLOW_NAME = re.compile(r"(.+?)(?:_(?:jpe?g|png|bmp|webp|tiff?|heic))?\.rf\.[0-9A-Za-z]+\.\w+", re.IGNORECASE)
 
 
 class Listing(NamedTuple):
@@ -87,11 +86,10 @@ def list_images(layout: Layout, group_pattern: str | None = None) -> Listing:
 
 
 def _photo(layout: str, path: str, surface: str) -> str | None:
-    name = name_of(path)
-    copy = ROBOFLOW_NAME.fullmatch(name)
-    if copy:
-        return copy[1]
-    match = SDNET2018_NAME.match(name) if layout == "sdnet2018" else None
+    original = photo_of_copy(path)
+    if original:
+        return original
+    match = SDNET2018_NAME.match(name_of(path)) if layout == "sdnet2018" else None
     return f"{surface}/{match[1]}" if match else None
 
 
@@ -101,13 +99,8 @@ def _understood(layout: Layout, rows: Sequence[tuple[str, ClassFolder]]) -> list
     for folder in layout.folders:
         surface = "" if folder.surface == "unknown" else f", {folder.surface}"
         folders.append(f"{folder.path} ({CLASSES[folder.label]}{surface}): {counts[folder]}")
-    understood = [f"the layout is {layout.name}; images by folder: {'; '.join(folders)}"]
-
-    by_split = Counter(folder.split for _, folder in rows if folder.split)
-    if by_split:
-        listed = ", ".join(f"{split} {number}" for split, number in by_split.items())
-        understood.append(f"its own split ({listed}) is not used, because the split step makes a new split")
-    return understood
+    sentence = f"the layout is {layout.name}; images by folder: {'; '.join(folders)}"
+    return [sentence, *own_split(path for path, _ in rows)]
 
 
 def _warnings_of_masks(files: pd.DataFrame, found: Masks) -> Iterator[str]:
