@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from components.ingest.sources.file_table import folder_of, folders_around
-from components.ingest.sources.folder_listing import contents, entries, files_below, subfolders
+from components.ingest.sources.folder_listing import contents, entries, files_below, files_in, subfolders
+from components.ingest.sources.foreign_files import ARCHIVE_SUFFIXES, describe_archive
 from components.ingest.sources.photo_layout import is_photo_folder
 from components.ingest.sources.roboflow import is_split_folder
 from components.shared.data.class_names import (
@@ -122,11 +123,23 @@ def find_layout(folder: Path, name: str = "auto") -> Layout:
     if layout is not None:
         return layout
 
+    archive = _archive_in(folder)
+    if archive is not None:
+        raise InputError(f"{folder} has none of the known layouts, but it has an archive: {describe_archive(archive)}")
     expected = "; ".join(f"{each}: {EXPECTED[each]}" for each in names)
     raise InputError(
         f"{folder} has none of the known layouts. Expected folders ({expected}). Found: {contents(folder)}. Check "
         "the path, rename the folders, or list the images in a CSV or Parquet table"
     )
+
+
+def _archive_in(folder: Path) -> Path | None:
+    """Return the first archive in a folder or directly in one of its subfolders. Return None if there is none."""
+    for root in [folder, *_inner_folders([folder])]:
+        for name in files_in(root, ""):
+            if name.lower().endswith(ARCHIVE_SUFFIXES):
+                return root / name
+    return None
 
 
 def _search(folder: Path, names: list[str], layouts_of: Callable[[Path, list[str]], list[Layout]]) -> Layout | None:
