@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from components.shared.data.image import ImageError, decode
-from components.shared.data.image_kinds import SUFFIXES, is_image, is_mask_folder, passed_over
+from components.shared.data.image_kinds import SUFFIXES, in_mask_folder, is_image, passed_over
 from components.shared.errors import InputError
 from components.shared.events import warn
 from components.shared.services.days import fill_in_days, has_other_days
@@ -46,7 +46,7 @@ class ProductionImages:
             self._objects = {one.key: one for one in store.objects()}
             self._reader = ForeignObjects(store)
 
-        files = [name for name in self._list() if not any(map(is_mask_folder, name.split("/")[:-1]))]
+        files = [name for name in self._list() if not in_mask_folder(name)]
         found = sorted(filter(is_image, files))
         skipped = passed_over(files)
         if skipped:

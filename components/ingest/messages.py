@@ -1,17 +1,21 @@
 """Print what a person must know about an ingestion."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from components.shared.events import inform, warn
 
 
+def say_source(name: str, understood: Iterable[str], warnings: Iterable[str]) -> None:
+    """Print how a source was read, and which of its files are not used."""
+    for sentence in understood:
+        inform(f"{name}: {sentence}")
+    for sentence in warnings:
+        warn(f"{name}: {sentence}")
+
+
 def say(report: dict[str, Any]) -> None:
-    """Print how each source was read, and which of its files are not used."""
-    for source in report["sources"]:
-        for sentence in source["understood"]:
-            inform(f"{source['source']}: {sentence}")
-        for sentence in source["warnings"]:
-            warn(f"{source['source']}: {sentence}")
+    """Print the other facts of a report."""
     if report["masks_turned"]:
         inform(
             f"masks that were turned: {report['masks_turned']}; they were drawn on the stored pixels of photos that "

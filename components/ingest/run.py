@@ -26,7 +26,7 @@ from components.ingest.examination import examine
 from components.ingest.findings_index import FindingsIndex
 from components.ingest.grouping import Selection, select
 from components.ingest.label_conflicts import QUARANTINE_COLUMNS
-from components.ingest.messages import say
+from components.ingest.messages import say, say_source
 from components.ingest.overlap_search import OverlapSearch
 from components.ingest.packing import ImageReader, SourceFiles, pack, with_known_places
 from components.ingest.page import ConflictPair, report_content, write_page
@@ -132,14 +132,21 @@ def _find_or_make(store: Store, uris: list[SourceUri], config: IngestConfig, scr
 
     state = archives_state(uris, folders, config, standing.digest)
     version = unchanged_version(store, records, state)
+    if version is not None and fetch_reports(store, records, reports):
+        for each in json.loads((reports / REPORT).read_bytes())["sources"]:
+            say_source(each["source"], each["understood"], each["warnings"])
+        return version
+
+    # If the ingestion fails later, people need to know what it recognised.
+    sources = open_sources(uris, config, scratch)
+    for source in sources:
+        say_source(source.name, source.understood, source.warnings)
+    state = state or files_state(sources, folders, config, standing.digest)
+    version = unchanged_version(store, records, state)
     if version is None or not fetch_reports(store, records, reports):
-        sources = open_sources(uris, config, scratch)
-        state = state or files_state(sources, folders, config, standing.digest)
-        version = unchanged_version(store, records, state)
-        if version is None or not fetch_reports(store, records, reports):
-            indexes = [FindingsIndex(store, folder, scratch) for folder in folders]
-            version = _make(store, sources, indexes, records, standing, config, scratch, reports)
-            write_records(store, folders, sources, state, version, reports)
+        indexes = [FindingsIndex(store, folder, scratch) for folder in folders]
+        version = _make(store, sources, indexes, records, standing, config, scratch, reports)
+        write_records(store, folders, sources, state, version, reports)
     return version
 
 

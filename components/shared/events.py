@@ -40,13 +40,13 @@ def metric(name: str, value: float) -> None:
 
 
 def warn(message: str) -> None:
-    """Warn the user about a problem that does not stop the run. A local run repeats the warning at its end."""
+    """Warn the user about a problem that does not stop the run. A local run also shows the warning on the screen."""
     log.warning("%s", message)
     emit("warning", message=message)
 
 
 def inform(message: str) -> None:
-    """Tell the user how a step understood its input. A local run repeats the message at its end."""
+    """Tell the user how a step understood its input. A local run also shows the message on the screen."""
     log.info("%s", message)
     emit("information", message=message)
 

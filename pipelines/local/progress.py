@@ -46,13 +46,22 @@ class Step:
 
 
 class Timeline:
-    """The steps of a run in the order in which they started. They are built from the events."""
+    """The steps of a run in the order in which they started, and their messages. They are built from the events.
+
+    Attributes:
+        started: Unix time of the start of the run, in seconds.
+        steps: Name of each step -> the step.
+        information: The messages about how steps understood their input.
+        warnings: The warnings.
+        messages: All messages in the order in which they arrived, as people read them.
+    """
 
     def __init__(self, started: float) -> None:
         self.started = started
         self.steps: dict[str, Step] = {}
         self.information: list[str] = []
         self.warnings: list[str] = []
+        self.messages: list[str] = []
         self._last_end = started
 
     def apply(self, event: dict[str, Any]) -> Step | None:
@@ -71,8 +80,10 @@ class Timeline:
             step.note = event["note"] or step.note
         elif kind == "information":
             self.information.append(f"{name}: {event['message']}")
+            self.messages.append(self.information[-1])
         elif kind == "warning":
             self.warnings.append(f"{name}: {event['message']}")
+            self.messages.append(f"warning: {self.warnings[-1]}")
         elif kind == "metric":
             step.note = f"{event['name']} {event['value']:.4g}"
         elif kind in ("done", "failed"):
@@ -140,11 +151,25 @@ def display(console: Console) -> Display:
     return LiveTable(console) if console.is_terminal else PlainLines(console)
 
 
-class PlainLines:
-    """A display that prints a line when a step starts, lines with its progress, and a line when it ends."""
+class _Messages:
+    """Prints each message of a timeline once, unchanged: without colours, and without breaks in long lines."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._printed = 0
+
+    def print_new(self, timeline: Timeline) -> None:
+        for message in timeline.messages[self._printed :]:
+            self._console.print(message, highlight=False, markup=False, soft_wrap=True)
+        self._printed = len(timeline.messages)
+
+
+class PlainLines:
+    """A display that prints a line when a step starts or ends, and lines with its progress and messages."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._messages = _Messages(console)
         self._printed_states: dict[str, str] = {}
         self._last_line = 0.0
 
@@ -156,6 +181,7 @@ class PlainLines:
 
     def show(self, timeline: Timeline, changed: Step | None) -> None:
         """Print a line if the state of the step is new. Also print its progress if the last line is old enough."""
+        self._messages.print_new(timeline)
         if changed is None:
             return
 
@@ -175,9 +201,10 @@ class PlainLines:
 
 
 class LiveTable:
-    """A display with a table of the steps so far, and a bar for the running step."""
+    """A display with a table of the steps so far, and a bar for the running step. Messages appear above the table."""
 
     def __init__(self, console: Console) -> None:
+        self._messages = _Messages(console)
         self._live = Live(console=console, refresh_per_second=4, vertical_overflow="visible")
 
     def __enter__(self) -> "LiveTable":
@@ -188,7 +215,8 @@ class LiveTable:
         self._live.__exit__(*error)
 
     def show(self, timeline: Timeline, changed: Step | None) -> None:
-        """Draw the table again."""
+        """Print new messages, and draw the table again."""
+        self._messages.print_new(timeline)
         now = time.time()
         table = Table(box=None, caption=f"{_clock(now - timeline.started)} elapsed", caption_justify="left")
         table.add_column("", no_wrap=True)

@@ -23,12 +23,15 @@ def tiles(label: int, count: int) -> dict[str, bytes]:
 
 
 def test_wrong_data_stops_the_run_with_one_message(tmp_path):
-    files = tiles(0, 22) | tiles(1, 22)
+    files = tiles(0, 22) | tiles(1, 22) | {"readme.txt": b"my tiles"}
     workdir = tmp_path / "workdir"
     run = crack_pipeline("run-local", workdir, "--data", str(folder_of(tmp_path, files)))
     assert run.returncode == 2, run.stdout + run.stderr
     assert run.stderr.startswith('error: step "split": too few images: the split val would have 2 images of class ')
     assert "lower split.min_images" in run.stderr
+    layout = "ingest: ccic: the layout is ccic; images by folder: Negative (no_crack): 22; Positive (crack): 22"
+    assert run.stdout.splitlines().count(layout) == 1
+    assert "warning: ingest: ccic: 1 file was skipped (1 .txt)" in run.stdout
     assert "Traceback" not in run.stdout + run.stderr
     versions = list((workdir / "s3").glob("crack/store/datasets/*/*"))
     assert all((path.parent / "dataset.json").exists() for path in versions)

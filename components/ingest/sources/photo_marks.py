@@ -9,10 +9,17 @@ from numpy.typing import NDArray
 
 from components.ingest.mask_check import MaskFitError, check_mask, turned_mask
 from components.ingest.sources.file_table import folder_of
-from components.ingest.sources.folder_listing import files_below, subfolders
-from components.ingest.sources.masks import Candidate, Masks, masks_beside_images, match_masks
-from components.ingest.sources.photo_layout import LABELS, annotation_files, label_files, names_file, photos_below
+from components.ingest.sources.masks import Candidate, masks_beside_images, match_masks
+from components.ingest.sources.photo_layout import (
+    LABELS,
+    annotation_files,
+    label_files,
+    masks_below,
+    names_file,
+    photos_below,
+)
 from components.ingest.sources.photo_names import PhotoNames
+from components.ingest.sources.roboflow import CLASS_TABLE
 from components.shared.data.annotations.fields import NO_MEANINGS, UnknownClassError
 from components.shared.data.annotations.reading import Recognised, not_known, recognise
 from components.shared.data.annotations.shapes import (
@@ -24,7 +31,6 @@ from components.shared.data.annotations.shapes import (
 )
 from components.shared.data.annotations.yolo import read_class_names, read_yolo
 from components.shared.data.image import UPRIGHT, ImageError, decode_mask
-from components.shared.data.image_kinds import is_image, is_mask_folder
 from components.shared.data.manifest import CLASSES, CRACK
 from components.shared.errors import InputError
 
@@ -128,15 +134,15 @@ def find_marks(root: Path, meanings: Mapping[str, str] = NO_MEANINGS) -> Marks:
     images = photos_below(root)
     beside = masks_beside_images(images)
     photos = [path for path in images if path not in set(beside)]
-    masks = _masks(root, beside)
+    masks = [*beside, *masks_below(root)]
     labels = label_files(root, photos)
     recognised, unused = _recognised(root)
 
-    forms = [f"the file {name} ({one.format})" for name, one in recognised.items()]
+    forms = _forms(recognised)
     if labels:
         forms.append(f"{len(labels)} label files of YOLO, such as {labels[0]}")
     if masks:
-        forms.append(f"{len(masks)} masks, such as {masks[0][0]}")
+        forms.append(f"{len(masks)} masks, such as {masks[0]}")
     if len(forms) > 1:
         raise InputError(f"{root} says in several forms where the cracks are: {'; '.join(forms)}; keep one of them")
     if unused and not forms:
@@ -145,32 +151,15 @@ def find_marks(root: Path, meanings: Mapping[str, str] = NO_MEANINGS) -> Marks:
     try:
         if labels:
             return _with_labels(root, photos, labels, meanings, unused)
-        for name, one in recognised.items():
-            marks = Marks(root, photos, f"{name} ({one.format})", unused=unused)
-            names = PhotoNames(photos)
-            for annotation in one.read(meanings):
-                _add(marks, annotation, names, (name,))
-            return marks
+        if recognised:
+            return _with_annotations(root, photos, recognised, meanings, unused)
     except UnknownClassError as error:
         raise InputError(f"{error}. Or say what a class means: ?classes=Spalling:no_crack;Fissure:crack") from error
 
-    found = _matched_masks(photos, masks)
+    candidates = [Candidate(path, folder_of(path).partition("/")[0], CRACK) for path in photos]
+    found = match_masks(candidates, masks)
     files: dict[str, tuple[str, ...]] = {photo: (mask,) for photo, mask in found.of_image.items()}
     return Marks(root, photos, MASKS, files, without_photo=[*found.without_image, *found.ambiguous], unused=unused)
-
-
-def _masks(root: Path, beside: list[str]) -> list[tuple[str, str]]:
-    """Return the path of each mask, and its folder below the folder of masks."""
-    masks = [(path, folder_of(path)) for path in beside]
-    for folder in filter(is_mask_folder, subfolders(root)):
-        for path in sorted(filter(is_image, files_below(root, folder))):
-            masks.append((path, folder_of(path)[len(folder) :].strip("/")))
-    return masks
-
-
-def _matched_masks(photos: list[str], masks: list[tuple[str, str]]) -> Masks:
-    candidates = [Candidate(path, folder_of(path).partition("/")[2], CRACK) for path in photos]
-    return match_masks(candidates, masks)
 
 
 def _recognised(root: Path) -> tuple[dict[str, Recognised], list[str]]:
@@ -184,6 +173,30 @@ def _recognised(root: Path) -> tuple[dict[str, Recognised], list[str]]:
         else:
             recognised[name] = found
     return recognised, unused
+
+
+def _forms(recognised: dict[str, Recognised]) -> list[str]:
+    """Name the files of annotations. Files of one format, one in each folder of the split, are one form."""
+    folders = {folder_of(name) for name in recognised}
+    formats = {one.format for one in recognised.values()}
+    is_one_in_each = "" not in folders and len(folders) == len(recognised)
+    if len(recognised) > 1 and len(formats) == 1 and is_one_in_each:
+        return [f"the files {', '.join(recognised)} ({formats.pop()})"]
+    return [f"the file {name} ({one.format})" for name, one in recognised.items()]
+
+
+def _with_annotations(
+    root: Path, photos: list[str], recognised: dict[str, Recognised], meanings: Mapping[str, str], unused: list[str]
+) -> Marks:
+    """Read files of annotations. A file in a folder of the split, such as `train`, describes only photos in it."""
+    [form] = {one.format for one in recognised.values()}
+    marks = Marks(root, photos, f"{', '.join(recognised)} ({form})", unused=unused)
+    for file, one in recognised.items():
+        folder = folder_of(file)
+        names = PhotoNames([photo for photo in photos if not folder or photo.startswith(f"{folder}/")])
+        for annotation in one.read(meanings):
+            _add(marks, annotation, names, (file,))
+    return marks
 
 
 def _with_labels(
@@ -215,6 +228,11 @@ def _add(marks: Marks, annotation: ImageAnnotation, names: PhotoNames, files: tu
 
 
 def _nothing_known(path: Path) -> InputError:
+    if path.name == CLASS_TABLE:
+        return InputError(
+            f"{path} is Roboflow's table of classes, which we cannot read; export the data set from Roboflow as Folder "
+            "Structure instead, or write a table of all images with the columns path and label"
+        )
     problem = f"{not_known(path)}, or a .txt file for each photo (YOLO), in a folder {LABELS} or beside the photos"
     if path.suffix.lower() == ".csv":
         problem += f". If it is a table of tiles with the columns path and label, give {path} itself as the data"

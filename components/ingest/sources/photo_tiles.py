@@ -22,6 +22,7 @@ from components.ingest.jpeg_warnings import Messages, listening
 from components.ingest.sources.file_table import FILE_TYPES, as_files
 from components.ingest.sources.layouts import UNKNOWN_SURFACE
 from components.ingest.sources.photo_marks import MASKS, Marks
+from components.ingest.sources.roboflow import own_split, photo_of_copy
 from components.shared.data.annotations.shapes import SMALLEST_CRACK_SHARE, label_of_share
 from components.shared.data.image import ImageError, decode, empty_pixels
 from components.shared.data.manifest import CLASSES, CRACK, plain
@@ -97,7 +98,7 @@ def list_tiles(marks: Marks, tile: int, config: IngestConfig, tag_of: TagOf) -> 
     return PhotoTiles(
         files=as_files(table).astype({"tag": "str"}),
         refused=refused,
-        understood=[_understood(marks, marked, tile, labels)],
+        understood=[_understood(marks, marked, tile, labels), *own_split(marked)],
         warnings=list(_warnings(marks, outside, crossing)),
     )
 
@@ -162,7 +163,7 @@ def _tiles_of(
             continue
         path = f"{photo}@{left},{top}.png"
         mask = f"masks/{path}" if label == CRACK and marks.is_exact(photo) else None
-        rows.append((path, label, UNKNOWN_SURFACE, photo, mask))
+        rows.append((path, label, UNKNOWN_SURFACE, photo_of_copy(photo) or photo, mask))
     return rows, unused, marks.shapes_outside(photo, width, height)
 
 

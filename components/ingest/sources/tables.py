@@ -40,8 +40,8 @@ def read_table(path: Path) -> Listing:
 
     files: dict[str, dict[str, Any]] = {}
     labels: Counter[tuple[str, int]] = Counter()
-    for number, row in enumerate(table.to_dict("records"), start=1):
-        where = f"{path}, row {number}"
+    for index, row in zip(table.index, table.to_dict("records"), strict=True):
+        where = f"{path}, row {index + 1}"
         file = _file(row, where, path.parent)
         if file["path"] in files:
             raise InputError(f"{where}: the path {file['path']} occurs twice; keep only one row for it")

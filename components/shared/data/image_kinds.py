@@ -52,6 +52,11 @@ def is_mask_folder(name: str) -> bool:
     return name.casefold() in MASK_FOLDERS
 
 
+def in_mask_folder(path: str) -> bool:
+    """Return true if a file is in a folder of masks, or in a folder below one. The path uses slashes."""
+    return any(map(is_mask_folder, path.split("/")[:-1]))
+
+
 def masks_among(files: Sequence[AnyPath]) -> list[AnyPath]:
     """Return the masks: the files in a folder `masks` that have the name of a photo next to this folder.
 

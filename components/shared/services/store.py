@@ -4,7 +4,8 @@ A server can confirm a write and then lose the object, or return other bytes tha
 
 - After a write, we read the object back. For a large object, we compare only the size.
 - If the caller gives a digest, every read is compared with this digest, and a wrong read is repeated.
-- After a listing, we check that the bucket has no key after the last key of the listing.
+- After a listing, we check that the bucket has no key after the last key of the listing. We list until two listings
+  agree.
 """
 
 import os

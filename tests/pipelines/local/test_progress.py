@@ -85,6 +85,8 @@ def test_the_screen_names_steps_and_states(kind: type) -> None:
             event("started", "ingest", 1),
             event("progress", "ingest", 2, done=1, total=4, note="reading"),
             event("progress", "ingest", 3, done=2, total=4, note="reading"),
+            event("information", "ingest", 4, message="walls: the layout is [folders]"),
+            event("warning", "ingest", 4, message="walls: 3 files were skipped"),
             event("done", "ingest", 5),
         ):
             screen.show(timeline, timeline.apply(each))
@@ -92,8 +94,11 @@ def test_the_screen_names_steps_and_states(kind: type) -> None:
     shown = text.getvalue()
     assert "ingest" in shown
     assert "4.0" in shown
+    for message in ("ingest: walls: the layout is [folders]", "warning: ingest: walls: 3 files were skipped"):
+        assert shown.count(message) == 1
     if kind is PlainLines:
-        assert [line.split("  ")[1] for line in shown.splitlines()] == ["ingest: running", "ingest: done in 4.0 s"]
+        states = [line.partition("  ")[2] for line in shown.splitlines()]
+        assert [state for state in states if state] == ["ingest: running", "ingest: done in 4.0 s"]
 
 
 def test_without_a_terminal_a_long_step_is_mentioned_now_and_then(monkeypatch) -> None:
