@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from components.shared.data.image import ImageError, decode
+from components.shared.data.image import ImageError, decode_filled
 from components.shared.data.image_kinds import SUFFIXES, in_mask_folder, is_image, passed_over
 from components.shared.errors import InputError
 from components.shared.events import warn
@@ -67,7 +67,7 @@ class ProductionImages:
                 names = self.names[start : start + FILES_READ_AHEAD]
                 for name, data in zip(names, pool.map(self._bytes, names), strict=True):
                     try:
-                        image = decode(data)
+                        image = decode_filled(data)
                     except ImageError as error:
                         refused.append(f"{name}: {error}")
                         continue

@@ -18,7 +18,13 @@ from components.ingest.jpeg_warnings import Messages, listening
 from components.ingest.landmarks import find_landmarks
 from components.ingest.mask_check import MaskFitError, MaskFound, check_mask
 from components.ingest.thumbnails import THUMBNAIL_SIDE
-from components.shared.data.image import UPRIGHT, ImageError, decode, empty_pixels, read_header
+from components.shared.data.image import (
+    UPRIGHT,
+    ImageError,
+    check_no_empty_pixels,
+    decode_with_depth,
+    read_header,
+)
 from components.shared.data.image_kinds import KINDS
 from components.shared.data.manifest import plain
 from components.shared.events import progress
@@ -47,6 +53,7 @@ class Found(NamedTuple):
         mask_turn: How to turn the mask: the EXIF orientation of the image, or `UPRIGHT` if the mask needs no turn.
         marked: Share of the pixels that its mask marks, 0 to 1; 0 without a mask.
         width, height: Pixels, after the EXIF orientation was applied.
+        used_bits: The number of bits that the image was scaled from (`image_depth.Decoded`); 0 if it was not scaled.
         brightness, contrast: Mean and standard deviation of the grey levels, 0 to 255.
         darkest: Median minus minimum of the grey levels, 0 to 255.
         file_size: Bytes.
@@ -62,6 +69,7 @@ class Found(NamedTuple):
     marked: float = 0.0
     width: int = 0
     height: int = 0
+    used_bits: int = 0
     brightness: float = 0.0
     contrast: float = 0.0
     darkest: float = 0.0
@@ -135,19 +143,28 @@ def _examine_alone(config: IngestConfig, messages: Messages, file: File) -> Foun
 
 
 def _examine_file(config: IngestConfig, file: File) -> Found:
-    mask, mask_suffix = None, ""
     try:
-        data = Path(file.path).read_bytes()
-        suffix = check_header(data, config)
-        image = decode(data)
-        height, width = image.shape[:2]
-        _check_no_empty_pixels(data)
-        if file.mask is not None:
-            mask, mask_suffix = _check_mask(Path(file.mask), data, image, config)
+        return _measure_file(config, file)
     except (ImageError, OSError) as error:
         return Found(str(error))
-    except Exception as error:  # a decoder can raise any error; only this file is refused
+    except Exception as error:  # a decoder or a measurement can raise any error; only this file is refused
         return Found(f"cannot be read: {type(error).__name__}: {error}")
+
+
+def _measure_file(config: IngestConfig, file: File) -> Found:
+    """Decode and measure a file.
+
+    Raises:
+        Exception: Any error. We do not accept the file.
+    """
+    data = Path(file.path).read_bytes()
+    suffix = check_header(data, config)
+    image, used_bits = decode_with_depth(data)
+    height, width = image.shape[:2]
+    check_no_empty_pixels(data)
+    mask, mask_suffix = None, ""
+    if file.mask is not None:
+        mask, mask_suffix = _check_mask(Path(file.mask), data, image, config)
 
     grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
     cv2.resize(grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), dst=file.thumbnail, interpolation=cv2.INTER_AREA)
@@ -164,6 +181,7 @@ def _examine_file(config: IngestConfig, file: File) -> Found:
         marked=mask.marked if mask else 0.0,
         width=width,
         height=height,
+        used_bits=used_bits,
         brightness=brightness,
         contrast=contrast,
         darkest=darkest,
@@ -208,20 +226,7 @@ def check_header(data: bytes, config: IngestConfig) -> str:
             f"too small: {width}x{height} pixels, less than min_size {config.min_size}; use a larger image, or lower "
             "min_size"
         )
-    if header.frames > 1:
-        raise ImageError(f"animated: {header.frames} frames in one file; save one frame as an image")
-
     return KINDS[header.format][0]
-
-
-def _check_no_empty_pixels(data: bytes) -> None:
-    """Raise ImageError if some pixels show nothing. They would become black areas, whose edges look like cracks."""
-    empty = empty_pixels(data)
-    if empty is not None and empty.any():
-        raise ImageError(
-            f"{int(empty.sum())} of its {empty.size} pixels are transparent or marked as without data; crop the image "
-            "so that it has no such pixels"
-        )
 
 
 def _check_mask(path: Path, photo: bytes, image: NDArray[np.uint8], config: IngestConfig) -> tuple[MaskFound, str]:

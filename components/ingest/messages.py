@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from components.ingest.scaling_note import scaling_note
 from components.shared.events import inform, warn
 
 
@@ -21,6 +22,8 @@ def say(report: dict[str, Any]) -> None:
             f"masks that were turned: {report['masks_turned']}; they were drawn on the stored pixels of photos that "
             "have an EXIF orientation"
         )
+    if report["scaled_from"]:
+        inform(scaling_note("images", report["scaled_from"]))
     for hint in report["file_order"]:
         warn(
             f"{hint['source']}: the file numbers in the folder {hint['folder'] or '.'} may run photo by photo, because "

@@ -14,6 +14,7 @@ from components.ingest.grouping import Selection
 from components.ingest.label_conflicts import QUARANTINE_COLUMNS
 from components.ingest.mosaic import MOSAIC_COLUMNS, mosaic
 from components.ingest.overlap_page import overlap_content, show_overlaps
+from components.ingest.scaling_note import scaling_note, used_bits_counts
 from components.ingest.shortcuts import audit_shortcuts
 from components.ingest.sources.open_sources import Source
 from components.ingest.sources.source_listing import cracks_without_mask
@@ -64,6 +65,8 @@ def report_content(
         "masks_turned": int((images["mask_turn"] != UPRIGHT).sum()),
         "masks_without_image": sum(source.masks_without_image for source in sources),
         "cracks_without_mask": sum(len(cracks_without_mask(source.files)) for source in sources),
+        "scaled": int((images["used_bits"] > 0).sum()),
+        "scaled_from": used_bits_counts(images["used_bits"]),
         "refused": len(refused),
         "conflicts": len(selection.conflicts),
         "between_groups": len(selection.between_groups),
@@ -152,6 +155,9 @@ def _show_counts(page: Page, report: dict[str, Any]) -> None:
         ["in quarantine: people called them bad images", report["bad_images"]],
     ]
     page.table(["files", "number"], rows, "Use of the files")
+
+    if report["scaled_from"]:
+        page.text(f"**Depth**: {scaling_note('images', report['scaled_from'])}.")
 
     columns = ["source", "layout", "files", "images", "refused", "conflicts", "between_groups"]
     headers = ["source", "layout", "files", "images used", "refused", "contradictions", "between groups"]

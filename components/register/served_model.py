@@ -17,7 +17,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
 from components.shared.data.drift_profile import read_profile
-from components.shared.data.image import ImageError, decode, read_header
+from components.shared.data.image import ImageError, decode_filled, read_header
 from components.shared.data.image_features import describe_images
 from components.shared.data.manifest import CLASSES
 from components.shared.data.novelty import Novelty
@@ -95,7 +95,7 @@ def _image(row: int, cell: Any, size: int) -> tuple[np.ndarray, pd.DataFrame]:
         header = read_header(data)
         if header.width * header.height > MAX_PIXELS:
             raise ImageError(f"{header.width}x{header.height} pixels are more than {MAX_PIXELS:,}; send tiles")
-        image = decode(data)
+        image = decode_filled(data)
     except (binascii.Error, TypeError, ValueError) as error:  # TypeError: the cell is not text
         cause = error if isinstance(error, ImageError) else "not base64"
         raise MlflowException.invalid_parameter_value(

@@ -41,7 +41,7 @@ SIGNATURE = ModelSignature(
 )
 REQUIREMENTS = (
     "boto3", "mlflow", "numpy", "opencv-python-headless", "pandas", "pi-heif", "pillow", "pyarrow", "pydantic",
-    "safetensors", "timm", "torch", "torchvision",
+    "safetensors", "tifffile", "timm", "torch", "torchvision",
 )  # fmt: skip
 
 

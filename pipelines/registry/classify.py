@@ -13,7 +13,7 @@ from typing import Any
 
 from mlflow.exceptions import MlflowException
 
-from components.shared.data.image import ImageError, decode, thumbnail
+from components.shared.data.image import ImageError, decode, decode_filled, thumbnail
 from components.shared.data.image_kinds import SUFFIXES, is_image, passed_over
 from components.shared.data.novelty import STRANGE, USUAL_SHARE_OF_STRANGE
 from components.shared.errors import InputError
@@ -202,7 +202,7 @@ def _answers(model: ModelProcess, files: list[Path]) -> Iterator[Answer]:
     for file in files:
         try:
             data = file.read_bytes()
-            decode(data)
+            decode_filled(data)
             images[file] = base64.b64encode(data).decode()
         except (OSError, ImageError) as error:
             errors[file] = str(error)

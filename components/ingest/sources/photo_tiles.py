@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from components.ingest.config import IngestConfig
 from components.ingest.examination import check_header
 from components.ingest.jpeg_warnings import Messages, listening
+from components.ingest.scaling_note import scaling_note, used_bits_counts
 from components.ingest.sources.file_table import FILE_TYPES, as_files
 from components.ingest.sources.layouts import UNKNOWN_SURFACE
 from components.ingest.sources.photo_marks import MASKS, Marks
 from components.ingest.sources.roboflow import own_split, photo_of_copy
 from components.shared.data.annotations.shapes import SMALLEST_CRACK_SHARE, label_of_share
-from components.shared.data.image import ImageError, decode, empty_pixels
+from components.shared.data.image import ImageError, decode, decode_with_depth, empty_pixels
 from components.shared.data.manifest import CLASSES, CRACK, plain
 from components.shared.errors import InputError
 from components.shared.events import progress
@@ -75,11 +76,12 @@ def list_tiles(marks: Marks, tile: int, config: IngestConfig, tag_of: TagOf) -> 
     labels: Counter[int | None] = Counter()
     outside: list[str] = []
     crossing: list[str] = []
+    used_bits: list[int] = []
     with listening() as messages:
         for number, photo in enumerate(marked):
             progress(number, len(marked), "reading photos")
             try:
-                own, in_between, reaching_out = _tiles_of(marks, photo, tile, config, messages)
+                own, in_between, reaching_out, bits = _tiles_of(marks, photo, tile, config, messages)
             except ImageError as error:
                 refused.append((photo, str(error)))
                 continue
@@ -91,14 +93,19 @@ def list_tiles(marks: Marks, tile: int, config: IngestConfig, tag_of: TagOf) -> 
             labels.update(row[1] for row in own)
             labels[None] += in_between
             outside += [photo] * bool(reaching_out)
+            used_bits.append(bits)
             crossing += [photo] * bool(marks.crossing_shapes(photo))
 
     _check_refused(marks, marked, refused, config)
+    understood = [_understood(marks, marked, tile, labels)]
+    scaled = used_bits_counts(used_bits)
+    if scaled:
+        understood.append(scaling_note("photos", scaled))
     table = pd.DataFrame(rows, columns=[*FILE_TYPES, "tag"], dtype=object)
     return PhotoTiles(
         files=as_files(table).astype({"tag": "str"}),
         refused=refused,
-        understood=[_understood(marks, marked, tile, labels), *own_split(marked)],
+        understood=[*understood, *own_split(marked)],
         warnings=list(_warnings(marks, outside, crossing)),
     )
 
@@ -132,8 +139,12 @@ def cut_tiles(marks: Marks, tile: int, files: pd.DataFrame, folder: Path) -> Non
 
 def _tiles_of(
     marks: Marks, photo: str, tile: int, config: IngestConfig, messages: Messages
-) -> tuple[list[tuple], int, int]:
-    """Return the rows of a photo's tiles, the number of unused tiles, and the number of shapes that go beyond its edge.
+) -> tuple[list[tuple], int, int, int]:
+    """Decode a photo and list its tiles.
+
+    Returns:
+        The rows of the tiles, the number of unused tiles, the number of shapes that go beyond the photo's edge, and the
+        bits that the photo was scaled from (0 if it was not scaled).
 
     Raises:
         ImageError: The photo, its mask or its annotation cannot be used.
@@ -141,7 +152,7 @@ def _tiles_of(
     data = (marks.root / photo).read_bytes()
     check_header(data, config)
     before = messages.size()
-    image = decode(data)
+    image, used_bits = decode_with_depth(data)
     damage = messages.damage_since(before)
     if damage:
         raise ImageError(f"not a whole image: {damage}")
@@ -164,7 +175,7 @@ def _tiles_of(
         path = f"{photo}@{left},{top}.png"
         mask = f"masks/{path}" if label == CRACK and marks.is_exact(photo) else None
         rows.append((path, label, UNKNOWN_SURFACE, photo_of_copy(photo) or photo, mask))
-    return rows, unused, marks.shapes_outside(photo, width, height)
+    return rows, unused, marks.shapes_outside(photo, width, height), used_bits
 
 
 def _corners(width: int, height: int, tile: int) -> Iterator[tuple[int, int]]:

@@ -172,7 +172,7 @@ def test_bad_files_are_refused_each_with_its_reason(
         "crack/truncated.jpg": "not a whole image: the end of the JPEG data is missing",
         "crack/empty.jpg": "empty file; copy it again",
         "crack/text.jpg": "not an image",
-        "crack/moving.gif": "animated: 3 frames in one file; save one frame as an image",
+        "crack/moving.gif": "not one photo: 3 frames or pages in one file; save one of them as an image",
         "no_crack/small.jpg": "too small: 20x20 pixels, less than min_size 32; use a larger image, or lower min_size",
         "no_crack/large.jpg": (
             "too large: 300x300 pixels, more than max_pixels 80000; cut the image into tiles, or raise max_pixels"

@@ -187,6 +187,15 @@ def test_masks_and_annotations_exclude_each_other(tmp_path: Path) -> None:
         opened(folder, tmp_path / "scratch2")
 
 
+def test_photos_of_more_than_8_bits_are_counted(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    pixels = write_photo(folder / "1.png", seed=1)
+    cv2.imwrite(str(folder / "1.png"), pixels.astype(np.uint16) * 16)
+    write_mask(folder / "masks/1.png")
+    source = opened(folder, tmp_path / "scratch")
+    assert "photos in files of more than 8 bits per channel: 1 (1 with 12 used bits)" in source.understood[1]
+
+
 def test_the_option_tile_belongs_to_photos(tmp_path: Path) -> None:
     for name in ("crack", "no_crack"):
         write_photo(tmp_path / f"data/{name}/1.png", seed=1)
