@@ -35,6 +35,7 @@ from components.ingest.source_records import (
     archives_state,
     fetch_reports,
     files_state,
+    mark_use,
     read_records,
     recorded_versions,
     source_folders,
@@ -127,6 +128,7 @@ def _find_or_make(store: Store, uris: list[SourceUri], config: IngestConfig, scr
     The version's reports are put in `reports`.
     """
     folders = source_folders(uris, config)
+    mark_use(store, folders)
     records = read_records(store, folders)
     standing = read_standing(store, config.correction_keys)
 

@@ -8,6 +8,7 @@ In the store, the folder `sources/KEY/` belongs to one source under one configur
   the first one has this folder. The reports are not stored with the data set version, because different files can
   give the same version.
 - `index/`: what was found in each file (`findings_index.py`).
+- `last-use.txt`: an ingestion writes it when it starts. See `pipelines/store_cleanup.py`.
 
 If somebody deletes these objects, the next ingestion of the source has no record, so it may form other groups.
 """
@@ -35,6 +36,8 @@ HOW_TO_REPAIR = (
     "restore it from a backup of the store. Without a backup, set store to a new place, because an ingestion "
     "without these records may put images into other groups"
 )
+LAST_USE = "last-use.txt"
+TEXT_OF_LAST_USE = b"The last change of this object is the start of the last ingestion of this source.\n"
 REPORTS_STAY_READABLE = datetime.timedelta(days=1)
 
 
@@ -94,6 +97,12 @@ def files_state(sources: list[Source], folders: list[str], config: IngestConfig,
         said = [source.refused, source.understood, source.warnings, source.masks_without_image]
         contents.append([source.name, table_digest(table), *said])
     return digest(folders, config.identity(), contents, corrections)
+
+
+def mark_use(store: Store, folders: list[str]) -> None:
+    """Note in the store that an ingestion starts. So gc keeps the earlier versions that the ingestion may reuse."""
+    for folder in folders:
+        store.put_bytes(f"{folder}/{LAST_USE}", TEXT_OF_LAST_USE)
 
 
 def read_records(store: Store, folders: list[str]) -> list[Record | None]:

@@ -31,6 +31,7 @@ def gc(
 
     The parameter file names the store; the default file is pipelines/params/local.yaml. With --workdir, the store of
     local runs is used, and old run folders are listed too. With --workdir, --delete fails if a run uses the workdir.
+    Without --workdir, --delete fails if DAYS is shorter than cluster.run_deadline, because a run may use the store.
 
     --delete also ends the MLflow runs whose process has died.
     """
@@ -46,7 +47,11 @@ def gc(
         from pipelines.registry.access import reached
 
         is_file_given = environment or params
-        uri = load_run_config(chosen_file(environment, params) if is_file_given else LOCAL_PARAMS).store
+        config = load_run_config(chosen_file(environment, params) if is_file_given else LOCAL_PARAMS)
+        uri = config.store
+        if delete and workdir is None:
+            store_cleanup.require_longer_than_a_run(days, config.cluster.run_deadline)
+
         with contextlib.ExitStack() as stack:
             if delete and workdir is not None and workdir.is_dir():
                 stack.enter_context(locked(workdir))

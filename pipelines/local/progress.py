@@ -15,7 +15,6 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 MARKS = {"running": "[cyan]…[/]", "done": "[green]✓[/]", "failed": "[red]✗[/]"}
-SECONDS_BETWEEN_LINES_OF_A_RUNNING_STEP = 20
 
 
 @dataclass
@@ -27,6 +26,7 @@ class Step:
         started: Unix time of the "started" event, in seconds.
         overhead: Seconds from the end of the previous step to the start of this step: orchestration and imports.
         state: running, done or failed.
+        running: Seconds from the start to the last sign of life.
         work: Seconds from the start to the end of the step. None while the step runs.
         done: Number of finished units of work. `done` and `total` are 0 if the step reports no progress.
         total: Number of all units of work.
@@ -38,6 +38,7 @@ class Step:
     started: float
     overhead: float
     state: str = "running"
+    running: float = 0.0
     work: float | None = None
     done: int = 0
     total: int = 0
@@ -74,7 +75,9 @@ class Timeline:
         if step is None:
             return None
 
-        if kind == "progress":
+        if kind == "running":
+            step.running = event["seconds"]
+        elif kind == "progress":
             step.done = event["done"]
             step.total = event["total"]
             step.note = event["note"] or step.note
@@ -165,13 +168,12 @@ class _Messages:
 
 
 class PlainLines:
-    """A display that prints a line when a step starts or ends, and lines with its progress and messages."""
+    """A display that prints messages, and a line when a step starts, at each of its signs of life, and when it ends."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._messages = _Messages(console)
-        self._printed_states: dict[str, str] = {}
-        self._last_line = 0.0
+        self._printed: dict[str, tuple[str, float]] = {}
 
     def __enter__(self) -> "PlainLines":
         return self
@@ -180,23 +182,22 @@ class PlainLines:
         return None
 
     def show(self, timeline: Timeline, changed: Step | None) -> None:
-        """Print a line if the state of the step is new. Also print its progress if the last line is old enough."""
+        """Print new messages. Print a line if the state of the step is new, or if the step has given a sign of life."""
         self._messages.print_new(timeline)
-        if changed is None:
+        if changed is None or self._printed.get(changed.name) == (changed.state, changed.running):
             return
 
-        now = time.time()
-        line = f"{_clock(now - timeline.started)}  {changed.name}: {changed.state}"
-        if self._printed_states.get(changed.name) != changed.state:
-            if changed.work is not None:
-                line += f" in {changed.work:.1f} s"
-        elif changed.total and now - self._last_line > SECONDS_BETWEEN_LINES_OF_A_RUNNING_STEP:
-            line += f", {changed.done} of {changed.total} {changed.note}".rstrip()
+        line = f"{_clock(time.time() - timeline.started)}  {changed.name}: "
+        if changed.work is not None:
+            line += f"{changed.state} in {changed.work:.1f} s"
+        elif not changed.running:
+            line += changed.state
         else:
-            return
+            line += f"still running, {changed.running:.0f} s"
+            if changed.total:
+                line += f", {changed.done} of {changed.total} {changed.note}".rstrip()
 
-        self._printed_states[changed.name] = changed.state
-        self._last_line = now
+        self._printed[changed.name] = (changed.state, changed.running)
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

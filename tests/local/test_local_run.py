@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -81,6 +82,14 @@ def test_results_stand_in_the_run_folder_and_at_the_top(tmp_path: Path, behaviou
     assert "notified of SUCCEEDED" in (tmp_path / "run.log").read_text()
     assert (tmp_path / "s3/crack/store/seen").read_bytes() == b"by the step"
     assert processes_of(tmp_path) == []
+
+
+def test_a_silent_step_shows_on_the_screen_and_in_its_log_that_it_still_runs(tmp_path: Path) -> None:
+    status, out, err = run(tmp_path, "silent")
+
+    assert (status, err) == (0, "")
+    assert re.search(r"train toy: still running, \d s, 1 of 2 half\n", out)
+    assert re.search(r"INFO\]: still running, \d s, 1 of 2 half\n", (tmp_path / "run.log").read_text())
 
 
 def test_a_run_does_not_depend_on_the_callers_environment(tmp_path: Path) -> None:
