@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.ingest.sources.file_table import folder_of
-from components.ingest.sources.folder_listing import contents, entries, files_below, subfolders
 from components.ingest.sources.photo_layout import is_photo_folder
 from components.shared.data.class_names import (
     CRACK_NAMES,
@@ -26,6 +25,7 @@ from components.shared.data.class_names import (
     class_of_folder,
     simple_name,
 )
+from components.shared.data.folder_listing import contents, entries, files_below, subfolders
 from components.shared.data.image_kinds import is_image, is_mask_folder, passed_over
 from components.shared.data.manifest import CLASSES, CRACK, NO_CRACK
 from components.shared.errors import InputError

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from components.ingest.mask_check import MaskFitError, check_mask, turned_mask
 from components.ingest.sources.file_table import folder_of
-from components.ingest.sources.folder_listing import files_below, subfolders
 from components.ingest.sources.masks import Candidate, Masks, masks_beside_images, match_masks
 from components.ingest.sources.photo_layout import LABELS, annotation_files, label_files, names_file, photos_below
 from components.ingest.sources.photo_names import PhotoNames
@@ -23,6 +22,7 @@ from components.shared.data.annotations.shapes import (
     outside,
 )
 from components.shared.data.annotations.yolo import read_class_names, read_yolo
+from components.shared.data.folder_listing import files_below, subfolders
 from components.shared.data.image import UPRIGHT, ImageError, decode_mask
 from components.shared.data.image_kinds import is_image, is_mask_folder
 from components.shared.data.manifest import CLASSES, CRACK

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import pandas as pd
 
 from components.ingest.sources.file_table import as_files, folder_of, name_of, with_photos
-from components.ingest.sources.folder_listing import files_below, files_in, subfolders
 from components.ingest.sources.layouts import ClassFolder, Layout
 from components.ingest.sources.masks import Candidate, Masks, masks_beside_images, match_masks
+from components.shared.data.folder_listing import files_below, files_in, subfolders
 from components.shared.data.image_kinds import is_image, passed_over
 from components.shared.data.manifest import CLASSES, CRACK
 
