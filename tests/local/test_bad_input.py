@@ -22,10 +22,14 @@ def tiles(label: int, count: int) -> dict[str, bytes]:
     return {f"{('Negative', 'Positive')[label]}/{number}.png": tile(label, number) for number in range(count)}
 
 
-def test_wrong_data_stops_the_run_with_one_message(tmp_path):
+def test_too_few_images_in_a_table_stop_the_run_with_one_message(tmp_path):
     files = tiles(0, 22) | tiles(1, 22)
+    folder = folder_of(tmp_path, files)
+    table = tmp_path / "table.csv"  # with absolute paths
+    rows = [f"{folder / name},{int(name.startswith('Positive'))}\n" for name in files]
+    table.write_text("path,label\n" + "".join(rows))
     workdir = tmp_path / "workdir"
-    run = crack_pipeline("run-local", workdir, "--data", str(folder_of(tmp_path, files)))
+    run = crack_pipeline("run-local", workdir, "--data", str(table))
     assert run.returncode == 2, run.stdout + run.stderr
     assert run.stderr.startswith('error: step "split": too few images: the split val would have 2 images of class ')
     assert "lower split.min_images" in run.stderr
