@@ -17,7 +17,7 @@ ABOUT = (
     "- *AUROC of the property* shows how well the property alone predicts the labels of these tiles. If it is 0.5, the "
     "property cannot be a shortcut.\n\n"
     "A property counts as a shortcut if the whole 95 % interval (in brackets) of its pull is above {smallest}. The "
-    "intervals are computed by bootstrap over photos."
+    "intervals are computed by bootstrap over groups (photos, if the data name them)."
 )
 
 

@@ -31,7 +31,7 @@ class IngestConfig(StepConfig):
         "rotated tiles count too",
     )
     overlap: float | None = Field(
-        default=0.6,
+        default=0.7,
         gt=0,
         le=1,
         description="two tiles overlap if the fine structure correlates at least this much in each quarter of the area "

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from components.ingest.config import IngestConfig
 from components.ingest.duplicates import perceptual_hash
@@ -95,8 +96,9 @@ def examine(files: pd.DataFrame, folder: Path, sketches: NDArray, config: Ingest
     found: list[Found] = []
     suspects: list[int] = []
     with listening() as messages:
-        # Threads are enough: OpenCV and hashlib release the interpreter's lock.
-        with ThreadPoolExecutor(count_processors()) as pool:
+        # Threads are enough: OpenCV and hashlib release the interpreter's lock. Products of small matrices must not
+        # start threads of their own, because these cost many times more than the products.
+        with ThreadPoolExecutor(count_processors()) as pool, threadpool_limits(1):
             for batch in pool.map(partial(_examine_batch, config, messages), batches):
                 for result, warned in batch:
                     if warned:

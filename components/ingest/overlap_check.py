@@ -11,9 +11,10 @@ from components.ingest.duplicates import Turn, turn_images
 
 # Larger tiles are made smaller before they are compared.
 MAX_SIDE = 512
-# Standard deviations of two blurs, in pixels. Only structures between these sizes are compared: finer ones change with
-# JPEG and a shift by half a pixel, and coarser ones are similar in all tiles with light from one side.
-FINE_BLUR, COARSE_BLUR = 1.2, 6.0
+# The standard deviation of a Gaussian blur, and the side of a square mean, in pixels. Only structures between these
+# sizes are compared: finer ones change with JPEG and a shift by half a pixel, and coarser ones are similar in all tiles
+# with light from one side.
+FINE_BLUR, COARSE_SIDE = 1.2, 21
 # In grey levels. Where the contrast is lower, it is mostly noise, and it is not amplified further.
 LOWEST_CONTRAST = 2.0
 # How far the shift of a candidate can be wrong, as a share of the tile's shorter side.
@@ -30,7 +31,7 @@ class Overlap(NamedTuple):
     Attributes:
         correlation: Pearson correlation of the fine structure, -1 to 1. It is computed for each quarter of the shared
             area, and for the weak structures of the area. This is the lowest of these five values. It is 0 if the tiles
-            share too little, or if one of the five parts has no structure.
+            share too little, if one of the five parts has no structure, or if the whole area correlates too little.
         shared: The shared area, as a share of the smaller tile, 0 to 1.
     """
 
@@ -58,12 +59,14 @@ def fine_structure(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     if scale < 1:
         grey = np.asarray(cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
     levels = grey.astype(np.float32)
-    structure = cv2.GaussianBlur(levels, (0, 0), FINE_BLUR) - cv2.GaussianBlur(levels, (0, 0), COARSE_BLUR)
-    variance = cv2.GaussianBlur(structure * structure, (0, 0), COARSE_BLUR)
+    structure = cv2.GaussianBlur(levels, (0, 0), FINE_BLUR) - cv2.blur(levels, (COARSE_SIDE, COARSE_SIDE))
+    variance = cv2.blur(structure * structure, (COARSE_SIDE, COARSE_SIDE))
     return np.asarray(structure / np.sqrt(variance + LOWEST_CONTRAST**2), np.float32)
 
 
-def compare(first: NDArray[np.float32], second: NDArray[np.float32], turn: Turn, shift: NDArray[np.float64]) -> Overlap:
+def compare(
+    first: NDArray[np.float32], second: NDArray[np.float32], turn: Turn, shift: NDArray[np.float64], least: float
+) -> Overlap:
     """Lay the second tile over the first one, and correlate the area that both show.
 
     The shift of a candidate is not exact. So we try all shifts nearby and take the best one.
@@ -75,6 +78,7 @@ def compare(first: NDArray[np.float32], second: NDArray[np.float32], turn: Turn,
     Args:
         first, second: float32 (H, W), from `fine_structure`.
         turn, shift: How the second tile lies, as in `overlaps.Candidates`.
+        least: Lowest correlation of an overlap. If the whole area correlates less, its parts are not compared.
 
     Source: Lewis, "Fast normalized cross-correlation", 1995. We use OpenCV's `matchTemplate`.
     """
@@ -98,6 +102,8 @@ def compare(first: NDArray[np.float32], second: NDArray[np.float32], turn: Turn,
     if template.std() == 0:
         return NO_OVERLAP
     correlations = np.nan_to_num(cv2.matchTemplate(area, template, cv2.TM_CCOEFF_NORMED), posinf=0, neginf=0)
+    if correlations.max() < least:
+        return NO_OVERLAP
     y, x = np.unravel_index(correlations.argmax(), correlations.shape)
     same_place = area[y : y + template.shape[0], x : x + template.shape[1]]
     return Overlap(min(_correlation(one, other) for one, other in _parts(same_place, template)), shared)

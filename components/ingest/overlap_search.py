@@ -80,7 +80,7 @@ class OverlapSearch:
             first, second = pair
             if _connected(connected, first, second):
                 continue
-            overlap = compare(structure(first), structure(second), turn, shift)
+            overlap = compare(structure(first), structure(second), turn, shift, self.correlation)
             if overlap.correlation >= self.correlation:
                 found.append((first, second, *overlap))
                 if transitive:

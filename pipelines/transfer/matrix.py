@@ -11,6 +11,7 @@ import pandas as pd
 
 from components.shared.results.calibration import Calibration
 from components.shared.results.estimates import estimate_metrics
+from components.shared.results.group_kind import count_unknown_photos
 from components.shared.results.measurements import Estimate
 from components.shared.results.predictions import Predictions
 from pipelines.config.transfer_config import TransferLimit
@@ -26,7 +27,8 @@ class Cell:
         left_out: The source or surface that the network was trained without.
         domain: The source or surface of the tiles.
         tiles: Number of tiles.
-        photos: Number of photos.
+        groups: Number of groups.
+        unknown_photos: Number of groups that are not photos, because the data do not name the photo.
         crack_share: Share of the tiles that have a crack, 0 to 1.
         numbers: Name of the metric, in SHOWN -> estimate. The network's own threshold is used, as in production.
     """
@@ -34,7 +36,8 @@ class Cell:
     left_out: str
     domain: str
     tiles: int
-    photos: int
+    groups: int
+    unknown_photos: int
     crack_share: float
     numbers: dict[str, Estimate]
 
@@ -85,8 +88,9 @@ class LimitResult:
 
     Attributes:
         limit: The limit.
-        value: The value of the metric. NaN if it is undefined everywhere.
-        domain: The source or surface with the lowest value, if the limit is on the lowest value; otherwise "".
+        value: The value of the metric. NaN if it is undefined everywhere, or if the lowest value is unknown.
+        domain: The source or surface with the lowest value, if the limit is on the lowest value; otherwise "". If no
+            network could be trained without a source or surface, it is that one.
     """
 
     limit: TransferLimit
@@ -118,7 +122,17 @@ def cells_of(left_out: str, domain_column: str, answers: Predictions, calibratio
         p_crack = calibration.p_crack(tiles["logit_0"].to_numpy(), tiles["logit_1"].to_numpy())
         estimates = estimate_metrics(labels, p_crack, groups, calibration.threshold)
         numbers = {name: estimates[name] for name in SHOWN}
-        cells.append(Cell(left_out, str(domain), len(tiles), len(set(groups)), float(labels.mean()), numbers))
+        cells.append(
+            Cell(
+                left_out=left_out,
+                domain=str(domain),
+                tiles=len(tiles),
+                groups=len(set(groups)),
+                unknown_photos=count_unknown_photos(groups),
+                crack_share=float(labels.mean()),
+                numbers=numbers,
+            )
+        )
     return cells
 
 
@@ -142,12 +156,15 @@ def everything_cracked(crack_share: float) -> dict[str, float]:
 def check_limits(matrix: Matrix, limits: Iterable[TransferLimit]) -> list[LimitResult]:
     """Return the result of each limit.
 
-    A source or surface does not count if no network could be trained without it, or if its metric is undefined.
+    A source or surface does not count if its metric is undefined. If no network could be trained without one of them,
+    the lowest value is unknown, so a limit on it is not reached.
     """
     results = []
     for limit in limits:
         numbers = matrix.unseen(limit.name)
-        if not numbers:
+        if limit.over == "worst" and matrix.failed:
+            results.append(LimitResult(limit, float("nan"), next(iter(matrix.failed))))
+        elif not numbers:
             results.append(LimitResult(limit, float("nan"), ""))
         elif limit.over == "mean":
             results.append(LimitResult(limit, float(np.mean(list(numbers.values()))), ""))

@@ -17,7 +17,7 @@ ABOUT = (
     "Each network was trained without one {kind}, the unseen {kind}. The network was measured on all tiles of the "
     "unseen {kind}, and on the test tiles of every other {kind}. The network's threshold was chosen on its own "
     "validation split, so the unseen {kind} had no influence on the threshold. The numbers in brackets are 95 % "
-    "intervals by bootstrap over photos."
+    "intervals by bootstrap over groups (photos, if the data name them)."
 )
 
 
@@ -37,13 +37,14 @@ def write_page(matrix: Matrix, results: Sequence[LimitResult], candidate: str, p
         page.table(["limit", "must be at least", "is", ""], [_limit_row(result) for result in results])
 
     page.heading(f"On the unseen {matrix.domain_kind}")
-    header = [matrix.domain_kind, "tiles (photos)", "", *map(spoken, SHOWN)]
+    header = [matrix.domain_kind, "tiles (groups)", "", *map(spoken, SHOWN)]
     rows: list[list] = []
     for cell in matrix.cells:
         if cell.unseen:
             rows += _rows_with_everything_cracked(cell)
     page.table(header, rows)
     page.text(_better_than_everything_cracked(matrix))
+    page.text(_interval_note(matrix))
 
     for domain, reason in matrix.failed.items():
         page.text(f"No network was trained without **{domain}**: {reason}")
@@ -93,6 +94,17 @@ def _better_than_everything_cracked(matrix: Matrix) -> str:
     )
 
 
+def _interval_note(matrix: Matrix) -> str:
+    without_photos = sorted({cell.domain for cell in matrix.cells if cell.unknown_photos})
+    if not without_photos:
+        return ""
+    return (
+        f"The photos of these {matrix.domain_kind}s are not all known: {', '.join(without_photos)}. There, a group can "
+        "be smaller than a photo, so the intervals may be too narrow. `ingest.group_pattern` reads the photo from the "
+        "file name."
+    )
+
+
 def _limit_row(result: LimitResult) -> list:
     name = f"{result.limit.over} {spoken(result.limit.name)}"
     if result.domain:
@@ -103,7 +115,7 @@ def _limit_row(result: LimitResult) -> list:
 def _rows_with_everything_cracked(cell: Cell) -> list[list]:
     rule = everything_cracked(cell.crack_share)
     shown = [with_interval(rule[name]) for name in SHOWN]
-    counts = [cell.domain, f"{cell.tiles} ({cell.photos})"]
+    counts = [cell.domain, f"{cell.tiles} ({cell.groups})"]
     return [[*counts, "the network", *_numbers(cell)], ["", "", "every tile a crack", *shown]]
 
 

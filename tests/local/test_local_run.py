@@ -17,13 +17,11 @@ from components.ingest.sources.uri import absolute_sources
 from components.shared.errors import InputError
 from pipelines.local.embedded_stack import free_port, locked, prepare_mlflow, tracking_uri
 from tests.local.toy_run import GRAPH
-from tests.mlflow_store import new_mlflow_store
 
 TOY_RUN = Path(__file__).parent / "toy_run.py"
 
 
 def start(workdir: Path, behaviour: str, environment: dict[str, str] | None = None) -> subprocess.Popen:
-    new_mlflow_store(workdir)
     command = [sys.executable, str(TOY_RUN), str(workdir), behaviour]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, env=os.environ | (environment or {}), **pipes)

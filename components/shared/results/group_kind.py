@@ -7,6 +7,11 @@ from collections.abc import Iterable
 UNKNOWN_PHOTO = re.compile("[0-9a-f]{64}")
 
 
+def count_unknown_photos(group_ids: Iterable[str]) -> int:
+    """Return how many of these groups are not photos."""
+    return sum(UNKNOWN_PHOTO.fullmatch(group) is not None for group in set(group_ids))
+
+
 def interval_note(group_ids: Iterable[str]) -> str:
     """Return a sentence about the intervals if some groups are not photos. Return "" if all groups are photos.
 
@@ -17,7 +22,7 @@ def interval_note(group_ids: Iterable[str]) -> str:
         group_ids: The group of each test tile.
     """
     groups = set(group_ids)
-    unknown = sum(UNKNOWN_PHOTO.fullmatch(group) is not None for group in groups)
+    unknown = count_unknown_photos(groups)
     if unknown == 0:
         return ""
     which = "All groups" if unknown == len(groups) else f"{unknown:,} of the {len(groups):,} groups"

@@ -44,7 +44,7 @@ def check(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch):
 
     def run(observed: Profile, job: str = "job-1", version: str = "1") -> tuple[str, dict, str]:
         write_profile(observed, tmp_path / "observed")
-        config = DriftConfig(store=store.uri, permutations=199, evidently=False)
+        config = DriftConfig(store=store.uri, permutations=499, evidently=False)
         out = {name: str(tmp_path / name) for name in ("page", "evidently", "summary")}
         paths = (str(tmp_path / "reference"), str(tmp_path / "observed"))
         verdict = check_drift(*paths, f"s3://incoming/{job}", version, config, 1, job, out)
