@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from components.shared.data.folder_listing import files_below
 from components.shared.data.image import ImageError, decode_filled
 from components.shared.data.image_kinds import SUFFIXES, in_mask_folder, is_image, passed_over
 from components.shared.errors import InputError
 from components.shared.events import warn
+from components.shared.regular_file import reason
 from components.shared.services.days import fill_in_days, has_other_days
 from components.shared.services.foreign import ForeignObjects
 from components.shared.services.store import THREADS, Store, StoredObject
@@ -35,7 +37,8 @@ class ProductionImages:
             sample: Largest number of images in `names`.
 
         Raises:
-            InputError: The folder does not exist or contains no image. A missing day is not an error if `uri` contains
+            InputError: The folder does not exist, contains no image, or contains a folder that cannot be listed, a link
+                to a folder, or a pipe. A missing day is not an error if `uri` contains
                 {date} or {yesterday}, and there are other days.
         """
         self.uri = fill_in_days(uri)
@@ -65,9 +68,10 @@ class ProductionImages:
         with ThreadPoolExecutor(THREADS) as pool:
             for start in range(0, len(self.names), FILES_READ_AHEAD):
                 names = self.names[start : start + FILES_READ_AHEAD]
-                for name, data in zip(names, pool.map(self._bytes, names), strict=True):
+                contents = [pool.submit(self._bytes, name) for name in names]
+                for name, content in zip(names, contents, strict=True):
                     try:
-                        image = decode_filled(data)
+                        image = decode_filled(content.result())
                     except ImageError as error:
                         refused.append(f"{name}: {error}")
                         continue
@@ -84,9 +88,12 @@ class ProductionImages:
         if self._reader:
             return list(self._objects)
         folder = Path(self.uri).expanduser()
-        return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+        return list(files_below(folder))
 
     def _bytes(self, name: str) -> bytes:
         if self._reader:
             return self._reader.read(self._objects[name])
-        return (Path(self.uri).expanduser() / name).read_bytes()
+        try:
+            return (Path(self.uri).expanduser() / name).read_bytes()
+        except OSError as error:  # such as a broken link
+            raise ImageError(reason(error)) from error

@@ -27,6 +27,7 @@ from components.shared.atomic_file import atomic_file
 from components.shared.data.image_structure import ImageError
 from components.shared.errors import InputError
 from components.shared.hashing import digest, file_digest
+from components.shared.regular_file import reason
 
 
 def inspect_photos(
@@ -63,7 +64,7 @@ def _inspect_once(
     try:
         sha256 = file_digest(path)
     except OSError as error:
-        return InspectedPhoto(path, error=str(error))
+        return InspectedPhoto(path, error=reason(error))
 
     if sha256 in first_paths:
         return InspectedPhoto(path, same_as=str(first_paths[sha256]))
@@ -77,7 +78,9 @@ def _inspect_once(
 
     try:
         inspection = inspect_photo(path, sha256, identity, model, config)
-    except (ImageError, OSError) as error:
+    except OSError as error:
+        return InspectedPhoto(path, error=reason(error))
+    except ImageError as error:
         return InspectedPhoto(path, error=str(error))
 
     _write(inspection, file_stem(path, sha256), record_file, folder)

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_private_key, load_pem_public_key
 
 from components.shared.errors import InputError
+from components.shared.regular_file import require_file
 
 PASSWORD = "SIGNING_KEY_PASSWORD"  # environment variable; needed only if the private key is encrypted
 MAKE_KEYS = (
@@ -29,6 +30,7 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
     """
     password = os.environ.get(PASSWORD)
     try:
+        require_file(path)
         key = load_pem_private_key(path.read_bytes(), password.encode() if password else None)
     # TypeError: a password is missing, or it is set although the key is not encrypted.
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
@@ -41,6 +43,7 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
 def read_public_key(path: Path) -> Ed25519PublicKey:
     """Read the PEM file of a public key. Raise InputError if the file does not contain an Ed25519 key."""
     try:
+        require_file(path)
         key = load_pem_public_key(path.read_bytes())
     except (OSError, ValueError, UnsupportedAlgorithm) as error:
         raise InputError(f"--require-signature {path}: {error}; give the public key of the person who signs") from error

@@ -43,7 +43,6 @@ def compile_for_cluster(
         config = load_run_config(chosen_file(environment, params), override or [])
         check_augmentations(config)
         check_images(allow_tags)
-        output.parent.mkdir(parents=True, exist_ok=True)
         compile_pipeline(pipeline, config, output)
 
 

@@ -1,24 +1,30 @@
 """The command that deletes stored data that no model or recent run needs."""
 
 import contextlib
-import math
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from components.shared.errors import InputError
-from pipelines.cli.options import LOCAL_PARAMS, Debug, Environment, File, RegistryWorkdir, chosen_file, reporting_errors
+from pipelines.cli.options import (
+    LOCAL_PARAMS,
+    Debug,
+    Environment,
+    File,
+    RegistryWorkdir,
+    chosen_file,
+    reporting_errors,
+    require_number,
+)
 
 commands = typer.Typer()
+MOST_DAYS = 36_500
 
 
 @commands.command()
 def gc(
     environment: Environment = None,
-    days: Annotated[
-        float, typer.Option(help="Keep data that was created or used in the last DAYS days.", min=0.0)
-    ] = 30.0,
+    days: Annotated[float, typer.Option(help="Keep data that was created or used in the last DAYS days.")] = 30.0,
     delete: Annotated[bool, typer.Option("--delete", help="Delete the listed data; default: only list it.")] = False,
     versions: Annotated[
         bool, typer.Option("--versions", help="Remove the old versions of deleted objects, if the bucket keeps them.")
@@ -36,8 +42,7 @@ def gc(
     --delete also ends the MLflow runs whose process has died.
     """
     with reporting_errors(debug):
-        if not math.isfinite(days):
-            raise InputError(f"--days is {days}; give a number of days, such as 30")
+        require_number("--days", days, 0, MOST_DAYS)
 
         from components.shared.services import bucket_versions
         from components.shared.services.store import Store

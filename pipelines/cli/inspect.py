@@ -1,6 +1,7 @@
 """The command that inspects whole photos."""
 
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ from rich.console import Console
 from components.shared.data.image_kinds import masks_among
 from components.shared.errors import InputError
 from components.shared.events import warn
-from pipelines.cli.options import MODEL, Debug, RegistryWorkdir, RequireSignature, reporting_errors
+from pipelines.cli.options import MODEL, Debug, RegistryWorkdir, RequireSignature, reporting_errors, require_number
 
 if TYPE_CHECKING:
     from components.inspect.record import InspectedPhoto
@@ -53,8 +54,7 @@ def inspect(
         for name, value, example in (("--scale", scale, "0.3"), ("--distance", distance, "2.5")):
             if value is not None and not (0 < value < math.inf):
                 raise InputError(f"{name} is {value:g}; give a finite number above 0, such as {example}")
-        if not 0 <= overlap <= 0.9:
-            raise InputError(f"--overlap is {overlap:g}, but it must be from 0 to 0.9; give a number such as 0.5")
+        require_number("--overlap", overlap, 0, 0.9)
         files = _photos_among(find_images(photos), out)
 
         # Imported late, because torch takes seconds.
@@ -78,8 +78,8 @@ def _photos_among(files: list[Path], out: Path) -> list[Path]:
 
     A mask is a file in a folder `masks` next to a photo, with the same name as the photo.
     """
-    results = out.resolve()
-    own = [file for file in files if file.resolve().is_relative_to(results)]
+    results = os.path.realpath(out)  # unlike Path.resolve, it accepts a link to itself
+    own = [file for file in files if Path(os.path.realpath(file)).is_relative_to(results)]
     masks = masks_among(files)
     if masks:
         warn(f"{len(masks):,} masks of photos are not inspected, for example {masks[0]}")

@@ -19,6 +19,10 @@ PARAMS = Path(__file__).parents[1] / "params"
 LOCAL_PARAMS = PARAMS / "local.yaml"
 MODEL = "crack-classifier"
 LONGEST_QUOTE = 60  # characters of a name that a message shows
+MOST_SECONDS = 366 * 86_400
+# Limits of whole numbers. Larger numbers are mistakes, and libraries cannot use them.
+MOST_FILES = 1_000_000
+HIGHEST_VERSION = 2**31 - 1
 
 Params = Annotated[Path, typer.Option(help="Parameter file, YAML.", show_default="pipelines/params/local.yaml")]
 Override = Annotated[
@@ -98,6 +102,31 @@ def local_settings(workdir: Path) -> list["Setting"]:
 
 
 @contextlib.contextmanager
+def locked_workdir(workdir: Path, has_runs: bool = False) -> Iterator[None]:
+    """Lock the workdir before the command imports large packages, so that a wrong workdir is reported at once.
+
+    Args:
+        workdir: The folder. It is created if it does not exist.
+        has_runs: True: the workdir must have runs already.
+
+    Raises:
+        InputError: The workdir has no runs, cannot be used, or is in use.
+    """
+    from pipelines.local.embedded_stack import locked, require_runs
+
+    if has_runs:
+        require_runs(workdir)
+    with locked(workdir):
+        yield
+
+
+def require_number(option: str, value: float | None, lowest: float, highest: float) -> None:
+    """Raise InputError with the value and the range if an option is outside its range, or not a number."""
+    if value is not None and not lowest <= value <= highest:
+        raise InputError(f"{option} is {value:.12g}; give a number from {lowest:g} to {highest:.12g}")
+
+
+@contextlib.contextmanager
 def reporting_errors(debug: bool, crash: int = 1) -> Iterator[None]:
     """Print an error as one line on standard error, and end the process with an exit status.
 
@@ -112,9 +141,12 @@ def reporting_errors(debug: bool, crash: int = 1) -> Iterator[None]:
     except InputError as error:
         _fail(f"error: {error}", 2, debug)
     except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            _fail(f"error: {error}", crash, debug)
-        _fail(f"error: the name {str(error.filename)[:LONGEST_QUOTE]}… is too long for the file system", 2, debug)
+        if error.errno == errno.ENAMETOOLONG:
+            _fail(f"error: the name {str(error.filename)[:LONGEST_QUOTE]}… is too long for the file system", 2, debug)
+        if error.errno == errno.EACCES and error.filename is not None:
+            message = f"error: {error.filename} cannot be used: {error.strerror}; change its permissions"
+            _fail(message, 2, debug)
+        _fail(f"error: {error}", crash, debug)
     except Exception as error:
         _fail(f"error: {error or type(error).__name__}", crash, debug)
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipelines.cli.options import MODEL, Debug, RegistryWorkdir, RequireSignature, reporting_errors
+from pipelines.cli.options import MODEL, MOST_FILES, Debug, RegistryWorkdir, RequireSignature, reporting_errors
 
 commands = typer.Typer()
 
@@ -27,7 +27,7 @@ def predict(
     ],
     model: Annotated[str, typer.Option(help="URI of the model in MLflow.")] = f"models:/{MODEL}@champion",
     html: Annotated[Path | None, typer.Option(help="HTML page with thumbnails to write; default: no page.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Number of images in a batch.", min=1)] = 32,
+    batch_size: Annotated[int, typer.Option(help="Number of images in a batch.", min=1, max=MOST_FILES)] = 32,
     require_signature: RequireSignature = None,
     workdir: RegistryWorkdir = None,
     debug: Debug = False,

@@ -8,7 +8,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.cli.options import MODEL, Debug, Name, RegistryWorkdir, RequireSignature, reporting_errors
+from pipelines.cli.options import (
+    HIGHEST_VERSION,
+    MODEL,
+    Debug,
+    Name,
+    RegistryWorkdir,
+    RequireSignature,
+    reporting_errors,
+)
 
 commands = typer.Typer()
 backup = typer.Typer(no_args_is_help=True)
@@ -19,7 +27,9 @@ Why = Annotated[str, typer.Option(help="The reason; it is kept in the history.")
 
 @commands.command()
 def promote(
-    version: Annotated[int, typer.Argument(help="The model version that becomes champion.", min=1)],
+    version: Annotated[
+        int, typer.Argument(help="The model version that becomes champion.", min=1, max=HIGHEST_VERSION)
+    ],
     by: By,
     why: Why,
     force: Annotated[
@@ -67,7 +77,7 @@ def rollback(
 
 @commands.command()
 def sign(
-    version: Annotated[int, typer.Argument(help="The model version to sign.", min=1)],
+    version: Annotated[int, typer.Argument(help="The model version to sign.", min=1, max=HIGHEST_VERSION)],
     key: Annotated[Path, typer.Option(help="PEM file of an Ed25519 private key.")],
     workdir: RegistryWorkdir = None,
     name: Name = MODEL,

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.cli.options import LOCAL_PARAMS, Debug, Override, Params, reporting_errors
+from pipelines.cli.options import LOCAL_PARAMS, MOST_FILES, Debug, Override, Params, reporting_errors
 
 if TYPE_CHECKING:
     from components.shared.services.store import Store
@@ -29,14 +29,16 @@ Key = Annotated[Path | None, typer.Option(help="PEM file of your Ed25519 private
 @review.command()
 def queue(
     out: Annotated[Path, typer.Option(help="Folder to create: tiles/, queue.csv and review.html.")],
-    size: Annotated[int, typer.Option(help="Largest number of tiles.", min=1)] = 200,
+    size: Annotated[int, typer.Option(help="Largest number of tiles.", min=1, max=MOST_FILES)] = 200,
     run: Annotated[
         Path | None, typer.Option("--from", help="Folder with a run's artifacts. Default: the latest run in --workdir.")
     ] = None,
     per_photo: Annotated[
         int | None,
         typer.Option(
-            help="Largest number of tiles of one photo. Default: 2 * size / number of photos, but at least 2.", min=1
+            help="Largest number of tiles of one photo. Default: 2 * size / number of photos, but at least 2.",
+            min=1,
+            max=MOST_FILES,
         ),
     ] = None,
     inspection: Annotated[

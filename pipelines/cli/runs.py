@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from pipelines.cli.options import Debug, Pipeline, chosen_file, reporting_errors
+from pipelines.cli.options import MOST_SECONDS, Debug, Pipeline, chosen_file, reporting_errors, require_number
 
 if TYPE_CHECKING:
     from components.shared.services.kfp_api import KfpApi
     from pipelines.config.run_config import RunConfig
 
+MOST_RUNS = 1000
 commands = typer.Typer()
 runs = typer.Typer(
     help="List, follow and stop runs on the cluster, print their logs, and show how many resources they used.",
@@ -29,7 +30,9 @@ Run = Annotated[str, typer.Argument(metavar="RUN", help='The start of the run\'s
 @runs.command("list")
 def list_runs(
     environment: RequiredEnvironment,
-    limit: Annotated[int, typer.Option(help="Number of runs to list, beginning with the newest.", min=1)] = 15,
+    limit: Annotated[
+        int, typer.Option(help="Number of runs to list, beginning with the newest.", min=1, max=MOST_RUNS)
+    ] = 15,
     debug: Debug = False,
 ) -> None:
     """List the newest runs of the experiment that the parameter file names."""
@@ -46,7 +49,7 @@ def follow(
     run: Run = "latest",
     pipeline: Pipeline = "crack-training",
     timeout: Annotated[float | None, typer.Option(help="Seconds to wait; default: cluster.run_deadline.")] = None,
-    interval: Annotated[float, typer.Option(help="Seconds between two requests.", min=0.01)] = 15.0,
+    interval: Annotated[float, typer.Option(help="Seconds between two requests.")] = 15.0,
     debug: Debug = False,
 ) -> None:
     """Follow a run to its end, as `submit --wait` does.
@@ -56,6 +59,9 @@ def follow(
     run continues).
     """
     with reporting_errors(debug, crash=3):
+        require_number("--timeout", timeout, 0, MOST_SECONDS)
+        require_number("--interval", interval, 0.01, MOST_SECONDS)
+
         from pipelines.cluster.follow import Follower
         from pipelines.cluster.runs import find_run
         from pipelines.graphs.compile import compile_version

@@ -10,7 +10,7 @@ from typing import Annotated, cast, get_args
 import typer
 from rich.console import Console
 
-from pipelines.cli.options import MODEL, Debug, RegistryWorkdir, RequireSignature, reporting_errors
+from pipelines.cli.options import MODEL, MOST_FILES, Debug, RegistryWorkdir, RequireSignature, reporting_errors
 
 commands = typer.Typer()
 
@@ -45,7 +45,7 @@ def accept_site(
     ] = 0.05,
     model: Annotated[str, typer.Option(help="URI of the model in MLflow.")] = f"models:/{MODEL}@champion",
     page: Annotated[Path, typer.Option(help="Page to write.")] = Path("site.html"),
-    batch_size: Annotated[int, typer.Option(help="Number of images in a batch.", min=1)] = 32,
+    batch_size: Annotated[int, typer.Option(help="Number of images in a batch.", min=1, max=MOST_FILES)] = 32,
     require_signature: RequireSignature = None,
     workdir: RegistryWorkdir = None,
     debug: Debug = False,
@@ -89,7 +89,8 @@ def accept_site(
             if named is None:
                 raise InputError(f"--model is {model}; give a version of a registered model, such as models:/{MODEL}/1")
 
-            bar = stack.enter_context(Progress(console=Console(stderr=True), transient=True))
+            console = Console(stderr=True)
+            bar = stack.enter_context(Progress(console=console, transient=True, disable=not console.is_terminal))
             task = bar.add_task("classifying", total=None)
             classify_files = classifier(uri, batch_size, partial(bar.advance, task), require_signature)
             registry = Registry(client, named[1])

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from components.shared.errors import InputError
 from pipelines.cli.options import (
+    MOST_SECONDS,
     AllowTags,
     Debug,
     Environment,
@@ -19,6 +20,7 @@ from pipelines.cli.options import (
     chosen_file,
     code_revision,
     reporting_errors,
+    require_number,
 )
 
 commands = typer.Typer()
@@ -44,7 +46,7 @@ def submit(
     timeout: Annotated[
         float | None, typer.Option(help="Seconds to wait with --wait; default: cluster.run_deadline.")
     ] = None,
-    interval: Annotated[float, typer.Option(help="Seconds between two requests for the state.", min=0.01)] = 15.0,
+    interval: Annotated[float, typer.Option(help="Seconds between two requests for the state.")] = 15.0,
     allow_refusal: Annotated[
         bool, typer.Option("--allow-refusal", help="Exit with 0 even if the gate refuses every candidate.")
     ] = False,
@@ -77,6 +79,8 @@ def submit(
         from pipelines.config.run_config import check_augmentations
         from pipelines.graphs.compile import compile_version
 
+        require_number("--timeout", timeout, 0, MOST_SECONDS)
+        require_number("--interval", interval, 0.01, MOST_SECONDS)
         arguments = _pairs(parameter or [])
         config = load_run_config(chosen_file(environment, params), override or [])
         check_augmentations(config)

@@ -8,7 +8,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.cli.options import LOCAL_PARAMS, Debug, Override, Params, Workdir, local_settings, reporting_errors
+from pipelines.cli.options import (
+    LOCAL_PARAMS,
+    Debug,
+    Override,
+    Params,
+    Workdir,
+    local_settings,
+    locked_workdir,
+    reporting_errors,
+)
 
 commands = typer.Typer()
 
@@ -29,13 +38,13 @@ def transfer(
     Exit status: 0 the limits are reached, or there are none; 1 a limit is missed, or something failed; 2 an input was
     wrong; 130 interrupted.
     """
-    with reporting_errors(debug):
+    with reporting_errors(debug), locked_workdir(workdir):
         from components.ingest.sources.uri import absolute_sources
         from components.shared.results.measurements import spoken
         from components.shared.services.mlflow_failures import environment
         from pipelines.config.parameter_file import Setting, load_run_config
         from pipelines.config.run_config import check_networks
-        from pipelines.local.embedded_stack import embedded_stack, locked, prepare_mlflow
+        from pipelines.local.embedded_stack import embedded_stack, prepare_mlflow
         from pipelines.transfer.matrix import SHOWN, check_limits
         from pipelines.transfer.page import write_page
         from pipelines.transfer.run import chosen_candidate, transfer
@@ -53,7 +62,7 @@ def transfer(
 
         console = Console()
         folder = workdir / "transfer"
-        with locked(workdir), embedded_stack(workdir) as settings, environment(settings):
+        with embedded_stack(workdir) as settings, environment(settings):
             prepare_mlflow(workdir, experiment)
             folder.mkdir(exist_ok=True)
             matrix = transfer(config, folder, console.print)

@@ -41,7 +41,7 @@ def mirror_weights(
 def check(
     file: Annotated[str, typer.Argument(help="Weights file: safetensors, a state dict of PyTorch, or npz.")],
     architecture: Annotated[str, typer.Option(help="Name of the architecture in timm, such as resnet50.")],
-    input_size: Annotated[int, typer.Option(help="Height and width of the tiles, pixels.")] = 224,
+    input_size: Annotated[int, typer.Option(help="Height and width of the tiles, pixels.", min=32, max=1024)] = 224,
     debug: Debug = False,
 ) -> None:
     """Check that a file contains usable weights of an architecture. A training makes the same checks.

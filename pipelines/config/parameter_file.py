@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from components.shared.config import Config, StepConfig
 from components.shared.errors import InputError
+from components.shared.regular_file import reason, require_file
 from components.train.config import TrainConfig
 from pipelines.config.run_config import RunConfig
 from pipelines.config.yaml_reader import MAX_CHARACTERS, SyntaxInputError, find_source, read_yaml
@@ -157,6 +158,7 @@ def _is_inside(place: Place, section: Place) -> bool:
 
 def _read_file(path: Path) -> str:
     try:
+        require_file(path)
         with open(path, encoding="utf-8") as file:
             return file.read(MAX_CHARACTERS + 1)
     except FileNotFoundError as error:
@@ -165,7 +167,9 @@ def _read_file(path: Path) -> str:
     except IsADirectoryError as error:
         raise InputError(f"parameter file {path} is a folder; give a YAML file") from error
     except OSError as error:
-        raise InputError(f"parameter file {path} cannot be read: {error.strerror}; check its permissions") from error
+        raise InputError(
+            f"parameter file {path} cannot be read: {reason(error)}; give a YAML file that can be read"
+        ) from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: the file is not text in UTF-8 ({error}); give a YAML file") from error
 

@@ -2,7 +2,9 @@
 
 import hashlib
 import importlib
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from components.shared.atomic_file import atomic_file
 from components.shared.errors import InputError
 from components.shared.revision import commit, git
 from pipelines.config.parameter_file import check_arguments
@@ -106,14 +109,21 @@ def build_pipeline(name: str, config: RunConfig) -> "BaseComponent":
 
 
 def compile_pipeline(name: str, config: RunConfig, output: Path, **options: Any) -> None:
-    """Write a pipeline as YAML. The same parameters give the same bytes. `options` are passed to KFP's compiler."""
+    """Write a pipeline as YAML. The same parameters give the same bytes. `options` are passed to KFP's compiler.
+
+    Raises:
+        InputError: There is no pipeline with this name, or the file cannot be written.
+    """
     from kfp import compiler
 
     from pipelines.graphs.compact import keep_only_what_runs
 
     pipeline = build_pipeline(name, config)
     keep_only_what_runs(pipeline.pipeline_spec)
-    compiler.Compiler().compile(pipeline, str(output), **options)
+    with tempfile.TemporaryDirectory() as folder, atomic_file(output) as unfinished:
+        compiled = Path(folder) / "pipeline.yaml"  # KFP's compiler requires the suffix
+        compiler.Compiler().compile(pipeline, str(compiled), **options)
+        shutil.copyfile(compiled, unfinished)
 
 
 def compile_version(name: str, config: RunConfig, revision: str, folder: Path) -> CompiledPipeline:

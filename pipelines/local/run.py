@@ -92,7 +92,7 @@ def run_locally(
     """Run the graph until its end on the embedded stack. When this function ends, all its processes have ended.
 
     Args:
-        workdir: Folder for all files. It is created if it does not exist.
+        workdir: Folder for all files. The caller has locked it with `embedded_stack.locked`.
         experiment: Name of the MLflow experiment. Its artifacts are in the S3 storage of the workdir.
         params: The run's parameters as JSON. They are written into the run's folder for the graph's process.
         graph: Command that runs the graph. The run's folder is added as its last argument.
@@ -100,12 +100,12 @@ def run_locally(
         results: The step and the file names of the graph's results.
 
     Raises:
-        InputError: The workdir is in use, or a step refused its input.
+        InputError: A step refused its input.
         RunError: A step or the graph's process failed for another reason.
         SystemExit: The process received SIGTERM or SIGHUP.
     """
     started = time.time()
-    with _ended_by_signals(), embedded_stack.locked(workdir), embedded_stack.embedded_stack(workdir) as environment:
+    with _ended_by_signals(), embedded_stack.embedded_stack(workdir) as environment:
         folder = _new_run_folder(workdir)
         (folder / PARAMS).write_text(params, encoding="utf-8")
         for name in (LOG, results.page, results.summary):
@@ -270,8 +270,7 @@ def serve_mlflow_ui(workdir: Path, port: int, console: Console) -> None:
         InputError: The workdir has no runs yet, or the port is in use.
         RuntimeError: A server did not start or ended.
     """
-    if not embedded_stack.holds_mlflow_store(workdir):
-        raise InputError(f"workdir {workdir} has no runs; start one with `make run` or `crack-pipeline run-local`")
+    embedded_stack.require_runs(workdir)
     embedded_stack.require_free(port)
 
     log = workdir / "mlflow-ui.log"

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import csv
 import glob
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
@@ -13,12 +14,14 @@ from typing import Any
 
 from mlflow.exceptions import MlflowException
 
+from components.shared.data.folder_listing import everything_below, is_listable
 from components.shared.data.image import ImageError, decode, decode_filled, thumbnail
 from components.shared.data.image_kinds import SUFFIXES, is_image, passed_over
 from components.shared.data.novelty import STRANGE, USUAL_SHARE_OF_STRANGE
 from components.shared.errors import InputError
 from components.shared.events import log, warn
 from components.shared.network.served_process import ModelLoadError, ModelProcess
+from components.shared.regular_file import reason, require_file
 from components.shared.services import mlflow_runs
 from pipelines.registry.signing import signed_folder
 
@@ -65,7 +68,11 @@ def find_images(paths: list[str]) -> list[Path]:
     """Return the files that the paths name, in the order of the paths. Each file appears once.
 
     A path can be a file, a folder or a pattern such as "photos/*.jpg". A folder means all image files in it and in its
-    subfolders. If a folder contains other files too, they are skipped with a warning.
+    subfolders. If a folder contains other files too, they are skipped with a warning. A pattern means files, so folders
+    that match it are skipped.
+
+    What cannot be listed or read is returned too, so that its reader reports it: a folder that cannot be listed, a link
+    to a folder, a broken link, a pipe, a socket or a device.
 
     Raises:
         InputError: A path matches no file, or a folder has no image file.
@@ -78,22 +85,35 @@ def find_images(paths: list[str]) -> list[Path]:
             problem = f"folder {given} has no image file; give a folder with files that end with {', '.join(SUFFIXES)}"
         else:
             # If a file has this name, the name is not a pattern.
-            found = [path] if path.is_file() else list(map(Path, sorted(glob.glob(str(path), recursive=True))))
+            found = [path] if os.path.lexists(path) else _matches(str(path))
             problem = f"{given} matches no file; give image files, folders or patterns in quotes"
 
-        files = [file for file in found if file.is_file()]
-        if not files:
+        if not found:
             raise InputError(problem)
-        images |= dict.fromkeys(files)
+        images |= dict.fromkeys(found)
     return list(images)
 
 
 def _images_below(folder: Path) -> list[Path]:
-    names = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
-    skipped = passed_over(names)
+    found = list(everything_below(folder))
+    skipped = passed_over(one.path for one in found if not one.problem)
     if skipped:
         warn(f"{folder}: {skipped}")
-    return [folder / name for name in sorted(filter(is_image, names))]
+    return [folder / one.path for one in sorted(found) if one.problem or is_image(one.path)]
+
+
+def _matches(pattern: str) -> list[Path]:
+    """Return the files that match a pattern, and the folders that would have to be listed, but cannot be."""
+    matches = [path for path in glob.glob(pattern, recursive=True) if not os.path.isdir(path)]
+
+    # glob skips a folder that cannot be listed.
+    parts = Path(pattern).parts
+    for number, part in enumerate(parts):
+        if glob.escape(part) != part:
+            outer = parts[: number + 1] if part == "**" else parts[:number]
+            searched = glob.glob(os.path.join("", *outer, ""), recursive=True)
+            matches += [folder for folder in searched if not is_listable(folder)]
+    return [Path(path) for path in sorted(matches)]
 
 
 def version_meant(model_uri: str) -> str:
@@ -201,10 +221,13 @@ def _answers(model: ModelProcess, files: list[Path]) -> Iterator[Answer]:
     errors = {}
     for file in files:
         try:
+            require_file(file)
             data = file.read_bytes()
             decode_filled(data)
             images[file] = base64.b64encode(data).decode()
-        except (OSError, ImageError) as error:
+        except OSError as error:
+            errors[file] = reason(error)
+        except ImageError as error:
             errors[file] = str(error)
 
     answers = dict(zip(images, model.ask(list(images.values())), strict=True))

@@ -10,6 +10,7 @@ import pandas as pd
 from components.shared.atomic_file import atomic_file
 from components.shared.data.class_names import class_of_label
 from components.shared.errors import InputError
+from components.shared.regular_file import require_file
 from pipelines.sites.verdict import UNKNOWN
 
 COLUMNS = ["path", "label"]
@@ -30,6 +31,7 @@ def read_labels(file: Path) -> dict[str, str]:
     if not file.exists():
         return {}
     try:
+        require_file(file)
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise InputError(

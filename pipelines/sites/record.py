@@ -12,7 +12,6 @@ from typing import Any
 
 import pandas as pd
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 
 from components.shared.errors import InputError
 from components.shared.services.mlflow_runs import put
@@ -92,14 +91,3 @@ class SiteRecord:
                 "plan for a site; restore the run in MLflow, or register the model again"
             )
         return run
-
-
-def version_file(registry: Registry, version: str, name: str, folder: Path) -> Path | None:
-    """Fetch a file of a model version's artifacts, such as "calibration.json". Return None if there is no such file."""
-    from mlflow.artifacts import download_artifacts
-
-    try:
-        found = Path(download_artifacts(f"models:/{registry.name}/{version}/artifacts/{name}", dst_path=str(folder)))
-    except (MlflowException, OSError):
-        return None
-    return found if found.is_file() else None

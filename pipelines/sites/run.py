@@ -13,15 +13,16 @@ from components.ingest.sources.name_search import first_groups
 from components.shared.config import check_photo_pattern
 from components.shared.errors import InputError
 from components.shared.hashing import digest, file_digest
+from components.shared.regular_file import reason, require_file
 from components.shared.results.calibration import read_calibration
 from components.shared.results.dossier import CALIBRATION
-from components.shared.scratch import scratch_folder
+from components.shared.services.version_files import version_files
 from pipelines.registry.classify import classify, find_images
 from pipelines.registry.promotions import Registry
 from pipelines.sites.labels import ask_for_labels, check_site, labels_of, read_labels
 from pipelines.sites.page import write_page
 from pipelines.sites.plan import Claim, Limits, Plan, make_plan
-from pipelines.sites.record import SiteRecord, version_file
+from pipelines.sites.record import SiteRecord
 from pipelines.sites.site_threshold import SiteThreshold, fit_and_measure
 from pipelines.sites.verdict import UNKNOWN, Acceptance, Verdict, decide, unlabelled
 
@@ -47,9 +48,16 @@ class SiteImages:
         """Return the image files as a dict: path relative to the folder -> file.
 
         Raises:
-            InputError: The folder has no image file.
+            InputError: The folder has no image file, or something in it cannot be read.
         """
-        return {file.relative_to(self.folder).as_posix(): file for file in find_images([str(self.folder)])}
+        files = {}
+        for file in find_images([str(self.folder)]):
+            try:
+                require_file(file)
+            except OSError as error:
+                raise InputError(f"{file} cannot be read: {reason(error)}; make it readable, or remove it") from error
+            files[file.relative_to(self.folder).as_posix()] = file
+        return files
 
 
 def accept_site(
@@ -199,24 +207,22 @@ def _photos(paths: list[str], images: SiteImages) -> list[str]:
 
 def _check_version(registry: Registry, version: str, path_of: dict[str, str]) -> None:
     """Check that a model version has a calibration, and that it was not trained on tiles of the site."""
-    with scratch_folder() as folder:
-        calibration = version_file(registry, version, CALIBRATION, folder)
-        if calibration is None:
+    with version_files(registry.name, version) as files:
+        if not (files / CALIBRATION).is_file():
             raise InputError(
                 f"{registry.name} version {version} has no {CALIBRATION}, so its threshold is unknown; choose a "
                 "version that the pipeline registered, with --model"
             )
-        read_calibration(calibration)
+        read_calibration(files / CALIBRATION)
+        known = set(pd.read_parquet(files / TRAINING_ROWS)["sample_id"])
 
-        training = version_file(registry, version, TRAINING_ROWS, folder)
-        known = set(pd.read_parquet(training)["sample_id"]) if training else set()
-        trained = [path for tile, path in path_of.items() if tile in known]
-        if trained:
-            raise InputError(
-                f"{registry.name} version {version} was trained on {len(trained)} of the {len(path_of)} tiles, such as "
-                f"{trained[0]}; remove the {len(trained)} tiles from the folder, because answers about training tiles "
-                "say nothing about a new site"
-            )
+    trained = [path for tile, path in path_of.items() if tile in known]
+    if trained:
+        raise InputError(
+            f"{registry.name} version {version} was trained on {len(trained)} of the {len(path_of)} tiles, such as "
+            f"{trained[0]}; remove the {len(trained)} tiles from the folder, because answers about training tiles "
+            "say nothing about a new site"
+        )
 
 
 def _check_same(plan: Plan, files: dict[str, Path], images: SiteImages, claim: Claim) -> None:

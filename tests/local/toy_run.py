@@ -21,7 +21,7 @@ def main() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     # The toy's steps do not use MLflow, which takes seconds to load.
     embedded_stack.prepare_mlflow = lambda *_: None
-    with reporting_errors(debug=False):
+    with reporting_errors(debug=False), embedded_stack.locked(workdir):
         run_locally(workdir, "toy", json.dumps({"behaviour": behaviour}), GRAPH, Console())
 
 

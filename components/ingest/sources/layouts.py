@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from components.ingest.sources.file_table import folder_of, folders_around
-from components.ingest.sources.folder_listing import contents, entries, files_below, files_in, subfolders
 from components.ingest.sources.foreign_files import ARCHIVE_SUFFIXES, describe_archive
 from components.ingest.sources.photo_layout import is_photo_folder
 from components.ingest.sources.roboflow import is_split_folder
@@ -28,6 +27,7 @@ from components.shared.data.class_names import (
     class_of_folder,
     simple_name,
 )
+from components.shared.data.folder_listing import contents, entries, files_below, files_in, subfolders
 from components.shared.data.image_kinds import in_mask_folder, is_image, is_mask_folder, passed_over
 from components.shared.data.manifest import CLASSES, CRACK, NO_CRACK
 from components.shared.errors import InputError

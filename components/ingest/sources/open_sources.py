@@ -25,10 +25,6 @@ from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
 from components.shared.events import progress
 
-SYNTHETIC_DEFAULTS = {"images": 600, "seed": 1, "size": 128}
-SYNTHETIC_SIZES = range(32, 1025)
-MAX_SYNTHETIC_IMAGES = 100_000
-MAX_DIGITS = 18
 TILES_PER_MESSAGE = 100
 JPEG_QUALITY = 95
 
@@ -282,7 +278,7 @@ def _open_synthetic(uri: SourceUri, folder: Path) -> Source:
 
     from components.ingest.sources.synthetic import draw_dataset
 
-    settings = _synthetic_settings(uri)
+    settings = uri.settings
     for name in (*CLASSES, "masks"):
         (folder / name).mkdir()
 
@@ -303,30 +299,3 @@ def _open_synthetic(uri: SourceUri, folder: Path) -> Source:
 
     files = as_files(pd.DataFrame(rows, columns=list(FILE_TYPES))).assign(tag="")
     return Source("synthetic", "synthetic", folder, files, bring=lambda files: None)
-
-
-def _synthetic_settings(uri: SourceUri) -> dict[str, int]:
-    wrong = []
-    before_query = uri.location.removeprefix("synthetic://").strip("/")
-    if before_query:
-        wrong.append(before_query)
-    for name, value in uri.settings.items():
-        whole_number = value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS
-        if name not in SYNTHETIC_DEFAULTS or not whole_number:
-            wrong.append(f"{name}={value}")
-
-    if wrong:
-        raise InputError(
-            f"data is {uri.text!r}: it must not contain {', '.join(wrong)}; write "
-            "synthetic://?images=600&seed=1&size=128, with whole numbers only"
-        )
-
-    given = {name: int(value) for name, value in uri.settings.items()}
-    settings = SYNTHETIC_DEFAULTS | given
-    if not 1 <= settings["images"] <= MAX_SYNTHETIC_IMAGES or settings["size"] not in SYNTHETIC_SIZES:
-        raise InputError(
-            f"data is {uri.text!r}: images is {settings['images']} and size is {settings['size']}; images must be a "
-            f"number from 1 to {MAX_SYNTHETIC_IMAGES}, and size from {SYNTHETIC_SIZES.start} to "
-            f"{SYNTHETIC_SIZES.stop - 1}"
-        )
-    return settings

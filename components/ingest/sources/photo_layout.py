@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from components.ingest.sources.file_table import folder_of, name_of
-from components.ingest.sources.folder_listing import files_below, files_in, subfolders
 from components.ingest.sources.masks import masks_beside_images, stem
 from components.ingest.sources.roboflow import is_split_folder
 from components.shared.data.annotations.reading import SUFFIXES
 from components.shared.data.annotations.yolo import NAMES_FILES
+from components.shared.data.folder_listing import files_below, files_in, subfolders
 from components.shared.data.image_kinds import in_mask_folder, is_image, is_mask_folder
 from components.shared.errors import InputError
 

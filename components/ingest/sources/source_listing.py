@@ -8,10 +8,10 @@ from typing import NamedTuple
 import pandas as pd
 
 from components.ingest.sources.file_table import as_files, name_of, with_photos
-from components.ingest.sources.folder_listing import files_below, files_in, subfolders
 from components.ingest.sources.layouts import ClassFolder, Layout
 from components.ingest.sources.masks import Candidate, Masks, masks_beside_images, match_masks
 from components.ingest.sources.roboflow import own_split, photo_of_copy
+from components.shared.data.folder_listing import files_below, files_in, subfolders
 from components.shared.data.image_kinds import in_mask_folder, is_image, passed_over
 from components.shared.data.manifest import CLASSES, CRACK
 

@@ -15,6 +15,7 @@ from components.ingest.sources.table_columns import Reading, name_columns, read_
 from components.shared.data.class_names import class_of_label
 from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
+from components.shared.regular_file import require_file
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 PLAIN_LABELS = ("0", "1", *CLASSES)
@@ -57,6 +58,7 @@ def read_table(path: Path) -> Listing:
 
 def _read(path: Path) -> Reading:
     try:
+        require_file(path)
         data = path.read_bytes()
         if path.suffix.lower() == ".parquet":
             return name_columns(pd.read_parquet(io.BytesIO(data)), str(path))

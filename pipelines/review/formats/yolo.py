@@ -10,6 +10,8 @@ from pathlib import Path
 from components.shared.data.annotations.fields import NO_MEANINGS, classes_of
 from components.shared.data.annotations.shapes import ImageAnnotation
 from components.shared.data.annotations.yolo import NAMES_FILES, read_class_names, read_label_file
+from components.shared.data.folder_listing import files_below
+from components.shared.data.image_kinds import is_hidden
 from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
 from pipelines.review.answers import WORDS, tile_of, word_of
@@ -40,14 +42,14 @@ def read(folder: Path) -> list[Marks]:
     """Read a folder with labels, or a folder with one subfolder for each class.
 
     Raises:
-        InputError: The folder has neither labels nor such subfolders, or a file cannot be read.
+        InputError: The folder has neither labels nor such subfolders, or something in it cannot be read.
     """
     if (folder / LABELS).is_dir():
         return _read_boxes(folder)
 
     found = []
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and word_of(path.parent.name) is not None:
+    for path in _files_below(folder):
+        if word_of(path.parent.name) is not None:
             found.append(Marks(tile_of([path.name], str(path)), str(path), [path.parent.name]))
     if not found:
         raise InputError(
@@ -60,17 +62,21 @@ def read(folder: Path) -> list[Marks]:
 def _read_boxes(folder: Path) -> list[Marks]:
     names = _class_names(folder)
     found = []
-    for path in sorted((folder / LABELS).rglob("*.txt")):
-        if path.name not in NAMES_FILES:
+    for path in _files_below(folder / LABELS):
+        if path.suffix == ".txt" and path.name not in NAMES_FILES:
             found.append(_read_label_file(path, names))
 
     labelled = {marks.tile for marks in found}
-    for path in sorted((folder / IMAGES).rglob("*")):
-        if path.is_file():
-            tile = tile_of([path.name], str(path))
-            if tile not in labelled:
-                found.append(Marks(tile, str(path)))
+    for path in _files_below(folder / IMAGES):
+        tile = tile_of([path.name], str(path))
+        if tile not in labelled:
+            found.append(Marks(tile, str(path)))
     return found
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """Return the files of a folder and of its subfolders, in order, without hidden files and folders."""
+    return [folder / name for name in sorted(files_below(folder)) if not is_hidden(name)]
 
 
 def _read_label_file(path: Path, names: dict[int, str]) -> Marks:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -15,10 +16,12 @@ from components.shared.services import mlflow_runs
 from pipelines.cli.main import app
 from tests.components.inspect.test_run import concrete
 from tests.tiny_version import tile
+from tests.unprivileged import unprivileged
 
 
 def call(*arguments: object):
-    return CliRunner().invoke(app, ["inspect", *map(str, arguments)])
+    with unprivileged():
+        return CliRunner().invoke(app, ["inspect", *map(str, arguments)])
 
 
 def photo_rows(out: Path) -> list[dict[str, str]]:
@@ -72,17 +75,23 @@ def test_photos_become_results_and_a_second_call_skips_them(winner, unchecked, t
     Image.fromarray(concrete(120, 90)).save(photos / "pier.png")
     Image.fromarray(concrete(120, 90)).save(photos / "masks" / "pier.png")
     (photos / "bad.jpg").write_text("not an image")
+    os.mkfifo(photos / "pipe.jpg")
+    (photos / "loop.jpg").symlink_to("loop.jpg")
+    (photos / "locked").mkdir(mode=0)
 
     out = photos / "results"
     done = call(photos, "--out", out)
     assert done.exit_code == 0, done.output
     assert "1 masks of photos are not inspected" in caplog.text
     assert "1 photo inspected by crack-classifier version 1:" in done.output
-    assert "1 photo could not be inspected" in done.output
+    assert "4 photos could not be inspected" in done.output
     # This version is like those that were registered before tile sizes were stored.
     assert "tiles of its input size, 32 px" in done.output
-    bad, pier = photo_rows(out)
+    bad, locked, loop, pier, pipe = photo_rows(out)
     assert bad["error"] == "not an image"
+    assert locked["error"] == "Permission denied"
+    assert loop["error"] == "Too many levels of symbolic links"
+    assert pipe["error"] == "it is a pipe, socket or device, not a regular file"
     assert (pier["tile_px"], pier["version"]) == ("32", "1")
     assert (out / "inspection.html").is_file()
     assert (out / "findings.geojson").is_file()
@@ -91,7 +100,7 @@ def test_photos_become_results_and_a_second_call_skips_them(winner, unchecked, t
     assert "earlier call" not in again.output
     again = call(photos, "--out", out, "--scale", "0.5")
     assert "1 photo inspected by crack-classifier version 1 (1 of them in an earlier call)" in again.output
-    assert len(photo_rows(out)) == 2
+    assert len(photo_rows(out)) == 5
 
     missing = call(photos, "--out", out, "--model", "models:/crack-classifier/7")
     assert missing.exit_code == 2
@@ -104,7 +113,7 @@ def test_photos_become_results_and_a_second_call_skips_them(winner, unchecked, t
         (["--scale", "0"], "--scale is 0; give a finite number above 0, such as 0.3"),
         (["--scale", "nan"], "--scale is nan; give a finite number above 0"),
         (["--distance", "-2"], "--distance is -2; give a finite number above 0"),
-        (["--overlap", "1"], "--overlap is 1, but it must be from 0 to 0.9"),
+        (["--overlap", "1"], "--overlap is 1; give a number from 0 to 0.9"),
     ],
 )
 def test_an_impossible_setting_is_reported_before_a_model_is_loaded(photo, tmp_path, options, message):

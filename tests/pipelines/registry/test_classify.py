@@ -25,6 +25,7 @@ from pipelines.registry.classify import (
     write_results,
 )
 from tests.tiny_version import tile
+from tests.unprivileged import unprivileged
 
 
 @pytest.fixture
@@ -40,6 +41,25 @@ def images(tmp_path: Path) -> Path:
     return folder
 
 
+def add_what_cannot_be_read(folder: Path) -> dict[str, str]:
+    """Add links, a pipe and a folder with three tiles that cannot be listed; return the error of each."""
+    (folder / "locked").mkdir()
+    for number in range(3):
+        (folder / "locked" / f"{number}.png").write_bytes(tile(0, number))
+    (folder / "locked").chmod(0)
+    (folder / "loop.png").symlink_to("loop.png")
+    (folder / "gone.png").symlink_to("nowhere.png")
+    (folder / "linked").symlink_to("pier")
+    os.mkfifo(folder / "pipe.png")
+    return {
+        "locked": "Permission denied",
+        "loop.png": "Too many levels of symbolic links",
+        "gone.png": "No such file or directory",
+        "linked": "it is a link to a folder, not a file",
+        "pipe.png": "it is a pipe, socket or device, not a regular file",
+    }
+
+
 def call(*arguments: object):
     return run("predict", *arguments)
 
@@ -52,11 +72,14 @@ def test_files_become_rows_and_a_bad_one_a_row_with_an_error(winner, unchecked, 
     register_winner(*winner, job="job-1")
     mlflow_runs.client().set_registered_model_alias("crack-classifier", "champion", "1")
     out, page = tmp_path / "out" / "results.csv", tmp_path / "page" / "page.html"
-    done = call(images, images / "0.png", "--out", out, "--html", page, "--batch-size", 2)
+    unreadable = add_what_cannot_be_read(images)
+    with unprivileged():
+        done = call(images, images / "0.png", "--out", out, "--html", page, "--batch-size", 2)
     assert done.exit_code == 0, done.output
     with out.open(newline="") as file:
         rows = {Path(row["path"]).name: row for row in csv.DictReader(file)}
-    assert set(rows) == {"0.png", "1.png", "2.png", "3.png", "4.PNG", "bad.jpg"}  # each once
+    assert set(rows) == {"0.png", "1.png", "2.png", "3.png", "4.PNG", "bad.jpg", *unreadable}  # each once
+    assert {name: rows[name]["error"] for name in unreadable} == unreadable
     assert rows["bad.jpg"]["error"] == "not an image"
     assert rows["bad.jpg"]["p_crack"] == ""
     answered = [row for row in rows.values() if not row["error"]]
@@ -69,8 +92,8 @@ def test_files_become_rows_and_a_bad_one_a_row_with_an_error(winner, unchecked, 
     cracks = sum(row["label"] == "crack" for row in answered)
     review = sum(row["needs_review"] == "True" for row in answered)
     needs = f"{review} need{'s' if review == 1 else ''} review by a person"
-    counts = f"{cracks} with a crack (P(crack) at least 0.4), {needs}, 1 without an answer"
-    assert f"6 files classified by models:/crack-classifier/1: {counts}" in done.output
+    counts = f"{cracks} with a crack (P(crack) at least 0.4), {needs}, 6 without an answer"
+    assert f"11 files classified by models:/crack-classifier/1: {counts}" in done.output
     wrong = call(images, "--model", "models:/crack-classifier@nobody", "--out", tmp_path / "none.csv")
     assert wrong.exit_code == 2
     assert "no version of crack-classifier has the alias nobody" in wrong.output
@@ -181,6 +204,15 @@ def test_patterns_match_files(images):
         "1.png",
         "2.png",
     ]
+
+
+def test_a_pattern_names_the_folders_that_it_cannot_search(images):
+    add_what_cannot_be_read(images)
+    with unprivileged():
+        found = find_images([f"{images}/*/*.PNG", f"{images}/**/*.png"])
+    names = [str(path.relative_to(images)) for path in found]
+    assert names[:3] == ["linked/4.PNG", "locked", "pier/4.PNG"]
+    assert set(names[3:]) == {"0.png", "1.png", "2.png", "3.png", "loop.png", "gone.png", "pipe.png"}
 
 
 def answered(images: Path, *needs_review: bool | None) -> list[Answer]:

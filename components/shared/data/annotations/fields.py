@@ -14,6 +14,7 @@ from components.shared.data.annotations.shapes import Bitmap, Shape, corners
 from components.shared.data.class_names import class_of_folder
 from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
+from components.shared.regular_file import reason, require_file
 
 MAX_SIDE = 2**20  # pixels; a larger image is a mistake in the file
 MAX_BYTES = 2**30  # largest file; its parsed content needs several times as much memory
@@ -33,6 +34,7 @@ class UnknownClassError(InputError):
 def read_text(path: Path) -> str:
     """Read a file of annotations as UTF-8. Raise `InputError` if it cannot be read or is too large."""
     try:
+        require_file(path)
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise InputError(
@@ -41,7 +43,7 @@ def read_text(path: Path) -> str:
             )
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}; check the path") from error
+        raise InputError(f"{path} cannot be read: {reason(error)}; check the path") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8: {error.reason} at byte {error.start}; save it as UTF-8") from error
 
