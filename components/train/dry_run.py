@@ -3,10 +3,8 @@
 import os
 import shutil
 
-import torch
-
 from components.shared.errors import InputError
-from components.shared.network.network import ModelInfo, build_network, describe
+from components.shared.network.network import ModelInfo, build_network, describe, try_on_tiles
 from components.train.augmentation import check_augmentation
 from components.train.config import TrainConfig
 from components.train.frozen_layers import freeze
@@ -38,23 +36,35 @@ def dry_run(info: ModelInfo, config: TrainConfig) -> None:
     """Build the augmentation and the network in the same way as the training, and run both of them on one tile.
 
     Raises:
-        InputError: A transform cannot be used on tiles, the weights cannot be fetched or are not for this architecture,
-            or the network cannot be built, frozen or run with these settings. Or `compile` is true, but there is no C
-            compiler.
+        InputError: A transform cannot be used on tiles, `compile` is true but there is no C compiler, or the network
+            cannot be trained (see `try_network`).
     """
     check_augmentation(config)
+    check_compiler(config)
+    try_network(info, config)
+
+
+def check_compiler(config: TrainConfig) -> None:
+    """Raise `InputError` if `compile` is true, but there is no C compiler."""
     if config.compile and not has_compiler():
         raise InputError(
             "compile is true, but Triton needs a C compiler and finds none; set compile to false, or install a "
             "compiler (apt-get install gcc libc6-dev). images/Dockerfile says how to add gcc to the container image"
         )
 
+
+def try_network(info: ModelInfo, config: TrainConfig) -> None:
+    """Build the network in the same way as the training, and run it on three tiles.
+
+    Raises:
+        InputError: The weights cannot be fetched or are not for this architecture, or the network cannot be built,
+            frozen or run with these settings.
+    """
     try:
         network = build_network(info).eval()
         freeze(network, config.tuning)
         make_optimizer(network, config)
-        with torch.inference_mode():
-            network.logits_and_embeddings(torch.zeros(1, 3, info.input_size, info.input_size, dtype=torch.uint8))
+        try_on_tiles(network)
     except InputError:
         raise
     except Exception as error:  # timm's networks raise different errors for settings that they do not support

@@ -132,29 +132,3 @@ class RunConfig(Config):
             given["seen_corruptions"] = self.candidates[candidate].train.seen_corruptions()
 
         return step.model_copy(update=given).model_dump_json(exclude_defaults=True)
-
-
-def check_augmentations(config: RunConfig) -> None:
-    """Build every candidate's augmentation and try it on a tile.
-
-    Raises:
-        InputError: A transform is unknown, has a wrong argument, or cannot be used on tiles.
-    """
-    from components.train.augmentation import check_augmentation  # late: Albumentations takes a second to import
-
-    for candidate in config.candidates.values():
-        check_augmentation(candidate.train)
-
-
-def check_networks(config: RunConfig) -> None:
-    """Check every candidate's architecture, weights and augmentation. The train step would find an error much later.
-
-    Raises:
-        InputError: timm has no such architecture, the weights file does not exist, or a transform cannot be used.
-    """
-    check_augmentations(config)
-    from components.shared.network.network import describe  # late: torch takes seconds to import
-
-    for candidate in config.candidates.values():
-        train = candidate.train
-        describe(train.architecture, train.weights, train.input_size, seed=0)

@@ -1,5 +1,8 @@
 """Build a classifier of timm that takes raw tiles. It normalises the tiles itself, so no caller can do this wrongly."""
 
+import contextlib
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +15,8 @@ from components.shared.config import Config
 from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
 from components.shared.hashing import file_digest
-from components.shared.network.pretrained import better_normalisation, create_pretrained
+from components.shared.network.pretrained import better_normalisation, create_pretrained, draw_natural_images
+from components.shared.network.weight_values import check_embeddings
 from components.shared.network.weights import check_weights, weights_file
 
 # A new head gets normally distributed weights with this standard deviation, and biases of 0. Every network family then
@@ -125,13 +129,7 @@ def describe(architecture: str, weights: str, input_size: int, seed: int, **trai
     Raises:
         InputError: timm has no such architecture, or the weights file does not exist.
     """
-    if not timm.is_model(architecture):
-        similar = timm.list_models(f"*{architecture[:6]}*")[:5]
-        hint = "list all names with `python -c 'import timm; print(timm.list_models())'`"
-        if similar:
-            hint = f"similar names: {', '.join(similar)}"
-        raise InputError(f'unknown architecture "{architecture}": timm {timm.__version__} does not have it; {hint}')
-
+    check_architecture(architecture)
     check_weights(architecture, weights)
 
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
@@ -148,6 +146,16 @@ def describe(architecture: str, weights: str, input_size: int, seed: int, **trai
         seed=seed,
         **training,
     )
+
+
+def check_architecture(architecture: str) -> None:
+    """Raise `InputError` if timm has no architecture of this name. The message gives similar names."""
+    if not timm.is_model(architecture):
+        similar = timm.list_models(f"*{architecture[:6]}*")[:5]
+        hint = "list all names with `python -c 'import timm; print(timm.list_models())'`"
+        if similar:
+            hint = f"similar names: {', '.join(similar)}"
+        raise InputError(f'unknown architecture "{architecture}": timm {timm.__version__} does not have it; {hint}')
 
 
 def build_network(info: ModelInfo, load_weights: bool = True) -> Network:
@@ -176,9 +184,34 @@ def build_network(info: ModelInfo, load_weights: bool = True) -> Network:
         return Network(_create_pretrained(info, options, path), info)
 
 
+def try_on_tiles(network: Network) -> None:
+    """Run a network in eval mode on three clearly different tiles.
+
+    Raises:
+        InputError: The network has pretrained weights, and its embeddings show that they cannot be used.
+        Exception: timm's networks raise different errors if the tiles do not have a size that they support.
+    """
+    size = network.input_size
+    black = torch.zeros(1, 3, size, size)
+    with torch.inference_mode():
+        _, embeddings = network.logits_and_embeddings(255 * torch.cat([draw_natural_images(2, size), black]))
+
+    info = network.info
+    if info.weights == "none":
+        return
+    try:
+        check_embeddings(embeddings)
+    except InputError as error:
+        raise _unusable(info, error) from error
+
+
+def _unusable(info: ModelInfo, error: InputError) -> InputError:
+    return InputError(f'weights "{info.weights}" cannot be used for {info.architecture}: {error}')
+
+
 def _create(info: ModelInfo, options: dict) -> Any:
     """Create a backbone. Its random weights depend on the network's seed only."""
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _quiet_timm():
         torch.manual_seed(info.seed)
         try:
             backbone = timm.create_model(info.architecture, **options)
@@ -188,6 +221,18 @@ def _create(info: ModelInfo, options: dict) -> Any:
             ) from error
         _start_small(backbone, len(info.classes))
     return backbone
+
+
+@contextlib.contextmanager
+def _quiet_timm() -> Iterator[None]:
+    """Silence timm's warnings. They list all missing tensors of a file, and our error message names the first few."""
+    logger = logging.getLogger("timm")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _start_small(backbone: Any, classes: int) -> None:
@@ -210,7 +255,7 @@ def _create_pretrained(info: ModelInfo, options: dict, path: Path) -> Any:
     try:
         backbone = create_pretrained(create, path, find_heads)
     except InputError as error:
-        raise InputError(f'weights "{info.weights}" cannot be used for {info.architecture}: {error}') from error
+        raise _unusable(info, error) from error
 
     expected = better_normalisation(backbone, info.input_size, torch.tensor(info.mean), torch.tensor(info.std))
     if expected is not None:
