@@ -8,6 +8,7 @@ from components.shared.network.network import ModelInfo, build_network, describe
 from components.train.augmentation import check_augmentation
 from components.train.config import TrainConfig
 from components.train.frozen_layers import freeze
+from components.train.licence import checked_licence
 from components.train.optimizer import make_optimizer
 
 # Settings that some architectures do not support. The error message shows their values.
@@ -18,7 +19,7 @@ def describe_network(config: TrainConfig, seed: int) -> ModelInfo:
     """Return the description of the network that will be trained. Nothing is downloaded.
 
     Raises:
-        InputError: timm has no such architecture, or the weights file does not exist.
+        InputError: timm has no such architecture, the weights file does not exist, or its licence is not allowed.
     """
     return describe(
         config.architecture,
@@ -29,11 +30,15 @@ def describe_network(config: TrainConfig, seed: int) -> ModelInfo:
         stochastic_depth=config.stochastic_depth,
         tuning=config.tuning,
         tile_mm=config.tile_mm,
+        weights_licence=checked_licence(config),
     )
 
 
-def dry_run(info: ModelInfo, config: TrainConfig) -> None:
-    """Build the augmentation and the network in the same way as the training, and run both of them on one tile.
+def dry_run(info: ModelInfo, config: TrainConfig) -> ModelInfo:
+    """Build the augmentation and the network in the same way as the training, and try both of them.
+
+    Returns:
+        The description of the network, with what is known after its weights were loaded.
 
     Raises:
         InputError: A transform cannot be used on tiles, `compile` is true but there is no C compiler, or the network
@@ -41,7 +46,7 @@ def dry_run(info: ModelInfo, config: TrainConfig) -> None:
     """
     check_augmentation(config)
     check_compiler(config)
-    try_network(info, config)
+    return try_network(info, config)
 
 
 def check_compiler(config: TrainConfig) -> None:
@@ -53,8 +58,8 @@ def check_compiler(config: TrainConfig) -> None:
         )
 
 
-def try_network(info: ModelInfo, config: TrainConfig) -> None:
-    """Build the network in the same way as the training, and run it on three tiles.
+def try_network(info: ModelInfo, config: TrainConfig) -> ModelInfo:
+    """Build the network in the same way as the training, run it on three tiles, and return its description.
 
     Raises:
         InputError: The weights cannot be fetched or are not for this architecture, or the network cannot be built,
@@ -65,6 +70,7 @@ def try_network(info: ModelInfo, config: TrainConfig) -> None:
         freeze(network, config.tuning)
         make_optimizer(network, config)
         try_on_tiles(network)
+        return network.info
     except InputError:
         raise
     except Exception as error:  # timm's networks raise different errors for settings that they do not support

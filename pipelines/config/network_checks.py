@@ -4,11 +4,12 @@ from importlib.util import find_spec
 
 from components.shared.events import log
 from components.train.config import TrainConfig
+from components.train.licence import checked_licence
 from pipelines.config.run_config import RunConfig
 
 
 def check_networks(config: RunConfig) -> None:
-    """Check every candidate for a run on this machine: augmentation, architecture, settings and weights.
+    """Check every candidate for a run on this machine: augmentation, architecture, settings, weights and licence.
 
     Each network is built and run on three tiles. Weights in S3 or on the hub are not downloaded, unless they are in the
     hub's local cache. They are only looked up.
@@ -19,16 +20,16 @@ def check_networks(config: RunConfig) -> None:
     check_augmentations(config)
     from components.train.dry_run import check_compiler  # late: torch takes seconds to import
 
-    for candidate in config.candidates.values():
-        check_compiler(candidate.train)
-        _check_network(candidate.train, config.seed)
+    for train in _trainings(config).values():
+        check_compiler(train)
+        _check_network(train, config.seed)
 
 
 def check_networks_for_cluster(config: RunConfig) -> None:
     """Check every candidate for a run on a cluster, as far as this machine can.
 
     Weights that this machine cannot reach give a warning, because a pod may reach them. A machine without PyTorch
-    checks only the augmentation and the weights in S3.
+    checks only the augmentation, and the weights that are not on the hub.
 
     Raises:
         InputError: A network cannot be trained with its settings, or its weights cannot be used.
@@ -37,15 +38,21 @@ def check_networks_for_cluster(config: RunConfig) -> None:
     from components.shared.network.weights import UnreachableWeightsError, reach_weights
 
     has_pytorch = find_spec("timm") is not None
-    for name, candidate in config.candidates.items():
-        train = candidate.train
+    for name, train in _trainings(config).items():
         try:
             if has_pytorch:
                 _check_network(train, config.seed)
-            elif train.weights.startswith("s3://"):
+            elif train.weights not in ("none", "hub"):
+                checked_licence(train)
                 reach_weights(train.architecture, train.weights)
         except UnreachableWeightsError as error:
             log.warning("candidate %s: its weights were not checked: %s", name, error)
+
+
+def _trainings(config: RunConfig) -> dict[str, TrainConfig]:
+    """Return a dict: name of a candidate -> configuration of its train step."""
+    allowed = {"weights_licences": config.weights_licences}
+    return {name: candidate.train.model_copy(update=allowed) for name, candidate in config.candidates.items()}
 
 
 def check_augmentations(config: RunConfig) -> None:
@@ -67,6 +74,7 @@ def _check_network(train: TrainConfig, seed: int) -> None:
     from components.train.dry_run import describe_network, try_network
 
     check_architecture(train.architecture)
+    checked_licence(train)
     if on_this_machine(train.architecture, train.weights):
         try_network(describe_network(train, seed), train)
         return

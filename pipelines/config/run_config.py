@@ -6,7 +6,7 @@ configuration.
 """
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
@@ -56,6 +56,9 @@ class RunConfig(Config):
         default="synthetic://?images=600&seed=1", description="run-time parameter: the labelled tiles"
     )
     seed: int = Field(default=1, ge=0, lt=2**31, description="run-time parameter: the seed of all random numbers")
+    weights_licences: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(), description="licences that the candidates' initial weights may have; empty: all licences"
+    )
     run_note: str = Field(default="", description="run-time parameter: a sentence for the report")
     images: str = Field(
         default="s3://crack/incoming/{yesterday}",
@@ -128,6 +131,7 @@ class RunConfig(Config):
             given[name] = getattr(self, name)
         if section == "train":
             given["container_image"] = image_reference("gpu")
+            given["weights_licences"] = self.weights_licences
         elif section == "evaluate":
             given["seen_corruptions"] = self.candidates[candidate].train.seen_corruptions()
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import timm
 import torch
 from pydantic import Field
+from timm.layers import PatchEmbed
 from torch import nn
 
 from components.shared.config import Config
@@ -16,7 +17,7 @@ from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
 from components.shared.hashing import file_digest
 from components.shared.network.pretrained import better_normalisation, create_pretrained, draw_natural_images
-from components.shared.network.weight_values import check_embeddings
+from components.shared.network.weight_values import check_embeddings, shown_names
 from components.shared.network.weights import check_weights, weights_file
 
 # A new head gets normally distributed weights with this standard deviation, and biases of 0. Every network family then
@@ -36,6 +37,9 @@ class ModelInfo(Config):
         weights: "none", "hub" (timm's default for the architecture), a file's path or s3://BUCKET/KEY.
         weights_sha256: sha256 of the weights file. It is empty for "none". For "hub", it is empty until the weights are
             loaded.
+        weights_licence: Licence of the pretrained weights, such as "apache-2.0". It is empty if it is not known.
+        weights_resampled: Names of the pretrained tensors that timm resampled to another size, such as position
+            embeddings. It is empty until the weights are loaded.
         input_size: Height and width in pixels.
         mean: Mean per RGB channel that the pretrained weights expect, on the scale 0 to 1.
         std: Standard deviation per RGB channel, on the same scale.
@@ -55,6 +59,8 @@ class ModelInfo(Config):
     classes: tuple[str, str] = CLASSES
     weights: str = "none"
     weights_sha256: str = ""
+    weights_licence: str = ""
+    weights_resampled: tuple[str, ...] = ()
     input_size: int = Field(ge=16)
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -71,6 +77,18 @@ class ModelInfo(Config):
     def tile_side(self) -> int:
         """Return the side of a training tile in pixels, or the network's input size if it was not recorded."""
         return self.tile_pixels or self.input_size
+
+    @property
+    def initial_weights(self) -> str:
+        """Return in words from which weights the training started."""
+        if self.weights == "none":
+            return "random weights"
+        licence = self.weights_licence or "not known"
+        resampled = ""
+        if self.weights_resampled:
+            names = shown_names(list(self.weights_resampled))
+            resampled = f"; they were made for another input size, so timm resampled {names}"
+        return f"pretrained weights ({self.weights}, sha256 {self.weights_sha256[:12]}, licence: {licence}{resampled})"
 
 
 class Network(nn.Module):
@@ -124,7 +142,7 @@ def describe(architecture: str, weights: str, input_size: int, seed: int, **trai
         weights: "none", "hub", a file's path or s3://BUCKET/KEY.
         input_size: Height and width in pixels.
         seed: Seed of the random weights, which are the weights that are not loaded.
-        training: Further fields of `ModelInfo`: dropout, stochastic_depth, tuning, tile_mm.
+        training: Further fields of `ModelInfo`, such as dropout and tuning.
 
     Raises:
         InputError: timm has no such architecture, or the weights file does not exist.
@@ -181,7 +199,8 @@ def build_network(info: ModelInfo, load_weights: bool = True) -> Network:
 
     with weights_file(info.architecture, info.weights, info.weights_sha256) as path:
         info = info.model_copy(update={"weights_sha256": file_digest(path)})
-        return Network(_create_pretrained(info, options, path), info)
+        backbone, resampled = _create_pretrained(info, options, path)
+        return Network(backbone, info.model_copy(update={"weights_resampled": resampled}))
 
 
 def try_on_tiles(network: Network) -> None:
@@ -220,7 +239,22 @@ def _create(info: ModelInfo, options: dict) -> Any:
                 f"{info.architecture} cannot be built for images of {info.input_size} px; choose another input_size"
             ) from error
         _start_small(backbone, len(info.classes))
+    _check_patches(backbone, info)
     return backbone
+
+
+def _check_patches(backbone: Any, info: ModelInfo) -> None:
+    """Raise `InputError` if the patches of a transformer do not divide the input size. timm would ignore the rest."""
+    for module in backbone.modules():
+        if not isinstance(module, PatchEmbed):
+            continue
+        side = module.patch_size[0]
+        smaller = info.input_size - info.input_size % side
+        if smaller != info.input_size:
+            raise InputError(
+                f"{info.architecture} cannot be built for images of {info.input_size} px, because its patches have "
+                f"{side} px; set input_size to {smaller} or {smaller + side}"
+            )
 
 
 @contextlib.contextmanager
@@ -246,14 +280,16 @@ def _start_small(backbone: Any, classes: int) -> None:
                     nn.init.zeros_(layer.bias)
 
 
-def _create_pretrained(info: ModelInfo, options: dict, path: Path) -> Any:
+def _create_pretrained(info: ModelInfo, options: dict, path: Path) -> tuple[Any, tuple[str, ...]]:
+    """Return a backbone with the weights of a file, and the names of the resampled tensors."""
+
     def create(source: dict) -> Any:
         if not source:
             return _create(info, options)
         return _create(info, options | {"pretrained": True, "pretrained_cfg_overlay": source})
 
     try:
-        backbone = create_pretrained(create, path, find_heads)
+        backbone, resampled = create_pretrained(create, path, find_heads)
     except InputError as error:
         raise _unusable(info, error) from error
 
@@ -264,7 +300,7 @@ def _create_pretrained(info: ModelInfo, options: dict, path: Path) -> Any:
             f"and std {info.std}; choose the architecture that the weights were trained "
             f"with{_sibling_hint(info.architecture)}"
         )
-    return backbone
+    return backbone, resampled
 
 
 def find_heads(backbone: Any) -> list[nn.Module]:

@@ -94,13 +94,18 @@ def _reading_error(error: Exception) -> str:
     return "the file does not have a known format of weights; give safetensors or a state dict of PyTorch"
 
 
-def create_pretrained(create: Create, path: Path, find_heads: Callable[[Any], list[nn.Module]]) -> Any:
+def create_pretrained(
+    create: Create, path: Path, find_heads: Callable[[Any], list[nn.Module]]
+) -> tuple[Any, tuple[str, ...]]:
     """Create a backbone with the weights of a file. Only the head is new.
 
     Args:
         create: Function that creates the backbone from timm's options for the weights. {} gives random weights.
         path: The weights file.
         find_heads: Function that returns the head modules of a backbone.
+
+    Returns:
+        The backbone, and the names of the tensors that timm resampled because they were made for another input size.
 
     Raises:
         InputError: The file cannot be used for this architecture. The message gives the cause only.
@@ -128,7 +133,8 @@ def create_pretrained(create: Create, path: Path, find_heads: Callable[[Any], li
             _difference(expected, found)
             or f"the file lacks {shown_names(not_loaded)}. Use weights of this architecture"
         )
-    return backbone
+    resampled = [name for name in expected if name in found and expected[name].numel() != found[name].numel()]
+    return backbone, tuple(resampled)
 
 
 def _without_head(tensors: Tensors, head_prefixes: tuple[str, ...]) -> Tensors:

@@ -179,7 +179,7 @@ def write_other_naming(path):
         (write_other_naming, ".pth", r"the file lacks conv1.*the file has net\.conv1"),
     ],
 )
-def test_a_wrong_file_is_refused_with_its_cause(tmp_path, write, suffix, cause, capsys):
+def test_a_wrong_file_is_refused_with_its_cause(tmp_path, write, suffix, cause, capsys, caplog):
     path = tmp_path / f"weights{suffix}"
     write(path)
     started = time.process_time()
@@ -190,9 +190,8 @@ def test_a_wrong_file_is_refused_with_its_cause(tmp_path, write, suffix, cause, 
     assert message.startswith(f'weights "{path}" cannot be used for test_resnet: ')
     assert len(message) < 600
     assert "\n" not in message
-    printed = capsys.readouterr()
-    assert "code was executed" not in printed.out
-    assert printed.err == ""
+    assert "code was executed" not in capsys.readouterr().out
+    assert caplog.messages == []  # timm would list all missing tensors
 
 
 def test_weights_of_a_larger_sibling_are_refused(tmp_path):
