@@ -71,9 +71,6 @@ def model_card(
     table = read_manifest(manifest).table.merge(read_splits(splits).table, on="sample_id")
 
     uncorrupted = [row for row in rows.where(condition="after") if row.slice.get("corruption") is None]
-    weights = "random weights"
-    if info.weights != "none":
-        weights = f"`{info.weights}` (sha256 `{info.weights_sha256[:12]}`)"
 
     parts = [
         f"# {name}: {verdict['candidate']}",
@@ -101,10 +98,11 @@ def model_card(
         "groups. A group contains all tiles of one photo, near duplicates and overlapping tiles. No group is in two "
         "splits.",
         _composition(table),
-        f"The network is {info.architecture} at {info.input_size} px. {_tile_size(info)} It started from {weights} and "
-        f"was trained with tuning {info.tuning} and seed {info.seed}. The splits are `{info.split_digest[:12]}`. "
-        f"The answers were calibrated on the validation split with temperature {calibration.temperature:.3g}. "
-        f"Pipeline job: `{job}`. The MLflow run of this model version has all parameters, curves and pages.",
+        f"The network is {info.architecture} at {info.input_size} px. {_tile_size(info)} It started from "
+        f"{info.initial_weights} and was trained with tuning {info.tuning} and seed {info.seed}. The splits are "
+        f"`{info.split_digest[:12]}`. The answers were calibrated on the validation split with temperature "
+        f"{calibration.temperature:.3g}. Pipeline job: `{job}`. The MLflow run of this model version has all "
+        "parameters, curves and pages.",
         "## Why it passed the gate",
         verdict["champion"]["text"],
         _gate(verdict["rows"]),

@@ -69,13 +69,18 @@ _NO_CHANGE = (0, [0, 0], [1, 1])
 class TrainConfig(StepConfig):
     """The settings of one candidate's training: network, optimiser, length and augmentation."""
 
-    GIVEN_BY_RUN = StepConfig.GIVEN_BY_RUN | {"container_image"}
+    GIVEN_BY_RUN = StepConfig.GIVEN_BY_RUN | {"container_image", "weights_licences"}
     WITHOUT_EFFECT = GIVEN_BY_RUN | {"workers", "require_gpu", "checkpoint_minutes"}
 
     architecture: str = Field(description="any timm classifier, such as resnet50")
     weights: str = Field(
         default="hub",
         description='"hub", the path of a weights file, s3://BUCKET/KEY, or "none" for training from scratch',
+    )
+    weights_licence: str = Field(
+        default="",
+        description='licence of the weights, such as "apache-2.0"; if timm knows the licence of weights on its hub, '
+        "the one that timm gives is used",
     )
     input_size: int = Field(default=224, ge=32, le=1024, description="height and width in pixels")
     tuning: str = Field(
@@ -172,6 +177,7 @@ class TrainConfig(StepConfig):
         default=5.0, gt=0, description="minutes between checkpoints; a training that is killed loses about this time"
     )
 
+    weights_licences: tuple[str, ...] = Field(default=(), description="allowed licences of weights; empty: all")
     container_image: str = Field(
         default="", description="container image that the step runs in; it is recorded in MLflow"
     )

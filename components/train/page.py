@@ -43,7 +43,7 @@ def _summary(record: TrainingRecord, task: Task) -> str:
     passes = steps_done * config.batch_size / len(task.train)
 
     sentences = [
-        f"{config.architecture} at {config.input_size} px started from {_start(config.weights)}.",
+        f"{config.architecture} at {config.input_size} px started from {task.info.initial_weights}.",
         f"{_trained_layers(config.tuning)} trained for {steps_done} steps of {config.batch_size} tiles. This is "
         f"{passes:.1f} times the training split of {len(task.train)} tiles.",
         f"The training took {record.training_seconds:.0f} s on {record.devices} {record.device} in {record.precision}, "
@@ -69,10 +69,6 @@ def _augmentation_caption(task: Task) -> str:
         f"Augmentation changes the training tiles at random. The first image of each row is a training tile. The "
         f"other images are examples of this tile as the network gets it, after {names}"
     )
-
-
-def _start(weights: str) -> str:
-    return "random weights" if weights == "none" else f"pretrained weights ({weights})"
 
 
 def _trained_layers(tuning: str) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 from components.shared.data.manifest import read_manifest, read_splits, rows_of
 from components.shared.data.versions import fetch_for_step
 from components.shared.errors import InputError
-from components.shared.events import log
+from components.shared.events import inform, log
 from components.shared.network.device import count_devices, pick_device
 from components.shared.network.network import ModelInfo
 from components.shared.network.weights import known_digest
@@ -72,10 +72,12 @@ def train_candidate(
     record_start(run_id, config, seed, manifest, {"train": len(train_rows), "val": len(val_rows)})
 
     def produce(folder: Path) -> None:
-        dry_run(info, config)
+        complete = dry_run(info, config)
+        if complete.weights_resampled:
+            inform(f"{complete.architecture} at {complete.input_size} px starts from {complete.initial_weights}")
         tiles = fetch_for_step(config, manifest)
         with record_machine_use(run_id):
-            _train(Task(info, train_rows, val_rows, tiles, config, seed, key, run_id), folder)
+            _train(Task(complete, train_rows, val_rows, tiles, config, seed, key, run_id), folder)
 
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)

@@ -41,8 +41,8 @@ def run_local(
     """
     with reporting_errors(debug), locked_workdir(workdir):
         from components.ingest.sources.uri import absolute_sources
+        from pipelines.config.network_checks import check_networks
         from pipelines.config.parameter_file import Setting, load_run_config
-        from pipelines.config.run_config import check_networks
         from pipelines.local.results import show_results
         from pipelines.local.run import TRAINING_GRAPH, run_locally
 

@@ -75,15 +75,15 @@ def submit(
         from components.shared.services.kfp_endpoint import Endpoint
         from pipelines.cluster.follow import Follower, stopping_with_us
         from pipelines.cluster.submit import submit as submit_run
+        from pipelines.config.network_checks import check_networks_for_cluster
         from pipelines.config.parameter_file import load_run_config
-        from pipelines.config.run_config import check_augmentations
         from pipelines.graphs.compile import compile_version
 
         require_number("--timeout", timeout, 0, MOST_SECONDS)
         require_number("--interval", interval, 0.01, MOST_SECONDS)
         arguments = _pairs(parameter or [])
         config = load_run_config(chosen_file(environment, params), override or [])
-        check_augmentations(config)
+        check_networks_for_cluster(config)
         check_images(allow_tags)
 
         api = KfpApi(Endpoint.from_environment())
@@ -121,8 +121,8 @@ def schedule(
         from components.shared.services.kfp_api import KfpApi
         from components.shared.services.kfp_endpoint import Endpoint
         from pipelines.cluster.schedule import place_all, switch_all
+        from pipelines.config.network_checks import check_networks_for_cluster
         from pipelines.config.parameter_file import load_run_config
-        from pipelines.config.run_config import check_augmentations
 
         options = {"list": show, "pause": pause, "resume": resume, "remove": remove}
         actions = [name for name, given in options.items() if given]
@@ -136,7 +136,7 @@ def schedule(
         if actions:
             switch_all(api, config, file.stem, pipeline, actions[0], console)
         else:
-            check_augmentations(config)
+            check_networks_for_cluster(config)
             check_images(allow_tags)
             place_all(api, config, file.stem, pipeline, code_revision(revision), console)
 

@@ -42,8 +42,8 @@ def transfer(
         from components.ingest.sources.uri import absolute_sources
         from components.shared.results.measurements import spoken
         from components.shared.services.mlflow_failures import environment
+        from pipelines.config.network_checks import check_networks
         from pipelines.config.parameter_file import Setting, load_run_config
-        from pipelines.config.run_config import check_networks
         from pipelines.local.embedded_stack import embedded_stack, prepare_mlflow
         from pipelines.transfer.matrix import SHOWN, check_limits
         from pipelines.transfer.page import write_page
