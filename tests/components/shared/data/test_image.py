@@ -422,7 +422,7 @@ def predict(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Path]], dict[str,
     monkeypatch.setattr("pipelines.registry.classify.ModelProcess", Model)
 
     def answers(files: list[Path]) -> dict[str, Answer]:
-        return {Path(answer.path).name: answer for answer in classify("any", files, 8, lambda _: None)}
+        return {Path(answer.path).name: answer for answer in classify("any", files, 8, lambda _: None, None)}
 
     return answers
 
